@@ -1,0 +1,1 @@
+"""What crosses a boundary: records, ports, errors, the archive format. Imports nothing of ours."""

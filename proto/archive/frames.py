@@ -1,0 +1,142 @@
+"""Frames: the unit of writing and of checking. A fixed header with a checksum of its own, then the payload.
+
+Owns the bytes of a frame and nothing of what a payload means. FORMAT.md, "Frames", is the specification.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from enum import IntEnum
+
+import lz4.block
+import zstandard
+from blake3 import blake3
+
+from ..errors import DamagedError, UnsupportedError
+
+MAGIC = b"\x9dMH\n"
+_LAYOUT = struct.Struct("<4sBBHIIQ16sQI")
+_CRC = struct.Struct("<I")
+HEADER_BYTES = _LAYOUT.size + _CRC.size
+
+LARGEST_BLOCK = 8 << 20
+LARGEST_METADATA = 64 << 20
+"""No frame is larger, stored or plain; a reader refuses it before it allocates anything."""
+
+
+class FrameType(IntEnum):
+    """What a payload is. A retired number is never used again."""
+
+    HEADER = 1
+    BLOCK = 2
+    MESSAGES = 3
+    MAILBOX = 4
+    INDEX = 5
+    DIRECTORY = 6
+    FOOTER = 7
+
+
+class Codec(IntEnum):
+    """How a payload is compressed."""
+
+    NONE = 0
+    LZ4 = 1
+    ZSTD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FrameHeader:
+    """The decoded header of a frame. ``position`` is the data offset of a block, else 0."""
+
+    type: FrameType
+    codec: Codec
+    stored_bytes: int
+    plain_bytes: int
+    sequence: int
+    checksum: bytes
+    position: int
+
+
+class Compressor:
+    """Compresses payloads with one codec. Not to be shared between threads."""
+
+    def __init__(self, codec: Codec, level: int = 3) -> None:
+        self.codec = codec
+        self._zstd = zstandard.ZstdCompressor(level=level) if codec is Codec.ZSTD else None
+
+    def compress(self, data: bytes | bytearray | memoryview) -> tuple[Codec, bytes | bytearray | memoryview]:
+        """The stored form: compressed, or as it is where that is not smaller."""
+        if self.codec is Codec.LZ4:
+            packed: bytes = lz4.block.compress(data, store_size=False)
+        elif self._zstd is not None:
+            packed = self._zstd.compress(data)
+        else:
+            return Codec.NONE, data
+        return (self.codec, packed) if len(packed) < len(data) else (Codec.NONE, data)
+
+
+def checksum(payload: bytes | bytearray | memoryview) -> bytes:
+    """The checksum of a stored payload: the first 16 bytes of its BLAKE3 hash."""
+    return blake3(payload).digest(length=16)
+
+
+def encode_header(
+    kind: FrameType,
+    codec: Codec,
+    payload: bytes | bytearray | memoryview,
+    plain_bytes: int,
+    sequence: int,
+    position: int = 0,
+) -> bytes:
+    """The header that goes before a stored payload."""
+    fields = _LAYOUT.pack(
+        MAGIC, kind, codec, 0, len(payload), plain_bytes, sequence, checksum(payload), position, 0
+    )
+    return fields + _CRC.pack(zlib.crc32(fields))
+
+
+def decode_header(data: bytes, where: str) -> FrameHeader:
+    """Read a header. ``where`` names the place for messages.
+
+    Raises DamagedError if it is not whole, UnsupportedError if it needs what this version lacks.
+    """
+    if len(data) != HEADER_BYTES:
+        raise DamagedError(f"{where}: the file ends inside a frame header", reason="truncated")
+    if data[:4] != MAGIC or zlib.crc32(data[:-4]) != _CRC.unpack(data[-4:])[0]:
+        raise DamagedError(f"{where}: no valid frame header", reason="frame-header")
+    _, kind, codec, flags, stored, plain, sequence, digest, position, key_slot = _LAYOUT.unpack(data[:-4])
+    if flags or key_slot:
+        raise UnsupportedError(f"{where}: the frame is encrypted or uses a later feature (flags {flags:#x})")
+    try:
+        header = FrameHeader(FrameType(kind), Codec(codec), stored, plain, sequence, digest, position)
+    except ValueError as error:
+        raise UnsupportedError(f"{where}: {error}") from error
+    largest = LARGEST_BLOCK if header.type is FrameType.BLOCK else LARGEST_METADATA
+    if stored > largest or plain > largest:
+        raise DamagedError(f"{where}: a frame of {max(stored, plain)} bytes is not possible", reason="length")
+    return header
+
+
+def decode_payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
+    """Check and decompress a stored payload. Raises DamagedError."""
+    if len(stored) != header.stored_bytes:
+        raise DamagedError(f"{where}: the file ends inside a frame", reason="truncated")
+    if checksum(stored) != header.checksum:
+        raise DamagedError(f"{where}: the checksum of the frame does not match", reason="checksum")
+    try:
+        if header.codec is Codec.LZ4:
+            plain: bytes = lz4.block.decompress(stored, uncompressed_size=header.plain_bytes)
+        elif header.codec is Codec.ZSTD:
+            # A frame that claims another size must not make the library allocate that much.
+            if zstandard.frame_content_size(stored) != header.plain_bytes:
+                raise DamagedError(f"{where}: the payload lies about its size", reason="length")
+            plain = zstandard.ZstdDecompressor().decompress(stored)
+        else:
+            plain = stored
+    except (lz4.block.LZ4BlockError, zstandard.ZstdError, MemoryError) as error:
+        raise DamagedError(f"{where}: the payload does not decompress: {error}", reason="payload") from error
+    if len(plain) != header.plain_bytes:
+        raise DamagedError(f"{where}: the payload lies about its size", reason="length")
+    return plain

@@ -1,0 +1,236 @@
+"""The metadata of a stretch of messages of one folder, by columns: one MESSAGES frame.
+
+``MessageColumns`` gathers messages and encodes them; ``decode`` gives them back. Every claim of a frame
+is checked before it is used. FORMAT.md, "MESSAGES".
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from typing import cast
+
+import msgpack
+
+from ..errors import DamagedError
+from ..records import DIGEST_BYTES, ArchiveId, Message, Ownership, Piece
+from . import columns, recipes
+
+MOST_MESSAGES = 1 << 14
+"""Messages in one frame, so that memory stays small however large a folder is."""
+
+MOST_PIECES = 1 << 18
+"""A frame is closed when it holds this many pieces, however few messages they belong to."""
+
+_JOINED = 0x8000
+_LARGEST_PIECE = (1 << 32) - 1
+
+Mark = tuple[str, bytes, str, int, int, int]
+
+
+class MessageColumns:
+    """The messages gathered since the last ``take``."""
+
+    def __init__(self) -> None:
+        self._archives: dict[ArchiveId, int] = {}
+        self._marks: dict[Mark, int] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._archives.clear()
+        self._marks.clear()
+        self._uid, self._mark = array("I"), array("I")
+        self._date, self._size = [], array("Q")  # type: list[int], array[int]
+        self._bases: list[bytes] = []
+        self._fields: list[bytes] = []
+        self._digests = bytearray()
+        self._counts, self._archive = array("I"), array("H")
+        self._offset, self._length, self._recipe = array("Q"), array("I"), array("H")
+
+    def __len__(self) -> int:
+        return len(self._uid)
+
+    @property
+    def full(self) -> bool:
+        """Whether the frame should be written now."""
+        return len(self._uid) >= MOST_MESSAGES or len(self._length) >= MOST_PIECES
+
+    def add(self, message: Message) -> None:
+        """Append a message. Raises OverflowError for numbers that the format can't hold."""
+        owner = message.owner
+        mark = (message.place, message.suffix, message.flags, owner.mode, owner.uid, owner.gid)
+        self._mark.append(self._marks.setdefault(mark, len(self._marks)))
+        self._uid.append(message.uid)
+        self._date.append(message.date_ns)
+        self._size.append(message.size)
+        self._bases.append(message.base)
+        self._fields.append(message.fields)
+        self._digests += message.digest
+        self._counts.append(len(message.pieces))
+        for archive, offset, length, recipe, joined in message.pieces:
+            self._archive.append(self._archives.setdefault(archive, len(self._archives)))
+            self._offset.append(offset)
+            self._length.append(length)
+            self._recipe.append(recipe | _JOINED if joined else recipe)
+
+    def take(self) -> bytes:
+        """The encoded columns; empties the gatherer."""
+        encoded = cast(
+            bytes,
+            msgpack.packb(
+                {
+                    "n": len(self._uid),
+                    "uid": columns.pack("I", self._uid),
+                    "mark": columns.pack("I", self._mark),
+                    "marks": list(self._marks),
+                    "date": columns.pack_deltas(self._date),
+                    "size": columns.pack("Q", self._size),
+                    "base": columns.pack_strings(self._bases),
+                    "fields": columns.pack_strings(self._fields) if any(self._fields) else None,
+                    "digest": bytes(self._digests),
+                    "pieces": columns.pack("I", self._counts),
+                    "archives": list(self._archives),
+                    "archive": columns.pack("H", self._archive),
+                    "gap": columns.pack("Q", self._gaps()),
+                    "length": columns.pack("I", self._length),
+                    "recipe": columns.pack("H", self._recipe),
+                },
+                unicode_errors="surrogateescape",
+            ),
+        )
+        self._clear()
+        return encoded
+
+    def _gaps(self) -> list[int]:
+        """Offsets as distances from the end of the piece before: 0 for all that was stored in a row."""
+        expected, gaps = 0, []
+        for offset, length in zip(self._offset, self._length, strict=True):
+            gaps.append((offset - expected) & ((1 << 64) - 1))
+            expected = offset + length
+        return gaps
+
+
+def join_pieces(pieces: list[Piece], piece: Piece) -> None:
+    """Append a piece, as a part of the last one where both are raw and lie in a row."""
+    if pieces and piece.recipe == recipes.RAW:
+        last = pieces[-1]
+        if (
+            last.recipe == recipes.RAW
+            and last.offset + last.length == piece.offset
+            and last.archive == piece.archive
+            and last.length + piece.length <= _LARGEST_PIECE
+        ):
+            pieces[-1] = Piece(last.archive, last.offset, last.length + piece.length)
+            return
+    pieces.append(piece)
+
+
+def decode(payload: bytes) -> list[Message]:
+    """The messages of a MESSAGES frame. Raises DamagedError if it contradicts itself."""
+    row = unpack_map(payload)
+    count = row.get("n")
+    if not isinstance(count, int) or not 0 <= count <= MOST_MESSAGES:
+        raise DamagedError(f"a frame of {count!r} messages is not possible", reason="metadata")
+    uid = columns.unpack("I", row.get("uid"), count, "uid")
+    date = columns.unpack_deltas(row.get("date"), count, "date", signed=True)
+    size = columns.unpack("Q", row.get("size"), count, "size")
+    base = columns.unpack_strings(row.get("base"), count, "base")
+    fields = [b""] * count
+    if row.get("fields") is not None:
+        fields = columns.unpack_strings(row["fields"], count, "fields")
+    digests = row.get("digest")
+    if not isinstance(digests, bytes) or len(digests) != count * DIGEST_BYTES:
+        raise DamagedError("column digest has a wrong length", reason="metadata")
+    marks = [_mark(mark) for mark in _list(row.get("marks"))]
+    mark = columns.unpack("I", row.get("mark"), count, "mark")
+    if count and max(mark) >= len(marks):
+        raise DamagedError("column mark points nowhere", reason="metadata")
+    pieces = _pieces(row, count)
+    return [
+        Message(
+            uid[i],
+            base[i],
+            marks[mark[i]][1],
+            marks[mark[i]][0],
+            marks[mark[i]][2],
+            fields[i],
+            date[i],
+            marks[mark[i]][3],
+            size[i],
+            digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES],
+            pieces[i],
+        )
+        for i in range(count)
+    ]
+
+
+def _mark(value: object) -> tuple[str, bytes, str, Ownership]:
+    match value:
+        case [str(place), bytes(suffix), str(flags), int(mode), int(uid), int(gid)]:
+            return place, suffix, flags, Ownership(mode, uid, gid)
+    raise DamagedError(f"not a mark: {value!r}", reason="metadata")
+
+
+def _pieces(row: Mapping[str, object], count: int) -> list[tuple[Piece, ...]]:
+    counts = columns.unpack("I", row.get("pieces"), count, "pieces")
+    total = sum(counts)
+    archives = [archive_id(value) for value in _list(row.get("archives"))]
+    archive = columns.unpack("H", row.get("archive"), total, "archive")
+    if total and max(archive) >= len(archives):
+        raise DamagedError("column archive points nowhere", reason="metadata")
+    gap = columns.unpack("Q", row.get("gap"), total, "gap")
+    length = columns.unpack("I", row.get("length"), total, "length")
+    recipe = columns.unpack("H", row.get("recipe"), total, "recipe")
+    found: list[tuple[Piece, ...]] = []
+    at = expected = 0
+    for pieces_of_one in counts:
+        pieces = []
+        for i in range(at, at + pieces_of_one):
+            offset = (expected + gap[i]) & ((1 << 64) - 1)
+            expected = offset + length[i]
+            pieces.append(
+                piece(
+                    archives[archive[i]], offset, length[i], recipe[i] & ~_JOINED, bool(recipe[i] & _JOINED)
+                )
+            )
+        found.append(tuple(pieces))
+        at += pieces_of_one
+    return found
+
+
+def piece(archive: ArchiveId, offset: int, length: int, recipe: int, joined: bool) -> Piece:
+    """A piece whose numbers were checked. Raises DamagedError."""
+    if (
+        not 0 <= recipe < recipes.RECIPE_LIMIT
+        or (joined and recipe == recipes.RAW)
+        or offset < 0
+        or length < 0
+    ):
+        raise DamagedError(
+            f"not a piece: offset {offset}, length {length}, recipe {recipe}", reason="metadata"
+        )
+    return Piece(archive, offset, length, recipe, joined)
+
+
+def archive_id(value: object) -> ArchiveId:
+    """An archive id that was checked. Raises DamagedError."""
+    if not isinstance(value, bytes) or len(value) != 16:
+        raise DamagedError(f"not an archive id: {value!r}", reason="metadata")
+    return ArchiveId(value)
+
+
+def unpack_map(payload: bytes) -> dict[str, object]:
+    """A msgpack map with text keys. Raises DamagedError."""
+    try:
+        row = msgpack.unpackb(payload, unicode_errors="surrogateescape")
+    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+        raise DamagedError(f"metadata is not msgpack: {error}", reason="metadata") from error
+    if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
+        raise DamagedError("metadata is not a map", reason="metadata")
+    return row
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise DamagedError(f"not a list: {value!r}", reason="metadata")
+    return value

@@ -1,0 +1,102 @@
+"""Base64 text and back: how a part is kept decoded and encoded again to the very same bytes.
+
+A recipe is a small number. 0: the stored bytes are the mail's bytes. Else, with ``r = recipe - 1``:
+bit 0 of r is the line end (0 LF, 1 CR LF) and ``r >> 1`` the line length in groups of four characters,
+0 for one unbroken line. The encoded text ends with its last character, without a line end.
+FORMAT.md, "Recipes", is the specification.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+import pybase64
+
+RAW = 0
+_LINE_ENDS = (b"\n", b"\r\n")
+_LONGEST_LINE = 4096
+RECIPE_LIMIT = 2 + (_LONGEST_LINE // 4 << 1)
+"""All valid recipes are below this."""
+
+_FIRST_LINE = re.compile(rb"[A-Za-z0-9+/]{4,4096}={0,2}(?=(\r?\n)|\Z)")
+
+
+def decode(text: bytes) -> tuple[bytes, int] | None:
+    """The decoded bytes and their recipe, or None unless encoding again gives ``text`` exactly.
+
+    ``text`` must not end with a line end (it would not be reproduced).
+    """
+    first = _FIRST_LINE.match(text)
+    if first is None:
+        return None
+    line_end = first[1]
+    if line_end is None:
+        packed, recipe = text, 1
+    else:
+        width = first.end()
+        stride = width + len(line_end)
+        if width % 4 or text[-1] == 0x0A:
+            return None
+        # Every line end must sit exactly where a fixed width puts it; then removing them loses nothing.
+        ends = text[stride - 1 :: stride]
+        packed = text.replace(line_end, b"")
+        if ends.count(b"\n") != len(ends) or len(packed) + len(ends) * len(line_end) != len(text):
+            return None
+        if line_end == b"\r\n":
+            returns = text[width::stride]
+            if returns.count(b"\r") < len(ends):
+                return None
+        recipe = 1 + (width // 4 << 1 | (len(line_end) - 1))
+    try:
+        data = pybase64.b64decode(packed, validate=True)
+    except ValueError:
+        return None
+    # Non-canonical tails decode but don't come back: the comparison is the proof.
+    if pybase64.b64encode(data) != packed:
+        return None
+    return data, recipe
+
+
+def encode(chunks: Iterable[bytes | memoryview], recipe: int) -> Iterator[bytes]:
+    """The text of one encoded run, from the stored bytes in pieces of any size.
+
+    Raises ValueError for a number that is no recipe.
+    """
+    if not RAW < recipe < RECIPE_LIMIT:
+        raise ValueError(f"no such recipe: {recipe}")
+    width = (recipe - 1) >> 1 << 2
+    line_end = _LINE_ENDS[(recipe - 1) & 1]
+    step = width // 4 * 3 or 3
+    rest = b""
+    begun = False
+    for chunk in chunks:
+        data = rest + bytes(chunk) if rest else bytes(chunk)
+        # Hold back at least one byte, so that the last line is known to be the last.
+        whole = (len(data) - 1) // step * step if data else 0
+        if whole:
+            yield (line_end if begun and width else b"") + _lines(data[:whole], width, line_end)
+            begun = True
+        rest = data[whole:]
+    if rest:
+        yield (line_end if begun and width else b"") + _lines(rest, width, line_end)
+
+
+def encoded_length(length: int, recipe: int) -> int:
+    """Bytes of mail that ``length`` stored bytes of one run become."""
+    if recipe == RAW:
+        return length
+    packed = (length + 2) // 3 * 4
+    width = (recipe - 1) >> 1 << 2
+    breaks = (packed - 1) // width if width and packed else 0
+    return packed + breaks * len(_LINE_ENDS[(recipe - 1) & 1])
+
+
+def _lines(data: bytes, width: int, line_end: bytes) -> bytes:
+    if width == 76:  # what nearly all mail has; done in C
+        text = pybase64.encodebytes(data)[:-1]
+        return text if line_end == b"\n" else text.replace(b"\n", line_end)
+    packed = pybase64.b64encode(data)
+    if not width:
+        return packed
+    return line_end.join([packed[at : at + width] for at in range(0, len(packed), width)])

@@ -1,0 +1,199 @@
+"""The encoder: from data and metadata to frames, written forward only into a sink.
+
+Owns the order of writes (FORMAT.md, "Order of writes"): data before the metadata that points to it,
+a mailbox's messages before the mailbox, everything before the directory, the footer last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..ports import ArchiveSink
+from ..records import Folder, Message, Skipped, StoredFile
+from . import contents, frames, mailboxes
+from .frames import Codec, FrameType
+from .messages import MessageColumns
+
+BLOCK_BYTES = 1 << 20
+_INDEX_ROWS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveTotals:
+    """What an archive came to. ``data_bytes`` is before compression, ``archive_bytes`` the whole file."""
+
+    data_bytes: int
+    archive_bytes: int
+    block_bytes: int
+
+
+class ArchiveWriter:
+    """Writes one archive. The caller hands over mailboxes one after the other, and of each:
+    ``append`` and ``add_message`` for every message of a folder, ``end_folder``, ``add_file``,
+    at last ``end_mailbox``; after all of them ``finish``. Sealing is the sink's.
+    """
+
+    def __init__(
+        self, sink: ArchiveSink, header: contents.ArchiveHeader, codec: Codec = Codec.LZ4, level: int = 3
+    ) -> None:
+        self.header = header
+        self.data_bytes = 0
+        self._sink = sink
+        self._written = 0
+        self._block_bytes = 0
+        self._sequence = 0
+        self._data_codec = frames.Compressor(codec, level)
+        # Metadata has little but entropy to give: the entropy coder halves it where LZ4 would not.
+        self._metadata_codec = frames.Compressor(Codec.ZSTD)
+        self._block = bytearray()
+        self._block_data: list[int] = []
+        self._block_file: list[int] = []
+        self._entries: list[contents.MailboxEntry] = []
+        self._index_frames: list[int] = []
+        self._index = contents.IndexRow(b"", [], [])
+        self._index_digests = bytearray()
+        self._columns = MessageColumns()
+        self._message_frames: list[int] = []
+        self._folder_frames: list[int] = []
+        self._folder_messages = 0
+        self._folders: list[mailboxes.FolderEntry] = []
+        self._files: list[StoredFile] = []
+        self._frame(FrameType.HEADER, contents.encode_header(header), Codec.NONE)
+
+    def append(self, data: bytes | memoryview) -> int:
+        """Store data; returns its offset. A piece of up to half a block lies in one block."""
+        block, size = self._block, len(data)
+        if len(block) + size > BLOCK_BYTES and len(block) > BLOCK_BYTES // 2:
+            self._flush_block()
+        offset = self.data_bytes
+        block += data
+        self.data_bytes = offset + size
+        while len(block) >= BLOCK_BYTES:
+            self._flush_block()
+        return offset
+
+    def remember(self, digest: bytes, offset: int, length: int) -> None:
+        """Note a segment in the index that the next run starts from."""
+        self._index_digests += digest
+        self._index.offsets.append(offset)
+        self._index.lengths.append(length)
+        if len(self._index.offsets) >= _INDEX_ROWS:
+            self._flush_index()
+
+    def add_message(self, message: Message) -> None:
+        """A message of the folder that is being written."""
+        self._columns.add(message)
+        self._folder_messages += 1
+        if self._columns.full:
+            self._flush_messages()
+
+    def end_folder(self, folder: Folder) -> None:
+        """All messages of this folder were added."""
+        if len(self._columns):
+            self._flush_messages()
+        entry = mailboxes.FolderEntry(folder, self._folder_messages, tuple(self._folder_frames))
+        self._folders.append(entry)
+        self._folder_frames = []
+        self._folder_messages = 0
+
+    def add_file(self, file: StoredFile) -> None:
+        """A file of the mailbox that is no message."""
+        self._files.append(file)
+
+    def end_mailbox(
+        self, user: str, place: bytes, listed: int, size_bytes: int, skipped: tuple[Skipped, ...]
+    ) -> mailboxes.Mailbox:
+        """The mailbox is complete: a checkpoint."""
+        mailbox = mailboxes.Mailbox(
+            user=user,
+            place=place,
+            listed=listed,
+            size_bytes=size_bytes,
+            folders=tuple(self._folders),
+            files=tuple(self._files),
+            skipped=skipped,
+        )
+        self._flush_block()
+        self._flush_index()
+        at = self._frame(FrameType.MAILBOX, mailboxes.encode(mailbox))
+        self._entries.append(
+            contents.MailboxEntry(
+                user=user,
+                frame=at,
+                message_frames=tuple(self._message_frames),
+                folders=len(mailbox.folders),
+                listed=listed,
+                stored=mailbox.stored,
+                size_bytes=size_bytes,
+            )
+        )
+        self._message_frames, self._folders, self._files = [], [], []
+        self._sink.checkpoint()
+        return mailbox
+
+    def finish(self) -> ArchiveTotals:
+        """Directory and footer: nothing may be added after this."""
+        self._flush_block()
+        self._flush_index()
+        directory = contents.ArchiveDirectory(
+            mailboxes=tuple(self._entries),
+            blocks=contents.BlockTable(data=self._block_data, file=self._block_file),
+            data_bytes=self.data_bytes,
+            index_frames=tuple(self._index_frames),
+        )
+        at = self._frame(FrameType.DIRECTORY, contents.encode_directory(directory))
+        footer = contents.Footer(
+            archive=self.header.archive, directory=at, footer=self._written, frames=self._sequence + 1
+        )
+        self._frame(FrameType.FOOTER, contents.encode_footer(footer), Codec.NONE)
+        return ArchiveTotals(self.data_bytes, self._written, self._block_bytes)
+
+    def _flush_block(self) -> None:
+        block = self._block
+        if not block:
+            return
+        with memoryview(block) as whole:
+            data = whole[:BLOCK_BYTES]
+            start = self.data_bytes - len(block)
+            self._block_data.append(start)
+            self._block_file.append(self._written)
+            codec, payload = self._data_codec.compress(data)
+            self._emit(FrameType.BLOCK, codec, payload, len(data), start)
+            self._block_bytes += len(payload)
+            data.release()
+        del block[:BLOCK_BYTES]
+
+    def _flush_messages(self) -> None:
+        self._folder_frames.append(len(self._message_frames))
+        self._message_frames.append(self._frame(FrameType.MESSAGES, self._columns.take()))
+
+    def _flush_index(self) -> None:
+        if self._index.offsets:
+            row = contents.IndexRow(bytes(self._index_digests), self._index.offsets, self._index.lengths)
+            self._index_frames.append(self._frame(FrameType.INDEX, contents.encode_index(row)))
+            self._index_digests.clear()
+            self._index = contents.IndexRow(b"", [], [])
+
+    def _frame(self, kind: FrameType, payload: bytes, codec: Codec = Codec.ZSTD) -> int:
+        at = self._written
+        if len(payload) > frames.LARGEST_METADATA:
+            raise OverflowError(f"a {kind.name} frame of {len(payload)} bytes is beyond the format")
+        if codec is Codec.ZSTD:
+            used, stored = self._metadata_codec.compress(payload)
+            self._emit(kind, used, stored, len(payload), 0)
+        else:
+            self._emit(kind, Codec.NONE, payload, len(payload), 0)
+        return at
+
+    def _emit(
+        self,
+        kind: FrameType,
+        codec: Codec,
+        payload: bytes | bytearray | memoryview,
+        plain_bytes: int,
+        position: int,
+    ) -> None:
+        self._sink.write(frames.encode_header(kind, codec, payload, plain_bytes, self._sequence, position))
+        self._sink.write(payload)
+        self._written += frames.HEADER_BYTES + len(payload)
+        self._sequence += 1

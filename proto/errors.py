@@ -1,0 +1,122 @@
+"""Every error that mailhaul raises on purpose: one hierarchy, one exit code and one stable code each.
+
+Adapters translate foreign exceptions at their edge. Only the command line turns an error into an
+exit status and a line of text.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_SKIPPED = 3
+EXIT_DAMAGED = 4
+EXIT_LOCKED = 5
+
+
+class BackupError(Exception):
+    """Base of all errors of the product.
+
+    ``code`` is stable across releases and fit for scripts; ``facts`` are the fields that a log or
+    JSON output carries beside the message; ``retryable`` says whether the same call may succeed later.
+    """
+
+    code: ClassVar[str] = "failed"
+    exit_code: ClassVar[int] = EXIT_FAILED
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, **facts: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.facts = facts
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process boundaries; the default reduction would lose the facts.
+        return (_rebuild, (type(self), self.message, self.facts))
+
+
+def _rebuild(cls: type[BackupError], message: str, facts: dict[str, object]) -> BackupError:
+    return cls(message, **facts)
+
+
+class UsageError(BackupError):
+    """The command line was used in a way that can't work."""
+
+    code = "usage"
+    exit_code = EXIT_USAGE
+
+
+class ConfigError(BackupError):
+    """A configuration value is wrong; the message names file, key, value and what was expected."""
+
+    code = "config"
+    exit_code = EXIT_USAGE
+
+
+class NotFoundError(BackupError):
+    """A path, run or archive that was asked for does not exist in the backup."""
+
+    code = "not-found"
+
+
+class LockedError(BackupError):
+    """Another run holds the lock."""
+
+    code = "locked"
+    exit_code = EXIT_LOCKED
+    retryable = True
+
+
+class StoreError(BackupError):
+    """A mail store, or one mailbox in it, can't be read or written."""
+
+    code = "store"
+
+
+class EmptyStoreError(StoreError):
+    """A store that held mail in the last run lists no users at all now."""
+
+    code = "store-empty"
+
+
+class StagingError(BackupError):
+    """The staging area can't be written (full disk, read-only, missing)."""
+
+    code = "staging"
+    retryable = True
+
+
+class WorkerLostError(BackupError):
+    """A worker process ended without an answer."""
+
+    code = "worker-lost"
+    retryable = True
+
+
+class DamagedError(BackupError):
+    """Stored data is not what was written: truncated, altered, or lying about itself."""
+
+    code = "damaged"
+    exit_code = EXIT_DAMAGED
+
+
+class UnsupportedError(BackupError):
+    """An archive that a newer version wrote, or one that needs a feature this version does not have."""
+
+    code = "unsupported"
+
+
+class MessageUnavailable(BackupError):
+    """One message or file of a mailbox can't be read; the run goes on without it.
+
+    ``reason`` is one word of a fixed set: ``vanished``, ``permission``, ``io-error``, ``not-regular``,
+    ``changed`` (kept changing while it was read), ``leads-out`` (a symbolic link out of the mailbox).
+    """
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, reason: str, **facts: object) -> None:
+        super().__init__(message, reason=reason, **facts)
+        self.reason = reason

@@ -1,0 +1,163 @@
+"""The ports: what each kind of adapter promises to the rest of the product.
+
+Promises stand in the docstrings; ``tests/contract`` holds every adapter to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from .records import (
+    FileStat,
+    Folder,
+    Listed,
+    ListedFile,
+    MailboxSize,
+    Message,
+    Progress,
+    Skipped,
+    StoredFile,
+)
+
+
+class Clock(Protocol):
+    """Time, handed in so that tests can set it."""
+
+    def now(self) -> float:
+        """Seconds since 1970, UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never step back; only differences mean something."""
+
+
+class MailStore(Protocol):
+    """One partition of a mail store, for reading. Reading changes nothing in the store."""
+
+    def users(self) -> Iterator[str]:
+        """Every user that has a mailbox here, each once, sorted. Raises StoreError if the root can't be
+        listed."""
+
+    def measure(self, user: str) -> MailboxSize:
+        """Messages and bytes of a mailbox, from names alone where that is possible. An estimate."""
+
+    def open_mailbox(self, user: str) -> AbstractContextManager[MailboxReader]:
+        """The mailbox of a user. Raises StoreError if there is none or it can't be entered."""
+
+
+class MailboxReader(Protocol):
+    """One mailbox, for reading while the server goes on delivering, flagging, moving, expunging."""
+
+    place: bytes
+    """The mailbox's directory relative to the root of its partition, where users are named by where their
+    mailboxes lie; b"" where a template says it."""
+
+    def folders(self) -> Iterator[FolderReader]:
+        """Every folder, one open at a time: the UID list is read before the names of the messages, so
+        that a message that is listed finds its UID or has none yet."""
+
+    def files(self) -> Iterator[ListedFile]:
+        """Every other file worth keeping (subscriptions, keywords, sieve scripts, ACLs, quota).
+        Symbolic links are listed with their target and never followed."""
+
+    def open_file(self, file: ListedFile) -> OpenedFile:
+        """Open a listed file that is no link. Raises MessageUnavailable."""
+
+    def link_stat(self, file: ListedFile) -> FileStat:
+        """The ownership and mtime of a listed link itself. Raises MessageUnavailable."""
+
+    def skipped(self) -> Sequence[Skipped]:
+        """What the listing left out and why (FIFOs, sockets, devices, links that lead out, unreadable
+        directories), so far; ``path`` is relative to the mailbox, printable. Complete once folders()
+        and files() are exhausted."""
+
+
+class FolderReader(Protocol):
+    """One folder of a mailbox. Valid until the next one is asked for."""
+
+    folder: Folder
+
+    def __len__(self) -> int:
+        """How many messages ``messages()`` yields."""
+
+    def messages(self) -> Iterator[Listed]:
+        """Every message, in the order of UIDs, those without one last. Lazily: a folder may hold millions."""
+
+    def open_message(self, message: Listed) -> OpenedFile:
+        """Open a message for reading. One that was renamed meanwhile is looked up again by its base name;
+        ``OpenedFile.listed`` says under which name it was found. Raises MessageUnavailable, with reason
+        ``vanished`` if it is gone."""
+
+
+class OpenedFile(Protocol):
+    """A regular file that was opened. Close it."""
+
+    stat: FileStat
+    listed: Listed | None
+
+    def read(self, size: int) -> bytes:
+        """The next bytes: exactly ``size`` unless the end of the file comes first, b"" at the end.
+        Raises MessageUnavailable (``io-error``)."""
+
+    def close(self) -> None:
+        """Repeatable."""
+
+
+class MailTarget(Protocol):
+    """One partition of a mail store, for writing."""
+
+    def open_mailbox(self, user: str, place: bytes = b"") -> AbstractContextManager[MailboxWriter]:
+        """Begin to write a mailbox. What is not committed when the context ends is not to be seen.
+
+        ``place`` is where the mailbox lay below its own root; a target without a template lays it out
+        the same way, and by the user's name where it is empty. Raises StoreError.
+        """
+
+
+class MailboxWriter(Protocol):
+    """One mailbox being restored. Nothing is ever written outside its directory (and the user's home)."""
+
+    def open_folder(self, folder: Folder) -> FolderWriter:
+        """Recreate a folder, or add to the one that exists. One folder open at a time."""
+
+    def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:
+        """Write a file that is no message; False if one was there already (it is left alone)."""
+
+    def commit(self) -> None:
+        """Make everything durable, then visible."""
+
+    def skipped(self) -> Sequence[Skipped]:
+        """What could not be put back as it was (an owner, a keyword, a server's counter), and why; ``path``
+        is relative to the mailbox, printable. Complete after ``commit``."""
+
+
+class FolderWriter(Protocol):
+    """One folder being restored."""
+
+    def add(self, message: Message, content: Iterable[bytes]) -> bool:
+        """Write a message; False if it was there already. An exception raised by ``content`` passes
+        through and leaves nothing of the message behind."""
+
+    def finish(self) -> None:
+        """All messages were handed over: write UID list, keywords, directory times."""
+
+
+class ArchiveSink(Protocol):
+    """Where the bytes of one archive go: forward only."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append. Raises StagingError."""
+
+    def checkpoint(self) -> None:
+        """What was written so far survives a crash from here on, as far as the sink can promise it."""
+
+    def seal(self) -> str:
+        """Durable, and known under its final name from here on; returns that name."""
+
+    def abort(self) -> None:
+        """Give up: nothing with a final name appears. Repeatable, also after seal (then without effect)."""
+
+
+ProgressSink = Callable[[Progress], None]
+"""Called from the data path; must be quick and must not raise."""

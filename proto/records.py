@@ -1,0 +1,276 @@
+"""The records that cross boundaries: what is backed up, what was stored, what happened.
+
+All are immutable and compared by value. Byte strings are used wherever a file system's own bytes
+must survive (file names); everything else is text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple, NewType
+
+RunId = NewType("RunId", str)
+"""Sorts by start time: ``20261121T031500Z-4f3a``."""
+
+ArchiveId = NewType("ArchiveId", bytes)
+"""16 random bytes, chosen when an archive is begun."""
+
+DIGEST_BYTES = 16
+"""Length of every BLAKE3 digest kept (128 bits: no second message can be made to match one)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A named root of a mail store on one host.
+
+    ``path`` is a directory, or a template whose placeholders say where user names stand.
+    ``doveadm`` is the command (with its options) that reaches the server of this partition;
+    empty where there is none.
+    """
+
+    name: str
+    format: str
+    path: str
+    host: str = "localhost"
+    doveadm: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxSize:
+    """What an inventory knows of one user's mailbox before it is read; a negative count is not known."""
+
+    user: str
+    messages: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One (partition, group, shard) of one run: what is dispatched, retried, written to one archive."""
+
+    run: RunId
+    partition: Partition
+    group: str
+    shard: int
+    users: tuple[str, ...]
+    size_bytes: int = 0
+    messages: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """Mode bits (as ``stat`` gives them, type bits removed), user and group id of a file."""
+
+    mode: int
+    uid: int
+    gid: int
+
+
+class Piece(NamedTuple):
+    """A run of stored bytes: ``length`` bytes at ``offset`` of the data of ``archive``.
+
+    ``recipe`` says how the stored bytes become mail again: 0 as they are, else see
+    ``proto.archive.recipes``. ``joined`` marks a piece that continues the encoded run of the piece
+    before it (one base64 part kept as several pieces).
+    """
+
+    archive: ArchiveId
+    offset: int
+    length: int
+    recipe: int = 0
+    joined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A message as a folder lists it, before it is read.
+
+    ``base`` is its lasting name, ``suffix`` what the store has appended to it for now (flags);
+    ``place`` the sub-directory it lies in. ``uid`` is 0 where the store knows none. ``fields`` are the
+    store's own notes on the message, verbatim.
+    """
+
+    base: bytes
+    suffix: bytes
+    place: str
+    uid: int
+    flags: str = ""
+    fields: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A stored message: all that is needed to put it back exactly.
+
+    ``flags`` are the letters of the Maildir convention (D F P R S T); lower-case letters a-z stand
+    for the folder's keywords 0-25. ``date_ns`` is INTERNALDATE in nanoseconds since 1970.
+    """
+
+    uid: int
+    base: bytes
+    suffix: bytes
+    place: str
+    flags: str
+    fields: bytes
+    date_ns: int
+    owner: Ownership
+    size: int
+    digest: bytes
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A folder without its messages.
+
+    ``name`` is the name a person sees, hierarchy levels separated by ``/``; ``path`` its directory
+    relative to the mailbox (``b""`` for the mailbox's own). Zero or empty means: not known.
+    ``header`` is the store's own header of its UID list, verbatim. ``directories`` are the
+    sub-directories that make the folder, with ownership and mtime.
+    """
+
+    name: str
+    path: bytes
+    uidvalidity: int = 0
+    uidnext: int = 0
+    guid: str = ""
+    highest_modseq: int = 0
+    keywords: tuple[str, ...] = ()
+    header: bytes = b""
+    directories: tuple[Directory, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory relative to the mailbox, as it was."""
+
+    path: bytes
+    owner: Ownership
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """A file of a mailbox that is no message. ``target`` is set for a symbolic link.
+
+    ``path`` is relative to the mailbox; a file of the user's home beside the mailbox has ``home``
+    set and a path relative to the home.
+    """
+
+    path: bytes
+    home: bool = False
+    target: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A stored file that is no message."""
+
+    path: bytes
+    home: bool
+    target: bytes | None
+    owner: Ownership
+    mtime_ns: int
+    size: int
+    digest: bytes
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something that was not stored, or not restored: its logical path, why (one word), and details."""
+
+    path: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxSummary:
+    """The counts of one mailbox in one archive. ``listed == stored + skipped`` always holds."""
+
+    partition: str
+    group: str
+    user: str
+    folders: int
+    listed: int
+    stored: int
+    skipped: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitReport:
+    """What became of one unit."""
+
+    run: RunId
+    partition: str
+    group: str
+    shard: int
+    archive: ArchiveId
+    file: str
+    mailboxes: tuple[MailboxSummary, ...]
+    skipped: tuple[Skipped, ...]
+    messages: int
+    size_bytes: int
+    new_bytes: int
+    archive_bytes: int
+    seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveFacts:
+    """What a sealed archive says of itself: enough to enter it into a catalog again.
+
+    ``started`` is when its run began, ``sealed`` when it was sealed (None where that is not known),
+    both aware; ``file`` is relative to the staging area.
+    """
+
+    archive: ArchiveId
+    run: RunId
+    started: datetime
+    partition: str
+    group: str
+    shard: int
+    file: str
+    size_bytes: int
+    mailboxes: tuple[MailboxSummary, ...]
+    skipped: tuple[Skipped, ...]
+    sealed: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreReport:
+    """What became of one restore task."""
+
+    restored: int = 0
+    present: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    skipped: tuple[Skipped, ...] = ()
+    damaged: tuple[Skipped, ...] = ()
+
+
+class Progress(NamedTuple):
+    """How far a unit has come; sent now and then, never relied upon."""
+
+    unit: str
+    messages: int
+    size_bytes: int
+    mailbox: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What the file system says of an opened file.
+
+    ``identity`` is (device, inode) where several names share the file, else None.
+    """
+
+    size: int
+    mtime_ns: int
+    owner: Ownership
+    identity: tuple[int, int] | None = field(default=None)

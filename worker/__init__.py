@@ -1,0 +1,1 @@
+"""Everything that moves mail bytes: reading stores, cutting, deduplicating, archiving, restoring."""

@@ -1,0 +1,1 @@
+"""The staging area: where archives are written, sealed and wait."""

@@ -1,0 +1,1 @@
+"""One adapter per mail store format, each behind the ports in ``proto.ports``."""

@@ -1,0 +1,154 @@
+"""What is dispatched: one task, one report. Builds the adapters that a task names and calls the data path.
+
+Every engine calls these functions with a task and a progress callback; tasks and reports cross process
+and host boundaries, so they hold plain records only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..groups.paths import LogicalPath
+from ..proto.archive.reader import ArchiveReader, Contents, LocalFile, open_sealed
+from ..proto.archive.salvage import salvage
+from ..proto.errors import DamagedError
+from ..proto.ports import ProgressSink
+from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped, Unit, UnitReport
+from . import memory
+from .backup import ArchiveSettings, back_up
+from .restore import Choice, restore
+from .staging.sinks import StagedFile
+from .stores import registry
+from .verify import VerifyReport, verify_frames, verify_messages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivePlace:
+    """Where an archive lies: a file, or the stretch of it from ``start`` on (``size_bytes`` of it)."""
+
+    file: str
+    start: int = 0
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupTask:
+    """Back up one unit into a file of the staging area."""
+
+    unit: Unit
+    settings: ArchiveSettings
+    file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreTask:
+    """Restore parts of the mailboxes that one archive's metadata tells of. ``archives`` are all that
+    may be needed for it, ``target`` where it goes."""
+
+    archive: ArchiveId
+    archives: Mapping[ArchiveId, ArchivePlace]
+    choices: tuple[Choice, ...]
+    target: Partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyTask:
+    """Check one archive; with ``data``, every message of ``path`` in it too."""
+
+    place: ArchivePlace
+    archives: Mapping[ArchiveId, ArchivePlace]
+    path: LogicalPath
+    data: bool
+
+
+def run_backup(task: BackupTask, progress: ProgressSink) -> UnitReport:
+    """See ``worker.backup.back_up``."""
+    memory.keep_freed_memory()
+    store = registry.open_store(task.unit.partition)
+    return back_up(task.unit, store, StagedFile(Path(task.file)), task.settings, progress)
+
+
+def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreReport:
+    """See ``worker.restore.restore``."""
+    memory.keep_freed_memory()
+    target = registry.open_target(task.target)
+    with opened_archives(task.archives) as archives:
+        try:
+            archive = archives(task.archive)
+        except DamagedError as error:
+            lost = tuple(Skipped(str(one.path), "archive", error.message) for one in task.choices)
+            return RestoreReport(damaged=lost)
+        return restore(archive, Contents(archives), task.choices, target, progress)
+
+
+def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:
+    """See ``worker.verify``."""
+    memory.keep_freed_memory()
+    file = open_place(task.place)
+    try:
+        frames = verify_frames(file)
+        if not task.data:
+            return frames
+        try:
+            archive = open_archive(file)
+        except DamagedError as error:
+            lost = Skipped(file.name, "archive", error.message)
+            return VerifyReport(file=file.name, frames=frames.frames, damaged=(*frames.damaged, lost))
+        with opened_archives(task.archives) as archives:
+            data = verify_messages(archive, Contents(archives), task.path, progress)
+    finally:
+        file.close()
+    return VerifyReport(
+        file=file.name,
+        frames=frames.frames,
+        messages=data.messages,
+        size_bytes=data.size_bytes,
+        damaged=(*frames.damaged, *data.damaged),
+    )
+
+
+def open_place(place: ArchivePlace) -> LocalFile:
+    """The file of an archive. Raises DamagedError (``missing``) if it can't be opened."""
+    try:
+        return LocalFile(place.file, place.start, place.size_bytes)
+    except OSError as error:
+        raise DamagedError(f"{place.file}: {error.strerror}", reason="missing") from error
+
+
+def open_archive(file: LocalFile) -> ArchiveReader:
+    """A reader over an archive: over all of it, or over what is whole in it if it is damaged."""
+    try:
+        return open_sealed(file)
+    except DamagedError:
+        return salvage(file)
+
+
+class OpenArchives:
+    """Readers of archives, opened when first asked for."""
+
+    def __init__(self, places: Mapping[ArchiveId, ArchivePlace], stack: ExitStack) -> None:
+        self._places = places
+        self._stack = stack
+        self._readers: dict[ArchiveId, ArchiveReader] = {}
+
+    def __call__(self, archive: ArchiveId) -> ArchiveReader:
+        """Raises DamagedError if there is no such archive, or nothing of it can be read."""
+        reader = self._readers.get(archive)
+        if reader is None:
+            place = self._places.get(archive)
+            if place is None:
+                raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
+            file = open_place(place)
+            self._stack.callback(file.close)
+            reader = self._readers[archive] = open_archive(file)
+        return reader
+
+
+@contextmanager
+def opened_archives(places: Mapping[ArchiveId, ArchivePlace]) -> Iterator[OpenArchives]:
+    """Readers over the archives at these places; closed at the end."""
+    with ExitStack() as stack:
+        yield OpenArchives(places, stack)
