@@ -43,16 +43,16 @@ class LocalFile:
     def __init__(self, path: str, start: int = 0, size: int | None = None) -> None:
         self.name = path
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._start = start
+        self.start = start
         self.size = os.fstat(self._fd).st_size - start if size is None else size
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See RandomAccess."""
         length = max(0, min(length, self.size - offset))
         try:
-            data = os.pread(self._fd, length, self._start + offset)
+            data = os.pread(self._fd, length, self.start + offset)
             while len(data) < length:
-                more = os.pread(self._fd, length - len(data), self._start + offset + len(data))
+                more = os.pread(self._fd, length - len(data), self.start + offset + len(data))
                 if not more:
                     break
                 data += more

@@ -1,0 +1,70 @@
+# Every target sets up what it needs, once: a fresh machine needs Python 3.11 or newer and make.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.installed
+PYTEST := $(BIN)/python -m pytest -q
+
+.PHONY: help demo test check lint integration faults soak bench bench-2g servers peers clean
+
+help:
+	@echo "make demo         back up a sample store, restore it, compare"
+	@echo "make test         every test (installs Dovecot and mbsync where it can)"
+	@echo "make check        format, lint, types, import rules, quick tests"
+	@echo "make integration  tests against a real Dovecot"
+	@echo "make faults       planned failures; make soak: the same for much longer"
+	@echo "make bench        mailhaul beside restic, borg, tar on 200 MB; make bench-2g: on 2 GB"
+	@echo "make clean        remove all that these targets made here"
+	@echo "PYTHON=python3.12 chooses another interpreter"
+
+demo: $(READY)
+	@$(BIN)/python deploy/demo/demo.py
+
+test: $(READY) servers
+	$(PYTEST)
+
+check: lint
+	$(PYTEST) tests/unit tests/contract
+
+lint: $(READY)
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	PYTHONPATH=.typing $(BIN)/lint-imports --no-logo
+
+integration: $(READY) servers
+	$(PYTEST) tests/integration
+
+faults: $(READY)
+	$(PYTEST) tests/faults
+
+soak: $(READY)
+	$(PYTEST) tests/faults tests/property --rounds 1000 --hypothesis-profile soak --timeout 14400
+
+bench: $(READY) peers
+	$(BIN)/python -P -m mailhaul.bench.macro.peers small
+
+bench-2g: $(READY) peers
+	$(BIN)/python -P -m mailhaul.bench.macro.peers 2g
+
+# The virtual environment, with the project in it (editable), and the link by which type and
+# import checkers find the package: the repository's root is the package `mailhaul`.
+$(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || .ci/need python3:python3
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
+	    f"mailhaul needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/need python3-venv
+	@test -x $(BIN)/python || { echo "making .venv"; $(PYTHON) -m venv .venv; }
+	@mkdir -p .typing && ln -sfn .. .typing/mailhaul
+	@echo "installing mailhaul and what its tests need into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+servers:
+	@.ci/need dovecot:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd mbsync:isync
+
+peers:
+	@.ci/need restic:restic borg:borgbackup lz4:lz4
+
+clean:
+	rm -rf .venv .typing build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,158 @@
+"""mailhaul beside restic, borg and ``tar | lz4``: one run, one store, the same questions.
+
+    python -m mailhaul.bench.macro.peers small|2g [--store DIR] [--repetitions N] [--program NAME]...
+
+Each program backs up the whole store into a new repository, restores all of it, one mailbox, one
+message. In the first repetition all that comes back is compared with the store. Before each step all
+files that it reads are read once, and what was written before is flushed; the order of the programs
+rotates from repetition to repetition. Prints the tables and writes them, with every single figure,
+to bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import programs, stores
+from .measure import Command, run
+from .report import Figures, Result, Step, tables, write
+
+ROOT = stores.ROOT
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    store = stores.find(options.setting, options.store, options.scratch)
+    wanted = list(options.program or programs.PROGRAMS)
+    for name in list(wanted):
+        if absent := programs.missing(name):
+            wanted.remove(name)
+            _tell(f"{name} is left out: {', '.join(absent)} not installed")
+    result = Result(
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        commit=_commit(),
+        setting=options.setting,
+        store={
+            "kind": store.kind,
+            "messages": store.messages,
+            "files": len(store.files),
+            "bytes": store.size_bytes,
+        },
+        machine=_machine(),
+        versions={name: programs.version(name) for name in wanted},
+    )
+    for repetition in range(options.repetitions):
+        turn = repetition % len(wanted)
+        for name in wanted[turn:] + wanted[:turn]:
+            _tell(f"{repetition + 1}/{options.repetitions} {name}")
+            figures = _measure(name, store, options.scratch / "run", compare=repetition == 0)
+            result.figures.setdefault(name, []).append(figures)
+    print(tables(result))
+    _tell(f"written to {write(result, options.results)}")
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("setting", choices=sorted(stores.SETTINGS))
+    parser.add_argument("--store", type=Path, help="a built store, read only, instead of making one")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--program", action="append", choices=list(programs.PROGRAMS))
+    parser.add_argument(
+        "--scratch", type=Path, default=ROOT / "build" / "bench", help="stores and repositories"
+    )
+    parser.add_argument("--results", type=Path, default=ROOT / "bench" / "results")
+    return parser.parse_args(arguments)
+
+
+def _measure(name: str, store: stores.Store, place: Path, *, compare: bool) -> Figures:
+    """One repetition of one program, in an empty directory that is removed afterwards.
+
+    ``compare``: hold all restored files against the store; the single message always is.
+    """
+    _remove(place)
+    place.mkdir()
+    target, output = place / "target", place / "output"
+    program = programs.PROGRAMS[name][0](place / "program", store)
+    (place / "program").mkdir(exist_ok=True)
+    if command := program.create():
+        run(command, output)
+
+    def step(command: Command, reads: Path) -> Step:
+        stores.warm(reads)
+        os.sync()
+        return Step.of(run(command, output))
+
+    def restore(command: Command, below: Path | None) -> Step:
+        cost = step(command, place / "program")
+        if compare:
+            _expect_same(name, store.differences(program.restored(target), below))
+        _remove(target)
+        target.mkdir()
+        return cost
+
+    target.mkdir()
+    backup = step(program.backup(), store.root)
+    stored, beside = program.stored()
+    everything = restore(program.restore(target), None)
+    mailbox = restore(program.restore_mailbox(target, store.sample), store.sample.mailbox)
+    message = step(program.message(store.sample), place / "program")
+    if stores.digest(output) != stores.digest(store.root / store.sample.message):
+        _expect_same(name, [str(store.sample.message)])
+    _remove(place)
+    steps = {"backup": backup, "restore": everything, "mailbox": mailbox, "message": message}
+    return Figures(stored_bytes=stored, beside_bytes=beside, steps=steps)
+
+
+def _expect_same(name: str, differing: list[str]) -> None:
+    if differing:
+        raise SystemExit(f"{name}: {len(differing)} files came back missing or different, as {differing[0]}")
+
+
+def _remove(place: Path) -> None:
+    if place.exists():
+        shutil.rmtree(place)
+
+
+def _machine() -> dict[str, object]:
+    """What the figures depend on. No host name, no paths."""
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
+    return {
+        "cpu": cpu.partition(":")[2].strip() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _commit() -> str:
+    """Short id of the commit, with ``+`` after it when files differ; ``none`` outside a git checkout."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True
+        )
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "none"
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""The programs that are compared, each behind the same few questions: how do you back up, restore, ...
+
+Every program gets a repository of its own that is made anew for each repetition, and keeps its
+caches below it. Encryption is off where it can be (restic has no such choice).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote
+
+from .measure import Command
+from .stores import Sample, Store, size_bytes
+
+
+class Program(Protocol):
+    """A program with its repository below the directory it was made for."""
+
+    def create(self) -> Command | None:
+        """Makes the empty repository; not measured. None where nothing has to be made."""
+
+    def backup(self) -> Command:
+        """The first full backup of the store."""
+
+    def restore(self, target: Path) -> Command:
+        """Everything back, below ``target``."""
+
+    def restore_mailbox(self, target: Path, sample: Sample) -> Command:
+        """One mailbox back, below ``target``."""
+
+    def message(self, sample: Sample) -> Command:
+        """One message on standard output."""
+
+    def restored(self, target: Path) -> Path:
+        """The directory in ``target`` that the store's root has become."""
+
+    def stored(self) -> tuple[int, int]:
+        """Bytes of the repository, and of what lies beside it (caches, copies) and can be made again."""
+
+
+class Mailhaul:
+    """mailhaul from this checkout, one partition, the predefined group."""
+
+    def __init__(self, place: Path, store: Store, *, codec: str, workers: int) -> None:
+        self._place, self._workers = place, workers
+        self._config = place / "mailhaul.toml"
+        self._staging = place / "staging"
+        text = f"""
+[staging]
+path = {json.dumps(str(self._staging))}
+[[partition]]
+name = "primary"
+format = "maildir"
+path = {json.dumps(str(store.root))}
+[archive]
+codec = "{codec}"
+"""
+        place.mkdir(parents=True, exist_ok=True)
+        self._config.write_text(text)
+
+    def _command(self, *arguments: str) -> Command:
+        program = Path(sys.executable).parent / "mailhaul"
+        return Command((str(program), "--config", str(self._config), *arguments), self._place)
+
+    def create(self) -> Command | None:
+        return None
+
+    def backup(self) -> Command:
+        return self._command("backup", "--workers", str(self._workers))
+
+    def restore(self, target: Path) -> Command:
+        return self._command("restore", "/", "--to", f"maildir:{target}", "--workers", str(self._workers))
+
+    def restore_mailbox(self, target: Path, sample: Sample) -> Command:
+        user = f"/primary/user/{quote(sample.user, safe='')}"
+        return self._command("restore", user, "--to", f"maildir:{target}", "--workers", str(self._workers))
+
+    def message(self, sample: Sample) -> Command:
+        return self._command("show", f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}")
+
+    def restored(self, target: Path) -> Path:
+        return target
+
+    def stored(self) -> tuple[int, int]:
+        archives = sum(file.stat().st_size for file in self._staging.rglob("*.mha"))
+        return archives, size_bytes(self._staging) - archives
+
+
+class Restic:
+    """restic, with the compression it chooses by itself (zstd)."""
+
+    def __init__(self, place: Path, store: Store) -> None:
+        self._place, self._store, self._repository = place, store, place / "repository"
+        self._env = {
+            "RESTIC_REPOSITORY": str(self._repository),
+            "RESTIC_PASSWORD": "x",
+            "RESTIC_CACHE_DIR": str(place / "cache"),
+        }
+
+    def _command(self, *arguments: str) -> Command:
+        return Command(("restic", "--quiet", *arguments), self._place, self._env)
+
+    def create(self) -> Command | None:
+        return self._command("init")
+
+    def backup(self) -> Command:
+        return self._command("backup", str(self._store.root))
+
+    def restore(self, target: Path) -> Command:
+        return self._command("restore", "latest", "--target", str(target))
+
+    def restore_mailbox(self, target: Path, sample: Sample) -> Command:
+        path = self._store.root / sample.mailbox
+        return self._command("restore", "latest", "--target", str(target), "--include", str(path))
+
+    def message(self, sample: Sample) -> Command:
+        return self._command("dump", "latest", str(self._store.root / sample.message))
+
+    def restored(self, target: Path) -> Path:
+        return target / self._store.root.relative_to("/")
+
+    def stored(self) -> tuple[int, int]:
+        return size_bytes(self._repository), size_bytes(self._place / "cache")
+
+
+class Borg:
+    """borg without encryption, with its default compression (LZ4)."""
+
+    def __init__(self, place: Path, store: Store) -> None:
+        self._place, self._store, self._repository = place, store, place / "repository"
+        self._env = {
+            "BORG_REPO": str(self._repository),
+            "BORG_BASE_DIR": str(place / "base"),
+            "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+        }
+
+    def _command(self, *arguments: str, cwd: Path | None = None) -> Command:
+        return Command(("borg", *arguments), cwd or self._place, self._env)
+
+    def create(self) -> Command | None:
+        return self._command("init", "--encryption", "none")
+
+    def backup(self) -> Command:
+        return self._command("create", "--compression", "lz4", "::a", ".", cwd=self._store.root)
+
+    def restore(self, target: Path) -> Command:
+        return self._command("extract", "::a", cwd=target)
+
+    def restore_mailbox(self, target: Path, sample: Sample) -> Command:
+        return self._command("extract", "::a", str(sample.mailbox), cwd=target)
+
+    def message(self, sample: Sample) -> Command:
+        return self._command("extract", "--stdout", "::a", str(sample.message))
+
+    def restored(self, target: Path) -> Path:
+        return target
+
+    def stored(self) -> tuple[int, int]:
+        return size_bytes(self._repository), size_bytes(self._place / "base")
+
+
+class Tar:
+    """``tar | lz4``: no deduplication, no index, nothing made durable. The plain copy as a yardstick."""
+
+    def __init__(self, place: Path, store: Store) -> None:
+        self._place, self._store, self._file = place, store, place / "store.tar.lz4"
+
+    def _pipe(self, *programs: tuple[str, ...], cwd: Path) -> Command:
+        # Without pipefail a failure of the first program would pass for success.
+        text = "set -o pipefail; " + " | ".join(shlex.join(program) for program in programs)
+        return Command(("bash", "-c", text), cwd)
+
+    def _extract(self, cwd: Path, *arguments: str) -> Command:
+        return self._pipe(
+            ("lz4", "-qdc", str(self._file)), ("tar", "--extract", "--file", "-", *arguments), cwd=cwd
+        )
+
+    def create(self) -> Command | None:
+        return None
+
+    def backup(self) -> Command:
+        pack = ("lz4", "-q", "-1", "-", str(self._file))
+        # Without links: a mailbox whose files are links into another could not be taken out alone.
+        tar = ("tar", "--create", "--hard-dereference", "--file", "-", ".")
+        return self._pipe(tar, pack, cwd=self._store.root)
+
+    def restore(self, target: Path) -> Command:
+        return self._extract(target)
+
+    def restore_mailbox(self, target: Path, sample: Sample) -> Command:
+        return self._extract(target, f"./{sample.mailbox}")
+
+    def message(self, sample: Sample) -> Command:
+        return self._extract(self._place, "--to-stdout", f"./{sample.message}")
+
+    def restored(self, target: Path) -> Path:
+        return target
+
+    def stored(self) -> tuple[int, int]:
+        return self._file.stat().st_size, 0
+
+
+class Maker(Protocol):
+    def __call__(self, place: Path, store: Store) -> Program: ...
+
+
+def _mailhaul(codec: str, workers: int) -> Maker:
+    return lambda place, store: Mailhaul(place, store, codec=codec, workers=workers)
+
+
+# Name -> (how it is made, the commands it needs, the command that tells its version).
+PROGRAMS: dict[str, tuple[Maker, tuple[str, ...], tuple[str, ...]]] = {
+    "mailhaul lz4 2w": (_mailhaul("lz4", 2), (), ("mailhaul", "--version")),
+    "mailhaul lz4 1w": (_mailhaul("lz4", 1), (), ("mailhaul", "--version")),
+    "mailhaul zstd 2w": (_mailhaul("zstd", 2), (), ("mailhaul", "--version")),
+    "mailhaul zstd 1w": (_mailhaul("zstd", 1), (), ("mailhaul", "--version")),
+    "restic": (Restic, ("restic",), ("restic", "version")),
+    "borg lz4": (Borg, ("borg",), ("borg", "--version")),
+    "tar | lz4": (Tar, ("bash", "tar", "lz4"), ("lz4", "--version")),
+}
+
+
+def missing(name: str) -> list[str]:
+    """The commands of a program that are not installed here."""
+    return [command for command in PROGRAMS[name][1] if not shutil.which(command)]
+
+
+def version(name: str) -> str:
+    """What a program says of its version, in one line."""
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    argv = list(PROGRAMS[name][2])
+    argv[0] = shutil.which(argv[0], path=beside) or argv[0]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    return (done.stdout or done.stderr).strip().splitlines()[0]

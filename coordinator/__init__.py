@@ -1,0 +1,1 @@
+"""Decides and records: configuration, plan, dispatch, catalog, command line. Moves no mail."""

@@ -1,0 +1,158 @@
+"""What can be restored: mailbox versions and the archives that hold them; from a catalog or bare files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..groups.paths import LogicalPath
+from ..proto.archive.mailboxes import Mailbox
+from ..proto.archive.reader import ArchiveReader, archives_in
+from ..proto.errors import DamagedError, NotFoundError
+from ..proto.records import ArchiveFacts, ArchiveId, RunId, Skipped
+from ..worker.tasks import ArchivePlace, OpenArchives, open_archive, open_place, opened_archives
+from .catalog import Catalog
+from .history import MailboxVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupSet:
+    """Mailboxes as they were at one time, and where the archives lie that are needed for them."""
+
+    versions: tuple[MailboxVersion, ...]
+    places: Mapping[ArchiveId, ArchivePlace]
+
+    def select(self, path: LogicalPath) -> list[MailboxVersion]:
+        """The versions that a path selects, one for each mailbox, the newest. Raises NotFoundError."""
+        newest: dict[tuple[str, str], MailboxVersion] = {}
+        for one in self.versions:
+            if (
+                path.selects_partition(one.partition)
+                and path.selects_group(one.group)
+                and path.selects_user(one.user)
+            ):
+                # Of one run the group that was named is taken, so that paths come back as they were typed.
+                known = newest.setdefault((one.partition, one.user), one)
+                if (known.run, known.group == path.group) < (one.run, one.group == path.group):
+                    newest[one.partition, one.user] = one
+        if not newest:
+            raise NotFoundError(f"{path}: the backup holds nothing of it", path=str(path))
+        return list(newest.values())
+
+
+def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> BackupSet:
+    """What was kept at a time (a run id, ``latest``, an ISO date or time). Raises NotFoundError."""
+    with Catalog.open(staging) as catalog:
+        run = catalog.resolve_time(at)
+        versions = {
+            one: None
+            for path in paths
+            for one in catalog.mailboxes_at(
+                run,
+                partition=path.partition,
+                group=None if path.group == "user" else path.group,
+                user=path.user,
+            )
+        }
+        places = {one.archive: ArchivePlace(file=str(staging / one.file)) for one in catalog.archives()}
+    return BackupSet(versions=tuple(versions), places=places)
+
+
+def from_files(files: Iterable[Path]) -> BackupSet:
+    """What bare archive files hold; a file may hold several, and a damaged one what is whole in it.
+
+    Raises DamagedError for a file of which nothing can be read.
+    """
+    versions: list[MailboxVersion] = []
+    places: dict[ArchiveId, ArchivePlace] = {}
+    for file in files:
+        for place, archive in _readers(file):
+            header = archive.header
+            places[header.archive] = place
+            versions += [
+                MailboxVersion(
+                    partition=header.partition,
+                    group=header.group,
+                    user=entry.user,
+                    run=header.run,
+                    shard=header.shard,
+                    archive=header.archive,
+                    folders=entry.folders,
+                    listed=entry.listed,
+                    stored=entry.stored,
+                    skipped=entry.listed - entry.stored,
+                    size_bytes=entry.size_bytes,
+                )
+                for entry in archive.directory.mailboxes
+            ]
+    return BackupSet(versions=tuple(versions), places=places)
+
+
+def _readers(file: Path) -> Iterator[tuple[ArchivePlace, ArchiveReader]]:
+    try:
+        found = archives_in(str(file))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{file}: there is no such file", file=str(file)) from error
+    except OSError as error:
+        raise DamagedError(f"{file}: {error.strerror}", reason="io-error") from error
+    except DamagedError:
+        found = [open_place(ArchivePlace(file=str(file)))]
+    for one in found:
+        try:
+            yield ArchivePlace(file=str(file), start=one.start, size_bytes=one.size), open_archive(one)
+        finally:
+            one.close()
+
+
+def facts_of(staging: Path, file: Path) -> ArchiveFacts:
+    """What a sealed archive of the staging area says about itself, for the catalog.
+
+    Raises DamagedError, UnsupportedError.
+    """
+    local = open_place(ArchivePlace(file=str(file)))
+    try:
+        archive = open_archive(local)
+        header = archive.header
+        skipped: list[Skipped] = []
+        mailboxes = []
+        for entry in archive.directory.mailboxes:
+            try:
+                mailbox = archive.mailbox(entry)
+            except DamagedError:
+                continue
+            skipped += mailbox.skipped
+            mailboxes.append(mailbox.summary(header.partition, header.group))
+        return ArchiveFacts(
+            archive=header.archive,
+            run=RunId(header.run),
+            started=datetime.fromtimestamp(header.run_started, UTC),
+            partition=header.partition,
+            group=header.group,
+            shard=header.shard,
+            file=str(file.relative_to(staging)),
+            size_bytes=local.size,
+            sealed=datetime.fromtimestamp(file.stat().st_mtime, UTC),
+            mailboxes=tuple(mailboxes),
+            skipped=tuple(skipped),
+        )
+    finally:
+        local.close()
+
+
+@contextmanager
+def opened(backup: BackupSet) -> Iterator[OpenArchives]:
+    """Readers over the archives of a set; closed at the end."""
+    with opened_archives(backup.places) as archives:
+        yield archives
+
+
+def read_mailbox(archives: OpenArchives, version: MailboxVersion) -> tuple[ArchiveReader, Mailbox]:
+    """The metadata of a mailbox version and the archive it came from. Raises DamagedError."""
+    archive = archives(version.archive)
+    for entry in archive.directory.mailboxes:
+        if entry.user == version.user:
+            return archive, archive.mailbox(entry)
+    raise DamagedError(f"{archive.file.name}: the metadata of {version.user!r} is gone", reason="metadata")

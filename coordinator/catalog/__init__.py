@@ -1,0 +1,11 @@
+"""The catalog: which runs there were, what became of their units, which archive holds which mailbox.
+
+It holds no fact that the archives do not, except how runs ended, so it can be made again from them
+(``rebuild``). A unit of a run is visible to restores from ``commit_unit`` on, and by nothing else.
+Its records are in ``history``.
+"""
+
+from .catalog import Catalog
+from .rebuilding import rebuild
+
+__all__ = ["Catalog", "rebuild"]

@@ -1,0 +1,41 @@
+"""The port that every engine implements, and what it gives back for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from ...proto.errors import BackupError, WorkerLostError
+from ...proto.ports import ProgressSink
+
+TaskT = TypeVar("TaskT")
+ReportT = TypeVar("ReportT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome(Generic[TaskT, ReportT]):
+    """What became of a task after ``attempts`` attempts: a report, or the last attempt's error."""
+
+    task: TaskT
+    report: ReportT | None = None
+    error: BackupError | None = None
+    attempts: int = 1
+
+    def failure(self) -> BackupError:
+        """The error of a task without a report."""
+        return self.error or WorkerLostError("the task ended without a report")
+
+
+class Engine(Protocol):
+    """Runs tasks on workers."""
+
+    def __call__(
+        self,
+        function: Callable[[TaskT, ProgressSink], ReportT],
+        tasks: Sequence[TaskT],
+        on_progress: ProgressSink,
+    ) -> Iterator[Outcome[TaskT, ReportT]]:
+        """Call ``function(task, progress)`` for every task, begun in the order given; outcomes in order of
+        completion, exactly one for each task. A task whose worker died, or that raised a retryable error,
+        is tried again, up to the engine's limit; then it fails alone. Never raises for a task."""

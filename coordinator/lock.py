@@ -1,0 +1,76 @@
+"""One run at a time per staging area: an advisory lock that ends with its owner, however that ends.
+
+The file stays when the lock is gone; only the kernel's lock on it counts, never its content.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from ..proto.errors import LockedError, StagingError
+from ..proto.records import RunId
+
+_NOTE_BYTES = 300
+
+
+class RunLock:
+    """The lock of a staging area, as a context manager. Not reentrant; worker processes do not inherit it."""
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._path = staging / ".mailhaul" / "lock"
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> RunLock:
+        """Take the lock, without waiting. Raises LockedError, which names the owner, or StagingError."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise StagingError(f"{self._path}: the lock can't be opened: {error.strerror}") from error
+        try:
+            self._take(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        self.note_run(None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._descriptor is not None:
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def note_run(self, run: RunId | None) -> None:
+        """Say for which run the lock is held; only others' error messages make use of it."""
+        if self._descriptor is None:
+            raise ValueError("the lock is not held")
+        note = f"pid {os.getpid()} on {socket.gethostname()}" + (f", run {run}" if run else "")
+        # On a full disk the lock must still be had, by a command that frees space for one.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, note.encode(errors="replace")[:_NOTE_BYTES], 0)
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note = os.pread(descriptor, _NOTE_BYTES, 0).decode(errors="replace")
+            owner = "".join(c if c.isprintable() else "?" for c in note) or "owner not known"
+            raise LockedError(
+                f"another run holds the lock of {self._staging} ({owner}); wait until it has ended",
+                staging=str(self._staging),
+                owner=owner,
+            ) from None
+        except OSError as error:
+            raise StagingError(f"{self._path}: can't be locked: {error.strerror}") from error

@@ -1,0 +1,62 @@
+"""What all tests share: hypothesis profiles, outside tools and corpora, how often a fault is planned."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI") == "true"
+
+# Round trips write files, so one example may take a while on a busy machine: no deadline.
+settings.register_profile("dev", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("dev"), max_examples=200, derandomize=True)
+settings.register_profile("deterministic", settings.get_profile("dev"), derandomize=True)
+settings.register_profile("soak", settings.get_profile("dev"), max_examples=10_000)
+settings.load_profile("ci" if IN_CI else "dev")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=100, help="how often a fault loop repeats (default 100)")
+
+
+@pytest.fixture(scope="session")
+def rounds(pytestconfig: pytest.Config) -> int:
+    """How often a test that kills, fills or cuts something at a random point repeats it."""
+    return int(pytestconfig.getoption("--rounds"))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout, or the unpacked source distribution."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], Path]:
+    """``require_tool("dovecot")``: its path. Without it the test skips, in CI (env CI=true) it fails."""
+
+    def find(name: str) -> Path:
+        # Server programs lie in sbin, which is not on everybody's path.
+        found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+        if found:
+            return Path(found)
+        reason = f"{name} is not installed (make test installs it on Debian, as root)"
+        return pytest.fail(reason) if IN_CI else pytest.skip(reason)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The directory with real mail and ``make_store.py``: env MAILHAUL_SHARED, or ``shared`` beside the
+    checkout. It is no part of the project; without it the test skips."""
+    place = Path(os.environ.get("MAILHAUL_SHARED") or ROOT.parent / "shared")
+    if not (place / "corpus").is_dir():
+        pytest.skip("no mail corpus: neither MAILHAUL_SHARED nor ../shared has one")
+    return place

@@ -1,0 +1,228 @@
+"""mailhaul.toml: what it gives, and how wrong values are told."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator import config
+from mailhaul.coordinator.config import ArchiveConfig, Config, DispatchConfig, GroupsConfig
+from mailhaul.groups.assignment import GroupRules
+from mailhaul.proto.errors import ConfigError
+from mailhaul.proto.records import Partition
+
+STAGING = '[staging]\npath = "staging"\n'
+PARTITION = '[[partition]]\nformat = "maildir"\npath = "/srv/mail/{user}"\n'
+MINIMAL = STAGING + PARTITION
+
+
+def write(directory: Path, text: str | bytes, groups: str | bytes | None = None) -> Path:
+    file = directory / "mailhaul.toml"
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    if groups is not None:
+        (directory / "g.conf").write_bytes(groups.encode() if isinstance(groups, str) else groups)
+    return file
+
+
+def refusal(directory: Path, text: str | bytes, groups: str | bytes | None = None) -> str:
+    file = write(directory, text, groups)
+    with pytest.raises(ConfigError) as caught:
+        config.load(file)
+    assert caught.value.message.startswith(str(directory))
+    return caught.value.message.replace(f"{directory}/", "")
+
+
+class TestValues:
+    def test_the_least_that_is_needed(self, tmp_path: Path) -> None:
+        partition = Partition(name="primary", format="maildir", path="/srv/mail/{user}")
+        loaded = config.load(write(tmp_path, MINIMAL))
+        assert loaded == Config(staging=tmp_path / "staging", partitions=(partition,))
+        assert loaded.groups == GroupsConfig(rules=GroupRules(), largest_unit_bytes=20 * 2**30)
+        assert loaded.dispatch == DispatchConfig(engine="local", workers_per_host=4)
+        assert loaded.archive == ArchiveConfig(codec="lz4", level=3)
+
+    def test_every_key(self, tmp_path: Path) -> None:
+        text = """
+            [staging]
+            path = "/var/spool/mailhaul"
+            [[partition]]
+            name = "primary"
+            host = "store01.example.org"
+            format = "maildir"
+            path = "/srv/mail/{domain[0]}/{domain}/{user[0]}/{user[1:3]}/{user}/Maildir"
+            doveadm = "doveadm -c '/etc/dovecot/one instance.conf'"
+            [[partition]]
+            name = "second"
+            format = "maildir"
+            path = "/srv/second"
+            doveadm = ["doveadm", "-o", "a b"]
+            [groups]
+            file = "g.conf"
+            several = "first-match"
+            ungrouped = "report"
+            largest_unit = "1.5 GiB"
+            [dispatch]
+            engine = "local"
+            workers_per_host = 2
+            [archive]
+            codec = "zstd"
+            level = 9
+        """
+        loaded = config.load(write(tmp_path, text, groups="a=[[:alpha:]].*\n"))
+        first, second = loaded.partitions
+        assert loaded.staging == Path("/var/spool/mailhaul")
+        assert (first.name, first.host) == ("primary", "store01.example.org")
+        assert first.doveadm == ("doveadm", "-c", "/etc/dovecot/one instance.conf")
+        assert (second.host, second.path, second.doveadm) == (
+            "localhost",
+            "/srv/second",
+            ("doveadm", "-o", "a b"),
+        )
+        assert [group.name for group in loaded.groups.rules.definitions] == ["a"]
+        assert (loaded.groups.rules.several, loaded.groups.rules.ungrouped) == ("first-match", "report")
+        assert loaded.groups.largest_unit_bytes == 3 * 2**29
+        assert loaded.dispatch.workers_per_host == 2
+        assert loaded.archive == ArchiveConfig(codec="zstd", level=9)
+        assert pickle.loads(pickle.dumps(loaded)) == loaded
+
+    @pytest.mark.parametrize(
+        ("size", "size_bytes"),
+        [("1 MiB", 2**20), ("20GiB", 20 * 2**30), ("2 tb", 2 * 10**12), ("1.5 GB", 1_500_000_000)],
+    )
+    def test_sizes(self, tmp_path: Path, size: str, size_bytes: int) -> None:
+        loaded = config.load(write(tmp_path, f'{MINIMAL}[groups]\nlargest_unit = "{size}"'))
+        assert loaded.groups.largest_unit_bytes == size_bytes
+
+    def test_relative_paths_start_at_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "etc").mkdir()
+        write(tmp_path / "etc", MINIMAL + '[groups]\nfile = "g.conf"', groups="a=b")
+        monkeypatch.chdir(tmp_path)
+        loaded = config.load(Path("etc/mailhaul.toml"))
+        assert loaded.staging == tmp_path / "etc" / "staging"
+        assert len(loaded.groups.rules.definitions) == 1
+
+    def test_a_byte_order_mark_does_no_harm(self, tmp_path: Path) -> None:
+        assert config.load(write(tmp_path, b"\xef\xbb\xbf" + MINIMAL.encode()))
+
+
+class TestTemplates:
+    def test_they_load_as_written(self, tmp_path: Path) -> None:
+        (tmp_path / "mailhaul.toml").write_text(config.CONFIG_TEMPLATE)
+        (tmp_path / "backup-groups.conf").write_text(config.GROUPS_TEMPLATE)
+        loaded = config.load(tmp_path / "mailhaul.toml")
+        assert loaded.groups == GroupsConfig()
+        assert loaded.dispatch == DispatchConfig()
+        assert loaded.archive == ArchiveConfig()
+
+    def test_what_they_only_suggest_loads_too(self, tmp_path: Path) -> None:
+        """Every comment that looks like a setting is one."""
+        text = config.CONFIG_TEMPLATE.replace("# doveadm =", "doveadm =").replace("# level =", "level =")
+        text = text.replace('codec = "lz4"', 'codec = "zstd"')
+        (tmp_path / "mailhaul.toml").write_text(text)
+        (tmp_path / "backup-groups.conf").write_text(config.GROUPS_TEMPLATE.replace("# group", "group"))
+        loaded = config.load(tmp_path / "mailhaul.toml")
+        assert loaded.partitions[0].doveadm == ("doveadm",)
+        assert [group.name for group in loaded.groups.rules.definitions] == ["groupA", "groupB"]
+
+    def test_every_key_is_in_the_template(self) -> None:
+        for table in config._TABLES.values():
+            for key in table.model_fields:
+                assert f"{key} = " in config.CONFIG_TEMPLATE
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("", "staging is missing: expected a [staging] table\n"),
+            ("", "partition is missing: expected one or more [[partition]] tables"),
+            ("staging = 3\n" + PARTITION, "staging = 3: expected a [staging] table"),
+            ("[staging]\n" + PARTITION, "staging.path is missing: expected a directory"),
+            ('[staging]\npath=""\n' + PARTITION, "staging.path = '': expected a directory"),
+            ('[staging]\npath="\\u0000"\n' + PARTITION, "staging.path = '\\x00': expected a directory"),
+            (STAGING + "[partition]\n", "partition = {}: expected one or more [[partition]] tables"),
+            ("partition = []\n" + STAGING, "partition = []: expected one or more [[partition]] tables"),
+            ("partition = [3]\n" + STAGING, "partition[0] = 3: expected one or more [[partition]] tables"),
+            ("x = ", "mailhaul.toml: expected TOML: Invalid value (at end of document)"),
+            ("a = 1\nb = x", "mailhaul.toml: expected TOML: Invalid value (at line 2, column 5)"),
+            pytest.param("a = " + "[" * 5000, "mailhaul.toml: expected TOML: ", id="deep"),
+            pytest.param("a = " + "9" * 5000, "mailhaul.toml: expected TOML: ", id="long"),
+            (b"# caf\xe9", "mailhaul.toml: expected UTF-8 text: unexpected end of data at byte 5"),
+        ],
+    )
+    def test_a_wrong_file(self, tmp_path: Path, text: str | bytes, expected: str) -> None:
+        assert expected in refusal(tmp_path, text)
+
+    @pytest.mark.parametrize(
+        ("table", "line", "expected"),
+        [
+            ("", "nmae = 1", "partition[0].nmae: no such key; expected one of name, host, format, path"),
+            ("[dispach]", "", "dispach: no such key; expected one of staging, partition, groups, dispatch"),
+            ("", 'name = "../x"', "partition[0].name = '../x': expected at most 100 letters"),
+            ("", 'name = "a\\n"', "partition[0].name = 'a\\n': expected at most 100 letters"),
+            ("", 'host = "a b"', "partition[0].host = 'a b': expected the name of a host"),
+            ("", PARTITION, "partition[1].name = 'primary': expected a name that no other partition has"),
+            ("", "doveadm = 3", "partition[0].doveadm = 3: expected a command"),
+            ("", 'doveadm = ["a", 3]', "partition[0].doveadm[1] = 3: expected a command"),
+            ("", 'doveadm = "it\'s"', "as one string or as a list of strings (No closing quotation)"),
+            ("[dispatch]", 'engine = "ray"', "engine = 'ray': expected 'local', the only engine of this"),
+            ("[dispatch]", "workers_per_host = 0", "workers_per_host = 0: expected a whole number from 1"),
+            ("[dispatch]", 'workers_per_host = "4"', "workers_per_host = '4': expected a whole number"),
+            ("[dispatch]", "workers_per_host = true", "workers_per_host = True: expected a whole number"),
+            ("[archive]", 'codec = "gzip"', "archive.codec = 'gzip': expected 'lz4' or 'zstd'"),
+            ("[archive]", 'codec = "zstd"\nlevel = 23', "level = 23: expected a whole number from 1 to 22"),
+            ("[archive]", "level = 3", "archive.level = 3: expected no level without codec = 'zstd'"),
+            ("[groups]", 'several = "all"', "several = 'all': expected 'report', 'first-match' or 'error'"),
+            ("[groups]", 'ungrouped = "skip"', "groups.ungrouped = 'skip': expected 'user' or 'report'"),
+            ("[groups]", 'largest_unit = "20"', "largest_unit = '20': expected a size of at least 1 MiB"),
+            ("[groups]", "largest_unit = 20", "largest_unit = 20: expected a size of at least 1 MiB"),
+            ("[groups]", 'largest_unit = "1 kB"', "largest_unit = '1 kB': expected a size of at least"),
+            ("[groups]", f'largest_unit = "{"9" * 400} TB"', "99…: expected a size of at least 1 MiB"),
+            ("[groups]", 'file = "none"', "file = 'none': expected a file that can be read: No such file"),
+            ("[groups]", 'file = "."', "file = '.': expected a file that can be read: Is a directory"),
+        ],
+    )
+    def test_a_wrong_value(self, tmp_path: Path, table: str, line: str, expected: str) -> None:
+        assert expected in refusal(tmp_path, f"{MINIMAL}{table}\n{line}")
+
+    @pytest.mark.parametrize(
+        ("template", "reason"),
+        [
+            ("srv/{user}", "it is relative"),
+            ("/srv/{usr}", "{usr} is no placeholder"),
+            ("/srv/{user[a]}", "{user[a]} is no placeholder"),
+            ("/srv/{user[-1]}/{user}", "{user[-1]} is no placeholder"),
+            ("/srv/{user[:2]}/{user}", "{user[:2]} is no placeholder"),
+            ("/srv/{}", "{} is no placeholder"),
+            ("/srv/{user", "{user is no placeholder"),
+            ("/srv/user}", "} is no placeholder"),
+            ("/srv/{{user}}", "{ is no placeholder"),
+            ("/srv/{domain}/Maildir", "{user} is missing"),
+            ("/srv/{user[0]}/Maildir", "{user} is missing"),
+        ],
+    )
+    def test_a_template_that_names_no_user(self, tmp_path: Path, template: str, reason: str) -> None:
+        message = refusal(tmp_path, MINIMAL.replace("/srv/mail/{user}", template))
+        assert f"partition[0].path = {template!r}: expected an absolute directory, with {{user}}" in message
+        assert message.endswith(f"({reason})")
+
+    def test_all_wrong_keys_are_told_at_once(self, tmp_path: Path) -> None:
+        file = write(tmp_path, MINIMAL + "x = 1\n[dispatch]\nworkers_per_host = 0")
+        with pytest.raises(ConfigError) as caught:
+            config.load(file)
+        assert len(caught.value.message.splitlines()) == 2
+        assert caught.value.facts["keys"] == ["partition[0].x", "dispatch.workers_per_host"]
+
+    def test_a_long_value_is_cut(self, tmp_path: Path) -> None:
+        assert len(refusal(tmp_path, f'{MINIMAL}[archive]\ncodec = "{"x" * 9999}"')) < 300
+
+    def test_errors_of_the_groups_file_name_it(self, tmp_path: Path) -> None:
+        text = MINIMAL + '[groups]\nfile = "g.conf"'
+        assert refusal(tmp_path, text, groups="\na=(").startswith("g.conf, line 2: expected a regular")
+        assert "groups.file = 'g.conf': expected UTF-8" in refusal(tmp_path, text, groups=b"a=\xff")
+
+    def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"none\.toml: expected a file that can be read: No such file"):
+            config.load(tmp_path / "none.toml")

@@ -1,0 +1,133 @@
+"""The import rules hold, and the linter that checks them does notice when they do not."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDERS = ("coordinator", "worker", "groups", "proto")
+
+# A module to plant in a package that exists, its text, what the linter must say it imports.
+OFFENCES = (
+    ("proto/offender_a.py", "from ..groups import offender_b", "mailhaul.groups.offender_b"),
+    ("groups/offender_b.py", "from .. import worker", "mailhaul.worker"),
+    ("worker/offender_c.py", "from ..coordinator import dispatch", "mailhaul.coordinator.dispatch"),
+    ("coordinator/offender_d.py", "import ray", "ray"),
+    ("worker/offender_e.py", "def late():\n    from zmq import Context", "zmq"),
+    ("worker/offender_f.py", "import lz4.block", "lz4"),
+    ("worker/offender_g.py", "import zstandard", "zstandard"),
+    ("groups/offender_h.py", "import msgpack", "msgpack"),
+    ("groups/offender_i.py", "import sqlite3", "sqlite3"),
+    ("worker/offender_j.py", "from pydantic import BaseModel", "pydantic"),
+    ("coordinator/offender_k.py", "import click", "click"),
+    ("worker/offender_l.py", "from rich.text import Text", "rich"),
+)
+ALLOWED = (
+    ("coordinator/dispatch/ray.py", "import ray"),
+    ("proto/wire/__init__.py", ""),
+    ("proto/wire/channel.py", "import zmq\nimport msgpack"),
+    ("proto/archive/ally.py", "import lz4.block, zstandard"),
+    ("coordinator/catalog.py", "import sqlite3"),
+    ("coordinator/config.py", "import pydantic"),
+    ("coordinator/cli/ally.py", "import click, rich.text"),
+    ("worker/ally.py", "from ..groups import __doc__\nfrom ..proto import errors"),
+)
+
+
+def run(directory: Path, *arguments: str, given: str = "") -> tuple[int, str]:
+    """Exit status and output of ``python ARGUMENTS`` in this directory; -c finds packages there first."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=directory,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def lint(directory: Path) -> tuple[int, str]:
+    return run(
+        directory, "-c", "from importlinter.cli import lint_imports; exit(lint_imports(no_cache=True))"
+    )
+
+
+@pytest.fixture
+def copy(root: Path, tmp_path: Path) -> Path:
+    """The package without its modules: the folders and every ``__init__.py``, and the linter's rules."""
+    target = tmp_path / "mailhaul"
+    for init in [root / "__init__.py", *(i for f in FOLDERS for i in (root / f).rglob("__init__.py"))]:
+        place = target / init.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("")
+    (target / "proto" / "errors.py").write_text("")
+    shutil.copy(root / ".importlinter", tmp_path)
+    return target
+
+
+def plant(package: Path, module: str, text: str) -> None:
+    place = package / module
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(text + "\n")
+
+
+def test_this_tree_keeps_the_rules(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mailhaul").symlink_to(root)
+    shutil.copy(root / ".importlinter", tmp_path)
+    status, output = lint(tmp_path)
+    assert status == 0, output
+
+
+def test_the_linter_reads_all_of_this_tree(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mailhaul").symlink_to(root)
+    graph = "import grimp; graph = grimp.build_graph('mailhaul', cache_dir=None)"
+    status, output = run(tmp_path, "-c", f"{graph}; print(*graph.modules)")
+    files = [*root.glob("*.py"), *(file for folder in FOLDERS for file in (root / folder).rglob("*.py"))]
+    names = {".".join(("mailhaul", *file.relative_to(root).with_suffix("").parts)) for file in files}
+    assert (status, set(output.split())) == (0, {name.removesuffix(".__init__") for name in names})
+
+    # Relative imports between the folders are edges of the graph, not skipped.
+    imported = "print(*graph.find_modules_directly_imported_by('mailhaul.proto.ports'))"
+    assert run(tmp_path, "-c", f"{graph}; {imported}") == (0, "mailhaul.proto.records\n")
+
+
+def test_allowed_imports_pass(copy: Path) -> None:
+    for module, text in ALLOWED:
+        plant(copy, module, text)
+    status, output = lint(copy.parent)
+    assert status == 0, output
+
+
+def test_each_forbidden_import_is_found(copy: Path) -> None:
+    for module, text, _ in OFFENCES:
+        plant(copy, module, text)
+    status, output = lint(copy.parent)
+    assert status == 1
+    for module, _, imported in OFFENCES:
+        name = "mailhaul." + module.removesuffix(".py").replace("/", ".")
+        assert f"{name} -> {imported} (l." in output, output
+
+
+@pytest.mark.parametrize(
+    "text", ["from mailhaul.proto import errors", "import proto.errors", "import os\n\nos.environ"]
+)
+def test_ruff_refuses_what_the_linter_cannot_see(root: Path, text: str) -> None:
+    status, output = run(
+        root,
+        "-m",
+        "ruff",
+        "check",
+        "--select",
+        "TID251",
+        "--stdin-filename",
+        "worker/offender.py",
+        "-",
+        given=text,
+    )
+    assert (status, "TID251" in output) == (1, True), output
