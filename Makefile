@@ -56,7 +56,7 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || { echo "making .venv"; $(PYTHON) -m venv .venv; }
 	@mkdir -p .typing && ln -sfn .. .typing/mailhaul
 	@echo "installing mailhaul and what its tests need into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
 servers:

@@ -12,7 +12,8 @@ from ..groups.paths import LogicalPath
 from ..proto.archive.mailboxes import Mailbox
 from ..proto.archive.reader import ArchiveReader, archives_in
 from ..proto.errors import DamagedError, NotFoundError
-from ..proto.records import ArchiveFacts, ArchiveId, RunId, Skipped
+from ..proto.records import ArchiveFacts, ArchiveId, RunId
+from ..worker.staging.sealed import account_of
 from ..worker.tasks import ArchivePlace, OpenArchives, open_archive, open_place, opened_archives
 from .catalog import Catalog
 from .history import MailboxVersion
@@ -116,15 +117,7 @@ def facts_of(staging: Path, file: Path) -> ArchiveFacts:
     try:
         archive = open_archive(local)
         header = archive.header
-        skipped: list[Skipped] = []
-        mailboxes = []
-        for entry in archive.directory.mailboxes:
-            try:
-                mailbox = archive.mailbox(entry)
-            except DamagedError:
-                continue
-            skipped += mailbox.skipped
-            mailboxes.append(mailbox.summary(header.partition, header.group))
+        account = account_of(archive)
         return ArchiveFacts(
             archive=header.archive,
             run=RunId(header.run),
@@ -135,8 +128,8 @@ def facts_of(staging: Path, file: Path) -> ArchiveFacts:
             file=str(file.relative_to(staging)),
             size_bytes=local.size,
             sealed=datetime.fromtimestamp(file.stat().st_mtime, UTC),
-            mailboxes=tuple(mailboxes),
-            skipped=tuple(skipped),
+            mailboxes=account.mailboxes,
+            skipped=account.skipped,
         )
     finally:
         local.close()

@@ -148,17 +148,17 @@ class Core:
         return [*self._settle(), *ended]
 
     def _lose(self, worker: int, error: BackupError) -> list[Instruction]:
+        ended: list[Instruction] = []
         if worker in self._busy:
-            return self._retry(self._busy.pop(worker), error, True)
+            ended = self._retry(self._busy.pop(worker), error, True)
+        elif worker in self._starting:
+            self._starting.remove(worker)
+            self._stillborn += 1
         self._idle.discard(worker)
-        if worker not in self._starting:
-            return []
-        self._starting.remove(worker)
-        self._stillborn += 1
         if self._stillborn < self._attempts or self._starting or self._idle or self._busy:
-            return []
-        given_up, self._waiting = self._waiting, []
-        return [self._finish(task, error=error) for task in given_up]
+            return ended
+        given_up, self._waiting = sorted(self._waiting), []
+        return [*ended, *(self._finish(task, error=error) for task in given_up)]
 
     def _retry(self, task: int, error: BackupError, retryable: bool) -> list[Instruction]:
         if not retryable or self._tried[task] >= self._attempts:

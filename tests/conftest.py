@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+CODE_FOLDERS = ("coordinator", "worker", "groups", "proto")
 IN_CI = os.environ.get("CI") == "true"
 
 # Round trips write files, so one example may take a while on a busy machine: no deadline.
@@ -35,6 +36,13 @@ def rounds(pytestconfig: pytest.Config) -> int:
 def root() -> Path:
     """The checkout, or the unpacked source distribution."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def modules(root: Path) -> frozenset[Path]:
+    """Every module of the product, relative to the root."""
+    folders = (file for folder in CODE_FOLDERS for file in (root / folder).rglob("*.py"))
+    return frozenset(file.relative_to(root) for file in (*root.glob("*.py"), *folders))
 
 
 @pytest.fixture(scope="session")

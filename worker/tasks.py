@@ -20,6 +20,7 @@ from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped, Unit, 
 from . import memory
 from .backup import ArchiveSettings, back_up
 from .restore import Choice, restore
+from .staging.sealed import report_of
 from .staging.sinks import StagedFile
 from .stores import registry
 from .verify import VerifyReport, verify_frames, verify_messages
@@ -67,8 +68,19 @@ class VerifyTask:
 def run_backup(task: BackupTask, progress: ProgressSink) -> UnitReport:
     """See ``worker.backup.back_up``."""
     memory.keep_freed_memory()
+    if Path(task.file).exists():
+        # An earlier attempt sealed it, but its answer was lost: a sealed archive is never written again.
+        return _report_of(task.file)
     store = registry.open_store(task.unit.partition)
     return back_up(task.unit, store, StagedFile(Path(task.file)), task.settings, progress)
+
+
+def _report_of(file: str) -> UnitReport:
+    local = open_place(ArchivePlace(file=file))
+    try:
+        return report_of(open_sealed(local))
+    finally:
+        local.close()
 
 
 def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreReport:

@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # Of a setting: the options of the corpus's own maker, the number of messages of the demo's maker.
 SETTINGS = {
-    "small": (["--partitions", "2", "--mailboxes", "50", "--size", "200M"], 12_000),
-    "2g": (["--partitions", "2", "--mailboxes", "200", "--size", "2G", "--attachments"], 130_000),
+    "small": (["--partitions", "2", "--mailboxes", "50", "--size", "200M"], 13_500),
+    "2g": (["--partitions", "2", "--mailboxes", "200", "--size", "2G", "--attachments"], 140_000),
 }
 CORPORA = ("enron", "lists", "spamassassin")
 

@@ -14,7 +14,7 @@ from . import contents, frames, mailboxes
 from .frames import Codec, FrameType
 from .messages import MessageColumns
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 256 << 10
 _INDEX_ROWS = 1 << 16
 
 

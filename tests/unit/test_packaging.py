@@ -13,14 +13,7 @@ from pathlib import Path
 
 import pytest
 
-FOLDERS = ("coordinator", "worker", "groups", "proto")
 NOT_SOURCE = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "results")
-
-
-def modules(root: Path) -> set[str]:
-    """Every module of the product, as paths below the root."""
-    files = [*root.glob("*.py"), *(file for folder in FOLDERS for file in (root / folder).rglob("*.py"))]
-    return {str(file.relative_to(root)) for file in files}
 
 
 def build(kind: str, source: Path, target: Path) -> Path:
@@ -58,12 +51,10 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "unpacked"
 
 
-def test_every_package_of_the_tree_is_listed(root: Path) -> None:
+def test_every_package_of_the_tree_is_listed(root: Path, modules: frozenset[Path]) -> None:
     listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {str(Path(module).parent) for module in modules(root)} - {"."}
-    assert sorted(listed) == sorted(
-        ["mailhaul", *(f"mailhaul.{folder.replace('/', '.')}" for folder in folders)]
-    )
+    folders = {module.parent for module in modules}
+    assert sorted(listed) == sorted(".".join(("mailhaul", *folder.parts)) for folder in folders)
     # A module in a folder without __init__.py would be shipped by nobody.
     assert all((root / folder / "__init__.py").exists() for folder in folders)
 
@@ -74,11 +65,11 @@ def test_only_the_package_itself_lies_in_the_root(root: Path) -> None:
     assert not list((root / "tests").rglob("__init__.py"))
 
 
-def test_wheel_holds_the_product_and_nothing_else(root: Path, wheel: Path) -> None:
-    shipped = {str(file.relative_to(wheel)) for file in wheel.rglob("*") if file.is_file()}
-    shipped = {name for name in shipped if ".dist-info/" not in name}
-    documents = {"py.typed", "proto/archive/FORMAT.md"}
-    assert shipped == {f"mailhaul/{name}" for name in modules(root) | documents}
+def test_wheel_holds_the_product_and_nothing_else(modules: frozenset[Path], wheel: Path) -> None:
+    shipped = {file.relative_to(wheel) for file in wheel.rglob("*") if file.is_file()}
+    shipped = {file for file in shipped if not file.parts[0].endswith(".dist-info")}
+    documents = {Path("py.typed"), Path("proto/archive/FORMAT.md")}
+    assert shipped == {"mailhaul" / file for file in modules | documents}
 
 
 def test_wheel_runs_where_there_is_no_checkout(wheel: Path, tmp_path: Path) -> None:
@@ -101,19 +92,19 @@ main.main(["--help"])
 
 
 def test_source_distribution_can_test_itself(root: Path, sdist: Path) -> None:
-    def files(place: Path, top: str) -> set[str]:
+    def files(place: Path, top: str) -> set[Path]:
         found = (place / top).rglob("*") if (place / top).is_dir() else [place / top]
-        return {str(file.relative_to(place)) for file in found if file.is_file() and file.suffix != ".pyc"}
+        return {file.relative_to(place) for file in found if file.is_file() and file.suffix != ".pyc"}
 
-    for top in (
+    for top in [
         "Makefile",
-        ".importlinter",
-        ".ci",
         "CONTRIBUTING.md",
         "README.md",
+        ".importlinter",
+        ".ci",
         "tests",
         "deploy",
         "docs",
-    ):
+    ]:
         assert files(sdist, top) == files(root, top) != set(), top
     assert os.access(sdist / ".ci" / "run", os.X_OK)
