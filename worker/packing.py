@@ -12,7 +12,7 @@ from ..proto.records import DIGEST_BYTES, Piece
 from .dedup import SegmentIndex
 from .segments import Cutter
 
-WINDOW_BYTES = 16 << 20
+WINDOW_BYTES = 8 << 20
 """Larger messages are read, cut and stored in windows of this size, so that memory stays bounded."""
 
 _MOST_LINKS = 100_000

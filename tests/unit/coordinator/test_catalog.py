@@ -1,0 +1,553 @@
+"""The catalog: what is committed is there, what is not is not, and damage is named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailhaul.coordinator.catalog import Catalog, rebuild
+from mailhaul.coordinator.history import MailboxVersion
+from mailhaul.proto.errors import (
+    BackupError,
+    DamagedError,
+    NotFoundError,
+    StagingError,
+    UnsupportedError,
+    UsageError,
+)
+from mailhaul.proto.records import (
+    ArchiveFacts,
+    ArchiveId,
+    MailboxSummary,
+    Partition,
+    RunId,
+    Skipped,
+    Unit,
+    UnitReport,
+)
+
+START = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)
+PRIMARY = Partition(name="primary", format="maildir", path="/srv/mail")
+ODD = "j\udcff\u00e9ne/example.org"
+
+
+def run_id(day: int) -> RunId:
+    return RunId(f"{START + timedelta(days=day):%Y%m%dT%H%M%SZ}-4f3a")
+
+
+def unit(day: int, group: str = "user", shard: int = 0, users: tuple[str, ...] = ()) -> Unit:
+    return Unit(run=run_id(day), partition=PRIMARY, group=group, shard=shard, users=users)
+
+
+def summary(user: str, stored: int = 9, group: str = "user") -> MailboxSummary:
+    return MailboxSummary(
+        partition="primary",
+        group=group,
+        user=user,
+        folders=3,
+        listed=stored + 1,
+        stored=stored,
+        skipped=1,
+        size_bytes=1000 * stored,
+    )
+
+
+def report(unit: Unit, stored: int = 9, skipped: tuple[Skipped, ...] = ()) -> UnitReport:
+    name = f"{unit.run}.{unit.group}.{unit.shard}"
+    return UnitReport(
+        run=unit.run,
+        partition="primary",
+        group=unit.group,
+        shard=unit.shard,
+        archive=ArchiveId(name.encode()[-16:]),
+        file=f"primary/{unit.group}/{name}.mha",
+        mailboxes=tuple(summary(user, stored, unit.group) for user in unit.users),
+        skipped=skipped,
+        messages=stored * len(unit.users),
+        size_bytes=1000 * stored * len(unit.users),
+        new_bytes=500,
+        archive_bytes=300,
+        seconds=1.5,
+        cpu_seconds=1.25,
+        peak_memory_bytes=1 << 20,
+    )
+
+
+def facts(report: UnitReport, day: int) -> ArchiveFacts:
+    return ArchiveFacts(
+        archive=report.archive,
+        run=report.run,
+        started=START + timedelta(days=day),
+        partition=report.partition,
+        group=report.group,
+        shard=report.shard,
+        file=report.file,
+        size_bytes=report.archive_bytes,
+        mailboxes=report.mailboxes,
+        skipped=report.skipped,
+        sealed=START + timedelta(days=day, hours=1),
+    )
+
+
+def commit(catalog: Catalog, day: int, *units: Unit, stored: int = 9) -> list[UnitReport]:
+    """One whole run."""
+    begin(catalog, day, *units)
+    reports = [report(one, stored) for one in units]
+    for one in reports:
+        catalog.commit_unit(one, sealed=START + timedelta(days=day, hours=1))
+    catalog.end_run(run_id(day), START + timedelta(days=day, hours=2))
+    return reports
+
+
+def begin(catalog: Catalog, day: int, *units: Unit) -> None:
+    catalog.begin_run(run_id(day), START + timedelta(days=day), paths="/", options="--full")
+    catalog.plan_units(units)
+
+
+def database(staging: Path) -> Path:
+    return staging / ".mailhaul" / "catalog.sqlite"
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with Catalog.open(tmp_path, write=True) as opened:
+        yield opened
+
+
+# Runs and units
+
+
+def test_a_run_from_beginning_to_end(catalog: Catalog) -> None:
+    first, second = unit(0, users=("anna", ODD)), unit(0, shard=1, users=("bob",))
+    begin(catalog, 0, first, second)
+    assert catalog.run("latest").state == "running"
+    assert catalog.run("latest").ended is None
+    gone = Skipped(f"/primary/user/{ODD}/INBOX", "permission", "\udcfe denied")
+    catalog.commit_unit(report(first, skipped=(gone,)), sealed=START, attempts=2)
+    catalog.fail_unit(second, "worker 7 was killed by SIGKILL", attempts=3)
+    assert catalog.end_run(run_id(0), START + timedelta(hours=1)) == "partial"
+
+    run = catalog.run(run_id(0))
+    assert (run.started, run.ended, run.state) == (START, START + timedelta(hours=1), "partial")
+    assert (run.paths, run.options, run.error) == ("/", "--full", "")
+    assert (run.planned_units, run.sealed_units, run.failed_units) == (2, 1, 1)
+    assert (run.mailboxes, run.skipped, run.messages, run.size_bytes) == (2, 1, 18, 18_000)
+    assert (run.new_bytes, run.archive_bytes) == (500, 300)
+    sealed, failed = catalog.units(run_id(0))
+    assert (sealed.state, sealed.attempts, sealed.peak_memory_bytes) == ("sealed", 2, 1 << 20)
+    assert (failed.state, failed.attempts, failed.error) == ("failed", 3, "worker 7 was killed by SIGKILL")
+    assert list(catalog.skipped(run_id(0))) == [gone]
+    (archive,) = catalog.archives()
+    assert archive == catalog.archive(archive.archive)
+    assert (archive.file, archive.size_bytes, archive.sealed) == (report(first).file, 300, START)
+
+
+def test_how_a_run_ends_is_counted_not_claimed(catalog: Catalog) -> None:
+    begin(catalog, 0)
+    assert catalog.end_run(run_id(0), START) == "done"
+    begin(catalog, 1, unit(1))
+    assert catalog.end_run(run_id(1), START) == "failed"
+    begin(catalog, 2, unit(2))
+    catalog.commit_unit(report(unit(2)), sealed=START)
+    assert catalog.end_run(run_id(2), START, error="interrupted") == "partial"
+    assert catalog.end_run(run_id(2), START) == "done"
+    begin(catalog, 3)
+    assert catalog.end_run(run_id(3), START, error="store lists empty") == "failed"
+    assert [(run.run, run.error) for run in catalog.runs()][:2] == [
+        (run_id(3), "store lists empty"),
+        (run_id(2), ""),
+    ]
+
+
+def test_a_run_whose_program_died_is_ended_by_the_next(catalog: Catalog) -> None:
+    begin(catalog, 0, unit(0, users=("anna",)), unit(0, shard=1))
+    catalog.commit_unit(report(unit(0, users=("anna",))), sealed=START)
+    begin(catalog, 1)
+    old = catalog.run(run_id(0))
+    assert (old.state, old.ended) == ("partial", None)
+    assert old.error.startswith("interrupted")
+    assert [version.user for version in catalog.mailboxes_at(run_id(1))] == ["anna"]
+
+
+def test_what_was_not_announced_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(NotFoundError, match="no run"):
+        catalog.plan_units([unit(0)])
+    begin(catalog, 1)
+    with pytest.raises(NotFoundError, match=r"no unit primary/user\.0"):
+        catalog.commit_unit(report(unit(1)), sealed=START)
+    with pytest.raises(NotFoundError):
+        catalog.fail_unit(unit(1), "why", attempts=1)
+    with pytest.raises(NotFoundError):
+        catalog.end_run(run_id(0), START)
+    with pytest.raises(NotFoundError):
+        catalog.archive(ArchiveId(bytes(16)))
+    with pytest.raises(ValueError, match="does not sort behind"):
+        catalog.begin_run(run_id(0), START)
+    with pytest.raises(ValueError, match="no run id"):
+        catalog.begin_run(RunId("tomorrow"), START)
+    with pytest.raises(ValueError, match="offset"):
+        catalog.begin_run(run_id(2), datetime(2026, 11, 21))  # noqa: DTZ001
+
+
+def test_planning_and_committing_can_be_repeated(catalog: Catalog) -> None:
+    mine = unit(0, users=("anna", "bob"))
+    begin(catalog, 0, mine)
+    catalog.commit_unit(report(mine), sealed=START)
+    catalog.plan_units([mine])
+    catalog.fail_unit(mine, "late", attempts=2)
+    catalog.commit_unit(report(mine), sealed=START)
+    assert [one.state for one in catalog.units(run_id(0))] == ["sealed"]
+
+    again = replace(report(unit(0, users=("carla",)), stored=5), archive=ArchiveId(b"another attempt."))
+    catalog.commit_unit(again, sealed=START)
+    assert [(one.user, one.archive) for one in catalog.mailboxes_at(run_id(0))] == [("carla", again.archive)]
+    assert [one.archive for one in catalog.archives()] == [again.archive]
+
+
+def test_half_a_commit_is_none(catalog: Catalog, tmp_path: Path) -> None:
+    mine = unit(0, users=("anna", "bob", "anna"))
+    begin(catalog, 0, mine)
+    with pytest.raises(BackupError, match="contradicts"):
+        catalog.commit_unit(report(mine), sealed=START)
+    with pytest.raises(UnicodeEncodeError):
+        catalog.commit_unit(report(unit(0, users=("anna", "\ud800"))), sealed=START)
+    with Catalog.open(tmp_path) as reader:
+        for seen in (catalog, reader):
+            assert [one.state for one in seen.units(run_id(0))] == ["planned"]
+            assert list(seen.mailboxes_at(run_id(0))) == list(seen.archives()) == []
+    catalog.commit_unit(report(unit(0, users=("anna",))), sealed=START)
+    assert len(list(catalog.mailboxes_at(run_id(0)))) == 1
+
+
+# Times and versions
+
+
+def test_times(catalog: Catalog) -> None:
+    with pytest.raises(NotFoundError):
+        catalog.resolve_time("latest")
+    for day in (0, 1, 5):
+        begin(catalog, day)
+    for text, day in (
+        ("latest", 5),
+        (run_id(1), 1),
+        ("2026-11-21", 0),
+        ("20261122", 1),
+        ("2026-11-25", 1),
+        ("2026-11-26T03:14:59", 1),
+        ("2026-11-26T03:15", 5),
+        ("2026-11-26T04:14:59.5+01:00", 1),
+        ("2026-11-26T04:15:00+01:00", 5),
+        ("20261122T031500Z", 1),
+    ):
+        assert catalog.resolve_time(text) == run_id(day), text
+    for text in ("2026-11-20", "2026-11-21T03:14:59Z", run_id(2)):
+        with pytest.raises(NotFoundError):
+            catalog.resolve_time(text)
+    for text in ("", "yesterday", "2026-13-01", "LATEST", "20261122T031500Z-XXXX"):
+        with pytest.raises(UsageError, match="expected latest"):
+            catalog.resolve_time(text)
+
+
+def test_newest_version_of_each_mailbox_survives_runs_over_less(catalog: Catalog) -> None:
+    commit(
+        catalog,
+        0,
+        unit(0, "user", 0, ("anna", ODD)),
+        unit(0, "user", 1, ("bob",)),
+        unit(0, "a", 0, ("anna",)),
+    )
+    commit(catalog, 1, unit(1, "user", 0, ("bob",)), stored=20)
+
+    def seen(day: int, **filters: str) -> list[tuple[str, str, RunId, int]]:
+        found = catalog.mailboxes_at(run_id(day), **filters)
+        return [(one.group, one.user, one.run, one.shard) for one in found]
+
+    assert seen(1) == [
+        ("a", "anna", run_id(0), 0),
+        ("user", "anna", run_id(0), 0),
+        ("user", "bob", run_id(1), 0),
+        ("user", ODD, run_id(0), 0),
+    ]
+    assert seen(0, user="bob") == [("user", "bob", run_id(0), 1)]
+    assert seen(1, user=ODD, group="user", partition="primary") == [("user", ODD, run_id(0), 0)]
+    assert seen(1, partition="other") == seen(1, group="b") == seen(-1) == []
+    (bob,) = catalog.mailboxes_at(run_id(1), user="bob")
+    assert bob == MailboxVersion(
+        partition="primary",
+        group="user",
+        user="bob",
+        run=run_id(1),
+        shard=0,
+        archive=report(unit(1)).archive,
+        folders=3,
+        listed=21,
+        stored=20,
+        skipped=1,
+        size_bytes=20_000,
+    )
+    assert {user: one.size_bytes for user, one in catalog.known("primary", "user").items()} == {
+        "anna": 9000,
+        "bob": 20_000,
+        ODD: 9000,
+    }
+
+
+def test_users_of_the_last_run_that_stored_any(catalog: Catalog) -> None:
+    assert catalog.known("primary", "user") == {}
+    assert catalog.last_run_users("primary") == frozenset()
+    commit(catalog, 0, unit(0, users=("anna", ODD)), unit(0, "a", users=("anna",)))
+    begin(catalog, 1, unit(1, users=("anna",)))
+    assert catalog.last_run_users("primary") == {"anna", ODD}
+    assert catalog.last_run_users("other") == frozenset()
+
+
+def test_a_reader_sees_commits_and_no_open_transaction(catalog: Catalog, tmp_path: Path) -> None:
+    commit(catalog, 0, unit(0, users=("anna",)))
+    with Catalog.open(tmp_path) as reader:
+        versions = reader.mailboxes_at(run_id(9))
+        assert next(versions).run == run_id(0)
+        commit(catalog, 1, unit(1, users=("anna", "bob")))
+        assert [one.user for one in reader.mailboxes_at(run_id(9))] == ["anna", "bob"]
+
+
+# Made again from archives
+
+
+def test_rebuilt_catalog_tells_the_same(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path, write=True) as catalog:
+        made = commit(catalog, 0, unit(0, users=("anna", ODD)), unit(0, shard=1, users=("bob",)))
+        later = commit(catalog, 1, unit(1, users=("anna",)))
+        versions, archives = list(catalog.mailboxes_at(run_id(1))), list(catalog.archives())
+    database(tmp_path).write_bytes(b"not a database at all")
+    entries = [facts(later[0], 1), *(facts(one, 0) for one in made)]
+    assert rebuild(tmp_path, entries) == ()
+    assert os.listdir(tmp_path / ".mailhaul") == ["catalog.sqlite"]
+    with Catalog.open(tmp_path, write=True) as catalog:
+        assert (list(catalog.mailboxes_at(run_id(1))), list(catalog.archives())) == (versions, archives)
+        assert [(run.state, run.started) for run in catalog.runs()] == [
+            ("partial", START + timedelta(days=1)),
+            ("partial", START),
+        ]
+        commit(catalog, 2, unit(2, users=("anna",)))
+
+
+def test_rebuild_leaves_out_what_contradicts_and_says_so(tmp_path: Path) -> None:
+    good = facts(report(unit(0, users=("anna",))), 0)
+    bad = [
+        replace(good, file="copy.mha"),
+        replace(good, file="other.mha", archive=ArchiveId(b"other of the run")),
+        replace(good, file="same-user.mha", archive=ArchiveId(b"x" * 16), shard=1),
+        replace(good, file="run.mha", archive=ArchiveId(b"y" * 16), run=RunId("../../etc")),
+        replace(good, file="naive.mha", run=run_id(3), started=datetime(2026, 1, 1)),  # noqa: DTZ001
+        replace(good, file="huge.mha", run=run_id(4), shard=1 << 70),
+        replace(good, file="name.mha", run=run_id(5), partition="\ud800"),
+    ]
+    assert [(one.path, one.reason) for one in rebuild(tmp_path, [good, *bad])] == [
+        (one.file, "contradicts") for one in bad
+    ]
+    with Catalog.open(tmp_path) as catalog:
+        assert [one.file for one in catalog.archives()] == [good.file]
+        assert [(run.run, run.planned_units) for run in catalog.runs()] == [(run_id(0), 1)]
+
+
+def test_rebuild_that_fails_leaves_the_old_one(catalog: Catalog, tmp_path: Path) -> None:
+    commit(catalog, 0, unit(0, users=("anna",)))
+
+    def broken() -> Iterator[ArchiveFacts]:
+        yield facts(report(unit(1, users=("bob",))), 1)
+        raise DamagedError("the next archive is damaged")
+
+    with pytest.raises(DamagedError):
+        rebuild(tmp_path, broken())
+    assert not list((tmp_path / ".mailhaul").glob("*.new*"))
+    with Catalog.open(tmp_path) as reader:
+        assert [one.user for one in reader.mailboxes_at(run_id(9))] == ["anna"]
+
+
+def test_rebuild_does_not_meet_the_log_of_the_old_one(tmp_path: Path) -> None:
+    # A writer that died has left its log: applied to the new database, it would ruin that.
+    crash(tmp_path, "commit(catalog, 0, *(unit(0, shard=i, users=(f'u{i}',)) for i in range(50)))")
+    assert (tmp_path / ".mailhaul" / "catalog.sqlite-wal").stat().st_size > 0
+    rebuild(tmp_path, [facts(report(unit(7, users=("anna",))), 7)])
+    with Catalog.open(tmp_path) as catalog:
+        assert [one.user for one in catalog.mailboxes_at(run_id(9))] == ["anna"]
+    with closing(sqlite3.connect(database(tmp_path))) as plain:
+        assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+# The file, in any state
+
+
+def crash(staging: Path, statements: str) -> None:
+    """Run statements of this module over a catalog in a process that does not close it."""
+    code = f"""
+import importlib.util, os, sys
+from pathlib import Path
+spec = importlib.util.spec_from_file_location("told", {__file__!r})
+told = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(told)
+catalog = told.Catalog.open(Path({str(staging)!r}), write=True)
+exec({statements!r}, {{**vars(told), "catalog": catalog}})
+os._exit(0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_no_catalog_yet(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="catalog rebuild"):
+        Catalog.open(tmp_path)
+    database(tmp_path).parent.mkdir()
+    database(tmp_path).write_bytes(b"")
+    with pytest.raises(NotFoundError, match="empty"):
+        Catalog.open(tmp_path)
+    with Catalog.open(tmp_path, write=True) as catalog:
+        assert catalog.runs() == []
+        catalog.close()
+
+
+def test_newer_and_foreign_databases_are_left_alone(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path, write=True):
+        pass
+    with closing(sqlite3.connect(database(tmp_path))) as plain:
+        plain.execute("PRAGMA user_version = 2")
+    for write in (True, False):
+        with pytest.raises(UnsupportedError, match="newer version"):
+            Catalog.open(tmp_path, write=write)
+    database(tmp_path).unlink()
+    with closing(sqlite3.connect(database(tmp_path))) as plain:
+        plain.execute("CREATE TABLE accounts (name)")
+    for write in (True, False):
+        with pytest.raises(DamagedError, match="no catalog of mailhaul"):
+            Catalog.open(tmp_path, write=write)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A closed catalog of some pages."""
+    place = tmp_path_factory.mktemp("sound")
+    with Catalog.open(place, write=True) as catalog:
+        for day in range(3):
+            commit(catalog, day, *(unit(day, shard=i, users=(f"u{i}", f"v{i}")) for i in range(30)))
+    return database(place).read_bytes()
+
+
+def read_all(catalog: Catalog) -> None:
+    for run in catalog.runs():
+        catalog.units(run.run)
+        list(catalog.skipped(run.run))
+    list(catalog.archives())
+    list(catalog.mailboxes_at(run_id(9)))
+    catalog.last_run_users("primary")
+
+
+@given(data=st.data())
+def test_damage_is_named_or_without_effect(
+    data: st.DataObject, sound: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    staging = tmp_path_factory.mktemp("damaged")
+    database(staging).parent.mkdir()
+    place = data.draw(st.integers(0, len(sound) - 1))
+    if data.draw(st.booleans()):
+        changed = sound[:place]
+    else:
+        noise = data.draw(st.binary(min_size=1, max_size=200))
+        changed = sound[:place] + noise + sound[place + len(noise) :]
+    database(staging).write_bytes(changed)
+    try:
+        with Catalog.open(staging) as catalog:
+            read_all(catalog)
+    except (DamagedError, UnsupportedError, NotFoundError) as error:
+        assert "rebuild" in error.message or isinstance(error, UnsupportedError)
+    finally:
+        shutil.rmtree(staging)
+
+
+def test_damage_says_what_to_do(catalog: Catalog, tmp_path: Path) -> None:
+    commit(catalog, 0, unit(0))
+    catalog.close()
+    whole = database(tmp_path).read_bytes()
+    for content in (b"garbage" * 1000, whole[: len(whole) // 2], whole[:4096] + bytes(len(whole) - 4096)):
+        database(tmp_path).write_bytes(content)
+        for write in (True, False):
+            with (
+                pytest.raises(DamagedError, match="catalog rebuild"),
+                Catalog.open(tmp_path, write=write) as read,
+            ):
+                read_all(read)
+
+
+def as_nobody(staging: Path) -> subprocess.CompletedProcess[str]:
+    """Read a catalog as a user who may write nothing."""
+    code = """
+import os, sys
+from pathlib import Path
+from mailhaul.coordinator.catalog import Catalog
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with Catalog.open(Path(sys.argv[1])) as catalog:
+    newest = catalog.resolve_time("latest")
+    print(*sorted(version.user for version in catalog.mailboxes_at(newest)))
+"""
+    return subprocess.run(
+        [sys.executable, "-c", code, staging], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def shared_staging(tmp_path: Path) -> Path:
+    """A staging area that others can reach (pytest's own directories are closed to them)."""
+    for place in (tmp_path, *tmp_path.parents[:2]):
+        place.chmod(0o755)
+    return tmp_path / "staging"
+
+
+@pytest.mark.parametrize("left", ["nothing", "log", "log and shm"])
+def test_read_only_staging_area(shared_staging: Path, left: str) -> None:
+    crash(shared_staging, "commit(catalog, 0, unit(0, users=('anna',)))")
+    if left == "nothing":
+        with Catalog.open(shared_staging, write=True):
+            pass
+    if left == "log":
+        (shared_staging / ".mailhaul" / "catalog.sqlite-shm").unlink()
+    files = sorted(shared_staging.rglob("*"))
+    assert len(files) == {"nothing": 2, "log": 3, "log and shm": 4}[left]
+    for file in files:
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    shared_staging.chmod(0o555)
+    try:
+        done = as_nobody(shared_staging)
+        assert (done.returncode, done.stdout) == (0, "anna\n"), done.stderr
+        assert sorted(shared_staging.rglob("*")) == files
+    finally:
+        for file in (shared_staging, *files):
+            file.chmod(0o755)
+
+
+def test_reading_beside_a_writer_as_somebody_else(shared_staging: Path) -> None:
+    with Catalog.open(shared_staging, write=True) as catalog:
+        commit(catalog, 0, unit(0, users=("anna", "bob")))
+        done = as_nobody(shared_staging)
+        assert (done.returncode, done.stdout) == (0, "anna bob\n"), done.stderr
+        database(shared_staging).chmod(0)
+        done = as_nobody(shared_staging)
+        assert "StagingError" in done.stderr
+
+
+def test_writing_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StagingError):
+        Catalog.open(tmp_path / "file", write=True)
+    with pytest.raises(StagingError):
+        rebuild(tmp_path / "file", [])

@@ -1,0 +1,80 @@
+"""One run at a time: the lock is exclusive, names its owner, and dies with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.lock import RunLock
+from mailhaul.proto.errors import EXIT_LOCKED, LockedError, StagingError
+from mailhaul.proto.records import RunId
+
+HOLD = """
+import sys
+from pathlib import Path
+from mailhaul.coordinator.lock import RunLock
+with RunLock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_second_owner_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    with RunLock(tmp_path) as lock:
+        lock.note_run(RunId("20261121T031500Z-4f3a"))
+        with pytest.raises(
+            LockedError, match=f"pid {os.getpid()} on .*, run 20261121T031500Z-4f3a"
+        ) as refused:
+            RunLock(tmp_path).__enter__()
+    assert refused.value.exit_code == EXIT_LOCKED
+    with RunLock(tmp_path):
+        pass
+
+
+def test_lock_of_a_killed_owner_is_free(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == b"held\n"
+        with pytest.raises(LockedError, match=f"pid {owner.pid} "):
+            RunLock(tmp_path).__enter__()
+        owner.send_signal(signal.SIGKILL)
+        owner.wait(10)
+    assert (tmp_path / ".mailhaul" / "lock").read_text().startswith(f"pid {owner.pid} ")
+    with RunLock(tmp_path):
+        pass
+
+
+def test_a_process_started_under_the_lock_does_not_keep_it(tmp_path: Path) -> None:
+    with RunLock(tmp_path):
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
+        )
+    try:
+        with RunLock(tmp_path):
+            pass
+    finally:
+        child.communicate(timeout=10)
+
+
+def test_what_the_file_says_is_shown_harmlessly(tmp_path: Path) -> None:
+    with RunLock(tmp_path):
+        (tmp_path / ".mailhaul" / "lock").write_bytes(b"\x1b[2J\xff" + b"x" * 10_000)
+        with pytest.raises(LockedError) as refused:
+            RunLock(tmp_path).__enter__()
+    assert refused.value.message.isprintable()
+    assert len(refused.value.message) < 1000
+
+
+def test_staging_area_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StagingError, match=r"lock can't be opened: Not a directory"):
+        RunLock(tmp_path / "file").__enter__()
+    with pytest.raises(ValueError, match="not held"):
+        RunLock(tmp_path).note_run(None)
