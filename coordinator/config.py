@@ -138,8 +138,11 @@ def _command(words: object) -> object:
     return tuple(words) if isinstance(words, list) else words
 
 
-def _template(path: str) -> str:
-    """Check the shape of a partition's path; how placeholders stand for users is known to the stores."""
+def check_path(path: str) -> str:
+    """Check the shape of a partition's path; how placeholders stand for users is known to the stores.
+
+    Returns the path, or raises ValueError.
+    """
     if not path.startswith("/"):
         raise ValueError("it is relative")
     rest = _PLACEHOLDER.sub("/", path)
@@ -171,7 +174,7 @@ class _PartitionTable(_Table):
     )
     host: _Name | None = Field(default=None, description="the name of a host")
     format: Literal["maildir"] = Field(description="'maildir', the only format of this version")
-    path: Annotated[_Text, AfterValidator(_template)] = Field(
+    path: Annotated[_Text, AfterValidator(check_path)] = Field(
         description="an absolute directory, with {user} where user names stand, and beside it, where wanted, "
         "{domain} and letters of both: {user[0]}, {user[0:2]}, {domain[0]}"
     )

@@ -48,6 +48,8 @@ class RunLock:
         if self._descriptor is not None:
             with suppress(OSError):
                 os.ftruncate(self._descriptor, 0)
+            # Closing alone would leave it to a process that is just being started, until that has begun.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             os.close(self._descriptor)
             self._descriptor = None
 

@@ -6,27 +6,57 @@ Restores need no lock: they read sealed archives and write to a mail store, neve
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..groups.paths import LogicalPath
-from ..proto.errors import NotFoundError, UsageError
+from ..proto.errors import DamagedError, NotFoundError, UsageError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
 from ..worker.restore import Choice
-from ..worker.tasks import OpenArchives, RestoreTask, run_restore
-from .backup_set import BackupSet, opened, read_mailbox
+from ..worker.tasks import ArchivePlace, OpenArchives, RestoreTask, run_restore
+from .backup_set import BackupSet, MailboxMetadata, opened, read_mailbox
 from .dispatch.engine import Engine
 from .history import MailboxVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RestorePlan:
-    """What will be restored: tasks for the workers, and what they hold in all."""
+class PlannedMailbox:
+    """What is taken of one mailbox version, and where it goes."""
 
-    tasks: tuple[RestoreTask, ...]
-    mailboxes: int
+    version: MailboxVersion
+    choice: Choice
+    target: Partition
     messages: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTask:
+    """A task for a worker, and what it holds in all."""
+
+    task: RestoreTask
+    messages: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePlan:
+    """What will be restored: mailboxes, by archive and user, and the tasks that they are split into."""
+
+    mailboxes: tuple[PlannedMailbox, ...]
+    tasks: tuple[PlannedTask, ...]
+    places: Mapping[ArchiveId, ArchivePlace]
+
+    @property
+    def messages(self) -> int:
+        """How many messages will be restored."""
+        return sum(one.messages for one in self.mailboxes)
+
+    @property
+    def size_bytes(self) -> int:
+        """How many bytes of mail will be restored."""
+        return sum(one.size_bytes for one in self.mailboxes)
 
 
 def plan_restore(
@@ -45,33 +75,42 @@ def plan_restore(
     """
     with opened(backup) as archives:
         chosen = [
-            (version, _choice(archives, version, path, as_user))
-            for path in paths
+            _planned(archives, version, path, targets, as_user)
+            for path in _without_covered(paths)
             for version in backup.select(path)
         ]
-    _refuse_collisions(chosen, targets)
-    tasks: list[RestoreTask] = []
-    for (partition, archive), group in _grouped(chosen).items():
-        if partition not in targets:
-            raise UsageError(f"no target for partition {partition!r}: say where to with --to FORMAT:DIR")
-        total = sum(version.size_bytes for version, _ in group)
-        tasks += [
-            RestoreTask(archive=archive, archives=backup.places, choices=part, target=targets[partition])
-            for part in _parts(group, max(1, total // (2 * workers)))
-        ]
-    whole = [version for version, _ in chosen]
+    _refuse_collisions(chosen)
+    tasks: list[PlannedTask] = []
+    grouped = _grouped(chosen)
+    for (target, archive), group in grouped.items():
+        total = sum(one.size_bytes for one in group)
+        for part in _parts(group, max(1, total // (2 * workers))):
+            task = RestoreTask(
+                archive=archive,
+                archives=backup.places,
+                choices=tuple(one.choice for one in part),
+                target=target,
+                label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
+            )
+            tasks.append(
+                PlannedTask(
+                    task=task,
+                    messages=sum(one.messages for one in part),
+                    size_bytes=sum(one.size_bytes for one in part),
+                )
+            )
     return RestorePlan(
+        mailboxes=tuple(one for group in grouped.values() for one in group),
         tasks=tuple(tasks),
-        mailboxes=len({(one.partition, one.user) for one in whole}),
-        messages=sum(one.stored for one in whole),
-        size_bytes=sum(one.size_bytes for one in whole),
+        places=backup.places,
     )
 
 
 def run_plan(plan: RestorePlan, engine: Engine, on_progress: ProgressSink) -> RestoreReport:
     """Carry a plan out. A task that fails is told as skipped mailboxes; the others go on."""
     total = RestoreReport()
-    for outcome in engine(run_restore, plan.tasks, on_progress):
+    tasks = [one.task for one in plan.tasks]
+    for outcome in engine(run_restore, tasks, on_progress):
         if outcome.report is not None:
             report = outcome.report
         else:
@@ -93,60 +132,102 @@ def run_plan(plan: RestorePlan, engine: Engine, on_progress: ProgressSink) -> Re
     return total
 
 
-def _choice(
-    archives: OpenArchives, version: MailboxVersion, path: LogicalPath, as_user: str | None
-) -> Choice:
+def _without_covered(paths: Sequence[LogicalPath]) -> list[LogicalPath]:
+    """The paths without those that others cover: nothing is restored twice."""
+    kept: list[LogicalPath] = []
+    for path in paths:
+        if not any(one.covers(path) for one in kept):
+            kept = [one for one in kept if not path.covers(one)] + [path]
+    return kept
+
+
+def _planned(
+    archives: OpenArchives,
+    version: MailboxVersion,
+    path: LogicalPath,
+    targets: Mapping[str, Partition],
+    as_user: str | None,
+) -> PlannedMailbox:
+    if version.partition not in targets:
+        raise UsageError(f"no target for partition {version.partition!r}: say where to with --to FORMAT:DIR")
     whose = LogicalPath(version.partition, version.group, version.user)
-    place = b""
-    if as_user is None or path.folder is not None:
-        _, mailbox = read_mailbox(archives, version)
-        place = mailbox.place if as_user is None else b""
-        if path.folder is not None:
-            _require(path, [one.folder.name for one in mailbox.folders])
     selected = replace(path, partition=whose.partition, group=whose.group, user=whose.user)
-    return Choice(user=version.user, to_user=as_user or version.user, place=place, path=selected)
+    place, messages, size_bytes = b"", version.stored, version.size_bytes
+    if as_user is None or path.folder is not None:
+        with suppress(DamagedError):  # the task that meets it again tells of it
+            metadata = read_mailbox(archives, version)
+            place = metadata.mailbox.place if as_user is None else b""
+            if path.folder is not None:
+                messages, size_bytes = _count(metadata, selected)
+    return PlannedMailbox(
+        version=version,
+        choice=Choice(user=version.user, to_user=as_user or version.user, place=place, path=selected),
+        target=targets[version.partition],
+        messages=messages,
+        size_bytes=size_bytes,
+    )
 
 
-def _require(path: LogicalPath, folders: Sequence[str]) -> None:
-    resolved = path.resolve(folders)
-    if not any(resolved.selects_folder(name) for name in folders):
+def _count(metadata: MailboxMetadata, path: LogicalPath) -> tuple[int, int]:
+    """Messages and bytes that a path into a mailbox selects. Raises NotFoundError."""
+    archive, entry, mailbox = metadata
+    names = [one.folder.name for one in mailbox.folders]
+    resolved = path.resolve(names)
+    if not any(resolved.selects_folder(name) for name in names):
         raise NotFoundError(
-            f"{path}: the mailbox has no such folder; it has: {', '.join(sorted(folders))}", path=str(path)
+            f"{path}: the mailbox has no such folder; it has: {', '.join(sorted(names))}", path=str(path)
         )
+    sizes = [
+        message.size
+        for folder in mailbox.folders
+        if resolved.selects_folder(folder.folder.name)
+        for message in archive.messages(entry, folder)
+        if resolved.selects_message(message.uid, message.base)
+    ]
+    if not sizes and (resolved.uid is not None or resolved.name is not None):
+        raise NotFoundError(f"{path}: the folder has no such message", path=str(path))
+    return len(sizes), sum(sizes)
 
 
-def _refuse_collisions(
-    chosen: Sequence[tuple[MailboxVersion, Choice]], targets: Mapping[str, Partition]
-) -> None:
-    seen: dict[tuple[object, str, bytes], tuple[str, str]] = {}
-    for version, choice in chosen:
-        where = (targets.get(version.partition), choice.to_user, choice.place)
-        whose = (version.partition, version.user)
-        if seen.setdefault(where, whose) != whose:
+def _refuse_collisions(chosen: Sequence[PlannedMailbox]) -> None:
+    seen: dict[tuple[object, str, bytes], MailboxVersion] = {}
+    for one in chosen:
+        where = (one.target, one.choice.to_user, one.choice.place)
+        first = seen.setdefault(where, one.version)
+        if (first.archive, first.user) != (one.version.archive, one.version.user):
             raise UsageError(
-                f"two mailboxes would become that of {choice.to_user!r}: "
-                f"{'/'.join(seen[where])} and {'/'.join(whose)}; restore them one at a time"
+                f"two mailboxes would become that of {one.choice.to_user!r}: {_named(first)} of run "
+                f"{first.run} and {_named(one.version)} of run {one.version.run}; restore them one at a time"
             )
 
 
+def _named(version: MailboxVersion) -> LogicalPath:
+    return LogicalPath(version.partition, version.group, version.user)
+
+
 def _grouped(
-    chosen: Sequence[tuple[MailboxVersion, Choice]],
-) -> dict[tuple[str, ArchiveId], list[tuple[MailboxVersion, Choice]]]:
-    grouped: dict[tuple[str, ArchiveId], list[tuple[MailboxVersion, Choice]]] = {}
-    for version, choice in chosen:
-        grouped.setdefault((version.partition, version.archive), []).append((version, choice))
+    chosen: Sequence[PlannedMailbox],
+) -> dict[tuple[Partition, ArchiveId], list[PlannedMailbox]]:
+    """By target and archive, in the order in which they were chosen; parts of one mailbox side by side."""
+    grouped: dict[tuple[Partition, ArchiveId], list[PlannedMailbox]] = {}
+    for one in chosen:
+        grouped.setdefault((one.target, one.version.archive), []).append(one)
+    for group in grouped.values():
+        first = {one.version.user: place for place, one in reversed(list(enumerate(group)))}
+        group.sort(key=lambda one: first[one.version.user])
     return grouped
 
 
-def _parts(group: Sequence[tuple[MailboxVersion, Choice]], part_bytes: int) -> Iterator[tuple[Choice, ...]]:
-    """Neighbours in the archive stay together: their blocks are read once."""
-    part: list[Choice] = []
+def _parts(group: Sequence[PlannedMailbox], part_bytes: int) -> Iterator[list[PlannedMailbox]]:
+    """Neighbours in the archive stay together: their blocks are read once. A mailbox is never divided:
+    two workers that write into one would be in each other's way."""
+    part: list[PlannedMailbox] = []
     size = 0
-    for version, choice in group:
-        part.append(choice)
-        size += version.size_bytes
-        if size >= part_bytes:
-            yield tuple(part)
+    for one in group:
+        if size >= part_bytes and one.version.user != part[-1].version.user:
+            yield part
             part, size = [], 0
+        part.append(one)
+        size += one.size_bytes
     if part:
-        yield tuple(part)
+        yield part

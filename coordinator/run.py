@@ -12,14 +12,14 @@ Only the commit makes a unit visible. A unit that fails, fails alone, and so doe
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ..groups.paths import LogicalPath
 from ..proto.archive.frames import Codec
-from ..proto.errors import BackupError, StoreError, UsageError
+from ..proto.errors import BackupError, NotFoundError, StoreError, UsageError
 from ..proto.ports import Clock, MailStore
 from ..proto.records import ArchiveId, MailboxSize, Partition, Progress, RunId, Skipped, Unit, UnitReport
 from ..worker.backup import ArchiveSettings, back_up
@@ -29,7 +29,7 @@ from .catalog import Catalog
 from .clock import new_run_id, utc
 from .config import ArchiveConfig, Config
 from .dispatch.engine import Engine
-from .history import RunState
+from .history import MailboxVersion, RunState
 from .inventory import Inventory, take_inventory
 from .lock import RunLock
 from .plan import Plan, plan_run
@@ -102,11 +102,14 @@ def run_to_staging(
         run = new_run_id(started, catalog.newest_run())
         lock.note_run(run)
         _remove_leftovers(config.staging)
-        plan, failures = make_plan(config, run, paths, open_store, catalog)
+        plan, failures = make_plan(
+            config, run, paths, open_store, catalog, workers=config.dispatch.workers_per_host
+        )
         catalog.begin_run(run, utc(started), paths=" ".join(map(str, paths)))
-        for failure in failures:
+        nothing = bool(failures) and not plan.units
+        for failure in failures[nothing:]:  # then the first one is raised
             observer.failed(failure)
-        if not plan.units and failures:
+        if nothing:
             catalog.end_run(run, utc(clock.now()), error=failures[0].error.message)
             raise failures[0].error
         catalog.plan_units(plan.units)
@@ -158,7 +161,7 @@ def run_to_stream(
     """
     started = clock.now()
     run = new_run_id(started)
-    plan, failures = make_plan(config, run, paths, open_store, None)
+    plan, failures = make_plan(config, run, paths, open_store, None, workers=1)
     if failures:
         raise failures[0].error
     observer.planned(plan)
@@ -185,44 +188,84 @@ def make_plan(
     paths: Sequence[LogicalPath],
     open_store: Callable[[Partition], MailStore],
     catalog: Catalog | None,
+    *,
+    workers: int,
 ) -> tuple[Plan, list[Failure]]:
-    """The units of a run, and the partitions that can't be listed. Without a catalog, for one worker."""
+    """The units of a run for so many workers, and the partitions that can't be listed.
+
+    Raises UsageError or NotFoundError for paths that select nothing.
+    """
     if any(path.folder is not None for path in paths):
         raise UsageError("a backup takes whole mailboxes: end the path with the user")
-    rules = config.groups.rules
-    inventories: list[Inventory] = []
-    failures: list[Failure] = []
-    previous: dict[tuple[str, str], dict[str, int]] = {}
-    for partition in config.partitions:
-        here = [path for path in paths if path.selects_partition(partition.name)]
-        if not here:
-            continue
-        sizes: dict[str, MailboxSize] = {}
-        for group in rules.names() if catalog is not None else ():
-            known = catalog.known(partition.name, group) if catalog is not None else {}
-            previous[partition.name, group] = {user: one.shard for user, one in known.items()}
-            sizes |= {
-                user: MailboxSize(user=user, messages=one.stored, size_bytes=one.size_bytes)
-                for user, one in known.items()
-            }
-        try:
-            inventories.append(
-                take_inventory(partition, open_store(partition), here, sizes, _expected(catalog, partition))
-            )
-        except StoreError as error:
-            failures.append(Failure(what=partition.name, error=error))
+    known = known_versions(config, paths, catalog)
+    inventories, failures = take_inventories(config, paths, open_store, catalog, known)
     if failures and not inventories:
         return Plan(units=()), failures
     plan = plan_run(
         run,
         paths,
         inventories,
-        rules,
-        workers=config.dispatch.workers_per_host if catalog is not None else 1,
+        config.groups.rules,
+        workers=workers,
         largest_bytes=config.groups.largest_unit_bytes,
-        previous=previous,
+        previous={
+            scope: {user: version.shard for user, version in versions.items()}
+            for scope, versions in known.items()
+        },
     )
+    if not (plan.units or plan.left_out or failures):
+        searched = ", ".join(one.partition.path for one in inventories)
+        raise NotFoundError(f"{' '.join(map(str, paths))}: there is no mailbox to back up in {searched}")
     return plan, failures
+
+
+def known_versions(
+    config: Config, paths: Sequence[LogicalPath], catalog: Catalog | None
+) -> dict[tuple[str, str], dict[str, MailboxVersion]]:
+    """What the catalog knows of each user, by partition and group. Raises NotFoundError for a partition
+    that is not configured."""
+    names = [one.name for one in config.partitions]
+    for path in paths:
+        if not any(map(path.selects_partition, names)):
+            raise NotFoundError(f"{path}: there is no such partition; there are: {', '.join(names)}")
+    if catalog is None:
+        return {}
+    return {
+        (name, group): catalog.known(name, group)
+        for name in names
+        if any(path.selects_partition(name) for path in paths)
+        for group in config.groups.rules.names()
+    }
+
+
+def take_inventories(
+    config: Config,
+    paths: Sequence[LogicalPath],
+    open_store: Callable[[Partition], MailStore],
+    catalog: Catalog | None,
+    known: Mapping[tuple[str, str], Mapping[str, MailboxVersion]],
+) -> tuple[list[Inventory], list[Failure]]:
+    """What the paths select in each partition, with sizes from the catalog where it has them; and the
+    partitions that can't be listed."""
+    inventories: list[Inventory] = []
+    failures: list[Failure] = []
+    for partition in config.partitions:
+        here = [path for path in paths if path.selects_partition(partition.name)]
+        if not here:
+            continue
+        sizes = {
+            user: MailboxSize(user=user, messages=one.stored, size_bytes=one.size_bytes)
+            for (name, _), versions in known.items()
+            if name == partition.name
+            for user, one in versions.items()
+        }
+        try:
+            inventories.append(
+                take_inventory(partition, open_store(partition), here, sizes, _expected(catalog, partition))
+            )
+        except StoreError as error:
+            failures.append(Failure(what=partition.name, error=error))
+    return inventories, failures
 
 
 def _expected(catalog: Catalog | None, partition: Partition) -> Callable[[], Iterable[str]]:

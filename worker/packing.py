@@ -15,6 +15,9 @@ from .segments import Cutter
 WINDOW_BYTES = 8 << 20
 """Larger messages are read, cut and stored in windows of this size, so that memory stays bounded."""
 
+MOST_PIECES = 1 << 16
+"""A content that comes to more pieces is not cut any further: its list must fit the archive's frames."""
+
 _MOST_LINKS = 100_000
 
 Packed = tuple[int, bytes, tuple[Piece, ...]]
@@ -28,15 +31,16 @@ class Packer:
         self._archive = archive
         self._index = SegmentIndex()
         self._cutter = Cutter()
-        self._links: dict[tuple[int, int], Packed] = {}
+        self._links: dict[tuple[int, ...], Packed] = {}
 
     def store(self, opened: OpenedFile) -> Packed:
         """Store the whole content. Raises MessageUnavailable: ``changed`` if its size was not what the
         file system said, else whatever reading raised; what was stored by then is left unused."""
-        identity = opened.stat.identity
+        size = opened.stat.size
+        # The number of an inode is given away again when its last name is gone; its time is not.
+        identity = opened.stat.identity and (*opened.stat.identity, size, opened.stat.mtime_ns)
         if identity is not None and (known := self._links.get(identity)):
             return known
-        size = opened.stat.size
         pieces: list[Piece] = []
         if size <= WINDOW_BYTES:
             # One byte more than there should be: a full read proves that the file did not grow.
@@ -73,6 +77,9 @@ class Packer:
     def _window(self, data: bytes, pieces: list[Piece], body: bool) -> None:
         archive, index = self._archive, self._index
         name = archive.header.archive
+        if len(pieces) >= MOST_PIECES:
+            join_pieces(pieces, Piece(name, archive.append(data), len(data)))
+            return
         for segment, recipe, indexed, joined in self._cutter.cut(data, body):
             length = len(segment)
             if indexed:

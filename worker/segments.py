@@ -26,12 +26,13 @@ DEEPEST = 8
 MOST_PARTS = 10_000
 """Delimiters looked at in one message; what comes after stays in one piece."""
 
+_LONGEST_TAIL = 1024
 _HEADER_END = re.compile(rb"\n\r?\n")
-_BOUNDARY = re.compile(
-    rb"^content-type[ \t]*:[ \t]*multipart/(?:[^\n]|\n[ \t])*?(?<=[;\s])boundary[ \t]*=[ \t]*"
-    rb"(?:\"([^\"\r\n]{1,200})\"|([^\s;\"]{1,200}))",
-    re.IGNORECASE | re.MULTILINE,
+# Possessive: a header of megabytes must not make the engine remember a way back for each byte of it.
+_MULTIPART = re.compile(
+    rb"^content-type[ \t]*+:[ \t]*+multipart/[^\n]*+(?:\n[ \t][^\n]*+)*+", re.IGNORECASE | re.MULTILINE
 )
+_BOUNDARY = re.compile(rb"oundary[ \t]*=[ \t]*(?:\"([^\"\r\n]{1,200})\"|([^\s;\"]{1,200}))")
 _MESSAGE = re.compile(rb"^content-type[ \t]*:[ \t]*message/(?:rfc822|global)", re.IGNORECASE | re.MULTILINE)
 
 
@@ -59,8 +60,8 @@ class Cutter:
         done = 0
         for start, end in continued_leaves(message) if body else leaves(message):
             # Line ends at the end of a part are left out of it: they hinder decoding and sharing.
-            while end > start and message[end - 1] in b"\r\n":
-                end -= 1
+            tail = message[max(start, end - _LONGEST_TAIL) : end]
+            end -= len(tail) - len(tail.rstrip(b"\r\n"))
             if end - start < SMALLEST_PART:
                 continue
             if start > done:
@@ -118,17 +119,16 @@ class _Leaves:
         """An entity whose header is at start:body and whose body at body:end."""
         data = self.data
         if depth < DEEPEST:
-            # The plain search spares most headers the expensive one.
-            if data.find(b"oundary", start, body) > 0:
-                multipart = _BOUNDARY.search(data, start, body)
-                if multipart is not None:
-                    self.parts(body, end, b"--" + (multipart[1] or multipart[2]), depth + 1)
+            # Plain searches first: a regular expression that looks for whole header fields is ten times
+            # slower, and it does not matter if this takes another field's boundary for the multipart's.
+            at = data.find(b"oundary", start, body)
+            if at > 0 and data.rfind(b"ultipart/", start, at) > 0:
+                boundary = _BOUNDARY.match(data, at, body)
+                if boundary is not None:
+                    self.parts(body, end, b"--" + (boundary[1] or boundary[2]), depth + 1)
                     return
-            if (
-                depth
-                and data.find(b"essage/", start, body) > 0
-                and _MESSAGE.search(data, start, body) is not None
-            ):
+            forwarded = depth and data.find(b"essage/", start, body) > 0
+            if forwarded and _MESSAGE.search(data, start, body) is not None:
                 inner = _HEADER_END.search(data, body, end)
                 if inner is not None:
                     self.entity(body, inner.end(), end, depth + 1)
@@ -141,9 +141,13 @@ class _Leaves:
         at = data.find(delimiter, start, end)
         while at >= 0 and self.budget > 0:
             self.budget -= 1
-            following = data.find(delimiter, at + len(delimiter), end)
-            part_end = following if following >= 0 else end
-            header_end = _HEADER_END.search(data, at, part_end)
-            if header_end is not None:
-                self.entity(at, header_end.end(), part_end, depth)
+            header_end = _HEADER_END.search(data, at, end)
+            if header_end is None:
+                return
+            body = header_end.end()
+            # No hyphen occurs in base64, so that looking for one skips most of a large part at once.
+            following = data.find(b"-", body, end)
+            if following >= 0 and not data.startswith(delimiter, following):
+                following = data.find(delimiter, following, end)
+            self.entity(at, body, following if following >= 0 else end, depth)
             at = following

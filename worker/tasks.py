@@ -47,12 +47,13 @@ class BackupTask:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreTask:
     """Restore parts of the mailboxes that one archive's metadata tells of. ``archives`` are all that
-    may be needed for it, ``target`` where it goes."""
+    may be needed for it, ``target`` where it goes; ``label`` is how the task is called in its progress."""
 
     archive: ArchiveId
     archives: Mapping[ArchiveId, ArchivePlace]
     choices: tuple[Choice, ...]
     target: Partition
+    label: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,13 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreReport:
         except DamagedError as error:
             lost = tuple(Skipped(str(one.path), "archive", error.message) for one in task.choices)
             return RestoreReport(damaged=lost)
-        return restore(archive, Contents(archives), task.choices, target, progress)
+        return restore(
+            archive,
+            Contents(archives),
+            task.choices,
+            target,
+            lambda told: progress(told._replace(unit=task.label)),
+        )
 
 
 def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.contents import MailboxEntry
 from ..proto.archive.mailboxes import Mailbox
-from ..proto.archive.reader import ArchiveReader, Contents, RandomAccess
-from ..proto.archive.salvage import Gap, scan
+from ..proto.archive.reader import ArchiveReader, Contents, RandomAccess, open_sealed
+from ..proto.archive.scanning import FoundFrame, damage_of, scan
 from ..proto.errors import DamagedError
 from ..proto.ports import ProgressSink
 from ..proto.records import Message, Progress, Skipped, StoredFile
@@ -28,21 +28,24 @@ class VerifyReport:
 
 
 def verify_frames(file: RandomAccess) -> VerifyReport:
-    """Read a file from front to back: every frame's checksum, and their order without a gap."""
+    """Read a file from front to back: every frame's checksum, their order without a gap, and that header,
+    directory and footer make an archive of them. Raises UnsupportedError."""
     damaged: list[Skipped] = []
     count = 0
-    for found in scan(file):
-        if isinstance(found, Gap):
-            damaged.append(Skipped(f"{file.name} at {found.at}", "gap", f"{found.length} bytes are no frame"))
-            continue
-        if found.damage is not None:
-            kind = found.header.type.name
-            damaged.append(Skipped(f"{file.name} at {found.at}", "frame", f"{kind}: {found.damage.message}"))
-        if found.header.sequence != count and not damaged:
-            damaged.append(
-                Skipped(f"{file.name} at {found.at}", "sequence", f"frame {count} is missing or out of place")
-            )
-        count = found.header.sequence + 1
+    try:
+        for found in scan(file):
+            wrong = damage_of(file, found)
+            if isinstance(found, FoundFrame):
+                if wrong is None and found.header.sequence != count and not damaged:
+                    wrong = Skipped(
+                        f"{file.name} at {found.at}", "sequence", f"frame {count} is missing or out of place"
+                    )
+                count = found.header.sequence + 1
+            if wrong is not None:
+                damaged.append(wrong)
+        open_sealed(file)
+    except DamagedError as error:
+        damaged.append(Skipped(file.name, "archive", error.message))
     return VerifyReport(file=file.name, frames=count, damaged=tuple(damaged))
 
 

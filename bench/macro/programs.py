@@ -6,7 +6,6 @@ caches below it. Encryption is off where it can be (restic has no such choice).
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -49,38 +48,27 @@ class Mailhaul:
     """mailhaul from this checkout, one partition, the predefined group."""
 
     def __init__(self, place: Path, store: Store, *, codec: str, workers: int) -> None:
-        self._place, self._workers = place, workers
-        self._config = place / "mailhaul.toml"
+        self._place, self._store, self._codec = place, store, codec
         self._staging = place / "staging"
-        text = f"""
-[staging]
-path = {json.dumps(str(self._staging))}
-[[partition]]
-name = "primary"
-format = "maildir"
-path = {json.dumps(str(store.root))}
-[archive]
-codec = "{codec}"
-"""
-        place.mkdir(parents=True, exist_ok=True)
-        self._config.write_text(text)
+        self._workers = ("--workers", str(workers))
 
-    def _command(self, *arguments: str) -> Command:
+    def _command(self, name: str, *arguments: str) -> Command:
         program = Path(sys.executable).parent / "mailhaul"
-        return Command((str(program), "--config", str(self._config), *arguments), self._place)
+        return Command((str(program), name, "--staging", str(self._staging), *arguments), self._place)
 
     def create(self) -> Command | None:
         return None
 
     def backup(self) -> Command:
-        return self._command("backup", "--workers", str(self._workers))
+        store = f"maildir:{self._store.root}"
+        return self._command("backup", "--store", store, "--codec", self._codec, *self._workers)
 
     def restore(self, target: Path) -> Command:
-        return self._command("restore", "/", "--to", f"maildir:{target}", "--workers", str(self._workers))
+        return self._command("restore", "/", "--to", f"maildir:{target}", *self._workers)
 
     def restore_mailbox(self, target: Path, sample: Sample) -> Command:
         user = f"/primary/user/{quote(sample.user, safe='')}"
-        return self._command("restore", user, "--to", f"maildir:{target}", "--workers", str(self._workers))
+        return self._command("restore", user, "--to", f"maildir:{target}", *self._workers)
 
     def message(self, sample: Sample) -> Command:
         return self._command("show", f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}")

@@ -140,7 +140,7 @@ class Catalog:
 
     def units(self, run: RunId) -> list[UnitRecord]:
         """The units of a run, by partition, group, shard."""
-        return [UnitRecord(**dict(row)) for row in self._rows(schema.UNITS, rows.run_number(run))]
+        return [UnitRecord(**rows.checked(row)) for row in self._rows(schema.UNITS, rows.run_number(run))]
 
     def skipped(self, run: RunId) -> Iterator[Skipped]:
         """Everything that the committed units of a run left out, in the order of the commits."""
@@ -172,7 +172,7 @@ class Catalog:
                     schema.VERSION_OF_ONE, scope["number"], rows.run_number(run), rows.raw(user)
                 )
             for row in found:
-                yield MailboxVersion(partition=scope["partition"], group=scope["group"], **dict(row))
+                yield MailboxVersion(partition=scope["partition"], group=scope["group"], **rows.checked(row))
 
     def known(self, partition: str, group: str) -> dict[str, MailboxVersion]:
         """The newest version of each user of a group: the sizes and shards that a plan starts from."""
@@ -187,7 +187,7 @@ class Catalog:
 
     def _first_run(self, where: str, *values: object) -> RunId | None:
         query = f"SELECT run FROM runs {where} ORDER BY number DESC LIMIT 1"  # noqa: S608
-        return next((RunId(run) for (run,) in self._rows(query, *values)), None)
+        return next((RunId(rows.checked(row)["run"]) for row in self._rows(query, *values)), None)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -196,7 +196,8 @@ class Catalog:
 
     def _rows(self, query: str, *values: object) -> Iterator[sqlite3.Row]:
         with files.translated(self._path):
-            yield from self._database.execute(query, values)
+            for row in self._database.execute(query, values):  # noqa: UP028
+                yield row  # "yield from" would close the cursor, also when the catalog was closed before
 
 
 def _moment(text: str) -> datetime:

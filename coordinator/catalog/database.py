@@ -158,6 +158,8 @@ def translated(path: Path) -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise _meaning(error, path) from error
+    except UnicodeDecodeError as error:  # in SQLite's own messages, which quote the damage
+        raise DamagedError(f"{path}: the catalog is damaged; {ADVICE}", path=str(path)) from error
     except OSError as error:
         raise StagingError(f"{path}: {error.strerror or error}", path=str(path)) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from ...proto.errors import DamagedError, NotFoundError
 from ...proto.records import MailboxSummary, RunId, UnitReport
@@ -126,8 +127,17 @@ def known_run(database: sqlite3.Connection, run: RunId) -> int:
     return number
 
 
-def run_record(row: sqlite3.Row) -> RunRecord:
+def checked(row: sqlite3.Row) -> dict[str, Any]:
+    """The values of a row that names a run, by column. Raises DamagedError if that is no run id: nothing
+    guards a value against damage but what it has to look like."""
     values = dict(row)
+    if not RUN_ID.fullmatch(str(values["run"])):
+        raise DamagedError(f"the catalog holds a run id that is none: {values['run']!r}; {ADVICE}")
+    return values
+
+
+def run_record(row: sqlite3.Row) -> RunRecord:
+    values = checked(row)
     started, ended = _time(values.pop("started")), _time(values.pop("ended"))
     if started is None:
         raise DamagedError(f"the catalog does not say when run {values['run']} started; {ADVICE}")
@@ -135,7 +145,7 @@ def run_record(row: sqlite3.Row) -> RunRecord:
 
 
 def archive_record(row: sqlite3.Row) -> ArchiveRecord:
-    values = dict(row)
+    values = checked(row)
     return ArchiveRecord(sealed=_time(values.pop("sealed")), **values)
 
 

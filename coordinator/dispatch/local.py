@@ -29,7 +29,8 @@ from ...proto.errors import WorkerLostError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
 from ..core import Assign, Core, Event, Finish, Start, Stop, TaskDone, TaskFailed, WorkerLost, WorkerReady
-from . import Engine, Outcome, R, T, child
+from . import child
+from .engine import Engine, Outcome, ReportT, TaskT
 
 ATTEMPTS = 3
 """How often a task is tried whose error is retryable, or whose worker is lost."""
@@ -50,27 +51,31 @@ def local_engine(workers: int, attempts: int = ATTEMPTS) -> Engine:
     """``run_tasks`` with a fixed number of workers, as the port that runs and restores use."""
 
     def engine(
-        function: Callable[[T, ProgressSink], R], tasks: Sequence[T], on_progress: ProgressSink
-    ) -> Iterator[Outcome[T, R]]:
+        function: Callable[[TaskT, ProgressSink], ReportT], tasks: Sequence[TaskT], on_progress: ProgressSink
+    ) -> Iterator[Outcome[TaskT, ReportT]]:
         return run_tasks(function, tasks, workers=workers, on_progress=on_progress, attempts=attempts)
 
     return engine
 
 
 def run_tasks(
-    function: Callable[[T, ProgressSink], R],
-    tasks: Sequence[T],
+    function: Callable[[TaskT, ProgressSink], ReportT],
+    tasks: Sequence[TaskT],
     *,
     workers: int,
     on_progress: ProgressSink,
     attempts: int = ATTEMPTS,
-) -> Iterator[Outcome[T, R]]:
+) -> Iterator[Outcome[TaskT, ReportT]]:
     """See ``Engine``: up to ``workers`` processes, never more than tasks; 0 stands for this process.
 
+    ``function`` must be importable by its name, tasks and reports picklable. ``on_progress`` is called
+    by the thread that iterates. Closing the iterator, or an exception in its consumer's loop, ends the
+    workers: with SIGTERM, which their tasks see as SystemExit, then SIGKILL.
+
     Workers share this process's stdout and stderr, and import what ``function`` needs, but not
-    ``__main__``. They ignore SIGINT: the KeyboardInterrupt here ends them, with SIGTERM, then SIGKILL. Where
-    SIGTERM shall do the same, the program must turn it into an exception; if it just dies, by SIGTERM or
-    SIGKILL, its workers notice and end within about a second.
+    ``__main__``. They ignore SIGINT, as the KeyboardInterrupt here ends them. Where SIGTERM shall do the
+    same, the program must turn it into an exception; if it just dies, by SIGTERM or SIGKILL, its workers
+    notice and end within about a second.
     """
     crew: _Crew = _Here(function, on_progress) if workers == 0 else _Processes(function, on_progress)
     core = Core(len(tasks), workers=max(workers, 1), attempts=attempts)
@@ -95,11 +100,11 @@ def run_tasks(
         crew.close()
 
 
-def _outcome(tasks: Sequence[T], ended: Finish) -> Outcome[T, R]:
+def _outcome(tasks: Sequence[TaskT], ended: Finish) -> Outcome[TaskT, ReportT]:
     return Outcome(
         task=tasks[ended.task],
         attempts=ended.attempts,
-        report=cast(R | None, ended.report),
+        report=cast(ReportT | None, ended.report),
         error=ended.error,
     )
 
@@ -305,11 +310,11 @@ def _birth() -> Iterator[None]:
     - Python would look for its first modules in the current directory, whoever may write there;
     - a Ctrl-C would meet the new process before it knows that it has to ignore it.
     """
-    resource_tracker.ensure_running()  # spawn would do it in between, and unblock signals
+    os.putenv("PYTHONSAFEPATH", "1")  # for good: it does no harm to others
+    resource_tracker.ensure_running()  # spawn would start it in between, and unblock signals
     with _STARTING:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
-        os.putenv("PYTHONSAFEPATH", "1")  # for good: it does no harm to others
         try:
             yield
         finally:

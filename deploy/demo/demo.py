@@ -17,11 +17,26 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import make_store
 
 WIDTH = 79
+CONFIGURATION = """\
+[staging]
+path = "staging"
+
+[[partition]]
+name = "primary"
+format = "maildir"
+path = "STORE/{domain}/{user}/Maildir"
+
+[groups]
+file = "backup-groups.conf"
+"""
+GROUPS = """\
+north=.*@example\\.org
+south=.*@example\\.net
+"""
 
 
 def main() -> int:
@@ -37,41 +52,40 @@ def main() -> int:
 
 def demo(place: Path) -> int:
     """All steps, in this directory. Returns the exit status."""
-    store, staging, restored = place / "store", place / "staging", place / "restored"
+    store, restored = place / "store", place / "new"
     print("mailhaul demo: back up a sample mail store, restore it elsewhere, compare\n")
 
     began = time.perf_counter()
     made = make_store.main([str(store)])
-    told("build a sample store", began)
-    print(
-        f"    {made['mailboxes']} mailboxes as Dovecot keeps them, {made['messages']:,} messages, "
-        f"{made['bytes'] / 1e6:.1f} MB"
-    )
+    told("build a sample store: Maildirs as Dovecot keeps them", began)
+    print(f"    {made['mailboxes']} mailboxes, {made['messages']:,} messages, {made['bytes'] / 1e6:.1f} MB")
+    (place / "mailhaul.toml").write_text(CONFIGURATION.replace("STORE", str(store)))
+    (place / "backup-groups.conf").write_text(GROUPS)
+    print(f"    backup-groups.conf: {', '.join(GROUPS.split())}")
 
-    mailhaul(place, "backup --store maildir:store --staging staging --workers 2")
-    archives = sorted(staging.rglob("*.mha"))
+    mailhaul(place, "backup --workers 2")
+    archives = list((place / "staging").rglob("*.mha"))
     size = sum(archive.stat().st_size for archive in archives)
     print(f"    {len(archives)} archives, {size / 1e6:.1f} MB: {made['bytes'] / size:.1f} times smaller")
 
-    mailhaul(place, "verify --data --staging staging")
+    mailhaul(place, "verify --data")
     print("    every message read again and checked")
 
-    mailhaul(place, "restore / --staging staging --to maildir:restored --workers 2")
+    mailhaul(place, "restore / --to maildir:new/{domain}/{user}/Maildir --workers 2")
     found = differences(store, restored)
-    files = sum(1 for _ in tree(store))
-    uids = sum(1 for _ in store.rglob("dovecot-uidlist"))
     if found:
         print(f"    {len(found)} DIFFERENCES, as {found[0]}")
     else:
-        print(f"    {files:,} files: names, bytes, times and modes the same; {uids} lists of UIDs the same")
+        files = sum(not (store / path).is_dir() for path in tree(store))
+        lists = sum(path.name == "dovecot-uidlist" for path in tree(store))
+        print(f"    {files:,} files: names, bytes, times and modes the same; {lists} lists of UIDs the same")
 
-    user, uid, message = middle_message(store)
-    path = f"/primary/user/{quote(user, safe='')}/INBOX/{uid}"
-    shown = mailhaul(place, f"show --staging staging {path}")
+    uid, message = middle_message(store / "example.org" / "jane" / "Maildir")
+    shown = mailhaul(place, f"show /primary/north/jane@example.org/INBOX/{uid}")
     for line in re.findall(rb"^(?:From|Subject|Date): .*", shown, re.MULTILINE)[:3]:
         print(f"    {line.decode()[: WIDTH - 4]}")
     same = shown == message.read_bytes()
-    print("    the very bytes of its file\n" if same else "    DIFFERENT from its file\n")
+    print("    byte for byte its file\n" if same else "    DIFFERENT from its file\n")
     print("all as it was" if same and not found else "FAILED: not all came back as it was")
     return 0 if same and not found else 1
 
@@ -91,40 +105,39 @@ def mailhaul(place: Path, arguments: str) -> bytes:
 
 def told(what: str, began: float) -> None:
     took = f"{time.perf_counter() - began:.1f} s"
-    print(f"{what:<{WIDTH - 7}} {took:>6}" if len(what) < WIDTH - 6 else f"{what}\n{took:>{WIDTH}}")
+    print(f"{what:<{WIDTH - 6}} {took:>5}")
 
 
 def tree(root: Path) -> Iterator[Path]:
-    """Everything that is no directory below a root, relative to it."""
-    for directory, _, names in os.walk(root):
-        for name in sorted(names):
-            yield Path(directory, name).relative_to(root)
+    """All files below a root, and the directories of its mailboxes, relative to it."""
+    for directory, below, names in os.walk(root):
+        place = Path(directory).relative_to(root)
+        if "Maildir" in place.parts:
+            yield from (place / name for name in below)
+        yield from (place / name for name in names)
 
 
 def differences(store: Path, restored: Path) -> list[str]:
     """What is missing, differs, or is there in addition, each with the reason."""
-    found = [f"{path}: not in the store" for path in set(tree(restored)) - set(tree(store))]
-    for path in tree(store):
-        old, new = store / path, restored / path
-        if not os.path.lexists(new):
-            found.append(f"{path}: missing")
-        elif reason := difference(old, new):
-            found.append(f"{path}: {reason}")
-    return found
+    before, after = set(tree(store)), set(tree(restored))
+    found = [f"{path}: not in the store" for path in after - before]
+    found += [f"{path}: missing" for path in before - after]
+    reasons = {path: difference(store / path, restored / path) for path in before & after}
+    return found + [f"{path}: {reason}" for path, reason in reasons.items() if reason]
 
 
 def difference(old: Path, new: Path) -> str:
-    """How two files differ; empty if they do not."""
+    """How two files or directories differ; empty if they do not."""
     before, after = old.lstat(), new.lstat()
     if before.st_mode != after.st_mode:
         return f"mode {stat.filemode(before.st_mode)} became {stat.filemode(after.st_mode)}"
     if old.is_symlink():
         return "" if old.readlink() == new.readlink() else "another target"
-    if old.name == "dovecot-uidlist":
-        return "" if uid_list(old) == uid_list(new) else "other UIDs"
     if before.st_mtime_ns != after.st_mtime_ns:
         return "another time"
-    return "" if old.read_bytes() == new.read_bytes() else "other bytes"
+    if old.name == "dovecot-uidlist":
+        return "" if uid_list(old) == uid_list(new) else "other UIDs"
+    return "" if old.is_dir() or old.read_bytes() == new.read_bytes() else "other bytes"
 
 
 def uid_list(path: Path) -> tuple[str, dict[str, str]]:
@@ -133,13 +146,11 @@ def uid_list(path: Path) -> tuple[str, dict[str, str]]:
     return head, {name: uid for uid, _, name in (line.partition(" :") for line in lines)}
 
 
-def middle_message(store: Path) -> tuple[str, str, Path]:
-    """(user, UID, file) of the message in the middle of one INBOX."""
-    mailbox = store / "example.org" / "jane" / "Maildir"
+def middle_message(mailbox: Path) -> tuple[int, Path]:
+    """(UID, file) of the message in the middle of an INBOX."""
     _, uids = uid_list(mailbox / "dovecot-uidlist")
     messages = sorted((int(uids[path.name.partition(":")[0]]), path) for path in (mailbox / "cur").iterdir())
-    uid, path = messages[len(messages) // 2]
-    return "example.org/jane", str(uid), path
+    return messages[len(messages) // 2]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, pairwise
 
 from ..errors import DamagedError
 
@@ -38,7 +38,12 @@ def unpack(code: str, data: object, count: int, name: str) -> Sequence[int]:
 
 def pack_deltas(values: Sequence[int]) -> bytes:
     """64-bit integers as differences from the one before, modulo 2**64: ordered ones compress well."""
-    return pack("Q", ((value - before) & _WRAP for before, value in pairwise((0, *values))))
+    return pack("Q", ((value - before) & _WRAP for before, value in pairwise(chain((0,), values))))
+
+
+def clamped(value: int) -> int:
+    """The signed 64-bit integer nearest to a value: a file's time may lie beyond all dates of a column."""
+    return max(-(1 << 63), min(value, (1 << 63) - 1))
 
 
 def unpack_deltas(data: object, count: int, name: str, *, signed: bool = False) -> list[int]:

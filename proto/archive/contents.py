@@ -1,20 +1,19 @@
-"""What an archive says about itself: its header at the front, its directory and footer at the end.
-
-FORMAT.md, "HEADER", "DIRECTORY", "FOOTER", "INDEX".
+"""What an archive says about itself: its header at the front, its footer at the end, the records of its
+directory, and the index of segments. FORMAT.md, "HEADER", "FOOTER", "INDEX".
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import msgpack
 
 from ..errors import DamagedError, UnsupportedError
 from ..records import DIGEST_BYTES, ArchiveId, RunId
-from . import columns
-from .messages import archive_id, unpack_map
+from . import claims, columns
 
 READ_VERSION = 1
 """What a reader must understand. A greater number in an archive: refuse it."""
@@ -22,8 +21,9 @@ READ_VERSION = 1
 WRITE_VERSION = 1
 """What a writer must understand to add to an archive. A greater number: read it, never add."""
 
-_FOOTER = struct.Struct("<16sQQQ8s")
+_FOOTER = struct.Struct("<QQQ8s")
 _FOOTER_END = b"mailhaul"
+_LAST_SECOND = 253_402_300_799  # of the year 9999, where calendars end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +43,15 @@ class ArchiveHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxEntry:
-    """A mailbox in the directory: where its frames lie in the file, and its counts."""
+    """A mailbox in the directory: where its frames lie in the file, and its counts.
 
+    ``number`` counts the mailboxes of the archive from 0. ``frames`` are the MAILBOX frame and its copy,
+    ``message_frames`` the MESSAGES frames in order; LOST stands for one that was not found.
+    """
+
+    number: int
     user: str
-    frame: int
+    frames: tuple[int, ...]
     message_frames: tuple[int, ...]
     folders: int
     listed: int
@@ -54,29 +59,38 @@ class MailboxEntry:
     size_bytes: int
 
 
+LOST = -1
+"""The offset of a frame that is not there any more; only ``salvage`` makes one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockTable:
-    """Where each block lies: its offset in the data, its offset in the file. Both ascending."""
+    """Where each block lies: its offset in the data, ascending, and its offset in the file."""
 
-    data: list[int]
-    file: list[int]
+    data: Sequence[int]
+    file: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveDirectory:
-    """The table of contents of a whole archive."""
+    """The table of contents of a whole archive, or the part of it in one frame."""
 
     mailboxes: tuple[MailboxEntry, ...]
     blocks: BlockTable
     data_bytes: int
     index_frames: tuple[int, ...]
 
+    @property
+    def frames(self) -> int:
+        """How many frames it names."""
+        mailboxes = sum(len(one.frames) + len(one.message_frames) for one in self.mailboxes)
+        return mailboxes + len(self.blocks.file) + len(self.index_frames)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footer:
     """The last frame: a file that ends with one is whole. Offsets count from the start of the archive."""
 
-    archive: ArchiveId
     directory: int
     footer: int
     frames: int
@@ -92,7 +106,7 @@ def encode_header(header: ArchiveHeader) -> bytes:
         "write_version": WRITE_VERSION,
         "archive": header.archive,
         "run": header.run,
-        "run_started": header.run_started,
+        "run_started": float(header.run_started),
         "host": header.host,
         "partition": header.partition,
         "format": header.format,
@@ -105,117 +119,42 @@ def encode_header(header: ArchiveHeader) -> bytes:
 
 def decode_header(payload: bytes) -> ArchiveHeader:
     """Raises DamagedError, or UnsupportedError if a newer version wrote the archive."""
-    row: dict[str, Any] = unpack_map(payload)
+    row = claims.unpack_map(payload)
     version = row.get("read_version")
     if isinstance(version, int) and version > READ_VERSION:
         raise UnsupportedError(
             f"the archive has format version {version}, this program reads up to {READ_VERSION}: "
             "use a newer mailhaul"
         )
-    texts = ("run", "host", "partition", "format", "group", "program")
-    shard, started = row.get("shard"), row.get("run_started")
-    if (
-        version != READ_VERSION
-        or not all(isinstance(row.get(key), str) for key in texts)
-        or not isinstance(shard, int)
-        or not isinstance(started, float)
-    ):
+    started = row.get("run_started")
+    if version != READ_VERSION or not isinstance(started, float) or not 0 <= started <= _LAST_SECOND:
         raise DamagedError("the archive header is not complete", reason="metadata")
     return ArchiveHeader(
-        archive=archive_id(row.get("archive")),
-        run=RunId(row["run"]),
+        archive=claims.archive_id(row.get("archive")),
+        run=RunId(claims.name(row.get("run"))),
         run_started=started,
-        host=row["host"],
-        partition=row["partition"],
-        format=row["format"],
-        group=row["group"],
-        shard=shard,
-        program=row["program"],
+        host=claims.text(row.get("host")),
+        partition=claims.name(row.get("partition")),
+        format=claims.text(row.get("format")),
+        group=claims.name(row.get("group")),
+        shard=claims.number(row.get("shard")),
+        program=claims.text(row.get("program")),
     )
-
-
-def encode_directory(directory: ArchiveDirectory) -> bytes:
-    """The payload of the DIRECTORY frame."""
-    row = {
-        "mailboxes": [
-            [
-                one.user,
-                one.frame,
-                list(one.message_frames),
-                one.folders,
-                one.listed,
-                one.stored,
-                one.size_bytes,
-            ]
-            for one in directory.mailboxes
-        ],
-        "blocks": len(directory.blocks.data),
-        "block_data": columns.pack_deltas(directory.blocks.data),
-        "block_file": columns.pack_deltas(directory.blocks.file),
-        "data_bytes": directory.data_bytes,
-        "index": list(directory.index_frames),
-    }
-    return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
-
-
-def decode_directory(payload: bytes) -> ArchiveDirectory:
-    """Raises DamagedError if it contradicts itself."""
-    row: dict[str, Any] = unpack_map(payload)
-    try:
-        mailboxes = tuple(_mailbox_entry(one) for one in row["mailboxes"])
-        count = row["blocks"]
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"{count!r} blocks")
-        table = BlockTable(
-            data=columns.unpack_deltas(row["block_data"], count, "block_data"),
-            file=columns.unpack_deltas(row["block_file"], count, "block_file"),
-        )
-        index = tuple(_offset(one) for one in row["index"])
-        data_bytes = _offset(row["data_bytes"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(f"the directory is not complete: {error!r}", reason="metadata") from error
-    for column, end in ((table.data, data_bytes), (table.file, 1 << 63)):
-        if any(a >= b for a, b in zip(column, [*column[1:], end], strict=True)):
-            raise DamagedError("the table of blocks is not in order", reason="metadata")
-    if (table.data[0] if table.data else data_bytes) != 0:
-        raise DamagedError("the table of blocks does not begin at 0", reason="metadata")
-    return ArchiveDirectory(mailboxes=mailboxes, blocks=table, data_bytes=data_bytes, index_frames=index)
-
-
-def _mailbox_entry(row: list[Any]) -> MailboxEntry:
-    user, frame, message_frames, folders, listed, stored, size_bytes = row
-    if not isinstance(user, str):
-        raise ValueError(f"not a user: {user!r}")
-    return MailboxEntry(
-        user=user,
-        frame=_offset(frame),
-        message_frames=tuple(_offset(one) for one in message_frames),
-        folders=_offset(folders),
-        listed=_offset(listed),
-        stored=_offset(stored),
-        size_bytes=_offset(size_bytes),
-    )
-
-
-def _offset(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 63:
-        raise ValueError(f"not an offset: {value!r}")
-    return value
 
 
 def encode_footer(footer: Footer) -> bytes:
     """The payload of the FOOTER frame; always FOOTER_BYTES long."""
-    return _FOOTER.pack(footer.archive, footer.directory, footer.footer, footer.frames, _FOOTER_END)
+    return _FOOTER.pack(footer.directory, footer.footer, footer.frames, _FOOTER_END)
 
 
 def decode_footer(payload: bytes) -> Footer:
     """Raises DamagedError."""
     if len(payload) != FOOTER_BYTES:
         raise DamagedError("the footer has a wrong length", reason="metadata")
-    archive, directory, footer, frames, end = _FOOTER.unpack(payload)
+    directory, footer, frames, end = _FOOTER.unpack(payload)
     if end != _FOOTER_END or directory >= footer:
         raise DamagedError("the footer is not one", reason="metadata")
-    return Footer(archive=ArchiveId(archive), directory=directory, footer=footer, frames=frames)
+    return Footer(directory=directory, footer=footer, frames=frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +179,9 @@ def encode_index(index: IndexRow) -> bytes:
 
 def decode_index(payload: bytes) -> IndexRow:
     """Raises DamagedError."""
-    row = unpack_map(payload)
-    count, digests = row.get("n"), row.get("digest")
-    if not isinstance(count, int) or not isinstance(digests, bytes) or len(digests) != count * DIGEST_BYTES:
+    row = claims.unpack_map(payload)
+    count, digests = claims.number(row.get("n")), claims.octets(row.get("digest"))
+    if len(digests) != count * DIGEST_BYTES:
         raise DamagedError("an index frame is not complete", reason="metadata")
     return IndexRow(
         digests,

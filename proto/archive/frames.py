@@ -15,15 +15,15 @@ import zstandard
 from blake3 import blake3
 
 from ..errors import DamagedError, UnsupportedError
+from ..records import ArchiveId
 
 MAGIC = b"\x9dMH\n"
-_LAYOUT = struct.Struct("<4sBBHIIQ16sQI")
+_LAYOUT = struct.Struct("<4sBBHII16sQQ16sI")
 _CRC = struct.Struct("<I")
 HEADER_BYTES = _LAYOUT.size + _CRC.size
 
-LARGEST_BLOCK = 8 << 20
-LARGEST_METADATA = 64 << 20
-"""No frame is larger, stored or plain; a reader refuses it before it allocates anything."""
+LARGEST_FRAME = 8 << 20
+"""No payload is larger, stored or plain; a reader refuses it before it allocates anything."""
 
 
 class FrameType(IntEnum):
@@ -48,15 +48,18 @@ class Codec(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class FrameHeader:
-    """The decoded header of a frame. ``position`` is the data offset of a block, else 0."""
+    """The decoded header of a frame. ``archive`` is the one that it belongs to: random and not known
+    before, so that mail which looks like a frame is none. ``position`` is the data offset of a block, what
+    ``mailbox_position`` says for MESSAGES and MAILBOX, else 0."""
 
     type: FrameType
     codec: Codec
     stored_bytes: int
     plain_bytes: int
+    archive: ArchiveId
     sequence: int
-    checksum: bytes
     position: int
+    checksum: bytes
 
 
 class Compressor:
@@ -77,6 +80,12 @@ class Compressor:
         return (self.codec, packed) if len(packed) < len(data) else (Codec.NONE, data)
 
 
+def mailbox_position(mailbox: int, number: int) -> int:
+    """The position in the header of a mailbox's MESSAGES frame, of which ``number`` come before it, and of
+    its MAILBOX frame after all of them."""
+    return mailbox << 32 | number
+
+
 def checksum(payload: bytes | bytearray | memoryview) -> bytes:
     """The checksum of a stored payload: the first 16 bytes of its BLAKE3 hash."""
     return blake3(payload).digest(length=16)
@@ -87,18 +96,20 @@ def encode_header(
     codec: Codec,
     payload: bytes | bytearray | memoryview,
     plain_bytes: int,
+    archive: ArchiveId,
     sequence: int,
     position: int = 0,
 ) -> bytes:
     """The header that goes before a stored payload."""
     fields = _LAYOUT.pack(
-        MAGIC, kind, codec, 0, len(payload), plain_bytes, sequence, checksum(payload), position, 0
+        MAGIC, kind, codec, 0, len(payload), plain_bytes, archive, sequence, position, checksum(payload), 0
     )
     return fields + _CRC.pack(zlib.crc32(fields))
 
 
-def decode_header(data: bytes, where: str) -> FrameHeader:
-    """Read a header. ``where`` names the place for messages.
+def decode_header(data: bytes, where: str, owner: ArchiveId | None = None) -> FrameHeader:
+    """Read a header. ``where`` names the place for messages, ``owner`` the archive that the frame must
+    belong to, where that is known.
 
     Raises DamagedError if it is not whole, UnsupportedError if it needs what this version lacks.
     """
@@ -106,17 +117,20 @@ def decode_header(data: bytes, where: str) -> FrameHeader:
         raise DamagedError(f"{where}: the file ends inside a frame header", reason="truncated")
     if data[:4] != MAGIC or zlib.crc32(data[:-4]) != _CRC.unpack(data[-4:])[0]:
         raise DamagedError(f"{where}: no valid frame header", reason="frame-header")
-    _, kind, codec, flags, stored, plain, sequence, digest, position, key_slot = _LAYOUT.unpack(data[:-4])
+    _, kind, codec, flags, stored, plain, archive, sequence, position, digest, key_slot = _LAYOUT.unpack(
+        data[:-4]
+    )
+    if owner not in (None, archive):
+        raise DamagedError(f"{where}: a frame of another archive", reason="foreign")
     if flags or key_slot:
         raise UnsupportedError(f"{where}: the frame is encrypted or uses a later feature (flags {flags:#x})")
     try:
-        header = FrameHeader(FrameType(kind), Codec(codec), stored, plain, sequence, digest, position)
+        kind, codec = FrameType(kind), Codec(codec)
     except ValueError as error:
-        raise UnsupportedError(f"{where}: {error}") from error
-    largest = LARGEST_BLOCK if header.type is FrameType.BLOCK else LARGEST_METADATA
-    if stored > largest or plain > largest:
+        raise UnsupportedError(f"{where}: the frame uses a later feature: {error}") from error
+    if max(stored, plain) > LARGEST_FRAME:
         raise DamagedError(f"{where}: a frame of {max(stored, plain)} bytes is not possible", reason="length")
-    return header
+    return FrameHeader(kind, codec, stored, plain, ArchiveId(archive), sequence, position, digest)
 
 
 def decode_payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
@@ -132,7 +146,7 @@ def decode_payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
             # A frame that claims another size must not make the library allocate that much.
             if zstandard.frame_content_size(stored) != header.plain_bytes:
                 raise DamagedError(f"{where}: the payload lies about its size", reason="length")
-            plain = zstandard.ZstdDecompressor().decompress(stored)
+            plain = zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
         else:
             plain = stored
     except (lz4.block.LZ4BlockError, zstandard.ZstdError, MemoryError) as error:

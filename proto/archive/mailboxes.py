@@ -6,6 +6,7 @@ FORMAT.md, "MAILBOX". Every claim of a frame is checked before it is used.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, cast
 
 import msgpack
@@ -22,7 +23,8 @@ from ..records import (
     Skipped,
     StoredFile,
 )
-from .messages import archive_id, piece, unpack_map
+from . import claims
+from .columns import clamped
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +85,43 @@ def encode(mailbox: Mailbox) -> bytes:
         "skipped": [[one.path, one.reason, one.detail] for one in mailbox.skipped],
     }
     row["archives"] = list(archives)
-    return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
+    return _packed(row)
+
+
+def folder_bytes(entry: FolderEntry) -> int:
+    """What a folder takes in the payload."""
+    return len(_packed(_folder_row(entry)))
+
+
+def file_bytes(file: StoredFile) -> int:
+    """What a file takes in the payload, at most."""
+    archives: dict[ArchiveId, int] = {}
+    return len(_packed([_file_row(file, archives), list(archives)]))
+
+
+def _packed(value: object) -> bytes:
+    return cast(bytes, msgpack.packb(value, unicode_errors="surrogateescape"))
 
 
 def decode(payload: bytes) -> Mailbox:
     """The mailbox of a MAILBOX frame. Raises DamagedError if it contradicts itself."""
-    row: dict[str, Any] = unpack_map(payload)
+    row: dict[str, Any] = claims.unpack_map(payload)
     try:
-        archives = [archive_id(value) for value in row["archives"]]
+        archives = [claims.archive_id(value) for value in row["archives"]]
         mailbox = Mailbox(
-            user=_text(row["user"]),
-            place=_bytes(row["place"]),
-            listed=_number(row["listed"]),
-            size_bytes=_number(row["bytes"]),
+            user=claims.name(row["user"]),
+            place=claims.octets(row["place"]),
+            listed=claims.number(row["listed"]),
+            size_bytes=claims.number(row["bytes"]),
             folders=tuple(_folder(one) for one in row["folders"]),
             files=tuple(_file(one, archives) for one in row["files"]),
-            skipped=tuple(Skipped(_text(a), _text(b), _text(c)) for a, b, c in row["skipped"]),
+            skipped=tuple(
+                Skipped(claims.text(a), claims.text(b), claims.text(c)) for a, b, c in row["skipped"]
+            ),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DamagedError(
-            f"the metadata of a mailbox is not complete: {error!r}", reason="metadata"
+            f"the metadata of a mailbox is not complete: {claims.shown(error)}", reason="metadata"
         ) from error
     if mailbox.stored > mailbox.listed:
         raise DamagedError("a mailbox claims more messages than were listed", reason="metadata")
@@ -114,36 +133,46 @@ def _folder_row(entry: FolderEntry) -> dict[str, object]:
     return {
         "name": folder.name,
         "path": folder.path,
-        "uidvalidity": folder.uidvalidity,
-        "uidnext": folder.uidnext,
+        "uidvalidity": _known(folder.uidvalidity),
+        "uidnext": _known(folder.uidnext),
         "guid": folder.guid,
-        "modseq": folder.highest_modseq,
+        "modseq": _known(folder.highest_modseq),
         "keywords": list(folder.keywords),
         "header": folder.header,
-        "directories": [[one.path, *_owner_row(one.owner), one.mtime_ns] for one in folder.directories],
+        "directories": [
+            [one.path, *_owner_row(one.owner), clamped(one.mtime_ns)] for one in folder.directories
+        ],
         "messages": entry.messages,
         "frames": list(entry.frames),
     }
 
 
+def _known(number: int) -> int:
+    """A store's own number; 0 where it can't be one."""
+    return number if 0 <= number < 1 << 63 else 0
+
+
 def _folder(row: dict[str, Any]) -> FolderEntry:
+    frames = tuple(claims.number(one) for one in row["frames"])
+    if any(a >= b for a, b in pairwise(frames)):
+        raise ValueError("frames out of order")
     return FolderEntry(
         Folder(
-            name=_text(row["name"]),
-            path=_bytes(row["path"]),
-            uidvalidity=_number(row["uidvalidity"]),
-            uidnext=_number(row["uidnext"]),
-            guid=_text(row["guid"]),
-            highest_modseq=_number(row["modseq"]),
-            keywords=tuple(_text(one) for one in row["keywords"]),
-            header=_bytes(row["header"]),
+            name=claims.name(row["name"]),
+            path=claims.octets(row["path"]),
+            uidvalidity=claims.number(row["uidvalidity"]),
+            uidnext=claims.number(row["uidnext"]),
+            guid=claims.text(row["guid"]),
+            highest_modseq=claims.number(row["modseq"]),
+            keywords=tuple(claims.text(one) for one in row["keywords"]),
+            header=claims.octets(row["header"]),
             directories=tuple(
-                Directory(_bytes(path), _owner(mode, uid, gid), _integer(mtime))
+                Directory(claims.octets(path), claims.ownership(mode, uid, gid), claims.integer(mtime))
                 for path, mode, uid, gid, mtime in row["directories"]
             ),
         ),
-        _number(row["messages"]),
-        tuple(_number(one) for one in row["frames"]),
+        claims.number(row["messages"]),
+        frames,
     )
 
 
@@ -153,58 +182,31 @@ def _file_row(file: StoredFile, archives: dict[ArchiveId, int]) -> list[object]:
         for one in file.pieces
     ]
     owner = _owner_row(file.owner)
-    return [file.path, file.home, file.target, *owner, file.mtime_ns, file.size, file.digest, pieces]
+    return [file.path, file.home, file.target, *owner, clamped(file.mtime_ns), file.size, file.digest, pieces]
 
 
 def _file(row: list[Any], archives: list[ArchiveId]) -> StoredFile:
-    path, home, target, mode, uid, gid, mtime_ns, size, digest, rows = row
-    pieces: list[Piece] = []
-    for index, offset, length, recipe, joined in rows:
-        pieces.append(
-            piece(archives[_number(index)], _number(offset), _number(length), _number(recipe), bool(joined))
-        )
-    if len(_bytes(digest)) != DIGEST_BYTES:
+    path, home, target, mode, uid, gid, mtime_ns, size, digest, pieces = row
+    if len(claims.octets(digest)) != DIGEST_BYTES:
         raise ValueError("digest")
     return StoredFile(
-        _bytes(path),
+        claims.octets(path),
         bool(home),
-        None if target is None else _bytes(target),
-        _owner(mode, uid, gid),
-        _integer(mtime_ns),
-        _number(size),
+        None if target is None else claims.octets(target),
+        claims.ownership(mode, uid, gid),
+        claims.integer(mtime_ns),
+        claims.number(size),
         digest,
-        tuple(pieces),
+        tuple(_piece(one, archives) for one in pieces),
     )
+
+
+def _piece(row: list[Any], archives: list[ArchiveId]) -> Piece:
+    index, offset, length, recipe, joined = row
+    archive = archives[claims.number(index)]
+    offset, length, recipe = claims.number(offset), claims.number(length), claims.number(recipe)
+    return claims.piece(archive, offset, length, recipe, bool(joined))
 
 
 def _owner_row(owner: Ownership) -> tuple[int, int, int]:
     return owner.mode, owner.uid, owner.gid
-
-
-def _owner(mode: object, uid: object, gid: object) -> Ownership:
-    return Ownership(_number(mode), _number(uid), _number(gid))
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"not text: {value!r}")
-    return value
-
-
-def _bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise ValueError(f"not bytes: {value!r}")
-    return value
-
-
-def _integer(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"not a number: {value!r}")
-    return value
-
-
-def _number(value: object) -> int:
-    number = _integer(value)
-    if number < 0:
-        raise ValueError(f"below zero: {number}")
-    return number

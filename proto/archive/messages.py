@@ -12,18 +12,22 @@ from typing import cast
 
 import msgpack
 
-from ..errors import DamagedError
+from ..errors import DamagedError, StoreError
 from ..records import DIGEST_BYTES, ArchiveId, Message, Ownership, Piece
-from . import columns, recipes
+from . import claims, columns, recipes
 
-MOST_MESSAGES = 1 << 14
-"""Messages in one frame, so that memory stays small however large a folder is."""
+MOST_MESSAGES = 1 << 12
+"""Messages in one frame: what is lost with it, and in memory at a time, however large a folder is."""
 
-MOST_PIECES = 1 << 18
+MOST_PIECES = 1 << 16
 """A frame is closed when it holds this many pieces, however few messages they belong to."""
 
+MOST_TEXT_BYTES = 1 << 20
+"""A frame is closed when its names and notes come to this; a message with more of its own is refused."""
+
 _JOINED = 0x8000
-_LARGEST_PIECE = (1 << 32) - 1
+_LARGEST_UID = _LARGEST_PIECE = (1 << 32) - 1
+_MOST_ARCHIVES = 1 << 15
 
 Mark = tuple[str, bytes, str, int, int, int]
 
@@ -39,6 +43,7 @@ class MessageColumns:
     def _clear(self) -> None:
         self._archives.clear()
         self._marks.clear()
+        self._text_bytes = 0
         self._uid, self._mark = array("I"), array("I")
         self._date, self._size = [], array("Q")  # type: list[int], array[int]
         self._bases: list[bytes] = []
@@ -53,15 +58,27 @@ class MessageColumns:
     @property
     def full(self) -> bool:
         """Whether the frame should be written now."""
-        return len(self._uid) >= MOST_MESSAGES or len(self._length) >= MOST_PIECES
+        return (
+            len(self._uid) >= MOST_MESSAGES
+            or len(self._length) >= MOST_PIECES
+            or self._text_bytes >= MOST_TEXT_BYTES
+            or len(self._archives) >= _MOST_ARCHIVES
+        )
 
     def add(self, message: Message) -> None:
-        """Append a message. Raises OverflowError for numbers that the format can't hold."""
+        """Append a message. A UID that IMAP can't have becomes 0 (not known), a date out of range the
+        nearest one. Raises StoreError if its names and notes are longer than the format allows."""
+        text_bytes = len(message.base) + len(message.suffix) + len(message.fields) + len(message.flags)
+        if text_bytes > MOST_TEXT_BYTES:
+            raise StoreError(
+                f"a message has {text_bytes} bytes of names and notes: beyond the archive format"
+            )
+        self._text_bytes += text_bytes
         owner = message.owner
         mark = (message.place, message.suffix, message.flags, owner.mode, owner.uid, owner.gid)
         self._mark.append(self._marks.setdefault(mark, len(self._marks)))
-        self._uid.append(message.uid)
-        self._date.append(message.date_ns)
+        self._uid.append(message.uid if 0 <= message.uid <= _LARGEST_UID else 0)
+        self._date.append(columns.clamped(message.date_ns))
         self._size.append(message.size)
         self._bases.append(message.base)
         self._fields.append(message.fields)
@@ -127,21 +144,25 @@ def join_pieces(pieces: list[Piece], piece: Piece) -> None:
 
 def decode(payload: bytes) -> list[Message]:
     """The messages of a MESSAGES frame. Raises DamagedError if it contradicts itself."""
-    row = unpack_map(payload)
+    row = claims.unpack_map(payload)
     count = row.get("n")
     if not isinstance(count, int) or not 0 <= count <= MOST_MESSAGES:
-        raise DamagedError(f"a frame of {count!r} messages is not possible", reason="metadata")
+        raise DamagedError(f"a frame of {claims.shown(count)} messages is not possible", reason="metadata")
     uid = columns.unpack("I", row.get("uid"), count, "uid")
     date = columns.unpack_deltas(row.get("date"), count, "date", signed=True)
     size = columns.unpack("Q", row.get("size"), count, "size")
+    if count and max(size) >= 1 << 63:
+        raise DamagedError("a message can't be that large", reason="metadata")
     base = columns.unpack_strings(row.get("base"), count, "base")
     fields = [b""] * count
     if row.get("fields") is not None:
         fields = columns.unpack_strings(row["fields"], count, "fields")
-    digests = row.get("digest")
-    if not isinstance(digests, bytes) or len(digests) != count * DIGEST_BYTES:
+    digests = claims.octets(row.get("digest"))
+    if len(digests) != count * DIGEST_BYTES:
         raise DamagedError("column digest has a wrong length", reason="metadata")
-    marks = [_mark(mark) for mark in _list(row.get("marks"))]
+    if count and not all(map(_named, uid, base)):
+        raise DamagedError("a message has neither UID nor name", reason="metadata")
+    marks = [_mark(mark) for mark in claims.rows(row.get("marks"))]
     mark = columns.unpack("I", row.get("mark"), count, "mark")
     if count and max(mark) >= len(marks):
         raise DamagedError("column mark points nowhere", reason="metadata")
@@ -164,17 +185,21 @@ def decode(payload: bytes) -> list[Message]:
     ]
 
 
+def _named(uid: int, base: bytes) -> bool:
+    return bool(uid or base)
+
+
 def _mark(value: object) -> tuple[str, bytes, str, Ownership]:
-    match value:
-        case [str(place), bytes(suffix), str(flags), int(mode), int(uid), int(gid)]:
-            return place, suffix, flags, Ownership(mode, uid, gid)
-    raise DamagedError(f"not a mark: {value!r}", reason="metadata")
+    mark = claims.rows(value)
+    if len(mark) != 6:
+        raise DamagedError(f"not a mark: {claims.shown(value)}", reason="metadata")
+    return claims.text(mark[0]), claims.octets(mark[1]), claims.text(mark[2]), claims.ownership(*mark[3:])
 
 
 def _pieces(row: Mapping[str, object], count: int) -> list[tuple[Piece, ...]]:
     counts = columns.unpack("I", row.get("pieces"), count, "pieces")
     total = sum(counts)
-    archives = [archive_id(value) for value in _list(row.get("archives"))]
+    archives = [claims.archive_id(value) for value in claims.rows(row.get("archives"))]
     archive = columns.unpack("H", row.get("archive"), total, "archive")
     if total and max(archive) >= len(archives):
         raise DamagedError("column archive points nowhere", reason="metadata")
@@ -189,48 +214,10 @@ def _pieces(row: Mapping[str, object], count: int) -> list[tuple[Piece, ...]]:
             offset = (expected + gap[i]) & ((1 << 64) - 1)
             expected = offset + length[i]
             pieces.append(
-                piece(
+                claims.piece(
                     archives[archive[i]], offset, length[i], recipe[i] & ~_JOINED, bool(recipe[i] & _JOINED)
                 )
             )
         found.append(tuple(pieces))
         at += pieces_of_one
     return found
-
-
-def piece(archive: ArchiveId, offset: int, length: int, recipe: int, joined: bool) -> Piece:
-    """A piece whose numbers were checked. Raises DamagedError."""
-    if (
-        not 0 <= recipe < recipes.RECIPE_LIMIT
-        or (joined and recipe == recipes.RAW)
-        or offset < 0
-        or length < 0
-    ):
-        raise DamagedError(
-            f"not a piece: offset {offset}, length {length}, recipe {recipe}", reason="metadata"
-        )
-    return Piece(archive, offset, length, recipe, joined)
-
-
-def archive_id(value: object) -> ArchiveId:
-    """An archive id that was checked. Raises DamagedError."""
-    if not isinstance(value, bytes) or len(value) != 16:
-        raise DamagedError(f"not an archive id: {value!r}", reason="metadata")
-    return ArchiveId(value)
-
-
-def unpack_map(payload: bytes) -> dict[str, object]:
-    """A msgpack map with text keys. Raises DamagedError."""
-    try:
-        row = msgpack.unpackb(payload, unicode_errors="surrogateescape")
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
-        raise DamagedError(f"metadata is not msgpack: {error}", reason="metadata") from error
-    if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
-        raise DamagedError("metadata is not a map", reason="metadata")
-    return row
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise DamagedError(f"not a list: {value!r}", reason="metadata")
-    return value

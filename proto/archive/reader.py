@@ -10,18 +10,19 @@ import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Protocol
 
 from blake3 import blake3
 
 from ..errors import DamagedError
-from ..records import DIGEST_BYTES, ArchiveId, Message, Piece, StoredFile
-from . import contents, frames, mailboxes, messages, recipes
-from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
+from ..records import DIGEST_BYTES, ArchiveId, Message, Piece, Skipped, StoredFile
+from . import contents, directory, frames, mailboxes, messages, recipes
+from .claims import shown
+from .contents import LOST, ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .frames import FrameHeader, FrameType
 from .mailboxes import FolderEntry, Mailbox
-
-FOOTER_FRAME_BYTES = frames.HEADER_BYTES + contents.FOOTER_BYTES
+from .scanning import FOOTER_FRAME_BYTES, sealed_bytes
 
 
 class RandomAccess(Protocol):
@@ -48,7 +49,9 @@ class LocalFile:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See RandomAccess."""
-        length = max(0, min(length, self.size - offset))
+        length = min(length, self.size - offset)
+        if offset < 0 or length <= 0:
+            return b""
         try:
             data = os.pread(self._fd, length, self.start + offset)
             while len(data) < length:
@@ -69,50 +72,81 @@ class LocalFile:
 
 class ArchiveReader:
     """One archive whose header and directory are known. Methods raise DamagedError wherever the file is
-    not what a writer wrote. ``open_sealed`` makes one from a whole file, ``salvage`` from a broken one.
+    not what a writer wrote. ``open_sealed`` makes one from a whole file, ``salvage`` from a broken one;
+    ``damage`` is what salvaging found to be broken.
     """
 
-    def __init__(self, file: RandomAccess, header: ArchiveHeader, directory: ArchiveDirectory) -> None:
+    def __init__(
+        self,
+        file: RandomAccess,
+        header: ArchiveHeader,
+        directory: ArchiveDirectory,
+        damage: tuple[Skipped, ...] = (),
+    ) -> None:
         self.file = file
         self.header = header
         self.directory = directory
+        self.damage = damage
 
     def frame(self, at: int, kind: FrameType) -> tuple[FrameHeader, bytes]:
         """The frame of this kind at an offset, checked and decompressed."""
-        where = f"{self.file.name} at {at}"
-        header = frames.decode_header(self.file.read_at(at, frames.HEADER_BYTES), where)
-        if header.type is not kind:
-            raise DamagedError(
-                f"{where}: a {header.type.name} frame instead of {kind.name}", reason="frame-type"
-            )
-        stored = self.file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
-        return header, frames.decode_payload(header, stored, where)
+        return read_frame(self.file, at, kind, self.header.archive)
 
     def mailbox(self, entry: MailboxEntry) -> Mailbox:
-        """The metadata of a mailbox; it must agree with the directory."""
-        mailbox = mailboxes.decode(self.frame(entry.frame, FrameType.MAILBOX)[1])
-        if (mailbox.user, mailbox.listed, mailbox.stored) != (entry.user, entry.listed, entry.stored):
+        """The metadata of a mailbox, from its frame or the copy of it; it must agree with the directory."""
+        *first, last = entry.frames
+        for at in first:
+            try:
+                return self._mailbox(entry, at)
+            except DamagedError:
+                continue
+        return self._mailbox(entry, last)
+
+    def _mailbox(self, entry: MailboxEntry, at: int) -> Mailbox:
+        header, payload = self.frame(at, FrameType.MAILBOX)
+        mailbox = mailboxes.decode(payload)
+        told = frames.mailbox_position(entry.number, len(entry.message_frames))
+        if (header.position, mailbox.user, mailbox.listed, mailbox.stored) != (
+            told,
+            entry.user,
+            entry.listed,
+            entry.stored,
+        ):
             raise DamagedError(
-                f"{self.file.name}: directory and mailbox {entry.user!r} disagree", reason="metadata"
+                f"{self.file.name}: directory and mailbox {shown(entry.user)} disagree", reason="metadata"
             )
         return mailbox
 
     def messages(self, entry: MailboxEntry, folder: FolderEntry) -> Iterator[Message]:
-        """The messages of a folder, a frame of them in memory at a time."""
+        """The messages of a folder, a frame of them in memory at a time. Frames that are damaged are left
+        out; DamagedError is raised after the last message then."""
         left = folder.messages
+        damage: DamagedError | None = None
         for number in folder.frames:
-            if number >= len(entry.message_frames):
-                raise DamagedError(
-                    f"{self.file.name}: a folder names frames that are not there", reason="metadata"
-                )
-            found = messages.decode(self.frame(entry.message_frames[number], FrameType.MESSAGES)[1])
+            try:
+                found = self._messages(entry, number)
+            except DamagedError as error:
+                damage = damage or error
+                continue
             left -= len(found)
+            if left < 0:
+                break
             yield from found
-        if left:
+        if left or damage:
             raise DamagedError(
-                f"{self.file.name}: folder {folder.folder.name!r} holds more or fewer messages than it says",
+                f"{self.file.name}: {left} of {folder.messages} messages of folder "
+                f"{shown(folder.folder.name)} are lost: {damage or 'their metadata contradicts itself'}",
                 reason="metadata",
-            )
+            ) from damage
+
+    def _messages(self, entry: MailboxEntry, number: int) -> list[Message]:
+        at = entry.message_frames[number] if number < len(entry.message_frames) else LOST
+        if at == LOST:
+            raise DamagedError(f"frame {number} of its messages is gone", reason="metadata")
+        header, payload = self.frame(at, FrameType.MESSAGES)
+        if header.position != frames.mailbox_position(entry.number, number):
+            raise DamagedError(f"{self.file.name} at {at}: messages of another place", reason="frame-type")
+        return messages.decode(payload)
 
     def block_at(self, offset: int) -> int:
         """The number of the block that holds this offset of the data."""
@@ -123,6 +157,8 @@ class ArchiveReader:
     def block(self, number: int) -> bytes:
         """The plain data of a block."""
         table = self.directory.blocks
+        if table.file[number] == LOST:
+            raise DamagedError(f"{self.file.name}: block {number} is gone", reason="block")
         header, plain = self.frame(table.file[number], FrameType.BLOCK)
         end = table.data[number + 1] if number + 1 < len(table.data) else self.directory.data_bytes
         if header.position != table.data[number] or header.position + len(plain) != end:
@@ -134,19 +170,21 @@ class ArchiveReader:
         self.file.close()
 
 
-def read_frame(file: RandomAccess, at: int, kind: FrameType) -> tuple[FrameHeader, bytes]:
-    """The frame of this kind at an offset, checked and decompressed. Raises DamagedError."""
+def read_frame(
+    file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None
+) -> tuple[FrameHeader, bytes]:
+    """The frame of this kind (and archive) at an offset, checked and decompressed. Raises DamagedError."""
     where = f"{file.name} at {at}"
     if at < 0:
         raise DamagedError(f"{file.name}: too short to be an archive", reason="truncated")
-    header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), where)
+    header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), where, owner)
     if header.type is not kind:
         raise DamagedError(f"{where}: a {header.type.name} frame instead of {kind.name}", reason="frame-type")
     stored = file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
     return header, frames.decode_payload(header, stored, where)
 
 
-def read_footer(file: RandomAccess) -> contents.Footer:
+def read_footer(file: RandomAccess) -> tuple[FrameHeader, contents.Footer]:
     """The footer at the end of a file; it says where the archive begins. Raises DamagedError."""
     at = file.size - FOOTER_FRAME_BYTES
     try:
@@ -161,22 +199,31 @@ def read_footer(file: RandomAccess) -> contents.Footer:
         raise DamagedError(f"{file.name}: the footer tells of more than the file holds", reason="footer")
     if header.sequence + 1 != footer.frames:
         raise DamagedError(f"{file.name}: the footer counts other frames", reason="sequence")
-    return footer
+    return header, footer
 
 
 def open_sealed(file: RandomAccess) -> ArchiveReader:
     """A whole archive: header, footer and directory are read and checked. Raises DamagedError."""
     header, payload = read_frame(file, 0, FrameType.HEADER)
-    footer = read_footer(file)
     decoded = contents.decode_header(payload)
+    end, footer = read_footer(file)
     if (
         header.sequence != 0
         or footer.footer != file.size - FOOTER_FRAME_BYTES
-        or footer.archive != decoded.archive
+        or not header.archive == end.archive == decoded.archive
     ):
         raise DamagedError(f"{file.name}: header and footer do not belong together", reason="footer")
-    directory = contents.decode_directory(read_frame(file, footer.directory, FrameType.DIRECTORY)[1])
-    return ArchiveReader(file, decoded, directory)
+    return ArchiveReader(file, decoded, _directory(file, footer, decoded.archive))
+
+
+def _directory(file: RandomAccess, footer: contents.Footer, archive: ArchiveId) -> ArchiveDirectory:
+    def part(at: int) -> directory.DirectoryFrame:
+        return directory.decode(read_frame(file, at, FrameType.DIRECTORY, archive)[1])
+
+    last = part(footer.directory)
+    # Each frame has a header, so a small file can't name many frames: nothing grows beyond its size.
+    most_frames = min(footer.frames, file.size // frames.HEADER_BYTES)
+    return directory.join((*(part(at).part for at in last.before), last.part), most_frames)
 
 
 class Contents:
@@ -257,23 +304,32 @@ class Contents:
 
 
 def archives_in(path: str) -> list[LocalFile]:
-    """The sealed archives that a file holds one after the other, found from its end.
+    """The archives that a file holds one after the other. They are found from its end, footer by footer;
+    where one is damaged, those before it are found from the front.
 
-    Raises DamagedError if the file does not end with an archive or has something else before one.
+    Raises DamagedError if the file is empty.
     """
     whole = LocalFile(path)
-    found: list[LocalFile] = []
+    last: list[LocalFile] = []
+    first: list[LocalFile] = []
     try:
-        while whole.size > 0:
-            start = whole.size - FOOTER_FRAME_BYTES - read_footer(whole).footer
-            found.append(LocalFile(path, start, whole.size - start))
-            whole.size = start
-    except DamagedError:
-        for file in found:
+        with suppress(DamagedError):
+            while whole.size > 0:
+                start = whole.size - FOOTER_FRAME_BYTES - read_footer(whole)[1].footer
+                last.append(LocalFile(path, start, whole.size - start))
+                whole.size = start
+        start = 0
+        while start < whole.size:
+            rest = LocalFile(path, start, whole.size - start)
+            first.append(rest)
+            rest.size = sealed_bytes(rest) or rest.size
+            start += rest.size
+    except BaseException:
+        for file in (*first, *last):
             file.close()
         raise
     finally:
         whole.close()
-    if not found:
+    if not first and not last:
         raise DamagedError(f"{path}: the file is empty", reason="no-footer")
-    return found[::-1]
+    return [*first, *reversed(last)]

@@ -16,8 +16,8 @@ import pybase64
 RAW = 0
 _LINE_ENDS = (b"\n", b"\r\n")
 _LONGEST_LINE = 4096
-RECIPE_LIMIT = 2 + (_LONGEST_LINE // 4 << 1)
-"""All valid recipes are below this."""
+RECIPE_LIMIT = 3 + (_LONGEST_LINE // 4 << 1)
+"""All valid recipes are below this: the last one is of the longest lines, ended by CR LF."""
 
 _FIRST_LINE = re.compile(rb"[A-Za-z0-9+/]{4,4096}={0,2}(?=(\r?\n)|\Z)")
 

@@ -1,138 +1,161 @@
-"""Reading an archive that has no valid end, or is damaged anywhere: frame by frame from the front.
+"""A reader over an archive that has no valid end, or is damaged anywhere.
 
-A frame header has a magic number and a checksum of its own, so after damage the next whole frame is
-found by looking for one. What the frames before the end say replaces the directory.
+What the frames before the end say replaces the directory. FORMAT.md, "Salvage".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field, replace
 
-from ..errors import DamagedError, UnsupportedError
-from . import contents, frames, mailboxes
-from .contents import ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
-from .frames import FrameHeader, FrameType
-from .reader import ArchiveReader, RandomAccess
-
-_WINDOW = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class FoundFrame:
-    """A frame that lies at ``at``: its payload, or why there is none."""
-
-    at: int
-    header: FrameHeader
-    payload: bytes
-    damage: DamagedError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """A stretch of the file in which no frame begins."""
-
-    at: int
-    length: int
-
-
-def scan(file: RandomAccess) -> Iterator[FoundFrame | Gap]:
-    """Every frame of a file in order, and every stretch between frames that is none."""
-    at = 0
-    while at < file.size:
-        where = f"{file.name} at {at}"
-        try:
-            header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), where)
-        except (DamagedError, UnsupportedError):
-            following = _next_header(file, at + 1)
-            yield Gap(at, following - at)
-            at = following
-            continue
-        start = at + frames.HEADER_BYTES
-        try:
-            payload = frames.decode_payload(header, file.read_at(start, header.stored_bytes), where)
-        except DamagedError as error:
-            yield FoundFrame(at, header, b"", error)
-            # The length is covered by the header's checksum, so the next frame is where it says.
-            at = min(start + header.stored_bytes, file.size)
-            continue
-        yield FoundFrame(at, header, payload)
-        at = start + header.stored_bytes
-
-
-def _next_header(file: RandomAccess, at: int) -> int:
-    """The offset of the next valid frame header, or the end of the file."""
-    while at < file.size:
-        window = file.read_at(at, _WINDOW + len(frames.MAGIC) - 1)
-        found = window.find(frames.MAGIC)
-        if found < 0:
-            at += _WINDOW
-            continue
-        at += found
-        try:
-            frames.decode_header(file.read_at(at, frames.HEADER_BYTES), file.name)
-        except (DamagedError, UnsupportedError):
-            at += 1
-            continue
-        return at
-    return file.size
+from ..errors import DamagedError
+from ..records import Skipped
+from . import contents, directory, frames, mailboxes
+from .contents import LOST, ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
+from .frames import FrameType
+from .mailboxes import Mailbox
+from .reader import ArchiveReader, RandomAccess, open_sealed
+from .scanning import FoundFrame, damage_of, scan
 
 
 def salvage(file: RandomAccess) -> ArchiveReader:
-    """A reader over what is whole in a damaged or unfinished archive.
+    """A reader over what is whole in a damaged or unfinished archive; its ``damage`` tells what is not.
 
-    Raises DamagedError if not even that is possible: the header is gone.
+    Raises DamagedError if not even that is possible, because both places that say whose archive it is are
+    gone, and UnsupportedError if a newer version wrote it.
     """
-    header: ArchiveHeader | None = None
-    entries: list[MailboxEntry] = []
-    data: list[int] = []
-    blocks: list[int] = []
-    index: list[int] = []
-    messages: list[int] = []
-    data_bytes = 0
+    work = _Salvage(file)
+    try:
+        open_sealed(file)
+    except DamagedError as error:
+        work.damage.append(Skipped(file.name, "archive", error.message))
     for found in scan(file):
-        if isinstance(found, Gap):
-            continue
-        kind = found.header.type
-        if kind is FrameType.BLOCK:
+        damage = damage_of(file, found)
+        if damage is not None:
+            work.damage.append(damage)
+        if isinstance(found, FoundFrame):
+            work.take(found)
+    return work.reader()
+
+
+@dataclass(slots=True)
+class _Blocks:
+    """The blocks found, in the order of the file."""
+
+    data: array[int] = field(default_factory=lambda: array("Q"))
+    size: array[int] = field(default_factory=lambda: array("Q"))
+    file: array[int] = field(default_factory=lambda: array("Q"))
+    damaged: bytearray = field(default_factory=bytearray)
+
+    def add(self, found: FoundFrame) -> None:
+        if found.header.plain_bytes and found.header.position < 1 << 62:
+            self.data.append(found.header.position)
+            self.size.append(found.header.plain_bytes)
+            self.file.append(found.at)
             # A damaged block keeps its place in the table: reading it will tell of the damage.
-            if found.header.position >= data_bytes and found.header.plain_bytes:
-                data.append(found.header.position)
-                blocks.append(found.at)
-                data_bytes = found.header.position + found.header.plain_bytes
+            self.damaged.append(found.damage is not None)
+
+    def table(self) -> tuple[BlockTable, int]:
+        """The table of blocks without holes or overlaps, and where the data ends. A block that is gone
+        has its place too, so that the ones beside it keep theirs."""
+        data: list[int] = []
+        file: list[int] = []
+        end = 0
+        for i in sorted(range(len(self.data)), key=lambda i: (self.data[i], self.damaged[i])):
+            if self.data[i] < end:
+                continue
+            if self.data[i] > end:
+                data.append(end)
+                file.append(LOST)
+            data.append(self.data[i])
+            file.append(self.file[i])
+            end = self.data[i] + self.size[i]
+        return BlockTable(data=data, file=file), end
+
+
+class _Salvage:
+    """What was found so far."""
+
+    def __init__(self, file: RandomAccess) -> None:
+        self._file = file
+        self._header: ArchiveHeader | None = None
+        self._blocks = _Blocks()
+        self._index: list[int] = []
+        self._messages: dict[int, dict[int, int]] = {}
+        self._mailboxes: dict[int, MailboxEntry] = {}
+        self._frames_left = file.size // frames.HEADER_BYTES
+        self.damage: list[Skipped] = []
+
+    def take(self, found: FoundFrame) -> None:
+        kind, position = found.header.type, found.header.position
+        if kind is FrameType.BLOCK:
+            self._blocks.add(found)
         elif kind is FrameType.MESSAGES:
-            messages.append(found.at)
-        elif kind is FrameType.INDEX and found.damage is None:
-            index.append(found.at)
-        elif kind is FrameType.MAILBOX:
-            if found.damage is None:
-                entries.append(_entry(found, messages))
-            messages = []
-        elif kind is FrameType.HEADER and header is None and found.damage is None:
-            header = contents.decode_header(found.payload)
-    if header is None:
-        raise DamagedError(f"{file.name}: the header of the archive is gone", reason="no-header")
-    if data and data[0] != 0:
-        # The table must begin at 0; a missing first block then reads as a damaged one.
-        data.insert(0, 0)
-        blocks.insert(0, 0)
-    directory = ArchiveDirectory(
-        mailboxes=tuple(entries),
-        blocks=BlockTable(data=data, file=blocks),
-        data_bytes=data_bytes,
-        index_frames=tuple(index),
-    )
-    return ArchiveReader(file, header, directory)
+            known = self._messages.setdefault(position >> 32, {})
+            if found.damage is None or position & _LOW not in known:
+                known[position & _LOW] = found.at
+        elif found.damage is None:
+            try:
+                self._take_whole(found)
+            except DamagedError as error:
+                self.damage.append(Skipped(f"{self._file.name} at {found.at}", "frame", error.message))
+
+    def _take_whole(self, found: FoundFrame) -> None:
+        kind = found.header.type
+        if kind is FrameType.INDEX:
+            self._index.append(found.at)
+        elif kind is FrameType.MAILBOX and found.header.position >> 32 not in self._mailboxes:
+            self._mailbox(found, mailboxes.decode(found.payload))
+        elif kind is FrameType.HEADER:
+            self._say_header(found, found.payload)
+        elif kind is FrameType.DIRECTORY and (copy := directory.decode(found.payload).header):
+            self._say_header(found, copy)
+
+    def _say_header(self, found: FoundFrame, payload: bytes) -> None:
+        header = contents.decode_header(payload)
+        if header.archive != found.header.archive:
+            raise DamagedError("the header tells of another archive", reason="metadata")
+        self._header = self._header or header
+
+    def _mailbox(self, found: FoundFrame, mailbox: Mailbox) -> None:
+        number, count = found.header.position >> 32, found.header.position & _LOW
+        # As many frames as it names must have had room in the file.
+        self._frames_left -= count
+        if self._frames_left < 0:
+            raise DamagedError("a mailbox names more frames than there are", reason="metadata")
+        self._mailboxes[number] = MailboxEntry(
+            number=number,
+            user=mailbox.user,
+            frames=(found.at,),
+            message_frames=(LOST,) * count,
+            folders=len(mailbox.folders),
+            listed=mailbox.listed,
+            stored=mailbox.stored,
+            size_bytes=mailbox.size_bytes,
+        )
+
+    def reader(self) -> ArchiveReader:
+        if self._header is None:
+            raise DamagedError(f"{self._file.name}: the header of the archive is gone", reason="no-header")
+        for number in sorted(self._messages.keys() - self._mailboxes.keys()):
+            self.damage.append(
+                Skipped(self._file.name, "mailbox", f"the metadata of mailbox {number} is gone")
+            )
+        table, data_bytes = self._blocks.table()
+        whole = ArchiveDirectory(
+            mailboxes=tuple(
+                self._with_messages(self._mailboxes[number]) for number in sorted(self._mailboxes)
+            ),
+            blocks=table,
+            data_bytes=data_bytes,
+            index_frames=tuple(self._index),
+        )
+        return ArchiveReader(self._file, self._header, whole, tuple(self.damage))
+
+    def _with_messages(self, entry: MailboxEntry) -> MailboxEntry:
+        known = self._messages.get(entry.number, {})
+        found = tuple(known.get(number, LOST) for number in range(len(entry.message_frames)))
+        return replace(entry, message_frames=found)
 
 
-def _entry(found: FoundFrame, messages: list[int]) -> MailboxEntry:
-    mailbox = mailboxes.decode(found.payload)
-    return MailboxEntry(
-        user=mailbox.user,
-        frame=found.at,
-        message_frames=tuple(messages),
-        folders=len(mailbox.folders),
-        listed=mailbox.listed,
-        stored=mailbox.stored,
-        size_bytes=mailbox.size_bytes,
-    )
+_LOW = (1 << 32) - 1

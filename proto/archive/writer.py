@@ -6,16 +6,20 @@ a mailbox's messages before the mailbox, everything before the directory, the fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, replace
 
+from ..errors import MessageUnavailable, StoreError
 from ..ports import ArchiveSink
 from ..records import Folder, Message, Skipped, StoredFile
-from . import contents, frames, mailboxes
+from . import contents, directory, frames, mailboxes
 from .frames import Codec, FrameType
 from .messages import MessageColumns
 
 BLOCK_BYTES = 256 << 10
 _INDEX_ROWS = 1 << 16
+_MOST_MAILBOX_BYTES = 6 << 20
+_MOST_SKIPPED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,8 @@ class ArchiveWriter:
         # Metadata has little but entropy to give: the entropy coder halves it where LZ4 would not.
         self._metadata_codec = frames.Compressor(Codec.ZSTD)
         self._block = bytearray()
-        self._block_data: list[int] = []
-        self._block_file: list[int] = []
+        self._block_data = array("Q")
+        self._block_file = array("Q")
         self._entries: list[contents.MailboxEntry] = []
         self._index_frames: list[int] = []
         self._index = contents.IndexRow(b"", [], [])
@@ -58,6 +62,8 @@ class ArchiveWriter:
         self._folder_messages = 0
         self._folders: list[mailboxes.FolderEntry] = []
         self._files: list[StoredFile] = []
+        self._mailbox_bytes = 0
+        self._copy: tuple[bytes, int] | None = None
         self._frame(FrameType.HEADER, contents.encode_header(header), Codec.NONE)
 
     def append(self, data: bytes | memoryview) -> int:
@@ -81,29 +87,38 @@ class ArchiveWriter:
             self._flush_index()
 
     def add_message(self, message: Message) -> None:
-        """A message of the folder that is being written."""
+        """A message of the folder that is being written. Raises StoreError if it is beyond the format."""
         self._columns.add(message)
         self._folder_messages += 1
         if self._columns.full:
             self._flush_messages()
 
     def end_folder(self, folder: Folder) -> None:
-        """All messages of this folder were added."""
+        """All messages of this folder were added. Raises StoreError, and drops the folder, if the mailbox
+        has more folders than the format can hold."""
         if len(self._columns):
             self._flush_messages()
         entry = mailboxes.FolderEntry(folder, self._folder_messages, tuple(self._folder_frames))
+        self._folder_frames, self._folder_messages = [], 0
+        if not self._fits(mailboxes.folder_bytes(entry)):
+            raise StoreError("the mailbox has too many folders for one archive")
         self._folders.append(entry)
-        self._folder_frames = []
-        self._folder_messages = 0
 
     def add_file(self, file: StoredFile) -> None:
-        """A file of the mailbox that is no message."""
+        """A file of the mailbox that is no message. Raises MessageUnavailable (``too-many``) if the
+        mailbox has more of them than the format can hold."""
+        if not self._fits(mailboxes.file_bytes(file)):
+            raise MessageUnavailable(
+                "the mailbox has too many other files for one archive", reason="too-many"
+            )
         self._files.append(file)
 
     def end_mailbox(
         self, user: str, place: bytes, listed: int, size_bytes: int, skipped: tuple[Skipped, ...]
     ) -> mailboxes.Mailbox:
-        """The mailbox is complete: a checkpoint."""
+        """The mailbox is complete: a checkpoint. Messages of a folder that was not ended are dropped."""
+        if len(self._columns):
+            self._flush_messages()
         mailbox = mailboxes.Mailbox(
             user=user,
             place=place,
@@ -111,15 +126,21 @@ class ArchiveWriter:
             size_bytes=size_bytes,
             folders=tuple(self._folders),
             files=tuple(self._files),
-            skipped=skipped,
+            skipped=_fitting(skipped),
         )
         self._flush_block()
         self._flush_index()
-        at = self._frame(FrameType.MAILBOX, mailboxes.encode(mailbox))
+        self._flush_copy()
+        number = len(self._entries)
+        position = frames.mailbox_position(number, len(self._message_frames))
+        payload = mailboxes.encode(mailbox)
+        at = self._frame(FrameType.MAILBOX, payload, position=position)
+        self._copy = payload, position
         self._entries.append(
             contents.MailboxEntry(
+                number=number,
                 user=user,
-                frame=at,
+                frames=(at,),
                 message_frames=tuple(self._message_frames),
                 folders=len(mailbox.folders),
                 listed=listed,
@@ -127,7 +148,8 @@ class ArchiveWriter:
                 size_bytes=size_bytes,
             )
         )
-        self._message_frames, self._folders, self._files = [], [], []
+        self._message_frames, self._folder_frames, self._folders, self._files = [], [], [], []
+        self._folder_messages = self._mailbox_bytes = 0
         self._sink.checkpoint()
         return mailbox
 
@@ -135,18 +157,26 @@ class ArchiveWriter:
         """Directory and footer: nothing may be added after this."""
         self._flush_block()
         self._flush_index()
-        directory = contents.ArchiveDirectory(
+        self._flush_copy()
+        whole = contents.ArchiveDirectory(
             mailboxes=tuple(self._entries),
             blocks=contents.BlockTable(data=self._block_data, file=self._block_file),
             data_bytes=self.data_bytes,
             index_frames=tuple(self._index_frames),
         )
-        at = self._frame(FrameType.DIRECTORY, contents.encode_directory(directory))
-        footer = contents.Footer(
-            archive=self.header.archive, directory=at, footer=self._written, frames=self._sequence + 1
-        )
+        *earlier, last = directory.parts(whole)
+        before = [self._frame(FrameType.DIRECTORY, directory.encode(part)) for part in earlier]
+        payload = directory.encode(last, contents.encode_header(self.header), before)
+        at = self._frame(FrameType.DIRECTORY, payload)
+        footer = contents.Footer(directory=at, footer=self._written, frames=self._sequence + 1)
         self._frame(FrameType.FOOTER, contents.encode_footer(footer), Codec.NONE)
         return ArchiveTotals(self.data_bytes, self._written, self._block_bytes)
+
+    def _fits(self, more_bytes: int) -> bool:
+        """Take so many bytes of what a MAILBOX frame can hold, if they are left."""
+        fits = self._mailbox_bytes + more_bytes <= _MOST_MAILBOX_BYTES
+        self._mailbox_bytes += more_bytes if fits else 0
+        return fits
 
     def _flush_block(self) -> None:
         block = self._block
@@ -164,8 +194,18 @@ class ArchiveWriter:
         del block[:BLOCK_BYTES]
 
     def _flush_messages(self) -> None:
-        self._folder_frames.append(len(self._message_frames))
-        self._message_frames.append(self._frame(FrameType.MESSAGES, self._columns.take()))
+        number = len(self._message_frames)
+        position = frames.mailbox_position(len(self._entries), number)
+        self._folder_frames.append(number)
+        self._message_frames.append(self._frame(FrameType.MESSAGES, self._columns.take(), position=position))
+
+    def _flush_copy(self) -> None:
+        """The MAILBOX frame again, a mailbox later: no single damage takes both."""
+        if self._copy is not None:
+            payload, position = self._copy
+            at = self._frame(FrameType.MAILBOX, payload, position=position)
+            self._entries[-1] = replace(self._entries[-1], frames=(*self._entries[-1].frames, at))
+            self._copy = None
 
     def _flush_index(self) -> None:
         if self._index.offsets:
@@ -174,15 +214,14 @@ class ArchiveWriter:
             self._index_digests.clear()
             self._index = contents.IndexRow(b"", [], [])
 
-    def _frame(self, kind: FrameType, payload: bytes, codec: Codec = Codec.ZSTD) -> int:
+    def _frame(self, kind: FrameType, payload: bytes, codec: Codec = Codec.ZSTD, *, position: int = 0) -> int:
         at = self._written
-        if len(payload) > frames.LARGEST_METADATA:
+        if len(payload) > frames.LARGEST_FRAME:
             raise OverflowError(f"a {kind.name} frame of {len(payload)} bytes is beyond the format")
-        if codec is Codec.ZSTD:
-            used, stored = self._metadata_codec.compress(payload)
-            self._emit(kind, used, stored, len(payload), 0)
-        else:
-            self._emit(kind, Codec.NONE, payload, len(payload), 0)
+        used, stored = (
+            self._metadata_codec.compress(payload) if codec is Codec.ZSTD else (Codec.NONE, payload)
+        )
+        self._emit(kind, used, stored, len(payload), position)
         return at
 
     def _emit(
@@ -193,7 +232,22 @@ class ArchiveWriter:
         plain_bytes: int,
         position: int,
     ) -> None:
-        self._sink.write(frames.encode_header(kind, codec, payload, plain_bytes, self._sequence, position))
+        self._sink.write(
+            frames.encode_header(
+                kind, codec, payload, plain_bytes, self.header.archive, self._sequence, position
+            )
+        )
         self._sink.write(payload)
         self._written += frames.HEADER_BYTES + len(payload)
         self._sequence += 1
+
+
+def _fitting(skipped: tuple[Skipped, ...]) -> tuple[Skipped, ...]:
+    """As many as a MAILBOX frame has room for; the last one then tells how many more there are."""
+    left = _MOST_SKIPPED_BYTES
+    for number, one in enumerate(skipped):
+        left -= 16 + 4 * (len(one.path) + len(one.reason) + len(one.detail))
+        if left < 0 and number:
+            more = replace(skipped[number - 1], detail=f"and {len(skipped) - number} more, not listed")
+            return (*skipped[: number - 1], more)
+    return skipped

@@ -10,6 +10,7 @@ from ...proto.errors import StagingError
 
 PARTIAL = ".partial"
 _SYNC_BYTES = 256 << 20
+_WRITE_BACK_BYTES = 8 << 20
 
 
 class StagedFile:
@@ -23,6 +24,8 @@ class StagedFile:
         self._path = path
         self._partial = path.with_name(path.name + PARTIAL)
         self._unsynced = 0
+        self._length = 0
+        self._written_back = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._fd = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -38,6 +41,12 @@ class StagedFile:
                 written += os.write(self._fd, memoryview(data)[written:])
         except OSError as error:
             raise self._failed("write", error) from error
+        self._length += len(data)
+        if self._length - self._written_back >= _WRITE_BACK_BYTES:
+            # Starts writing to the disk now, while the processor goes on; left to itself the kernel would
+            # gather it all and let the sync at the end wait. It also keeps the host's cache for its mail.
+            os.posix_fadvise(self._fd, self._written_back, _WRITE_BACK_BYTES, os.POSIX_FADV_DONTNEED)
+            self._written_back += _WRITE_BACK_BYTES
 
     def checkpoint(self) -> None:
         """See ArchiveSink. Without waiting for the disk at each mailbox: what the program wrote outlives

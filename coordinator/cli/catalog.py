@@ -1,0 +1,53 @@
+"""``mailhaul catalog``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED
+from ..verification import rebuild_catalog
+from . import output
+from .configuration import staging_area
+from .options import json_option, staging_option
+from .output import counted, say
+from .program import Invocation
+
+
+@click.group("catalog")
+def command() -> None:
+    """Care for the catalog: the record of runs, archives and mailboxes in the staging area."""
+
+
+@command.command("rebuild")
+@staging_option
+@json_option
+@click.pass_obj
+def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
+    """Make the catalog again from the archives in the staging area.
+
+    How the runs ended is not known from archives: each is shown as partial then.
+
+    \b
+    Example: the catalog was lost, the archives are there
+      mailhaul catalog rebuild --staging /var/spool/mailhaul
+    """
+    area = staging_area(invocation, staging)
+    report = rebuild_catalog(area)
+    output.list_skipped(report.damaged, "damaged")
+    output.list_skipped(report.refused, "not entered")
+    if as_json:
+        output.print_json(
+            {
+                "staging": area,
+                "archives": report.archives,
+                "refused": report.refused,
+                "damaged": report.damaged,
+            }
+        )
+    else:
+        say(f"{counted(report.archives, 'archive')} entered into the catalog of {area}")
+    if report.damaged:
+        return EXIT_DAMAGED
+    return EXIT_SKIPPED if report.refused else EXIT_OK

@@ -1,0 +1,59 @@
+"""Where the configuration of a command comes from: a file that is named or found, or options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ...proto.errors import ConfigError, UsageError
+from ...proto.records import Partition
+from ..config import Config, DispatchConfig, load
+from .program import Invocation
+
+PLACES = (Path("mailhaul.toml"), Path("/etc/mailhaul/mailhaul.toml"))
+"""Where a configuration is looked for, in this order."""
+
+NO_STAGING = Path(os.devnull)
+"""The staging area of commands that need none: nothing can be written or found below it."""
+
+
+_MOST_DEFAULT_WORKERS = 4
+
+
+def default_workers() -> int:
+    """Without a configuration: one for each processor that this process may use, but no more than four."""
+    return min(len(os.sched_getaffinity(0)), _MOST_DEFAULT_WORKERS)
+
+
+def configured(invocation: Invocation) -> Config:
+    """The configuration from the file that was named, or else from the first that is found.
+
+    Raises ConfigError for a wrong one, UsageError if there is none.
+    """
+    for place in (invocation.config,) if invocation.config else PLACES:
+        if invocation.config or place.exists():
+            return load(place)
+    raise UsageError(
+        f"there is no configuration: neither {' nor '.join(map(str, PLACES))} exists; name one with "
+        "--config FILE, write one with `mailhaul init`, or say --staging DIR (for a backup also --store)"
+    )
+
+
+def described(store: Partition, staging: Path | None) -> Config:
+    """The configuration that options describe: one partition, everybody in the group ``user``."""
+    return Config(
+        staging=staging or NO_STAGING,
+        partitions=(store,),
+        dispatch=DispatchConfig(workers_per_host=default_workers()),
+    )
+
+
+def staging_area(invocation: Invocation, staging: Path | None) -> Path:
+    """The staging area that an option or else the configuration names. Raises ConfigError, UsageError."""
+    if staging is None:
+        return configured(invocation).staging
+    if invocation.config is not None:
+        raise UsageError("--staging stands instead of a configuration: leave out --config or --staging")
+    if not staging.is_dir():
+        raise ConfigError(f"--staging {staging}: there is no such directory", path=str(staging))
+    return staging

@@ -1,0 +1,103 @@
+"""``mailhaul groups``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_FAILED, EXIT_OK
+from ...proto.records import Partition
+from ..survey import GroupSurvey, Survey, take_survey
+from . import adapters, output
+from .configuration import configured, described
+from .options import json_option, path_argument, refuse, staging_option, store_option
+from .output import Column, counted, note, number, say, size
+from .program import Invocation
+
+_GROUPS = [
+    Column("users"),
+    Column("shards"),
+    Column("messages"),
+    Column("size"),
+    Column("path", "<"),
+]
+_LISTED = 20
+
+
+@click.command("groups")
+@path_argument
+@store_option
+@staging_option
+@json_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    path: LogicalPath,
+    store: Partition | None,
+    staging: Path | None,
+    as_json: bool,
+) -> int:
+    """Show how the mailboxes that PATH selects fall into groups and shards, before a backup.
+
+    Sizes are those of the last run, or an estimate from the names of the messages.
+
+    \b
+    Example: who is in the groups of the partition primary, who in none?
+      mailhaul groups /primary
+    """
+    refuse(store is None and staging is not None, "--staging: say with --store FORMAT:DIR what to look at")
+    refuse(
+        store is not None and invocation.config is not None,
+        "--store stands instead of a configuration: leave out --config or --store",
+    )
+    config = described(store, staging) if store else configured(invocation)
+    survey = take_survey(config, [path], open_store=adapters.open_store)
+    for failure in survey.failures:
+        note(f"failed: {failure.what}: {failure.error.message}")
+    if as_json:
+        output.print_json(_document(survey))
+    else:
+        _tell(survey, several_is_error=config.groups.rules.several == "error")
+    return EXIT_FAILED if survey.failures else EXIT_OK
+
+
+def _tell(survey: Survey, *, several_is_error: bool) -> None:
+    output.print_table(_GROUPS, map(_row, survey.groups))
+    if survey.ungrouped:
+        what = "left out by a backup of /" if survey.ungrouped_left_out else "backed up in the group user"
+        say()
+        say(f"{counted(len(survey.ungrouped), 'user')} in no group, {what}:")
+        _list(survey.ungrouped)
+    if survey.several:
+        what = ", which ends a backup (groups.several)" if several_is_error else ""
+        say()
+        say(f"{counted(len(survey.several), 'user')} in several groups{what}:")
+        _list([f"{path}: {', '.join(groups)}" for path, groups in survey.several.items()])
+
+
+def _row(one: GroupSurvey) -> Sequence[str]:
+    path = str(LogicalPath(one.partition, one.group))
+    return number(one.users), number(one.shards), number(one.messages), size(one.size_bytes), path
+
+
+def _list(lines: Sequence[str]) -> None:
+    for line in lines[:_LISTED]:
+        say(f"  {line}")
+    if len(lines) > _LISTED:
+        say(f"  and {number(len(lines) - _LISTED)} more (--json lists all)")
+
+
+def _document(survey: Survey) -> dict[str, object]:
+    return {
+        "groups": survey.groups,
+        "ungrouped": survey.ungrouped,
+        "ungrouped_left_out": survey.ungrouped_left_out,
+        "several": survey.several,
+        "failures": [
+            {"what": one.what, "code": one.error.code, "message": one.error.message}
+            for one in survey.failures
+        ],
+    }

@@ -1,0 +1,157 @@
+"""``mailhaul ls``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK
+from ..backup_set import BackupSet, opened
+from ..browsing import Heading, StoredFolder, StoredMailbox, StoredMessage, groups, partitions, users
+from ..history import MailboxVersion
+from . import output
+from .options import archives_option, at_option, json_option, path_argument, staging_option
+from .output import Column, moment, number, say, size
+from .program import Invocation
+from .sources import chosen_backup
+
+_HEADINGS = [Column("users"), Column("messages"), Column("size"), Column("path", "<")]
+_USERS = [
+    Column("folders"),
+    Column("messages"),
+    Column("size"),
+    Column("run", "<", extra=True),
+    Column("path", "<"),
+]
+_FOLDERS = [Column("messages"), Column("uidvalidity"), Column("uidnext"), Column("path", "<")]
+_MESSAGES = [
+    (Column("date", "<"), 20),
+    (Column("size"), 8),
+    (Column("flags", "<"), 16),
+    (Column("path", "<"), 4),
+]
+
+
+@click.command("ls")
+@path_argument
+@at_option
+@archives_option
+@staging_option
+@json_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    path: LogicalPath,
+    at: str | None,
+    files: tuple[str, ...],
+    staging: Path | None,
+    as_json: bool,
+) -> int:
+    """List what the backup holds at PATH: partitions, groups, users, folders, messages.
+
+    Each line ends with a path, to be used with ls, show, restore.
+
+    \b
+    Example: the folders of a mailbox
+      mailhaul ls /primary/user/jane@example.org
+    """
+    with chosen_backup(invocation, [path], at=at, files=files, staging=staging) as backup:
+        output.list_skipped(backup.damaged, "damaged")
+        if path.user is not None:
+            with opened(backup) as archives:
+                _list_mailbox(StoredMailbox(archives, backup, path), as_json=as_json)
+        else:
+            _list_above(backup, path, as_json=as_json)
+        return EXIT_DAMAGED if backup.damaged else EXIT_OK
+
+
+def _list_above(backup: BackupSet, path: LogicalPath, *, as_json: bool) -> None:
+    if path.group is not None:
+        held = users(backup, path)
+        if as_json:
+            output.stream_json({"path": str(path)}, "users", (_user(*one) for one in held))
+        else:
+            output.print_table(_USERS, [_user_row(*one) for one in held])
+        return
+    headings = partitions(backup) if path.partition is None else groups(backup, path)
+    if as_json:
+        level = "partitions" if path.partition is None else "groups"
+        output.print_json({"path": str(path), level: headings})
+    else:
+        output.print_table(_HEADINGS, map(_heading_row, headings))
+
+
+def _heading_row(one: Heading) -> Sequence[str]:
+    return number(one.users), number(one.messages), size(one.size_bytes), one.path
+
+
+def _user_row(path: str, one: MailboxVersion) -> Sequence[str]:
+    return number(one.folders), number(one.stored), size(one.size_bytes), one.run, path
+
+
+def _user(path: str, one: MailboxVersion) -> dict[str, object]:
+    return {
+        "path": path,
+        "user": output.name(one.user),
+        "run": one.run,
+        "archive": one.archive,
+        "folders": one.folders,
+        "messages": one.stored,
+        "skipped": one.skipped,
+        "size_bytes": one.size_bytes,
+    }
+
+
+# Within a mailbox
+
+
+def _list_mailbox(mailbox: StoredMailbox, *, as_json: bool) -> None:
+    folders, messages = mailbox.folders(), mailbox.messages()
+    if as_json:
+        head: dict[str, object] = {"path": str(mailbox.path), "run": mailbox.version.run}
+        if mailbox.path.folder is None:
+            output.print_json({**head, "folders": map(_folder, folders)})
+        else:
+            output.stream_json(
+                {**head, "folders": map(_folder, folders)}, "messages", map(_message, messages)
+            )
+        return
+    if folders:
+        output.print_table(_FOLDERS, map(_folder_row, folders))
+    if mailbox.path.folder is not None:
+        if folders:
+            say()
+        output.stream_table(_MESSAGES, _message_rows(messages))
+
+
+def _folder_row(one: StoredFolder) -> Sequence[str]:
+    return number(one.messages), str(one.uidvalidity or "-"), str(one.uidnext or "-"), one.path
+
+
+def _message_rows(messages: Iterable[StoredMessage]) -> Iterator[Sequence[str]]:
+    for one in messages:
+        yield moment(one.date), size(one.size_bytes), output.shown(" ".join(one.flags)) or "-", one.path
+
+
+def _folder(one: StoredFolder) -> dict[str, object]:
+    return {
+        "path": one.path,
+        "folder": output.name(one.name),
+        "messages": one.messages,
+        "uidvalidity": one.uidvalidity or None,
+        "uidnext": one.uidnext or None,
+    }
+
+
+def _message(one: StoredMessage) -> dict[str, object]:
+    return {
+        "path": one.path,
+        "uid": one.uid or None,
+        "name": output.name(one.name.decode("utf-8", "surrogateescape")),
+        "date": one.date,
+        "size_bytes": one.size_bytes,
+        "flags": one.flags,
+    }

@@ -1,0 +1,108 @@
+"""Options and arguments that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import UsageError
+from ...proto.records import Partition
+from ..config import check_path
+from .program import Invocation
+
+FORMATS = ("maildir",)
+
+STDIO = "-"
+"""As a file: the standard input or output."""
+
+
+class _LogicalPathType(click.ParamType[LogicalPath]):
+    name = "path"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> LogicalPath:
+        return value if isinstance(value, LogicalPath) else LogicalPath.parse(value)
+
+
+class _PlaceType(click.ParamType[Partition]):
+    """``FORMAT:DIR``, as a partition; DIR becomes absolute."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Partition:
+        if isinstance(value, Partition):
+            return value
+        format_, colon, directory = value.partition(":")
+        if format_ not in FORMATS or not colon or not directory:
+            self.fail(f"{value!r} is no FORMAT:DIR; as an example, maildir:/srv/mail", param, ctx)
+        try:
+            # The shell leaves the ~ of maildir:~/Maildir alone.
+            path = check_path(os.path.abspath(os.path.expanduser(directory)))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        return Partition(name="primary", format=format_, path=path)
+
+
+PATH = _LogicalPathType()
+PLACE = _PlaceType()
+
+
+def _remember_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    ctx.ensure_object(Invocation).json = value
+    return value
+
+
+def _absolute(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
+    return Path(os.path.abspath(value)) if value else None
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_remember_json, help="Print one JSON document."
+)
+
+at_option = click.option(
+    "--at",
+    metavar="T",
+    help="As of this time: a run, an ISO date or time (UTC), or latest.",
+)
+
+archives_option = click.option(
+    "-f",
+    "files",
+    metavar="ARCHIVE",
+    multiple=True,
+    help="Use this archive file and no catalog; may be repeated. - reads the standard input.",
+)
+
+staging_option = click.option(
+    "--staging",
+    metavar="DIR",
+    callback=_absolute,
+    help="The staging area, instead of a configuration.",
+)
+
+store_option = click.option(
+    "--store",
+    type=PLACE,
+    metavar="FORMAT:DIR",
+    help="The mail store, instead of a configuration: maildir:DIR, where DIR is searched for Maildirs, "
+    "or says with {user} and {domain} where user names stand.",
+)
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="How many processes work at a time.",
+)
+
+path_argument = click.argument("path", type=PATH, default="/", metavar="[PATH]")
+
+
+def refuse(condition: bool, message: str) -> None:
+    """Raise UsageError where options contradict each other."""
+    if condition:
+        raise UsageError(message)

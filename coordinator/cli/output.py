@@ -1,0 +1,209 @@
+"""What people and programs read: sizes, times, names as text; tables; JSON documents.
+
+Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import click
+from rich.cells import cell_len
+
+from ...groups.paths import printable
+from ...proto.errors import BackupError
+from ...proto.records import Skipped
+
+_LISTED = 20
+"""So many skipped entries are listed for people; JSON has all."""
+
+
+# Values as text
+
+
+def size(count: int) -> str:
+    """``3.1 MB``: powers of 1000, as in rates."""
+    if count < 0:
+        return "?"
+    if count < 1000:
+        return f"{count} B"
+    value = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:,.1f} PB"
+
+
+def number(count: int) -> str:
+    """``42,462``; a negative one is not known."""
+    return "?" if count < 0 else f"{count:,}"
+
+
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``12 s``, ``3:07``, ``1:02:03``; whole seconds stay whole."""
+    if seconds < 9.95 and seconds != int(seconds):
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def moment(when: datetime | None) -> str:
+    """A time in UTC, to the second, in a form that ``--at`` reads."""
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if when else "-"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 message``, ``2 messages``."""
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def name(text: str) -> str:
+    """A user, folder or group as in a logical path, but for its slashes."""
+    return printable(text.encode("utf-8", "surrogateescape"))
+
+
+def shown(text: str) -> str:
+    """Any text on one line of a terminal: what would disturb it is percent-encoded."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", errors))
+
+
+# On stdout
+
+
+def say(line: str = "") -> None:
+    """A line of the result."""
+    click.echo(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table. One with ``extra`` is left out where the table gets wider than the terminal."""
+
+    title: str
+    align: Literal["<", ">"] = ">"
+    extra: bool = False
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Rows below their titles, as wide as they need; on a terminal the last ``extra`` columns go first."""
+    cells = [[column.title for column in columns], *map(list, rows)]
+    widths = [max(cell_len(row[i]) for row in cells) for i in range(len(columns))]
+    kept = list(range(len(columns)))
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    for i in reversed(range(len(columns))):
+        if columns[i].extra and sum(widths[k] + 2 for k in kept) - 2 > room:
+            kept.remove(i)
+    for place, row in enumerate(cells):
+        line = "  ".join(_padded(row[i], widths[i], columns[i].align) for i in kept).rstrip()
+        click.secho(line, bold=True) if place == 0 else click.echo(line)
+
+
+def stream_table(columns: Sequence[tuple[Column, int]], rows: Iterable[Sequence[str]]) -> None:
+    """As ``print_table``, with widths that are given, so that each row is printed as it comes."""
+    titles = [column.title for column, _ in columns]
+    for place, row in enumerate(_chain(titles, rows)):
+        line = "  ".join(
+            _padded(cell, width, column.align) for cell, (column, width) in zip(row, columns, strict=True)
+        ).rstrip()
+        click.secho(line, bold=True) if place == 0 else click.echo(line)
+
+
+def _chain(first: Sequence[str], rest: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    yield first
+    yield from rest
+
+
+def _padded(text: str, width: int, align: str) -> str:
+    padding = " " * (width - cell_len(text))
+    return padding + text if align == ">" else text + padding
+
+
+# JSON
+
+
+def plain(value: object) -> object:
+    """A record, or anything made of records, as JSON can hold it."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case datetime():
+            return moment(value)
+        case bytes():
+            return value.hex()
+        case Path() | str():
+            return _without_surrogates(str(value))
+        case Mapping():
+            return {_without_surrogates(str(key)): plain(one) for key, one in value.items()}
+        case Iterable():
+            return [plain(one) for one in value]
+    return _without_surrogates(str(value))
+
+
+def print_json(document: object) -> None:
+    """The one document of a command, on stdout."""
+    click.echo(json.dumps(plain(document), ensure_ascii=False, indent=2))
+
+
+def stream_json(head: Mapping[str, object], key: str, items: Iterable[object]) -> None:
+    """A document with ``items`` as its last member, each printed as it comes.
+
+    An error on the way becomes the member ``error`` of the document, and is raised.
+    """
+    opening = json.dumps(plain(head), ensure_ascii=False, indent=2)[: -len("\n}")]
+    click.echo(f"{opening},\n  {json.dumps(key)}: [", nl=False)
+    separator = ""
+    try:
+        for item in items:
+            click.echo(f"{separator}\n    {json.dumps(plain(item), ensure_ascii=False)}", nl=False)
+            separator = ","
+    except BackupError as error:
+        told = json.dumps(plain({"code": error.code, "message": error.message}), ensure_ascii=False)
+        click.echo(f'\n  ],\n  "error": {told}\n}}')
+        raise
+    click.echo("\n  ]\n}")
+
+
+def _without_surrogates(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join(_escaped(char) if "\ud800" <= char <= "\udfff" else char for char in text)
+    return text
+
+
+# On stderr
+
+
+def note(line: str) -> None:
+    """A line beside the result."""
+    click.echo(f"mailhaul: {shown(line)}", err=True)
+
+
+def list_skipped(skipped: Sequence[Skipped], what: str = "skipped") -> None:
+    """The first entries, and how many more there are."""
+    for one in skipped[:_LISTED]:
+        detail = f": {one.detail}" if one.detail and one.detail != one.reason else ""
+        note(f"{what}: {one.path} ({one.reason}){detail}")
+    if len(skipped) > _LISTED:
+        note(f"{what}: and {number(len(skipped) - _LISTED)} more (--json lists all)")

@@ -1,0 +1,104 @@
+"""The command line as a whole: its commands by name, and the options that stand before a command.
+
+A command's module is imported when the command is used, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import cast
+
+import click
+
+from ... import __version__
+
+COMMANDS = {
+    "init": "Write a commented mailhaul.toml and backup-groups.conf.",
+    "groups": "Show how mailboxes fall into groups and shards.",
+    "backup": "Back up mailboxes.",
+    "restore": "Put mailboxes, folders or messages back.",
+    "ls": "List what a backup holds.",
+    "show": "Print one message as it was stored.",
+    "runs": "List the runs, or tell all about one.",
+    "verify": "Check archives for damage.",
+    "catalog": "Care for the record of runs and archives.",
+}
+"""The commands in the order people meet them, each a module beside this one, and what ``--help`` says."""
+
+_EXIT_CODES = """\
+\b
+Exit codes:
+  0  all done
+  1  failed
+  2  wrong use or configuration
+  3  finished, but something was skipped (it is listed)
+  4  damaged data found
+  5  another run holds the lock
+"""
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What was said before the command, and whether the result is to be a JSON document."""
+
+    config: Path | None = None
+    debug: bool = False
+    json: bool = False
+
+
+class _Commands(click.Group):
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        return cast(click.Command, import_module(f".{cmd_name}", __package__).command)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=_Commands,
+    name="mailhaul",
+    epilog=_EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The configuration. Default: ./mailhaul.toml, else /etc/mailhaul/mailhaul.toml.",
+)
+@click.option("--debug", is_flag=True, help="Show a traceback with every error.")
+@click.version_option(__version__, prog_name="mailhaul", message="%(prog)s %(version)s")
+@click.pass_obj
+def program(invocation: Invocation, config: Path | None, debug: bool) -> None:
+    """Back up and restore mail stores: parallel, deduplicating, down to one message.
+
+    \b
+    Back up a Maildir, look into the backup, put it back elsewhere:
+      mailhaul backup --store maildir:~/Maildir --staging ./backup
+      mailhaul ls / --staging ./backup
+      mailhaul restore / --staging ./backup --to maildir:./restored
+    """
+    invocation.config = config
+    invocation.debug = debug
+
+
+def run(arguments: Sequence[str], invocation: Invocation) -> int:
+    """Run a command; returns its exit status. Wrong use of it is told here, everything else is raised."""
+    # Not program.main(): that would turn interruptions and closed pipes into its own exit statuses.
+    try:
+        with program.make_context("mailhaul", list(arguments), obj=invocation) as context:
+            return cast(int, program.invoke(context)) or 0
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code

@@ -1,0 +1,218 @@
+"""``mailhaul restore``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ...groups.paths import LogicalPath, printable
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
+from ...proto.records import Partition, RestoreReport, Skipped
+from ...worker.tasks import RestoreTask
+from ..dispatch.engine import Outcome
+from ..restoration import PlannedMailbox, RestorePlan, plan_restore, run_plan
+from . import adapters, output
+from .configuration import configured, default_workers
+from .options import (
+    PATH,
+    PLACE,
+    archives_option,
+    at_option,
+    json_option,
+    refuse,
+    staging_option,
+    workers_option,
+)
+from .output import Column, counted, duration, number, say, size
+from .program import Invocation
+from .progress import Amount, make_display, watched
+from .sources import chosen_backup
+
+
+@click.command("restore")
+@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="PATH...")
+@at_option
+@click.option(
+    "--to",
+    "place",
+    type=PLACE,
+    metavar="FORMAT:DIR",
+    help="Restore to this place, not to where the mail was: maildir:DIR; mailboxes lie below DIR as they lay "
+    "below their root, or where {user} and {domain} say.",
+)
+@click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
+@workers_option
+@click.option("--dry-run", is_flag=True, help="Only tell what would be restored, from where, to where.")
+@archives_option
+@staging_option
+@json_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    paths: tuple[LogicalPath, ...],
+    at: str | None,
+    place: Partition | None,
+    as_user: str | None,
+    workers: int | None,
+    dry_run: bool,
+    files: tuple[str, ...],
+    staging: Path | None,
+    as_json: bool,
+) -> int:
+    """Put back what each PATH selects: everything (/), a group, a user, a folder, one message.
+
+    What is there already is left as it is. Without --to, mail goes to the partition of the configuration
+    that it came from.
+
+    \b
+    Example: one message, as it was in a mailbox on a day
+      mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
+    """
+    if place is None:
+        refuse(
+            staging is not None,
+            "say where to with --to FORMAT:DIR: --staging stands instead of a configuration",
+        )
+        config = configured(invocation)
+        workers = workers or config.dispatch.workers_per_host
+        originals = {one.name: one for one in config.partitions}
+    else:
+        adapters.check_target(place)
+        workers = workers or default_workers()
+    with chosen_backup(invocation, paths, at=at, files=files, staging=staging) as backup:
+        # One record for all: two mailboxes that would meet there are found by that.
+        targets = originals if place is None else {one.partition: place for one in backup.versions}
+        plan = plan_restore(backup, paths, targets, as_user=as_user, workers=workers)
+        if dry_run:
+            return _tell_plan(plan, backup.damaged, as_json=as_json)
+        report, seconds = _carry_out(plan, workers, as_json=as_json)
+        return _tell_report(plan, report, backup.damaged, seconds, as_json=as_json)
+
+
+def _carry_out(plan: RestorePlan, workers: int, *, as_json: bool) -> tuple[RestoreReport, float]:
+    clock = adapters.clock()
+    began = clock.monotonic()
+    with make_display(clock, as_json=as_json) as display:
+        display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in plan.tasks})
+        engine = watched(adapters.make_engine(workers), display, _ended)
+        report = run_plan(plan, engine, display.progress)
+    return report, clock.monotonic() - began
+
+
+def _ended(outcome: Outcome[RestoreTask, RestoreReport]) -> tuple[str, Amount]:
+    report = outcome.report or RestoreReport()
+    return outcome.task.label, Amount(report.restored + report.present, report.size_bytes)
+
+
+# The plan
+
+
+def _tell_plan(plan: RestorePlan, damaged: Sequence[Skipped], *, as_json: bool) -> int:
+    output.list_skipped(damaged, "damaged")
+    if as_json:
+        output.print_json(
+            {
+                "dry_run": True,
+                "mailboxes": [_planned(plan, one) for one in plan.mailboxes],
+                "messages": plan.messages,
+                "size_bytes": plan.size_bytes,
+                "damaged": damaged,
+            }
+        )
+    else:
+        for file, group in _by_archive(plan).items():
+            say(output.shown(f"from {file}"))
+            rows = [
+                (number(one.messages), size(one.size_bytes), str(one.choice.path), output.shown(_where(one)))
+                for one in group
+            ]
+            output.print_table(
+                [Column("messages"), Column("size"), Column("what", "<"), Column("to", "<")], rows
+            )
+            say()
+        say(
+            f"{counted(len(plan.mailboxes), 'mailbox', 'mailboxes')}, {counted(plan.messages, 'message')}, "
+            f"{size(plan.size_bytes)} would be restored"
+        )
+    return EXIT_DAMAGED if damaged else EXIT_OK
+
+
+def _by_archive(plan: RestorePlan) -> dict[str, list[PlannedMailbox]]:
+    grouped: dict[str, list[PlannedMailbox]] = {}
+    for one in plan.mailboxes:
+        grouped.setdefault(plan.places[one.version.archive].file, []).append(one)
+    return grouped
+
+
+def _planned(plan: RestorePlan, one: PlannedMailbox) -> dict[str, object]:
+    return {
+        "path": str(one.choice.path),
+        "run": one.version.run,
+        "archive": one.version.archive,
+        "file": plan.places[one.version.archive].file,
+        "messages": one.messages,
+        "size_bytes": one.size_bytes,
+        "to": {
+            "format": one.target.format,
+            "path": one.target.path,
+            "place": printable(one.choice.place),
+            "user": output.name(one.choice.to_user),
+        },
+    }
+
+
+def _where(one: PlannedMailbox) -> str:
+    """The place of a mailbox, as far as it is known before the target is opened."""
+    if "{" in one.target.path:
+        return f"{one.target.path} of {output.name(one.choice.to_user)}"
+    return f"{one.target.path}/{printable(one.choice.place) or output.name(one.choice.to_user)}"
+
+
+# The report
+
+
+def _tell_report(
+    plan: RestorePlan, report: RestoreReport, damaged: Sequence[Skipped], seconds: float, *, as_json: bool
+) -> int:
+    damaged = (*damaged, *report.damaged)
+    output.list_skipped(damaged, "damaged")
+    output.list_skipped(report.skipped)
+    if as_json:
+        output.print_json(
+            {
+                "mailboxes": len(plan.mailboxes),
+                "restored": report.restored,
+                "present": report.present,
+                "files": report.files,
+                "size_bytes": report.size_bytes,
+                "seconds": round(seconds, 3),
+                "skipped": report.skipped,
+                "damaged": damaged,
+            }
+        )
+    else:
+        _summary(plan, report, len(damaged), seconds)
+    if damaged:
+        return EXIT_DAMAGED
+    if report.skipped:
+        nothing = not (report.restored or report.present or report.files)
+        return EXIT_FAILED if nothing else EXIT_SKIPPED
+    return EXIT_OK
+
+
+def _summary(plan: RestorePlan, report: RestoreReport, damaged: int, seconds: float) -> None:
+    rate = report.size_bytes / max(seconds, 0.001) / 1e6
+    rows = [
+        ("mailboxes", number(len(plan.mailboxes)), ""),
+        ("messages", number(report.restored), f"{report.restored / max(seconds, 0.001):,.0f} messages/s"),
+        ("size", size(report.size_bytes), f"{rate:,.1f} MB/s"),
+        ("other files", number(report.files), ""),
+        ("present", number(report.present), "were there already" if report.present else ""),
+        ("skipped", number(len(report.skipped)), ""),
+        ("damaged", number(damaged), ""),
+    ]
+    say(f"restored in {duration(seconds)}")
+    for title, value, remark in rows:
+        say(f"  {title:<11} {value:>12}   {remark}".rstrip())

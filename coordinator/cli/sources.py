@@ -1,0 +1,72 @@
+"""What the reading commands read: the catalog of a staging area, or archive files that were named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import BackupError, UsageError
+from ..backup_set import BackupSet, from_catalog, from_files
+from .configuration import staging_area
+from .options import STDIO, refuse
+from .output import note, size
+from .program import Invocation
+
+_COPY_BYTES = 1 << 20
+
+
+@contextmanager
+def chosen_backup(
+    invocation: Invocation,
+    paths: Sequence[LogicalPath],
+    *,
+    at: str | None,
+    files: Sequence[str],
+    staging: Path | None,
+) -> Iterator[BackupSet]:
+    """The backup that the options name, as of the time that they say; ``latest`` if none.
+
+    An archive that comes through a pipe lies in a temporary file until the context ends.
+    """
+    if not files:
+        yield from_catalog(staging_area(invocation, staging), at or "latest", paths)
+        return
+    with named_archives(at=at, files=files, staging=staging) as found:
+        yield found
+
+
+@contextmanager
+def named_archives(*, at: str | None, files: Sequence[str], staging: Path | None) -> Iterator[BackupSet]:
+    """What the archive files hold that -f names."""
+    refuse(at is not None, "--at asks the catalog, -f reads archives without it: leave one of them out")
+    refuse(staging is not None, "-f reads archives without a staging area: leave out -f or --staging")
+    refuse(files.count(STDIO) > 1, "-f - can be given once: there is one standard input")
+    with _spooled(STDIO in files) as spool:
+        yield from_files([spool if file == STDIO and spool else Path(file) for file in files])
+
+
+@contextmanager
+def _spooled(wanted: bool) -> Iterator[Path | None]:
+    """The standard input as a file: archives are read from their end."""
+    if not wanted:
+        yield None
+        return
+    if sys.stdin.isatty():
+        raise UsageError("-f - reads an archive from the standard input, which is a terminal")
+    with tempfile.NamedTemporaryFile(prefix="mailhaul-", suffix=".mha") as spool:
+        note(f"copying the standard input to {spool.name}")
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, spool, _COPY_BYTES)
+            spool.flush()
+        except OSError as error:
+            raise BackupError(
+                f"can't copy the standard input to {spool.name}: {error.strerror}; TMPDIR names another place"
+            ) from error
+        note(f"copied {size(os.fstat(spool.fileno()).st_size)}; the copy is removed at the end")
+        yield Path(spool.name)

@@ -1,0 +1,109 @@
+"""How the mailboxes of the mail stores fall into groups and shards, before anything is backed up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..groups.assignment import assign
+from ..groups.paths import EVERYBODY, LogicalPath
+from ..proto.errors import NotFoundError
+from ..proto.ports import MailStore
+from ..proto.records import Partition, RunId, Unit
+from .catalog import Catalog
+from .config import Config
+from .run import Failure, make_plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSurvey:
+    """A group of a partition, as a run would find it now; sizes are estimates until it was backed up."""
+
+    partition: str
+    group: str
+    users: int
+    shards: int
+    messages: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """The groups, and by their paths the users in no group (and whether a run leaves them out) and in
+    several, with these. ``failures`` are the partitions that can't be listed."""
+
+    groups: tuple[GroupSurvey, ...]
+    ungrouped: tuple[str, ...]
+    ungrouped_left_out: bool
+    several: Mapping[str, tuple[str, ...]]
+    failures: tuple[Failure, ...]
+
+
+def take_survey(
+    config: Config, paths: Sequence[LogicalPath], *, open_store: Callable[[Partition], MailStore]
+) -> Survey:
+    """Look at what the paths select, with the sizes of the catalog where there is one.
+
+    Raises UsageError or NotFoundError for paths that select nothing, StoreError if no partition can be
+    listed.
+    """
+    # Who is in several groups is the question here, not an error.
+    rules = config.groups.rules
+    if rules.several == "error":
+        rules = replace(rules, several="report")
+        config = replace(config, groups=replace(config.groups, rules=rules))
+    catalog = _catalog(config.staging)
+    try:
+        plan, failures = make_plan(
+            config, RunId(""), paths, open_store, catalog, workers=config.dispatch.workers_per_host
+        )
+    finally:
+        if catalog is not None:
+            catalog.close()
+    if failures and not plan.units:
+        raise failures[0].error
+    users: dict[str, set[str]] = {}
+    for unit in plan.units:
+        users.setdefault(unit.partition.name, set()).update(unit.users)
+    for one in plan.left_out:
+        path = LogicalPath.parse(one.path)
+        users.setdefault(path.partition or "", set()).add(path.user or "")
+    ungrouped: list[str] = []
+    several: dict[str, tuple[str, ...]] = {}
+    for partition, names in users.items():
+        assignment = assign(sorted(names), rules)
+        ungrouped += [str(LogicalPath(partition, EVERYBODY, user)) for user in assignment.ungrouped]
+        for user, groups in assignment.several.items():
+            several[str(LogicalPath(partition, EVERYBODY, user))] = groups
+    return Survey(
+        groups=_groups(plan.units),
+        ungrouped=tuple(ungrouped),
+        ungrouped_left_out=rules.ungrouped == "report",
+        several=several,
+        failures=tuple(failures),
+    )
+
+
+def _catalog(staging: Path) -> Catalog | None:
+    try:
+        return Catalog.open(staging)
+    except NotFoundError:
+        return None
+
+
+def _groups(units: Sequence[Unit]) -> tuple[GroupSurvey, ...]:
+    grouped: dict[tuple[str, str], list[Unit]] = {}
+    for unit in units:
+        grouped.setdefault((unit.partition.name, unit.group), []).append(unit)
+    return tuple(
+        GroupSurvey(
+            partition=partition,
+            group=group,
+            users=sum(len(one.users) for one in held),
+            shards=len(held),
+            messages=sum(one.messages for one in held),
+            size_bytes=sum(one.size_bytes for one in held),
+        )
+        for (partition, group), held in sorted(grouped.items())
+    )

@@ -1,0 +1,106 @@
+"""Checking what metadata claims before anything is done with it: every value that comes out of a frame
+passes here. All functions raise DamagedError.
+"""
+
+from __future__ import annotations
+
+from reprlib import Repr
+
+import msgpack
+
+from ..errors import DamagedError
+from ..records import ArchiveId, Ownership, Piece
+from . import recipes
+
+MOST_CONTAINERS = 1 << 20
+"""Lists and maps that one payload may decode to; an empty one takes a byte there and many in memory."""
+
+_Shortener = Repr()
+_Shortener.maxstring = _Shortener.maxother = 200
+shown = _Shortener.repr
+"""A value as text for a message, shortened."""
+
+
+def unpack_map(payload: bytes) -> dict[str, object]:
+    """A msgpack map with text keys."""
+    left = MOST_CONTAINERS
+
+    def counted(container: object) -> object:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"more than {MOST_CONTAINERS} lists and maps")
+        return container
+
+    try:
+        row = msgpack.unpackb(
+            payload, unicode_errors="surrogateescape", max_ext_len=0, list_hook=counted, object_hook=counted
+        )
+    except (ValueError, msgpack.UnpackException, MemoryError) as error:
+        raise DamagedError(f"metadata is not msgpack: {error}", reason="metadata") from error
+    if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
+        raise DamagedError("metadata is not a map", reason="metadata")
+    return row
+
+
+def rows(value: object) -> list[object]:
+    """A list."""
+    if not isinstance(value, list):
+        raise DamagedError(f"not a list: {shown(value)}", reason="metadata")
+    return value
+
+
+def text(value: object) -> str:
+    """Text, perhaps empty."""
+    if not isinstance(value, str):
+        raise DamagedError(f"not text: {shown(value)}", reason="metadata")
+    return value
+
+
+def name(value: object) -> str:
+    """Text that is not empty: what a logical path is made of."""
+    if not isinstance(value, str) or not value:
+        raise DamagedError(f"not a name: {shown(value)}", reason="metadata")
+    return value
+
+
+def octets(value: object) -> bytes:
+    """A byte string, perhaps empty."""
+    if not isinstance(value, bytes):
+        raise DamagedError(f"not bytes: {shown(value)}", reason="metadata")
+    return value
+
+
+def integer(value: object) -> int:
+    """A signed 64-bit integer."""
+    if not isinstance(value, int) or isinstance(value, bool) or not -(1 << 63) <= value < 1 << 63:
+        raise DamagedError(f"not a number: {shown(value)}", reason="metadata")
+    return value
+
+
+def number(value: object) -> int:
+    """An integer from 0 to 2**63 - 1: a count, a size, an offset."""
+    if integer(value) < 0:
+        raise DamagedError(f"below zero: {value}", reason="metadata")
+    return integer(value)
+
+
+def archive_id(value: object) -> ArchiveId:
+    """The id of an archive."""
+    if not isinstance(value, bytes) or len(value) != 16:
+        raise DamagedError(f"not an archive id: {shown(value)}", reason="metadata")
+    return ArchiveId(value)
+
+
+def ownership(mode: object, uid: object, gid: object) -> Ownership:
+    """Mode and owner in the ranges that a system call takes."""
+    if number(mode) >= 1 << 16 or number(uid) >= 1 << 32 or number(gid) >= 1 << 32:
+        raise DamagedError(f"not an owner: {shown((mode, uid, gid))}", reason="metadata")
+    return Ownership(number(mode), number(uid), number(gid))
+
+
+def piece(archive: ArchiveId, offset: int, length: int, recipe: int, joined: bool) -> Piece:
+    """A piece with a recipe that there is; whether the archive has such data is seen when it is read."""
+    if recipe >= recipes.RECIPE_LIMIT or (joined and recipe == recipes.RAW):
+        raise DamagedError(f"not a piece: recipe {recipe}", reason="metadata")
+    return Piece(archive, offset, length, recipe, joined)

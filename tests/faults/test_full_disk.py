@@ -1,0 +1,85 @@
+"""A staging area that is full, or can't be written: told, nothing half-written is left with a final name."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def mailhaul(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mailhaul", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """Four megabytes of mail that does not compress, for two users."""
+    root = tmp_path / "mail"
+    for user in ("anna", "bert"):
+        for sub in ("cur", "new", "tmp"):
+            (root / user / sub).mkdir(parents=True)
+        for number in range(20):
+            content = b"Subject: x\n\n" + os.urandom(100_000)
+            (root / user / "cur" / f"{number}.M1P1.host:2,S").write_bytes(content)
+    return root
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of three megabytes."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    place = tmp_path / "staging"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_full_staging_area(store: Path, small_disk: Path) -> None:
+    done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", small_disk, "--workers", "1")
+    assert done.returncode == 1, done.stderr
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(small_disk.rglob("*.mha"))
+    runs = mailhaul("runs", "--json", "--staging", small_disk)
+    assert [run["state"] for run in json.loads(runs.stdout)["runs"]] == ["failed"]
+    subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
+    done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", small_disk, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert not list(small_disk.rglob("*.partial"))
+    assert mailhaul("verify", "--data", "--staging", small_disk).returncode == 0
+
+
+def test_full_target(store: Path, tmp_path: Path, small_disk: Path) -> None:
+    staging = tmp_path / "elsewhere"
+    done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", staging, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    done = mailhaul("restore", "/", "--staging", staging, "--to", f"maildir:{small_disk}", "--workers", "1")
+    assert done.returncode in (1, 3), done.stderr
+    assert "No space left" in done.stderr
+    # A mailbox is there as a whole or not at all.
+    whole = [user for user in ("anna", "bert") if (small_disk / user).exists()]
+    assert all(len(list((small_disk / user / "cur").iterdir())) == 20 for user in whole)
+    assert len(whole) < 2
+
+
+def test_unwritable_staging_area(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "staging").write_bytes(b"a file, not a directory")
+    done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", tmp_path / "staging")
+    assert done.returncode == 1, done.stderr
+    assert str(tmp_path / "staging") in done.stderr
+    assert "Traceback" not in done.stderr

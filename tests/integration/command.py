@@ -1,0 +1,53 @@
+"""mailhaul as its users run it: a configuration file, a command in a process of its own, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from .servers.dovecot import Dovecot
+
+CONFIG = """\
+[staging]
+path = "staging"
+
+[[partition]]
+format = "maildir"
+path = {path}
+{doveadm}
+[dispatch]
+workers_per_host = 2
+"""
+
+
+class Mailhaul:
+    """The command, run in ``place``; the staging area is there too."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.staging = place / "staging"
+
+    def configure(self, server: Dovecot, *, doveadm: bool = True) -> Path:
+        """A configuration whose partition is this server's mail, with or without the way to the server."""
+        words = f"doveadm = {json.dumps(server.doveadm)}\n" if doveadm else ""
+        config = self.place / f"{server.place.name}{'' if doveadm else '-alone'}.toml"
+        config.write_text(CONFIG.format(path=json.dumps(server.template), doveadm=words))
+        return config
+
+    def run(self, config: Path | None, command: str, *arguments: str | Path, status: int = 0) -> Any:
+        """Run a command with ``--json``; returns what it printed. It must end with this status."""
+        named: list[str | Path] = [] if config is None else ["--config", config]
+        done = subprocess.run(
+            [Path(sys.executable).with_name("mailhaul"), *named, command, "--json", *arguments],
+            cwd=self.place,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == status, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)

@@ -1,0 +1,220 @@
+"""A private Dovecot: own directory, own loopback ports, a child process that is ended by its pid.
+
+Any user name with the password ``secret`` has an account; the home of ``alice@example.org`` is
+``<place>/home/example.org/alice``, its mail in ``Maildir`` there.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import smtplib
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .imap import PASSWORD, Imap
+
+OWNER = "vmail"
+"""The system user that all mail belongs to."""
+
+LAYOUTS = {"maildir++": "", "fs": ":LAYOUT=fs"}
+"""How Dovecot lays folders out in a Maildir -> what ``mail_location`` says for it."""
+
+SETTINGS = """\
+protocols = imap lmtp
+listen = 127.0.0.1
+base_dir = {place}/run
+state_dir = {place}/state
+log_path = {place}/log
+instance_name = {place.name}
+ssl = no
+disable_plaintext_auth = no
+first_valid_uid = 1
+mail_location = maildir:~/Maildir{layout}
+mail_max_userip_connections = 50
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
+passdb {{
+  driver = static
+  args = password={password}
+}}
+userdb {{
+  driver = static
+  args = uid={owner} gid={owner} home={place}/home/%d/%n allow_all_users=yes
+}}
+service imap-login {{
+  process_min_avail = 1
+  service_count = 0
+  inet_listener imap {{
+    port = {ports.imap}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    port = {ports.lmtp}
+  }}
+}}
+service stats {{
+  unix_listener stats-writer {{
+    mode = 0666
+  }}
+}}
+protocol lmtp {{
+  postmaster_address = postmaster@example.org
+}}
+"""
+
+_COMPLAINT = re.compile(r"Warning:|Error:|Fatal:|Panic:")
+_KILLED = re.compile(r"master: Warning: Killed with signal 15")
+_START_SECONDS = 10
+# Told to end, everything closes at once, but the master waits a second more for nothing.
+_STOP_SECONDS = 0.2
+
+
+class Programs(NamedTuple):
+    """The server, and what its administrator uses."""
+
+    dovecot: Path
+    doveadm: Path
+
+
+class Ports(NamedTuple):
+    """The loopback ports of a server."""
+
+    imap: int
+    lmtp: int
+
+
+def free_ports() -> Ports:
+    """Two ports that nobody listens on right now."""
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return Ports(one.getsockname()[1], other.getsockname()[1])
+
+
+class Dovecot:
+    """A server below ``place``, a directory with a short name that its users may enter.
+
+    ``doveadm`` is the command that reaches it, as a configuration of mailhaul has it.
+    """
+
+    def __init__(self, programs: Programs, place: Path, layout: str, ports: Ports) -> None:
+        self.place = place
+        self.ports = ports
+        self._settings = place / "dovecot.conf"
+        self.doveadm = (str(programs.doveadm), "-c", str(self._settings))
+        self._program = programs.dovecot
+        self._process: subprocess.Popen[bytes] | None = None
+        home = place / "home"
+        home.mkdir()
+        shutil.chown(home, OWNER, OWNER)
+        self._settings.write_text(
+            SETTINGS.format(place=place, layout=LAYOUTS[layout], owner=OWNER, password=PASSWORD, ports=ports)
+        )
+
+    @property
+    def template(self) -> str:
+        """Where the Maildirs lie, as a configuration of mailhaul has it."""
+        return f"{self.place}/home/{{domain}}/{{user}}/Maildir"
+
+    def home(self, user: str) -> Path:
+        name, _, domain = user.partition("@")
+        return self.place / "home" / domain / name
+
+    def maildir(self, user: str) -> Path:
+        return self.home(user) / "Maildir"
+
+    def start(self) -> None:
+        """Returns when the server answers; raises RuntimeError with its log if it ends instead."""
+        self._process = subprocess.Popen(
+            [self._program, "-F", "-c", self._settings], stdin=subprocess.DEVNULL, start_new_session=True
+        )
+        until = time.monotonic() + _START_SECONDS
+        while not all(_answers(port) for port in self.ports):
+            if self._process.poll() is not None or time.monotonic() > until:
+                self.stop()
+                raise RuntimeError("Dovecot did not start:\n" + "\n".join(self._log()))
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """Ends the server and what it started. Repeatable."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def complaints(self) -> list[str]:
+        """What the server has logged as a warning or worse: a store that it did not find as it should be."""
+        return [line for line in self._log() if _COMPLAINT.search(line) and not _KILLED.search(line)]
+
+    def login(self, user: str) -> Imap:
+        return Imap(self.ports.imap, user)
+
+    def deliver(self, messages: Sequence[bytes], *users: str) -> None:
+        """Over LMTP, as a mail server in front of Dovecot does."""
+        with smtplib.LMTP("127.0.0.1", self.ports.lmtp, timeout=60) as lmtp:
+            for message in messages:
+                refused = lmtp.sendmail("sender@example.org", users, message)
+                # LMTP answers once for each user; smtplib reads the first answer only.
+                answers = [lmtp.getreply() for _ in users[1:]]
+                assert not refused
+                assert all(code == 250 for code, _ in answers), answers
+
+    def drop(self, user: str, names: Sequence[str], messages: Sequence[bytes]) -> None:
+        """Put files into ``new/`` of the INBOX, as a delivery agent that knows nothing of Dovecot does."""
+        maildir = self.maildir(user)
+        for name, message in zip(names, messages, strict=True):
+            (maildir / "tmp" / name).write_bytes(message)
+            shutil.chown(maildir / "tmp" / name, OWNER, OWNER)
+            (maildir / "tmp" / name).rename(maildir / "new" / name)
+
+    def _log(self) -> list[str]:
+        log = self.place / "log"
+        return log.read_text(errors="replace").splitlines() if log.exists() else []
+
+
+def ensure_owner() -> str:
+    """Make the user that owns all mail, if there is none; returns why that can't be, or nothing."""
+    try:
+        pwd.getpwnam(OWNER)
+    except KeyError:
+        if os.geteuid() != 0:
+            return f"a private Dovecot is started by root, with a user {OWNER}"
+        subprocess.run(
+            [
+                "useradd",
+                "--system",
+                "--no-create-home",
+                "--user-group",
+                "--shell",
+                "/usr/sbin/nologin",
+                OWNER,
+            ],
+            check=True,
+            timeout=30,
+        )
+    return "" if os.geteuid() == 0 else "a private Dovecot is started by root"
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,377 @@
+"""A real Dovecot is backed up while it runs, and restored into others: what do IMAP clients see then?"""
+
+from __future__ import annotations
+
+import imaplib
+import os
+import shutil
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from mailhaul.tests.integration.accounts import FLAGS, SIEVE, File, fill, message_files
+from mailhaul.tests.integration.command import Mailhaul
+from mailhaul.tests.integration.servers.dovecot import LAYOUTS, OWNER, Dovecot
+from mailhaul.tests.integration.servers.imap import (
+    SeenAccount,
+    SeenFolder,
+    SeenMessage,
+    differences,
+    digest,
+    folder_differences,
+)
+
+ALICE, BOB, CAROL = "alice@example.org", "bob@example.net", "carol@example.org"
+MAILBOX = f"/primary/user/{ALICE}"
+
+StartDovecot = Callable[..., Dovecot]
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def view(server: Dovecot, user: str) -> SeenAccount:
+    with server.login(user) as client:
+        return client.view()
+
+
+def lowered(before: SeenAccount, after: SeenAccount) -> dict[str, tuple[int, int]]:
+    """The folders whose HIGHESTMODSEQ went backwards, with what it was and became."""
+    pairs = (
+        (name, old.highestmodseq, after.folders[name].highestmodseq) for name, old in before.folders.items()
+    )
+    return {name: (old, new) for name, old, new in pairs if new < old}
+
+
+def contents(messages: Mapping[int, SeenMessage]) -> list[SeenMessage]:
+    """Messages in the order of their UIDs, without them."""
+    return [messages[uid] for uid in sorted(messages)]
+
+
+def without(account: SeenAccount, folder: str) -> SeenAccount:
+    """An account but for one folder."""
+    rest = {name: seen for name, seen in account.folders.items() if name != folder}
+    return SeenAccount(rest, account.subscribed)
+
+
+def test_blank_server(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+) -> None:
+    old, new = start_dovecot(layout), start_dovecot(layout)
+    fill(old, ALICE, mails)
+    fill(old, BOB, mails[::-1])
+    before = {user: view(old, user) for user in (ALICE, BOB)}
+    files = {user: message_files(old.maildir(user)) for user in before}
+    assert any("/new/" in f"/{name}" for name in files[ALICE])
+    with old.login(ALICE) as client:
+        client.open("INBOX", readonly=True)  # somebody reads while the backup runs
+        mailhaul.run(mailhaul.configure(old), "backup")
+    assert differences(before[ALICE], view(old, ALICE)) == [], "the backup changed the store"
+    mailhaul.run(mailhaul.configure(old), "verify", "--data")
+
+    report = mailhaul.run(mailhaul.configure(new), "restore", "/")
+    assert report["restored"] == sum(map(len, files.values()))
+    for user in before:
+        after = view(new, user)
+        assert differences(before[user], after) == []
+        assert lowered(before[user], after) == {}
+        assert message_files(new.maildir(user)) == files[user]
+        check_home(old.home(user), new.home(user))
+    check_server_goes_on(new)
+
+
+def check_home(old: Path, new: Path) -> None:
+    """The sieve script is there, as active as it was, and the server may write beside it."""
+    script = new / "sieve" / "main.sieve"
+    assert script.read_bytes() == SIEVE
+    assert (new / ".dovecot.sieve").readlink() == Path("sieve/main.sieve")
+    assert script.stat().st_mtime_ns == (old / "sieve" / "main.sieve").stat().st_mtime_ns
+    for place in (".", "sieve", "sieve/main.sieve", "Maildir"):
+        one, other = (old / place).stat(), (new / place).stat()
+        assert (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid), place
+
+
+def check_server_goes_on(server: Dovecot) -> None:
+    """New mail and new folders in a restored account continue where it was."""
+    before = view(server, ALICE)
+    server.deliver([b"Subject: new\r\n\r\nnew\r\n"], ALICE)
+    with server.login(ALICE) as client:
+        client.make_folder("Archive/later")
+        client.open("Archive")
+        client.flag([2], "+", "\\Flagged", "laterWord")
+    after = view(server, ALICE)
+    assert after.folders["INBOX"].messages.keys() - before.folders["INBOX"].messages == {
+        before.folders["INBOX"].uidnext
+    }
+    validities = {folder.uidvalidity for folder in before.folders.values()}
+    assert after.folders["Archive/later"].uidvalidity > max(validities)
+    assert after.folders["Archive"].messages[2].flags == before.folders["Archive"].messages[2].flags | {
+        "\\Flagged",
+        "laterWord",
+    }
+
+
+def test_restore_in_place_changes_nothing(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+) -> None:
+    server = start_dovecot(layout)
+    fill(server, ALICE, mails)
+    before, files = view(server, ALICE), message_files(server.maildir(ALICE))
+    config = mailhaul.configure(server)
+    mailhaul.run(config, "backup")
+    report = mailhaul.run(config, "restore", "/")
+    assert (report["restored"], report["present"]) == (0, len(files))
+    after = view(server, ALICE)
+    assert differences(before, after) == []
+    assert lowered(before, after) == {}
+    assert message_files(server.maildir(ALICE)) == files
+
+
+def test_client_with_memory(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+) -> None:
+    """A client that knows QRESYNC asks for what is newer than the HIGHESTMODSEQ that it remembers. If that
+    went backwards, it would not be told what changes after the restore."""
+    old, new = start_dovecot(layout), start_dovecot(layout)
+    with old.login(ALICE) as client:
+        client.make_folder("Archive")
+        for mail in mails[:6]:
+            client.save("Archive", mail)
+        client.open("Archive")
+        for _ in range(20):
+            client.flag("1:*", "+", "\\Flagged")
+            client.flag("1:*", "-", "\\Flagged")
+        remembered = client.view_folder("Archive")
+    mailhaul.run(mailhaul.configure(old), "backup")
+    mailhaul.run(mailhaul.configure(new), "restore", "/")
+    mailhaul.run(mailhaul.configure(new, doveadm=False), "restore", MAILBOX, "--as", CAROL)
+
+    told = {}
+    for user in (ALICE, CAROL):
+        with new.login(user) as other:
+            assert not [*folder_differences(remembered, other.view_folder("Archive"))]
+            other.open("Archive")
+            other.flag([2], "+", "\\Flagged")
+            other.expunge([4])
+        with new.login(user) as client:
+            told[user] = client.resync("Archive", remembered.uidvalidity, remembered.highestmodseq)
+    assert told[ALICE].flagged[2] == {"\\Flagged"}
+    assert 4 in told[ALICE].vanished
+    assert told[ALICE].highestmodseq > remembered.highestmodseq
+    # Where the server's own command was not at hand the client misses both: the danger is real.
+    assert (told[CAROL].flagged, told[CAROL].vanished) == ({}, frozenset())
+    assert told[CAROL].highestmodseq < remembered.highestmodseq
+
+
+def test_deleted_message(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+) -> None:
+    server = start_dovecot(layout)
+    fill(server, ALICE, mails)
+    config = mailhaul.configure(server)
+    before = view(server, ALICE)
+    mailhaul.run(config, "backup")
+    with server.login(ALICE) as client, server.login(ALICE) as watcher:
+        client.open("INBOX")
+        client.expunge([3])
+        watcher.open("INBOX")
+        left = watcher.look()
+        assert mailhaul.run(config, "restore", f"{MAILBOX}/INBOX/3")["restored"] == 1
+        assert watcher.look() == left + 1
+    after = view(server, ALICE)
+    check_one_came_back(before.folders["INBOX"], after.folders["INBOX"], 3)
+    assert differences(without(before, "INBOX"), without(after, "INBOX")) == []
+
+    report = mailhaul.run(config, "restore", f"{MAILBOX}/INBOX/3")
+    assert (report["restored"], report["present"]) == (0, 1)
+    assert differences(after, view(server, ALICE)) == []
+
+
+def check_one_came_back(before: SeenFolder, after: SeenFolder, uid: int) -> None:
+    """Message ``uid`` was removed and restored: it has a new UID, and all else is as it was."""
+    (new,) = after.messages.keys() - before.messages
+    assert new >= before.uidnext
+    assert after.messages[new] == before.messages[uid]
+    assert after.messages | {uid: before.messages[uid]} == before.messages | {new: after.messages[new]}
+    assert uid not in after.messages
+    assert after.uidvalidity == before.uidvalidity
+    assert after.highestmodseq > before.highestmodseq
+
+
+def test_deleted_folder(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+) -> None:
+    server = start_dovecot(layout)
+    fill(server, ALICE, mails)
+    config = mailhaul.configure(server)
+    before = view(server, ALICE)
+    mailhaul.run(config, "backup")
+    with server.login(ALICE) as client:
+        client.delete_folder("Archive/2024")
+        client.delete_folder("Rock &- Roll")
+        for folder in ("Archive/2024", "Rock &- Roll"):
+            with pytest.raises(AssertionError, match="doesn't exist"):
+                client.open(folder)
+    # A folder takes those below it along; the path is told as people read it.
+    mailhaul.run(config, "restore", f"{MAILBOX}/Archive/2024/", f"{MAILBOX}/Rock & Roll")
+    after = view(server, ALICE)
+    assert differences(before, after) == []
+    assert lowered(before, after) == {}
+
+
+def test_folder_with_other_mail(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+) -> None:
+    """The same name is a folder of its own there: its keywords have other letters, its UIDs are taken."""
+    old, new = start_dovecot(layout), start_dovecot(layout)
+    with old.login(ALICE) as client:
+        client.make_folder("Projects")
+        for number, mail in enumerate(mails[:8]):
+            client.save("Projects", mail, FLAGS[number])
+        wanted = contents(client.messages("Projects"))
+    mailhaul.run(mailhaul.configure(old), "backup")
+
+    with new.login(ALICE) as client:
+        client.save("INBOX", mails[20], ("projectX",))
+        client.make_folder("Projects")
+        for mail, flags in zip(
+            mails[9:12], [("own1",), ("own2", "projectX"), ("own3", "\\Seen")], strict=True
+        ):
+            client.save("Projects", mail, flags)
+        before = client.view()
+        # A client that stays is told of what comes.
+        client.open("Projects")
+        config = mailhaul.configure(new)
+        assert mailhaul.run(config, "restore", f"{MAILBOX}/Projects/6")["restored"] == 1
+        assert client.look() == 4
+        report = mailhaul.run(config, "restore", f"{MAILBOX}/Projects")
+        assert (report["restored"], report["present"]) == (7, 1)
+        assert client.look() == 11
+
+    after = view(new, ALICE)
+    assert differences(without(before, "Projects"), without(after, "Projects")) == []
+    theirs, ours = before.folders["Projects"], after.folders["Projects"]
+    assert ours.uidvalidity == theirs.uidvalidity
+    assert {uid: ours.messages[uid] for uid in theirs.messages} == theirs.messages
+    added = {uid: message for uid, message in ours.messages.items() if uid not in theirs.messages}
+    assert min(added) >= theirs.uidnext
+    sixth_first = [wanted[5], *wanted[:5], *wanted[6:]]
+    assert contents(added) == sixth_first
+    assert ours.uidnext == max(added) + 1
+    assert ours.highestmodseq > theirs.highestmodseq
+
+
+def test_other_user(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+) -> None:
+    server = start_dovecot(layout)
+    fill(server, ALICE, mails)
+    server.deliver(mails[30:32], BOB)
+    before = {user: view(server, user) for user in (ALICE, BOB)}
+    config = mailhaul.configure(server)
+    mailhaul.run(config, "backup", MAILBOX)
+    for user in (BOB, CAROL):
+        mailhaul.run(config, "restore", MAILBOX, "--as", user)
+
+    assert differences(before[ALICE], view(server, ALICE)) == []
+    assert differences(before[ALICE], view(server, CAROL)) == []
+    bob = view(server, BOB)
+    # He had an INBOX, which keeps what it had; everything else is new to him.
+    assert differences(without(before[ALICE], "INBOX"), without(bob, "INBOX")) == []
+    had, has = before[BOB].folders["INBOX"], bob.folders["INBOX"]
+    assert had.uidvalidity == has.uidvalidity
+    assert {uid: has.messages[uid] for uid in had.messages} == had.messages
+    added = {uid: message for uid, message in has.messages.items() if uid not in had.messages}
+    assert contents(added) == contents(before[ALICE].folders["INBOX"].messages)
+
+
+def test_plain_maildir(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], tmp_path: Path
+) -> None:
+    """Mail that no Dovecot has seen yet, restored to where one starts: it assigns UIDs as to any new mail."""
+    source = tmp_path / "source"
+    maildir = source / "example.org" / "alice" / "Maildir"
+    files = {**plain_folder(maildir, mails[:9]), **plain_folder(maildir / ".Archive", mails[9:12])}
+    assert message_files(maildir) == files
+    mailhaul.run(None, "backup", "--store", f"maildir:{source}", "--staging", "staging")
+
+    server = start_dovecot()
+    home = server.place / "home"
+    report = mailhaul.run(None, "restore", "/", "--staging", "staging", "--to", f"maildir:{home}")
+    assert report["restored"] == 12
+    assert message_files(server.maildir(ALICE)) == files
+    account = view(server, ALICE)
+    for name, expected in (("INBOX", mails[:9]), ("Archive", mails[9:12])):
+        folder = account.folders[name]
+        assert {message.digest for message in folder.messages.values()} == {
+            on_the_wire(one) for one in expected
+        }
+        assert len(folder.messages) == len(expected)
+    (answered,) = [one for one in account.folders["INBOX"].messages.values() if "\\Answered" in one.flags]
+    assert answered.flags == {"\\Seen", "\\Answered"}
+    assert imaplib.Internaldate2tuple(b'INTERNALDATE "%b"' % answered.date.encode()) == time.localtime(
+        1_700_000_003
+    )
+    check_delivery(server)
+
+
+def plain_folder(folder: Path, mails: tuple[bytes, ...]) -> dict[str, File]:
+    """Make a folder of a Maildir, owned as the mail of a server is."""
+    for place in ("cur", "new", "tmp"):
+        (folder / place).mkdir(parents=True)
+    if folder.name.startswith("."):
+        (folder / "maildirfolder").touch()
+    for number, mail in enumerate(mails):
+        name = f"{1_700_000_000 + number}.{number}.plain"
+        path = folder / ("new" / Path(name) if number < 2 else f"cur/{name}:2,{'RS' if number == 3 else 'S'}")
+        path.write_bytes(mail)
+        os.utime(path, ns=(0, (1_700_000_000 + number) * 10**9 + 123_456_789))
+    for path in (folder.parent, folder, *folder.rglob("*")):
+        shutil.chown(path, OWNER, OWNER)
+    root = folder.parent if folder.name.startswith(".") else folder
+    return {name: file for name, file in message_files(root).items() if (root / name).is_relative_to(folder)}
+
+
+def on_the_wire(mail: bytes) -> str:
+    """The digest of a message as IMAP shows it: every line ends with CR LF."""
+    return digest(mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
+
+
+def check_delivery(server: Dovecot) -> None:
+    uidnext = view(server, ALICE).folders["INBOX"].uidnext
+    server.deliver([b"Subject: new\r\n\r\nnew\r\n"], ALICE)
+    assert max(view(server, ALICE).folders["INBOX"].messages) == uidnext
+
+
+def test_mail_of_many_kinds(start_dovecot: StartDovecot, mailhaul: Mailhaul, shared: Path) -> None:
+    """Real mail and the oddest that parsers are tested with, in the three ways that mail comes in."""
+    samples = corpus(shared / "corpus" / "sample.tar.xz")
+    tricky = corpus(shared / "corpus" / "tricky.tar.xz")
+    old, new = start_dovecot(), start_dovecot()
+    old.deliver(samples[:100], ALICE)
+    with old.login(ALICE) as client:
+        for folder, mails in (("Lists", samples[100:200]), ("Tricky", tricky[::3])):
+            client.make_folder(folder)
+            for number, mail in enumerate(mails):
+                if mail:
+                    client.save(folder, mail, FLAGS[number % len(FLAGS)])
+    rest = samples[200:] + tricky
+    old.drop(ALICE, [f"{1_000_000_000 + number}.{number}.mx" for number in range(len(rest))], rest)
+    before, files = view(old, ALICE), message_files(old.maildir(ALICE))
+    assert len(files) > 1000
+    mailhaul.run(mailhaul.configure(old), "backup")
+    mailhaul.run(mailhaul.configure(new), "restore", "/")
+    assert differences(before, view(new, ALICE)) == []
+    assert message_files(new.maildir(ALICE)) == files
+
+
+def corpus(file: Path) -> list[bytes]:
+    """The messages of a corpus."""
+    with tarfile.open(file) as archive:
+        opened = (archive.extractfile(member) for member in archive if member.isfile())
+        return [content.read() for content in opened if content]

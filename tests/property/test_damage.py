@@ -1,0 +1,329 @@
+"""Any change to an archive: it is told, costs only what lay in the damaged place, and nothing else goes wrong.
+
+``found`` never holds anything but mail that was stored, in the folder where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailhaul.proto.archive import messages as messages_module
+from mailhaul.proto.archive import writer
+from mailhaul.proto.archive.frames import HEADER_BYTES, Codec, FrameType
+from mailhaul.proto.archive.reader import LocalFile, open_sealed
+from mailhaul.proto.archive.salvage import salvage
+from mailhaul.proto.errors import DamagedError, UnsupportedError
+from mailhaul.tests.archives import (
+    Found,
+    Frame,
+    MemoryFile,
+    encoded,
+    expected,
+    frames_of,
+    read_archive,
+    recrafted,
+    unpacked,
+    write_archive,
+)
+from mailhaul.worker.tasks import open_archive
+from mailhaul.worker.verify import verify_frames
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+MAILBOXES = {
+    "alice": {
+        "INBOX": [b"Subject: %d\n\n" % n + noise(n, 300) for n in range(12)],
+        "Sent": [b"Subject: long\n\n" + noise(99, 4000), b"", b"Subject: 3\n\n" + noise(3, 300)],
+    },
+    "bob": {"INBOX": [b"bob's"], "Empty": []},
+    "carol": {"INBOX": [b"h: %d\n\n" % n + b"carol's words " * 30 for n in range(5)]},
+}
+ALL = expected(MAILBOXES)
+# Small blocks and frames, so that a small archive has many of them.
+with patch.object(writer, "BLOCK_BYTES", 1500), patch.object(messages_module, "MOST_MESSAGES", 5):
+    DATA = write_archive(MAILBOXES)
+    PLAIN = write_archive(MAILBOXES, codec=Codec.NONE)
+FRAMES = frames_of(DATA)
+
+
+def outcome(data: bytes) -> tuple[Found, list[str]]:
+    """What can be read of an archive and what is said of the rest. No other error may come out."""
+    try:
+        try:
+            reader = open_sealed(MemoryFile(data))
+        except DamagedError:
+            reader = salvage(MemoryFile(data))
+    except (DamagedError, UnsupportedError) as error:
+        return {}, [error.message]
+    return read_archive(reader)
+
+
+def lost(found: Found) -> dict[tuple[str, str], list[bytes]]:
+    """The messages that did not come out; fails if anything else did."""
+    missing: dict[tuple[str, str], list[bytes]] = {}
+    for folder, messages in ALL.items():
+        left = iter(found.get(folder, []))
+        current = next(left, None)
+        for message in messages:
+            if message == current:
+                current = next(left, None)
+            else:
+                missing.setdefault(folder, []).append(message)
+        assert current is None
+    assert found.keys() <= ALL.keys()
+    return missing
+
+
+def told(data: bytes) -> bool:
+    try:
+        return bool(verify_frames(MemoryFile(data)).damaged)
+    except UnsupportedError:
+        return True
+
+
+places = st.integers(0, len(DATA) - 1)
+sizes = st.one_of(st.integers(1, 100), st.integers(1, len(DATA)))
+
+
+def flip(data: bytes, at: int, bit: int) -> bytes:
+    at %= max(1, len(data))
+    return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :] if data else data
+
+
+def swap(data: bytes, first: int, second: int, size: int) -> bytes:
+    first, second = sorted((first, second))
+    size = min(size, second - first)
+    a, b = data[first : first + size], data[second : second + size]
+    return data[:first] + b + data[first + size : second] + a + data[second + size :]
+
+
+changes = st.one_of(
+    st.builds(lambda at, bit: lambda data: flip(data, at, bit), places, st.integers(0, 7)),
+    st.builds(lambda at: lambda data: data[:at], places),
+    st.builds(lambda at, size: lambda data: data[:at] + data[at + size :], places, sizes),
+    st.builds(
+        lambda at, more: lambda data: data[:at] + more + data[at:],
+        places,
+        st.binary(min_size=1, max_size=200),
+    ),
+    st.builds(
+        lambda at, size: lambda data: data[:at] + bytes(min(size, len(data) - at)) + data[at + size :],
+        places,
+        sizes,
+    ),
+    st.builds(lambda at, size: lambda data: data[: at + size] + data[at:], places, sizes),
+    st.builds(
+        lambda at, to, size: lambda data: data[:to] + data[at : at + size] + data[to:], places, places, sizes
+    ),
+    st.builds(lambda a, b, size: lambda data: swap(data, a, b, size), places, places, sizes),
+)
+
+
+@given(st.lists(changes, min_size=1, max_size=3))
+def test_any_change_is_told_and_nothing_wrong_comes_out(made: list[Callable[[bytes], bytes]]) -> None:
+    data = DATA
+    for change in made:
+        data = change(data)
+    found, damage = outcome(data)
+    if lost(found):
+        assert damage
+    if data != DATA:
+        assert told(data)
+
+
+def in_order(order: list[int]) -> bytes:
+    return b"".join(DATA[FRAMES[number].at : FRAMES[number].end] for number in order)
+
+
+@given(st.permutations(range(len(FRAMES))) | st.lists(st.integers(0, len(FRAMES) - 1), max_size=40))
+def test_frames_that_are_missing_doubled_or_in_another_order_are_told(order: list[int]) -> None:
+    data = in_order(order)
+    found, damage = outcome(data)
+    if lost(found):
+        assert damage
+    assert told(data) or order == list(range(len(FRAMES)))
+    if {*range(len(FRAMES))} == {*order}:
+        assert not lost(found)
+
+
+def of_mailbox(kind: FrameType, frame: Frame) -> bool:
+    return frame.header.type is kind
+
+
+def messages_in(block: Frame) -> Iterator[bytes]:
+    """The messages of which a piece lies in a block."""
+    reader = open_sealed(MemoryFile(DATA))
+    start, end = block.header.position, block.header.position + block.header.plain_bytes
+    for entry in reader.directory.mailboxes:
+        for folder in reader.mailbox(entry).folders:
+            for number, one in enumerate(reader.messages(entry, folder)):
+                if any(
+                    piece.offset < end and piece.offset + piece.length > start
+                    for piece in one.pieces
+                    if piece.length
+                ):
+                    yield ALL[entry.user, folder.folder.name][number]
+
+
+def told_by(frame: Frame) -> list[bytes]:
+    """The messages whose metadata a MESSAGES frame holds."""
+    found = messages_module.decode(frame.payload)
+    user = list(MAILBOXES)[frame.header.position >> 32]
+    everything = [one for messages in MAILBOXES[user].values() for one in messages]
+    return [everything[one.uid - 1] for one in found]
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda one: f"{one.header.sequence}-{one.header.type.name}")
+@pytest.mark.parametrize("place", [0, 20, HEADER_BYTES - 1, HEADER_BYTES, -1])
+def test_one_flipped_bit_costs_only_what_lay_there(frame: Frame, place: int, tmp_path: Path) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(flip(DATA, frame.at + place if place >= 0 else frame.end - 1, 5))
+    file = LocalFile(str(path))
+    found, _ = read_archive(open_archive(file))
+    file.close()
+    gone = [message for messages in lost(found).values() for message in messages]
+    if frame.header.type is FrameType.BLOCK:
+        assert gone == list(messages_in(frame)) != []
+    elif frame.header.type is FrameType.MESSAGES:
+        assert gone == told_by(frame) != []
+    else:
+        assert gone == []
+
+
+# Crafted archives: every checksum is right, what is said is not.
+
+ODD_VALUES = st.one_of(
+    st.sampled_from(
+        [
+            *(
+                None,
+                True,
+                -1,
+                0,
+                1,
+                7,
+                255,
+                1 << 16,
+                1 << 31,
+                1 << 32,
+                1 << 60,
+                (1 << 63) - 1,
+                1 << 63,
+                (1 << 64) - 1,
+            ),
+            *("", "..", "../../etc/passwd", "/", "a/../b", "\udcff", "\0", "x" * 3000),
+            *(b"", b"..", b"../../etc/passwd", b"\xff" * 8, bytes(16), bytes(32), b"\0" * 3000),
+            *(1.5, math.nan, math.inf, [], [[]], [0], [None] * 20, {}, {"a": []}),
+            *(list(range(50)), [1 << 62] * 3, -(1 << 63)),
+        ]
+    ),
+    st.integers(-(1 << 63), (1 << 64) - 1),
+    st.binary(max_size=40),
+)
+
+
+def paths_in(value: object) -> Iterator[tuple[Any, ...]]:
+    yield ()
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        for path in paths_in(inner):
+            yield (key, *path)
+
+
+def replaced(value: Any, path: tuple[Any, ...], new: object) -> Any:
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
+
+
+CRAFTABLE = [
+    (number, path)
+    for number, one in enumerate(frames_of(PLAIN))
+    if one.header.type not in (FrameType.BLOCK, FrameType.FOOTER)
+    for path in paths_in(unpacked(one.payload))
+]
+
+
+def no_wrong_mail(data: bytes) -> None:
+    """Whatever an archive says, the content of each message that comes out is one that was stored."""
+    found, _ = outcome(data)
+    everything = {message for messages in ALL.values() for message in messages}
+    assert {message for messages in found.values() for message in messages} <= everything
+    found, _ = outcome(data[:-1])
+    assert {message for messages in found.values() for message in messages} <= everything
+    told(data)
+
+
+@given(st.lists(st.tuples(st.sampled_from(CRAFTABLE), ODD_VALUES), min_size=1, max_size=2))
+def test_metadata_that_lies(lies: list[tuple[tuple[int, tuple[Any, ...]], object]]) -> None:
+    def change(one: Frame) -> bytes | None:
+        payload = one.payload
+        for (number, path), value in lies:
+            if number == one.header.sequence:
+                try:
+                    changed = replaced(unpacked(payload), path, value)
+                except (KeyError, IndexError, TypeError, ValueError):
+                    continue
+                payload = msgpack.packb(changed, unicode_errors="surrogateescape")
+        return payload
+
+    no_wrong_mail(recrafted(PLAIN, change))
+
+
+@given(st.sampled_from(range(len(FRAMES))), st.data())
+def test_payloads_that_are_nonsense(number: int, data: st.DataObject) -> None:
+    at = data.draw(st.integers(0, 4000))
+    nonsense = data.draw(st.binary(max_size=60))
+
+    def change(one: Frame) -> bytes | None:
+        if one.header.sequence != number:
+            return None
+        place = at % (len(one.payload) + 1)
+        return one.payload[:place] + nonsense + one.payload[place + len(nonsense) :]
+
+    no_wrong_mail(recrafted(PLAIN, change))
+
+
+@given(
+    st.sampled_from(FRAMES),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": st.sampled_from(FrameType),
+            "sequence": st.integers(0, (1 << 64) - 1),
+            "position": st.one_of(st.integers(0, 5), st.integers(0, (1 << 64) - 1)),
+        },
+    ),
+)
+def test_headers_that_lie(frame: Frame, fields: dict[str, Any]) -> None:
+    no_wrong_mail(DATA[: frame.at] + encoded(frame.header, frame.payload, **fields) + DATA[frame.end :])
+
+
+def test_a_message_that_claims_to_be_endless() -> None:
+    def change(one: Frame) -> bytes | None:
+        if one.header.type is not FrameType.MESSAGES:
+            return None
+        gathered = messages_module.MessageColumns()
+        for stored in messages_module.decode(one.payload):
+            gathered.add(replace(stored, size=1 << 60, pieces=stored.pieces * 100))
+        return gathered.take()
+
+    found, damage = outcome(recrafted(PLAIN, change))
+    assert not any(found.values())
+    assert len(damage) == sum(map(len, ALL.values()))

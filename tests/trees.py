@@ -1,0 +1,63 @@
+"""What a mail store looks like on disk, for comparing two of them exactly."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+# What a server makes again by itself, or what a restore need not bring back.
+_LEFT_OUT = re.compile(rb"^(dovecot\.index.*|dovecot\.list\.index.*|dovecot\.mailbox\.log.*|.*\.lock)$")
+
+Entry = tuple[str, int, int, int, int, bytes]
+
+
+def snapshot(root: Path, *, times: bool = True) -> dict[bytes, Entry]:
+    """Every file and directory below a root: kind, mode, owner, mtime (ns), content or link target.
+
+    A UID list counts by what it says, not by its bytes: the names in it may carry flags or not.
+    """
+    found: dict[bytes, Entry] = {}
+    top = os.fsencode(root)
+    for directory, names, files in os.walk(top):
+        for name in names + files:
+            path = os.path.join(directory, name)
+            stat = os.lstat(path)
+            mtime = stat.st_mtime_ns if times else 0
+            where = os.path.relpath(path, top)
+            if os.path.islink(path):
+                entry = ("link", 0, stat.st_uid, stat.st_gid, mtime, os.readlink(path))
+            elif os.path.isdir(path):
+                entry = ("directory", stat.st_mode & 0o7777, stat.st_uid, stat.st_gid, mtime, b"")
+            elif _LEFT_OUT.match(name) or not os.path.isfile(path):
+                continue
+            else:
+                content = Path(os.fsdecode(path)).read_bytes()
+                if name == b"dovecot-uidlist":
+                    content = _uids(content)
+                entry = ("file", stat.st_mode & 0o7777, stat.st_uid, stat.st_gid, mtime, content)
+            found[where] = entry
+    return found
+
+
+def differences(one: dict[bytes, Entry], other: dict[bytes, Entry]) -> list[str]:
+    """What differs, a line each; empty where nothing does."""
+    return [
+        f"{where!r}: {_shown(one.get(where))} | {_shown(other.get(where))}"
+        for where in sorted(one.keys() | other.keys())
+        if one.get(where) != other.get(where)
+    ]
+
+
+def _uids(content: bytes) -> bytes:
+    header, _, lines = content.partition(b"\n")
+    entries = sorted(
+        (int(line.split(b" ", 1)[0]), line.split(b" :", 1)[-1].partition(b":")[0])
+        for line in lines.splitlines()
+        if line.strip()
+    )
+    return header + b"\n" + b"\n".join(b"%d %s" % entry for entry in entries)
+
+
+def _shown(entry: Entry | None) -> str:
+    return "missing" if entry is None else repr((*entry[:5], entry[5][:60], len(entry[5])))

@@ -1,0 +1,117 @@
+"""What a restore plans: nothing twice, no mailbox by two workers, no two mailboxes into one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from mailhaul.coordinator import restoration
+from mailhaul.coordinator.backup_set import BackupSet
+from mailhaul.coordinator.history import MailboxVersion
+from mailhaul.coordinator.restoration import RestorePlan, plan_restore
+from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.errors import DamagedError, NotFoundError, UsageError
+from mailhaul.proto.records import ArchiveId, Partition, RunId
+from mailhaul.worker.tasks import ArchivePlace, OpenArchives
+
+RUN = RunId("20261121T031500Z-4f3a")
+TARGET = Partition(name="x", format="maildir", path="/x")
+
+
+def version(
+    user: str, *, group: str = "user", partition: str = "p", shard: int = 0, size: int = 10
+) -> MailboxVersion:
+    return MailboxVersion(
+        partition=partition,
+        group=group,
+        user=user,
+        run=RUN,
+        shard=shard,
+        archive=ArchiveId(f"{partition}{group}{shard}".encode()),
+        folders=1,
+        listed=3,
+        stored=3,
+        skipped=0,
+        size_bytes=size,
+    )
+
+
+@pytest.fixture(autouse=True)
+def no_archives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The archives can't be read: a plan is made all the same, and the tasks tell of the damage."""
+
+    def unreadable(archives: OpenArchives, version: MailboxVersion) -> None:
+        raise DamagedError("gone")
+
+    monkeypatch.setattr(restoration, "read_mailbox", unreadable)
+
+
+def plan(
+    versions: Sequence[MailboxVersion],
+    *paths: str,
+    as_user: str | None = None,
+    workers: int = 1,
+    **targets: Partition,
+) -> RestorePlan:
+    places = {one.archive: ArchivePlace(file=one.archive.decode()) for one in versions}
+    return plan_restore(
+        BackupSet(versions=tuple(versions), places=places),
+        [LogicalPath.parse(path) for path in paths],
+        targets or {"p": TARGET, "q": TARGET},
+        as_user=as_user,
+        workers=workers,
+    )
+
+
+def users(made: RestorePlan) -> list[list[str]]:
+    return [[choice.user for choice in one.task.choices] for one in made.tasks]
+
+
+def test_tasks_share_the_work() -> None:
+    made = plan([version(f"u{i}") for i in range(8)], "/", workers=2)
+    assert users(made) == [["u0", "u1"], ["u2", "u3"], ["u4", "u5"], ["u6", "u7"]]
+    assert [(one.messages, one.size_bytes) for one in made.tasks] == [(6, 20)] * 4
+    assert (made.messages, made.size_bytes) == (24, 80)
+    assert len({one.task.label for one in made.tasks}) == 4
+    assert [
+        len(some) for some in users(plan([version("big", size=70), version("a"), version("b")], "/"))
+    ] == [1, 2]
+
+
+def test_nothing_is_restored_twice() -> None:
+    versions = [version("u0"), version("u1")]
+    for paths in (("/", "/p/user/u0"), ("/p/user/u0", "/p"), ("/p/user/u0/A", "/p/user/u0/A/B/", "/")):
+        assert users(plan(versions, *paths)) == [["u0", "u1"]] or users(plan(versions, *paths)) == [
+            ["u0"],
+            ["u1"],
+        ]
+
+
+def test_parts_of_a_mailbox_stay_with_one_worker() -> None:
+    versions = [version("u0"), version("u1")]
+    made = plan(versions, "/p/user/u0/A", "/p/user/u1", "/p/user/u0/B", workers=8)
+    assert users(made) == [["u0", "u0"], ["u1"]]
+
+
+def test_two_mailboxes_never_become_one() -> None:
+    versions = [version("u0"), version("u1"), version("u0", partition="q")]
+    with pytest.raises(UsageError, match="would become that of 'bob'"):
+        plan(versions, "/p", as_user="bob")
+    with pytest.raises(UsageError, match="would become that of 'u0'"):
+        plan(versions, "/")
+    made = plan(versions, "/", p=TARGET, q=Partition(name="y", format="maildir", path="/y"))
+    assert len(made.mailboxes) == 3
+    grouped = [version("u0", group="a"), version("u0", group="b")]
+    with pytest.raises(UsageError, match="one at a time"):
+        plan(grouped, "/p/a/u0/A", "/p/b/u0/B")
+
+
+def test_every_partition_needs_a_target() -> None:
+    with pytest.raises(UsageError, match="--to FORMAT:DIR"):
+        plan([version("u0", partition="q")], "/", p=TARGET)
+
+
+def test_what_the_backup_does_not_hold() -> None:
+    with pytest.raises(NotFoundError, match="/p/user/u1: the backup holds nothing of it"):
+        plan([version("u0")], "/p/user/u0", "/p/user/u1")

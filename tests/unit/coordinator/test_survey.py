@@ -1,0 +1,119 @@
+"""How users fall into groups, told before a backup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.config import Config, GroupsConfig
+from mailhaul.coordinator.run import make_plan
+from mailhaul.coordinator.survey import GroupSurvey, take_survey
+from mailhaul.groups.assignment import GroupRules
+from mailhaul.groups.definitions import parse_definitions
+from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.errors import NotFoundError, StoreError, UsageError
+from mailhaul.proto.ports import MailboxReader, MailStore
+from mailhaul.proto.records import MailboxSize, Partition, RunId
+
+GROUPS = "early=[a-m].*\nvowel=[aeiou].*\n"
+
+
+class Store:
+    """Users and nothing else: each mailbox has 2 messages of 50 bytes."""
+
+    def __init__(self, *names: str) -> None:
+        self._names = names
+
+    def users(self) -> Iterator[str]:
+        return iter(sorted(self._names))
+
+    def measure(self, user: str) -> MailboxSize:
+        return MailboxSize(user=user, messages=2, size_bytes=100)
+
+    def open_mailbox(self, user: str) -> AbstractContextManager[MailboxReader]:
+        raise NotImplementedError
+
+
+class Broken(Store):
+    def users(self) -> Iterator[str]:
+        raise StoreError("not mounted")
+
+
+STORES: dict[str, MailStore] = {"one": Store("anna", "ben", "zoe"), "two": Store("zack"), "bad": Broken()}
+
+
+def open_store(partition: Partition) -> MailStore:
+    return STORES[partition.name]
+
+
+def config(place: Path, *names: str, rules: GroupRules | None = None) -> Config:
+    return Config(
+        staging=place,
+        partitions=tuple(Partition(name=name, format="maildir", path=f"/{name}") for name in names),
+        groups=GroupsConfig(rules=rules or GroupRules(definitions=parse_definitions(GROUPS, "groups"))),
+    )
+
+
+def test_groups_of_every_partition(tmp_path: Path) -> None:
+    survey = take_survey(config(tmp_path, "one", "two"), [LogicalPath()], open_store=open_store)
+    assert survey.groups == tuple(
+        GroupSurvey(
+            partition=partition,
+            group=group,
+            users=users,
+            shards=1,
+            messages=2 * users,
+            size_bytes=100 * users,
+        )
+        for partition, group, users in (
+            ("one", "early", 2),
+            ("one", "user", 1),
+            ("one", "vowel", 1),
+            ("two", "user", 1),
+        )
+    )
+    assert survey.ungrouped == ("/one/user/zoe", "/two/user/zack")
+    assert survey.several == {"/one/user/anna": ("early", "vowel")}
+    assert not survey.ungrouped_left_out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_is_left_out_is_told_too(tmp_path: Path) -> None:
+    rules = GroupRules(definitions=parse_definitions(GROUPS, "groups"), several="error", ungrouped="report")
+    survey = take_survey(config(tmp_path, "one", rules=rules), [LogicalPath()], open_store=open_store)
+    assert [one.group for one in survey.groups] == ["early", "vowel"]
+    assert (survey.ungrouped, survey.ungrouped_left_out) == (("/one/user/zoe",), True)
+    assert survey.several == {"/one/user/anna": ("early", "vowel")}
+
+
+def test_without_groups_there_is_one(tmp_path: Path) -> None:
+    survey = take_survey(config(tmp_path, "one", rules=GroupRules()), [LogicalPath()], open_store=open_store)
+    assert [(one.group, one.users) for one in survey.groups] == [("user", 3)]
+    assert (survey.ungrouped, survey.several) == ((), {})
+
+
+def test_a_partition_that_fails_is_told(tmp_path: Path) -> None:
+    survey = take_survey(config(tmp_path, "bad", "two"), [LogicalPath()], open_store=open_store)
+    assert [one.what for one in survey.failures] == ["bad"]
+    assert [one.partition for one in survey.groups] == ["two"]
+    with pytest.raises(StoreError, match="not mounted"):
+        take_survey(config(tmp_path, "bad"), [LogicalPath()], open_store=open_store)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "told"),
+    [
+        ("/nix", NotFoundError, "no such partition; there are: one, two"),
+        ("/one/nix", UsageError, "no group 'nix'"),
+        ("/one/user/nix", NotFoundError, "/one/user/nix"),
+        ("/one/early/zoe", NotFoundError, "no mailbox to back up in /one"),
+        ("/one/user/zoe/INBOX", UsageError, "whole mailboxes"),
+    ],
+)
+def test_paths_that_select_nothing(path: str, error: type[Exception], told: str, tmp_path: Path) -> None:
+    paths = [LogicalPath.parse(path)]
+    with pytest.raises(error, match=told):
+        make_plan(config(tmp_path, "one", "two"), RunId(""), paths, open_store, None, workers=1)

@@ -1,0 +1,176 @@
+"""The metadata of a mailbox: every value comes back, and what contradicts itself is damage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mailhaul.proto.archive import mailboxes, recipes
+from mailhaul.proto.archive.mailboxes import FolderEntry, Mailbox
+from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.records import ArchiveId, Directory, Folder, Ownership, Piece, Skipped, StoredFile
+from mailhaul.tests.archives import ARCHIVE, OWNER, remapped, unpacked
+
+OTHER = ArchiveId(b"another archive!")
+FOLDER = Folder(
+    name="Lists/R\u00e9sum\u00e9s",
+    path=b".Lists.R&AOk-sum&AOk-s",
+    uidvalidity=1_785_542_400,
+    uidnext=3,
+    guid="0123456789abcdef0123456789abcdef",
+    highest_modseq=(1 << 62) + 1,
+    keywords=("$Forwarded", "NonJunk"),
+    header=b"3 V1785542400 N3 G0123",
+    directories=(
+        Directory(b".Lists.R&AOk-sum&AOk-s/cur", OWNER, -5),
+        Directory(b"\xff\n", Ownership(0o2770, 0, 8), 1 << 62),
+    ),
+)
+FILES = (
+    StoredFile(
+        b"subscriptions",
+        False,
+        None,
+        OWNER,
+        1,
+        12,
+        b"d" * 16,
+        (Piece(ARCHIVE, 7, 6), Piece(OTHER, 9, 6, 39, True)),
+    ),
+    StoredFile(b".dovecot.sieve", True, b"sieve/\xff.sieve", Ownership(0o777, 0, 0), -1, 0, bytes(16), ()),
+)
+MAILBOX = Mailbox(
+    user="jane@example.org",
+    place=b"example.org/jane\xff",
+    listed=5,
+    size_bytes=1 << 40,
+    folders=(FolderEntry(FOLDER, 3, (0, 2)), FolderEntry(Folder(name="INBOX", path=b""), 1, (1,))),
+    files=FILES,
+    skipped=(Skipped("/primary/user/jane@example.org/INBOX/7", "vanished", "gone \udcff"),),
+)
+GOOD = mailboxes.encode(MAILBOX)
+
+
+def test_a_mailbox_comes_back() -> None:
+    assert mailboxes.decode(GOOD) == MAILBOX
+
+
+def test_its_counts() -> None:
+    summary = MAILBOX.summary("primary", "staff")
+    assert (summary.partition, summary.group, summary.user) == ("primary", "staff", "jane@example.org")
+    assert (summary.folders, summary.listed, summary.stored, summary.skipped) == (2, 5, 4, 1)
+
+
+def test_numbers_that_a_store_can_not_have_meant_are_not_known() -> None:
+    odd = replace(FOLDER, uidvalidity=10**30, uidnext=-1, highest_modseq=1 << 63)
+    folder = mailboxes.decode(
+        mailboxes.encode(replace(MAILBOX, folders=(FolderEntry(odd, 3, (0,)),)))
+    ).folders[0]
+    assert (folder.folder.uidvalidity, folder.folder.uidnext, folder.folder.highest_modseq) == (0, 0, 0)
+
+
+def test_times_out_of_range_become_the_nearest() -> None:
+    file = replace(FILES[0], mtime_ns=32_503_680_000 * 10**9)
+    folder = replace(FOLDER, directories=(Directory(b"cur", OWNER, -(10**30)),))
+    back = mailboxes.decode(
+        mailboxes.encode(replace(MAILBOX, files=(file,), folders=(FolderEntry(folder, 0, ()),)))
+    )
+    assert back.files[0].mtime_ns == (1 << 63) - 1
+    assert back.folders[0].folder.directories[0].mtime_ns == -(1 << 63)
+
+
+def test_what_folders_and_files_take_is_known_before() -> None:
+    without = len(mailboxes.encode(replace(MAILBOX, folders=(), files=())))
+    parts = sum(map(mailboxes.folder_bytes, MAILBOX.folders)) + sum(map(mailboxes.file_bytes, MAILBOX.files))
+    assert 0 <= without + parts - len(GOOD) < 100
+
+
+def folder_with(**changes: object) -> Callable[[dict[str, Any]], object]:
+    def change(row: dict[str, Any]) -> None:
+        row["folders"][0].update(changes)
+
+    return change
+
+
+def file_with(place: int, value: object) -> Callable[[dict[str, Any]], object]:
+    def change(row: dict[str, Any]) -> None:
+        row["files"][0][place] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda row: row.update(user=""),
+        lambda row: row.update(user=b"jane"),
+        lambda row: row.update(user=None),
+        lambda row: row.update(place="text"),
+        lambda row: row.update(listed=3),
+        lambda row: row.update(listed=-1),
+        lambda row: row.update(listed=1 << 63),
+        lambda row: row.update(listed=True),
+        lambda row: row.update(bytes=1.5),
+        lambda row: row.update(folders=None),
+        lambda row: row.update(folders=[7]),
+        lambda row: row.update(folders=["text"]),
+        lambda row: row.update(folders={"a": 1}),
+        lambda row: row.update(files=[[]]),
+        lambda row: row.update(files=[None]),
+        lambda row: row.update(files=7),
+        lambda row: row.update(archives=[]),
+        lambda row: row.update(archives=[b"short"]),
+        lambda row: row.update(skipped=[["path", "reason"]]),
+        lambda row: row.update(skipped=[["path", "reason", b"detail"]]),
+        lambda row: row.update(skipped=[7]),
+        lambda row: row["folders"][0].pop("guid"),
+        folder_with(name=""),
+        folder_with(name=b"INBOX"),
+        folder_with(path="INBOX"),
+        folder_with(uidvalidity="1"),
+        folder_with(modseq=-1),
+        folder_with(keywords=[b"x"]),
+        folder_with(keywords=7),
+        folder_with(directories=[[b"cur", 0o700, 0, 0]]),
+        folder_with(directories=[[b"cur", 0o700, 0, 1 << 32, 0]]),
+        folder_with(directories=[[b"cur", 0o700, 0, 0, 1 << 63]]),
+        folder_with(messages=1 << 62),
+        folder_with(frames=[1, 1]),
+        folder_with(frames=[2, 1]),
+        folder_with(frames=[-1]),
+        folder_with(frames=["1"]),
+        file_with(0, "text"),
+        file_with(2, "text"),
+        file_with(3, -1),
+        file_with(6, None),
+        file_with(7, -1),
+        file_with(8, b"short"),
+        file_with(9, [[0, 0, 1, 0]]),
+        file_with(9, [[2, 0, 1, 0, False]]),
+        file_with(9, [[-1, 0, 1, 0, False]]),
+        file_with(9, [[0, -1, 1, 0, False]]),
+        file_with(9, [[0, 0, 1, recipes.RECIPE_LIMIT, False]]),
+        file_with(9, [[0, 0, 1, 0, True]]),
+        file_with(9, 7),
+    ],
+)
+def test_what_contradicts_itself_is_damage(change: Callable[[dict[str, Any]], object]) -> None:
+    row = unpacked(GOOD)
+    change(row)
+    with pytest.raises(DamagedError):
+        mailboxes.decode(remapped(GOOD, **row))
+
+
+@pytest.mark.parametrize("key", sorted(unpacked(GOOD)))
+def test_what_lacks_a_key_is_damage(key: str) -> None:
+    row = unpacked(GOOD)
+    row["later"] = row.pop(key)
+    with pytest.raises(DamagedError):
+        mailboxes.decode(remapped(b"\x80", **row))
+
+
+def test_a_later_key_is_ignored() -> None:
+    assert mailboxes.decode(remapped(GOOD, later=[1])) == MAILBOX

@@ -1,0 +1,293 @@
+"""The columns of messages: every value comes back, and a frame that contradicts itself is damage."""
+
+from __future__ import annotations
+
+import tracemalloc
+from dataclasses import replace
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailhaul.proto.archive import claims, columns, messages, recipes
+from mailhaul.proto.archive.messages import MOST_MESSAGES, MOST_PIECES, MOST_TEXT_BYTES, MessageColumns
+from mailhaul.proto.errors import DamagedError, StoreError
+from mailhaul.proto.records import ArchiveId, Message, Ownership, Piece
+from mailhaul.tests.archives import ARCHIVE, OWNER, message, remapped
+
+OTHER = ArchiveId(b"another archive!")
+PLAIN = message(1, b"abc", (Piece(ARCHIVE, 0, 3),), bytes(16))
+
+
+def encode(*stored: Message) -> bytes:
+    gathered = MessageColumns()
+    for one in stored:
+        gathered.add(one)
+    return gathered.take()
+
+
+pieces = st.builds(
+    Piece,
+    st.sampled_from([ARCHIVE, OTHER]),
+    st.integers(0, (1 << 64) - 1),
+    st.integers(0, (1 << 32) - 1),
+    st.integers(1, recipes.RECIPE_LIMIT - 1),
+    st.booleans(),
+) | st.builds(
+    Piece, st.just(ARCHIVE), st.integers(0, 1000), st.integers(0, 1000), st.just(recipes.RAW), st.just(False)
+)
+stored_messages = st.builds(
+    Message,
+    uid=st.integers(1, (1 << 32) - 1),
+    base=st.binary(max_size=30),
+    suffix=st.sampled_from([b"", b":2,", b":2,FS", b"\xff\n"]),
+    place=st.sampled_from(["cur", "new", "\udcff"]),
+    flags=st.sampled_from(["", "FS", "Tab"]),
+    fields=st.sampled_from([b"", b"G1 W2"]),
+    date_ns=st.integers(-(1 << 63), (1 << 63) - 1),
+    owner=st.builds(Ownership, st.integers(0, 0o7777), *[st.integers(0, (1 << 32) - 1)] * 2),
+    size=st.integers(0, (1 << 63) - 1),
+    digest=st.binary(min_size=16, max_size=16),
+    pieces=st.lists(pieces, max_size=5).map(tuple),
+)
+
+
+@given(st.lists(stored_messages, max_size=10))
+def test_messages_come_back(stored: list[Message]) -> None:
+    assert messages.decode(encode(*stored)) == stored
+
+
+def test_taking_empties_the_gatherer() -> None:
+    gathered = MessageColumns()
+    gathered.add(PLAIN)
+    assert len(gathered) == 1
+    first = gathered.take()
+    assert len(gathered) == 0
+    gathered.add(PLAIN)
+    assert gathered.take() == first
+
+
+@pytest.mark.parametrize("uid", [-1, 1 << 32, 10**30])
+def test_a_uid_that_imap_can_not_have_becomes_unknown(uid: int) -> None:
+    assert messages.decode(encode(replace(PLAIN, uid=uid)))[0].uid == 0
+
+
+@pytest.mark.parametrize(
+    ("date_ns", "kept"),
+    [
+        (-1, -1),
+        (-86_400 * 10**9, -86_400 * 10**9),
+        (32_503_680_000 * 10**9, (1 << 63) - 1),  # the year 3000
+        (-(10**30), -(1 << 63)),
+    ],
+)
+def test_a_date_out_of_range_becomes_the_nearest(date_ns: int, kept: int) -> None:
+    stored = [replace(PLAIN, date_ns=date_ns), PLAIN]
+    assert [one.date_ns for one in messages.decode(encode(*stored))] == [kept, PLAIN.date_ns]
+
+
+def test_a_frame_is_full_by_messages() -> None:
+    gathered = MessageColumns()
+    for _ in range(MOST_MESSAGES):
+        assert not gathered.full
+        gathered.add(PLAIN)
+    assert gathered.full
+    assert len(messages.decode(gathered.take())) == MOST_MESSAGES
+    assert not gathered.full
+
+
+def test_a_frame_is_full_by_pieces() -> None:
+    gathered = MessageColumns()
+    gathered.add(replace(PLAIN, pieces=(Piece(ARCHIVE, 0, 1),) * MOST_PIECES))
+    assert gathered.full
+
+
+def test_a_frame_is_full_by_names() -> None:
+    gathered = MessageColumns()
+    for _ in range(2):
+        assert not gathered.full
+        gathered.add(replace(PLAIN, fields=bytes(MOST_TEXT_BYTES // 2)))
+    assert gathered.full
+
+
+def test_a_frame_is_full_by_archives() -> None:
+    gathered = MessageColumns()
+    ids = [ArchiveId(number.to_bytes(16, "big")) for number in range(1 << 15)]
+    gathered.add(replace(PLAIN, pieces=tuple(Piece(one, 0, 1) for one in ids)))
+    assert gathered.full
+    assert [one.archive for one in messages.decode(gathered.take())[0].pieces] == ids
+
+
+def test_a_message_with_endless_notes_is_refused_and_leaves_nothing() -> None:
+    gathered = MessageColumns()
+    gathered.add(PLAIN)
+    with pytest.raises(StoreError):
+        gathered.add(replace(PLAIN, fields=bytes(MOST_TEXT_BYTES)))
+    assert messages.decode(gathered.take()) == [PLAIN]
+
+
+def test_metadata_of_many_messages_is_small() -> None:
+    """Below 100 bytes a message, as the design promises; what compresses is left to the frame."""
+    many = [replace(PLAIN, uid=i, pieces=(Piece(ARCHIVE, 3 * i, 3),)) for i in range(1, 1000)]
+    assert len(encode(*many)) < 120 * len(many)
+
+
+class TestJoiningPieces:
+    def joined(self, *pieces: Piece) -> list[Piece]:
+        found: list[Piece] = []
+        for one in pieces:
+            messages.join_pieces(found, one)
+        return found
+
+    def test_raw_pieces_in_a_row_become_one(self) -> None:
+        assert self.joined(Piece(ARCHIVE, 5, 3), Piece(ARCHIVE, 8, 2), Piece(ARCHIVE, 10, 1)) == [
+            Piece(ARCHIVE, 5, 6)
+        ]
+
+    @pytest.mark.parametrize(
+        "second",
+        [
+            Piece(ARCHIVE, 9, 2),
+            Piece(ARCHIVE, 7, 2),
+            Piece(OTHER, 8, 2),
+            Piece(ARCHIVE, 8, 2, 39),
+            Piece(ARCHIVE, 8, (1 << 32) - 3),
+        ],
+    )
+    def test_others_stay_apart(self, second: Piece) -> None:
+        assert self.joined(Piece(ARCHIVE, 5, 3), second) == [Piece(ARCHIVE, 5, 3), second]
+
+    def test_encoded_pieces_stay_apart(self) -> None:
+        run = [Piece(ARCHIVE, 5, 3, 39), Piece(ARCHIVE, 8, 3, 39, True), Piece(ARCHIVE, 11, 3)]
+        assert self.joined(*run) == run
+
+
+GOOD = encode(PLAIN, replace(PLAIN, uid=2))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("n", 3),
+        ("n", 1),
+        ("n", -1),
+        ("n", 1 << 62),
+        ("n", MOST_MESSAGES + 1),
+        ("n", None),
+        ("n", 2.0),
+        ("uid", b"1234567"),
+        ("uid", [1, 2]),
+        ("uid", None),
+        ("mark", columns.pack("I", [0, 1])),
+        ("marks", []),
+        ("marks", None),
+        ("marks", {}),
+        ("marks", [["cur", b"", "S", 0o600, 1000]]),
+        ("marks", [["cur", b"", "S", 0o600, 1000, 1000, 1]]),
+        ("marks", [["cur", "", "S", 0o600, 1000, 1000]]),
+        ("marks", [[b"cur", b"", "S", 0o600, 1000, 1000]]),
+        ("marks", [["cur", b"", b"S", 0o600, 1000, 1000]]),
+        ("marks", [["cur", b"", "S", -1, 1000, 1000]]),
+        ("marks", [["cur", b"", "S", 1 << 16, 1000, 1000]]),
+        ("marks", [["cur", b"", "S", 0o600, 1 << 32, 1000]]),
+        ("marks", [["cur", b"", "S", 0o600, 1000, -5]]),
+        ("marks", [["cur", b"", "S", 0o600, 1000, "0"]]),
+        ("date", b""),
+        ("size", columns.pack("Q", [0, 1 << 63])),
+        ("base", columns.pack_strings([b"only one"])),
+        ("base", [columns.pack("I", [1 << 31, 1 << 31]), b"x"]),
+        ("fields", [b"", b""]),
+        ("digest", bytes(31)),
+        ("digest", "x" * 32),
+        ("pieces", columns.pack("I", [1, 2])),
+        ("pieces", columns.pack("I", [1 << 31, 1 << 31])),
+        ("archives", []),
+        ("archives", [b"too short"]),
+        ("archives", ["0123456789abcdef"]),
+        ("archive", columns.pack("H", [0, 1])),
+        ("gap", b""),
+        ("length", b"\0"),
+        ("recipe", columns.pack("H", [0, recipes.RECIPE_LIMIT])),
+        ("recipe", columns.pack("H", [0, 0x8000])),  # joined, but not encoded
+    ],
+)
+def test_a_frame_that_contradicts_itself_is_damage(key: str, value: object) -> None:
+    with pytest.raises(DamagedError):
+        messages.decode(remapped(GOOD, **{key: value}))
+
+
+@pytest.mark.parametrize("key", sorted(set(claims.unpack_map(GOOD)) - {"fields"}))
+def test_a_frame_without_one_of_its_columns_is_damage(key: str) -> None:
+    row = claims.unpack_map(GOOD)
+    del row[key]
+    with pytest.raises(DamagedError):
+        messages.decode(msgpack.packb(row))
+
+
+def test_a_later_column_is_ignored_and_notes_may_be_left_out() -> None:
+    row: dict[str, Any] = claims.unpack_map(GOOD)
+    del row["fields"]
+    assert messages.decode(msgpack.packb({**row, "later": 1})) == messages.decode(GOOD)
+
+
+def test_a_message_without_uid_and_name_can_not_be_called_anything() -> None:
+    nameless = replace(PLAIN, uid=0, base=b"")
+    with pytest.raises(DamagedError):
+        messages.decode(encode(nameless))
+    assert messages.decode(encode(replace(PLAIN, base=b""), replace(PLAIN, uid=0)))
+
+
+class TestClaims:
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            b"",
+            b"\xc1",
+            b"\x80more",
+            msgpack.packb(7),
+            msgpack.packb([1]),
+            msgpack.packb({1: 2}),
+            msgpack.packb({b"n": 2}),
+            msgpack.packb({"n": 2})[:-1],
+            b"\x81\xa1n" + b"\x91" * 100_000,
+            b"\x81\xa1n\xdd\xff\xff\xff\xff",
+            b"\xdf\xff\xff\xff\xff",
+            b"\x81\xa1n\xc6\xff\xff\xff\xff",
+            msgpack.packb({"n": msgpack.ExtType(5, b"x")}),
+            b"\x81\xa1n\xd6\xff\0\0\0\0",
+        ],
+    )
+    def test_what_is_not_a_map_with_text_keys_is_damage(self, payload: bytes) -> None:
+        with pytest.raises(DamagedError):
+            claims.unpack_map(payload)
+
+    def test_a_payload_of_nothing_but_lists_is_refused_before_it_takes_much_memory(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(claims, "MOST_CONTAINERS", 1000)
+        payload = msgpack.packb({"n": [[[]]] * 100_000})
+        tracemalloc.start()
+        try:
+            with pytest.raises(DamagedError, match="more than 1000 lists and maps"):
+                claims.unpack_map(payload)
+            assert tracemalloc.get_traced_memory()[1] < 1_500_000
+        finally:
+            tracemalloc.stop()
+
+    def test_text_that_is_not_utf8_comes_back(self) -> None:
+        packed = msgpack.packb({"name": "a\udcff"}, unicode_errors="surrogateescape")
+        assert claims.unpack_map(packed) == {"name": "a\udcff"}
+
+    def test_what_is_shown_of_a_value_is_short(self) -> None:
+        assert len(claims.shown("x" * 100_000)) < 250
+        with pytest.raises(DamagedError) as caught:
+            claims.text(bytes(100_000))
+        assert len(caught.value.message) < 300
+
+    def test_owners_are_in_the_range_of_system_calls(self) -> None:
+        assert claims.ownership(0o600, 1000, 1000) == OWNER
+        for wrong in [(None, 0, 0), (0, True, 0), (0, 0, 1 << 32), (1 << 16, 0, 0), (-1, 0, 0), (0, 0, 0.0)]:
+            with pytest.raises(DamagedError):
+                claims.ownership(*wrong)

@@ -1,0 +1,350 @@
+"""The reader: what is not an archive, or not this one, is told so; damage is kept to where it is."""
+
+from __future__ import annotations
+
+import os
+import random
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhaul.proto.archive import contents, frames, messages
+from mailhaul.proto.archive.contents import Footer
+from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
+from mailhaul.proto.archive.reader import (
+    ArchiveReader,
+    LocalFile,
+    archives_in,
+    open_sealed,
+    read_footer,
+    read_frame,
+)
+from mailhaul.proto.errors import DamagedError, UnsupportedError
+from mailhaul.proto.records import ArchiveId
+from mailhaul.tests.archives import (
+    Frame,
+    MemoryFile,
+    encoded,
+    expected,
+    frames_of,
+    open_any,
+    read_archive,
+    recrafted,
+    remapped,
+    unpacked,
+    write_archive,
+)
+
+MAILBOXES = {
+    "alice": {
+        "INBOX": [b"h: %d\n\n" % n + random.Random(n).randbytes(300) for n in range(4)],
+        "Sent": [b"a\n\nb"],
+    },
+    "bob": {"INBOX": [b"h: b\n\nbob's"]},
+}
+DATA = write_archive(MAILBOXES)
+FRAMES = frames_of(DATA)
+OTHER = write_archive({"eve": {"INBOX": [b"eve's"]}}, archive=ArchiveId(b"another archive!"))
+
+
+def reason_of(call: Callable[[], object]) -> object:
+    with pytest.raises(DamagedError) as caught:
+        call()
+    return caught.value.facts["reason"]
+
+
+def flipped(at: int) -> bytes:
+    data = bytearray(DATA)
+    data[at] ^= 1
+    return bytes(data)
+
+
+def only(kind: FrameType) -> Frame:
+    (found,) = frames_of(DATA, kind)
+    return found
+
+
+class TestOpening:
+    @pytest.mark.parametrize(
+        "data", [b"", b"x", b"not an archive" * 100, DATA[:-1], DATA[1:], DATA + b"x", DATA[:500]]
+    )
+    def test_what_is_not_a_whole_archive_is_damage(self, data: bytes) -> None:
+        with pytest.raises(DamagedError):
+            open_sealed(MemoryFile(data))
+
+    @pytest.mark.parametrize("kind", [FrameType.HEADER, FrameType.DIRECTORY, FrameType.FOOTER])
+    @pytest.mark.parametrize("place", [0, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 20])
+    def test_damage_to_what_opens_an_archive_is_seen(self, kind: FrameType, place: int) -> None:
+        with pytest.raises(DamagedError):
+            open_sealed(MemoryFile(flipped(only(kind).at + place)))
+
+    def test_a_newer_version_is_refused_even_if_its_end_is_unlike_ours(self) -> None:
+        newer = encoded(FRAMES[0].header, remapped(FRAMES[0].payload, read_version=2)) + b"something new" * 50
+        with pytest.raises(UnsupportedError):
+            open_sealed(MemoryFile(newer))
+
+    def test_a_newer_frame_is_refused_as_such(self) -> None:
+        header = bytearray(DATA[:HEADER_BYTES])
+        header[6] = 1  # encrypted
+        header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
+        for damaged in (b"", b"x"):
+            with pytest.raises(UnsupportedError):
+                open_any(bytes(header) + DATA[HEADER_BYTES:] + damaged)
+
+    def test_header_and_footer_must_be_of_one_archive(self) -> None:
+        footer = only(FrameType.FOOTER)
+        foreign = encoded(footer.header, footer.payload, archive=ArchiveId(bytes(16)))
+        assert reason_of(lambda: open_sealed(MemoryFile(DATA[: footer.at] + foreign))) == "footer"
+        crafted = recrafted(
+            DATA, lambda one: remapped(one.payload, archive=bytes(16)) if not one.at else None
+        )
+        assert reason_of(lambda: open_sealed(MemoryFile(crafted))) == "footer"
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"frames": 3},
+            {"footer": 10},
+            {"footer": (1 << 64) - 1},
+            {"directory": 0},
+            {"directory": (1 << 64) - 1},
+        ],
+    )
+    def test_a_footer_that_lies_is_damage(self, changes: dict[str, int]) -> None:
+        footer = only(FrameType.FOOTER)
+        values = contents.decode_footer(footer.payload)
+        lying = encoded(footer.header, contents.encode_footer(replace(values, **changes)))
+        with pytest.raises(DamagedError):
+            open_sealed(MemoryFile(DATA[: footer.at] + lying))
+
+    def test_a_directory_can_not_name_more_than_there_is_room_for(self) -> None:
+        many = [[f"user{n}", [n + 1], [], 0, 0, 0, 0] for n in range(500)]
+        crafted = recrafted(
+            DATA,
+            lambda one: (
+                remapped(one.payload, mailboxes=many) if one.header.type is FrameType.DIRECTORY else None
+            ),
+        )
+        assert reason_of(lambda: open_sealed(MemoryFile(crafted))) == "metadata"
+
+    @pytest.mark.parametrize("parts", [[0], [1 << 60], list(range(1000))])
+    def test_parts_of_a_directory_that_are_not_there_are_damage(self, parts: list[int]) -> None:
+        crafted = recrafted(
+            DATA,
+            lambda one: (
+                remapped(one.payload, parts=parts) if one.header.type is FrameType.DIRECTORY else None
+            ),
+        )
+        with pytest.raises(DamagedError):
+            open_sealed(MemoryFile(crafted))
+
+
+class TestFrames:
+    def test_a_frame_of_another_kind_is_refused(self) -> None:
+        reader = open_sealed(MemoryFile(DATA))
+        assert reason_of(lambda: reader.frame(0, FrameType.BLOCK)) == "frame-type"
+
+    @pytest.mark.parametrize("at", [-1, 1, len(DATA) - 1, len(DATA), 1 << 62])
+    def test_a_place_where_none_begins_is_damage(self, at: int) -> None:
+        with pytest.raises(DamagedError):
+            open_sealed(MemoryFile(DATA)).frame(at, FrameType.BLOCK)
+        with pytest.raises(DamagedError):
+            read_frame(MemoryFile(DATA), at, FrameType.BLOCK)
+
+    def test_a_frame_of_another_archive_is_refused(self) -> None:
+        reader = open_sealed(MemoryFile(DATA))
+        reader.file = MemoryFile(OTHER)
+        assert reason_of(lambda: reader.frame(0, FrameType.HEADER)) == "foreign"
+
+    def test_a_block_that_is_not_where_the_directory_says_is_refused(self) -> None:
+        def change(one: Frame) -> bytes | None:
+            if one.header.type is not FrameType.DIRECTORY:
+                return None
+            row = unpacked(one.payload)
+            return remapped(one.payload, data_bytes=row["data_bytes"] + 1)
+
+        assert reason_of(lambda: open_sealed(MemoryFile(recrafted(DATA, change))).block(1)) == "block"
+
+    @pytest.mark.parametrize("offset", [-1, 10**9, 1 << 64])
+    def test_data_that_is_not_there_is_damage(self, offset: int) -> None:
+        assert reason_of(lambda: open_sealed(MemoryFile(DATA)).block_at(offset)) == "metadata"
+
+
+class TestMailboxes:
+    def test_the_copy_stands_in_for_the_first(self) -> None:
+        first, copy = [one for one in frames_of(DATA, FrameType.MAILBOX) if one.header.position >> 32 == 0]
+        assert first.payload == copy.payload
+        for one in (first, copy):
+            assert read_archive(open_sealed(MemoryFile(flipped(one.at + 90)))) == (expected(MAILBOXES), [])
+
+    def test_without_both_only_its_own_mail_is_lost(self) -> None:
+        data = bytearray(DATA)
+        for one in frames_of(DATA, FrameType.MAILBOX):
+            if one.header.position >> 32 == 0:
+                data[one.at + 90] ^= 1
+        found, damage = read_archive(open_sealed(MemoryFile(bytes(data))))
+        assert found == {("bob", "INBOX"): MAILBOXES["bob"]["INBOX"]}
+        assert len(damage) == 1
+
+    @pytest.mark.parametrize("changes", [{"user": "mallory"}, {"listed": 77}, {"folders": []}])
+    def test_one_that_disagrees_with_the_directory_is_refused(self, changes: dict[str, Any]) -> None:
+        crafted = recrafted(
+            DATA,
+            lambda one: remapped(one.payload, **changes) if one.header.type is FrameType.MAILBOX else None,
+        )
+        found, damage = read_archive(open_sealed(MemoryFile(crafted)))
+        assert found == {}
+        assert len(damage) == 2
+
+    def test_one_of_another_number_is_refused(self) -> None:
+        def change(one: Frame) -> bytes | None:
+            if one.header.type is not FrameType.DIRECTORY:
+                return None
+            (alice, bob) = unpacked(one.payload)["mailboxes"]
+            return remapped(one.payload, mailboxes=[bob, alice])
+
+        reader = open_sealed(MemoryFile(recrafted(DATA, change)))
+        for entry in reader.directory.mailboxes:
+            with pytest.raises(DamagedError):
+                reader.mailbox(entry)
+
+
+class TestMessages:
+    def reader(self, monkeypatch: pytest.MonkeyPatch, damaged: int) -> tuple[ArchiveReader, list[bytes]]:
+        """Ten messages in five frames, one of which is damaged; and all their texts."""
+        monkeypatch.setattr(messages, "MOST_MESSAGES", 2)
+        texts = [b"%d" % number for number in range(10)]
+        data = bytearray(write_archive({"alice": {"INBOX": texts}}))
+        data[frames_of(bytes(data), FrameType.MESSAGES)[damaged].at + 80] ^= 1
+        return open_sealed(MemoryFile(bytes(data))), texts
+
+    @pytest.mark.parametrize("damaged", range(5))
+    def test_a_damaged_frame_costs_only_its_own_messages(
+        self, monkeypatch: pytest.MonkeyPatch, damaged: int
+    ) -> None:
+        reader, texts = self.reader(monkeypatch, damaged)
+        found, damage = read_archive(reader)
+        assert found == {("alice", "INBOX"): texts[: 2 * damaged] + texts[2 * damaged + 2 :]}
+        assert len(damage) == 1
+        assert "2 of 10 messages of folder 'INBOX' are lost" in damage[0]
+
+    def test_frames_that_do_not_exist_are_damage(self) -> None:
+        reader = open_sealed(MemoryFile(DATA))
+        entry = reader.directory.mailboxes[0]
+        folder = replace(reader.mailbox(entry).folders[0], frames=(0, 77))
+        assert reason_of(lambda: list(reader.messages(entry, folder))) == "metadata"
+
+    @pytest.mark.parametrize("claimed", [0, 3, 5, 1 << 60])
+    def test_a_folder_that_lies_about_its_number_is_damage(self, claimed: int) -> None:
+        reader = open_sealed(MemoryFile(DATA))
+        entry = reader.directory.mailboxes[0]
+        folder = replace(reader.mailbox(entry).folders[0], messages=claimed)
+        assert reason_of(lambda: list(reader.messages(entry, folder))) == "metadata"
+
+    def test_messages_of_another_mailbox_are_refused(self) -> None:
+        reader = open_sealed(MemoryFile(DATA))
+        alice, bob = reader.directory.mailboxes
+        wrong = replace(alice, message_frames=bob.message_frames)
+        folder = reader.mailbox(alice).folders[0]
+        assert reason_of(lambda: list(reader.messages(wrong, folder))) == "metadata"
+
+
+class TestLocalFiles:
+    def test_a_stretch_of_a_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"0123456789")
+        file = LocalFile(str(path), 2, 5)
+        assert file.size == 5
+        assert [
+            file.read_at(*where) for where in [(0, 5), (3, 9), (5, 1), (99, 1), (-1, 2), (1 << 63, 1), (0, 0)]
+        ] == [
+            b"23456",
+            b"56",
+            *([b""] * 5),
+        ]
+        file.close()
+        file.close()
+        whole = LocalFile(str(path), 4)
+        assert (whole.size, whole.read_at(0, 99)) == (6, b"456789")
+        whole.close()
+
+    def test_one_that_is_shorter_than_it_was_gives_less(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"0123456789")
+        file = LocalFile(str(path))
+        os.truncate(path, 4)
+        assert file.read_at(2, 8) == b"23"
+        file.close()
+
+    def test_what_can_not_be_read_is_damage(self, tmp_path: Path) -> None:
+        file = LocalFile(str(tmp_path))
+        assert reason_of(lambda: file.read_at(0, 10)) == "io-error"
+        file.close()
+
+
+class TestSeveralArchivesInOneFile:
+    def found(self, tmp_path: Path, data: bytes) -> list[tuple[int, int]]:
+        path = tmp_path / "file"
+        path.write_bytes(data)
+        files = archives_in(str(path))
+        for one in files:
+            one.close()
+        return [(one.start, one.size) for one in files]
+
+    def test_they_are_found_from_the_end(self, tmp_path: Path) -> None:
+        assert self.found(tmp_path, DATA) == [(0, len(DATA))]
+        assert self.found(tmp_path, DATA + OTHER + DATA) == [
+            (0, len(DATA)),
+            (len(DATA), len(OTHER)),
+            (len(DATA) + len(OTHER), len(DATA)),
+        ]
+
+    @pytest.mark.parametrize("damaged", [0, 1, 2, 3])
+    @pytest.mark.parametrize("place", [3, 100, -90, -5])
+    def test_damage_in_one_does_not_hide_the_others(self, tmp_path: Path, damaged: int, place: int) -> None:
+        parts = [bytearray(one) for one in (DATA, OTHER, DATA, OTHER)]
+        parts[damaged][place] ^= 1
+        assert self.found(tmp_path, b"".join(parts)) == [
+            (0, len(DATA)),
+            (len(DATA), len(OTHER)),
+            (len(DATA) + len(OTHER), len(DATA)),
+            (2 * len(DATA) + len(OTHER), len(OTHER)),
+        ]
+
+    def test_one_that_was_cut_off_at_the_end_is_the_last(self, tmp_path: Path) -> None:
+        assert self.found(tmp_path, DATA + OTHER + DATA[:700]) == [
+            (0, len(DATA)),
+            (len(DATA), len(OTHER)),
+            (len(DATA) + len(OTHER), 700),
+        ]
+
+    def test_a_file_without_any_is_damage(self, tmp_path: Path) -> None:
+        for data in (b"", b"x", b"no archive" * 1000):
+            with pytest.raises(DamagedError):
+                self.found(tmp_path, data)
+
+    def test_a_footer_alone_ends_the_search(self) -> None:
+        lone = encoded(
+            only(FrameType.FOOTER).header, contents.encode_footer(Footer(directory=0, footer=1, frames=77))
+        )
+        assert reason_of(lambda: read_footer(MemoryFile(lone))) == "footer"
+
+    def test_no_file_stays_open_when_it_fails(self, tmp_path: Path) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for data in (b"x", b"x" + DATA, DATA + b"x"):
+            path = tmp_path / "file"
+            path.write_bytes(data)
+            try:
+                for one in archives_in(str(path)):
+                    one.close()
+            except DamagedError:
+                pass
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_frames_module_knows_its_own_sizes() -> None:
+    assert (HEADER_BYTES, contents.FOOTER_BYTES, frames.LARGEST_FRAME) == (72, 32, 8 << 20)

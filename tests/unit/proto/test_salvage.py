@@ -1,0 +1,278 @@
+"""Reading what is whole in a damaged archive: nothing else is lost, and nobody gets what is not theirs."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from mailhaul.proto.archive import messages as messages_module
+from mailhaul.proto.archive import scanning
+from mailhaul.proto.archive.frames import HEADER_BYTES, Codec, FrameType
+from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.archive.salvage import salvage
+from mailhaul.proto.archive.scanning import FoundFrame, Gap, damage_of, scan
+from mailhaul.proto.errors import DamagedError, UnsupportedError
+from mailhaul.proto.records import ArchiveId
+from mailhaul.tests.archives import (
+    Frame,
+    MemoryFile,
+    encoded,
+    expected,
+    frames_of,
+    open_any,
+    read_archive,
+    remapped,
+    write_archive,
+)
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+MAILBOXES = {
+    "alice": {
+        "INBOX": [b"h: %d\n\n" % n + noise(n, 90_000) for n in range(6)],
+        "Sent": [b"alice's only\n\none"],
+    },
+    "bob": {"INBOX": [b"bob's only\n\none"]},
+    "carol": {"INBOX": [b"carol's only\n\none" + noise(9, 600_000)], "Sent": [b"x"]},
+}
+DATA = write_archive(MAILBOXES)
+FRAMES = frames_of(DATA)
+ALL = expected(MAILBOXES)
+
+
+def of_kind(kind: FrameType) -> list[Frame]:
+    return [one for one in FRAMES if one.header.type is kind]
+
+
+def without(*gone: Frame) -> bytes:
+    return b"".join(DATA[one.at : one.end] for one in FRAMES if one not in gone)
+
+
+class TestScanning:
+    def test_a_whole_archive_is_frames_without_gaps(self) -> None:
+        found = list(scan(MemoryFile(DATA)))
+        assert [one.at for one in found] == [one.at for one in FRAMES]
+        assert [damage_of(MemoryFile(DATA), one) for one in found] == [None] * len(found)
+
+    def test_what_is_between_frames_is_a_gap(self) -> None:
+        block = of_kind(FrameType.BLOCK)[0]
+        data = b"ab" + DATA[: block.at] + b"c" * 5000 + DATA[block.at :] + b"def"
+        gaps = [one for one in scan(MemoryFile(data)) if isinstance(one, Gap)]
+        assert gaps == [Gap(0, 2), Gap(2 + block.at, 5000), Gap(len(data) - 3, 3)]
+        assert damage_of(MemoryFile(data), gaps[0]) is not None
+
+    def test_a_header_across_the_border_of_a_window_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(scanning, "_WINDOW", 100)
+        block = of_kind(FrameType.BLOCK)[0]
+        for size in range(90, 210, 7):
+            data = DATA[: block.at] + bytes(size) + DATA[block.at : block.end]
+            assert [one.at for one in scan(MemoryFile(data))][-1] == block.at + size
+
+    @pytest.mark.parametrize("change", [-3, -1, 1, 200])
+    def test_bytes_lost_or_added_in_a_payload_cost_that_frame_only(self, change: int) -> None:
+        for one in FRAMES:
+            middle = one.at + HEADER_BYTES + 9
+            data = DATA[:middle] + (bytes(change) if change > 0 else b"") + DATA[middle - min(change, 0) :]
+            whole = [
+                found
+                for found in scan(MemoryFile(data))
+                if isinstance(found, FoundFrame) and not found.damage
+            ]
+            assert len(whole) == len(FRAMES) - 1
+
+    def test_frames_in_the_mail_are_not_taken_for_frames(self) -> None:
+        """A user sends an archive by mail; stored bytes of a message may look like frames of ours."""
+        nested = write_archive({"root": {"INBOX": [b"planted"]}}, archive=ArchiveId(b"another archive!"))
+        mail = {
+            "eve": {"INBOX": [b"h: x\n\n" + nested + noise(1, 100_000)]},
+            "bob": {"INBOX": [b"h: b\n\nb"]},
+        }
+        data = write_archive(mail, codec=Codec.NONE)
+        assert nested in data
+        block = frames_of(data, FrameType.BLOCK)[0]
+        for start, end in (
+            (block.at, block.at + 1),
+            (block.at, block.at + HEADER_BYTES),
+            (block.at, block.at + 76),
+        ):
+            damaged = data[:start] + bytes(end - start) + data[end:]
+            found, damage = read_archive(open_any(damaged))
+            assert found == {("eve", "INBOX"): [], ("bob", "INBOX"): mail["bob"]["INBOX"]}
+            for truncated in (damaged[:-1], damaged[:-40]):
+                found, damage = read_archive(open_any(truncated))
+                assert found == {("eve", "INBOX"): [], ("bob", "INBOX"): mail["bob"]["INBOX"]}
+                assert damage
+
+    def test_whose_archive_it_is_can_be_told_from_the_end(self) -> None:
+        damaged = bytes(HEADER_BYTES) + DATA[HEADER_BYTES:]
+        assert {one.header.archive for one in scan(MemoryFile(damaged)) if isinstance(one, FoundFrame)} == {
+            FRAMES[0].header.archive
+        }
+
+    def test_or_from_anything(self) -> None:
+        damaged = bytes(HEADER_BYTES) + DATA[HEADER_BYTES:-10]
+        assert (
+            len([one for one in scan(MemoryFile(damaged)) if isinstance(one, FoundFrame)]) == len(FRAMES) - 1
+        )
+
+    @pytest.mark.parametrize("data", [b"", b"x", bytes(5000), b"\x9dMH\n" * 500])
+    def test_a_file_without_frames_is_damage(self, data: bytes) -> None:
+        with pytest.raises(DamagedError):
+            list(scan(MemoryFile(data)))
+
+    def test_a_disk_that_does_not_read_costs_what_lies_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for one in FRAMES:
+            for broken in (
+                range(one.at, one.at + 1),
+                range(one.at + HEADER_BYTES, one.at + HEADER_BYTES + 1),
+            ):
+                found = scan(MemoryFile(DATA, broken))
+                whole = {each.at for each in found if isinstance(each, FoundFrame) and not each.damage}
+                # What shares a page of the disk with it may be lost too.
+                assert whole >= {each.at for each in FRAMES if not one.at - 4096 < each.at < one.at + 8192}
+
+
+class TestSalvaging:
+    def test_of_a_whole_archive_nothing_is_lost(self) -> None:
+        reader = salvage(MemoryFile(DATA))
+        assert read_archive(reader) == (ALL, [])
+        sealed = open_sealed(MemoryFile(DATA)).directory
+        assert [
+            (one.user, one.number, one.listed, one.stored, one.size_bytes)
+            for one in reader.directory.mailboxes
+        ] == [(one.user, one.number, one.listed, one.stored, one.size_bytes) for one in sealed.mailboxes]
+        assert list(reader.directory.blocks.data) == list(sealed.blocks.data)
+        assert list(reader.directory.blocks.file) == list(sealed.blocks.file)
+        assert reader.directory.index_frames == sealed.index_frames
+
+    @pytest.mark.parametrize("kind", [FrameType.HEADER, FrameType.DIRECTORY, FrameType.FOOTER])
+    def test_without_one_of_the_frames_that_open_an_archive_no_mail_is_lost(self, kind: FrameType) -> None:
+        found, damage = read_archive(open_any(without(*of_kind(kind))))
+        assert found == ALL
+        assert damage
+
+    def test_without_both_that_tell_whose_it_is_nothing_can_be_done(self) -> None:
+        data = without(*of_kind(FrameType.HEADER), *of_kind(FrameType.DIRECTORY))
+        with pytest.raises(DamagedError):
+            salvage(MemoryFile(data))
+
+    def test_without_a_block_the_others_keep_their_places(self) -> None:
+        for block in of_kind(FrameType.BLOCK):
+            found, damage = read_archive(open_any(without(block)))
+            lost = sum(map(len, ALL.values())) - sum(map(len, found.values()))
+            # A message may begin in one block and end in the next.
+            assert 1 <= lost <= 5
+            assert all(one in ALL[key] for key, messages in found.items() for one in messages)
+            assert len(damage) >= lost
+
+    def test_without_messages_the_other_folders_keep_theirs(self) -> None:
+        """The folders' frames are known by their numbers, not by how many come before them."""
+        for frame in of_kind(FrameType.MESSAGES):
+            found, damage = read_archive(open_any(without(frame)))
+            assert all(messages in ([], ALL[key]) for key, messages in found.items())
+            assert list(found.values()).count([]) == 1
+            assert damage
+
+    def test_without_a_mailbox_nobody_else_gets_its_messages(self) -> None:
+        for number in range(3):
+            gone = [one for one in of_kind(FrameType.MAILBOX) if one.header.position >> 32 == number]
+            first = [one for one in of_kind(FrameType.MESSAGES) if one.header.position >> 32 == number + 1][
+                :1
+            ]
+            for data in (without(*gone), without(*gone, *first)):
+                found, damage = read_archive(open_any(data))
+                assert {user for user, _ in found} == {user for user, _ in ALL} - {list(MAILBOXES)[number]}
+                assert all(set(messages) <= set(ALL[key]) for key, messages in found.items())
+                assert any(f"metadata of mailbox {number} is gone" in one for one in damage)
+
+    def test_the_copy_of_a_mailbox_is_as_good(self) -> None:
+        for one in of_kind(FrameType.MAILBOX):
+            found, _ = read_archive(open_any(without(one)))
+            assert found == ALL
+
+    def test_frames_that_come_twice_or_in_another_order_do_no_harm(self) -> None:
+        body = [
+            one
+            for one in FRAMES
+            if one.header.type in (FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX)
+        ]
+        head, tail = DATA[: body[0].at], DATA[body[-1].end :]
+        for seed in range(10):
+            shuffled = body + random.Random(seed).sample(body, 5)
+            random.Random(seed).shuffle(shuffled)
+            data = head + b"".join(DATA[one.at : one.end] for one in shuffled) + tail
+            found, damage = read_archive(open_any(data))
+            assert found == ALL
+            assert damage
+
+    def test_a_whole_block_is_preferred_to_a_damaged_one(self) -> None:
+        block = of_kind(FrameType.BLOCK)[0]
+        broken = bytearray(DATA[block.at : block.end])
+        broken[-1] ^= 1
+        found, _ = read_archive(open_any(DATA[: block.at] + bytes(broken) + DATA[block.at :]))
+        assert found == ALL
+
+    def test_frames_of_other_archives_are_left_out(self) -> None:
+        other = write_archive({"eve": {"INBOX": [b"eve's"]}}, archive=ArchiveId(b"another archive!"))
+        found, _ = read_archive(open_any(DATA + other))
+        assert found == ALL
+        middle = of_kind(FrameType.MAILBOX)[0].at
+        found, _ = read_archive(open_any(DATA[:middle] + other + DATA[middle:]))
+        assert found == ALL
+
+    def test_a_large_mailbox_loses_only_the_stretch_that_is_gone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(messages_module, "MOST_MESSAGES", 2)
+        texts = [b"%d" % number for number in range(9)]
+        data = write_archive({"alice": {"INBOX": texts}})
+        for number, one in enumerate(frames_of(data, FrameType.MESSAGES)):
+            found, damage = read_archive(open_any(data[: one.at] + data[one.end :]))
+            assert found == {("alice", "INBOX"): texts[: 2 * number] + texts[2 * number + 2 :]}
+            assert damage
+
+    def test_a_newer_version_is_refused_as_such(self) -> None:
+        newer = (
+            encoded(FRAMES[0].header, remapped(FRAMES[0].payload, read_version=2)) + DATA[FRAMES[0].end : -5]
+        )
+        with pytest.raises(UnsupportedError):
+            salvage(MemoryFile(newer))
+
+    @pytest.mark.parametrize("count", [5, 1 << 20, (1 << 32) - 1])
+    def test_a_mailbox_can_not_claim_more_frames_than_there_is_room_for(self, count: int) -> None:
+        one = of_kind(FrameType.MAILBOX)[0]
+        crafted = encoded(one.header, one.payload, position=count)
+        data = DATA[: one.at] + crafted + DATA[one.end : -1]
+        found, damage = read_archive(salvage(MemoryFile(data)))
+        assert damage
+        assert all(messages in ([], ALL[key]) for key, messages in found.items())
+
+    @pytest.mark.parametrize("position", [1, (1 << 62) - 1, 1 << 62, (1 << 64) - 1])
+    def test_a_block_can_lie_about_its_place(self, position: int) -> None:
+        one = of_kind(FrameType.BLOCK)[0]
+        crafted = encoded(one.header, one.payload, position=position)
+        found, damage = read_archive(salvage(MemoryFile(DATA[: one.at] + crafted + DATA[one.end : -1])))
+        assert damage
+        assert all(set(messages) <= set(ALL[key]) for key, messages in found.items())
+
+    @pytest.mark.parametrize(
+        "kind", [FrameType.HEADER, FrameType.MAILBOX, FrameType.DIRECTORY, FrameType.MESSAGES]
+    )
+    @pytest.mark.parametrize("payload", [b"", b"nonsense", b"\x80", b"\x81\xa6header\xa1x"])
+    def test_nonsense_in_a_frame_does_not_stop_the_rest(self, kind: FrameType, payload: bytes) -> None:
+        one = of_kind(kind)[0]
+        data = DATA[: one.at] + encoded(one.header, payload) + DATA[one.end : -1]
+        found, damage = read_archive(salvage(MemoryFile(data)))
+        assert damage
+        lost = sum(map(len, ALL.values())) - sum(map(len, found.values()))
+        assert lost == (6 if kind is FrameType.MESSAGES else 0)
+
+    def test_a_header_of_another_archive_is_not_believed(self) -> None:
+        one = FRAMES[0]
+        lying = encoded(one.header, remapped(one.payload, archive=bytes(16), partition="elsewhere"))
+        reader = salvage(MemoryFile(lying + DATA[one.end : -1]))
+        assert reader.header.partition == "primary"

@@ -1,0 +1,184 @@
+"""Packing: what is stored is the content, once; a file that changes while it is read is told from it."""
+
+from __future__ import annotations
+
+import base64
+import random
+
+import pytest
+from blake3 import blake3
+
+from mailhaul.proto.archive.reader import Contents, open_sealed
+from mailhaul.proto.archive.writer import ArchiveWriter
+from mailhaul.proto.errors import MessageUnavailable
+from mailhaul.tests.archives import MemoryFile, MemoryOpened, MemorySink, archive_header, message
+from mailhaul.worker import packing
+from mailhaul.worker.packing import Packed, Packer
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def attachment(data: bytes, head: bytes = b"Subject: x\n") -> bytes:
+    part = b"Content-Transfer-Encoding: base64\n\n" + base64.encodebytes(data)
+    return head + b"Content-Type: multipart/mixed; boundary=b\n\n--b\n" + part + b"--b--\n"
+
+
+class Work:
+    """A packer, its archive, and what comes out of it again."""
+
+    def __init__(self) -> None:
+        self.sink = MemorySink()
+        self.archive = ArchiveWriter(self.sink, archive_header())
+        self.packer = Packer(self.archive)
+
+    def store(self, data: bytes) -> Packed:
+        return self.packer.store(MemoryOpened(data))
+
+    def read(self, packed: Packed) -> bytes:
+        self.archive.finish()
+        reader = open_sealed(MemoryFile(bytes(self.sink.data)))
+        size, digest, pieces = packed
+        return b"".join(Contents(lambda _: reader).message(message(1, bytes(size), pieces, digest)))
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"no blank line", b"h: x\n\n" + noise(5000), attachment(noise(600_000))]
+)
+def test_what_is_stored_comes_back(work: Work, data: bytes) -> None:
+    packed = work.store(data)
+    assert packed[:2] == (len(data), blake3(data).digest(length=16))
+    assert work.read(packed) == data
+
+
+def test_the_same_content_is_stored_once(work: Work) -> None:
+    first = work.store(attachment(noise(3000)))
+    stored = work.archive.data_bytes
+    second = work.store(attachment(noise(3000), b"Delivered-To: somebody else\n"))
+    assert work.archive.data_bytes - stored < 500
+    assert {one for one in first[2] if one.recipe} == {one for one in second[2] if one.recipe} != set()
+    assert work.read(second) == attachment(noise(3000), b"Delivered-To: somebody else\n")
+
+
+class TestLinks:
+    """Names of one file: it is read once."""
+
+    def opened(self, data: bytes, inode: int = 7, mtime_ns: int = 5) -> MemoryOpened:
+        return MemoryOpened(data, identity=(1, inode), mtime_ns=mtime_ns)
+
+    def test_the_second_name_is_not_read(self, work: Work) -> None:
+        packed = work.packer.store(self.opened(b"content"))
+        again = self.opened(b"content")
+        assert work.packer.store(again) == packed
+        assert again.reads == 0
+
+    @pytest.mark.parametrize(
+        ("inode", "mtime_ns", "data"), [(8, 5, b"another"), (7, 6, b"another"), (7, 5, b"longer text")]
+    )
+    def test_another_file_is_read_even_where_its_inode_was_that_of_one(
+        self, work: Work, inode: int, mtime_ns: int, data: bytes
+    ) -> None:
+        work.packer.store(self.opened(b"content"))
+        assert work.packer.store(self.opened(data, inode, mtime_ns))[1] == blake3(data).digest(length=16)
+
+    def test_a_file_that_changed_is_not_remembered(self, work: Work) -> None:
+        with pytest.raises(MessageUnavailable):
+            work.packer.store(MemoryOpened(b"content", 9, identity=(1, 7)))
+        assert work.packer.store(MemoryOpened(b"content", identity=(1, 7)))[0] == 7
+
+    def test_no_more_are_remembered_than_fit(self, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(packing, "_MOST_LINKS", 2)
+        for inode in range(5):
+            work.packer.store(self.opened(b"content", inode))
+        late, early = self.opened(b"content", 4), self.opened(b"content", 0)
+        work.packer.store(late)
+        work.packer.store(early)
+        assert (late.reads, early.reads > 0) == (0, True)
+
+
+class TestWindows:
+    """Contents larger than a window are stored window by window."""
+
+    @pytest.fixture(autouse=True)
+    def small_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(packing, "WINDOW_BYTES", 10_000)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"h: x\n\n" + noise(35_000),
+            b"h: x\n\n" + b"\n" * 35_000,
+            noise(35_000).replace(b"\n", b""),
+            b"line\n" * 2000 + noise(25_000).replace(b"\n", b""),
+            b"x" * 10_000 + b"\n" + b"y" * 10_000 + b"\n" + b"z" * 10_000,
+            attachment(noise(50_000)),
+            attachment(noise(50_000)).replace(b"\n", b"\r\n"),
+            bytes(30_000),
+            b"x" * 10_001,
+            b"x" * 20_000,
+        ],
+    )
+    def test_they_come_back(self, work: Work, data: bytes) -> None:
+        packed = work.store(data)
+        assert packed[:2] == (len(data), blake3(data).digest(length=16))
+        assert work.read(packed) == data
+
+    def test_base64_stays_in_step(self, work: Work) -> None:
+        work.store(attachment(noise(50_000)))
+        assert work.archive.data_bytes < 51_000
+
+    def test_no_more_is_asked_for_at_once_than_a_window(self, work: Work) -> None:
+        opened = MemoryOpened(b"h: x\n\n" + noise(95_000))
+        work.packer.store(opened)
+        assert opened.reads == 11
+
+    def test_a_content_of_too_many_pieces_is_not_cut_any_further(
+        self, work: Work, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(packing, "MOST_PIECES", 50)
+        data = b"h: x\n\n" + b"".join(b"\n--b\n\n" + base64.encodebytes(noise(300, n)) for n in range(500))
+        packed = work.store(data)
+        assert 50 <= len(packed[2]) < 150
+        assert work.read(packed) == data
+
+
+@pytest.mark.parametrize("window", [100, 1 << 20])
+@pytest.mark.parametrize("told", [0, 999, 1001, 5000])
+def test_a_file_that_grows_or_shrinks_is_said_to_have_changed(
+    work: Work, monkeypatch: pytest.MonkeyPatch, window: int, told: int
+) -> None:
+    monkeypatch.setattr(packing, "WINDOW_BYTES", window)
+    with pytest.raises(MessageUnavailable) as caught:
+        work.packer.store(MemoryOpened(noise(1000), told))
+    assert caught.value.reason == "changed"
+    assert work.read(work.store(b"h: x\n\n" + noise(1000))) == b"h: x\n\n" + noise(1000)
+
+
+def test_a_file_that_grows_without_end_is_left_soon(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "WINDOW_BYTES", 100)
+
+    class Endless(MemoryOpened):
+        def read(self, size: int) -> bytes:
+            self.reads += 1
+            return b"x" * size
+
+    opened = Endless(b"", 1000)
+    with pytest.raises(MessageUnavailable):
+        work.packer.store(opened)
+    assert opened.reads < 20
+
+
+def test_a_read_that_fails_is_passed_on(work: Work) -> None:
+    class Broken(MemoryOpened):
+        def read(self, size: int) -> bytes:
+            raise MessageUnavailable("Input/output error", reason="io-error")
+
+    with pytest.raises(MessageUnavailable) as caught:
+        work.packer.store(Broken(b"content"))
+    assert caught.value.reason == "io-error"

@@ -1,0 +1,163 @@
+"""Directories of a mail store, reached by descriptors: no step below a starting point follows a link.
+
+Owns how names are checked and opened and what an error of the file system means for the port. What the
+names mean is not known here.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...groups.paths import printable
+from ...proto.errors import BackupError, MessageUnavailable, StoreError
+from ...proto.records import Directory, Ownership
+
+DEEPEST = 64
+"""Directories nested deeper than this are not entered."""
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ENCODING = sys.getfilesystemencoding()
+
+_REASONS = {
+    errno.ENOENT: "vanished",
+    errno.ESTALE: "vanished",
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.ELOOP: "leads-out",
+    errno.ENXIO: "not-regular",
+    errno.ENODEV: "not-regular",
+    errno.EISDIR: "not-regular",
+    errno.ENOTDIR: "leads-out",
+}
+_BAD_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
+
+
+def name_bytes(name: str) -> bytes:
+    """The bytes of a name as the file system has them (``scandir`` of a descriptor gives text)."""
+    return name.encode(_ENCODING, "surrogateescape")
+
+
+def reason(error: OSError) -> str:
+    """What the error means for what could not be read: one of the words of MessageUnavailable."""
+    return _REASONS.get(error.errno or 0, "io-error")
+
+
+def unavailable(error: OSError, name: bytes) -> MessageUnavailable:
+    """The error of the port for something that can't be read."""
+    return MessageUnavailable(f"{printable(name)}: {error.strerror}", reason=reason(error))
+
+
+def unwritable(error: OSError, name: bytes) -> BackupError:
+    """The error of the port for something that can't be written: a name that can't be used concerns only
+    what bears it, everything else the whole mailbox."""
+    if error.errno in _BAD_NAME:
+        return MessageUnavailable(f"{printable(name)}: {error.strerror}", reason="io-error")
+    if error.errno in (errno.ENOTDIR, errno.ELOOP):
+        message = f"{printable(name)}: a link, or a file, stands where a directory should be"
+        return MessageUnavailable(message, reason="leads-out")
+    return StoreError(f"{printable(name)}: {error.strerror}")
+
+
+def checked_name(name: bytes) -> bytes:
+    """A name that can stand in a directory. Raises MessageUnavailable (``leads-out``) for any other."""
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+        raise MessageUnavailable(f"{printable(name)!r} can't be the name of a file", reason="leads-out")
+    return name
+
+
+def split(path: bytes) -> tuple[bytes, ...]:
+    """The names that a relative path is made of; none for ``b""``. Raises MessageUnavailable
+    (``leads-out``) if one of them is empty, ``.``, ``..`` or holds a NUL byte."""
+    return tuple(checked_name(name) for name in path.split(b"/")) if path else ()
+
+
+def open_directory(path: bytes) -> int:
+    """Open a directory that an administrator named: links on the way are followed. Raises OSError."""
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def descend(start: int, names: tuple[bytes, ...]) -> int:
+    """Open a directory below another one, following no link. The caller closes it. Raises OSError."""
+    fd = os.dup(start)
+    for name in names:
+        above = fd
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=above)
+        finally:
+            os.close(above)
+    return fd
+
+
+def descend_making(start: int, names: tuple[bytes, ...], mode: int) -> int:
+    """As ``descend``; makes the directories that are missing."""
+    fd = os.dup(start)
+    for name in names:
+        above = fd
+        try:
+            if not exists(above, name):
+                make_directory(above, name, mode)
+            fd = os.open(name, _DIRECTORY, dir_fd=above)
+        finally:
+            os.close(above)
+    return fd
+
+
+def make_directory(parent: int, name: bytes, mode: int) -> bool:
+    """Make a directory; False if the name was there already. Raises OSError."""
+    try:
+        os.mkdir(name, mode, dir_fd=parent)
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def opened(start: int, names: tuple[bytes, ...]) -> Iterator[int]:
+    """``descend``, closed at the end."""
+    fd = descend(start, names)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def exists(parent: int, name: bytes) -> bool:
+    """Whether the name stands for anything, a dangling link too. Raises OSError."""
+    try:
+        os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_directory(parent: int, name: bytes) -> bool:
+    """Whether the name stands for a directory, not for a link to one."""
+    try:
+        return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
+
+
+def is_maildir(fd: int) -> bool:
+    """Whether a directory is a Maildir (the mailbox itself, or one folder of it)."""
+    return is_directory(fd, b"cur") or is_directory(fd, b"new")
+
+
+def ownership(status: os.stat_result) -> Ownership:
+    """Mode and owners, as the records have them."""
+    return Ownership(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+
+
+def described(path: bytes, status: os.stat_result) -> Directory:
+    """The record of a directory (or of a file that a store keeps beside its messages)."""
+    return Directory(path, ownership(status), status.st_mtime_ns)
+
+
+def joined(parent: bytes, name: bytes) -> bytes:
+    """The path of a name in a directory whose own path may be empty."""
+    return parent + b"/" + name if parent else name

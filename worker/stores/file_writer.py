@@ -1,0 +1,135 @@
+"""Files and directories of a restored mailbox: written once, never over something, then given the mode,
+owner and time they had.
+
+Set-user-id and set-group-id bits of files are not restored: an archive may come from anywhere, and mail
+has no use for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from ...proto.records import Directory, Ownership
+from .directories import unwritable
+from .notices import Notices
+
+_BLOCK_BYTES = 1 << 20
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_MODE = 0o600
+
+
+class FileWriter:
+    """Writes into open directories. Everything is given to ``owner`` (user id, group id) if one is set,
+    else to whom it belonged; how often that was not possible is told by ``report``."""
+
+    def __init__(self, notices: Notices) -> None:
+        self.owner: tuple[int, int] | None = None
+        self._notices = notices
+        self._foreign = 0
+        self._undated = 0
+
+    def write(
+        self, directory: int, name: bytes, content: Iterable[bytes], owner: Ownership, mtime_ns: int
+    ) -> None:
+        """Write a new file. Raises FileExistsError if there is something of that name, before any content
+        is asked for; StoreError or MessageUnavailable if it can't be written. Nothing of it is left after
+        any exception, also one that ``content`` raised."""
+        try:
+            fd = os.open(name, _NEW_FILE, _NEW_MODE, dir_fd=directory)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise unwritable(error, name) from error
+        try:
+            try:
+                for block in _blocks(content):
+                    _write(fd, block, name)
+                self.dress_file(fd, owner, mtime_ns)
+            finally:
+                _close(fd, name)
+        except BaseException:
+            os.unlink(name, dir_fd=directory)
+            raise
+
+    def link(self, directory: int, name: bytes, target: bytes, owner: Ownership, mtime_ns: int) -> None:
+        """Make a symbolic link. Raises as ``write``."""
+        try:
+            os.symlink(target, name, dir_fd=directory)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise unwritable(error, name) from error
+        uid, gid = self._wanted(owner)
+        try:
+            os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
+        except (OSError, OverflowError):
+            self._foreign += 1
+        with suppress(OSError, OverflowError):
+            os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=directory, follow_symlinks=False)
+
+    def dress(self, fd: int, record: Directory) -> None:
+        """Give an open directory its mode, owner and time."""
+        self._dress(fd, record.owner, record.owner.mode & 0o3777, record.mtime_ns)
+
+    def dress_file(self, fd: int, owner: Ownership, mtime_ns: int) -> None:
+        """Give an open file its mode, owner and time."""
+        self._dress(fd, owner, owner.mode & 0o777, mtime_ns)
+
+    def report(self) -> None:
+        """Tell what was refused, once for all."""
+        if self._foreign:
+            self._notices.add(b"", "owner", f"without their owner or mode: {self._foreign} files")
+        if self._undated:
+            self._notices.add(b"", "date", f"without their time: {self._undated} files")
+        self._foreign = self._undated = 0
+
+    def _dress(self, fd: int, owner: Ownership, mode: int, mtime_ns: int) -> None:
+        uid, gid = self._wanted(owner)
+        try:
+            os.fchown(fd, uid, gid)
+        except (OSError, OverflowError):
+            self._foreign += 1
+        try:
+            os.fchmod(fd, mode)
+        except OSError:
+            self._foreign += 1
+        try:
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
+        except (OSError, OverflowError):
+            self._undated += 1
+
+    def _wanted(self, owner: Ownership) -> tuple[int, int]:
+        return self.owner or (owner.uid, owner.gid)
+
+
+def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
+    """The content in blocks worth a system call each."""
+    pending: list[bytes] = []
+    size = 0
+    for piece in content:
+        pending.append(piece)
+        size += len(piece)
+        if size >= _BLOCK_BYTES:
+            yield b"".join(pending)
+            pending, size = [], 0
+    if size:
+        yield b"".join(pending)
+
+
+def _write(fd: int, block: bytes, name: bytes) -> None:
+    try:
+        written = os.write(fd, block)
+        while written < len(block):
+            written += os.write(fd, memoryview(block)[written:])
+    except OSError as error:
+        raise unwritable(error, name) from error
+
+
+def _close(fd: int, name: bytes) -> None:
+    """Close; a network file system may refuse only now what was written."""
+    try:
+        os.close(fd)
+    except OSError as error:
+        raise unwritable(error, name) from error

@@ -1,0 +1,217 @@
+"""The messages of one Maildir folder by name: what lies in ``new/`` and ``cur/``, and which UIDs they have.
+
+Built for folders of a million messages: one sorted list of byte strings and a few arrays, no object for
+each message. An entry of the list is ``base NUL place suffix`` (``n`` or ``c`` for the place), so that
+entries sort by the lasting part of the name, whatever flags are appended to it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ...proto.records import Listed
+from .directories import name_bytes
+from .keywords import flags_of
+from .uidlist import UidList
+
+PLACES = ("new", "cur")
+"""In this order they are read: mail moves from new/ to cur/, so it is seen at least once."""
+
+_PASSES = 4
+_TICK_NS = 20_000_000
+
+_flags = lru_cache(maxsize=1024)(flags_of)
+
+
+class Listing:
+    """The names in the directories of a folder. ``fds`` gives the open directory of each place.
+
+    ``others`` are the names that are no messages (hidden files, links, pipes, directories), ``problems``
+    the places that could not be read to their end.
+    """
+
+    def __init__(self, fds: Mapping[str, int]) -> None:
+        self._fds = fds
+        self.entries: list[bytes] = []
+        self.others: set[tuple[str, bytes]] = set()
+        self.problems: dict[str, OSError] = {}
+        for names in self._passes():
+            fresh = [entry for entry in names if not self._holds(entry)]
+            self.entries += fresh
+            self.entries.sort()
+        self._drop_earlier_names()
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def find(self, base: bytes) -> int:
+        """The position of the first entry with this lasting name, or -1."""
+        key = base + b"\0"
+        position = bisect_left(self.entries, key)
+        found = position < len(self.entries) and self.entries[position].startswith(key)
+        return position if found else -1
+
+    def listed(self, position: int, uid: int, fields: bytes) -> Listed:
+        """The record of an entry."""
+        return record(self.entries[position], uid, fields)
+
+    def rescan(self) -> Rescan:
+        """Read the directories again, to find messages that were renamed meanwhile."""
+        fresh: dict[bytes, bytes] = {}
+        seen = bytearray(len(self.entries))
+        for names in self._passes():
+            for entry in names:
+                position = bisect_left(self.entries, entry)
+                if position < len(self.entries) and self.entries[position] == entry:
+                    seen[position] = 1
+                else:
+                    fresh[entry.partition(b"\0")[0]] = entry
+        return Rescan(fresh, seen)
+
+    def _passes(self) -> Iterator[Iterator[bytes]]:
+        """All entries; again if a directory changed meanwhile, for a name that changes while a directory
+        is read may be missed altogether."""
+        for _ in range(_PASSES):
+            before = self._times()
+            yield self._scan()
+            now = time.time_ns()
+            # A time that is as young as a tick of the file system's clock may hide another change.
+            if self._times() == before and all(abs(now - one) > _TICK_NS for one in before):
+                return
+
+    def _times(self) -> list[int]:
+        return [os.fstat(fd).st_mtime_ns for fd in self._fds.values()]
+
+    def _scan(self) -> Iterator[bytes]:
+        for place in PLACES:
+            if place in self._fds:
+                try:
+                    yield from self._names(place)
+                except OSError as error:
+                    self.problems[place] = error
+
+    def _names(self, place: str) -> Iterator[bytes]:
+        mark = b"\0" + place[:1].encode()
+        with os.scandir(self._fds[place]) as found:
+            for one in found:
+                name = name_bytes(one.name)
+                if name.startswith(b".") or not one.is_file(follow_symlinks=False):
+                    self.others.add((place, name))
+                    continue
+                base, colon, flags = name.partition(b":")
+                yield base + mark + colon + flags
+
+    def _holds(self, entry: bytes) -> bool:
+        position = bisect_left(self.entries, entry)
+        return position < len(self.entries) and self.entries[position] == entry
+
+    def _drop_earlier_names(self) -> None:
+        """Of several entries with one lasting name keep those that are there: the others are what the same
+        file was called while the directories were read. (Two files may well share a lasting name.)"""
+        several: dict[bytes, list[bytes]] = {}
+        before, previous = None, b""
+        for entry in self.entries:
+            base = entry.partition(b"\0")[0]
+            if base == before:
+                several.setdefault(base, [previous]).append(entry)
+            before, previous = base, entry
+        gone: set[bytes] = set()
+        for entries in several.values():
+            there = [entry for entry in entries if self._is_there(entry)] or entries[-1:]
+            gone.update(set(entries) - set(there))
+        if gone:
+            self.entries = [entry for entry in self.entries if entry not in gone]
+
+    def _is_there(self, entry: bytes) -> bool:
+        one = record(entry)
+        try:
+            os.stat(one.base + one.suffix, dir_fd=self._fds[one.place], follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Rescan:
+    """What a later look found: ``fresh``, entries that the listing does not hold, by lasting name, and
+    which of the listing's entries it saw again."""
+
+    fresh: dict[bytes, bytes]
+    seen: bytearray
+
+
+def record(entry: bytes, uid: int = 0, fields: bytes = b"") -> Listed:
+    """The record of an entry of a listing."""
+    base, _, rest = entry.partition(b"\0")
+    suffix = rest[1:]
+    return Listed(base, suffix, "cur" if rest.startswith(b"c") else "new", uid, _flags(suffix), fields)
+
+
+class Numbering:
+    """The UIDs of a listing, as a UID list has them. ``duplicates`` counts UIDs that were given twice: the
+    first message keeps it, the others have none."""
+
+    def __init__(self, listing: Listing, uidlist: UidList | None) -> None:
+        self._listing = listing
+        self._uids = array("I", bytes(4 * len(listing)))
+        self._order = array("I")
+        # Fields are rare. Where there are any: one after the other, and where those of an entry begin.
+        self._fields = bytearray(b"\n")
+        self._fields_at: array[int] | None = None
+        self.duplicates = 0
+        if uidlist is not None:
+            self._read(uidlist)
+
+    def __iter__(self) -> Iterator[Listed]:
+        """Every message in the order of UIDs, then those without one by name."""
+        listed, uids = self._listing.listed, self._uids
+        for position in self._order:
+            yield listed(position, uids[position], self._fields_of(position))
+        if len(self._order) < len(uids):
+            for position, uid in enumerate(uids):
+                if not uid:
+                    yield listed(position, 0, b"")
+
+    def _read(self, uidlist: UidList) -> None:
+        last, ordered = 0, True
+        used: set[int] = set()
+        for uid, fields, base in uidlist.entries():
+            position = self._listing.find(base)
+            if position < 0 or self._uids[position] == uid:
+                continue
+            if uid <= last:
+                used = used or set(self._uids)
+                if uid in used:
+                    self.duplicates += 1
+                    continue
+                ordered = False
+            # A name that comes again has been given a new UID: the server, too, goes by the later entry.
+            ordered = ordered and not self._uids[position]
+            self._uids[position] = uid
+            self._order.append(position)
+            last = max(last, uid)
+            if used:
+                used.add(uid)
+            if fields or self._fields_at is not None:
+                self._keep_fields(position, fields)
+        if not ordered:
+            numbered = (position for position, uid in enumerate(self._uids) if uid)
+            self._order = array("I", sorted(numbered, key=self._uids.__getitem__))
+
+    def _keep_fields(self, position: int, fields: bytes) -> None:
+        if self._fields_at is None:
+            self._fields_at = array("Q", bytes(8 * len(self._uids)))
+        self._fields_at[position] = len(self._fields)
+        self._fields += fields + b"\n"
+
+    def _fields_of(self, position: int) -> bytes:
+        if self._fields_at is None:
+            return b""
+        begin = self._fields_at[position]
+        return bytes(self._fields[begin : self._fields.index(b"\n", begin)])

@@ -1,0 +1,121 @@
+"""Maildir stores, for reading: Maildir++ as Dovecot keeps it, LAYOUT=fs, and Maildirs without a server.
+
+Owns which mailboxes there are and how big. One mailbox is read by ``maildir_mailbox``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+from ...groups.paths import printable
+from ...proto.errors import StoreError
+from ...proto.ports import MailboxReader
+from ...proto.records import MailboxSize
+from .directories import joined, opened, split
+from .discovery import Discovery
+from .doveadm import Doveadm
+from .listing import PLACES
+from .location import Location
+from .maildir_mailbox import MaildirMailbox
+from .notices import Notices
+from .survey import survey
+from .template import Template, is_template
+
+_SIZE = re.compile(r",S=(\d{1,12})")
+
+
+class Layout(Protocol):
+    """How the mailboxes of a store are laid out: by a template, or wherever they are found."""
+
+    def users(self) -> Iterator[str]:
+        """See ``MailStore.users``."""
+
+    def locate(self, user: str) -> Location:
+        """Where the mailbox of a user lies. Raises StoreError if it can't lie anywhere."""
+
+    def lay_out(self, user: str, place: bytes) -> Location:
+        """Where a mailbox that lay at ``place`` is to be written. Raises StoreError."""
+
+
+def layout(path: str) -> Layout:
+    """The layout that a partition's path means. Raises ConfigError for a template that is none."""
+    return Template(path) if is_template(path) else Discovery(path)
+
+
+class MaildirStore:
+    """A MailStore (see ``proto.ports``) of Maildirs."""
+
+    def __init__(self, path: str, doveadm: tuple[str, ...] = ()) -> None:
+        self._layout = layout(path)
+        self._doveadm = Doveadm(doveadm) if doveadm else None
+
+    def users(self) -> Iterator[str]:
+        return self._layout.users()
+
+    def measure(self, user: str) -> MailboxSize:
+        try:
+            mailbox = _open(self._layout.locate(user))
+        except StoreError:
+            # Its backup will tell why.
+            return MailboxSize(user=user, messages=-1, size_bytes=0)
+        messages = size_bytes = 0
+        try:
+            for folder in survey(mailbox, Notices()).folders:
+                for place in PLACES:
+                    some, more_bytes = _measure(mailbox, joined(folder, place.encode()))
+                    messages += some
+                    size_bytes += more_bytes
+        finally:
+            os.close(mailbox)
+        return MailboxSize(user=user, messages=messages, size_bytes=size_bytes)
+
+    @contextmanager
+    def open_mailbox(self, user: str) -> Iterator[MailboxReader]:
+        location = self._layout.locate(user)
+        with ExitStack() as stack:
+            root = _open(location)
+            stack.callback(os.close, root)
+            home = _open_home(location)
+            if home >= 0:
+                stack.callback(os.close, home)
+            yield MaildirMailbox(root, home, user, location.place, self._doveadm)
+
+
+def _open_home(location: Location) -> int:
+    if not location.has_home:
+        return -1
+    try:
+        return location.open_parent()
+    except OSError as error:
+        raise StoreError(f"{printable(location.path)}/..: {error.strerror}") from error
+
+
+def _open(location: Location) -> int:
+    try:
+        return location.open()
+    except NotADirectoryError as error:
+        raise StoreError(
+            f"{printable(location.path)} is no directory, or behind a link, which is not followed"
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
+
+
+def _measure(mailbox: int, path: bytes) -> tuple[int, int]:
+    """Messages and bytes of one directory; what can't be read counts as nothing."""
+    messages = size_bytes = 0
+    try:
+        with opened(mailbox, split(path)) as fd, os.scandir(fd) as found:
+            for one in found:
+                if one.name.startswith(".") or not one.is_file(follow_symlinks=False):
+                    continue
+                named = _SIZE.search(one.name)
+                messages += 1
+                size_bytes += int(named[1]) if named else one.stat(follow_symlinks=False).st_size
+    except OSError:
+        pass
+    return messages, size_bytes

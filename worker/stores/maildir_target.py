@@ -1,0 +1,101 @@
+"""Maildir stores, for writing: where a restored mailbox goes, and what is there already."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from ...groups.paths import printable
+from ...proto.errors import StoreError
+from ...proto.ports import MailboxWriter
+from .directories import descend, descend_making, make_directory, open_directory
+from .doveadm import Doveadm
+from .location import Location
+from .maildir import layout
+from .maildir_writer import MaildirWriter, Site
+from .scaffold import remove_abandoned
+
+_HOME_MODE = 0o700
+_ABOVE_MODE = 0o755
+
+
+class MaildirTarget:
+    """A MailTarget (see ``proto.ports``) of Maildirs. With ``doveadm`` the server is told to go on counting
+    where the restored folders were."""
+
+    def __init__(self, path: str, doveadm: tuple[str, ...] = ()) -> None:
+        self._layout = layout(path)
+        self._doveadm = Doveadm(doveadm) if doveadm else None
+        self._tidied: set[bytes] = set()
+
+    @contextmanager
+    def open_mailbox(self, user: str, place: bytes = b"") -> Iterator[MailboxWriter]:
+        location = self._layout.lay_out(user, place)
+        with ExitStack() as stack:
+            try:
+                site = self._existing(location, stack) or self._new(location, stack)
+                writer = MaildirWriter(site, user, self._doveadm)
+            except NotADirectoryError as error:
+                raise StoreError(
+                    f"{printable(location.path)} is no directory, or behind a link, which is not followed"
+                ) from error
+            except OSError as error:
+                raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
+            stack.callback(writer.close)
+            yield writer
+
+    def _existing(self, location: Location, stack: ExitStack) -> Site | None:
+        try:
+            root = location.open()
+        except FileNotFoundError:
+            return None
+        stack.callback(os.close, root)
+        if make_directory(root, b"tmp", 0o700):
+            # Whoever delivers mail must be able to use it.
+            status = os.fstat(root)
+            os.chown(b"tmp", status.st_uid, status.st_gid, dir_fd=root, follow_symlinks=False)
+        workshop = descend(root, (b"tmp",))
+        stack.callback(os.close, workshop)
+        remove_abandoned(workshop)
+        home = -1
+        if location.has_home:
+            home = location.open_parent()
+            stack.callback(os.close, home)
+            self._tidy(location, home)
+        return Site(root=root, parent=-1, name=location.name, workshop=workshop, home=home)
+
+    def _new(self, location: Location, stack: ExitStack) -> Site:
+        anchor, names = location.parent()
+        os.makedirs(anchor, _ABOVE_MODE, exist_ok=True)
+        start = open_directory(anchor)
+        stack.callback(os.close, start)
+        above = descend_making(start, names[:-1], _ABOVE_MODE)
+        stack.callback(os.close, above)
+        mode = _HOME_MODE if location.has_home else _ABOVE_MODE
+        new_home = bool(names) and make_directory(above, names[-1], mode)
+        if new_home:
+            stack.callback(_remove_empty, above, names[-1])
+        parent = descend(above, names[-1:])
+        stack.callback(os.close, parent)
+        self._tidy(location, parent)
+        return Site(
+            root=-1,
+            parent=parent,
+            name=location.name,
+            workshop=parent,
+            home=parent if location.has_home else -1,
+            new_home=new_home and location.has_home,
+        )
+
+    def _tidy(self, location: Location, parent: int) -> None:
+        """Remove abandoned trees, once for each directory: one may hold all mailboxes of a store."""
+        path = os.path.dirname(location.path)
+        if path not in self._tidied:
+            self._tidied.add(path)
+            remove_abandoned(parent)
+
+
+def _remove_empty(parent: int, name: bytes) -> None:
+    with suppress(OSError):
+        os.rmdir(name, dir_fd=parent)

@@ -1,0 +1,233 @@
+"""One Maildir mailbox being restored: built beside its place, and put there when it is whole.
+
+A mailbox that does not exist appears all at once. In one that exists, so does a folder that does not;
+a folder that exists gets its messages one by one. A process that is killed leaves nothing but temporary
+trees (see ``scaffold``) in the directory above the mailbox, or in its ``tmp/``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ...proto.errors import MessageUnavailable, StoreError
+from ...proto.ports import FolderWriter
+from ...proto.records import Folder, Skipped, StoredFile
+from . import uidlist
+from .directories import descend, exists, is_maildir, opened, split, unwritable
+from .doveadm import MARGIN, Doveadm
+from .existing_folder import ExistingFolder
+from .file_writer import FileWriter
+from .links import stays_inside
+from .new_folder import NewFolder, owner_of
+from .notices import Notices
+from .staged_tree import StagedTree
+from .survey import OWN
+
+_SERVER_STATE = (b"dovecot-uidvalidity", b"maildirsize")
+"""Files at the top of a mailbox whose names begin so tell of all its folders and messages: those of another
+time are wrong beside what is there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Open directories: the mailbox's own (``root``; -1 if it does not exist), the one above it where it
+    will be called ``name`` (``parent``; -1 if it exists), the one for temporary trees (``workshop``), and
+    the home of its user (-1 if there is none), which may have been made for it."""
+
+    root: int
+    parent: int
+    name: bytes
+    workshop: int
+    home: int
+    new_home: bool = False
+
+
+class MaildirWriter:
+    """A MailboxWriter (see ``proto.ports``). Raises OSError if it can't begin."""
+
+    def __init__(self, site: Site, user: str, doveadm: Doveadm | None) -> None:
+        self._site = site
+        self._user = user
+        self._doveadm = doveadm
+        self._notices = Notices()
+        self._files = FileWriter(self._notices)
+        self._new: dict[bytes, NewFolder] = {}
+        self._existing: list[ExistingFolder] = []
+        self._home_tree: StagedTree | None = None
+        if site.root >= 0:
+            # It may have become another user's, or users may have other numbers now.
+            status = os.fstat(site.root)
+            self._files.owner = status.st_uid, status.st_gid
+        self._tree = StagedTree(site.workshop, self._files)
+
+    def open_folder(self, folder: Folder) -> FolderWriter:
+        names = split(folder.path)
+        try:
+            there = self._folder_there(names)
+            return self._added_to(folder, there) if there >= 0 else self._built(folder, names)
+        except OSError as error:
+            raise unwritable(error, folder.path) from error
+
+    def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:
+        *above, name = split(file.path) or (b"",)
+        try:
+            if self._is_there(file, tuple(above), name):
+                return False
+            tree = self._home() if file.home else self._tree
+            directory = tree.make(tuple(above))
+        except OSError as error:
+            raise unwritable(error, file.path) from error
+        try:
+            if file.target is None:
+                self._files.write(directory, name, content, file.owner, file.mtime_ns)
+            else:
+                self._link(file, file.target, directory, name)
+        except FileExistsError:
+            return False
+        finally:
+            os.close(directory)
+        return True
+
+    def commit(self) -> None:
+        try:
+            self._finish()
+            if self._site.root < 0:
+                self._tree.become(self._site.parent, self._site.name)
+                if self._site.new_home:
+                    self._tree.give(self._site.parent)
+            else:
+                self._tree.merge(self._site.root, self._kept)
+                for number, folder in enumerate(self._existing):
+                    self._deliver(number, folder)
+            if self._home_tree:
+                self._home_tree.merge(self._site.home, self._kept_home)
+        except OSError as error:
+            raise StoreError(
+                f"the mailbox of {self._user!r} can't be put in place: {error.strerror}"
+            ) from error
+        self._files.report()
+        self._raise_modseqs()
+
+    def skipped(self) -> Sequence[Skipped]:
+        return self._notices.skipped
+
+    def close(self) -> None:
+        """Remove what was not put into place. Repeatable."""
+        folders: list[NewFolder | ExistingFolder] = [*self._new.values(), *self._existing]
+        for folder in folders:
+            folder.close()
+        self._tree.remove()
+        if self._home_tree:
+            self._home_tree.remove()
+
+    def _folder_there(self, names: tuple[bytes, ...]) -> int:
+        """The directory of a folder that exists, opened, else -1."""
+        if self._site.root < 0:
+            return -1
+        try:
+            directory = descend(self._site.root, names)
+        except FileNotFoundError:
+            return -1
+        if is_maildir(directory):
+            return directory
+        os.close(directory)
+        return -1
+
+    def _added_to(self, folder: Folder, directory: int) -> FolderWriter:
+        stage = self._tree.make_beside(_stage(len(self._existing)))
+        writer = ExistingFolder(folder, directory, stage, self._files)
+        self._existing.append(writer)
+        return writer
+
+    def _built(self, folder: Folder, names: tuple[bytes, ...]) -> FolderWriter:
+        if folder.path in self._new:
+            raise MessageUnavailable("two folders would become one", reason="leads-out")
+        owner = owner_of(folder)
+        self._tree.describe(folder.directories, owner)
+        for place in OWN:
+            os.close(self._tree.make((*names, place)))
+        for record in folder.directories:
+            if record.path.rpartition(b"/")[2] != uidlist.NAME:
+                os.close(self._tree.make(split(record.path)))
+        writer = NewFolder(folder, self._tree.make(names), self._files, self._notices)
+        self._new[folder.path] = writer
+        return writer
+
+    def _is_there(self, file: StoredFile, above: tuple[bytes, ...], name: bytes) -> bool:
+        base = self._site.home if file.home else self._site.root
+        if base < 0:
+            return False
+        if not file.home and not above and name.startswith(_SERVER_STATE):
+            return True
+        try:
+            with opened(base, above) as directory:
+                return exists(directory, name)
+        except FileNotFoundError:
+            return False
+
+    def _link(self, file: StoredFile, target: bytes, directory: int, name: bytes) -> None:
+        levels_above = 1 if self._site.home >= 0 and not file.home else 0
+        if not stays_inside(file.path, target, levels_above):
+            raise MessageUnavailable("a symbolic link that leads out of the mailbox", reason="leads-out")
+        self._files.link(directory, name, target, file.owner, file.mtime_ns)
+
+    def _home(self) -> StagedTree:
+        if self._site.home < 0:
+            raise MessageUnavailable("this mailbox has no home beside it", reason="leads-out")
+        if self._home_tree is None:
+            self._home_tree = StagedTree(self._site.home, self._files)
+        return self._home_tree
+
+    def _finish(self) -> None:
+        """Complete the trees and make them durable."""
+        if self._site.root < 0:
+            # Also without an INBOX: who looks for Maildirs must take it for one.
+            for place in OWN:
+                os.close(self._tree.make((place,)))
+        for path, folder in self._new.items():
+            directory = self._tree.make(split(path))
+            try:
+                folder.write_keywords(directory)
+            finally:
+                os.close(directory)
+        self._tree.finish()
+        if self._home_tree:
+            self._home_tree.finish()
+
+    def _deliver(self, number: int, folder: ExistingFolder) -> None:
+        stage = self._tree.make_beside(_stage(number))
+        try:
+            with opened(self._site.root, split(folder.folder.path)) as directory:
+                folder.deliver(directory, stage, self._notices)
+        finally:
+            os.close(stage)
+
+    def _kept(self, path: bytes) -> None:
+        self._notices.add(path, "exists", "came into being meanwhile and is left as it is")
+
+    def _kept_home(self, path: bytes) -> None:
+        self._notices.add(path, "exists", "came into being meanwhile and is left as it is", home=True)
+
+    def _raise_modseqs(self) -> None:
+        """Let the server count on above what clients may remember of the new folders."""
+        raised = {one.folder.guid: one.folder for one in self._new.values() if one.folder.highest_modseq}
+        if not self._doveadm or not raised:
+            return
+        try:
+            known = self._doveadm.folders(self._user)
+        except StoreError as error:
+            self._notices.add(b"", "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
+            return
+        for guid, folder in raised.items():
+            try:
+                if guid not in known:
+                    raise StoreError("the server does not know this folder")
+                self._doveadm.raise_modseq(self._user, known[guid].name, folder.highest_modseq + MARGIN)
+            except StoreError as error:
+                self._notices.add(folder.path, "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
+
+
+def _stage(number: int) -> bytes:
+    return b"added%d" % number

@@ -1,0 +1,82 @@
+"""A folder that is restored where there was none: built with its UIDs, keywords and times."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from ...proto.records import Folder, Message, Ownership
+from . import keywords, uidlist
+from .directories import joined, make_directory, unwritable
+from .file_writer import FileWriter
+from .message_places import MessagePlaces
+from .notices import Notices
+
+
+def owner_of(folder: Folder) -> Ownership:
+    """Who owned a folder, and the mode of its directory; this process, where that is not known."""
+    records = {one.path: one.owner for one in folder.directories}
+    default = Ownership(0o700, os.geteuid(), os.getegid())
+    return records.get(folder.path) or next(iter(records.values()), default)
+
+
+class NewFolder:
+    """A FolderWriter (see ``proto.ports``) for a folder that does not exist yet. ``directory``, in which it
+    is built, is closed with it."""
+
+    def __init__(self, folder: Folder, directory: int, files: FileWriter, notices: Notices) -> None:
+        self.folder = folder
+        self._directory = directory
+        self._files = files
+        self._notices = notices
+        self._uids: uidlist.UidListWriter | None = None
+        self._places = MessagePlaces(directory, files)
+        make_directory(directory, b"tmp", 0o700)
+        if folder.uidvalidity:
+            self._uids = uidlist.UidListWriter(directory, folder)
+
+    def add(self, message: Message, content: Iterable[bytes]) -> bool:
+        base = self._places.add(message, message.base, content)
+        if base is None:
+            return False
+        if self._uids and message.uid and not self._uids.add(message.uid, message.fields, base):
+            self._notices.add(joined(self.folder.path, base), "uid", f"its UID {message.uid} is lost")
+        return True
+
+    def finish(self) -> None:
+        if self._uids:
+            try:
+                self._uids.finish()
+                self._files.dress_file(self._uids.fd, *self._file_attributes(uidlist.NAME))
+            except OSError as error:
+                raise unwritable(error, uidlist.NAME) from error
+        self.close()
+
+    def write_keywords(self, directory: int) -> None:
+        """Name the keywords that messages have, unless the file that does so was restored."""
+        if not any(self.folder.keywords):
+            return
+        content = keywords.format_keywords(self.folder.keywords)
+        with suppress(FileExistsError):
+            owner, mtime_ns = self._file_attributes(keywords.NAME)
+            self._files.write(directory, keywords.NAME, [content], owner, mtime_ns)
+
+    def close(self) -> None:
+        """Repeatable."""
+        self._places.close()
+        if self._uids:
+            self._uids.close()
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+
+    def _file_attributes(self, name: bytes) -> tuple[Ownership, int]:
+        """Mode, owners and time of a file of the server: as it was, or as the server would make it."""
+        path = joined(self.folder.path, name)
+        records = {one.path: one for one in self.folder.directories}
+        if path in records:
+            return records[path].owner, records[path].mtime_ns
+        above = owner_of(self.folder)
+        return Ownership(above.mode & 0o666, above.uid, above.gid), time.time_ns()

@@ -1,0 +1,23 @@
+"""What a mailbox could not give or take as it was: collected while the rest goes on."""
+
+from __future__ import annotations
+
+from ...groups.paths import printable
+from ...proto.records import Skipped
+from .directories import reason
+
+
+class Notices:
+    """The list behind ``skipped()``; paths are relative to the mailbox."""
+
+    def __init__(self) -> None:
+        self.skipped: list[Skipped] = []
+
+    def add(self, path: bytes, why: str, detail: str, *, home: bool = False) -> None:
+        """``home``: the path is relative to the home of the mailbox's user."""
+        shown = printable(path) or "."
+        self.skipped.append(Skipped(f"../{shown}" if home else shown, why, detail))
+
+    def failed(self, path: bytes, error: OSError, *, home: bool = False) -> None:
+        """What the file system refused."""
+        self.add(path, reason(error), error.strerror or "", home=home)

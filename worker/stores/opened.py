@@ -1,0 +1,89 @@
+"""Files of a mail store that are open for reading.
+
+Whatever a user may have put in the place of a file: no link is followed, nothing but a regular file is
+read, and no open waits for somebody at the other end of a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ...groups.paths import printable
+from ...proto.errors import MessageUnavailable
+from ...proto.records import FileStat, Listed
+from .directories import ownership, unavailable
+
+
+class StoreFile:
+    """An OpenedFile (see ``proto.ports``)."""
+
+    __slots__ = ("_fd", "listed", "stat")
+
+    def __init__(self, fd: int, stat: FileStat, listed: Listed | None) -> None:
+        self._fd = fd
+        self.stat = stat
+        self.listed = listed
+
+    def read(self, size: int) -> bytes:
+        try:
+            data = os.read(self._fd, size)
+            if len(data) == size or not data:
+                return data
+            chunks = [data]
+            missing = size - len(data)
+            # A file on a network may give less than there is; only an empty answer is its end.
+            while missing and (data := os.read(self._fd, missing)):
+                chunks.append(data)
+                missing -= len(data)
+        except OSError as error:
+            raise unavailable(error, b"") from error
+        return b"".join(chunks) if len(chunks) > 1 else chunks[0]
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class FileOpener:
+    """Opens regular files without touching their access times, where the system allows that."""
+
+    def __init__(self) -> None:
+        self._flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        self._no_access_time = getattr(os, "O_NOATIME", 0)
+
+    def open(self, directory: int, name: bytes, listed: Listed | None = None) -> StoreFile:
+        """Raises FileNotFoundError if there is no such name, MessageUnavailable for any other reason."""
+        try:
+            fd, status = self.open_regular(directory, name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise unavailable(error, name) from error
+        identity = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+        return StoreFile(
+            fd, FileStat(status.st_size, status.st_mtime_ns, ownership(status), identity), listed
+        )
+
+    def open_regular(self, directory: int, name: bytes) -> tuple[int, os.stat_result]:
+        """The descriptor and status of a regular file. Raises OSError, or MessageUnavailable
+        (``not-regular``) for anything that is no regular file."""
+        fd = self._open(directory, name)
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(fd)
+            raise MessageUnavailable(f"{printable(name)} is no regular file", reason="not-regular")
+        return fd, status
+
+    def _open(self, directory: int, name: bytes) -> int:
+        if self._no_access_time:
+            try:
+                return os.open(name, self._flags | self._no_access_time, dir_fd=directory)
+            except PermissionError:
+                # Only the owner and root may leave access times alone. If that was not the reason, the
+                # second attempt says so.
+                fd = os.open(name, self._flags, dir_fd=directory)
+                self._no_access_time = 0
+                return fd
+        return os.open(name, self._flags, dir_fd=directory)

@@ -1,0 +1,157 @@
+"""Temporary trees: what is restored is built beside its place, made durable, and only then put there.
+
+A tree lives in a directory whose name begins with ``.mailhaul-restore-``. As long as its process lives,
+that directory is locked; one that is not locked was left by a process that was killed, and is removed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+
+from .directories import descend, exists, is_directory, joined, make_directory, name_bytes, opened
+from .location import RESERVED
+
+_TREE = b"tree"
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+_LAST = {b"cur": 1, b"new": 2}
+
+
+class Scaffold:
+    """A temporary directory ``fd`` in ``parent``, and in it ``top``, where a tree is built. Its methods
+    raise OSError."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+        self._name, self.fd = _make_locked(parent)
+        make_directory(self.fd, _TREE, 0o700)
+        self.top = descend(self.fd, (_TREE,))
+
+    def sync(self) -> None:
+        """Everything written so far survives a crash."""
+        if not _sync_file_system(self.fd):
+            _sync_tree(self.fd)
+
+    def become(self, parent: int, name: bytes) -> None:
+        """Put the whole tree into place under a name that there must not be, or stand for an empty
+        directory."""
+        os.rename(_TREE, name, src_dir_fd=self.fd, dst_dir_fd=parent)
+        os.fsync(parent)
+
+    def merge(self, target: int, kept: Callable[[bytes], None]) -> list[bytes]:
+        """Put what the tree holds into a directory that exists; tells the directories that were there
+        already. What else is there stays, and is told to ``kept``."""
+        merged: list[bytes] = []
+        _merge(self.top, target, b"", kept, merged)
+        return merged
+
+    def remove(self) -> None:
+        """Remove what is left. Repeatable."""
+        if self.fd < 0:
+            return
+        shutil.rmtree(self._name, ignore_errors=True, dir_fd=self._parent)
+        os.close(self.top)
+        os.close(self.fd)
+        self.fd = self.top = -1
+
+
+def remove_abandoned(parent: int) -> None:
+    """Remove the trees that killed processes have left in a directory."""
+    for name in map(name_bytes, os.listdir(parent)):
+        if name.startswith(RESERVED) and is_directory(parent, name):
+            try:
+                fd = descend(parent, (name,))
+            except OSError:
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(name, ignore_errors=True, dir_fd=parent)
+            except OSError:
+                continue
+            finally:
+                os.close(fd)
+
+
+def link_new(source: int, name: bytes, target: int, new_name: bytes) -> None:
+    """Give a file or link a name in another directory of the same file system. Raises FileExistsError if
+    the name is taken, OSError."""
+    try:
+        os.link(name, new_name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if exists(target, new_name):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+        os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
+
+
+def _make_locked(parent: int) -> tuple[bytes, int]:
+    while True:
+        name = RESERVED + secrets.token_hex(8).encode()
+        os.mkdir(name, 0o700, dir_fd=parent)
+        try:
+            fd = descend(parent, (name,))
+        except FileNotFoundError:
+            continue
+        # Where there are no locks nothing is taken for abandoned either.
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        if exists(parent, name):
+            return name, fd
+        # Somebody took it for abandoned before it was locked.
+        os.close(fd)
+
+
+def _merge(source: int, target: int, path: bytes, kept: Callable[[bytes], None], merged: list[bytes]) -> None:
+    merged.append(path)
+    names = [name_bytes(name) for name in os.listdir(source)]
+    # Messages come last: whoever sees them finds the UID list that was restored with them.
+    for name in sorted(names, key=lambda name: (_LAST.get(name, 0), name)):
+        below = joined(path, name)
+        if not is_directory(source, name):
+            try:
+                link_new(source, name, target, name)
+            except FileExistsError:
+                kept(below)
+        elif not exists(target, name):
+            os.rename(name, name, src_dir_fd=source, dst_dir_fd=target)
+        elif is_directory(target, name):
+            with opened(source, (name,)) as inner, opened(target, (name,)) as into:
+                _merge(inner, into, below, kept, merged)
+        else:
+            kept(below)
+    os.fsync(target)
+
+
+def _sync_file_system(fd: int) -> bool:
+    """Write out everything that waits in memory for this file system; False if the system can't."""
+    try:
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    except (OSError, AttributeError):
+        return False
+    if syncfs(fd) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number == errno.ENOSYS:
+        return False
+    raise OSError(number, os.strerror(number))
+
+
+def _sync_tree(fd: int) -> None:
+    """Write out every file and directory of a tree, one by one."""
+    for _, _, files, directory in os.fwalk(b".", dir_fd=fd):
+        for name in files:
+            if stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+                try:
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+        os.fsync(directory)

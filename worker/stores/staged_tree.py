@@ -1,0 +1,78 @@
+"""A tree of directories and files that is being restored, and what its directories are to be like.
+
+Modes, owners and times of directories are set at the end: to write into a directory changes its time, and
+may need a mode that it is not to have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from ...proto.records import Directory, Ownership
+from .directories import descend_making, described, joined, opened, split
+from .file_writer import FileWriter
+from .scaffold import Scaffold
+
+
+class StagedTree:
+    """A tree in a temporary directory of ``workshop``. Its methods raise OSError."""
+
+    def __init__(self, workshop: int, files: FileWriter) -> None:
+        self._scaffold = Scaffold(workshop)
+        self._files = files
+        self._made: set[bytes] = set()
+        self._records: dict[bytes, Directory] = {}
+        self._owner: Ownership | None = None
+
+    def make(self, names: tuple[bytes, ...]) -> int:
+        """A directory of the tree, made if it is missing, and opened. The caller closes it."""
+        path = b""
+        for name in names:
+            path = joined(path, name)
+            self._made.add(path)
+        return descend_making(self._scaffold.top, names, 0o700)
+
+    def describe(self, records: Iterable[Directory], owner: Ownership) -> None:
+        """What directories are to be like. The first ``owner`` told is that of all without a record."""
+        self._owner = self._owner or owner
+        for record in records:
+            self._records.setdefault(record.path, record)
+
+    def make_beside(self, name: bytes) -> int:
+        """A directory that is removed with the tree and is no part of it, opened."""
+        return descend_making(self._scaffold.fd, (name,), 0o700)
+
+    def finish(self) -> None:
+        """Set modes, owners and times of all directories but the topmost, and make everything durable."""
+        for path in sorted(self._made, key=lambda path: path.count(b"/"), reverse=True):
+            self._dress(self._scaffold.top, path)
+        self._scaffold.sync()
+
+    def become(self, parent: int, name: bytes) -> None:
+        """Put the finished tree into place as a whole; see ``Scaffold.become``."""
+        self._dress(self._scaffold.top, b"")
+        self._scaffold.become(parent, name)
+
+    def merge(self, target: int, kept: Callable[[bytes], None]) -> None:
+        """Put what the finished tree holds into a directory; see ``Scaffold.merge``."""
+        for path in reversed(self._scaffold.merge(target, kept)):
+            if path in self._records:
+                self._dress(target, path)
+
+    def give(self, directory: int) -> None:
+        """Give an open directory to the owner of those without a record."""
+        self._files.dress(directory, self._default(directory))
+
+    def remove(self) -> None:
+        """Repeatable."""
+        self._scaffold.remove()
+
+    def _dress(self, top: int, path: bytes) -> None:
+        with opened(top, split(path)) as directory:
+            self._files.dress(directory, self._records.get(path) or self._default(directory))
+
+    def _default(self, directory: int) -> Directory:
+        now = described(b"", os.fstat(directory))
+        return replace(now, owner=replace(self._owner or now.owner, mode=now.owner.mode))

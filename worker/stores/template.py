@@ -1,0 +1,160 @@
+"""Templates of mailbox paths, as ``/srv/mail/{domain}/{user}/Maildir``, read in both directions.
+
+``{user}`` stands for the user id, or for what is before its last ``@`` where ``{domain}`` occurs too;
+``{user[0]}``, ``{user[0:2]}`` and the same of ``{domain}`` for letters of them, as stores with hashed
+directories have them. A placeholder never stands for several levels of directories.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+
+from ...groups.paths import printable
+from ...proto.errors import ConfigError, StoreError
+from .directories import is_directory, is_maildir, name_bytes, open_directory
+from .location import RESERVED, Location, is_below, name_of
+
+_PLACEHOLDER = re.compile(r"\{(user|domain)(?:\[(\d{1,3})(?::(\d{1,3}))?\])?\}")
+
+
+def is_template(path: str) -> bool:
+    """Whether a path has a placeholder."""
+    return _PLACEHOLDER.search(path) is not None
+
+
+class Template:
+    """Where mailboxes lie, by a template. Raises ConfigError if the path is none that tells users apart."""
+
+    def __init__(self, path: str) -> None:
+        names = [name for name in path.split("/") if name not in ("", ".")]
+        fixed = next((at for at, name in enumerate(names) if "{" in name), len(names))
+        self._pattern = names[fixed:]
+        self._anchor = os.fsencode(("/" if path.startswith("/") else "") + "/".join(names[:fixed])) or b"."
+        whole = "/".join(self._pattern)
+        self._has_domain = "{domain}" in whole
+        if "{user}" not in whole or re.search(r"[{}]", _PLACEHOLDER.sub("", whole)) or ".." in names:
+            raise ConfigError(
+                f"{path!r}: expected a path with {{user}}, and where wanted {{domain}} and letters of both "
+                "such as {user[0]}, and no other braces"
+            )
+        self._expressions = [re.compile(self._expression(name), re.DOTALL) for name in self._pattern]
+
+    def locate(self, user: str) -> Location:
+        """Where the mailbox of a user is to be. Raises StoreError for a user id that can't stand in this
+        template."""
+        return Location(
+            anchor=self._anchor,
+            below=tuple(self._expanded(user)),
+            has_home=_PLACEHOLDER.search(self._pattern[-1]) is None,
+        )
+
+    def lay_out(self, user: str, place: bytes) -> Location:  # noqa: ARG002 (the template says the place)
+        """Where to write the mailbox of a user. Raises StoreError as ``locate``."""
+        return self.locate(user)
+
+    def users(self) -> Iterator[str]:
+        """Every user with a mailbox, sorted. Raises StoreError if a directory above mailboxes can't be
+        listed.
+
+        Links to directories inside the store are passed over, their targets are found by their own name;
+        a mailbox behind one that leads elsewhere is told, though opening it will be refused.
+        """
+        root = os.path.realpath(self._anchor)
+        return iter(sorted(set(self._found(root, self._anchor, [], 0))))
+
+    def _found(self, root: bytes, path: bytes, names: list[bytes], level: int) -> Iterator[str]:
+        if level == len(self._pattern):
+            user = self._user(names)
+            if user is not None and _may_be_mailbox(path):
+                yield user
+            return
+        if "{" not in self._pattern[level]:
+            name = os.fsencode(self._pattern[level])
+            yield from self._found(root, path + b"/" + name, [*names, name], level + 1)
+            return
+        for name in _directories(root, path):
+            if self._expressions[level].fullmatch(os.fsdecode(name)):
+                yield from self._found(root, path + b"/" + name, [*names, name], level + 1)
+
+    def _expression(self, name: str) -> str:
+        """What matches the names that this part of the template may become. Whether all parts mean the
+        same user is found out by expanding the template for that user."""
+        named: set[str] = set()
+        parts: list[str] = []
+        done = 0
+        for one in _PLACEHOLDER.finditer(name):
+            parts.append(re.escape(name[done : one.start()]))
+            first_whole = one[2] is None and one[1] not in named
+            parts.append(f"(?P<{one[1]}>.+)" if first_whole else ".*")
+            named |= {one[1]} if first_whole else set()
+            done = one.end()
+        return "".join([*parts, re.escape(name[done:])])
+
+    def _user(self, names: list[bytes]) -> str | None:
+        """The user whose mailbox has these names in the place of the template's; None if there is none."""
+        values: dict[str, str] = {}
+        for expression, name in zip(self._expressions, names, strict=True):
+            found = expression.fullmatch(os.fsdecode(name))
+            values |= found.groupdict() if found else {}
+        user = f"{values['user']}@{values['domain']}" if self._has_domain else values["user"]
+        try:
+            return user if self._expanded(user) == names else None
+        except StoreError:
+            return None
+
+    def _expanded(self, user: str) -> list[bytes]:
+        local, at, domain = user.rpartition("@")
+        if self._has_domain and not at:
+            raise StoreError(f"user {user!r} has no domain, and the path of the partition needs one")
+        if not at:
+            local, domain = domain, ""
+        values = {"user": local if self._has_domain else user, "domain": domain}
+
+        def text(found: re.Match[str]) -> str:
+            value = values[found[1]]
+            if found[2] is None:
+                return value
+            begin = int(found[2])
+            return value[begin : int(found[3]) if found[3] else begin + 1]
+
+        return [name_of(_PLACEHOLDER.sub(text, name), user) for name in self._pattern]
+
+
+def _may_be_mailbox(path: bytes) -> bool:
+    """Whether this is a Maildir with or without an INBOX, or something that can't be told without more
+    rights (then opening it will say so)."""
+    try:
+        fd = open_directory(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    try:
+        return is_maildir(fd) or any(
+            name.startswith("dovecot") or is_directory(fd, name_bytes(name) + b"/cur")
+            for name in os.listdir(fd)
+        )
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+
+
+def _directories(root: bytes, path: bytes) -> list[bytes]:
+    """The directories in a directory, and links to directories outside of ``root``."""
+    try:
+        with os.scandir(path) as found:
+            return sorted(one.name for one in found if _leads_on(root, one))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR) and os.path.realpath(path) != root:
+            return []
+        raise StoreError(f"{printable(path)} can't be listed: {error.strerror}") from error
+
+
+def _leads_on(root: bytes, one: os.DirEntry[bytes]) -> bool:
+    if one.name.startswith(RESERVED) or one.name == b"lost+found" or not one.is_dir():
+        return False
+    return not one.is_symlink() or not is_below(root, os.path.realpath(one.path))

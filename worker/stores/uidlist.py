@@ -1,0 +1,190 @@
+"""``dovecot-uidlist``: which message of a folder has which UID.
+
+Version 3, as Dovecot writes it::
+
+    3 V<uidvalidity> N<next uid> G<guid of the folder> [<key><value> ...]
+    <uid> [<key><value> ...] :<file name as first seen>
+
+Version 1 (``1 <uidvalidity> <next uid>``, then ``<uid> <file name>``) is read too. A list may be cut
+off or garbled: what can be read of it is kept, and how much could not is told.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from ...proto.records import Folder
+
+NAME = b"dovecot-uidlist"
+MAX_UID = 0xFFFF_FFFE
+
+_READ_BYTES = 1 << 20
+_LONGEST_LINE = 1 << 16
+_LINES_AT_ONCE = 1000
+_NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_HEADER_V1 = re.compile(rb"1 +(\d{1,10}) +(\d{1,10}) *")
+_HEADER_V3 = re.compile(rb"3( +[!-~]+)* *")
+_NEXT_UID = re.compile(rb"(?<= )N\d*(?= |$)")
+_GUID = re.compile(r"[0-9a-f]{32}")
+_FIELDS = re.compile(rb"[A-Z][!-~]*( [A-Z][!-~]*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class UidListHeader:
+    """The first line, verbatim, and what it says. Zero or empty: it does not say."""
+
+    line: bytes
+    version: int = 0
+    uidvalidity: int = 0
+    uidnext: int = 0
+    guid: str = ""
+
+
+def parse_header(line: bytes) -> UidListHeader:
+    """What the first line says; version 0 for a line that is none."""
+    if found := _HEADER_V1.fullmatch(line):
+        return UidListHeader(line, 1, int(found[1]), int(found[2]))
+    if not _HEADER_V3.fullmatch(line):
+        return UidListHeader(line)
+    values = {field[:1]: field[1:] for field in line.split()[1:]}
+    guid = values.get(b"G", b"").decode("ascii")
+    return UidListHeader(line, 3, _number(values, b"V"), _number(values, b"N"), guid)
+
+
+def _number(values: dict[bytes, bytes], key: bytes) -> int:
+    value = values.get(key, b"")
+    return int(value) if value.isdigit() and len(value) <= 10 else 0
+
+
+def format_header(folder: Folder) -> bytes:
+    """The first line of a folder's UID list: its own, verbatim, unless it says less than is known."""
+    header = parse_header(folder.header)
+    if header.version == 3 and header.uidvalidity == folder.uidvalidity:
+        if header.uidnext >= folder.uidnext:
+            return folder.header
+        line, changed = _NEXT_UID.subn(b"N%d" % folder.uidnext, folder.header, count=1)
+        return line if changed else b"%s N%d" % (line, folder.uidnext)
+    line = b"3 V%d N%d" % (folder.uidvalidity, max(1, folder.uidnext))
+    return b"%s G%s" % (line, folder.guid.encode()) if _GUID.fullmatch(folder.guid) else line
+
+
+def format_line(uid: int, fields: bytes, base: bytes) -> bytes | None:
+    """One entry; None if a line can't hold it. Fields that are none are left out."""
+    if not 0 < uid <= MAX_UID or b"\n" in base or b"/" in base:
+        return None
+    if not _FIELDS.fullmatch(fields):
+        return b"%d :%s\n" % (uid, base)
+    return b"%d %s :%s\n" % (uid, fields, base)
+
+
+class UidList:
+    """A UID list as it was when it was opened: later entries are not read, a new list is another file."""
+
+    def __init__(self, fd: int, size: int) -> None:
+        self._fd = fd
+        self._size = size
+        self.garbled = 0
+        self._lines = self._read_lines()
+        self.header = parse_header(next(self._lines, b""))
+        self.next_uid = self.header.uidnext
+
+    def entries(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """(UID, fields, lasting name) of every entry that can be read, in the order of the list.
+
+        ``next_uid`` and ``garbled`` (lines that could not be read, or not to their end) are complete when
+        it ends. Raises OSError.
+        """
+        old = self.header.version == 1
+        for line in self._lines:
+            number, _, rest = line.partition(b" ")
+            fields = b""
+            if rest.startswith(b":"):
+                name = rest[1:]
+            elif old:
+                name = rest
+            else:
+                fields, _, name = (b" " + rest.lstrip(b" ")).partition(b" :")
+            base = name.partition(b":")[0]
+            if not base or b"\0" in line or b"/" in name or not 0 < (uid := _uid(number)) <= MAX_UID:
+                self.garbled += bool(line)
+                continue
+            if uid >= self.next_uid:
+                self.next_uid = uid + 1
+            yield uid, fields.strip(b" "), base
+
+    def _read_lines(self) -> Iterator[bytes]:
+        rest, position = b"", 0
+        while position < self._size:
+            block = os.pread(self._fd, min(_READ_BYTES, self._size - position), position)
+            if not block:
+                break
+            position += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            yield from lines
+            # What is longer is no line of a UID list, and must not fill the memory.
+            rest = rest[:_LONGEST_LINE]
+        if rest:
+            # The server may have been writing this line when the list was opened.
+            line, ended, _ = (rest + os.pread(self._fd, _LONGEST_LINE, position)).partition(b"\n")
+            self.garbled += not ended
+            yield line
+
+
+def _uid(number: bytes) -> int:
+    return int(number) if number.isdigit() and len(number) <= 10 else 0
+
+
+class UidListWriter:
+    """Writes the list of a folder that is restored, in an open directory. Raises OSError, FileExistsError."""
+
+    def __init__(self, directory: int, folder: Folder) -> None:
+        header = format_header(folder)
+        self._header_bytes = len(header) + 1
+        self._folder = folder
+        self._next = parse_header(header).uidnext
+        self._last = 0
+        self._ordered = True
+        self._lines = [header + b"\n"]
+        self.fd = os.open(NAME, _NEW_FILE, 0o600, dir_fd=directory)
+
+    def add(self, uid: int, fields: bytes, base: bytes) -> bool:
+        """Enter a message; False if the list can't hold it."""
+        line = format_line(uid, fields, base)
+        if line is None:
+            return False
+        self._ordered = self._ordered and uid > self._last
+        self._last = max(uid, self._last)
+        self._lines.append(line)
+        if len(self._lines) >= _LINES_AT_ONCE:
+            self._flush()
+        return True
+
+    def finish(self) -> None:
+        """Write the rest. The first message keeps a UID that several claim."""
+        self._flush()
+        if self._ordered and self._last < self._next:
+            return
+        size = os.fstat(self.fd).st_size
+        by_uid: dict[int, bytes] = {}
+        for line in os.pread(self.fd, size, self._header_bytes).splitlines(keepends=True):
+            by_uid.setdefault(int(line.partition(b" ")[0]), line)
+        folder = replace(self._folder, uidnext=max(self._folder.uidnext, self._last + 1))
+        os.ftruncate(self.fd, 0)
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        self._lines = [format_header(folder) + b"\n", *(by_uid[uid] for uid in sorted(by_uid))]
+        self._flush()
+
+    def close(self) -> None:
+        """Repeatable."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def _flush(self) -> None:
+        rest = memoryview(b"".join(self._lines))
+        self._lines = []
+        while rest:
+            rest = rest[os.write(self.fd, rest) :]
