@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
+from ...proto.ports import Clock
 from ...proto.records import Partition, Progress, Unit, UnitReport
 from ..config import Codec, Config
 from ..plan import Plan
-from ..run import VANISHED, Failure, RunResult, run_to_staging, run_to_stream, unit_label
+from ..run import VANISHED, Failure, RunObserver, RunResult, run_to_staging, run_to_stream, unit_label
 from . import adapters, output
 from .archive_file import archive_stream
 from .configuration import configured, described
@@ -59,47 +61,43 @@ def command(
     if file == STDIO:
         invocation.json = False  # no error either may get among the bytes of the archive
         refuse(as_json, "with -f - the standard output carries the archive: leave out --json")
-    refuse(
-        file is not None and workers is not None, "-f writes one file, with one worker: leave out --workers"
-    )
+    refuse(file is not None and workers is not None, "-f writes one file, in one process: no --workers")
     config = _adjusted(_config(invocation, store, staging, file), workers, codec)
-    paths = paths or (LogicalPath(),)
     clock = adapters.clock()
     began = clock.monotonic()
     with make_display(clock, as_json=as_json) as display:
-        observer = _Observer(display, quiet=as_json)
-        if file is None:
-            result = run_to_staging(
-                config,
-                paths,
-                clock=clock,
-                engine=adapters.make_engine(config.dispatch.workers_per_host),
-                open_store=adapters.open_store,
-                observer=observer,
-            )
-        else:
-            with archive_stream(file) as stream:
-                name = "the standard output" if file == STDIO else os.path.abspath(file)
-                result = run_to_stream(
-                    config,
-                    paths,
-                    stream,
-                    name,
-                    clock=clock,
-                    open_store=adapters.open_store,
-                    observer=observer,
-                )
+        result = _run(config, paths or (LogicalPath(),), file, clock, _Observer(display, quiet=as_json))
+    seconds = clock.monotonic() - began
     files = _archive_files(result, config, file)
     output.list_skipped(result.left_out)
     if as_json:
-        output.print_json(_document(result, clock.monotonic() - began, files))
+        output.print_json(_document(result, seconds, files))
     else:
         tell = note if file == STDIO else say
-        for line in _summary(result, clock.monotonic() - began, files):
+        for line in _summary(result, seconds, files):
             tell(line)
     if result.failures:
         return EXIT_FAILED
     return EXIT_SKIPPED if result.left_out else EXIT_OK
+
+
+def _run(
+    config: Config, paths: Sequence[LogicalPath], file: str | None, clock: Clock, observer: RunObserver
+) -> RunResult:
+    if file is None:
+        return run_to_staging(
+            config,
+            paths,
+            clock=clock,
+            engine=adapters.make_engine(config.dispatch.workers_per_host),
+            open_store=adapters.open_store,
+            observer=observer,
+        )
+    name = "the standard output" if file == STDIO else os.path.abspath(file)
+    with archive_stream(file) as stream:
+        return run_to_stream(
+            config, paths, stream, name, clock=clock, open_store=adapters.open_store, observer=observer
+        )
 
 
 def _config(
@@ -161,7 +159,7 @@ class _Observer:
 def _archive_files(result: RunResult, config: Config, file: str | None) -> list[str]:
     if file is not None:
         return [] if file == STDIO else [os.path.abspath(file)]
-    return [str(config.staging / one.file) for one in result.reports]
+    return sorted(str(config.staging / one.file) for one in result.reports)
 
 
 def _summary(result: RunResult, seconds: float, files: list[str]) -> list[str]:

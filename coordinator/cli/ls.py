@@ -62,7 +62,7 @@ def command(
         output.list_skipped(backup.damaged, "damaged")
         if path.user is not None:
             with opened(backup) as archives:
-                _list_mailbox(StoredMailbox(archives, backup, path), as_json=as_json)
+                _list_mailbox(invocation, StoredMailbox(archives, backup, path), as_json=as_json)
         else:
             _list_above(backup, path, as_json=as_json)
         return EXIT_DAMAGED if backup.damaged else EXIT_OK
@@ -108,13 +108,14 @@ def _user(path: str, one: MailboxVersion) -> dict[str, object]:
 # Within a mailbox
 
 
-def _list_mailbox(mailbox: StoredMailbox, *, as_json: bool) -> None:
+def _list_mailbox(invocation: Invocation, mailbox: StoredMailbox, *, as_json: bool) -> None:
     folders, messages = mailbox.folders(), mailbox.messages()
     if as_json:
         head: dict[str, object] = {"path": str(mailbox.path), "run": mailbox.version.run}
         if mailbox.path.folder is None:
             output.print_json({**head, "folders": map(_folder, folders)})
         else:
+            invocation.json = False  # from here on the document itself tells of an error
             output.stream_json(
                 {**head, "folders": map(_folder, folders)}, "messages", map(_message, messages)
             )

@@ -78,7 +78,7 @@ def demo(place: Path) -> int:
     else:
         files = sum(not (store / path).is_dir() for path in tree(store))
         lists = sum(path.name == "dovecot-uidlist" for path in tree(store))
-        print(f"    {files:,} files: names, bytes, times and modes the same; {lists} lists of UIDs the same")
+        print(f"    {files:,} files: names, bytes, times and modes the same, and {lists} lists of UIDs")
 
     uid, message = middle_message(store / "example.org" / "jane" / "Maildir")
     shown = mailhaul(place, f"show /primary/north/jane@example.org/INBOX/{uid}")

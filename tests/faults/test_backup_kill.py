@@ -28,7 +28,7 @@ def store(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("mail") / "store"
     maker = root / "deploy" / "demo" / "make_store.py"
     subprocess.run(
-        [sys.executable, maker, place, "--messages", "1200", "--seed", "5"],
+        [sys.executable, maker, place, "--messages", "800", "--seed", "5"],
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=_PATIENCE_SECONDS,
@@ -98,49 +98,67 @@ def finished(run: subprocess.Popen[str]) -> tuple[int, str, str]:
 @pytest.mark.timeout(1800)
 def test_killed_at_random_points(store: Path, tmp_path: Path, rounds: int) -> None:
     staging = tmp_path / "staging"
-    began = time.monotonic()
-    code, out, err = finished(start(store, staging))
-    whole_seconds = time.monotonic() - began
-    assert code == 0, err
-    stored = json.loads(out)["messages"]
-    assert stored > 1000
-    checked = set(staging.rglob("*.mha"))
-    assert sum(map(check_archive, checked)) == stored
-
+    stored, whole_seconds = complete_run(store, staging)
+    assert stored > 500
     rng = random.Random(20)
     hit = {"program": 0, "worker": 0}
     partials = 0
     for _ in range(rounds):
-        run = start(store, staging)
-        time.sleep(rng.uniform(0.1, whole_seconds))
-        workers = children(run.pid)
         victim = rng.choice(["program", "worker"])
-        if victim == "program" and run.poll() is None:
-            partials += any(staging.rglob("*.partial"))
-            run.kill()
-            hit[victim] += 1
-        elif victim == "worker" and workers:
-            try:
-                os.kill(rng.choice(workers), signal.SIGKILL)
-                hit[victim] += 1
-            except ProcessLookupError:
-                pass
+        run = start(store, staging)
+        workers = await_workers(run)
+        time.sleep(rng.uniform(0, 0.6 * whole_seconds))
+        partials += any(staging.rglob("*.partial"))
+        if run.poll() is None:
+            hit[victim] += kill(run.pid if victim == "program" else rng.choice(workers))
         code, _, err = finished(run)
         await_end(workers)
         if victim == "worker":
             assert code == 0, f"a killed worker must be replaced: {err}"
-        new = set(staging.rglob("*.mha")) - checked
-        for archive in new:
-            check_archive(archive)
-            archive.unlink()
+        check_and_remove(staging)
         if victim == "program":
-            code, out, err = finished(start(store, staging))
-            assert code == 0, err
-            assert json.loads(out)["messages"] == stored
-            new = set(staging.rglob("*.mha")) - checked
-            assert sum(map(check_archive, new)) == stored
-            assert not list(staging.rglob("*.partial"))
-            for archive in new:
-                archive.unlink()
+            again, whole_seconds = complete_run(store, staging)
+            assert again == stored
     assert min(hit.values()) >= rounds // 4, f"the faults must fire: {hit}"
     assert partials or rounds < 20, "no round stopped a run in the middle of an archive"
+
+
+def complete_run(store: Path, staging: Path) -> tuple[int, float]:
+    """A run that nobody disturbs: messages stored, and how long the work took after the start."""
+    run = start(store, staging)
+    await_workers(run)
+    began = time.monotonic()
+    code, out, err = finished(run)
+    assert code == 0, err
+    seconds = time.monotonic() - began
+    stored = json.loads(out)["messages"]
+    assert check_and_remove(staging) == stored
+    assert not list(staging.rglob("*.partial"))
+    return stored, seconds
+
+
+def await_workers(run: subprocess.Popen[str]) -> list[int]:
+    """The workers of a run, as soon as there are two (or the run has ended)."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while len(workers := children(run.pid)) < 2 and run.poll() is None:
+        assert time.monotonic() < deadline, "no workers"
+        time.sleep(0.005)
+    return workers
+
+
+def check_and_remove(staging: Path) -> int:
+    """Check every sealed archive, then make room; returns how many messages they hold."""
+    archives = list(staging.rglob("*.mha"))
+    messages = sum(map(check_archive, archives))
+    for archive in archives:
+        archive.unlink()
+    return messages
+
+
+def kill(pid: int) -> bool:
+    """Whether there was something to kill."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True

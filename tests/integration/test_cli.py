@@ -26,6 +26,9 @@ from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.lock import RunLock
+from mailhaul.proto.archive.frames import FrameType
+from mailhaul.proto.archive.reader import LocalFile
+from mailhaul.proto.archive.scanning import FoundFrame, scan
 
 from ..trees import Entry, differences, snapshot
 
@@ -118,6 +121,17 @@ def flip(file: Path, at: int) -> None:
     data = bytearray(file.read_bytes())
     data[at] ^= 1
     file.write_bytes(data)
+
+
+def first_frame(file: Path, kind: FrameType) -> int:
+    """Where the first frame of a kind begins in an archive."""
+    archive = LocalFile(str(file))
+    try:
+        return next(
+            one.at for one in scan(archive) if isinstance(one, FoundFrame) and one.header.type is kind
+        )
+    finally:
+        archive.close()
 
 
 # There and back
@@ -431,6 +445,14 @@ def test_damage(cli: Cli, store: Path, tmp_path: Path) -> None:
     assert done.document["restored"] + len(lost_messages) == 160
     lost = done.document["damaged"][0]["path"]
     assert cli("show", lost, *at, status=4).err
+
+    file.write_bytes(whole)
+    flip(file, first_frame(file, FrameType.MESSAGES) + 100)
+    (user,) = cli("ls", "/primary/user", *at, "--json").document["users"][:1]
+    inbox = f"{user['path']}/INBOX"
+    document = cli("ls", inbox, *at, "--json", status=4).document
+    assert (document["path"], document["error"]["code"]) == (inbox, "damaged")
+    assert cli("ls", inbox, *at, status=4).text.startswith("date")
 
     file.write_bytes(whole[: len(whole) * 2 // 3])
     done = cli("restore", "/", "-f", file, "--to", f"maildir:{tmp_path}/two", status=4)

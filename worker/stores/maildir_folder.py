@@ -88,9 +88,11 @@ class FolderOpener:
         self._server = server
 
     @contextmanager
-    def opened(self, path: bytes, name: str, others: Sequence[bytes]) -> Iterator[MaildirFolder]:
-        """A folder, with the directories that belong to it though they are no part of it. Raises OSError
-        if it can't be entered."""
+    def opened(
+        self, path: bytes, name: str, others: Sequence[bytes], beside: Sequence[Directory]
+    ) -> Iterator[MaildirFolder]:
+        """A folder; its record tells of ``others`` too, directories that are told with it though they are
+        no part of it, and of what is ``beside``. Raises OSError if it can't be entered."""
         with ExitStack() as stack:
             directory = _entered(stack, self._root, split(path))
             records = [described(path, os.fstat(directory))]
@@ -102,7 +104,7 @@ class FolderOpener:
             for place, error in listing.problems.items():
                 self._notices.failed(joined(path, place.encode()), error)
             numbering = self._numbering(listing, uids, path)
-            records += self._described(others)
+            records += [*self._described(others), *beside]
             header = uids.header if uids else uidlist.UidListHeader(b"")
             folder = Folder(
                 name=name,

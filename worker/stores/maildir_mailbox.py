@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.records import FileStat, ListedFile, Skipped
 from . import folder_names
-from .directories import joined, opened, ownership, split, unavailable
+from .directories import described, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
 from .listing import PLACES
+from .location import HOME
 from .maildir_folder import FolderOpener, MaildirFolder
 from .notices import Notices
 from .opened import FileOpener, StoreFile
@@ -38,11 +39,13 @@ class MaildirMailbox:
         names = folder_names.names(self._survey.folders)
         others = self._survey.others_by_folder()
         opener = FolderOpener(self._root, self._opener, self._notices, self._ask_server())
+        beside = [described(HOME, os.fstat(self._home))] if self._home >= 0 else []
         for path in self._survey.folders:
             try:
-                with opener.opened(path, names[path], others.get(path, ())) as folder:
+                with opener.opened(path, names[path], others.get(path, ()), beside) as folder:
                     self._strays[path] = folder.strays
                     yield folder
+                beside = []
             except OSError as error:
                 self._notices.failed(path, error)
 

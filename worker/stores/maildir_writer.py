@@ -20,6 +20,7 @@ from .doveadm import MARGIN, Doveadm
 from .existing_folder import ExistingFolder
 from .file_writer import FileWriter
 from .links import stays_inside
+from .location import HOME
 from .new_folder import NewFolder, owner_of
 from .notices import Notices
 from .staged_tree import StagedTree
@@ -95,14 +96,13 @@ class MaildirWriter:
             self._finish()
             if self._site.root < 0:
                 self._tree.become(self._site.parent, self._site.name)
-                if self._site.new_home:
-                    self._tree.give(self._site.parent)
             else:
                 self._tree.merge(self._site.root, self._kept)
                 for number, folder in enumerate(self._existing):
                     self._deliver(number, folder)
             if self._home_tree:
                 self._home_tree.merge(self._site.home, self._kept_home)
+            self._set_last_times()
         except OSError as error:
             raise StoreError(
                 f"the mailbox of {self._user!r} can't be put in place: {error.strerror}"
@@ -149,7 +149,7 @@ class MaildirWriter:
         for place in OWN:
             os.close(self._tree.make((*names, place)))
         for record in folder.directories:
-            if record.path.rpartition(b"/")[2] != uidlist.NAME:
+            if record.path != HOME and record.path.rpartition(b"/")[2] != uidlist.NAME:
                 os.close(self._tree.make(split(record.path)))
         writer = NewFolder(folder, self._tree.make(names), self._files, self._notices)
         self._new[folder.path] = writer
@@ -203,6 +203,16 @@ class MaildirWriter:
                 folder.deliver(directory, stage, self._notices)
         finally:
             os.close(stage)
+
+    def _set_last_times(self) -> None:
+        """What putting trees into place, and taking the temporary ones away, has changed."""
+        self._tree.remove()
+        if self._home_tree:
+            self._home_tree.remove()
+        if self._site.root >= 0:
+            self._tree.dress_merged(self._site.root)
+        elif self._site.new_home:
+            self._tree.dress(self._site.home, HOME)
 
     def _kept(self, path: bytes) -> None:
         self._notices.add(path, "exists", "came into being meanwhile and is left as it is")

@@ -24,6 +24,7 @@ class StagedTree:
         self._files = files
         self._made: set[bytes] = set()
         self._records: dict[bytes, Directory] = {}
+        self._merged: list[bytes] = []
         self._owner: Ownership | None = None
 
     def make(self, names: tuple[bytes, ...]) -> int:
@@ -57,13 +58,17 @@ class StagedTree:
 
     def merge(self, target: int, kept: Callable[[bytes], None]) -> None:
         """Put what the finished tree holds into a directory; see ``Scaffold.merge``."""
-        for path in reversed(self._scaffold.merge(target, kept)):
+        self._merged = self._scaffold.merge(target, kept)
+
+    def dress_merged(self, target: int) -> None:
+        """Set times of directories that were there already, where a folder came to be in them."""
+        for path in reversed(self._merged):
             if path in self._records:
                 self._dress(target, path)
 
-    def give(self, directory: int) -> None:
-        """Give an open directory to the owner of those without a record."""
-        self._files.dress(directory, self._default(directory))
+    def dress(self, directory: int, path: bytes) -> None:
+        """Make an open directory what one of this path is to be like."""
+        self._files.dress(directory, self._records.get(path) or self._default(directory))
 
     def remove(self) -> None:
         """Repeatable."""
@@ -71,7 +76,7 @@ class StagedTree:
 
     def _dress(self, top: int, path: bytes) -> None:
         with opened(top, split(path)) as directory:
-            self._files.dress(directory, self._records.get(path) or self._default(directory))
+            self.dress(directory, path)
 
     def _default(self, directory: int) -> Directory:
         now = described(b"", os.fstat(directory))
