@@ -16,8 +16,8 @@ from ..proto.archive.reader import ArchiveReader, LocalFile, archives_in, open_s
 from ..proto.archive.salvage import salvage
 from ..proto.errors import BackupError, DamagedError, NotFoundError, UsageError
 from ..proto.records import ArchiveFacts, ArchiveId, RunId, Skipped
+from ..worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives
 from ..worker.staging.sealed import account_of
-from ..worker.tasks import ArchivePlace, OpenArchives, open_place, opened_archives
 from .catalog import Catalog
 from .history import MailboxVersion
 

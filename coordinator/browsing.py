@@ -14,7 +14,7 @@ from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.reader import Contents
 from ..proto.errors import NotFoundError, UsageError
 from ..proto.records import Message
-from ..worker.tasks import OpenArchives
+from ..worker.archives import OpenArchives
 from .backup_set import BackupSet, MailboxMetadata, read_mailbox
 from .history import MailboxVersion
 

@@ -10,7 +10,6 @@ import re
 import shlex
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,49 +20,12 @@ from ..groups.assignment import GroupRules, Several, Ungrouped
 from ..groups.definitions import SAFE_NAME, GroupDefinition, parse_definitions
 from ..proto.errors import ConfigError
 from ..proto.records import Partition
-
-Codec = Literal["lz4", "zstd"]
+from .settings import ArchiveConfig, Codec, Config, DispatchConfig, GroupsConfig, check_path
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]i?b)", re.IGNORECASE)
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
-_PLACEHOLDER = re.compile(r"\{(?:user|domain)(?:\[[0-9]+(?::[0-9]+)?\])?\}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupsConfig:
-    """Who is backed up together. A group is split so that its shards hold about ``largest_unit_bytes``."""
-
-    rules: GroupRules = field(default_factory=GroupRules)
-    largest_unit_bytes: int = 20 * 2**30
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchConfig:
-    """What runs units, and how many at a time on each host."""
-
-    engine: Literal["local"] = "local"
-    workers_per_host: int = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveConfig:
-    """How blocks are compressed. ``level`` is that of zstd; lz4 has none."""
-
-    codec: Codec = "lz4"
-    level: int = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """All that is configured. ``staging`` is an absolute path."""
-
-    staging: Path
-    partitions: tuple[Partition, ...]
-    groups: GroupsConfig = field(default_factory=GroupsConfig)
-    dispatch: DispatchConfig = field(default_factory=DispatchConfig)
-    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
 
 
 def load(path: Path) -> Config:
@@ -136,21 +98,6 @@ def _command(words: object) -> object:
     if isinstance(words, str):
         words = shlex.split(words)
     return tuple(words) if isinstance(words, list) else words
-
-
-def check_path(path: str) -> str:
-    """Check the shape of a partition's path; how placeholders stand for users is known to the stores.
-
-    Returns the path, or raises ValueError.
-    """
-    if not path.startswith("/"):
-        raise ValueError("it is relative")
-    rest = _PLACEHOLDER.sub("/", path)
-    if stray := re.search(r"\{[^/{}]*\}?|\}", rest):
-        raise ValueError(f"{stray[0]} is no placeholder")
-    if rest != path and "{user}" not in path:
-        raise ValueError("{user} is missing")
-    return path
 
 
 _Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]

@@ -13,8 +13,9 @@ from ..groups.paths import LogicalPath
 from ..proto.errors import DamagedError, NotFoundError, UsageError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
+from ..worker.archives import ArchivePlace, OpenArchives
 from ..worker.restore import Choice
-from ..worker.tasks import ArchivePlace, OpenArchives, RestoreTask, run_restore
+from ..worker.tasks import RestoreTask, run_restore
 from .backup_set import BackupSet, MailboxMetadata, opened, read_mailbox
 from .dispatch.engine import Engine
 from .history import MailboxVersion

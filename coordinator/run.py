@@ -27,12 +27,12 @@ from ..worker.staging.sinks import PARTIAL, StreamSink
 from ..worker.tasks import BackupTask, run_backup
 from .catalog import Catalog
 from .clock import new_run_id, utc
-from .config import ArchiveConfig, Config
 from .dispatch.engine import Engine
 from .history import MailboxVersion, RunState
 from .inventory import Inventory, take_inventory
 from .lock import RunLock
 from .plan import Plan, plan_run
+from .settings import ArchiveConfig, Config
 
 VANISHED = "vanished"
 """The reason of what its owner removed while the run looked at it: told, but nothing was left out."""

@@ -12,8 +12,8 @@ from ..proto.errors import NotFoundError
 from ..proto.ports import MailStore
 from ..proto.records import Partition, RunId, Unit
 from .catalog import Catalog
-from .config import Config
 from .run import Failure, make_plan
+from .settings import Config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

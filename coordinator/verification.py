@@ -11,7 +11,8 @@ from ..groups.paths import LogicalPath
 from ..proto.errors import DamagedError, NotFoundError, UnsupportedError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveFacts, ArchiveId, RunId, Skipped
-from ..worker.tasks import ArchivePlace, VerifyTask, run_verify
+from ..worker.archives import ArchivePlace
+from ..worker.tasks import VerifyTask, run_verify
 from ..worker.verify import VerifyReport
 from .backup_set import BackupSet, facts_of
 from .catalog import Catalog, rebuild

@@ -112,7 +112,8 @@ class MessageUnavailable(BackupError):
     """One message or file of a mailbox can't be read; the run goes on without it.
 
     ``reason`` is one word of a fixed set: ``vanished``, ``permission``, ``io-error``, ``not-regular``,
-    ``changed`` (kept changing while it was read), ``leads-out`` (a symbolic link out of the mailbox).
+    ``changed`` (kept changing while it was read), ``leads-out`` (a symbolic link out of the mailbox),
+    ``too-many`` (more files in one mailbox than an archive can tell of).
     """
 
     code = "unavailable"

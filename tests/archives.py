@@ -146,7 +146,7 @@ def write_archive(mailboxes: Mailboxes, *, archive: ArchiveId = ARCHIVE, codec: 
 
 
 def open_any(data: bytes) -> ArchiveReader:
-    """As ``worker.tasks.open_archive`` does it: the whole archive, else what is whole in it."""
+    """As ``worker.archives.open_archive`` does it: the whole archive, else what is whole in it."""
     file = MemoryFile(data)
     try:
         return open_sealed(file)

@@ -6,33 +6,23 @@ and host boundaries, so they hold plain records only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
-from ..proto.archive.reader import ArchiveReader, Contents, LocalFile, open_sealed
-from ..proto.archive.salvage import salvage
+from ..proto.archive.reader import Contents, open_sealed
 from ..proto.errors import DamagedError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped, Unit, UnitReport
 from . import memory
+from .archives import ArchivePlace, open_archive, open_place, opened_archives
 from .backup import ArchiveSettings, back_up
 from .restore import Choice, restore
 from .staging.sealed import report_of
 from .staging.sinks import StagedFile
 from .stores import registry
 from .verify import VerifyReport, verify_frames, verify_messages
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivePlace:
-    """Where an archive lies: a file, or the stretch of it from ``start`` on (``size_bytes`` of it)."""
-
-    file: str
-    start: int = 0
-    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,47 +117,3 @@ def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:
         size_bytes=data.size_bytes,
         damaged=(*frames.damaged, *data.damaged),
     )
-
-
-def open_place(place: ArchivePlace) -> LocalFile:
-    """The file of an archive. Raises DamagedError (``missing``) if it can't be opened."""
-    try:
-        return LocalFile(place.file, place.start, place.size_bytes)
-    except OSError as error:
-        raise DamagedError(f"{place.file}: {error.strerror}", reason="missing") from error
-
-
-def open_archive(file: LocalFile) -> ArchiveReader:
-    """A reader over an archive: over all of it, or over what is whole in it if it is damaged."""
-    try:
-        return open_sealed(file)
-    except DamagedError:
-        return salvage(file)
-
-
-class OpenArchives:
-    """Readers of archives, opened when first asked for."""
-
-    def __init__(self, places: Mapping[ArchiveId, ArchivePlace], stack: ExitStack) -> None:
-        self._places = places
-        self._stack = stack
-        self._readers: dict[ArchiveId, ArchiveReader] = {}
-
-    def __call__(self, archive: ArchiveId) -> ArchiveReader:
-        """Raises DamagedError if there is no such archive, or nothing of it can be read."""
-        reader = self._readers.get(archive)
-        if reader is None:
-            place = self._places.get(archive)
-            if place is None:
-                raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
-            file = open_place(place)
-            self._stack.callback(file.close)
-            reader = self._readers[archive] = open_archive(file)
-        return reader
-
-
-@contextmanager
-def opened_archives(places: Mapping[ArchiveId, ArchivePlace]) -> Iterator[OpenArchives]:
-    """Readers over the archives at these places; closed at the end."""
-    with ExitStack() as stack:
-        yield OpenArchives(places, stack)

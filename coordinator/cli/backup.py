@@ -14,9 +14,9 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
 from ...proto.ports import Clock
 from ...proto.records import Partition, Progress, Unit, UnitReport
-from ..config import Codec, Config
 from ..plan import Plan
 from ..run import VANISHED, Failure, RunObserver, RunResult, run_to_staging, run_to_stream, unit_label
+from ..settings import Codec, Config
 from . import adapters, output
 from .archive_file import archive_stream
 from .configuration import configured, described

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...proto.errors import ConfigError, UsageError
 from ...proto.records import Partition
-from ..config import Config, DispatchConfig, load
+from ..settings import Config, DispatchConfig
 from .program import Invocation
 
 PLACES = (Path("mailhaul.toml"), Path("/etc/mailhaul/mailhaul.toml"))
@@ -32,6 +32,8 @@ def configured(invocation: Invocation) -> Config:
     """
     for place in (invocation.config,) if invocation.config else PLACES:
         if invocation.config or place.exists():
+            from ..config import load  # costs 0.1 s, and not every command has a configuration
+
             return load(place)
     raise UsageError(
         f"there is no configuration: neither {' nor '.join(map(str, PLACES))} exists; name one with "

@@ -11,7 +11,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition
-from ..config import check_path
+from ..settings import check_path
 from .program import Invocation
 
 FORMATS = ("maildir",)

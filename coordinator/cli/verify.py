@@ -11,7 +11,8 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
 from ...proto.records import Skipped
-from ...worker.tasks import ArchivePlace, VerifyTask
+from ...worker.archives import ArchivePlace
+from ...worker.tasks import VerifyTask
 from ...worker.verify import VerifyReport
 from ..backup_set import from_catalog
 from ..dispatch.engine import Outcome

@@ -200,7 +200,7 @@ class ArchiveWriter:
         self._message_frames.append(self._frame(FrameType.MESSAGES, self._columns.take(), position=position))
 
     def _flush_copy(self) -> None:
-        """The MAILBOX frame again, a mailbox later: no single damage takes both."""
+        """The MAILBOX frame again, a mailbox later: what it says is small, and much hangs on it."""
         if self._copy is not None:
             payload, position = self._copy
             at = self._frame(FrameType.MAILBOX, payload, position=position)

@@ -34,7 +34,7 @@ from mailhaul.tests.archives import (
     unpacked,
     write_archive,
 )
-from mailhaul.worker.tasks import open_archive
+from mailhaul.worker.archives import open_archive
 from mailhaul.worker.verify import verify_frames
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from ...proto.errors import MessageUnavailable, StoreError
-from ...proto.records import FileStat, ListedFile, Skipped
+from ...proto.records import Directory, FileStat, ListedFile, Skipped
 from . import folder_names
-from .directories import described, joined, opened, ownership, split, unavailable
+from .directories import described, is_directory, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
 from .listing import PLACES
 from .location import HOME
 from .maildir_folder import FolderOpener, MaildirFolder
 from .notices import Notices
 from .opened import FileOpener, StoreFile
-from .other_files import HOME_FILES, FileWalk, worth_keeping
+from .other_files import HOME_DIRECTORY, HOME_FILES, FileWalk, worth_keeping
 from .survey import survey
 
 
@@ -39,7 +40,7 @@ class MaildirMailbox:
         names = folder_names.names(self._survey.folders)
         others = self._survey.others_by_folder()
         opener = FolderOpener(self._root, self._opener, self._notices, self._ask_server())
-        beside = [described(HOME, os.fstat(self._home))] if self._home >= 0 else []
+        beside = list(self._home_directories())
         for path in self._survey.folders:
             try:
                 with opener.opened(path, names[path], others.get(path, ()), beside) as folder:
@@ -60,7 +61,7 @@ class MaildirMailbox:
         if has_home:
             home = FileWalk(self._home, self._notices, home=True)
             yield from home.directory(b"", HOME_FILES.__contains__)
-            yield from home.tree(b"sieve")
+            yield from home.tree(HOME_DIRECTORY)
 
     def open_file(self, file: ListedFile) -> StoreFile:
         *above, name = split(file.path)
@@ -81,6 +82,16 @@ class MaildirMailbox:
 
     def skipped(self) -> Sequence[Skipped]:
         return self._notices.skipped
+
+    def _home_directories(self) -> Iterator[Directory]:
+        """The home and the directories in it that belong to the mail, relative to the mailbox."""
+        if self._home < 0:
+            return
+        yield described(HOME, os.fstat(self._home))
+        if is_directory(self._home, HOME_DIRECTORY):
+            for path in survey(self._home, self._notices, HOME_DIRECTORY, plain=True, home=True).others:
+                with suppress(OSError), opened(self._home, split(path)) as fd:
+                    yield described(joined(HOME, path), os.fstat(fd))
 
     def _stray_files(self, mailbox: FileWalk, folder: bytes) -> Iterator[ListedFile]:
         for place in PLACES:

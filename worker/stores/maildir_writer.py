@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
-from ...proto.records import Folder, Skipped, StoredFile
+from ...proto.records import Directory, Folder, Ownership, Skipped, StoredFile
 from . import uidlist
 from .directories import descend, exists, is_maildir, opened, split, unwritable
 from .doveadm import MARGIN, Doveadm
@@ -25,6 +25,8 @@ from .new_folder import NewFolder, owner_of
 from .notices import Notices
 from .staged_tree import StagedTree
 from .survey import OWN
+
+_IN_HOME = HOME + b"/"
 
 _SERVER_STATE = (b"dovecot-uidvalidity", b"maildirsize")
 """Files at the top of a mailbox whose names begin so tell of all its folders and messages: those of another
@@ -149,11 +151,19 @@ class MaildirWriter:
         for place in OWN:
             os.close(self._tree.make((*names, place)))
         for record in folder.directories:
-            if record.path != HOME and record.path.rpartition(b"/")[2] != uidlist.NAME:
+            if record.path.startswith(_IN_HOME):
+                self._build_in_home(record, owner)
+            elif record.path != HOME and record.path.rpartition(b"/")[2] != uidlist.NAME:
                 os.close(self._tree.make(split(record.path)))
         writer = NewFolder(folder, self._tree.make(names), self._files, self._notices)
         self._new[folder.path] = writer
         return writer
+
+    def _build_in_home(self, record: Directory, owner: Ownership) -> None:
+        path = record.path.removeprefix(_IN_HOME)
+        if self._site.home >= 0:
+            self._home().describe([replace(record, path=path)], owner)
+            os.close(self._home().make(split(path)))
 
     def _is_there(self, file: StoredFile, above: tuple[bytes, ...], name: bytes) -> bool:
         base = self._site.home if file.home else self._site.root

@@ -14,7 +14,8 @@ from .location import RESERVED
 from .notices import Notices
 from .survey import survey
 
-HOME_FILES = frozenset((b".dovecot.sieve", b".dovecot.svbin", b"dovecot-acl", b"sieve"))
+HOME_DIRECTORY = b"sieve"
+HOME_FILES = frozenset((b".dovecot.sieve", b".dovecot.svbin", b"dovecot-acl", HOME_DIRECTORY))
 """What of a home beside the mailbox belongs to the mail; ``sieve`` may be a directory of scripts."""
 
 _DERIVED = (uidlist.NAME, b"dovecot.index", b"dovecot.list.index", b"dovecot.mailbox.log", RESERVED)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator import config
-from mailhaul.coordinator.config import ArchiveConfig, Config, DispatchConfig, GroupsConfig
+from mailhaul.coordinator.settings import ArchiveConfig, Config, DispatchConfig, GroupsConfig
 from mailhaul.groups.assignment import GroupRules
 from mailhaul.proto.errors import ConfigError
 from mailhaul.proto.records import Partition

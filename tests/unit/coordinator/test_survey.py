@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mailhaul.coordinator.config import Config, GroupsConfig
 from mailhaul.coordinator.run import make_plan
+from mailhaul.coordinator.settings import Config, GroupsConfig
 from mailhaul.coordinator.survey import GroupSurvey, take_survey
 from mailhaul.groups.assignment import GroupRules
 from mailhaul.groups.definitions import parse_definitions

@@ -1,0 +1,244 @@
+"""FORMAT.md and the code say the same: tables, keys, limits, and the worked example, byte for byte."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from mailhaul.proto.archive import (
+    claims,
+    columns,
+    contents,
+    directory,
+    frames,
+    mailboxes,
+    messages,
+    reader,
+    recipes,
+    writer,
+)
+from mailhaul.proto.archive.contents import ArchiveHeader, IndexRow
+from mailhaul.proto.archive.frames import Codec, FrameType
+from mailhaul.proto.archive.reader import Contents, open_sealed
+from mailhaul.proto.archive.writer import ArchiveWriter
+from mailhaul.proto.records import (
+    ArchiveId,
+    Directory,
+    Folder,
+    Listed,
+    Message,
+    Ownership,
+    Piece,
+    RunId,
+    StoredFile,
+)
+from mailhaul.tests.archives import MemoryFile, MemoryOpened, MemorySink, frames_of, unpacked
+from mailhaul.worker.packing import Packer
+
+OWNER = Ownership(0o600, 1000, 1000)
+MAIL = b"Subject: Hello\n\n" + b"The words of the mail. " * 12 + b"\n"
+
+
+@pytest.fixture(scope="module")
+def document() -> str:
+    return (Path(frames.__file__).parent / "FORMAT.md").read_text()
+
+
+def section(document: str, title: str) -> str:
+    found = re.search(rf"^(#+) {re.escape(title)}\n(.*?)(?=^#{{1,2}} |^\1 |\Z)", document, re.DOTALL | re.MULTILINE)
+    assert found, f"no section {title!r}"
+    return found[2]
+
+
+def table(text: str) -> list[list[str]]:
+    """The rows of the first table of a section, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def example_archive() -> bytes:
+    """The archive of the worked example: one mailbox, one message, one other file; nothing compressed."""
+    sink = MemorySink()
+    header = ArchiveHeader(
+        archive=ArchiveId(b"0123456789abcdef"),
+        run=RunId("20261121T031500Z-4f3a"),
+        run_started=1_795_230_900.0,
+        host="mx1",
+        partition="primary",
+        format="maildir",
+        group="user",
+        shard=0,
+        program="mailhaul 0.1.0",
+    )
+    with patch.object(frames.Compressor, "compress", lambda _, data: (Codec.NONE, bytes(data))):
+        archive = ArchiveWriter(sink, header)
+        packer = Packer(archive)
+        size, digest, pieces = packer.store(MemoryOpened(MAIL))
+        archive.add_message(
+            Message(1, b"1795230000.M1P2.mx1", b":2,S", "cur", "S", b"", 1_795_230_000 * 10**9, OWNER, size, digest, pieces)
+        )
+        folder = Folder(
+            name="INBOX",
+            path=b"",
+            uidvalidity=1_795_220_000,
+            uidnext=2,
+            header=b"3 V1795220000 N2",
+            directories=(Directory(b"cur", Ownership(0o700, 1000, 1000), 1_795_230_001 * 10**9),),
+        )
+        archive.end_folder(folder)
+        size, digest, pieces = packer.store(MemoryOpened(b"Sent\n"))
+        archive.add_file(StoredFile(b"subscriptions", False, None, OWNER, 1_795_220_000 * 10**9, size, digest, pieces))
+        archive.end_mailbox("jane", b"jane/Maildir", 1, len(MAIL), ())
+        archive.finish()
+    return bytes(sink.data)
+
+
+def hex_of(text: str) -> bytes:
+    """The bytes of all hex blocks of a text; what follows two blanks is a remark."""
+    lines = [line for block in re.findall(r"```hex\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    return b"".join(bytes.fromhex(line.split("  ")[0]) for line in lines)
+
+
+class TestWorkedExample:
+    def test_the_writer_writes_it_byte_for_byte(self, document: str) -> None:
+        assert hex_of(section(document, "Worked example: an archive")) == example_archive()
+
+    def test_it_is_read_back(self, document: str) -> None:
+        archive = open_sealed(MemoryFile(hex_of(section(document, "Worked example: an archive"))))
+        (entry,) = archive.directory.mailboxes
+        mailbox = archive.mailbox(entry)
+        (message,) = archive.messages(entry, mailbox.folders[0])
+        data = Contents(lambda _: archive)
+        assert b"".join(data.message(message)) == MAIL
+        assert b"".join(data.message(mailbox.files[0])) == b"Sent\n"
+        assert (entry.user, mailbox.place, message.uid) == ("jane", b"jane/Maildir", 1)
+
+    def test_the_frames_are_where_their_headings_say(self, document: str) -> None:
+        told = re.findall(r"^### Frame (\d+) at (\d+): ([A-Z]+)$", document, re.MULTILINE)
+        found = frames_of(example_archive())
+        assert told == [(str(one.header.sequence), str(one.at), one.header.type.name) for one in found]
+
+    @pytest.mark.parametrize("codec", [Codec.LZ4, Codec.ZSTD])
+    def test_compressed_payloads(self, document: str, codec: Codec) -> None:
+        text = section(document, f"Worked example: {codec.name}")
+        data = hex_of(text)
+        header = frames.decode_header(data[: frames.HEADER_BYTES], "example")
+        assert header.codec is codec
+        plain = frames.decode_payload(header, data[frames.HEADER_BYTES :], "example")
+        assert plain == b"again and " * 20
+
+    def test_an_encoded_part(self, document: str) -> None:
+        text = section(document, "Worked example: a base64 part")
+        stored = hex_of(text)
+        found = re.search(r"recipe (\d+)", text)
+        mail = re.search(r"```text\n(.*?)\n```", text, re.DOTALL)
+        assert found
+        assert mail
+        assert b"".join(recipes.encode([stored], int(found[1]))) == mail[1].encode()
+        assert recipes.decode(mail[1].encode()) == (stored, int(found[1]))
+
+
+class TestTables:
+    def test_the_frame_header(self, document: str) -> None:
+        rows = table(section(document, "Frame header"))
+        assert [(int(row[0]), int(row[1])) for row in rows] == [
+            (0, 4),
+            (4, 1),
+            (5, 1),
+            (6, 2),
+            (8, 4),
+            (12, 4),
+            (16, 16),
+            (32, 8),
+            (40, 8),
+            (48, 16),
+            (64, 4),
+            (68, 4),
+        ]
+        assert int(rows[-1][0]) + int(rows[-1][1]) == frames.HEADER_BYTES
+
+    def test_the_footer(self, document: str) -> None:
+        rows = table(section(document, "FOOTER"))
+        assert [(int(row[0]), int(row[1])) for row in rows] == [(0, 8), (8, 8), (16, 8), (24, 8)]
+        assert struct.calcsize("<QQQ8s") == contents.FOOTER_BYTES
+
+    def test_types_and_codecs(self, document: str) -> None:
+        types = table(section(document, "Frame types"))
+        assert [(int(row[0]), row[1].strip("`")) for row in types] == [(one.value, one.name) for one in FrameType]
+        codecs = table(section(document, "Codecs"))
+        assert [(int(row[0]), row[1].strip("`")) for row in codecs] == [(one.value, one.name) for one in Codec]
+
+    def test_limits(self, document: str) -> None:
+        told = {row[0]: int(row[1].replace(",", "")) for row in table(section(document, "Limits"))}
+        assert told == {
+            "bytes of a payload, stored or plain": frames.LARGEST_FRAME,
+            "lists and maps in a payload": claims.MOST_CONTAINERS,
+            "messages in a MESSAGES frame": messages.MOST_MESSAGES,
+            "recipe": recipes.RECIPE_LIMIT - 1,
+            "last second of `run_started`": contents._LAST_SECOND,
+        }
+
+    def test_what_the_writer_keeps_to(self, document: str) -> None:
+        told = {row[0]: int(row[1].replace(",", "")) for row in table(section(document, "What this writer keeps to"))}
+        assert told == {
+            "data bytes in a BLOCK frame": writer.BLOCK_BYTES,
+            "pieces after which a MESSAGES frame is closed": messages.MOST_PIECES,
+            "bytes of names and notes after which a MESSAGES frame is closed": messages.MOST_TEXT_BYTES,
+            "bytes of folders and files in a MAILBOX frame": writer._MOST_MAILBOX_BYTES,
+            "bytes of `skipped` in a MAILBOX frame, about": writer._MOST_SKIPPED_BYTES,
+            "rows of an INDEX frame": writer._INDEX_ROWS,
+            "blocks in a part of the directory": directory._PART_BLOCKS,
+            "bytes of mailboxes in a part of the directory, about": directory._PART_BYTES,
+        }
+
+    def test_versions(self, document: str) -> None:
+        last = table(section(document, "Version history"))[-1]
+        assert [int(last[0]), int(last[1])] == [contents.READ_VERSION, contents.WRITE_VERSION]
+
+
+def keys_told(document: str, title: str) -> list[str]:
+    return [row[0].strip("`") for row in table(section(document, title))]
+
+
+class TestKeys:
+    """Every key of every map is in its table, in the order in which it is written."""
+
+    def test_of_each_frame(self, document: str) -> None:
+        payloads = {one.header.type: one.payload for one in frames_of(example_archive())}
+        for kind in (FrameType.HEADER, FrameType.MESSAGES, FrameType.MAILBOX, FrameType.DIRECTORY):
+            assert keys_told(document, kind.name) == list(unpacked(payloads[kind])), kind
+
+    def test_of_a_folder(self, document: str) -> None:
+        (payload,) = {one.payload for one in frames_of(example_archive(), FrameType.MAILBOX)}
+        assert keys_told(document, "Folders") == list(unpacked(payload)["folders"][0])
+
+    def test_of_an_index(self, document: str) -> None:
+        assert keys_told(document, "INDEX") == list(unpacked(contents.encode_index(IndexRow(b"", [], []))))
+
+    def test_rows_have_as_many_values_as_are_told(self, document: str) -> None:
+        (payload,) = {one.payload for one in frames_of(example_archive(), FrameType.MAILBOX)}
+        (file,) = unpacked(payload)["files"]
+        assert len(table(section(document, "Files"))) == len(file)
+        (entry,) = unpacked(frames_of(example_archive(), FrameType.DIRECTORY)[0].payload)["mailboxes"]
+        assert len(table(section(document, "Mailboxes of the directory"))) == len(entry)
+        (marks,) = unpacked(frames_of(example_archive(), FrameType.MESSAGES)[0].payload)["marks"]
+        assert len(table(section(document, "Marks"))) == len(marks)
+
+
+def test_examples_in_the_text(document: str) -> None:
+    """The small sums that the document shows."""
+    assert columns.pack_deltas([5, 4, 6]).hex(" ", 8) in document
+    assert columns.pack_strings([b"ab", b"", b"c"])[0].hex(" ", 4) in document
+    for recipe, text in ((1, "1"), (39, "39"), (40, "40"), (recipes.RECIPE_LIMIT - 1, "2050")):
+        assert f"| {text} |" in section(document, "Recipes"), recipe
+
+
+def test_unused_imports_are_none() -> None:
+    assert Listed
+    assert Piece
+    assert mailboxes
+    assert reader
