@@ -29,6 +29,7 @@ lint: $(READY)
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
+	MYPYPATH=deploy/demo $(BIN)/mypy --config-file= --strict -m demo -m make_store
 	PYTHONPATH=.typing $(BIN)/lint-imports --no-logo
 
 integration: $(READY) servers

@@ -59,7 +59,8 @@ class MailboxReader(Protocol):
 
     def files(self) -> Iterator[ListedFile]:
         """Every other file worth keeping (subscriptions, keywords, sieve scripts, ACLs, quota).
-        Symbolic links are listed with their target and never followed."""
+        Symbolic links are listed with their target and never followed. To be asked for after the folders:
+        what lies among messages and is none is found with them."""
 
     def open_file(self, file: ListedFile) -> OpenedFile:
         """Open a listed file that is no link. Raises MessageUnavailable."""

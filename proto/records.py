@@ -127,7 +127,8 @@ class Folder:
     ``name`` is the name a person sees, hierarchy levels separated by ``/``; ``path`` its directory
     relative to the mailbox (``b""`` for the mailbox's own). Zero or empty means: not known.
     ``header`` is the store's own header of its UID list, verbatim. ``directories`` are the
-    sub-directories that make the folder, with ownership and mtime.
+    sub-directories that make the folder, with ownership and mtime, and so is the UID list if it is a
+    file; then those near it that are no folder (``..`` is the home of the mailbox's user).
     """
 
     name: str

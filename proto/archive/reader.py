@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Protocol
 
 from blake3 import blake3
@@ -223,7 +224,7 @@ def _directory(file: RandomAccess, footer: contents.Footer, archive: ArchiveId) 
     last = part(footer.directory)
     # Each frame has a header, so a small file can't name many frames: nothing grows beyond its size.
     most_frames = min(footer.frames, file.size // frames.HEADER_BYTES)
-    return directory.join((*(part(at).part for at in last.before), last.part), most_frames)
+    return directory.join(chain((part(at).part for at in last.before), (last.part,)), most_frames)
 
 
 class Contents:

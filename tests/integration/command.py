@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,12 @@ class Mailhaul:
         self.place = place
         self.staging = place / "staging"
 
-    def configure(self, server: Dovecot, *, doveadm: bool = True) -> Path:
-        """A configuration whose partition is this server's mail, with or without the way to the server."""
-        words = f"doveadm = {json.dumps(server.doveadm)}\n" if doveadm else ""
-        config = self.place / f"{server.place.name}{'' if doveadm else '-alone'}.toml"
+    def configure(self, server: Dovecot, *, doveadm: Sequence[str] | None = None) -> Path:
+        """A configuration whose partition is this server's mail. ``doveadm`` is the way to the server if it
+        is not the server's own; empty for none."""
+        command = server.doveadm if doveadm is None else doveadm
+        words = f"doveadm = {json.dumps(command)}\n" if command else ""
+        config = self.place / f"{len(list(self.place.glob('*.toml')))}.toml"
         config.write_text(CONFIG.format(path=json.dumps(server.template), doveadm=words))
         return config
 

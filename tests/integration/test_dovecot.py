@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import imaplib
-import os
-import shutil
 import tarfile
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from mailhaul.tests.integration.accounts import FLAGS, SIEVE, File, fill, message_files
+from mailhaul.tests.integration.accounts import FLAGS, SIEVE, fill, message_files
 from mailhaul.tests.integration.command import Mailhaul
-from mailhaul.tests.integration.servers.dovecot import LAYOUTS, OWNER, Dovecot
+from mailhaul.tests.integration.servers.dovecot import LAYOUTS, Dovecot
 from mailhaul.tests.integration.servers.imap import (
     SeenAccount,
     SeenFolder,
     SeenMessage,
     differences,
-    digest,
     folder_differences,
 )
 
@@ -29,16 +24,6 @@ ALICE, BOB, CAROL = "alice@example.org", "bob@example.net", "carol@example.org"
 MAILBOX = f"/primary/user/{ALICE}"
 
 StartDovecot = Callable[..., Dovecot]
-
-
-@pytest.fixture(params=LAYOUTS)
-def layout(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-def view(server: Dovecot, user: str) -> SeenAccount:
-    with server.login(user) as client:
-        return client.view()
 
 
 def lowered(before: SeenAccount, after: SeenAccount) -> dict[str, tuple[int, int]]:
@@ -60,25 +45,26 @@ def without(account: SeenAccount, folder: str) -> SeenAccount:
     return SeenAccount(rest, account.subscribed)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_blank_server(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
 ) -> None:
     old, new = start_dovecot(layout), start_dovecot(layout)
     fill(old, ALICE, mails)
     fill(old, BOB, mails[::-1])
-    before = {user: view(old, user) for user in (ALICE, BOB)}
+    before = {user: old.view(user) for user in (ALICE, BOB)}
     files = {user: message_files(old.maildir(user)) for user in before}
     assert any("/new/" in f"/{name}" for name in files[ALICE])
     with old.login(ALICE) as client:
         client.open("INBOX", readonly=True)  # somebody reads while the backup runs
         mailhaul.run(mailhaul.configure(old), "backup")
-    assert differences(before[ALICE], view(old, ALICE)) == [], "the backup changed the store"
+    assert differences(before[ALICE], old.view(ALICE)) == [], "the backup changed the store"
     mailhaul.run(mailhaul.configure(old), "verify", "--data")
 
     report = mailhaul.run(mailhaul.configure(new), "restore", "/")
     assert report["restored"] == sum(map(len, files.values()))
     for user in before:
-        after = view(new, user)
+        after = new.view(user)
         assert differences(before[user], after) == []
         assert lowered(before[user], after) == {}
         assert message_files(new.maildir(user)) == files[user]
@@ -99,13 +85,13 @@ def check_home(old: Path, new: Path) -> None:
 
 def check_server_goes_on(server: Dovecot) -> None:
     """New mail and new folders in a restored account continue where it was."""
-    before = view(server, ALICE)
+    before = server.view(ALICE)
     server.deliver([b"Subject: new\r\n\r\nnew\r\n"], ALICE)
     with server.login(ALICE) as client:
         client.make_folder("Archive/later")
         client.open("Archive")
         client.flag([2], "+", "\\Flagged", "laterWord")
-    after = view(server, ALICE)
+    after = server.view(ALICE)
     assert after.folders["INBOX"].messages.keys() - before.folders["INBOX"].messages == {
         before.folders["INBOX"].uidnext
     }
@@ -118,27 +104,27 @@ def check_server_goes_on(server: Dovecot) -> None:
 
 
 def test_restore_in_place_changes_nothing(
-    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
 ) -> None:
-    server = start_dovecot(layout)
+    server = start_dovecot("fs")
     fill(server, ALICE, mails)
-    before, files = view(server, ALICE), message_files(server.maildir(ALICE))
+    before, files = server.view(ALICE), message_files(server.maildir(ALICE))
     config = mailhaul.configure(server)
     mailhaul.run(config, "backup")
     report = mailhaul.run(config, "restore", "/")
     assert (report["restored"], report["present"]) == (0, len(files))
-    after = view(server, ALICE)
+    after = server.view(ALICE)
     assert differences(before, after) == []
     assert lowered(before, after) == {}
     assert message_files(server.maildir(ALICE)) == files
 
 
 def test_client_with_memory(
-    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
 ) -> None:
     """A client that knows QRESYNC asks for what is newer than the HIGHESTMODSEQ that it remembers. If that
     went backwards, it would not be told what changes after the restore."""
-    old, new = start_dovecot(layout), start_dovecot(layout)
+    old, new = start_dovecot(), start_dovecot()
     with old.login(ALICE) as client:
         client.make_folder("Archive")
         for mail in mails[:6]:
@@ -150,7 +136,7 @@ def test_client_with_memory(
         remembered = client.view_folder("Archive")
     mailhaul.run(mailhaul.configure(old), "backup")
     mailhaul.run(mailhaul.configure(new), "restore", "/")
-    mailhaul.run(mailhaul.configure(new, doveadm=False), "restore", MAILBOX, "--as", CAROL)
+    mailhaul.run(mailhaul.configure(new, doveadm=()), "restore", MAILBOX, "--as", CAROL)
 
     told = {}
     for user in (ALICE, CAROL):
@@ -169,13 +155,30 @@ def test_client_with_memory(
     assert told[CAROL].highestmodseq < remembered.highestmodseq
 
 
-def test_deleted_message(
-    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+def test_folder_that_was_deleted_under_doveadm(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
 ) -> None:
-    server = start_dovecot(layout)
+    """doveadm then tells of all the other folders and ends with an error: nothing is lost for these."""
+    old, new = start_dovecot(), start_dovecot()
+    with old.login(ALICE) as client:
+        client.save("INBOX", mails[0])
+        client.open("INBOX")
+        for change in "+-" * 10:
+            client.flag([1], change, "\\Flagged")
+        before = client.view()
+    deleted = ("sh", "-c", '"$0" "$@"; echo "Error: Mailbox Gone: Mailbox was deleted under us" >&2; exit 68')
+    mailhaul.run(mailhaul.configure(old, doveadm=(*deleted, *old.doveadm)), "backup")
+    mailhaul.run(mailhaul.configure(new), "restore", "/")
+    after = new.view(ALICE)
+    assert differences(before, after) == []
+    assert lowered(before, after) == {}
+
+
+def test_deleted_message(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]) -> None:
+    server = start_dovecot()
     fill(server, ALICE, mails)
     config = mailhaul.configure(server)
-    before = view(server, ALICE)
+    before = server.view(ALICE)
     mailhaul.run(config, "backup")
     with server.login(ALICE) as client, server.login(ALICE) as watcher:
         client.open("INBOX")
@@ -184,17 +187,29 @@ def test_deleted_message(
         left = watcher.look()
         assert mailhaul.run(config, "restore", f"{MAILBOX}/INBOX/3")["restored"] == 1
         assert watcher.look() == left + 1
-    after = view(server, ALICE)
-    check_one_came_back(before.folders["INBOX"], after.folders["INBOX"], 3)
+    after = server.view(ALICE)
+    new = check_one_came_back(before.folders["INBOX"], after.folders["INBOX"], 3)
     assert differences(without(before, "INBOX"), without(after, "INBOX")) == []
 
     report = mailhaul.run(config, "restore", f"{MAILBOX}/INBOX/3")
     assert (report["restored"], report["present"]) == (0, 1)
-    assert differences(after, view(server, ALICE)) == []
+    assert differences(after, server.view(ALICE)) == []
+    check_usable(server, new)
 
 
-def check_one_came_back(before: SeenFolder, after: SeenFolder, uid: int) -> None:
-    """Message ``uid`` was removed and restored: it has a new UID, and all else is as it was."""
+def check_usable(server: Dovecot, uid: int) -> None:
+    """A restored message takes flags and can be removed again."""
+    with server.login(ALICE) as client:
+        client.open("INBOX")
+        client.flag([uid], "+", "\\Answered", "anotherWord")
+        assert {"\\Answered", "anotherWord"} < client.messages("INBOX")[uid].flags
+        client.open("INBOX")
+        client.expunge([uid])
+        assert uid not in client.messages("INBOX")
+
+
+def check_one_came_back(before: SeenFolder, after: SeenFolder, uid: int) -> int:
+    """Message ``uid`` was removed and restored: it has a new UID, and all else is as it was. Returns it."""
     (new,) = after.messages.keys() - before.messages
     assert new >= before.uidnext
     assert after.messages[new] == before.messages[uid]
@@ -202,15 +217,17 @@ def check_one_came_back(before: SeenFolder, after: SeenFolder, uid: int) -> None
     assert uid not in after.messages
     assert after.uidvalidity == before.uidvalidity
     assert after.highestmodseq > before.highestmodseq
+    return new
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_deleted_folder(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
 ) -> None:
     server = start_dovecot(layout)
     fill(server, ALICE, mails)
     config = mailhaul.configure(server)
-    before = view(server, ALICE)
+    before = server.view(ALICE)
     mailhaul.run(config, "backup")
     with server.login(ALICE) as client:
         client.delete_folder("Archive/2024")
@@ -220,16 +237,16 @@ def test_deleted_folder(
                 client.open(folder)
     # A folder takes those below it along; the path is told as people read it.
     mailhaul.run(config, "restore", f"{MAILBOX}/Archive/2024/", f"{MAILBOX}/Rock & Roll")
-    after = view(server, ALICE)
+    after = server.view(ALICE)
     assert differences(before, after) == []
     assert lowered(before, after) == {}
 
 
 def test_folder_with_other_mail(
-    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
 ) -> None:
     """The same name is a folder of its own there: its keywords have other letters, its UIDs are taken."""
-    old, new = start_dovecot(layout), start_dovecot(layout)
+    old, new = start_dovecot("fs"), start_dovecot("fs")
     with old.login(ALICE) as client:
         client.make_folder("Projects")
         for number, mail in enumerate(mails[:8]):
@@ -255,7 +272,7 @@ def test_folder_with_other_mail(
         assert (report["restored"], report["present"]) == (7, 1)
         assert client.look() == 11
 
-    after = view(new, ALICE)
+    after = new.view(ALICE)
     assert differences(without(before, "Projects"), without(after, "Projects")) == []
     theirs, ours = before.folders["Projects"], after.folders["Projects"]
     assert ours.uidvalidity == theirs.uidvalidity
@@ -268,21 +285,19 @@ def test_folder_with_other_mail(
     assert ours.highestmodseq > theirs.highestmodseq
 
 
-def test_other_user(
-    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
-) -> None:
-    server = start_dovecot(layout)
+def test_other_user(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]) -> None:
+    server = start_dovecot()
     fill(server, ALICE, mails)
     server.deliver(mails[30:32], BOB)
-    before = {user: view(server, user) for user in (ALICE, BOB)}
+    before = {user: server.view(user) for user in (ALICE, BOB)}
     config = mailhaul.configure(server)
     mailhaul.run(config, "backup", MAILBOX)
     for user in (BOB, CAROL):
         mailhaul.run(config, "restore", MAILBOX, "--as", user)
 
-    assert differences(before[ALICE], view(server, ALICE)) == []
-    assert differences(before[ALICE], view(server, CAROL)) == []
-    bob = view(server, BOB)
+    assert differences(before[ALICE], server.view(ALICE)) == []
+    assert differences(before[ALICE], server.view(CAROL)) == []
+    bob = server.view(BOB)
     # He had an INBOX, which keeps what it had; everything else is new to him.
     assert differences(without(before[ALICE], "INBOX"), without(bob, "INBOX")) == []
     had, has = before[BOB].folders["INBOX"], bob.folders["INBOX"]
@@ -290,64 +305,6 @@ def test_other_user(
     assert {uid: has.messages[uid] for uid in had.messages} == had.messages
     added = {uid: message for uid, message in has.messages.items() if uid not in had.messages}
     assert contents(added) == contents(before[ALICE].folders["INBOX"].messages)
-
-
-def test_plain_maildir(
-    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], tmp_path: Path
-) -> None:
-    """Mail that no Dovecot has seen yet, restored to where one starts: it assigns UIDs as to any new mail."""
-    source = tmp_path / "source"
-    maildir = source / "example.org" / "alice" / "Maildir"
-    files = {**plain_folder(maildir, mails[:9]), **plain_folder(maildir / ".Archive", mails[9:12])}
-    assert message_files(maildir) == files
-    mailhaul.run(None, "backup", "--store", f"maildir:{source}", "--staging", "staging")
-
-    server = start_dovecot()
-    home = server.place / "home"
-    report = mailhaul.run(None, "restore", "/", "--staging", "staging", "--to", f"maildir:{home}")
-    assert report["restored"] == 12
-    assert message_files(server.maildir(ALICE)) == files
-    account = view(server, ALICE)
-    for name, expected in (("INBOX", mails[:9]), ("Archive", mails[9:12])):
-        folder = account.folders[name]
-        assert {message.digest for message in folder.messages.values()} == {
-            on_the_wire(one) for one in expected
-        }
-        assert len(folder.messages) == len(expected)
-    (answered,) = [one for one in account.folders["INBOX"].messages.values() if "\\Answered" in one.flags]
-    assert answered.flags == {"\\Seen", "\\Answered"}
-    assert imaplib.Internaldate2tuple(b'INTERNALDATE "%b"' % answered.date.encode()) == time.localtime(
-        1_700_000_003
-    )
-    check_delivery(server)
-
-
-def plain_folder(folder: Path, mails: tuple[bytes, ...]) -> dict[str, File]:
-    """Make a folder of a Maildir, owned as the mail of a server is."""
-    for place in ("cur", "new", "tmp"):
-        (folder / place).mkdir(parents=True)
-    if folder.name.startswith("."):
-        (folder / "maildirfolder").touch()
-    for number, mail in enumerate(mails):
-        name = f"{1_700_000_000 + number}.{number}.plain"
-        path = folder / ("new" / Path(name) if number < 2 else f"cur/{name}:2,{'RS' if number == 3 else 'S'}")
-        path.write_bytes(mail)
-        os.utime(path, ns=(0, (1_700_000_000 + number) * 10**9 + 123_456_789))
-    for path in (folder.parent, folder, *folder.rglob("*")):
-        shutil.chown(path, OWNER, OWNER)
-    root = folder.parent if folder.name.startswith(".") else folder
-    return {name: file for name, file in message_files(root).items() if (root / name).is_relative_to(folder)}
-
-
-def on_the_wire(mail: bytes) -> str:
-    """The digest of a message as IMAP shows it: every line ends with CR LF."""
-    return digest(mail.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
-
-
-def check_delivery(server: Dovecot) -> None:
-    uidnext = view(server, ALICE).folders["INBOX"].uidnext
-    server.deliver([b"Subject: new\r\n\r\nnew\r\n"], ALICE)
-    assert max(view(server, ALICE).folders["INBOX"].messages) == uidnext
 
 
 def test_mail_of_many_kinds(start_dovecot: StartDovecot, mailhaul: Mailhaul, shared: Path) -> None:
@@ -364,11 +321,11 @@ def test_mail_of_many_kinds(start_dovecot: StartDovecot, mailhaul: Mailhaul, sha
                     client.save(folder, mail, FLAGS[number % len(FLAGS)])
     rest = samples[200:] + tricky
     old.drop(ALICE, [f"{1_000_000_000 + number}.{number}.mx" for number in range(len(rest))], rest)
-    before, files = view(old, ALICE), message_files(old.maildir(ALICE))
+    before, files = old.view(ALICE), message_files(old.maildir(ALICE))
     assert len(files) > 1000
     mailhaul.run(mailhaul.configure(old), "backup")
     mailhaul.run(mailhaul.configure(new), "restore", "/")
-    assert differences(before, view(new, ALICE)) == []
+    assert differences(before, new.view(ALICE)) == []
     assert message_files(new.maildir(ALICE)) == files
 
 

@@ -13,7 +13,7 @@ from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.servers.imap import Imap, SeenAccount, SeenFolder
 
 USERS = ("alice@example.org", "bob@example.net")
-ROUNDS = 4
+ROUNDS = 3
 MESSAGES = 1200
 LONGEST_SECONDS = 60
 
@@ -95,12 +95,13 @@ class Activity:
             client.expunge(self._some(client, 2))
 
     def _pass_by(self, client: Imap) -> None:
-        """A folder comes and goes."""
+        """A folder comes, gets another name, and goes."""
         client.make_folder("Passing", subscribed=False)
         client.save("Passing", self._mail())
         self._note(client, "Passing")
         client.open("INBOX")
-        client.delete_folder("Passing")
+        client.rename_folder("Passing", "Past")
+        client.delete_folder("Past")
 
     def _some(self, client: Imap, count: int) -> list[int]:
         return self._random.sample(client.uids(), count)

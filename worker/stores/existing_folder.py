@@ -7,17 +7,17 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from ...proto.errors import LockedError
+from ...proto.errors import LockedError, MessageUnavailable
 from ...proto.records import Folder, Message, Ownership
-from . import keywords
+from . import keywords, uidlist
 from .directories import descend, make_directory, name_bytes, opened, ownership
 from .dotlock import uidlist_lock
 from .file_writer import FileWriter
 from .listing import PLACES, Listing, record
-from .message_places import MessagePlaces, another_base
+from .message_places import MessagePlaces, is_variant, lasting_names, variant_parts
 from .notices import Notices
 from .opened import FileOpener
-from .scaffold import link_new
+from .scaffold import link_new, make_durable
 
 
 class ExistingFolder:
@@ -26,6 +26,7 @@ class ExistingFolder:
 
     def __init__(self, folder: Folder, directory: int, stage: int, files: FileWriter) -> None:
         self.folder = folder
+        self._directory = directory
         self._stage = stage
         self._files = files
         self._letters: set[str] = set()
@@ -34,16 +35,21 @@ class ExistingFolder:
         for place in PLACES:
             with suppress(FileNotFoundError):
                 self._present[place] = descend(directory, (place.encode(),))
-        os.close(directory)
         self._listing = Listing(self._present)
+        self._known_expunged: set[bytes] | None = None
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
-        sizes = self._sizes(message.base)
-        if message.size in sizes:
+        if message.size in self._sizes(message.base):
             return False
-        base = another_base(message.base) if sizes else message.base
-        if self._places.add(message, base, content) is None:
-            return False
+        for base in lasting_names(message.base):
+            if self._listing.find(base) >= 0 or base in self._expunged():
+                continue
+            try:
+                if not self._places.add(message, base, content):
+                    return False
+                break
+            except FileExistsError:
+                continue
         self._letters.update(set(keywords.flags_of(message.suffix)) & set(keywords.LETTERS))
         return True
 
@@ -57,26 +63,36 @@ class ExistingFolder:
             os.close(self._present.popitem()[1])
         if self._stage >= 0:
             os.close(self._stage)
-            self._stage = -1
+            os.close(self._directory)
+            self._stage = self._directory = -1
 
     def _sizes(self, base: bytes) -> set[int]:
-        """The sizes of the files that have this lasting name already."""
+        """The sizes of the messages that have this lasting name, or one that a restore gave for it."""
+        begin, end = variant_parts(base)
+        names = [record(entry) for entry in self._listing.beginning_with(base + b"\0")]
+        variants = (record(entry) for entry in self._listing.beginning_with(begin))
+        names += [one for one in variants if is_variant(one.base, begin, end)]
         sizes: set[int] = set()
-        position = self._listing.find(base)
-        while 0 <= position < len(self._listing):
-            one = record(self._listing.entries[position])
-            if one.base != base:
-                break
-            try:
-                status = os.stat(
-                    one.base + one.suffix, dir_fd=self._present[one.place], follow_symlinks=False
-                )
-                sizes.add(status.st_size)
-            except OSError:
-                # Renamed or removed just now: whatever it is, no other file may take its name.
-                sizes.add(-1)
-            position += 1
+        for one in names:
+            # One that was renamed or removed just now does not count: rather twice than not at all.
+            with suppress(OSError):
+                name = one.base + one.suffix
+                sizes.add(os.stat(name, dir_fd=self._present[one.place], follow_symlinks=False).st_size)
         return sizes
+
+    def _expunged(self) -> set[bytes]:
+        """Lasting names that the UID list still has though there are no such files: to the server, a file
+        of that name would be the message that was expunged."""
+        if self._known_expunged is None:
+            self._known_expunged = set()
+            with suppress(OSError, MessageUnavailable):
+                fd, status = FileOpener().open_regular(self._directory, uidlist.NAME)
+                try:
+                    bases = (base for _, _, base in uidlist.UidList(fd, status.st_size).entries())
+                    self._known_expunged.update(base for base in bases if self._listing.find(base) < 0)
+                finally:
+                    os.close(fd)
+        return self._known_expunged
 
     def deliver(self, directory: int, stage: int, notices: Notices) -> None:
         """Put the messages into the folder, with the letters that its keywords have there. Raises OSError."""
@@ -94,36 +110,36 @@ class ExistingFolder:
 
     def _translation(self, directory: int, stage: int, notices: Notices) -> keywords.Translation:
         """How letters change on the way; keywords that the folder lacks are added to it."""
-        translation = self._planned(directory)
-        if translation.grew:
-            try:
+        known: tuple[str, ...] = ()
+        try:
+            known = keywords.read_keywords(directory, FileOpener())
+            translation = self._translated(known)
+            if translation.grew:
                 with uidlist_lock(directory):
-                    translation = self._planned(directory)
+                    known = keywords.read_keywords(directory, FileOpener())
+                    translation = self._translated(known)
                     _replace_keywords(directory, stage, translation.keywords, self._files)
-            except (LockedError, OSError) as error:
-                translation = self._planned(directory, may_add=False)
-                notices.add(self.folder.path, "keyword", f"no keywords could be added: {error}")
+        except (LockedError, MessageUnavailable, OSError) as error:
+            notices.add(self.folder.path, "keyword", f"no keywords could be added: {error}")
+            translation = self._translated(known, most=len(known))
         if translation.left_out:
             names = ", ".join(translation.left_out)
             notices.add(self.folder.path, "keyword", f"messages come back without keywords: {names}")
         return translation
 
-    def _planned(self, directory: int, *, may_add: bool = True) -> keywords.Translation:
-        known = keywords.read_keywords(directory, FileOpener())
-        most = keywords.MOST if may_add else len(known)
+    def _translated(self, known: Sequence[str], most: int = keywords.MOST) -> keywords.Translation:
         return keywords.Translation(self.folder.keywords, self._letters, known, most)
 
 
 def _deliver(source: int, name: bytes, target: int, translation: keywords.Translation) -> None:
-    base, colon, rest = name.partition(b":")
-    suffix = translation.suffix(colon + rest)
-    while True:
+    base, colon, flags = name.partition(b":")
+    suffix = translation.suffix(colon + flags)
+    for new_base in lasting_names(base):
         try:
-            link_new(source, name, target, base + suffix)
+            link_new(source, name, target, new_base + suffix)
         except FileExistsError:
-            base = another_base(base)
-        else:
-            return
+            continue
+        return
 
 
 def _replace_keywords(directory: int, stage: int, names: Sequence[str], files: FileWriter) -> None:
@@ -137,4 +153,5 @@ def _replace_keywords(directory: int, stage: int, names: Sequence[str], files: F
     # The server looks at the seconds of the time to learn that there are more keywords.
     mtime_ns = max(time.time_ns(), newest + 1_000_000_000)
     files.write(stage, keywords.NAME, [keywords.format_keywords(names)], owner, mtime_ns)
+    make_durable(stage, keywords.NAME)
     os.rename(keywords.NAME, keywords.NAME, src_dir_fd=stage, dst_dir_fd=directory)

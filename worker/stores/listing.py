@@ -57,6 +57,13 @@ class Listing:
         found = position < len(self.entries) and self.entries[position].startswith(key)
         return position if found else -1
 
+    def beginning_with(self, prefix: bytes) -> Iterator[bytes]:
+        """The entries that begin so."""
+        for position in range(bisect_left(self.entries, prefix), len(self.entries)):
+            if not self.entries[position].startswith(prefix):
+                return
+            yield self.entries[position]
+
     def listed(self, position: int, uid: int, fields: bytes) -> Listed:
         """The record of an entry."""
         return record(self.entries[position], uid, fields)

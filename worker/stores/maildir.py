@@ -9,48 +9,28 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
 from ...proto.ports import MailboxReader
 from ...proto.records import MailboxSize
 from .directories import joined, opened, split
-from .discovery import Discovery
 from .doveadm import Doveadm
+from .layout import make_layout
 from .listing import PLACES
 from .location import Location
 from .maildir_mailbox import MaildirMailbox
 from .notices import Notices
 from .survey import survey
-from .template import Template, is_template
 
 _SIZE = re.compile(r",S=(\d{1,12})")
-
-
-class Layout(Protocol):
-    """How the mailboxes of a store are laid out: by a template, or wherever they are found."""
-
-    def users(self) -> Iterator[str]:
-        """See ``MailStore.users``."""
-
-    def locate(self, user: str) -> Location:
-        """Where the mailbox of a user lies. Raises StoreError if it can't lie anywhere."""
-
-    def lay_out(self, user: str, place: bytes) -> Location:
-        """Where a mailbox that lay at ``place`` is to be written. Raises StoreError."""
-
-
-def layout(path: str) -> Layout:
-    """The layout that a partition's path means. Raises ConfigError for a template that is none."""
-    return Template(path) if is_template(path) else Discovery(path)
 
 
 class MaildirStore:
     """A MailStore (see ``proto.ports``) of Maildirs."""
 
     def __init__(self, path: str, doveadm: tuple[str, ...] = ()) -> None:
-        self._layout = layout(path)
+        self._layout = make_layout(path)
         self._doveadm = Doveadm(doveadm) if doveadm else None
 
     def users(self) -> Iterator[str]:

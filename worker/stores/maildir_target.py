@@ -9,10 +9,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from ...groups.paths import printable
 from ...proto.errors import StoreError
 from ...proto.ports import MailboxWriter
-from .directories import descend, descend_making, make_directory, open_directory
+from .directories import descend, descend_making, is_maildir, make_directory, open_directory
 from .doveadm import Doveadm
+from .layout import make_layout
 from .location import Location
-from .maildir import layout
 from .maildir_writer import MaildirWriter, Site
 from .scaffold import remove_abandoned
 
@@ -25,7 +25,7 @@ class MaildirTarget:
     where the restored folders were."""
 
     def __init__(self, path: str, doveadm: tuple[str, ...] = ()) -> None:
-        self._layout = layout(path)
+        self._layout = make_layout(path)
         self._doveadm = Doveadm(doveadm) if doveadm else None
         self._tidied: set[bytes] = set()
 
@@ -51,10 +51,16 @@ class MaildirTarget:
         except FileNotFoundError:
             return None
         stack.callback(os.close, root)
+        if not location.below and not is_maildir(root) and not set(os.listdir(root)) <= {"tmp"}:
+            # A Maildir in the midst of other things would hide them from whoever looks for Maildirs.
+            raise StoreError(
+                f"{printable(location.path)} is no Maildir and not empty: name a directory for this mailbox"
+            )
         if make_directory(root, b"tmp", 0o700):
             # Whoever delivers mail must be able to use it.
             status = os.fstat(root)
-            os.chown(b"tmp", status.st_uid, status.st_gid, dir_fd=root, follow_symlinks=False)
+            with suppress(PermissionError):
+                os.chown(b"tmp", status.st_uid, status.st_gid, dir_fd=root, follow_symlinks=False)
         workshop = descend(root, (b"tmp",))
         stack.callback(os.close, workshop)
         remove_abandoned(workshop)

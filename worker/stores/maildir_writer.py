@@ -7,15 +7,17 @@ trees (see ``scaffold``) in the directory above the mailbox, or in its ``tmp/``.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
 from ...proto.records import Directory, Folder, Ownership, Skipped, StoredFile
 from . import uidlist
-from .directories import descend, exists, is_maildir, opened, split, unwritable
+from .directories import checked_name, descend, exists, is_maildir, name_bytes, opened, split, unwritable
 from .doveadm import MARGIN, Doveadm
 from .existing_folder import ExistingFolder
 from .file_writer import FileWriter
@@ -74,7 +76,7 @@ class MaildirWriter:
             raise unwritable(error, folder.path) from error
 
     def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:
-        *above, name = split(file.path) or (b"",)
+        *above, name = split(file.path) or (checked_name(file.path),)
         try:
             if self._is_there(file, tuple(above), name):
                 return False
@@ -97,7 +99,7 @@ class MaildirWriter:
         try:
             self._finish()
             if self._site.root < 0:
-                self._tree.become(self._site.parent, self._site.name)
+                self._put_mailbox()
             else:
                 self._tree.merge(self._site.root, self._kept)
                 for number, folder in enumerate(self._existing):
@@ -206,6 +208,16 @@ class MaildirWriter:
         if self._home_tree:
             self._home_tree.finish()
 
+    def _put_mailbox(self) -> None:
+        try:
+            self._tree.become(self._site.parent, self._site.name)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            # The server made it meanwhile, or another restore of the same user.
+            with opened(self._site.parent, (self._site.name,)) as root:
+                self._tree.merge(root, self._kept)
+
     def _deliver(self, number: int, folder: ExistingFolder) -> None:
         stage = self._tree.make_beside(_stage(number))
         try:
@@ -220,6 +232,8 @@ class MaildirWriter:
         if self._home_tree:
             self._home_tree.remove()
         if self._site.root >= 0:
+            if not self._new.keys().isdisjoint(self._tree.merged):
+                _forget_folder_list(self._site.root)
             self._tree.dress_merged(self._site.root)
         elif self._site.new_home:
             self._tree.dress(self._site.home, HOME)
@@ -247,6 +261,15 @@ class MaildirWriter:
                 self._doveadm.raise_modseq(self._user, known[guid].name, folder.highest_modseq + MARGIN)
             except StoreError as error:
                 self._notices.add(folder.path, "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
+
+
+def _forget_folder_list(root: int) -> None:
+    """Remove Dovecot's cache of which folders there are. It makes it anew; while it has it, a directory
+    that was no folder when it looked (``Archive`` beside ``Archive/2024``) stays none."""
+    for name in map(name_bytes, os.listdir(root)):
+        if name.startswith(b"dovecot.list.index"):
+            with suppress(OSError):
+                os.unlink(name, dir_fd=root)
 
 
 def _stage(number: int) -> bytes:

@@ -24,7 +24,7 @@ from ...proto.records import (
 from .directories import checked_name, split
 from .keywords import LETTERS, Translation, flags_of
 from .links import stays_inside
-from .message_places import another_base
+from .message_places import lasting_names
 
 
 @dataclass
@@ -203,10 +203,12 @@ class _FolderWriter:
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
         checked_name(message.base + message.suffix)
         messages = self._stored.messages
-        if message.base in messages:
-            if messages[message.base][0].size == message.size:
+        for base in lasting_names(message.base):
+            if base not in messages:
+                break
+            if messages[base][0].size == message.size:
                 return False
-            message = replace(message, base=another_base(message.base))
+        message = replace(message, base=base)
         data = b"".join(content)
         messages[message.base] = (message if self._new else self._as_new(message)), data
         return True

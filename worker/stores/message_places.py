@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count
 
 from ...proto.records import Message
 from .directories import checked_name, descend_making
@@ -12,10 +12,24 @@ from .file_writer import FileWriter
 from .listing import PLACES
 
 
-def another_base(base: bytes) -> bytes:
-    """A lasting name like this one that no other message has; the sizes it tells stay."""
-    name, comma, sizes = base.partition(b",")
-    return b"%s_%s%s%s" % (name[:150], secrets.token_hex(8).encode(), comma, sizes[:60])
+def lasting_names(base: bytes) -> Iterator[bytes]:
+    """The lasting name that a message is to have, then others for it, in an order that is always the same:
+    a later restore knows the message by them. The sizes that a name tells stay."""
+    yield base
+    begin, end = variant_parts(base)
+    for number in count(1):
+        yield b"%s%d%s" % (begin, number, end)
+
+
+def variant_parts(base: bytes) -> tuple[bytes, bytes]:
+    """How the other names for a message begin and end; a number stands between."""
+    begin, comma, sizes = base.partition(b",")
+    return begin[:150] + b"_r", comma + sizes[:60]
+
+
+def is_variant(base: bytes, begin: bytes, end: bytes) -> bool:
+    """Whether this is one of the other names that begin and end so."""
+    return base.startswith(begin) and base.endswith(end) and base[len(begin) : len(base) - len(end)].isdigit()
 
 
 class MessagePlaces:
@@ -27,18 +41,18 @@ class MessagePlaces:
         for place in PLACES:
             self._fds[place] = descend_making(directory, (place.encode(),), 0o700)
 
-    def add(self, message: Message, base: bytes, content: Iterable[bytes]) -> bytes | None:
-        """Write a message under this lasting name, or another if it is taken; the one it got, or None if
-        the same name with the same size is there already. Raises as ``FileWriter.write``."""
+    def add(self, message: Message, base: bytes, content: Iterable[bytes]) -> bool:
+        """Write a message under this lasting name; False if it is there already: the same name, the same
+        size. Raises FileExistsError if another message has the name, and as ``FileWriter.write``."""
         directory = self._fds.get(message.place, self._fds["cur"])
         name = checked_name(base + message.suffix)
         try:
             self._files.write(directory, name, content, message.owner, message.date_ns)
         except FileExistsError:
             if os.stat(name, dir_fd=directory, follow_symlinks=False).st_size == message.size:
-                return None
-            return self.add(message, another_base(base), content)
-        return base
+                return False
+            raise
+        return True
 
     def close(self) -> None:
         """Repeatable."""

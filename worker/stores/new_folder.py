@@ -11,7 +11,7 @@ from ...proto.records import Folder, Message, Ownership
 from . import keywords, uidlist
 from .directories import joined, make_directory, unwritable
 from .file_writer import FileWriter
-from .message_places import MessagePlaces
+from .message_places import MessagePlaces, lasting_names
 from .notices import Notices
 
 
@@ -38,9 +38,13 @@ class NewFolder:
             self._uids = uidlist.UidListWriter(directory, folder)
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
-        base = self._places.add(message, message.base, content)
-        if base is None:
-            return False
+        for base in lasting_names(message.base):
+            try:
+                if not self._places.add(message, base, content):
+                    return False
+                break
+            except FileExistsError:
+                continue
         if self._uids and message.uid and not self._uids.add(message.uid, message.fields, base):
             self._notices.add(joined(self.folder.path, base), "uid", f"its UID {message.uid} is lost")
         return True

@@ -92,6 +92,15 @@ def link_new(source: int, name: bytes, target: int, new_name: bytes) -> None:
         os.rename(name, new_name, src_dir_fd=source, dst_dir_fd=target)
 
 
+def make_durable(directory: int, name: bytes) -> None:
+    """Write out one file. Raises OSError."""
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def _make_locked(parent: int) -> tuple[bytes, int]:
     while True:
         name = RESERVED + secrets.token_hex(8).encode()
@@ -149,9 +158,5 @@ def _sync_tree(fd: int) -> None:
     for _, _, files, directory in os.fwalk(b".", dir_fd=fd):
         for name in files:
             if stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-                file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-                try:
-                    os.fsync(file)
-                finally:
-                    os.close(file)
+                make_durable(directory, name)
         os.fsync(directory)

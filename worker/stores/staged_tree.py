@@ -24,7 +24,7 @@ class StagedTree:
         self._files = files
         self._made: set[bytes] = set()
         self._records: dict[bytes, Directory] = {}
-        self._merged: list[bytes] = []
+        self.merged: list[bytes] = []
         self._owner: Ownership | None = None
 
     def make(self, names: tuple[bytes, ...]) -> int:
@@ -58,11 +58,11 @@ class StagedTree:
 
     def merge(self, target: int, kept: Callable[[bytes], None]) -> None:
         """Put what the finished tree holds into a directory; see ``Scaffold.merge``."""
-        self._merged = self._scaffold.merge(target, kept)
+        self.merged = self._scaffold.merge(target, kept)
 
     def dress_merged(self, target: int) -> None:
         """Set times of directories that were there already, where a folder came to be in them."""
-        for path in reversed(self._merged):
+        for path in reversed(self.merged):
             if path in self._records:
                 self._dress(target, path)
 

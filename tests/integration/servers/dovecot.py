@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .imap import PASSWORD, Imap
+from .imap import PASSWORD, Imap, SeenAccount
 
 OWNER = "vmail"
 """The system user that all mail belongs to."""
@@ -167,6 +167,11 @@ class Dovecot:
 
     def login(self, user: str) -> Imap:
         return Imap(self.ports.imap, user)
+
+    def view(self, user: str) -> SeenAccount:
+        """All that a client can see of an account."""
+        with self.login(user) as client:
+            return client.view()
 
     def deliver(self, messages: Sequence[bytes], *users: str) -> None:
         """Over LMTP, as a mail server in front of Dovecot does."""

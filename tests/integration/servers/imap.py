@@ -165,6 +165,9 @@ class Imap:
     def delete_folder(self, name: str) -> None:
         self._ask("DELETE", quoted(name))
 
+    def rename_folder(self, name: str, new: str) -> None:
+        self._ask("RENAME", quoted(name), quoted(new))
+
     def save(
         self, folder: str, message: bytes, flags: Iterable[str] = (), when: datetime | None = None
     ) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mailhaul.proto.archive import contents, frames, messages
+from mailhaul.proto.archive import contents, directory, frames, messages
 from mailhaul.proto.archive.contents import Footer
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
 from mailhaul.proto.archive.reader import (
@@ -130,6 +130,29 @@ class TestOpening:
             ),
         )
         assert reason_of(lambda: open_sealed(MemoryFile(crafted))) == "metadata"
+
+    def test_parts_of_a_directory_are_not_gathered_beyond_that(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each frame may decode to a hundred times its size: none is read once too many are named."""
+        row = unpacked(only(FrameType.DIRECTORY).payload)
+        blocks = {"blocks": 50, "block_data": bytes(400), "block_file": bytes(400), "mailboxes": []}
+        part = encoded(only(FrameType.DIRECTORY).header, remapped(b"\x80", **{**row, **blocks}))
+        header = DATA[: FRAMES[0].end]
+        parts = [len(header) + number * len(part) for number in range(100)]
+        data = header + part * 100
+        last = encoded(only(FrameType.DIRECTORY).header, remapped(b"\x80", **{**row, "parts": parts}))
+        footer = Footer(directory=len(data), footer=len(data) + len(last), frames=102)
+        end = encoded(only(FrameType.FOOTER).header, contents.encode_footer(footer), sequence=101)
+        decoded = 0
+        decode = directory.decode
+
+        def counted(payload: bytes) -> directory.DirectoryFrame:
+            nonlocal decoded
+            decoded += 1
+            return decode(payload)
+
+        monkeypatch.setattr(directory, "decode", counted)
+        assert reason_of(lambda: open_sealed(MemoryFile(data + last + end))) == "metadata"
+        assert 1 < decoded < 6
 
     @pytest.mark.parametrize("parts", [[0], [1 << 60], list(range(1000))])
     def test_parts_of_a_directory_that_are_not_there_are_damage(self, parts: list[int]) -> None:

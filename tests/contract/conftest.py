@@ -1,0 +1,85 @@
+"""The adapters of the mail store ports, each over an empty store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from mailhaul.proto.ports import MailStore, MailTarget
+from mailhaul.proto.records import Partition
+from mailhaul.worker.stores import registry
+from mailhaul.worker.stores.memory import Mail, MemoryStore, MemoryTarget
+
+USER = "jane"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A store and a target over the same mail, and what a server and its users do to it meanwhile:
+    ``rename(path of the folder, base, new suffix)``, ``expunge(path of the folder, base)``, and
+    ``remove_file(path)``."""
+
+    store: MailStore
+    target: MailTarget
+    rename: Callable[[bytes, bytes, bytes], None]
+    expunge: Callable[[bytes, bytes], None]
+    remove_file: Callable[[bytes], None]
+
+
+def _maildir(place: Path) -> Adapter:
+    root = place / "mail"
+    root.mkdir()
+    partition = Partition(name="primary", format="maildir", path=f"{root}/{{user}}/Maildir")
+
+    def find(folder: bytes, base: bytes) -> bytes:
+        directory = os.path.join(os.fsencode(root), USER.encode(), b"Maildir", folder)
+        (found,) = [
+            os.path.join(directory, sub, name)
+            for sub in (b"cur", b"new")
+            for name in os.listdir(os.path.join(directory, sub))
+            if name.partition(b":")[0] == base
+        ]
+        return found
+
+    def rename(folder: bytes, base: bytes, suffix: bytes) -> None:
+        found = find(folder, base)
+        cur = os.path.join(os.path.dirname(os.path.dirname(found)), b"cur")
+        os.rename(found, os.path.join(cur, base + suffix))
+
+    return Adapter(
+        registry.open_store(partition),
+        registry.open_target(partition),
+        rename,
+        lambda folder, base: os.unlink(find(folder, base)),
+        lambda path: os.unlink(os.path.join(os.fsencode(root), USER.encode(), b"Maildir", path)),
+    )
+
+
+def _memory(_: Path) -> Adapter:
+    mail: Mail = {}
+
+    def rename(folder: bytes, base: bytes, suffix: bytes) -> None:
+        messages = mail[USER].folders[folder].messages
+        message, content = messages[base]
+        messages[base] = replace(message, suffix=suffix, place="cur"), content
+
+    def expunge(folder: bytes, base: bytes) -> None:
+        del mail[USER].folders[folder].messages[base]
+
+    def remove_file(path: bytes) -> None:
+        del mail[USER].files[False, path]
+
+    return Adapter(MemoryStore(mail), MemoryTarget(mail), rename, expunge, remove_file)
+
+
+_ADAPTERS = {"maildir": _maildir, "memory": _memory}
+
+
+@pytest.fixture(params=sorted(_ADAPTERS))
+def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
+    """An adapter over an empty store."""
+    return _ADAPTERS[request.param](tmp_path)

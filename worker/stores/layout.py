@@ -1,0 +1,28 @@
+"""How the mailboxes of a store are laid out: by a template, or wherever they are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from .discovery import Discovery
+from .location import Location
+from .template import Template, is_template
+
+
+class Layout(Protocol):
+    """From users to directories and back."""
+
+    def users(self) -> Iterator[str]:
+        """See ``MailStore.users``."""
+
+    def locate(self, user: str) -> Location:
+        """Where the mailbox of a user lies. Raises StoreError if it can't lie anywhere."""
+
+    def lay_out(self, user: str, place: bytes) -> Location:
+        """Where a mailbox that lay at ``place`` is to be written. Raises StoreError."""
+
+
+def make_layout(path: str) -> Layout:
+    """The layout that a partition's path means. Raises ConfigError for a template that is none."""
+    return Template(path) if is_template(path) else Discovery(path)
