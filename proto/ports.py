@@ -55,7 +55,10 @@ class MailboxReader(Protocol):
 
     def folders(self) -> Iterator[FolderReader]:
         """Every folder, one open at a time: the UID list is read before the names of the messages, so
-        that a message that is listed finds its UID or has none yet."""
+        that a message that is listed finds its UID or has none yet.
+
+        At the end those folders come again into which mail came after they were read, with that mail
+        only: it may have been moved out of a folder that was read later. Then the later record counts."""
 
     def files(self) -> Iterator[ListedFile]:
         """Every other file worth keeping (subscriptions, keywords, sieve scripts, ACLs, quota).

@@ -28,10 +28,6 @@ MOST_PARTS = 10_000
 
 _LONGEST_TAIL = 1024
 _HEADER_END = re.compile(rb"\n\r?\n")
-# Possessive: a header of megabytes must not make the engine remember a way back for each byte of it.
-_MULTIPART = re.compile(
-    rb"^content-type[ \t]*+:[ \t]*+multipart/[^\n]*+(?:\n[ \t][^\n]*+)*+", re.IGNORECASE | re.MULTILINE
-)
 _BOUNDARY = re.compile(rb"oundary[ \t]*=[ \t]*(?:\"([^\"\r\n]{1,200})\"|([^\s;\"]{1,200}))")
 _MESSAGE = re.compile(rb"^content-type[ \t]*:[ \t]*message/(?:rfc822|global)", re.IGNORECASE | re.MULTILINE)
 

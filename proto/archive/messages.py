@@ -67,20 +67,26 @@ class MessageColumns:
 
     def add(self, message: Message) -> None:
         """Append a message. A UID that IMAP can't have becomes 0 (not known), a date out of range the
-        nearest one. Raises StoreError if its names and notes are longer than the format allows."""
+        nearest one; what a store appends to a name that is empty becomes the name. Raises StoreError if its
+        names and notes are longer than the format allows, or there is nothing to call it by."""
         text_bytes = len(message.base) + len(message.suffix) + len(message.fields) + len(message.flags)
         if text_bytes > MOST_TEXT_BYTES:
             raise StoreError(
                 f"a message has {text_bytes} bytes of names and notes: beyond the archive format"
             )
+        uid = message.uid if 0 <= message.uid <= _LARGEST_UID else 0
+        base, suffix, owner = message.base, message.suffix, message.owner
+        if not uid and not base:
+            base, suffix = suffix, b""
+            if not base:
+                raise StoreError("a message has neither UID nor name")
         self._text_bytes += text_bytes
-        owner = message.owner
-        mark = (message.place, message.suffix, message.flags, owner.mode, owner.uid, owner.gid)
+        mark = (message.place, suffix, message.flags, owner.mode, owner.uid, owner.gid)
         self._mark.append(self._marks.setdefault(mark, len(self._marks)))
-        self._uid.append(message.uid if 0 <= message.uid <= _LARGEST_UID else 0)
+        self._uid.append(uid)
         self._date.append(columns.clamped(message.date_ns))
         self._size.append(message.size)
-        self._bases.append(message.base)
+        self._bases.append(base)
         self._fields.append(message.fields)
         self._digests += message.digest
         self._counts.append(len(message.pieces))

@@ -306,9 +306,10 @@ class Contents:
 
 def archives_in(path: str) -> list[LocalFile]:
     """The archives that a file holds one after the other. They are found from its end, footer by footer;
-    where one is damaged, those before it are found from the front.
+    where one is damaged, those before it are found from the front. What is no archive at all counts as one,
+    so that whoever opens it will tell of it.
 
-    Raises DamagedError if the file is empty.
+    Raises DamagedError if the file is empty, or no archive is in it.
     """
     whole = LocalFile(path)
     last: list[LocalFile] = []
@@ -323,7 +324,11 @@ def archives_in(path: str) -> list[LocalFile]:
         while start < whole.size:
             rest = LocalFile(path, start, whole.size - start)
             first.append(rest)
-            rest.size = sealed_bytes(rest) or rest.size
+            try:
+                rest.size = sealed_bytes(rest) or rest.size
+            except DamagedError:
+                if not last and rest is first[0]:
+                    raise
             start += rest.size
     except BaseException:
         for file in (*first, *last):

@@ -84,16 +84,19 @@ def damage_of(file: RandomAccess, found: FoundFrame | Gap) -> Skipped | None:
 
 
 def sealed_bytes(file: RandomAccess) -> int | None:
-    """How long the first archive of a file is, if it has a whole footer at its end."""
+    """How long the first archive of a file is, if it has a whole footer at its end. Raises as ``scan``."""
     for found in scan(file):
-        if (
-            isinstance(found, FoundFrame)
-            and found.header.type is FrameType.FOOTER
-            and found.damage is None
-            and contents.decode_footer(found.payload).footer == found.at
-        ):
+        if isinstance(found, FoundFrame) and found.header.type is FrameType.FOOTER and _ends(found):
             return found.at + FOOTER_FRAME_BYTES
     return None
+
+
+def _ends(found: FoundFrame) -> bool:
+    """Whether a FOOTER frame is whole and lies where it says."""
+    try:
+        return contents.decode_footer(found.payload).footer == found.at
+    except DamagedError:
+        return False
 
 
 def _owner(file: RandomAccess) -> ArchiveId:

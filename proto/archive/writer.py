@@ -94,12 +94,20 @@ class ArchiveWriter:
             self._flush_messages()
 
     def end_folder(self, folder: Folder) -> None:
-        """All messages of this folder were added. Raises StoreError, and drops the folder, if the mailbox
-        has more folders than the format can hold."""
+        """All messages of this folder were added; a folder that comes again goes on. Raises StoreError, and
+        drops the folder, if the mailbox has more folders than the format can hold."""
         if len(self._columns):
             self._flush_messages()
         entry = mailboxes.FolderEntry(folder, self._folder_messages, tuple(self._folder_frames))
         self._folder_frames, self._folder_messages = [], 0
+        for number, known in enumerate(self._folders):
+            if known.folder.path == folder.path:
+                self._folders[number] = mailboxes.FolderEntry(
+                    replace(folder, directories=known.folder.directories),
+                    known.messages + entry.messages,
+                    known.frames + entry.frames,
+                )
+                return
         if not self._fits(mailboxes.folder_bytes(entry)):
             raise StoreError("the mailbox has too many folders for one archive")
         self._folders.append(entry)

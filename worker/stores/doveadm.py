@@ -38,8 +38,11 @@ class Doveadm:
 
     def folders(self, user: str) -> Mapping[str, ServerFolder]:
         """The folders of a user by their GUID, which ``dovecot-uidlist`` has too. Raises StoreError."""
-        output = self._run("-f", "tab", "mailbox", "status", "-u", user, "highestmodseq guid", "*")
-        header, *rows = [line.split(b"\t") for line in output.splitlines()] or [[]]
+        done = self._called("-f", "tab", "mailbox", "status", "-u", user, "highestmodseq guid", "*")
+        header, *rows = [line.split(b"\t") for line in done.stdout.splitlines()] or [[]]
+        if not rows:
+            # One folder that can't be read or vanished makes the status bad, but the others are told.
+            self._check(done)
         found: dict[str, ServerFolder] = {}
         for row in rows:
             values = dict(zip(header, row, strict=False))
@@ -53,9 +56,12 @@ class Doveadm:
         """Let a folder go on at ``least`` or above. Repeatable. Raises StoreError."""
         self._run("mailbox", "update", "-u", user, "--min-highest-modseq", str(least), "--", name)
 
-    def _run(self, *arguments: str | bytes) -> bytes:
+    def _run(self, *arguments: str | bytes) -> None:
+        self._check(self._called(*arguments))
+
+    def _called(self, *arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
         try:
-            done = subprocess.run(
+            return subprocess.run(
                 [*self._command, *arguments],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -64,8 +70,9 @@ class Doveadm:
             )
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise StoreError(f"{self._command[0]}: {error}") from error
+
+    def _check(self, done: subprocess.CompletedProcess[bytes]) -> None:
         if done.returncode:
             told = done.stderr.decode("utf-8", "replace").strip().splitlines()
             why = told[-1] if told else f"exit status {done.returncode}"
             raise StoreError(f"{self._command[0]}: {why}")
-        return done.stdout

@@ -33,7 +33,8 @@ class Listing:
     """The names in the directories of a folder. ``fds`` gives the open directory of each place.
 
     ``others`` are the names that are no messages (hidden files, links, pipes, directories), ``problems``
-    the places that could not be read to their end.
+    the places that could not be read to their end, ``times`` those of the directories before they were
+    read for the last time.
     """
 
     def __init__(self, fds: Mapping[str, int]) -> None:
@@ -41,10 +42,12 @@ class Listing:
         self.entries: list[bytes] = []
         self.others: set[tuple[str, bytes]] = set()
         self.problems: dict[str, OSError] = {}
+        self._before: dict[str, int] = {}
         for names in self._passes():
             fresh = [entry for entry in names if not self._holds(entry)]
             self.entries += fresh
             self.entries.sort()
+        self.times = self._before
         self._drop_earlier_names()
 
     def __len__(self) -> int:
@@ -68,6 +71,15 @@ class Listing:
         """The record of an entry."""
         return record(self.entries[position], uid, fields)
 
+    def marks(self) -> Marks:
+        """What to remember of this listing, to find out later what came after it."""
+        return Marks(self.times, array("q", map(_mark, self.entries)))
+
+    def drop(self, marks: Marks) -> None:
+        """Forget the messages that an earlier listing of the same folder held."""
+        earlier = set(marks.bases)
+        self.entries = [entry for entry in self.entries if _mark(entry) not in earlier]
+
     def rescan(self) -> Rescan:
         """Read the directories again, to find messages that were renamed meanwhile."""
         fresh: dict[bytes, bytes] = {}
@@ -85,15 +97,15 @@ class Listing:
         """All entries; again if a directory changed meanwhile, for a name that changes while a directory
         is read may be missed altogether."""
         for _ in range(_PASSES):
-            before = self._times()
+            before = self._before = self._times()
             yield self._scan()
             now = time.time_ns()
             # A time that is as young as a tick of the file system's clock may hide another change.
-            if self._times() == before and all(abs(now - one) > _TICK_NS for one in before):
+            if self._times() == before and all(abs(now - one) > _TICK_NS for one in before.values()):
                 return
 
-    def _times(self) -> list[int]:
-        return [os.fstat(fd).st_mtime_ns for fd in self._fds.values()]
+    def _times(self) -> dict[str, int]:
+        return {place: os.fstat(fd).st_mtime_ns for place, fd in self._fds.items()}
 
     def _scan(self) -> Iterator[bytes]:
         for place in PLACES:
@@ -142,6 +154,18 @@ class Listing:
         except OSError:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The times of a folder's directories, and a hash of each lasting name in them: eight bytes a message."""
+
+    times: dict[str, int]
+    bases: array[int]
+
+
+def _mark(entry: bytes) -> int:
+    return hash(entry.partition(b"\0")[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from ...groups.paths import printable
@@ -12,7 +12,7 @@ from ...proto.records import Directory, Folder, Listed
 from . import keywords, uidlist
 from .directories import descend, described, joined, opened, split
 from .doveadm import ServerFolder
-from .listing import PLACES, Listing, Numbering, Rescan, record
+from .listing import PLACES, Listing, Marks, Numbering, Rescan, record
 from .notices import Notices
 from .opened import FileOpener, StoreFile
 
@@ -41,6 +41,10 @@ class MaildirFolder:
     def strays(self) -> set[tuple[str, bytes]]:
         """What lies among the messages and is none: (place, name)."""
         return self._listing.others
+
+    def marks(self) -> Marks:
+        """What to remember of the folder, to find out later what came into it."""
+        return self._listing.marks()
 
     def __len__(self) -> int:
         return len(self._listing)
@@ -77,22 +81,41 @@ class MaildirFolder:
 
 
 class FolderOpener:
-    """Opens the folders of one mailbox. ``server`` gives them as their server knows them, by GUID."""
+    """Opens the folders of one mailbox. ``ask_server`` gives them as their server knows them, by GUID."""
 
     def __init__(
-        self, root: int, opener: FileOpener, notices: Notices, server: Mapping[str, ServerFolder] | None
+        self,
+        root: int,
+        opener: FileOpener,
+        notices: Notices,
+        ask_server: Callable[[], Mapping[str, ServerFolder] | None],
     ) -> None:
         self._root = root
         self._opener = opener
         self._notices = notices
-        self._server = server
+        self._ask_server = ask_server
+        self._server = ask_server()
+
+    def has_changed(self, path: bytes, marks: Marks) -> bool:
+        """Whether something came into or went out of a folder since it was listed. Raises OSError."""
+        with opened(self._root, split(path)) as directory:
+            return any(
+                os.stat(place, dir_fd=directory, follow_symlinks=False).st_mtime_ns != time_ns
+                for place, time_ns in marks.times.items()
+            )
 
     @contextmanager
     def opened(
-        self, path: bytes, name: str, others: Sequence[bytes], beside: Sequence[Directory]
+        self,
+        path: bytes,
+        name: str,
+        others: Sequence[bytes] = (),
+        beside: Sequence[Directory] = (),
+        earlier: Marks | None = None,
     ) -> Iterator[MaildirFolder]:
         """A folder; its record tells of ``others`` too, directories that are told with it though they are
-        no part of it, and of what is ``beside``. Raises OSError if it can't be entered."""
+        no part of it, and of what is ``beside``. Of a folder that was listed ``earlier`` only what came
+        since. Raises OSError if it can't be entered."""
         with ExitStack() as stack:
             directory = _entered(stack, self._root, split(path))
             records = [described(path, os.fstat(directory))]
@@ -101,6 +124,8 @@ class FolderOpener:
             # or had none yet.
             uids = self._uidlist(stack, directory, path, records)
             listing = Listing(places)
+            if earlier is not None:
+                listing.drop(earlier)
             for place, error in listing.problems.items():
                 self._notices.failed(joined(path, place.encode()), error)
             numbering = self._numbering(listing, uids, path)
@@ -180,6 +205,9 @@ class FolderOpener:
     def _highest_modseq(self, path: bytes, guid: str) -> int:
         if self._server is None or not guid:
             return 0
+        if guid not in self._server:
+            # Made since the server was asked: ask again.
+            self._server = self._ask_server() or {}
         if guid in self._server:
             return self._server[guid].highest_modseq
         why = "HIGHESTMODSEQ is not recorded: the server does not know this folder"

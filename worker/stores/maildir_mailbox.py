@@ -11,7 +11,7 @@ from ...proto.records import Directory, FileStat, ListedFile, Skipped
 from . import folder_names
 from .directories import described, is_directory, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
-from .listing import PLACES
+from .listing import PLACES, Marks
 from .location import HOME
 from .maildir_folder import FolderOpener, MaildirFolder
 from .notices import Notices
@@ -39,14 +39,27 @@ class MaildirMailbox:
     def folders(self) -> Iterator[MaildirFolder]:
         names = folder_names.names(self._survey.folders)
         others = self._survey.others_by_folder()
-        opener = FolderOpener(self._root, self._opener, self._notices, self._ask_server())
+        opener = FolderOpener(self._root, self._opener, self._notices, self._ask_server)
+        marks: dict[bytes, Marks] = {}
         beside = list(self._home_directories())
         for path in self._survey.folders:
             try:
                 with opener.opened(path, names[path], others.get(path, ()), beside) as folder:
                     self._strays[path] = folder.strays
+                    marks[path] = folder.marks()
                     yield folder
                 beside = []
+            except OSError as error:
+                self._notices.failed(path, error)
+        for path, known in marks.items():
+            # Mail that was moved from a folder read later into one read earlier was in neither.
+            try:
+                if opener.has_changed(path, known):
+                    with opener.opened(path, names[path], earlier=known) as folder:
+                        if len(folder):
+                            yield folder
+            except FileNotFoundError:
+                continue  # its owner removed it
             except OSError as error:
                 self._notices.failed(path, error)
 

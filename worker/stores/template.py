@@ -155,6 +155,8 @@ def _directories(root: bytes, path: bytes) -> list[bytes]:
 
 
 def _leads_on(root: bytes, one: os.DirEntry[bytes]) -> bool:
-    if one.name.startswith(RESERVED) or one.name == b"lost+found" or not one.is_dir():
+    if one.name.startswith(RESERVED) or one.name == b"lost+found":
         return False
-    return not one.is_symlink() or not is_below(root, os.path.realpath(one.path))
+    if one.is_symlink():
+        return os.path.isdir(one.path) and not is_below(root, os.path.realpath(one.path))
+    return one.is_dir()

@@ -232,11 +232,16 @@ def test_a_later_column_is_ignored_and_notes_may_be_left_out() -> None:
     assert messages.decode(msgpack.packb({**row, "later": 1})) == messages.decode(GOOD)
 
 
-def test_a_message_without_uid_and_name_can_not_be_called_anything() -> None:
+def test_a_message_always_has_something_to_be_called_by() -> None:
+    """A file called ``:2,S`` has no lasting name; the name of the file stays what it is."""
     nameless = replace(PLAIN, uid=0, base=b"")
-    with pytest.raises(DamagedError):
-        messages.decode(encode(nameless))
+    (kept,) = messages.decode(encode(nameless))
+    assert (kept.base, kept.suffix) == (b":2,S", b"")
+    with pytest.raises(StoreError):
+        encode(replace(nameless, suffix=b""))
     assert messages.decode(encode(replace(PLAIN, base=b""), replace(PLAIN, uid=0)))
+    with pytest.raises(DamagedError):
+        messages.decode(remapped(GOOD, uid=bytes(8), base=columns.pack_strings([b"x", b""])))
 
 
 class TestClaims:

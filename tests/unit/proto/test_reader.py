@@ -350,6 +350,19 @@ class TestSeveralArchivesInOneFile:
             with pytest.raises(DamagedError):
                 self.found(tmp_path, data)
 
+    def test_what_is_no_archive_does_not_hide_those_beside_it(self, tmp_path: Path) -> None:
+        assert self.found(tmp_path, b"garbage" * 50 + DATA) == [(0, 350), (350, len(DATA))]
+        assert self.found(tmp_path, DATA + OTHER + b"garbage" * 50) == [
+            (0, len(DATA)),
+            (len(DATA), len(OTHER)),
+            (len(DATA) + len(OTHER), 350),
+        ]
+
+    def test_a_footer_that_is_none_does_not_stop_the_search(self, tmp_path: Path) -> None:
+        footer = only(FrameType.FOOTER)
+        lying = DATA[: footer.at] + encoded(footer.header, bytes(32))
+        assert self.found(tmp_path, lying) == [(0, len(lying))]
+
     def test_a_footer_alone_ends_the_search(self) -> None:
         lone = encoded(
             only(FrameType.FOOTER).header, contents.encode_footer(Footer(directory=0, footer=1, frames=77))

@@ -231,7 +231,7 @@ class TestLimits:
             nonlocal taken
             for uid in range(1, 1000):
                 archive.add_message(message(uid, b"", (), bytes(16)))
-                archive.end_folder(Folder(name=f"Folder {uid}", path=b""))
+                archive.end_folder(Folder(name=f"Folder {uid}", path=b"%d" % uid))
                 taken += 1
 
         with pytest.raises(StoreError):
@@ -287,6 +287,23 @@ def test_messages_of_a_folder_that_was_never_ended_go_to_nobody() -> None:
     assert reader.mailbox(alice).folders == ()
     (inbox,) = reader.mailbox(bob).folders
     assert [one.base for one in reader.messages(bob, inbox)] == [b"bob's"]
+
+
+def test_a_folder_that_comes_again_goes_on() -> None:
+    """Mail that came while other folders were read; the record that comes later counts."""
+    sink, archive = begun()
+    for uids, name, uidnext in (((1, 2), "INBOX", 3), ((1,), "Sent", 2), ((3,), "INBOX", 4)):
+        for uid in uids:
+            archive.add_message(message(uid, b"", (), bytes(16)))
+        archive.end_folder(Folder(name=name, path=name.encode(), uidnext=uidnext))
+    archive.end_mailbox("alice", b"", 4, 0, ())
+    archive.finish()
+    reader = open_sealed(MemoryFile(bytes(sink.data)))
+    (alice,) = reader.directory.mailboxes
+    inbox, sent = reader.mailbox(alice).folders
+    assert [one.uid for one in reader.messages(alice, inbox)] == [1, 2, 3]
+    assert [one.uid for one in reader.messages(alice, sent)] == [1]
+    assert (inbox.messages, inbox.frames, inbox.folder.uidnext) == (3, (0, 2), 4)
 
 
 def test_a_piece_may_lie_in_another_archive() -> None:
