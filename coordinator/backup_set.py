@@ -116,12 +116,20 @@ def _readers(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchivePlace,
         if file.is_dir():
             raise UsageError(f"{file} is a directory: name the archive files in it") from error
         found = [open_place(ArchivePlace(file=str(file)))]
+    readable = 0
     for one in found:
         try:
             place = ArchivePlace(file=str(file), start=one.start, size_bytes=one.size)
-            yield place, _reader(one, damaged)
+            archive = _reader(one, damaged)
+        except DamagedError as error:
+            damaged.append(Skipped(one.name, str(error.facts.get("reason", "damaged")), error.message))
+        else:
+            readable += 1
+            yield place, archive
         finally:
             one.close()
+    if not readable:
+        raise DamagedError(f"{file}: nothing of it can be read: {damaged[-1].detail}", reason="archive")
 
 
 def _reader(file: LocalFile, damaged: list[Skipped]) -> ArchiveReader:
@@ -186,7 +194,9 @@ class MailboxMetadata(NamedTuple):
 def read_mailbox(archives: OpenArchives, version: MailboxVersion) -> MailboxMetadata:
     """Read the metadata of a mailbox version. Raises DamagedError."""
     archive = archives(version.archive)
-    for entry in archive.directory.mailboxes:
-        if entry.user == version.user:
-            return MailboxMetadata(archive, entry, archive.mailbox(entry))
-    raise DamagedError(f"{archive.file.name}: the metadata of {version.user!r} is gone", reason="metadata")
+    entry = archive.entry(version.user)
+    if entry is None:
+        raise DamagedError(
+            f"{archive.file.name}: the metadata of {version.user!r} is gone", reason="metadata"
+        )
+    return MailboxMetadata(archive, entry, archive.mailbox(entry))

@@ -152,7 +152,8 @@ def message_path(
     name ends like the UID; the UID is then written so that no folder can be meant.
     """
     if isinstance(uid_or_name, bytes):
-        return str(LogicalPath(partition, group, user, folder, name=uid_or_name))
+        # A file whose name is nothing but flags has an empty lasting name; a path needs one.
+        return str(LogicalPath(partition, group, user, folder, name=uid_or_name or b":"))
     return str(LogicalPath(partition, group, user, folder, uid_or_name, explicit=ambiguous))
 
 

@@ -119,6 +119,7 @@ class _UnitBackup:
         self.skipped: list[Skipped] = []
         self.messages = 0
         self.size_bytes = 0
+        self._listed = 0
 
     def back_up_mailbox(self, store: MailStore, user: str) -> None:
         unit = self._unit
@@ -133,10 +134,10 @@ class _UnitBackup:
 
     def _contents(self, mailbox: MailboxReader, path: LogicalPath) -> list[Skipped]:
         skipped: list[Skipped] = []
-        listed, size_before = 0, self.size_bytes
+        listed_before, size_before = self._listed, self.size_bytes
         try:
             for folder in mailbox.folders():
-                listed += self._folder(folder, path, skipped)
+                self._folder(folder, path, skipped)
             for file in mailbox.files():
                 self._file(mailbox, file, path, skipped)
         except StoreError as error:
@@ -144,35 +145,38 @@ class _UnitBackup:
             skipped.append(Skipped(str(path), "mailbox", error.message))
         skipped.extend(Skipped(f"{path}/{one.path}", one.reason, one.detail) for one in mailbox.skipped())
         stored = self._archive.end_mailbox(
-            path.user or "", mailbox.place, listed, self.size_bytes - size_before, tuple(skipped)
+            path.user or "",
+            mailbox.place,
+            self._listed - listed_before,
+            self.size_bytes - size_before,
+            tuple(skipped),
         )
         self.mailboxes.append(stored.summary(self._unit.partition.name, self._unit.group))
         self._tell(path.user or "")
         return skipped
 
-    def _folder(self, folder: FolderReader, path: LogicalPath, skipped: list[Skipped]) -> int:
-        listed = 0
-        for message in folder.messages():
-            listed += 1
-            try:
-                stored = self._message(folder, message)
-            except MessageUnavailable as error:
-                name = message_path(
-                    path.partition or "",
-                    path.group or "",
-                    path.user or "",
-                    folder.folder.name,
-                    message.uid or message.base,
-                )
-                skipped.append(Skipped(name, error.reason, error.message))
-                continue
-            self._archive.add_message(stored)
-            self.messages += 1
-            self.size_bytes += stored.size
-            if not self.messages % _PROGRESS_MESSAGES:
-                self._tell(path.user or "")
-        self._archive.end_folder(folder.folder)
-        return listed
+    def _folder(self, folder: FolderReader, path: LogicalPath, skipped: list[Skipped]) -> None:
+        try:
+            for message in folder.messages():
+                self._listed += 1
+                try:
+                    stored = self._message(folder, message)
+                except MessageUnavailable as error:
+                    shown = self._shown(path, folder, message)
+                    skipped.append(Skipped(shown, error.reason, error.message))
+                    continue
+                self._archive.add_message(stored)
+                self.messages += 1
+                self.size_bytes += stored.size
+                if not self.messages % _PROGRESS_MESSAGES:
+                    self._tell(path.user or "")
+        finally:
+            # Also of a folder that could not be read to its end: what was read of it is kept.
+            self._archive.end_folder(folder.folder)
+
+    def _shown(self, path: LogicalPath, folder: FolderReader, message: Listed) -> str:
+        where = (path.partition or "", path.group or "", path.user or "", folder.folder.name)
+        return message_path(*where, message.uid or message.base)
 
     def _message(self, folder: FolderReader, listed: Listed) -> Message:
         for attempt in range(1, _ATTEMPTS + 1):

@@ -54,10 +54,9 @@ def restore(
     if the target as a whole can't be written.
     """
     work = _Restore(archive, contents, progress)
-    entries = {entry.user: entry for entry in archive.directory.mailboxes}
     for choice in choices:
         path = LogicalPath(archive.header.partition, archive.header.group, choice.user)
-        entry = entries.get(choice.user)
+        entry = archive.entry(choice.user)
         if entry is None:
             work.damaged.append(Skipped(str(path), "metadata", "its metadata is gone"))
             continue

@@ -88,6 +88,13 @@ class ArchiveReader:
         self.header = header
         self.directory = directory
         self.damage = damage
+        self._entries: dict[str, MailboxEntry] | None = None
+
+    def entry(self, user: str) -> MailboxEntry | None:
+        """The directory's entry of a user's mailbox, or None."""
+        if self._entries is None:
+            self._entries = {one.user: one for one in self.directory.mailboxes}
+        return self._entries.get(user)
 
     def frame(self, at: int, kind: FrameType) -> tuple[FrameHeader, bytes]:
         """The frame of this kind at an offset, checked and decompressed."""

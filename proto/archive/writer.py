@@ -61,6 +61,7 @@ class ArchiveWriter:
         self._folder_frames: list[int] = []
         self._folder_messages = 0
         self._folders: list[mailboxes.FolderEntry] = []
+        self._folder_numbers: dict[bytes, int] = {}
         self._files: list[StoredFile] = []
         self._mailbox_bytes = 0
         self._copy: tuple[bytes, int] | None = None
@@ -100,16 +101,18 @@ class ArchiveWriter:
             self._flush_messages()
         entry = mailboxes.FolderEntry(folder, self._folder_messages, tuple(self._folder_frames))
         self._folder_frames, self._folder_messages = [], 0
-        for number, known in enumerate(self._folders):
-            if known.folder.path == folder.path:
-                self._folders[number] = mailboxes.FolderEntry(
-                    replace(folder, directories=known.folder.directories),
-                    known.messages + entry.messages,
-                    known.frames + entry.frames,
-                )
-                return
+        number = self._folder_numbers.get(folder.path)
+        if number is not None:
+            known = self._folders[number]
+            self._folders[number] = mailboxes.FolderEntry(
+                replace(folder, directories=known.folder.directories),
+                known.messages + entry.messages,
+                known.frames + entry.frames,
+            )
+            return
         if not self._fits(mailboxes.folder_bytes(entry)):
             raise StoreError("the mailbox has too many folders for one archive")
+        self._folder_numbers[folder.path] = len(self._folders)
         self._folders.append(entry)
 
     def add_file(self, file: StoredFile) -> None:
@@ -157,6 +160,7 @@ class ArchiveWriter:
             )
         )
         self._message_frames, self._folder_frames, self._folders, self._files = [], [], [], []
+        self._folder_numbers = {}
         self._folder_messages = self._mailbox_bytes = 0
         self._sink.checkpoint()
         return mailbox

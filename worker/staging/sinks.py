@@ -27,7 +27,7 @@ class StagedFile:
         self._length = 0
         self._written_back = 0
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _make_directories(path.parent)
             self._fd = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._failed("create", error) from error
@@ -57,14 +57,15 @@ class StagedFile:
     def seal(self) -> str:
         """See ArchiveSink."""
         self._sync()
-        os.close(self._fd)
-        self._fd = -1
+        fd, self._fd = self._fd, -1
         try:
+            os.close(fd)
             if self._path.exists():
                 raise FileExistsError(17, "an archive of this name is there already")
             os.rename(self._partial, self._path)
             sync_directory(self._path.parent)
         except OSError as error:
+            self._partial.unlink(missing_ok=True)
             raise self._failed("seal", error) from error
         return str(self._path)
 
@@ -115,6 +116,14 @@ class StreamSink:
 
     def abort(self) -> None:
         """See ArchiveSink. The stream simply ends without a footer."""
+
+
+def _make_directories(path: Path) -> None:
+    """Make a directory and those above it; durable, so that no archive is lost with them."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for one in missing:
+        sync_directory(one.parent)
 
 
 def sync_directory(path: Path) -> None:
