@@ -79,9 +79,7 @@ def message(
 ) -> Message:
     """The record of a stored message; what it says of an archive is not used by targets."""
     mine = owner or Ownership(0o600, os.geteuid(), os.getegid())
-    return Message(
-        uid, base, suffix, place, flags, fields, date_ns, mine, len(content), bytes(16), ()
-    )
+    return Message(uid, base, suffix, place, flags, fields, date_ns, mine, len(content), bytes(16), ())
 
 
 def file(

@@ -41,21 +41,23 @@ class MaildirMailbox:
         others = self._survey.others_by_folder()
         opener = FolderOpener(self._root, self._opener, self._notices, self._ask_server)
         marks: dict[bytes, Marks] = {}
-        beside = list(self._home_directories())
+        # Told with the first folder.
+        beside = {path: list(self._home_directories()) for path in self._survey.folders[:1]}
         for path in self._survey.folders:
+            near = others.get(path, []), beside.get(path, [])
             try:
-                with opener.opened(path, names[path], others.get(path, ()), beside) as folder:
+                with opener.opened(path, names[path], *near) as folder:
                     self._strays[path] = folder.strays
                     marks[path] = folder.marks()
                     yield folder
-                beside = []
             except OSError as error:
                 self._notices.failed(path, error)
         for path, known in marks.items():
             # Mail that was moved from a folder read later into one read earlier was in neither.
             try:
                 if opener.has_changed(path, known):
-                    with opener.opened(path, names[path], earlier=known) as folder:
+                    near = others.get(path, []), beside.get(path, [])
+                    with opener.opened(path, names[path], *near, earlier=known) as folder:
                         if len(folder):
                             yield folder
             except FileNotFoundError:

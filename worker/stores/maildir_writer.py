@@ -61,7 +61,8 @@ class MaildirWriter:
         self._new: dict[bytes, NewFolder] = {}
         self._existing: list[ExistingFolder] = []
         self._home_tree: StagedTree | None = None
-        if site.root >= 0:
+        self._is_added_to = site.root >= 0 and is_maildir(site.root)
+        if self._is_added_to:
             # It may have become another user's, or users may have other numbers now.
             status = os.fstat(site.root)
             self._files.owner = status.st_uid, status.st_gid
@@ -171,7 +172,7 @@ class MaildirWriter:
         base = self._site.home if file.home else self._site.root
         if base < 0:
             return False
-        if not file.home and not above and name.startswith(_SERVER_STATE):
+        if self._is_added_to and not file.home and not above and name.startswith(_SERVER_STATE):
             return True
         try:
             with opened(base, above) as directory:
@@ -206,6 +207,8 @@ class MaildirWriter:
                 os.close(directory)
         self._tree.finish()
         if self._home_tree:
+            if self._tree.owner:
+                self._home_tree.describe((), self._tree.owner)
             self._home_tree.finish()
 
     def _put_mailbox(self) -> None:

@@ -12,11 +12,16 @@ class Notices:
 
     def __init__(self) -> None:
         self.skipped: list[Skipped] = []
+        self._told: set[Skipped] = set()
 
     def add(self, path: bytes, why: str, detail: str, *, home: bool = False) -> None:
         """``home``: the path is relative to the home of the mailbox's user."""
         shown = printable(path) or "."
-        self.skipped.append(Skipped(f"../{shown}" if home else shown, why, detail))
+        one = Skipped(f"../{shown}" if home else shown, why, detail)
+        # A folder that is looked at again has the same to tell.
+        if one not in self._told:
+            self._told.add(one)
+            self.skipped.append(one)
 
     def failed(self, path: bytes, error: OSError, *, home: bool = False) -> None:
         """What the file system refused."""

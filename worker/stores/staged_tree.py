@@ -29,17 +29,23 @@ class StagedTree:
 
     def make(self, names: tuple[bytes, ...]) -> int:
         """A directory of the tree, made if it is missing, and opened. The caller closes it."""
+        directory = descend_making(self._scaffold.top, names, 0o700)
         path = b""
         for name in names:
             path = joined(path, name)
             self._made.add(path)
-        return descend_making(self._scaffold.top, names, 0o700)
+        return directory
 
     def describe(self, records: Iterable[Directory], owner: Ownership) -> None:
         """What directories are to be like. The first ``owner`` told is that of all without a record."""
         self._owner = self._owner or owner
         for record in records:
             self._records.setdefault(record.path, record)
+
+    @property
+    def owner(self) -> Ownership | None:
+        """Whose the directories are that have no record; None if nobody was told."""
+        return self._owner
 
     def make_beside(self, name: bytes) -> int:
         """A directory that is removed with the tree and is no part of it, opened."""

@@ -39,7 +39,9 @@ def test_taken_and_given_back(folder: int, lock: Path) -> None:
     assert not lock.exists()
 
 
-@pytest.mark.parametrize("content", ["", "1:otherhost", "nonsense", f"1:{socket.gethostname()}", "9999999999:x"])
+@pytest.mark.parametrize(
+    "content", ["", "1:otherhost", "nonsense", f"1:{socket.gethostname()}", "9999999999:x"]
+)
 def test_a_lock_that_may_be_held_is_respected(folder: int, lock: Path, content: str) -> None:
     lock.write_text(content)
     with pytest.raises(LockedError), uidlist_lock(folder, 0):

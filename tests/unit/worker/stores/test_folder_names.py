@@ -66,7 +66,9 @@ def test_any_text_comes_back(text: str) -> None:
     assert decode(encode(text)) == text
 
 
-@given(st.binary(max_size=30) | st.from_regex(rb"([a-z&,+/A-Z0-9-]|&[A-Za-z0-9,+]{0,8}-){0,12}", fullmatch=True))
+@given(
+    st.binary(max_size=30) | st.from_regex(rb"([a-z&,+/A-Z0-9-]|&[A-Za-z0-9,+]{0,8}-){0,12}", fullmatch=True)
+)
 def test_any_directory_has_one_name_and_is_found_by_it(level: bytes) -> None:
     name = level_name(level)
     assert name.encode("utf-8", "surrogateescape") == level or encode(name) == level

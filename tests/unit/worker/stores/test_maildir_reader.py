@@ -52,7 +52,13 @@ def test_a_mailbox_as_dovecot_keeps_it(box: Maildir) -> None:
     box.keywords("$Forwarded", "projectX")
     box.folder(".Entw&APw-rfe.2024")
     box.message("3.host:2,D", folder=".Entw&APw-rfe.2024")
-    for name in ("subscriptions", "dovecot-uidvalidity", "dovecot-uidvalidity.5f", "maildirsize", "dovecot-acl"):
+    for name in (
+        "subscriptions",
+        "dovecot-uidvalidity",
+        "dovecot-uidvalidity.5f",
+        "maildirsize",
+        "dovecot-acl",
+    ):
         (box.root / name).write_text(name)
     (box.root / ".Entw&APw-rfe.2024" / "maildirfolder").write_text("")
     for name in (
@@ -90,7 +96,11 @@ def test_dates_modes_owners_and_hard_links(box: Maildir) -> None:
             stats = [folder.open_message(one).stat for one in folder.messages()]
     status = path.stat()
     assert {one.mtime_ns for one in stats} == {DATE_NS}
-    assert (stats[0].owner.mode, stats[0].owner.uid, stats[0].owner.gid) == (0o640, status.st_uid, status.st_gid)
+    assert (stats[0].owner.mode, stats[0].owner.uid, stats[0].owner.gid) == (
+        0o640,
+        status.st_uid,
+        status.st_gid,
+    )
     assert [one.identity for one in stats] == [(status.st_dev, status.st_ino)] * 2 + [None]
 
 
@@ -170,7 +180,13 @@ def test_a_mailbox_whose_directory_is_the_users_has_no_home(tmp_path: Path) -> N
 
 
 def test_strange_messages(box: Maildir) -> None:
-    contents = {b"1": b"", b"2": b"\0" * 10, b"3": b"no blank line", b"4": b"\n", b"5": bytes(range(256)) * 999}
+    contents = {
+        b"1": b"",
+        b"2": b"\0" * 10,
+        b"3": b"no blank line",
+        b"4": b"\n",
+        b"5": bytes(range(256)) * 999,
+    }
     for name, content in contents.items():
         box.message(name, content)
     _, messages, _, skipped = read(box)

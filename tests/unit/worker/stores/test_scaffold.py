@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -97,9 +97,17 @@ def test_messages_come_after_what_tells_of_them(
     tree = Scaffold(place)
     fill(tree, "cur/1", "new/2", "dovecot-uidlist", "zzz")
     order: list[bytes] = []
-    rename, link = os.rename, os.link
-    monkeypatch.setattr(os, "rename", lambda old, new, **fds: (order.append(new), rename(old, new, **fds)))
-    monkeypatch.setattr(os, "link", lambda old, new, **fds: (order.append(new), link(old, new, **fds)))
+    originals = {"rename": os.rename, "link": os.link}
+
+    def noted(call: str) -> Callable[..., None]:
+        def run(old: bytes, new: bytes, **options: int) -> None:
+            order.append(new)
+            originals[call](old, new, **options)
+
+        return run
+
+    for call in originals:
+        monkeypatch.setattr(os, call, noted(call))
     into = os.open(tmp_path / "box", os.O_RDONLY)
     tree.merge(into, lambda _: None)
     os.close(into)
@@ -108,12 +116,9 @@ def test_messages_come_after_what_tells_of_them(
 
 
 @pytest.mark.parametrize("syncfs", [True, False])
-def test_durable_with_and_without_syncfs(
-    place: int, monkeypatch: pytest.MonkeyPatch, syncfs: bool
-) -> None:
+def test_durable_with_and_without_syncfs(place: int, monkeypatch: pytest.MonkeyPatch, syncfs: bool) -> None:
     synced: list[int] = []
-    fsync = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.append(fd), fsync(fd)))
+    monkeypatch.setattr(os, "fsync", synced.append)
     if not syncfs:
         monkeypatch.setattr(scaffold, "_sync_file_system", lambda _: False)
     tree = Scaffold(place)
