@@ -85,6 +85,7 @@ class MaildirTarget:
         parent = descend(above, names[-1:])
         stack.callback(os.close, parent)
         self._tidy(location, parent)
+        new_home = new_home or (bool(names) and _is_abandoned(parent))
         return Site(
             root=-1,
             parent=parent,
@@ -100,6 +101,13 @@ class MaildirTarget:
         if path not in self._tidied:
             self._tidied.add(path)
             remove_abandoned(parent)
+
+
+def _is_abandoned(home: int) -> bool:
+    """Whether a home is what a restore that was killed leaves: as it makes them, and empty."""
+    status = os.fstat(home)
+    ours = status.st_mode & 0o7777 == _HOME_MODE and status.st_uid == os.geteuid()
+    return ours and not os.listdir(home)
 
 
 def _remove_empty(parent: int, name: bytes) -> None:

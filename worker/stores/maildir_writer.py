@@ -212,6 +212,10 @@ class MaildirWriter:
             self._home_tree.finish()
 
     def _put_mailbox(self) -> None:
+        if self._site.new_home and os.geteuid() == 0:
+            # Before the mailbox can be seen: a restore that is killed now must not leave a mailbox in a
+            # home that its user can't enter. (Others than root might lock themselves out.)
+            self._tree.dress(self._site.home, HOME)
         try:
             self._tree.become(self._site.parent, self._site.name)
         except OSError as error:
