@@ -88,11 +88,48 @@ class StagingError(BackupError):
     retryable = True
 
 
+class FencedError(StagingError):
+    """A later attempt at the same unit has taken over: this one must not write any more."""
+
+    code = "fenced"
+    retryable = False
+
+
+class LeaseLostError(StagingError):
+    """The staging host was not heard from for the length of a lease."""
+
+    code = "lease-lost"
+
+
+class AccessError(BackupError):
+    """A key is missing, not allowed, or lies open to others; or a grant is not valid."""
+
+    code = "access"
+
+
 class WorkerLostError(BackupError):
     """A worker process ended without an answer."""
 
     code = "worker-lost"
     retryable = True
+
+
+class HostLostError(WorkerLostError):
+    """The host of a worker is gone, or can't be reached: the worker may still be running there."""
+
+    code = "host-lost"
+
+
+class UnplannedError(BackupError):
+    """A part of the store was left out of the plan of a run that goes on; ``code`` is among the facts."""
+
+    code = "unplanned"
+
+
+class HostError(BackupError):
+    """No node of the cluster stands for a host that is needed."""
+
+    code = "host"
 
 
 class DamagedError(BackupError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .records import (
     FileStat,
@@ -20,6 +20,9 @@ from .records import (
     Skipped,
     StoredFile,
 )
+
+if TYPE_CHECKING:
+    from .archive.draft import Draft
 
 
 class Clock(Protocol):
@@ -150,17 +153,41 @@ class FolderWriter(Protocol):
 class ArchiveSink(Protocol):
     """Where the bytes of one archive go: forward only."""
 
+    def begin(self) -> Draft | None:
+        """Open for writing; call it once, before all else. What an earlier attempt left there, whole up to
+        the end of a mailbox: writing goes on behind that, unless ``restart`` is called. None where there is
+        nothing of use; writing begins at the start then. What is returned can be read until ``seal`` or
+        ``abort``. Raises StagingError, also if the archive is sealed already; FencedError if a later attempt
+        has taken over."""
+
+    def restart(self) -> None:
+        """Drop what ``begin`` returned, before anything is written: writing begins at the start. Raises
+        StagingError."""
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append. Raises StagingError."""
+        """Append; may wait for a slow or full disk. Raises StagingError."""
 
     def checkpoint(self) -> None:
-        """What was written so far survives a crash from here on, as far as the sink can promise it."""
+        """A mailbox is complete. What was written so far will soon survive a crash; does not wait for it."""
 
     def seal(self) -> str:
         """Durable, and known under its final name from here on; returns that name."""
 
     def abort(self) -> None:
-        """Give up: nothing with a final name appears. Repeatable, also after seal (then without effect)."""
+        """Give up for now: nothing with a final name appears, what was written may serve a later attempt.
+        Repeatable, also after seal (then without effect)."""
+
+
+class Task(Protocol):
+    """What engines dispatch."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts on which it can be done; empty for any."""
+
+    def attempted(self, host: str, attempt: int) -> object:
+        """What a worker gets for one attempt, counted from 1, on this host (empty: where the coordinator
+        runs)."""
 
 
 ProgressSink = Callable[[Progress], None]

@@ -22,17 +22,17 @@ DIGEST_BYTES = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """A named root of a mail store on one host.
+    """A named root of a mail store.
 
-    ``path`` is a directory, or a template whose placeholders say where user names stand.
-    ``doveadm`` is the command (with its options) that reaches the server of this partition;
-    empty where there is none.
+    ``path`` is a directory, or a template whose placeholders say where user names stand. ``hosts`` are
+    those that have it: one, or all that share its storage. ``doveadm`` is the command (with its options)
+    that reaches the server of this partition; empty where there is none.
     """
 
     name: str
     format: str
     path: str
-    host: str = "localhost"
+    hosts: tuple[str, ...] = ("localhost",)
     doveadm: tuple[str, ...] = ()
 
 
@@ -56,6 +56,11 @@ class Unit:
     users: tuple[str, ...]
     size_bytes: int = 0
     messages: int = 0
+
+    @property
+    def label(self) -> str:
+        """How it is called towards people, and in its progress."""
+        return f"{self.partition.name}/{self.group}/{self.shard}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +261,19 @@ class RestoreReport:
 
 
 class Progress(NamedTuple):
-    """How far a unit has come; sent now and then, never relied upon."""
+    """How far a unit has come; sent now and then, never relied upon.
+
+    ``size_bytes`` were read, ``new_bytes`` of them had to be stored, which took ``archive_bytes``.
+    ``waiting`` says what it waits for, in a few words; empty where it goes on.
+    """
 
     unit: str
     messages: int
     size_bytes: int
     mailbox: str = ""
+    new_bytes: int = 0
+    archive_bytes: int = 0
+    waiting: str = ""
 
 
 @dataclass(frozen=True, slots=True)

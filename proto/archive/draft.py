@@ -1,0 +1,257 @@
+"""An archive that was not finished, whole up to the end of a mailbox: what a writer needs to go on behind it.
+
+FORMAT.md, "Going on after a crash". Unlike ``salvage`` it takes nothing from behind the first damage.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+
+from ..errors import DamagedError, UnsupportedError
+from ..records import ArchiveId
+from . import claims, contents, directory, frames, mailboxes
+from .contents import ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
+from .frames import Codec, FrameHeader, FrameType
+from .mailboxes import Mailbox
+from .reader import ArchiveReader, RandomAccess
+
+MOST_DRAFT_BYTES = 8 << 20
+"""No encoded draft is larger: it stands for some hundred gigabytes of mail."""
+
+_MOST_PLAIN_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """The first ``size_bytes`` of an archive, ``frames`` frames: a writer goes on behind them.
+
+    ``archive`` reads what is there; its directory names all mailboxes, blocks and index frames. There is
+    at least one mailbox, and the last one has no copy of its MAILBOX frame yet.
+    """
+
+    archive: ArchiveReader
+    size_bytes: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WholeFrames:
+    """The frames with which a file begins: their archive (None: there is none), bytes, and number."""
+
+    archive: ArchiveId | None
+    size_bytes: int
+    frames: int
+
+
+def whole_frames(file: RandomAccess) -> WholeFrames:
+    """The frames of a file up to the first that is damaged, missing or cut off."""
+    found = WholeFrames(archive=None, size_bytes=0, frames=0)
+    for at, header, stored in _walk(file):
+        end = at + frames.HEADER_BYTES + len(stored)
+        found = WholeFrames(archive=header.archive, size_bytes=end, frames=header.sequence + 1)
+    return found
+
+
+def read_draft(file: RandomAccess) -> Draft | None:
+    """What a file holds up to the last mailbox before the first damage; None if there is no whole mailbox,
+    or a later version wrote it. Reads all of it once; a frame at a time is in memory."""
+    found = _Found()
+    try:
+        for at, header, stored in _walk(file):
+            found.take(at, header, stored, f"{file.name} at {at}")
+    except (DamagedError, UnsupportedError):
+        pass  # what was found before it counts
+    return found.draft(file)
+
+
+def encode_draft(draft: Draft) -> bytes | None:
+    """A draft for another host, without what is in the file; None if that takes more than
+    MOST_DRAFT_BYTES."""
+    header = draft.archive.header
+    *earlier, last = directory.parts(draft.archive.directory)
+    payloads = [directory.encode(part) for part in earlier]
+    payloads.append(directory.encode(last, contents.encode_header(header)))
+    compressor = frames.Compressor(Codec.ZSTD)
+    encoded = bytearray()
+    for number, payload in enumerate(payloads):
+        codec, stored = compressor.compress(payload)
+        encoded += frames.encode_header(
+            FrameType.DIRECTORY, codec, stored, len(payload), header.archive, number
+        )
+        encoded += stored
+        if len(encoded) > MOST_DRAFT_BYTES:
+            return None
+    return bytes(encoded)
+
+
+def decode_draft(data: bytes, file: RandomAccess) -> Draft:
+    """The inverse of ``encode_draft``. ``file`` gives what is in the file, and ends where the draft ends.
+
+    Raises DamagedError if it contradicts itself or the size of the file, UnsupportedError if a later version
+    made it.
+    """
+    if len(data) > MOST_DRAFT_BYTES:
+        raise DamagedError(f"{file.name}: a draft of {len(data)} bytes is not possible", reason="length")
+    decoded = list(_directory_frames(data, f"{file.name}: draft"))
+    if not decoded:
+        raise DamagedError(f"{file.name}: the draft is empty", reason="metadata")
+    header = contents.decode_header(decoded[-1].header)
+    whole = directory.join((one.part for one in decoded), file.size // frames.HEADER_BYTES)
+    if not whole.mailboxes or _last_frame(whole) >= file.size:
+        raise DamagedError(f"{file.name}: the draft is not one of this file", reason="metadata")
+    return _draft(file, header, whole, file.size)
+
+
+def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
+    """The frames of a file in order, with their payloads as stored, as long as they are whole."""
+    at, owner = 0, None
+    for sequence in count():
+        try:
+            header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), file.name, owner)
+            stored = file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
+        except (DamagedError, UnsupportedError):
+            return
+        in_order = header.sequence == sequence and (header.type is FrameType.HEADER) == (sequence == 0)
+        whole = len(stored) == header.stored_bytes and frames.checksum(stored) == header.checksum
+        if not in_order or not whole:
+            return
+        yield at, header, stored
+        at += frames.HEADER_BYTES + len(stored)
+        owner = header.archive
+
+
+def _directory_frames(data: bytes, where: str) -> Iterator[directory.DirectoryFrame]:
+    at, left = 0, _MOST_PLAIN_BYTES
+    while at < len(data):
+        header = frames.decode_header(data[at : at + frames.HEADER_BYTES], where)
+        at += frames.HEADER_BYTES
+        left -= header.plain_bytes
+        if header.type is not FrameType.DIRECTORY or left < 0:
+            raise DamagedError(f"{where}: not a directory", reason="frame-type")
+        payload = frames.decode_payload(header, data[at : at + header.stored_bytes], where)
+        yield directory.decode(payload)
+        at += header.stored_bytes
+
+
+def _last_frame(whole: ArchiveDirectory) -> int:
+    """The greatest offset that a directory names."""
+    last = [offsets[-1] for offsets in (whole.blocks.file, whole.index_frames) if offsets]
+    for one in whole.mailboxes:
+        last += one.frames[-1:] + one.message_frames[-1:]
+    return max(last)
+
+
+def _draft(file: RandomAccess, header: ArchiveHeader, whole: ArchiveDirectory, size_bytes: int) -> Draft:
+    # The directory names every frame but the header.
+    return Draft(archive=ArchiveReader(file, header, whole), size_bytes=size_bytes, frames=whole.frames + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """The end of a mailbox: so many bytes, blocks, bytes of data and index frames come before it."""
+
+    size_bytes: int
+    blocks: int
+    data_bytes: int
+    index_frames: int
+
+
+class _Found:
+    """What the frames of a file came to so far; ``draft`` is what of it ends with a mailbox."""
+
+    def __init__(self) -> None:
+        self._header: ArchiveHeader | None = None
+        self._mailboxes: list[MailboxEntry] = []
+        self._block_data = array("Q")
+        self._block_file = array("Q")
+        self._data_bytes = 0
+        self._index_frames: list[int] = []
+        self._message_frames: list[int] = []
+        self._copy: int | None = None
+        self._cut: _Cut | None = None
+
+    def take(self, at: int, header: FrameHeader, stored: bytes, where: str) -> None:
+        """The next frame. Raises DamagedError if no writer writes it there, UnsupportedError if a later one
+        does."""
+        kind = header.type
+        if kind is FrameType.BLOCK:
+            self._take_block(at, header, where)
+        elif kind is FrameType.MESSAGES:
+            self._check_position(header, where)
+            self._message_frames.append(at)
+        elif kind is FrameType.INDEX:
+            self._index_frames.append(at)
+        elif kind is FrameType.MAILBOX and self._is_copy(header):
+            self._copy = at
+        elif kind is FrameType.MAILBOX:
+            self._check_position(header, where)
+            self._end_mailbox(at, header, mailboxes.decode(frames.decode_payload(header, stored, where)))
+        elif kind is FrameType.HEADER:
+            self._header = _writable(frames.decode_payload(header, stored, where))
+        else:
+            raise DamagedError(f"{where}: all mailboxes come before", reason="frame-type")
+
+    def draft(self, file: RandomAccess) -> Draft | None:
+        """None if there is no whole mailbox."""
+        cut = self._cut
+        if self._header is None or cut is None:
+            return None
+        whole = ArchiveDirectory(
+            mailboxes=tuple(self._mailboxes),
+            blocks=BlockTable(data=self._block_data[: cut.blocks], file=self._block_file[: cut.blocks]),
+            data_bytes=cut.data_bytes,
+            index_frames=tuple(self._index_frames[: cut.index_frames]),
+        )
+        return _draft(file, self._header, whole, cut.size_bytes)
+
+    def _take_block(self, at: int, header: FrameHeader, where: str) -> None:
+        if header.position != self._data_bytes or not header.plain_bytes:
+            raise DamagedError(f"{where}: a block is not where it should be", reason="block")
+        self._block_data.append(header.position)
+        self._block_file.append(at)
+        self._data_bytes += header.plain_bytes
+
+    def _is_copy(self, header: FrameHeader) -> bool:
+        """Whether a MAILBOX frame is the second one of the last mailbox."""
+        if not self._mailboxes or self._copy is not None:
+            return False
+        last = self._mailboxes[-1]
+        return header.position == frames.mailbox_position(last.number, len(last.message_frames))
+
+    def _check_position(self, header: FrameHeader, where: str) -> None:
+        told = frames.mailbox_position(len(self._mailboxes), len(self._message_frames))
+        if header.position != told:
+            raise DamagedError(f"{where}: a frame of another mailbox", reason="frame-type")
+
+    def _end_mailbox(self, at: int, header: FrameHeader, mailbox: Mailbox) -> None:
+        if self._copy is not None:
+            last = self._mailboxes[-1]
+            self._mailboxes[-1] = replace(last, frames=(*last.frames, self._copy))
+            self._copy = None
+        self._mailboxes.append(
+            MailboxEntry(
+                number=len(self._mailboxes),
+                user=mailbox.user,
+                frames=(at,),
+                message_frames=tuple(self._message_frames),
+                folders=len(mailbox.folders),
+                listed=mailbox.listed,
+                stored=mailbox.stored,
+                size_bytes=mailbox.size_bytes,
+            )
+        )
+        self._message_frames.clear()
+        end = at + frames.HEADER_BYTES + header.stored_bytes
+        self._cut = _Cut(end, len(self._block_data), self._data_bytes, len(self._index_frames))
+
+
+def _writable(payload: bytes) -> ArchiveHeader:
+    """Raises UnsupportedError if this version must not add to the archive."""
+    header = contents.decode_header(payload)
+    version = claims.number(claims.unpack_map(payload).get("write_version"))
+    if version > contents.WRITE_VERSION:
+        raise UnsupportedError(f"the archive can be written only by a later version: {version}")
+    return header

@@ -1,0 +1,113 @@
+"""Where a staging area is, as every worker needs to know it: a directory on one host, for the others
+reached through its receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...proto.archive.reader import LocalFile, RandomAccess
+from ...proto.errors import DamagedError, StagingError
+from ...proto.ports import ArchiveSink
+from .sinks import StagedFile
+from .space import Space
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiverAddress:
+    """How workers on other hosts reach the receiver of a staging area.
+
+    ``endpoint`` is a ZeroMQ one (``tcp://staging:7400``), ``server_key`` the public key that it must have
+    (z85). ``keys`` is the directory, on each host, that holds the host's own pair: ``HOST.key_secret``.
+    """
+
+    endpoint: str
+    server_key: str
+    keys: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagingArea:
+    """A staging area. ``path`` is its directory on ``host``; ``receiver`` is None where nobody else uses it.
+
+    At least ``reserve_bytes`` of its file system stay free. A writer waits up to ``patience_seconds`` for
+    room, and a worker that did not hear from the receiver for ``lease_seconds`` stops.
+    """
+
+    path: str
+    host: str = ""
+    receiver: ReceiverAddress | None = None
+    reserve_bytes: int = 0
+    patience_seconds: float = 0.0
+    lease_seconds: float = 30.0
+
+
+def open_sink(
+    area: StagingArea,
+    name: str,
+    host: str,
+    epoch: int,
+    grant: bytes,
+    on_wait: Callable[[str], object] = lambda _waiting: None,
+) -> ArchiveSink:
+    """Where the attempt with this epoch, on this host (empty: that of the area), writes the archive ``name``.
+
+    ``on_wait`` is called with what the sink waits for, and with "" when it goes on. Raises AccessError if the
+    host has no key for the receiver, StagingError if there is no receiver.
+    """
+    path = Path(area.path, name)
+    if _is_here(area, host):
+        return StagedFile(
+            path,
+            epoch=epoch,
+            space=Space(Path(area.path), area.reserve_bytes),
+            patience_seconds=area.patience_seconds,
+            on_wait=on_wait,
+        )
+    from .links import SharedConnection  # workers beside the area do without ZeroMQ
+    from .remote import RemoteSink
+
+    share = SharedConnection(_receiver(area, host), host, area.lease_seconds)
+    return RemoteSink(share.connection, name, grant, str(path), on_wait=on_wait, on_close=share.close)
+
+
+def open_file(area: StagingArea, name: str, host: str, grant: bytes) -> RandomAccess | None:
+    """The sealed archive of this name, or None if there is none.
+
+    Raises DamagedError (``io-error``) if it can't be read, and for an area on another host AccessError,
+    StagingError and LeaseLostError, which say nothing about the archive.
+    """
+    path = Path(area.path, name)
+    if _is_here(area, host):
+        return _open_here(path)
+    from .links import SharedConnection
+    from .remote import find_file
+
+    share = SharedConnection(_receiver(area, host), host, area.lease_seconds)
+    file = None
+    try:
+        file = find_file(share.connection, name, grant, str(path), share.close)
+    finally:
+        if file is None:
+            share.close()
+    return file
+
+
+def _open_here(path: Path) -> LocalFile | None:
+    try:
+        return LocalFile(str(path))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedError(f"{path}: {error.strerror}", reason="io-error") from error
+
+
+def _is_here(area: StagingArea, host: str) -> bool:
+    return host in ("", area.host)
+
+
+def _receiver(area: StagingArea, host: str) -> ReceiverAddress:
+    if area.receiver is None:
+        raise StagingError(f"{host} can't reach the staging area on {area.host}: it has no receiver")
+    return area.receiver
