@@ -1,0 +1,1 @@
+"""The messages between hosts (WIRE.md), how they are checked, and the sockets that carry them."""
