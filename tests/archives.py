@@ -10,6 +10,7 @@ import msgpack
 
 from mailhaul.proto.archive import columns, contents, frames
 from mailhaul.proto.archive.contents import ArchiveHeader
+from mailhaul.proto.archive.draft import Draft, read_draft
 from mailhaul.proto.archive.frames import Codec, FrameHeader, FrameType
 from mailhaul.proto.archive.reader import ArchiveReader, Contents, open_sealed
 from mailhaul.proto.archive.salvage import salvage
@@ -28,11 +29,19 @@ Mailboxes = Mapping[str, Mapping[str, Iterable[bytes]]]
 
 
 class MemorySink:
-    """An ArchiveSink that keeps what it is given."""
+    """An ArchiveSink that keeps what it is given, behind what an earlier attempt ``left``."""
 
-    def __init__(self) -> None:
-        self.data = bytearray()
+    def __init__(self, left: bytes = b"") -> None:
+        self.data = bytearray(left)
         self.checkpoints: list[int] = []
+
+    def begin(self) -> Draft | None:
+        draft = read_draft(MemoryFile(bytes(self.data)))
+        del self.data[draft.size_bytes if draft else 0 :]
+        return draft
+
+    def restart(self) -> None:
+        self.data.clear()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.data += data

@@ -1,6 +1,7 @@
 """The table of contents of a backup: one unit, from its mailboxes to a sealed archive.
 
-    for each mailbox of the unit
+    go on behind what an earlier attempt left, if it did          proto.archive.draft
+    for each mailbox of the unit that is not there yet
       for each folder
         list    its messages, with their UIDs                     stores/
         read    each message                                      stores/
@@ -23,9 +24,10 @@ from dataclasses import dataclass
 from .. import __version__
 from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.contents import ArchiveHeader
+from ..proto.archive.draft import Draft
 from ..proto.archive.frames import Codec
 from ..proto.archive.writer import ArchiveWriter
-from ..proto.errors import MessageUnavailable, StoreError
+from ..proto.errors import DamagedError, MessageUnavailable, StoreError
 from ..proto.ports import ArchiveSink, FolderReader, MailboxReader, MailStore, ProgressSink
 from ..proto.records import (
     ArchiveId,
@@ -40,6 +42,7 @@ from ..proto.records import (
     UnitReport,
 )
 from .packing import Packer
+from .staging.sealed import Account, account_of
 
 _PROGRESS_MESSAGES = 64
 _ATTEMPTS = 3
@@ -60,16 +63,19 @@ def back_up(
 ) -> UnitReport:
     """Store all mailboxes of a unit in one archive and seal it.
 
-    A mailbox, message or file that can't be read is listed in the report and the rest goes on. Raises
-    StagingError if the archive can't be written; nothing with a final name is left then.
+    Mailboxes that an earlier attempt completed are not read again; the archive keeps the id that it got
+    then, and the report tells of all of it, except for the time that it took. A mailbox, message or file
+    that can't be read is listed in the report and the rest goes on. Raises StagingError if the archive can't
+    be written; nothing with a final name is left then.
     """
     began, cpu_began = time.monotonic(), time.process_time()
     try:
-        archive = ArchiveWriter(sink, _header(unit, settings), settings.codec, settings.level)
-        work = _UnitBackup(unit, archive, progress)
+        work = _begin(unit, sink, settings, progress)
+        done = {one.user for one in work.mailboxes}
         for user in unit.users:
-            work.back_up_mailbox(store, user)
-        totals = archive.finish()
+            if user not in done:
+                work.back_up_mailbox(store, user)
+        totals = work.archive.finish()
         file = sink.seal()
     finally:
         sink.abort()
@@ -78,7 +84,7 @@ def back_up(
         partition=unit.partition.name,
         group=unit.group,
         shard=unit.shard,
-        archive=settings.archive,
+        archive=work.archive.header.archive,
         file=file,
         mailboxes=tuple(work.mailboxes),
         skipped=tuple(work.skipped),
@@ -92,12 +98,45 @@ def back_up(
     )
 
 
+def _begin(unit: Unit, sink: ArchiveSink, settings: ArchiveSettings, progress: ProgressSink) -> _UnitBackup:
+    """The work on an archive: behind what an earlier attempt left of it, or at its start."""
+    codec, level = settings.codec, settings.level
+    draft = sink.begin()
+    if draft is not None:
+        try:
+            account = _completed(unit, draft)
+            archive = ArchiveWriter(sink, draft.archive.header, codec, level, draft=draft)
+            work = _UnitBackup(unit, archive, progress)
+            work.take_up(draft, account)
+        except DamagedError:
+            sink.restart()
+        else:
+            return work
+    return _UnitBackup(unit, ArchiveWriter(sink, _header(unit, settings), codec, level), progress)
+
+
+def _completed(unit: Unit, draft: Draft) -> Account:
+    """What a draft tells of its mailboxes. Raises DamagedError if it is not one of this unit and no others
+    than its users, or does not tell of all of them."""
+    header, account = draft.archive.header, account_of(draft.archive)
+    users = {one.user for one in account.mailboxes}
+    fits = (header.run, header.partition, header.group, header.shard) == (
+        unit.run,
+        unit.partition.name,
+        unit.group,
+        unit.shard,
+    )
+    if not fits or not users <= set(unit.users) or len(users) < len(draft.archive.directory.mailboxes):
+        raise DamagedError(f"{draft.archive.file.name}: not a draft of this unit", reason="foreign")
+    return account
+
+
 def _header(unit: Unit, settings: ArchiveSettings) -> ArchiveHeader:
     return ArchiveHeader(
         archive=settings.archive,
         run=unit.run,
         run_started=settings.run_started,
-        host=unit.partition.host,
+        host=unit.partition.hosts[0],
         partition=unit.partition.name,
         format=unit.partition.format,
         group=unit.group,
@@ -110,8 +149,8 @@ class _UnitBackup:
     """The counts of a unit while its mailboxes pass by."""
 
     def __init__(self, unit: Unit, archive: ArchiveWriter, progress: ProgressSink) -> None:
+        self.archive = archive
         self._unit = unit
-        self._archive = archive
         self._packer = Packer(archive)
         self._progress = progress
         self._label = f"{unit.partition.name}/{unit.group}/{unit.shard}"
@@ -120,6 +159,15 @@ class _UnitBackup:
         self.messages = 0
         self.size_bytes = 0
         self._listed = 0
+
+    def take_up(self, draft: Draft, account: Account) -> None:
+        """Count what an earlier attempt completed as done, and know its segments. Raises DamagedError."""
+        self._packer.recall(draft.archive)
+        self.mailboxes.extend(account.mailboxes)
+        self.skipped.extend(account.skipped)
+        self.messages = sum(one.stored for one in account.mailboxes)
+        self.size_bytes = sum(one.size_bytes for one in account.mailboxes)
+        self._tell("")
 
     def back_up_mailbox(self, store: MailStore, user: str) -> None:
         unit = self._unit
@@ -144,7 +192,7 @@ class _UnitBackup:
             # The mailbox became unreadable half-way: keep what there is, and say so.
             skipped.append(Skipped(str(path), "mailbox", error.message))
         skipped.extend(Skipped(f"{path}/{one.path}", one.reason, one.detail) for one in mailbox.skipped())
-        stored = self._archive.end_mailbox(
+        stored = self.archive.end_mailbox(
             path.user or "",
             mailbox.place,
             self._listed - listed_before,
@@ -165,14 +213,14 @@ class _UnitBackup:
                     shown = self._shown(path, folder, message)
                     skipped.append(Skipped(shown, error.reason, error.message))
                     continue
-                self._archive.add_message(stored)
+                self.archive.add_message(stored)
                 self.messages += 1
                 self.size_bytes += stored.size
                 if not self.messages % _PROGRESS_MESSAGES:
                     self._tell(path.user or "")
         finally:
             # Also of a folder that could not be read to its end: what was read of it is kept.
-            self._archive.end_folder(folder.folder)
+            self.archive.end_folder(folder.folder)
 
     def _shown(self, path: LogicalPath, folder: FolderReader, message: Listed) -> str:
         where = (path.partition or "", path.group or "", path.user or "", folder.folder.name)
@@ -209,7 +257,7 @@ class _UnitBackup:
         self, mailbox: MailboxReader, file: ListedFile, path: LogicalPath, skipped: list[Skipped]
     ) -> None:
         try:
-            self._archive.add_file(self._stored_file(mailbox, file))
+            self.archive.add_file(self._stored_file(mailbox, file))
         except MessageUnavailable as error:
             skipped.append(Skipped(f"{path}/{printable(file.path)}", error.reason, error.message))
 
@@ -226,4 +274,5 @@ class _UnitBackup:
         return StoredFile(file.path, file.home, None, stat.owner, stat.mtime_ns, size, digest, pieces)
 
     def _tell(self, user: str) -> None:
-        self._progress(Progress(self._label, self.messages, self.size_bytes, user))
+        data_bytes, archive_bytes = self.archive.data_bytes, self.archive.archive_bytes
+        self._progress(Progress(self._label, self.messages, self.size_bytes, user, data_bytes, archive_bytes))

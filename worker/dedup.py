@@ -7,6 +7,7 @@ strings would take several times the memory. What is worth remembering is decide
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 from ..proto.records import DIGEST_BYTES
 
@@ -43,6 +44,11 @@ class SegmentIndex:
         self._digests += digest
         self._offsets.append(offset)
         self._place(digest, len(self._offsets))
+
+    def extend(self, digests: bytes, offsets: Sequence[int]) -> None:
+        """Remember many segments that ``find`` did not know; their digests stand one after the other."""
+        for number, offset in enumerate(offsets):
+            self.add(digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES], offset)
 
     def _place(self, digest: bytes, number: int) -> None:
         slots, mask = self._slots, self._mask

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from operator import add
+
 from blake3 import blake3
 
+from ..proto.archive.contents import decode_index
+from ..proto.archive.frames import FrameType
 from ..proto.archive.messages import join_pieces
+from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.writer import ArchiveWriter
-from ..proto.errors import MessageUnavailable
+from ..proto.errors import DamagedError, MessageUnavailable
 from ..proto.ports import OpenedFile
 from ..proto.records import DIGEST_BYTES, Piece
 from .dedup import SegmentIndex
@@ -32,6 +37,16 @@ class Packer:
         self._index = SegmentIndex()
         self._cutter = Cutter()
         self._links: dict[tuple[int, ...], Packed] = {}
+
+    def recall(self, earlier: ArchiveReader) -> None:
+        """Know the segments that an earlier attempt stored in this archive. Raises DamagedError."""
+        data_bytes = earlier.directory.data_bytes
+        for at in earlier.directory.index_frames:
+            _, payload = earlier.frame(at, FrameType.INDEX)
+            row = decode_index(payload)
+            if any(map(data_bytes.__lt__, map(add, row.offsets, row.lengths))):
+                raise DamagedError(f"{earlier.file.name}: an index of other data", reason="metadata")
+            self._index.extend(row.digests, row.offsets)
 
     def store(self, opened: OpenedFile) -> Packed:
         """Store the whole content. Raises MessageUnavailable: ``changed`` if its size was not what the

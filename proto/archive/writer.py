@@ -13,6 +13,7 @@ from ..errors import MessageUnavailable, StoreError
 from ..ports import ArchiveSink
 from ..records import Folder, Message, Skipped, StoredFile
 from . import contents, directory, frames, mailboxes
+from .draft import Draft
 from .frames import Codec, FrameType
 from .messages import MessageColumns
 
@@ -28,23 +29,31 @@ class ArchiveTotals:
 
     data_bytes: int
     archive_bytes: int
-    block_bytes: int
 
 
 class ArchiveWriter:
     """Writes one archive. The caller hands over mailboxes one after the other, and of each:
     ``append`` and ``add_message`` for every message of a folder, ``end_folder``, ``add_file``,
     at last ``end_mailbox``; after all of them ``finish``. Sealing is the sink's.
+
+    ``data_bytes`` and ``archive_bytes`` are what it has come to so far, before and after compression.
     """
 
     def __init__(
-        self, sink: ArchiveSink, header: contents.ArchiveHeader, codec: Codec = Codec.LZ4, level: int = 3
+        self,
+        sink: ArchiveSink,
+        header: contents.ArchiveHeader,
+        codec: Codec = Codec.LZ4,
+        level: int = 3,
+        *,
+        draft: Draft | None = None,
     ) -> None:
+        """Begins an archive; or goes on with ``draft``, which the sink holds and whose header this is.
+        Raises DamagedError if the draft can't be read."""
         self.header = header
         self.data_bytes = 0
+        self.archive_bytes = 0
         self._sink = sink
-        self._written = 0
-        self._block_bytes = 0
         self._sequence = 0
         self._data_codec = frames.Compressor(codec, level)
         # Metadata has little but entropy to give: the entropy coder halves it where LZ4 would not.
@@ -65,7 +74,23 @@ class ArchiveWriter:
         self._files: list[StoredFile] = []
         self._mailbox_bytes = 0
         self._copy: tuple[bytes, int] | None = None
-        self._frame(FrameType.HEADER, contents.encode_header(header), Codec.NONE)
+        if draft is None:
+            self._frame(FrameType.HEADER, contents.encode_header(header), Codec.NONE)
+        else:
+            self._go_on(draft)
+
+    def _go_on(self, draft: Draft) -> None:
+        whole = draft.archive.directory
+        last = whole.mailboxes[-1]
+        mailbox, payload = draft.archive.frame(last.frames[0], FrameType.MAILBOX)
+        self._copy = payload, mailbox.position
+        self._entries.extend(whole.mailboxes)
+        self._index_frames.extend(whole.index_frames)
+        self._block_data.extend(whole.blocks.data)
+        self._block_file.extend(whole.blocks.file)
+        self.data_bytes = whole.data_bytes
+        self.archive_bytes = draft.size_bytes
+        self._sequence = draft.frames
 
     def append(self, data: bytes | memoryview) -> int:
         """Store data; returns its offset. A piece of up to half a block lies in one block."""
@@ -180,9 +205,9 @@ class ArchiveWriter:
         before = [self._frame(FrameType.DIRECTORY, directory.encode(part)) for part in earlier]
         payload = directory.encode(last, contents.encode_header(self.header), before)
         at = self._frame(FrameType.DIRECTORY, payload)
-        footer = contents.Footer(directory=at, footer=self._written, frames=self._sequence + 1)
+        footer = contents.Footer(directory=at, footer=self.archive_bytes, frames=self._sequence + 1)
         self._frame(FrameType.FOOTER, contents.encode_footer(footer), Codec.NONE)
-        return ArchiveTotals(self.data_bytes, self._written, self._block_bytes)
+        return ArchiveTotals(self.data_bytes, self.archive_bytes)
 
     def _fits(self, more_bytes: int) -> bool:
         """Take so many bytes of what a MAILBOX frame can hold, if they are left."""
@@ -198,10 +223,9 @@ class ArchiveWriter:
             data = whole[:BLOCK_BYTES]
             start = self.data_bytes - len(block)
             self._block_data.append(start)
-            self._block_file.append(self._written)
+            self._block_file.append(self.archive_bytes)
             codec, payload = self._data_codec.compress(data)
             self._emit(FrameType.BLOCK, codec, payload, len(data), start)
-            self._block_bytes += len(payload)
             data.release()
         del block[:BLOCK_BYTES]
 
@@ -227,7 +251,7 @@ class ArchiveWriter:
             self._index = contents.IndexRow(b"", [], [])
 
     def _frame(self, kind: FrameType, payload: bytes, codec: Codec = Codec.ZSTD, *, position: int = 0) -> int:
-        at = self._written
+        at = self.archive_bytes
         if len(payload) > frames.LARGEST_FRAME:
             raise OverflowError(f"a {kind.name} frame of {len(payload)} bytes is beyond the format")
         used, stored = (
@@ -250,7 +274,7 @@ class ArchiveWriter:
             )
         )
         self._sink.write(payload)
-        self._written += frames.HEADER_BYTES + len(payload)
+        self.archive_bytes += frames.HEADER_BYTES + len(payload)
         self._sequence += 1
 
 

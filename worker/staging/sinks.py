@@ -2,91 +2,133 @@
 
 from __future__ import annotations
 
-import os
+import errno
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ...proto.archive.draft import Draft, read_draft
 from ...proto.errors import StagingError
+from .partial import PARTIAL, PartialArchive, open_partial, sync_directory
+from .space import Space, no_room
 
-PARTIAL = ".partial"
-_SYNC_BYTES = 256 << 20
-_WRITE_BACK_BYTES = 8 << 20
+__all__ = ["PARTIAL", "StagedFile", "StreamSink", "sync_directory"]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StagedFile:
-    """A file that has its final name only when it is whole and durable.
+    """A file of this host that has its final name only when it is whole and durable.
 
-    Written as ``NAME.partial``; ``seal`` syncs, renames, syncs the directory. A crash of the program
-    leaves the partial file; a crash of the machine at most ``_SYNC_BYTES`` less of it.
+    Written as ``NAME.EPOCH.partial``. What is written survives the end of the program at once, and a crash
+    of the machine from about a second after the checkpoint behind it on (later where the disk is slower).
+
+    Without room on the file system it waits for up to ``patience_seconds``; ``on_wait`` is called as
+    ``Space.wait_for`` does it. Without a ``space`` no reserve is kept free.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        epoch: int = 0,
+        space: Space | None = None,
+        patience_seconds: float = 0.0,
+        on_wait: Callable[[str], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = path
-        self._partial = path.with_name(path.name + PARTIAL)
-        self._unsynced = 0
-        self._length = 0
-        self._written_back = 0
-        try:
-            _make_directories(path.parent)
-            self._fd = os.open(self._partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._failed("create", error) from error
+        self._epoch = epoch
+        self._space = space or Space(path.parent)
+        self._patience_seconds = patience_seconds
+        self._on_wait = on_wait
+        self._clock = clock
+        self._file: PartialArchive | None = None
+        self._draft: Draft | None = None
+        self._whole_bytes = 0
+
+    def begin(self) -> Draft | None:
+        """See ArchiveSink."""
+        self._file = open_partial(self._path, self._epoch)
+        if self._file is None:
+            raise StagingError(f"{self._path} is sealed already", path=str(self._path))
+        self._whole_bytes = self._file.size
+        reader = self._file.open_reader()
+        draft = read_draft(reader)
+        self._whole_bytes = draft.size_bytes if draft else 0
+        self._file.truncate(self._whole_bytes)
+        if draft is None:
+            reader.close()
+            return None
+        # What is written behind it is none of the draft.
+        reader.size = draft.size_bytes
+        self._draft = draft
+        return draft
+
+    def restart(self) -> None:
+        """See ArchiveSink."""
+        self._whole_bytes = 0
+        self._opened().truncate(0)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """See ArchiveSink."""
-        self._unsynced += len(data)
-        try:
-            written = os.write(self._fd, data)
-            while written < len(data):
-                written += os.write(self._fd, memoryview(data)[written:])
-        except OSError as error:
-            raise self._failed("write", error) from error
-        self._length += len(data)
-        if self._length - self._written_back >= _WRITE_BACK_BYTES:
-            # Starts writing to the disk now, while the processor goes on; left to itself the kernel would
-            # gather it all and let the sync at the end wait. It also keeps the host's cache for its mail.
-            os.posix_fadvise(self._fd, self._written_back, _WRITE_BACK_BYTES, os.POSIX_FADV_DONTNEED)
-            self._written_back += _WRITE_BACK_BYTES
+        file = self._opened()
+        if self._space.room_for(len(data)) and self._wrote(file, data):
+            return
+        until = self._clock() + self._patience_seconds
+        while True:
+            left = max(0.0, until - self._clock())
+            self._space.wait_for(len(data), left, self._waiting)
+            if self._wrote(file, data):
+                return
+            if not left:
+                raise no_room(self._path, self._patience_seconds)
 
     def checkpoint(self) -> None:
-        """See ArchiveSink. Without waiting for the disk at each mailbox: what the program wrote outlives
-        the program, and a machine that crashed repeats the unit."""
-        if self._unsynced >= _SYNC_BYTES:
-            self._sync()
+        """See ArchiveSink."""
+        file = self._opened()
+        self._whole_bytes = file.size
+        file.checkpoint()
 
     def seal(self) -> str:
         """See ArchiveSink."""
-        self._sync()
-        fd, self._fd = self._fd, -1
-        try:
-            os.close(fd)
-            if self._path.exists():
-                raise FileExistsError(17, "an archive of this name is there already")
-            os.rename(self._partial, self._path)
-            sync_directory(self._path.parent)
-        except OSError as error:
-            self._partial.unlink(missing_ok=True)
-            raise self._failed("seal", error) from error
+        self._opened().seal()
+        self._file = None
         return str(self._path)
 
     def abort(self) -> None:
-        """See ArchiveSink."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            self._partial.unlink(missing_ok=True)
+        """See ArchiveSink. What no later attempt can use is not kept: the disk may be full."""
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(StagingError):
+                file.truncate(self._whole_bytes)
+            file.close()
+        if self._draft is not None:
+            self._draft.archive.close()
 
-    def _sync(self) -> None:
+    def _opened(self) -> PartialArchive:
+        if self._file is None:
+            raise StagingError(f"{self._path} is not open for writing", path=str(self._path))
+        return self._file
+
+    def _wrote(self, file: PartialArchive, data: bytes | bytearray | memoryview) -> bool:
+        """Whether there was room for it after all."""
         try:
-            os.fdatasync(self._fd)
-        except OSError as error:
-            raise self._failed("sync", error) from error
-        self._unsynced = 0
+            file.append(data)
+        except StagingError as error:
+            if error.facts.get("errno") not in _NO_ROOM:
+                raise
+            self._space.ran_out()
+            return False
+        return True
 
-    def _failed(self, what: str, error: OSError) -> StagingError:
-        return StagingError(
-            f"can't {what} {self._partial}: {error.strerror}", path=str(self._partial), errno=error.errno
-        )
+    def _waiting(self, why: str) -> None:
+        self._on_wait(why)
+        if why:
+            # A later attempt must not have to wait for the end of the patience of this one.
+            self._opened().check_fence()
 
 
 class StreamSink:
@@ -95,6 +137,13 @@ class StreamSink:
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
         self._name = name
+
+    def begin(self) -> Draft | None:
+        """See ArchiveSink. Always at the start."""
+        return None
+
+    def restart(self) -> None:
+        """See ArchiveSink. It is at the start."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """See ArchiveSink."""
@@ -116,20 +165,3 @@ class StreamSink:
 
     def abort(self) -> None:
         """See ArchiveSink. The stream simply ends without a footer."""
-
-
-def _make_directories(path: Path) -> None:
-    """Make a directory and those above it; durable, so that no archive is lost with them."""
-    missing = [one for one in (path, *path.parents) if not one.exists()]
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for one in missing:
-        sync_directory(one.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

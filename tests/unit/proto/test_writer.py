@@ -142,9 +142,6 @@ class TestAppending:
         assert b"".join(reader.block(number) for number in range(len(reader.directory.blocks.data))) == NOISE
         assert totals.data_bytes == len(NOISE)
         assert totals.archive_bytes == len(sink.data)
-        assert totals.block_bytes == sum(
-            one.header.stored_bytes for one in frames_of(bytes(sink.data), FrameType.BLOCK)
-        )
 
 
 def test_remembered_segments_stand_in_index_frames(monkeypatch: pytest.MonkeyPatch) -> None:

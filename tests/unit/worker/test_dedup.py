@@ -34,6 +34,12 @@ def test_it_grows() -> None:
     assert all(index.find(rng.randbytes(16)) is None for _ in range(1000))
 
 
+def test_many_at_a_time() -> None:
+    index, digests = SegmentIndex(), [bytes([number]) * 16 for number in range(100)]
+    index.extend(b"".join(digests), range(7, 107))
+    assert [index.find(digest) for digest in digests] == list(range(7, 107))
+
+
 def test_digests_that_begin_alike_are_told_apart() -> None:
     """They share a slot, across the end of the table too."""
     index = SegmentIndex()

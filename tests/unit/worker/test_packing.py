@@ -8,10 +8,22 @@ import random
 import pytest
 from blake3 import blake3
 
+from mailhaul.proto.archive.columns import pack_deltas
+from mailhaul.proto.archive.draft import read_draft
+from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.reader import Contents, open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
-from mailhaul.proto.errors import MessageUnavailable
-from mailhaul.tests.archives import MemoryFile, MemoryOpened, MemorySink, archive_header, message
+from mailhaul.proto.errors import DamagedError, MessageUnavailable
+from mailhaul.tests.archives import (
+    MemoryFile,
+    MemoryOpened,
+    MemorySink,
+    archive_header,
+    encoded,
+    frames_of,
+    message,
+    remapped,
+)
 from mailhaul.worker import packing
 from mailhaul.worker.packing import Packed, Packer
 
@@ -182,3 +194,34 @@ def test_a_read_that_fails_is_passed_on(work: Work) -> None:
     with pytest.raises(MessageUnavailable) as caught:
         work.packer.store(Broken(b"content"))
     assert caught.value.reason == "io-error"
+
+
+class TestGoingOn:
+    """Behind what an earlier attempt left of the archive."""
+
+    def left(self, contents: list[bytes]) -> bytes:
+        work = Work()
+        for data in contents:
+            work.store(data)
+        work.archive.end_mailbox("anna", b"", 0, 0, ())
+        return bytes(work.sink.data)
+
+    def test_what_is_stored_already_is_not_stored_again(self) -> None:
+        data = b"Subject: x\n\n" + noise(5000)
+        draft = read_draft(MemoryFile(self.left([data, attachment(noise(300_000))])))
+        assert draft is not None
+        archive = ArchiveWriter(MemorySink(), archive_header(), draft=draft)
+        packer, before = Packer(archive), archive.data_bytes
+        packer.recall(draft.archive)
+        packer.store(MemoryOpened(b"Subject: another\n\n" + data.partition(b"\n\n")[2]))
+        packer.store(MemoryOpened(attachment(noise(300_000), b"Subject: other\n")))
+        assert archive.data_bytes - before < 1000
+
+    def test_an_index_of_what_is_not_there_is_damage(self) -> None:
+        data = self.left([b"Subject: x\n\n" + noise(5000)])
+        (index,) = frames_of(data, FrameType.INDEX)
+        changed = remapped(index.payload, offset=pack_deltas([5000]))
+        draft = read_draft(MemoryFile(data[: index.at] + encoded(index.header, changed) + data[index.end :]))
+        assert draft is not None
+        with pytest.raises(DamagedError):
+            Work().packer.recall(draft.archive)

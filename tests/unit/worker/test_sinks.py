@@ -5,13 +5,25 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mailhaul.proto.errors import StagingError
-from mailhaul.worker.staging import sinks
-from mailhaul.worker.staging.sinks import PARTIAL, StagedFile, StreamSink
+from mailhaul.proto.errors import FencedError, StagingError
+from mailhaul.tests.archives import read_archive, write_archive
+from mailhaul.worker.staging.partial import open_partial, partial_path
+from mailhaul.worker.staging.sinks import StagedFile, StreamSink
+from mailhaul.worker.staging.space import FULL, Space
+
+MAILBOXES = {"alice": {"INBOX": [b"Subject: a\n\none", b"two"]}, "bob": {"INBOX": [b"three"]}}
+ARCHIVE = write_archive(MAILBOXES)
+
+
+def begun(path: Path, epoch: int = 0, **options: object) -> StagedFile:
+    sink = StagedFile(path, epoch=epoch, **options)  # type: ignore[arg-type]
+    assert sink.begin() is None
+    return sink
 
 
 def names(path: Path) -> list[str]:
@@ -21,100 +33,176 @@ def names(path: Path) -> list[str]:
 class TestStagedFile:
     def test_it_gets_its_name_when_it_is_sealed(self, tmp_path: Path) -> None:
         path = tmp_path / "new" / "unit.mha"
-        sink = StagedFile(path)
+        sink = begun(path, 3)
         for data in (b"one ", bytearray(b"two "), memoryview(b"three")):
             sink.write(data)
             sink.checkpoint()
-        assert names(path.parent) == ["unit.mha" + PARTIAL]
+        assert names(path.parent) == ["unit.mha.3.partial"]
         assert sink.seal() == str(path)
         assert names(path.parent) == ["unit.mha"]
         assert path.read_bytes() == b"one two three"
         sink.abort()
         assert path.exists()
 
-    def test_only_its_owner_may_read_it(self, tmp_path: Path) -> None:
-        path = tmp_path / "new" / "unit.mha"
-        StagedFile(path).seal()
-        assert path.stat().st_mode & 0o777 == 0o600
-        assert path.parent.stat().st_mode & 0o777 == 0o700
-
-    def test_giving_up_leaves_nothing(self, tmp_path: Path) -> None:
-        sink = StagedFile(tmp_path / "unit.mha")
+    def test_giving_up_keeps_what_is_complete(self, tmp_path: Path) -> None:
+        sink = begun(tmp_path / "unit.mha")
         sink.write(b"data")
+        sink.checkpoint()
+        sink.write(b"half a mailbox")
         sink.abort()
         sink.abort()
+        assert names(tmp_path) == ["unit.mha.0.partial"]
+        assert (tmp_path / "unit.mha.0.partial").read_bytes() == b"data"
+
+    def test_one_that_was_never_begun_can_be_given_up(self, tmp_path: Path) -> None:
+        StagedFile(tmp_path / "unit.mha").abort()
         assert names(tmp_path) == []
 
-    def test_what_an_earlier_attempt_left_is_written_over(self, tmp_path: Path) -> None:
-        (tmp_path / ("unit.mha" + PARTIAL)).write_bytes(b"something longer than this")
-        sink = StagedFile(tmp_path / "unit.mha")
+    def test_writing_goes_on_behind_the_last_mailbox(self, tmp_path: Path) -> None:
+        path = tmp_path / "unit.mha"
+        partial_path(path, 1).write_bytes(ARCHIVE[:-1])
+        sink = StagedFile(path, epoch=2)
+        draft = sink.begin()
+        assert draft is not None
+        assert [one.user for one in draft.archive.directory.mailboxes] == ["alice", "bob"]
+        assert partial_path(path, 2).read_bytes() == ARCHIVE[: draft.size_bytes]
+        sink.write(ARCHIVE[draft.size_bytes :])
+        assert read_archive(draft.archive)[1] == [], "the draft can be read while writing goes on"
+        sink.seal()
+        assert path.read_bytes() == ARCHIVE
+
+    def test_what_is_of_no_use_is_written_over(self, tmp_path: Path) -> None:
+        path = tmp_path / "unit.mha"
+        partial_path(path, 1).write_bytes(b"something longer than this, and no archive")
+        sink = begun(path, 1)
         sink.write(b"data")
         sink.seal()
-        assert (tmp_path / "unit.mha").read_bytes() == b"data"
+        assert path.read_bytes() == b"data"
 
-    def test_a_sealed_archive_is_never_replaced(self, tmp_path: Path) -> None:
+    def test_a_draft_can_be_dropped(self, tmp_path: Path) -> None:
+        path = tmp_path / "unit.mha"
+        partial_path(path, 1).write_bytes(ARCHIVE)
+        sink = StagedFile(path, epoch=1)
+        assert sink.begin() is not None
+        sink.restart()
+        sink.write(b"data")
+        sink.seal()
+        assert path.read_bytes() == b"data"
+
+    def test_a_sealed_archive_is_not_begun_again(self, tmp_path: Path) -> None:
         (tmp_path / "unit.mha").write_bytes(b"the first")
-        sink = StagedFile(tmp_path / "unit.mha")
-        sink.write(b"the second")
-        with pytest.raises(StagingError):
-            sink.seal()
-        assert (tmp_path / "unit.mha").read_bytes() == b"the first"
+        with pytest.raises(StagingError, match="sealed already") as caught:
+            StagedFile(tmp_path / "unit.mha").begin()
+        assert caught.value.retryable
+        assert names(tmp_path) == ["unit.mha"]
 
     def test_a_place_that_can_not_be_written_is_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         with pytest.raises(StagingError) as caught:
-            StagedFile(tmp_path / "file" / "unit.mha")
+            StagedFile(tmp_path / "file" / "unit.mha").begin()
         assert caught.value.facts["errno"] in (errno.ENOTDIR, errno.EEXIST)
 
-    def test_a_short_write_is_continued(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        write = os.write
-        monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:3]))
-        sink = StagedFile(tmp_path / "unit.mha")
-        sink.write(b"0123456789")
-        monkeypatch.undo()
-        sink.seal()
-        assert (tmp_path / "unit.mha").read_bytes() == b"0123456789"
 
-    @pytest.mark.parametrize("call", ["write", "fdatasync", "rename"])
-    def test_what_fails_is_told_and_leaves_no_final_name(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-    ) -> None:
-        def full(*_: object) -> int:
+class Disk:
+    """The system call that writes, of a disk that is full ``times`` times; and a clock that runs only while
+    somebody waits."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+        self.seconds = 0.0
+        self._pwrite = os.pwrite
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> int:
+        if self.times:
+            self.times -= 1
+            self._pwrite(fd, bytes(data)[:2], offset)
             raise OSError(errno.ENOSPC, "No space left on device")
+        return self._pwrite(fd, data, offset)
 
-        sink = StagedFile(tmp_path / "unit.mha")
-        monkeypatch.setattr(os, call, full)
+    def wait(self, seconds: float) -> None:
+        self.seconds += seconds
 
-        def work() -> None:
-            sink.write(b"data")
-            sink.seal()
 
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Disk]:
+    def make(times: int) -> Disk:
+        disk = Disk(times)
+        monkeypatch.setattr(os, "pwrite", disk.pwrite)
+        return disk
+
+    return make
+
+
+class TestFullDisk:
+    def test_it_is_an_error_without_patience(self, tmp_path: Path, full: Callable[[int], Disk]) -> None:
+        sink = begun(tmp_path / "unit.mha")
+        sink.write(b"before")
+        full(1)
         with pytest.raises(StagingError, match="No space left on device") as caught:
-            work()
+            sink.write(b"data")
         assert caught.value.facts["errno"] == errno.ENOSPC
         assert caught.value.retryable
-        sink.abort()
-        assert "unit.mha" not in names(tmp_path)
+        assert (tmp_path / "unit.mha.0.partial").read_bytes() == b"before"
 
-    def test_much_data_is_made_durable_at_checkpoints(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(sinks, "_SYNC_BYTES", 10)
-        synced: list[int] = []
-        monkeypatch.setattr(os, "fdatasync", synced.append)
-        sink = StagedFile(tmp_path / "unit.mha")
-        for _ in range(3):
-            sink.write(b"123456")
-            sink.checkpoint()
-        assert len(synced) == 1
+    def test_it_waits_for_room_and_loses_nothing(self, tmp_path: Path, full: Callable[[int], Disk]) -> None:
+        disk = full(0)
+        space = Space(tmp_path, clock=lambda: disk.seconds, sleep=disk.wait)
+        told: list[str] = []
+        sink = StagedFile(
+            tmp_path / "unit.mha",
+            space=space,
+            patience_seconds=10,
+            on_wait=told.append,
+            clock=lambda: disk.seconds,
+        )
+        sink.begin()
+        sink.write(b"one ")
+        disk.times = 3
+        sink.write(b"two")
         sink.seal()
-        assert len(synced) == 2
+        assert (tmp_path / "unit.mha").read_bytes() == b"one two"
+        assert (told[0], told[-1]) == (FULL, "")
+        assert told.count(FULL) == 3
+
+    def test_its_patience_ends(self, tmp_path: Path, full: Callable[[int], Disk]) -> None:
+        """Also where the file system tells of room, as with a quota."""
+        disk = full(10**9)
+        space = Space(tmp_path, clock=lambda: disk.seconds, sleep=disk.wait)
+        sink = StagedFile(tmp_path / "unit.mha", space=space, patience_seconds=10, clock=lambda: disk.seconds)
+        sink.begin()
+        with pytest.raises(StagingError, match="No space left"):
+            sink.write(b"data")
+        assert 10 <= disk.seconds < 15
+
+    def test_it_does_not_wait_when_it_was_fenced_off(
+        self, tmp_path: Path, full: Callable[[int], Disk]
+    ) -> None:
+        disk = full(10**9)
+        path = tmp_path / "unit.mha"
+
+        def sleep(seconds: float) -> None:
+            disk.wait(seconds)
+            with pytest.raises(StagingError, match="still writes"):
+                open_partial(path, 2)
+
+        space = Space(tmp_path, clock=lambda: disk.seconds, sleep=sleep)
+        sink = StagedFile(path, epoch=1, space=space, patience_seconds=10**6, clock=lambda: disk.seconds)
+        sink.begin()
+        with pytest.raises(FencedError):
+            sink.write(b"data")
+        assert disk.seconds < 10
+
+    def test_a_reserve_is_kept(self, tmp_path: Path) -> None:
+        sink = begun(tmp_path / "unit.mha", space=Space(tmp_path, 1 << 60))
+        with pytest.raises(StagingError, match="No space left"):
+            sink.write(b"data")
 
 
 class TestStream:
     def test_it_is_written_to_and_flushed(self) -> None:
         stream = io.BytesIO()
         sink = StreamSink(stream, "-")
+        assert sink.begin() is None
         sink.write(b"data")
         sink.checkpoint()
         assert sink.seal() == "-"

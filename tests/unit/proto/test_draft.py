@@ -1,0 +1,330 @@
+"""Drafts: what of an archive that was not finished a writer can go on behind."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Callable
+from unittest.mock import patch
+
+import pytest
+
+from mailhaul.proto.archive import directory, draft, frames, messages, writer
+from mailhaul.proto.archive.contents import decode_header, encode_header
+from mailhaul.proto.archive.draft import (
+    Draft,
+    WholeFrames,
+    decode_draft,
+    encode_draft,
+    read_draft,
+    whole_frames,
+)
+from mailhaul.proto.archive.frames import HEADER_BYTES, Codec, FrameType
+from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.archive.writer import ArchiveWriter
+from mailhaul.proto.errors import DamagedError, UnsupportedError
+from mailhaul.proto.records import ArchiveId
+from mailhaul.tests.archives import (
+    ARCHIVE,
+    Frame,
+    MemoryFile,
+    MemorySink,
+    archive_header,
+    encoded,
+    frames_of,
+    read_archive,
+    remapped,
+    unpacked,
+    write_archive,
+    write_mailbox,
+)
+from mailhaul.worker.packing import Packer
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+SHARED = b"Subject: shared\n\n" + noise(7, 2000)
+MAILBOXES = {
+    "alice": {"INBOX": [b"Subject: %d\n\n" % n + noise(n, 300) for n in range(12)], "Sent": [SHARED]},
+    "bob": {},
+    "carol": {"INBOX": [SHARED, b"carol's"], "Empty": []},
+    "dora": {"INBOX": [SHARED, b"h: x\n\n" + b"dora's words " * 300]},
+}
+# Small blocks and frames, so that a small archive has many of them.
+with patch.object(writer, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 5):
+    DATA = write_archive(MAILBOXES)
+    OTHER = write_archive(MAILBOXES, archive=ArchiveId(bytes(16)))
+FRAMES = frames_of(DATA)
+
+
+def primaries() -> list[Frame]:
+    """The first MAILBOX frame of each mailbox."""
+    found = {one.header.position: one for one in reversed(frames_of(DATA, FrameType.MAILBOX))}
+    return sorted(found.values(), key=lambda one: one.at)
+
+
+CUTS = [one.end for one in primaries()]
+
+
+def draft_of(data: bytes) -> Draft | None:
+    return read_draft(MemoryFile(data))
+
+
+def cut_of(data: bytes) -> int:
+    """How much of it can be gone on with."""
+    found = draft_of(data)
+    return found.size_bytes if found else 0
+
+
+def expected_cut(size: int) -> int:
+    return max((cut for cut in CUTS if cut <= size), default=0)
+
+
+def replaced(one: Frame, payload: bytes | None = None, **changes: object) -> bytes:
+    """The archive with one frame changed, its checksum right."""
+    return DATA[: one.at] + encoded(one.header, payload or one.payload, **changes) + DATA[one.end :]
+
+
+class TestReading:
+    def test_it_ends_with_a_mailbox(self) -> None:
+        for one in FRAMES:
+            for size in (one.at, one.at + 1, one.at + HEADER_BYTES, one.end - 1, one.end):
+                assert cut_of(DATA[:size]) == expected_cut(size)
+
+    def test_it_tells_what_comes_before(self) -> None:
+        whole = open_sealed(MemoryFile(DATA))
+        for number, cut in enumerate(CUTS):
+            found = draft_of(DATA[: cut + 5])
+            assert found is not None
+            assert found.frames == sum(one.end <= cut for one in FRAMES)
+            assert found.archive.header == archive_header()
+            told, all_of_it = found.archive.directory, whole.directory
+            assert told.mailboxes[:-1] == all_of_it.mailboxes[:number]
+            assert told.mailboxes[-1].frames == all_of_it.mailboxes[number].frames[:1]
+            assert list(told.blocks.file) == [at for at in all_of_it.blocks.file if at < cut]
+            assert list(told.blocks.data) == list(all_of_it.blocks.data)[: len(told.blocks.file)]
+            assert told.index_frames == tuple(at for at in all_of_it.index_frames if at < cut)
+            read, damage = read_archive(found.archive)
+            assert ({user for user, _ in read}, damage) == (
+                {user for user, folders in list(MAILBOXES.items())[: number + 1] if folders},
+                [],
+            )
+
+    @pytest.mark.parametrize("data", [b"", b"no archive" * 100, bytes(10_000), DATA[:HEADER_BYTES]])
+    def test_without_a_mailbox_there_is_none(self, data: bytes) -> None:
+        assert draft_of(data) is None
+
+    def test_nothing_behind_damage_counts(self) -> None:
+        for one in FRAMES:
+            for at in (one.at, one.at + 40, one.end - 1):
+                broken = bytearray(DATA)
+                broken[at] ^= 1
+                assert cut_of(bytes(broken)) == expected_cut(one.at)
+
+    def test_nothing_behind_a_bad_place_of_the_disk_counts(self) -> None:
+        for one in FRAMES[1:]:
+            found = read_draft(MemoryFile(DATA, range(one.end - 1, one.end)))
+            assert (found.size_bytes if found else 0) == expected_cut(one.at)
+
+    def test_a_missing_or_doubled_frame_is_damage(self) -> None:
+        for one in FRAMES[1:]:
+            assert cut_of(DATA[: one.at] + DATA[one.end :]) == expected_cut(one.at)
+            assert cut_of(DATA[: one.end] + DATA[one.at :]) == expected_cut(one.end)
+
+    def test_frames_of_another_archive_do_not_count(self) -> None:
+        end = CUTS[1]
+        assert cut_of(DATA[:end] + OTHER[end:]) == end
+
+    @pytest.mark.parametrize("kind", [FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX])
+    def test_frames_at_wrong_positions_do_not_count(self, kind: FrameType) -> None:
+        one = frames_of(DATA, kind)[-1]
+        assert cut_of(replaced(one, position=one.header.position + 1)) == expected_cut(one.at)
+
+    def test_a_mailbox_that_can_not_be_decoded_does_not_count(self) -> None:
+        one = primaries()[2]
+        assert cut_of(replaced(one, b"\x80")) == CUTS[1]
+
+    @pytest.mark.parametrize("key", ["read_version", "write_version"])
+    def test_what_a_later_version_began_is_left_to_it(self, key: str) -> None:
+        assert draft_of(replaced(FRAMES[0], remapped(FRAMES[0].payload, **{key: 2}))) is None
+
+    def test_a_later_feature_ends_it(self) -> None:
+        one = primaries()[1]
+        header = bytearray(DATA[one.at : one.at + HEADER_BYTES])
+        header[6] = 1
+        header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
+        assert cut_of(DATA[: one.at] + bytes(header) + DATA[one.at + HEADER_BYTES :]) == CUTS[0]
+
+
+class TestWholeFrames:
+    def test_it_ends_with_a_frame(self) -> None:
+        for number, one in enumerate(FRAMES, 1):
+            end = WholeFrames(archive=ARCHIVE, size_bytes=one.end, frames=number)
+            assert whole_frames(MemoryFile(DATA[: one.end])) == end
+            if one is not FRAMES[-1]:
+                assert whole_frames(MemoryFile(DATA[: one.end + HEADER_BYTES])) == end
+
+    def test_there_may_be_none(self) -> None:
+        nothing = WholeFrames(archive=None, size_bytes=0, frames=0)
+        assert whole_frames(MemoryFile(b"")) == whole_frames(MemoryFile(bytes(100))) == nothing
+        assert whole_frames(MemoryFile(DATA[FRAMES[1].at :])) == nothing
+
+
+class TestGoingOn:
+    def test_it_comes_to_what_is_written_at_one_go(self) -> None:
+        for cut in CUTS:
+            assert gone_on(DATA[:cut]) == DATA
+
+    def test_again_and_again(self) -> None:
+        data = b""
+        for number in range(len(MAILBOXES)):
+            left = data + noise(number, 100)
+            data = gone_on(left, mailboxes=number + 1)
+            data = data[: CUTS[number]]
+        assert gone_on(data) == DATA
+
+    def test_a_draft_whose_last_mailbox_is_gone_by_now_is_damaged(self) -> None:
+        found = draft_of(DATA[: CUTS[1]])
+        assert found is not None
+        found.archive.file = MemoryFile(bytes(CUTS[1]))
+        with pytest.raises(DamagedError):
+            ArchiveWriter(MemorySink(), archive_header(), draft=found)
+
+
+def gone_on(left: bytes, mailboxes: int = len(MAILBOXES)) -> bytes:
+    """The archive of the first so many mailboxes, by a writer that finds this."""
+    sink = MemorySink(left)
+    found = sink.begin()
+    with patch.object(writer, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 5):
+        archive = ArchiveWriter(sink, archive_header(), draft=found)
+        packer = Packer(archive)
+        if found is not None:
+            packer.recall(found.archive)
+        done = {one.user for one in found.archive.directory.mailboxes} if found else set()
+        for user in list(MAILBOXES)[:mailboxes]:
+            if user not in done:
+                write_mailbox(archive, packer, user, MAILBOXES[user])
+        archive.finish()
+    return bytes(sink.data)
+
+
+class TestSending:
+    """To a host that has not got the file."""
+
+    @pytest.mark.parametrize("cut", CUTS)
+    def test_it_comes_back(self, cut: int) -> None:
+        there = sent_draft(cut)
+        data = encode_draft(there)
+        assert data is not None
+        back = decode_draft(data, MemoryFile(DATA[:cut]))
+        assert (back.size_bytes, back.frames) == (there.size_bytes, there.frames)
+        assert back.archive.header == there.archive.header
+        assert same_directory(back) == same_directory(there)
+        assert read_archive(back.archive) == read_archive(there.archive)
+
+    def test_a_large_one_comes_in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(directory, "_PART_BYTES", 1)
+        monkeypatch.setattr(directory, "_PART_BLOCKS", 2)
+        there = sent_draft(CUTS[-1])
+        data = encode_draft(there)
+        assert data is not None
+        assert data.count(frames.MAGIC) > 4
+        assert same_directory(decode_draft(data, MemoryFile(DATA[: CUTS[-1]]))) == same_directory(there)
+
+    def test_one_that_is_too_large_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        there = sent_draft(CUTS[-1])
+        data = encode_draft(there)
+        assert data is not None
+        monkeypatch.setattr(draft, "MOST_DRAFT_BYTES", len(data))
+        assert encode_draft(there) == data
+        monkeypatch.setattr(draft, "MOST_DRAFT_BYTES", len(data) - 1)
+        assert encode_draft(there) is None
+        with pytest.raises(DamagedError, match="not possible"):
+            decode_draft(data, MemoryFile(DATA[: CUTS[-1]]))
+
+    def test_damage_is_found(self) -> None:
+        data = sent()
+        for at in range(0, len(data), 7):
+            broken = bytearray(data)
+            broken[at] ^= 1
+            with pytest.raises((DamagedError, UnsupportedError)):
+                decode_draft(bytes(broken), MemoryFile(DATA[: CUTS[1]]))
+        for size in range(0, len(data), 11):
+            with pytest.raises(DamagedError):
+                decode_draft(data[:size], MemoryFile(DATA[: CUTS[1]]))
+
+    def test_that_of_another_file_is_refused(self) -> None:
+        with pytest.raises(DamagedError):
+            decode_draft(sent(), MemoryFile(DATA[: CUTS[0]]))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda row: {"mailboxes": []},
+            lambda row: {"mailboxes": [[*row["mailboxes"][0][:1], [1 << 40], *row["mailboxes"][0][2:]]]},
+            lambda row: {"index": [1 << 40]},
+            lambda row: {"index": list(range(100_000))},
+            lambda row: {"blocks": 1 << 40},
+            lambda row: {"data_bytes": 0},
+            lambda row: {"first": 1},
+            lambda row: {"header": b""},
+            lambda row: {"header": b"\xc1"},
+        ],
+    )
+    def test_a_lie_is_refused(self, change: Callable[[dict[str, object]], dict[str, object]]) -> None:
+        payload = frames_payload(sent())
+        crafted = directory_frame(remapped(payload, **change(unpacked(payload))))
+        with pytest.raises(DamagedError):
+            decode_draft(crafted, MemoryFile(DATA[: CUTS[1]]))
+
+    def test_other_frames_are_refused(self) -> None:
+        with pytest.raises(DamagedError):
+            decode_draft(DATA[: CUTS[1]], MemoryFile(DATA[: CUTS[1]]))
+
+    def test_it_can_not_be_made_to_take_all_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Frames that are small as they are sent, and large as they are plain."""
+        monkeypatch.setattr(draft, "_MOST_PLAIN_BYTES", 3 * frames.LARGEST_FRAME)
+        payload = remapped(frames_payload(sent()), padding=bytes(frames.LARGEST_FRAME - 2000), header=b"")
+        frame = directory_frame(payload, Codec.ZSTD)
+        with pytest.raises(DamagedError, match="not a directory"):
+            decode_draft(frame * 10, MemoryFile(DATA[: CUTS[1]]))
+
+    def test_a_later_version_is_told(self) -> None:
+        header = remapped(encode_header(archive_header()), read_version=2)
+        with pytest.raises(UnsupportedError):
+            decode_header(header)
+        crafted = directory_frame(remapped(frames_payload(sent()), header=header))
+        with pytest.raises(UnsupportedError):
+            decode_draft(crafted, MemoryFile(DATA[: CUTS[1]]))
+
+
+def sent_draft(cut: int) -> Draft:
+    found = draft_of(DATA[:cut])
+    assert found is not None
+    return found
+
+
+def sent() -> bytes:
+    """A draft of two mailboxes in one frame."""
+    data = encode_draft(sent_draft(CUTS[1]))
+    assert data is not None
+    return data
+
+
+def same_directory(one: Draft) -> object:
+    told = one.archive.directory
+    blocks = list(told.blocks.data), list(told.blocks.file)
+    return told.mailboxes, blocks, told.data_bytes, told.index_frames
+
+
+def frames_payload(data: bytes) -> bytes:
+    header = frames.decode_header(data[:HEADER_BYTES], "")
+    return frames.decode_payload(header, data[HEADER_BYTES:], "")
+
+
+def directory_frame(payload: bytes, codec: Codec = Codec.NONE) -> bytes:
+    used, stored = frames.Compressor(codec).compress(payload)
+    header = frames.encode_header(FrameType.DIRECTORY, used, stored, len(payload), ARCHIVE, 0)
+    return header + bytes(stored)
