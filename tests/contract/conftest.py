@@ -13,6 +13,7 @@ from mailhaul.proto.ports import MailStore, MailTarget
 from mailhaul.proto.records import Partition
 from mailhaul.worker.stores import registry
 from mailhaul.worker.stores.memory import Mail, MemoryStore, MemoryTarget
+from mailhaul.worker.stores.throttled import ThrottledStore
 
 USER = "jane"
 
@@ -76,7 +77,24 @@ def _memory(_: Path) -> Adapter:
     return Adapter(MemoryStore(mail), MemoryTarget(mail), rename, expunge, remove_file)
 
 
-_ADAPTERS = {"maildir": _maildir, "memory": _memory}
+class _Generous:
+    """A budget that is never short, but hands out little at a time."""
+
+    piece_bytes = 5000
+
+    def spend_message(self) -> None:
+        pass
+
+    def spend_bytes(self, count: int) -> None:
+        assert count <= self.piece_bytes
+
+
+def _throttled(place: Path) -> Adapter:
+    adapter = _maildir(place)
+    return replace(adapter, store=ThrottledStore(adapter.store, _Generous()))
+
+
+_ADAPTERS = {"maildir": _maildir, "memory": _memory, "throttled": _throttled}
 
 
 @pytest.fixture(params=sorted(_ADAPTERS))

@@ -1,0 +1,64 @@
+"""A worker process of the tests of bounded load: reads a mailbox over and over, as fast as it may.
+
+    python -m mailhaul.tests.integration.load_reader HOST BYTES_PER_SECOND MESSAGES_PER_SECOND SIZES
+
+SIZES are those of the messages, with commas. It says ``ready``, takes from stdin until when to read (by
+CLOCK_MONOTONIC), and says when it began and ended, and how many messages and bytes those were. A line that
+is empty stands for reading each message once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+from mailhaul.proto.ports import MailStore
+from mailhaul.proto.records import Folder
+from mailhaul.worker.load import LoadLimits, bounded
+from mailhaul.worker.stores.memory import Mail, MemoryStore, MemoryTarget
+
+from ..maildirs import message
+
+
+def make_store(sizes: list[int]) -> MailStore:
+    """One mailbox in memory."""
+    mail: Mail = {}
+    with MemoryTarget(mail).open_mailbox("jane") as mailbox:
+        folder = mailbox.open_folder(Folder(name="INBOX", path=b""))
+        for number, size in enumerate(sizes):
+            folder.add(message(b"%d" % number, bytes(size)), [bytes(size)])
+        folder.finish()
+        mailbox.commit()
+    return MemoryStore(mail)
+
+
+def read(store: MailStore) -> Iterator[int]:
+    """The size of each message, once read."""
+    with store.open_mailbox("jane") as mailbox:
+        for folder in mailbox.folders():
+            for one in folder.messages():
+                opened = folder.open_message(one)
+                yield len(opened.read(opened.stat.size + 1))
+                opened.close()
+
+
+def main() -> None:
+    host, bytes_per_second, messages_per_second, sizes = sys.argv[1:]
+    limits = LoadLimits(bytes_per_second=int(bytes_per_second), messages_per_second=int(messages_per_second))
+    store = bounded(make_store([int(one) for one in sizes.split(",")]), limits, host)
+    print("ready", flush=True)
+    until = float(sys.stdin.readline().strip() or 0)
+    begun, messages, size_bytes = time.monotonic(), 0, 0
+    while True:
+        for size in read(store):
+            messages, size_bytes = messages + 1, size_bytes + size
+            if 0 < until <= time.monotonic():
+                break
+        if until <= time.monotonic():
+            break
+    print(begun, time.monotonic(), messages, size_bytes, flush=True)
+
+
+if __name__ == "__main__":
+    main()

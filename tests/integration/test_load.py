@@ -1,0 +1,253 @@
+"""Bounded load between real processes: what they share holds for all, whoever dies or stands still."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mailhaul.tests.integration.command import Mailhaul
+from mailhaul.worker.load import LoadLimits
+from mailhaul.worker.load.budget import BATCH_SECONDS, Budget
+from mailhaul.worker.load.ledger import BURST_NS, Ledger, host_ledger
+
+READER = [sys.executable, "-P", "-m", "mailhaul.tests.integration.load_reader"]
+SECONDS = 3.0
+
+Processes = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Processes]:
+    """Starts a program whose input and output are pipes; it is gone at the end of the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def popen(*words: object) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [str(word) for word in words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+        )
+        return started[-1]
+
+    yield popen
+    for one in started:
+        one.kill()
+        one.communicate(timeout=30)
+
+
+@pytest.fixture
+def host() -> Iterator[str]:
+    """The name of a host that no other test uses."""
+    name = f"test-{uuid.uuid4().hex}"
+    yield name
+    host_ledger(name).path.unlink()
+
+
+def told(reader: subprocess.Popen[str]) -> list[float]:
+    """When a reader began and ended, and how many messages and bytes it read."""
+    assert reader.stdout
+    return [float(word) for word in reader.stdout.readline().split()]
+
+
+def begin(reader: subprocess.Popen[str], until: float | None = None) -> None:
+    assert reader.stdin
+    reader.stdin.write(f"{until or ''}\n")
+    reader.stdin.flush()
+
+
+def ready(reader: subprocess.Popen[str]) -> None:
+    assert reader.stdout
+    assert reader.stdout.readline() == "ready\n"
+
+
+@pytest.mark.parametrize(
+    ("limits", "sizes", "counted", "rate"),
+    [
+        ((4_000_000, 0), "100,20000,300,45000", 3, 4_000_000),
+        ((0, 400), "100,20000,300", 2, 400),
+        ((1_000_000, 400), "50000", 3, 1_000_000),
+        ((4_000_000, 0), "3000000", 3, 4_000_000),
+    ],
+    ids=["bytes", "messages", "both", "large"],
+)
+def test_two_processes_share_a_limit(
+    start: Processes, host: str, limits: tuple[int, int], sizes: str, counted: int, rate: int
+) -> None:
+    readers = [start(*READER, host, *limits, sizes) for _ in range(2)]
+    for one in readers:
+        ready(one)
+    until = time.monotonic() + SECONDS
+    for one in readers:
+        begin(one, until)
+    figures = [told(one) for one in readers]
+    seconds = max(one[1] for one in figures) - min(one[0] for one in figures)
+    total = sum(one[counted] for one in figures)
+    # Too much would be wrong however slow this machine is just now; too little may be its fault.
+    slack = BURST_NS / 1e9 + len(readers) * BATCH_SECONDS
+    assert 0.6 * rate * seconds <= total <= 1.02 * rate * (seconds + slack)
+    assert min(one[counted] for one in figures) >= 0.2 * total
+
+
+def test_the_rate_holds_inside_one_message(start: Processes, host: str) -> None:
+    reader = start(*READER, host, 2_000_000, 0, "3000000")
+    ready(reader)
+    begin(reader)
+    begun, ended, messages, size_bytes = told(reader)
+    assert (messages, size_bytes) == (1, 3_000_000)
+    assert ended - begun >= 1.3
+
+
+def test_the_death_of_a_reader_costs_its_share_and_nothing_else(start: Processes, host: str) -> None:
+    limits = (1_000_000, 0)
+    first, other = (start(*READER, host, *limits, "20000") for _ in range(2))
+    for one in (first, other):
+        ready(one)
+    until = time.monotonic() + SECONDS
+    for one in (first, other):
+        begin(one, until)
+    time.sleep(0.5)
+    assert first.poll() is None
+    first.send_signal(signal.SIGKILL)
+    assert first.wait(10) == -signal.SIGKILL
+    begun, ended, _, size_bytes = told(other)
+    assert size_bytes <= 1.02 * limits[0] * (ended - begun + BURST_NS / 1e9 + BATCH_SECONDS)
+    assert size_bytes >= 0.6 * limits[0] * (ended - begun)
+
+
+HOLDER = """
+import fcntl, os, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_nobody_waits_for_a_lock_that_is_never_given_back(
+    start: Processes, tmp_path: Path, number: signal.Signals
+) -> None:
+    ledger = Ledger(tmp_path / "host.load")
+    budget = Budget(LoadLimits(messages_per_second=1000), ledger)
+    holder = start(sys.executable, "-c", HOLDER, ledger.path)
+    assert holder.stdout
+    assert holder.stdout.readline() == "held\n"
+    with ledger.path.open("rb") as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    holder.send_signal(number)
+    begun = time.monotonic()
+    for _ in range(300):
+        budget.spend_message()
+    seconds = time.monotonic() - begun
+    assert 0.1 <= seconds < 10
+    # The stopped one wakes up, and what it might have read before is old by now: no harm is done.
+    holder.send_signal(signal.SIGCONT)
+
+
+GENTLE = """
+import os, sys, threading
+import psutil
+from mailhaul.worker.load import LoadLimits, gentle
+
+def show():
+    thread = psutil.Process(threading.get_native_id())
+    return os.getpriority(os.PRIO_PROCESS, 0), thread.ionice().ioclass.value
+
+if sys.argv[1] == "nobody":
+    os.setgroups([])
+    os.setuid(65534)
+said = [show()]
+
+def work():
+    with gentle(LoadLimits(nice=7, ionice="idle")):
+        said.append(show())
+        with gentle(LoadLimits(nice=3, ionice="best-effort")):
+            said.append(show())
+        started = threading.Thread(target=lambda: said.append(show()))
+        started.start()
+        started.join()
+    said.append(show())
+
+if sys.argv[2] == "thread":
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+else:
+    work()
+said.append(show())
+print(said)
+"""
+
+
+@pytest.mark.parametrize("thread", ["main", "thread"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take niceness back")
+def test_a_worker_stands_back_for_the_length_of_a_task(start: Processes, thread: str) -> None:
+    base = os.getpriority(os.PRIO_PROCESS, 0)
+    if base >= 3:
+        pytest.skip("these tests run at a niceness of their own")
+    out, _ = start(sys.executable, "-P", "-c", GENTLE, "root", thread).communicate(timeout=30)
+    assert out.strip() == str([(base, 0), (7, 3), (7, 2), (7, 3), (base, 0), (base, 0)])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_without_privileges_it_stays_nice_and_reads_as_before(start: Processes) -> None:
+    base = os.getpriority(os.PRIO_PROCESS, 0)
+    if base >= 3:
+        pytest.skip("these tests run at a niceness of their own")
+    out, _ = start(sys.executable, "-P", "-c", GENTLE, "nobody", "main").communicate(timeout=30)
+    assert out.strip() == str([(base, 0), (7, 3), (7, 2), (7, 3), (7, 0), (7, 0)])
+
+
+CONFIG = """\
+[staging]
+path = "staging"
+
+[[partition]]
+format = "maildir"
+path = "{store}/{{domain}}/{{user}}/Maildir"
+
+[dispatch]
+workers_per_host = 2
+
+[load]
+{limits}
+"""
+
+
+def test_a_backup_keeps_to_its_limits_and_is_complete(root: Path, mailhaul: Mailhaul, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    program = root / "deploy" / "demo" / "make_store.py"
+    options = ("--messages", "300", "--users", "4")
+    subprocess.run([sys.executable, program, store, *options], check=True, capture_output=True, timeout=60)
+    config = tmp_path / "mailhaul.toml"
+    config.write_text(
+        CONFIG.format(store=store, limits='messages_per_second = 150\nnice = 5\nionice = "idle"')
+    )
+    begun = time.monotonic()
+    document = mailhaul.run(config, "backup")
+    seconds = time.monotonic() - begun
+    # Two workers, and four mailboxes whose other files count too.
+    assert document["messages"] == 300
+    assert seconds >= 300 / 150 - BURST_NS / 1e9 - 2 * BATCH_SECONDS
+    mailhaul.run(config, "verify", "--data")
+    restored = tmp_path / "restored"
+    mailhaul.run(config, "restore", "/", "--to", f"maildir:{restored}/{{domain}}/{{user}}/Maildir")
+    assert mail(restored) == mail(store)
+
+
+def mail(store: Path) -> dict[str, bytes]:
+    """The messages of a store by their place in it."""
+    return {
+        str(path.relative_to(store)): path.read_bytes()
+        for path in store.rglob("*")
+        if path.parent.name in ("cur", "new")
+    }

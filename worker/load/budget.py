@@ -1,0 +1,86 @@
+"""The budget of one worker: its share of what the workers on its host may read together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from .limits import LoadLimits
+
+BATCH_SECONDS = 0.05
+"""A worker books allowances for so much time at once: 20 bookings a second on a busy host, however many
+messages those are, and however many workers."""
+
+_SECOND_NS = 1_000_000_000
+_BYTES, _MESSAGES = 0, 1
+
+
+class Bookings(Protocol):
+    """What a budget needs of a ``Ledger``."""
+
+    def book(self, allowance: int, length_ns: int) -> int:
+        """See ``Ledger.book``."""
+
+
+class Budget:
+    """Lets its worker go on as fast as the limits allow; what is not limited costs nothing."""
+
+    def __init__(
+        self,
+        limits: LoadLimits,
+        ledger: Bookings,
+        clock: Callable[[], int] = time.monotonic_ns,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        def allowance(number: int, per_second: int) -> _Allowance | None:
+            return _Allowance(number, per_second, ledger, clock, sleep) if per_second else None
+
+        self._bytes = allowance(_BYTES, limits.bytes_per_second)
+        self._messages = allowance(_MESSAGES, limits.messages_per_second)
+        self.piece_bytes = self._bytes.batch if self._bytes else 0
+        """Read no more than this before it is spent; 0 for as much as you like."""
+
+    def spend_message(self) -> None:
+        """Wait until one more message may be opened. Raises BackupError."""
+        if self._messages:
+            self._messages.spend(1)
+
+    def spend_bytes(self, count: int) -> None:
+        """Wait until so many bytes may have been read. Raises BackupError."""
+        if self._bytes:
+            self._bytes.spend(count)
+
+
+class _Allowance:
+    """So many a second, booked in batches and given out from these."""
+
+    def __init__(
+        self,
+        number: int,
+        per_second: int,
+        ledger: Bookings,
+        clock: Callable[[], int],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.batch = max(1, int(per_second * BATCH_SECONDS))
+        self._batch_ns = self.batch * _SECOND_NS // per_second
+        self._number = number
+        self._ledger = ledger
+        self._clock = clock
+        self._sleep = sleep
+        self._left = 0
+
+    def spend(self, count: int) -> None:
+        # A batch at a time, also for what is larger than that: others get their turn in between.
+        while count > self._left:
+            count -= self._left
+            self._left = 0
+            self._wait_until(self._ledger.book(self._number, self._batch_ns))
+            self._left = self.batch
+        self._left -= count
+
+    def _wait_until(self, moment: int) -> None:
+        wait_ns = moment - self._clock()
+        if wait_ns > 0:
+            self._sleep(wait_ns / _SECOND_NS)

@@ -1,0 +1,23 @@
+"""How much of a mail host's attention backups may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+IoClass = Literal["", "idle", "best-effort"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadLimits:
+    """What the workers on one host may do together, of all runs. Zero and empty stand for no limit.
+
+    ``bytes_per_second`` and ``messages_per_second`` are averages over about a second of what is read from
+    the mail store; files that are no messages count as one each. Workers are at least as ``nice`` as told,
+    and read in the class ``ionice`` of the disk scheduler, best-effort at its lowest level.
+    """
+
+    bytes_per_second: int = 0
+    messages_per_second: int = 0
+    nice: int = 0
+    ionice: IoClass = ""

@@ -1,0 +1,128 @@
+"""A mail store behind the port of a mail store, read no faster than a budget allows.
+
+Opening a message, or a file that is none, costs one message; reading costs bytes, in pieces, so that the
+rate holds inside a large message too. Listing and measuring cost nothing: they read names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from ...proto.ports import FolderReader, MailboxReader, MailStore, OpenedFile
+from ...proto.records import FileStat, Listed, ListedFile, MailboxSize, Skipped
+
+_LEAST_PIECE_BYTES = 4096
+
+
+class ReadingBudget(Protocol):
+    """What the budget of a worker must be able to do: see ``load.budget``."""
+
+    @property
+    def piece_bytes(self) -> int:
+        """How much to read before it is spent; 0 for all at once."""
+
+    def spend_message(self) -> None:
+        """Waits."""
+
+    def spend_bytes(self, count: int) -> None:
+        """Waits."""
+
+
+class ThrottledStore:
+    """A MailStore (see ``proto.ports``) that raises what the store and the budget raise."""
+
+    def __init__(self, store: MailStore, budget: ReadingBudget) -> None:
+        self._store = store
+        self._budget = budget
+
+    def users(self) -> Iterator[str]:
+        return self._store.users()
+
+    def measure(self, user: str) -> MailboxSize:
+        return self._store.measure(user)
+
+    @contextmanager
+    def open_mailbox(self, user: str) -> Iterator[MailboxReader]:
+        with self._store.open_mailbox(user) as mailbox:
+            yield _Mailbox(mailbox, self._budget)
+
+
+class _Mailbox:
+    def __init__(self, mailbox: MailboxReader, budget: ReadingBudget) -> None:
+        self.place = mailbox.place
+        self._mailbox = mailbox
+        self._budget = budget
+
+    def folders(self) -> Iterator[FolderReader]:
+        for folder in self._mailbox.folders():
+            yield _Folder(folder, self._budget)
+
+    def files(self) -> Iterator[ListedFile]:
+        return self._mailbox.files()
+
+    def open_file(self, file: ListedFile) -> OpenedFile:
+        self._budget.spend_message()
+        return _paced(self._mailbox.open_file(file), self._budget)
+
+    def link_stat(self, file: ListedFile) -> FileStat:
+        return self._mailbox.link_stat(file)
+
+    def skipped(self) -> Sequence[Skipped]:
+        return self._mailbox.skipped()
+
+
+class _Folder:
+    def __init__(self, folder: FolderReader, budget: ReadingBudget) -> None:
+        self.folder = folder.folder
+        self._folder = folder
+        self._budget = budget
+
+    def __len__(self) -> int:
+        return len(self._folder)
+
+    def messages(self) -> Iterator[Listed]:
+        return self._folder.messages()
+
+    def open_message(self, message: Listed) -> OpenedFile:
+        self._budget.spend_message()
+        return _paced(self._folder.open_message(message), self._budget)
+
+
+def _paced(opened: OpenedFile, budget: ReadingBudget) -> OpenedFile:
+    piece = budget.piece_bytes
+    return _Opened(opened, budget, max(piece, _LEAST_PIECE_BYTES)) if piece else opened
+
+
+class _Opened:
+    __slots__ = ("_budget", "_opened", "_piece_bytes", "listed", "stat")
+
+    def __init__(self, opened: OpenedFile, budget: ReadingBudget, piece_bytes: int) -> None:
+        self.stat: FileStat = opened.stat
+        self.listed: Listed | None = opened.listed
+        self._opened = opened
+        self._budget = budget
+        self._piece_bytes = piece_bytes
+
+    def read(self, size: int) -> bytes:
+        if size <= self._piece_bytes:
+            return self._piece(size)
+        pieces = []
+        while size:
+            asked = min(size, self._piece_bytes)
+            data = self._piece(asked)
+            pieces.append(data)
+            size -= asked
+            if len(data) < asked:
+                break
+        return b"".join(pieces)
+
+    def _piece(self, size: int) -> bytes:
+        data = self._opened.read(size)
+        # Spent afterwards, as only now it is known how much there was: the end of a file costs nothing.
+        self._budget.spend_bytes(len(data))
+        return data
+
+    def close(self) -> None:
+        self._opened.close()
