@@ -1,0 +1,64 @@
+"""Names of archives from other hosts: nothing leads out of the staging area."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mailhaul.proto.errors import AccessError
+from mailhaul.worker.staging.names import archive_path
+
+NAME = "primary/user/20261121T031500Z-4f3a.0.mha"
+
+
+def test_a_name_is_a_path_below_the_area(tmp_path: Path) -> None:
+    assert archive_path(tmp_path, NAME) == tmp_path / NAME
+    assert archive_path(tmp_path, "a.b-c_d/x/20261121T031500Z-4f3a.17.mha")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "x.0.mha",
+        "user/x.0.mha",
+        "a/b/c/x.0.mha",
+        "../user/x.0.mha",
+        "primary/../x.0.mha",
+        "primary/user/../../x.0.mha",
+        "/primary/user/x.0.mha",
+        "primary//x.0.mha",
+        "primary/user/.hidden.0.mha",
+        ".mailhaul/user/x.0.mha",
+        "primary/user/x.mha",
+        "primary/user/x.0.mha.1.partial",
+        "primary/user/x.0.mha\n",
+        "primary/user/x.0.mha\0",
+        "primary/us er/x.0.mha",
+        "primary/user/x.\u0661.mha",
+        "primary/\udcff/x.0.mha",
+        "p" * 101 + "/user/x.0.mha",
+        "primary/user/" + "x" * 65 + ".0.mha",
+        "primary/user/x.1234567890.mha",
+    ],
+)
+def test_what_is_no_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(AccessError):
+        archive_path(tmp_path, name)
+
+
+@pytest.mark.parametrize("linked", ["primary", "primary/user"])
+def test_no_symbolic_link_is_followed(tmp_path: Path, linked: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "area" / linked
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(AccessError):
+        archive_path(tmp_path / "area", NAME)
+
+
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "primary").write_bytes(b"")
+    with pytest.raises(AccessError):
+        archive_path(tmp_path, NAME)
