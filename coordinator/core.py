@@ -1,17 +1,20 @@
-"""Who does what next: the state of a dispatch, apart from every engine that carries it out.
+"""Who does what next, and where: the state of a dispatch, apart from every engine that carries it out.
 
 ``Core.step`` takes one event and returns instructions; it starts nothing, waits for nothing and knows no
 time, so that each incident can be told again as a list of events. Tasks are known by their place in the
-order given, workers by numbers that are never used twice.
+order given, workers by numbers that are never used twice, hosts by their names.
 
-A worker is starting, then idle or busy with one task, until it is lost or was told to stop. A task waits,
-is with one worker, and is finished once. A task that is tried again goes before all that come after it.
+A worker is starting, then busy with one task at a time, until it is lost or was told to stop; it is idle
+only in the middle of a step. A task waits, or is with one worker, or rests before it is tried again; it is
+finished once. A task that is tried again goes before all that come after it in the order given.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 
 from ..proto.errors import BackupError
 
@@ -49,7 +52,58 @@ class TaskFailed:
     error: BackupError
 
 
-Event = WorkerReady | WorkerLost | TaskDone | TaskFailed
+@dataclass(frozen=True, slots=True)
+class TaskRested:
+    """A task that was to rest may be tried again."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostLost:
+    """A host is gone or can't be reached, and with it every worker that it has."""
+
+    host: str
+    error: BackupError
+
+
+@dataclass(frozen=True, slots=True)
+class HostBack:
+    """A host that was lost or given up can have workers again."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostGivenUp:
+    """Nobody waits for this host any more."""
+
+    host: str
+    error: BackupError
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The door is shut: nothing is begun until it opens; what runs goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The door is open."""
+
+
+Event = (
+    WorkerReady
+    | WorkerLost
+    | TaskDone
+    | TaskFailed
+    | TaskRested
+    | HostLost
+    | HostBack
+    | HostGivenUp
+    | Hold
+    | Release
+)
 
 
 # What is to be done
@@ -60,14 +114,17 @@ class Start:
     """Start a worker under this number."""
 
     worker: int
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Give a task to an idle worker."""
+    """Give a task to an idle worker, as this attempt at it (counted from 1)."""
 
     worker: int
+    host: str
     task: int
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +132,15 @@ class Stop:
     """Let an idle worker go: there is nothing for it to do."""
 
     worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """An attempt at a task has failed: say ``TaskRested`` when it may be tried again."""
+
+    task: int
+    attempt: int
+    error: BackupError
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,39 +153,116 @@ class Finish:
     error: BackupError | None = None
 
 
-Instruction = Start | Assign | Stop | Finish
+Instruction = Start | Assign | Stop | Rest | Finish
+
+
+@dataclass(slots=True, eq=False)
+class _Queue:
+    """The tasks that can be done on the same hosts. ``waiting`` is a heap; ``starting`` counts the workers
+    that are being started on its behalf."""
+
+    hosts: list[_Host]
+    waiting: list[int] = field(default_factory=list)
+    resting: set[int] = field(default_factory=set)
+    starting: int = 0
+
+    @property
+    def short(self) -> bool:
+        """Whether a task waits that no worker is being started for."""
+        return self.starting < len(self.waiting)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether every host is given up."""
+        return all(host.given_up for host in self.hosts)
+
+
+@dataclass(slots=True, eq=False)
+class _Host:
+    """``starting`` says for which queue each worker is started; ``stillborn`` counts those in a row that
+    were lost before they were ready."""
+
+    name: str
+    queues: list[_Queue] = field(default_factory=list)
+    starting: dict[int, _Queue] = field(default_factory=dict)
+    idle: list[int] = field(default_factory=list)
+    busy: dict[int, int] = field(default_factory=dict)
+    stillborn: int = 0
+    lost: bool = False
+    given_up: bool = False
+
+    @property
+    def workers(self) -> int:
+        return len(self.starting) + len(self.idle) + len(self.busy)
+
+    def pop_starting(self, worker: int) -> _Queue:
+        """A worker is not starting any more; the queue that it was started for."""
+        queue = self.starting.pop(worker)
+        queue.starting -= 1
+        return queue
+
+    def next_queue(self) -> _Queue | None:
+        """The one whose first task comes before those of the others."""
+        waiting = [queue for queue in self.queues if queue.waiting]
+        return min(waiting, key=lambda queue: queue.waiting[0], default=None)
+
+    def next_short(self) -> _Queue | None:
+        """The same among those that want one more worker."""
+        short = [queue for queue in self.queues if queue.short]
+        return min(short, key=lambda queue: queue.waiting[0], default=None)
 
 
 class Core:
-    """The state of one dispatch of ``tasks`` tasks to at most ``workers`` workers.
+    """The state of one dispatch, to at most ``workers`` workers on each of ``hosts``.
 
-    A task is tried up to ``attempts`` times where its errors are retryable; the loss of its worker is.
-    Workers that are lost before they are ready are replaced too, until ``attempts`` of them were in a
-    row; when no other is left then, all waiting tasks fail with the last of these losses.
+    ``tasks`` gives the hosts on which each task can be done; none stands for any. It goes to the first of
+    them that has room. The door is shut at first: ``Release`` begins the work.
+
+    A task is tried up to ``attempts`` times where its errors are retryable; the loss of its worker or host
+    is. Workers that are lost before they are ready are replaced, until ``attempts`` of them were in a row; a
+    host that has no other worker then is given up, with the last of these losses. The tasks of a host that is
+    given up fail if they have no other.
+
+    A step takes O(log n) for each queue of the hosts that it concerns (a host has one queue for each set of
+    hosts that it shares tasks with); only the door and tasks without hosts concern all hosts.
     """
 
-    def __init__(self, tasks: int, *, workers: int, attempts: int) -> None:
+    def __init__(
+        self, tasks: Sequence[Sequence[str]], *, hosts: Iterable[str], workers: int, attempts: int
+    ) -> None:
         if workers < 1 or attempts < 1:
             raise ValueError("a dispatch needs a worker and an attempt")
-        self._waiting = list(range(tasks))  # a heap: sorted as it is
-        self._unfinished = tasks
-        self._tried: dict[int, int] = {}
-        self._workers = workers
+        self._hosts = {name: _Host(name) for name in hosts}
+        self._queues = self._queued(tasks)
+        self._unfinished = len(tasks)
+        self._tried = [0] * len(tasks)
+        self._most_workers = workers
         self._attempts = attempts
-        self._starting: set[int] = set()
-        self._idle: set[int] = set()
-        self._busy: dict[int, int] = {}
-        self._started = 0
-        self._stillborn = 0
+        self._numbers = count(1)
+        self._host_of: dict[int, _Host] = {}
+        self._held = True
+
+    def _queued(self, tasks: Sequence[Sequence[str]]) -> list[_Queue]:
+        """The queue of each task."""
+        known: dict[tuple[str, ...], _Queue] = {}
+        queues = []
+        for task, names in enumerate(tasks):
+            key = tuple(dict.fromkeys(names))
+            if key not in known:
+                hosts = [self._hosts[name] for name in key or self._hosts]
+                if not hosts:
+                    raise ValueError("a dispatch needs a host")
+                known[key] = _Queue(hosts)
+                for host in hosts:
+                    host.queues.append(known[key])
+            known[key].waiting.append(task)  # a heap: sorted as it is
+            queues.append(known[key])
+        return queues
 
     @property
     def finished(self) -> bool:
         """Whether every task was reported as finished."""
         return self._unfinished == 0
-
-    def begin(self) -> list[Instruction]:
-        """The first instructions; call it once."""
-        return self._settle()
 
     def step(self, event: Event) -> list[Instruction]:
         """Take an event in. Finished tasks come last, so that workers need not wait for their recording.
@@ -128,67 +271,132 @@ class Core:
         worker that was cut off may report late.
         """
         match event:
-            case WorkerReady(worker) if worker in self._starting:
-                self._starting.remove(worker)
-                self._idle.add(worker)
-                self._stillborn = 0
-                ended = []
+            case WorkerReady(worker) | WorkerLost(worker) | TaskDone(worker) | TaskFailed(worker):
+                host = self._host_of.get(worker)
+                return [] if host is None else self._step_worker(host, event)
+            case HostLost(name) | HostBack(name) | HostGivenUp(name):
+                return self._step_host(self._hosts[name], event) if name in self._hosts else []
+            case TaskRested(task):
+                return self._wake(task)
+            case Hold() | Release():
+                self._held = isinstance(event, Hold)
+                return [told for host in self._hosts.values() for told in self._settle(host)]
+
+    def _step_worker(
+        self, host: _Host, event: WorkerReady | WorkerLost | TaskDone | TaskFailed
+    ) -> list[Instruction]:
+        match event:
+            case WorkerReady(worker) if worker in host.starting:
+                queue = host.pop_starting(worker)
+                host.idle.append(worker)
+                host.stillborn = 0
+                return [*self._settle(host), *self._supply([queue])]
             case WorkerLost(worker, error):
-                ended = self._lose(worker, error)
-            case TaskDone(worker, report) if worker in self._busy:
-                task = self._busy.pop(worker)
-                self._idle.add(worker)
-                ended = [self._finish(task, report=report)]
-            case TaskFailed(worker, error) if worker in self._busy:
-                task = self._busy.pop(worker)
-                self._idle.add(worker)
-                ended = self._retry(task, error, error.retryable)
+                return self._lose(host, worker, error)
+            case TaskDone(worker, report) if worker in host.busy:
+                ended: Rest | Finish = self._finish(host.busy.pop(worker), report=report)
+            case TaskFailed(worker, error) if worker in host.busy:
+                ended = self._retry(host.busy.pop(worker), error, error.retryable)
             case _:
                 return []
-        return [*self._settle(), *ended]
+        host.idle.append(event.worker)
+        return [*self._settle(host), ended]
 
-    def _lose(self, worker: int, error: BackupError) -> list[Instruction]:
-        ended: list[Instruction] = []
-        if worker in self._busy:
-            ended = self._retry(self._busy.pop(worker), error, True)
-        elif worker in self._starting:
-            self._starting.remove(worker)
-            self._stillborn += 1
-        self._idle.discard(worker)
-        if self._stillborn < self._attempts or self._starting or self._idle or self._busy:
-            return ended
-        given_up, self._waiting = sorted(self._waiting), []
-        return [*ended, *(self._finish(task, error=error) for task in given_up)]
+    def _lose(self, host: _Host, worker: int, error: BackupError) -> list[Instruction]:
+        del self._host_of[worker]
+        task = host.busy.pop(worker, None)
+        queues = []
+        if task is None:
+            queues.append(host.pop_starting(worker))
+            host.stillborn += 1
+        given_up = []
+        if host.stillborn >= self._attempts and not host.workers:
+            given_up = self._give_up(host, error)
+        ended = [] if task is None else [self._retry(task, error, True)]
+        return [*self._settle(host), *self._supply(queues), *ended, *given_up]
 
-    def _retry(self, task: int, error: BackupError, retryable: bool) -> list[Instruction]:
-        if not retryable or self._tried[task] >= self._attempts:
-            return [self._finish(task, error=error)]
-        heapq.heappush(self._waiting, task)
-        return []
+    def _step_host(self, host: _Host, event: HostLost | HostBack | HostGivenUp) -> list[Instruction]:
+        match event:
+            case HostLost(error=error):
+                host.lost = True
+                given_up = []
+            case HostGivenUp(error=error):
+                given_up = self._give_up(host, error)
+            case HostBack():
+                host.lost = host.given_up = False
+                host.stillborn = 0
+                return self._settle(host)
+        for worker in (*host.starting, *host.busy):
+            del self._host_of[worker]
+        queues, tasks = list(host.starting.values()), list(host.busy.values())
+        for worker in list(host.starting):
+            host.pop_starting(worker)
+        host.busy.clear()
+        return [*self._supply(queues), *(self._retry(task, error, True) for task in tasks), *given_up]
+
+    def _give_up(self, host: _Host, error: BackupError) -> list[Finish]:
+        """What waits for this host alone fails."""
+        host.given_up = True
+        ended = []
+        for queue in host.queues:
+            if queue.hopeless:
+                ended += [
+                    self._finish(task, error=error) for task in sorted((*queue.waiting, *queue.resting))
+                ]
+                queue.waiting.clear()
+                queue.resting.clear()
+        return ended
+
+    def _wake(self, task: int) -> list[Instruction]:
+        queue = self._queues[task]
+        if task not in queue.resting:
+            return []
+        queue.resting.remove(task)
+        heapq.heappush(queue.waiting, task)
+        return self._supply([queue])
+
+    def _retry(self, task: int, error: BackupError, retryable: bool) -> Rest | Finish:
+        queue = self._queues[task]
+        if not retryable or self._tried[task] >= self._attempts or queue.hopeless:
+            return self._finish(task, error=error)
+        queue.resting.add(task)
+        return Rest(task, self._tried[task], error)
 
     def _finish(self, task: int, *, report: object = None, error: BackupError | None = None) -> Finish:
         self._unfinished -= 1
-        return Finish(task, self._tried.pop(task, 0), report, error)
+        return Finish(task, self._tried[task], report, error)
 
-    def _settle(self) -> list[Instruction]:
-        """Give work to the idle, let those go that find none, start as many as the rest needs."""
+    def _supply(self, queues: Iterable[_Queue]) -> list[Instruction]:
+        """Start workers for these, on the first of their hosts that have room."""
         told: list[Instruction] = []
-        while self._idle and self._waiting:
-            worker, task = self._idle.pop(), heapq.heappop(self._waiting)
-            self._tried[task] = self._tried.get(task, 0) + 1
-            self._busy[worker] = task
-            told.append(Assign(worker, task))
-        while self._idle:
-            told.append(Stop(self._idle.pop()))
-        while self._may_start():
-            self._started += 1
-            self._starting.add(self._started)
-            told.append(Start(self._started))
+        for queue in queues:
+            for host in queue.hosts:
+                if not queue.short:
+                    break
+                told += self._settle(host)
         return told
 
-    def _may_start(self) -> bool:
-        return (
-            len(self._starting) < len(self._waiting)
-            and len(self._starting) + len(self._busy) < self._workers
-            and self._stillborn < self._attempts
-        )
+    def _settle(self, host: _Host) -> list[Instruction]:
+        """Give work to the idle, let those go that find none, start as many as the rest needs."""
+        open_ = not (self._held or host.lost or host.given_up)
+        told: list[Instruction] = []
+        while open_ and host.idle and (queue := host.next_queue()):
+            worker, task = host.idle.pop(), heapq.heappop(queue.waiting)
+            self._tried[task] += 1
+            host.busy[worker] = task
+            told.append(Assign(worker, host.name, task, self._tried[task]))
+        for worker in host.idle:
+            del self._host_of[worker]
+            host.stillborn = 0  # workers do start here: a task that rests will need one again
+            told.append(Stop(worker))
+        host.idle.clear()
+        while open_ and self._has_room(host) and (queue := host.next_short()):
+            worker = next(self._numbers)
+            self._host_of[worker] = host
+            host.starting[worker] = queue
+            queue.starting += 1
+            told.append(Start(worker, host.name))
+        return told
+
+    def _has_room(self, host: _Host) -> bool:
+        return host.workers < self._most_workers and host.stillborn < self._attempts

@@ -60,7 +60,7 @@ def work(function: Callable[[Any, ProgressSink], object], channel: Connection) -
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    threading.Thread(target=_watch_parent, name="parent", daemon=True).start()
+    threading.Thread(target=watch_parent, name="parent", daemon=True).start()
     try:
         channel.send(Ready())
         while True:
@@ -126,7 +126,7 @@ class _Reporter:
             return
         self._next = now + PROGRESS_SECONDS
         if self._writable.poll(0):
-            with suppress(OSError):  # nobody is there any more: _watch_parent sees to it
+            with suppress(OSError):  # nobody is there any more: watch_parent sees to it
                 self._channel.send(progress)
 
 
@@ -136,7 +136,7 @@ def _leave(number: int, *_: object) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _watch_parent() -> None:
+def watch_parent() -> None:
     """Wait, in a thread, for the end of the parent however it ends; then leave, in order if that is quick."""
     parent = parent_process()
     if parent is None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ...proto.errors import BackupError, WorkerLostError
-from ...proto.ports import ProgressSink
+from ...proto.ports import ProgressSink, Task
 
-TaskT = TypeVar("TaskT")
+TaskT = TypeVar("TaskT", bound=Task)
 ReportT = TypeVar("ReportT")
 
 
@@ -32,10 +32,11 @@ class Engine(Protocol):
 
     def __call__(
         self,
-        function: Callable[[TaskT, ProgressSink], ReportT],
+        function: Callable[[Any, ProgressSink], ReportT],
         tasks: Sequence[TaskT],
         on_progress: ProgressSink,
     ) -> Iterator[Outcome[TaskT, ReportT]]:
-        """Call ``function(task, progress)`` for every task, begun in the order given; outcomes in order of
-        completion, exactly one for each task. A task whose worker died, or that raised a retryable error,
-        is tried again, up to the engine's limit; then it fails alone. Never raises for a task."""
+        """Call ``function(task.attempted(host, attempt), progress)`` for every task, begun in the order
+        given; outcomes in order of completion, exactly one for each task. A task whose worker died, or that
+        raised a retryable error, is tried again after a pause, up to the engine's limit; then it fails
+        alone. Never raises for a task."""

@@ -1,4 +1,4 @@
-"""What the workers of test_local_dispatch do. A module of its own, because a worker imports its function."""
+"""What the workers of the dispatch tests do. A module of its own, because a worker imports its function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailhaul.proto.errors import BackupError, MessageUnavailable, StagingError
@@ -24,6 +24,12 @@ class Job:
     place: Path
     number: int = 0
     seconds: float = 0.0
+    hosts: tuple[str, ...] = ()
+    host: str = ""
+    attempt: int = 0
+
+    def attempted(self, host: str, attempt: int) -> Job:
+        return replace(self, host=host, attempt=attempt)
 
 
 def run(job: Job, progress: ProgressSink) -> object:
@@ -35,6 +41,54 @@ def run(job: Job, progress: ProgressSink) -> object:
 def square(job: Job, progress: ProgressSink) -> int:
     time.sleep(job.seconds)
     return job.number**2
+
+
+def tell_attempt(job: Job, progress: ProgressSink) -> tuple[str, int]:
+    return job.host, job.attempt
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One task's time on a worker: where, from when, with how many others on the same host."""
+
+    host: str
+    node: str
+    begun: float
+    together: int
+
+
+def take_turn(job: Job, progress: ProgressSink) -> Turn:
+    import ray  # as a worker of the Ray engine only
+
+    begun = time.monotonic()  # one clock for all processes of a machine
+    mark = job.place / f"{job.host}-{os.getpid()}"
+    mark.touch()
+    time.sleep(job.seconds)
+    together = len(list(job.place.glob(f"{job.host}-*")))
+    mark.unlink()
+    return Turn(job.host, ray.get_runtime_context().get_node_id(), begun, together)
+
+
+def sit(job: Job, progress: ProgressSink) -> tuple[str, int]:
+    """The first attempt takes as long as it is let; the others are quick."""
+    (job.place / f"begun.{job.number}.{job.host}.{job.attempt}.{os.getpid()}").touch()
+    if job.attempt == 1:
+        time.sleep(60)
+    return job.host, job.attempt
+
+
+def report_place(job: Job, progress: ProgressSink) -> None:
+    progress(Progress(f"{job.number} on {job.host}", 1, 0))
+
+
+def append_to(file: Path, host: str) -> ProgressSink:
+    """Progress that goes to a file, a line each."""
+
+    def sink(progress: Progress) -> None:
+        with open(file, "a") as lines:
+            lines.write(f"{progress.unit}, said {host}\n")
+
+    return sink
 
 
 def tell_pid(job: Job, progress: ProgressSink) -> int:

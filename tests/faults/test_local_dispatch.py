@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from mailhaul.coordinator.dispatch import child, local
+from mailhaul.coordinator.dispatch import child, local, processes
+from mailhaul.coordinator.dispatch.driver import Pace
 from mailhaul.coordinator.dispatch.engine import Outcome
 from mailhaul.proto.errors import BackupError, MessageUnavailable, StagingError, WorkerLostError
 from mailhaul.proto.records import Progress
@@ -43,7 +44,10 @@ def tasks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def job(tasks: ModuleType, tmp_path: Path) -> Callable[..., Any]:
-    return lambda what, number=0, seconds=0.0: tasks.Job(what, tmp_path, number, seconds)
+    return lambda what, number=0, seconds=0.0: tasks.Job(what, tmp_path, number, seconds, ("elsewhere",))
+
+
+AT_ONCE = Pace(retry_seconds=(0.0,))
 
 
 def ignore(progress: Progress) -> None:
@@ -52,6 +56,7 @@ def ignore(progress: Progress) -> None:
 
 def run(jobs: Sequence[Any], workers: int = 2, **options: Any) -> list[Outcome[Any, Any]]:
     function = importlib.import_module("dispatch_tasks").run
+    options = {"pace": AT_ONCE, **options}
     return list(local.run_tasks(function, jobs, workers=workers, on_progress=ignore, **options))
 
 
@@ -136,15 +141,19 @@ def test_a_task_that_ends_its_worker_fails_alone(job: Callable[..., Any], what: 
     ]
 
 
-def test_workers_killed_at_random(job: Callable[..., Any], rounds: int) -> None:
+def test_workers_killed_at_random(job: Callable[..., Any], rounds: int, tmp_path: Path) -> None:
     jobs = [job("square", number, 0.02) for number in range(rounds)]
     chance, done = random.Random(1), threading.Event()
 
     def kill() -> None:
+        begun = 0
         while not done.wait(chance.uniform(0.1, 0.4)):
-            for process in multiprocessing.active_children():
-                if chance.random() < 0.6:
-                    process.kill()
+            # On a busy machine workers take longer to start: some must get to work in between.
+            if (now_begun := len(pids_in(tmp_path))) > begun:
+                begun = now_begun
+                for process in multiprocessing.active_children():
+                    if chance.random() < 0.6:
+                        process.kill()
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -161,13 +170,22 @@ def test_workers_killed_at_random(job: Callable[..., Any], rounds: int) -> None:
 def test_a_worker_that_stops_in_the_middle_of_an_answer(
     job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_MESSAGE_SECONDS", 1)
+    monkeypatch.setattr(processes, "_MESSAGE_SECONDS", 1)
     stalled, fine = sorted(run([job("stall"), job("square", 2)], attempts=1), key=lambda one: one.report or 0)
     assert isinstance(stalled.error, WorkerLostError)
     assert fine.report == 4
 
 
 # Starting
+
+
+class Named(str):
+    """A task that is no more than its name."""
+
+    hosts = ()
+
+    def attempted(self, host: str, attempt: int) -> str:
+        return str(self)
 
 
 def run_fragile(place: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> list[Outcome[Any, Any]]:
@@ -178,7 +196,7 @@ def run_fragile(place: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> list
     monkeypatch.syspath_prepend(str(place))
     monkeypatch.delitem(sys.modules, "fragile", raising=False)
     function = importlib.import_module("fragile").run
-    return list(local.run_tasks(function, ["a", "b", "c"], workers=2, on_progress=ignore))
+    return list(local.run_tasks(function, [*map(Named, "abc")], workers=2, on_progress=ignore))
 
 
 def test_a_slow_start_delays_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mailhaul.groups.sharding import shard
+from mailhaul.groups.sharding import shard, weight
 from mailhaul.proto.records import MailboxSize
 
 MIB = 2**20
@@ -56,6 +56,13 @@ class TestCount:
     def test_no_shard_is_larger_than_wanted_on_the_mean(self) -> None:
         assert len(shard(numbered(*[10] * 10), 1, 30 * MIB)) == 4
 
+    def test_every_worker_has_the_same_number(self) -> None:
+        assert len(shard(numbered(*[100] * 40), 4, 900 * MIB)) == 8
+
+    def test_groups_of_unknown_size_are_split_too(self) -> None:
+        mailboxes = [MailboxSize(user=f"u{n}", messages=-1, size_bytes=-1) for n in range(8)]
+        assert [len(users) for users in shard(mailboxes, 4, HUGE)] == [2, 2, 2, 2]
+
     def test_never_more_shards_than_mailboxes(self) -> None:
         assert shard(sizes(a=500, b=500), 8, HUGE) == [("a",), ("b",)]
 
@@ -66,6 +73,12 @@ class TestCount:
 class TestBalance:
     def test_largest_first_to_the_emptiest(self) -> None:
         assert shard(sizes(a=70, b=60, c=50, d=40), 2, HUGE) == [("a", "d"), ("b", "c")]
+
+    def test_messages_weigh_as_well_as_bytes(self) -> None:
+        mailboxes = [*sizes(a=600, b=10, c=10), MailboxSize(user="many", messages=9000, size_bytes=20 * MIB)]
+        assert weight(20 * MIB, 9000) > 580 * MIB
+        assert shard(mailboxes, 2, HUGE) == [("a",), ("b", "c", "many")]
+        assert weight(5, -1) == 5
 
     def test_unknown_sizes_count_as_the_mean(self) -> None:
         mailboxes = [*sizes(a=100, b=100), MailboxSize(user="c", messages=-1, size_bytes=-1)]
