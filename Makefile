@@ -61,7 +61,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 servers:
-	@.ci/need dovecot:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd mbsync:isync
+	@.ci/need dovecot:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd mbsync:isync ip:iproute2 nft:nftables openssl:openssl promtool:prometheus
 
 peers:
 	@.ci/need restic:restic borg:borgbackup lz4:lz4

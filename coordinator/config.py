@@ -20,8 +20,25 @@ from ..groups.assignment import GroupRules, Several, Ungrouped
 from ..groups.definitions import SAFE_NAME, GroupDefinition, parse_definitions
 from ..proto.errors import ConfigError
 from ..proto.records import Partition
-from .settings import ArchiveConfig, Codec, Config, DispatchConfig, GroupsConfig, check_path
+from ..worker.load import LoadLimits
+from .settings import (
+    ArchiveConfig,
+    Codec,
+    Config,
+    DispatchConfig,
+    EngineName,
+    GroupsConfig,
+    LogConfig,
+    MetricsConfig,
+    StagingConfig,
+    TlsConfig,
+    check_path,
+)
+from .window import Window
 
+_PORT = r"(?:[1-9][0-9]{0,4})"
+_DURATION = re.compile(r"([0-9]{1,6}) ?(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]i?b)", re.IGNORECASE)
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
@@ -42,13 +59,18 @@ def load(path: Path) -> Config:
         root = _Root.model_validate(keys)
     except ValidationError as error:
         raise _config_error(path, error.errors(include_url=False)) from None
-    return Config(
-        staging=path.absolute().parent / root.staging.path,
+    config = Config(
+        staging=_staging(path, root.staging),
         partitions=_partitions(path, root.partition),
         groups=_groups(path, root.groups),
-        dispatch=DispatchConfig(**_given(root.dispatch)),
+        dispatch=_dispatch(path, root.dispatch),
+        load=LoadLimits(**_given(root.load)),
         archive=_archive(path, root.archive),
+        metrics=MetricsConfig(**_with_paths(path, _given(root.metrics), "textfile")),
+        log=LogConfig(**_with_paths(path, _given(root.log), "file")),
     )
+    _check_hosts(path, config)
+    return config
 
 
 def _read(path: Path, subject: str) -> str:
@@ -62,13 +84,62 @@ def _read(path: Path, subject: str) -> str:
     raise ConfigError(f"{subject}: {problem}", file=str(path))
 
 
+def _staging(path: Path, table: _StagingTable) -> StagingConfig:
+    given = _with_paths(path, _given(table), "path", "keys")
+    names = {"reserve": "reserve_bytes", "wait_for_space": "patience_seconds"}
+    return StagingConfig(**{names.get(key, key): value for key, value in given.items()})
+
+
+def _dispatch(path: Path, table: _DispatchTable) -> DispatchConfig:
+    given = _with_paths(path, _given(table), "token_file")
+    if host_patience := given.pop("host_patience", None):
+        given["host_patience_seconds"] = host_patience
+    if tls := given.pop("tls", None):
+        given["tls"] = TlsConfig(**_with_paths(path, _given(tls), "cert", "key", "ca"))
+    return DispatchConfig(**given)
+
+
+def _with_paths(path: Path, given: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Relative paths become what they are relative to the configuration file."""
+    directory = path.absolute().parent
+    return {key: directory / value if key in keys else value for key, value in given.items()}
+
+
+def _check_hosts(path: Path, config: Config) -> None:
+    """What must be there so that workers on other hosts find the staging area."""
+    hosts = {host for partition in config.partitions for host in partition.hosts}
+    if config.dispatch.engine == "local":
+        if len((hosts | {config.staging.host}) - {"localhost"}) > 1:
+            expected = f"'ray', as there are several hosts: {', '.join(sorted(hosts))}"
+            raise _wrong_value(path, "dispatch.engine", "local", expected)
+        return
+    for key in ("listen", "address"):
+        if hosts != {config.staging.host} and not getattr(config.staging, key):
+            raise ConfigError(
+                f"{path}: staging.{key} is missing: expected a ZeroMQ address such as "
+                "'tcp://staging01:7400', as partitions lie on other hosts than staging.host",
+                file=str(path),
+                keys=[f"staging.{key}"],
+            )
+
+
 def _partitions(path: Path, tables: Sequence[_PartitionTable]) -> tuple[Partition, ...]:
-    partitions = tuple(Partition(**{"name": "primary"} | _given(table)) for table in tables)
+    partitions = tuple(_partition(path, index, table) for index, table in enumerate(tables))
     names = [partition.name for partition in partitions]
     for index, name in enumerate(names):
         if name in names[:index]:
             raise _wrong_value(path, f"partition[{index}].name", name, "a name that no other partition has")
     return partitions
+
+
+def _partition(path: Path, index: int, table: _PartitionTable) -> Partition:
+    given = {"name": "primary"} | _given(table)
+    if "host" in given:
+        if "hosts" in given:
+            expected = "host or hosts, not both"
+            raise _wrong_value(path, f"partition[{index}].hosts", given["hosts"], expected)
+        given["hosts"] = (given.pop("host"),)
+    return Partition(**given)
 
 
 def _groups(path: Path, table: _GroupsTable) -> GroupsConfig:
@@ -94,6 +165,29 @@ def _size_bytes(text: object) -> int:
     return int(float(found[1]) * _UNITS[found[2].lower()])
 
 
+def _rate(text: object) -> int:
+    return _size_bytes(text.removesuffix("/s") if isinstance(text, str) else text)
+
+
+def _seconds(text: object) -> float:
+    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("no whole number with s, m, h or d")
+    return float(int(found[1]) * _SECONDS[found[2]])
+
+
+def _window(text: object) -> Window:
+    if not isinstance(text, str):
+        raise ValueError("no text")
+    return Window.parse(text)
+
+
+def _names(names: object) -> object:
+    if isinstance(names, list) and len(set(map(str, names))) == len(names):
+        return tuple(names)
+    raise ValueError("no list of different names")
+
+
 def _command(words: object) -> object:
     if isinstance(words, str):
         words = shlex.split(words)
@@ -104,6 +198,10 @@ _Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 _Name = Annotated[str, Field(pattern=f"^{SAFE_NAME}$")]
 
 
+_Address = Annotated[str, Field(pattern=rf"^tcp://(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]|\*):{_PORT}$")]
+_Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
 class _Table(BaseModel):
     """A table of the file. The description of a field completes "expected …"; None is a key not given."""
 
@@ -112,6 +210,14 @@ class _Table(BaseModel):
 
 class _StagingTable(_Table):
     path: _Text = Field(description="a directory")
+    host: _Name | None = Field(default=None, description="the name of this host")
+    listen: _Address | None = Field(default=None, description="an address such as 'tcp://0.0.0.0:7400'")
+    address: _Address | None = Field(default=None, description="an address such as 'tcp://staging01:7400'")
+    keys: _Text | None = Field(default=None, description="a directory")
+    reserve: Annotated[int, BeforeValidator(_size_bytes)] | None = Field(
+        default=None, description="a size such as '2 GiB'"
+    )
+    wait_for_space: _Seconds | None = Field(default=None, description="a time such as '90s' or '1h'")
 
 
 class _PartitionTable(_Table):
@@ -120,6 +226,9 @@ class _PartitionTable(_Table):
         description="at most 100 letters, digits, '.', '_', '-', beginning with a letter or digit",
     )
     host: _Name | None = Field(default=None, description="the name of a host")
+    hosts: Annotated[tuple[_Name, ...], BeforeValidator(_names), Field(min_length=1)] | None = Field(
+        default=None, description="a list of the names of the hosts that share its storage"
+    )
     format: Literal["maildir"] = Field(description="'maildir', the only format of this version")
     path: Annotated[_Text, AfterValidator(check_path)] = Field(
         description="an absolute directory, with {user} where user names stand, and beside it, where wanted, "
@@ -139,13 +248,48 @@ class _GroupsTable(_Table):
     )
 
 
+class _TlsTable(_Table):
+    cert: _Text = Field(description="a file")
+    key: _Text = Field(description="a file")
+    ca: _Text = Field(description="a file")
+
+
 class _DispatchTable(_Table):
-    engine: Literal["local"] | None = Field(
-        default=None, description="'local', the only engine of this version"
-    )
+    engine: EngineName | None = Field(default=None, description="'local' or 'ray'")
     workers_per_host: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         default=None, description="a whole number from 1 to 1024"
     )
+    window: Annotated[Window, BeforeValidator(_window)] | None = Field(
+        default=None, description="times of the day such as '22:00-06:00'"
+    )
+    address: _Text | None = Field(default=None, description="'auto', or HOST:PORT of a Ray cluster")
+    token_file: _Text | None = Field(default=None, description="a file")
+    tls: _TlsTable | None = Field(default=None, description="a table with cert, key and ca")
+    host_patience: _Seconds | None = Field(default=None, description="a time such as '90s' or '10m'")
+
+
+class _LoadTable(_Table):
+    bytes_per_second: Annotated[int, BeforeValidator(_rate), Field(ge=1)] | None = Field(
+        default=None, description="a size such as '50 MB'"
+    )
+    messages_per_second: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="a whole number from 1"
+    )
+    nice: Annotated[int, Field(ge=0, le=19)] | None = Field(
+        default=None, description="a whole number from 0 to 19"
+    )
+    ionice: Literal["idle", "best-effort"] | None = Field(default=None, description="'idle' or 'best-effort'")
+
+
+class _MetricsTable(_Table):
+    listen: Annotated[str, Field(pattern=rf"^(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]):{_PORT}$")] | None = Field(
+        default=None, description="an address such as '127.0.0.1:9410'"
+    )
+    textfile: _Text | None = Field(default=None, description="a file")
+
+
+class _LogTable(_Table):
+    file: _Text | None = Field(default=None, description="a file")
 
 
 class _ArchiveTable(_Table):
@@ -162,7 +306,10 @@ class _Root(_Table):
     )
     groups: _GroupsTable = Field(default=_GroupsTable(), description="a [groups] table")
     dispatch: _DispatchTable = Field(default=_DispatchTable(), description="a [dispatch] table")
+    load: _LoadTable = Field(default=_LoadTable(), description="a [load] table")
     archive: _ArchiveTable = Field(default=_ArchiveTable(), description="an [archive] table")
+    metrics: _MetricsTable = Field(default=_MetricsTable(), description="a [metrics] table")
+    log: _LogTable = Field(default=_LogTable(), description="a [log] table")
 
 
 _TABLES: dict[str, type[_Table]] = {
@@ -170,13 +317,17 @@ _TABLES: dict[str, type[_Table]] = {
     "partition": _PartitionTable,
     "groups": _GroupsTable,
     "dispatch": _DispatchTable,
+    "dispatch.tls": _TlsTable,
+    "load": _LoadTable,
     "archive": _ArchiveTable,
+    "metrics": _MetricsTable,
+    "log": _LogTable,
 }
 
 
 def _given(table: _Table) -> dict[str, Any]:
     """The keys that the file gives, so that every default stands once, in the record."""
-    return table.model_dump(exclude_unset=True)
+    return {name: getattr(table, name) for name in table.model_fields_set}
 
 
 def _config_error(path: Path, errors: Sequence[ErrorDetails]) -> ConfigError:
@@ -188,7 +339,7 @@ def _config_error(path: Path, errors: Sequence[ErrorDetails]) -> ConfigError:
 
 def _line(path: Path, error: ErrorDetails) -> str:
     names = [part for part in error["loc"] if isinstance(part, str)]
-    fields = (_Root if len(names) == 1 else _TABLES[names[0]]).model_fields
+    fields = (_Root if len(names) == 1 else _TABLES[".".join(names[:-1])]).model_fields
     key = _dotted(error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{path}: {key}: no such key; expected one of {', '.join(fields)}"
@@ -217,16 +368,27 @@ def _dotted(location: tuple[int | str, ...]) -> str:
 
 CONFIG_TEMPLATE = """\
 # mailhaul.toml: what is backed up, from where, to where.
-# Relative paths are relative to the directory of this file.
+# Relative paths are relative to the directory of this file. What is commented out shows what else there is.
 
 [staging]
 # Archives are written here: <path>/<partition>/<group>/<run>.<shard>.mha
 path = "/var/spool/mailhaul"
+# So much of the file system stays free; a worker that finds no room waits so long for some.
+reserve = "1 GiB"
+wait_for_space = "1h"
+# With mail on other hosts: what this host is called below, where `mailhaul receive` listens, how the others
+# reach it, and the directory of key files on each of them (see `mailhaul keys`).
+# host = "staging01"
+# listen = "tcp://0.0.0.0:7400"
+# address = "tcp://staging01:7400"
+# keys = "/etc/mailhaul/keys"
 
 # One table for each partition, a named root of a mail store.
 [[partition]]
 name = "primary"
 host = "localhost"
+# Several hosts that share the storage of a partition:
+# hosts = ["store01", "store02"]
 format = "maildir"
 # {user} stands for the whole user id, or for its part before "@" where {domain} occurs too.
 # {user[0]}, {user[0:2]}, {domain[0]} stand for letters of them, as in stores with hashed directories.
@@ -246,14 +408,38 @@ ungrouped = "user"
 largest_unit = "20 GiB"
 
 [dispatch]
+# "local": worker processes on this host. "ray": workers on all hosts of a Ray cluster.
 engine = "local"
 workers_per_host = 4
+# Units are begun at these times of the day only; what has not been begun waits for the next.
+# window = "22:00-06:00"
+# With "ray": the cluster, its token (a file of mode 0600), and how long work waits for a host that is gone.
+# address = "auto"
+# token_file = "/etc/mailhaul/ray.token"
+# host_patience = "10m"
+# tls = { cert = "/etc/mailhaul/host.pem", key = "/etc/mailhaul/host.key", ca = "/etc/mailhaul/ca.pem" }
+
+[load]
+# What all workers of a host together may read, and how much they give way to others.
+# bytes_per_second = "50 MB"
+# messages_per_second = 2000
+# nice = 10
+# ionice = "idle"
 
 [archive]
 # "lz4" is fast; "zstd" takes less space and more time.
 codec = "lz4"
 # Of zstd: 1 (fast) to 22 (small).
 # level = 3
+
+[metrics]
+# For Prometheus: an address to ask while a run goes on, and a file that is written when it ends.
+# listen = "127.0.0.1:9410"
+# textfile = "/var/lib/prometheus/node-exporter/mailhaul.prom"
+
+[log]
+# Events are appended to this file, a JSON object a line.
+# file = "/var/log/mailhaul.log"
 """
 
 GROUPS_TEMPLATE = """\

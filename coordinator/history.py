@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from ..proto.records import ArchiveId, RunId
+from ..proto.records import ArchiveId, RunId, Skipped
 
 RunState = Literal["running", "done", "partial", "failed"]
 UnitState = Literal["planned", "sealed", "failed"]
@@ -54,6 +54,49 @@ class UnitRecord:
     seconds: float
     cpu_seconds: float
     peak_memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitPlan:
+    """What a unit that is not sealed consists of."""
+
+    partition: str
+    group: str
+    shard: int
+    users: tuple[str, ...]
+    size_bytes: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unplanned:
+    """What a run was asked for and no unit of it holds: partitions that could not be listed, with the code
+    and text of the error, and mailboxes that were left out."""
+
+    failed: tuple[tuple[str, str, str], ...] = ()
+    left_out: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumedRun:
+    """A run that goes on for the ``resumed``-th time: ``sealed`` units are done, ``units`` are left."""
+
+    started: datetime
+    resumed: int
+    sealed: int
+    units: tuple[UnitPlan, ...]
+    unplanned: Unplanned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoodBackup:
+    """The newest run that stored all of a group in a partition: ``sealed`` is when its last archive was.
+    Both are None where no run has."""
+
+    partition: str
+    group: str
+    run: RunId | None
+    sealed: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,19 @@
-"""What there is to back up: the users of each partition and how big their mailboxes are."""
+"""What there is to back up: the users of each partition and how big their mailboxes are.
+
+The partitions are looked at where they lie, by tasks that the engine dispatches (``worker.inventory``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..groups.paths import LogicalPath
-from ..proto.errors import EmptyStoreError
-from ..proto.ports import MailStore
-from ..proto.records import MailboxSize, Partition
+from ..proto.errors import BackupError, EmptyStoreError
+from ..proto.records import MailboxSize, Partition, Progress
+from ..worker.inventory import Stock
+from ..worker.tasks import InventoryTask, run_inventory
+from .dispatch.engine import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,29 +24,75 @@ class Inventory:
     sizes: Mapping[str, MailboxSize]
 
 
-def take_inventory(
-    partition: Partition,
-    store: MailStore,
-    paths: Iterable[LogicalPath],
-    known: Mapping[str, MailboxSize],
-    expected: Callable[[], Iterable[str]],
-) -> Inventory:
-    """List the users that any of the paths selects, with the sizes that are ``known`` or else measured.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A unit or partition that failed, by its label, and why."""
 
-    Raises EmptyStoreError if the partition lists nobody though ``expected`` users were there in the run
-    before (a file system that is not mounted must not look like a thousand deletions), StoreError if it
-    can't be listed.
+    what: str
+    error: BackupError
+
+
+def take_inventories(
+    partitions: Sequence[Partition],
+    paths: Sequence[LogicalPath],
+    known: Mapping[str, Mapping[str, MailboxSize]],
+    engine: Engine,
+    expected: Callable[[str], int],
+    only: frozenset[str] | None = None,
+) -> tuple[list[Inventory], list[Failure]]:
+    """What the paths select in each partition, and the partitions that can't be listed.
+
+    ``known`` gives sizes by partition and user; the others are measured. ``only`` these users are looked
+    for, if it is given. ``expected`` tells how many users
+    of a partition the last run has stored: one that lists nobody then is a failure (EmptyStoreError).
     """
-    users = list(store.users())
-    if not users and (missing := sum(1 for _ in expected())):
-        raise EmptyStoreError(
-            f"partition {partition.name!r} lists no mailbox, the last run stored {missing} there: "
-            f"is {partition.path} mounted?",
-            partition=partition.name,
-            missing=missing,
+    tasks = [
+        InventoryTask(
+            partition=partition,
+            paths=tuple(path for path in paths if path.selects_partition(partition.name)),
+            known=frozenset(known.get(partition.name, ())),
+            only=only,
         )
-    chosen = [user for user in users if any(path.selects_user(user) for path in paths)]
-    return Inventory(
-        partition=partition,
-        sizes={user: known[user] if user in known else store.measure(user) for user in chosen},
+        for partition in partitions
+        if any(path.selects_partition(partition.name) for path in paths)
+    ]
+    found: dict[str, Inventory] = {}
+    failures: dict[str, Failure] = {}
+    for outcome in engine(run_inventory, tasks, _ignore):
+        partition = outcome.task.partition
+        error: BackupError | None = None
+        if outcome.report is None:
+            error = outcome.failure()
+        elif not outcome.report.listed:
+            error = _empty(partition, expected(partition.name))
+        if error is not None:
+            failures[partition.name] = Failure(what=partition.name, error=error)
+        elif outcome.report is not None:
+            found[partition.name] = _inventory(partition, outcome.report, known.get(partition.name, {}))
+    names = [task.partition.name for task in tasks]  # in the order of the configuration
+    return (
+        [found[name] for name in names if name in found],
+        [failures[name] for name in names if name in failures],
     )
+
+
+def _inventory(partition: Partition, stock: Stock, known: Mapping[str, MailboxSize]) -> Inventory:
+    measured = {one.user: one for one in stock.measured}
+    sizes = {user: measured[user] if user in measured else known[user] for user in stock.users}
+    return Inventory(partition=partition, sizes=sizes)
+
+
+def _empty(partition: Partition, missing: int) -> EmptyStoreError | None:
+    """A file system that is not mounted must not look like a thousand deletions."""
+    if not missing:
+        return None
+    return EmptyStoreError(
+        f"partition {partition.name!r} lists no mailbox, the last run stored {missing} there: "
+        f"is {partition.path} mounted?",
+        partition=partition.name,
+        missing=missing,
+    )
+
+
+def _ignore(_: Progress) -> None:
+    """Inventories report no progress."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ from ..proto.errors import LockedError, StagingError
 from ..proto.records import RunId
 
 _NOTE_BYTES = 300
+_TRIES = 5
+_TRY_SECONDS = 0.01
 
 
 class RunLock:
@@ -65,10 +68,9 @@ class RunLock:
 
     def _take(self, descriptor: int) -> None:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_exclusively(descriptor)
         except BlockingIOError:
-            note = os.pread(descriptor, _NOTE_BYTES, 0).decode(errors="replace")
-            owner = "".join(c if c.isprintable() else "?" for c in note) or "owner not known"
+            owner = _note(descriptor) or "owner not known"
             raise LockedError(
                 f"another run holds the lock of {self._staging} ({owner}); wait until it has ended",
                 staging=str(self._staging),
@@ -76,3 +78,42 @@ class RunLock:
             ) from None
         except OSError as error:
             raise StagingError(f"{self._path}: can't be locked: {error.strerror}") from error
+
+
+def lock_owner(staging: Path) -> str | None:
+    """What is noted of the owner of a staging area's lock, or None if nobody holds it. Does not take it, and
+    may be asked by those who may only read. Raises StagingError if that can't be found out."""
+    path = staging / ".mailhaul" / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StagingError(f"{path}: the lock can't be opened: {error.strerror}") from error
+    try:
+        # Those who ask do not hinder each other, and who wants the lock meanwhile tries more than once.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _note(descriptor) or "owner not known"
+    except OSError as error:
+        raise StagingError(f"{path}: can't be locked: {error.strerror}") from error
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _lock_exclusively(descriptor: int) -> None:
+    """Raises BlockingIOError if somebody holds it, and is not just asking whether anybody does."""
+    for _ in range(_TRIES - 1):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(_TRY_SECONDS)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _note(descriptor: int) -> str:
+    note = os.pread(descriptor, _NOTE_BYTES, 0).decode(errors="replace")
+    return "".join(c if c.isprintable() else "?" for c in note)

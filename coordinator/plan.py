@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ def plan_run(
     largest_bytes: int,
     previous: Mapping[tuple[str, str], Mapping[str, int]],
 ) -> Plan:
-    """Split what the paths select into units.
+    """Split what the paths select into units, for ``workers`` workers on each host.
 
     ``previous`` gives, for a (partition, group), the shard that each user was in. Raises UsageError for a
     group that there is not, NotFoundError for a partition or user that there is not, ConfigError as
@@ -47,12 +48,17 @@ def plan_run(
             for group, held in assignment.groups.items():
                 groups.setdefault((inventory.partition.name, group), (inventory, set()))[1].update(held)
             left_out += _left_out(inventory, assignment)
-    total = sum(one.size_bytes for inventory, users in groups.values() for one in _sizes(inventory, users))
+    totals: Counter[tuple[str, ...]] = Counter()
+    for inventory, members in groups.values():
+        size_bytes = sum(one.size_bytes for one in _sizes(inventory, members))
+        totals[inventory.partition.hosts] += size_bytes
     units: list[Unit] = []
     for (partition, group), (inventory, members) in groups.items():
         sizes = _sizes(inventory, members)
-        # Each group is split for its share of the workers only: more shards find fewer duplicates.
-        share = round(workers * sum(one.size_bytes for one in sizes) / total) if total else 1
+        hosts = inventory.partition.hosts
+        # Each group is split for its share of its hosts' workers only: more shards find fewer duplicates.
+        size_bytes, total = sum(one.size_bytes for one in sizes), totals[hosts]
+        share = round(workers * len(hosts) * size_bytes / total) if total else 1
         shards = shard(sizes, max(1, share), largest_bytes, previous.get((partition, group)))
         units += [_unit(run, inventory, group, number, users) for number, users in enumerate(shards)]
     units.sort(key=lambda unit: (-unit.size_bytes, unit.partition.name, unit.group, unit.shard))

@@ -5,7 +5,7 @@ Restores need no lock: they read sealed archives and write to a mail store, neve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -15,6 +15,7 @@ from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
 from ..worker.archives import ArchivePlace, OpenArchives
 from ..worker.restore import Choice
+from ..worker.staging.area import StagingArea
 from ..worker.tasks import RestoreTask, run_restore
 from .backup_set import BackupSet, MailboxMetadata, opened, read_mailbox
 from .dispatch.engine import Engine
@@ -39,6 +40,14 @@ class PlannedTask:
     task: RestoreTask
     messages: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How workers on other hosts read the archives of the staging ``area``: ``grant`` lets a host do it."""
+
+    area: StagingArea
+    grant: Callable[[str], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +76,15 @@ def plan_restore(
     *,
     as_user: str | None,
     workers: int,
+    access: Access | None = None,
 ) -> RestorePlan:
     """Choose the mailboxes and split them into tasks.
 
     ``targets`` says for each partition of the backup where it goes; ``as_user`` names the one whose
-    mailbox the chosen one becomes. Raises NotFoundError for a path that the backup does not hold,
-    UsageError for a target that is missing and for several mailboxes that would become one.
+    mailbox the chosen one becomes. Without ``access`` the tasks can be done on this host only.
+
+    Raises NotFoundError for a path that the backup does not hold, UsageError for a target that is missing
+    and for several mailboxes that would become one.
     """
     with opened(backup) as archives:
         chosen = [
@@ -85,6 +97,7 @@ def plan_restore(
     grouped = _grouped(chosen)
     for (target, archive), group in grouped.items():
         total = sum(one.size_bytes for one in group)
+        grants = _grants(access, target)
         for part in _parts(group, max(1, total // (2 * workers))):
             task = RestoreTask(
                 archive=archive,
@@ -92,6 +105,8 @@ def plan_restore(
                 choices=tuple(one.choice for one in part),
                 target=target,
                 label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
+                staging=access.area if access else None,
+                grants=grants,
             )
             tasks.append(
                 PlannedTask(
@@ -105,6 +120,12 @@ def plan_restore(
         tasks=tuple(tasks),
         places=backup.places,
     )
+
+
+def _grants(access: Access | None, target: Partition) -> dict[str, bytes]:
+    if access is None:
+        return {}
+    return {host: access.grant(host) for host in target.hosts if host != access.area.host}
 
 
 def run_plan(plan: RestorePlan, engine: Engine, on_progress: ProgressSink) -> RestoreReport:

@@ -12,8 +12,11 @@ from typing import Literal
 
 from ..groups.assignment import GroupRules
 from ..proto.records import Partition
+from ..worker.load import LoadLimits
+from .window import Window
 
 Codec = Literal["lz4", "zstd"]
+EngineName = Literal["local", "ray"]
 
 _PLACEHOLDER = re.compile(r"\{(?:user|domain)(?:\[[0-9]+(?::[0-9]+)?\])?\}")
 
@@ -27,11 +30,47 @@ class GroupsConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchConfig:
-    """What runs units, and how many at a time on each host."""
+class StagingConfig:
+    """The staging area: an absolute ``path`` on this host, which the configuration calls ``host``.
 
-    engine: Literal["local"] = "local"
+    ``listen`` is where its receiver takes archives from workers on other hosts, ``address`` how they reach
+    it, ``keys`` the directory of key files on every host. ``reserve_bytes`` of the file system stay free;
+    a worker that finds no room waits for some for up to ``patience_seconds``.
+    """
+
+    path: Path
+    host: str = "localhost"
+    listen: str = ""
+    address: str = ""
+    keys: Path = Path("/etc/mailhaul/keys")
+    reserve_bytes: int = 2**30
+    patience_seconds: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """Files of a certificate, its key, and the authority that both sides' certificates come from."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchConfig:
+    """What runs units, when, and how many at a time on each host.
+
+    ``address``, ``token_file`` and ``tls`` are those of the Ray cluster. The work on a host that is gone
+    waits for it for ``host_patience_seconds``.
+    """
+
+    engine: EngineName = "local"
     workers_per_host: int = 4
+    window: Window | None = None
+    address: str = "auto"
+    token_file: Path = Path("/etc/mailhaul/ray.token")
+    tls: TlsConfig | None = None
+    host_patience_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +82,33 @@ class ArchiveConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """All that is configured. ``staging`` is an absolute path."""
+class MetricsConfig:
+    """Where metrics are to be had while a run goes on (``ADDRESS:PORT``), and the file that is written at
+    its end; empty and None for nowhere."""
 
-    staging: Path
+    listen: str = ""
+    textfile: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """The file that events are appended to, a JSON object a line; None for none."""
+
+    file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All that is configured."""
+
+    staging: StagingConfig
     partitions: tuple[Partition, ...]
     groups: GroupsConfig = field(default_factory=GroupsConfig)
     dispatch: DispatchConfig = field(default_factory=DispatchConfig)
+    load: LoadLimits = field(default_factory=LoadLimits)
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 def check_path(path: str) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..groups.assignment import assign
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.errors import NotFoundError
-from ..proto.ports import MailStore
-from ..proto.records import Partition, RunId, Unit
+from ..proto.records import RunId, Unit
 from .catalog import Catalog
-from .run import Failure, make_plan
+from .dispatch.engine import Engine
+from .inventory import Failure
+from .preparation import make_plan
 from .settings import Config
 
 
@@ -40,9 +41,7 @@ class Survey:
     failures: tuple[Failure, ...]
 
 
-def take_survey(
-    config: Config, paths: Sequence[LogicalPath], *, open_store: Callable[[Partition], MailStore]
-) -> Survey:
+def take_survey(config: Config, paths: Sequence[LogicalPath], *, engine: Engine) -> Survey:
     """Look at what the paths select, with the sizes of the catalog where there is one.
 
     Raises UsageError or NotFoundError for paths that select nothing, StoreError if no partition can be
@@ -53,11 +52,10 @@ def take_survey(
     if rules.several == "error":
         rules = replace(rules, several="report")
         config = replace(config, groups=replace(config.groups, rules=rules))
-    catalog = _catalog(config.staging)
+    catalog = _catalog(config.staging.path)
     try:
-        plan, failures = make_plan(
-            config, RunId(""), paths, open_store, catalog, workers=config.dispatch.workers_per_host
-        )
+        workers = config.dispatch.workers_per_host
+        plan, failures = make_plan(config, RunId(""), paths, catalog, engine, workers=workers)
     finally:
         if catalog is not None:
             catalog.close()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from ..proto.archive.reader import ArchiveReader, LocalFile, open_sealed
+from ..proto.archive.reader import ArchiveReader, LocalFile, RandomAccess, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.errors import DamagedError
 from ..proto.records import ArchiveId
@@ -29,7 +29,7 @@ def open_place(place: ArchivePlace) -> LocalFile:
         raise DamagedError(f"{place.file}: {error.strerror}", reason="missing") from error
 
 
-def open_archive(file: LocalFile) -> ArchiveReader:
+def open_archive(file: RandomAccess) -> ArchiveReader:
     """A reader over an archive: over all of it, or over what is whole in it if it is damaged."""
     try:
         return open_sealed(file)
@@ -40,8 +40,14 @@ def open_archive(file: LocalFile) -> ArchiveReader:
 class OpenArchives:
     """Readers of archives, opened when first asked for."""
 
-    def __init__(self, places: Mapping[ArchiveId, ArchivePlace], stack: ExitStack) -> None:
+    def __init__(
+        self,
+        places: Mapping[ArchiveId, ArchivePlace],
+        open_file: Callable[[ArchivePlace], RandomAccess],
+        stack: ExitStack,
+    ) -> None:
         self._places = places
+        self._open_file = open_file
         self._stack = stack
         self._readers: dict[ArchiveId, ArchiveReader] = {}
 
@@ -52,14 +58,18 @@ class OpenArchives:
             place = self._places.get(archive)
             if place is None:
                 raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
-            file = open_place(place)
+            file = self._open_file(place)
             self._stack.callback(file.close)
             reader = self._readers[archive] = open_archive(file)
         return reader
 
 
 @contextmanager
-def opened_archives(places: Mapping[ArchiveId, ArchivePlace]) -> Iterator[OpenArchives]:
-    """Readers over the archives at these places; closed at the end."""
+def opened_archives(
+    places: Mapping[ArchiveId, ArchivePlace],
+    open_file: Callable[[ArchivePlace], RandomAccess] = open_place,
+) -> Iterator[OpenArchives]:
+    """Readers over the archives at these places; closed at the end. ``open_file`` is the way to them, and
+    raises DamagedError where there is none."""
     with ExitStack() as stack:
-        yield OpenArchives(places, stack)
+        yield OpenArchives(places, open_file, stack)

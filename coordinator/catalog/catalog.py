@@ -12,7 +12,16 @@ from types import TracebackType
 from ...proto.errors import NotFoundError, UsageError
 from ...proto.records import ArchiveId, RunId, Skipped, Unit, UnitReport
 from ..clock import RUN_ID
-from ..history import ArchiveRecord, MailboxVersion, RunRecord, RunState, UnitRecord
+from ..history import (
+    ArchiveRecord,
+    GoodBackup,
+    MailboxVersion,
+    ResumedRun,
+    RunRecord,
+    RunState,
+    UnitRecord,
+    Unplanned,
+)
 from . import database as files
 from . import rows, schema
 
@@ -57,28 +66,66 @@ class Catalog:
     ) -> None:
         self.close()
 
-    # What a run records
+    # What a run records: its journal
 
-    def begin_run(self, run: RunId, started: datetime, *, paths: str = "", options: str = "") -> None:
-        """Record that a run has begun. Runs that are still ``running`` are ended: the caller holds the
-        run lock, so their program has died. Raises ValueError unless ``run`` sorts behind all others
-        (``clock.new_run_id`` makes such ids)."""
+    def begin_run(
+        self,
+        run: RunId,
+        started: datetime,
+        *,
+        paths: str = "",
+        options: str = "",
+        unplanned: Unplanned | None = None,
+    ) -> None:
+        """Record that a run has begun, and what its plan could not hold. Runs that are still ``running`` are
+        ended: the caller holds the run lock, so their program has died. Raises ValueError unless ``run``
+        sorts behind all others (``clock.new_run_id`` makes such ids)."""
         with self._transaction() as database:
             newest = self.newest_run()
             if newest is not None and run <= newest:
                 raise ValueError(f"run {run} does not sort behind {newest}")
-            for (left,) in database.execute("SELECT number FROM runs WHERE state = 'running'").fetchall():
-                rows.close_run(database, left, None, _INTERRUPTED)
-            rows.insert_run(database, run, started, "running", paths, options, "")
+            _close_interrupted(database)
+            rows.insert_run(database, run, started, "running", paths, options, "", unplanned)
 
     def plan_units(self, units: Iterable[Unit]) -> None:
-        """Record units that are to be done. Repeatable: what is known of a unit stays. Raises
-        NotFoundError for one whose run has not begun."""
+        """Record units that are to be done, with all that it takes to do them after a crash. Repeatable:
+        what is known of a unit stays. Raises NotFoundError for one whose run has not begun."""
         with self._transaction() as database:
             for unit in units:
                 names = (unit.run, unit.partition.name, unit.group, unit.shard)
                 if rows.unit_number(database, *names) is None:
-                    rows.insert_unit(database, *names)
+                    rows.insert_unit(database, *names, rows.encode_plan(unit))
+
+    def resume_run(self, run: RunId) -> ResumedRun:
+        """Record that a run goes on, and return what is left of it: every unit that is not sealed. The
+        caller holds the run lock.
+
+        Raises NotFoundError for a run that there is not, UsageError if nothing of it is left to do, or if a
+        later run has stored something since: to go on with the older one would put its state before that.
+        """
+        with self._transaction() as database:
+            number = rows.known_run(database, run)
+            plans = tuple(map(rows.planned, database.execute(schema.PLANS, (number,))))
+            if not plans:
+                raise UsageError(f"run {run}: nothing is left to do: begin a new run instead", run=run)
+            later = database.execute(schema.LATER_ARCHIVES, (number,)).fetchone()
+            if later is not None:
+                raise UsageError(
+                    f"run {run} can't go on: the later run {later[0]} has stored something since; begin a "
+                    "new run instead",
+                    run=run,
+                )
+            _close_interrupted(database)
+            resumed = rows.reopen_run(database, number)
+            unplanned = rows.unplanned(database, number)
+        record = self.run(run)
+        return ResumedRun(
+            started=record.started,
+            resumed=resumed,
+            sealed=record.sealed_units,
+            units=plans,
+            unplanned=unplanned,
+        )
 
     def commit_unit(self, report: UnitReport, *, sealed: datetime, attempts: int = 1) -> None:
         """Record that a unit's archive is sealed: all of the report at once, durable on return.
@@ -129,9 +176,10 @@ class Catalog:
             raise NotFoundError(f"the catalog knows no run for the time {text!r}", time=text)
         return found
 
-    def runs(self) -> list[RunRecord]:
-        """All runs, newest first."""
-        return [rows.run_record(row) for row in self._rows(schema.ALL_RUNS)]
+    def runs(self, most: int | None = None) -> list[RunRecord]:
+        """The newest runs, newest first: at most so many, or all."""
+        limit = -1 if most is None else most
+        return [rows.run_record(row) for row in self._rows(schema.NEWEST_RUNS, limit)]
 
     def run(self, text: str) -> RunRecord:
         """The run that ``resolve_time`` finds, with its errors."""
@@ -141,6 +189,15 @@ class Catalog:
     def units(self, run: RunId) -> list[UnitRecord]:
         """The units of a run, by partition, group, shard."""
         return [UnitRecord(**rows.checked(row)) for row in self._rows(schema.UNITS, rows.run_number(run))]
+
+    def last_good(self) -> list[GoodBackup]:
+        """Of each group in each partition that a run ever took on, the newest run that stored all of it, by
+        partition and group. One over single users does not count, nor one with ``options``, nor one of
+        which only archives tell."""
+        return [
+            rows.good_backup(scope, self._rows(schema.SEALED_RUNS, scope["number"]))
+            for scope in list(self._rows(schema.SCOPES, None, None))
+        ]
 
     def skipped(self, run: RunId) -> Iterator[Skipped]:
         """Everything that the committed units of a run left out, in the order of the commits."""
@@ -198,6 +255,12 @@ class Catalog:
         with files.translated(self._path):
             for row in self._database.execute(query, values):  # noqa: UP028
                 yield row  # "yield from" would close the cursor, also when the catalog was closed before
+
+
+def _close_interrupted(database: sqlite3.Connection) -> None:
+    """End the runs that are still ``running``: the caller holds the run lock, so their programs have died."""
+    for (left,) in database.execute("SELECT number FROM runs WHERE state = 'running'").fetchall():
+        rows.close_run(database, left, None, _INTERRUPTED)
 
 
 def _moment(text: str) -> datetime:

@@ -124,6 +124,11 @@ def _is_empty(database: sqlite3.Connection, path: Path) -> bool:
         )
     if version == schema.VERSION:
         return False
+    if version > 0:
+        raise UnsupportedError(
+            f"{path}: the catalog was written by an earlier version of mailhaul (schema {version}); {ADVICE}",
+            path=str(path),
+        )
     if database.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
         raise DamagedError(f"{path} is no catalog of mailhaul; {ADVICE}", path=str(path))
     return True

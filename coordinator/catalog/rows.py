@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from ...proto.errors import DamagedError, NotFoundError
-from ...proto.records import MailboxSummary, RunId, UnitReport
+from ...groups.paths import LogicalPath
+from ...proto.errors import DamagedError, NotFoundError, UsageError
+from ...proto.records import MailboxSummary, RunId, Skipped, Unit, UnitReport
 from ..clock import RUN_ID
-from ..history import ArchiveRecord, RunRecord, RunState
+from ..history import ArchiveRecord, GoodBackup, RunRecord, RunState, UnitPlan, Unplanned
 from . import schema
 from .database import ADVICE
 
@@ -23,11 +28,21 @@ def insert_run(
     paths: str,
     options: str,
     error: str,
+    unplanned: Unplanned | None = None,
 ) -> None:
     database.execute(
-        "INSERT INTO runs (number, run, started, state, paths, options, error)"
-        " VALUES (?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?)",
-        (run_number(run), run, iso(started), state, raw(paths), raw(options), error),
+        "INSERT INTO runs (number, run, started, state, paths, options, error, unplanned)"
+        " VALUES (?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?)",
+        (
+            run_number(run),
+            run,
+            iso(started),
+            state,
+            raw(paths),
+            raw(options),
+            error,
+            json.dumps(asdict(unplanned or Unplanned())),
+        ),
     )
 
 
@@ -47,12 +62,61 @@ def close_run(database: sqlite3.Connection, number: int, ended: datetime | None,
     return state
 
 
-def insert_unit(database: sqlite3.Connection, run: RunId, partition: str, group: str, shard: int) -> None:
+def insert_unit(
+    database: sqlite3.Connection, run: RunId, partition: str, group: str, shard: int, plan: str | None = None
+) -> None:
     """A planned unit. Raises NotFoundError if its run has not begun; twice the same is an IntegrityError."""
     database.execute(
-        "INSERT INTO units (run, scope, shard) VALUES (?, ?, ?)",
-        (known_run(database, run), _scope_number(database, partition, group), shard),
+        "INSERT INTO units (run, scope, shard, plan) VALUES (?, ?, ?, ?)",
+        (known_run(database, run), _scope_number(database, partition, group), shard, plan),
     )
+
+
+def reopen_run(database: sqlite3.Connection, number: int) -> int:
+    """A run goes on; returns how often it has been resumed by now."""
+    database.execute(
+        "UPDATE runs SET state = 'running', ended = NULL, error = '', resumed = resumed + 1 WHERE number = ?",
+        (number,),
+    )
+    database.execute(
+        "UPDATE units SET state = 'planned', error = '' WHERE run = ? AND state = 'failed'", (number,)
+    )
+    return int(database.execute("SELECT resumed FROM runs WHERE number = ?", (number,)).fetchone()[0])
+
+
+def encode_plan(unit: Unit) -> str:
+    """What a unit consists of, as text: names that are not UTF-8 are escaped."""
+    return json.dumps(
+        {"users": unit.users, "size_bytes": unit.size_bytes, "messages": unit.messages},
+        separators=(",", ":"),
+    )
+
+
+def unplanned(database: sqlite3.Connection, number: int) -> Unplanned:
+    (text,) = database.execute("SELECT unplanned FROM runs WHERE number = ?", (number,)).fetchone()
+    try:
+        found = json.loads(text)
+        return Unplanned(
+            failed=tuple((str(what), str(code), str(error)) for what, code, error in found["failed"]),
+            left_out=tuple(Skipped(**one) for one in found["left_out"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"the catalog holds a plan that is none; {ADVICE}") from error
+
+
+def planned(row: sqlite3.Row) -> UnitPlan:
+    try:
+        plan = json.loads(row["plan"])
+        return UnitPlan(
+            partition=row["partition"],
+            group=row["group"],
+            shard=row["shard"],
+            users=tuple(map(str, plan["users"])),
+            size_bytes=int(plan["size_bytes"]),
+            messages=int(plan["messages"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"the catalog holds a plan that is none; {ADVICE}") from error
 
 
 def _scope_number(database: sqlite3.Connection, partition: str, group: str) -> int:
@@ -147,6 +211,25 @@ def run_record(row: sqlite3.Row) -> RunRecord:
 def archive_record(row: sqlite3.Row) -> ArchiveRecord:
     values = checked(row)
     return ArchiveRecord(sealed=_time(values.pop("sealed")), **values)
+
+
+def good_backup(scope: sqlite3.Row, sealed_runs: Iterable[sqlite3.Row]) -> GoodBackup:
+    """The first of these runs that was over all of a scope."""
+    partition, group = scope["partition"], scope["group"]
+    for row in sealed_runs:
+        values = checked(row)
+        if any(path.covers(LogicalPath(partition, group)) for path in _paths(values["paths"])):
+            sealed = _time(values["sealed"]) or _time(values["started"])
+            return GoodBackup(partition=partition, group=group, run=values["run"], sealed=sealed)
+    return GoodBackup(partition=partition, group=group, run=None, sealed=None)
+
+
+def _paths(text: str) -> Iterator[LogicalPath]:
+    """The paths of a run; none where they are not known. A slash after a space always begins one: within a
+    name it is escaped."""
+    for path in filter(None, re.split(r" (?=/)", text)):
+        with suppress(UsageError):
+            yield LogicalPath.parse(path)
 
 
 def run_number(run: RunId) -> int:

@@ -1,11 +1,12 @@
 """The catalog's tables, and the longer queries on them. SQL only: ``catalog`` and ``rows`` run it.
 
 Runs are numbered by their ids, in the same order, so that "at or before" is a comparison of integers.
-A scope is a (partition, group). Texts may hold the raw bytes of file names, which are not always UTF-8;
-so they are bound as bytes and CAST.
+A scope is a (partition, group). ``plan`` is the journal of a run: what a unit consists of, until it is
+sealed; ``unplanned`` what no unit of the run holds though it was asked for. Texts may hold the raw bytes of
+file names, which are not always UTF-8; so they are bound as bytes and CAST.
 """
 
-VERSION = 1
+VERSION = 2
 """Kept in user_version. A change of the tables raises it."""
 
 TABLES = (
@@ -17,7 +18,9 @@ TABLES = (
         state TEXT NOT NULL CHECK (state IN ('running', 'done', 'partial', 'failed')),
         paths TEXT NOT NULL,
         options TEXT NOT NULL,
-        error TEXT NOT NULL)""",
+        error TEXT NOT NULL,
+        resumed INTEGER NOT NULL DEFAULT 0,
+        unplanned TEXT NOT NULL DEFAULT '{}')""",
     """CREATE TABLE scopes (
         number INTEGER PRIMARY KEY,
         partition TEXT NOT NULL,
@@ -29,6 +32,7 @@ TABLES = (
         scope INTEGER NOT NULL REFERENCES scopes,
         shard INTEGER NOT NULL,
         state TEXT NOT NULL DEFAULT 'planned' CHECK (state IN ('planned', 'sealed', 'failed')),
+        plan TEXT,
         attempts INTEGER NOT NULL DEFAULT 0,
         error TEXT NOT NULL DEFAULT '',
         mailboxes INTEGER NOT NULL DEFAULT 0,
@@ -41,6 +45,7 @@ TABLES = (
         cpu_seconds REAL NOT NULL DEFAULT 0,
         peak_memory_bytes INTEGER NOT NULL DEFAULT 0,
         UNIQUE (run, scope, shard))""",
+    "CREATE INDEX units_of_scope ON units (scope, run)",
     """CREATE TABLE archives (
         archive BLOB PRIMARY KEY,
         unit INTEGER NOT NULL UNIQUE REFERENCES units,
@@ -81,7 +86,7 @@ _RUNS = """
         ifnull(sum(u.new_bytes), 0) AS new_bytes,
         ifnull(sum(u.archive_bytes), 0) AS archive_bytes
     FROM runs r LEFT JOIN units u ON u.run = r.number"""
-ALL_RUNS = _RUNS + " GROUP BY r.number ORDER BY r.number DESC"
+NEWEST_RUNS = _RUNS + " GROUP BY r.number ORDER BY r.number DESC LIMIT ?"
 ONE_RUN = _RUNS + " WHERE r.number = ? GROUP BY r.number"
 
 UNITS = """
@@ -91,9 +96,29 @@ UNITS = """
     FROM units u JOIN runs r ON r.number = u.run JOIN scopes s ON s.number = u.scope
     WHERE r.number = ? ORDER BY s.partition, s.grp, u.shard"""
 
+# The runs, newest first, of which no unit of a scope is missing; none that was narrowed by an option. In the
+# order of an index: who wants the first ones only, stops there.
+SEALED_RUNS = """
+    SELECT r.run, r.started, r.paths, max(a.sealed) AS sealed
+    FROM units u JOIN runs r ON r.number = u.run LEFT JOIN archives a ON a.unit = u.number
+    WHERE u.scope = ? AND r.options = '' GROUP BY u.run
+    HAVING count(*) = count(*) FILTER (WHERE u.state = 'sealed')
+    ORDER BY u.run DESC"""
+
+PLANS = """
+    SELECT s.partition, s.grp AS "group", u.shard, u.plan
+    FROM units u JOIN scopes s ON s.number = u.scope
+    WHERE u.run = ? AND u.state <> 'sealed' AND u.plan IS NOT NULL ORDER BY u.number"""
+
+LATER_ARCHIVES = """
+    SELECT r.run FROM runs r JOIN units u ON u.run = r.number
+    WHERE r.number > ? AND u.state = 'sealed' ORDER BY r.number DESC LIMIT 1"""
+
+# What is planned of a sealed unit is never needed again; the users of all units are much to keep.
 SEAL_UNIT = """
-    UPDATE units SET state = 'sealed', attempts = ?, error = '', mailboxes = ?, skipped = ?, messages = ?,
-        size_bytes = ?, new_bytes = ?, archive_bytes = ?, seconds = ?, cpu_seconds = ?, peak_memory_bytes = ?
+    UPDATE units SET state = 'sealed', plan = NULL, attempts = ?, error = '', mailboxes = ?, skipped = ?,
+        messages = ?, size_bytes = ?, new_bytes = ?, archive_bytes = ?, seconds = ?, cpu_seconds = ?,
+        peak_memory_bytes = ?
     WHERE number = ?"""
 
 _ARCHIVES = """

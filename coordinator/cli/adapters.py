@@ -1,4 +1,4 @@
-"""The adapters that commands hand to the library: the engine, the mail stores, the clock."""
+"""The adapters that commands hand to the library: engines, mail stores, the clock."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from ...proto.ports import Clock, MailStore
 from ...proto.records import Partition
 from ...worker.stores import registry
 from ..clock import SystemClock
+from ..dispatch.driver import Admission, always
 from ..dispatch.engine import Engine
 from ..dispatch.local import local_engine
 
 
-def make_engine(workers: int) -> Engine:
-    """Up to so many worker processes on this machine."""
-    return local_engine(workers)
+def make_engine(workers: int, admit: Admission = always) -> Engine:
+    """Up to so many worker processes on this machine; 0 stands for this process."""
+    return local_engine(workers, admit=admit)
 
 
 def open_store(partition: Partition) -> MailStore:

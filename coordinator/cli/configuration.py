@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...proto.errors import ConfigError, UsageError
 from ...proto.records import Partition
-from ..settings import Config, DispatchConfig
+from ..settings import Config, DispatchConfig, StagingConfig
 from .program import Invocation
 
 PLACES = (Path("mailhaul.toml"), Path("/etc/mailhaul/mailhaul.toml"))
@@ -44,7 +44,7 @@ def configured(invocation: Invocation) -> Config:
 def described(store: Partition, staging: Path | None) -> Config:
     """The configuration that options describe: one partition, everybody in the group ``user``."""
     return Config(
-        staging=staging or NO_STAGING,
+        staging=StagingConfig(path=staging or NO_STAGING, reserve_bytes=0, patience_seconds=0),
         partitions=(store,),
         dispatch=DispatchConfig(workers_per_host=default_workers()),
     )
@@ -53,7 +53,7 @@ def described(store: Partition, staging: Path | None) -> Config:
 def staging_area(invocation: Invocation, staging: Path | None) -> Path:
     """The staging area that an option or else the configuration names. Raises ConfigError, UsageError."""
     if staging is None:
-        return configured(invocation).staging
+        return configured(invocation).staging.path
     if invocation.config is not None:
         raise UsageError("--staging stands instead of a configuration: leave out --config or --staging")
     if not staging.is_dir():

@@ -54,7 +54,7 @@ def command(
         "--store stands instead of a configuration: leave out --config or --store",
     )
     config = described(store, staging) if store else configured(invocation)
-    survey = take_survey(config, [path], open_store=adapters.open_store)
+    survey = take_survey(config, [path], engine=adapters.make_engine(0))
     for failure in survey.failures:
         note(f"failed: {failure.what}: {failure.error.message}")
     if as_json:

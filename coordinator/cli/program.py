@@ -22,9 +22,12 @@ COMMANDS = {
     "restore": "Put mailboxes, folders or messages back.",
     "ls": "List what a backup holds.",
     "show": "Print one message as it was stored.",
+    "status": "Tell what is going on now.",
     "runs": "List the runs, or tell all about one.",
     "verify": "Check archives for damage.",
     "catalog": "Care for the record of runs and archives.",
+    "receive": "Take archives from workers on other hosts (runs on the staging host).",
+    "keys": "Care for the keys by which hosts know each other.",
 }
 """The commands in the order people meet them, each a module beside this one, and what ``--help`` says."""
 

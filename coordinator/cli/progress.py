@@ -17,7 +17,7 @@ import rich.progress
 from rich.console import Console
 from rich.markup import escape
 
-from ...proto.ports import Clock, ProgressSink
+from ...proto.ports import Clock, ProgressSink, Task
 from ...proto.records import Progress
 from ..dispatch.engine import Engine, Outcome
 from . import output
@@ -28,7 +28,7 @@ LINE_SECONDS = 10.0
 _RATE_SECONDS = 20.0
 _LABEL_WIDTH = 20
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Task)
 R = TypeVar("R")
 
 
@@ -304,7 +304,7 @@ def watched(
     """An engine whose outcomes the display is told: ``ended`` gives the label and what was done."""
 
     def run(
-        function: Callable[[T, ProgressSink], R], tasks: Sequence[T], on_progress: ProgressSink
+        function: Callable[[Any, ProgressSink], R], tasks: Sequence[T], on_progress: ProgressSink
     ) -> Iterator[Outcome[T, R]]:
         for outcome in engine(function, tasks, on_progress):
             display.end(*ended(outcome))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,10 +12,12 @@ from ...groups.paths import LogicalPath, printable
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
 from ...proto.records import Partition, RestoreReport, Skipped
 from ...worker.tasks import RestoreTask
-from ..dispatch.engine import Outcome
-from ..restoration import PlannedMailbox, RestorePlan, plan_restore, run_plan
+from ..dispatch.engine import Engine, Outcome
+from ..restoration import Access, PlannedMailbox, RestorePlan, plan_restore, run_plan
+from ..settings import Config
 from . import adapters, output
 from .configuration import configured, default_workers
+from .means import open_access
 from .options import (
     PATH,
     PLACE,
@@ -70,6 +73,7 @@ def command(
     Example: one message, as it was in a mailbox on a day
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
+    config: Config | None = None
     if place is None:
         refuse(
             staging is not None,
@@ -81,23 +85,37 @@ def command(
     else:
         adapters.check_target(place)
         workers = workers or default_workers()
-    with chosen_backup(invocation, paths, at=at, files=files, staging=staging) as backup:
+    with (
+        chosen_backup(invocation, paths, at=at, files=files, staging=staging) as backup,
+        _workshop(config, workers, dry_run=dry_run) as (engine, access),
+    ):
         # One record for all: two mailboxes that would meet there are found by that.
         targets = originals if place is None else {one.partition: place for one in backup.versions}
-        plan = plan_restore(backup, paths, targets, as_user=as_user, workers=workers)
+        plan = plan_restore(backup, paths, targets, as_user=as_user, workers=workers, access=access)
         if dry_run:
             return _tell_plan(plan, backup.damaged, as_json=as_json)
-        report, seconds = _carry_out(plan, workers, as_json=as_json)
+        report, seconds = _carry_out(plan, engine, as_json=as_json)
         return _tell_report(plan, report, backup.damaged, seconds, as_json=as_json)
 
 
-def _carry_out(plan: RestorePlan, workers: int, *, as_json: bool) -> tuple[RestoreReport, float]:
+@contextmanager
+def _workshop(
+    config: Config | None, workers: int, *, dry_run: bool
+) -> Iterator[tuple[Engine, Access | None]]:
+    """Who does the work: the hosts of the configuration where they are several, else this one."""
+    if config is None or config.dispatch.engine == "local" or dry_run:
+        yield adapters.make_engine(workers), None
+    else:
+        with open_access(config) as found:
+            yield found
+
+
+def _carry_out(plan: RestorePlan, engine: Engine, *, as_json: bool) -> tuple[RestoreReport, float]:
     clock = adapters.clock()
     began = clock.monotonic()
     with make_display(clock, as_json=as_json) as display:
         display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in plan.tasks})
-        engine = watched(adapters.make_engine(workers), display, _ended)
-        report = run_plan(plan, engine, display.progress)
+        report = run_plan(plan, watched(engine, display, _ended), display.progress)
     return report, clock.monotonic() - began
 
 

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhaul.coordinator.catalog import Catalog, rebuild
-from mailhaul.coordinator.history import MailboxVersion
+from mailhaul.coordinator.catalog import Catalog, rebuild, schema
+from mailhaul.coordinator.history import MailboxVersion, ResumedRun, UnitPlan, Unplanned
 from mailhaul.proto.errors import (
     BackupError,
     DamagedError,
@@ -216,6 +216,85 @@ def test_planning_and_committing_can_be_repeated(catalog: Catalog) -> None:
     catalog.commit_unit(again, sealed=START)
     assert [(one.user, one.archive) for one in catalog.mailboxes_at(run_id(0))] == [("carla", again.archive)]
     assert [one.archive for one in catalog.archives()] == [again.archive]
+
+
+def test_a_run_goes_on_from_its_journal(catalog: Catalog, tmp_path: Path) -> None:
+    done = unit(0, users=("anna",))
+    failed = replace(unit(0, shard=1, users=("bob", ODD)), size_bytes=70, messages=7)
+    left = unit(0, "sales", users=("carla",))
+    begin(catalog, 0, done, failed, left)
+    catalog.commit_unit(report(done), sealed=START)
+    catalog.fail_unit(failed, "host lost", attempts=3)
+    catalog.close()  # as a program that is killed leaves it: the run is "running"
+    with Catalog.open(tmp_path, write=True) as again:
+        for resumed in (1, 2):
+            assert again.resume_run(run_id(0)) == ResumedRun(
+                started=START,
+                resumed=resumed,
+                sealed=1,
+                units=(
+                    UnitPlan(
+                        partition="primary",
+                        group="user",
+                        shard=1,
+                        users=("bob", ODD),
+                        size_bytes=70,
+                        messages=7,
+                    ),
+                    UnitPlan(
+                        partition="primary",
+                        group="sales",
+                        shard=0,
+                        users=("carla",),
+                        size_bytes=0,
+                        messages=0,
+                    ),
+                ),
+                unplanned=Unplanned(),
+            )
+            assert again.run("latest").state == "running"
+            assert sorted(one.state for one in again.units(run_id(0))) == ["planned", "planned", "sealed"]
+        for one in (failed, left):
+            again.commit_unit(report(one), sealed=START)
+        assert again.end_run(run_id(0), START) == "done"
+        with pytest.raises(UsageError, match="nothing is left to do"):
+            again.resume_run(run_id(0))
+        with pytest.raises(NotFoundError):
+            again.resume_run(run_id(5))
+
+
+def test_what_was_never_planned_is_told_again(catalog: Catalog) -> None:
+    unplanned = Unplanned(
+        failed=(("second", "store", "not mounted"),), left_out=(Skipped(f"/primary/user/{ODD}", "no-group"),)
+    )
+    catalog.begin_run(run_id(0), START, unplanned=unplanned)
+    catalog.plan_units([unit(0, users=("anna",))])
+    for _ in range(2):
+        assert catalog.resume_run(run_id(0)).unplanned == unplanned
+
+
+def test_a_run_does_not_go_on_behind_a_later_one(catalog: Catalog) -> None:
+    begin(catalog, 0, unit(0, users=("anna",)))
+    begin(catalog, 1, unit(1, users=("anna",)))
+    assert catalog.run(run_id(0)).state == "failed"
+    assert catalog.resume_run(run_id(0)).sealed == 0  # the later one has stored nothing
+    assert catalog.run(run_id(1)).state == "failed"
+    catalog.commit_unit(report(unit(1, users=("anna",))), sealed=START)
+    with pytest.raises(UsageError, match=r"the later run .* has stored something"):
+        catalog.resume_run(run_id(0))
+
+
+@pytest.mark.parametrize("plan", ["", "[]", "{}", '{"users": 3, "size_bytes": 0, "messages": 0}', "{"])
+def test_a_damaged_plan_is_named(catalog: Catalog, tmp_path: Path, plan: str) -> None:
+    begin(catalog, 0, unit(0, users=("anna",)))
+    catalog.close()
+    with closing(sqlite3.connect(database(tmp_path))) as raw, raw:
+        raw.execute("UPDATE units SET plan = ?", (plan,))
+    with (
+        Catalog.open(tmp_path, write=True) as again,
+        pytest.raises(DamagedError, match="a plan that is none"),
+    ):
+        again.resume_run(run_id(0))
 
 
 def test_half_a_commit_is_none(catalog: Catalog, tmp_path: Path) -> None:
@@ -423,11 +502,12 @@ def test_no_catalog_yet(tmp_path: Path) -> None:
 def test_newer_and_foreign_databases_are_left_alone(tmp_path: Path) -> None:
     with Catalog.open(tmp_path, write=True):
         pass
-    with closing(sqlite3.connect(database(tmp_path))) as plain:
-        plain.execute("PRAGMA user_version = 2")
-    for write in (True, False):
-        with pytest.raises(UnsupportedError, match="newer version"):
-            Catalog.open(tmp_path, write=write)
+    for version, told in ((schema.VERSION + 1, "newer version"), (schema.VERSION - 1, "earlier version")):
+        with closing(sqlite3.connect(database(tmp_path))) as plain:
+            plain.execute(f"PRAGMA user_version = {version}")
+        for write in (True, False):
+            with pytest.raises(UnsupportedError, match=told):
+                Catalog.open(tmp_path, write=write)
     database(tmp_path).unlink()
     with closing(sqlite3.connect(database(tmp_path))) as plain:
         plain.execute("CREATE TABLE accounts (name)")

@@ -8,10 +8,21 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator import config
-from mailhaul.coordinator.settings import ArchiveConfig, Config, DispatchConfig, GroupsConfig
+from mailhaul.coordinator.settings import (
+    ArchiveConfig,
+    Config,
+    DispatchConfig,
+    GroupsConfig,
+    LogConfig,
+    MetricsConfig,
+    StagingConfig,
+    TlsConfig,
+)
+from mailhaul.coordinator.window import Window
 from mailhaul.groups.assignment import GroupRules
 from mailhaul.proto.errors import ConfigError
 from mailhaul.proto.records import Partition
+from mailhaul.worker.load import LoadLimits
 
 STAGING = '[staging]\npath = "staging"\n'
 PARTITION = '[[partition]]\nformat = "maildir"\npath = "/srv/mail/{user}"\n'
@@ -38,7 +49,7 @@ class TestValues:
     def test_the_least_that_is_needed(self, tmp_path: Path) -> None:
         partition = Partition(name="primary", format="maildir", path="/srv/mail/{user}")
         loaded = config.load(write(tmp_path, MINIMAL))
-        assert loaded == Config(staging=tmp_path / "staging", partitions=(partition,))
+        assert loaded == Config(staging=StagingConfig(path=tmp_path / "staging"), partitions=(partition,))
         assert loaded.groups == GroupsConfig(rules=GroupRules(), largest_unit_bytes=20 * 2**30)
         assert loaded.dispatch == DispatchConfig(engine="local", workers_per_host=4)
         assert loaded.archive == ArchiveConfig(codec="lz4", level=3)
@@ -47,6 +58,12 @@ class TestValues:
         text = """
             [staging]
             path = "/var/spool/mailhaul"
+            host = "staging01"
+            listen = "tcp://0.0.0.0:7400"
+            address = "tcp://staging01:7400"
+            keys = "keys"
+            reserve = "2 GiB"
+            wait_for_space = "90s"
             [[partition]]
             name = "primary"
             host = "store01.example.org"
@@ -55,6 +72,7 @@ class TestValues:
             doveadm = "doveadm -c '/etc/dovecot/one instance.conf'"
             [[partition]]
             name = "second"
+            hosts = ["store02", "store03"]
             format = "maildir"
             path = "/srv/second"
             doveadm = ["doveadm", "-o", "a b"]
@@ -64,27 +82,63 @@ class TestValues:
             ungrouped = "report"
             largest_unit = "1.5 GiB"
             [dispatch]
-            engine = "local"
+            engine = "ray"
             workers_per_host = 2
+            window = "22:00-06:00"
+            address = "staging01:6379"
+            token_file = "ray.token"
+            tls = { cert = "/tls/host.pem", key = "/tls/host.key", ca = "/tls/ca.pem" }
+            host_patience = "5m"
+            [load]
+            bytes_per_second = "50 MB"
+            messages_per_second = 2000
+            nice = 10
+            ionice = "idle"
             [archive]
             codec = "zstd"
             level = 9
+            [metrics]
+            listen = "127.0.0.1:9410"
+            textfile = "mailhaul.prom"
+            [log]
+            file = "/var/log/mailhaul.log"
         """
         loaded = config.load(write(tmp_path, text, groups="a=[[:alpha:]].*\n"))
         first, second = loaded.partitions
-        assert loaded.staging == Path("/var/spool/mailhaul")
-        assert (first.name, first.host) == ("primary", "store01.example.org")
+        assert loaded.staging == StagingConfig(
+            path=Path("/var/spool/mailhaul"),
+            host="staging01",
+            listen="tcp://0.0.0.0:7400",
+            address="tcp://staging01:7400",
+            keys=tmp_path / "keys",
+            reserve_bytes=2 * 2**30,
+            patience_seconds=90,
+        )
+        assert (first.name, first.hosts) == ("primary", ("store01.example.org",))
         assert first.doveadm == ("doveadm", "-c", "/etc/dovecot/one instance.conf")
-        assert (second.host, second.path, second.doveadm) == (
-            "localhost",
+        assert (second.hosts, second.path, second.doveadm) == (
+            ("store02", "store03"),
             "/srv/second",
             ("doveadm", "-o", "a b"),
         )
         assert [group.name for group in loaded.groups.rules.definitions] == ["a"]
         assert (loaded.groups.rules.several, loaded.groups.rules.ungrouped) == ("first-match", "report")
         assert loaded.groups.largest_unit_bytes == 3 * 2**29
-        assert loaded.dispatch.workers_per_host == 2
+        assert loaded.dispatch == DispatchConfig(
+            engine="ray",
+            workers_per_host=2,
+            window=Window.parse("22:00-06:00"),
+            address="staging01:6379",
+            token_file=tmp_path / "ray.token",
+            tls=TlsConfig(cert=Path("/tls/host.pem"), key=Path("/tls/host.key"), ca=Path("/tls/ca.pem")),
+            host_patience_seconds=300,
+        )
+        assert loaded.load == LoadLimits(
+            bytes_per_second=50_000_000, messages_per_second=2000, nice=10, ionice="idle"
+        )
         assert loaded.archive == ArchiveConfig(codec="zstd", level=9)
+        assert loaded.metrics == MetricsConfig(listen="127.0.0.1:9410", textfile=tmp_path / "mailhaul.prom")
+        assert loaded.log == LogConfig(file=Path("/var/log/mailhaul.log"))
         assert pickle.loads(pickle.dumps(loaded)) == loaded
 
     @pytest.mark.parametrize(
@@ -100,7 +154,7 @@ class TestValues:
         write(tmp_path / "etc", MINIMAL + '[groups]\nfile = "g.conf"', groups="a=b")
         monkeypatch.chdir(tmp_path)
         loaded = config.load(Path("etc/mailhaul.toml"))
-        assert loaded.staging == tmp_path / "etc" / "staging"
+        assert loaded.staging.path == tmp_path / "etc" / "staging"
         assert len(loaded.groups.rules.definitions) == 1
 
     def test_a_byte_order_mark_does_no_harm(self, tmp_path: Path) -> None:
@@ -158,7 +212,7 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("table", "line", "expected"),
         [
-            ("", "nmae = 1", "partition[0].nmae: no such key; expected one of name, host, format, path"),
+            ("", "nmae = 1", "partition[0].nmae: no such key; expected one of name, host, hosts, format"),
             ("[dispach]", "", "dispach: no such key; expected one of staging, partition, groups, dispatch"),
             ("", 'name = "../x"', "partition[0].name = '../x': expected at most 100 letters"),
             ("", 'name = "a\\n"', "partition[0].name = 'a\\n': expected at most 100 letters"),
@@ -167,7 +221,22 @@ class TestErrors:
             ("", "doveadm = 3", "partition[0].doveadm = 3: expected a command"),
             ("", 'doveadm = ["a", 3]', "partition[0].doveadm[1] = 3: expected a command"),
             ("", 'doveadm = "it\'s"', "as one string or as a list of strings (No closing quotation)"),
-            ("[dispatch]", 'engine = "ray"', "engine = 'ray': expected 'local', the only engine of this"),
+            ("[dispatch]", 'engine = "dask"', "dispatch.engine = 'dask': expected 'local' or 'ray'"),
+            ("[dispatch]", 'window = "22-6"', "dispatch.window = '22-6': expected times of the day such as"),
+            ("[dispatch]", 'host_patience = "5"', "host_patience = '5': expected a time such as '90s'"),
+            ("[dispatch]", 'tls = { cert = "a" }', "dispatch.tls.key is missing: expected a file"),
+            ("[dispatch]", 'tls = { certs = "a" }', "dispatch.tls.certs: no such key; expected one of cert"),
+            ("[load]", 'bytes_per_second = "fast"', "load.bytes_per_second = 'fast': expected a size such"),
+            ("[load]", "nice = 20", "load.nice = 20: expected a whole number from 0 to 19"),
+            ("[load]", 'ionice = "rt"', "load.ionice = 'rt': expected 'idle' or 'best-effort'"),
+            ("[metrics]", 'listen = "9410"', "metrics.listen = '9410': expected an address such as"),
+            ("", "hosts = []", "partition[0].hosts = []: expected a list of the names of the hosts"),
+            ("", 'hosts = ["a", "a"]', "partition[0].hosts = ['a', 'a']: expected a list of the names"),
+            (
+                "",
+                'host = "a"\nhosts = ["b"]',
+                "partition[0].hosts = ('b',): expected host or hosts, not both",
+            ),
             ("[dispatch]", "workers_per_host = 0", "workers_per_host = 0: expected a whole number from 1"),
             ("[dispatch]", 'workers_per_host = "4"', "workers_per_host = '4': expected a whole number"),
             ("[dispatch]", "workers_per_host = true", "workers_per_host = True: expected a whole number"),
@@ -226,3 +295,34 @@ class TestErrors:
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"none\.toml: expected a file that can be read: No such file"):
             config.load(tmp_path / "none.toml")
+
+
+class TestHosts:
+    def several(self, first: str, second: str, engine: str, more: str = "") -> str:
+        """Two partitions, on these hosts."""
+        one = PARTITION + f'host = "{first}"\n'
+        two = PARTITION + f'name = "second"\nhost = "{second}"\n'
+        return f'{STAGING}{more}{one}{two}[dispatch]\nengine = "{engine}"\n'
+
+    def test_one_host_may_have_any_name(self, tmp_path: Path) -> None:
+        loaded = config.load(write(tmp_path, self.several("store01", "store01", "local")))
+        assert {one.hosts for one in loaded.partitions} == {("store01",)}
+
+    def test_several_hosts_need_a_cluster(self, tmp_path: Path) -> None:
+        message = refusal(tmp_path, self.several("store01", "store02", "local"))
+        assert "engine = 'local': expected 'ray', as there are several hosts: store01, store02" in message
+        message = refusal(tmp_path, self.several("store01", "store01", "local", 'host = "staging01"\n'))
+        assert "dispatch.engine = 'local': expected 'ray'" in message
+
+    def test_other_hosts_need_a_way_to_the_staging_area(self, tmp_path: Path) -> None:
+        message = refusal(tmp_path, self.several("store01", "store02", "ray", 'host = "staging01"\n'))
+        assert "staging.listen is missing: expected a ZeroMQ address" in message
+        ways = 'host = "staging01"\nlisten = "tcp://*:7400"\n'
+        message = refusal(tmp_path, self.several("store01", "store02", "ray", ways))
+        assert "staging.address is missing" in message
+        ways += 'address = "tcp://[::1]:7400"\n'
+        assert config.load(write(tmp_path, self.several("store01", "store02", "ray", ways)))
+
+    def test_a_cluster_of_the_staging_host_alone_needs_none(self, tmp_path: Path) -> None:
+        text = self.several("store01", "store01", "ray", 'host = "store01"\n')
+        assert config.load(write(tmp_path, text)).dispatch.engine == "ray"

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from mailhaul.coordinator.lock import RunLock
+from mailhaul.coordinator.lock import RunLock, lock_owner
 from mailhaul.proto.errors import EXIT_LOCKED, LockedError, StagingError
 from mailhaul.proto.records import RunId
 
@@ -78,3 +79,44 @@ def test_staging_area_that_is_none(tmp_path: Path) -> None:
         RunLock(tmp_path / "file").__enter__()
     with pytest.raises(ValueError, match="not held"):
         RunLock(tmp_path).note_run(None)
+
+
+def test_who_holds_it_can_be_asked_without_taking_it(tmp_path: Path) -> None:
+    assert lock_owner(tmp_path) is None
+    with RunLock(tmp_path) as lock:
+        lock.note_run(RunId("20261121T031500Z-4f3a"))
+        owner = lock_owner(tmp_path)
+        assert owner is not None
+        assert owner.startswith(f"pid {os.getpid()} on ")
+        assert owner.endswith(", run 20261121T031500Z-4f3a")
+        with pytest.raises(LockedError):
+            RunLock(tmp_path).__enter__()
+    assert lock_owner(tmp_path) is None
+    (tmp_path / ".mailhaul" / "lock").unlink()
+    (tmp_path / ".mailhaul" / "lock").symlink_to("/etc/passwd")
+    with pytest.raises(StagingError, match="lock can't be opened"):
+        lock_owner(tmp_path)
+
+
+def test_those_who_ask_do_not_keep_anybody_from_taking_it(tmp_path: Path) -> None:
+    with RunLock(tmp_path):
+        pass
+    asked = 0
+    ending = threading.Event()
+
+    def ask() -> None:
+        nonlocal asked
+        while not ending.is_set():
+            lock_owner(tmp_path)
+            asked += 1
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        for _ in range(200):
+            with RunLock(tmp_path):
+                pass
+    finally:
+        ending.set()
+        asker.join()
+    assert asked > 0

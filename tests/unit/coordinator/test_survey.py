@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from mailhaul.coordinator.run import make_plan
-from mailhaul.coordinator.settings import Config, GroupsConfig
+from mailhaul.coordinator.dispatch.engine import Engine, Outcome
+from mailhaul.coordinator.preparation import make_plan
+from mailhaul.coordinator.settings import Config, GroupsConfig, StagingConfig
 from mailhaul.coordinator.survey import GroupSurvey, take_survey
 from mailhaul.groups.assignment import GroupRules
 from mailhaul.groups.definitions import parse_definitions
@@ -17,6 +19,7 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import NotFoundError, StoreError, UsageError
 from mailhaul.proto.ports import MailboxReader, MailStore
 from mailhaul.proto.records import MailboxSize, Partition, RunId
+from mailhaul.worker.inventory import take_stock
 
 GROUPS = "early=[a-m].*\nvowel=[aeiou].*\n"
 
@@ -45,20 +48,29 @@ class Broken(Store):
 STORES: dict[str, MailStore] = {"one": Store("anna", "ben", "zoe"), "two": Store("zack"), "bad": Broken()}
 
 
-def open_store(partition: Partition) -> MailStore:
-    return STORES[partition.name]
+def _look(_function: object, tasks: Sequence[Any], _on_progress: object) -> Iterator[Outcome[Any, Any]]:
+    """An engine that takes stock of STORES."""
+    for task in tasks:
+        try:
+            report = take_stock(STORES[task.partition.name], task.paths, task.known)
+            yield Outcome(task=task, report=report)
+        except StoreError as error:
+            yield Outcome(task=task, error=error)
+
+
+look = cast(Engine, _look)
 
 
 def config(place: Path, *names: str, rules: GroupRules | None = None) -> Config:
     return Config(
-        staging=place,
+        staging=StagingConfig(path=place),
         partitions=tuple(Partition(name=name, format="maildir", path=f"/{name}") for name in names),
         groups=GroupsConfig(rules=rules or GroupRules(definitions=parse_definitions(GROUPS, "groups"))),
     )
 
 
 def test_groups_of_every_partition(tmp_path: Path) -> None:
-    survey = take_survey(config(tmp_path, "one", "two"), [LogicalPath()], open_store=open_store)
+    survey = take_survey(config(tmp_path, "one", "two"), [LogicalPath()], engine=look)
     assert survey.groups == tuple(
         GroupSurvey(
             partition=partition,
@@ -83,24 +95,24 @@ def test_groups_of_every_partition(tmp_path: Path) -> None:
 
 def test_who_is_left_out_is_told_too(tmp_path: Path) -> None:
     rules = GroupRules(definitions=parse_definitions(GROUPS, "groups"), several="error", ungrouped="report")
-    survey = take_survey(config(tmp_path, "one", rules=rules), [LogicalPath()], open_store=open_store)
+    survey = take_survey(config(tmp_path, "one", rules=rules), [LogicalPath()], engine=look)
     assert [one.group for one in survey.groups] == ["early", "vowel"]
     assert (survey.ungrouped, survey.ungrouped_left_out) == (("/one/user/zoe",), True)
     assert survey.several == {"/one/user/anna": ("early", "vowel")}
 
 
 def test_without_groups_there_is_one(tmp_path: Path) -> None:
-    survey = take_survey(config(tmp_path, "one", rules=GroupRules()), [LogicalPath()], open_store=open_store)
+    survey = take_survey(config(tmp_path, "one", rules=GroupRules()), [LogicalPath()], engine=look)
     assert [(one.group, one.users) for one in survey.groups] == [("user", 3)]
     assert (survey.ungrouped, survey.several) == ((), {})
 
 
 def test_a_partition_that_fails_is_told(tmp_path: Path) -> None:
-    survey = take_survey(config(tmp_path, "bad", "two"), [LogicalPath()], open_store=open_store)
+    survey = take_survey(config(tmp_path, "bad", "two"), [LogicalPath()], engine=look)
     assert [one.what for one in survey.failures] == ["bad"]
     assert [one.partition for one in survey.groups] == ["two"]
     with pytest.raises(StoreError, match="not mounted"):
-        take_survey(config(tmp_path, "bad"), [LogicalPath()], open_store=open_store)
+        take_survey(config(tmp_path, "bad"), [LogicalPath()], engine=look)
 
 
 @pytest.mark.parametrize(
@@ -116,4 +128,4 @@ def test_a_partition_that_fails_is_told(tmp_path: Path) -> None:
 def test_paths_that_select_nothing(path: str, error: type[Exception], told: str, tmp_path: Path) -> None:
     paths = [LogicalPath.parse(path)]
     with pytest.raises(error, match=told):
-        make_plan(config(tmp_path, "one", "two"), RunId(""), paths, open_store, None, workers=1)
+        make_plan(config(tmp_path, "one", "two"), RunId(""), paths, None, look, workers=1)

@@ -136,7 +136,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert main([name, "--help"]) == 0
         own = capsys.readouterr().out
         assert own.startswith(f"Usage: mailhaul {name}")
-        assert "Example:" in own or name == "catalog"
+        assert "Example:" in own or name in ("catalog", "keys")
         assert help_.endswith(".")
     assert main(["catalog", "rebuild", "--help"]) == 0
     assert "Example:" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 
 import pytest
 from rich.console import Console
@@ -120,9 +121,20 @@ def test_bars_on_a_terminal_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(make_display(Clock(), as_json=True), Bars)
 
 
-def _double(task: int, on_progress: ProgressSink) -> int:
-    on_progress(Progress(str(task), task, task))
-    return 2 * task
+@dataclass(frozen=True)
+class Job:
+    """A task that is just a number."""
+
+    number: int
+    hosts: tuple[str, ...] = ()
+
+    def attempted(self, host: str, attempt: int) -> int:
+        return self.number
+
+
+def _double(number: int, on_progress: ProgressSink) -> int:
+    on_progress(Progress(str(number), number, number))
+    return 2 * number
 
 
 def test_a_watched_engine_tells_the_display(capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,8 +142,10 @@ def test_a_watched_engine_tells_the_display(capsys: pytest.CaptureFixture[str]) 
     with Lines(clock) as display:
         display.begin({"1": Amount(2, 2), "2": Amount(4, 4)})
         engine = watched(
-            local_engine(0), display, lambda one: (str(one.task), Amount(one.report or 0, one.report or 0))
+            local_engine(0),
+            display,
+            lambda one: (str(one.task.number), Amount(one.report or 0, one.report or 0)),
         )
-        outcomes = list(engine(_double, [1, 2], display.progress))
+        outcomes = list(engine(_double, [Job(1), Job(2)], display.progress))
     assert [one.report for one in outcomes] == [2, 4]
     assert "6 B of 6 B, 6 messages" in capsys.readouterr().err

@@ -1,0 +1,219 @@
+"""An overview of a staging area as lines for people; what there is nothing to say about is left out."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
+from ..history import GoodBackup
+from ..overview import RECEIVER_SECONDS, Overview, PastRun
+from ..status import RunStatus, UnitStatus
+from . import output
+from .output import Column, counted, duration, moment, number, say, shown, size
+
+STALE_SECONDS = 15.0
+"""A status that is older was left by a program that hangs, or whose disk is full."""
+
+_LISTED_FAILURES = 10
+_UNITS = [
+    Column("running unit", "<"),
+    Column("host", "<"),
+    Column("for"),
+    Column("messages"),
+    Column("read"),
+    Column("of"),
+    Column("user", "<", extra=True),
+]
+_STREAMS = [
+    Column("receiving", "<"),
+    Column("host", "<"),
+    Column("for"),
+    Column("written"),
+    Column("epoch", extra=True),
+]
+_RUNS = [
+    Column("last runs", "<"),
+    Column("took"),
+    Column("state", "<"),
+    Column("messages"),
+    Column("read"),
+    Column("skipped"),
+]
+_GOOD = [Column("last good backup of", "<"), Column("sealed", "<"), Column("age")]
+
+
+def show(overview: Overview) -> None:
+    """Print it."""
+    if overview.run is not None:
+        _show_run(overview.run, overview.taken)
+    elif overview.owner is not None:
+        say(shown(f"in use by {overview.owner}"))
+        say("it tells nothing: no run, or one that just begins")
+    else:
+        _show_last(overview)
+    say()
+    _show_room(overview)
+    if overview.receiver is not None:
+        _show_receiver(overview.receiver, overview.taken.timestamp())
+    if overview.runs:
+        say()
+        output.print_table(_RUNS, map(_run_row, overview.runs))
+    if overview.good:
+        say()
+        output.print_table(_GOOD, (_good_row(one, overview.taken) for one in overview.good))
+
+
+def _show_last(overview: Overview) -> None:
+    if not overview.runs:
+        say("no run is going on; there was none yet")
+        return
+    last = overview.runs[0]
+    say(f"no run is going on; the last one: {last.record.run}, {last.state}")
+    if last.state in ("interrupted", "partial", "failed"):
+        say("`mailhaul runs latest` says why")
+        say("`mailhaul backup --resume latest` goes on with it")
+
+
+def _show_run(run: RunStatus, now: datetime) -> None:
+    say(
+        f"run {run.run or '(being planned)'} for {duration(_seconds(run.since, now))} (pid {run.pid})"
+        + (f": {run.state}" if run.state != "running" else "")
+    )
+    stale = _seconds(run.written, now)
+    if stale > STALE_SECONDS:
+        say(f"it has not told anything for {duration(stale)}: what follows is that old")
+    if run.waiting:
+        say(shown(f"it waits: {run.waiting}"))
+    counts, done = run.counts, run.done
+    planned = counts.planned + counts.running + counts.sealed + counts.failed
+    if not planned:
+        return
+    failed = f", {number(counts.failed)} failed" if counts.failed else ""
+    say(
+        f"units: {number(counts.sealed)} of {number(planned)} sealed, {number(counts.running)} running, "
+        f"{number(counts.planned)} waiting{failed}"
+    )
+    messages = counted(done.messages, "message")
+    say(f"read: {size(done.size_bytes)} of about {size(run.expected_bytes)}, {messages}")
+    left = f", about {duration(round(run.left_seconds))} left" if run.left_seconds is not None else ""
+    say(f"rate: {run.bytes_per_second / 1e6:.1f} MB/s, {round(run.messages_per_second):,} messages/s{left}")
+    if run.skipped:
+        say(
+            "skipped: "
+            + ", ".join(f"{number(many)} {shown(why)}" for why, many in sorted(run.skipped.items()))
+        )
+    _show_units(run, now)
+    _show_troubles(run)
+
+
+def _show_units(run: RunStatus, now: datetime) -> None:
+    if run.units:
+        say()
+        output.print_table(_UNITS, (_unit_row(one, now) for one in run.units))
+    for one in run.units:
+        if one.waiting:
+            say(shown(f"{one.unit} waits: {one.waiting}"))
+
+
+def _show_troubles(run: RunStatus) -> None:
+    for host in run.hosts:
+        if host.lost:
+            say(shown(f"host {host.host} is lost: {host.lost}"))
+    for one in run.failures[:_LISTED_FAILURES]:
+        say(shown(f"{one.what} failed: {one.message}"))
+    more = sum(run.failed.values()) - _LISTED_FAILURES
+    if more > 0:
+        say(f"and {number(more)} more failures")
+
+
+def _show_receiver(receiver: ReceiverStatus, now: float) -> None:
+    if now - receiver.time > RECEIVER_SECONDS:
+        silent = duration(round(now - receiver.time))
+        click.secho(f"receiver: not heard from for {silent} (pid {receiver.pid})", fg="red")
+        return
+    up = duration(max(0, round(receiver.time - receiver.started)))
+    streams = counted(len(receiver.streams), "stream")
+    say(f"receiver: up for {up}, {streams}, {size(receiver.received_bytes)} received")
+    if receiver.credit_stalls:
+        stalled = duration(round(receiver.credit_stall_seconds))
+        say(f"workers had to wait for it {counted(receiver.credit_stalls, 'time')}, {stalled} in all")
+    turned_away = [
+        counted(count, one, many)
+        for count, one, many in (
+            (receiver.strangers, "stranger", "strangers"),
+            (receiver.malformed, "malformed message", "malformed messages"),
+            (receiver.refused, "request", "requests"),
+        )
+        if count
+    ]
+    if turned_away:
+        say(f"it turned away {', '.join(turned_away)}")
+    if receiver.streams:
+        say()
+        output.print_table(_STREAMS, (_stream_row(one, now) for one in receiver.streams))
+    for one in receiver.streams:
+        if one.waiting:
+            say(shown(f"{one.file} waits: {one.waiting}"))
+
+
+def _show_room(overview: Overview) -> None:
+    room = overview.room
+    say(shown(f"staging area {overview.staging}"))
+    kept = f"; {size(overview.reserve_bytes)} of it stay free" if overview.reserve_bytes else ""
+    text = f"room: {size(room.free_bytes)} of {size(room.total_bytes)} free{kept}"
+    full = not room.available_bytes
+    click.secho(f"{text}: it is full, workers wait", fg="red") if full else say(text)
+
+
+def _unit_row(one: UnitStatus, now: datetime) -> tuple[str, ...]:
+    again = f" (try {one.attempt})" if one.attempt > 1 else ""
+    return (
+        shown(one.unit) + again,
+        shown(one.host) or "here",
+        duration(_seconds(one.since, now)),
+        number(one.messages),
+        size(one.size_bytes),
+        size(one.expected_bytes),
+        output.name(one.user),
+    )
+
+
+def _stream_row(one: StreamStatus, now: float) -> tuple[str, ...]:
+    return (
+        shown(one.file),
+        shown(one.host),
+        duration(max(0, round(now - one.since))),
+        size(one.written_bytes),
+        str(one.epoch),
+    )
+
+
+def _run_row(one: PastRun) -> tuple[str, ...]:
+    record = one.record
+    return (
+        record.run,
+        duration(_seconds(record.started, record.ended)) if record.ended else "-",
+        one.state,
+        number(record.messages),
+        size(record.size_bytes),
+        number(record.skipped),
+    )
+
+
+def _good_row(one: GoodBackup, now: datetime) -> tuple[str, ...]:
+    name = shown(f"{one.partition}/{one.group}")
+    return (name, moment(one.sealed), _age(_seconds(one.sealed, now)) if one.sealed else "none")
+
+
+def _age(seconds: float) -> str:
+    """``3 h``, ``12 days``: as exactly as it matters."""
+    for limit, unit, name in ((5400, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{round(seconds / unit)} {name}"
+    return f"{round(seconds / 86400)} days"
+
+
+def _seconds(since: datetime, until: datetime) -> float:
+    return max(0, round((until - since).total_seconds()))

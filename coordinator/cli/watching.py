@@ -1,0 +1,96 @@
+"""Ways to look at a run beside the terminal: its status for other commands, metrics, a log of events."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+
+from ...proto.errors import BackupError
+from ...proto.ports import Clock
+from ...proto.records import RunId
+from ..course import Course
+from ..exposition import make_registry, serve_metrics, write_textfile
+from ..log import Log, LogFile, RunLog
+from ..metrics import staging_collectors
+from ..observers import Observers, RunObserver
+from ..settings import Config
+from ..snapshots import Publisher
+from ..status import status_file
+from .output import note
+
+metrics_option = click.option(
+    "--metrics-listen",
+    metavar="ADDRESS:PORT",
+    help="Answer Prometheus here meanwhile. Default: metrics.listen of the configuration.",
+)
+
+log_option = click.option(
+    "--log",
+    "log_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Append events to FILE, a JSON object a line. Default: log.file of the configuration.",
+)
+
+
+@contextmanager
+def watched_run(
+    config: Config, clock: Clock, display: RunObserver, listen: str | None, log_file: Path | None
+) -> Iterator[RunObserver]:
+    """The observer of a run: the display, and all that the configuration and these options ask for.
+
+    Raises StagingError if the log can't be written.
+    """
+    course = Course(clock, os.getpid())
+    with ExitStack() as stack:
+        told = [display, course, _Published(config, clock, course, listen or config.metrics.listen, stack)]
+        if log := open_log(config, clock, log_file, stack):
+            told.append(RunLog(log))
+        yield Observers(*told)
+
+
+def open_log(config: Config, clock: Clock, log_file: Path | None, stack: ExitStack) -> Log | None:
+    """The log of this option or the configuration; ``stack`` closes it. Raises StagingError."""
+    file = log_file or config.log.file
+    if file is None:
+        return None
+    opened = LogFile(file)
+    stack.callback(opened.close)
+    return Log(clock, opened.write)
+
+
+class _Published(RunObserver):
+    """Shows a run to others from the moment on at which it holds the lock: what another run shows before
+    is left alone. ``stack`` ends it."""
+
+    def __init__(self, config: Config, clock: Clock, course: Course, listen: str, stack: ExitStack) -> None:
+        self._config = config
+        self._clock = clock
+        self._course = course
+        self._listen = listen
+        self._stack = stack
+
+    def begun(self, run: RunId) -> None:  # noqa: ARG002
+        """See RunObserver."""
+        metrics = self._config.metrics
+        collectors = staging_collectors(self._config, self._clock, self._course.status)
+        registry = make_registry(*collectors)
+        if metrics.textfile is not None:
+            self._stack.callback(_attempt, partial(write_textfile, registry, metrics.textfile))
+        if self._listen:
+            _attempt(lambda: self._stack.enter_context(serve_metrics(registry, self._listen)))
+        status = status_file(self._config.staging.path)
+        self._stack.enter_context(Publisher(status, self._course.status))
+
+
+def _attempt(publish: Callable[[], object]) -> None:
+    """Metrics that can't be had are told of; a night's backup is worth more than they are."""
+    try:
+        publish()
+    except BackupError as error:
+        note(f"{error.message}: the run goes on without")

@@ -1,0 +1,94 @@
+"""Who is told how a run goes on: displays, metrics, the log."""
+
+from __future__ import annotations
+
+from ..proto.errors import BackupError
+from ..proto.records import Progress, RunId, Unit, UnitReport
+from .history import RunState
+from .inventory import Failure
+from .plan import Plan
+
+
+class RunObserver:
+    """Is told how a run goes on. Each method does nothing: an observer has those that matter to it.
+
+    They must be quick, because the run waits for them, and must not raise.
+    """
+
+    def begun(self, run: RunId) -> None:
+        """The run holds the lock, and begins."""
+
+    def planned(self, plan: Plan) -> None:
+        """The units are known; the work begins."""
+
+    def attempted(self, unit: Unit, host: str, attempt: int) -> None:
+        """A worker on this host begins with a unit, as this attempt counted from 1; an empty name stands
+        for the coordinator's host."""
+
+    def progress(self, progress: Progress) -> None:
+        """A unit has come further."""
+
+    def sealed(self, unit: Unit, report: UnitReport) -> None:
+        """A unit is sealed and committed."""
+
+    def failed(self, failure: Failure) -> None:
+        """A unit or partition was given up."""
+
+    def host_lost(self, host: str, error: BackupError) -> None:
+        """A host is gone or can't be reached."""
+
+    def host_back(self, host: str) -> None:
+        """A host that was lost is there again."""
+
+    def waiting(self, reason: str) -> None:
+        """Nothing is begun, for this reason in a few words; empty: the run goes on. May be told again."""
+
+    def ended(self, state: RunState, error: BaseException | None = None) -> None:
+        """The run is over; ``error`` is what ended it early. Nothing is told after this."""
+
+
+class Observers(RunObserver):
+    """Tells several observers, in turn."""
+
+    def __init__(self, *observers: RunObserver) -> None:
+        self._observers = observers
+
+    def begun(self, run: RunId) -> None:
+        for one in self._observers:
+            one.begun(run)
+
+    def planned(self, plan: Plan) -> None:
+        for one in self._observers:
+            one.planned(plan)
+
+    def attempted(self, unit: Unit, host: str, attempt: int) -> None:
+        for one in self._observers:
+            one.attempted(unit, host, attempt)
+
+    def progress(self, progress: Progress) -> None:
+        for one in self._observers:
+            one.progress(progress)
+
+    def sealed(self, unit: Unit, report: UnitReport) -> None:
+        for one in self._observers:
+            one.sealed(unit, report)
+
+    def failed(self, failure: Failure) -> None:
+        for one in self._observers:
+            one.failed(failure)
+
+    def host_lost(self, host: str, error: BackupError) -> None:
+        for one in self._observers:
+            one.host_lost(host, error)
+
+    def host_back(self, host: str) -> None:
+        for one in self._observers:
+            one.host_back(host)
+
+    def waiting(self, reason: str) -> None:
+        for one in self._observers:
+            one.waiting(reason)
+
+    def ended(self, state: RunState, error: BaseException | None = None) -> None:
+        for one in self._observers:
+            one.ended(state, error)
