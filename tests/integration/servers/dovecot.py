@@ -15,7 +15,8 @@ import smtplib
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,13 +106,21 @@ def free_ports() -> Ports:
         return Ports(one.getsockname()[1], other.getsockname()[1])
 
 
+Inside = Callable[[], AbstractContextManager[None]]
+"""Where a server runs, and where its clients connect: a block of its own for each."""
+
+
 class Dovecot:
     """A server below ``place``, a directory with a short name that its users may enter.
 
-    ``doveadm`` is the command that reaches it, as a configuration of mailhaul has it.
+    ``doveadm`` is the command that reaches it, as a configuration of mailhaul has it. ``inside`` puts it on
+    the loopback of another host than this.
     """
 
-    def __init__(self, programs: Programs, place: Path, layout: str, ports: Ports) -> None:
+    def __init__(
+        self, programs: Programs, place: Path, layout: str, ports: Ports, *, inside: Inside = nullcontext
+    ) -> None:
+        self._inside = inside
         self.place = place
         self.ports = ports
         self._settings = place / "dovecot.conf"
@@ -139,11 +148,12 @@ class Dovecot:
 
     def start(self) -> None:
         """Returns when the server answers; raises RuntimeError with its log if it ends instead."""
-        self._process = subprocess.Popen(
-            [self._program, "-F", "-c", self._settings], stdin=subprocess.DEVNULL, start_new_session=True
-        )
+        with self._inside():
+            self._process = subprocess.Popen(
+                [self._program, "-F", "-c", self._settings], stdin=subprocess.DEVNULL, start_new_session=True
+            )
         until = time.monotonic() + _START_SECONDS
-        while not all(_answers(port) for port in self.ports):
+        while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until:
                 self.stop()
                 raise RuntimeError("Dovecot did not start:\n" + "\n".join(self._log()))
@@ -166,7 +176,8 @@ class Dovecot:
         return [line for line in self._log() if _COMPLAINT.search(line) and not _KILLED.search(line)]
 
     def login(self, user: str) -> Imap:
-        return Imap(self.ports.imap, user)
+        with self._inside():
+            return Imap(self.ports.imap, user)
 
     def view(self, user: str) -> SeenAccount:
         """All that a client can see of an account."""
@@ -175,7 +186,9 @@ class Dovecot:
 
     def deliver(self, messages: Sequence[bytes], *users: str) -> None:
         """Over LMTP, as a mail server in front of Dovecot does."""
-        with smtplib.LMTP("127.0.0.1", self.ports.lmtp, timeout=60) as lmtp:
+        with self._inside():
+            lmtp = smtplib.LMTP("127.0.0.1", self.ports.lmtp, timeout=60)
+        with lmtp:
             for message in messages:
                 refused = lmtp.sendmail("sender@example.org", users, message)
                 # LMTP answers once for each user; smtplib reads the first answer only.
@@ -190,6 +203,10 @@ class Dovecot:
             (maildir / "tmp" / name).write_bytes(message)
             shutil.chown(maildir / "tmp" / name, OWNER, OWNER)
             (maildir / "tmp" / name).rename(maildir / "new" / name)
+
+    def _answers(self) -> bool:
+        with self._inside():
+            return all(_answers(port) for port in self.ports)
 
     def _log(self) -> list[str]:
         log = self.place / "log"

@@ -1,0 +1,328 @@
+"""Planned failures while hosts are backed up to another one: of workers, hosts, links, programs, disks.
+
+Each hits a run in the middle. Each ends, after at most one ``backup --resume``, with a backup of everything
+that restores exactly, with no sealed archive touched and at most one mailbox of a unit read again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhaul.tests.faults.opened import OpenedMessages
+from mailhaul.tests.integration.installation import Backup, Installation, Settings, Share, workers_of
+from mailhaul.tests.integration.network import Network, open_network
+from mailhaul.tests.integration.ray_cluster import RayCluster, open_cluster
+
+from ..trees import differences, snapshot
+
+PATIENCE_SECONDS = 120.0
+BYTES_PER_SECOND = 1_500_000  # 8 mailboxes of 1.4 MB on a host: 7 s
+GROUPS = {"org": r".*@example\.org", "net": r".*@example\.net"}  # 4 mailboxes each
+STORES = {"one": "store01", "two": "store02"}
+BIG_BYTES = 200_000_000
+BIG_MESSAGE_BYTES = 4_000_000
+WINDOW_BYTES = 8 << 20
+MOST_AHEAD_BYTES = 40_000_000
+MOST_MEMORY_BYTES = 200_000_000
+
+
+@pytest.fixture(scope="module")
+def network(require_tool: Callable[[str], Path]) -> Iterator[Network]:
+    with open_network(require_tool, "staging", "store01", "store02") as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(network: Network) -> Iterator[RayCluster]:
+    with open_cluster(network, *network.hosts) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(network: Network, shared_cluster: RayCluster) -> Iterator[RayCluster]:
+    """Whole again after each test, whatever was done to it."""
+    yield shared_cluster
+    for host in network.hosts.values():
+        host.heal()
+    shared_cluster.repair()
+
+
+@pytest.fixture(scope="module")
+def stores(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store for each host."""
+    place = tmp_path_factory.mktemp("mail")
+    maker = root / "deploy" / "demo" / "make_store.py"
+    for seed, name in enumerate(STORES):
+        command = (sys.executable, maker, place / name, "--messages", "800", "--seed", str(seed))
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    return place
+
+
+class Scene:
+    """A backup of the stores that is to go wrong. One worker on each host, two units for each: when the
+    second is being done, the first is sealed."""
+
+    def __init__(self, network: Network, cluster: RayCluster, stores: Path, place: Path) -> None:
+        self.stores = stores
+        self.here = Installation(network, cluster, place)
+        self.opened = {name: OpenedMessages(stores / name) for name in STORES}
+        self.sealed_before: dict[str, tuple[int, str]] = {}
+        self.arrange(
+            [share(stores, name, host) for name, host in STORES.items()],
+            Settings(bytes_per_second=BYTES_PER_SECOND, workers_per_host=1, groups=GROUPS),
+        )
+
+    def arrange(self, shares: Sequence[Share], settings: Settings) -> None:
+        """Another run than that: other hosts, other units."""
+        self.shares = shares
+        self.groups = settings.groups or {"user": ".*"}
+        self.config = self.here.configure(shares, settings)
+
+    def await_middle(self, backup: Backup) -> None:
+        """Until the second unit of the first host is at its second mailbox at least."""
+        self.wait(backup, lambda: len(self.opened["one"].mailboxes) >= 6, "the middle of the run")
+        self.sealed_before = self.here.sealed()
+        assert self.sealed_before
+        assert self.here.partials()
+
+    def wait(self, backup: Backup, arrived: Callable[[], bool], what: str) -> None:
+        until = time.monotonic() + PATIENCE_SECONDS
+        while not arrived():
+            assert backup.is_running(), f"ended before {what}:\n{backup.told()}"
+            assert time.monotonic() < until, f"waited too long for {what}"
+            time.sleep(0.02)
+
+    def attempts(self) -> dict[str, int]:
+        """How often each unit of the run was tried."""
+        return {f"{unit['partition']}/{unit['group']}": unit["attempts"] for unit in self.last()["units"]}
+
+    def last(self) -> dict[str, Any]:
+        """What is known of the run."""
+        known: dict[str, Any] = self.here.run(self.config, "runs", "latest")
+        return known
+
+    def check(self) -> None:
+        """All is there, sealed archives are as they were, and little was read twice."""
+        again = self.read_again()  # before the store is read for the comparison
+        run = self.last()
+        assert (run["state"], run["sealed_units"]) == ("done", run["planned_units"])
+        assert self.sealed_before.items() <= self.here.sealed().items()
+        assert self.here.partials() == {}
+        assert self.here.run(self.config, "verify", "--data")["damaged"] == []
+        self.check_restored()
+        assert {unit: users for unit, users in again.items() if len(users) > 1} == {}
+
+    def read_again(self) -> dict[str, list[str]]:
+        """The mailboxes of which something was read twice, by unit."""
+        return {
+            f"{name}/{group}": sorted(user for user in opened.repeated if re.fullmatch(pattern, user))
+            for name, opened in self.opened.items()
+            for group, pattern in self.groups.items()
+        }
+
+    def check_restored(self) -> None:
+        target = self.here.place / "restored"
+        back = [share(target, one.name) for one in self.shares]
+        self.here.run(self.here.configure_local(back, "staging"), "restore", "/")
+        mailboxes = [path for one in self.shares for path in (self.stores / one.name).glob("*/*")]
+        assert mailboxes
+        for mailbox in mailboxes:
+            restored = target / mailbox.relative_to(self.stores)
+            assert differences(snapshot(mailbox), snapshot(restored)) == []
+
+
+def share(place: Path, name: str, *hosts: str) -> Share:
+    return Share(name=name, path=f"{place / name}/{{domain}}/{{user}}/Maildir", hosts=hosts)
+
+
+@pytest.fixture
+def scene(network: Network, cluster: RayCluster, stores: Path, tmp_path: Path) -> Iterator[Scene]:
+    """With its receiver."""
+    scene = Scene(network, cluster, stores, tmp_path)
+    with ExitStack() as stack:
+        for opened in scene.opened.values():
+            stack.enter_context(opened)
+        stack.enter_context(scene.here.receiving(scene.config))
+        yield scene
+
+
+def test_worker_is_killed(network: Network, scene: Scene) -> None:
+    backup = Backup(scene.here, scene.config)
+    scene.await_middle(backup)
+    (worker,) = workers_of(network["store01"])
+    os.kill(worker, signal.SIGKILL)
+    assert backup.ended()["failures"] == []
+    assert sorted(scene.attempts().values()) == [1, 1, 1, 2]
+    scene.check()
+
+
+def test_node_of_a_host_is_killed(cluster: RayCluster, scene: Scene) -> None:
+    backup = Backup(scene.here, scene.config)
+    scene.await_middle(backup)
+    cluster.kill_raylet("store01")
+    cluster.start()
+    assert backup.ended()["failures"] == []
+    assert sorted(scene.attempts().values()) == [1, 1, 1, 2]
+    scene.check()
+
+
+def test_receiver_is_killed(scene: Scene) -> None:
+    backup = Backup(scene.here, scene.config)
+    scene.await_middle(backup)
+    scene.here.kill_receiver()
+    partials = scene.here.partials()
+    time.sleep(1)
+    assert scene.here.partials() == partials, "nobody else writes there"
+    scene.here.start_receiver(scene.config)
+    assert backup.ended()["failures"] == []
+    assert set(scene.attempts().values()) == {1}, "the streams go on where they were"
+    scene.check()
+
+
+def test_coordinator_is_killed(scene: Scene) -> None:
+    backup = Backup(scene.here, scene.config)
+    scene.await_middle(backup)
+    backup.kill()
+    resumed = scene.here.run(scene.config, "backup", "--resume", "latest")
+    assert resumed["sealed_before"] >= 1
+    assert resumed["sealed_before"] + len(resumed["units"]) == 4
+    scene.check()
+
+
+def test_cluster_is_lost(cluster: RayCluster, scene: Scene) -> None:
+    backup = Backup(scene.here, scene.config)
+    scene.await_middle(backup)
+    cluster.kill_gcs()
+    assert backup.ended(status=1)["error"]["code"] == "cluster-lost"
+    cluster.restart()
+    resumed = scene.here.run(scene.config, "backup", "--resume", "latest")
+    assert resumed["state"] == "done"
+    scene.check()
+
+
+def test_link_is_cut_for_long(network: Network, cluster: RayCluster, scene: Scene) -> None:
+    """The unit that has another host goes on there when the lease is over, and nothing comes from the first
+    host any more. The unit that has none waits until the host is back."""
+    store01 = network["store01"]
+    waits = share(scene.stores, "one", "store01")
+    moves = share(scene.stores, "two", "store01", "store02")
+    scene.arrange([waits, moves], Settings(bytes_per_second=BYTES_PER_SECOND, host_patience="10m"))
+    backup = Backup(scene.here, scene.config)
+    scene.wait(backup, lambda: all(len(one.mailboxes) >= 4 for one in scene.opened.values()), "the middle")
+    assert {stream["host"] for stream in scene.here.streams()} == {"store01"}
+    (epoch,) = epochs(scene, "two")
+    workers = workers_of(store01)
+
+    store01.cut("drop")
+    scene.wait(backup, lambda: cluster.driver().ask("live_hosts") == ["staging", "store02"], "the loss")
+    left = scene.here.partials()
+    assert set(workers) <= set(workers_of(store01)), "they are out of reach, and alive"
+    scene.wait(backup, lambda: max(epochs(scene, "two"), default=0) > epoch, "the stand-in")
+    assert epochs(scene, "two").isdisjoint({epoch})
+    assert {
+        name: size for name, size in scene.here.partials().items() if name in left
+    }.items() <= left.items()
+
+    store01.heal()
+    cluster.await_end("store01")
+    cluster.start_node("store01")
+    writers = set()
+    while backup.is_running():
+        writers |= {(one["host"], one["epoch"]) for one in scene.here.streams() if one["file"][:4] == "two/"}
+        time.sleep(0.2)
+    assert backup.ended()["failures"] == []
+    assert {host for host, _ in writers} == {"store02"}
+    assert epoch not in {number for _, number in writers}
+    assert scene.attempts() == {"one/user": 2, "two/user": 2}
+    scene.check()
+
+
+def epochs(scene: Scene, partition: str) -> set[int]:
+    """Of what is being written of a partition: the attempt is in the name."""
+    return {int(name.split(".")[-2]) for name in scene.here.partials() if name.startswith(f"{partition}/")}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """The staging area is a file system of five megabytes, which does not hold the backup."""
+    place = tmp_path / "staging"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_staging_area_is_full_for_a_while(small_disk: Path, scene: Scene) -> None:
+    backup = Backup(scene.here, scene.config)
+    scene.wait(backup, lambda: any(one["waiting"] for one in scene.here.streams()), "the full disk")
+    scene.sealed_before = scene.here.sealed()
+    time.sleep(3)
+    assert "full" in next(one["waiting"] for one in scene.here.streams() if one["waiting"])
+    assert os.statvfs(small_disk).f_bavail > 0, "the reserve is not touched"
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    assert backup.ended()["failures"] == []
+    assert set(scene.attempts().values()) == {1}
+    scene.check()
+
+
+@pytest.fixture(scope="module")
+def big(stores: Path) -> Path:
+    """A mailbox that can't be made smaller."""
+    maildir = stores / "big" / "example.org" / "anna" / "Maildir"
+    for place in ("cur", "new", "tmp"):
+        (maildir / place).mkdir(parents=True)
+    for number in range(BIG_BYTES // BIG_MESSAGE_BYTES):
+        content = b"Subject: big\n\n" + os.urandom(BIG_MESSAGE_BYTES)
+        (maildir / "cur" / f"{number}.M1P1.store:2,S").write_bytes(content)
+    return maildir
+
+
+def test_receiver_is_slow(big: Path, scene: Scene) -> None:
+    scene.arrange([share(scene.stores, "big", "store01")], Settings())
+    ahead = [0]
+    with OpenedMessages(scene.stores / "big") as opened, slowed(scene.here.receiver_pid):
+        backup = Backup(scene.here, scene.config)
+        while backup.is_running():
+            read = opened.messages * BIG_MESSAGE_BYTES
+            if written := sum(scene.here.partials().values()):
+                ahead.append(read - written)
+            time.sleep(0.02)
+        (unit,) = backup.ended()["units"]
+    assert unit["archive_bytes"] > BIG_BYTES
+    assert max(ahead) > WINDOW_BYTES, "the worker never had to wait for the receiver"
+    assert max(ahead) < MOST_AHEAD_BYTES
+    assert unit["peak_memory_bytes"] < MOST_MEMORY_BYTES
+    scene.check()
+
+
+@contextmanager
+def slowed(pid: int) -> Iterator[None]:
+    """The process gets a thirtieth of its time."""
+    ended = threading.Event()
+
+    def hold_up() -> None:
+        while not ended.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.29)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=hold_up, name="slower")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,181 @@
+"""Mail on two hosts, the staging area on a third: what comes back is what one host alone would bring back.
+
+The hosts are network namespaces, the cluster is a real one; one store belongs to a Dovecot that runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mailhaul.proto.archive.reader import LocalFile, open_sealed
+from mailhaul.tests.integration.accounts import fill, message_files
+from mailhaul.tests.integration.installation import Backup, Installation, Settings, Share
+from mailhaul.tests.integration.network import Host, Network, open_network
+from mailhaul.tests.integration.ray_cluster import RayCluster, open_cluster
+from mailhaul.tests.integration.servers.dovecot import Dovecot, Ports, Programs, ensure_owner
+from mailhaul.tests.integration.servers.imap import differences as differences_seen
+
+from ..trees import Entry, differences, snapshot
+
+ALICE, BOB = "alice@example.org", "bob@example.net"
+PORTS = Ports(10143, 10024)  # each host has all ports to itself
+
+StartDovecot = Callable[[Host], Dovecot]
+
+
+@pytest.fixture(scope="module")
+def network(require_tool: Callable[[str], Path]) -> Iterator[Network]:
+    with open_network(require_tool, "staging", "store01", "store02") as network:
+        yield network
+
+
+@pytest.fixture(scope="module")
+def cluster(network: Network) -> Iterator[RayCluster]:
+    with open_cluster(network, *network.hosts) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def dovecot_on(require_tool: Callable[[str], Path]) -> Iterator[StartDovecot]:
+    """``dovecot_on(host)``: a new, empty server there, with nothing to complain of at the end."""
+    programs = Programs(require_tool("dovecot"), require_tool("doveadm"))
+    require_tool("/usr/lib/dovecot/lmtp")
+    if reason := ensure_owner():
+        pytest.skip(reason)
+    started: list[Dovecot] = []
+
+    def start(host: Host) -> Dovecot:
+        place = Path(tempfile.mkdtemp(prefix="mh-"))
+        place.chmod(0o755)
+        server = Dovecot(programs, place, "maildir++", PORTS, inside=host.inside)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+    complaints = [line for server in started for line in server.complaints()]
+    for server in started:
+        shutil.rmtree(server.place)
+    assert complaints == []
+
+
+@pytest.fixture
+def generated(root: Path, tmp_path: Path) -> Path:
+    """A store of eight users and 1,200 messages."""
+    place = tmp_path / "generated"
+    maker = root / "deploy" / "demo" / "make_store.py"
+    command = (sys.executable, maker, place, "--messages", "1200", "--seed", "7")
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+    return place
+
+
+def test_two_hosts_are_backed_up_to_a_third(
+    network: Network,
+    cluster: RayCluster,
+    dovecot_on: StartDovecot,
+    generated: Path,
+    mails: tuple[bytes, ...],
+    tmp_path: Path,
+) -> None:
+    server, other_server = dovecot_on(network["store01"]), dovecot_on(network["store02"])
+    fill(server, ALICE, mails)
+    fill(server, BOB, mails[::-1])
+    before = {user: server.view(user) for user in (ALICE, BOB)}
+    files = {user: message_files(server.maildir(user)) for user in before}
+    one = Share(name="one", path=server.template, hosts=("store01",), doveadm=server.doveadm)
+    two = Share(name="two", path=f"{generated}/{{domain}}/{{user}}/Maildir", hosts=("store02",))
+    here = Installation(network, cluster, tmp_path)
+    config = here.configure([one, two])
+    with here.receiving(config):
+        stored = here.run(config, "backup")
+        assert {unit["partition"] for unit in stored["units"]} == {"one", "two"}
+        assert here.run(config, "verify", "--data")["damaged"] == []
+        everything = here.configure([moved(one, tmp_path / "many"), moved(two, tmp_path / "many")])
+        restored = here.run(everything, "restore", "/")
+        to_a_server = replace(
+            one, path=other_server.template, doveadm=other_server.doveadm, hosts=("store02",)
+        )
+        here.run(here.configure([to_a_server, two]), "restore", "/one")
+        strangers = here.receiver_status()["strangers"]
+    assert restored["restored"] == stored["messages"]
+    assert restored["skipped"] == restored["damaged"] == []
+    assert strangers == 0
+
+    for user in before:
+        assert differences_seen(before[user], other_server.view(user)) == []
+        assert message_files(other_server.maildir(user)) == files[user]
+    for mailbox in sorted(generated.glob("*/*")):
+        back = tmp_path / "many" / "two" / mailbox.relative_to(generated)
+        assert differences(snapshot(mailbox), snapshot(back)) == []
+
+    alone = (replace(one, hosts=()), replace(two, hosts=()))
+    here.run(here.configure_local(alone, "alone"), "backup")
+    back = here.configure_local([moved(share, tmp_path / "alone-back") for share in alone], "alone")
+    here.run(back, "restore", "/")
+    content = content_of(here.staging)
+    assert sum(map(len, content.values())) == stored["messages"]
+    assert content == content_of(tmp_path / "alone")
+    assert differences(trees(tmp_path / "alone-back"), trees(tmp_path / "many")) == []
+
+
+def moved(share: Share, place: Path) -> Share:
+    """A partition that lies elsewhere, and has no server."""
+    return replace(share, path=f"{place}/{share.name}/{{domain}}/{{user}}/Maildir", doveadm=())
+
+
+def trees(place: Path) -> dict[bytes, Entry]:
+    """Everything restored there, but for the times of what lies above the mailboxes: it is made as needed."""
+    return {
+        name: entry
+        for name, entry in snapshot(place).items()
+        if b"/Maildir" in name and not name.endswith(b"/tmp")
+    }
+
+
+def content_of(staging: Path) -> dict[tuple[str, str, str], list[object]]:
+    """What all archives of a staging area hold: by partition, user and folder, all that is known of each
+    message but where its bytes are."""
+    found: dict[tuple[str, str, str], list[object]] = {}
+    for path in sorted(staging.rglob("*.mha")):
+        file = LocalFile(str(path))
+        try:
+            archive = open_sealed(file)
+            for entry in archive.directory.mailboxes:
+                mailbox = archive.mailbox(entry)
+                for folder in mailbox.folders:
+                    messages = archive.messages(entry, folder)
+                    found[archive.header.partition, mailbox.user, folder.folder.name] = [
+                        replace(one, pieces=()) for one in messages
+                    ]
+        finally:
+            file.close()
+    return found
+
+
+def test_progress_is_seen_from_the_staging_host(
+    network: Network, cluster: RayCluster, generated: Path, tmp_path: Path
+) -> None:
+    here = Installation(network, cluster, tmp_path)
+    share = Share(name="two", path=f"{generated}/{{domain}}/{{user}}/Maildir", hosts=("store02",))
+    config = here.configure([share], Settings(bytes_per_second=4_000_000))
+    with here.receiving(config):
+        backup = Backup(here, config)
+        seen = set()
+        while backup.is_running():
+            run = here.run(config, "status")["run"]
+            units = run["units"] if run else []
+            seen |= {(unit["host"], unit["unit"]) for unit in units if unit["messages"] > 0}
+        assert backup.ended()["messages"] == 1200
+    assert len(seen) == 1
+    ((host, unit),) = seen
+    assert (host, unit.partition("/")[0]) == ("store02", "two")
