@@ -148,18 +148,13 @@ class Course(RunObserver):
             if found is not None:
                 self._end(found, "failed")
 
-    def host_lost(self, host: str, error: BackupError) -> None:
+    def host_changed(self, host: str, error: BackupError | None) -> None:
         """See RunObserver."""
         with self._lock:
-            self._hosts[host] = error.message
+            self._hosts[host] = "" if error is None else error.message
             for one in self._running.values():
-                if one.host == host:
+                if error is not None and one.host == host:
                     one.waiting = LOST
-
-    def host_back(self, host: str) -> None:
-        """See RunObserver."""
-        with self._lock:
-            self._hosts[host] = ""
 
     def waiting(self, reason: str) -> None:
         """See RunObserver."""

@@ -182,13 +182,12 @@ class RunLog(RunObserver):
         else:
             self._log.error("partition.failed", failure.error, what=failure.what)
 
-    def host_lost(self, host: str, error: BackupError) -> None:
+    def host_changed(self, host: str, error: BackupError | None) -> None:
         """See RunObserver."""
-        self._log.warning("host.lost", host=host, code=error.code, error=error.message)
-
-    def host_back(self, host: str) -> None:
-        """See RunObserver."""
-        self._log.info("host.back", host=host)
+        if error is None:
+            self._log.info("host.back", host=host)
+        else:
+            self._log.warning("host.lost", host=host, code=error.code, error=error.message)
 
     def waiting(self, reason: str) -> None:
         """See RunObserver. Told once, however often it is heard."""

@@ -34,11 +34,8 @@ class RunObserver:
     def failed(self, failure: Failure) -> None:
         """A unit or partition was given up."""
 
-    def host_lost(self, host: str, error: BackupError) -> None:
-        """A host is gone or can't be reached."""
-
-    def host_back(self, host: str) -> None:
-        """A host that was lost is there again."""
+    def host_changed(self, host: str, error: BackupError | None) -> None:
+        """A host is gone or can't be reached, for this reason; or it is there again (None)."""
 
     def waiting(self, reason: str) -> None:
         """Nothing is begun, for this reason in a few words; empty: the run goes on. May be told again."""
@@ -77,13 +74,9 @@ class Observers(RunObserver):
         for one in self._observers:
             one.failed(failure)
 
-    def host_lost(self, host: str, error: BackupError) -> None:
+    def host_changed(self, host: str, error: BackupError | None) -> None:
         for one in self._observers:
-            one.host_lost(host, error)
-
-    def host_back(self, host: str) -> None:
-        for one in self._observers:
-            one.host_back(host)
+            one.host_changed(host, error)
 
     def waiting(self, reason: str) -> None:
         for one in self._observers:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ..groups.paths import LogicalPath
-from ..proto.archive.reader import Contents, RandomAccess, open_sealed
+from ..proto.archive.reader import Contents, LocalFile, RandomAccess, open_sealed
 from ..proto.errors import DamagedError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, Progress, RestoreReport, Skipped, Unit, UnitReport
@@ -24,6 +25,7 @@ from .load import LoadLimits, bounded, gentle
 from .restore import Choice, restore
 from .staging.area import StagingArea, open_file, open_sink
 from .staging.sealed import report_of
+from .staging.sinks import sync_directory
 from .stores import registry
 from .verify import VerifyReport, verify_frames, verify_messages
 
@@ -150,6 +152,9 @@ def _sealed(task: BackupTask) -> UnitReport | None:
     if file is None:
         return None
     try:
+        if isinstance(file, LocalFile):
+            # Who sealed it may have died before its name was durable.
+            sync_directory(Path(file.name).parent)
         return report_of(open_sealed(file))
     finally:
         file.close()

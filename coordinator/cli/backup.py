@@ -207,13 +207,9 @@ class _Observer(RunObserver):
         """See RunObserver."""
         self._display.say(f"failed: {failure.what}: {failure.error.message}")
 
-    def host_lost(self, host: str, error: BackupError) -> None:
+    def host_changed(self, host: str, error: BackupError | None) -> None:
         """See RunObserver."""
-        self._display.say(f"host {host} is lost: {error.message}")
-
-    def host_back(self, host: str) -> None:
-        """See RunObserver."""
-        self._display.say(f"host {host} is back")
+        self._display.say(f"host {host} is lost: {error.message}" if error else f"host {host} is back")
 
     def waiting(self, reason: str) -> None:
         """See RunObserver."""

@@ -12,7 +12,7 @@ from ...proto.wire.keys import read_public
 from ...worker.staging.area import ReceiverAddress, StagingArea
 from ...worker.staging.progress import ProgressSender, watch_progress
 from ..dispatch.cluster import RayCluster, ray_engine
-from ..dispatch.driver import Admission, always
+from ..dispatch.driver import Admission, HostSink, always, ignore_hosts
 from ..dispatch.engine import Engine
 from ..observers import RunObserver
 from ..restoration import Access
@@ -61,7 +61,7 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
         return
     receiver = _receiver(config)
     area = staging_area(config, receiver)
-    with _cluster_engine(config, area, admit) as engine:
+    with _cluster_engine(config, area, admit, observer.host_changed) as engine:
         yield Means(
             clock=adapters.clock(),
             inventory=ray_engine(_cluster(config)),
@@ -77,7 +77,7 @@ def open_access(config: Config) -> Iterator[tuple[Engine, Access]]:
     """An engine for restores to the hosts of a cluster, and how these read archives. Raises AccessError."""
     area = staging_area(config, _receiver(config))
     grant = _grants(config, "read")
-    with _cluster_engine(config, area, always) as engine:
+    with _cluster_engine(config, area, always, ignore_hosts) as engine:
         yield engine, Access(area=area, grant=lambda host: grant(host, "", 0))
 
 
@@ -112,15 +112,19 @@ def _grants(config: Config, kind: str) -> Callable[[str, str, int], bytes]:
 
 
 @contextmanager
-def _cluster_engine(config: Config, area: StagingArea, admit: Admission) -> Iterator[Engine]:
+def _cluster_engine(
+    config: Config, area: StagingArea, admit: Admission, on_host: HostSink
+) -> Iterator[Engine]:
     """Workers on the hosts of the cluster, whose progress comes by way of the receiver."""
     cluster = _cluster(config)
     if area.receiver is None:
-        yield ray_engine(cluster, admit=admit)
+        yield ray_engine(cluster, admit=admit, on_host=on_host)
         return
     sender = ProgressSender(area.receiver, area.lease_seconds)
     with watch_progress(area, area.receiver) as watch:
-        yield ray_engine(cluster, admit=admit, connect_progress=sender, poll_progress=watch.poll)
+        yield ray_engine(
+            cluster, admit=admit, connect_progress=sender, poll_progress=watch.poll, on_host=on_host
+        )
 
 
 def _cluster(config: Config) -> RayCluster:

@@ -25,7 +25,7 @@ from ..core import Core, Event, HostGivenUp, Start, Stop, TaskFailed
 from ..settings import TlsConfig
 from . import child, ray_process
 from .actor import ProgressConnection, no_progress
-from .driver import ATTEMPTS, Admission, Pace, always, dispatch, event_of
+from .driver import ATTEMPTS, Admission, HostSink, Pace, always, dispatch, event_of, ignore_hosts
 from .engine import Engine, Outcome, ReportT, TaskT
 from .processes import GRACE_SECONDS, SPAWN, birth, bound_waits, end, end_of
 from .ray_process import Alive, Answered, Broken, ClusterLostError, Command, Connected, Orders, Report, Send
@@ -118,6 +118,7 @@ def ray_engine(
     admit: Admission = always,
     connect_progress: ProgressConnection = no_progress,
     poll_progress: PollProgress | None = None,
+    on_host: HostSink = ignore_hosts,
 ) -> Engine:
     """``run_on_cluster`` with these settings, as the port that runs and restores use."""
 
@@ -129,7 +130,13 @@ def ray_engine(
                 poll_progress(on_progress)
 
         return run_on_cluster(
-            function, tasks, cluster, admit=admit, connect_progress=connect_progress, poll=poll
+            function,
+            tasks,
+            cluster,
+            admit=admit,
+            connect_progress=connect_progress,
+            poll=poll,
+            on_host=on_host,
         )
 
     return engine
@@ -143,6 +150,7 @@ def run_on_cluster(
     admit: Admission = always,
     connect_progress: ProgressConnection = no_progress,
     poll: Callable[[], None],
+    on_host: HostSink = ignore_hosts,
     attempts: int = ATTEMPTS,
 ) -> Iterator[Outcome[TaskT, ReportT]]:
     """See ``Engine``: each task on one of its hosts, on any where it names none.
@@ -182,6 +190,7 @@ def run_on_cluster(
             ),
             admit=admit,
             opening=[HostGivenUp(host, _missing(host, live)) for host in named if host not in live],
+            on_host=on_host,
         )
 
 

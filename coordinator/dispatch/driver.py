@@ -45,9 +45,18 @@ Admission = Callable[[], bool]
 """Whether tasks may be begun now; asked about once a second."""
 
 
+HostSink = Callable[[str, BackupError | None], object]
+"""Told of a host that is lost, with the reason, and of one that is back, with None. Must be quick, and must not
+raise."""
+
+
 def always() -> bool:
     """The door of a dispatch that runs at any time."""
     return True
+
+
+def ignore_hosts(_host: str, _error: BackupError | None) -> None:
+    """Nobody wants to know which hosts come and go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +104,7 @@ def dispatch(
     pace: Pace,
     admit: Admission,
     opening: Sequence[Event] = (),
+    on_host: HostSink = ignore_hosts,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[Outcome[TaskT, ReportT]]:
     """The outcomes of tasks that a fresh core knows, as they end. ``opening`` is what is known before the
@@ -113,6 +123,11 @@ def dispatch(
         happened = crew.events(0.0 if failed else clock.spare_seconds())
         for event in happened:
             clock.note(event)
+            match event:
+                case HostLost(host, error):
+                    on_host(host, error)
+                case HostBack(host):
+                    on_host(host, None)
         events = [*failed, *happened, *clock.due()]
 
 

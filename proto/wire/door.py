@@ -1,8 +1,8 @@
 """The door of a server: whose key is allowed. Answers ZeroMQ's questions (ZAP, RFC 27) at each handshake.
 
 Without an answer nobody comes in. The questions are answered in the thread that uses the server, in between
-the mail. To read a long list of keys takes a while, so those who have come meanwhile are answered together, and
-most of the time is for the mail, however many strangers knock.
+the mail. To read a long list of keys takes a while, so those who have come meanwhile are answered together,
+and most of the time is for the mail, however many strangers knock.
 """
 
 from __future__ import annotations

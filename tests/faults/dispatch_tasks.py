@@ -15,6 +15,9 @@ from mailhaul.proto.errors import BackupError, MessageUnavailable, StagingError
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.records import Progress
 
+MEETING_SECONDS = 40.0
+"""How long one task waits for another on a busy machine."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -58,15 +61,33 @@ class Turn:
 
 
 def take_turn(job: Job, progress: ProgressSink) -> Turn:
+    """The first of each host wait for one more: workers start when they can."""
     import ray  # as a worker of the Ray engine only
 
     begun = time.monotonic()  # one clock for all processes of a machine
-    mark = job.place / f"{job.host}-{os.getpid()}"
+    mark, met = job.place / f"{job.host}-{os.getpid()}", job.place / f"{job.host}.met"
     mark.touch()
     time.sleep(job.seconds)
-    together = len(list(job.place.glob(f"{job.host}-*")))
+    while (together := len(list(job.place.glob(f"{job.host}-*")))) < 2 and not met.exists():
+        if time.monotonic() > begun + job.seconds + MEETING_SECONDS:
+            break
+        time.sleep(0.05)
+    met.touch()
     mark.unlink()
     return Turn(job.host, ray.get_runtime_context().get_node_id(), begun, together)
+
+
+def take_turn_alone(job: Job, progress: ProgressSink) -> Turn:
+    (job.place / f"{job.host}.met").touch()
+    return take_turn(job, progress)
+
+
+def follow(job: Job, progress: ProgressSink) -> int:
+    """Done when ``sit`` has begun."""
+    limit = time.monotonic() + MEETING_SECONDS
+    while not list(job.place.glob("begun.*")) and time.monotonic() < limit:
+        time.sleep(0.05)
+    return job.number
 
 
 def sit(job: Job, progress: ProgressSink) -> tuple[str, int]:

@@ -17,12 +17,19 @@ import sys
 from mailhaul.proto.wire.envelopes import MOST_DATA_BYTES, Bytes, Data, Ping, Pong
 from mailhaul.proto.wire.keys import new_pair
 from mailhaul.proto.wire.server import Server
+from mailhaul.proto.wire.sockets import Timing
 
 
 def main() -> None:
     allowed = {key: host for host, _, key in (argument.partition("=") for argument in sys.argv[1:])}
     keys = new_pair()
-    with Server("tcp://127.0.0.1:0", keys, lambda: allowed, most_payload_bytes=MOST_DATA_BYTES) as server:
+    with Server(
+        "tcp://127.0.0.1:0",
+        keys,
+        lambda: allowed,
+        most_payload_bytes=MOST_DATA_BYTES,
+        timing=Timing(handshake=2.0),
+    ) as server:
         print(json.dumps([server.endpoint, keys.public]), flush=True)
         while True:
             for _ in range(100):

@@ -126,10 +126,11 @@ class Installation:
 
     @contextmanager
     def receiving(self, config: Path) -> Iterator[None]:
-        """The receiver runs for as long as the block lasts."""
+        """The receiver runs for as long as the block lasts, and must not end by itself."""
         self.start_receiver(config)
         try:
             yield
+            self.check_receiver()
         finally:
             self.kill_receiver()
 
@@ -146,10 +147,16 @@ class Installation:
             assert time.monotonic() < until, "the receiver does not begin"
             time.sleep(0.05)
 
+    def check_receiver(self) -> None:
+        """It runs, unless it was killed on purpose."""
+        if self._receiver is not None:
+            assert self._receiver.poll() is None, (self.place / "receiver.log").read_text()
+
     def kill_receiver(self) -> None:
         """kill -9. Repeatable."""
         if self._receiver is not None:
             end_group(self._receiver)
+            self._receiver = None
 
     def receiver_status(self) -> dict[str, Any]:
         """What the receiver tells of itself each second."""

@@ -261,7 +261,7 @@ def test_a_port_that_is_taken_costs_no_backup(site: Site) -> None:
         address = f"127.0.0.1:{taken.port}"
         with pytest.raises(BackupError, match=f"can't serve metrics at {address}: .*another program"):
             serve_metrics(CollectorRegistry(), address)
-        command = [MAILHAUL, "backup", "--metrics-listen", address]
+        command = [str(MAILHAUL), "backup", "--metrics-listen", address]
         done = subprocess.run(command, cwd=site.place, capture_output=True, text=True, timeout=60, check=True)
     assert "another program uses the port: the run goes on without" in done.stderr
     assert list(site.staging.rglob("*.mha"))

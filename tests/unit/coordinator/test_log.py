@@ -76,8 +76,8 @@ def test_a_run_from_beginning_to_end(log: Log, lines: list[str]) -> None:
     for waiting in ("", "full", "full", ""):
         run.progress(make_progress(unit, 10, waiting=waiting))
         run.waiting(waiting)
-    run.host_lost("store01", HostLostError("no word"))
-    run.host_back("store01")
+    run.host_changed("store01", HostLostError("no word"))
+    run.host_changed("store01", None)
     run.sealed(unit, make_report(unit, skipped=("changed", "changed")))
     run.failed(Failure(what=other.label, error=StoreError("gone")))
     run.failed(Failure(what="archive", error=StoreError("gone")))

@@ -68,7 +68,7 @@ def run_course() -> Course:
     course.progress(make_progress(running, 500))
     course.sealed(sealed, make_report(sealed, skipped=("changed",)))
     course.failed(Failure(what=failed.label, error=StoreError("gone")))
-    course.host_lost("store02", HostLostError("gone"))
+    course.host_changed("store02", HostLostError("gone"))
     clock.seconds += 30
     return course
 

@@ -158,14 +158,14 @@ def test_lost_hosts_and_what_waits_for_them(course: Course) -> None:
     course.planned(make_plan(a, b))
     course.attempted(a, "store01", 1)
     course.attempted(b, "store02", 1)
-    course.host_lost("store02", HostLostError("no word for 30 s"))
+    course.host_changed("store02", HostLostError("no word for 30 s"))
     status = course.status()
     assert [one.waiting for one in status.units] == ["", LOST]
     assert [(one.host, one.running, one.lost) for one in status.hosts] == [
         ("store01", 1, ""),
         ("store02", 1, "no word for 30 s"),
     ]
-    course.host_back("store02")
+    course.host_changed("store02", None)
     course.attempted(b, "store02", 2)
     status = course.status()
     assert [(one.waiting, one.attempt) for one in status.units] == [("", 1), ("", 2)]
@@ -229,8 +229,7 @@ def test_several_observers_are_all_told(clock: FakeClock) -> None:
     both.progress(make_progress(unit, 1))
     both.sealed(unit, make_report(unit))
     both.failed(Failure(what="p", error=StoreError("gone")))
-    both.host_lost("h", HostLostError("gone"))
-    both.host_back("h")
+    both.host_changed("h", HostLostError("gone"))
     both.waiting("")
     both.ended("done")
     assert first.heard == second.heard == [name for name in vars(RunObserver) if not name.startswith("_")]
@@ -245,7 +244,7 @@ def test_a_status_reads_back_as_it_was_written(course: Course, tmp_path: Path) -
     course.attempted(unit, "store01", 1)
     course.progress(make_progress(unit, 10, user="j\udcffne"))
     course.failed(Failure(what="q", error=StoreError("«weg»")))
-    course.host_lost("store01", HostLostError("gone"))
+    course.host_changed("store01", HostLostError("gone"))
     status = course.status()
     write_snapshot(tmp_path / "status.json", status)
     assert read_snapshot(tmp_path / "status.json", RunStatus) == status

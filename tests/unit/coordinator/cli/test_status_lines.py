@@ -98,7 +98,7 @@ def busy_course() -> Course:
     course.sealed(units[4], make_report(units[4]))
     clock.seconds = START
     course.progress(make_progress(units[1], 223_456_789_012, waiting="the staging area is full"))
-    course.host_lost("store02", HostLostError("no word for 30 s"))
+    course.host_changed("store02", HostLostError("no word for 30 s"))
     for number in range(12):
         course.failed(Failure(what=f"partition{number}", error=StoreError("/srv: No such file or directory")))
     return course
