@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..groups.assignment import Assignment, GroupRules, assign
 from ..groups.paths import EVERYBODY, LogicalPath
-from ..groups.sharding import shard
+from ..groups.sharding import shard, weight
 from ..proto.errors import NotFoundError
 from ..proto.records import MailboxSize, RunId, Skipped, Unit
 from .inventory import Inventory
@@ -61,8 +61,13 @@ def plan_run(
         share = round(workers * len(hosts) * size_bytes / total) if total else 1
         shards = shard(sizes, max(1, share), largest_bytes, previous.get((partition, group)))
         units += [_unit(run, inventory, group, number, users) for number, users in enumerate(shards)]
-    units.sort(key=lambda unit: (-unit.size_bytes, unit.partition.name, unit.group, unit.shard))
+    units.sort(key=_order)
     return Plan(units=tuple(units), left_out=tuple(left_out))
+
+
+def _order(unit: Unit) -> tuple[int, str, str, int]:
+    """The unit that takes longest goes first."""
+    return -weight(unit.size_bytes, unit.messages), unit.partition.name, unit.group, unit.shard
 
 
 def _refuse_unknown(paths: Sequence[LogicalPath], inventories: Sequence[Inventory]) -> None:

@@ -126,6 +126,13 @@ class UnplannedError(BackupError):
     code = "unplanned"
 
 
+class ClusterLostError(BackupError):
+    """The cluster that runs workers can't be reached, or was lost while they ran; the run can be resumed."""
+
+    code = "cluster-lost"
+    retryable = True
+
+
 class HostError(BackupError):
     """No node of the cluster stands for a host that is needed."""
 

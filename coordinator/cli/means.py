@@ -26,6 +26,9 @@ RECEIVER = "receiver"
 GRANTS_KEY = Path(".mailhaul", "grants.key")
 """Below the staging area: what grants are signed with."""
 
+LEASE_SECONDS = 30.0
+"""How long workers and receiver may be silent towards each other: both give up then, each for itself."""
+
 _GRANT_SECONDS = 30 * 86_400
 """A grant outlasts every run; it is of no use to anybody but the one host that it names."""
 
@@ -90,6 +93,7 @@ def staging_area(config: Config, receiver: ReceiverAddress | None) -> StagingAre
         receiver=receiver,
         reserve_bytes=staging.reserve_bytes,
         patience_seconds=staging.patience_seconds,
+        lease_seconds=LEASE_SECONDS,
     )
 
 
@@ -135,4 +139,5 @@ def _cluster(config: Config) -> RayCluster:
         token_file=dispatch.token_file,
         tls=dispatch.tls,
         host_patience_seconds=dispatch.host_patience_seconds,
+        lease_seconds=LEASE_SECONDS,
     )

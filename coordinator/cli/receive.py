@@ -19,7 +19,7 @@ from ..metrics import staging_collectors
 from ..settings import Config
 from . import adapters
 from .configuration import configured
-from .means import GRANTS_KEY, RECEIVER
+from .means import GRANTS_KEY, LEASE_SECONDS, RECEIVER
 from .output import note
 from .program import Invocation
 from .watching import log_option, metrics_option, open_log
@@ -55,6 +55,7 @@ def _receive(config: Config, metrics_listen: str | None, log_file: Path | None) 
     keys = read_pair(staging.keys, RECEIVER)
     secret = load_secret(staging.path / GRANTS_KEY)
     settings = ReceiverSettings(
+        lease_seconds=LEASE_SECONDS,
         reserve_bytes=staging.reserve_bytes,
         limits=Limits(patience_seconds=staging.patience_seconds),
         watchers=frozenset({staging.host}),

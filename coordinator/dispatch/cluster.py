@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, cast
 
-from ...proto.errors import AccessError, HostError
+from ...proto.errors import AccessError, ClusterLostError, HostError
 from ...proto.ports import ProgressSink
 from ..core import Core, Event, HostGivenUp, Start, Stop, TaskFailed
 from ..settings import TlsConfig
@@ -28,7 +28,7 @@ from .actor import ProgressConnection, no_progress
 from .driver import ATTEMPTS, Admission, HostSink, Pace, always, dispatch, event_of, ignore_hosts
 from .engine import Engine, Outcome, ReportT, TaskT
 from .processes import GRACE_SECONDS, SPAWN, birth, bound_waits, end, end_of
-from .ray_process import Alive, Answered, Broken, ClusterLostError, Command, Connected, Orders, Report, Send
+from .ray_process import Alive, Answered, Broken, Command, Connected, Orders, Report, Send
 
 CONNECT_SECONDS = 120.0
 """How long connecting to the cluster may take: a wrong token shows after 20 s, missing TLS after 80."""

@@ -46,8 +46,8 @@ Admission = Callable[[], bool]
 
 
 HostSink = Callable[[str, BackupError | None], object]
-"""Told of a host that is lost, with the reason, and of one that is back, with None. Must be quick, and must not
-raise."""
+"""Told of a host that is lost, with the reason, and of one that is back, with None. Must be quick, and must
+not raise."""
 
 
 def always() -> bool:

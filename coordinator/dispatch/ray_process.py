@@ -14,19 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from ...proto.errors import BackupError
 from ..core import HostBack, HostLost, Start, Stop, WorkerLost, WorkerReady
 from . import child
 
 LABEL = "mailhaul/host"
 """The label of a node: the host of the configuration that it stands for."""
-
-
-class ClusterLostError(BackupError):
-    """The Ray cluster can't be reached, or was lost while a dispatch went on; a run can be resumed."""
-
-    code = "cluster-lost"
-    retryable = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -209,7 +209,7 @@ class Backup:
     def kill(self) -> None:
         """kill -9 of the coordinator, and of nothing else."""
         os.kill(self._process.pid, signal.SIGKILL)
-        self._process.wait(_COMMAND_SECONDS)
+        assert self._process.wait(_COMMAND_SECONDS) == -signal.SIGKILL
 
     def ended(self, status: int = 0) -> Any:
         """Wait for its end, which must have this status; what it printed."""

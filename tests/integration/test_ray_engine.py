@@ -20,8 +20,15 @@ import pytest
 
 from mailhaul.coordinator.dispatch.cluster import RayCluster, run_on_cluster
 from mailhaul.coordinator.dispatch.engine import Outcome
-from mailhaul.coordinator.dispatch.ray_process import LABEL, ClusterLostError
-from mailhaul.proto.errors import BackupError, HostError, HostLostError, MessageUnavailable, WorkerLostError
+from mailhaul.coordinator.dispatch.ray_process import LABEL
+from mailhaul.proto.errors import (
+    BackupError,
+    ClusterLostError,
+    HostError,
+    HostLostError,
+    MessageUnavailable,
+    WorkerLostError,
+)
 
 HERE = Path(__file__).resolve().parent
 TASKS = HERE.parent / "faults"

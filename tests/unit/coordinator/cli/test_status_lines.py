@@ -52,7 +52,7 @@ def make_overview(
     )
 
 
-def make_past(state: str) -> PastRun:
+def make_past(state: str, sealed: int = 9) -> PastRun:
     record = RunRecord(
         run=RUN,
         started=NOW,
@@ -62,7 +62,7 @@ def make_past(state: str) -> PastRun:
         options="",
         error="",
         planned_units=9,
-        sealed_units=9,
+        sealed_units=sealed,
         failed_units=0,
         mailboxes=9,
         skipped=1_234,
@@ -138,7 +138,10 @@ def test_when_no_run_is_going_on(capsys: pytest.CaptureFixture[str]) -> None:
     done = shown(make_overview(runs=(make_past("done"), make_past("partial"))), capsys)
     assert f"no run is going on; the last one: {RUN}, done\n\n" in done
     assert f"{RUN}  7:00:00  partial  123,456,789  12.3 TB    1,234\n" in done
-    left = shown(make_overview(runs=(make_past("interrupted"),)), capsys)
+    all_sealed = shown(make_overview(runs=(make_past("partial"),)), capsys)
+    assert "says why" in all_sealed
+    assert "--resume" not in all_sealed
+    left = shown(make_overview(runs=(make_past("interrupted", sealed=8),)), capsys)
     assert "`mailhaul backup --resume latest` goes on with it\n" in left
     assert f"{RUN}     -  interrupted" in left
 
