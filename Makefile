@@ -35,10 +35,10 @@ lint: $(READY)
 integration: $(READY) servers
 	$(PYTEST) tests/integration
 
-faults: $(READY)
+faults: $(READY) servers
 	$(PYTEST) tests/faults
 
-soak: $(READY)
+soak: $(READY) servers
 	$(PYTEST) tests/faults tests/property --rounds 1000 --hypothesis-profile soak --timeout 14400
 
 bench: $(READY) peers
