@@ -85,8 +85,12 @@ def command(
         invocation.json = False  # no error either may get among the bytes of the archive
         refuse(as_json, "with -f - the standard output carries the archive: leave out --json")
     refuse(file is not None and workers is not None, "-f writes one file, in one process: no --workers")
-    _refuse_with_resume(resume, paths, users_file, store, file)
     config = _adjusted(_config(invocation, store, staging, file), workers, codec)
+    refuse(
+        file is not None and config.dispatch.engine != "local",
+        "-f reads the partitions of this host: not with the hosts of a cluster (dispatch.engine)",
+    )
+    _refuse_with_resume(resume, paths, users_file, store, file)
     what = _What(paths or (LogicalPath(),), read_users(users_file) if users_file else None, resume)
     clock = adapters.clock()
     began = clock.monotonic()

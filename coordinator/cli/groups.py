@@ -11,8 +11,9 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_FAILED, EXIT_OK
 from ...proto.records import Partition
 from ..survey import GroupSurvey, Survey, take_survey
-from . import adapters, output
+from . import output
 from .configuration import configured, described
+from .means import inventory_engine
 from .options import json_option, path_argument, refuse, staging_option, store_option
 from .output import Column, counted, note, number, say, size
 from .program import Invocation
@@ -54,7 +55,7 @@ def command(
         "--store stands instead of a configuration: leave out --config or --store",
     )
     config = described(store, staging) if store else configured(invocation)
-    survey = take_survey(config, [path], engine=adapters.make_engine(0))
+    survey = take_survey(config, [path], engine=inventory_engine(config))
     for failure in survey.failures:
         note(f"failed: {failure.what}: {failure.error.message}")
     if as_json:

@@ -19,7 +19,8 @@ from ..metrics import staging_collectors
 from ..settings import Config
 from . import adapters
 from .configuration import configured
-from .means import GRANTS_KEY, LEASE_SECONDS, RECEIVER
+from .hosts import GRANTS_KEY, LEASE_SECONDS
+from .keys import RECEIVER
 from .output import note
 from .program import Invocation
 from .watching import log_option, metrics_option, open_log

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -13,11 +12,11 @@ from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
 from ...proto.records import Partition, RestoreReport, Skipped
 from ...worker.tasks import RestoreTask
 from ..dispatch.engine import Engine, Outcome
-from ..restoration import Access, PlannedMailbox, RestorePlan, plan_restore, run_plan
+from ..restoration import PlannedMailbox, RestorePlan, plan_restore, run_plan
 from ..settings import Config
 from . import adapters, output
 from .configuration import configured, default_workers
-from .means import open_access
+from .means import open_restorers
 from .options import (
     PATH,
     PLACE,
@@ -87,7 +86,7 @@ def command(
         workers = workers or default_workers()
     with (
         chosen_backup(invocation, paths, at=at, files=files, staging=staging) as backup,
-        _workshop(config, workers, dry_run=dry_run) as (engine, access),
+        open_restorers(None if dry_run else config, workers) as (engine, access),
     ):
         # One record for all: two mailboxes that would meet there are found by that.
         targets = originals if place is None else {one.partition: place for one in backup.versions}
@@ -96,18 +95,6 @@ def command(
             return _tell_plan(plan, backup.damaged, as_json=as_json)
         report, seconds = _carry_out(plan, engine, as_json=as_json)
         return _tell_report(plan, report, backup.damaged, seconds, as_json=as_json)
-
-
-@contextmanager
-def _workshop(
-    config: Config | None, workers: int, *, dry_run: bool
-) -> Iterator[tuple[Engine, Access | None]]:
-    """Who does the work: the hosts of the configuration where they are several, else this one."""
-    if config is None or config.dispatch.engine == "local" or dry_run:
-        yield adapters.make_engine(workers), None
-    else:
-        with open_access(config) as found:
-            yield found
 
 
 def _carry_out(plan: RestorePlan, engine: Engine, *, as_json: bool) -> tuple[RestoreReport, float]:
