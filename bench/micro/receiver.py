@@ -30,6 +30,7 @@ from mailhaul.proto.records import ArchiveId
 from mailhaul.proto.wire.grants import Grant, issue
 from mailhaul.proto.wire.keys import make_pair, read_allowed, read_pair
 from mailhaul.proto.wire.server import Server
+from mailhaul.worker import memory
 from mailhaul.worker.staging.area import ReceiverAddress, StagingArea, open_sink
 from mailhaul.worker.staging.receiver import MOST_PAYLOAD_BYTES, Receiver, ReceiverSettings
 
@@ -151,6 +152,7 @@ def main() -> None:
     if given.serve:
         serve(*given.serve)
         return
+    memory.keep_freed_memory()  # as every worker does
     parts = archive(int(given.gigabytes * 1e9))
     print("| to | MB/s (median, least, most) | CPU s/GB worker | receiver | stalls |")
     print("| --- | --- | --- | --- | --- |")
