@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,10 @@ settings.register_profile("ci", settings.get_profile("dev"), max_examples=200, d
 settings.register_profile("deterministic", settings.get_profile("dev"), derandomize=True)
 settings.register_profile("soak", settings.get_profile("dev"), max_examples=10_000)
 settings.load_profile("ci" if IN_CI else "dev")
+
+
+# A shell that starts something in the background lets it ignore SIGINT, and all that it starts would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
