@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -q
 
 help:
 	@echo "make demo         back up a sample store, restore it, compare"
-	@echo "make test         every test (installs Dovecot and mbsync where it can)"
+	@echo "make test         every test (installs Dovecot and what else they need, where it can)"
 	@echo "make check        format, lint, types, import rules, quick tests"
 	@echo "make integration  tests against a real Dovecot"
 	@echo "make faults       planned failures; make soak: the same for much longer"
