@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...proto.archive.draft import Draft, decode_draft
-from ...proto.errors import AccessError, BackupError, DamagedError, NotFoundError, StagingError
+from ...proto.errors import AccessError, BackupError, DamagedError, NotFoundError, StagingError, UnsupportedError
 from ...proto.wire.envelopes import Bytes, Find, Found, Read, Refused
 from .connection import Answer, Connection, Line
 from .flow import error_of
@@ -69,7 +69,7 @@ class RemoteSink:
         self._draft = RemoteFile(self._connection, self._file, self._grant, self._path, size)
         try:
             return decode_draft(encoded, self._draft)
-        except DamagedError:
+        except (DamagedError, UnsupportedError):
             self.restart()
             return None
 
