@@ -7,7 +7,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...proto.archive.draft import Draft, decode_draft
-from ...proto.errors import AccessError, BackupError, DamagedError, NotFoundError, StagingError, UnsupportedError
+from ...proto.errors import (
+    AccessError,
+    BackupError,
+    DamagedError,
+    NotFoundError,
+    StagingError,
+    UnsupportedError,
+)
 from ...proto.wire.envelopes import Bytes, Find, Found, Read, Refused
 from .connection import Answer, Connection, Line
 from .flow import error_of
