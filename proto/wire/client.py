@@ -15,7 +15,7 @@ from types import TracebackType
 import zmq
 
 from ..errors import AccessError
-from .envelopes import MOST_DRAFT_BYTES, Envelope, Sender, WireError, check_payload, encode
+from .envelopes import MOST_DATA_BYTES, Envelope, Sender, WireError, check_payload, encode
 from .keys import KeyPair, is_key
 from .link import Arrival, Link, State
 from .sockets import Timing, milliseconds
@@ -56,7 +56,7 @@ class Client:
         keys: KeyPair,
         server_key: str,
         *,
-        most_payload_bytes: int = MOST_DRAFT_BYTES,
+        most_payload_bytes: int = MOST_DATA_BYTES,
         timing: Timing | None = None,
     ) -> None:
         if not is_key(server_key):

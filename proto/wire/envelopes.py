@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast, get_args, get_type_hints
 
 import msgpack
 
+from ..archive.draft import MOST_DRAFT_BYTES
 from ..archive.frames import HEADER_BYTES, LARGEST_FRAME
 from ..errors import BackupError
 from .fields import Blob, Field, Flag, OneOf, Seconds, Text, Whole
@@ -28,7 +29,6 @@ MOST_FILE_BYTES = 512
 MOST_READ_BYTES = 1 << 20
 MOST_DATA_BYTES = HEADER_BYTES + LARGEST_FRAME
 """One frame of an archive of the largest size; several frames together are to be about 1 MiB."""
-MOST_DRAFT_BYTES = 64 << 20
 
 HOST_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What the name of a host looks like: its keys are files of that name."""

@@ -17,6 +17,7 @@ from typing import TypeVar
 import pytest
 import zmq
 
+from mailhaul.proto.archive.draft import MOST_DRAFT_BYTES
 from mailhaul.proto.errors import AccessError, BackupError
 from mailhaul.proto.wire import door
 from mailhaul.proto.wire.client import Arrival, Client, Connected, Happening, Lost
@@ -572,10 +573,10 @@ class TestSlowPeers:
             arrival = wire.arrives(slow)
             assert (arrival.envelope, bytes(arrival.payload)) == (Bytes(number, 0), payload)
 
-    def test_a_draft_may_be_large(self, wire: Wire) -> None:
+    def test_the_largest_draft(self, wire: Wire) -> None:
         client = wire.connected()
         assert client.send(Ping(1))
-        draft = os.urandom(1 << 20) * 64
+        draft = os.urandom(MOST_DRAFT_BYTES)
         assert wire.server.send(wire.received().client, Opened(1, 2**40, 2**20, False), draft)
         assert wire.arrives(client).payload == draft
 
