@@ -45,8 +45,37 @@ class MailStore(Protocol):
     def measure(self, user: str) -> MailboxSize:
         """Messages and bytes of a mailbox, from names alone where that is possible. An estimate."""
 
-    def open_mailbox(self, user: str) -> AbstractContextManager[MailboxReader]:
-        """The mailbox of a user. Raises StoreError if there is none or it can't be entered."""
+    def open_mailbox(
+        self,
+        user: str,
+        known: KnownMailbox | None = None,
+        wanted: Callable[[str], bool] = lambda _folder: True,
+    ) -> AbstractContextManager[MailboxReader]:
+        """The mailbox of a user. ``known`` is how it was stored last: what has not changed since is not
+        looked at more closely. Folders that are not ``wanted``, by name, are passed over.
+
+        Raises StoreError if there is none or it can't be entered."""
+
+
+class KnownFolder(Protocol):
+    """A folder as it was stored last."""
+
+    folder: Folder
+    mark: bytes
+    """What ``FolderReader.mark`` was then; empty where it can't be compared."""
+
+    def bases(self) -> Iterator[bytes]:
+        """The lasting names of its messages."""
+
+
+class KnownMailbox(Protocol):
+    """A mailbox as it was stored last."""
+
+    files_mark: bytes
+    """What ``MailboxReader.files_mark`` was then; empty where it can't be compared."""
+
+    def folder(self, path: bytes) -> KnownFolder | None:
+        """The folder with this path, if it was there."""
 
 
 class MailboxReader(Protocol):
@@ -61,12 +90,20 @@ class MailboxReader(Protocol):
         that a message that is listed finds its UID or has none yet.
 
         At the end those folders come again into which mail came after they were read, with that mail
-        only: it may have been moved out of a folder that was read later. Then the later record counts."""
+        only: it may have been moved out of a folder that was read later. Then the later record counts, and
+        its mark is empty."""
 
     def files(self) -> Iterator[ListedFile]:
         """Every other file worth keeping (subscriptions, keywords, sieve scripts, ACLs, quota).
         Symbolic links are listed with their target and never followed. To be asked for after the folders:
         what lies among messages and is none is found with them."""
+
+    def files_mark(self) -> bytes:
+        """The state of all that ``files()`` lists, in a few bytes: as long as it is the same, so are the
+        files and what they hold. Empty where that can't be told. To be asked for after files()."""
+
+    def passed_over(self) -> Sequence[str]:
+        """The names of the folders that were not wanted. Complete once folders() is exhausted."""
 
     def open_file(self, file: ListedFile) -> OpenedFile:
         """Open a listed file that is no link. Raises MessageUnavailable."""
@@ -85,6 +122,18 @@ class FolderReader(Protocol):
 
     folder: Folder
 
+    mark: bytes
+    """The state of the folder before it was read, in a few bytes: as long as it is the same, no message came,
+    went, got other flags or another UID. Empty where that can't be told: the store changed it at the very
+    time, or something in it could not be listed."""
+
+    unchanged: bool
+    """Whether it is as ``known`` said: the mark is the same. Nothing was listed then; ``messages()`` does."""
+
+    trusted: bool
+    """Whether a name that was known stands for the same message. Not if the folder may be another one, made
+    anew or copied: then each message has to be compared by ``stat``."""
+
     def __len__(self) -> int:
         """How many messages ``messages()`` yields."""
 
@@ -95,6 +144,9 @@ class FolderReader(Protocol):
         """Open a message for reading. One that was renamed meanwhile is looked up again by its base name;
         ``OpenedFile.listed`` says under which name it was found. Raises MessageUnavailable, with reason
         ``vanished`` if it is gone."""
+
+    def stat(self, message: Listed) -> FileStat:
+        """What ``open_message`` would tell of it, without reading. Raises MessageUnavailable."""
 
 
 class OpenedFile(Protocol):
@@ -124,6 +176,10 @@ class MailTarget(Protocol):
 
 class MailboxWriter(Protocol):
     """One mailbox being restored. Nothing is ever written outside its directory (and the user's home)."""
+
+    def new_folder(self, name: str, beside: Sequence[Folder]) -> Folder:
+        """What to open for a folder of this name that was never stored: laid out as the folders ``beside``
+        it, of the same owner, without UIDs."""
 
     def open_folder(self, folder: Folder) -> FolderWriter:
         """Recreate a folder, or add to the one that exists. One folder open at a time."""

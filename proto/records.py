@@ -6,6 +6,7 @@ must survive (file names); everything else is text.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, NewType
@@ -45,15 +46,32 @@ class MailboxSize:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """A mailbox that was stored before and is not to be any more, as of this run.
+
+    ``reason`` is ``removed`` (the store does not list it), ``left-group`` or ``moved`` (to another
+    partition); ``detail`` says where it is now.
+    """
+
+    user: str
+    reason: str
+    detail: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One (partition, group, shard) of one run: what is dispatched, retried, written to one archive."""
+    """One (partition, group, shard) of one run: what is dispatched, retried, written to one archive.
+
+    ``departed`` are mailboxes that its archive tells of as gone.
+    """
 
     run: RunId
     partition: Partition
     group: str
     shard: int
     users: tuple[str, ...]
+    departed: tuple[Departed, ...] = ()
     size_bytes: int = 0
     messages: int = 0
 
@@ -125,6 +143,20 @@ class Message:
     pieces: tuple[Piece, ...]
 
 
+class Terms(NamedTuple):
+    """What a message can be found by, as its header has it (unfolded, not decoded; cut off where it is long).
+
+    ``recipients`` are To and Cc, ``attachments`` file names, each one after the other with a NUL between.
+    """
+
+    sender: bytes = b""
+    recipients: bytes = b""
+    subject: bytes = b""
+    message_id: bytes = b""
+    date: bytes = b""
+    attachments: bytes = b""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folder:
     """A folder without its messages.
@@ -194,7 +226,11 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxSummary:
-    """The counts of one mailbox in one archive. ``listed == stored + skipped`` always holds."""
+    """The counts of one mailbox in one archive. ``listed == stored + skipped`` always holds.
+
+    ``added`` messages were not in the version before this one, ``vanished`` ones only in that; ``changed``
+    tells whether it differs from that in anything at all (also in flags, names, other files).
+    """
 
     partition: str
     group: str
@@ -204,21 +240,34 @@ class MailboxSummary:
     stored: int
     skipped: int
     size_bytes: int
+    added: int = 0
+    vanished: int = 0
+    changed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitReport:
-    """What became of one unit."""
+    """What became of one unit.
+
+    ``archive`` is None, and ``file`` empty, if nothing had changed: what was stored before is its snapshot,
+    and no archive was written. ``unopened`` are mailboxes that could not be opened at all (they are in
+    ``skipped`` too); ``departed`` those that are gone. ``references`` are the other archives that its
+    metadata names. Of all its ``messages``, ``read`` were read in this run.
+    """
 
     run: RunId
     partition: str
     group: str
     shard: int
-    archive: ArchiveId
+    archive: ArchiveId | None
     file: str
     mailboxes: tuple[MailboxSummary, ...]
     skipped: tuple[Skipped, ...]
+    unopened: tuple[Skipped, ...] = ()
+    departed: tuple[Departed, ...] = ()
+    references: tuple[ArchiveId, ...] = ()
     messages: int
+    read: int = 0
     size_bytes: int
     new_bytes: int
     archive_bytes: int
@@ -230,6 +279,9 @@ class UnitReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveFacts:
     """What a sealed archive says of itself: enough to enter it into a catalog again.
+
+    ``holes`` are the stretches of its data that it does not hold (any more), ``generation`` how often it was
+    written anew without them.
 
     ``started`` is when its run began, ``sealed`` when it was sealed (None where that is not known),
     both aware; ``file`` is relative to the staging area.
@@ -245,7 +297,52 @@ class ArchiveFacts:
     size_bytes: int
     mailboxes: tuple[MailboxSummary, ...]
     skipped: tuple[Skipped, ...]
+    unopened: tuple[Skipped, ...] = ()
+    departed: tuple[Departed, ...] = ()
+    references: tuple[ArchiveId, ...] = ()
+    holes: tuple[Stretch, ...] = ()
+    generation: int = 0
     sealed: datetime | None = None
+
+
+class Stretch(NamedTuple):
+    """``length`` bytes at ``offset`` of the data of an archive."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parents:
+    """What a unit starts from: the mailboxes as they were stored last, and where that lies.
+
+    ``mailboxes`` gives for each user that is known the archive whose metadata tells of the mailbox.
+    ``elsewhere`` are the users of whom this is not how their own group has them now: they are new to it, had
+    departed from it, or what it had is lost. So even if nothing has changed the unit must tell of them.
+    ``files`` are these archives and all that they refer to, by where they lie below the staging area: what
+    is not among them is lost. ``lost`` is what is known to be damaged of those that are.
+    """
+
+    mailboxes: Mapping[str, ArchiveId] = field(default_factory=dict)
+    elsewhere: frozenset[str] = frozenset()
+    files: Mapping[ArchiveId, str] = field(default_factory=dict)
+    lost: Mapping[ArchiveId, tuple[Stretch, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupMode:
+    """How a unit is backed up.
+
+    ``full``: every message is read again. ``thorough``: also of a folder in which nothing seems to have
+    changed each message is looked at (one stat). ``since``: of the messages that are not stored yet only
+    those that arrived then or later, in seconds since 1970. ``self_contained``: the archive refers to no
+    other one (which takes a full reading).
+    """
+
+    full: bool = False
+    thorough: bool = False
+    since: float | None = None
+    self_contained: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

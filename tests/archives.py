@@ -17,7 +17,7 @@ from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.scanning import FoundFrame, scan
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId, FileStat, Folder, Listed, Message, Ownership, RunId
+from mailhaul.proto.records import ArchiveId, FileStat, Folder, Listed, Message, Ownership, RunId, Terms
 from mailhaul.worker.packing import Packer
 
 ARCHIVE = ArchiveId(bytes(range(16)))
@@ -137,7 +137,7 @@ def write_mailbox(
         for data in messages:
             uid += 1
             size, digest, pieces = packer.store(MemoryOpened(data))
-            archive.add_message(message(uid, data, pieces, digest))
+            archive.add_message(message(uid, data, pieces, digest), Terms(subject=data.partition(b"\n")[0]))
             size_bytes += size
         archive.end_folder(Folder(name=name, path=b"." + name.encode()))
     archive.end_mailbox(user, user.encode(), uid, size_bytes, ())
@@ -227,7 +227,7 @@ def frames_of(data: bytes, kind: FrameType | None = None) -> list[Frame]:
 
 def encoded(header: FrameHeader, payload: bytes, **changes: Any) -> bytes:
     """A frame with a payload as it is, and a right checksum; ``changes`` are fields of its header."""
-    header = replace(header, codec=Codec.NONE, plain_bytes=len(payload), **changes)
+    header = header._replace(codec=Codec.NONE, plain_bytes=len(payload), **changes)
     return (
         frames.encode_header(
             header.type,

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _tell(f"{name} is left out: {', '.join(absent)} not installed")
     result = Result(
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        commit=_commit(),
+        commit=commit(),
         setting=options.setting,
         store={
             "kind": store.kind,
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "files": len(store.files),
             "bytes": store.size_bytes,
         },
-        machine=_machine(),
+        machine=machine(),
         versions={name: programs.version(name) for name in wanted},
     )
     for repetition in range(options.repetitions):
@@ -56,8 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _tell(f"{repetition + 1}/{options.repetitions} {name}")
             figures = _measure(name, store, options.scratch / "run", compare=repetition == 0)
             result.figures.setdefault(name, []).append(figures)
-    print(tables(result))
-    _tell(f"written to {write(result, options.results)}")
+    text = tables(result)
+    print(text)
+    _tell(f"written to {write(result, options.results, text)}")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -124,7 +125,7 @@ def _remove(place: Path) -> None:
         shutil.rmtree(place)
 
 
-def _machine() -> dict[str, object]:
+def machine() -> dict[str, object]:
     """What the figures depend on. No host name, no paths."""
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
     return {
@@ -137,7 +138,7 @@ def _machine() -> dict[str, object]:
     }
 
 
-def _commit() -> str:
+def commit() -> str:
     """Short id of the commit, with ``+`` after it when files differ; ``none`` outside a git checkout."""
     git = ["git", "-C", str(ROOT)]
     try:

@@ -26,7 +26,7 @@ class Program(Protocol):
         """Makes the empty repository; not measured. None where nothing has to be made."""
 
     def backup(self) -> Command:
-        """The first full backup of the store."""
+        """A backup of the store: the first one, or another one after it."""
 
     def restore(self, target: Path) -> Command:
         """Everything back, below ``target``."""
@@ -123,6 +123,7 @@ class Borg:
 
     def __init__(self, place: Path, store: Store) -> None:
         self._place, self._store, self._repository = place, store, place / "repository"
+        self._archives = 0
         self._env = {
             "BORG_REPO": str(self._repository),
             "BORG_BASE_DIR": str(place / "base"),
@@ -136,16 +137,19 @@ class Borg:
         return self._command("init", "--encryption", "none")
 
     def backup(self) -> Command:
-        return self._command("create", "--compression", "lz4", "::a", ".", cwd=self._store.root)
+        self._archives += 1
+        return self._command(
+            "create", "--compression", "lz4", f"::{self._archives}", ".", cwd=self._store.root
+        )
 
     def restore(self, target: Path) -> Command:
-        return self._command("extract", "::a", cwd=target)
+        return self._command("extract", f"::{self._archives}", cwd=target)
 
     def restore_mailbox(self, target: Path, sample: Sample) -> Command:
-        return self._command("extract", "::a", str(sample.mailbox), cwd=target)
+        return self._command("extract", f"::{self._archives}", str(sample.mailbox), cwd=target)
 
     def message(self, sample: Sample) -> Command:
-        return self._command("extract", "--stdout", "::a", str(sample.message))
+        return self._command("extract", "--stdout", f"::{self._archives}", str(sample.message))
 
     def restored(self, target: Path) -> Path:
         return target

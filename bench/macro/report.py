@@ -11,6 +11,7 @@ from statistics import median
 from .measure import Measured
 
 MEGA = 1_000_000
+TARGETS_HEAD = ("| target | measured | at most | met |", "|---|---|---|---|")
 OURS, OURS_ONE, OURS_ZSTD_ONE = "mailhaul lz4 2w", "mailhaul lz4 1w", "mailhaul zstd 1w"
 
 
@@ -77,8 +78,8 @@ def stored(figures: Figures) -> float:
     return figures.stored_bytes / MEGA
 
 
-def tables(result: Result) -> str:
-    """The run as markdown that fits a terminal."""
+def heading(result: Result) -> list[str]:
+    """What was measured, on what, when."""
     store, machine = result.store, result.machine
     giga = int(str(store["bytes"])) / 1e9
     repetitions = max(len(figures) for figures in result.figures.values())
@@ -86,10 +87,18 @@ def tables(result: Result) -> str:
         f"{store['messages']} messages, {giga:.2f} GB ({store['kind']} store), medians of {repetitions}"
     )
     memory_giga = int(str(machine["memory_bytes"])) / 1e9
-    text = [
+    return [
         f"{result.setting}: {measured}",
         f"{machine['cores']} cores {machine['cpu']}, {memory_giga:.0f} GB, Linux {machine['kernel']}",
         f"commit {result.commit}, {result.date}",
+    ]
+
+
+def tables(result: Result) -> str:
+    """The run as markdown that fits a terminal."""
+    giga = int(str(result.store["bytes"])) / 1e9
+    text = [
+        *heading(result),
         "",
         "| first full backup | wall s | CPU s | CPU s/GB | peak MB | stored MB | beside MB |",
         "|---|---|---|---|---|---|---|",
@@ -121,10 +130,10 @@ def tables(result: Result) -> str:
 def _targets(result: Result, giga: float) -> list[str]:
     """The table of what is to be reached; empty where mailhaul was not measured."""
     have = result.figures.keys()
-    lines = []
+    lines: list[str] = []
 
     def line(text: str, value: float, limit: float) -> None:
-        lines.append(f"| {_cell(text)} | {value:.2f} | {limit:.2f} | {'yes' if value <= limit else 'no'} |")
+        lines.append(target(text, value, limit))
 
     def against(name: str, other: str, what: str, figure: Callable[[Figures], float], limit: float) -> None:
         if {name, other} <= have:
@@ -144,18 +153,23 @@ def _targets(result: Result, giga: float) -> list[str]:
         against(OURS, best, "restore, wall", wall("restore"), 1 / 2)
     if OURS in have:
         line(f"one message, s: {OURS}", result.median(OURS, wall("message")), 0.5)
-    return ["| target | measured | at most | met |", "|---|---|---|---|", *lines] if lines else []
+    return [*TARGETS_HEAD, *lines] if lines else []
+
+
+def target(text: str, value: float, limit: float) -> str:
+    """A line of the table of targets."""
+    return f"| {_cell(text)} | {value:.2f} | {limit:.2f} | {'yes' if value <= limit else 'no'} |"
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def write(result: Result, directory: Path) -> Path:
-    """Keep a run: NAME.json with every figure, NAME.md with the tables. Returns the first path."""
+def write(result: Result, directory: Path, text: str) -> Path:
+    """Keep a run: NAME.json with every figure, NAME.md with these tables. Returns the first path."""
     directory.mkdir(parents=True, exist_ok=True)
     name = f"{result.date[:10]}-{result.commit.rstrip('+')}-{result.setting}"
-    (directory / f"{name}.md").write_text(tables(result))
+    (directory / f"{name}.md").write_text(text)
     path = directory / f"{name}.json"
     path.write_text(json.dumps({"format": 1, **asdict(result)}, indent=1) + "\n")
     return path

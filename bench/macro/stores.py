@@ -50,8 +50,8 @@ class Store:
 def find(setting: str, given: Path | None, scratch: Path) -> Store:
     """The store of a setting: the one that is given, one built before below ``scratch``, or a new one."""
     if given is not None:
-        return _look_at(given, "given")
-    corpus = Path(os.environ.get("MAILHAUL_SHARED") or ROOT.parent / "shared").resolve()
+        return look_at(given, "given")
+    corpus = corpus_place()
     kind = "corpus" if (corpus / "corpus" / "enron.tar.xz").exists() else "demo"
     root = scratch / f"store-{setting}-{kind}"
     if not root.exists():
@@ -59,14 +59,24 @@ def find(setting: str, given: Path | None, scratch: Path) -> Store:
         unfinished = scratch / f"store-{setting}-{os.getpid()}.partial"
         unfinished.parent.mkdir(parents=True, exist_ok=True)
         if kind == "corpus":
-            tars = [str(corpus / "corpus" / f"{name}.tar.xz") for name in CORPORA]
-            argv = [str(corpus / "make_store.py"), "--corpus", *tars, "--out", str(unfinished), *options]
+            argv = corpus_maker(corpus, unfinished, *options)
         else:
             argv = [str(ROOT / "deploy" / "demo" / "make_store.py"), str(unfinished)]
             argv += ["--messages", str(messages), "--users", str(messages // 600)]
         subprocess.run([sys.executable, *argv], check=True, stdout=subprocess.DEVNULL)
         unfinished.rename(root)
-    return _look_at(root, kind)
+    return look_at(root, kind)
+
+
+def corpus_place() -> Path:
+    """The directory with real mail and the maker of stores; it need not exist."""
+    return Path(os.environ.get("MAILHAUL_SHARED") or ROOT.parent / "shared").resolve()
+
+
+def corpus_maker(corpus: Path, out: Path, *options: str) -> list[str]:
+    """The script, with its arguments, that makes a store of real mail or lets a day of its life pass."""
+    tars = [str(corpus / "corpus" / f"{name}.tar.xz") for name in CORPORA]
+    return [str(corpus / "make_store.py"), "--corpus", *tars, "--out", str(out), *options]
 
 
 def warm(root: Path) -> None:
@@ -99,7 +109,8 @@ def size_bytes(root: Path) -> int:
     return sum(file.lstat().st_size for file in root.rglob("*") if file.is_file() and not file.is_symlink())
 
 
-def _look_at(root: Path, kind: str) -> Store:
+def look_at(root: Path, kind: str) -> Store:
+    """What a built store holds."""
     root = root.resolve()
     mailboxes = sorted(path.relative_to(root) for path in root.rglob("Maildir") if (path / "cur").is_dir())
     files: list[Path] = []

@@ -4,6 +4,7 @@ passes here. All functions raise DamagedError.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from reprlib import Repr
 
 import msgpack
@@ -14,6 +15,8 @@ from . import recipes
 
 MOST_CONTAINERS = 1 << 20
 """Lists and maps that one payload may decode to; an empty one takes a byte there and many in memory."""
+
+_LIMIT = 1 << 63
 
 _Shortener = Repr()
 _Shortener.maxstring = _Shortener.maxother = 200
@@ -73,16 +76,23 @@ def octets(value: object) -> bytes:
 
 def integer(value: object) -> int:
     """A signed 64-bit integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or not -(1 << 63) <= value < 1 << 63:
+    if type(value) is not int or not -_LIMIT <= value < _LIMIT:  # a boolean is none
         raise DamagedError(f"not a number: {shown(value)}", reason="metadata")
     return value
 
 
 def number(value: object) -> int:
     """An integer from 0 to 2**63 - 1: a count, a size, an offset."""
-    if integer(value) < 0:
-        raise DamagedError(f"below zero: {value}", reason="metadata")
-    return integer(value)
+    if type(value) is not int or not 0 <= value < _LIMIT:
+        raise DamagedError(f"not a number, or below zero: {shown(value)}", reason="metadata")
+    return value
+
+
+def boolean(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        raise DamagedError(f"neither true nor false: {shown(value)}", reason="metadata")
+    return value
 
 
 def archive_id(value: object) -> ArchiveId:
@@ -94,9 +104,18 @@ def archive_id(value: object) -> ArchiveId:
 
 def ownership(mode: object, uid: object, gid: object) -> Ownership:
     """Mode and owner in the ranges that a system call takes."""
-    if number(mode) >= 1 << 16 or number(uid) >= 1 << 32 or number(gid) >= 1 << 32:
+    try:
+        return _ownership(mode, uid, gid)
+    except TypeError as error:
+        raise DamagedError(f"not an owner: {shown((mode, uid, gid))}", reason="metadata") from error
+
+
+@lru_cache(1024, typed=True)  # a mailbox has thousands of directories, and hardly more than one owner
+def _ownership(mode: object, uid: object, gid: object) -> Ownership:
+    owner = Ownership(number(mode), number(uid), number(gid))
+    if owner.mode >= 1 << 16 or owner.uid >= 1 << 32 or owner.gid >= 1 << 32:
         raise DamagedError(f"not an owner: {shown((mode, uid, gid))}", reason="metadata")
-    return Ownership(number(mode), number(uid), number(gid))
+    return owner
 
 
 def piece(archive: ArchiveId, offset: int, length: int, recipe: int, joined: bool) -> Piece:

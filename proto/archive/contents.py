@@ -5,30 +5,34 @@ directory, and the index of segments. FORMAT.md, "HEADER", "FOOTER", "INDEX".
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import add
 from typing import cast
 
 import msgpack
 
 from ..errors import DamagedError, UnsupportedError
-from ..records import DIGEST_BYTES, ArchiveId, RunId
+from ..records import DIGEST_BYTES, ArchiveId, Departed, MailboxSummary, RunId, Skipped, Stretch
 from . import claims, columns
 
-READ_VERSION = 1
+READ_VERSION = 2
 """What a reader must understand. A greater number in an archive: refuse it."""
 
-WRITE_VERSION = 1
+WRITE_VERSION = 2
 """What a writer must understand to add to an archive. A greater number: read it, never add."""
 
 _FOOTER = struct.Struct("<QQQ8s")
 _FOOTER_END = b"mailhaul"
+_ENDLESS = 1 << 64
 _LAST_SECOND = 253_402_300_799  # of the year 9999, where calendars end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveHeader:
-    """Whose archive it is. ``run_started`` is in seconds since 1970."""
+    """Whose archive it is. ``run_started`` is in seconds since 1970; ``generation`` counts how often it was
+    written anew without what nobody needs any more."""
 
     archive: ArchiveId
     run: RunId
@@ -39,6 +43,7 @@ class ArchiveHeader:
     group: str
     shard: int
     program: str
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,9 @@ class MailboxEntry:
     """A mailbox in the directory: where its frames lie in the file, and its counts.
 
     ``number`` counts the mailboxes of the archive from 0. ``frames`` are the MAILBOX frame and its copy,
-    ``message_frames`` the MESSAGES frames in order; LOST stands for one that was not found.
+    ``message_frames`` the MESSAGES frames in order; LOST stands for one that was not found. ``archives`` are
+    the other archives that its messages and files refer to. ``place``, ``added``, ``vanished`` and
+    ``changed`` are those of the mailbox (``Mailbox``).
     """
 
     number: int
@@ -57,10 +64,31 @@ class MailboxEntry:
     listed: int
     stored: int
     size_bytes: int
+    place: bytes = b""
+    archives: tuple[ArchiveId, ...] = ()
+    added: int = 0
+    vanished: int = 0
+    changed: bool = True
+
+    def summary(self, partition: str, group: str) -> MailboxSummary:
+        """The counts of this mailbox."""
+        return MailboxSummary(
+            partition=partition,
+            group=group,
+            user=self.user,
+            folders=self.folders,
+            listed=self.listed,
+            stored=self.stored,
+            skipped=self.listed - self.stored,
+            size_bytes=self.size_bytes,
+            added=self.added,
+            vanished=self.vanished,
+            changed=self.changed,
+        )
 
 
 LOST = -1
-"""The offset of a frame that is not there any more; only ``salvage`` makes one."""
+"""The offset of a MESSAGES frame that is not there any more; only ``salvage`` makes one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,21 +98,73 @@ class BlockTable:
     data: Sequence[int]
     file: Sequence[int]
 
+    def __getitem__(self, rows: slice) -> BlockTable:
+        """A stretch of the table."""
+        return BlockTable(data=self.data[rows], file=self.file[rows])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveDirectory:
-    """The table of contents of a whole archive, or the part of it in one frame."""
+    """The table of contents of a whole archive, or the part of it in one frame.
+
+    ``departed`` are mailboxes that are gone as of its run, ``unopened`` those that could not be opened;
+    ``holes`` are the stretches of the data that no block holds, ascending.
+    """
 
     mailboxes: tuple[MailboxEntry, ...]
     blocks: BlockTable
     data_bytes: int
     index_frames: tuple[int, ...]
+    departed: tuple[Departed, ...] = ()
+    unopened: tuple[Skipped, ...] = ()
+    holes: tuple[Stretch, ...] = ()
 
     @property
     def frames(self) -> int:
         """How many frames it names."""
-        mailboxes = sum(len(one.frames) + len(one.message_frames) for one in self.mailboxes)
+        # Behind each MESSAGES frame is a SEARCH frame.
+        mailboxes = sum(len(one.frames) + 2 * len(one.message_frames) for one in self.mailboxes)
         return mailboxes + len(self.blocks.file) + len(self.index_frames)
+
+    @property
+    def references(self) -> tuple[ArchiveId, ...]:
+        """The other archives that its mailboxes refer to, each once."""
+        return tuple(dict.fromkeys(one for mailbox in self.mailboxes for one in mailbox.archives))
+
+    def block_end(self, number: int) -> int:
+        """Where the data of a block ends: where the next block, a hole, or nothing begins."""
+        data = self.blocks.data
+        end = data[number + 1] if number + 1 < len(data) else self.data_bytes
+        return min(end, self._next_hole(data[number]))
+
+    def held(self, index: IndexRow) -> IndexRow:
+        """The segments of an index that lie in no hole. Raises DamagedError if one is beyond the data."""
+        ends = list(map(add, index.offsets, index.lengths))
+        if max(ends, default=0) > self.data_bytes:
+            raise DamagedError("an index of other data", reason="metadata")
+        if not self.holes:
+            return index
+        rows = [
+            row
+            for row, (offset, end) in enumerate(zip(index.offsets, ends, strict=True))
+            if self.hole_at(offset) is None and self._next_hole(offset) >= end
+        ]
+        return IndexRow(
+            b"".join(index.digests[DIGEST_BYTES * row : DIGEST_BYTES * (row + 1)] for row in rows),
+            [index.offsets[row] for row in rows],
+            [index.lengths[row] for row in rows],
+        )
+
+    def _next_hole(self, offset: int) -> int:
+        """Where the first hole at or behind an offset begins."""
+        following = bisect_left(self.holes, Stretch(offset, 0))
+        return self.holes[following].offset if following < len(self.holes) else _ENDLESS
+
+    def hole_at(self, offset: int) -> Stretch | None:
+        """The hole in which an offset of the data lies, if it lies in one."""
+        before = bisect_right(self.holes, Stretch(offset, _ENDLESS)) - 1
+        hole = self.holes[before] if before >= 0 else None
+        return hole if hole is not None and offset < hole.offset + hole.length else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +193,7 @@ def encode_header(header: ArchiveHeader) -> bytes:
         "group": header.group,
         "shard": header.shard,
         "program": header.program,
+        "generation": header.generation,
     }
     return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
 
@@ -139,6 +220,7 @@ def decode_header(payload: bytes) -> ArchiveHeader:
         group=claims.name(row.get("group")),
         shard=claims.number(row.get("shard")),
         program=claims.text(row.get("program")),
+        generation=claims.number(row.get("generation")),
     )
 
 

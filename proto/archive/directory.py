@@ -7,78 +7,107 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import msgpack
 
 from ..errors import DamagedError
+from ..records import ArchiveId, Departed, Skipped, Stretch
 from . import claims, columns
 from .contents import ArchiveDirectory, BlockTable, MailboxEntry
 
+MOST_GONE = 1 << 18
+"""Mailboxes that a directory may name as departed or unopened: nothing else bounds their number."""
+
+MOST_PLAIN_BYTES = 256 << 20
+"""What the parts of a directory may come to, decompressed."""
+
 _PART_BYTES = 1 << 20
-_PART_BLOCKS = 1 << 16
+_EMPTY = ArchiveDirectory(
+    mailboxes=(), blocks=BlockTable(data=array("Q"), file=array("Q")), data_bytes=0, index_frames=()
+)
+
+_Rows = tuple[str, Sequence[Any], Callable[[Any], int]]
+"""A field of the directory, what it holds row by row, and how many bytes a row takes at most."""
 
 
-def parts(directory: ArchiveDirectory) -> Iterator[ArchiveDirectory]:
+def parts(whole: ArchiveDirectory) -> Iterator[ArchiveDirectory]:
     """A directory in parts that fit a frame each; the last one tells the size of the data."""
-    data, file = directory.blocks.data, directory.blocks.file
-    gathered: list[MailboxEntry] = []
-    at = weight = 0
-    while len(data) - at > _PART_BLOCKS:
-        yield _part([], data[at : at + _PART_BLOCKS], file[at : at + _PART_BLOCKS])
-        at += _PART_BLOCKS
-    for one in directory.mailboxes:
-        gathered.append(one)
-        weight += 64 + 4 * len(one.user) + 9 * len(one.message_frames)
-        if weight >= _PART_BYTES:
-            yield _part(gathered, [], [])
-            gathered, weight = [], 0
-    yield _part(gathered, data[at:], file[at:], directory.data_bytes, directory.index_frames)
+    gathered: dict[str, Any] = {}
+    weight = 0
+    for name, rows, row_bytes in _fields(whole):
+        begin = 0
+        for end, row in enumerate(rows, 1):
+            weight += row_bytes(row)
+            if weight >= _PART_BYTES:
+                yield _part(whole, {**gathered, name: slice(begin, end)})
+                gathered, weight, begin = {}, 0, end
+        gathered[name] = slice(begin, len(rows))
+    yield replace(_part(whole, gathered), data_bytes=whole.data_bytes)
 
 
-def _part(
-    mailboxes: list[MailboxEntry],
-    data: Sequence[int],
-    file: Sequence[int],
-    data_bytes: int = 0,
-    index_frames: tuple[int, ...] = (),
-) -> ArchiveDirectory:
-    return ArchiveDirectory(
-        mailboxes=tuple(mailboxes),
-        blocks=BlockTable(data=data, file=file),
-        data_bytes=data_bytes,
-        index_frames=index_frames,
-    )
+def _fields(whole: ArchiveDirectory) -> Iterator[_Rows]:
+    yield "blocks", whole.blocks.data, lambda _: 16
+    yield "holes", whole.holes, lambda _: 16
+    yield "index_frames", whole.index_frames, lambda _: 9
+    yield "departed", whole.departed, lambda one: 16 + 4 * len(one.user + one.reason + one.detail)
+    yield "unopened", whole.unopened, lambda one: 16 + 4 * len(one.path + one.reason + one.detail)
+    yield "mailboxes", whole.mailboxes, _entry_bytes
+
+
+def _entry_bytes(one: MailboxEntry) -> int:
+    """An archive that it refers to takes its id, once in a part, and an index."""
+    return 80 + 4 * len(one.user) + len(one.place) + 9 * len(one.message_frames) + 23 * len(one.archives)
+
+
+def _part(whole: ArchiveDirectory, taken: dict[str, slice]) -> ArchiveDirectory:
+    """The rows of a directory that are taken, by field."""
+    fields: dict[str, Any] = {name: getattr(whole, name)[rows] for name, rows in taken.items()}
+    return replace(_EMPTY, **fields)
 
 
 def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = ()) -> bytes:
     """The payload of a DIRECTORY frame. The last one holds a copy of the payload of the HEADER frame, and
     where the frames with the earlier parts lie."""
+    archives: dict[ArchiveId, int] = {}
     row = {
         "header": header,
         "parts": list(before),
         "first": part.mailboxes[0].number if part.mailboxes else 0,
-        "mailboxes": [
-            [
-                one.user,
-                list(one.frames),
-                list(one.message_frames),
-                one.folders,
-                one.listed,
-                one.stored,
-                one.size_bytes,
-            ]
-            for one in part.mailboxes
-        ],
+        "mailboxes": [_entry_row(one, archives) for one in part.mailboxes],
+        "archives": list(archives),
         "blocks": len(part.blocks.data),
         "block_data": columns.pack_deltas(part.blocks.data),
         "block_file": columns.pack_deltas(part.blocks.file),
+        "holes": len(part.holes),
+        "hole_data": columns.pack_deltas([one.offset for one in part.holes]),
+        "hole_length": columns.pack("Q", [one.length for one in part.holes]),
         "data_bytes": part.data_bytes,
         "index": list(part.index_frames),
+        "departed": [[one.user, one.reason, one.detail] for one in part.departed],
+        "unopened": [[one.path, one.reason, one.detail] for one in part.unopened],
     }
     return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
+
+
+def _entry_row(one: MailboxEntry, archives: dict[ArchiveId, int]) -> list[object]:
+    return [
+        one.user,
+        list(one.frames),
+        list(one.message_frames),
+        one.folders,
+        one.listed,
+        one.stored,
+        one.size_bytes,
+        one.place,
+        [archives.setdefault(archive, len(archives)) for archive in one.archives],
+        one.added,
+        one.vanished,
+        one.changed,
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,55 +124,96 @@ def decode(payload: bytes) -> DirectoryFrame:
     Raises DamagedError if it contradicts itself."""
     row: dict[str, Any] = claims.unpack_map(payload)
     try:
-        count = claims.number(row["blocks"])
         part = ArchiveDirectory(
-            mailboxes=tuple(
-                map(_mailbox_entry, itertools.count(claims.number(row["first"])), row["mailboxes"])
-            ),
-            blocks=BlockTable(
-                data=columns.unpack_deltas(row["block_data"], count, "block_data"),
-                file=columns.unpack_deltas(row["block_file"], count, "block_file"),
-            ),
+            mailboxes=_mailbox_entries(row),
+            blocks=_block_table(row),
             data_bytes=claims.number(row["data_bytes"]),
             index_frames=_offsets(row["index"]),
+            departed=tuple(Departed(*_texts(one)) for one in row["departed"]),
+            unopened=tuple(Skipped(*_texts(one)) for one in row["unopened"]),
+            holes=_holes(row),
         )
         return DirectoryFrame(part, claims.octets(row["header"]), _offsets(row["parts"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DamagedError(
             f"the directory is not complete: {claims.shown(error)}", reason="metadata"
         ) from error
 
 
-def join(parts: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirectory:
+def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirectory:
     """The whole directory from its parts in order. Raises DamagedError if they do not fit together, or
     name more frames than the archive can hold."""
     mailboxes: list[MailboxEntry] = []
     data, file = array("Q"), array("Q")
     index: list[int] = []
+    departed: list[Departed] = []
+    unopened: list[Skipped] = []
+    holes: list[Stretch] = []
     data_bytes = 0
-    for part in parts:
+    most_holes = most_frames + 1
+    for part in joined:
         mailboxes += part.mailboxes
         data.extend(part.blocks.data)
         file.extend(part.blocks.file)
         index += part.index_frames
+        departed += part.departed
+        unopened += part.unopened
+        holes += part.holes
         data_bytes = part.data_bytes
         most_frames -= part.frames
-        if most_frames < 0:
+        if most_frames < 0 or len(holes) > most_holes:
             raise DamagedError("the directory names more frames than there are", reason="metadata")
+        if len(departed) + len(unopened) > MOST_GONE:
+            raise DamagedError(
+                f"the directory names more than {MOST_GONE} mailboxes as gone", reason="metadata"
+            )
     if any(one.number != number for number, one in enumerate(mailboxes)):
         raise DamagedError("the mailboxes are not in order", reason="metadata")
-    first, last = (data[0], data[-1]) if data else (data_bytes, -1)
-    if first != 0 or last >= data_bytes or not _ascending(data) or not _ascending(file):
+    if not _ascending(data) or not _ascending(file) or not _covered(data, holes, data_bytes):
         raise DamagedError("the table of blocks is not in order", reason="metadata")
-    return _part(mailboxes, data, file, data_bytes, tuple(index))
+    return ArchiveDirectory(
+        mailboxes=tuple(mailboxes),
+        blocks=BlockTable(data=data, file=file),
+        data_bytes=data_bytes,
+        index_frames=tuple(index),
+        departed=tuple(departed),
+        unopened=tuple(unopened),
+        holes=tuple(holes),
+    )
 
 
 def _ascending(numbers: Sequence[int]) -> bool:
     return all(a < b for a, b in itertools.pairwise(numbers)) and (not numbers or numbers[-1] < 1 << 63)
 
 
-def _mailbox_entry(number: int, row: list[Any]) -> MailboxEntry:
-    user, frames, message_frames, folders, listed, stored, size_bytes = row
+def _covered(data: Sequence[int], holes: Sequence[Stretch], data_bytes: int) -> bool:
+    """Whether blocks and holes follow each other from the start of the data to its end, without overlap. A
+    block ends where the next one, a hole, or nothing begins; a hole where a block begins, or nothing."""
+    at = block = 0
+    beside = False
+    for hole in holes:
+        following = bisect_left(data, hole.offset)
+        # Between two holes there is a block, before the first one there may be.
+        begins = data[block] if following > block else hole.offset
+        end = hole.offset + hole.length
+        if begins != at or (following < len(data) and data[following] < end):
+            return False
+        if not hole.length or (beside and following == block):
+            return False
+        at, block, beside = end, following, True
+    begins, last = (data[block], data[-1]) if block < len(data) else (data_bytes, -1)
+    return begins == at and last < data_bytes < 1 << 63
+
+
+def _mailbox_entries(row: dict[str, Any]) -> tuple[MailboxEntry, ...]:
+    archives = [claims.archive_id(value) for value in row["archives"]]
+    first = claims.number(row["first"])
+    return tuple(_mailbox_entry(number, one, archives) for number, one in enumerate(row["mailboxes"], first))
+
+
+def _mailbox_entry(number: int, row: list[Any], archives: list[ArchiveId]) -> MailboxEntry:
+    user, frames, message_frames, folders, listed, stored, size_bytes, *more = row
+    place, indexes, added, vanished, changed = more
     entry = MailboxEntry(
         number=number,
         user=claims.name(user),
@@ -153,10 +223,34 @@ def _mailbox_entry(number: int, row: list[Any]) -> MailboxEntry:
         listed=claims.number(listed),
         stored=claims.number(stored),
         size_bytes=claims.number(size_bytes),
+        place=claims.octets(place),
+        archives=tuple(archives[claims.number(index)] for index in indexes),
+        added=claims.number(added),
+        vanished=claims.number(vanished),
+        changed=claims.boolean(changed),
     )
     if not entry.frames:
         raise ValueError("a mailbox without a frame")
     return entry
+
+
+def _block_table(row: dict[str, Any]) -> BlockTable:
+    count = claims.number(row["blocks"])
+    return BlockTable(
+        data=columns.unpack_deltas(row["block_data"], count, "block_data"),
+        file=columns.unpack_deltas(row["block_file"], count, "block_file"),
+    )
+
+
+def _holes(row: dict[str, Any]) -> tuple[Stretch, ...]:
+    count = claims.number(row["holes"])
+    offsets = columns.unpack_deltas(row["hole_data"], count, "hole_data")
+    return tuple(map(Stretch, offsets, columns.unpack("Q", row["hole_length"], count, "hole_length")))
+
+
+def _texts(row: list[Any]) -> tuple[str, str, str]:
+    first, reason, detail = row
+    return claims.text(first), claims.text(reason), claims.text(detail)
 
 
 def _offsets(values: object) -> tuple[int, ...]:

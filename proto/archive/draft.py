@@ -21,8 +21,6 @@ from .reader import ArchiveReader, RandomAccess
 MOST_DRAFT_BYTES = 8 << 20
 """No encoded draft is larger: it stands for some hundred gigabytes of mail."""
 
-_MOST_PLAIN_BYTES = 256 << 20
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
@@ -124,7 +122,7 @@ def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
 
 
 def _directory_frames(data: bytes, where: str) -> Iterator[directory.DirectoryFrame]:
-    at, left = 0, _MOST_PLAIN_BYTES
+    at, left = 0, directory.MOST_PLAIN_BYTES
     while at < len(data):
         header = frames.decode_header(data[at : at + frames.HEADER_BYTES], where)
         at += frames.HEADER_BYTES
@@ -170,6 +168,7 @@ class _Found:
         self._data_bytes = 0
         self._index_frames: list[int] = []
         self._message_frames: list[int] = []
+        self._search: int | None = None
         self._copy: int | None = None
         self._cut: _Cut | None = None
 
@@ -177,11 +176,15 @@ class _Found:
         """The next frame. Raises DamagedError if no writer writes it there, UnsupportedError if a later one
         does."""
         kind = header.type
+        expected, self._search = self._search, None
+        if expected != (header.position if kind is FrameType.SEARCH else None):
+            raise DamagedError(f"{where}: messages without their terms, or the reverse", reason="frame-type")
         if kind is FrameType.BLOCK:
             self._take_block(at, header, where)
         elif kind is FrameType.MESSAGES:
             self._check_position(header, where)
             self._message_frames.append(at)
+            self._search = header.position
         elif kind is FrameType.INDEX:
             self._index_frames.append(at)
         elif kind is FrameType.MAILBOX and self._is_copy(header):
@@ -191,7 +194,7 @@ class _Found:
             self._end_mailbox(at, header, mailboxes.decode(frames.decode_payload(header, stored, where)))
         elif kind is FrameType.HEADER:
             self._header = _writable(frames.decode_payload(header, stored, where))
-        else:
+        elif kind is not FrameType.SEARCH:
             raise DamagedError(f"{where}: all mailboxes come before", reason="frame-type")
 
     def draft(self, file: RandomAccess) -> Draft | None:
@@ -231,26 +234,18 @@ class _Found:
             last = self._mailboxes[-1]
             self._mailboxes[-1] = replace(last, frames=(*last.frames, self._copy))
             self._copy = None
-        self._mailboxes.append(
-            MailboxEntry(
-                number=len(self._mailboxes),
-                user=mailbox.user,
-                frames=(at,),
-                message_frames=tuple(self._message_frames),
-                folders=len(mailbox.folders),
-                listed=mailbox.listed,
-                stored=mailbox.stored,
-                size_bytes=mailbox.size_bytes,
-            )
-        )
+        entry = mailboxes.entry_of(mailbox, len(self._mailboxes), (at,), header.archive)
+        self._mailboxes.append(replace(entry, message_frames=tuple(self._message_frames)))
         self._message_frames.clear()
         end = at + frames.HEADER_BYTES + header.stored_bytes
         self._cut = _Cut(end, len(self._block_data), self._data_bytes, len(self._index_frames))
 
 
 def _writable(payload: bytes) -> ArchiveHeader:
-    """Raises UnsupportedError if this version must not add to the archive."""
+    """Raises UnsupportedError if this version must not add to the archive, DamagedError if nobody must."""
     header = contents.decode_header(payload)
+    if header.generation:
+        raise DamagedError("an archive that is written anew is not continued", reason="metadata")
     version = claims.number(claims.unpack_map(payload).get("write_version"))
     if version > contents.WRITE_VERSION:
         raise UnsupportedError(f"the archive can be written only by a later version: {version}")

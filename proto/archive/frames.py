@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 import lz4.block
 import zstandard
@@ -36,6 +36,7 @@ class FrameType(IntEnum):
     INDEX = 5
     DIRECTORY = 6
     FOOTER = 7
+    SEARCH = 8
 
 
 class Codec(IntEnum):
@@ -46,11 +47,15 @@ class Codec(IntEnum):
     ZSTD = 2
 
 
-@dataclass(frozen=True, slots=True)
-class FrameHeader:
+# A lookup is much quicker than making an enum's member of a number.
+_TYPES = {one.value: one for one in FrameType}
+_CODECS = {one.value: one for one in Codec}
+
+
+class FrameHeader(NamedTuple):
     """The decoded header of a frame. ``archive`` is the one that it belongs to: random and not known
     before, so that mail which looks like a frame is none. ``position`` is the data offset of a block, what
-    ``mailbox_position`` says for MESSAGES and MAILBOX, else 0."""
+    ``mailbox_position`` says for MESSAGES, SEARCH and MAILBOX, else 0."""
 
     type: FrameType
     codec: Codec
@@ -81,8 +86,8 @@ class Compressor:
 
 
 def mailbox_position(mailbox: int, number: int) -> int:
-    """The position in the header of a mailbox's MESSAGES frame, of which ``number`` come before it, and of
-    its MAILBOX frame after all of them."""
+    """The position in the header of a mailbox's MESSAGES frame, of which ``number`` come before it, of the
+    SEARCH frame behind it, and of its MAILBOX frame after all of them."""
     return mailbox << 32 | number
 
 
@@ -101,8 +106,25 @@ def encode_header(
     position: int = 0,
 ) -> bytes:
     """The header that goes before a stored payload."""
+    return pack_header(
+        FrameHeader(kind, codec, len(payload), plain_bytes, archive, sequence, position, checksum(payload))
+    )
+
+
+def pack_header(header: FrameHeader) -> bytes:
+    """A header whose fields are known, for a payload that is copied as it is stored."""
     fields = _LAYOUT.pack(
-        MAGIC, kind, codec, 0, len(payload), plain_bytes, archive, sequence, position, checksum(payload), 0
+        MAGIC,
+        header.type,
+        header.codec,
+        0,
+        header.stored_bytes,
+        header.plain_bytes,
+        header.archive,
+        header.sequence,
+        header.position,
+        header.checksum,
+        0,
     )
     return fields + _CRC.pack(zlib.crc32(fields))
 
@@ -115,30 +137,34 @@ def decode_header(data: bytes, where: str, owner: ArchiveId | None = None) -> Fr
     """
     if len(data) != HEADER_BYTES:
         raise DamagedError(f"{where}: the file ends inside a frame header", reason="truncated")
-    if data[:4] != MAGIC or zlib.crc32(data[:-4]) != _CRC.unpack(data[-4:])[0]:
+    fields = data[: _LAYOUT.size]
+    if data[:4] != MAGIC or zlib.crc32(fields) != _CRC.unpack_from(data, _LAYOUT.size)[0]:
         raise DamagedError(f"{where}: no valid frame header", reason="frame-header")
-    _, kind, codec, flags, stored, plain, archive, sequence, position, digest, key_slot = _LAYOUT.unpack(
-        data[:-4]
-    )
+    _, kind, codec, flags, stored, plain, archive, sequence, position, digest, key = _LAYOUT.unpack(fields)
     if owner not in (None, archive):
         raise DamagedError(f"{where}: a frame of another archive", reason="foreign")
-    if flags or key_slot:
+    if flags or key:
         raise UnsupportedError(f"{where}: the frame is encrypted or uses a later feature (flags {flags:#x})")
-    try:
-        kind, codec = FrameType(kind), Codec(codec)
-    except ValueError as error:
-        raise UnsupportedError(f"{where}: the frame uses a later feature: {error}") from error
+    if kind not in _TYPES or codec not in _CODECS:
+        raise UnsupportedError(f"{where}: the frame uses a later feature: type {kind}, codec {codec}")
     if max(stored, plain) > LARGEST_FRAME:
         raise DamagedError(f"{where}: a frame of {max(stored, plain)} bytes is not possible", reason="length")
-    return FrameHeader(kind, codec, stored, plain, ArchiveId(archive), sequence, position, digest)
+    return FrameHeader(
+        _TYPES[kind], _CODECS[codec], stored, plain, ArchiveId(archive), sequence, position, digest
+    )
 
 
-def decode_payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
-    """Check and decompress a stored payload. Raises DamagedError."""
+def check_payload(header: FrameHeader, stored: bytes, where: str) -> None:
+    """Raises DamagedError unless a stored payload is the one of this header."""
     if len(stored) != header.stored_bytes:
         raise DamagedError(f"{where}: the file ends inside a frame", reason="truncated")
     if checksum(stored) != header.checksum:
         raise DamagedError(f"{where}: the checksum of the frame does not match", reason="checksum")
+
+
+def decode_payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
+    """Check and decompress a stored payload. Raises DamagedError."""
+    check_payload(header, stored, where)
     try:
         if header.codec is Codec.LZ4:
             plain: bytes = lz4.block.decompress(stored, uncompressed_size=header.plain_bytes)

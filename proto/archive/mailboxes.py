@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgpack
 
@@ -25,15 +25,20 @@ from ..records import (
 )
 from . import claims
 from .columns import clamped
+from .contents import MailboxEntry
 
 
 @dataclass(frozen=True, slots=True)
 class FolderEntry:
-    """A folder of a stored mailbox: how many messages, and in which of its mailbox's MESSAGES frames."""
+    """A folder of a stored mailbox: how many messages, and in which of its mailbox's MESSAGES frames.
+
+    ``mark`` is what the store made of the folder's state (``FolderReader.mark``); empty: not known.
+    """
 
     folder: Folder
     messages: int
     frames: tuple[int, ...]
+    mark: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +46,10 @@ class Mailbox:
     """A stored mailbox without its messages.
 
     ``place`` is its directory relative to the root of its partition, where that says more than the
-    user's name. ``listed`` is what the store listed: the messages stored and those skipped.
+    user's name. ``listed`` is what the store listed: the messages stored and those skipped. ``files_mark``
+    is what the store made of the state of all ``files``; empty: not known. ``added``, ``vanished`` and
+    ``changed`` compare it with the version before (``MailboxSummary``). ``archives`` are those that its
+    messages and files refer to, the one that it is in too.
     """
 
     user: str
@@ -51,6 +59,11 @@ class Mailbox:
     folders: tuple[FolderEntry, ...]
     files: tuple[StoredFile, ...]
     skipped: tuple[Skipped, ...]
+    files_mark: bytes = b""
+    added: int = 0
+    vanished: int = 0
+    changed: bool = True
+    archives: tuple[ArchiveId, ...] = ()
 
     @property
     def stored(self) -> int:
@@ -68,24 +81,69 @@ class Mailbox:
             stored=self.stored,
             skipped=self.listed - self.stored,
             size_bytes=self.size_bytes,
+            added=self.added,
+            vanished=self.vanished,
+            changed=self.changed,
         )
 
 
 def encode(mailbox: Mailbox) -> bytes:
     """The payload of the MAILBOX frame."""
-    archives: dict[ArchiveId, int] = {}
-    row = {
+    archives = {one: number for number, one in enumerate(mailbox.archives)}
+    row: dict[str, object] = {
         "user": mailbox.user,
         "place": mailbox.place,
         "listed": mailbox.listed,
         "bytes": mailbox.size_bytes,
         "folders": [_folder_row(entry) for entry in mailbox.folders],
         "files": [_file_row(file, archives) for file in mailbox.files],
-        "archives": list(archives),
+        "files_mark": mailbox.files_mark,
         "skipped": [[one.path, one.reason, one.detail] for one in mailbox.skipped],
+        "added": mailbox.added,
+        "vanished": mailbox.vanished,
+        "changed": mailbox.changed,
     }
     row["archives"] = list(archives)
     return _packed(row)
+
+
+class TakenOver(NamedTuple):
+    """A mailbox as the next archive tells of it if nothing has changed since: the payload of its MAILBOX
+    frame, and the archives that it refers to."""
+
+    payload: bytes
+    archives: tuple[ArchiveId, ...]
+
+
+def taken_over(payload: bytes, entry: MailboxEntry) -> TakenOver:
+    """Of a MAILBOX frame, without decoding what it says. The payload is the same object where it can stay as
+    it is. Raises DamagedError, also if it is not the one that the directory tells of."""
+    row = claims.unpack_map(payload)
+    if (row.get("user"), row.get("listed")) != (entry.user, entry.listed):
+        raise DamagedError(f"directory and mailbox {claims.shown(entry.user)} disagree", reason="metadata")
+    archives = tuple(map(claims.archive_id, claims.rows(row.get("archives"))))
+    told = {"added": 0, "vanished": 0, "changed": False}
+    return TakenOver(payload if row.items() >= told.items() else _packed({**row, **told}), archives)
+
+
+def entry_of(mailbox: Mailbox, number: int, frames: tuple[int, ...], archive: ArchiveId) -> MailboxEntry:
+    """The directory's entry of a mailbox of this archive, whose MAILBOX frames lie there. Where its MESSAGES
+    frames lie is still to be told."""
+    return MailboxEntry(
+        number=number,
+        user=mailbox.user,
+        frames=frames,
+        message_frames=(),
+        folders=len(mailbox.folders),
+        listed=mailbox.listed,
+        stored=mailbox.stored,
+        size_bytes=mailbox.size_bytes,
+        place=mailbox.place,
+        archives=tuple(one for one in mailbox.archives if one != archive),
+        added=mailbox.added,
+        vanished=mailbox.vanished,
+        changed=mailbox.changed,
+    )
 
 
 def folder_bytes(entry: FolderEntry) -> int:
@@ -118,6 +176,11 @@ def decode(payload: bytes) -> Mailbox:
             skipped=tuple(
                 Skipped(claims.text(a), claims.text(b), claims.text(c)) for a, b, c in row["skipped"]
             ),
+            files_mark=claims.octets(row["files_mark"]),
+            added=claims.number(row["added"]),
+            vanished=claims.number(row["vanished"]),
+            changed=claims.boolean(row["changed"]),
+            archives=tuple(archives),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DamagedError(
@@ -144,6 +207,7 @@ def _folder_row(entry: FolderEntry) -> dict[str, object]:
         ],
         "messages": entry.messages,
         "frames": list(entry.frames),
+        "mark": entry.mark,
     }
 
 
@@ -173,6 +237,7 @@ def _folder(row: dict[str, Any]) -> FolderEntry:
         ),
         claims.number(row["messages"]),
         frames,
+        claims.octets(row["mark"]),
     )
 
 

@@ -7,8 +7,9 @@ is checked before it is used. FORMAT.md, "MESSAGES".
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from operator import or_
+from typing import NamedTuple, TypeVar, cast
 
 import msgpack
 
@@ -28,6 +29,8 @@ MOST_TEXT_BYTES = 1 << 20
 _JOINED = 0x8000
 _LARGEST_UID = _LARGEST_PIECE = (1 << 32) - 1
 _MOST_ARCHIVES = 1 << 15
+
+_T = TypeVar("_T")
 
 Mark = tuple[str, bytes, str, int, int, int]
 
@@ -56,6 +59,11 @@ class MessageColumns:
         return len(self._uid)
 
     @property
+    def archives(self) -> Iterable[ArchiveId]:
+        """The archives in which their pieces lie."""
+        return self._archives
+
+    @property
     def full(self) -> bool:
         """Whether the frame should be written now."""
         return (
@@ -74,6 +82,11 @@ class MessageColumns:
             raise StoreError(
                 f"a message has {text_bytes} bytes of names and notes: beyond the archive format"
             )
+        if (
+            len(message.pieces) > _MOST_ARCHIVES
+            and len({one.archive for one in message.pieces}) > _MOST_ARCHIVES
+        ):
+            raise StoreError("a message lies in too many archives: beyond the archive format")
         uid = message.uid if 0 <= message.uid <= _LARGEST_UID else 0
         base, suffix, owner = message.base, message.suffix, message.owner
         if not uid and not base:
@@ -151,38 +164,24 @@ def join_pieces(pieces: list[Piece], piece: Piece) -> None:
 def decode(payload: bytes) -> list[Message]:
     """The messages of a MESSAGES frame. Raises DamagedError if it contradicts itself."""
     row = claims.unpack_map(payload)
-    count = row.get("n")
-    if not isinstance(count, int) or not 0 <= count <= MOST_MESSAGES:
-        raise DamagedError(f"a frame of {claims.shown(count)} messages is not possible", reason="metadata")
-    uid = columns.unpack("I", row.get("uid"), count, "uid")
+    count = _count(row)
+    called = _names(row, count)
     date = columns.unpack_deltas(row.get("date"), count, "date", signed=True)
-    size = columns.unpack("Q", row.get("size"), count, "size")
-    if count and max(size) >= 1 << 63:
-        raise DamagedError("a message can't be that large", reason="metadata")
-    base = columns.unpack_strings(row.get("base"), count, "base")
-    fields = [b""] * count
-    if row.get("fields") is not None:
-        fields = columns.unpack_strings(row["fields"], count, "fields")
+    size = _sizes(row, count)
     digests = claims.octets(row.get("digest"))
     if len(digests) != count * DIGEST_BYTES:
         raise DamagedError("column digest has a wrong length", reason="metadata")
-    if count and not all(map(_named, uid, base)):
-        raise DamagedError("a message has neither UID nor name", reason="metadata")
-    marks = [_mark(mark) for mark in claims.rows(row.get("marks"))]
-    mark = columns.unpack("I", row.get("mark"), count, "mark")
-    if count and max(mark) >= len(marks):
-        raise DamagedError("column mark points nowhere", reason="metadata")
     pieces = _pieces(row, count)
     return [
         Message(
-            uid[i],
-            base[i],
-            marks[mark[i]][1],
-            marks[mark[i]][0],
-            marks[mark[i]][2],
-            fields[i],
+            called.uid[i],
+            called.base[i],
+            called.suffix[i],
+            called.place[i],
+            called.flags[i],
+            called.fields[i],
             date[i],
-            marks[mark[i]][3],
+            called.owner[i],
             size[i],
             digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES],
             pieces[i],
@@ -191,8 +190,82 @@ def decode(payload: bytes) -> list[Message]:
     ]
 
 
-def _named(uid: int, base: bytes) -> bool:
-    return bool(uid or base)
+LOST = MessageColumns().take()
+"""The payload of a frame without messages: it stands for one that was lost."""
+
+
+class Totals(NamedTuple):
+    """What the messages of a frame come to."""
+
+    messages: int
+    size_bytes: int
+
+
+class Names(NamedTuple):
+    """What the messages of a frame are called, and how they are marked, by columns: as much as a listing of
+    their folder tells."""
+
+    uid: Sequence[int]
+    base: Sequence[bytes]
+    suffix: Sequence[bytes]
+    place: Sequence[str]
+    flags: Sequence[str]
+    fields: Sequence[bytes]
+    owner: Sequence[Ownership]
+
+
+def totals(payload: bytes) -> Totals:
+    """Number and sizes of the messages of a MESSAGES frame, without decoding them. Raises DamagedError."""
+    row = claims.unpack_map(payload)
+    count = _count(row)
+    return Totals(count, sum(_sizes(row, count)))
+
+
+def archives_of(payload: bytes) -> tuple[ArchiveId, ...]:
+    """The archives in which pieces of the messages of a MESSAGES frame lie, without decoding them. Raises
+    DamagedError."""
+    return tuple(_archives(claims.unpack_map(payload)))
+
+
+def names(payload: bytes) -> Names:
+    """What the messages of a MESSAGES frame are called: to compare them with a folder, at a small part of the
+    cost of decoding them. Raises DamagedError."""
+    row = claims.unpack_map(payload)
+    return _names(row, _count(row))
+
+
+def _count(row: Mapping[str, object]) -> int:
+    count = row.get("n")
+    if not isinstance(count, int) or not 0 <= count <= MOST_MESSAGES:
+        raise DamagedError(f"a frame of {claims.shown(count)} messages is not possible", reason="metadata")
+    return count
+
+
+def _sizes(row: Mapping[str, object], count: int) -> Sequence[int]:
+    size = columns.unpack("Q", row.get("size"), count, "size")
+    if count and max(size) >= 1 << 63:
+        raise DamagedError("a message can't be that large", reason="metadata")
+    return size
+
+
+def _names(row: Mapping[str, object], count: int) -> Names:
+    uid = columns.unpack("I", row.get("uid"), count, "uid")
+    base = columns.unpack_strings(row.get("base"), count, "base")
+    fields: Sequence[bytes] = [b""] * count
+    if row.get("fields") is not None:
+        fields = columns.unpack_strings(row["fields"], count, "fields")
+    if not all(map(or_, uid, map(len, base))):
+        raise DamagedError("a message has neither UID nor name", reason="metadata")
+    marks = [_mark(mark) for mark in claims.rows(row.get("marks"))]
+    mark = columns.unpack("I", row.get("mark"), count, "mark")
+    if count and max(mark) >= len(marks):
+        raise DamagedError("column mark points nowhere", reason="metadata")
+    places, suffixes, flags, owners = zip(*marks, strict=True) if marks else ((), (), (), ())
+
+    def of_each(column: Sequence[_T]) -> Sequence[_T]:
+        return list(map(column.__getitem__, mark))
+
+    return Names(uid, base, of_each(suffixes), of_each(places), of_each(flags), fields, of_each(owners))
 
 
 def _mark(value: object) -> tuple[str, bytes, str, Ownership]:
@@ -202,10 +275,14 @@ def _mark(value: object) -> tuple[str, bytes, str, Ownership]:
     return claims.text(mark[0]), claims.octets(mark[1]), claims.text(mark[2]), claims.ownership(*mark[3:])
 
 
+def _archives(row: Mapping[str, object]) -> list[ArchiveId]:
+    return [claims.archive_id(value) for value in claims.rows(row.get("archives"))]
+
+
 def _pieces(row: Mapping[str, object], count: int) -> list[tuple[Piece, ...]]:
     counts = columns.unpack("I", row.get("pieces"), count, "pieces")
     total = sum(counts)
-    archives = [claims.archive_id(value) for value in claims.rows(row.get("archives"))]
+    archives = _archives(row)
     archive = columns.unpack("H", row.get("archive"), total, "archive")
     if total and max(archive) >= len(archives):
         raise DamagedError("column archive points nowhere", reason="metadata")

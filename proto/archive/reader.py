@@ -6,69 +6,24 @@ in remote storage. Nothing that a file claims is believed before it was checked.
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
-from typing import Protocol
-
-from blake3 import blake3
 
 from ..errors import DamagedError
-from ..records import DIGEST_BYTES, ArchiveId, Message, Piece, Skipped, StoredFile
-from . import contents, directory, frames, mailboxes, messages, recipes
+from ..records import ArchiveId, Message, Skipped, Terms
+from . import contents, directory, frames, mailboxes, messages, search
+from .assembly import Contents as Contents
 from .claims import shown
-from .contents import LOST, ArchiveDirectory, ArchiveHeader, MailboxEntry
+from .contents import LOST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry
+from .files import LocalFile as LocalFile
+from .files import RandomAccess as RandomAccess
+from .files import ReadAhead, read_header, read_stored
+from .files import read_frame as read_frame
 from .frames import FrameHeader, FrameType
 from .mailboxes import FolderEntry, Mailbox
 from .scanning import FOOTER_FRAME_BYTES, sealed_bytes
-
-
-class RandomAccess(Protocol):
-    """Bytes that can be read anywhere."""
-
-    name: str
-    size: int
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes; fewer only at the end. Raises DamagedError (reason ``io-error``)."""
-
-    def close(self) -> None:
-        """Repeatable."""
-
-
-class LocalFile:
-    """A local file, or the stretch of it that begins at ``start`` and is ``size`` bytes long."""
-
-    def __init__(self, path: str, start: int = 0, size: int | None = None) -> None:
-        self.name = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.start = start
-        self.size = os.fstat(self._fd).st_size - start if size is None else size
-
-    def read_at(self, offset: int, length: int) -> bytes:
-        """See RandomAccess."""
-        length = min(length, self.size - offset)
-        if offset < 0 or length <= 0:
-            return b""
-        try:
-            data = os.pread(self._fd, length, self.start + offset)
-            while len(data) < length:
-                more = os.pread(self._fd, length - len(data), self.start + offset + len(data))
-                if not more:
-                    break
-                data += more
-        except OSError as error:
-            raise DamagedError(f"{self.name}: {error.strerror} at {offset}", reason="io-error") from error
-        return data
-
-    def close(self) -> None:
-        """See RandomAccess."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 class ArchiveReader:
@@ -88,6 +43,8 @@ class ArchiveReader:
         self.header = header
         self.directory = directory
         self.damage = damage
+        # Frames of metadata are small and lie side by side; blocks are large.
+        self._metadata = ReadAhead(file)
         self._entries: dict[str, MailboxEntry] | None = None
 
     def entry(self, user: str) -> MailboxEntry | None:
@@ -98,10 +55,21 @@ class ArchiveReader:
 
     def frame(self, at: int, kind: FrameType) -> tuple[FrameHeader, bytes]:
         """The frame of this kind at an offset, checked and decompressed."""
-        return read_frame(self.file, at, kind, self.header.archive)
+        return read_frame(self._file(kind), at, kind, self.header.archive)
+
+    def stored_frame(self, at: int, kind: FrameType) -> tuple[FrameHeader, bytes]:
+        """The frame of this kind at an offset as it is stored, checked and not decompressed: for copying."""
+        return read_stored(self._file(kind), at, kind, self.header.archive)
+
+    def _file(self, kind: FrameType) -> RandomAccess:
+        return self.file if kind is FrameType.BLOCK else self._metadata
 
     def mailbox(self, entry: MailboxEntry) -> Mailbox:
         """The metadata of a mailbox, from its frame or the copy of it; it must agree with the directory."""
+        return self.mailbox_frame(entry)[1]
+
+    def mailbox_frame(self, entry: MailboxEntry) -> tuple[bytes, Mailbox]:
+        """The payload of a mailbox's frame or of the copy of it, and the metadata in it."""
         *first, last = entry.frames
         for at in first:
             try:
@@ -110,7 +78,7 @@ class ArchiveReader:
                 continue
         return self._mailbox(entry, last)
 
-    def _mailbox(self, entry: MailboxEntry, at: int) -> Mailbox:
+    def _mailbox(self, entry: MailboxEntry, at: int) -> tuple[bytes, Mailbox]:
         header, payload = self.frame(at, FrameType.MAILBOX)
         mailbox = mailboxes.decode(payload)
         told = frames.mailbox_position(entry.number, len(entry.message_frames))
@@ -123,7 +91,7 @@ class ArchiveReader:
             raise DamagedError(
                 f"{self.file.name}: directory and mailbox {shown(entry.user)} disagree", reason="metadata"
             )
-        return mailbox
+        return payload, mailbox
 
     def messages(self, entry: MailboxEntry, folder: FolderEntry) -> Iterator[Message]:
         """The messages of a folder, a frame of them in memory at a time. Frames that are damaged are left
@@ -132,7 +100,7 @@ class ArchiveReader:
         damage: DamagedError | None = None
         for number in folder.frames:
             try:
-                found = self._messages(entry, number)
+                found = messages.decode(self.message_frame(entry, number))
             except DamagedError as error:
                 damage = damage or error
                 continue
@@ -147,49 +115,125 @@ class ArchiveReader:
                 reason="metadata",
             ) from damage
 
-    def _messages(self, entry: MailboxEntry, number: int) -> list[Message]:
+    def message_frame(self, entry: MailboxEntry, number: int) -> bytes:
+        """The payload of a MESSAGES frame of a mailbox, by its number in the mailbox."""
+        header, payload = self.frame(self._message_frame_at(entry, number), FrameType.MESSAGES)
+        self._check_position(header, entry, number)
+        return payload
+
+    def frame_header(self, entry: MailboxEntry, number: int) -> FrameHeader:
+        """The header of a MESSAGES frame of a mailbox: those with the same checksum say the same, in every
+        archive."""
+        at = self._message_frame_at(entry, number)
+        header = read_header(self._metadata, at, FrameType.MESSAGES, self.header.archive)
+        self._check_position(header, entry, number)
+        return header
+
+    def stored_mailbox(self, entry: MailboxEntry) -> tuple[FrameHeader, bytes]:
+        """The MAILBOX frame of a mailbox or the copy of it as it is stored. Only its place is checked."""
+        damage: DamagedError | None = None
+        for at in entry.frames:
+            try:
+                header, stored = self.stored_frame(at, FrameType.MAILBOX)
+                self._check_position(header, entry, len(entry.message_frames))
+            except DamagedError as error:
+                damage = damage or error
+            else:
+                return header, stored
+        raise damage or DamagedError(f"{self.file.name}: a mailbox without a frame", reason="metadata")
+
+    def stored_messages(
+        self, entry: MailboxEntry, number: int
+    ) -> tuple[tuple[FrameHeader, bytes], tuple[FrameHeader, bytes] | None]:
+        """A MESSAGES frame of a mailbox and the SEARCH frame behind it as they are stored; None for that if
+        it is damaged."""
+        at = self._message_frame_at(entry, number)
+        header, stored = self.stored_frame(at, FrameType.MESSAGES)
+        self._check_position(header, entry, number)
+        try:
+            terms = self.stored_frame(at + frames.HEADER_BYTES + header.stored_bytes, FrameType.SEARCH)
+            self._check_position(terms[0], entry, number)
+        except DamagedError:
+            return (header, stored), None
+        return (header, stored), terms
+
+    def search_frame(self, entry: MailboxEntry, number: int) -> bytes:
+        """The payload of the SEARCH frame behind a MESSAGES frame of a mailbox."""
+        header, payload = self.frame(self._search_frame_at(entry, number), FrameType.SEARCH)
+        self._check_position(header, entry, number)
+        return payload
+
+    def terms(self, entry: MailboxEntry, number: int) -> list[Terms]:
+        """What the messages of a MESSAGES frame can be found by, row by row."""
+        found = search.decode(self.search_frame(entry, number))
+        if not found:
+            raise DamagedError(
+                f"{self.file.name}: the terms of {shown(entry.user)}, frame {number}, were lost",
+                reason="terms",
+            )
+        return found
+
+    def _search_frame_at(self, entry: MailboxEntry, number: int) -> int:
+        header = self.frame_header(entry, number)
+        return entry.message_frames[number] + frames.HEADER_BYTES + header.stored_bytes
+
+    def _message_frame_at(self, entry: MailboxEntry, number: int) -> int:
         at = entry.message_frames[number] if number < len(entry.message_frames) else LOST
         if at == LOST:
             raise DamagedError(f"frame {number} of its messages is gone", reason="metadata")
-        header, payload = self.frame(at, FrameType.MESSAGES)
+        return at
+
+    def _check_position(self, header: FrameHeader, entry: MailboxEntry, number: int) -> None:
         if header.position != frames.mailbox_position(entry.number, number):
-            raise DamagedError(f"{self.file.name} at {at}: messages of another place", reason="frame-type")
-        return messages.decode(payload)
+            raise DamagedError(
+                f"{self.file.name}: messages of another place than {shown(entry.user)}, frame {number}",
+                reason="frame-type",
+            )
+
+    def index(self, *, lost: bool = False) -> Iterator[IndexRow]:
+        """The segments that the archive holds, an INDEX frame at a time; with ``lost`` also those that lie in
+        a hole. Frames that are damaged are left out; DamagedError is raised after the last row then."""
+        damage: DamagedError | None = None
+        for at in self.directory.index_frames:
+            try:
+                row = contents.decode_index(self.frame(at, FrameType.INDEX)[1])
+                held = self.directory.held(row)
+            except DamagedError as error:
+                damage = damage or error
+            else:
+                yield row if lost else held
+        if damage:
+            raise damage
 
     def block_at(self, offset: int) -> int:
         """The number of the block that holds this offset of the data."""
         if not 0 <= offset < self.directory.data_bytes:
             raise DamagedError(f"{self.file.name}: no data at {offset}", reason="metadata")
+        if self.directory.hole_at(offset) is not None:
+            raise DamagedError(f"{self.file.name}: the data at {offset} is not kept any more", reason="hole")
         return bisect_right(self.directory.blocks.data, offset) - 1
 
     def block(self, number: int) -> bytes:
         """The plain data of a block."""
         table = self.directory.blocks
-        if table.file[number] == LOST:
-            raise DamagedError(f"{self.file.name}: block {number} is gone", reason="block")
         header, plain = self.frame(table.file[number], FrameType.BLOCK)
-        end = table.data[number + 1] if number + 1 < len(table.data) else self.directory.data_bytes
-        if header.position != table.data[number] or header.position + len(plain) != end:
-            raise DamagedError(f"{self.file.name}: block {number} is not where it should be", reason="block")
+        self._check_block(header, number)
         return plain
+
+    def stored_block(self, number: int) -> tuple[FrameHeader, bytes]:
+        """The frame of a block as it is stored."""
+        header, stored = self.stored_frame(self.directory.blocks.file[number], FrameType.BLOCK)
+        self._check_block(header, number)
+        return header, stored
+
+    def _check_block(self, header: FrameHeader, number: int) -> None:
+        start, end = self.directory.blocks.data[number], self.directory.block_end(number)
+        if (header.position, header.position + header.plain_bytes) != (start, end):
+            raise DamagedError(f"{self.file.name}: block {number} is not where it should be", reason="block")
 
     def close(self) -> None:
         """Close the file. Repeatable."""
         self.file.close()
-
-
-def read_frame(
-    file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None
-) -> tuple[FrameHeader, bytes]:
-    """The frame of this kind (and archive) at an offset, checked and decompressed. Raises DamagedError."""
-    where = f"{file.name} at {at}"
-    if at < 0:
-        raise DamagedError(f"{file.name}: too short to be an archive", reason="truncated")
-    header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), where, owner)
-    if header.type is not kind:
-        raise DamagedError(f"{where}: a {header.type.name} frame instead of {kind.name}", reason="frame-type")
-    stored = file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
-    return header, frames.decode_payload(header, stored, where)
 
 
 def read_footer(file: RandomAccess) -> tuple[FrameHeader, contents.Footer]:
@@ -225,90 +269,20 @@ def open_sealed(file: RandomAccess) -> ArchiveReader:
 
 
 def _directory(file: RandomAccess, footer: contents.Footer, archive: ArchiveId) -> ArchiveDirectory:
+    left = directory.MOST_PLAIN_BYTES
+
     def part(at: int) -> directory.DirectoryFrame:
-        return directory.decode(read_frame(file, at, FrameType.DIRECTORY, archive)[1])
+        nonlocal left
+        header, payload = read_frame(file, at, FrameType.DIRECTORY, archive)
+        left -= header.plain_bytes
+        if left < 0:
+            raise DamagedError(f"{file.name}: the directory is too large to be one", reason="length")
+        return directory.decode(payload)
 
     last = part(footer.directory)
     # Each frame has a header, so a small file can't name many frames: nothing grows beyond its size.
     most_frames = min(footer.frames, file.size // frames.HEADER_BYTES)
     return directory.join(chain((part(at).part for at in last.before), (last.part,)), most_frames)
-
-
-class Contents:
-    """The data of a set of archives, by pieces. Keeps the blocks read last, up to ``cache_bytes``."""
-
-    def __init__(
-        self, open_archive: Callable[[ArchiveId], ArchiveReader], cache_bytes: int = 64 << 20
-    ) -> None:
-        self._open_archive = open_archive
-        self._archives: dict[ArchiveId, ArchiveReader] = {}
-        self._blocks: OrderedDict[tuple[ArchiveId, int], bytes] = OrderedDict()
-        self._cache_bytes = cache_bytes
-        self._cached = 0
-        self.blocks_read = 0
-
-    def message(self, message: Message | StoredFile) -> Iterator[bytes]:
-        """The bytes of a message or file. Raises DamagedError after the last one if they are not what
-        was stored, so whoever writes them makes them visible only when the iterator has ended."""
-        digest, size = blake3(), 0
-        for chunk in self._chunks(message.pieces):
-            size += len(chunk)
-            if size > message.size:
-                break
-            digest.update(chunk)
-            yield chunk
-        if size != message.size or digest.digest(length=DIGEST_BYTES) != message.digest:
-            raise DamagedError("the content does not match its checksum", reason="content")
-
-    def _chunks(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
-        run: list[Piece] = []
-        for piece in pieces:
-            if run and not piece.joined:
-                yield from recipes.encode(self._run(run), run[0].recipe)
-                run.clear()
-            if piece.recipe == recipes.RAW:
-                yield from self._raw(piece)
-            elif run and run[0].recipe != piece.recipe:
-                raise DamagedError("pieces of one run have different recipes", reason="metadata")
-            else:
-                run.append(piece)
-        if run:
-            yield from recipes.encode(self._run(run), run[0].recipe)
-
-    def _run(self, pieces: list[Piece]) -> Iterator[bytes]:
-        for piece in pieces:
-            yield from self._raw(piece)
-
-    def _raw(self, piece: Piece) -> Iterator[bytes]:
-        offset, left = piece.offset, piece.length
-        archive = self._archive(piece.archive)
-        while left > 0:
-            number = archive.block_at(offset)
-            block = self._block(archive, piece.archive, number)
-            within = offset - archive.directory.blocks.data[number]
-            chunk = block[within : within + left]
-            yield chunk
-            offset += len(chunk)
-            left -= len(chunk)
-
-    def _archive(self, archive: ArchiveId) -> ArchiveReader:
-        reader = self._archives.get(archive)
-        if reader is None:
-            reader = self._archives[archive] = self._open_archive(archive)
-        return reader
-
-    def _block(self, archive: ArchiveReader, name: ArchiveId, number: int) -> bytes:
-        block = self._blocks.get((name, number))
-        if block is not None:
-            self._blocks.move_to_end((name, number))
-            return block
-        block = archive.block(number)
-        self.blocks_read += 1
-        self._blocks[name, number] = block
-        self._cached += len(block)
-        while self._cached > self._cache_bytes and len(self._blocks) > 1:
-            self._cached -= len(self._blocks.popitem(last=False)[1])
-        return block
 
 
 def archives_in(path: str) -> list[LocalFile]:

@@ -9,9 +9,10 @@ from array import array
 from dataclasses import dataclass, field, replace
 
 from ..errors import DamagedError
-from ..records import Skipped
+from ..records import Departed, Skipped, Stretch
 from . import contents, directory, frames, mailboxes
 from .contents import LOST, ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
+from .directory import DirectoryFrame
 from .frames import FrameType
 from .mailboxes import Mailbox
 from .reader import ArchiveReader, RandomAccess, open_sealed
@@ -46,6 +47,8 @@ class _Blocks:
     size: array[int] = field(default_factory=lambda: array("Q"))
     file: array[int] = field(default_factory=lambda: array("Q"))
     damaged: bytearray = field(default_factory=bytearray)
+    data_bytes: int = 0
+    """Where the data ends, if that is known."""
 
     def add(self, found: FoundFrame) -> None:
         if found.header.plain_bytes and found.header.position < 1 << 62:
@@ -55,22 +58,23 @@ class _Blocks:
             # A damaged block keeps its place in the table: reading it will tell of the damage.
             self.damaged.append(found.damage is not None)
 
-    def table(self) -> tuple[BlockTable, int]:
-        """The table of blocks without holes or overlaps, and where the data ends. A block that is gone
-        has its place too, so that the ones beside it keep theirs."""
-        data: list[int] = []
-        file: list[int] = []
+    def table(self) -> tuple[BlockTable, tuple[Stretch, ...], int]:
+        """The table of blocks without overlaps, what no block holds, and where the data ends."""
+        data, file = array("Q"), array("Q")
+        holes: list[Stretch] = []
         end = 0
         for i in sorted(range(len(self.data)), key=lambda i: (self.data[i], self.damaged[i])):
             if self.data[i] < end:
                 continue
             if self.data[i] > end:
-                data.append(end)
-                file.append(LOST)
+                holes.append(Stretch(end, self.data[i] - end))
             data.append(self.data[i])
             file.append(self.file[i])
             end = self.data[i] + self.size[i]
-        return BlockTable(data=data, file=file), end
+        if self.data_bytes > end:
+            holes.append(Stretch(end, self.data_bytes - end))
+            end = self.data_bytes
+        return BlockTable(data=data, file=file), tuple(holes), end
 
 
 class _Salvage:
@@ -83,6 +87,8 @@ class _Salvage:
         self._index: list[int] = []
         self._messages: dict[int, dict[int, int]] = {}
         self._mailboxes: dict[int, MailboxEntry] = {}
+        self._departed: tuple[Departed, ...] = ()
+        self._unopened: tuple[Skipped, ...] = ()
         self._frames_left = file.size // frames.HEADER_BYTES
         self.damage: list[Skipped] = []
 
@@ -108,8 +114,19 @@ class _Salvage:
             self._mailbox(found, mailboxes.decode(found.payload))
         elif kind is FrameType.HEADER:
             self._say_header(found, found.payload)
-        elif kind is FrameType.DIRECTORY and (copy := directory.decode(found.payload).header):
-            self._say_header(found, copy)
+        elif kind is FrameType.DIRECTORY:
+            self._directory(found, directory.decode(found.payload))
+
+    def _directory(self, found: FoundFrame, decoded: DirectoryFrame) -> None:
+        """What only the directory tells: where the frames lie was seen."""
+        part = decoded.part
+        departed, unopened = self._departed + part.departed, self._unopened + part.unopened
+        if len(departed) + len(unopened) > directory.MOST_GONE:
+            raise DamagedError("too many mailboxes are named as gone", reason="metadata")
+        self._departed, self._unopened = departed, unopened
+        self._blocks.data_bytes = max(self._blocks.data_bytes, part.data_bytes)
+        if decoded.header:
+            self._say_header(found, decoded.header)
 
     def _say_header(self, found: FoundFrame, payload: bytes) -> None:
         header = contents.decode_header(payload)
@@ -123,16 +140,8 @@ class _Salvage:
         self._frames_left -= count
         if self._frames_left < 0:
             raise DamagedError("a mailbox names more frames than there are", reason="metadata")
-        self._mailboxes[number] = MailboxEntry(
-            number=number,
-            user=mailbox.user,
-            frames=(found.at,),
-            message_frames=(LOST,) * count,
-            folders=len(mailbox.folders),
-            listed=mailbox.listed,
-            stored=mailbox.stored,
-            size_bytes=mailbox.size_bytes,
-        )
+        entry = mailboxes.entry_of(mailbox, number, (found.at,), found.header.archive)
+        self._mailboxes[number] = replace(entry, message_frames=(LOST,) * count)
 
     def reader(self) -> ArchiveReader:
         if self._header is None:
@@ -141,7 +150,7 @@ class _Salvage:
             self.damage.append(
                 Skipped(self._file.name, "mailbox", f"the metadata of mailbox {number} is gone")
             )
-        table, data_bytes = self._blocks.table()
+        table, holes, data_bytes = self._blocks.table()
         whole = ArchiveDirectory(
             mailboxes=tuple(
                 self._with_messages(self._mailboxes[number]) for number in sorted(self._mailboxes)
@@ -149,6 +158,9 @@ class _Salvage:
             blocks=table,
             data_bytes=data_bytes,
             index_frames=tuple(self._index),
+            departed=self._departed,
+            unopened=self._unopened,
+            holes=holes,
         )
         return ArchiveReader(self._file, self._header, whole, tuple(self.damage))
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Skipped
 from . import contents, frames
+from .files import RandomAccess
 from .frames import FrameHeader, FrameType
-
-if TYPE_CHECKING:
-    from .reader import RandomAccess
 
 FOOTER_FRAME_BYTES = frames.HEADER_BYTES + contents.FOOTER_BYTES
 

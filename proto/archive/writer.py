@@ -6,21 +6,25 @@ a mailbox's messages before the mailbox, everything before the directory, the fo
 
 from __future__ import annotations
 
-from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ..errors import MessageUnavailable, StoreError
+from ..errors import DamagedError
 from ..ports import ArchiveSink
-from ..records import Folder, Message, Skipped, StoredFile
-from . import contents, directory, frames, mailboxes
+from ..records import ArchiveId, Departed, Folder, Message, Skipped, StoredFile, Stretch, Terms
+from . import contents, directory, frames, mailboxes, messages, search
+from .contents import MailboxEntry
 from .draft import Draft
 from .frames import Codec, FrameType
-from .messages import MessageColumns
+from .framing import BlockWriter, FrameWriter, Stored
+from .mailboxes import Mailbox, TakenOver
+from .messages import MessageColumns, Totals
+from .reader import ArchiveReader
+from .search import TermsColumns
+from .under_way import MailboxUnderWay, fitting
 
-BLOCK_BYTES = 256 << 10
+_NO_TERMS = Terms()
 _INDEX_ROWS = 1 << 16
-_MOST_MAILBOX_BYTES = 6 << 20
-_MOST_SKIPPED_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,9 @@ class ArchiveTotals:
 
 class ArchiveWriter:
     """Writes one archive. The caller hands over mailboxes one after the other, and of each:
-    ``append`` and ``add_message`` for every message of a folder, ``end_folder``, ``add_file``,
-    at last ``end_mailbox``; after all of them ``finish``. Sealing is the sink's.
+    ``append`` and ``add_message`` (or ``copy_messages``) for every message of a folder, ``end_folder``,
+    ``add_file``, at last ``end_mailbox``; or the whole mailbox by ``copy_mailbox``. After all of them
+    ``finish``. Sealing is the sink's.
 
     ``data_bytes`` and ``archive_bytes`` are what it has come to so far, before and after compression.
     """
@@ -51,58 +56,63 @@ class ArchiveWriter:
         """Begins an archive; or goes on with ``draft``, which the sink holds and whose header this is.
         Raises DamagedError if the draft can't be read."""
         self.header = header
-        self.data_bytes = 0
-        self.archive_bytes = 0
         self._sink = sink
-        self._sequence = 0
-        self._data_codec = frames.Compressor(codec, level)
-        # Metadata has little but entropy to give: the entropy coder halves it where LZ4 would not.
-        self._metadata_codec = frames.Compressor(Codec.ZSTD)
-        self._block = bytearray()
-        self._block_data = array("Q")
-        self._block_file = array("Q")
-        self._entries: list[contents.MailboxEntry] = []
+        self._out = FrameWriter(sink, header.archive)
+        self._blocks = BlockWriter(self._out, frames.Compressor(codec, level))
+        self._entries: list[MailboxEntry] = []
         self._index_frames: list[int] = []
         self._index = contents.IndexRow(b"", [], [])
         self._index_digests = bytearray()
         self._columns = MessageColumns()
-        self._message_frames: list[int] = []
-        self._folder_frames: list[int] = []
-        self._folder_messages = 0
-        self._folders: list[mailboxes.FolderEntry] = []
-        self._folder_numbers: dict[bytes, int] = {}
-        self._files: list[StoredFile] = []
-        self._mailbox_bytes = 0
-        self._copy: tuple[bytes, int] | None = None
+        self._terms = TermsColumns()
+        self._mailbox = MailboxUnderWay()
+        self._references: dict[ArchiveId, None] = {}
+        self._copy: tuple[Stored, int] | None = None
         if draft is None:
-            self._frame(FrameType.HEADER, contents.encode_header(header), Codec.NONE)
+            self._out.compressed(FrameType.HEADER, None, contents.encode_header(header))
         else:
             self._go_on(draft)
 
     def _go_on(self, draft: Draft) -> None:
         whole = draft.archive.directory
         last = whole.mailboxes[-1]
-        mailbox, payload = draft.archive.frame(last.frames[0], FrameType.MAILBOX)
-        self._copy = payload, mailbox.position
+        mailbox = draft.archive.stored_frame(last.frames[0], FrameType.MAILBOX)
+        self._copy = mailbox, mailbox[0].position
         self._entries.extend(whole.mailboxes)
         self._index_frames.extend(whole.index_frames)
-        self._block_data.extend(whole.blocks.data)
-        self._block_file.extend(whole.blocks.file)
-        self.data_bytes = whole.data_bytes
-        self.archive_bytes = draft.size_bytes
-        self._sequence = draft.frames
+        self._references.update(dict.fromkeys(whole.references))
+        self._blocks.go_on(whole.blocks, whole.data_bytes)
+        self._out.size_bytes, self._out.frames = draft.size_bytes, draft.frames
+
+    @property
+    def data_bytes(self) -> int:
+        return self._blocks.data_bytes
+
+    @property
+    def archive_bytes(self) -> int:
+        return self._out.size_bytes
+
+    @property
+    def references(self) -> tuple[ArchiveId, ...]:
+        """The other archives that the mailboxes written so far refer to."""
+        return tuple(self._references)
+
+    @property
+    def holes(self) -> tuple[Stretch, ...]:
+        """What was left out of the data so far, ascending."""
+        return self._blocks.holes()
 
     def append(self, data: bytes | memoryview) -> int:
         """Store data; returns its offset. A piece of up to half a block lies in one block."""
-        block, size = self._block, len(data)
-        if len(block) + size > BLOCK_BYTES and len(block) > BLOCK_BYTES // 2:
-            self._flush_block()
-        offset = self.data_bytes
-        block += data
-        self.data_bytes = offset + size
-        while len(block) >= BLOCK_BYTES:
-            self._flush_block()
-        return offset
+        return self._blocks.append(data)
+
+    def copy_block(self, block: Stored) -> None:
+        """Store a whole block of another archive (or generation), as it is stored."""
+        self._blocks.copy(block)
+
+    def leave_out(self, size: int) -> None:
+        """The next bytes of the data, so many, are not there: a hole."""
+        self._blocks.leave_out(size)
 
     def remember(self, digest: bytes, offset: int, length: int) -> None:
         """Note a segment in the index that the next run starts from."""
@@ -112,178 +122,177 @@ class ArchiveWriter:
         if len(self._index.offsets) >= _INDEX_ROWS:
             self._flush_index()
 
-    def add_message(self, message: Message) -> None:
+    def add_message(self, message: Message, terms: Terms = _NO_TERMS) -> None:
         """A message of the folder that is being written. Raises StoreError if it is beyond the format."""
         self._columns.add(message)
-        self._folder_messages += 1
+        self._terms.add(terms)
         if self._columns.full:
             self._flush_messages()
 
-    def end_folder(self, folder: Folder) -> None:
-        """All messages of this folder were added; a folder that comes again goes on. Raises StoreError, and
-        drops the folder, if the mailbox has more folders than the format can hold."""
+    def copy_messages(self, source: ArchiveReader, entry: MailboxEntry, number: int) -> Totals:
+        """All messages of a MESSAGES frame of another archive go into the folder that is being written, as
+        they are stored there. Raises DamagedError, and writes nothing, if the frame is damaged; what they can
+        be found by may be lost."""
+        stored, terms = source.stored_messages(entry, number)
+        payload = frames.decode_payload(*stored, source.file.name)
+        copied, archives = messages.totals(payload), messages.archives_of(payload)
         if len(self._columns):
             self._flush_messages()
-        entry = mailboxes.FolderEntry(folder, self._folder_messages, tuple(self._folder_frames))
-        self._folder_frames, self._folder_messages = [], 0
-        number = self._folder_numbers.get(folder.path)
-        if number is not None:
-            known = self._folders[number]
-            self._folders[number] = mailboxes.FolderEntry(
-                replace(folder, directories=known.folder.directories),
-                known.messages + entry.messages,
-                known.frames + entry.frames,
-            )
-            return
-        if not self._fits(mailboxes.folder_bytes(entry)):
-            raise StoreError("the mailbox has too many folders for one archive")
-        self._folder_numbers[folder.path] = len(self._folders)
-        self._folders.append(entry)
+        # From here on nothing but the sink can fail.
+        self._mailbox.begin_frame(archives, copied.messages)
+        self._copy_messages(stored, terms)
+        return copied
+
+    def end_folder(self, folder: Folder, mark: bytes = b"") -> None:
+        """All messages of this folder were added; a folder that comes again goes on, and its last ``mark``
+        counts. Raises StoreError, and drops the folder, if the mailbox has more folders than the format can
+        hold."""
+        if len(self._columns):
+            self._flush_messages()
+        self._mailbox.end_folder(folder, mark)
 
     def add_file(self, file: StoredFile) -> None:
         """A file of the mailbox that is no message. Raises MessageUnavailable (``too-many``) if the
         mailbox has more of them than the format can hold."""
-        if not self._fits(mailboxes.file_bytes(file)):
-            raise MessageUnavailable(
-                "the mailbox has too many other files for one archive", reason="too-many"
-            )
-        self._files.append(file)
+        self._mailbox.add_file(file)
+
+    def drop_mailbox(self) -> None:
+        """Forget what was added of the mailbox that is being written; it begins anew. What was written of it
+        stays, and nothing points to it."""
+        if len(self._columns):
+            self._flush_messages()
+        self._mailbox = MailboxUnderWay(message_frames=self._mailbox.message_frames)
 
     def end_mailbox(
-        self, user: str, place: bytes, listed: int, size_bytes: int, skipped: tuple[Skipped, ...]
-    ) -> mailboxes.Mailbox:
+        self,
+        user: str,
+        place: bytes,
+        listed: int,
+        size_bytes: int,
+        skipped: tuple[Skipped, ...],
+        *,
+        files_mark: bytes = b"",
+        added: int = 0,
+        vanished: int = 0,
+        changed: bool = True,
+    ) -> Mailbox:
         """The mailbox is complete: a checkpoint. Messages of a folder that was not ended are dropped."""
         if len(self._columns):
             self._flush_messages()
-        mailbox = mailboxes.Mailbox(
+        mailbox = Mailbox(
             user=user,
             place=place,
             listed=listed,
             size_bytes=size_bytes,
-            folders=tuple(self._folders),
-            files=tuple(self._files),
-            skipped=_fitting(skipped),
+            folders=tuple(self._mailbox.folders),
+            files=tuple(self._mailbox.files),
+            skipped=fitting(skipped),
+            files_mark=files_mark,
+            added=added,
+            vanished=vanished,
+            changed=changed,
+            archives=tuple(self._mailbox.archives),
         )
-        self._flush_block()
-        self._flush_index()
-        self._flush_copy()
-        number = len(self._entries)
-        position = frames.mailbox_position(number, len(self._message_frames))
-        payload = mailboxes.encode(mailbox)
-        at = self._frame(FrameType.MAILBOX, payload, position=position)
-        self._copy = payload, position
-        self._entries.append(
-            contents.MailboxEntry(
-                number=number,
-                user=user,
-                frames=(at,),
-                message_frames=tuple(self._message_frames),
-                folders=len(mailbox.folders),
-                listed=listed,
-                stored=mailbox.stored,
-                size_bytes=size_bytes,
-            )
-        )
-        self._message_frames, self._folder_frames, self._folders, self._files = [], [], [], []
-        self._folder_numbers = {}
-        self._folder_messages = self._mailbox_bytes = 0
-        self._sink.checkpoint()
+        payload = self._out.packed(FrameType.MAILBOX, mailboxes.encode(mailbox))
+        self._end_mailbox(mailboxes.entry_of(mailbox, 0, (), self.header.archive), payload)
         return mailbox
 
-    def finish(self) -> ArchiveTotals:
-        """Directory and footer: nothing may be added after this."""
-        self._flush_block()
+    def copy_mailbox(self, source: ArchiveReader, entry: MailboxEntry) -> MailboxEntry:
+        """A whole mailbox of another archive in which nothing has changed since; returns its entry in this
+        one. Its messages are copied as they are stored.
+
+        Raises DamagedError if anything but search terms is damaged; ``drop_mailbox`` then. ValueError if
+        something of the mailbox was written before.
+        """
+        if self._mailbox.message_frames or len(self._columns):
+            raise ValueError("a mailbox can only be copied as a whole")
+        header, stored = source.stored_mailbox(entry)
+        payload = frames.decode_payload(header, stored, source.file.name)
+        kept = mailboxes.taken_over(payload, entry)
+        for number in range(len(entry.message_frames)):
+            self._copy_messages(*source.stored_messages(entry, number))
+        same = kept.payload is payload
+        frame = (header, stored) if same else self._out.packed(FrameType.MAILBOX, kept.payload)
+        return self._end_mailbox(
+            replace(entry, archives=self._others(kept), added=0, vanished=0, changed=False), frame
+        )
+
+    def rewrite_mailbox(self, source: ArchiveReader, entry: MailboxEntry) -> MailboxEntry:
+        """A whole mailbox of another generation of this archive, as it is stored; where its messages are
+        damaged, there is an empty frame instead. Raises DamagedError, before anything is written, if the
+        metadata of the mailbox itself is damaged."""
+        stored = source.stored_mailbox(entry)
+        kept = mailboxes.taken_over(frames.decode_payload(*stored, source.file.name), entry)
+        for number in range(len(entry.message_frames)):
+            try:
+                self._copy_messages(*source.stored_messages(entry, number))
+            except DamagedError:
+                self._copy_messages(self._out.packed(FrameType.MESSAGES, messages.LOST), None)
+        return self._end_mailbox(replace(entry, archives=self._others(kept)), stored)
+
+    def finish(self, departed: Iterable[Departed] = (), unopened: Iterable[Skipped] = ()) -> ArchiveTotals:
+        """Directory and footer: nothing may be added after this. ``departed`` are mailboxes that are gone,
+        ``unopened`` those that could not be opened."""
+        self._blocks.flush()
         self._flush_index()
         self._flush_copy()
         whole = contents.ArchiveDirectory(
             mailboxes=tuple(self._entries),
-            blocks=contents.BlockTable(data=self._block_data, file=self._block_file),
+            blocks=self._blocks.table(),
             data_bytes=self.data_bytes,
             index_frames=tuple(self._index_frames),
+            departed=tuple(departed),
+            unopened=tuple(unopened),
+            holes=self.holes,
         )
         *earlier, last = directory.parts(whole)
-        before = [self._frame(FrameType.DIRECTORY, directory.encode(part)) for part in earlier]
+        before = [self._out.metadata(FrameType.DIRECTORY, directory.encode(part)) for part in earlier]
         payload = directory.encode(last, contents.encode_header(self.header), before)
-        at = self._frame(FrameType.DIRECTORY, payload)
-        footer = contents.Footer(directory=at, footer=self.archive_bytes, frames=self._sequence + 1)
-        self._frame(FrameType.FOOTER, contents.encode_footer(footer), Codec.NONE)
+        at = self._out.metadata(FrameType.DIRECTORY, payload)
+        footer = contents.Footer(directory=at, footer=self.archive_bytes, frames=self._out.frames + 1)
+        self._out.compressed(FrameType.FOOTER, None, contents.encode_footer(footer))
         return ArchiveTotals(self.data_bytes, self.archive_bytes)
 
-    def _fits(self, more_bytes: int) -> bool:
-        """Take so many bytes of what a MAILBOX frame can hold, if they are left."""
-        fits = self._mailbox_bytes + more_bytes <= _MOST_MAILBOX_BYTES
-        self._mailbox_bytes += more_bytes if fits else 0
-        return fits
+    def _others(self, kept: TakenOver) -> tuple[ArchiveId, ...]:
+        return tuple(one for one in kept.archives if one != self.header.archive)
 
-    def _flush_block(self) -> None:
-        block = self._block
-        if not block:
-            return
-        with memoryview(block) as whole:
-            data = whole[:BLOCK_BYTES]
-            start = self.data_bytes - len(block)
-            self._block_data.append(start)
-            self._block_file.append(self.archive_bytes)
-            codec, payload = self._data_codec.compress(data)
-            self._emit(FrameType.BLOCK, codec, payload, len(data), start)
-            data.release()
-        del block[:BLOCK_BYTES]
+    def _end_mailbox(self, entry: MailboxEntry, payload: Stored) -> MailboxEntry:
+        self._blocks.flush()
+        self._flush_index()
+        self._flush_copy()
+        number, message_frames = len(self._entries), tuple(self._mailbox.message_frames)
+        position = frames.mailbox_position(number, len(message_frames))
+        at = self._out.copy(payload, position)
+        entry = replace(entry, number=number, frames=(at,), message_frames=message_frames)
+        self._copy = payload, position
+        self._entries.append(entry)
+        self._references.update(dict.fromkeys(entry.archives))
+        self._mailbox = MailboxUnderWay()
+        self._sink.checkpoint()
+        return entry
 
     def _flush_messages(self) -> None:
-        number = len(self._message_frames)
-        position = frames.mailbox_position(len(self._entries), number)
-        self._folder_frames.append(number)
-        self._message_frames.append(self._frame(FrameType.MESSAGES, self._columns.take(), position=position))
+        self._mailbox.begin_frame(self._columns.archives, len(self._columns))
+        self._copy_messages(
+            self._out.packed(FrameType.MESSAGES, self._columns.take()),
+            self._out.packed(FrameType.SEARCH, self._terms.take()),
+        )
+
+    def _copy_messages(self, stored: Stored, terms: Stored | None) -> None:
+        position = frames.mailbox_position(len(self._entries), len(self._mailbox.message_frames))
+        self._mailbox.message_frames.append(self._out.copy(stored, position))
+        self._out.copy(terms or self._out.packed(FrameType.SEARCH, search.LOST), position)
 
     def _flush_copy(self) -> None:
         """The MAILBOX frame again, a mailbox later: what it says is small, and much hangs on it."""
         if self._copy is not None:
-            payload, position = self._copy
-            at = self._frame(FrameType.MAILBOX, payload, position=position)
+            at = self._out.copy(*self._copy)
             self._entries[-1] = replace(self._entries[-1], frames=(*self._entries[-1].frames, at))
             self._copy = None
 
     def _flush_index(self) -> None:
         if self._index.offsets:
             row = contents.IndexRow(bytes(self._index_digests), self._index.offsets, self._index.lengths)
-            self._index_frames.append(self._frame(FrameType.INDEX, contents.encode_index(row)))
+            self._index_frames.append(self._out.metadata(FrameType.INDEX, contents.encode_index(row)))
             self._index_digests.clear()
             self._index = contents.IndexRow(b"", [], [])
-
-    def _frame(self, kind: FrameType, payload: bytes, codec: Codec = Codec.ZSTD, *, position: int = 0) -> int:
-        at = self.archive_bytes
-        if len(payload) > frames.LARGEST_FRAME:
-            raise OverflowError(f"a {kind.name} frame of {len(payload)} bytes is beyond the format")
-        used, stored = (
-            self._metadata_codec.compress(payload) if codec is Codec.ZSTD else (Codec.NONE, payload)
-        )
-        self._emit(kind, used, stored, len(payload), position)
-        return at
-
-    def _emit(
-        self,
-        kind: FrameType,
-        codec: Codec,
-        payload: bytes | bytearray | memoryview,
-        plain_bytes: int,
-        position: int,
-    ) -> None:
-        self._sink.write(
-            frames.encode_header(
-                kind, codec, payload, plain_bytes, self.header.archive, self._sequence, position
-            )
-        )
-        self._sink.write(payload)
-        self.archive_bytes += frames.HEADER_BYTES + len(payload)
-        self._sequence += 1
-
-
-def _fitting(skipped: tuple[Skipped, ...]) -> tuple[Skipped, ...]:
-    """As many as a MAILBOX frame has room for; the last one then tells how many more there are."""
-    left = _MOST_SKIPPED_BYTES
-    for number, one in enumerate(skipped):
-        left -= 16 + 4 * (len(one.path) + len(one.reason) + len(one.detail))
-        if left < 0 and number:
-            more = replace(skipped[number - 1], detail=f"and {len(skipped) - number} more, not listed")
-            return (*skipped[: number - 1], more)
-    return skipped

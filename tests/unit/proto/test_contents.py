@@ -11,6 +11,7 @@ import pytest
 from mailhaul.proto.archive import contents, directory, frames
 from mailhaul.proto.archive.contents import ArchiveDirectory, BlockTable, Footer, IndexRow, MailboxEntry
 from mailhaul.proto.errors import DamagedError, UnsupportedError
+from mailhaul.proto.records import ArchiveId, Departed, Skipped, Stretch
 from mailhaul.tests.archives import archive_header, remapped, unpacked
 
 HEADER = contents.encode_header(archive_header())
@@ -18,7 +19,9 @@ HEADER = contents.encode_header(archive_header())
 
 class TestHeader:
     def test_it_comes_back(self) -> None:
-        odd = replace(archive_header(), partition="p\udcff", run_started=0.25, shard=(1 << 63) - 1)
+        odd = replace(
+            archive_header(), partition="p\udcff", run_started=0.25, shard=(1 << 63) - 1, generation=7
+        )
         for header in (archive_header(), odd):
             assert contents.decode_header(contents.encode_header(header)) == header
 
@@ -57,6 +60,8 @@ class TestHeader:
             ("shard", 1 << 63),
             ("shard", 0.0),
             ("program", None),
+            ("generation", None),
+            ("generation", -1),
         ],
     )
     def test_one_that_is_not_complete_is_damage(self, key: str, value: object) -> None:
@@ -108,6 +113,9 @@ class TestIndex:
             contents.decode_index(remapped(self.GOOD, **{key: value}))
 
 
+ARCHIVES = tuple(ArchiveId(bytes([number]) * 16) for number in range(3))
+
+
 def entry(number: int, message_frames: tuple[int, ...] = (5, 9)) -> MailboxEntry:
     return MailboxEntry(
         number=number,
@@ -118,6 +126,11 @@ def entry(number: int, message_frames: tuple[int, ...] = (5, 9)) -> MailboxEntry
         listed=3,
         stored=2,
         size_bytes=1 << 40,
+        place=b"x\xff",
+        archives=ARCHIVES[number % 3 :],
+        added=number,
+        vanished=1,
+        changed=bool(number % 2),
     )
 
 
@@ -131,12 +144,17 @@ def whole(mailboxes: int = 2, blocks: int = 3) -> ArchiveDirectory:
         blocks=table(*(100 * block for block in range(blocks))),
         data_bytes=100 * blocks,
         index_frames=(7, 8),
+        departed=(Departed("dora", "moved", "/secondary/user/dora"),),
+        unopened=(Skipped("/primary/user/eve", "mailbox", "why"),),
     )
 
 
 def again(whole: ArchiveDirectory, most_frames: int = 1 << 30) -> ArchiveDirectory:
     parts = [directory.decode(directory.encode(part)).part for part in directory.parts(whole)]
     return directory.join(parts, most_frames)
+
+
+ROW = ["user", [1], [], 0, 0, 0, 0, b"", [0], 0, 0, True]
 
 
 class TestDirectory:
@@ -164,7 +182,7 @@ class TestDirectory:
         assert directory.join([frame.part], 1 << 30) == whole()
 
     def test_it_counts_the_frames_it_names(self) -> None:
-        assert whole().frames == 2 * (2 + 2) + 3 + 2
+        assert whole().frames == 2 * (2 + 2 * 2) + 3 + 2
         assert again(whole(), whole().frames) == whole()
         with pytest.raises(DamagedError):
             again(whole(), whole().frames - 1)
@@ -193,14 +211,33 @@ class TestDirectory:
             ("mailboxes", 7),
             ("mailboxes", [7]),
             ("mailboxes", [[]]),
-            ("mailboxes", [["", [1], [], 0, 0, 0, 0]]),
-            ("mailboxes", [[b"user", [1], [], 0, 0, 0, 0]]),
-            ("mailboxes", [["user", [], [], 0, 0, 0, 0]]),
-            ("mailboxes", [["user", 1, [], 0, 0, 0, 0]]),
-            ("mailboxes", [["user", [1], [3, 2], 0, 0, 0, 0]]),
-            ("mailboxes", [["user", [1], [], -1, 0, 0, 0]]),
-            ("mailboxes", [["user", [1], [], 0, 0, 0, 0, 0]]),
-            ("mailboxes", [["user", [1], [], 0, 0, 0, True]]),
+            ("mailboxes", [["", *ROW[1:]]]),
+            ("mailboxes", [[b"user", *ROW[1:]]]),
+            ("mailboxes", [["user", [], *ROW[2:]]]),
+            ("mailboxes", [["user", 1, *ROW[2:]]]),
+            ("mailboxes", [["user", [1], [3, 2], *ROW[3:]]]),
+            ("mailboxes", [["user", [1], [], -1, *ROW[4:]]]),
+            ("mailboxes", [[*ROW, 0]]),
+            ("mailboxes", [ROW[:-1]]),
+            ("mailboxes", [[*ROW[:6], True, *ROW[7:]]]),
+            ("mailboxes", [[*ROW[:7], "text", *ROW[8:]]]),
+            ("mailboxes", [[*ROW[:8], [3], *ROW[9:]]]),
+            ("mailboxes", [[*ROW[:8], [-1], *ROW[9:]]]),
+            ("mailboxes", [[*ROW[:8], 0, *ROW[9:]]]),
+            ("mailboxes", [[*ROW[:9], -1, *ROW[10:]]]),
+            ("mailboxes", [[*ROW[:10], None, True]]),
+            ("mailboxes", [[*ROW[:11], 1]]),
+            ("archives", [b"short"]),
+            ("archives", None),
+            ("holes", 1),
+            ("holes", -1),
+            ("hole_data", bytes(8)),
+            ("hole_length", bytes(8)),
+            ("departed", [["user", "removed"]]),
+            ("departed", [["user", "removed", b""]]),
+            ("departed", None),
+            ("unopened", [[1, 2, 3]]),
+            ("unopened", 7),
         ],
     )
     def test_a_frame_that_contradicts_itself_is_damage(self, key: str, value: object) -> None:
@@ -222,14 +259,109 @@ class TestDirectory:
             {"blocks": BlockTable(data=array("Q", [0]), file=array("Q", [1 << 63]))},
             {"mailboxes": (entry(1),)},
             {"mailboxes": (entry(0), entry(0))},
+            {"holes": (Stretch(0, 100),)},  # where a block begins
+            {"holes": (Stretch(50, 60),)},  # into the next block
+            {"holes": (Stretch(50, 10),)},  # nothing behind it
+            {"holes": (Stretch(50, 50), Stretch(50, 50))},
+            {"holes": (Stretch(250, 60),)},  # beyond the data
+            {"holes": (Stretch(50, 20), Stretch(70, 30))},  # side by side
+            {"holes": (Stretch(250, 50), Stretch(50, 50))},
+            {"holes": (Stretch(100, 0),)},
+            {"holes": (Stretch(50, 1 << 64),)},
+            {"holes": (Stretch(1 << 63, 5),)},
+            {"departed": (Departed("x", "removed"),) * directory.MOST_GONE},
         ],
     )
     def test_parts_that_do_not_fit_together_are_damage(self, changes: dict[str, Any]) -> None:
         with pytest.raises(DamagedError):
             directory.join([replace(whole(), **changes)], 1 << 30)
 
+    @pytest.mark.parametrize(
+        ("blocks", "holes"),
+        [
+            ((0, 100, 200), ((50, 50), (150, 50), (250, 50))),
+            ((0, 100, 200), ((299, 1),)),
+            ((10, 100, 200), ((0, 10),)),
+            ((100, 200), ((0, 100),)),
+            ((0,), ((100, 200),)),
+            ((), ((0, 300),)),
+        ],
+    )
+    def test_holes_come_back(self, blocks: tuple[int, ...], holes: tuple[tuple[int, int], ...]) -> None:
+        holed = replace(
+            whole(), blocks=table(*blocks), holes=tuple(Stretch(*one) for one in holes), data_bytes=300
+        )
+        found = again(holed)
+        assert found == holed
+        covered = [
+            *((begin, found.block_end(number)) for number, begin in enumerate(blocks)),
+            *((offset, offset + length) for offset, length in holes),
+        ]
+        assert [begin for begin, _ in sorted(covered)] == [0, *(end for _, end in sorted(covered)[:-1])]
+        for at in range(300):
+            hole = found.hole_at(at)
+            assert (hole in found.holes) == any(a <= at < a + n for a, n in holes)
+            assert hole is None or hole.offset <= at < hole.offset + hole.length
+
+    def test_what_is_large_is_split(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(directory, "_PART_BYTES", 200)
+        large = replace(
+            whole(50, 60),
+            holes=tuple(Stretch(100 * number + 50, 50) for number in range(60)),
+            departed=tuple(Departed(f"user{number}", "removed") for number in range(30)),
+            unopened=tuple(Skipped(f"/p/g/{number}", "mailbox", "x" * 20) for number in range(30)),
+            index_frames=tuple(range(100)),
+        )
+        parts = list(directory.parts(large))
+        assert len(parts) > 30
+        assert all(len(directory.encode(part)) < 1000 for part in parts)
+        assert again(large) == large
+
+    def test_holes_are_not_gathered_beyond_the_blocks_that_there_may_be(self) -> None:
+        part = replace(whole(0, 0), holes=(Stretch(0, 5),) * 50, data_bytes=0)
+        with pytest.raises(DamagedError, match="names more"):
+            directory.join([part] * 2, 60)
+
     def test_parts_in_another_order_are_damage(self) -> None:
         parts = list(directory.parts(whole(1, 150_000)))
         assert len(parts) == 3
         with pytest.raises(DamagedError):
             directory.join([parts[1], parts[0], parts[2]], 1 << 30)
+
+
+class TestHeldSegments:
+    """Which segments of an index can be referred to."""
+
+    HOLED = replace(whole(0, 3), holes=(Stretch(50, 50), Stretch(250, 50)))
+
+    def test_not_those_that_lie_in_a_hole_even_in_part(self) -> None:
+        rows = [
+            (0, 50),
+            (0, 51),
+            (50, 1),
+            (99, 1),
+            (99, 2),
+            (100, 150),
+            (249, 1),
+            (249, 2),
+            (60, 240),
+            (30, 0),
+        ]
+        index = IndexRow(
+            b"".join(bytes([number]) * 16 for number in range(len(rows))),
+            [offset for offset, _ in rows],
+            [length for _, length in rows],
+        )
+        held = self.HOLED.held(index)
+        assert list(zip(held.offsets, held.lengths, strict=True)) == [(0, 50), (100, 150), (249, 1), (30, 0)]
+        assert held.digests == b"".join(bytes([number]) * 16 for number in (0, 5, 6, 9))
+
+    def test_without_holes_all(self) -> None:
+        index = IndexRow(bytes(32), [0, 299], [300, 1])
+        assert whole(0, 3).held(index) is index
+
+    @pytest.mark.parametrize(("offset", "length"), [(299, 2), (300, 1), ((1 << 64) - 1, 1)])
+    def test_one_beyond_the_data_is_damage(self, offset: int, length: int) -> None:
+        for directory_ in (whole(0, 3), self.HOLED):
+            with pytest.raises(DamagedError):
+                directory_.held(IndexRow(bytes(16), [offset], [length]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
 
-from mailhaul.proto.archive import directory, draft, frames, messages, writer
+from mailhaul.proto.archive import directory, draft, frames, framing, messages
 from mailhaul.proto.archive.contents import decode_header, encode_header
 from mailhaul.proto.archive.draft import (
     Draft,
@@ -20,7 +21,7 @@ from mailhaul.proto.archive.draft import (
     whole_frames,
 )
 from mailhaul.proto.archive.frames import HEADER_BYTES, Codec, FrameType
-from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId
@@ -53,7 +54,7 @@ MAILBOXES = {
     "dora": {"INBOX": [SHARED, b"h: x\n\n" + b"dora's words " * 300]},
 }
 # Small blocks and frames, so that a small archive has many of them.
-with patch.object(writer, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 5):
+with patch.object(framing, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 5):
     DATA = write_archive(MAILBOXES)
     OTHER = write_archive(MAILBOXES, archive=ArchiveId(bytes(16)))
 FRAMES = frames_of(DATA)
@@ -137,7 +138,17 @@ class TestReading:
         end = CUTS[1]
         assert cut_of(DATA[:end] + OTHER[end:]) == end
 
-    @pytest.mark.parametrize("kind", [FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX])
+    def test_messages_without_their_terms_do_not_count(self) -> None:
+        for one in frames_of(DATA, FrameType.SEARCH):
+            sequence = one.header.sequence
+            for kind in (FrameType.INDEX, FrameType.MESSAGES):
+                assert cut_of(replaced(one, type=kind)) == expected_cut(one.at)
+            following = FRAMES[sequence + 1]
+            assert cut_of(replaced(following, type=FrameType.SEARCH)) == expected_cut(following.at)
+
+    @pytest.mark.parametrize(
+        "kind", [FrameType.BLOCK, FrameType.MESSAGES, FrameType.SEARCH, FrameType.MAILBOX]
+    )
     def test_frames_at_wrong_positions_do_not_count(self, kind: FrameType) -> None:
         one = frames_of(DATA, kind)[-1]
         assert cut_of(replaced(one, position=one.header.position + 1)) == expected_cut(one.at)
@@ -148,7 +159,7 @@ class TestReading:
 
     @pytest.mark.parametrize("key", ["read_version", "write_version"])
     def test_what_a_later_version_began_is_left_to_it(self, key: str) -> None:
-        assert draft_of(replaced(FRAMES[0], remapped(FRAMES[0].payload, **{key: 2}))) is None
+        assert draft_of(replaced(FRAMES[0], remapped(FRAMES[0].payload, **{key: 3}))) is None
 
     def test_a_later_feature_ends_it(self) -> None:
         one = primaries()[1]
@@ -188,16 +199,16 @@ class TestGoingOn:
     def test_a_draft_whose_last_mailbox_is_gone_by_now_is_damaged(self) -> None:
         found = draft_of(DATA[: CUTS[1]])
         assert found is not None
-        found.archive.file = MemoryFile(bytes(CUTS[1]))
+        gone = ArchiveReader(MemoryFile(bytes(CUTS[1])), found.archive.header, found.archive.directory)
         with pytest.raises(DamagedError):
-            ArchiveWriter(MemorySink(), archive_header(), draft=found)
+            ArchiveWriter(MemorySink(), archive_header(), draft=replace(found, archive=gone))
 
 
 def gone_on(left: bytes, mailboxes: int = len(MAILBOXES)) -> bytes:
     """The archive of the first so many mailboxes, by a writer that finds this."""
     sink = MemorySink(left)
     found = sink.begin()
-    with patch.object(writer, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 5):
+    with patch.object(framing, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 5):
         archive = ArchiveWriter(sink, archive_header(), draft=found)
         packer = Packer(archive)
         if found is not None:
@@ -226,7 +237,6 @@ class TestSending:
 
     def test_a_large_one_comes_in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(directory, "_PART_BYTES", 1)
-        monkeypatch.setattr(directory, "_PART_BLOCKS", 2)
         there = sent_draft(CUTS[-1])
         data = encode_draft(there)
         assert data is not None
@@ -285,14 +295,14 @@ class TestSending:
 
     def test_it_can_not_be_made_to_take_all_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Frames that are small as they are sent, and large as they are plain."""
-        monkeypatch.setattr(draft, "_MOST_PLAIN_BYTES", 3 * frames.LARGEST_FRAME)
+        monkeypatch.setattr(directory, "MOST_PLAIN_BYTES", 3 * frames.LARGEST_FRAME)
         payload = remapped(frames_payload(sent()), padding=bytes(frames.LARGEST_FRAME - 2000), header=b"")
         frame = directory_frame(payload, Codec.ZSTD)
         with pytest.raises(DamagedError, match="not a directory"):
             decode_draft(frame * 10, MemoryFile(DATA[: CUTS[1]]))
 
     def test_a_later_version_is_told(self) -> None:
-        header = remapped(encode_header(archive_header()), read_version=2)
+        header = remapped(encode_header(archive_header()), read_version=3)
         with pytest.raises(UnsupportedError):
             decode_header(header)
         crafted = directory_frame(remapped(frames_payload(sent()), header=header))

@@ -16,8 +16,12 @@ from mailhaul.proto.archive import (
     contents,
     directory,
     frames,
+    framing,
     messages,
     recipes,
+    rewriting,
+    search,
+    under_way,
     writer,
 )
 from mailhaul.proto.archive.contents import ArchiveHeader, IndexRow
@@ -32,6 +36,7 @@ from mailhaul.proto.records import (
     Ownership,
     RunId,
     StoredFile,
+    Terms,
 )
 from mailhaul.tests.archives import MemoryFile, MemoryOpened, MemorySink, frames_of, unpacked
 from mailhaul.worker.packing import Packer
@@ -91,7 +96,8 @@ def example_archive() -> bytes:
                 size,
                 digest,
                 pieces,
-            )
+            ),
+            Terms(sender=b"Ann <ann@example.org>", subject=b"Hello"),
         )
         folder = Folder(
             name="INBOX",
@@ -101,12 +107,12 @@ def example_archive() -> bytes:
             header=b"3 V1795220000 N2",
             directories=(Directory(b"cur", Ownership(0o700, 1000, 1000), 1_795_230_001 * 10**9),),
         )
-        archive.end_folder(folder)
+        archive.end_folder(folder, b"in")
         size, digest, pieces = packer.store(MemoryOpened(b"Sent\n"))
         archive.add_file(
             StoredFile(b"subscriptions", False, None, OWNER, 1_795_220_000 * 10**9, size, digest, pieces)
         )
-        archive.end_mailbox("jane", b"jane/Maildir", 1, len(MAIL), ())
+        archive.end_mailbox("jane", b"jane/Maildir", 1, len(MAIL), (), files_mark=b"su", added=1)
         archive.finish()
     return bytes(sink.data)
 
@@ -199,6 +205,8 @@ class TestTables:
             "lists and maps in a payload": claims.MOST_CONTAINERS,
             "messages in a MESSAGES frame": messages.MOST_MESSAGES,
             "recipe": recipes.RECIPE_LIMIT - 1,
+            "bytes of all parts of the directory, plain": directory.MOST_PLAIN_BYTES,
+            "rows of `departed` and `unopened`": directory.MOST_GONE,
             "last second of `run_started`": contents._LAST_SECOND,
         }
 
@@ -208,14 +216,15 @@ class TestTables:
             for row in table(section(document, "What this writer keeps to"))
         }
         assert told == {
-            "data bytes in a BLOCK frame": writer.BLOCK_BYTES,
+            "data bytes in a BLOCK frame": framing.BLOCK_BYTES,
             "pieces after which a MESSAGES frame is closed": messages.MOST_PIECES,
             "bytes of names and notes after which a MESSAGES frame is closed": messages.MOST_TEXT_BYTES,
-            "bytes of folders and files in a MAILBOX frame": writer._MOST_MAILBOX_BYTES,
-            "bytes of `skipped` in a MAILBOX frame, about": writer._MOST_SKIPPED_BYTES,
+            "different archives after which a MESSAGES frame is closed": messages._MOST_ARCHIVES,
+            "bytes of folders and files in a MAILBOX frame": under_way._MOST_MAILBOX_BYTES,
+            "bytes of `skipped` in a MAILBOX frame, about": under_way._MOST_SKIPPED_BYTES,
             "rows of an INDEX frame": writer._INDEX_ROWS,
-            "blocks in a part of the directory": directory._PART_BLOCKS,
-            "bytes of mailboxes in a part of the directory, about": directory._PART_BYTES,
+            "bytes of a part of the directory, about": directory._PART_BYTES,
+            "bytes of a hole within a block that is cut, at least": rewriting._SMALLEST_HOLE,
         }
 
     def test_versions(self, document: str) -> None:
@@ -232,7 +241,13 @@ class TestKeys:
 
     def test_of_each_frame(self, document: str) -> None:
         payloads = {one.header.type: one.payload for one in frames_of(example_archive())}
-        for kind in (FrameType.HEADER, FrameType.MESSAGES, FrameType.MAILBOX, FrameType.DIRECTORY):
+        for kind in (
+            FrameType.HEADER,
+            FrameType.MESSAGES,
+            FrameType.SEARCH,
+            FrameType.MAILBOX,
+            FrameType.DIRECTORY,
+        ):
             assert keys_told(document, kind.name) == list(unpacked(payloads[kind])), kind
 
     def test_of_a_folder(self, document: str) -> None:
@@ -241,6 +256,10 @@ class TestKeys:
 
     def test_of_an_index(self, document: str) -> None:
         assert keys_told(document, "INDEX") == list(unpacked(contents.encode_index(IndexRow(b"", [], []))))
+
+    def test_of_terms(self, document: str) -> None:
+        told = {row[0].strip("`"): int(row[2]) for row in table(section(document, "SEARCH")) if row[2]}
+        assert told == search.MOST_BYTES
 
     def test_rows_have_as_many_values_as_are_told(self, document: str) -> None:
         (payload,) = {one.payload for one in frames_of(example_archive(), FrameType.MAILBOX)}

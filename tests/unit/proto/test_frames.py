@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
 
 import lz4.block
 import pytest
@@ -95,7 +94,7 @@ def test_a_frame_of_another_archive_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"flags": 1}, {"flags": 1 << 15}, {"key": 1}, {"type": 0}, {"type": 8}, {"codec": 3}]
+    "fields", [{"flags": 1}, {"flags": 1 << 15}, {"key": 1}, {"type": 0}, {"type": 9}, {"codec": 3}]
 )
 def test_what_a_later_version_may_write_is_refused_as_such(fields: dict[str, int]) -> None:
     with pytest.raises(UnsupportedError):
@@ -163,4 +162,4 @@ def test_a_crafted_payload_that_lies_about_itself_is_damage(
 def test_a_header_of_a_smaller_payload_does_not_fit_a_larger_one() -> None:
     header, stored = frame(b"payload")
     with pytest.raises(DamagedError):
-        frames.decode_payload(replace(header, stored_bytes=6), stored[:6], "here")
+        frames.decode_payload(header._replace(stored_bytes=6), stored[:6], "here")

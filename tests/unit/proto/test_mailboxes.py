@@ -15,6 +15,7 @@ from mailhaul.proto.records import ArchiveId, Directory, Folder, Ownership, Piec
 from mailhaul.tests.archives import ARCHIVE, OWNER, remapped, unpacked
 
 OTHER = ArchiveId(b"another archive!")
+THIRD = ArchiveId(b"a third archive!")
 FOLDER = Folder(
     name="Lists/R\u00e9sum\u00e9s",
     path=b".Lists.R&AOk-sum&AOk-s",
@@ -47,9 +48,17 @@ MAILBOX = Mailbox(
     place=b"example.org/jane\xff",
     listed=5,
     size_bytes=1 << 40,
-    folders=(FolderEntry(FOLDER, 3, (0, 2)), FolderEntry(Folder(name="INBOX", path=b""), 1, (1,))),
+    folders=(
+        FolderEntry(FOLDER, 3, (0, 2), b"mark\xff"),
+        FolderEntry(Folder(name="INBOX", path=b""), 1, (1,)),
+    ),
     files=FILES,
     skipped=(Skipped("/primary/user/jane@example.org/INBOX/7", "vanished", "gone \udcff"),),
+    files_mark=b"\0files",
+    added=2,
+    vanished=1,
+    changed=True,
+    archives=(THIRD, ARCHIVE, OTHER),
 )
 GOOD = mailboxes.encode(MAILBOX)
 
@@ -149,7 +158,7 @@ def file_with(place: int, value: object) -> Callable[[dict[str, Any]], object]:
         file_with(7, -1),
         file_with(8, b"short"),
         file_with(9, [[0, 0, 1, 0]]),
-        file_with(9, [[2, 0, 1, 0, False]]),
+        file_with(9, [[3, 0, 1, 0, False]]),
         file_with(9, [[-1, 0, 1, 0, False]]),
         file_with(9, [[0, -1, 1, 0, False]]),
         file_with(9, [[0, 0, 1, recipes.RECIPE_LIMIT, False]]),

@@ -296,3 +296,59 @@ class TestClaims:
         for wrong in [(None, 0, 0), (0, True, 0), (0, 0, 1 << 32), (1 << 16, 0, 0), (-1, 0, 0), (0, 0, 0.0)]:
             with pytest.raises(DamagedError):
                 claims.ownership(*wrong)
+
+
+class TestWithoutDecoding:
+    """What can be told of a frame from its columns alone."""
+
+    @given(st.lists(stored_messages, max_size=10))
+    def test_it_is_what_decoding_tells(self, stored: list[Message]) -> None:
+        payload = encode(*stored)
+        found = messages.names(payload)
+        assert list(found.uid) == [one.uid for one in stored]
+        for name in ("base", "suffix", "place", "flags", "fields", "owner"):
+            assert list(getattr(found, name)) == [getattr(one, name) for one in stored]
+        assert messages.totals(payload) == (len(stored), sum(one.size for one in stored))
+        assert set(messages.archives_of(payload)) == {piece.archive for one in stored for piece in one.pieces}
+
+    def test_an_empty_frame_stands_for_one_that_is_lost(self) -> None:
+        assert messages.decode(messages.LOST) == []
+        assert (messages.totals(messages.LOST), messages.archives_of(messages.LOST)) == ((0, 0), ())
+        assert [len(column) for column in messages.names(messages.LOST)] == [0] * 7
+
+    @pytest.mark.parametrize(
+        ("tell", "key", "value"),
+        [
+            (messages.names, "uid", b"x"),
+            (messages.names, "base", None),
+            (messages.names, "mark", bytes([1, 0, 0, 0])),
+            (messages.names, "marks", []),
+            (messages.names, "marks", [[1]]),
+            (messages.names, "fields", 7),
+            (messages.names, "n", 1 << 40),
+            (messages.names, "n", -1),
+            (messages.totals, "n", None),
+            (messages.totals, "n", MOST_MESSAGES + 1),
+            (messages.totals, "size", b"\xff" * 8),
+            (messages.totals, "size", b""),
+            (messages.archives_of, "archives", [b"short"]),
+            (messages.archives_of, "archives", None),
+        ],
+    )
+    def test_what_contradicts_itself_is_damage(self, tell: Any, key: str, value: object) -> None:
+        tell(encode(PLAIN))
+        with pytest.raises(DamagedError):
+            tell(remapped(encode(PLAIN), **{key: value}))
+
+
+def test_a_message_in_too_many_archives_is_refused() -> None:
+    many = tuple(
+        Piece(ArchiveId(number.to_bytes(16, "big")), 0, 1) for number in range(messages._MOST_ARCHIVES + 1)
+    )
+    gathered = MessageColumns()
+    with pytest.raises(StoreError, match="archives"):
+        gathered.add(replace(PLAIN, pieces=many))
+    gathered.add(replace(PLAIN, pieces=many[1:]))
+    gathered.add(replace(PLAIN, pieces=many[:-1]))
+    assert gathered.full
+    assert [one.pieces for one in messages.decode(gathered.take())] == [many[1:], many[:-1]]

@@ -7,13 +7,16 @@ import random
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
-from mailhaul.proto.archive import contents, directory, frames, messages
+from mailhaul.proto.archive import contents, directory, frames, messages, search, writer
 from mailhaul.proto.archive.contents import Footer
+from mailhaul.proto.archive.files import ReadAhead
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
 from mailhaul.proto.archive.reader import (
     ArchiveReader,
@@ -23,8 +26,9 @@ from mailhaul.proto.archive.reader import (
     read_footer,
     read_frame,
 )
+from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.errors import DamagedError, UnsupportedError
-from mailhaul.proto.records import ArchiveId
+from mailhaul.proto.records import ArchiveId, Terms
 from mailhaul.tests.archives import (
     Frame,
     MemoryFile,
@@ -83,7 +87,10 @@ class TestOpening:
             open_sealed(MemoryFile(flipped(only(kind).at + place)))
 
     def test_a_newer_version_is_refused_even_if_its_end_is_unlike_ours(self) -> None:
-        newer = encoded(FRAMES[0].header, remapped(FRAMES[0].payload, read_version=2)) + b"something new" * 50
+        newer = (
+            encoded(FRAMES[0].header, remapped(FRAMES[0].payload, read_version=contents.READ_VERSION + 1))
+            + b"something new" * 50
+        )
         with pytest.raises(UnsupportedError):
             open_sealed(MemoryFile(newer))
 
@@ -180,8 +187,8 @@ class TestFrames:
 
     def test_a_frame_of_another_archive_is_refused(self) -> None:
         reader = open_sealed(MemoryFile(DATA))
-        reader.file = MemoryFile(OTHER)
-        assert reason_of(lambda: reader.frame(0, FrameType.HEADER)) == "foreign"
+        other = ArchiveReader(MemoryFile(OTHER), reader.header, reader.directory)
+        assert reason_of(lambda: other.frame(0, FrameType.HEADER)) == "foreign"
 
     def test_a_block_that_is_not_where_the_directory_says_is_refused(self) -> None:
         def change(one: Frame) -> bytes | None:
@@ -276,6 +283,113 @@ class TestMessages:
         assert reason_of(lambda: list(reader.messages(wrong, folder))) == "metadata"
 
 
+class TestTerms:
+    def test_they_stand_beside_their_messages(self) -> None:
+        reader = open_sealed(MemoryFile(DATA))
+        alice, bob = reader.directory.mailboxes
+        assert [one.subject for one in reader.terms(alice, 0)] == [b"h: 0", b"h: 1", b"h: 2", b"h: 3"]
+        assert [one.subject for one in reader.terms(alice, 1)] == [b"a"]
+        assert search.decode(reader.search_frame(bob, 0)) == reader.terms(bob, 0) == [Terms(subject=b"h: b")]
+
+    @pytest.mark.parametrize("number", range(3))
+    @pytest.mark.parametrize("place", [0, 20, 80])
+    def test_damage_to_them_costs_nothing_else(self, number: int, place: int) -> None:
+        frame = frames_of(DATA, FrameType.SEARCH)[number]
+        reader = open_sealed(MemoryFile(flipped(frame.at + place)))
+        assert read_archive(reader) == (expected(MAILBOXES), [])
+        where = [
+            (entry, frame)
+            for entry in reader.directory.mailboxes
+            for frame in range(len(entry.message_frames))
+        ]
+        lost = []
+        for told in where:
+            try:
+                assert reader.terms(*told)
+            except DamagedError:
+                lost.append(told)
+        assert lost == [where[number]]
+
+    def test_those_of_other_messages_are_refused(self) -> None:
+        first, second, _ = frames_of(DATA, FrameType.SEARCH)
+        wrong = encoded(first.header, first.payload, position=second.header.position)
+        crafted = DATA[: first.at] + wrong + DATA[first.end :]
+        reader = salvage(MemoryFile(crafted))
+        alice = reader.directory.mailboxes[0]
+        assert reason_of(lambda: reader.terms(alice, 0)) == "frame-type"
+
+    def test_messages_that_are_gone_have_none(self) -> None:
+        alice = open_sealed(MemoryFile(DATA)).directory.mailboxes[0]
+        gone = replace(alice, message_frames=(contents.LOST, alice.message_frames[1]))
+        reader = open_sealed(MemoryFile(DATA))
+        assert reason_of(lambda: reader.terms(gone, 0)) == "metadata"
+        assert reason_of(lambda: reader.terms(gone, 2)) == "metadata"
+
+
+class TestStoredFrames:
+    """Frames as they are stored, for copying: checked, never decompressed."""
+
+    def test_they_are_what_lies_in_the_file(self) -> None:
+        reader = open_sealed(MemoryFile(DATA))
+        for number, one in enumerate(frames_of(DATA, FrameType.BLOCK)):
+            header, stored = reader.stored_block(number)
+            assert (header, stored) == (one.header, DATA[one.at + HEADER_BYTES : one.end])
+        alice = reader.directory.mailboxes[0]
+        frame, behind = frames_of(DATA, FrameType.MESSAGES)[1], frames_of(DATA, FrameType.SEARCH)[1]
+        assert reader.stored_messages(alice, 1) == (
+            (frame.header, DATA[frame.at + HEADER_BYTES : frame.end]),
+            (behind.header, DATA[behind.at + HEADER_BYTES : behind.end]),
+        )
+        assert reader.frame_header(alice, 1) == frame.header
+        assert reader.message_frame(alice, 1) == frame.payload
+
+    def test_damaged_ones_are_refused(self) -> None:
+        block, stored = frames_of(DATA, FrameType.BLOCK)[0], frames_of(DATA, FrameType.MESSAGES)[0]
+        reader = open_sealed(MemoryFile(flipped(block.end - 1)))
+        assert reason_of(lambda: reader.stored_block(0)) == "checksum"
+        other = open_sealed(MemoryFile(flipped(stored.end - 1)))
+        assert reason_of(lambda: other.stored_messages(other.directory.mailboxes[0], 0)) == "checksum"
+
+
+class TestIndex:
+    def test_it_tells_of_every_segment(self) -> None:
+        reader = open_sealed(MemoryFile(DATA))
+        rows = list(reader.index())
+        assert len(rows) == len(reader.directory.index_frames) == 1
+        plain = b"".join(reader.block(number) for number in range(len(reader.directory.blocks.data)))
+        for number, (offset, length) in enumerate(zip(rows[0].offsets, rows[0].lengths, strict=True)):
+            digest = rows[0].digests[16 * number : 16 * number + 16]
+            assert blake3(plain[offset : offset + length]).digest(length=16) == digest
+
+    def test_a_damaged_frame_does_not_hide_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(writer, "_INDEX_ROWS", 1)
+        data = write_archive(MAILBOXES)
+        whole = list(open_sealed(MemoryFile(data)).index())
+        broken = bytearray(data)
+        broken[frames_of(data, FrameType.INDEX)[1].end - 1] ^= 1
+        index = open_sealed(MemoryFile(bytes(broken))).index()
+        assert list(islice(index, len(whole) - 1)) == [whole[0], *whole[2:]]
+        assert reason_of(lambda: next(index)) == "checksum"
+
+    def test_one_of_other_data_is_damage(self) -> None:
+        crafted = recrafted(
+            DATA,
+            lambda one: (
+                contents.encode_index(contents.IndexRow(bytes(16), [10**6], [1]))
+                if one.header.type is FrameType.INDEX
+                else None
+            ),
+        )
+        assert reason_of(lambda: list(open_sealed(MemoryFile(crafted)).index())) == "metadata"
+
+
+def test_a_directory_that_is_large_beyond_reason_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(directory, "MOST_PLAIN_BYTES", only(FrameType.DIRECTORY).header.plain_bytes)
+    open_sealed(MemoryFile(DATA))
+    monkeypatch.setattr(directory, "MOST_PLAIN_BYTES", only(FrameType.DIRECTORY).header.plain_bytes - 1)
+    assert reason_of(lambda: open_sealed(MemoryFile(DATA))) == "length"
+
+
 class TestLocalFiles:
     def test_a_stretch_of_a_file(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
@@ -307,6 +421,37 @@ class TestLocalFiles:
         file = LocalFile(str(tmp_path))
         assert reason_of(lambda: file.read_at(0, 10)) == "io-error"
         file.close()
+
+
+class TestReadingAhead:
+    class Counted(MemoryFile):
+        reads = 0
+
+        def read_at(self, offset: int, length: int) -> bytes:
+            self.reads += 1
+            return super().read_at(offset, length)
+
+    CONTENT = random.Random(5).randbytes(100_000)
+
+    def test_it_gives_what_is_there(self) -> None:
+        file = ReadAhead(MemoryFile(self.CONTENT))
+        rng = random.Random(6)
+        for _ in range(500):
+            offset, length = rng.randrange(-5, 100_100), rng.choice([0, 1, 72, 5000, 40_000])
+            assert file.read_at(offset, length) == MemoryFile(self.CONTENT).read_at(offset, length)
+
+    def test_reads_side_by_side_cost_one(self) -> None:
+        counted = self.Counted(self.CONTENT)
+        file = ReadAhead(counted)
+        for offset in range(10, 20_000, 72):
+            assert file.read_at(offset, 72) == self.CONTENT[offset : offset + 72]
+        assert counted.reads == 1
+
+    def test_what_can_not_be_read_costs_only_those_who_ask_for_it(self) -> None:
+        file = ReadAhead(MemoryFile(self.CONTENT, range(5000, 5001)))
+        assert file.read_at(4000, 1000) == self.CONTENT[4000:5000]
+        assert reason_of(lambda: file.read_at(4500, 1000)) == "io-error"
+        assert file.read_at(5001, 1000) == self.CONTENT[5001:6001]
 
 
 class TestSeveralArchivesInOneFile:

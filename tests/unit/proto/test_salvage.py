@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
+from mailhaul.proto.archive import directory, scanning
 from mailhaul.proto.archive import messages as messages_module
-from mailhaul.proto.archive import scanning
+from mailhaul.proto.archive.contents import READ_VERSION
 from mailhaul.proto.archive.frames import HEADER_BYTES, Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.salvage import salvage
@@ -177,6 +179,36 @@ class TestSalvaging:
             assert list(found.values()).count([]) == 1
             assert damage
 
+    def test_without_terms_nothing_is_lost(self) -> None:
+        for number, frame in enumerate(of_kind(FrameType.SEARCH)):
+            reader = open_any(without(frame))
+            assert read_archive(reader)[0] == ALL
+            told = [
+                (entry, number)
+                for entry in reader.directory.mailboxes
+                for number in range(len(entry.message_frames))
+            ]
+            with pytest.raises(DamagedError):
+                reader.terms(*told[number])
+            assert all(reader.terms(*one) for one in told if one != told[number])
+
+    def test_what_came_and_went_is_known_without_the_directory(self) -> None:
+        sealed, found = open_sealed(MemoryFile(DATA)).directory, salvage(MemoryFile(DATA[:-400])).directory
+        assert [replace(one, frames=()) for one in found.mailboxes] == [
+            replace(one, frames=()) for one in sealed.mailboxes
+        ]
+
+    def test_a_directory_can_not_name_endless_mailboxes_as_gone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(directory, "MOST_GONE", 3)
+        one = of_kind(FrameType.DIRECTORY)[0]
+        payload = remapped(one.payload, departed=[["x", "removed", ""]] * 2)
+        data = DATA[: one.at] + encoded(one.header, payload) * 2 + DATA[one.end : -1]
+        reader = salvage(MemoryFile(data))
+        assert len(reader.directory.departed) == 2
+        assert any("as gone" in damage.detail for damage in reader.damage)
+
     def test_without_a_mailbox_nobody_else_gets_its_messages(self) -> None:
         for number in range(3):
             gone = [one for one in of_kind(FrameType.MAILBOX) if one.header.position >> 32 == number]
@@ -237,7 +269,8 @@ class TestSalvaging:
 
     def test_a_newer_version_is_refused_as_such(self) -> None:
         newer = (
-            encoded(FRAMES[0].header, remapped(FRAMES[0].payload, read_version=2)) + DATA[FRAMES[0].end : -5]
+            encoded(FRAMES[0].header, remapped(FRAMES[0].payload, read_version=READ_VERSION + 1))
+            + DATA[FRAMES[0].end : -5]
         )
         with pytest.raises(UnsupportedError):
             salvage(MemoryFile(newer))

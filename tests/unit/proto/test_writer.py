@@ -8,11 +8,12 @@ from itertools import pairwise
 
 import pytest
 
-from mailhaul.proto.archive import directory, messages, writer
+from mailhaul.proto.archive import directory, messages, under_way, writer
 from mailhaul.proto.archive.contents import decode_index
 from mailhaul.proto.archive.frames import Codec, FrameType
+from mailhaul.proto.archive.framing import BLOCK_BYTES
 from mailhaul.proto.archive.reader import open_sealed
-from mailhaul.proto.archive.writer import BLOCK_BYTES, ArchiveWriter
+from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import MessageUnavailable, StoreError
 from mailhaul.proto.records import ArchiveId, Folder, Piece, Skipped, StoredFile
 from mailhaul.tests.archives import (
@@ -85,7 +86,7 @@ def test_the_order_of_writes() -> None:
     # The copy of a mailbox's metadata follows a mailbox later.
     assert kinds == [
         "HEADER",
-        *("MESSAGES", "MESSAGES", "BLOCK", "MAILBOX"),
+        *("MESSAGES", "SEARCH", "MESSAGES", "SEARCH", "BLOCK", "MAILBOX"),
         *("MAILBOX", "MAILBOX", "MAILBOX"),
         *("DIRECTORY", "FOOTER"),
     ]
@@ -183,7 +184,6 @@ def test_a_large_folder_takes_several_frames(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_large_directory_takes_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(directory, "_PART_BLOCKS", 2)
     monkeypatch.setattr(directory, "_PART_BYTES", 100)
     mailboxes = {f"user{number}": {"INBOX": [b"h: %d\n\nbody" % number]} for number in range(7)}
     data = write_archive(mailboxes)
@@ -195,7 +195,7 @@ class TestLimits:
     """What a hostile mailbox can do to the archive: fill its own part, never spoil that of others."""
 
     def test_too_many_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writer, "_MOST_MAILBOX_BYTES", 10_000)
+        monkeypatch.setattr(under_way, "_MOST_MAILBOX_BYTES", 10_000)
         sink, archive = begun()
         file = StoredFile(b"x" * 200, False, None, OWNER, 0, 0, bytes(16), ())
         taken = 0
@@ -220,7 +220,7 @@ class TestLimits:
         assert len(bob.files) == 1
 
     def test_too_many_folders(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writer, "_MOST_MAILBOX_BYTES", 10_000)
+        monkeypatch.setattr(under_way, "_MOST_MAILBOX_BYTES", 10_000)
         sink, archive = begun()
         taken = 0
 
@@ -245,7 +245,7 @@ class TestLimits:
         assert [len(list(reader.messages(bob, one))) for one in reader.mailbox(bob).folders] == [1]
 
     def test_what_is_too_much_to_list_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writer, "_MOST_SKIPPED_BYTES", 10_000)
+        monkeypatch.setattr(under_way, "_MOST_SKIPPED_BYTES", 10_000)
         sink, archive = begun()
         skipped = tuple(Skipped(f"/p/g/u/INBOX/{number}", "permission", "x" * 50) for number in range(1000))
         listed = archive.end_mailbox("alice", b"", 1000, 0, skipped).skipped

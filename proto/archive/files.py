@@ -1,0 +1,120 @@
+"""Where the bytes of an archive are read from: whatever can be read at any offset, a local file; and single
+frames of it."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+from ..errors import DamagedError
+from ..records import ArchiveId
+from . import frames
+from .frames import FrameHeader, FrameType
+
+_AHEAD_BYTES = 32 << 10
+
+
+class RandomAccess(Protocol):
+    """Bytes that can be read anywhere."""
+
+    name: str
+    size: int
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes; fewer only at the end. Raises DamagedError (reason ``io-error``)."""
+
+    def close(self) -> None:
+        """Repeatable."""
+
+
+class LocalFile:
+    """A local file, or the stretch of it that begins at ``start`` and is ``size`` bytes long."""
+
+    def __init__(self, path: str, start: int = 0, size: int | None = None) -> None:
+        self.name = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.start = start
+        self.size = os.fstat(self._fd).st_size - start if size is None else size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See RandomAccess."""
+        length = min(length, self.size - offset)
+        if offset < 0 or length <= 0:
+            return b""
+        try:
+            data = os.pread(self._fd, length, self.start + offset)
+            while len(data) < length:
+                more = os.pread(self._fd, length - len(data), self.start + offset + len(data))
+                if not more:
+                    break
+                data += more
+        except OSError as error:
+            raise DamagedError(f"{self.name}: {error.strerror} at {offset}", reason="io-error") from error
+        return data
+
+    def close(self) -> None:
+        """See RandomAccess."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class ReadAhead:
+    """A RandomAccess over another one, for many small reads that lie close together: it reads more than it is
+    asked for, and keeps that until a read lies elsewhere."""
+
+    def __init__(self, file: RandomAccess) -> None:
+        self.name = file.name
+        self.size = file.size
+        self._file = file
+        self._at = 0
+        self._kept = b""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See RandomAccess."""
+        within = offset - self._at
+        if within >= 0 and within + length <= len(self._kept):
+            return self._kept[within : within + length]
+        if length >= _AHEAD_BYTES:
+            return self._file.read_at(offset, length)
+        try:
+            self._kept = self._file.read_at(offset, _AHEAD_BYTES)
+        except DamagedError:
+            # What can't be read may lie behind what is asked for.
+            return self._file.read_at(offset, length)
+        self._at = offset
+        return self._kept[:length]
+
+    def close(self) -> None:
+        """See RandomAccess."""
+        self._file.close()
+
+
+def read_frame(
+    file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None
+) -> tuple[FrameHeader, bytes]:
+    """The frame of this kind (and archive) at an offset, checked and decompressed. Raises DamagedError."""
+    header = read_header(file, at, kind, owner)
+    stored = file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
+    return header, frames.decode_payload(header, stored, f"{file.name} at {at}")
+
+
+def read_stored(
+    file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None
+) -> tuple[FrameHeader, bytes]:
+    """The frame of this kind (and archive) at an offset, checked and as it is stored. Raises DamagedError."""
+    header = read_header(file, at, kind, owner)
+    stored = file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
+    frames.check_payload(header, stored, f"{file.name} at {at}")
+    return header, stored
+
+
+def read_header(file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None) -> FrameHeader:
+    """The header of the frame of this kind (and archive) at an offset. Raises DamagedError."""
+    where = f"{file.name} at {at}"
+    if at < 0:
+        raise DamagedError(f"{file.name}: too short to be an archive", reason="truncated")
+    header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), where, owner)
+    if header.type is not kind:
+        raise DamagedError(f"{where}: a {header.type.name} frame instead of {kind.name}", reason="frame-type")
+    return header

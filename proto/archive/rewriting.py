@@ -1,0 +1,233 @@
+"""An archive written anew without what nobody needs any more, or without what is damaged.
+
+It keeps its id, and every byte of data that stays keeps its position: what refers to it stays right. What
+is left out becomes a hole. FORMAT.md, "Generations".
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Container, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from ..errors import DamagedError
+from ..ports import ArchiveSink
+from ..records import DIGEST_BYTES, ArchiveId, Stretch
+from .frames import Codec
+from .reader import ArchiveReader
+from .writer import ArchiveTotals, ArchiveWriter
+
+_SMALLEST_HOLE = 256
+"""Within a block that is cut, a shorter one is not worth the header of one more block."""
+
+_PART_BYTES = 8 << 20
+_BEYOND = 1 << 63
+
+Fill = Callable[[Stretch], bytes | None]
+"""Gives the bytes of a stretch of the data that the archive does not hold, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten(ArchiveTotals):
+    """What an archive came to. ``lost`` are the users whose metadata was damaged: they are not in it."""
+
+    generation: int
+    references: tuple[ArchiveId, ...]
+    holes: tuple[Stretch, ...]
+    lost: tuple[str, ...]
+
+
+def rewrite(
+    source: ArchiveReader,
+    sink: ArchiveSink,
+    *,
+    stretches: Iterable[Stretch],
+    users: Container[str],
+    fill: Fill | None = None,
+    codec: Codec = Codec.LZ4,
+    level: int = 3,
+) -> Rewritten:
+    """Write the next generation of an archive: of its data these ``stretches`` (ascending, not overlapping),
+    of its mailboxes those of ``users``, and the index of all segments that lie in the stretches.
+
+    Blocks that stay as a whole, and metadata, are copied as they are stored. Where a wanted stretch lies in
+    a hole or a damaged block, ``fill`` is asked for it, in parts of at most 8 MiB that do not cross blocks;
+    what it can't give becomes a hole. Damaged messages and search terms are left out in such a way that a
+    reader tells so. The caller begins and seals the sink, as with ``ArchiveWriter``. Raises StagingError.
+    """
+    header = replace(source.header, generation=source.header.generation + 1)
+    archive = ArchiveWriter(sink, header, codec, level)
+    kept = _Data(source, archive, fill).write(stretches)
+    _write_index(source, archive, kept)
+    lost = []
+    for entry in source.directory.mailboxes:
+        if entry.user in users:
+            try:
+                archive.rewrite_mailbox(source, entry)
+            except DamagedError:
+                lost.append(entry.user)
+    totals = archive.finish(
+        (one for one in source.directory.departed if one.user in users), source.directory.unopened
+    )
+    return Rewritten(
+        totals.data_bytes,
+        totals.archive_bytes,
+        header.generation,
+        archive.references,
+        archive.holes,
+        tuple(lost),
+    )
+
+
+def _write_index(source: ArchiveReader, archive: ArchiveWriter, kept: _Stretches) -> None:
+    """Also of what could not be read: its digest tells what belongs into the hole."""
+    with suppress(DamagedError):  # an index that is damaged costs nothing but space, later
+        for row in source.index(lost=True):
+            for number, (offset, length) in enumerate(zip(row.offsets, row.lengths, strict=True)):
+                if kept.hold(offset, length):
+                    digest = row.digests[DIGEST_BYTES * number : DIGEST_BYTES * (number + 1)]
+                    archive.remember(digest, offset, length)
+
+
+class _Stretches:
+    """Stretches that come in order; what lies in a row is one."""
+
+    def __init__(self) -> None:
+        self._begins = array("Q")
+        self._ends = array("Q")
+
+    def add(self, stretch: Stretch) -> None:
+        """The next one. Raises ValueError if it does not lie behind the last."""
+        offset, length = stretch
+        last = self._ends[-1] if self._ends else 0
+        if offset < last:
+            raise ValueError(f"stretches out of order: {stretch}")
+        if self._ends and offset == last:
+            self._ends[-1] += length
+        else:
+            self._begins.append(offset)
+            self._ends.append(offset + length)
+
+    def hold(self, offset: int, length: int) -> bool:
+        """Whether all of this lies in one of them."""
+        before = bisect_right(self._begins, offset) - 1
+        return before >= 0 and offset + length <= self._ends[before]
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """A stretch of the data of the source: a block, or what no block holds (``block`` is None)."""
+
+    begin: int
+    end: int
+    block: int | None = None
+
+
+def _regions(source: ArchiveReader) -> Iterator[_Region]:
+    """All of the data in order; at last what lies beyond it, for a broken archive may not know its end."""
+    at, whole = 0, source.directory
+    for number, begin in enumerate(whole.blocks.data):
+        if begin > at:
+            yield _Region(at, begin)
+        at = whole.block_end(number)
+        yield _Region(begin, at, number)
+    if at < whole.data_bytes:
+        yield _Region(at, whole.data_bytes)
+    if source.damage:
+        yield _Region(whole.data_bytes, _BEYOND)
+
+
+class _Data:
+    """Writes the data of an archive again."""
+
+    def __init__(self, source: ArchiveReader, archive: ArchiveWriter, fill: Fill | None) -> None:
+        self._source = source
+        self._archive = archive
+        self._fill = fill
+        self.stretches = _Stretches()
+
+    def write(self, stretches: Iterable[Stretch]) -> _Stretches:
+        """Only these; returns them."""
+        left = iter(stretches)
+        current = self._next(left)
+        for region in _regions(self._source):
+            wanted = []
+            while current is not None and current.offset < region.end:
+                begin, end = max(current.offset, region.begin), current.offset + current.length
+                if begin < min(end, region.end):
+                    wanted.append(Stretch(begin, min(end, region.end) - begin))
+                if end > region.end:
+                    break
+                current = self._next(left)
+            self._write_region(region, wanted)
+        return self.stretches
+
+    def _next(self, left: Iterator[Stretch]) -> Stretch | None:
+        stretch = next(left, None)
+        if stretch is not None:
+            self.stretches.add(stretch)
+        return stretch
+
+    def _write_region(self, region: _Region, wanted: list[Stretch]) -> None:
+        if wanted and region.block is not None:
+            try:
+                self._copy(region, region.block, wanted)
+            except DamagedError:
+                pass
+            else:
+                return
+        for one in wanted:
+            self._leave_out(one.offset)
+            if self._fill is None:
+                self._leave_out(one.offset + one.length)
+            else:
+                self._refill(one, self._fill)
+        if region.end < _BEYOND:
+            self._leave_out(region.end)
+
+    def _copy(self, region: _Region, block: int, wanted: list[Stretch]) -> None:
+        """Raises DamagedError, before anything is written, if the block is damaged."""
+        wanted = _without_small_holes(wanted, region)
+        if wanted == [Stretch(region.begin, region.end - region.begin)]:
+            self._archive.copy_block(self._source.stored_block(block))
+            return
+        plain = memoryview(self._source.block(block))
+        for offset, length in wanted:
+            self._leave_out(offset)
+            self._archive.append(plain[offset - region.begin :][:length])
+        self._leave_out(region.end)
+
+    def _refill(self, wanted: Stretch, fill: Fill) -> None:
+        for part in _parts(wanted):
+            data = fill(part)
+            if data is None:
+                self._archive.leave_out(part.length)
+            elif len(data) == part.length:
+                self._archive.append(data)
+            else:
+                raise ValueError(f"{len(data)} bytes for {part}")
+
+    def _leave_out(self, end: int) -> None:
+        """All up to this offset of the data."""
+        self._archive.leave_out(end - self._archive.data_bytes)
+
+
+def _without_small_holes(wanted: list[Stretch], region: _Region) -> list[Stretch]:
+    """The stretches of a block, and what lies between them (and its ends) where that is small."""
+    found: list[Stretch] = []
+    begin = end = region.begin
+    for offset, length in [*wanted, Stretch(region.end, 0)]:
+        if offset - end >= _SMALLEST_HOLE:
+            if end > begin:
+                found.append(Stretch(begin, end - begin))
+            begin = offset
+        end = offset + length
+    return [*found, Stretch(begin, end - begin)] if end > begin else found
+
+
+def _parts(stretch: Stretch) -> Iterator[Stretch]:
+    end = stretch.offset + stretch.length
+    for offset in range(stretch.offset, end, _PART_BYTES):
+        yield Stretch(offset, min(_PART_BYTES, end - offset))
