@@ -12,6 +12,7 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 from ...groups.paths import printable
 from ...proto.errors import BackupError, MessageUnavailable, StoreError
@@ -83,6 +84,8 @@ def open_directory(path: bytes) -> int:
 
 def descend(start: int, names: tuple[bytes, ...]) -> int:
     """Open a directory below another one, following no link. The caller closes it. Raises OSError."""
+    if len(names) == 1:
+        return os.open(names[0], _DIRECTORY, dir_fd=start)
     fd = os.dup(start)
     for name in names:
         above = fd
@@ -150,7 +153,12 @@ def is_maildir(fd: int) -> bool:
 
 def ownership(status: os.stat_result) -> Ownership:
     """Mode and owners, as the records have them."""
-    return Ownership(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+    return _ownership(status.st_mode, status.st_uid, status.st_gid)
+
+
+@lru_cache(maxsize=256)
+def _ownership(mode: int, uid: int, gid: int) -> Ownership:
+    return Ownership(stat.S_IMODE(mode), uid, gid)
 
 
 def described(path: bytes, status: os.stat_result) -> Directory:

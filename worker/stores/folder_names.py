@@ -47,6 +47,14 @@ def folder_name(path: bytes) -> str:
     return "/".join(level_name(level) for level in levels)
 
 
+def folder_path(name: str, *, dotted: bool) -> bytes:
+    """The directory of a folder of this name: in Maildir++ if ``dotted``, else in LAYOUT=fs."""
+    if name == INBOX:
+        return b""
+    levels = [_encoded_level(level) for level in name.split("/")]
+    return b"." + b".".join(levels) if dotted else b"/".join(levels)
+
+
 def level_name(level: bytes) -> str:
     """One level as a person sees it; as it stands on disk if the way back would not lead there."""
     try:
@@ -76,6 +84,13 @@ def encode(name: str) -> bytes:
         parts += [_encoded_run(name[done : run.start()]), run[0].encode("ascii")]
         done = run.end()
     return b"".join([*parts, _encoded_run(name[done:])])
+
+
+def _encoded_level(level: str) -> bytes:
+    try:
+        return encode(level)
+    except ValueError:
+        return level.encode("utf-8", "surrogateescape")
 
 
 def _unshifted(text: bytes) -> str:

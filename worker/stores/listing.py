@@ -11,43 +11,47 @@ import os
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ...proto.records import Listed
 from .directories import name_bytes
 from .keywords import flags_of
+from .marks import tick_ns
 from .uidlist import UidList
 
 PLACES = ("new", "cur")
 """In this order they are read: mail moves from new/ to cur/, so it is seen at least once."""
 
 _PASSES = 4
-_TICK_NS = 20_000_000
 
 _flags = lru_cache(maxsize=1024)(flags_of)
 
 
 class Listing:
-    """The names in the directories of a folder. ``fds`` gives the open directory of each place.
+    """The names in the directories of a folder. ``fds`` gives the open directory of each place, ``now`` is
+    the clock, in nanoseconds since 1970.
 
     ``others`` are the names that are no messages (hidden files, links, pipes, directories), ``problems``
     the places that could not be read to their end, ``times`` those of the directories before they were
-    read for the last time.
+    read for the last time, ``settled`` tells whether nothing changed any more while they were.
     """
 
-    def __init__(self, fds: Mapping[str, int]) -> None:
+    def __init__(self, fds: Mapping[str, int], now: Callable[[], int] = time.time_ns) -> None:
         self._fds = fds
+        self._now = now
         self.entries: list[bytes] = []
         self.others: set[tuple[str, bytes]] = set()
         self.problems: dict[str, OSError] = {}
         self._before: dict[str, int] = {}
+        self._settled = False
         for names in self._passes():
             fresh = [entry for entry in names if not self._holds(entry)]
             self.entries += fresh
             self.entries.sort()
         self.times = self._before
+        self.settled = self._settled
         self._drop_earlier_names()
 
     def __len__(self) -> int:
@@ -71,14 +75,15 @@ class Listing:
         """The record of an entry."""
         return record(self.entries[position], uid, fields)
 
-    def marks(self) -> Marks:
-        """What to remember of this listing, to find out later what came after it."""
-        return Marks(self.times, array("q", map(_mark, self.entries)))
+    def remembered(self) -> Earlier:
+        """What to remember of this listing, to find out later what came after it: eight bytes a message."""
+        hashes = array("q", (hash(_base(entry)) for entry in self.entries))
+        return Earlier(self.times, lambda: hashes)
 
-    def drop(self, marks: Marks) -> None:
-        """Forget the messages that an earlier listing of the same folder held."""
-        earlier = set(marks.bases)
-        self.entries = [entry for entry in self.entries if _mark(entry) not in earlier]
+    def drop(self, earlier: Earlier) -> None:
+        """Forget the messages that the folder held before."""
+        known = set(earlier.hashes())
+        self.entries = [entry for entry in self.entries if hash(_base(entry)) not in known]
 
     def rescan(self) -> Rescan:
         """Read the directories again, to find messages that were renamed meanwhile."""
@@ -90,18 +95,20 @@ class Listing:
                 if position < len(self.entries) and self.entries[position] == entry:
                     seen[position] = 1
                 else:
-                    fresh[entry.partition(b"\0")[0]] = entry
+                    fresh[_base(entry)] = entry
         return Rescan(fresh, seen)
 
     def _passes(self) -> Iterator[Iterator[bytes]]:
         """All entries; again if a directory changed meanwhile, for a name that changes while a directory
         is read may be missed altogether."""
+        self._settled = False
         for _ in range(_PASSES):
             before = self._before = self._times()
             yield self._scan()
-            now = time.time_ns()
+            now = self._now()
             # A time that is as young as a tick of the file system's clock may hide another change.
-            if self._times() == before and all(abs(now - one) > _TICK_NS for one in before.values()):
+            if self._times() == before and all(abs(now - one) > tick_ns(one) for one in before.values()):
+                self._settled = True
                 return
 
     def _times(self) -> dict[str, int]:
@@ -116,7 +123,7 @@ class Listing:
                     self.problems[place] = error
 
     def _names(self, place: str) -> Iterator[bytes]:
-        mark = b"\0" + place[:1].encode()
+        where = b"\0" + place[:1].encode()
         with os.scandir(self._fds[place]) as found:
             for one in found:
                 name = name_bytes(one.name)
@@ -124,7 +131,7 @@ class Listing:
                     self.others.add((place, name))
                     continue
                 base, colon, flags = name.partition(b":")
-                yield base + mark + colon + flags
+                yield base + where + colon + flags
 
     def _holds(self, entry: bytes) -> bool:
         position = bisect_left(self.entries, entry)
@@ -136,7 +143,7 @@ class Listing:
         several: dict[bytes, list[bytes]] = {}
         before, previous = None, b""
         for entry in self.entries:
-            base = entry.partition(b"\0")[0]
+            base = _base(entry)
             if base == before:
                 several.setdefault(base, [previous]).append(entry)
             before, previous = base, entry
@@ -157,15 +164,16 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
-    """The times of a folder's directories, and a hash of each lasting name in them: eight bytes a message."""
+class Earlier:
+    """A folder at an earlier look: the times of its directories, and how to get a hash of each lasting name
+    that was in them."""
 
-    times: dict[str, int]
-    bases: array[int]
+    times: Mapping[str, int]
+    hashes: Callable[[], Iterable[int]]
 
 
-def _mark(entry: bytes) -> int:
-    return hash(entry.partition(b"\0")[0])
+def _base(entry: bytes) -> bytes:
+    return entry.partition(b"\0")[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
-from ...proto.ports import MailboxReader
+from ...proto.ports import KnownMailbox, MailboxReader
 from ...proto.records import MailboxSize
 from .directories import joined, opened, split
 from .doveadm import Doveadm
@@ -29,7 +30,11 @@ _SIZE = re.compile(r",S=(\d{1,12})")
 class MaildirStore:
     """A MailStore (see ``proto.ports``) of Maildirs."""
 
-    def __init__(self, path: str, doveadm: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: str, doveadm: tuple[str, ...] = (), *, now: Callable[[], int] = time.time_ns
+    ) -> None:
+        """``now`` is the clock, in nanoseconds since 1970. Raises ConfigError for a path that can't be."""
+        self._now = now
         self._layout = make_layout(path)
         self._doveadm = Doveadm(doveadm) if doveadm else None
 
@@ -54,7 +59,12 @@ class MaildirStore:
         return MailboxSize(user=user, messages=messages, size_bytes=size_bytes)
 
     @contextmanager
-    def open_mailbox(self, user: str) -> Iterator[MailboxReader]:
+    def open_mailbox(
+        self,
+        user: str,
+        known: KnownMailbox | None = None,
+        wanted: Callable[[str], bool] = lambda _folder: True,
+    ) -> Iterator[MailboxReader]:
         location = self._layout.locate(user)
         with ExitStack() as stack:
             root = _open(location)
@@ -62,7 +72,9 @@ class MaildirStore:
             home = _open_home(location)
             if home >= 0:
                 stack.callback(os.close, home)
-            yield MaildirMailbox(root, home, user, location.place, self._doveadm)
+            yield MaildirMailbox(
+                root, home, user, location.place, self._doveadm, known=known, wanted=wanted, now=self._now
+            )
 
 
 def _open_home(location: Location) -> int:

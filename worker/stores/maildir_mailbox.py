@@ -3,80 +3,116 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ...proto.errors import MessageUnavailable, StoreError
+from ...proto.ports import KnownFolder, KnownMailbox
 from ...proto.records import Directory, FileStat, ListedFile, Skipped
-from . import folder_names
+from . import folder_names, folder_state
 from .directories import described, is_directory, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
-from .listing import PLACES, Marks
+from .folder_opener import FolderOpener
+from .listing import PLACES, Earlier
 from .location import HOME
-from .maildir_folder import FolderOpener, MaildirFolder
+from .maildir_folder import MaildirFolder
+from .marks import FilesMark
 from .notices import Notices
 from .opened import FileOpener, StoreFile
-from .other_files import HOME_DIRECTORY, HOME_FILES, FileWalk, worth_keeping
-from .survey import survey
+from .other_files import HOME_DIRECTORY, OtherFiles
+from .survey import Contents, Survey, survey
+from .unchanged_folder import UnchangedFolder
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """A folder that is as it is known: its directories, and when messages last came or went."""
+
+    known: KnownFolder
+    records: list[Directory]
+    times: Mapping[str, int]
 
 
 class MaildirMailbox:
     """A MailboxReader (see ``proto.ports``). ``root`` and ``home`` are open directories that outlive it;
-    ``home`` is -1 where the mailbox has none."""
+    ``home`` is -1 where the mailbox has none. ``now`` is the clock, in nanoseconds since 1970.
 
-    def __init__(self, root: int, home: int, user: str, place: bytes, doveadm: Doveadm | None) -> None:
+    The whole mailbox is looked through once, at the beginning: a folder that is unchanged then counts as
+    unchanged, and is looked at again at the end if any folder was read after that.
+    """
+
+    def __init__(
+        self,
+        root: int,
+        home: int,
+        user: str,
+        place: bytes,
+        doveadm: Doveadm | None,
+        *,
+        known: KnownMailbox | None,
+        wanted: Callable[[str], bool],
+        now: Callable[[], int],
+    ) -> None:
         self.place = place
         self._root = root
         self._home = home
         self._user = user
         self._doveadm = doveadm
+        self._known = known
+        self._now = now
         self._notices = Notices()
         self._opener = FileOpener()
-        self._survey = survey(root, self._notices)
+        self._folder_opener = FolderOpener(root, self._opener, self._notices, self._ask_server, now)
+        self._same: dict[bytes, _Same] = {}
+        self._survey = survey(root, self._notices, look=self._look)
+        self._names = folder_names.names(self._survey.folders)
+        self._wanted = {path: name for path, name in self._names.items() if wanted(name)}
         # By folder: the names in its new/ and cur/ that are no messages.
         self._strays: dict[bytes, set[tuple[str, bytes]]] = {}
+        self._files_mark = b""
 
-    def folders(self) -> Iterator[MaildirFolder]:
-        names = folder_names.names(self._survey.folders)
-        others = self._survey.others_by_folder()
-        opener = FolderOpener(self._root, self._opener, self._notices, self._ask_server)
-        marks: dict[bytes, Marks] = {}
-        # Told with the first folder.
-        beside = {path: list(self._home_directories()) for path in self._survey.folders[:1]}
-        for path in self._survey.folders:
-            near = others.get(path, []), beside.get(path, [])
+    def folders(self) -> Iterator[MaildirFolder | UnchangedFolder]:
+        near = self._near()
+        earlier: dict[bytes, Earlier] = {}
+        any_listed = False
+        for path in self._wanted:
             try:
-                with opener.opened(path, names[path], *near) as folder:
-                    self._strays[path] = folder.strays
-                    marks[path] = folder.marks()
+                with ExitStack() as stack:
+                    folder = self._reader(stack, path, near[path])
                     yield folder
+                    self._strays[path] = folder.strays
+                    earlier[path] = folder.remembered()
+                    any_listed = any_listed or folder.was_listed
             except OSError as error:
                 self._notices.failed(path, error)
-        for path, known in marks.items():
-            # Mail that was moved from a folder read later into one read earlier was in neither.
-            try:
-                if opener.has_changed(path, known):
-                    near = others.get(path, []), beside.get(path, [])
-                    with opener.opened(path, names[path], *near, earlier=known) as folder:
-                        if len(folder):
-                            yield folder
-            except FileNotFoundError:
-                continue  # its owner removed it
-            except OSError as error:
-                self._notices.failed(path, error)
+        if any_listed:
+            yield from self._second_look(near, earlier)
+
+    def passed_over(self) -> Sequence[str]:
+        return [name for path, name in self._names.items() if path not in self._wanted]
 
     def files(self) -> Iterator[ListedFile]:
+        self._files_mark, mark = b"", FilesMark(self._now())
         has_home = self._home >= 0
-        mailbox = FileWalk(self._root, self._notices, levels_above=1 if has_home else 0)
+        mailbox = OtherFiles(self._root, self._notices, mark, levels_above=1 if has_home else 0)
         for path in self._survey.folders:
-            yield from mailbox.directory(path, worth_keeping)
-            yield from self._stray_files(mailbox, path)
-        for path in self._survey.others:
-            yield from mailbox.directory(path)
+            # What lies in the mailbox's own directory is the mailbox's, not of INBOX alone.
+            if not path or path in self._wanted:
+                yield from mailbox.listed(path, self._survey.contents[path])
+                yield from self._stray_files(mailbox, path)
+        for path in self._others_wanted():
+            yield from mailbox.listed(path, self._survey.contents[path])
         if has_home:
-            home = FileWalk(self._home, self._notices, home=True)
-            yield from home.directory(b"", HOME_FILES.__contains__)
-            yield from home.tree(HOME_DIRECTORY)
+            home = OtherFiles(self._home, self._notices, mark, home=True)
+            yield from home.of_home()
+            for path in self._scripts.others:
+                yield from home.listed(path, self._scripts.contents[path])
+        self._files_mark = mark.digest()
+
+    def files_mark(self) -> bytes:
+        return self._files_mark
 
     def open_file(self, file: ListedFile) -> StoreFile:
         *above, name = split(file.path)
@@ -98,17 +134,95 @@ class MaildirMailbox:
     def skipped(self) -> Sequence[Skipped]:
         return self._notices.skipped
 
+    def _known_folder(self, path: bytes) -> KnownFolder | None:
+        return self._known.folder(path) if self._known is not None else None
+
+    def _look(self, path: bytes, directory: int, status: os.stat_result, contents: Contents) -> None:
+        """Find out whether a folder is as it is known."""
+        known = self._known_folder(path)
+        mark = folder_state.decoded(known.mark) if known is not None else None
+        if known is None or mark is None or known.folder.path != path:
+            return
+        try:
+            state = folder_state.glance(directory, status, contents)
+        except OSError:
+            return  # it changes at this moment, or opening it will say why
+        if state.hash() == mark.state:
+            self._same[path] = _Same(known, state.records(path), state.times())
+
+    def _reader(
+        self, stack: ExitStack, path: bytes, near: Sequence[Directory]
+    ) -> MaildirFolder | UnchangedFolder:
+        """A folder, open as long as the stack. Raises OSError if it can't be entered."""
+        name, same = self._names[path], self._same.get(path)
+        if same is None:
+            known = self._known_folder(path)
+            return stack.enter_context(self._folder_opener.opened(path, name, near, known))
+        folder, directories = same.known.folder, (*same.records, *near)
+        if (folder.name, folder.directories) != (name, directories):
+            folder = replace(folder, name=name, directories=directories)
+
+        def open_it() -> MaildirFolder:
+            try:
+                return stack.enter_context(self._folder_opener.opened(path, name, near, same.known))
+            except OSError as error:
+                self._notices.failed(path, error)
+                return self._folder_opener.nothing(folder)
+
+        return UnchangedFolder(same.known, folder, same.times, open_it)
+
+    def _second_look(
+        self, near: Mapping[bytes, Sequence[Directory]], earlier: Mapping[bytes, Earlier]
+    ) -> Iterator[MaildirFolder]:
+        """The folders into which mail came since: what was moved from a folder read later into one looked at
+        earlier was in neither."""
+        opener = self._folder_opener
+        for path, before in earlier.items():
+            try:
+                if opener.has_changed(path, before):
+                    known = self._known_folder(path)
+                    with opener.opened(path, self._names[path], near[path], known, before) as folder:
+                        if len(folder):
+                            yield folder
+            except FileNotFoundError:
+                continue  # its owner removed it
+            except OSError as error:
+                self._notices.failed(path, error)
+
+    def _near(self) -> dict[bytes, list[Directory]]:
+        """The directories that are no folders, by the folder that they are told with: the nearest above, or
+        the first for those of the mailbox and of the home."""
+        others, records = self._survey.others_by_folder(), self._survey.records
+        near = {path: [records[other] for other in others.get(path, ())] for path in self._wanted}
+        for first in list(self._wanted)[:1]:
+            if first:
+                near[first] += [records[other] for other in others.get(b"", ())]
+            near[first] += self._home_directories()
+        return near
+
+    def _others_wanted(self) -> Iterator[bytes]:
+        """The directories that are no folders, without those of folders that are passed over."""
+        others = self._survey.others_by_folder()
+        of_others = {
+            path for folder in others if folder and folder not in self._wanted for path in others[folder]
+        }
+        return (path for path in self._survey.others if path not in of_others)
+
+    @cached_property
+    def _scripts(self) -> Survey:
+        """What lies in the directory of scripts in the home."""
+        if self._home < 0 or not is_directory(self._home, HOME_DIRECTORY):
+            return Survey((), (), {}, {})
+        return survey(self._home, self._notices, HOME_DIRECTORY, plain=True, home=True)
+
     def _home_directories(self) -> Iterator[Directory]:
         """The home and the directories in it that belong to the mail, relative to the mailbox."""
-        if self._home < 0:
-            return
-        yield described(HOME, os.fstat(self._home))
-        if is_directory(self._home, HOME_DIRECTORY):
-            for path in survey(self._home, self._notices, HOME_DIRECTORY, plain=True, home=True).others:
-                with suppress(OSError), opened(self._home, split(path)) as fd:
-                    yield described(joined(HOME, path), os.fstat(fd))
+        if self._home >= 0:
+            yield described(HOME, os.fstat(self._home))
+            for path in self._scripts.others:
+                yield replace(self._scripts.records[path], path=joined(HOME, path))
 
-    def _stray_files(self, mailbox: FileWalk, folder: bytes) -> Iterator[ListedFile]:
+    def _stray_files(self, mailbox: OtherFiles, folder: bytes) -> Iterator[ListedFile]:
         for place in PLACES:
             names = {name for where, name in self._strays.get(folder, ()) if where == place}
             if names:

@@ -17,6 +17,7 @@ from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
 from ...proto.records import Directory, Folder, Ownership, Skipped, StoredFile
 from . import uidlist
+from .added_folder import added_folder
 from .directories import checked_name, descend, exists, is_maildir, name_bytes, opened, split, unwritable
 from .doveadm import MARGIN, Doveadm
 from .existing_folder import ExistingFolder
@@ -67,6 +68,9 @@ class MaildirWriter:
             status = os.fstat(site.root)
             self._files.owner = status.st_uid, status.st_gid
         self._tree = StagedTree(site.workshop, self._files)
+
+    def new_folder(self, name: str, beside: Sequence[Folder]) -> Folder:
+        return added_folder(name, beside)
 
     def open_folder(self, folder: Folder) -> FolderWriter:
         names = split(folder.path)

@@ -5,12 +5,15 @@ It behaves as the store of a server does: a folder that is there gives new UIDs 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from blake3 import blake3
+
 from ...proto.errors import MessageUnavailable, StoreError
-from ...proto.ports import FolderReader, MailboxReader, MailboxWriter
+from ...proto.ports import FolderReader, KnownFolder, KnownMailbox, MailboxReader, MailboxWriter
 from ...proto.records import (
     FileStat,
     Folder,
@@ -21,18 +24,22 @@ from ...proto.records import (
     Skipped,
     StoredFile,
 )
+from .added_folder import added_folder
 from .directories import checked_name, split
 from .keywords import LETTERS, Translation, flags_of
 from .links import stays_inside
 from .message_places import lasting_names
 
+_numbers = itertools.count(1)
+
 
 @dataclass
 class MemoryFolder:
-    """A folder and its messages with their bytes, by lasting name."""
+    """A folder and its messages with their bytes, by lasting name. Each one made has another ``number``."""
 
     folder: Folder
     messages: dict[bytes, tuple[Message, bytes]] = field(default_factory=dict)
+    number: int = field(default_factory=_numbers.__next__, compare=False)
 
 
 @dataclass
@@ -45,9 +52,11 @@ class MemoryMailbox:
 
     def copy(self) -> MemoryMailbox:
         """One that can be changed without changing this one."""
-        folders = {path: MemoryFolder(one.folder, dict(one.messages)) for path, one in self.folders.items()}
+        folders = {path: replace(one, messages=dict(one.messages)) for path, one in self.folders.items()}
         return MemoryMailbox(self.place, folders, dict(self.files))
 
+
+_MARK_BYTES = 16
 
 Mail = dict[str, MemoryMailbox]
 """The mailboxes of a store by user; a store and a target over the same one see each other's mail."""
@@ -72,24 +81,56 @@ class MemoryStore:
         )
 
     @contextmanager
-    def open_mailbox(self, user: str) -> Iterator[MailboxReader]:
+    def open_mailbox(
+        self,
+        user: str,
+        known: KnownMailbox | None = None,
+        wanted: Callable[[str], bool] = lambda _folder: True,
+    ) -> Iterator[MailboxReader]:
         if user not in self._mail:
             raise StoreError(f"user {user!r} has no mailbox", user=user)
-        yield _Mailbox(self._mail[user])
+        yield _Mailbox(self._mail[user], known, wanted)
 
 
 class _Mailbox:
-    def __init__(self, mailbox: MemoryMailbox) -> None:
+    def __init__(
+        self, mailbox: MemoryMailbox, known: KnownMailbox | None, wanted: Callable[[str], bool]
+    ) -> None:
         self.place = mailbox.place
         self._mailbox = mailbox
+        self._known = known
+        self._wanted = wanted
+        self._files_mark = b""
 
     def folders(self) -> Iterator[FolderReader]:
-        for path in sorted(self._mailbox.folders):
-            yield _Folder(self._mailbox.folders[path])
+        earlier: dict[bytes, set[bytes]] = {}
+        any_changed = False
+        for path, stored in sorted(self._mailbox.folders.items()):
+            if self._wanted(stored.folder.name):
+                earlier[path] = set(stored.messages)
+                folder = _Folder(stored, self._known_folder(path))
+                any_changed = any_changed or not folder.unchanged
+                yield folder
+        for path, bases in earlier.items() if any_changed else ():
+            now = self._mailbox.folders.get(path)
+            if now is not None and not now.messages.keys() <= bases:
+                yield _Folder(now, self._known_folder(path), without=bases)
+
+    def passed_over(self) -> Sequence[str]:
+        names = sorted(one.folder.name for one in self._mailbox.folders.values())
+        return [name for name in names if not self._wanted(name)]
 
     def files(self) -> Iterator[ListedFile]:
-        for home, path in sorted(self._mailbox.files):
-            yield ListedFile(path, home, self._mailbox.files[home, path][0].target)
+        hashed = blake3()
+        for (home, path), (file, _) in sorted(self._mailbox.files.items()):
+            if home or not self._is_passed_over(path):
+                facts = (home, path, file.target, file.owner, file.mtime_ns, file.size, file.digest)
+                hashed.update(repr(facts).encode())
+                yield ListedFile(path, home, file.target)
+        self._files_mark = hashed.digest(length=_MARK_BYTES)
+
+    def files_mark(self) -> bytes:
+        return self._files_mark
 
     def open_file(self, file: ListedFile) -> _Opened:
         stored, content = self._stored(file)
@@ -102,6 +143,17 @@ class _Mailbox:
     def skipped(self) -> Sequence[Skipped]:
         return ()
 
+    def _known_folder(self, path: bytes) -> KnownFolder | None:
+        return self._known.folder(path) if self._known is not None else None
+
+    def _is_passed_over(self, path: bytes) -> bool:
+        """Whether a file lies in a folder that is not wanted, and in none below that."""
+        while path:
+            path = path.rpartition(b"/")[0]
+            if path in self._mailbox.folders:
+                return path != b"" and not self._wanted(self._mailbox.folders[path].folder.name)
+        return False
+
     def _stored(self, file: ListedFile) -> tuple[StoredFile, bytes]:
         try:
             return self._mailbox.files[file.home, file.path]
@@ -110,12 +162,20 @@ class _Mailbox:
 
 
 class _Folder:
-    def __init__(self, stored: MemoryFolder) -> None:
+    """``without`` are the messages that an earlier look has told."""
+
+    def __init__(
+        self, stored: MemoryFolder, known: KnownFolder | None, without: set[bytes] | None = None
+    ) -> None:
         self.folder = stored.folder
         self._stored = stored
-        messages = (message for message, _ in stored.messages.values())
+        messages = [message for message, _ in stored.messages.values() if message.base not in (without or ())]
         numbered = sorted(messages, key=lambda one: (one.uid or 1 << 32, one.base))
         self._listed = [_listed(message) for message in numbered]
+        identity = self._identity()
+        self.mark = self._state() + identity if without is None else b""
+        self.unchanged = bool(self.mark) and known is not None and self._is_as(known)
+        self.trusted = known is not None and known.mark[_MARK_BYTES:] == identity
 
     def __len__(self) -> int:
         return len(self._listed)
@@ -124,11 +184,29 @@ class _Folder:
         return iter(self._listed)
 
     def open_message(self, message: Listed) -> _Opened:
-        if message.base not in self._stored.messages:
-            raise MessageUnavailable("the message is gone", reason="vanished")
-        now, content = self._stored.messages[message.base]
+        now, content = self._now(message)
         listed = replace(_listed(now), uid=message.uid, fields=message.fields)
         return _Opened(content, FileStat(len(content), now.date_ns, now.owner), listed)
+
+    def stat(self, message: Listed) -> FileStat:
+        now, content = self._now(message)
+        return FileStat(len(content), now.date_ns, now.owner)
+
+    def _now(self, message: Listed) -> tuple[Message, bytes]:
+        if message.base not in self._stored.messages:
+            raise MessageUnavailable("the message is gone", reason="vanished")
+        return self._stored.messages[message.base]
+
+    def _is_as(self, known: KnownFolder) -> bool:
+        return (known.folder.path, known.mark) == (self.folder.path, self.mark)
+
+    def _state(self) -> bytes:
+        facts = repr((replace(self.folder, directories=()), self._listed)).encode()
+        return blake3(facts).digest(length=_MARK_BYTES)
+
+    def _identity(self) -> bytes:
+        """Which folder it is; another one as soon as the server has begun to count anew."""
+        return repr((self._stored.number, self.folder.uidvalidity, self.folder.guid)).encode()
 
 
 def _listed(message: Message) -> Listed:
@@ -168,6 +246,9 @@ class _MailboxWriter:
         self._user = user
         self._mailbox = mail[user].copy() if user in mail else MemoryMailbox(place)
         self._skipped: list[Skipped] = []
+
+    def new_folder(self, name: str, beside: Sequence[Folder]) -> Folder:
+        return added_folder(name, beside)
 
     def open_folder(self, folder: Folder) -> _FolderWriter:
         split(folder.path)

@@ -8,14 +8,17 @@ from .directories import reason
 
 
 class Notices:
-    """The list behind ``skipped()``; paths are relative to the mailbox."""
+    """The list behind ``skipped()``; paths are relative to the mailbox. ``count`` tells how often there was
+    something, also the same again."""
 
     def __init__(self) -> None:
         self.skipped: list[Skipped] = []
+        self.count = 0
         self._told: set[Skipped] = set()
 
     def add(self, path: bytes, why: str, detail: str, *, home: bool = False) -> None:
         """``home``: the path is relative to the home of the mailbox's user."""
+        self.count += 1
         shown = printable(path) or "."
         one = Skipped(f"../{shown}" if home else shown, why, detail)
         # A folder that is looked at again has the same to tell.

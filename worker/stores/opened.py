@@ -15,6 +15,12 @@ from ...proto.records import FileStat, Listed
 from .directories import ownership, unavailable
 
 
+def file_stat(status: os.stat_result) -> FileStat:
+    """What the port tells of a regular file."""
+    identity = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
+    return FileStat(status.st_size, status.st_mtime_ns, ownership(status), identity)
+
+
 class StoreFile:
     """An OpenedFile (see ``proto.ports``)."""
 
@@ -61,10 +67,7 @@ class FileOpener:
             raise
         except OSError as error:
             raise unavailable(error, name) from error
-        identity = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
-        return StoreFile(
-            fd, FileStat(status.st_size, status.st_mtime_ns, ownership(status), identity), listed
-        )
+        return StoreFile(fd, file_stat(status), listed)
 
     def open_regular(self, directory: int, name: bytes) -> tuple[int, os.stat_result]:
         """The descriptor and status of a regular file. Raises OSError, or MessageUnavailable

@@ -3,72 +3,100 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 
 from ...groups.paths import printable
 from ...proto.records import ListedFile
-from . import uidlist
-from .directories import is_directory, joined, name_bytes, opened, split
+from .directories import is_directory, opened, split
 from .links import stays_inside
-from .location import RESERVED
+from .marks import FilesMark
 from .notices import Notices
-from .survey import survey
+from .survey import Contents, contents_of, survey
 
 HOME_DIRECTORY = b"sieve"
-HOME_FILES = frozenset((b".dovecot.sieve", b".dovecot.svbin", b"dovecot-acl", HOME_DIRECTORY))
-"""What of a home beside the mailbox belongs to the mail; ``sieve`` may be a directory of scripts."""
+"""What of a home beside the mailbox belongs to the mail, besides files: a directory of scripts."""
 
-_DERIVED = (uidlist.NAME, b"dovecot.index", b"dovecot.list.index", b"dovecot.mailbox.log", RESERVED)
-
-
-def worth_keeping(name: bytes) -> bool:
-    """Whether a file of a folder holds more than what the server finds out again, or what the records of
-    the folder and its messages say."""
-    return not name.startswith(_DERIVED) and not name.endswith(b".lock")
+_HOME_FILES = (b".dovecot.sieve", b".dovecot.svbin", b"dovecot-acl")
 
 
-class FileWalk:
-    """Lists files below an open directory, which is the mailbox or (``home``) the home of its user.
-    ``levels_above`` is how far up a link in the topmost directory may lead."""
+class OtherFiles:
+    """Lists files below an open directory, which is the mailbox or (``home``) the home of its user, and
+    takes them into a mark. ``levels_above`` is how far up a link in the topmost directory may lead."""
 
-    def __init__(self, base: int, notices: Notices, *, home: bool = False, levels_above: int = 0) -> None:
+    def __init__(
+        self, base: int, notices: Notices, mark: FilesMark, *, home: bool = False, levels_above: int = 0
+    ) -> None:
         self._base = base
         self._notices = notices
+        self._mark = mark
         self._home = home
         self._levels_above = levels_above
 
-    def directory(
-        self, path: bytes, wanted: Callable[[bytes], bool] = lambda _: True
-    ) -> Iterator[ListedFile]:
+    def listed(self, path: bytes, contents: Contents) -> Iterator[ListedFile]:
+        """The files and links in a directory that holds these, by name. What is gone by now is left out."""
+        above = path + b"/" if path else b""
+        found = [ListedFile(above + name, self._home) for name in contents.files]
+        for name, target in contents.links:
+            if stays_inside(above + name, target, self._levels_above):
+                found.append(ListedFile(above + name, self._home, target))
+            else:
+                self._add(above + name, "leads-out", f"a symbolic link to {printable(target)}")
+        for name in contents.others:
+            self._add(above + name, "not-regular", "a pipe, a socket or a device")
+        found.sort(key=_path)
+        return (file for file in found if self._is_there(file))
+
+    def directory(self, path: bytes, wanted: Callable[[bytes], bool]) -> Iterator[ListedFile]:
         """The files and links in a directory whose names are wanted, by name."""
-        listed: list[ListedFile] = []
         try:
-            with opened(self._base, split(path)) as fd, os.scandir(fd) as found:
-                for one in found:
-                    name = name_bytes(one.name)
-                    if not wanted(name) or one.is_dir(follow_symlinks=False):
-                        continue
-                    below = joined(path, name)
-                    if one.is_symlink():
-                        self._link(below, os.readlink(name, dir_fd=fd), listed)
-                    elif one.is_file(follow_symlinks=False):
-                        listed.append(ListedFile(below, self._home))
-                    else:
-                        self._notices.add(
-                            below, "not-regular", "a pipe, a socket or a device", home=self._home
-                        )
+            with opened(self._base, split(path)) as fd:
+                contents = contents_of(fd)
         except OSError as error:
             self._notices.failed(path, error, home=self._home)
-        yield from sorted(listed, key=lambda file: file.path)
+        else:
+            yield from self.listed(path, contents.only(wanted))
 
     def tree(self, path: bytes) -> Iterator[ListedFile]:
         """The files in a directory and below it; none if there is no such directory."""
         if is_directory(self._base, path):
-            for directory in survey(self._base, self._notices, path, plain=True, home=self._home).others:
-                yield from self.directory(directory)
+            found = survey(self._base, self._notices, path, plain=True, home=self._home)
+            for directory in found.others:
+                yield from self.listed(directory, found.contents[directory])
 
-    def _link(self, path: bytes, target: bytes, listed: list[ListedFile]) -> None:
-        if stays_inside(path, target, self._levels_above):
-            listed.append(ListedFile(path, self._home, target))
+    def of_home(self) -> Iterator[ListedFile]:
+        """The files of a home that belong to the mail. It may hold much else, and is not listed for them."""
+        files: list[bytes] = []
+        links: list[tuple[bytes, bytes]] = []
+        others: list[bytes] = []
+        for name in (*_HOME_FILES, HOME_DIRECTORY):
+            try:
+                mode = os.stat(name, dir_fd=self._base, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode):
+                    links.append((name, os.readlink(name, dir_fd=self._base)))
+                elif not stat.S_ISDIR(mode):
+                    (files if stat.S_ISREG(mode) else others).append(name)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self._notices.failed(name, error, home=self._home)
+        return self.listed(b"", Contents((), files, links, others))
+
+    def _is_there(self, file: ListedFile) -> bool:
+        # No link on the way is a danger here: what the path leads to is hashed, and opened otherwise.
+        try:
+            status = os.stat(file.path, dir_fd=self._base, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            self._mark.add_unknown()
         else:
-            self._notices.add(path, "leads-out", f"a symbolic link to {printable(target)}", home=self._home)
+            self._mark.add(file, status)
+        return True
+
+    def _add(self, path: bytes, why: str, detail: str) -> None:
+        self._notices.add(path, why, detail, home=self._home)
+
+
+def _path(file: ListedFile) -> bytes:
+    return file.path

@@ -1,33 +1,51 @@
-"""Which adapter reads and writes which format of mail store."""
+"""Which adapter reads and writes which format of mail store. Each is loaded when it is wanted: who only reads
+needs nothing of what writes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from ...proto.errors import ConfigError
 from ...proto.ports import MailStore, MailTarget
 from ...proto.records import Partition
-from .maildir import MaildirStore
-from .maildir_target import MaildirTarget
 
-_FORMATS = {"maildir": (MaildirStore, MaildirTarget)}
+_Opened = TypeVar("_Opened")
 
 
 def open_store(partition: Partition) -> MailStore:
     """The mail store of a partition, for reading. Raises ConfigError for a format or a path that can't be."""
-    store, _ = _adapters(partition)
-    return store(partition.path, partition.doveadm)
+    return _opener(partition, _STORES)(partition)
 
 
 def open_target(partition: Partition) -> MailTarget:
     """The mail store of a partition, for writing. Raises as ``open_store``."""
-    _, target = _adapters(partition)
-    return target(partition.path, partition.doveadm)
+    return _opener(partition, _TARGETS)(partition)
 
 
-def _adapters(partition: Partition) -> tuple[type[MaildirStore], type[MaildirTarget]]:
+def _maildir_store(partition: Partition) -> MailStore:
+    from .maildir import MaildirStore
+
+    return MaildirStore(partition.path, partition.doveadm)
+
+
+def _maildir_target(partition: Partition) -> MailTarget:
+    from .maildir_target import MaildirTarget
+
+    return MaildirTarget(partition.path, partition.doveadm)
+
+
+_STORES: Mapping[str, Callable[[Partition], MailStore]] = {"maildir": _maildir_store}
+_TARGETS: Mapping[str, Callable[[Partition], MailTarget]] = {"maildir": _maildir_target}
+
+
+def _opener(
+    partition: Partition, formats: Mapping[str, Callable[[Partition], _Opened]]
+) -> Callable[[Partition], _Opened]:
     try:
-        return _FORMATS[partition.format]
+        return formats[partition.format]
     except KeyError:
-        known = ", ".join(sorted(_FORMATS))
+        known = ", ".join(sorted(formats))
         raise ConfigError(
             f"partition {partition.name!r}: no mail store has the format {partition.format!r}, but: {known}"
         ) from None

@@ -1,43 +1,84 @@
-"""The directories of one mailbox: which are folders, which hold other files.
+"""The directories of one mailbox: which are folders, which hold other files, and what these are called.
 
 A directory with ``cur/`` or ``new/`` is a folder, at whatever depth: Maildir++ keeps ``.Archive.2024``
-beside ``cur/``, LAYOUT=fs ``Archive/2024`` below each other, and a mailbox may have both.
+beside ``cur/``, LAYOUT=fs ``Archive/2024`` below each other, and a mailbox may have both. Each directory is
+opened and listed once.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from .directories import DEEPEST, joined, name_bytes, opened, split
+from ...proto.records import Directory
+from . import uidlist
+from .directories import DEEPEST, descend, described, joined, name_bytes, split
 from .location import RESERVED
 from .notices import Notices
 
 OWN = frozenset((b"cur", b"new", b"tmp"))
 """The directories that make a folder; they hold messages and nothing else."""
 
+_DERIVED = (uidlist.NAME, b"dovecot.index", b"dovecot.list.index", b"dovecot.mailbox.log", RESERVED)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The names in a directory by what they stand for: ``links`` with their targets, ``others`` are pipes,
+    sockets, devices."""
+
+    directories: Collection[bytes]
+    files: Sequence[bytes]
+    links: Sequence[tuple[bytes, bytes]]
+    others: Sequence[bytes]
+
+    def only(self, wanted: Callable[[bytes], bool]) -> Contents:
+        """What is no directory and has a name that is wanted."""
+        # In tuples, as most are empty, and there is one for each directory of the mailbox.
+        return Contents(
+            (),
+            tuple(filter(wanted, self.files)),
+            tuple(link for link in self.links if wanted(link[0])) if self.links else (),
+            tuple(filter(wanted, self.others)),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Paths relative to the mailbox, sorted."""
+    """Paths relative to the mailbox, sorted. Of each path there is a record, and what the directory holds
+    besides directories and messages and is worth keeping."""
 
     folders: tuple[bytes, ...]
     others: tuple[bytes, ...]
+    records: Mapping[bytes, Directory]
+    contents: Mapping[bytes, Contents]
 
     def others_by_folder(self) -> dict[bytes, list[bytes]]:
-        """The directories that are no folders, by the nearest folder above; by the first if there is none."""
+        """The directories that are no folders, by the nearest folder above, or by ``b""``, the mailbox."""
         known = set(self.folders)
         found: dict[bytes, list[bytes]] = {}
-        for path in self.others if known else ():
+        for path in self.others:
             above = path
             while above and above not in known:
                 above = above.rpartition(b"/")[0]
-            found.setdefault(above if above in known else self.folders[0], []).append(path)
+            found.setdefault(above, []).append(path)
         return found
 
 
+Look = Callable[[bytes, int, os.stat_result, Contents], None]
+"""Is shown each folder while it is open: its path, directory, the status of that and all that it holds."""
+
+
 def survey(
-    base: int, notices: Notices, start: bytes = b"", *, plain: bool = False, home: bool = False
+    base: int,
+    notices: Notices,
+    start: bytes = b"",
+    *,
+    plain: bool = False,
+    home: bool = False,
+    look: Look = lambda _path, _directory, _status, _contents: None,
 ) -> Survey:
     """Look through a mailbox, or through one directory of it (or of its user's home). Follows no link.
 
@@ -45,6 +86,8 @@ def survey(
     """
     folders: list[bytes] = []
     others: list[bytes] = []
+    records: dict[bytes, Directory] = {}
+    contents: dict[bytes, Contents] = {}
     waiting = [start]
     while waiting:
         path = waiting.pop()
@@ -52,21 +95,54 @@ def survey(
             notices.add(path, "too-deep", f"more than {DEEPEST} directories deep", home=home)
             continue
         try:
-            with opened(base, split(path)) as fd:
-                directories = _directories(fd)
+            directory = descend(base, split(path))
+            try:
+                status, found = os.fstat(directory), contents_of(directory)
+                is_folder = not plain and (b"cur" in found.directories or b"new" in found.directories)
+                if is_folder:
+                    look(path, directory, status, found)
+            finally:
+                os.close(directory)
         except OSError as error:
             notices.failed(path, error, home=home)
             continue
-        if not plain and directories & {b"cur", b"new"}:
-            folders.append(path)
-            directories -= OWN
-        else:
-            others.append(path)
-        waiting += [joined(path, name) for name in directories]
-    return Survey(tuple(sorted(folders)), tuple(sorted(others)))
+        (folders if is_folder else others).append(path)
+        records[path] = described(path, status)
+        contents[path] = found.only(_is_worth_keeping if is_folder else _is_any)
+        waiting += [
+            joined(path, name)
+            for name in found.directories
+            if not name.startswith(RESERVED) and not (is_folder and name in OWN)
+        ]
+    return Survey(tuple(sorted(folders)), tuple(sorted(others)), records, contents)
 
 
-def _directories(fd: int) -> set[bytes]:
-    with os.scandir(fd) as found:
-        names = {name_bytes(one.name) for one in found if one.is_dir(follow_symlinks=False)}
-    return {name for name in names if not name.startswith(RESERVED)}
+def contents_of(directory: int) -> Contents:
+    """What lies in an open directory. Raises OSError."""
+    directories: set[bytes] = set()
+    files: list[bytes] = []
+    links: list[tuple[bytes, bytes]] = []
+    others: list[bytes] = []
+    with os.scandir(directory) as found:
+        for one in found:
+            name = name_bytes(one.name)
+            if one.is_file(follow_symlinks=False):
+                files.append(name)
+            elif one.is_dir(follow_symlinks=False):
+                directories.add(name)
+            elif one.is_symlink():
+                with suppress(FileNotFoundError):
+                    links.append((name, os.readlink(name, dir_fd=directory)))
+            else:
+                others.append(name)
+    return Contents(directories, files, links, others)
+
+
+def _is_worth_keeping(name: bytes) -> bool:
+    """Whether a file of a folder holds more than what the server finds out again, or what the records of
+    the folder and its messages say."""
+    return not name.startswith(_DERIVED) and not name.endswith(b".lock")
+
+
+def _is_any(_: bytes) -> bool:
+    return True

@@ -1,16 +1,17 @@
 """A mail store behind the port of a mail store, read no faster than a budget allows.
 
 Opening a message, or a file that is none, costs one message; reading costs bytes, in pieces, so that the
-rate holds inside a large message too. Listing and measuring cost nothing: they read names.
+rate holds inside a large message too. Listing and measuring cost nothing, nor does looking at a message
+without opening it: they read names and inodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from ...proto.ports import FolderReader, MailboxReader, MailStore, OpenedFile
+from ...proto.ports import FolderReader, KnownMailbox, MailboxReader, MailStore, OpenedFile
 from ...proto.records import FileStat, Listed, ListedFile, MailboxSize, Skipped
 
 _LEAST_PIECE_BYTES = 4096
@@ -44,8 +45,13 @@ class ThrottledStore:
         return self._store.measure(user)
 
     @contextmanager
-    def open_mailbox(self, user: str) -> Iterator[MailboxReader]:
-        with self._store.open_mailbox(user) as mailbox:
+    def open_mailbox(
+        self,
+        user: str,
+        known: KnownMailbox | None = None,
+        wanted: Callable[[str], bool] = lambda _folder: True,
+    ) -> Iterator[MailboxReader]:
+        with self._store.open_mailbox(user, known, wanted) as mailbox:
             yield _Mailbox(mailbox, self._budget)
 
 
@@ -62,6 +68,12 @@ class _Mailbox:
     def files(self) -> Iterator[ListedFile]:
         return self._mailbox.files()
 
+    def files_mark(self) -> bytes:
+        return self._mailbox.files_mark()
+
+    def passed_over(self) -> Sequence[str]:
+        return self._mailbox.passed_over()
+
     def open_file(self, file: ListedFile) -> OpenedFile:
         self._budget.spend_message()
         return _paced(self._mailbox.open_file(file), self._budget)
@@ -75,19 +87,32 @@ class _Mailbox:
 
 class _Folder:
     def __init__(self, folder: FolderReader, budget: ReadingBudget) -> None:
-        self.folder = folder.folder
         self._folder = folder
         self._budget = budget
+        self._take_over()
 
     def __len__(self) -> int:
-        return len(self._folder)
+        length = len(self._folder)
+        self._take_over()
+        return length
 
     def messages(self) -> Iterator[Listed]:
-        return self._folder.messages()
+        messages = self._folder.messages()
+        self._take_over()
+        return messages
 
     def open_message(self, message: Listed) -> OpenedFile:
         self._budget.spend_message()
         return _paced(self._folder.open_message(message), self._budget)
+
+    def stat(self, message: Listed) -> FileStat:
+        return self._folder.stat(message)
+
+    def _take_over(self) -> None:
+        """What a folder says of itself; once it was listed it may say more."""
+        folder = self._folder
+        self.folder, self.mark = folder.folder, folder.mark
+        self.unchanged, self.trusted = folder.unchanged, folder.trusted
 
 
 def _paced(opened: OpenedFile, budget: ReadingBudget) -> OpenedFile:

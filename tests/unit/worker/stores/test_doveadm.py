@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from mailhaul.worker.stores.doveadm import Doveadm, ServerFolder
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_target import MaildirTarget
 
+from ....known_mail import remember
 from ....maildirs import GUID, Maildir, copy_mail
 
 OTHER = GUID[::-1]
@@ -114,6 +116,27 @@ def test_what_cannot_be_recorded_is_told(tmp_path: Path, doveadm: tuple[str, ...
         assert [one.folder.highest_modseq for one in mailbox.folders()] == [0, 0]
         (told,) = mailbox.skipped()
     assert (told.reason, "no such user" in told.detail) == ("doveadm", True)
+
+
+def test_the_server_is_asked_once_and_only_if_a_folder_has_changed(
+    tmp_path: Path, doveadm: tuple[str, ...]
+) -> None:
+    box = original(tmp_path)
+    store = MaildirStore(f"{tmp_path}/old/{{user}}", doveadm)
+    time.sleep(0.03)
+    first = remember(store, "jane")
+    assert len(calls(tmp_path)) == 1
+    (tmp_path / "calls").unlink()
+    (tmp_path / "answer").write_bytes(TABLE.replace(b"15", b"99"))
+    second = remember(store, "jane", first)
+    assert not (tmp_path / "calls").exists()
+    assert (second["INBOX"].unchanged, second["INBOX"].folder.highest_modseq) == (True, 15)
+    box.message("2.host", folder=".Plain")
+    third = remember(store, "jane", first)
+    assert (third["INBOX"].folder.highest_modseq, third["Plain"].unchanged) == (15, False)
+    box.message("2.host")
+    assert remember(store, "jane", first)["INBOX"].folder.highest_modseq == 99
+    assert len(calls(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("missing", [False, True])

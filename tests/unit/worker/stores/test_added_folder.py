@@ -1,0 +1,36 @@
+"""Folders that no store had: laid out as those beside them, of the same owner."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailhaul.proto.records import Directory, Folder, Ownership
+from mailhaul.worker.stores.added_folder import added_folder
+from mailhaul.worker.stores.folder_names import folder_name
+
+OWNER = Ownership(0o2750, 1000, 1000)
+INBOX = Folder(name="INBOX", path=b"", directories=(Directory(b"", OWNER, 5), Directory(b"cur", OWNER, 5)))
+
+
+@pytest.mark.parametrize(
+    ("name", "beside", "path"),
+    [
+        ("Back", b".Sent", b".Back"),
+        ("Back/INBOX", b".Sent", b".Back.INBOX"),
+        ("Back/INBOX", b"Archive/2024", b"Back/INBOX"),
+        ("Zurück & da", b".Sent", b".Zur&APw-ck &- da"),
+        ("INBOX", b"Archive", b""),
+        ("odd\udcff", b".Sent", b".odd\xff"),
+    ],
+)
+def test_where_it_lies(name: str, beside: bytes, path: bytes) -> None:
+    found = added_folder(name, [INBOX, Folder(name="x", path=beside)])
+    assert (found.name, found.path) == (name, path)
+    assert folder_name(path) == name
+    assert (found.uidvalidity, found.guid, found.header) == (0, "", b"")
+    assert found.directories == (Directory(path, OWNER, 5),)
+
+
+def test_nothing_but_an_inbox_beside_it() -> None:
+    assert added_folder("Back", [INBOX]).path == b".Back"
+    assert added_folder("Back", []).directories == ()

@@ -1,0 +1,85 @@
+"""What a folder's directories and lists are like on disk: a few stats, from which its mark is made.
+
+Of a folder, ``new/`` and ``cur/`` tell of messages and flags, ``dovecot-uidlist`` of UIDs,
+``dovecot-keywords`` of keywords. The folder's own directory and ``tmp/`` are no part of its mark: a server
+touches them all the time (index files), and what they hold is told by other records.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...proto.records import Directory
+from . import keywords, uidlist
+from .directories import described, joined
+from .listing import PLACES
+from .marks import HASH_BYTES, has_settled, identity_hash, state_hash
+from .survey import Contents
+
+_BY_PLACE = tuple((place, place.encode()) for place in PLACES)
+_PLACES = tuple(name for _, name in _BY_PLACE)
+_DIRECTORIES = (*_PLACES, b"tmp")
+_LISTS = (uidlist.NAME, keywords.NAME)
+_MARKED = (*_PLACES, *_LISTS)
+_RECORDED = (*_DIRECTORIES, uidlist.NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """The status of a folder's directory, and of what is there of its parts, by name."""
+
+    own: os.stat_result
+    parts: Mapping[bytes, os.stat_result]
+
+    def records(self, path: bytes) -> list[Directory]:
+        """The records of a folder that lies there."""
+        parts = self.parts
+        return [
+            described(path, self.own),
+            *(described(joined(path, name), parts[name]) for name in _RECORDED if name in parts),
+        ]
+
+    def times(self) -> dict[str, int]:
+        """When messages last came or went, by place."""
+        parts = self.parts
+        return {place: parts[name].st_mtime_ns for place, name in _BY_PLACE if name in parts}
+
+    def hash(self) -> bytes:
+        """What messages, flags, UIDs and keywords are like: the same as long as these are."""
+        return state_hash(map(self.parts.get, _MARKED))
+
+    def has_settled(self, now_ns: int) -> bool:
+        """Whether its hash shows every change from ``now_ns`` on."""
+        return all(has_settled(self.parts[name], now_ns) for name in _MARKED if name in self.parts)
+
+
+def glance(directory: int, own: os.stat_result, contents: Contents) -> FolderState:
+    """The state of the folder in this open directory, which has this status and contents. Raises OSError."""
+    names = [name for name in _DIRECTORIES if name in contents.directories]
+    names += [name for name in _LISTS if name in contents.files]
+    parts = {name: os.stat(name, dir_fd=directory, follow_symlinks=False) for name in names}
+    return FolderState(own, parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is kept of a folder's state: its hash, and which ``new/`` and ``cur/`` they are."""
+
+    state: bytes
+    identity: bytes
+
+    def encoded(self) -> bytes:
+        """The bytes of ``FolderReader.mark``."""
+        return self.state + self.identity
+
+
+def mark_of(state: FolderState, places: Mapping[str, int]) -> Mark:
+    """The mark of a folder whose ``new/`` and ``cur/`` are open. Raises OSError."""
+    return Mark(state.hash(), identity_hash(map(places.get, PLACES)))
+
+
+def decoded(mark: bytes) -> Mark | None:
+    """What ``Mark.encoded`` gave; None for anything else."""
+    return Mark(mark[:HASH_BYTES], mark[HASH_BYTES:]) if len(mark) == 2 * HASH_BYTES else None

@@ -1,0 +1,71 @@
+"""A folder of a Maildir mailbox that is as it was stored last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from ...proto.ports import KnownFolder
+from ...proto.records import FileStat, Folder, Listed
+from .listing import Earlier
+from .maildir_folder import MaildirFolder
+from .opened import StoreFile
+
+
+class UnchangedFolder:
+    """A FolderReader (see ``proto.ports``) that opens its folder only if its messages are asked for.
+
+    ``folder`` is then the record that was found with them, for it may have changed after all since the
+    mailbox was looked through; the mark stays that of the first look, and so will tell.
+    """
+
+    def __init__(
+        self,
+        known: KnownFolder,
+        folder: Folder,
+        times: Mapping[str, int],
+        open_it: Callable[[], MaildirFolder],
+    ) -> None:
+        self.folder = folder
+        self.mark = known.mark
+        self.unchanged = True
+        self.trusted = True
+        self._known = known
+        self._times = times
+        self._open_it = open_it
+        self._opened: MaildirFolder | None = None
+
+    @property
+    def was_listed(self) -> bool:
+        """Whether its messages were asked for."""
+        return self._opened is not None
+
+    @property
+    def strays(self) -> set[tuple[str, bytes]]:
+        """What lies among the messages and is none: nothing, or there would be no mark."""
+        return self._opened.strays if self._opened else set()
+
+    def remembered(self) -> Earlier:
+        """What to remember of the folder, to find out later what came into it."""
+        if self._opened:
+            return self._opened.remembered()
+        bases = self._known.bases
+        return Earlier(self._times, lambda: map(hash, bases()))
+
+    def __len__(self) -> int:
+        return len(self._folder())
+
+    def messages(self) -> Iterator[Listed]:
+        return self._folder().messages()
+
+    def open_message(self, message: Listed) -> StoreFile:
+        return self._folder().open_message(message)
+
+    def stat(self, message: Listed) -> FileStat:
+        return self._folder().stat(message)
+
+    def _folder(self) -> MaildirFolder:
+        if self._opened is None:
+            self._opened = self._open_it()
+            self.folder = self._opened.folder
+            self.trusted = self._opened.trusted
+        return self._opened
