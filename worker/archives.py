@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..proto.archive.reader import ArchiveReader, LocalFile, RandomAccess, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.errors import DamagedError
 from ..proto.records import ArchiveId
+
+_MOST_FILES = 64
+_MOST_ENTRIES = 200_000  # of mailboxes in directories, about 0.5 kB each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,8 @@ def open_archive(file: RandomAccess) -> ArchiveReader:
 
 
 class OpenArchives:
-    """Readers of archives, opened when first asked for."""
+    """Readers of archives, opened when first asked for: as many as there are, whatever the number of files
+    that may be open and however many mailboxes their directories name."""
 
     def __init__(
         self,
@@ -47,21 +52,80 @@ class OpenArchives:
         stack: ExitStack,
     ) -> None:
         self._places = places
-        self._open_file = open_file
-        self._stack = stack
-        self._readers: dict[ArchiveId, ArchiveReader] = {}
+        self._pool = _FilePool(open_file)
+        self._readers: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
+        self._entries = 0
+        self._data: dict[ArchiveId, ArchiveReader] = {}
+        stack.callback(self._pool.close)
 
     def __call__(self, archive: ArchiveId) -> ArchiveReader:
         """Raises DamagedError if there is no such archive, or nothing of it can be read."""
         reader = self._readers.get(archive)
-        if reader is None:
-            place = self._places.get(archive)
-            if place is None:
-                raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
-            file = self._open_file(place)
-            self._stack.callback(file.close)
-            reader = self._readers[archive] = open_archive(file)
+        if reader is not None:
+            self._readers.move_to_end(archive)
+            return reader
+        reader = self._readers[archive] = self._opened(archive)
+        self._entries += len(reader.directory.mailboxes)
+        while self._entries > _MOST_ENTRIES and len(self._readers) > 1:
+            _, oldest = self._readers.popitem(last=False)
+            self._entries -= len(oldest.directory.mailboxes)
         return reader
+
+    def data(self, archive: ArchiveId) -> ArchiveReader:
+        """A reader of the data of an archive: it knows of no mailboxes, so that any number of them can be
+        kept. Raises as a call does."""
+        reader = self._data.get(archive)
+        if reader is None:
+            whole = self._readers.get(archive) or self._opened(archive)
+            reader = self._data[archive] = ArchiveReader(
+                whole.file, whole.header, replace(whole.directory, mailboxes=()), whole.damage
+            )
+        return reader
+
+    def _opened(self, archive: ArchiveId) -> ArchiveReader:
+        place = self._places.get(archive)
+        if place is None:
+            raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
+        return open_archive(_PooledFile(self._pool, place))
+
+
+class _FilePool:
+    """The files that were read last, open."""
+
+    def __init__(self, open_file: Callable[[ArchivePlace], RandomAccess]) -> None:
+        self._open_file = open_file
+        self._files: OrderedDict[ArchivePlace, RandomAccess] = OrderedDict()
+
+    def file(self, place: ArchivePlace) -> RandomAccess:
+        file = self._files.get(place)
+        if file is not None:
+            self._files.move_to_end(place)
+            return file
+        if len(self._files) >= _MOST_FILES:
+            self._files.popitem(last=False)[1].close()
+        file = self._files[place] = self._open_file(place)
+        return file
+
+    def close(self) -> None:
+        """Repeatable."""
+        while self._files:
+            self._files.popitem()[1].close()
+
+
+class _PooledFile:
+    """A RandomAccess that is opened again where the pool has closed it meanwhile."""
+
+    def __init__(self, pool: _FilePool, place: ArchivePlace) -> None:
+        self._pool = pool
+        self._place = place
+        file = pool.file(place)
+        self.name, self.size = file.name, file.size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        return self._pool.file(self._place).read_at(offset, length)
+
+    def close(self) -> None:
+        """The pool closes it."""
 
 
 @contextmanager

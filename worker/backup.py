@@ -1,278 +1,232 @@
 """The table of contents of a backup: one unit, from its mailboxes to a sealed archive.
 
-    go on behind what an earlier attempt left, if it did          proto.archive.draft
-    for each mailbox of the unit that is not there yet
-      for each folder
+    for each mailbox of the unit
+      known     how it was stored last                            known
+      for each folder                                             mailbox_backup
+        unchanged: take over what is stored                       stores/
         list    its messages, with their UIDs                     stores/
-        read    each message                                      stores/
+        match   which of them are stored already                  matching
+        read    each one that is not                              folder_backup, stores/
         cut     header | body | MIME parts                        segments
         dedup   seen in this group? keep a reference              packing, dedup
         pack    append to the block; full: compress, frame        proto.archive.writer
-      keep      the mailbox's other files
-      mark      a checkpoint: this mailbox is complete
-    directory, footer, seal                                       staging/sinks
+      keep      the mailbox's other files                         file_backup
+      mark      a checkpoint: this mailbox is complete            unit_archive
+    nothing has changed: no archive; what was stored before tells of the unit
+    else directory, footer, seal                                  staging/sinks
 
-``back_up`` is what every engine dispatches. It prints nothing and knows of no engine.
+The archive is begun at the first thing that is not stored yet, behind what an earlier attempt left of it, if
+one did. ``back_up`` is what every engine dispatches. It prints nothing and knows of no engine.
 """
 
 from __future__ import annotations
 
 import resource
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 
-from .. import __version__
-from ..groups.paths import LogicalPath, message_path, printable
-from ..proto.archive.contents import ArchiveHeader
-from ..proto.archive.draft import Draft
-from ..proto.archive.frames import Codec
-from ..proto.archive.writer import ArchiveWriter
-from ..proto.errors import DamagedError, MessageUnavailable, StoreError
-from ..proto.ports import ArchiveSink, FolderReader, MailboxReader, MailStore, ProgressSink
-from ..proto.records import (
-    ArchiveId,
-    Listed,
-    ListedFile,
-    MailboxSummary,
-    Message,
-    Progress,
-    Skipped,
-    StoredFile,
-    Unit,
-    UnitReport,
-)
-from .packing import Packer
-from .staging.sealed import Account, account_of
+from ..groups.paths import LogicalPath
+from ..groups.selection import EVERYTHING, Selection, Verdict
+from ..proto.errors import DamagedError, StoreError
+from ..proto.ports import ArchiveSink, MailStore, ProgressSink
+from ..proto.records import BackupMode, MailboxSummary, Parents, Progress, Skipped, Unit, UnitReport
+from .archive_settings import ArchiveSettings
+from .folder_backup import Reliance
+from .known import KnownVersion, OpenParents
+from .mailbox_backup import Approach, MailboxBackup, Outcome
+from .staging.sealed import Account
+from .unit_archive import AlreadyStored, LateMailbox, UnitArchive
+
+__all__ = ["ArchiveSettings", "back_up"]
 
 _PROGRESS_MESSAGES = 64
-_ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveSettings:
-    """How one archive is written. ``run_started`` is in seconds since 1970."""
-
-    archive: ArchiveId
-    run_started: float
-    codec: Codec = Codec.LZ4
-    level: int = 3
+_USUAL = BackupMode()
 
 
 def back_up(
-    unit: Unit, store: MailStore, sink: ArchiveSink, settings: ArchiveSettings, progress: ProgressSink
+    unit: Unit,
+    store: MailStore,
+    sink: ArchiveSink,
+    settings: ArchiveSettings,
+    progress: ProgressSink,
+    *,
+    mode: BackupMode = _USUAL,
+    parents: OpenParents | None = None,
+    selection: Selection = EVERYTHING,
 ) -> UnitReport:
-    """Store all mailboxes of a unit in one archive and seal it.
+    """Store all mailboxes of a unit in one archive and seal it. What its ``parents`` have already is not read
+    again; without any, all is. If there is nothing to write, no archive is: the report has none then.
 
-    Mailboxes that an earlier attempt completed are not read again; the archive keeps the id that it got
-    then, and the report tells of all of it, except for the time that it took. A mailbox, message or file
+    Mailboxes that an earlier attempt completed are not read again either; the archive keeps the id that it
+    got then, and the report tells of all of it, except for the time that it took. A mailbox, message or file
     that can't be read is listed in the report and the rest goes on. Raises StagingError if the archive can't
     be written; nothing with a final name is left then.
     """
     began, cpu_began = time.monotonic(), time.process_time()
+    work = _UnitBackup(unit, store, sink, settings, progress, mode, parents, selection)
     try:
-        work = _begin(unit, sink, settings, progress)
-        done = {one.user for one in work.mailboxes}
-        for user in unit.users:
-            if user not in done:
-                work.back_up_mailbox(store, user)
-        totals = work.archive.finish()
-        file = sink.seal()
+        work.run()
+        report = work.report() if not work.to_write else work.seal(sink)
     finally:
         sink.abort()
-    return UnitReport(
-        run=unit.run,
-        partition=unit.partition.name,
-        group=unit.group,
-        shard=unit.shard,
-        archive=work.archive.header.archive,
-        file=file,
-        mailboxes=tuple(work.mailboxes),
-        skipped=tuple(work.skipped),
-        messages=work.messages,
-        size_bytes=work.size_bytes,
-        new_bytes=totals.data_bytes,
-        archive_bytes=totals.archive_bytes,
+    return replace(
+        report,
         seconds=time.monotonic() - began,
         cpu_seconds=time.process_time() - cpu_began,
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
 
 
-def _begin(unit: Unit, sink: ArchiveSink, settings: ArchiveSettings, progress: ProgressSink) -> _UnitBackup:
-    """The work on an archive: behind what an earlier attempt left of it, or at its start."""
-    codec, level = settings.codec, settings.level
-    draft = sink.begin()
-    if draft is not None:
-        try:
-            account = _completed(unit, draft)
-            archive = ArchiveWriter(sink, draft.archive.header, codec, level, draft=draft)
-            work = _UnitBackup(unit, archive, progress)
-            work.take_up(draft, account)
-        except DamagedError:
-            sink.restart()
-        else:
-            return work
-    return _UnitBackup(unit, ArchiveWriter(sink, _header(unit, settings), codec, level), progress)
-
-
-def _completed(unit: Unit, draft: Draft) -> Account:
-    """What a draft tells of its mailboxes. Raises DamagedError if it is not one of this unit and no others
-    than its users, or does not tell of all of them."""
-    header, account = draft.archive.header, account_of(draft.archive)
-    users = {one.user for one in account.mailboxes}
-    fits = (header.run, header.partition, header.group, header.shard) == (
-        unit.run,
-        unit.partition.name,
-        unit.group,
-        unit.shard,
-    )
-    if not fits or not users <= set(unit.users) or len(users) < len(draft.archive.directory.mailboxes):
-        raise DamagedError(f"{draft.archive.file.name}: not a draft of this unit", reason="foreign")
-    return account
-
-
-def _header(unit: Unit, settings: ArchiveSettings) -> ArchiveHeader:
-    return ArchiveHeader(
-        archive=settings.archive,
-        run=unit.run,
-        run_started=settings.run_started,
-        host=unit.partition.hosts[0],
-        partition=unit.partition.name,
-        format=unit.partition.format,
-        group=unit.group,
-        shard=unit.shard,
-        program=f"mailhaul {__version__}",
-    )
-
-
 class _UnitBackup:
-    """The counts of a unit while its mailboxes pass by."""
+    """The counts of a unit while its mailboxes pass by. ``to_write``: there is something to write."""
 
-    def __init__(self, unit: Unit, archive: ArchiveWriter, progress: ProgressSink) -> None:
-        self.archive = archive
-        self._unit = unit
-        self._packer = Packer(archive)
-        self._progress = progress
-        self._label = f"{unit.partition.name}/{unit.group}/{unit.shard}"
-        self.mailboxes: list[MailboxSummary] = []
-        self.skipped: list[Skipped] = []
-        self.messages = 0
-        self.size_bytes = 0
-        self._listed = 0
-
-    def take_up(self, draft: Draft, account: Account) -> None:
-        """Count what an earlier attempt completed as done, and know its segments. Raises DamagedError."""
-        self._packer.recall(draft.archive)
-        self.mailboxes.extend(account.mailboxes)
-        self.skipped.extend(account.skipped)
-        self.messages = sum(one.stored for one in account.mailboxes)
-        self.size_bytes = sum(one.size_bytes for one in account.mailboxes)
-        self._tell("")
-
-    def back_up_mailbox(self, store: MailStore, user: str) -> None:
-        unit = self._unit
-        path = LogicalPath(unit.partition.name, unit.group, user)
-        try:
-            with store.open_mailbox(user) as mailbox:
-                skipped = self._contents(mailbox, path)
-        except StoreError as error:
-            self.skipped.append(Skipped(str(path), "mailbox", error.message))
-            return
-        self.skipped.extend(skipped)
-
-    def _contents(self, mailbox: MailboxReader, path: LogicalPath) -> list[Skipped]:
-        skipped: list[Skipped] = []
-        listed_before, size_before = self._listed, self.size_bytes
-        try:
-            for folder in mailbox.folders():
-                self._folder(folder, path, skipped)
-            for file in mailbox.files():
-                self._file(mailbox, file, path, skipped)
-        except StoreError as error:
-            # The mailbox became unreadable half-way: keep what there is, and say so.
-            skipped.append(Skipped(str(path), "mailbox", error.message))
-        skipped.extend(Skipped(f"{path}/{one.path}", one.reason, one.detail) for one in mailbox.skipped())
-        stored = self.archive.end_mailbox(
-            path.user or "",
-            mailbox.place,
-            self._listed - listed_before,
-            self.size_bytes - size_before,
-            tuple(skipped),
-        )
-        self.mailboxes.append(stored.summary(self._unit.partition.name, self._unit.group))
-        self._tell(path.user or "")
-        return skipped
-
-    def _folder(self, folder: FolderReader, path: LogicalPath, skipped: list[Skipped]) -> None:
-        try:
-            for message in folder.messages():
-                self._listed += 1
-                try:
-                    stored = self._message(folder, message)
-                except MessageUnavailable as error:
-                    shown = self._shown(path, folder, message)
-                    skipped.append(Skipped(shown, error.reason, error.message))
-                    continue
-                self.archive.add_message(stored)
-                self.messages += 1
-                self.size_bytes += stored.size
-                if not self.messages % _PROGRESS_MESSAGES:
-                    self._tell(path.user or "")
-        finally:
-            # Also of a folder that could not be read to its end: what was read of it is kept.
-            self.archive.end_folder(folder.folder)
-
-    def _shown(self, path: LogicalPath, folder: FolderReader, message: Listed) -> str:
-        where = (path.partition or "", path.group or "", path.user or "", folder.folder.name)
-        return message_path(*where, message.uid or message.base)
-
-    def _message(self, folder: FolderReader, listed: Listed) -> Message:
-        for attempt in range(1, _ATTEMPTS + 1):
-            opened = folder.open_message(listed)
-            try:
-                size, digest, pieces = self._packer.store(opened)
-            except MessageUnavailable as error:
-                if error.reason != "changed" or attempt == _ATTEMPTS:
-                    raise
-                continue
-            finally:
-                opened.close()
-            found, stat = opened.listed or listed, opened.stat
-            break
-        return Message(
-            listed.uid,
-            found.base,
-            found.suffix,
-            found.place,
-            found.flags,
-            listed.fields,
-            stat.mtime_ns,
-            stat.owner,
-            size,
-            digest,
-            pieces,
-        )
-
-    def _file(
-        self, mailbox: MailboxReader, file: ListedFile, path: LogicalPath, skipped: list[Skipped]
+    def __init__(
+        self,
+        unit: Unit,
+        store: MailStore,
+        sink: ArchiveSink,
+        settings: ArchiveSettings,
+        progress: ProgressSink,
+        mode: BackupMode,
+        parents: OpenParents | None,
+        selection: Selection,
     ) -> None:
-        try:
-            self.archive.add_file(self._stored_file(mailbox, file))
-        except MessageUnavailable as error:
-            skipped.append(Skipped(f"{path}/{printable(file.path)}", error.reason, error.message))
+        # Without parents nobody could tell of what is stored: a stream has to be an archive of its own.
+        self.to_write = parents is None or bool(unit.departed)
+        self._unit = unit
+        self._store = store
+        self._progress = progress
+        self._mode = mode
+        self._parents = parents or OpenParents(Parents(), lambda _name: None)
+        self._selection = selection
+        segments = (lambda: ()) if mode.self_contained else self._parents.segments
+        self._archive = UnitArchive(unit, sink, settings, self._parents, segments, self._take_up)
+        self._reliance = Reliance(
+            reuse=not (mode.full or mode.self_contained),
+            refer=not mode.self_contained,
+            thorough=mode.thorough,
+            since=mode.since,
+        )
+        self._mailboxes: dict[str, MailboxSummary] = {}
+        self._skipped: dict[str, tuple[Skipped, ...]] = {}
+        self._unopened: dict[str, Skipped] = {}
+        self._messages = self._size_bytes = self._read = self._told = 0
 
-    def _stored_file(self, mailbox: MailboxReader, file: ListedFile) -> StoredFile:
-        if file.target is not None:
-            stat = mailbox.link_stat(file)
-            return StoredFile(file.path, file.home, file.target, stat.owner, stat.mtime_ns, 0, bytes(16), ())
-        opened = mailbox.open_file(file)
-        try:
-            size, digest, pieces = self._packer.store(opened)
-        finally:
-            opened.close()
-        stat = opened.stat
-        return StoredFile(file.path, file.home, None, stat.owner, stat.mtime_ns, size, digest, pieces)
+    def run(self) -> None:
+        """Put each mailbox into the archive."""
+        for user in self._unit.users:
+            self._back_up(user)
+        if self.to_write:
+            self._archive.begin()
+        unreadable = self._archive.unreadable
+        while unreadable:
+            self._back_up_unknown(unreadable.pop())
 
-    def _tell(self, user: str) -> None:
-        data_bytes, archive_bytes = self.archive.data_bytes, self.archive.archive_bytes
-        self._progress(Progress(self._label, self.messages, self.size_bytes, user, data_bytes, archive_bytes))
+    def seal(self, sink: ArchiveSink) -> UnitReport:
+        """The report of the archive, which is sealed then."""
+        unopened = self._told_unopened()
+        writer, totals = self._archive.finish(unopened)
+        return replace(
+            self.report(),
+            archive=writer.header.archive,
+            file=sink.seal(),
+            references=writer.references,
+            new_bytes=totals.data_bytes,
+            archive_bytes=totals.archive_bytes,
+        )
+
+    def report(self) -> UnitReport:
+        """The report of a unit that needs no archive."""
+        unit = self._unit
+        mailboxes, unopened = tuple(self._mailboxes.values()), self._told_unopened()
+        return UnitReport(
+            run=unit.run,
+            partition=unit.partition.name,
+            group=unit.group,
+            shard=unit.shard,
+            archive=None,
+            file="",
+            mailboxes=mailboxes,
+            skipped=(*unopened, *(one for skipped in self._skipped.values() for one in skipped)),
+            unopened=unopened,
+            departed=unit.departed,
+            messages=sum(one.stored for one in mailboxes),
+            read=self._read,
+            size_bytes=sum(one.size_bytes for one in mailboxes),
+            new_bytes=0,
+            archive_bytes=0,
+            seconds=0.0,
+            cpu_seconds=0.0,
+        )
+
+    def _back_up(self, user: str) -> None:
+        known = self._parents.mailbox(self._unit.partition.name, user)
+        if known is None:
+            # There will be an archive: an earlier attempt may have completed this mailbox.
+            self._archive.begin()
+        if user in self._archive.done:
+            return
+        try:
+            self._mailbox(user, known, whole=known is None and self._parents.names(user))
+        except DamagedError:
+            self._back_up_unknown(user)
+
+    def _back_up_unknown(self, user: str) -> None:
+        """What was stored of it last is damaged: nothing of that is used, and all of it is read."""
+        self._archive.drop_mailbox()
+        self._mailbox(user, None, whole=True)
+
+    def _mailbox(self, user: str, known: KnownVersion | None, *, whole: bool) -> None:
+        path = LogicalPath(self._unit.partition.name, self._unit.group, user)
+
+        def judge(folder: str) -> Verdict:
+            verdict = self._selection.judge(path.partition or "", path.group or "", user, folder)
+            takes_all = whole or self._mode.self_contained
+            return Verdict.TAKEN if takes_all and verdict is Verdict.PASSED_OVER else verdict
+
+        approach = Approach(judge=judge, reliance=self._reliance, told=lambda late: self._tell(user, late))
+        compared = known if self._reliance.reuse else None
+        try:
+            with self._store.open_mailbox(
+                user, compared, lambda folder: judge(folder) is Verdict.TAKEN
+            ) as mailbox:
+                outcome = MailboxBackup(mailbox, path, known, self._archive, approach).run()
+        except StoreError as error:
+            self._unopened[user] = Skipped(str(path), "mailbox", error.message)
+        except AlreadyStored:
+            pass
+        else:
+            self._count(user, outcome)
+
+    def _count(self, user: str, outcome: Outcome) -> None:
+        self._mailboxes[user] = outcome.summary
+        self._skipped[user] = outcome.skipped
+        self._read += outcome.read
+        self.to_write = self.to_write or outcome.to_write
+        self._messages += outcome.summary.stored
+        self._size_bytes += outcome.summary.size_bytes
+        self._send(user, self._messages, self._size_bytes)
+
+    def _take_up(self, account: Account) -> None:
+        """Count what an earlier attempt completed as done."""
+        self.to_write = True
+        for one in account.mailboxes:
+            self._mailboxes[one.user] = one
+            self._skipped[one.user] = account.skipped_of.get(one.user, ())
+        self._messages = sum(one.stored for one in self._mailboxes.values())
+        self._size_bytes = sum(one.size_bytes for one in self._mailboxes.values())
+        self._send("", self._messages, self._size_bytes)
+
+    def _told_unopened(self) -> tuple[Skipped, ...]:
+        return tuple(one for user, one in self._unopened.items() if user not in self._mailboxes)
+
+    def _tell(self, user: str, late: LateMailbox) -> None:
+        """Now and then tell how far it is, in the middle of a mailbox."""
+        messages = self._messages + late.messages
+        if messages // _PROGRESS_MESSAGES != self._told // _PROGRESS_MESSAGES:
+            self._send(user, messages, self._size_bytes + late.size_bytes)
+
+    def _send(self, user: str, messages: int, size_bytes: int) -> None:
+        self._told = messages
+        label = self._unit.label
+        self._progress(Progress(label, messages, size_bytes, user, *self._archive.sizes))

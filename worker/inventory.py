@@ -6,17 +6,20 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..groups.paths import LogicalPath
+from ..groups.selection import Selection, Verdict
 from ..proto.ports import MailStore
 from ..proto.records import MailboxSize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stock:
-    """How many mailboxes a partition lists, which of them were asked for, and what was measured of these."""
+    """How many mailboxes a partition lists, which of them were asked for, and what was measured of these.
+    ``missing`` are paths to folders that their mailboxes don't have."""
 
     listed: int
     users: tuple[str, ...]
     measured: tuple[MailboxSize, ...]
+    missing: tuple[LogicalPath, ...] = ()
 
 
 def take_stock(
@@ -28,7 +31,7 @@ def take_stock(
     """List the users that any of the paths selects (and are in ``only``, if that is given), and measure
     those that are not ``known``.
 
-    Raises StoreError if the partition can't be listed.
+    Raises StoreError if the partition can't be listed, or a mailbox of which single folders are asked for.
     """
     listed = list(store.users())
     users = tuple(
@@ -37,4 +40,19 @@ def take_stock(
         if (only is None or user in only) and any(path.selects_user(user) for path in paths)
     )
     measured = tuple(store.measure(user) for user in users if user not in known)
-    return Stock(listed=len(listed), users=users, measured=measured)
+    missing = tuple(
+        path for path in paths if path.folder and path.user in users and not _has_folder(store, path)
+    )
+    return Stock(listed=len(listed), users=users, measured=measured, missing=missing)
+
+
+def _has_folder(store: MailStore, path: LogicalPath) -> bool:
+    """Whether the mailbox of a path has the folder that it names, or one below."""
+    selection = Selection(paths=(path,))
+    partition, group, user = path.partition or "", path.group or "", path.user or ""
+
+    def wanted(folder: str) -> bool:
+        return selection.judge(partition, group, user, folder) is Verdict.TAKEN
+
+    with store.open_mailbox(user, wanted=wanted) as mailbox:
+        return any(wanted(one.folder.name) for one in mailbox.folders())

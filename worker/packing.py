@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from operator import add
+from collections.abc import Callable, Iterable
 
 from blake3 import blake3
 
-from ..proto.archive.contents import decode_index
-from ..proto.archive.frames import FrameType
+from ..proto.archive.contents import IndexRow
 from ..proto.archive.messages import join_pieces
 from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.writer import ArchiveWriter
-from ..proto.errors import DamagedError, MessageUnavailable
+from ..proto.errors import MessageUnavailable
 from ..proto.ports import OpenedFile
-from ..proto.records import DIGEST_BYTES, Piece
+from ..proto.records import DIGEST_BYTES, ArchiveId, Piece, Terms
 from .dedup import SegmentIndex
 from .segments import Cutter
+from .terms import terms_of
 
 WINDOW_BYTES = 8 << 20
 """Larger messages are read, cut and stored in windows of this size, so that memory stays bounded."""
@@ -28,55 +28,75 @@ _MOST_LINKS = 100_000
 Packed = tuple[int, bytes, tuple[Piece, ...]]
 """Size in bytes, digest, pieces."""
 
+Segments = Iterable[tuple[ArchiveId, IndexRow]]
+"""What archives remember of their segments."""
+
 
 class Packer:
-    """Stores contents in one archive, each segment once. Remembers all that it stored."""
+    """Stores contents in one archive, each segment once. Remembers all that it stored.
 
-    def __init__(self, archive: ArchiveWriter) -> None:
+    ``earlier`` gives the segments of other archives that pieces may refer to; it is asked when the first
+    segment is to be stored.
+    """
+
+    def __init__(self, archive: ArchiveWriter, earlier: Callable[[], Segments] = lambda: ()) -> None:
         self._archive = archive
+        self._earlier: Callable[[], Segments] | None = earlier
         self._index = SegmentIndex()
         self._cutter = Cutter()
-        self._links: dict[tuple[int, ...], Packed] = {}
+        self._links: dict[tuple[int, ...], tuple[Packed, Terms]] = {}
 
-    def recall(self, earlier: ArchiveReader) -> None:
+    def recall(self, attempt: ArchiveReader) -> None:
         """Know the segments that an earlier attempt stored in this archive. Raises DamagedError."""
-        data_bytes = earlier.directory.data_bytes
-        for at in earlier.directory.index_frames:
-            _, payload = earlier.frame(at, FrameType.INDEX)
-            row = decode_index(payload)
-            if any(map(data_bytes.__lt__, map(add, row.offsets, row.lengths))):
-                raise DamagedError(f"{earlier.file.name}: an index of other data", reason="metadata")
-            self._index.extend(row.digests, row.offsets)
+        for row in attempt.index():
+            self._index.extend(attempt.header.archive, row.digests, row.offsets)
 
-    def store(self, opened: OpenedFile) -> Packed:
-        """Store the whole content. Raises MessageUnavailable: ``changed`` if its size was not what the
-        file system said, else whatever reading raised; what was stored by then is left unused."""
+    def store(self, opened: OpenedFile, known: Packed | None = None) -> Packed:
+        """Store the whole content; one that is as ``known`` is not stored again, and has its pieces.
+
+        Raises MessageUnavailable: ``changed`` if its size was not what the file system said, else whatever
+        reading raised; what was stored by then is left unused."""
+        return self._store(opened, known, None)[0]
+
+    def store_message(self, opened: OpenedFile, known: Packed | None = None) -> tuple[Packed, Terms]:
+        """The same for a message, and what it can be found by."""
+        identity = _identity(opened)
+        if identity is not None and (linked := self._links.get(identity)):
+            return linked
+        stored = self._store(opened, known, terms_of)
+        if identity is not None:
+            if len(self._links) >= _MOST_LINKS:
+                self._links.clear()
+            self._links[identity] = stored
+        return stored
+
+    def _store(
+        self, opened: OpenedFile, known: Packed | None, find_terms: Callable[[bytes], Terms] | None
+    ) -> tuple[Packed, Terms]:
         size = opened.stat.size
-        # The number of an inode is given away again when its last name is gone; its time is not.
-        identity = opened.stat.identity and (*opened.stat.identity, size, opened.stat.mtime_ns)
-        if identity is not None and (known := self._links.get(identity)):
-            return known
         pieces: list[Piece] = []
         if size <= WINDOW_BYTES:
             # One byte more than there should be: a full read proves that the file did not grow.
             data = opened.read(size + 1)
             digest = blake3(data)
             read = len(data)
+            terms = find_terms(data) if find_terms else Terms()
+            if known is not None and known[:2] == (read, digest.digest(length=DIGEST_BYTES)):
+                return known, terms
             self._window(data, pieces, body=False)
         else:
-            read, digest = self._windows(opened, pieces)
+            read, digest, terms = self._windows(opened, pieces, find_terms)
         if read != size:
             raise MessageUnavailable(f"{read} bytes read where {size} were announced", reason="changed")
-        packed = size, digest.digest(length=DIGEST_BYTES), tuple(pieces)
-        if identity is not None:
-            if len(self._links) >= _MOST_LINKS:
-                self._links.clear()
-            self._links[identity] = packed
-        return packed
+        return (size, digest.digest(length=DIGEST_BYTES), tuple(pieces)), terms
 
-    def _windows(self, opened: OpenedFile, pieces: list[Piece]) -> tuple[int, blake3]:
-        digest, read, rest, body = blake3(), 0, b"", False
+    def _windows(
+        self, opened: OpenedFile, pieces: list[Piece], find_terms: Callable[[bytes], Terms] | None
+    ) -> tuple[int, blake3, Terms]:
+        digest, read, rest, body, terms = blake3(), 0, b"", False, Terms()
         while data := opened.read(WINDOW_BYTES):
+            if not read and find_terms:
+                terms = find_terms(data)
             read += len(data)
             if read > opened.stat.size:
                 break
@@ -87,25 +107,40 @@ class Packer:
             self._window(data[:end], pieces, body)
             rest, body = data[end:], True
         self._window(rest, pieces, body)
-        return read, digest
+        return read, digest, terms
 
     def _window(self, data: bytes, pieces: list[Piece], body: bool) -> None:
         archive, index = self._archive, self._index
-        name = archive.header.archive
+        own = archive.header.archive
         if len(pieces) >= MOST_PIECES:
-            join_pieces(pieces, Piece(name, archive.append(data), len(data)))
+            join_pieces(pieces, Piece(own, archive.append(data), len(data)))
             return
         for segment, recipe, indexed, joined in self._cutter.cut(data, body):
             length = len(segment)
             if indexed:
                 key = blake3(segment).digest(length=DIGEST_BYTES)
+                if self._earlier is not None:
+                    self._learn_earlier()
                 found = index.find(key)
                 if found is not None:
-                    offset = found
+                    name, offset = found
                 else:
-                    offset = archive.append(segment)
-                    index.add(key, offset)
+                    name, offset = own, archive.append(segment)
+                    index.add(own, key, offset)
                     archive.remember(key, offset, length)
             else:
-                offset = archive.append(segment)
+                name, offset = own, archive.append(segment)
             join_pieces(pieces, Piece(name, offset, length, recipe, joined))
+
+    def _learn_earlier(self) -> None:
+        if self._earlier is not None:
+            for archive, row in self._earlier():
+                self._index.extend(archive, row.digests, row.offsets)
+            self._earlier = None
+
+
+def _identity(opened: OpenedFile) -> tuple[int, ...] | None:
+    """What names of one file have in common: the number of an inode is given away again when its last name
+    is gone; its time is not."""
+    stat = opened.stat
+    return stat.identity and (*stat.identity, stat.size, stat.mtime_ns)

@@ -1,4 +1,4 @@
-"""The table of contents of a restore: mailboxes of one archive, from their metadata to the mail store.
+"""The table of contents of a restore: mailboxes from the metadata of archives to the mail store.
 
     for each mailbox that was chosen
       find    its metadata in the archive                        proto.archive.reader
@@ -14,7 +14,9 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.contents import MailboxEntry
@@ -22,65 +24,107 @@ from ..proto.archive.mailboxes import FolderEntry, Mailbox
 from ..proto.archive.reader import ArchiveReader, Contents
 from ..proto.errors import DamagedError, MessageUnavailable, StoreError
 from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
-from ..proto.records import Message, Progress, RestoreReport, Skipped, StoredFile
+from ..proto.records import ArchiveId, Folder, Message, Progress, RestoreReport, Skipped, StoredFile
+from .archives import OpenArchives
 
 _PROGRESS_MESSAGES = 64
+
+_DELETED = "T"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rescue:
+    """Messages of one folder, by their lasting names, and the folder that they are put into."""
+
+    folder: str
+    into: str
+    messages: frozenset[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What to restore of one mailbox: all of it, one folder (and what lies below), or one message.
+    """What to restore of one mailbox as the metadata of ``archive`` tells of it: all of it, one folder (and
+    what lies below), or one message.
 
     ``to_user`` is whose mailbox it becomes; ``place`` where its directory lies below the target's root,
-    b"" for wherever the target puts that user.
+    b"" for wherever the target puts that user. With ``rescues`` only these messages are restored, as new
+    ones that are not marked as deleted.
     """
 
+    archive: ArchiveId
     user: str
     to_user: str
     place: bytes = b""
     path: LogicalPath
+    rescues: tuple[Rescue, ...] = ()
 
 
 def restore(
-    archive: ArchiveReader,
-    contents: Contents,
-    choices: tuple[Choice, ...],
+    archives: OpenArchives,
+    choices: Sequence[Choice],
     target: MailTarget,
     progress: ProgressSink,
 ) -> RestoreReport:
-    """Restore the chosen parts of the chosen mailboxes of one archive.
+    """Restore the chosen parts of the chosen mailboxes, in this order; a mailbox may be chosen several times.
 
     What is damaged or can't be written is listed in the report and the rest goes on. Raises StoreError
     if the target as a whole can't be written.
     """
-    work = _Restore(archive, contents, progress)
+    work = _Restore(Contents(archives.data), progress)
     for choice in choices:
-        path = LogicalPath(archive.header.partition, archive.header.group, choice.user)
-        entry = archive.entry(choice.user)
-        if entry is None:
-            work.damaged.append(Skipped(str(path), "metadata", "its metadata is gone"))
+        try:
+            archive = archives(choice.archive)
+        except DamagedError as error:
+            work.damaged.append(Skipped(str(choice.path), "archive", error.message))
             continue
         try:
-            mailbox = archive.mailbox(entry)
+            entry, mailbox = _metadata(archive, choice.user)
         except DamagedError as error:
-            work.damaged.append(Skipped(str(path), "metadata", error.message))
+            work.damaged.append(Skipped(str(_whose(choice)), "metadata", error.message))
             continue
         try:
             with target.open_mailbox(choice.to_user, choice.place) as writer:
-                work.mailbox(entry, mailbox, choice, writer)
+                work.mailbox(_Source(archive, entry, _whose(choice)), mailbox, choice, writer)
         except StoreError as error:
-            work.skipped.append(Skipped(str(path), "mailbox", error.message))
+            work.skipped.append(Skipped(str(_whose(choice)), "mailbox", error.message))
     return work.report()
+
+
+def _metadata(archive: ArchiveReader, user: str) -> tuple[MailboxEntry, Mailbox]:
+    entry = archive.entry(user)
+    if entry is None:
+        raise DamagedError("its metadata is gone", reason="metadata")
+    return entry, archive.mailbox(entry)
+
+
+def _whose(choice: Choice) -> LogicalPath:
+    return LogicalPath(choice.path.partition, choice.path.group, choice.user)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where the metadata of a mailbox is read, and the mailbox's path."""
+
+    archive: ArchiveReader
+    entry: MailboxEntry
+    whose: LogicalPath
+
+    def path(self, folder: str) -> str:
+        """The path of a folder."""
+        return str(replace(self.whose, folder=folder))
+
+    def message_path(self, folder: str, message: Message) -> str:
+        whose = self.whose
+        named = message.uid or message.base
+        return message_path(whose.partition or "", whose.group or "", whose.user or "", folder, named)
 
 
 class _Restore:
     """The counts of a restore while its mailboxes pass by."""
 
-    def __init__(self, archive: ArchiveReader, contents: Contents, progress: ProgressSink) -> None:
-        self._archive = archive
+    def __init__(self, contents: Contents, progress: ProgressSink) -> None:
         self._contents = contents
         self._progress = progress
-        self._label = f"{archive.header.partition}/{archive.header.group}/{archive.header.shard}"
         self._restored = self._present = self._files = self._bytes = 0
         self.skipped: list[Skipped] = []
         self.damaged: list[Skipped] = []
@@ -95,41 +139,77 @@ class _Restore:
             damaged=tuple(self.damaged),
         )
 
-    def mailbox(self, entry: MailboxEntry, mailbox: Mailbox, choice: Choice, writer: MailboxWriter) -> None:
-        path = choice.path.resolve([one.folder.name for one in mailbox.folders])
+    def mailbox(self, source: _Source, mailbox: Mailbox, choice: Choice, writer: MailboxWriter) -> None:
+        if choice.rescues:
+            self._rescue(source, mailbox, choice.rescues, writer)
+        else:
+            self._put_back(source, mailbox, choice.path, writer)
+        writer.commit()
+        self.skipped.extend(
+            Skipped(f"{source.whose}/{one.path}", one.reason, one.detail) for one in writer.skipped()
+        )
+        self._tell(source)
+
+    def _put_back(self, source: _Source, mailbox: Mailbox, path: LogicalPath, writer: MailboxWriter) -> None:
+        path = path.resolve([one.folder.name for one in mailbox.folders])
+
+        def selected(message: Message) -> Message | None:
+            return message if path.selects_message(message.uid, message.base) else None
+
         chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
         for folder in chosen:
-            self._folder(entry, folder, path, writer)
+            self._folder(source, folder, folder.folder, selected, writer)
         directories = {one.folder.path for one in chosen}
         for file in mailbox.files:
             # A folder takes the files in its own directory along: its keywords, its access list.
             if path.folder is None or (not file.home and posixpath.dirname(file.path) in directories):
-                self._file(file, entry.user, writer)
-        writer.commit()
-        whose = self._path(entry.user)
-        self.skipped.extend(
-            Skipped(f"{whose}/{one.path}", one.reason, one.detail) for one in writer.skipped()
-        )
-        self._tell(entry.user)
+                self._file(file, source, writer)
+
+    def _rescue(
+        self, source: _Source, mailbox: Mailbox, rescues: Sequence[Rescue], writer: MailboxWriter
+    ) -> None:
+        folders = {one.folder.name: one for one in mailbox.folders}
+        beside = [one.folder for one in mailbox.folders]
+        for rescue in rescues:
+
+            def rescued(message: Message, wanted: frozenset[bytes] = rescue.messages) -> Message | None:
+                return _undeleted(message) if message.base in wanted else None
+
+            folder = folders.get(rescue.folder)
+            if folder is None:
+                self.damaged.append(Skipped(source.path(rescue.folder), "metadata", "the folder is gone"))
+                continue
+            # The letters of its messages' keywords mean what they mean in the folder that they come from.
+            into = replace(writer.new_folder(rescue.into, beside), keywords=folder.folder.keywords)
+            self._folder(source, folder, into, rescued, writer)
 
     def _folder(
-        self, entry: MailboxEntry, folder: FolderEntry, path: LogicalPath, writer: MailboxWriter
+        self,
+        source: _Source,
+        folder: FolderEntry,
+        into: Folder,
+        wanted: Callable[[Message], Message | None],
+        writer: MailboxWriter,
     ) -> None:
+        """Write those messages of a folder that are wanted, as ``wanted`` gives them."""
         name = folder.folder.name
         try:
-            target = writer.open_folder(folder.folder)
+            target = writer.open_folder(into)
         except MessageUnavailable as error:
-            self.skipped.append(Skipped(str(self._path(entry.user, name)), error.reason, error.message))
+            self.skipped.append(Skipped(source.path(name), error.reason, error.message))
             return
         try:
-            for message in self._archive.messages(entry, folder):
-                if path.selects_message(message.uid, message.base):
-                    self._message(message, entry.user, name, target)
+            for stored in source.archive.messages(source.entry, folder):
+                message = wanted(stored)
+                if message is not None:
+                    self._message(message, source, partial(source.message_path, name, stored), target)
         except DamagedError as error:
-            self.damaged.append(Skipped(str(self._path(entry.user, name)), "metadata", error.message))
+            self.damaged.append(Skipped(source.path(name), "metadata", error.message))
         target.finish()
 
-    def _message(self, message: Message, user: str, folder: str, target: FolderWriter) -> None:
+    def _message(
+        self, message: Message, source: _Source, shown: Callable[[], str], target: FolderWriter
+    ) -> None:
         try:
             if target.add(message, self._contents.message(message)):
                 self._restored += 1
@@ -137,18 +217,14 @@ class _Restore:
             else:
                 self._present += 1
         except DamagedError as error:
-            self.damaged.append(
-                Skipped(self._message_path(message, user, folder), _reason(error), error.message)
-            )
+            self.damaged.append(Skipped(shown(), _reason(error), error.message))
         except MessageUnavailable as error:
-            self.skipped.append(
-                Skipped(self._message_path(message, user, folder), error.reason, error.message)
-            )
+            self.skipped.append(Skipped(shown(), error.reason, error.message))
         if not (self._restored + self._present) % _PROGRESS_MESSAGES:
-            self._tell(user)
+            self._tell(source)
 
-    def _file(self, file: StoredFile, user: str, writer: MailboxWriter) -> None:
-        shown = f"{self._path(user)}/{printable(file.path)}"
+    def _file(self, file: StoredFile, source: _Source, writer: MailboxWriter) -> None:
+        shown = f"{source.whose}/{printable(file.path)}"
         try:
             if writer.add_file(file, () if file.target is not None else self._contents.message(file)):
                 self._files += 1
@@ -157,16 +233,22 @@ class _Restore:
         except MessageUnavailable as error:
             self.skipped.append(Skipped(shown, error.reason, error.message))
 
-    def _path(self, user: str, folder: str | None = None) -> LogicalPath:
-        header = self._archive.header
-        return LogicalPath(header.partition, header.group, user, folder)
+    def _tell(self, source: _Source) -> None:
+        whose = source.whose
+        label = f"{whose.partition}/{whose.group}"
+        self._progress(Progress(label, self._restored + self._present, self._bytes, whose.user or ""))
 
-    def _message_path(self, message: Message, user: str, folder: str) -> str:
-        header = self._archive.header
-        return message_path(header.partition, header.group, user, folder, message.uid or message.base)
 
-    def _tell(self, user: str) -> None:
-        self._progress(Progress(self._label, self._restored + self._present, self._bytes, user))
+def _undeleted(message: Message) -> Message:
+    """The message as a new one, which nobody has marked as deleted."""
+    begin, comma, letters = message.suffix.rpartition(b",")
+    return replace(
+        message,
+        uid=0,
+        fields=b"",
+        flags=message.flags.replace(_DELETED, ""),
+        suffix=begin + comma + letters.replace(_DELETED.encode(), b"") if comma else message.suffix,
+    )
 
 
 def _reason(error: DamagedError) -> str:

@@ -1,37 +1,73 @@
-"""Checking archives: that they are whole, and that every message in them can still be put together."""
+"""Checking one archive by itself: that each frame is as it was written, and what of its data is not.
+
+Whether every message can still be put together from it and others is found out in ``losses``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from ..groups.paths import LogicalPath, message_path, printable
-from ..proto.archive.contents import MailboxEntry
-from ..proto.archive.mailboxes import Mailbox
-from ..proto.archive.reader import ArchiveReader, Contents, RandomAccess, open_sealed
+from ..proto.archive.contents import LOST
+from ..proto.archive.files import RandomAccess
+from ..proto.archive.frames import FrameType
+from ..proto.archive.reader import ArchiveReader, open_sealed, read_frame
 from ..proto.archive.scanning import FoundFrame, damage_of, scan
 from ..proto.errors import DamagedError
 from ..proto.ports import ProgressSink
-from ..proto.records import Message, Progress, Skipped, StoredFile
+from ..proto.records import ArchiveId, Progress, Skipped, Stretch
+from .archives import open_archive
+from .availability import extents, merged
 
-_PROGRESS_MESSAGES = 256
+_PROGRESS_BYTES = 16 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyReport:
-    """What was looked at, and what is damaged: frames by their place in the file, messages by their path."""
+    """What was looked at of an archive, and what of it is damaged, by its place in the file.
+
+    ``archive`` is whose frames they are and ``generation`` how often it was written anew; None and 0 where
+    that can't be told any more. ``frames`` and ``size_bytes`` were checked; where that was only a sample,
+    ``sampled_of`` is how many frames there are. ``broken`` are the stretches of its data that are damaged.
+    """
 
     file: str
+    archive: ArchiveId | None = None
+    generation: int = 0
     frames: int = 0
-    messages: int = 0
+    sampled_of: int | None = None
     size_bytes: int = 0
     damaged: tuple[Skipped, ...] = ()
+    broken: tuple[Stretch, ...] = ()
 
 
-def verify_frames(file: RandomAccess) -> VerifyReport:
+def verify_archive(file: RandomAccess, progress: ProgressSink) -> VerifyReport:
+    """Check a whole archive: as ``verify_frames``; where that finds damage, also what of the data is hit.
+    Raises UnsupportedError."""
+    report = verify_frames(file, progress)
+    try:
+        archive = open_archive(file) if report.damaged else open_sealed(file)
+    except DamagedError:
+        return report  # which says so
+    return replace(
+        report,
+        archive=archive.header.archive,
+        generation=archive.header.generation,
+        broken=broken_stretches(archive) if report.damaged else (),
+    )
+
+
+def verify_frames(file: RandomAccess, progress: ProgressSink = lambda _: None) -> VerifyReport:
     """Read a file from front to back: every frame's checksum, their order without a gap, and that header,
     directory and footer make an archive of them. Raises UnsupportedError."""
     damaged: list[Skipped] = []
     count = 0
+    told = _PROGRESS_BYTES
     try:
         for found in scan(file):
             wrong = damage_of(file, found)
@@ -43,82 +79,86 @@ def verify_frames(file: RandomAccess) -> VerifyReport:
                 count = found.header.sequence + 1
             if wrong is not None:
                 damaged.append(wrong)
+            if found.at >= told:
+                progress(Progress(file.name, 0, found.at))
+                told = found.at + _PROGRESS_BYTES
         open_sealed(file)
     except DamagedError as error:
         damaged.append(Skipped(file.name, "archive", error.message))
-    return VerifyReport(file=file.name, frames=count, damaged=tuple(damaged))
+    return VerifyReport(file=file.name, frames=count, size_bytes=file.size, damaged=tuple(damaged))
 
 
-def verify_messages(
-    archive: ArchiveReader, contents: Contents, path: LogicalPath, progress: ProgressSink
-) -> VerifyReport:
-    """Put every message and file of the selected mailboxes together and compare its checksum."""
-    work = _Verification(archive, contents, progress)
-    for entry in archive.directory.mailboxes:
-        if path.selects_user(entry.user):
-            work.mailbox(entry, path)
+def broken_stretches(archive: ArchiveReader) -> tuple[Stretch, ...]:
+    """The stretches of the data whose blocks can't be read, though the archive has a place for them."""
+    lost = []
+    for number, extent in enumerate(extents(archive.directory)):
+        try:
+            archive.block(number)
+        except DamagedError:
+            lost.append(extent)
+    return tuple(merged(lost))
+
+
+def verify_sample(file: RandomAccess, share: float, rng: random.Random) -> VerifyReport:
+    """Check header, directory and footer, and of the other frames a random share, at least one of each kind.
+    Raises UnsupportedError."""
+    try:
+        archive = open_sealed(file)
+    except DamagedError as error:
+        return VerifyReport(file=file.name, damaged=(Skipped(file.name, "archive", error.message),))
+    work = _Sample(archive, share, rng)
+    work.blocks()
+    entries = archive.directory.mailboxes
+    work.frames(FrameType.MAILBOX, [at for entry in entries for at in entry.frames])
+    work.frames(FrameType.MESSAGES, [at for entry in entries for at in entry.message_frames])
+    work.frames(FrameType.INDEX, archive.directory.index_frames)
     return VerifyReport(
-        file=archive.file.name,
-        messages=work.messages,
+        file=file.name,
+        archive=archive.header.archive,
+        generation=archive.header.generation,
+        frames=work.checked,
+        sampled_of=work.of,
         size_bytes=work.size_bytes,
         damaged=tuple(work.damaged),
+        broken=tuple(merged(work.broken)),
     )
 
 
-class _Verification:
-    """The counts of a verification while its mailboxes pass by."""
+class _Sample:
+    """The counts of a sample while it is taken."""
 
-    def __init__(self, archive: ArchiveReader, contents: Contents, progress: ProgressSink) -> None:
+    def __init__(self, archive: ArchiveReader, share: float, rng: random.Random) -> None:
         self._archive = archive
-        self._contents = contents
-        self._progress = progress
-        self.messages = 0
-        self.size_bytes = 0
+        self._share = share
+        self._rng = rng
+        self.checked = self.of = self.size_bytes = 0
         self.damaged: list[Skipped] = []
+        self.broken: list[Stretch] = []
 
-    def mailbox(self, entry: MailboxEntry, path: LogicalPath) -> None:
-        header = self._archive.header
-        whose = LogicalPath(header.partition, header.group, entry.user)
-        try:
-            mailbox = self._archive.mailbox(entry)
-        except DamagedError as error:
-            self.damaged.append(Skipped(str(whose), "metadata", error.message))
-            return
-        path = path.resolve([one.folder.name for one in mailbox.folders])
-        self._folders(entry, mailbox, path)
-        if path.folder is None:
-            for file in mailbox.files:
-                if file.target is None:
-                    self._content(file, f"{whose}/{printable(file.path)}")
-
-    def _folders(self, entry: MailboxEntry, mailbox: Mailbox, path: LogicalPath) -> None:
-        header = self._archive.header
-        for folder in mailbox.folders:
-            name = folder.folder.name
-            if not path.selects_folder(name):
-                continue
+    def blocks(self) -> None:
+        """Some blocks, and that they hold the stretch of the data that they should."""
+        places = self._archive.directory.blocks.file
+        for number, extent in self._chosen(list(enumerate(extents(self._archive.directory)))):
+            self._frame(FrameType.BLOCK, places[number])
             try:
-                for message in self._archive.messages(entry, folder):
-                    if path.selects_message(message.uid, message.base):
-                        shown = message.uid or message.base
-                        self._content(
-                            message, message_path(header.partition, header.group, entry.user, name, shown)
-                        )
-            except DamagedError as error:
-                self.damaged.append(
-                    Skipped(
-                        str(LogicalPath(header.partition, header.group, entry.user, name)),
-                        "metadata",
-                        error.message,
-                    )
-                )
+                self._archive.block(number)
+            except DamagedError:
+                self.broken.append(extent)
 
-    def _content(self, stored: Message | StoredFile, shown: str) -> None:
+    def frames(self, kind: FrameType, places: Sequence[int]) -> None:
+        """Some frames of a kind."""
+        for at in self._chosen([at for at in places if at != LOST]):
+            self._frame(kind, at)
+
+    def _frame(self, kind: FrameType, at: int) -> None:
+        file = self._archive.file
         try:
-            for chunk in self._contents.message(stored):
-                self.size_bytes += len(chunk)
+            header, _ = read_frame(file, at, kind, self._archive.header.archive)
+            self.size_bytes += header.stored_bytes
         except DamagedError as error:
-            self.damaged.append(Skipped(shown, str(error.facts.get("reason", "damaged")), error.message))
-        self.messages += isinstance(stored, Message)
-        if not self.messages % _PROGRESS_MESSAGES:
-            self._progress(Progress(self._archive.file.name, self.messages, self.size_bytes))
+            self.damaged.append(Skipped(f"{file.name} at {at}", "frame", error.message))
+        self.checked += 1
+
+    def _chosen(self, those: list[T]) -> list[T]:
+        self.of += len(those)
+        return self._rng.sample(those, min(len(those), math.ceil(len(those) * self._share)))

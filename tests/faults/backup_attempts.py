@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mailhaul.proto.errors import BackupError
-from mailhaul.proto.ports import MailboxReader, MailStore
+from mailhaul.proto.ports import KnownMailbox, MailboxReader, MailStore
 from mailhaul.proto.records import ArchiveId, MailboxSize, Partition, RunId, Unit
 from mailhaul.worker.backup import ArchiveSettings, back_up
 from mailhaul.worker.staging.sinks import StagedFile
@@ -39,13 +39,18 @@ class LoggedStore:
     def measure(self, user: str) -> MailboxSize:
         return self._store.measure(user)
 
-    def open_mailbox(self, user: str) -> AbstractContextManager[MailboxReader]:
+    def open_mailbox(
+        self,
+        user: str,
+        known: KnownMailbox | None = None,
+        wanted: Callable[[str], bool] = lambda _folder: True,
+    ) -> AbstractContextManager[MailboxReader]:
         with self._log.open("a") as log:
             log.write(f"{user}\n")
         time.sleep(_EACH_SECONDS)
         if self._hold.exists() and self._hold.read_text() == user:
             sys.stdin.readline()
-        return self._store.open_mailbox(user)
+        return self._store.open_mailbox(user, known, wanted)
 
 
 def main(root: str, archive: str, epoch: str, log: str) -> None:

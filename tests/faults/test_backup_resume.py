@@ -15,14 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from mailhaul.groups.paths import LogicalPath
-from mailhaul.proto.archive.reader import Contents, LocalFile, open_sealed
 from mailhaul.proto.errors import FencedError, StagingError
+from mailhaul.tests.checking import check_archive
 from mailhaul.tests.trees import differences, snapshot
 from mailhaul.worker.staging.partial import PartialArchive, open_partial
 from mailhaul.worker.staging.sinks import StagedFile
 from mailhaul.worker.staging.space import FULL, Space
-from mailhaul.worker.verify import verify_frames, verify_messages
 
 _PATIENCE_SECONDS = 60
 _USERS = 30
@@ -80,12 +78,7 @@ class Attempts:
     def check(self) -> None:
         """The archive is whole, and what is restored from it is what the store holds."""
         assert [one.name for one in self.archive.parent.iterdir()] == [self.archive.name]
-        file = LocalFile(str(self.archive))
-        assert verify_frames(file).damaged == ()
-        archive = open_sealed(file)
-        report = verify_messages(archive, Contents(lambda _: archive), LogicalPath(), lambda _: None)
-        file.close()
-        assert (report.damaged, report.messages) == ((), 600)
+        assert check_archive(self.archive) == 600
         target = self.place / "restored"
         arguments = ["restore", "/", "-f", str(self.archive), "--to", f"maildir:{target}"]
         subprocess.run(

@@ -18,7 +18,7 @@ from mailhaul.tests.archives import ARCHIVE, OWNER, MemoryOpened, MemorySink, ar
 from mailhaul.worker.archives import ArchivePlace
 from mailhaul.worker.packing import Packer
 from mailhaul.worker.restore import Choice
-from mailhaul.worker.tasks import RestoreTask, run_restore
+from mailhaul.worker.restore_tasks import RestoreTask, run_restore
 
 MAIL = b"Subject: x\n\nbody\n"
 HOSTILE = [
@@ -141,10 +141,10 @@ def test_nothing_is_written_outside_the_target(
         archive.write_bytes(hostile_archive(outside, user, place, folder, path, base, suffix, sub, files))
         before = list(tree(root, target))
         task = RestoreTask(
-            archive=ARCHIVE,
             archives={ARCHIVE: ArchivePlace(file=str(archive))},
             choices=(
                 Choice(
+                    archive=ARCHIVE,
                     user=user or "x",
                     to_user=user or "x",
                     place=place,
@@ -172,9 +172,12 @@ def test_a_harmless_archive_is_restored() -> None:
             hostile_archive(b"/", "jane", b"", "INBOX", b"", b"1.x", b":2,S", "cur", [b"subscriptions"])
         )
         task = RestoreTask(
-            archive=ARCHIVE,
             archives={ARCHIVE: ArchivePlace(file=str(archive))},
-            choices=(Choice(user="jane", to_user="jane", path=LogicalPath("primary", "user", "jane")),),
+            choices=(
+                Choice(
+                    archive=ARCHIVE, user="jane", to_user="jane", path=LogicalPath("primary", "user", "jane")
+                ),
+            ),
             target=Partition(name="primary", format="maildir", path=f"{directory}/target"),
             label="test",
         )

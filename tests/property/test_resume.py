@@ -8,7 +8,7 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhaul.proto.archive import messages, writer
+from mailhaul.proto.archive import framing, messages
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
@@ -40,7 +40,7 @@ _MAILBOXES = st.lists(
 
 def attempt(left: bytes, mailboxes: dict[str, dict[str, list[bytes]]]) -> tuple[bytes, int]:
     """The archive that comes of it, and how many mailboxes were written."""
-    with patch.object(writer, "BLOCK_BYTES", 900), patch.object(messages, "MOST_MESSAGES", 3):
+    with patch.object(framing, "BLOCK_BYTES", 900), patch.object(messages, "MOST_MESSAGES", 3):
         sink = MemorySink(left)
         draft = sink.begin()
         archive = ArchiveWriter(sink, archive_header(), draft=draft)

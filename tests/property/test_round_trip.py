@@ -8,7 +8,7 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhaul.proto.archive import writer
+from mailhaul.proto.archive import framing
 from mailhaul.proto.archive.frames import Codec
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.salvage import salvage
@@ -74,7 +74,7 @@ def test_any_mail_comes_back(
     stored: dict[str, dict[str, list[bytes]]], codec: Codec, block_bytes: int, window_bytes: int
 ) -> None:
     with (
-        patch.object(writer, "BLOCK_BYTES", block_bytes),
+        patch.object(framing, "BLOCK_BYTES", block_bytes),
         patch.object(packing, "WINDOW_BYTES", window_bytes),
         patch.object(segments, "SMALLEST_PART", 16),
     ):

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...proto.archive.reader import LocalFile, RandomAccess
 from ...proto.errors import DamagedError, StagingError
 from ...proto.ports import ArchiveSink
-from .sinks import StagedFile
-from .space import Space
+
+if TYPE_CHECKING:
+    # Who only tells others of an area need not know how archives are read and written.
+    from ...proto.archive.files import LocalFile, RandomAccess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,9 @@ def open_sink(
     """
     path = Path(area.path, name)
     if _is_here(area, host):
+        from .sinks import StagedFile
+        from .space import Space
+
         return StagedFile(
             path,
             epoch=epoch,
@@ -95,6 +100,8 @@ def open_file(area: StagingArea, name: str, host: str, grant: bytes) -> RandomAc
 
 
 def _open_here(path: Path) -> LocalFile | None:
+    from ...proto.archive.files import LocalFile
+
     try:
         return LocalFile(str(path))
     except FileNotFoundError:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ...proto.archive.reader import LocalFile
 from ...proto.errors import FencedError, StagingError
+from .names import PARTIAL
 from .syncing import Syncer
 
-PARTIAL = ".partial"
 _WRITE_BACK_BYTES = 8 << 20
 _MOST_RACES = 100
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW

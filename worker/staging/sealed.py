@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...proto.archive.reader import ArchiveReader
@@ -11,18 +12,24 @@ from ...proto.records import MailboxSummary, Skipped, UnitReport
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The counts of each mailbox, all that was skipped, and the users whose metadata can't be read."""
+    """The counts of each mailbox, all that was skipped of it, by user, and the users whose metadata can't be
+    read."""
 
     mailboxes: tuple[MailboxSummary, ...]
-    skipped: tuple[Skipped, ...]
+    skipped_of: Mapping[str, tuple[Skipped, ...]]
     unreadable: tuple[str, ...]
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """All that was skipped."""
+        return tuple(one for skipped in self.skipped_of.values() for one in skipped)
 
 
 def account_of(archive: ArchiveReader) -> Account:
     """Read the metadata of every mailbox; a damaged one does not keep the others out."""
     header = archive.header
     mailboxes: list[MailboxSummary] = []
-    skipped: list[Skipped] = []
+    skipped: dict[str, tuple[Skipped, ...]] = {}
     unreadable: list[str] = []
     for entry in archive.directory.mailboxes:
         try:
@@ -31,14 +38,14 @@ def account_of(archive: ArchiveReader) -> Account:
             unreadable.append(entry.user)
             continue
         mailboxes.append(mailbox.summary(header.partition, header.group))
-        skipped += mailbox.skipped
-    return Account(tuple(mailboxes), tuple(skipped), tuple(unreadable))
+        skipped[entry.user] = mailbox.skipped
+    return Account(tuple(mailboxes), skipped, tuple(unreadable))
 
 
 def report_of(archive: ArchiveReader) -> UnitReport:
     """The report of the unit that wrote a sealed archive, as far as the archive tells: what the work
-    cost is not known any more, nor which mailboxes could not be opened at all."""
-    header, account = archive.header, account_of(archive)
+    cost is not known any more, nor how many messages it had to read."""
+    header, directory, account = archive.header, archive.directory, account_of(archive)
     return UnitReport(
         run=header.run,
         partition=header.partition,
@@ -47,10 +54,13 @@ def report_of(archive: ArchiveReader) -> UnitReport:
         archive=header.archive,
         file=archive.file.name,
         mailboxes=account.mailboxes,
-        skipped=account.skipped,
+        skipped=(*directory.unopened, *account.skipped),
+        unopened=directory.unopened,
+        departed=directory.departed,
+        references=directory.references,
         messages=sum(one.stored for one in account.mailboxes),
         size_bytes=sum(one.size_bytes for one in account.mailboxes),
-        new_bytes=archive.directory.data_bytes,
+        new_bytes=directory.data_bytes,
         archive_bytes=archive.file.size,
         seconds=0.0,
         cpu_seconds=0.0,

@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from ...proto.archive.draft import Draft, read_draft
 from ...proto.errors import StagingError
-from .partial import PARTIAL, PartialArchive, open_partial, sync_directory
+from .names import PARTIAL
+from .partial import PartialArchive, open_partial, sync_directory
 from .space import Space, no_room
 
 __all__ = ["PARTIAL", "StagedFile", "StreamSink", "sync_directory"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ import pytest
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.errors import StagingError, StoreError
-from mailhaul.proto.ports import MailboxReader
+from mailhaul.proto.ports import KnownMailbox, MailboxReader
 from mailhaul.proto.records import (
     ArchiveId,
     Folder,
@@ -56,11 +56,16 @@ class Store:
     def measure(self, user: str) -> MailboxSize:
         return self._store.measure(user)
 
-    def open_mailbox(self, user: str) -> AbstractContextManager[MailboxReader]:
+    def open_mailbox(
+        self,
+        user: str,
+        known: KnownMailbox | None = None,
+        wanted: Callable[[str], bool] = lambda _folder: True,
+    ) -> AbstractContextManager[MailboxReader]:
         self.opened.append(user)
         if user in self.broken:
             raise StoreError("can't be entered")
-        return self._store.open_mailbox(user)
+        return self._store.open_mailbox(user, known, wanted)
 
 
 def _mailbox(contents: list[bytes]) -> MemoryMailbox:
@@ -99,7 +104,7 @@ def ends(data: bytes) -> list[int]:
 
 def work_free(report: UnitReport) -> UnitReport:
     """A report without what the work took."""
-    return replace(report, seconds=0.0, cpu_seconds=0.0, peak_memory_bytes=0)
+    return replace(report, read=0, seconds=0.0, cpu_seconds=0.0, peak_memory_bytes=0)
 
 
 @pytest.fixture

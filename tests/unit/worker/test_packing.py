@@ -9,11 +9,13 @@ import pytest
 from blake3 import blake3
 
 from mailhaul.proto.archive.columns import pack_deltas
+from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.draft import read_draft
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.reader import Contents, open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, MessageUnavailable
+from mailhaul.proto.records import ArchiveId, Piece
 from mailhaul.tests.archives import (
     MemoryFile,
     MemoryOpened,
@@ -85,9 +87,9 @@ class TestLinks:
         return MemoryOpened(data, identity=(1, inode), mtime_ns=mtime_ns)
 
     def test_the_second_name_is_not_read(self, work: Work) -> None:
-        packed = work.packer.store(self.opened(b"content"))
+        packed = work.packer.store_message(self.opened(b"content"))
         again = self.opened(b"content")
-        assert work.packer.store(again) == packed
+        assert work.packer.store_message(again) == packed
         assert again.reads == 0
 
     @pytest.mark.parametrize(
@@ -96,21 +98,22 @@ class TestLinks:
     def test_another_file_is_read_even_where_its_inode_was_that_of_one(
         self, work: Work, inode: int, mtime_ns: int, data: bytes
     ) -> None:
-        work.packer.store(self.opened(b"content"))
-        assert work.packer.store(self.opened(data, inode, mtime_ns))[1] == blake3(data).digest(length=16)
+        work.packer.store_message(self.opened(b"content"))
+        packed, _ = work.packer.store_message(self.opened(data, inode, mtime_ns))
+        assert packed[1] == blake3(data).digest(length=16)
 
     def test_a_file_that_changed_is_not_remembered(self, work: Work) -> None:
         with pytest.raises(MessageUnavailable):
-            work.packer.store(MemoryOpened(b"content", 9, identity=(1, 7)))
-        assert work.packer.store(MemoryOpened(b"content", identity=(1, 7)))[0] == 7
+            work.packer.store_message(MemoryOpened(b"content", 9, identity=(1, 7)))
+        assert work.packer.store_message(MemoryOpened(b"content", identity=(1, 7)))[0][0] == 7
 
     def test_no_more_are_remembered_than_fit(self, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(packing, "_MOST_LINKS", 2)
         for inode in range(5):
-            work.packer.store(self.opened(b"content", inode))
+            work.packer.store_message(self.opened(b"content", inode))
         late, early = self.opened(b"content", 4), self.opened(b"content", 0)
-        work.packer.store(late)
-        work.packer.store(early)
+        work.packer.store_message(late)
+        work.packer.store_message(early)
         assert (late.reads, early.reads > 0) == (0, True)
 
 
@@ -225,3 +228,59 @@ class TestGoingOn:
         assert draft is not None
         with pytest.raises(DamagedError):
             Work().packer.recall(draft.archive)
+
+
+class TestKnown:
+    """Contents that other archives hold."""
+
+    OTHER = ArchiveId(b"o" * 16)
+
+    def test_a_content_that_is_as_it_was_keeps_its_pieces(self, work: Work) -> None:
+        data = attachment(noise(3000))
+        pieces = (Piece(self.OTHER, 17, len(data)),)
+        known = len(data), blake3(data).digest(length=16), pieces
+        assert work.packer.store(MemoryOpened(data), known) == known
+        assert work.archive.data_bytes == 0
+        again, terms = work.packer.store_message(MemoryOpened(data), known)
+        assert (again, terms.subject) == (known, b"x")
+
+    def test_another_content_of_the_same_size_is_stored(self, work: Work) -> None:
+        data = attachment(noise(3000))
+        known = len(data), bytes(16), (Piece(self.OTHER, 17, len(data)),)
+        packed = work.packer.store(MemoryOpened(data), known)
+        assert packed[1] == blake3(data).digest(length=16)
+        assert work.read(packed) == data
+
+    def test_a_content_that_grows_is_not_taken_for_what_was_known(self, work: Work) -> None:
+        data = noise(1000)
+        known = 1000, blake3(data).digest(length=16), (Piece(self.OTHER, 0, 1000),)
+        with pytest.raises(MessageUnavailable):
+            work.packer.store(MemoryOpened(data + b"more", 1000), known)
+
+    def test_segments_of_other_archives_are_referred_to(self) -> None:
+        """They are asked for once, when there is a segment that might be one of them."""
+        body = noise(3000)
+        asked = []
+
+        def earlier() -> list[tuple[ArchiveId, IndexRow]]:
+            asked.append(True)
+            return [(self.OTHER, IndexRow(blake3(body).digest(length=16), [4711], [len(body)]))]
+
+        archive = ArchiveWriter(MemorySink(), archive_header())
+        packer = Packer(archive, earlier)
+        packer.store(MemoryOpened(b"too short to be looked up"))
+        assert asked == []
+        for _ in range(2):
+            _, _, pieces = packer.store(MemoryOpened(b"Subject: x\n\n" + body))
+            assert pieces[-1] == Piece(self.OTHER, 4711, len(body))
+        assert asked == [True]
+        assert archive.data_bytes < 100
+
+    def test_what_a_message_can_be_found_by(self, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = b"From: a@b\nSubject: hello\n\n" + noise(30_000)
+        opened = MemoryOpened(data, identity=(1, 7))
+        _, terms = work.packer.store_message(opened)
+        assert (terms.sender, terms.subject) == (b"a@b", b"hello")
+        assert work.packer.store_message(MemoryOpened(data, identity=(1, 7)))[1] == terms, "of its links too"
+        monkeypatch.setattr(packing, "WINDOW_BYTES", 10_000)
+        assert work.packer.store_message(MemoryOpened(data))[1] == terms

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -47,7 +46,7 @@ class TestFrameChain:
             (PARTS[0] + PARTS[1][:-1] + bytes([PARTS[1][-1] ^ 1]), "checksum"),
             (
                 PARTS[0]
-                + encoded(replace(FRAMES[1].header, archive=ArchiveId(bytes(16))), FRAMES[1].payload),
+                + encoded(FRAMES[1].header._replace(archive=ArchiveId(bytes(16))), FRAMES[1].payload),
                 "foreign",
             ),
         ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.proto.errors import AccessError
-from mailhaul.worker.staging.names import archive_path
+from mailhaul.worker.staging.names import archive_path, generation_name
 
 NAME = "primary/user/20261121T031500Z-4f3a.0.mha"
 
@@ -62,3 +62,12 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "primary").write_bytes(b"")
     with pytest.raises(AccessError):
         archive_path(tmp_path, NAME)
+
+
+def test_generations_of_an_archive_have_names_of_their_own(tmp_path: Path) -> None:
+    assert generation_name(NAME, 0) == NAME
+    first = generation_name(NAME, 1)
+    assert first == "primary/user/20261121T031500Z-4f3a.0.g1.mha"
+    assert generation_name(first, 12) == "primary/user/20261121T031500Z-4f3a.0.g12.mha"
+    assert generation_name(first, 0) == NAME
+    assert archive_path(tmp_path, first) == tmp_path / first

@@ -1,0 +1,171 @@
+"""Chains of runs over one mail store, in memory: each run starts from the archives of those before it, as the
+catalog would have it, and what it stored can be read back as it was then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mailhaul.groups.selection import EVERYTHING, Selection
+from mailhaul.proto.archive.reader import ArchiveReader, Contents, open_sealed
+from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.ports import ArchiveSink, MailStore
+from mailhaul.proto.records import (
+    ArchiveId,
+    BackupMode,
+    Departed,
+    Folder,
+    Message,
+    Parents,
+    Partition,
+    Progress,
+    RunId,
+    StoredFile,
+    Stretch,
+    Unit,
+    UnitReport,
+)
+from mailhaul.tests.archives import MemoryFile, MemorySink
+from mailhaul.worker.archive_settings import ArchiveSettings
+from mailhaul.worker.backup import back_up
+from mailhaul.worker.known import OpenParents
+
+PARTITION = Partition(name="primary", format="maildir", path="mail")
+
+Stored = tuple[Folder, dict[bytes, tuple[Message, bytes]]]
+"""A folder, and its messages with their bytes by lasting name; of the messages no pieces."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One run of a chain."""
+
+    report: UnitReport
+    data: bytes
+    newest: Mapping[str, ArchiveId]
+    """Where each mailbox is as of this run."""
+
+
+@dataclass
+class Chain:
+    """Runs one after the other. ``archives`` may be damaged or removed in between."""
+
+    partition: Partition = PARTITION
+    group: str = "user"
+    archives: dict[ArchiveId, bytes] = field(default_factory=dict)
+    newest: dict[str, ArchiveId] = field(default_factory=dict)
+    lost: dict[ArchiveId, tuple[Stretch, ...]] = field(default_factory=dict)
+    moments: list[Moment] = field(default_factory=list)
+    opened: list[ArchiveId] = field(default_factory=list)
+
+    def run(
+        self,
+        store: MailStore,
+        users: Iterable[str],
+        *,
+        mode: BackupMode | None = None,
+        selection: Selection = EVERYTHING,
+        departed: tuple[Departed, ...] = (),
+        sink: ArchiveSink | None = None,
+        **changes: Any,
+    ) -> UnitReport:
+        """Back up these users; ``changes`` are fields of the unit."""
+        number = len(self.moments) + 1
+        unit = replace(
+            Unit(
+                run=RunId(f"20261121T{number:06}Z-0001"),
+                partition=self.partition,
+                group=self.group,
+                shard=0,
+                users=tuple(users),
+                departed=departed,
+            ),
+            **changes,
+        )
+        settings = ArchiveSettings(archive=ArchiveId(number.to_bytes(16, "big")), run_started=1.8e9 + number)
+        into = sink or MemorySink()
+        told: list[Progress] = []
+        parents = OpenParents(self.parents(unit.users), self.open_file)
+        report = back_up(
+            unit,
+            store,
+            into,
+            settings,
+            told.append,
+            mode=mode or BackupMode(),
+            parents=parents,
+            selection=selection,
+        )
+        parents.close()
+        data = bytes(into.data) if isinstance(into, MemorySink) else b""
+        self.take(report, data)
+        assert [one.messages for one in told] == sorted(one.messages for one in told)
+        return report
+
+    def take(self, report: UnitReport, data: bytes) -> None:
+        """Commit what a run came to."""
+        if report.archive is not None:
+            self.archives[report.archive] = data
+            for one in report.mailboxes:
+                self.newest[one.user] = report.archive
+        for gone in report.departed:
+            self.newest.pop(gone.user, None)
+        self.moments.append(Moment(report, data, dict(self.newest)))
+
+    def forget(self) -> Moment:
+        """Undo the last run, which is returned: the next one starts from what was before it."""
+        moment = self.moments.pop()
+        if moment.report.archive is not None:
+            del self.archives[moment.report.archive]
+        self.newest = dict(self.moments[-1].newest)
+        return moment
+
+    def parents(self, users: Iterable[str]) -> Parents:
+        """What a unit of these users starts from."""
+        mailboxes = {user: self.newest[user] for user in users if user in self.newest}
+        return Parents(
+            mailboxes=mailboxes, files={one: one.hex() for one in self.archives}, lost=dict(self.lost)
+        )
+
+    def open_file(self, name: str) -> MemoryFile | None:
+        """See OpenParents."""
+        archive = ArchiveId(bytes.fromhex(name))
+        self.opened.append(archive)
+        return MemoryFile(self.archives[archive]) if archive in self.archives else None
+
+    def reader(self, archive: ArchiveId) -> ArchiveReader:
+        """Raises DamagedError if it is not there."""
+        if archive not in self.archives:
+            raise DamagedError("it is gone", reason="missing")
+        return open_sealed(MemoryFile(self.archives[archive]))
+
+    def mailbox(self, user: str, moment: int = -1) -> dict[bytes, Stored]:
+        """A mailbox as of a run, by the paths of its folders."""
+        reader = self.reader(self.moments[moment].newest[user])
+        entry = reader.entry(user)
+        assert entry is not None
+        contents = Contents(self.reader)
+        found: dict[bytes, Stored] = {}
+        for folder in reader.mailbox(entry).folders:
+            messages = list(reader.messages(entry, folder))
+            assert len({one.base for one in messages}) == len(messages)
+            found[folder.folder.path] = (
+                folder.folder,
+                {one.base: (replace(one, pieces=()), b"".join(contents.message(one))) for one in messages},
+            )
+        return found
+
+    def files(self, user: str, moment: int = -1) -> dict[tuple[bool, bytes], tuple[StoredFile, bytes]]:
+        """The other files of a mailbox as of a run."""
+        reader = self.reader(self.moments[moment].newest[user])
+        entry = reader.entry(user)
+        assert entry is not None
+        contents = Contents(self.reader)
+        return {
+            (one.home, one.path): (
+                replace(one, pieces=()),
+                b"" if one.target is not None else b"".join(contents.message(one)),
+            )
+            for one in reader.mailbox(entry).files
+        }

@@ -1,0 +1,80 @@
+"""One attempt at a unit, on the host that a task was sent to: builds the adapters that the task names, and
+calls the data path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from ..proto.archive.reader import LocalFile, RandomAccess, open_sealed
+from ..proto.ports import ProgressSink
+from ..proto.records import Progress, UnitReport
+from . import memory
+from .backup import back_up
+from .known import OpenParents
+from .load import bounded, gentle
+from .staging.area import open_file, open_sink
+from .staging.sealed import report_of
+from .staging.sinks import sync_directory
+from .stores import registry
+from .tasks import BackupTask
+
+
+def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
+    """Back up the unit of a task, with the adapters that it names; see ``worker.backup.back_up``. What is
+    sealed already is not written again: the report tells of it."""
+    memory.keep_freed_memory()
+    sealed = _sealed(task)
+    if sealed is not None:
+        # An earlier attempt sealed it, but its answer was lost: a sealed archive is never written again.
+        return sealed
+    told = _Told(progress, task.unit.label)
+    parents = OpenParents(task.parents, _opened_by(task))
+    with gentle(task.load), closing(parents):
+        sink = open_sink(task.staging, task.name, task.host, task.epoch, task.grant, told.waiting)
+        store = bounded(registry.open_store(task.unit.partition), task.load, task.host)
+        return back_up(
+            task.unit,
+            store,
+            sink,
+            task.settings,
+            told,
+            mode=task.mode,
+            parents=parents,
+            selection=task.selection,
+        )
+
+
+def _opened_by(task: BackupTask) -> Callable[[str], RandomAccess | None]:
+    """How the host of a task reads the archives that are there."""
+    return lambda name: open_file(task.staging, name, task.host, task.read_grant)
+
+
+class _Told:
+    """The progress of a unit, and what it waits for."""
+
+    def __init__(self, progress: ProgressSink, unit: str) -> None:
+        self._progress = progress
+        self._last = Progress(unit, 0, 0)
+
+    def __call__(self, progress: Progress) -> None:
+        self._last = progress
+        self._progress(progress)
+
+    def waiting(self, reason: str) -> None:
+        self._progress(self._last._replace(waiting=reason))
+
+
+def _sealed(task: BackupTask) -> UnitReport | None:
+    """The report of an archive that is there already."""
+    file = open_file(task.staging, task.name, task.host, task.grant)
+    if file is None:
+        return None
+    try:
+        if isinstance(file, LocalFile):
+            # Who sealed it may have died before its name was durable.
+            sync_directory(Path(file.name).parent)
+        return report_of(open_sealed(file))
+    finally:
+        file.close()

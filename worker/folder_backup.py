@@ -1,0 +1,324 @@
+"""One folder of a mailbox, from its listing to the archive: what is stored of it already is taken over, what
+is new is read.
+
+    for each step of the listing                                 matching
+      as a stored frame has it: copy the frame                   unit_archive
+      else, for each message
+        known    its pieces, with the name and flags of now
+        else     read, cut, dedup, pack                          packing
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from ..groups.paths import LogicalPath, message_path
+from ..proto.archive.columns import clamped
+from ..proto.errors import DamagedError, MessageUnavailable
+from ..proto.ports import FolderReader
+from ..proto.records import Listed, Message, Skipped, Terms
+from .known import KnownMessages, KnownVersion
+from .matching import UNKNOWN, KnownRows, Rows, SameFrame, match
+from .unit_archive import LateMailbox
+
+_ATTEMPTS = 3
+
+_SMALL_FRAME = 512
+"""A frame with fewer messages may become one with messages beside it that have to be written anew, if those
+are not much fewer: else each day's mail would stay a frame of its own, or a folder be written anew for it."""
+
+_MUCH = 4
+_MOST_HELD = 1 << 12
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the messages of a mailbox: of those ``listed`` so many were ``left_out``, the others are
+    stored. ``differs``: the mailbox is not what was stored last; ``anew``: it is stored in another way at
+    least."""
+
+    listed: int = 0
+    left_out: int = 0
+    read: int = 0
+    added: int = 0
+    differs: bool = False
+    anew: bool = False
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliance:
+    """How far what was stored is relied upon. ``reuse``: known messages are not read again. ``refer``: what
+    is not looked at is taken over as it was stored. ``thorough``: each known message is compared by stat. Of
+    the others, those that arrived before ``since`` are left out."""
+
+    reuse: bool
+    refer: bool
+    thorough: bool
+    since: float | None
+
+
+class KnownTally:
+    """What was stored of a folder, and which of it has been met again; ``stored`` is None if nothing was."""
+
+    def __init__(self, stored: KnownMessages | None) -> None:
+        self.stored = stored
+        self.rows = KnownRows(stored)
+        self._met = bytearray(stored.count if stored else 0)
+
+    def meet(self, position: int, count: int = 1) -> None:
+        """These messages are there still."""
+        self._met[position : position + count] = b"\1" * count
+
+    @property
+    def vanished(self) -> int:
+        """How many messages have not been met."""
+        return self._met.count(0)
+
+
+class FolderBackup:
+    """Puts a folder, or what came later into one that was listed before, into the archive. ``run`` raises
+    what LateMailbox does."""
+
+    def __init__(
+        self,
+        folder: FolderReader,
+        known: KnownTally,
+        mailbox: LateMailbox,
+        where: LogicalPath,
+        *,
+        version: KnownVersion | None,
+        reliance: Reliance,
+        tally: Tally,
+        told: Callable[[], object],
+    ) -> None:
+        self._folder = folder
+        self._known = known
+        self._mailbox = mailbox
+        self._where = where
+        self._version = version
+        self._reliance = reliance
+        self._tally = tally
+        self._told = told
+        self._looks = True
+        # Small frames that could be copied, until it is known what comes behind them; and how many messages
+        # were written anew since the last frame that was copied.
+        self._held: list[SameFrame] = []
+        self._anew = 0
+
+    def run(self) -> bytes:
+        """Put all that the folder lists into the archive. Returns the mark that stands for what is stored of
+        it: none if something could not be stored."""
+        tally = self._tally
+        listed_before, skipped_before = tally.listed, len(tally.skipped)
+        announced, mark = len(self._folder), b""
+        self._looks = self._reliance.thorough or not self._is_trusted()
+        try:
+            for step in match(self._folder.messages(), self._known.rows):
+                self._take(step)
+                self._told()
+            self._let_go()
+            self._account(announced, tally.listed - listed_before)
+            mark = self._folder.mark if len(tally.skipped) == skipped_before else b""
+        finally:
+            # Also of a folder that could not be read to its end: what was read of it is kept.
+            self._mailbox.end_folder(self._folder.folder, mark)
+        return mark
+
+    def _is_trusted(self) -> bool:
+        """Whether a known name stands for the same message; to be asked once the folder is listed."""
+        stored, version = self._known.stored, self._version
+        if stored is None or version is None or stored.folder.path != self._folder.folder.path:
+            return False
+        return version.same_store and self._folder.trusted
+
+    def _account(self, announced: int, listed: int) -> None:
+        if listed != announced:
+            detail = f"the store announced {announced} messages, and listed {listed}"
+            self._tally.skipped.append(Skipped(str(self._where), "unaccounted", detail))
+            missing = max(0, announced - listed)
+            self._tally.listed += missing
+            self._tally.left_out += missing
+
+    def _take(self, step: SameFrame | Rows) -> None:
+        if isinstance(step, Rows):
+            rows = self._joined(step.rows)
+            self._let_go()
+            self._rows(rows)
+            self._anew += len(rows)
+        elif not self._is_as_stored(step):
+            self._take(step.as_rows())
+        elif len(step.listed) >= _SMALL_FRAME:
+            self._let_go()
+            self._copy(step)
+        elif len(step.listed) <= _MUCH * self._anew:
+            self._rows(step.as_rows().rows)
+            self._anew += len(step.listed)
+        else:
+            self._held.append(step)
+            if sum(len(one.listed) for one in self._held) > _MOST_HELD:
+                self._let_go()
+
+    def _joined(self, rows: list[tuple[Listed, int]]) -> list[tuple[Listed, int]]:
+        """Messages that are written anew, and those before them that become one frame with them."""
+        while self._held and len(self._held[-1].listed) <= _MUCH * len(rows):
+            rows = self._held.pop().as_rows().rows + rows
+        return rows
+
+    def _let_go(self) -> None:
+        for one in self._held:
+            self._copy(one)
+        self._held.clear()
+
+    def _copy(self, step: SameFrame) -> None:
+        stored = self._stored()
+        self._anew = 0
+        self._tally.listed += len(step.listed)
+        self._known.meet(step.first, len(step.listed))
+        self._mailbox.copy(stored, stored.frames[step.ordinal])
+
+    def _is_as_stored(self, step: SameFrame) -> bool:
+        """Whether nothing of a frame has to be read or written anew."""
+        if not self._reliance.reuse:
+            return False
+        if self._is_intact and not self._looks:
+            return True
+        stored = self._stored()
+        try:
+            before = stored.messages(stored.frames[step.ordinal])
+            return all(
+                self._holds(known) and (not self._looks or self._looked(listed, known) == known)
+                for listed, known in zip(step.listed, before, strict=True)
+            )
+        except (DamagedError, MessageUnavailable):
+            return False
+
+    def _rows(self, rows: list[tuple[Listed, int]]) -> None:
+        befores = dict(self._stored_messages(position for _, position in rows))
+        for listed, position in rows:
+            before, terms = befores.get(position, (None, Terms()))
+            if before is not None and before.base != listed.base:
+                before = None  # a hash that two names share
+            self._tally.listed += 1
+            try:
+                stored, terms = self._taken_over(listed, before, terms) or self._read(listed, before)
+            except MessageUnavailable as error:
+                self._tally.skipped.append(Skipped(self._shown(listed), error.reason, error.message))
+                self._tally.left_out += 1
+                continue
+            self._mailbox.add_message(stored, terms)
+            self._compare(stored, before, position)
+            self._told()
+
+    def _stored_messages(self, positions: Iterator[int]) -> Iterator[tuple[int, tuple[Message, Terms]]]:
+        """The messages at these positions; a frame of them is decoded once. What is damaged is left out."""
+        stored, rows = self._known.stored, self._known.rows
+        wanted = sorted({one for one in positions if one != UNKNOWN})
+        at = 0
+        while stored is not None and at < len(wanted):
+            ordinal, row = rows.place(wanted[at])
+            first = wanted[at] - row
+            number = stored.frames[ordinal]
+            try:
+                found = stored.messages(number)
+            except DamagedError:
+                found = []
+            end = bisect_left(wanted, first + max(1, len(found)), at + 1)
+            terms = stored.terms(number, len(found)) if found else ()
+            for position in wanted[at:end]:
+                if position - first < len(found):
+                    yield position, (found[position - first], terms[position - first])
+            at = end
+
+    def _taken_over(
+        self, listed: Listed, before: Message | None, terms: Terms
+    ) -> tuple[Message, Terms] | None:
+        """The known message as it is called now; None if it has to be read."""
+        if before is None or not self._reliance.reuse or not self._holds(before):
+            return None
+        looked = self._looked(listed, before) if self._looks else before
+        if looked is None:
+            return None
+        return _called(looked, listed), terms
+
+    def _looked(self, listed: Listed, before: Message) -> Message | None:
+        """The known message with its owner of now; None if its file seems to be another one."""
+        stat = self._folder.stat(listed)
+        if (stat.size, clamped(stat.mtime_ns)) != (before.size, before.date_ns):
+            return None
+        return before if stat.owner == before.owner else replace(before, owner=stat.owner)
+
+    @property
+    def _is_intact(self) -> bool:
+        return self._version is not None and self._version.intact
+
+    def _holds(self, before: Message) -> bool:
+        return self._version is not None and self._version.holds(before.pieces)
+
+    def _read(self, listed: Listed, before: Message | None) -> tuple[Message, Terms]:
+        since = self._reliance.since
+        if before is None and since is not None and self._folder.stat(listed).mtime_ns < since * 1e9:
+            raise MessageUnavailable("it arrived before the time that was asked for", reason="older")
+        known = None
+        if before is not None and self._reliance.reuse and self._holds(before):
+            known = before.size, before.digest, before.pieces
+        _, packer = self._mailbox.begin()
+        for attempt in range(1, _ATTEMPTS + 1):
+            opened = self._folder.open_message(listed)
+            try:
+                (size, digest, pieces), terms = packer.store_message(opened, known)
+            except MessageUnavailable as error:
+                if error.reason != "changed" or attempt == _ATTEMPTS:
+                    raise
+                continue
+            finally:
+                opened.close()
+            found, stat = opened.listed or listed, opened.stat
+            break
+        self._tally.read += 1
+        message = Message(
+            listed.uid,
+            found.base,
+            found.suffix,
+            found.place,
+            found.flags,
+            listed.fields,
+            stat.mtime_ns,
+            stat.owner,
+            size,
+            digest,
+            pieces,
+        )
+        return message, terms
+
+    def _compare(self, stored: Message, before: Message | None, position: int) -> None:
+        tally = self._tally
+        if before is None or before.digest != stored.digest:
+            tally.added += 1
+            tally.differs = True
+            return
+        self._known.meet(position)
+        if stored != before:
+            tally.anew = True
+            as_before = replace(stored, pieces=before.pieces, date_ns=clamped(stored.date_ns))
+            tally.differs = tally.differs or as_before != before
+
+    def _stored(self) -> KnownMessages:
+        if self._known.stored is None:
+            raise ValueError("nothing was stored of this folder")
+        return self._known.stored
+
+    def _shown(self, message: Listed) -> str:
+        where = self._where
+        levels = (where.partition or "", where.group or "", where.user or "", where.folder or "")
+        return message_path(*levels, message.uid or message.base)
+
+
+def _called(before: Message, listed: Listed) -> Message:
+    now = listed.uid, listed.suffix, listed.place, listed.flags, listed.fields
+    if now == (before.uid, before.suffix, before.place, before.flags, before.fields):
+        return before
+    uid, suffix, place, flags, fields = now
+    return replace(before, uid=uid, suffix=suffix, place=place, flags=flags, fields=fields)

@@ -1,0 +1,282 @@
+"""How mailboxes were stored last: read from the archives that a unit's own archive starts from, its parents.
+
+Owns which of them are open, and what of their data counts as lost. What follows from a mailbox that is known
+is not decided here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+
+from ..proto.archive import messages
+from ..proto.archive.contents import ArchiveHeader, IndexRow, MailboxEntry
+from ..proto.archive.mailboxes import FolderEntry, Mailbox
+from ..proto.archive.messages import Names, Totals
+from ..proto.archive.reader import ArchiveReader, RandomAccess
+from ..proto.archive.writer import ArchiveWriter
+from ..proto.errors import DamagedError
+from ..proto.records import DIGEST_BYTES, ArchiveId, Message, Parents, Piece, Stretch, Terms
+from .archives import open_archive
+from .availability import merged
+
+_MOST_OPEN = 32
+
+
+class OpenParents:
+    """The parents of a unit, opened when they are asked for; close them.
+
+    ``open_file`` opens an archive by where it lies below the staging area. It gives None where there is none,
+    and raises DamagedError where it can't be read.
+    """
+
+    def __init__(self, parents: Parents, open_file: Callable[[str], RandomAccess | None]) -> None:
+        self._parents = parents
+        self._open_file = open_file
+        self._open: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
+        self._lost: dict[ArchiveId, _Lost] = {}
+
+    def names(self, user: str) -> bool:
+        """Whether the mailbox was stored before, be its metadata still there or not."""
+        return user in self._parents.mailboxes
+
+    def mailbox(self, partition: str, user: str) -> KnownVersion | None:
+        """The newest version of a mailbox, for a run over this partition; None if there is none, or if it
+        can't be read."""
+        try:
+            found = self.find(user)
+            if found is None:
+                return None
+            reader, entry = found
+            mailbox = reader.mailbox(entry)
+        except DamagedError:
+            return None
+        same_store = reader.header.partition == partition
+        return KnownVersion(self, reader.header, entry, mailbox, same_store=same_store)
+
+    def find(self, user: str) -> tuple[ArchiveReader, MailboxEntry] | None:
+        """Where the newest version of a mailbox is, until others were asked for. Raises DamagedError if its
+        archive can't be read."""
+        archive = self._parents.mailboxes.get(user)
+        if archive is None:
+            return None
+        reader = self.reader(archive)
+        entry = reader.entry(user)
+        return (reader, entry) if entry is not None else None
+
+    def reader(self, archive: ArchiveId) -> ArchiveReader:
+        """The archive, until others were asked for. Raises DamagedError if it can't be read."""
+        reader = self._open.get(archive)
+        if reader is None:
+            if len(self._open) >= _MOST_OPEN:
+                self._open.popitem(last=False)[1].close()
+            reader = self._open[archive] = self._opened(archive)
+        self._open.move_to_end(archive)
+        return reader
+
+    def intact(self, archives: Iterable[ArchiveId]) -> bool:
+        """Whether nothing of these archives is known to be lost."""
+        return not any(map(self._lost_of, archives))
+
+    def hold(self, pieces: Iterable[Piece]) -> bool:
+        """Whether nothing of these pieces is known to be lost."""
+        return not any(self._lost_of(one.archive).touches(one.offset, one.length) for one in pieces)
+
+    def segments(self) -> Iterator[tuple[ArchiveId, IndexRow]]:
+        """The segments that all these archives remember, without those that are lost."""
+        for archive in self._parents.files:
+            lost = self._lost_of(archive)
+            if lost is _NOTHING_LEFT:
+                continue
+            with suppress(DamagedError):  # what is not remembered is stored again
+                for row in self._index(archive):
+                    yield archive, lost.without(row) if lost else row
+
+    def close(self) -> None:
+        """Close the archives. Repeatable."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _index(self, archive: ArchiveId) -> Iterator[IndexRow]:
+        if archive in self._open:
+            yield from self._open[archive].index()
+            return
+        reader = self._opened(archive)
+        try:
+            yield from reader.index()
+        finally:
+            reader.close()
+
+    def _opened(self, archive: ArchiveId) -> ArchiveReader:
+        file = self._file(archive)
+        if file is None:
+            raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
+        try:
+            reader = open_archive(file)
+            if reader.header.archive != archive:
+                raise DamagedError(f"{file.name}: another archive", reason="foreign")
+        except BaseException:
+            file.close()
+            raise
+        return reader
+
+    def _file(self, archive: ArchiveId) -> RandomAccess | None:
+        name = self._parents.files.get(archive)
+        return None if name is None else self._open_file(name)
+
+    def _lost_of(self, archive: ArchiveId) -> _Lost:
+        """What is lost of an archive: what the catalog knows of; all of one whose file is gone."""
+        lost = self._lost.get(archive)
+        if lost is None:
+            lost = self._lost[archive] = self._look_for(archive)
+        return lost
+
+    def _look_for(self, archive: ArchiveId) -> _Lost:
+        if archive not in self._open:
+            try:
+                file = self._file(archive)
+            except DamagedError:
+                return _NOTHING_LEFT
+            if file is None:
+                return _NOTHING_LEFT
+            file.close()
+        return _Lost(self._parents.lost.get(archive, ()))
+
+
+class KnownVersion:
+    """A mailbox as it was stored last: a KnownMailbox (see ``proto.ports``).
+
+    ``header`` and ``entry`` tell where it is, ``intact`` whether all that it refers to is there. With
+    ``same_store`` False it was stored from another partition: nothing of what was noted of its state then
+    can be compared. ``elsewhere``: see Parents.
+    """
+
+    def __init__(
+        self,
+        parents: OpenParents,
+        header: ArchiveHeader,
+        entry: MailboxEntry,
+        mailbox: Mailbox,
+        *,
+        same_store: bool,
+        elsewhere: bool = False,
+    ) -> None:
+        self.parents = parents
+        self.header = header
+        self.entry = entry
+        self.mailbox = mailbox
+        self.same_store = same_store
+        self.elsewhere = elsewhere
+        self.files_mark = mailbox.files_mark if same_store else b""
+        self.intact = parents.intact({header.archive, *mailbox.archives})
+        self.folders = {
+            one.folder.path: KnownMessages(self, one, one.mark if same_store else b"")
+            for one in mailbox.folders
+        }
+
+    @property
+    def reader(self) -> ArchiveReader:
+        """Its archive, until others were asked for. Raises DamagedError."""
+        return self.parents.reader(self.header.archive)
+
+    def folder(self, path: bytes) -> KnownMessages | None:
+        """See KnownMailbox."""
+        return self.folders.get(path)
+
+    def holds(self, pieces: Iterable[Piece]) -> bool:
+        """Whether nothing of these pieces is known to be lost."""
+        return self.intact or self.parents.hold(pieces)
+
+    def renamed(self, guid: str) -> KnownMessages | None:
+        """The folder that has this identity, wherever it was."""
+        if guid:
+            for one in self.folders.values():
+                if one.folder.guid == guid:
+                    return one
+        return None
+
+
+class KnownMessages:
+    """A folder as it was stored last, and its messages: a KnownFolder (see ``proto.ports``).
+
+    ``frames`` are the numbers of the MESSAGES frames that hold them. Methods that take such a number raise
+    DamagedError; they remember the frame that was read last.
+    """
+
+    def __init__(self, version: KnownVersion, stored: FolderEntry, mark: bytes) -> None:
+        self.folder = stored.folder
+        self.mark = mark
+        # No more than its frames can hold, whatever it says.
+        self.count = min(stored.messages, len(stored.frames) * messages.MOST_MESSAGES)
+        self.frames = stored.frames
+        self._version = version
+        self._last: tuple[int, bytes] = -1, b""
+        self._last_names: tuple[int, Names | None] = -1, None
+
+    def bases(self) -> Iterator[bytes]:
+        """See KnownFolder."""
+        for number in self.frames:
+            with suppress(DamagedError):
+                yield from self.names(number).base
+
+    def names(self, number: int) -> Names:
+        """What the messages of a frame are called."""
+        last, names = self._last_names
+        if last != number or names is None:
+            names = messages.names(self._payload(number))
+            self._last_names = number, names
+        return names
+
+    def messages(self, number: int) -> list[Message]:
+        """The messages of a frame."""
+        return messages.decode(self._payload(number))
+
+    def terms(self, number: int, count: int) -> Sequence[Terms]:
+        """What the ``count`` messages of a frame can be found by; nothing if that was lost."""
+        try:
+            found = self._version.reader.terms(self._version.entry, number)
+        except DamagedError:
+            found = []
+        return found if len(found) == count else [Terms()] * count
+
+    def copy_to(self, writer: ArchiveWriter, number: int) -> Totals:
+        """Copy a frame, as it is stored, into the archive that is being written."""
+        return writer.copy_messages(self._version.reader, self._version.entry, number)
+
+    def _payload(self, number: int) -> bytes:
+        last, payload = self._last
+        if last != number:
+            payload = self._version.reader.message_frame(self._version.entry, number)
+            self._last = number, payload
+        return payload
+
+
+class _Lost:
+    """What is lost of the data of an archive; true if anything is."""
+
+    def __init__(self, stretches: Iterable[Stretch]) -> None:
+        gaps = merged(stretches)
+        self._starts = [one.offset for one in gaps]
+        self._ends = [one.offset + one.length for one in gaps]
+
+    def __bool__(self) -> bool:
+        return bool(self._starts)
+
+    def touches(self, offset: int, length: int) -> bool:
+        number = bisect_left(self._starts, offset + length) - 1
+        return number >= 0 and self._ends[number] > offset
+
+    def without(self, row: IndexRow) -> IndexRow:
+        """The rows whose data is there."""
+        digests, offsets, lengths = bytearray(), [], []
+        for number, (offset, length) in enumerate(zip(row.offsets, row.lengths, strict=True)):
+            if not self.touches(offset, length):
+                digests += row.digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES]
+                offsets.append(offset)
+                lengths.append(length)
+        return IndexRow(bytes(digests), offsets, lengths)
+
+
+_NOTHING_LEFT = _Lost([Stretch(0, 1 << 64)])

@@ -1,0 +1,269 @@
+"""One mailbox, from the mail store to the archive, compared with how it was stored last.
+
+for each folder that is asked for
+  unchanged   note its stored frames                         unit_archive
+  else        take over what is known, read what is new      folder_backup
+take over the folders that nobody asked for
+take over or read the mailbox's other files                  file_backup
+as it was     keep the stored mailbox                        unit_archive
+else          a checkpoint: this mailbox is complete         proto.archive.writer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from ..groups.paths import LogicalPath, printable
+from ..groups.selection import Verdict
+from ..proto.errors import MessageUnavailable, StoreError
+from ..proto.ports import FolderReader, MailboxReader
+from ..proto.records import MailboxSummary, Skipped, StoredFile
+from .file_backup import OtherFiles
+from .folder_backup import FolderBackup, KnownTally, Reliance, Tally
+from .known import KnownMessages, KnownVersion
+from .unit_archive import LateMailbox, Unchanged, UnitArchive
+
+NOT_ASKED = "not-asked"
+"""Why a folder is not stored that is there: the run was over others only, and it was never stored before."""
+
+_REFUSED = ("permission", "io-error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a mailbox. ``to_write``: the unit needs an archive for it. ``read`` of its messages were
+    read."""
+
+    summary: MailboxSummary
+    skipped: tuple[Skipped, ...]
+    read: int
+    to_write: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approach:
+    """How a mailbox is looked at: which of its folders are asked for, and how far what was stored of it is
+    relied upon. ``told`` is called now and then."""
+
+    judge: Callable[[str], Verdict]
+    reliance: Reliance
+    told: Callable[[LateMailbox], object]
+
+
+class MailboxBackup:
+    """Puts a mailbox into the archive of its unit. ``path`` is its logical one."""
+
+    def __init__(
+        self,
+        mailbox: MailboxReader,
+        path: LogicalPath,
+        known: KnownVersion | None,
+        archive: UnitArchive,
+        approach: Approach,
+    ) -> None:
+        self._mailbox = mailbox
+        self._path = path
+        self._known = known
+        self._archive = archive
+        self._approach = approach
+        self._late = LateMailbox(archive, path.user or "")
+        reliance = approach.reliance
+        self._files = OtherFiles(
+            mailbox, self._late, path, known if reliance.refer else None, reuse=reliance.reuse
+        )
+        self._tally = Tally()
+        self._skipped: list[Skipped] = []
+        self._tallies: dict[bytes, KnownTally] = {}  # by the path of the stored folder
+        self._marks: dict[bytes, bytes] = {}  # by the path of the folder
+
+    def run(self) -> Outcome:
+        """Put all of it that can be read into the archive; what can't is told.
+
+        Raises AlreadyStored if an earlier attempt has done so, DamagedError if what was stored of it last is
+        damaged and it has to be read as if nothing were known of it, StagingError.
+        """
+        try:
+            for folder in self._mailbox.folders():
+                self._folder(folder)
+            self._take_over_what_is_not_asked_for()
+            self._take_over(self._unreadable())
+            self._files.read()
+            self._files.take_over(self._is_not_asked_for)
+        except StoreError as error:
+            # The mailbox became unreadable half-way: keep what there is, and what there was, and say so.
+            self._skip(str(self._path), "mailbox", error.message)
+            self._take_over(self._unseen())
+            self._files.take_over()
+        for one in self._mailbox.skipped():
+            self._skip(f"{self._path}/{one.path}", one.reason, one.detail)
+        return self._end()
+
+    def _folder(self, folder: FolderReader) -> None:
+        path = folder.folder.path
+        comes_again = path in self._marks
+        stored = self._stored(folder)
+        self._marks[path] = b""
+        if stored is not None and not comes_again and self._is_unchanged(folder, stored):
+            self._copy(stored)
+            self._late.end_folder(folder.folder, folder.mark)
+            self._marks[path] = folder.mark
+        else:
+            key = stored.folder.path if stored is not None else path
+            self._marks[path] = FolderBackup(
+                folder,
+                self._tallies.setdefault(key, KnownTally(stored)),
+                self._late,
+                replace(self._path, folder=folder.folder.name),
+                version=self._known,
+                reliance=self._approach.reliance,
+                tally=self._tally,
+                told=lambda: self._approach.told(self._late),
+            ).run()
+        if stored is None or (not comes_again and folder.folder != stored.folder):
+            self._tally.differs = True
+
+    def _stored(self, folder: FolderReader) -> KnownMessages | None:
+        """The folder as it was stored, under this path or another one."""
+        if self._known is None:
+            return None
+        here, guid = self._known.folder(folder.folder.path), folder.folder.guid
+        if here is not None and here.folder.guid in ("", guid):
+            return here
+        return self._known.renamed(guid) or here
+
+    def _is_unchanged(self, folder: FolderReader, stored: KnownMessages) -> bool:
+        reliance = self._approach.reliance
+        intact = self._known is not None and self._known.intact
+        return folder.unchanged and intact and reliance.reuse and not reliance.thorough and bool(stored.mark)
+
+    def _copy(self, stored: KnownMessages) -> None:
+        known = self._tallies.setdefault(stored.folder.path, KnownTally(stored))
+        known.meet(0, stored.count)
+        self._tally.listed += stored.count
+        for number in stored.frames:
+            self._late.copy(stored, number)
+
+    # Folders that are not looked at
+
+    def _take_over_what_is_not_asked_for(self) -> None:
+        unseen = list(self._unseen())
+        known = {one.folder.name for one in unseen}
+        for name in self._mailbox.passed_over():
+            where = str(replace(self._path, folder=name))
+            if self._approach.judge(name) is Verdict.EXCLUDED:
+                self._skip(where, "excluded")
+            elif name not in known:
+                self._skip(where, NOT_ASKED)
+        self._take_over(one for one in unseen if self._approach.judge(one.folder.name) is Verdict.PASSED_OVER)
+
+    def _take_over(self, folders: Iterable[KnownMessages]) -> None:
+        """Folders as they were stored, but for those in whose place there is another one now."""
+        for one in folders if self._approach.reliance.refer else ():
+            if one.folder.path in self._marks:
+                continue
+            self._marks[one.folder.path] = b""
+            self._copy(one)
+            self._late.end_folder(one.folder, one.mark)
+
+    def _unseen(self) -> Iterator[KnownMessages]:
+        """The stored folders that the mailbox has not shown, nor under another path."""
+        if self._known is not None:
+            for path, one in self._known.folders.items():
+                if path not in self._tallies:
+                    yield one
+
+    def _unreadable(self) -> list[KnownMessages]:
+        """Stored folders that are there but could not be entered: the mailbox says so."""
+        told = {one.path for one in self._mailbox.skipped() if one.reason in _REFUSED}
+        return [one for one in self._unseen() if (printable(one.folder.path) or ".") in told]
+
+    def _is_not_asked_for(self, file: StoredFile) -> bool:
+        """Whether a file lies in a stored folder that nobody asked for."""
+        above = file.path.rpartition(b"/")[0]
+        for path, one in self._known.folders.items() if self._known is not None else ():
+            prefix = path + b"/" if path else b""
+            if not file.home and above in (path, prefix + b"cur", prefix + b"new"):
+                return self._approach.judge(one.folder.name) is Verdict.PASSED_OVER
+        return False
+
+    # The end
+
+    def _end(self) -> Outcome:
+        known, tally = self._known, self._tally
+        vanished = sum(one.vanished for one in self._tallies.values())
+        for one in self._unseen():
+            tally.differs = True
+            if self._approach.judge(one.folder.name) is not Verdict.EXCLUDED:
+                vanished += one.count
+        skipped = [*self._skipped, *tally.skipped, *self._files.skipped]
+        changed = tally.differs or vanished > 0 or known is None or self._is_another(known, skipped)
+        to_write = changed or tally.anew or self._files.anew
+        if known is not None and not self._late.is_begun and not to_write:
+            return self._keep(known, skipped, to_write=not self._is_at_home(known))
+        summary = self._write(skipped, tally.added, vanished, changed)
+        to_write = to_write or not self._is_at_home(known)
+        return Outcome(summary=summary, skipped=tuple(skipped), read=tally.read, to_write=to_write)
+
+    def _is_another(self, known: KnownVersion, skipped: list[Skipped]) -> bool:
+        """Whether something beside the folders differs."""
+        return (
+            self._mailbox.place != known.mailbox.place
+            or _lasting(skipped) != _lasting(known.mailbox.skipped)
+            or self._files.differ
+        )
+
+    def _is_at_home(self, known: KnownVersion | None) -> bool:
+        """Whether the version before is how this group has the mailbox now: it can stand for this one."""
+        if known is None or known.elsewhere:
+            return False
+        return (known.header.partition, known.header.group) == (self._path.partition, self._path.group)
+
+    def _keep(self, known: KnownVersion, skipped: list[Skipped], *, to_write: bool) -> Outcome:
+        fresh = {
+            path: mark
+            for path, mark in self._marks.items()
+            if mark and path in known.folders and mark != known.folders[path].mark
+        }
+        files_mark = self._files.mark if self._files.mark != known.files_mark else b""
+        user = self._path.user or ""
+        as_stored = known.same_store and not fresh and not files_mark
+        self._archive.keep(Unchanged(user=user, marks=None if as_stored else fresh, files_mark=files_mark))
+        summary = replace(
+            known.mailbox.summary(self._path.partition or "", self._path.group or ""),
+            added=0,
+            vanished=0,
+            changed=False,
+        )
+        return Outcome(summary=summary, skipped=tuple(skipped), read=self._tally.read, to_write=to_write)
+
+    def _write(self, skipped: list[Skipped], added: int, vanished: int, changed: bool) -> MailboxSummary:
+        writer, _ = self._late.begin()
+        for file in self._files.stored:
+            try:
+                writer.add_file(file)
+            except MessageUnavailable as error:
+                skipped.append(Skipped(f"{self._path}/{printable(file.path)}", error.reason, error.message))
+        if self._tally.listed != self._late.messages + self._tally.left_out:
+            detail = f"{self._tally.listed} messages listed, {self._late.messages} stored"
+            skipped.append(Skipped(str(self._path), "unaccounted", detail))
+        stored = writer.end_mailbox(
+            self._path.user or "",
+            self._mailbox.place,
+            max(self._tally.listed, self._late.messages),
+            self._late.size_bytes,
+            tuple(skipped),
+            files_mark=self._files.mark,
+            added=added,
+            vanished=vanished,
+            changed=changed,
+        )
+        return stored.summary(self._path.partition or "", self._path.group or "")
+
+    def _skip(self, path: str, reason: str, detail: str = "") -> None:
+        self._skipped.append(Skipped(path, reason, detail))
+
+
+def _lasting(skipped: Iterable[Skipped]) -> list[Skipped]:
+    """What a mailbox could not give, whatever was asked for."""
+    return sorted((one for one in skipped if one.reason != NOT_ASKED), key=str)

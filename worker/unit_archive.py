@@ -1,0 +1,257 @@
+"""The archive of a unit, which is begun when there is something to write: mailboxes that are as they were
+stored last are only noted until then, and copied when it turns out that there is an archive.
+
+Owns where an archive begins: new, or behind what an earlier attempt left of it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from .. import __version__
+from ..proto.archive.contents import ArchiveHeader
+from ..proto.archive.draft import Draft
+from ..proto.archive.messages import Totals
+from ..proto.archive.writer import ArchiveTotals, ArchiveWriter
+from ..proto.errors import DamagedError
+from ..proto.ports import ArchiveSink
+from ..proto.records import Folder, Message, Skipped, Terms, Unit
+from .archive_settings import ArchiveSettings
+from .known import KnownMessages, OpenParents
+from .packing import Packer, Segments
+from .staging.sealed import Account, account_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """A mailbox that is as it was stored last.
+
+    ``marks`` of its folders, by path, and ``files_mark`` are what the store says of its state now, where that
+    is another mark than the stored one. Without any ``marks`` all that is stored stays as it is.
+    """
+
+    user: str
+    marks: Mapping[bytes, bytes] | None = None
+    files_mark: bytes = b""
+
+
+class AlreadyStored(Exception):
+    """An earlier attempt completed this very mailbox."""
+
+
+class UnitArchive:
+    """The archive of a unit, in ``sink``. ``taken_up`` is told what an earlier attempt completed of it.
+
+    ``done`` are the users whose mailboxes that are, ``unreadable`` those whose last version turned out to be
+    damaged when it was to be copied: their mailboxes have to be read. All methods may raise StagingError.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        sink: ArchiveSink,
+        settings: ArchiveSettings,
+        parents: OpenParents,
+        segments: Callable[[], Segments],
+        taken_up: Callable[[Account], object],
+    ) -> None:
+        self.done: frozenset[str] = frozenset()
+        self.unreadable: list[str] = []
+        self._unit = unit
+        self._sink = sink
+        self._settings = settings
+        self._parents = parents
+        self._segments = segments
+        self._taken_up = taken_up
+        self._begun: tuple[ArchiveWriter, Packer] | None = None
+        self._unchanged: list[Unchanged] = []
+        self._has_orphans = False
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """What it has come to so far, before and after compression."""
+        writer = self._begun[0] if self._begun else None
+        return (writer.data_bytes, writer.archive_bytes) if writer else (0, 0)
+
+    def begin(self) -> tuple[ArchiveWriter, Packer]:
+        """The archive, with the mailboxes in it that were unchanged so far. Repeatable."""
+        if self._begun is None:
+            writer, packer, account = self._begin()
+            self._begun = writer, packer
+            if account is not None:
+                self.done = frozenset(one.user for one in account.mailboxes)
+                self._taken_up(account)
+            for one in self._unchanged:
+                if one.user not in self.done:
+                    self._copy(one, writer)
+            self._unchanged.clear()
+        return self._begun
+
+    def keep(self, unchanged: Unchanged) -> None:
+        """This mailbox is in the archive as it was stored last, if there will be one."""
+        if self._begun is None:
+            self._unchanged.append(unchanged)
+        else:
+            self._copy(unchanged, self._begun[0])
+
+    def drop_mailbox(self) -> None:
+        """Forget what was written of a mailbox that was not completed."""
+        if self._begun is not None:
+            self._begun[0].drop_mailbox()
+            self._has_orphans = True
+
+    def finish(self, unopened: Iterable[Skipped]) -> tuple[ArchiveWriter, ArchiveTotals]:
+        """The end of the archive, which is not sealed yet."""
+        writer, _ = self.begin()
+        return writer, writer.finish(self._unit.departed, unopened)
+
+    def _begin(self) -> tuple[ArchiveWriter, Packer, Account | None]:
+        """Behind what an earlier attempt left of the archive, with what it completed; or at its start."""
+        codec, level = self._settings.codec, self._settings.level
+        draft = self._sink.begin()
+        if draft is not None:
+            try:
+                account = _completed(self._unit, draft)
+                writer = ArchiveWriter(self._sink, draft.archive.header, codec, level, draft=draft)
+                packer = Packer(writer, self._segments)
+                packer.recall(draft.archive)
+            except DamagedError:
+                self._sink.restart()
+            else:
+                return writer, packer, account
+        writer = ArchiveWriter(self._sink, _header(self._unit, self._settings), codec, level)
+        return writer, Packer(writer, self._segments), None
+
+    def _copy(self, unchanged: Unchanged, writer: ArchiveWriter) -> None:
+        try:
+            if unchanged.marks is not None or self._has_orphans:
+                self._copy_parts(unchanged, writer)
+            else:
+                found = self._parents.find(unchanged.user)
+                if found is None:
+                    raise _gone(unchanged.user)
+                writer.copy_mailbox(*found)
+        except DamagedError:
+            self.drop_mailbox()
+            self.unreadable.append(unchanged.user)
+        else:
+            self._has_orphans = False
+
+    def _copy_parts(self, unchanged: Unchanged, writer: ArchiveWriter) -> None:
+        """The mailbox as it was stored, but for the marks. Raises DamagedError."""
+        version = self._parents.mailbox(self._unit.partition.name, unchanged.user)
+        if version is None:
+            raise _gone(unchanged.user)
+        fresh = unchanged.marks or {}
+        for path, known in version.folders.items():
+            for number in known.frames:
+                known.copy_to(writer, number)
+            writer.end_folder(known.folder, fresh.get(path) or known.mark)
+        mailbox = version.mailbox
+        for file in mailbox.files:
+            writer.add_file(file)
+        writer.end_mailbox(
+            mailbox.user,
+            mailbox.place,
+            mailbox.listed,
+            mailbox.size_bytes,
+            mailbox.skipped,
+            files_mark=unchanged.files_mark or version.files_mark,
+            changed=False,
+        )
+
+
+class LateMailbox:
+    """One mailbox of the archive of a unit. What is stored already is only noted, until the first thing is
+    added that is not; ``messages`` and ``size_bytes`` count what was written then.
+
+    Methods that write raise AlreadyStored if an earlier attempt has completed this mailbox, DamagedError if
+    something that was noted can't be copied, StoreError if it is beyond the archive format.
+    """
+
+    def __init__(self, archive: UnitArchive, user: str) -> None:
+        self.messages = 0
+        self.size_bytes = 0
+        self._archive = archive
+        self._user = user
+        self._begun: tuple[ArchiveWriter, Packer] | None = None
+        self._noted: deque[Callable[[ArchiveWriter], None]] = deque()
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything was written."""
+        return self._begun is not None
+
+    def begin(self) -> tuple[ArchiveWriter, Packer]:
+        """Write what was noted; from now on all is written at once."""
+        if self._begun is None:
+            begun = self._archive.begin()
+            if self._user in self._archive.done:
+                raise AlreadyStored
+            self._begun = begun
+        while self._noted:
+            self._noted.popleft()(self._begun[0])
+        return self._begun
+
+    def copy(self, stored: KnownMessages, number: int) -> None:
+        """The messages of a stored frame."""
+
+        def write(writer: ArchiveWriter) -> None:
+            self._count(stored.copy_to(writer, number))
+
+        self._note(write)
+
+    def end_folder(self, folder: Folder, mark: bytes) -> None:
+        """See ArchiveWriter."""
+        self._note(lambda writer: writer.end_folder(folder, mark))
+
+    def add_message(self, message: Message, terms: Terms) -> None:
+        """See ArchiveWriter."""
+        writer, _ = self.begin()
+        writer.add_message(message, terms)
+        self._count(Totals(1, message.size))
+
+    def _note(self, write: Callable[[ArchiveWriter], None]) -> None:
+        self._noted.append(write)
+        if self._begun is not None:
+            self.begin()
+
+    def _count(self, totals: Totals) -> None:
+        self.messages += totals.messages
+        self.size_bytes += totals.size_bytes
+
+
+def _completed(unit: Unit, draft: Draft) -> Account:
+    """What a draft tells of its mailboxes. Raises DamagedError if it is not one of this unit and no others
+    than its users, or does not tell of all of them."""
+    header, account = draft.archive.header, account_of(draft.archive)
+    users = {one.user for one in account.mailboxes}
+    fits = (header.run, header.partition, header.group, header.shard) == (
+        unit.run,
+        unit.partition.name,
+        unit.group,
+        unit.shard,
+    )
+    if not fits or not users <= set(unit.users) or len(users) < len(draft.archive.directory.mailboxes):
+        raise DamagedError(f"{draft.archive.file.name}: not a draft of this unit", reason="foreign")
+    return account
+
+
+def _header(unit: Unit, settings: ArchiveSettings) -> ArchiveHeader:
+    return ArchiveHeader(
+        archive=settings.archive,
+        run=unit.run,
+        run_started=settings.run_started,
+        host=unit.partition.hosts[0],
+        partition=unit.partition.name,
+        format=unit.partition.format,
+        group=unit.group,
+        shard=unit.shard,
+        program=f"mailhaul {__version__}",
+    )
+
+
+def _gone(user: str) -> DamagedError:
+    return DamagedError(f"the last version of {user} can't be read any more", reason="missing")
