@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ..groups.paths import LogicalPath
+from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.archive.contents import MailboxEntry
 from ..proto.archive.mailboxes import Mailbox
 from ..proto.archive.reader import ArchiveReader, LocalFile, archives_in, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.errors import BackupError, DamagedError, NotFoundError, UsageError
-from ..proto.records import ArchiveFacts, ArchiveId, RunId, Skipped
+from ..proto.records import ArchiveId, RunId, Skipped
 from ..worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives
-from ..worker.staging.sealed import account_of
+from .absence import absence
 from .catalog import Catalog
 from .history import MailboxVersion
 
@@ -26,12 +25,16 @@ from .history import MailboxVersion
 class BackupSet:
     """Mailboxes as they were at one time, and where the archives lie that are needed for them.
 
-    ``damaged`` are the files of which only a part could be read: there may have been more mailboxes.
+    ``places`` has the archives that are at hand. ``references`` are the others that one refers to; of an
+    archive that is not in it that is not known. ``damaged`` are the files of which only a part could be read:
+    there may have been more mailboxes. ``absent`` says of a path why nothing of it is there.
     """
 
     versions: tuple[MailboxVersion, ...]
     places: Mapping[ArchiveId, ArchivePlace]
+    references: Mapping[ArchiveId, tuple[ArchiveId, ...]] = field(default_factory=dict)
     damaged: tuple[Skipped, ...] = ()
+    absent: Mapping[LogicalPath, str] = field(default_factory=dict)
 
     def matching(self, path: LogicalPath) -> Iterator[MailboxVersion]:
         """Every version that a path selects, older ones of a mailbox too."""
@@ -52,57 +55,96 @@ class BackupSet:
             if (known.run, known.group == path.group) < (one.run, one.group == path.group):
                 newest[one.partition, one.user] = one
         if not newest:
-            raise NotFoundError(f"{path}: the backup holds nothing of it", path=str(path))
+            why = self.absent.get(path, "the backup holds nothing of it")
+            raise NotFoundError(f"{path}: {why}", path=str(path))
         return list(newest.values())
+
+    def needed(self, archives: Iterable[ArchiveId]) -> dict[ArchiveId, ArchivePlace]:
+        """Where these archives lie and all that they refer to, as far as they are at hand."""
+        wanted: set[ArchiveId] = set()
+        for one in archives:
+            wanted.add(one)
+            wanted.update(self.references.get(one, self.places))
+        return {one: place for one, place in self.places.items() if one in wanted}
 
 
 def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> BackupSet:
-    """What was kept at a time (a run id, ``latest``, an ISO date or time). Raises NotFoundError."""
+    """What was kept at a time (a run id, ``latest``, an ISO date or time). Raises NotFoundError, also where
+    a run is named that was purged; a date means the newest moment of each group that is kept."""
     with Catalog.open(staging) as catalog:
         run = catalog.resolve_time(at)
-        versions = {
-            one: None
-            for path in paths
-            for one in catalog.mailboxes_at(
-                run,
-                partition=path.partition,
-                group=None if path.group == "user" else path.group,
-                user=path.user,
-            )
-        }
-        places = {one.archive: ArchivePlace(file=str(staging / one.file)) for one in catalog.archives()}
-    return BackupSet(versions=tuple(versions), places=places)
+        found = {path: _versions_of(catalog, run, path, nearest=at != run) for path in paths}
+        versions = tuple({one: None for path in paths for one in found[path]})
+        places = {one: ArchivePlace(file=str(staging / file)) for one, file in catalog.files().items()}
+        references = catalog.references({one.archive for one in versions})
+        absent = {path: absence(catalog, run, path) for path in paths if not found[path]}
+    return BackupSet(versions=versions, places=places, references=references, absent=absent)
+
+
+def _versions_of(
+    catalog: Catalog, run: RunId, path: LogicalPath, *, nearest: bool
+) -> tuple[MailboxVersion, ...]:
+    group = None if path.group == EVERYBODY else path.group
+    return tuple(
+        catalog.mailboxes_at(run, partition=path.partition, group=group, user=path.user, nearest=nearest)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _BareArchive:
+    """An archive that a file holds, and what its directory tells; ``references`` is None if that is lost."""
+
+    generation: int
+    place: ArchivePlace
+    versions: tuple[MailboxVersion, ...]
+    references: tuple[ArchiveId, ...] | None
 
 
 def from_files(files: Iterable[Path]) -> BackupSet:
-    """What bare archive files hold; a file may hold several, and a damaged one what is whole in it.
+    """What bare archive files hold; a file may hold several, and a damaged one what is whole in it. Of two
+    generations of an archive the greater one counts. Mailboxes are there also if a later archive tells that
+    they have departed: who names files wants what is in them.
 
     Raises DamagedError for a file of which nothing is an archive, BackupError for one that can't be read.
     """
-    versions: list[MailboxVersion] = []
-    places: dict[ArchiveId, ArchivePlace] = {}
+    found: dict[ArchiveId, _BareArchive] = {}
     damaged: list[Skipped] = []
     for file in files:
         for place, archive in _readers(file, damaged):
-            header = archive.header
-            places[header.archive] = place
-            versions += [
-                MailboxVersion(
-                    partition=header.partition,
-                    group=header.group,
-                    user=entry.user,
-                    run=header.run,
-                    shard=header.shard,
-                    archive=header.archive,
-                    folders=entry.folders,
-                    listed=entry.listed,
-                    stored=entry.stored,
-                    skipped=entry.listed - entry.stored,
-                    size_bytes=entry.size_bytes,
-                )
-                for entry in archive.directory.mailboxes
-            ]
-    return BackupSet(versions=tuple(versions), places=places, damaged=tuple(damaged))
+            known = found.get(archive.header.archive)
+            if known is None or known.generation < archive.header.generation:
+                found[archive.header.archive] = _bare_archive(place, archive)
+    return BackupSet(
+        versions=tuple(version for one in found.values() for version in one.versions),
+        places={archive: one.place for archive, one in found.items()},
+        references={archive: one.references for archive, one in found.items() if one.references is not None},
+        damaged=tuple(damaged),
+    )
+
+
+def _bare_archive(place: ArchivePlace, archive: ArchiveReader) -> _BareArchive:
+    header = archive.header
+    versions = tuple(
+        MailboxVersion(
+            partition=header.partition,
+            group=header.group,
+            user=entry.user,
+            run=header.run,
+            shard=header.shard,
+            archive=header.archive,
+            folders=entry.folders,
+            listed=entry.listed,
+            stored=entry.stored,
+            skipped=entry.listed - entry.stored,
+            size_bytes=entry.size_bytes,
+            added=entry.added,
+            vanished=entry.vanished,
+            changed=entry.changed,
+        )
+        for entry in archive.directory.mailboxes
+    )
+    references = None if archive.damage else archive.directory.references
+    return _BareArchive(header.generation, place, versions, references)
 
 
 def _readers(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchivePlace, ArchiveReader]]:
@@ -120,7 +162,7 @@ def _readers(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchivePlace,
     for one in found:
         try:
             place = ArchivePlace(file=str(file), start=one.start, size_bytes=one.size)
-            archive = _reader(one, damaged)
+            archive = reader_over(one, damaged)
         except DamagedError as error:
             damaged.append(Skipped(one.name, str(error.facts.get("reason", "damaged")), error.message))
         else:
@@ -132,7 +174,7 @@ def _readers(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchivePlace,
         raise DamagedError(f"{file}: nothing of it can be read: {damaged[-1].detail}", reason="archive")
 
 
-def _reader(file: LocalFile, damaged: list[Skipped]) -> ArchiveReader:
+def reader_over(file: LocalFile, damaged: list[Skipped]) -> ArchiveReader:
     """A reader over an archive, or over what is whole in it; then why that is not all is added."""
     try:
         return open_sealed(file)
@@ -140,40 +182,6 @@ def _reader(file: LocalFile, damaged: list[Skipped]) -> ArchiveReader:
         archive = salvage(file)
         damaged.append(Skipped(file.name, str(error.facts.get("reason", "damaged")), error.message))
         return archive
-
-
-def facts_of(staging: Path, file: Path) -> tuple[ArchiveFacts, tuple[Skipped, ...]]:
-    """What a sealed archive of the staging area says about itself, for the catalog; and what of that is
-    lost, where the archive is damaged.
-
-    Raises DamagedError if all is lost, UnsupportedError.
-    """
-    local = open_place(ArchivePlace(file=str(file)))
-    try:
-        damaged: list[Skipped] = []
-        archive = _reader(local, damaged)
-        header = archive.header
-        account = account_of(archive)
-        damaged += [
-            Skipped(str(LogicalPath(header.partition, header.group, user)), "metadata", f"in {file}")
-            for user in account.unreadable
-        ]
-        facts = ArchiveFacts(
-            archive=header.archive,
-            run=RunId(header.run),
-            started=datetime.fromtimestamp(header.run_started, UTC),
-            partition=header.partition,
-            group=header.group,
-            shard=header.shard,
-            file=str(file.relative_to(staging)),
-            size_bytes=local.size,
-            sealed=datetime.fromtimestamp(file.stat().st_mtime, UTC),
-            mailboxes=account.mailboxes,
-            skipped=account.skipped,
-        )
-        return facts, tuple(damaged)
-    finally:
-        local.close()
 
 
 @contextmanager

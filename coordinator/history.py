@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ..proto.records import ArchiveId, RunId, Skipped
+from ..proto.records import ArchiveId, Departed, RunId, Skipped, Stretch
 
 RunState = Literal["running", "done", "partial", "failed"]
-UnitState = Literal["planned", "sealed", "failed"]
+UnitState = Literal["planned", "sealed", "unchanged", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """A run, and its units added up. ``error`` says why it ended early; times are aware UTC."""
+    """A run, and its units added up. ``error`` says why it ended early; times are aware UTC.
+
+    ``sealed_units`` have an archive, ``unchanged_units`` needed none. Of the ``messages`` so many were
+    ``read`` in the run; ``added`` ones were new in their folders, ``vanished`` ones gone, ``departed``
+    mailboxes gone as a whole. ``narrowed``: by options, to less than its paths hold. ``purged``: as a moment
+    it is not kept any more, in no group; what is left of the record tells what it did.
+    """
 
     run: RunId
     started: datetime
@@ -25,18 +32,27 @@ class RunRecord:
     error: str
     planned_units: int
     sealed_units: int
+    unchanged_units: int = 0
     failed_units: int
     mailboxes: int
+    departed: int = 0
     skipped: int
     messages: int
+    read: int = 0
+    added: int = 0
+    vanished: int = 0
     size_bytes: int
     new_bytes: int
     archive_bytes: int
+    narrowed: bool = False
+    purged: bool = False
+    alarms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitRecord:
-    """A unit of a run; the counts are those of its report, zero while there is none."""
+    """A unit of a run; the counts are those of its report, zero while there is none. ``purged``: its group
+    is not kept any more as it was in this run."""
 
     run: RunId
     partition: str
@@ -46,11 +62,16 @@ class UnitRecord:
     attempts: int
     error: str
     mailboxes: int
+    departed: int = 0
     skipped: int
     messages: int
+    read: int = 0
+    added: int = 0
+    vanished: int = 0
     size_bytes: int
     new_bytes: int
     archive_bytes: int
+    purged: bool = False
     seconds: float
     cpu_seconds: float
     peak_memory_bytes: int
@@ -64,6 +85,7 @@ class UnitPlan:
     group: str
     shard: int
     users: tuple[str, ...]
+    departed: tuple[Departed, ...] = ()
     size_bytes: int
     messages: int
 
@@ -79,13 +101,15 @@ class Unplanned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumedRun:
-    """A run that goes on for the ``resumed``-th time: ``sealed`` units are done, ``units`` are left."""
+    """A run that goes on for the ``resumed``-th time: ``sealed`` units are done, also without an archive, and
+    ``units`` are left. ``mode`` is what ``begin_run`` was given."""
 
     started: datetime
     resumed: int
     sealed: int
     units: tuple[UnitPlan, ...]
     unplanned: Unplanned
+    mode: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +124,23 @@ class GoodBackup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A run as a time to restore a group of a partition from. ``whole``: it was over all of the group, and
+    none of its units failed. ``unchanged``: it wrote no archive of the group, since nothing had changed."""
+
+    run: RunId
+    started: datetime
+    whole: bool
+    unchanged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveRecord:
-    """A sealed archive; ``file`` is relative to the staging area."""
+    """A sealed archive; ``file`` is relative to the staging area.
+
+    ``missing``: the file is gone, or nothing of it can be read. ``lost`` is what is known to be damaged of
+    its data, ``holes`` are all stretches that it does not hold (any more); both ascend.
+    """
 
     archive: ArchiveId
     run: RunId
@@ -111,6 +150,10 @@ class ArchiveRecord:
     file: str
     size_bytes: int
     sealed: datetime | None
+    generation: int = 0
+    missing: bool = False
+    holes: tuple[Stretch, ...] = ()
+    lost: tuple[Stretch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,3 +171,46 @@ class MailboxVersion:
     stored: int
     skipped: int
     size_bytes: int
+    added: int = 0
+    vanished: int = 0
+    changed: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """What one run made of a mailbox in one of its groups: stored it, or found it departed.
+
+    Of one that has departed ``departed`` is the reason and ``archive`` None; of one that was stored they are
+    empty and the archive whose metadata describes it.
+    """
+
+    partition: str
+    group: str
+    user: str
+    run: RunId
+    started: datetime
+    archive: ArchiveId | None
+    shard: int
+    folders: int
+    listed: int
+    stored: int
+    skipped: int
+    size_bytes: int
+    added: int
+    vanished: int
+    changed: bool
+    departed: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needed:
+    """What must stay for the versions that the catalog knows.
+
+    ``users`` gives for each archive the users whose metadata is needed in it; it may be none: then it is
+    needed to tell of mailboxes that have departed. ``references`` are, of these archives, all others that
+    their metadata named as of when they were written: what of them is needed, their metadata tells.
+    """
+
+    users: Mapping[ArchiveId, frozenset[str]] = field(default_factory=dict)
+    references: Mapping[ArchiveId, tuple[ArchiveId, ...]] = field(default_factory=dict)

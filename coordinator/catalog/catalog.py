@@ -1,45 +1,25 @@
-"""The catalog of one staging area: what a run records, and what is known."""
+"""The catalog of one staging area: what runs, purges and repairs record in it."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 
-from ...proto.errors import NotFoundError, UsageError
-from ...proto.records import ArchiveId, RunId, Skipped, Unit, UnitReport
-from ..clock import RUN_ID
-from ..history import (
-    ArchiveRecord,
-    GoodBackup,
-    MailboxVersion,
-    ResumedRun,
-    RunRecord,
-    RunState,
-    UnitRecord,
-    Unplanned,
-)
+from ...proto.errors import UsageError
+from ...proto.records import ArchiveId, RunId, Skipped, Stretch, Unit, UnitReport
+from ..history import ResumedRun, RunState, Unplanned
 from . import database as files
-from . import rows, schema
+from . import journal, queries, units, upkeep
+from .reading import CatalogReader
 
-_INTERRUPTED = "interrupted: the program ended before the run did"
 
-
-class Catalog:
+class Catalog(CatalogReader):
     """The catalog of one staging area, opened. For one thread; a context manager that closes it.
 
-    One process may write (it holds the run lock) while others read; a reader sees whole transactions
-    only. Every method may raise DamagedError (the file is no sound database) or StagingError (it can't
-    be read or written: full disk, permissions, or busy for longer than half a minute).
+    One process may write (it holds the run lock) while others read. Whatever a method writes is one
+    transaction, and durable on return: after a crash all of it is there, or nothing.
     """
-
-    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
-        """Use ``open``."""
-        self._database = database
-        self._path = path
 
     @classmethod
     def open(cls, staging: Path, *, write: bool = False) -> Catalog:
@@ -53,18 +33,10 @@ class Catalog:
         with files.translated(path):
             return cls(files.open_writer(path) if write else files.open_reader(path), path)
 
-    def close(self) -> None:
-        """Repeatable."""
+    def scratch(self) -> Catalog:
+        """A catalog in memory with the same content: what is written to it, is nowhere else."""
         with files.translated(self._path):
-            self._database.close()
-
-    def __enter__(self) -> Catalog:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+            return Catalog(files.copied(self._database), self._path)
 
     # What a run records: its journal
 
@@ -75,203 +47,168 @@ class Catalog:
         *,
         paths: str = "",
         options: str = "",
+        narrowed: bool = False,
+        mode: str = "",
         unplanned: Unplanned | None = None,
     ) -> None:
-        """Record that a run has begun, and what its plan could not hold. Runs that are still ``running`` are
-        ended: the caller holds the run lock, so their program has died. Raises ValueError unless ``run``
-        sorts behind all others (``clock.new_run_id`` makes such ids)."""
+        """Record that a run has begun, and what its plan could not hold. ``options`` are for people,
+        ``narrowed`` says whether they leave mail out; ``mode`` is kept for ``resume_run``.
+
+        Runs that are still ``running`` are ended: the caller holds the run lock, so their program has died.
+        Raises ValueError unless ``run`` sorts behind all others (``clock.new_run_id`` makes such ids)."""
         with self._transaction() as database:
             newest = self.newest_run()
             if newest is not None and run <= newest:
                 raise ValueError(f"run {run} does not sort behind {newest}")
-            _close_interrupted(database)
-            rows.insert_run(database, run, started, "running", paths, options, "", unplanned)
+            journal.close_interrupted(database)
+            journal.insert_run(
+                database,
+                run,
+                started,
+                "running",
+                paths=paths,
+                options=options,
+                narrowed=narrowed,
+                mode=mode,
+                unplanned=unplanned,
+            )
 
-    def plan_units(self, units: Iterable[Unit]) -> None:
+    def plan_units(self, planned: Iterable[Unit]) -> None:
         """Record units that are to be done, with all that it takes to do them after a crash. Repeatable:
         what is known of a unit stays. Raises NotFoundError for one whose run has not begun."""
         with self._transaction() as database:
-            for unit in units:
+            for unit in planned:
                 names = (unit.run, unit.partition.name, unit.group, unit.shard)
-                if rows.unit_number(database, *names) is None:
-                    rows.insert_unit(database, *names, rows.encode_plan(unit))
+                if units.unit_number(database, *names) is None:
+                    units.insert_unit(database, *names, journal.encode_plan(unit))
 
     def resume_run(self, run: RunId) -> ResumedRun:
-        """Record that a run goes on, and return what is left of it: every unit that is not sealed. The
+        """Record that a run goes on, and return what is left of it: every unit that is not done. The
         caller holds the run lock.
 
         Raises NotFoundError for a run that there is not, UsageError if nothing of it is left to do, or if a
         later run has stored something since: to go on with the older one would put its state before that.
         """
         with self._transaction() as database:
-            number = rows.known_run(database, run)
-            plans = tuple(map(rows.planned, database.execute(schema.PLANS, (number,))))
+            number = journal.known_run(database, run)
+            plans = tuple(map(journal.planned, database.execute(queries.PLANS, (number,))))
             if not plans:
                 raise UsageError(f"run {run}: nothing is left to do: begin a new run instead", run=run)
-            later = database.execute(schema.LATER_ARCHIVES, (number,)).fetchone()
+            later = database.execute(queries.LATER_RUN, (number,)).fetchone()
             if later is not None:
                 raise UsageError(
                     f"run {run} can't go on: the later run {later[0]} has stored something since; begin a "
                     "new run instead",
                     run=run,
                 )
-            _close_interrupted(database)
-            resumed = rows.reopen_run(database, number)
-            unplanned = rows.unplanned(database, number)
+            journal.close_interrupted(database)
+            resumed = journal.reopen_run(database, number)
+            unplanned = journal.unplanned(database, number)
+            (mode,) = database.execute("SELECT mode FROM runs WHERE number = ?", (number,)).fetchone()
         record = self.run(run)
         return ResumedRun(
             started=record.started,
             resumed=resumed,
-            sealed=record.sealed_units,
+            sealed=record.sealed_units + record.unchanged_units,
             units=plans,
             unplanned=unplanned,
+            mode=mode,
         )
 
     def commit_unit(self, report: UnitReport, *, sealed: datetime, attempts: int = 1) -> None:
-        """Record that a unit's archive is sealed: all of the report at once, durable on return.
+        """Record that a unit's archive is sealed, or that it needed none: all of the report at once.
 
         Repeatable. A later report of the same unit takes the place of an earlier one, as its archive
-        took the place of the file. Raises NotFoundError for a unit that was not planned.
+        took the place of the file. Raises NotFoundError for a unit that was not planned, ValueError for one
+        that tells of departed mailboxes without an archive: nothing would tell of them later.
         """
         with self._transaction() as database:
-            rows.seal_unit(database, report, sealed, attempts)
+            units.end_unit(database, report, sealed, attempts)
 
     def fail_unit(self, unit: Unit, error: str, *, attempts: int) -> None:
-        """Record why a unit was given up. One that is sealed stays sealed. Raises NotFoundError for a
-        unit that was not planned."""
+        """Record why a unit was given up. One that is done stays so. Raises NotFoundError for a unit that
+        was not planned."""
         with self._transaction() as database:
-            number = rows.planned_unit(database, unit.run, unit.partition.name, unit.group, unit.shard)
-            database.execute(
-                "UPDATE units SET state = 'failed', attempts = ?, error = CAST(? AS TEXT)"
-                " WHERE number = ? AND state <> 'sealed'",
-                (attempts, rows.raw(error), number),
+            units.give_up(
+                database,
+                units.planned_unit(database, unit.run, unit.partition.name, unit.group, unit.shard),
+                error,
+                attempts,
             )
 
-    def end_run(self, run: RunId, ended: datetime, *, error: str = "") -> RunState:
-        """Record that a run has ended, and return how: ``done`` if every planned unit is sealed and there
-        is no ``error``; else ``failed`` if none is sealed; else ``partial``. ``error`` is what ended the
-        run itself early. Raises NotFoundError."""
+    def note_alarms(self, run: RunId, alarms: Sequence[Skipped]) -> None:
+        """Add to the alarms of a run. Repeatable: one that is known is not added again. Raises
+        NotFoundError."""
         with self._transaction() as database:
-            return rows.close_run(database, rows.known_run(database, run), ended, error)
+            journal.add_alarms(database, journal.known_run(database, run), alarms)
 
-    # What is known
+    def end_run(self, run: RunId, ended: datetime, *, error: str = "") -> RunState:
+        """Record that a run has ended, and return how: ``done`` if every planned unit is sealed or was
+        unchanged and there is no ``error``; else ``failed`` if none is; else ``partial``. ``error`` is what
+        ended the run itself early. Raises NotFoundError."""
+        with self._transaction() as database:
+            return journal.close_run(database, journal.known_run(database, run), ended, error)
 
-    def newest_run(self) -> RunId | None:
-        """The run that was begun last, whatever became of it; None if there was none."""
-        return self._first_run("")
+    # What purges and repairs record
 
-    def resolve_time(self, text: str) -> RunId:
-        """The run that is meant by ``latest``, a run id, or an ISO date or time: the newest that had
-        started by then. A date means the whole day; a time without an offset is UTC.
+    def forget(self, partition: str, group: str, kept: Collection[RunId], held: Callable[[str], bool]) -> int:
+        """Drop every moment of a group but those kept, and every version that holds at none of the moments
+        that stay; return how many versions went.
 
-        Raises NotFoundError if there is no such run, UsageError if the text is none of the three.
+        The newest moment is always kept: it is how things are. So the newest version of a mailbox stays
+        unless it has departed and nothing is left that this hides. All versions of a user stay that ``held``
+        names. What is forgotten does not come back: ``mailboxes_at`` refuses it.
         """
-        if text == "latest":
-            found = self.newest_run()
-        elif RUN_ID.fullmatch(text):
-            found = self._first_run("WHERE run = ?", text)
-        else:
-            found = self._first_run("WHERE started <= ?", rows.iso(_moment(text)))
-        if found is None:
-            raise NotFoundError(f"the catalog knows no run for the time {text!r}", time=text)
-        return found
+        with self._transaction() as database:
+            return sum(
+                upkeep.forget(database, scope["number"], kept, held)
+                for scope in self._scopes(partition, group)
+            )
 
-    def runs(self, most: int | None = None) -> list[RunRecord]:
-        """The newest runs, newest first: at most so many, or all."""
-        limit = -1 if most is None else most
-        return [rows.run_record(row) for row in self._rows(schema.NEWEST_RUNS, limit)]
+    def replace_archive(
+        self,
+        archive: ArchiveId,
+        *,
+        file: str,
+        size_bytes: int,
+        generation: int,
+        holes: Iterable[Stretch],
+        references: Iterable[ArchiveId],
+        lost: Iterable[Stretch] = (),
+    ) -> None:
+        """Record that an archive was written anew to another file. What was known of its holes, references
+        and lost stretches is replaced; it is not missing any more. Raises NotFoundError."""
+        with self._transaction() as database:
+            upkeep.replace_archive(
+                database,
+                archive,
+                file=file,
+                size_bytes=size_bytes,
+                generation=generation,
+                holes=holes,
+                references=references,
+                lost=lost,
+            )
+            upkeep.remove_strays(database)
 
-    def run(self, text: str) -> RunRecord:
-        """The run that ``resolve_time`` finds, with its errors."""
-        (row,) = self._rows(schema.ONE_RUN, rows.run_number(self.resolve_time(text)))
-        return rows.run_record(row)
+    def remove_archives(self, archives: Iterable[ArchiveId]) -> None:
+        """Record that archives are gone for good, as nobody needs them. Repeatable: one that is not known is
+        passed over. Raises UsageError, and removes none, if a version needs the metadata of one of them."""
+        with self._transaction() as database:
+            upkeep.remove_archives(database, archives)
+            upkeep.remove_strays(database)
 
-    def units(self, run: RunId) -> list[UnitRecord]:
-        """The units of a run, by partition, group, shard."""
-        return [UnitRecord(**rows.checked(row)) for row in self._rows(schema.UNITS, rows.run_number(run))]
+    def mark_lost(self, archive: ArchiveId, stretches: Iterable[Stretch]) -> None:
+        """Record which stretches of an archive's data can't be read, in place of what was known of that; they
+        must not overlap. The next run reads again what lies there. Raises NotFoundError."""
+        with self._transaction() as database:
+            number = units.archive_number(database, archive)
+            database.execute("DELETE FROM lost WHERE archive = ?", (number,))
+            units.insert_stretches(database, "lost", number, stretches)
 
-    def last_good(self) -> list[GoodBackup]:
-        """Of each group in each partition that a run ever took on, the newest run that stored all of it, by
-        partition and group. One over single users does not count, nor one with ``options``, nor one of
-        which only archives tell."""
-        return [
-            rows.good_backup(scope, self._rows(schema.SEALED_RUNS, scope["number"]))
-            for scope in list(self._rows(schema.SCOPES, None, None))
-        ]
-
-    def skipped(self, run: RunId) -> Iterator[Skipped]:
-        """Everything that the committed units of a run left out, in the order of the commits."""
-        return (Skipped(*row) for row in self._rows(schema.SKIPPED, rows.run_number(run)))
-
-    def archives(self, run: RunId | None = None) -> Iterator[ArchiveRecord]:
-        """Every archive, or those of one run; by run, partition, group, shard."""
-        if run is None:
-            return map(rows.archive_record, self._rows(schema.ALL_ARCHIVES))
-        return map(rows.archive_record, self._rows(schema.ARCHIVES_OF_RUN, rows.run_number(run)))
-
-    def archive(self, archive: ArchiveId) -> ArchiveRecord:
-        """One archive. Raises NotFoundError."""
-        for row in self._rows(schema.ONE_ARCHIVE, archive):
-            return rows.archive_record(row)
-        raise NotFoundError(f"the catalog knows no archive {archive.hex()}", archive=archive.hex())
-
-    def mailboxes_at(
-        self, run: RunId, *, partition: str | None = None, group: str | None = None, user: str | None = None
-    ) -> Iterator[MailboxVersion]:
-        """The newest committed version, at or before a run, of each mailbox in each of its groups: of
-        those that are named, or of all. By partition, group, user."""
-        names = [name if name is None else rows.raw(name) for name in (partition, group)]
-        for scope in list(self._rows(schema.SCOPES, *names)):
-            if user is None:
-                found = self._rows(schema.VERSIONS_OF_ALL, scope["number"], rows.run_number(run))
-            else:
-                found = self._rows(
-                    schema.VERSION_OF_ONE, scope["number"], rows.run_number(run), rows.raw(user)
-                )
-            for row in found:
-                yield MailboxVersion(partition=scope["partition"], group=scope["group"], **rows.checked(row))
-
-    def known(self, partition: str, group: str) -> dict[str, MailboxVersion]:
-        """The newest version of each user of a group: the sizes and shards that a plan starts from."""
-        newest = self.newest_run()
-        if newest is None:
-            return {}
-        return {found.user: found for found in self.mailboxes_at(newest, partition=partition, group=group)}
-
-    def last_run_users(self, partition: str) -> frozenset[str]:
-        """The users that the last run with a committed unit of this partition has stored there."""
-        return frozenset(user for (user,) in self._rows(schema.LAST_USERS, rows.raw(partition)))
-
-    def _first_run(self, where: str, *values: object) -> RunId | None:
-        query = f"SELECT run FROM runs {where} ORDER BY number DESC LIMIT 1"  # noqa: S608
-        return next((RunId(rows.checked(row)["run"]) for row in self._rows(query, *values)), None)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with files.translated(self._path), files.transaction(self._database):
-            yield self._database
-
-    def _rows(self, query: str, *values: object) -> Iterator[sqlite3.Row]:
-        with files.translated(self._path):
-            for row in self._database.execute(query, values):  # noqa: UP028
-                yield row  # "yield from" would close the cursor, also when the catalog was closed before
-
-
-def _close_interrupted(database: sqlite3.Connection) -> None:
-    """End the runs that are still ``running``: the caller holds the run lock, so their programs have died."""
-    for (left,) in database.execute("SELECT number FROM runs WHERE state = 'running'").fetchall():
-        rows.close_run(database, left, None, _INTERRUPTED)
-
-
-def _moment(text: str) -> datetime:
-    """The time that an ISO date (its last moment) or time means. Raises UsageError."""
-    try:
-        try:
-            when = datetime.combine(date.fromisoformat(text), time.max)
-        except ValueError:
-            when = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(
-            f"{text!r} is no time: expected latest, a run id, or an ISO date or time", time=text
-        ) from error
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
+    def set_missing(self, archive: ArchiveId) -> None:
+        """Record that the file of an archive is gone, or that nothing of it can be read. Its mailboxes are
+        known still; the next run reads again what it held. Raises NotFoundError."""
+        with self._transaction() as database:
+            number = units.archive_number(database, archive)
+            database.execute("UPDATE archives SET missing = 1 WHERE number = ?", (number,))

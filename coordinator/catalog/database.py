@@ -46,10 +46,23 @@ def connect(path: Path, query: str = "") -> sqlite3.Connection:
     database = sqlite3.connect(
         path.absolute().as_uri() + query, uri=True, isolation_level=None, timeout=_BUSY_SECONDS
     )
+    _set_up(database)
+    return database
+
+
+def copied(source: sqlite3.Connection) -> sqlite3.Connection:
+    """A database in memory with the content of another."""
+    memory = sqlite3.connect(":memory:", isolation_level=None)
+    _set_up(memory)
+    source.backup(memory)
+    return memory
+
+
+def _set_up(database: sqlite3.Connection) -> None:
     database.row_factory = sqlite3.Row
     database.text_factory = lambda value: value.decode(errors="surrogateescape")
     database.execute("PRAGMA foreign_keys = ON")
-    return database
+    database.execute("PRAGMA temp_store = MEMORY")  # a reader may be where nothing can be written
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -108,10 +121,7 @@ def _open_unwritable(path: Path) -> sqlite3.Connection:
         shutil.copyfile(path, copy)
         shutil.copyfile(log, companion(copy, "-wal"))
         with closing(connect(copy)) as source:
-            memory = sqlite3.connect(":memory:", isolation_level=None)
-            memory.row_factory, memory.text_factory = source.row_factory, source.text_factory
-            source.backup(memory)
-            return memory
+            return copied(source)
 
 
 def _is_empty(database: sqlite3.Connection, path: Path) -> bool:
@@ -150,6 +160,24 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
     finally:
         if database.in_transaction:
             database.execute("ROLLBACK")
+
+
+def check(database: sqlite3.Connection) -> None:
+    """Look at every row, index and reference. Raises DamagedError unless all of them fit together."""
+    for pragma in ("integrity_check(1)", "foreign_key_check"):
+        found = database.execute(f"PRAGMA {pragma}").fetchone()
+        if found is not None and found[0] != "ok":
+            raise DamagedError(f"the catalog is damaged ({' '.join(map(str, found))}); {ADVICE}")
+
+
+@contextmanager
+def temporary(database: sqlite3.Connection, table: str, column: str) -> Iterator[None]:
+    """A table of one column, of this connection only, while the context lasts."""
+    database.execute(f"CREATE TEMP TABLE {table} ({column} PRIMARY KEY) WITHOUT ROWID")
+    try:
+        yield
+    finally:
+        database.execute(f"DROP TABLE {table}")
 
 
 @contextmanager

@@ -1,26 +1,78 @@
-"""The catalog made again from what the archives say."""
+"""The catalog made again from what the archives say, and from what purges have recorded beside it."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
-from ...proto.records import ArchiveFacts, Skipped, UnitReport
-from . import rows
+from ...proto.errors import NotFoundError
+from ...proto.records import ArchiveFacts, ArchiveId, RunId, Skipped, UnitReport
+from . import journal, queries, units, upkeep
 from .database import companion, connect, create, place, transaction, translated
+from .values import run_number, run_started
 
 _REBUILT = "rebuilt from archives: whether other units failed is not known"
 
+NeededReferences = Callable[[str, frozenset[str]], Iterable[ArchiveId]]
+"""Tells of an archive (its file) which others the metadata of these users names."""
 
-def rebuild(staging: Path, entries: Iterable[ArchiveFacts]) -> tuple[Skipped, ...]:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundArchive:
+    """An archive that was found. ``damaged``: not all of it can be read; then its holes are losses."""
+
+    facts: ArchiveFacts
+    damaged: bool = False
+
+    @property
+    def bare(self) -> bool:
+        """Whether it was written anew with no metadata: nobody needed that any more."""
+        facts = self.facts
+        return facts.generation > 0 and not (facts.mailboxes or facts.departed or self.damaged)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgedMoments:
+    """What purges have recorded of a group: the runs that were forgotten; and the users whose versions stay
+    all the same. ``unchanged`` are kept runs that no archive tells of, since nothing had changed in them."""
+
+    partition: str
+    group: str
+    forgotten: tuple[RunId, ...]
+    unchanged: tuple[RunId, ...] = ()
+    held: Callable[[str], bool] = lambda _user: False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """How many archives were entered; which could not be, as they contradict others; which files hold an
+    older generation of one that was; and which archives others refer to that are not there, with one of these
+    others."""
+
+    archives: int
+    refused: tuple[Skipped, ...]
+    superseded: tuple[str, ...]
+    missing: tuple[Skipped, ...]
+
+
+def rebuild(
+    staging: Path,
+    found: Iterable[FoundArchive],
+    purged: Iterable[PurgedMoments] = (),
+    needed_references: NeededReferences = lambda _file, _users: (),
+) -> Rebuilt:
     """Make the catalog again from what the archives say, in any order; call it under the run lock.
 
-    The new one is made beside the old, which stays if this fails, and is durable on return. Returns
-    the archives that could not be entered because they contradict others. How the runs ended is not
-    known any more: each is ``partial``. Raises StagingError.
+    The new one is made beside the old, which stays if this fails, and is durable on return. Of two
+    generations of an archive the greater one counts. How the runs ended is not known any more: each is
+    ``partial``. Which runs found nothing changed is not known either, but for those that a purge has
+    recorded: mail as of the others is that of the run before. What was ``purged`` does not come back.
+
+    Raises StagingError.
     """
     path = place(staging)
     new = path.with_name(path.name + ".new")
@@ -28,28 +80,54 @@ def rebuild(staging: Path, entries: Iterable[ArchiveFacts]) -> tuple[Skipped, ..
         path.parent.mkdir(parents=True, exist_ok=True)
         new.unlink(missing_ok=True)
         try:
-            refused = _write_anew(new, entries)
+            with closing(connect(new)) as database:
+                # A crash leaves the old catalog in place, so nothing here needs a journal on disk.
+                database.execute("PRAGMA journal_mode = MEMORY")
+                database.execute("PRAGMA synchronous = OFF")
+                with transaction(database):
+                    create(database)
+                    rebuilt = _fill(database, found, purged, needed_references)
+                database.execute("PRAGMA journal_mode = WAL")
             _replace(new, path)
         finally:
             new.unlink(missing_ok=True)
-    return refused
+    return rebuilt
 
 
-def _write_anew(new: Path, entries: Iterable[ArchiveFacts]) -> tuple[Skipped, ...]:
-    with closing(connect(new)) as database:
-        # A crash leaves the old catalog in place, so nothing here needs a journal on disk.
-        database.execute("PRAGMA journal_mode = MEMORY")
-        database.execute("PRAGMA synchronous = OFF")
-        with transaction(database):
-            create(database)
-            refused = [entry for facts in entries if (entry := _enter(database, facts))]
-        database.execute("PRAGMA journal_mode = WAL")
-    with new.open("rb") as file:
-        os.fsync(file.fileno())
-    return tuple(refused)
+def _fill(
+    database: sqlite3.Connection,
+    found: Iterable[FoundArchive],
+    purged: Iterable[PurgedMoments],
+    needed_references: NeededReferences,
+) -> Rebuilt:
+    refused: list[Skipped] = []
+    superseded: list[str] = []
+    bare: list[ArchiveFacts] = []
+    for one in found:
+        try:
+            superseded += _enter(database, one)
+            bare += [one.facts] if one.bare else []
+        except _Contradiction as error:
+            refused.append(Skipped(one.facts.file, "contradicts", str(error)))
+    for scope in purged:
+        _purge_again(database, scope)
+    for facts in bare:
+        # Its metadata was dropped because the run was; so it is also where no record of that is left.
+        number = units.scope_number(database, facts.partition, facts.group)
+        upkeep.insert_forgotten(database, number, [run_number(facts.run)])
+    _drop_idle_references(database, needed_references)
+    (archives,) = database.execute("SELECT count(*) FROM archives WHERE unit IS NOT NULL").fetchone()
+    return Rebuilt(
+        archives=archives,
+        refused=tuple(refused),
+        superseded=tuple(superseded),
+        missing=tuple(Skipped(*row) for row in database.execute(queries.MISSING)),
+    )
 
 
 def _replace(new: Path, path: Path) -> None:
+    with new.open("rb") as file:
+        os.fsync(file.fileno())
     # The old log must be gone before the new database has the name, or SQLite would apply it to that.
     # The old database goes first: a crash in between leaves no catalog, never a wrong one.
     for old in (path, companion(path, "-wal"), companion(path, "-shm")):
@@ -62,22 +140,59 @@ def _replace(new: Path, path: Path) -> None:
         os.close(directory)
 
 
-def _enter(database: sqlite3.Connection, facts: ArchiveFacts) -> Skipped | None:
-    """Enter one archive: all of it, or nothing where it contradicts others, which is returned then."""
-    refused = None
+class _Contradiction(Exception):
+    """An archive says what can't be true beside what others say."""
+
+
+def _enter(database: sqlite3.Connection, found: FoundArchive) -> Sequence[str]:
+    """Enter one archive: all of it, or nothing. Returns the file of an older generation, be it this one.
+
+    Raises _Contradiction."""
+    facts = found.facts
     database.execute("SAVEPOINT entry")
     try:
-        number = rows.run_number(facts.run)
-        if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is None:
-            rows.insert_run(database, facts.run, facts.started, "partial", "", "", _REBUILT)
-        rows.insert_unit(database, facts.run, facts.partition, facts.group, facts.shard)
-        rows.seal_unit(database, _report(facts), facts.sealed, attempts=1)
-    except (sqlite3.IntegrityError, OverflowError, ValueError) as error:
+        known = _known(database, facts)
+        if known is not None and known["generation"] > facts.generation:
+            return [facts.file]
+        if known is None or known["generation"] == facts.generation:
+            _insert_unit(database, facts)
+        units.end_unit(
+            database,
+            _report(facts),
+            facts.sealed,
+            attempts=1,
+            generation=facts.generation,
+            holes=facts.holes,
+            lost=facts.holes if found.damaged else (),
+        )
+        return [] if known is None else [known["file"]]
+    except (sqlite3.IntegrityError, NotFoundError, OverflowError, ValueError) as error:
         # What an archive says of itself may be made up; it must not keep the others out.
         database.execute("ROLLBACK TO entry")
-        refused = Skipped(facts.file, "contradicts", str(error))
-    database.execute("RELEASE entry")
-    return refused
+        raise _Contradiction(str(error)) from error
+    finally:
+        database.execute("RELEASE entry")
+
+
+def _known(database: sqlite3.Connection, facts: ArchiveFacts) -> sqlite3.Row | None:
+    """Another generation of an archive that was entered before. Raises ValueError if that was of another
+    unit."""
+    found: sqlite3.Row | None = database.execute(
+        "SELECT unit, file, generation FROM archives WHERE archive = ? AND unit IS NOT NULL",
+        (facts.archive,),
+    ).fetchone()
+    if found is not None:
+        unit = units.unit_number(database, facts.run, facts.partition, facts.group, facts.shard)
+        if unit != found["unit"]:
+            raise ValueError(f"{found['file']} has the same id, and is of another unit")
+    return found
+
+
+def _insert_unit(database: sqlite3.Connection, facts: ArchiveFacts) -> None:
+    number = run_number(facts.run)
+    if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is None:
+        journal.insert_run(database, facts.run, facts.started, "partial", error=_REBUILT)
+    units.insert_unit(database, facts.run, facts.partition, facts.group, facts.shard)
 
 
 def _report(facts: ArchiveFacts) -> UnitReport:
@@ -91,6 +206,8 @@ def _report(facts: ArchiveFacts) -> UnitReport:
         file=facts.file,
         mailboxes=facts.mailboxes,
         skipped=facts.skipped,
+        departed=facts.departed,
+        references=facts.references,
         messages=sum(mailbox.stored for mailbox in facts.mailboxes),
         size_bytes=sum(mailbox.size_bytes for mailbox in facts.mailboxes),
         new_bytes=0,
@@ -98,3 +215,41 @@ def _report(facts: ArchiveFacts) -> UnitReport:
         seconds=0.0,
         cpu_seconds=0.0,
     )
+
+
+def _purge_again(database: sqlite3.Connection, scope: PurgedMoments) -> None:
+    """Do again to a scope what purges have done to it."""
+    number = units.scope_number(database, scope.partition, scope.group)
+    for run in scope.unchanged:
+        _insert_unchanged(database, run, number)
+    upkeep.insert_forgotten(database, number, map(run_number, scope.forgotten))
+    upkeep.drop_hidden(database, number, scope.held)
+
+
+def _insert_unchanged(database: sqlite3.Connection, run: RunId, scope: int) -> None:
+    number = run_number(run)
+    if database.execute("SELECT 1 FROM units WHERE run = ? AND scope = ?", (number, scope)).fetchone():
+        return
+    if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is None:
+        journal.insert_run(database, run, run_started(run), "partial", error=_REBUILT)
+    database.execute(
+        "INSERT INTO units (run, scope, shard, state) VALUES (?, ?, 0, 'unchanged')", (number, scope)
+    )
+
+
+def _drop_idle_references(database: sqlite3.Connection, needed_references: NeededReferences) -> None:
+    """Take back references to archives that are not there, as far as no version needs them: a purge may have
+    deleted what only versions referred to that it dropped. An archive's own facts tell all that it names."""
+    for row in database.execute(queries.REFERRING_TO_MISSING).fetchall():
+        users = database.execute(
+            "SELECT m.user FROM versions v JOIN mailboxes m ON m.number = v.mailbox WHERE v.unit = ?",
+            (row["unit"],),
+        )
+        needed = set(needed_references(row["file"], frozenset(user for (user,) in users)))
+        named = upkeep.references(database, row["archive"])
+        idle = [one for one in named if one not in needed]
+        database.executemany(
+            "DELETE FROM refs WHERE archive = ? AND other = (SELECT number FROM archives WHERE archive = ?)",
+            ((row["number"], one) for one in idle),
+        )
+    upkeep.remove_strays(database)

@@ -1,0 +1,53 @@
+"""Why the backup holds nothing of a mailbox as of a run: told from its history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..groups.paths import EVERYBODY, LogicalPath
+from ..proto.records import RunId
+from .catalog import Catalog
+from .history import Version
+
+_NOTHING = "the backup holds nothing of it"
+
+_FOUND = {
+    "removed": "gone from the mail store",
+    "left-group": "not in the group any more",
+    "moved": "moved to another partition",
+}
+
+
+def absence(catalog: Catalog, run: RunId, path: LogicalPath) -> str:
+    """A sentence on why nothing of a path was there as of a run; where it can be had, if it can."""
+    if path.user is None:
+        return _NOTHING
+    group = None if path.group == EVERYBODY else path.group
+    known = list(catalog.histories(path.partition, group, path.user))
+    before = [one for one in known if one.run <= run]
+    if before:
+        return _gone(catalog, max(before, key=lambda one: one.run))
+    later = [one for one in known if not one.departed]
+    if later:
+        first = min(later, key=lambda one: one.run)
+        return f"{_NOTHING} as of run {run}; it was first stored in run {first.run}"
+    return _NOTHING
+
+
+def _gone(catalog: Catalog, last: Version) -> str:
+    """It had departed: that it is not there though it was stored can't be otherwise."""
+    why = _FOUND.get(last.departed, last.departed)
+    detail = f" ({last.detail})" if last.detail else ""
+    told = f"run {last.run} found it {why}{detail}"
+    known = catalog.history(last.partition, last.user, last.group)
+    kept = [one.run for one in catalog.moments(last.partition, last.group)]
+    until = _last_moment(known, kept, last.run)
+    return f"{told}; --at {until} has it" if until else f"{told}, and what was stored of it before is purged"
+
+
+def _last_moment(known: Sequence[Version], kept: Sequence[RunId], before: RunId) -> RunId | None:
+    """The newest run that the mailbox can be had from, of those before another one."""
+    stored = [one.run for one in known if one.run < before and not one.departed]
+    if not stored:
+        return None
+    return max((run for run in kept if stored[-1] <= run < before), default=stored[-1])

@@ -1,0 +1,152 @@
+"""The journal of runs: each function is one step of a transaction in which a run records what it does."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict, astuple
+from datetime import datetime
+
+from ...proto.errors import DamagedError, NotFoundError
+from ...proto.records import Departed, RunId, Skipped, Unit
+from ..history import RunState, UnitPlan, Unplanned
+from .database import ADVICE
+from .values import iso, raw, run_number
+
+_INTERRUPTED = "interrupted: the program ended before the run did"
+
+
+def insert_run(
+    database: sqlite3.Connection,
+    run: RunId,
+    started: datetime,
+    state: RunState,
+    *,
+    paths: str = "",
+    options: str = "",
+    narrowed: bool = False,
+    mode: str = "",
+    error: str = "",
+    unplanned: Unplanned | None = None,
+) -> None:
+    """A run that has begun. Twice the same is an IntegrityError."""
+    database.execute(
+        "INSERT INTO runs (number, run, started, state, paths, options, narrowed, mode, error, unplanned)"
+        " VALUES (?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, CAST(? AS TEXT), ?, ?)",
+        (
+            run_number(run),
+            run,
+            iso(started),
+            state,
+            raw(paths),
+            raw(options),
+            narrowed,
+            raw(mode),
+            error,
+            json.dumps(asdict(unplanned or Unplanned())),
+        ),
+    )
+
+
+def close_run(database: sqlite3.Connection, number: int, ended: datetime | None, error: str) -> RunState:
+    """A run has ended; returns how."""
+    planned, good = database.execute(
+        "SELECT count(*), count(*) FILTER (WHERE state IN ('sealed', 'unchanged')) FROM units WHERE run = ?",
+        (number,),
+    ).fetchone()
+    state: RunState = "partial"
+    if good == planned and not error:
+        state = "done"
+    elif good == 0:
+        state = "failed"
+    database.execute(
+        "UPDATE runs SET ended = ?, state = ?, error = CAST(? AS TEXT) WHERE number = ?",
+        (ended and iso(ended), state, raw(error), number),
+    )
+    return state
+
+
+def close_interrupted(database: sqlite3.Connection) -> None:
+    """End the runs that are still ``running``: the caller holds the run lock, so their programs have died."""
+    for (left,) in database.execute("SELECT number FROM runs WHERE state = 'running'").fetchall():
+        close_run(database, left, None, _INTERRUPTED)
+
+
+def reopen_run(database: sqlite3.Connection, number: int) -> int:
+    """A run goes on; returns how often it has been resumed by now."""
+    database.execute(
+        "UPDATE runs SET state = 'running', ended = NULL, error = '', resumed = resumed + 1 WHERE number = ?",
+        (number,),
+    )
+    database.execute(
+        "UPDATE units SET state = 'planned', error = '' WHERE run = ? AND state = 'failed'", (number,)
+    )
+    return int(database.execute("SELECT resumed FROM runs WHERE number = ?", (number,)).fetchone()[0])
+
+
+def known_run(database: sqlite3.Connection, run: RunId) -> int:
+    """The number of a run. Raises NotFoundError."""
+    number = run_number(run)
+    if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is None:
+        raise NotFoundError(f"the catalog knows no run {run}", run=run)
+    return number
+
+
+def add_alarms(database: sqlite3.Connection, number: int, alarms: Iterable[Skipped]) -> None:
+    """Add to the alarms of a run those that are not among them."""
+    known = list(dict.fromkeys((*alarms_of(database, number), *alarms)))
+    text = json.dumps([astuple(one) for one in known])
+    database.execute("UPDATE runs SET alarms = ? WHERE number = ?", (text, number))
+
+
+def alarms_of(database: sqlite3.Connection, number: int) -> tuple[Skipped, ...]:
+    """The alarms of a run."""
+    row = database.execute("SELECT alarms FROM runs WHERE number = ?", (number,)).fetchone()
+    try:
+        return () if row is None else tuple(Skipped(*map(str, one)) for one in json.loads(row[0]))
+    except (TypeError, ValueError) as error:
+        raise DamagedError(f"the catalog holds alarms that are none; {ADVICE}") from error
+
+
+def encode_plan(unit: Unit) -> str:
+    """What a unit consists of, as text: names that are not UTF-8 are escaped."""
+    return json.dumps(
+        {
+            "users": unit.users,
+            "departed": [astuple(one) for one in unit.departed],
+            "size_bytes": unit.size_bytes,
+            "messages": unit.messages,
+        },
+        separators=(",", ":"),
+    )
+
+
+def planned(row: sqlite3.Row) -> UnitPlan:
+    """A unit that is not done, from its row. Raises DamagedError."""
+    try:
+        plan = json.loads(row["plan"])
+        return UnitPlan(
+            partition=row["partition"],
+            group=row["group"],
+            shard=row["shard"],
+            users=tuple(map(str, plan["users"])),
+            departed=tuple(Departed(*map(str, one)) for one in plan["departed"]),
+            size_bytes=int(plan["size_bytes"]),
+            messages=int(plan["messages"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"the catalog holds a plan that is none; {ADVICE}") from error
+
+
+def unplanned(database: sqlite3.Connection, number: int) -> Unplanned:
+    """What no unit of a run holds. Raises DamagedError."""
+    (text,) = database.execute("SELECT unplanned FROM runs WHERE number = ?", (number,)).fetchone()
+    try:
+        found = json.loads(text)
+        return Unplanned(
+            failed=tuple((str(what), str(code), str(error)) for what, code, error in found["failed"]),
+            left_out=tuple(Skipped(**one) for one in found["left_out"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"the catalog holds a plan that is none; {ADVICE}") from error

@@ -1,0 +1,54 @@
+"""What a unit starts from: its mailboxes as they were stored last, and the archives that takes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+
+from ...proto.records import ArchiveId, Parents, Stretch
+from . import queries
+from .database import temporary
+from .values import raw
+
+Mailboxes = dict[str, ArchiveId]
+
+
+def parents(
+    database: sqlite3.Connection, scope: int | None, partition: str, users: Collection[str]
+) -> Parents:
+    """See ``Catalog.parents``. ``scope`` is the own group; None: nothing is known of it yet."""
+    own: Mailboxes = {}
+    if scope is not None:
+        with _wanted(database, users):
+            own = dict(database.execute(queries.OWN_PARENTS, (scope,)))
+    with _wanted(database, set(users).difference(own)):
+        # Of one user the row that comes last counts.
+        others: Mailboxes = dict(database.execute(queries.OTHER_PARENTS, (raw(partition),)))
+    mailboxes = {**own, **others}
+    found = {
+        number: (ArchiveId(archive), file)
+        for parent in set(mailboxes.values())
+        for number, archive, file in database.execute(queries.AT_HAND, (parent,))
+    }
+    return Parents(
+        mailboxes=mailboxes,
+        elsewhere=frozenset(others),
+        files=dict(found.values()),
+        lost={archive: lost for number, (archive, _) in found.items() if (lost := _lost(database, number))},
+    )
+
+
+def _lost(database: sqlite3.Connection, number: int) -> tuple[Stretch, ...]:
+    return tuple(Stretch(*row) for row in database.execute(queries.LOST, (number,)))
+
+
+@contextmanager
+def _wanted(database: sqlite3.Connection, users: Iterable[str]) -> Iterator[None]:
+    """A table of users to join with, while the context lasts."""
+    with temporary(database, "wanted", "user TEXT"):
+        database.executemany(
+            "INSERT INTO wanted VALUES (CAST(? AS TEXT)) ON CONFLICT DO NOTHING",
+            ((raw(user),) for user in users),
+        )
+        yield

@@ -1,0 +1,220 @@
+"""The longer questions to the catalog's tables (``schema``). SQL only: each constant says what it answers."""
+
+_GOOD = "('sealed', 'unchanged')"
+
+# A run is purged if of every scope that it stored something of, it is forgotten as a moment.
+_RUNS = f"""
+    SELECT r.run, r.started, r.ended, r.state, r.paths, r.options, r.error, r.narrowed,
+        json_array_length(r.alarms) AS alarms,
+        count(u.number) AS planned_units,
+        count(*) FILTER (WHERE u.state = 'sealed') AS sealed_units,
+        count(*) FILTER (WHERE u.state = 'unchanged') AS unchanged_units,
+        count(*) FILTER (WHERE u.state = 'failed') AS failed_units,
+        count(f.run) > 0 AND count(f.run) = count(*) FILTER (WHERE u.state IN {_GOOD}) AS purged,
+        ifnull(sum(u.mailboxes), 0) AS mailboxes,
+        ifnull(sum(u.departed), 0) AS departed,
+        ifnull(sum(u.skipped), 0) AS skipped,
+        ifnull(sum(u.messages), 0) AS messages,
+        ifnull(sum(u.read), 0) AS read,
+        ifnull(sum(u.added), 0) AS added,
+        ifnull(sum(u.vanished), 0) AS vanished,
+        ifnull(sum(u.size_bytes), 0) AS size_bytes,
+        ifnull(sum(u.new_bytes), 0) AS new_bytes,
+        ifnull(sum(u.archive_bytes), 0) AS archive_bytes
+    FROM runs r LEFT JOIN units u ON u.run = r.number
+        LEFT JOIN forgotten f ON f.scope = u.scope AND f.run = u.run AND u.state IN {_GOOD}"""  # noqa: S608
+NEWEST_RUNS = _RUNS + " GROUP BY r.number ORDER BY r.number DESC LIMIT ?"
+ONE_RUN = _RUNS + " WHERE r.number = ? GROUP BY r.number"
+
+UNITS = """
+    SELECT r.run, s.partition, s.grp AS "group", u.shard, u.state, u.attempts, u.error, u.mailboxes,
+        u.departed, u.skipped, u.messages, u.read, u.added, u.vanished, u.size_bytes, u.new_bytes,
+        u.archive_bytes, u.seconds, u.cpu_seconds, u.peak_memory_bytes,
+        EXISTS (SELECT 1 FROM forgotten f WHERE f.scope = u.scope AND f.run = u.run) AS purged
+    FROM units u JOIN runs r ON r.number = u.run JOIN scopes s ON s.number = u.scope
+    WHERE r.number = ? ORDER BY s.partition, s.grp, u.shard"""
+
+# The runs of which no unit of a scope is missing, newest first; none that was narrowed by an option. In the
+# order of an index: who wants the first ones only, stops there.
+GOOD_RUNS = f"""
+    SELECT r.run, r.started, r.paths, max(u.ended) AS sealed
+    FROM units u JOIN runs r ON r.number = u.run
+    WHERE u.scope = ? AND NOT r.narrowed GROUP BY u.run
+    HAVING count(*) = count(*) FILTER (WHERE u.state IN {_GOOD})
+    ORDER BY u.run DESC"""  # noqa: S608
+
+# The runs that stored something of a scope and are not forgotten, oldest first.
+MOMENTS = f"""
+    SELECT r.run, r.started, r.paths, r.narrowed,
+        count(*) = count(*) FILTER (WHERE u.state IN {_GOOD}) AS complete,
+        count(*) FILTER (WHERE u.state = 'sealed') = 0 AS unchanged
+    FROM units u JOIN runs r ON r.number = u.run
+    WHERE u.scope = ?1 AND NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.scope = ?1 AND f.run = u.run)
+    GROUP BY u.run HAVING count(*) FILTER (WHERE u.state IN {_GOOD}) > 0
+    ORDER BY u.run"""  # noqa: S608
+
+# The newest run at or before ?2 that stored something of a scope (?1), whether or not it is kept; and the
+# newest one of these that is. A forgotten run may be known as such only, from a purge's own record.
+STATE_AT = f"""
+    SELECT max(run) AS run, max(run) IN (SELECT run FROM forgotten WHERE scope = ?1) AS purged FROM (
+        SELECT max(run) AS run FROM units WHERE scope = ?1 AND run <= ?2 AND state IN {_GOOD}
+        UNION ALL SELECT max(run) FROM forgotten WHERE scope = ?1 AND run <= ?2)"""  # noqa: S608
+KEPT_AT = f"""
+    SELECT run FROM units u WHERE scope = ?1 AND run <= ?2 AND state IN {_GOOD}
+        AND NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.scope = ?1 AND f.run = u.run)
+    ORDER BY run DESC LIMIT 1"""  # noqa: S608
+
+# Whether anything of a run is kept: in a scope that is not forgotten, or a version that still stands.
+KEPT_RUN = f"""
+    SELECT NOT EXISTS (SELECT 1 FROM forgotten WHERE run = ?1) OR EXISTS (
+        SELECT 1 FROM units u WHERE u.run = ?1 AND u.state IN {_GOOD} AND (
+            EXISTS (SELECT 1 FROM versions v WHERE v.unit = u.number)
+            OR NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.scope = u.scope AND f.run = u.run)))"""  # noqa: S608
+
+PLANS = f"""
+    SELECT s.partition, s.grp AS "group", u.shard, u.plan
+    FROM units u JOIN scopes s ON s.number = u.scope
+    WHERE u.run = ? AND u.state NOT IN {_GOOD} AND u.plan IS NOT NULL ORDER BY u.number"""  # noqa: S608
+
+# Also one that found nothing changed has told how the mail was then.
+LATER_RUN = f"""
+    SELECT r.run FROM runs r JOIN units u ON u.run = r.number
+    WHERE r.number > ? AND u.state IN {_GOOD} ORDER BY r.number DESC LIMIT 1"""  # noqa: S608
+
+# What is planned of a unit is never needed again once it is done; the users of all units are much to keep.
+END_UNIT = """
+    UPDATE units SET state = ?, plan = NULL, attempts = ?, error = '', mailboxes = ?, departed = ?,
+        skipped = ?, messages = ?, read = ?, added = ?, vanished = ?, size_bytes = ?, new_bytes = ?,
+        archive_bytes = ?, seconds = ?, cpu_seconds = ?, peak_memory_bytes = ?, ended = ?
+    WHERE number = ?"""
+
+_ARCHIVES = """
+    SELECT a.number, a.archive, r.run, s.partition, s.grp AS "group", u.shard, a.file, a.size_bytes,
+        a.sealed, a.generation, a.missing
+    FROM archives a JOIN units u ON u.number = a.unit JOIN runs r ON r.number = u.run
+        JOIN scopes s ON s.number = u.scope"""
+_IN_ORDER = " ORDER BY r.number, s.partition, s.grp, u.shard"
+ALL_ARCHIVES = _ARCHIVES + _IN_ORDER
+ARCHIVES_OF_RUN = _ARCHIVES + " WHERE r.number = ?" + _IN_ORDER
+ONE_ARCHIVE = _ARCHIVES + " WHERE a.archive = ?"
+
+SCOPES = """
+    SELECT number, partition, grp AS "group" FROM scopes
+    WHERE (?1 IS NULL OR partition = CAST(?1 AS TEXT)) AND (?2 IS NULL OR grp = CAST(?2 AS TEXT))
+    ORDER BY partition, grp"""
+
+# The newest version of each mailbox of one scope (?1), at or before a run (?2): two steps along indexes for
+# each, however many versions there are.
+_VERSIONS = """
+    SELECT m.user, r.run, u.shard, a.archive, v.folders, v.listed, v.stored, v.skipped, v.size_bytes,
+        v.added, v.vanished, v.changed
+    FROM mailboxes m JOIN versions v ON v.mailbox = m.number AND v.run = (
+            SELECT max(run) FROM versions WHERE mailbox = m.number AND run <= ?2)
+        JOIN runs r ON r.number = v.run JOIN units u ON u.number = v.unit
+        JOIN archives a ON a.unit = v.unit
+    WHERE m.scope = ?1 AND v.departed IS NULL"""
+VERSIONS_OF_ALL = _VERSIONS + " ORDER BY m.user"
+VERSION_OF_ONE = _VERSIONS + " AND m.user = CAST(?3 AS TEXT)"
+
+# Every version of the mailboxes of a scope (?1), or of one of them (?2), oldest first.
+_HISTORY = """
+    SELECT s.partition, s.grp AS "group", m.user, r.run, r.started, u.shard, a.archive, v.folders,
+        v.listed, v.stored, v.skipped, v.size_bytes, v.added, v.vanished, v.changed,
+        ifnull(v.departed, '') AS departed, ifnull(v.detail, '') AS detail
+    FROM scopes s JOIN mailboxes m ON m.scope = s.number JOIN versions v ON v.mailbox = m.number
+        JOIN runs r ON r.number = v.run JOIN units u ON u.number = v.unit
+        LEFT JOIN archives a ON a.unit = v.unit AND v.departed IS NULL
+    WHERE s.number = ?1{} ORDER BY m.user, v.run"""
+HISTORY_OF_ALL = _HISTORY.format("")
+HISTORY_OF_ONE = _HISTORY.format(" AND m.user = CAST(?2 AS TEXT)")
+
+# What a run found departed.
+DEPARTURES = """
+    SELECT s.partition, s.grp AS "group", m.user, r.run, r.started, u.shard, NULL AS archive, v.folders,
+        v.listed, v.stored, v.skipped, v.size_bytes, v.added, v.vanished, v.changed, v.departed, v.detail
+    FROM units u JOIN versions v ON v.unit = u.number AND v.departed IS NOT NULL
+        JOIN mailboxes m ON m.number = v.mailbox JOIN scopes s ON s.number = m.scope
+        JOIN runs r ON r.number = v.run
+    WHERE u.run = ? ORDER BY s.partition, s.grp, m.user"""
+
+# The users of a partition that some group of it knows and that have not departed from it.
+USERS = """
+    SELECT DISTINCT m.user FROM scopes s JOIN mailboxes m ON m.scope = s.number
+        JOIN versions v ON v.mailbox = m.number AND v.run = (
+            SELECT max(run) FROM versions WHERE mailbox = m.number)
+    WHERE s.partition = CAST(? AS TEXT) AND v.departed IS NULL"""
+
+# Of each wanted user the newest version in the scope ?1, where its archive is at hand. CROSS JOIN: the scope
+# may have many more users than are wanted, so they come first.
+OWN_PARENTS = """
+    SELECT w.user, a.archive
+    FROM wanted w CROSS JOIN mailboxes m ON m.scope = ?1 AND m.user = w.user
+        JOIN versions v ON v.mailbox = m.number AND v.run = (
+            SELECT max(run) FROM versions WHERE mailbox = m.number)
+        JOIN archives a ON a.unit = v.unit
+    WHERE v.departed IS NULL AND NOT a.missing"""
+
+# Of each wanted user the newest version that is at hand in each scope, whatever came after it; those to
+# prefer last: of the partition ?1, then the newer one.
+OTHER_PARENTS = """
+    SELECT w.user, a.archive
+    FROM wanted w CROSS JOIN mailboxes m ON m.user = w.user JOIN scopes s ON s.number = m.scope
+        JOIN versions v ON v.mailbox = m.number AND v.run = (
+            SELECT x.run FROM versions x JOIN archives y ON y.unit = x.unit
+            WHERE x.mailbox = m.number AND x.departed IS NULL AND NOT y.missing
+            ORDER BY x.run DESC LIMIT 1)
+        JOIN archives a ON a.unit = v.unit
+    ORDER BY s.partition = CAST(?1 AS TEXT), v.run, m.number"""
+
+# The archive ?1 and those that it refers to, as far as they are at hand.
+AT_HAND = """
+    SELECT number, archive, file FROM archives WHERE archive = ?1 AND NOT missing
+    UNION SELECT o.number, o.archive, o.file
+    FROM archives a JOIN refs ON refs.archive = a.number JOIN archives o ON o.number = refs.other
+    WHERE a.archive = ?1 AND NOT o.missing"""
+
+HOLES = "SELECT offset, length FROM holes WHERE archive = ? ORDER BY offset"
+LOST = "SELECT offset, length FROM lost WHERE archive = ? ORDER BY offset"
+
+REFERENCES = """
+    SELECT o.archive FROM archives a JOIN refs ON refs.archive = a.number JOIN archives o
+        ON o.number = refs.other
+    WHERE a.archive = ? ORDER BY o.number"""
+
+SKIPPED = """
+    SELECT k.path, k.reason, k.detail FROM units u JOIN skipped k ON k.unit = u.number
+    WHERE u.run = ? ORDER BY k.number"""
+
+# Versions of the scope ?1 that hold at none of the kept runs, and are not the newest of their mailbox. A
+# version holds from its run until the next one.
+HIDDEN = """
+    WITH spans AS (
+        SELECT v.mailbox, v.run, lead(v.run) OVER (PARTITION BY v.mailbox ORDER BY v.run) AS next
+        FROM mailboxes m JOIN versions v ON v.mailbox = m.number
+        WHERE m.scope = ?1 AND m.number NOT IN (SELECT mailbox FROM held))
+    SELECT mailbox, run FROM spans
+    WHERE next IS NOT NULL
+        AND NOT EXISTS (SELECT 1 FROM kept k WHERE k.run >= spans.run AND k.run < spans.next)"""
+
+# Departures before which nothing is left of the mailbox: they hide nothing.
+IDLE_DEPARTURES = """
+    SELECT v.mailbox, v.run FROM mailboxes m JOIN versions v ON v.mailbox = m.number
+    WHERE m.scope = ?1 AND v.departed IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM versions x WHERE x.mailbox = v.mailbox AND x.run < v.run AND x.departed IS NULL)"""
+
+# Archives that some version needs; and the mailboxes whose metadata it needs in the archive of a unit. Where
+# an archive tells of departures only, there are none.
+NEEDED = """
+    SELECT a.archive, a.unit FROM archives a
+    WHERE EXISTS (SELECT 1 FROM versions v WHERE v.unit = a.unit) ORDER BY a.number"""
+STORED = "SELECT mailbox FROM versions WHERE unit = ? AND departed IS NULL"
+
+# Archives that are not at hand, and a file that refers to each.
+MISSING = """
+    SELECT lower(hex(o.archive)), 'missing' AS reason, 'referred to by ' || min(a.file) AS detail
+    FROM archives o JOIN refs ON refs.other = o.number JOIN archives a ON a.number = refs.archive
+    WHERE o.missing GROUP BY o.number ORDER BY o.number"""
+REFERRING_TO_MISSING = """
+    SELECT DISTINCT a.number, a.archive, a.unit, a.file
+    FROM archives o JOIN refs ON refs.other = o.number JOIN archives a ON a.number = refs.archive
+    WHERE o.missing AND a.unit IS NOT NULL"""

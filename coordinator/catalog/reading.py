@@ -1,0 +1,323 @@
+"""What is known in the catalog of one staging area: runs, moments, versions, archives."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ...proto.errors import NotFoundError
+from ...proto.records import ArchiveId, Parents, RunId, Skipped, Stretch
+from ..clock import RUN_ID
+from ..history import (
+    ArchiveRecord,
+    GoodBackup,
+    MailboxVersion,
+    Moment,
+    Needed,
+    RunRecord,
+    UnitRecord,
+    Version,
+)
+from . import database as files
+from . import journal, queries, upkeep, values
+from .parents import parents
+from .values import raw, run_number
+
+
+class CatalogReader:
+    """A catalog that is open. For one thread; a context manager that closes it.
+
+    A reader sees whole transactions only. Every method may raise DamagedError (the file is no sound
+    database) or StagingError (it can't be read or written: full disk, permissions, or busy for longer than
+    half a minute).
+    """
+
+    def __init__(self, database: sqlite3.Connection, path: Path) -> None:
+        """Use ``Catalog.open``."""
+        self._database = database
+        self._path = path
+
+    def close(self) -> None:
+        """Repeatable."""
+        with files.translated(self._path):
+            self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # Runs
+
+    def newest_run(self) -> RunId | None:
+        """The run that was begun last, whatever became of it; None if there was none."""
+        return next(self._runs_down(""), None)
+
+    def resolve_time(self, text: str) -> RunId:
+        """The run that is meant by ``latest``, a run id, or an ISO date or time: the newest that had
+        started by then and of which anything is kept. A date means the whole day; a time without an offset
+        is UTC.
+
+        Raises NotFoundError if there is no such run, or if a run that was named has been purged; UsageError
+        if the text is none of the three.
+        """
+        if text == "latest":
+            return self._found(text, self.newest_run())
+        if RUN_ID.fullmatch(text):
+            run = RunId(text)
+            if not self._is_kept(run):
+                raise NotFoundError(
+                    f"run {run} was purged: nothing is kept of it; `mailhaul runs` lists what is", run=run
+                )
+            return self._found(text, next(self._runs_down("WHERE run = ?", run), None))
+        started = list(self._runs_down("WHERE started <= ?", values.iso(values.meant(text))))
+        kept = next(filter(self._is_kept, started), None)
+        if started and kept is None:
+            raise NotFoundError(f"all runs up to {text} were purged: nothing is kept of them", time=text)
+        return self._found(text, kept)
+
+    def runs(self, most: int | None = None) -> list[RunRecord]:
+        """The newest runs, newest first: at most so many, or all; purged ones too."""
+        limit = -1 if most is None else most
+        return [values.run_record(row) for row in self._rows(queries.NEWEST_RUNS, limit)]
+
+    def run(self, text: str) -> RunRecord:
+        """The run that was named, purged or not, or the one that ``resolve_time`` finds."""
+        run = RunId(text) if RUN_ID.fullmatch(text) else self.resolve_time(text)
+        row = next(self._rows(queries.ONE_RUN, run_number(run)), None)
+        if row is None:
+            raise self._unknown(text)
+        return values.run_record(row)
+
+    def units(self, run: RunId) -> list[UnitRecord]:
+        """The units of a run, by partition, group, shard."""
+        return [values.unit_record(row) for row in self._rows(queries.UNITS, run_number(run))]
+
+    def skipped(self, run: RunId) -> Iterator[Skipped]:
+        """Everything that the committed units of a run left out, in the order of the commits."""
+        return (Skipped(*row) for row in self._rows(queries.SKIPPED, run_number(run)))
+
+    def alarms(self, run: RunId) -> tuple[Skipped, ...]:
+        """What ``note_alarms`` was told of a run."""
+        with files.translated(self._path):
+            return journal.alarms_of(self._database, run_number(run))
+
+    def last_good(self) -> list[GoodBackup]:
+        """Of each group in each partition that a run ever took on, the newest run that stored all of it, by
+        partition and group. One over single users does not count, nor a narrowed one, nor one of which only
+        archives tell."""
+        return [
+            values.good_backup(scope, self._rows(queries.GOOD_RUNS, scope["number"]))
+            for scope in self._scopes()
+        ]
+
+    # Moments
+
+    def scopes(self) -> list[tuple[str, str]]:
+        """Every (partition, group) that a run ever took on."""
+        return [(scope["partition"], scope["group"]) for scope in self._scopes()]
+
+    def moments(self, partition: str, group: str) -> list[Moment]:
+        """The runs that stored something of a group and are not forgotten there, oldest first: also those
+        that found nothing changed. A run of which only archives tell counts as a whole one."""
+        return [
+            values.moment(scope, row)
+            for scope in self._scopes(partition, group)
+            for row in self._rows(queries.MOMENTS, scope["number"])
+        ]
+
+    def forgotten(self, partition: str, group: str) -> list[RunId]:
+        """The runs that ``forget`` has dropped as moments of a group, oldest first."""
+        return [
+            values.run_id(run)
+            for scope in self._scopes(partition, group)
+            for (run,) in self._rows("SELECT run FROM forgotten WHERE scope = ?", scope["number"])
+        ]
+
+    # Mailboxes
+
+    def mailboxes_at(
+        self,
+        run: RunId,
+        *,
+        partition: str | None = None,
+        group: str | None = None,
+        user: str | None = None,
+        nearest: bool = False,
+    ) -> Iterator[MailboxVersion]:
+        """The newest committed version, at or before a run, of each mailbox in each of its groups: of
+        those that are named, or of all; without those that had departed. By partition, group, user.
+
+        Where that moment of a group is forgotten, the newest kept one before it is taken if ``nearest``.
+        Otherwise NotFoundError is raised; for a single user only if no group can tell of it: a version that
+        the very run stored stays right as long as it is there.
+        """
+        scopes = self._scopes(partition, group)
+        if user is not None:
+            return iter(self._versions_of_one(scopes, run, user, nearest=nearest))
+        moments = [(scope, self._moment_of(scope, run, nearest=nearest)) for scope in scopes]
+        return (
+            values.mailbox_version(scope, row)
+            for scope, moment in moments
+            for row in self._rows(queries.VERSIONS_OF_ALL, scope["number"], moment)
+        )
+
+    def known_users(self, partition: str, group: str) -> dict[str, MailboxVersion]:
+        """The newest version of each user of a group that has not departed from it."""
+        newest = self.newest_run()
+        if newest is None:
+            return {}
+        # How things are is never forgotten, so the newest run can always be asked for.
+        return {one.user: one for one in self.mailboxes_at(newest, partition=partition, group=group)}
+
+    def present_users(self, partition: str) -> frozenset[str]:
+        """The users of a partition that some group of it knows and that have not departed from that."""
+        return frozenset(user for (user,) in self._rows(queries.USERS, raw(partition)))
+
+    def history(self, partition: str, user: str, group: str | None = None) -> list[Version]:
+        """Every version of a mailbox that the catalog knows, in one of its groups or in all, by run."""
+        return sorted(self.histories(partition, group, user), key=lambda one: (one.run, one.group))
+
+    def histories(
+        self, partition: str | None = None, group: str | None = None, user: str | None = None
+    ) -> Iterator[Version]:
+        """Every version of the mailboxes that are named, or of all, by partition, group, user, run. Versions
+        that hold at no kept moment are not known any more."""
+        for scope in self._scopes(partition, group):
+            if user is None:
+                rows = self._rows(queries.HISTORY_OF_ALL, scope["number"])
+            else:
+                rows = self._rows(queries.HISTORY_OF_ONE, scope["number"], raw(user))
+            yield from map(values.version, rows)
+
+    def departures(self, run: RunId) -> list[Version]:
+        """The mailboxes that a run found departed, as far as that hides something still."""
+        return [values.version(row) for row in self._rows(queries.DEPARTURES, run_number(run))]
+
+    def parents(self, partition: str, group: str, users: Collection[str]) -> Parents:
+        """What a unit of these users starts from: of each the newest version of its own group; of one that
+        is not known there, or has departed from it, the newest of any group of the partition; else that of
+        another partition. Archives that are missing are passed over."""
+        scope = next((scope["number"] for scope in self._scopes(partition, group)), None)
+        with files.translated(self._path):
+            return parents(self._database, scope, partition, users)
+
+    # Archives
+
+    def archives(self, run: RunId | None = None) -> Iterator[ArchiveRecord]:
+        """Every archive that is known from its own run, or those of one run; by run, partition, group,
+        shard."""
+        if run is None:
+            return map(self._archive, self._rows(queries.ALL_ARCHIVES))
+        return map(self._archive, self._rows(queries.ARCHIVES_OF_RUN, run_number(run)))
+
+    def archive(self, archive: ArchiveId) -> ArchiveRecord:
+        """One archive. Raises NotFoundError."""
+        for row in self._rows(queries.ONE_ARCHIVE, archive):
+            return self._archive(row)
+        raise NotFoundError(f"the catalog knows no archive {archive.hex()}", archive=archive.hex())
+
+    def files(self) -> dict[ArchiveId, str]:
+        """Where every archive that is at hand lies, relative to the staging area."""
+        return {
+            ArchiveId(archive): file
+            for archive, file in self._rows("SELECT archive, file FROM archives WHERE NOT missing")
+        }
+
+    def references(self, archives: Iterable[ArchiveId]) -> dict[ArchiveId, tuple[ArchiveId, ...]]:
+        """The other archives that the metadata of these names, whether at hand or not."""
+        with files.translated(self._path):
+            return {one: upkeep.references(self._database, one) for one in archives}
+
+    def missing(self) -> dict[ArchiveId, str]:
+        """The archives that should be at hand and are not; with the file, where it is known."""
+        query = "SELECT archive, file FROM archives WHERE missing ORDER BY number"
+        return {ArchiveId(archive): file for archive, file in self._rows(query)}
+
+    def needed(self) -> Needed:
+        """What must stay for the versions that the catalog knows. It is looked at as a whole before: what it
+        had lost to damage would seem to be needed by nobody."""
+        with files.translated(self._path):
+            return upkeep.needed(self._database)
+
+    # Within
+
+    def _scopes(self, partition: str | None = None, group: str | None = None) -> list[sqlite3.Row]:
+        names = [name if name is None else raw(name) for name in (partition, group)]
+        return list(self._rows(queries.SCOPES, *names))
+
+    def _runs_down(self, where: str, *given: object) -> Iterator[RunId]:
+        query = f"SELECT run FROM runs {where} ORDER BY number DESC"  # noqa: S608
+        return (RunId(values.checked(row)["run"]) for row in self._rows(query, *given))
+
+    def _is_kept(self, run: RunId) -> bool:
+        return any(kept for (kept,) in self._rows(queries.KEPT_RUN, run_number(run)))
+
+    def _found(self, text: str, run: RunId | None) -> RunId:
+        if run is None:
+            raise self._unknown(text)
+        return run
+
+    def _unknown(self, text: str) -> NotFoundError:
+        return NotFoundError(f"the catalog knows no run for the time {text!r}", time=text)
+
+    def _state_at(self, scope: sqlite3.Row, run: RunId) -> tuple[int | None, bool]:
+        """The run that tells how a scope was at a run (None: it was not stored yet), and whether it is
+        forgotten there."""
+        (row,) = self._rows(queries.STATE_AT, scope["number"], run_number(run))
+        return row["run"], bool(row["purged"])
+
+    def _moment_of(self, scope: sqlite3.Row, run: RunId, *, nearest: bool) -> int:
+        """The number of the run to ask a scope for. Raises NotFoundError."""
+        _, purged = self._state_at(scope, run)
+        if not purged:
+            return run_number(run)
+        if not nearest:
+            raise _purged(run, scope)
+        return next((one for (one,) in self._rows(queries.KEPT_AT, scope["number"], run_number(run))), -1)
+
+    def _versions_of_one(
+        self, scopes: Iterable[sqlite3.Row], run: RunId, user: str, *, nearest: bool
+    ) -> list[MailboxVersion]:
+        found: list[MailboxVersion] = []
+        refused: list[sqlite3.Row] = []
+        for scope in scopes:
+            state, purged = self._state_at(scope, run)
+            row = next(self._rows(queries.VERSION_OF_ONE, scope["number"], run_number(run), raw(user)), None)
+            if purged and not nearest and (row is None or run_number(row["run"]) != state):
+                refused.append(scope)
+            elif row is not None:
+                found.append(values.mailbox_version(scope, row))
+        if refused and not found:
+            raise _purged(run, refused[0])
+        return found
+
+    def _archive(self, row: sqlite3.Row) -> ArchiveRecord:
+        holes = tuple(Stretch(*one) for one in self._rows(queries.HOLES, row["number"]))
+        lost = tuple(Stretch(*one) for one in self._rows(queries.LOST, row["number"]))
+        return values.archive_record(row, holes, lost)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with files.translated(self._path), files.transaction(self._database):
+            yield self._database
+
+    def _rows(self, query: str, *given: object) -> Iterator[sqlite3.Row]:
+        with files.translated(self._path):
+            for row in self._database.execute(query, given):  # noqa: UP028
+                yield row  # "yield from" would close the cursor, also when the catalog was closed before
+
+
+def _purged(run: RunId, scope: sqlite3.Row) -> NotFoundError:
+    return NotFoundError(
+        f"run {run} was purged: how {scope['partition']}/{scope['group']} was then is not kept any more; "
+        "a date instead of the run takes the newest that is kept",
+        run=run,
+    )

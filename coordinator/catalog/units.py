@@ -1,0 +1,230 @@
+"""Units of runs and their archives: each function is one step of a transaction that writes their rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from ...proto.errors import NotFoundError
+from ...proto.records import ArchiveId, Departed, MailboxSummary, RunId, Stretch, UnitReport
+from . import queries
+from .journal import known_run
+from .values import iso, raw, run_number
+
+
+def scope_number(database: sqlite3.Connection, partition: str, group: str) -> int:
+    """The number of a (partition, group); a new one where it has none yet."""
+    names = (raw(partition), raw(group))
+    database.execute(
+        "INSERT INTO scopes (partition, grp) VALUES (CAST(? AS TEXT), CAST(? AS TEXT))"
+        " ON CONFLICT DO NOTHING",
+        names,
+    )
+    return int(database.execute(queries.SCOPES, names).fetchone()["number"])
+
+
+def insert_unit(
+    database: sqlite3.Connection, run: RunId, partition: str, group: str, shard: int, plan: str | None = None
+) -> None:
+    """A planned unit. Raises NotFoundError if its run has not begun; twice the same is an IntegrityError."""
+    database.execute(
+        "INSERT INTO units (run, scope, shard, plan) VALUES (?, ?, ?, ?)",
+        (known_run(database, run), scope_number(database, partition, group), shard, plan),
+    )
+
+
+def unit_number(
+    database: sqlite3.Connection, run: RunId, partition: str, group: str, shard: int
+) -> int | None:
+    """The number of a unit, if it is planned."""
+    row = database.execute(
+        "SELECT u.number FROM units u JOIN scopes s ON s.number = u.scope"
+        " WHERE u.run = ? AND u.shard = ? AND s.partition = CAST(? AS TEXT) AND s.grp = CAST(? AS TEXT)",
+        (run_number(run), shard, raw(partition), raw(group)),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def planned_unit(database: sqlite3.Connection, run: RunId, partition: str, group: str, shard: int) -> int:
+    """The number of a unit. Raises NotFoundError."""
+    found = unit_number(database, run, partition, group, shard)
+    if found is None:
+        raise NotFoundError(f"no unit {partition}/{group}.{shard} was planned in run {run}", run=run)
+    return found
+
+
+def end_unit(
+    database: sqlite3.Connection,
+    report: UnitReport,
+    ended: datetime | None,
+    attempts: int,
+    *,
+    generation: int = 0,
+    holes: Iterable[Stretch] = (),
+    lost: Iterable[Stretch] = (),
+) -> None:
+    """All of a report, in place of what an earlier one may have left."""
+    if report.archive is None and report.departed:
+        raise ValueError("mailboxes that departed without an archive that tells so")
+    unit = planned_unit(database, report.run, report.partition, report.group, report.shard)
+    for table in ("versions", "skipped"):
+        database.execute(f"DELETE FROM {table} WHERE unit = ?", (unit,))  # noqa: S608
+    _remove_archive_of(database, unit)
+    if report.archive is not None:
+        values = (unit, raw(report.file), report.archive_bytes, generation, ended and iso(ended))
+        number = _insert_archive(database, report.archive, values)
+        insert_stretches(database, "holes", number, holes)
+        insert_stretches(database, "lost", number, lost)
+        insert_references(database, number, report.references)
+        _insert_versions(database, unit, report.mailboxes)
+        _insert_departed(database, unit, report.departed)
+    database.executemany(
+        "INSERT INTO skipped (unit, path, reason, detail)"
+        " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))",
+        ((unit, raw(one.path), raw(one.reason), raw(one.detail)) for one in report.skipped),
+    )
+    state = "unchanged" if report.archive is None else "sealed"
+    database.execute(queries.END_UNIT, (state, attempts, *_counts(report), ended and iso(ended), unit))
+
+
+def give_up(database: sqlite3.Connection, unit: int, error: str, attempts: int) -> None:
+    """A unit has failed, unless it was done before."""
+    database.execute(
+        "UPDATE units SET state = 'failed', attempts = ?, error = CAST(? AS TEXT)"
+        " WHERE number = ? AND state NOT IN ('sealed', 'unchanged')",
+        (attempts, raw(error), unit),
+    )
+
+
+def _counts(report: UnitReport) -> Sequence[float]:
+    return (
+        len(report.mailboxes),
+        len(report.departed),
+        len(report.skipped),
+        report.messages,
+        report.read,
+        sum(one.added for one in report.mailboxes),
+        sum(one.vanished for one in report.mailboxes),
+        report.size_bytes,
+        report.new_bytes,
+        report.archive_bytes,
+        report.seconds,
+        report.cpu_seconds,
+        report.peak_memory_bytes,
+    )
+
+
+def _remove_archive_of(database: sqlite3.Connection, unit: int) -> None:
+    """What an earlier attempt at a unit sealed is replaced; who refers to it all the same will be told."""
+    row = database.execute("SELECT number FROM archives WHERE unit = ?", (unit,)).fetchone()
+    if row is None:
+        return
+    forget_content(database, row[0])
+    if database.execute("SELECT 1 FROM refs WHERE other = ?", (row[0],)).fetchone() is None:
+        database.execute("DELETE FROM archives WHERE number = ?", (row[0],))
+    else:
+        database.execute("UPDATE archives SET unit = NULL, missing = 1 WHERE number = ?", (row[0],))
+
+
+def _insert_archive(database: sqlite3.Connection, archive: ArchiveId, values: Sequence[object]) -> int:
+    """A sealed archive: its unit, file, size, generation, and when it was sealed. Returns its number."""
+    # One that others refer to may have a row already, as missing.
+    taken = database.execute(
+        "UPDATE archives SET unit = ?, file = CAST(? AS TEXT), size_bytes = ?, generation = ?, sealed = ?,"
+        " missing = 0 WHERE archive = ? AND unit IS NULL",
+        (*values, archive),
+    )
+    if not taken.rowcount:
+        database.execute(
+            "INSERT INTO archives (unit, file, size_bytes, generation, sealed, archive)"
+            " VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?)",
+            (*values, archive),
+        )
+    return archive_number(database, archive)
+
+
+def archive_number(database: sqlite3.Connection, archive: ArchiveId) -> int:
+    """The number of an archive. Raises NotFoundError."""
+    row = database.execute("SELECT number FROM archives WHERE archive = ?", (archive,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"the catalog knows no archive {archive.hex()}", archive=archive.hex())
+    return int(row[0])
+
+
+def insert_references(database: sqlite3.Connection, number: int, others: Iterable[ArchiveId]) -> None:
+    """The archives that the metadata of one names; those that are not known are missing."""
+    for other in others:
+        database.execute(
+            "INSERT INTO archives (archive, file, size_bytes, missing) VALUES (?, '', 0, 1)"
+            " ON CONFLICT DO NOTHING",
+            (other,),
+        )
+        database.execute(
+            "INSERT INTO refs (archive, other) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (number, archive_number(database, other)),
+        )
+
+
+def insert_stretches(
+    database: sqlite3.Connection, table: str, number: int, stretches: Iterable[Stretch]
+) -> None:
+    """``holes`` or ``lost`` of an archive."""
+    database.executemany(
+        f"INSERT INTO {table} (archive, offset, length) VALUES (?, ?, ?)",  # noqa: S608
+        ((number, one.offset, one.length) for one in stretches),
+    )
+
+
+def forget_content(database: sqlite3.Connection, number: int) -> None:
+    """Take back what is known of the content of an archive."""
+    for table in ("refs", "holes", "lost"):
+        database.execute(f"DELETE FROM {table} WHERE archive = ?", (number,))  # noqa: S608
+
+
+def _insert_versions(database: sqlite3.Connection, unit: int, mailboxes: Sequence[MailboxSummary]) -> None:
+    scope, run = _known_to_scope(database, unit, [one.user for one in mailboxes])
+    database.executemany(
+        "INSERT INTO versions (mailbox, run, unit, folders, listed, stored, skipped, size_bytes, added,"
+        " vanished, changed)"
+        " SELECT number, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM mailboxes"
+        " WHERE scope = ? AND user = CAST(? AS TEXT)",
+        (
+            (
+                run,
+                unit,
+                one.folders,
+                one.listed,
+                one.stored,
+                one.skipped,
+                one.size_bytes,
+                one.added,
+                one.vanished,
+                one.changed,
+                scope,
+                raw(one.user),
+            )
+            for one in mailboxes
+        ),
+    )
+
+
+def _insert_departed(database: sqlite3.Connection, unit: int, departed: Sequence[Departed]) -> None:
+    scope, run = _known_to_scope(database, unit, [one.user for one in departed])
+    database.executemany(
+        "INSERT INTO versions (mailbox, run, unit, departed, detail, folders, listed, stored, skipped,"
+        " size_bytes, added, vanished, changed)"
+        " SELECT number, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), 0, 0, 0, 0, 0, 0, 0, 1 FROM mailboxes"
+        " WHERE scope = ? AND user = CAST(? AS TEXT)",
+        ((run, unit, raw(one.reason), raw(one.detail), scope, raw(one.user)) for one in departed),
+    )
+
+
+def _known_to_scope(database: sqlite3.Connection, unit: int, users: Iterable[str]) -> tuple[int, int]:
+    """The scope and run of a unit, once these users are known there."""
+    scope, run = database.execute("SELECT scope, run FROM units WHERE number = ?", (unit,)).fetchone()
+    database.executemany(
+        "INSERT INTO mailboxes (scope, user) VALUES (?, CAST(? AS TEXT)) ON CONFLICT DO NOTHING",
+        ((scope, raw(user)) for user in users),
+    )
+    return scope, run

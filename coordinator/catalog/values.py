@@ -1,0 +1,156 @@
+"""Values of the catalog: how they are stored, and records made from rows."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import DamagedError, UsageError
+from ...proto.records import RunId, Stretch
+from ..clock import RUN_ID
+from ..history import ArchiveRecord, GoodBackup, MailboxVersion, Moment, RunRecord, UnitRecord, Version
+from .database import ADVICE
+
+
+def run_number(run: RunId) -> int:
+    """A run id as an integer that sorts the same. Raises ValueError for what is no run id."""
+    if not RUN_ID.fullmatch(run):
+        raise ValueError(f"{run!r} is no run id")
+    day, second, serial = run[:8], run[9:15], run[17:]
+    return int(day + second) << 16 | int(serial, 16)
+
+
+def run_id(number: int) -> RunId:
+    """The run id that has this number."""
+    stamp = f"{number >> 16:014d}"
+    return RunId(f"{stamp[:8]}T{stamp[8:]}Z-{number & 0xFFFF:04x}")
+
+
+def run_started(run: RunId) -> datetime:
+    """When a run began, as its id tells. Raises ValueError if that is no time."""
+    return datetime.strptime(run[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def raw(text: str) -> bytes:
+    """A text as it is stored: the very bytes of a file name that is not UTF-8."""
+    return text.encode(errors="surrogateescape")
+
+
+def iso(when: datetime) -> str:
+    """An aware time as it is stored, in UTC. Raises ValueError for one that is not aware."""
+    # Whole seconds, as in run ids: who repeats the time that is shown finds the run.
+    if when.tzinfo is None:
+        raise ValueError(f"a time without an offset: {when}")
+    return when.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def meant(text: str) -> datetime:
+    """The time that an ISO date (its last moment) or time means. Raises UsageError."""
+    try:
+        try:
+            when = datetime.combine(date.fromisoformat(text), time.max)
+        except ValueError:
+            when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is no time: expected latest, a run id, or an ISO date or time", time=text
+        ) from error
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def checked(row: sqlite3.Row) -> dict[str, Any]:
+    """The values of a row that names a run, by column. Raises DamagedError if that is no run id: nothing
+    guards a value against damage but what it has to look like."""
+    values = dict(row)
+    if not RUN_ID.fullmatch(str(values["run"])):
+        raise DamagedError(f"the catalog holds a run id that is none: {values['run']!r}; {ADVICE}")
+    return values
+
+
+def run_record(row: sqlite3.Row) -> RunRecord:
+    values = checked(row)
+    started, ended = _started(values), _time(values.pop("ended"))
+    narrowed, purged = bool(values.pop("narrowed")), bool(values.pop("purged"))
+    return RunRecord(started=started, ended=ended, narrowed=narrowed, purged=purged, **values)
+
+
+def unit_record(row: sqlite3.Row) -> UnitRecord:
+    values = checked(row)
+    return UnitRecord(purged=bool(values.pop("purged")), **values)
+
+
+def archive_record(
+    row: sqlite3.Row, holes: tuple[Stretch, ...] = (), lost: tuple[Stretch, ...] = ()
+) -> ArchiveRecord:
+    values = checked(row)
+    del values["number"]
+    sealed, missing = _time(values.pop("sealed")), bool(values.pop("missing"))
+    return ArchiveRecord(sealed=sealed, missing=missing, holes=holes, lost=lost, **values)
+
+
+def mailbox_version(scope: sqlite3.Row, row: sqlite3.Row) -> MailboxVersion:
+    values = checked(row)
+    changed = bool(values.pop("changed"))
+    return MailboxVersion(partition=scope["partition"], group=scope["group"], changed=changed, **values)
+
+
+def version(row: sqlite3.Row) -> Version:
+    values = checked(row)
+    started, changed = _started(values), bool(values.pop("changed"))
+    return Version(started=started, changed=changed, **values)
+
+
+def good_backup(scope: sqlite3.Row, good_runs: Iterable[sqlite3.Row]) -> GoodBackup:
+    """The first of these runs that was over all of a scope."""
+    partition, group = scope["partition"], scope["group"]
+    for row in good_runs:
+        values = checked(row)
+        if _covered(values["paths"], partition, group):
+            sealed = _time(values["sealed"]) or _time(values["started"])
+            return GoodBackup(partition=partition, group=group, run=values["run"], sealed=sealed)
+    return GoodBackup(partition=partition, group=group, run=None, sealed=None)
+
+
+def moment(scope: sqlite3.Row, row: sqlite3.Row) -> Moment:
+    """A run as a moment of a scope. Of a run that only archives tell of, the paths are not known: it counts
+    as one over the whole."""
+    values = checked(row)
+    paths = values["paths"]
+    whole = (
+        bool(values["complete"])
+        and not values["narrowed"]
+        and (not paths or _covered(paths, scope["partition"], scope["group"]))
+    )
+    unchanged = bool(values["unchanged"])
+    return Moment(run=values["run"], started=_started(values), whole=whole, unchanged=unchanged)
+
+
+def _covered(paths: str, partition: str, group: str) -> bool:
+    return any(path.covers(LogicalPath(partition, group)) for path in _paths(paths))
+
+
+def _paths(text: str) -> Iterator[LogicalPath]:
+    """The paths of a run; none where they are not known. A slash after a space always begins one: within a
+    name it is escaped."""
+    for path in filter(None, re.split(r" (?=/)", text)):
+        with suppress(UsageError):
+            yield LogicalPath.parse(path)
+
+
+def _started(values: dict[str, Any]) -> datetime:
+    started = _time(values.pop("started"))
+    if started is None:
+        raise DamagedError(f"the catalog does not say when run {values['run']} started; {ADVICE}")
+    return started
+
+
+def _time(text: str | None) -> datetime | None:
+    try:
+        return None if text is None else datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise DamagedError(f"the catalog holds a time that is none; {ADVICE}") from error

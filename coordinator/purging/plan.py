@@ -1,0 +1,167 @@
+"""What a purge is to do, decided before anything is done. Pure, but for the catalog that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import NotFoundError, UsageError
+from ...proto.records import ArchiveId, RunId
+from ...worker.archives import ArchivePlace
+from ...worker.compaction import Remains
+from ...worker.liveness import LiveData, NeededArchive, Shares
+from ...worker.staging.names import generation_name
+from ..catalog import Catalog
+from ..history import ArchiveRecord, Moment, Needed
+from ..holds import Holds
+from ..retention import Reasons, RetentionRules, reasons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopePlan:
+    """Of the runs that a group of a partition can be restored from: which stay and why, and which go.
+    ``unchanged`` are those that stay and have no archive, as nothing had changed."""
+
+    partition: str
+    group: str
+    kept: Reasons
+    unchanged: tuple[RunId, ...]
+    forgotten: tuple[RunId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compaction:
+    """An archive that is to be written anew with what remains of it."""
+
+    record: ArchiveRecord
+    remains: Remains
+
+    @property
+    def new_file(self) -> str:
+        """What its file is called then."""
+        return generation_name(self.record.file, self.record.generation + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivesPlan:
+    """Archives that nobody needs, and those that are mostly dead."""
+
+    dead: tuple[ArchiveRecord, ...] = ()
+    compactions: tuple[Compaction, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """The archives that there are, and of each the users whose metadata in it is needed."""
+
+    staging: Path
+    records: Mapping[ArchiveId, ArchiveRecord]
+    needed: Needed = field(default_factory=Needed)
+
+    def place(self, archive: ArchiveId) -> ArchivePlace:
+        """Where an archive lies."""
+        return ArchivePlace(file=str(self.staging / self.records[archive].file))
+
+    def remains(self, archive: ArchiveId, live: LiveData) -> Remains:
+        """What stays of an archive."""
+        return Remains(
+            place=self.place(archive),
+            stretches=live.stretches.get(archive, b""),
+            users=self.needed.users.get(archive, frozenset()),
+        )
+
+
+def plan_scopes(
+    catalog: Catalog, path: LogicalPath, rules_of: Callable[[str], RetentionRules], holds: Holds
+) -> tuple[ScopePlan, ...]:
+    """What becomes of the runs of each group that a path selects. Raises UsageError for a path into a group,
+    NotFoundError if nothing is known of it."""
+    if path.user is not None:
+        raise UsageError(f"{path}: rules are those of groups: name a partition or a group", path=str(path))
+    found = tuple(
+        plan_scope(partition, group, catalog.moments(partition, group), rules_of(group), holds)
+        for partition, group in catalog.scopes()
+        if path.selects_partition(partition) and path.selects_group(group)
+    )
+    if not found and path != LogicalPath():
+        raise NotFoundError(f"{path}: the catalog knows no such group", path=str(path))
+    return found
+
+
+def plan_scope(
+    partition: str, group: str, moments: Sequence[Moment], rules: RetentionRules, holds: Holds
+) -> ScopePlan:
+    """What becomes of the runs of one group: the rules say it, and holds keep more."""
+    why = reasons(moments, rules)
+    kept = {
+        one.run: (*why.get(one.run, ()), *(("hold",) if holds.holds_run(one.run) else ()))
+        for one in moments
+        if one.run in why or holds.holds_run(one.run)
+    }
+    return ScopePlan(
+        partition=partition,
+        group=group,
+        kept=kept,
+        unchanged=tuple(one.run for one in moments if one.run in kept and one.unchanged),
+        forgotten=tuple(one.run for one in moments if one.run not in kept),
+    )
+
+
+def take_stock(catalog: Catalog, staging: Path) -> Stock:
+    """What there is, and what of it the versions need that the catalog knows."""
+    return Stock(
+        staging=staging,
+        records={one.archive: one for one in catalog.archives()},
+        needed=catalog.needed(),
+    )
+
+
+def needed_archives(stock: Stock) -> Iterator[tuple[NeededArchive, ...]]:
+    """The archives whose metadata has to be read, in parts that are worth reading together: those of one
+    shard of a group repeat each other."""
+    parts: dict[tuple[str, str, int], list[NeededArchive]] = {}
+    for archive, users in stock.needed.users.items():
+        record = stock.records[archive]
+        parts.setdefault((record.partition, record.group, record.shard), []).append(
+            NeededArchive(
+                archive=archive,
+                place=stock.place(archive),
+                users=users,
+                references=stock.needed.references.get(archive, ()),
+            )
+        )
+    return map(tuple, parts.values())
+
+
+def dead_archives(stock: Stock, live: LiveData) -> tuple[ArchiveRecord, ...]:
+    """The archives of which neither data nor metadata is needed."""
+    return tuple(
+        record
+        for archive, record in stock.records.items()
+        if archive not in stock.needed.users
+        and archive not in live.stretches
+        and archive not in live.untouchable
+    )
+
+
+def candidates(stock: Stock, live: LiveData) -> dict[ArchiveId, Remains]:
+    """The archives of which something is needed, but perhaps not much."""
+    dead = {one.archive for one in dead_archives(stock, live)}
+    return {
+        archive: stock.remains(archive, live)
+        for archive, record in stock.records.items()
+        if archive not in dead and archive not in live.untouchable and not record.missing
+    }
+
+
+def mostly_dead(
+    stock: Stock, remains: Mapping[ArchiveId, Remains], shares: Mapping[ArchiveId, Shares], below: float
+) -> tuple[Compaction, ...]:
+    """The archives of which less than the share ``below`` is alive."""
+    return tuple(
+        Compaction(record=stock.records[archive], remains=remains[archive])
+        for archive, share in shares.items()
+        if share.live_bytes < below * share.size_bytes
+    )

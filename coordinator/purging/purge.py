@@ -1,0 +1,151 @@
+"""The table of contents of a purge: drop runs, then archives that nobody needs, then the dead part of others.
+
+Every step can be repeated, and a purge that ended in the middle of any is finished by the next one:
+
+1. It is recorded which runs are dropped, and the catalog forgets them: from here on they can't be restored.
+2. What the catalog still needs is found, by reading metadata, and from that what is dead.
+3. It is recorded which files are to be deleted.
+4. The catalog forgets dead archives. Archives that are mostly dead are written anew, as other files; when one
+   is whole and durable, the catalog points to it.
+5. The files that are recorded and that the catalog does not know are deleted, while nobody reads archives.
+
+No run can go on meanwhile, so nothing comes to need what was found dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from ...proto.errors import BackupError
+from ...proto.records import Skipped
+from ..catalog import Catalog
+from ..dispatch.engine import Engine
+from ..holds import Holds, frozen_holds, read_holds
+from ..lock import RunLock
+from ..purge_record import PurgedScope, write_purged
+from ..readers import PATIENCE_SECONDS, reading
+from ..retention import RetentionRules
+from ..settings import ArchiveConfig
+from .plan import ArchivesPlan, Compaction, ScopePlan, plan_scope, plan_scopes, take_stock
+from .report import Compacted, Deleted, PurgeObserver, PurgeReport, PurgeRequest
+from .steps import Steps, compacted, rewritten
+from .survey import plan_archives
+
+NOBODY = PurgeObserver()
+
+
+def purge(
+    staging: Path, request: PurgeRequest, engine: Engine, observer: PurgeObserver = NOBODY
+) -> PurgeReport:
+    """Purge a staging area.
+
+    Raises NotFoundError if there is no catalog or no such group, UsageError for a path into a group,
+    LockedError while a run goes on: nothing has changed then. Whatever else is raised (StagingError,
+    DamagedError): a purge that is begun again goes on from there.
+    """
+    Catalog.open(staging).close()  # where there is none, none is made
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(staging))
+        holds = stack.enter_context(frozen_holds(staging))
+        catalog = stack.enter_context(Catalog.open(staging, write=True))
+        scopes = plan_scopes(catalog, request.path, request.rules_of, holds)
+        steps = Steps(staging, catalog, observer)
+        _record(staging, catalog, scopes)
+        versions = _forget(catalog, scopes, holds)
+        plan = _plan(catalog, staging, request, engine, observer)
+        steps.remove(plan)
+        done, failed = steps.compact(plan.compactions, request.archive, engine)
+        left_files = steps.delete(PATIENCE_SECONDS)
+    return _report(scopes, holds, versions, plan, done, failed, left_files)
+
+
+def rehearse(
+    staging: Path, request: PurgeRequest, engine: Engine, observer: PurgeObserver = NOBODY
+) -> PurgeReport:
+    """What ``purge`` would do, exactly; nothing is changed, and runs may go on. What would be written anew is
+    made to know its size, and written nowhere. Raises as ``purge``, but for the lock of runs."""
+    with reading(staging), Catalog.open(staging) as catalog, catalog.scratch() as scratch:
+        holds = read_holds(staging)
+        scopes = plan_scopes(scratch, request.path, request.rules_of, holds)
+        versions = _forget(scratch, scopes, holds)
+        plan = _plan(scratch, staging, request, engine, observer)
+        done, failed = _measured(plan.compactions, request.archive, engine, observer)
+    return _report(scopes, holds, versions, plan, done, failed)
+
+
+def _record(staging: Path, catalog: Catalog, planned: Iterable[ScopePlan]) -> None:
+    """Of all groups: that a purge is over some of them changes nothing of the others."""
+    plans = {(one.partition, one.group): one for one in planned}
+    keep_all = RetentionRules()
+    scopes = []
+    for partition, group in catalog.scopes():
+        plan = plans.get((partition, group)) or plan_scope(
+            partition, group, catalog.moments(partition, group), keep_all, Holds()
+        )
+        scopes.append(
+            PurgedScope(
+                partition=partition,
+                group=group,
+                kept=tuple(plan.kept),
+                unchanged=plan.unchanged,
+                forgotten=tuple(sorted({*catalog.forgotten(partition, group), *plan.forgotten})),
+            )
+        )
+    write_purged(staging, scopes)
+
+
+def _forget(catalog: Catalog, scopes: Iterable[ScopePlan], holds: Holds) -> int:
+    return sum(
+        catalog.forget(
+            scope.partition,
+            scope.group,
+            scope.kept.keys(),
+            partial(holds.holds_user, scope.partition, scope.group),
+        )
+        for scope in scopes
+    )
+
+
+def _plan(
+    catalog: Catalog, staging: Path, request: PurgeRequest, engine: Engine, observer: PurgeObserver
+) -> ArchivesPlan:
+    stock = take_stock(catalog, staging)
+    observer.surveying(len(stock.needed.users))
+    return plan_archives(stock, request.compact_below, engine)
+
+
+def _measured(
+    compactions: Sequence[Compaction], settings: ArchiveConfig, engine: Engine, observer: PurgeObserver
+) -> tuple[tuple[Compacted, ...], tuple[Skipped, ...]]:
+    """What writing archives anew would come to, and where it would fail."""
+    done: list[Compacted] = []
+    failed: list[Skipped] = []
+    for one, written in rewritten(compactions, {}, settings, engine, observer):
+        if isinstance(written, BackupError):
+            failed.append(Skipped(one.record.file, written.code, written.message))
+        else:
+            done.append(compacted(one, written))
+    return tuple(done), tuple(failed)
+
+
+def _report(
+    scopes: tuple[ScopePlan, ...],
+    holds: Holds,
+    versions: int,
+    plan: ArchivesPlan,
+    done: Sequence[Compacted],
+    failed: tuple[Skipped, ...],
+    left: tuple[str, ...] = (),
+) -> PurgeReport:
+    return PurgeReport(
+        scopes=scopes,
+        holds=holds.all,
+        versions=versions,
+        deleted=tuple(Deleted(one.file, one.size_bytes) for one in plan.dead),
+        compacted=tuple(sorted(done, key=lambda one: one.file)),
+        failed=failed,
+        left=left,
+    )

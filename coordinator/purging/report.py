@@ -1,0 +1,84 @@
+"""What a purge is asked for, whom it tells of its course, and what it says in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ...groups.paths import LogicalPath
+from ...proto.records import Progress, Skipped
+from ..holds import Hold
+from ..retention import RetentionRules
+from ..settings import ArchiveConfig
+from .plan import ScopePlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeRequest:
+    """What is to be purged: the groups below ``path``, each by its rules. An archive of which less than the
+    share ``compact_below`` is needed is written anew; ``archive`` says how what has to be is compressed."""
+
+    path: LogicalPath
+    rules_of: Callable[[str], RetentionRules]
+    compact_below: float = 0.5
+    archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """An archive that nobody needs, and its size."""
+
+    file: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compacted:
+    """An archive that was written anew, and its size before and after."""
+
+    file: str
+    new_file: str
+    size_bytes: int
+    new_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurgeReport:
+    """What was purged, or would be: so many ``versions`` of mailboxes, and archives.
+
+    ``failed`` are archives that could not be written anew, and stay as they are. ``left`` are files that
+    could not be deleted yet, as somebody read archives all the time: the next purge does it.
+    """
+
+    scopes: tuple[ScopePlan, ...]
+    holds: tuple[Hold, ...]
+    versions: int
+    deleted: tuple[Deleted, ...]
+    compacted: tuple[Compacted, ...]
+    failed: tuple[Skipped, ...] = ()
+    left: tuple[str, ...] = ()
+
+    @property
+    def free_bytes(self) -> int:
+        """How many bytes come free."""
+        compacted = sum(one.size_bytes - one.new_bytes for one in self.compacted)
+        return compacted + sum(one.size_bytes for one in self.deleted)
+
+
+class PurgeObserver:
+    """Is told how a purge goes on; does nothing with it."""
+
+    def surveying(self, archives: int) -> None:
+        """The metadata of so many archives is going to be read."""
+
+    def compacting(self, files: Mapping[str, int]) -> None:
+        """These archives are going to be written anew, which have so many bytes now."""
+
+    def progress(self, progress: Progress) -> None:
+        """So much was written of one of them, known by its file."""
+
+    def compacted(self, file: str, new_bytes: int) -> None:
+        """One of them is done, and has so many bytes now; none if it could not be done."""
+
+    def waiting(self, reason: str) -> None:
+        """Something is waited for."""

@@ -1,0 +1,152 @@
+"""The steps of a purge that change something, in the order that makes a crash harmless at any time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ...proto.archive.frames import Codec
+from ...proto.archive.rewriting import Rewritten
+from ...proto.errors import BackupError, LockedError, StagingError
+from ...proto.records import Skipped
+from ...proto.wire.files import sync_directory
+from ...worker.purge_tasks import CompactionTask, run_compaction
+from ...worker.staging.sinks import PARTIAL
+from ..catalog import Catalog
+from ..dispatch.engine import Engine
+from ..readers import exclusive
+from ..settings import ArchiveConfig
+from .doomed import Doomed, read_doomed, write_doomed
+from .plan import ArchivesPlan, Compaction
+from .report import Compacted, PurgeObserver
+
+
+class Steps:
+    """The steps, on one staging area with its catalog; whoever takes them holds the run lock."""
+
+    def __init__(self, staging: Path, catalog: Catalog, observer: PurgeObserver) -> None:
+        self._staging = staging
+        self._catalog = catalog
+        self._observer = observer
+        self._doomed = read_doomed(staging)
+
+    def remove(self, plan: ArchivesPlan) -> None:
+        """Record what is to be deleted, beside what earlier purges left. The catalog forgets the archives
+        that nobody needs, and their files are deleted if nobody reads archives just now: there may be no room
+        for what is written next. New files that were never brought into use go first."""
+        dead = (Doomed(one.file) for one in plan.dead)
+        replaced = (Doomed(one.record.file, one.new_file) for one in plan.compactions)
+        self._doomed = tuple(dict.fromkeys((*self._doomed, *dead, *replaced)))
+        write_doomed(self._staging, self._doomed)
+        self._remove_unfinished()
+        self._catalog.remove_archives([one.archive for one in plan.dead])
+        self._delete(0.0)
+
+    def compact(
+        self, compactions: Sequence[Compaction], settings: ArchiveConfig, engine: Engine
+    ) -> tuple[tuple[Compacted, ...], tuple[Skipped, ...]]:
+        """Write archives anew, and let the catalog point to each as soon as it is there. Also returns what
+        could not be done: such an archive stays as it is."""
+        done: list[Compacted] = []
+        failed: list[Skipped] = []
+        targets = {one.record.file: str(self._staging / one.new_file) for one in compactions}
+        for one, written in rewritten(compactions, targets, settings, engine, self._observer):
+            if isinstance(written, BackupError):
+                failed.append(Skipped(one.record.file, written.code, written.message))
+                continue
+            self._catalog.replace_archive(
+                one.record.archive,
+                file=one.new_file,
+                size_bytes=written.archive_bytes,
+                generation=written.generation,
+                holes=written.holes,
+                references=written.references,
+                lost=one.record.lost,
+            )
+            done.append(compacted(one, written))
+        return tuple(done), tuple(failed)
+
+    def delete(self, patience_seconds: float) -> tuple[str, ...]:
+        """Delete what is to be deleted, when nobody reads archives; returns the files for which that could
+        not be waited for. They stay recorded."""
+        self._remove_unfinished()
+        left = self._delete(patience_seconds)
+        if not left:
+            write_doomed(self._staging, ())
+        return left
+
+    def _delete(self, patience_seconds: float) -> tuple[str, ...]:
+        outdated = self._files(Doomed.outdated)
+        if outdated:
+            try:
+                with exclusive(self._staging, patience_seconds, self._observer.waiting):
+                    self._unlink(outdated)
+            except LockedError:
+                return tuple(outdated)
+        return ()
+
+    def _remove_unfinished(self) -> None:
+        """Nobody has ever been told of these files: they can go at any time, and must before they are
+        written again."""
+        unfinished = self._files(Doomed.unfinished)
+        partial = [
+            str(path.relative_to(self._staging))
+            for file in unfinished
+            for path in (self._staging / file).parent.glob(f"{Path(file).name}.*{PARTIAL}")
+        ]
+        self._unlink((*unfinished, *partial))
+
+    def _files(self, which: Callable[[Doomed, Collection[str]], str]) -> list[str]:
+        known = {one.file for one in self._catalog.archives()}
+        return [file for one in self._doomed if (file := which(one, known))]
+
+    def _unlink(self, files: Iterable[str]) -> None:
+        """Durably; those that are gone already are gone."""
+        directories = set()
+        for file in files:
+            path = self._staging / file
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise StagingError(f"{path}: can't be deleted: {error.strerror}", path=str(path)) from error
+            directories.add(path.parent)
+        for directory in directories:
+            with suppress(OSError):  # a file that is there again after a crash is deleted again
+                sync_directory(directory)
+
+
+def rewritten(
+    compactions: Sequence[Compaction],
+    targets: Mapping[str, str],
+    settings: ArchiveConfig,
+    engine: Engine,
+    observer: PurgeObserver,
+) -> Iterator[tuple[Compaction, Rewritten | BackupError]]:
+    """Have archives written anew, and what became of each. ``targets`` are the new files by the old ones;
+    where there is none, nothing is written."""
+    by_file = {one.record.file: one for one in compactions}
+    codec = Codec.ZSTD if settings.codec == "zstd" else Codec.LZ4
+    tasks = [
+        CompactionTask(
+            label=file, remains=one.remains, codec=codec, level=settings.level, target=targets.get(file, "")
+        )
+        for file, one in by_file.items()
+    ]
+    if tasks:
+        observer.compacting({file: one.record.size_bytes for file, one in by_file.items()})
+    for outcome in engine(run_compaction, tasks, observer.progress):
+        result = outcome.report or outcome.failure()
+        file = outcome.task.label
+        observer.compacted(file, result.archive_bytes if isinstance(result, Rewritten) else 0)
+        yield by_file[file], result
+
+
+def compacted(compaction: Compaction, written: Rewritten) -> Compacted:
+    """What an archive was and is, for the report."""
+    return Compacted(
+        file=compaction.record.file,
+        new_file=compaction.new_file,
+        size_bytes=compaction.record.size_bytes,
+        new_bytes=written.archive_bytes,
+    )

@@ -1,0 +1,57 @@
+"""What of the archives is alive: found out by workers, who read the metadata that is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from ...proto.ports import ProgressSink, Task
+from ...proto.records import ArchiveId
+from ...worker.compaction import Remains
+from ...worker.liveness import LiveData, Shares
+from ...worker.purge_tasks import LiveTask, SharesTask, run_live, run_shares
+from ...worker.stretches import joined
+from ..dispatch.engine import Engine
+from .plan import ArchivesPlan, Stock, candidates, dead_archives, mostly_dead, needed_archives
+
+_AT_ONCE = 64
+
+TaskT = TypeVar("TaskT", bound=Task)
+ReportT = TypeVar("ReportT")
+
+
+def plan_archives(stock: Stock, below: float, engine: Engine) -> ArchivesPlan:
+    """Which archives nobody needs, and of which less than the share ``below`` is needed. Raises the error of
+    a worker that could not do its part: then nothing is known for sure."""
+    live = _live_data(stock, engine)
+    remains = candidates(stock, live)
+    shares: dict[ArchiveId, Shares] = {}
+    for part in _reports(engine, run_shares, list(_parts(remains))):
+        shares.update(part)
+    return ArchivesPlan(
+        dead=dead_archives(stock, live), compactions=mostly_dead(stock, remains, shares, below)
+    )
+
+
+def _live_data(stock: Stock, engine: Engine) -> LiveData:
+    tasks = [LiveTask(needed=part) for part in needed_archives(stock)]
+    found = list(_reports(engine, run_live, tasks))
+    return LiveData(
+        stretches=joined(one.stretches for one in found),
+        untouchable=frozenset().union(*(one.untouchable for one in found)),
+    )
+
+
+def _parts(remains: Mapping[ArchiveId, Remains]) -> Iterator[SharesTask]:
+    archives = list(remains.items())
+    for at in range(0, len(archives), _AT_ONCE):
+        yield SharesTask(archives=dict(archives[at : at + _AT_ONCE]))
+
+
+def _reports(
+    engine: Engine, function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[TaskT]
+) -> Iterator[ReportT]:
+    for outcome in engine(function, tasks, lambda _: None):
+        if outcome.report is None:
+            raise outcome.failure()
+        yield outcome.report
