@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ..groups.paths import EVERYBODY, LogicalPath, message_path
-from ..proto.archive.mailboxes import FolderEntry
+from ..proto.archive.mailboxes import FolderEntry, Mailbox
 from ..proto.archive.reader import Contents
 from ..proto.errors import NotFoundError, UsageError
 from ..proto.records import Message
@@ -26,6 +26,12 @@ _FLAG_NAMES = {
     "R": "\\Answered",
     "S": "\\Seen",
     "T": "\\Deleted",
+}
+
+
+_LEFT_OUT = {
+    "excluded": "the folder was excluded from the backup",
+    "not-asked": "the folder was not asked for, and never stored before,",
 }
 
 
@@ -104,16 +110,13 @@ class StoredMailbox:
         (self.version,) = backup.select(path)
         self._read: MailboxMetadata = read_mailbox(archives, self.version)
         names = [one.folder.name for one in self._read.mailbox.folders]
-        self._branches = {"/".join(levels[:n]) for levels in _split(names) for n in range(1, len(levels) + 1)}
-        self._contents = Contents(archives)
+        self._branches = branches(names)
+        self._contents = Contents(archives.data)
         self._whose = LogicalPath(self.version.partition, path.group, self.version.user)
         self.path = path.resolve(names)
         """The path, with what is known now of the mailbox's folders."""
         if self.path.folder is not None and not any(map(self.path.selects_folder, names)):
-            raise NotFoundError(
-                f"{path}: the mailbox has no such folder; `mailhaul ls {self._whose}` lists what it has",
-                path=str(path),
-            )
+            raise no_such_folder(self.path, self._read.mailbox)
 
     def folders(self) -> list[StoredFolder]:
         """The folders that the path selects, but for the one that it names; by name."""
@@ -173,17 +176,32 @@ class StoredMailbox:
             ),
             uid=message.uid,
             name=message.base,
-            date=_date(message.date_ns),
+            date=time_ns(message.date_ns),
             size_bytes=message.size,
             flags=flag_names(message.flags, entry.folder.keywords),
         )
 
 
-def _split(names: Iterable[str]) -> Iterator[list[str]]:
-    return (name.split("/") for name in names)
+def no_such_folder(path: LogicalPath, mailbox: Mailbox) -> NotFoundError:
+    """The error for a path to a folder that a version of a mailbox has not; it tells of one that was there
+    and was left out."""
+    whose = LogicalPath(path.partition, path.group, path.user)
+    why = f"the mailbox has no such folder; `mailhaul ls {whose}` lists what it has"
+    for one in mailbox.skipped:
+        left_out = LogicalPath.parse(one.path).folder if one.reason in _LEFT_OUT else None
+        if left_out is not None and f"{path.folder}/".startswith(f"{left_out}/"):
+            why = f"{_LEFT_OUT[one.reason]} when this was stored" + (f" ({one.detail})" if one.detail else "")
+    return NotFoundError(f"{path}: {why}", path=str(path))
 
 
-def _date(nanoseconds: int) -> datetime | None:
+def branches(folders: Iterable[str]) -> frozenset[str]:
+    """The names of folders and of all that they lie below: a path to a message must not look like one."""
+    split = (name.split("/") for name in folders)
+    return frozenset("/".join(levels[:n]) for levels in split for n in range(1, len(levels) + 1))
+
+
+def time_ns(nanoseconds: int) -> datetime | None:
+    """A time of the archive format; None if no calendar has it."""
     try:
         return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
     except OverflowError:

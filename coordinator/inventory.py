@@ -5,14 +5,14 @@ The partitions are looked at where they lie, by tasks that the engine dispatches
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..groups.paths import LogicalPath
-from ..proto.errors import BackupError, EmptyStoreError
+from ..proto.errors import BackupError, EmptyStoreError, NotFoundError
 from ..proto.records import MailboxSize, Partition, Progress
 from ..worker.inventory import Stock
-from ..worker.tasks import InventoryTask, run_inventory
+from ..worker.inventory_tasks import InventoryTask, run_inventory
 from .dispatch.engine import Engine
 
 
@@ -37,14 +37,15 @@ def take_inventories(
     paths: Sequence[LogicalPath],
     known: Mapping[str, Mapping[str, MailboxSize]],
     engine: Engine,
-    expected: Callable[[str], int],
+    *,
+    accept_empty: bool = False,
     only: frozenset[str] | None = None,
 ) -> tuple[list[Inventory], list[Failure]]:
     """What the paths select in each partition, and the partitions that can't be listed.
 
-    ``known`` gives sizes by partition and user; the others are measured. ``only`` these users are looked
-    for, if it is given. ``expected`` tells how many users
-    of a partition the last run has stored: one that lists nobody then is a failure (EmptyStoreError).
+    ``known`` gives sizes by partition and user; the others are measured. A partition that lists nobody though
+    users of it are known is a failure (EmptyStoreError), unless that is to be accepted. ``only`` these users
+    are looked for, if it is given. Raises NotFoundError for a path to a folder that there is not.
     """
     tasks = [
         InventoryTask(
@@ -63,11 +64,13 @@ def take_inventories(
         error: BackupError | None = None
         if outcome.report is None:
             error = outcome.failure()
-        elif not outcome.report.listed:
-            error = _empty(partition, expected(partition.name))
+        elif not outcome.report.listed and not accept_empty:
+            error = _empty(partition, len(known.get(partition.name, ())))
         if error is not None:
             failures[partition.name] = Failure(what=partition.name, error=error)
         elif outcome.report is not None:
+            for path in outcome.report.missing:
+                raise NotFoundError(f"{path}: the mail store has no such folder", path=str(path))
             found[partition.name] = _inventory(partition, outcome.report, known.get(partition.name, {}))
     names = [task.partition.name for task in tasks]  # in the order of the configuration
     return (
@@ -87,8 +90,8 @@ def _empty(partition: Partition, missing: int) -> EmptyStoreError | None:
     if not missing:
         return None
     return EmptyStoreError(
-        f"partition {partition.name!r} lists no mailbox, the last run stored {missing} there: "
-        f"is {partition.path} mounted?",
+        f"partition {partition.name!r} lists no mailbox, and {missing} are known there: is {partition.path} "
+        "mounted? (--accept-empty believes it)",
         partition=partition.name,
         missing=missing,
     )

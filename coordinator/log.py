@@ -17,6 +17,7 @@ from typing import Literal
 from ..proto.errors import BackupError, StagingError
 from ..proto.ports import Clock
 from ..proto.records import Progress, RunId, Unit, UnitReport
+from .alarms import Alarm
 from .clock import utc
 from .history import RunState
 from .inventory import Failure
@@ -167,6 +168,8 @@ class RunLog(RunObserver):
             file=report.file,
             mailboxes=len(report.mailboxes),
             messages=report.messages,
+            read=report.read,
+            departed=len(report.departed),
             size_bytes=report.size_bytes,
             new_bytes=report.new_bytes,
             archive_bytes=report.archive_bytes,
@@ -174,6 +177,11 @@ class RunLog(RunObserver):
             cpu_seconds=round(report.cpu_seconds, 3),
             skipped=dict(Counter(one.reason for one in report.skipped)),
         )
+
+    def alarmed(self, alarm: Alarm) -> None:
+        """See RunObserver."""
+        fields = {"path": alarm.path, "reason": alarm.reason, "detail": alarm.detail}
+        self._log.warning("run.alarmed", **fields, held=len(alarm.held))
 
     def failed(self, failure: Failure) -> None:
         """See RunObserver."""

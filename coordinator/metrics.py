@@ -137,12 +137,12 @@ def _last_run(last: RunRecord, state: str) -> Iterator[Metric]:
         ("state",),
         ((one, one == state) for one in RUN_STATES),
     )
-    left = last.planned_units - last.sealed_units - last.failed_units
+    done = {"sealed": last.sealed_units, "unchanged": last.unchanged_units, "failed": last.failed_units}
     yield _gauge(
         "mailhaul_last_run_units",
         "Units of the newest run by their state.",
         ("state",),
-        [("sealed", last.sealed_units), ("failed", last.failed_units), ("left", left)],
+        (*done.items(), ("left", last.planned_units - sum(done.values()))),
     )
     ended = last.ended.timestamp() if last.ended else 0
     for name, text, value in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..proto.errors import BackupError
 from ..proto.records import Progress, RunId, Unit, UnitReport
+from .alarms import Alarm
 from .history import RunState
 from .inventory import Failure
 from .plan import Plan
@@ -29,7 +30,10 @@ class RunObserver:
         """A unit has come further."""
 
     def sealed(self, unit: Unit, report: UnitReport) -> None:
-        """A unit is sealed and committed."""
+        """A unit is sealed and committed; or nothing in it had changed, and that is recorded."""
+
+    def alarmed(self, alarm: Alarm) -> None:
+        """Something looks like a loss; its mailboxes are held."""
 
     def failed(self, failure: Failure) -> None:
         """A unit or partition was given up."""
@@ -69,6 +73,10 @@ class Observers(RunObserver):
     def sealed(self, unit: Unit, report: UnitReport) -> None:
         for one in self._observers:
             one.sealed(unit, report)
+
+    def alarmed(self, alarm: Alarm) -> None:
+        for one in self._observers:
+            one.alarmed(alarm)
 
     def failed(self, failure: Failure) -> None:
         for one in self._observers:

@@ -3,66 +3,102 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..groups.assignment import Assignment, GroupRules, assign
+from ..groups.assignment import assign
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..groups.sharding import shard, weight
 from ..proto.errors import NotFoundError
-from ..proto.records import MailboxSize, RunId, Skipped, Unit
+from ..proto.records import RunId, Skipped, Unit
+from .alarms import Alarm
 from .inventory import Inventory
+from .settings import ExcludeConfig, GroupsConfig
+
+NO_GROUP = "no-group"
+"""The reason of a user whom the groups leave out."""
+
+Members = dict[tuple[str, str], dict[str, None]]
+"""By partition and group, the users of it that are backed up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The units of a run, largest first, and the mailboxes that the rules leave out of it."""
+    """The units of a run, largest first; what the rules leave out of it; and what looks like a loss."""
 
     units: tuple[Unit, ...]
     left_out: tuple[Skipped, ...] = ()
+    alarms: tuple[Alarm, ...] = ()
 
 
-def plan_run(
-    run: RunId,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Muster:
+    """Who is backed up in which group, and who is left out: mailboxes, and groups that are off."""
+
+    members: Members
+    left_out: tuple[Skipped, ...]
+
+
+def muster(
     paths: Sequence[LogicalPath],
     inventories: Sequence[Inventory],
-    rules: GroupRules,
+    groups: GroupsConfig,
+    exclude: ExcludeConfig,
+) -> Muster:
+    """Assign the users that the paths select to groups. A user who is excluded, or a group that is off, is
+    taken where a path names it.
+
+    Raises UsageError for a group that there is not, NotFoundError for a partition or user that there is not,
+    ConfigError as ``assign`` does.
+    """
+    _refuse_unknown(paths, inventories)
+    named = {path.user for path in paths}
+    members: Members = {}
+    left_out: dict[Skipped, None] = {}
+    for inventory in inventories:
+        partition = inventory.partition.name
+        for path in (path for path in paths if path.selects_partition(partition)):
+            users = [user for user in inventory.sizes if path.selects_user(user)]
+            excluded = dict.fromkeys(user for user in users if user not in named and exclude.leaves_out(user))
+            chosen = None if path.group is None else {path.group}
+            assignment = assign([user for user in users if user not in excluded], groups.rules, chosen)
+            for group, held in assignment.groups.items():
+                if path.group is None and group in groups.off:
+                    left_out.update(_off(partition, group, len(held)))
+                else:
+                    members.setdefault((partition, group), {}).update(dict.fromkeys(held))
+            left_out.update(_skipped(partition, excluded, "excluded-user"))
+            left_out.update(_skipped(partition, assignment.left_out, NO_GROUP))
+    return Muster(members=members, left_out=tuple(left_out))
+
+
+def make_units(
+    run: RunId,
+    members: Members,
+    inventories: Sequence[Inventory],
     *,
     workers: int,
     largest_bytes: int,
     previous: Mapping[tuple[str, str], Mapping[str, int]],
-) -> Plan:
-    """Split what the paths select into units, for ``workers`` workers on each host.
-
-    ``previous`` gives, for a (partition, group), the shard that each user was in. Raises UsageError for a
-    group that there is not, NotFoundError for a partition or user that there is not, ConfigError as
-    ``assign`` does.
-    """
-    _refuse_unknown(paths, inventories)
-    left_out: list[Skipped] = []
-    groups: dict[tuple[str, str], tuple[Inventory, set[str]]] = {}
-    for inventory in inventories:
-        for path in (path for path in paths if path.selects_partition(inventory.partition.name)):
-            users = [user for user in inventory.sizes if path.selects_user(user)]
-            assignment = assign(users, rules, None if path.group is None else {path.group})
-            for group, held in assignment.groups.items():
-                groups.setdefault((inventory.partition.name, group), (inventory, set()))[1].update(held)
-            left_out += _left_out(inventory, assignment)
+) -> list[Unit]:
+    """Split the groups into units, largest first, for ``workers`` workers on each host. ``previous`` gives,
+    for a (partition, group), the shard that each user was in."""
+    stocks = {one.partition.name: one for one in inventories}
+    sizes = {
+        scope: [stocks[scope[0]].sizes[user] for user in users] for scope, users in members.items() if users
+    }
     totals: Counter[tuple[str, ...]] = Counter()
-    for inventory, members in groups.values():
-        size_bytes = sum(one.size_bytes for one in _sizes(inventory, members))
-        totals[inventory.partition.hosts] += size_bytes
+    for (partition, _), held in sizes.items():
+        totals[stocks[partition].partition.hosts] += sum(one.size_bytes for one in held)
     units: list[Unit] = []
-    for (partition, group), (inventory, members) in groups.items():
-        sizes = _sizes(inventory, members)
-        hosts = inventory.partition.hosts
+    for (partition, group), held in sizes.items():
+        hosts = stocks[partition].partition.hosts
         # Each group is split for its share of its hosts' workers only: more shards find fewer duplicates.
-        size_bytes, total = sum(one.size_bytes for one in sizes), totals[hosts]
+        size_bytes, total = sum(one.size_bytes for one in held), totals[hosts]
         share = round(workers * len(hosts) * size_bytes / total) if total else 1
-        shards = shard(sizes, max(1, share), largest_bytes, previous.get((partition, group)))
-        units += [_unit(run, inventory, group, number, users) for number, users in enumerate(shards)]
-    units.sort(key=_order)
-    return Plan(units=tuple(units), left_out=tuple(left_out))
+        shards = shard(held, max(1, share), largest_bytes, previous.get((partition, group)))
+        units += [_unit(run, stocks[partition], group, number, users) for number, users in enumerate(shards)]
+    return sorted(units, key=_order)
 
 
 def _order(unit: Unit) -> tuple[int, str, str, int]:
@@ -80,15 +116,15 @@ def _refuse_unknown(paths: Sequence[LogicalPath], inventories: Sequence[Inventor
             raise NotFoundError(f"{path}: the mail store has no such mailbox", path=str(path))
 
 
-def _left_out(inventory: Inventory, assignment: Assignment) -> list[Skipped]:
-    return [
-        Skipped(str(LogicalPath(inventory.partition.name, EVERYBODY, user)), "no-group")
-        for user in assignment.left_out
-    ]
+def _skipped(partition: str, users: Collection[str], reason: str) -> dict[Skipped, None]:
+    paths = (str(LogicalPath(partition, EVERYBODY, user)) for user in users)
+    return {Skipped(path, reason): None for path in paths}
 
 
-def _sizes(inventory: Inventory, users: set[str]) -> list[MailboxSize]:
-    return [size for user, size in inventory.sizes.items() if user in users]
+def _off(partition: str, group: str, users: int) -> Iterator[tuple[Skipped, None]]:
+    if users:
+        told = "1 mailbox" if users == 1 else f"{users:,} mailboxes"
+        yield Skipped(str(LogicalPath(partition, group)), "group-off", told), None
 
 
 def _unit(run: RunId, inventory: Inventory, group: str, number: int, users: tuple[str, ...]) -> Unit:

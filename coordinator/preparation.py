@@ -2,54 +2,53 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..groups.paths import LogicalPath
-from ..proto.errors import NotFoundError, UsageError
+from ..proto.errors import NotFoundError
 from ..proto.records import MailboxSize, RunId, Skipped
+from .alarms import Alarm, alarm_of_partition
 from .catalog import Catalog
+from .departures import GONE, Departures, Known, covered, find_departures, with_departures
 from .dispatch.engine import Engine
 from .history import MailboxVersion
-from .inventory import Failure, take_inventories
-from .plan import Plan, plan_run
+from .inventory import Failure, Inventory, take_inventories
+from .plan import Muster, Plan, make_units, muster
+from .request import Request
 from .settings import Config
-from .users_file import UserList
 
 
 def make_plan(
     config: Config,
     run: RunId,
-    paths: Sequence[LogicalPath],
+    request: Request,
     catalog: Catalog | None,
     engine: Engine,
     *,
     workers: int,
-    users: UserList | None = None,
 ) -> tuple[Plan, list[Failure]]:
     """The units of a run for so many workers on each host, and the partitions that can't be listed.
 
-    With a list of ``users`` only these are backed up; those that are found nowhere are left out, and told.
-    Raises UsageError or NotFoundError for paths that select nothing.
+    With a list of users only these are backed up; those that are found nowhere are left out, and told; then
+    nobody is taken to be gone. Raises UsageError or NotFoundError for paths that select nothing.
     """
-    if any(path.folder is not None for path in paths):
-        raise UsageError("a backup takes whole mailboxes: end the path with the user")
-    known = _known_versions(config, paths, catalog)
+    known = _known_versions(config, request.paths, catalog)
     inventories, failures = take_inventories(
         config.partitions,
-        paths,
+        request.paths,
         _known_sizes(known),
         engine,
-        lambda partition: len(catalog.last_run_users(partition)) if catalog is not None else 0,
-        users.users if users else None,
+        accept_empty=request.accept_empty,
+        only=request.users.users if request.users else None,
     )
     if failures and not inventories:
         return Plan(units=()), failures
-    plan = plan_run(
+    taken = muster(request.paths, inventories, config.groups, config.exclude)
+    units = make_units(
         run,
-        paths,
+        taken.members,
         inventories,
-        config.groups.rules,
         workers=workers,
         largest_bytes=config.groups.largest_unit_bytes,
         previous={
@@ -57,21 +56,26 @@ def make_plan(
             for scope, versions in known.items()
         },
     )
+    departures: Departures = {}
+    if request.users is None:
+        departures = _departures(config, request.paths, inventories, known, taken)
+    plan = Plan(
+        units=with_departures(run, units, departures, known, inventories),
+        left_out=(*taken.left_out, *_not_found(request, inventories)),
+        alarms=_alarms(config, request.paths, inventories, known, departures),
+    )
     if not (plan.units or plan.left_out or failures):
         searched = ", ".join(one.partition.path for one in inventories)
-        raise NotFoundError(f"{' '.join(map(str, paths))}: there is no mailbox to back up in {searched}")
-    if users is not None:
-        missing = users.missing(user for one in inventories for user in one.sizes)
-        told = tuple(Skipped(user, "no-mailbox", f"named in {users.source}") for user in missing)
-        plan = replace(plan, left_out=(*plan.left_out, *told))
+        paths = " ".join(map(str, request.paths))
+        raise NotFoundError(f"{paths}: there is no mailbox to back up in {searched}")
     return plan, failures
 
 
 def _known_versions(
     config: Config, paths: Sequence[LogicalPath], catalog: Catalog | None
 ) -> dict[tuple[str, str], dict[str, MailboxVersion]]:
-    """What the catalog knows of each user, by partition and group. Raises NotFoundError for a partition
-    that is not configured."""
+    """What the catalog knows of each user, by partition and group, also of groups that are not configured any
+    more. Raises NotFoundError for a partition that is not configured."""
     names = [one.name for one in config.partitions]
     for path in paths:
         if not any(map(path.selects_partition, names)):
@@ -79,16 +83,13 @@ def _known_versions(
     if catalog is None:
         return {}
     return {
-        (name, group): catalog.known(name, group)
-        for name in names
-        if any(path.selects_partition(name) for path in paths)
-        for group in config.groups.rules.names()
+        (partition, group): catalog.known_users(partition, group)
+        for partition, group in catalog.scopes()
+        if partition in names and any(path.selects_partition(partition) for path in paths)
     }
 
 
-def _known_sizes(
-    known: dict[tuple[str, str], dict[str, MailboxVersion]],
-) -> dict[str, dict[str, MailboxSize]]:
+def _known_sizes(known: Known) -> dict[str, dict[str, MailboxSize]]:
     sizes: dict[str, dict[str, MailboxSize]] = {}
     for (partition, _), versions in known.items():
         sizes.setdefault(partition, {}).update(
@@ -96,3 +97,46 @@ def _known_sizes(
             for user, one in versions.items()
         )
     return sizes
+
+
+def _departures(
+    config: Config,
+    paths: Sequence[LogicalPath],
+    inventories: Sequence[Inventory],
+    known: Known,
+    taken: Muster,
+) -> Departures:
+    return find_departures(
+        paths,
+        inventories,
+        known,
+        taken.members,
+        config.groups.rules,
+        off=config.groups.off,
+        excluded=config.exclude.leaves_out,
+    )
+
+
+def _alarms(
+    config: Config,
+    paths: Sequence[LogicalPath],
+    inventories: Sequence[Inventory],
+    known: Known,
+    departures: Departures,
+) -> tuple[Alarm, ...]:
+    """The partitions of which too many mailboxes are gone. One that is empty was accepted as it is."""
+    alarms = []
+    for inventory in inventories:
+        name = inventory.partition.name
+        scopes = [scope for scope in covered(paths, [name], known, config.groups.off) if inventory.sizes]
+        gone = {one.user for scope in scopes for one in departures.get(scope, ()) if one.reason == GONE}
+        expected = ChainMap(*(dict(known[scope]) for scope in scopes))
+        alarms.append(alarm_of_partition(name, expected, gone, config.retention.alarm_share))
+    return tuple(alarm for alarm in alarms if alarm is not None)
+
+
+def _not_found(request: Request, inventories: Sequence[Inventory]) -> tuple[Skipped, ...]:
+    if request.users is None:
+        return ()
+    missing = request.users.missing(user for one in inventories for user in one.sizes)
+    return tuple(Skipped(user, "no-mailbox", f"named in {request.users.source}") for user in missing)

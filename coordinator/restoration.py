@@ -15,9 +15,10 @@ from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
 from ..worker.archives import ArchivePlace, OpenArchives
 from ..worker.restore import Choice
+from ..worker.restore_tasks import RestoreTask, run_restore
 from ..worker.staging.area import StagingArea
-from ..worker.tasks import RestoreTask, run_restore
 from .backup_set import BackupSet, MailboxMetadata, opened, read_mailbox
+from .browsing import no_such_folder
 from .dispatch.engine import Engine
 from .history import MailboxVersion
 
@@ -95,13 +96,12 @@ def plan_restore(
     _refuse_collisions(chosen)
     tasks: list[PlannedTask] = []
     grouped = _grouped(chosen)
-    for (target, archive), group in grouped.items():
+    for (target, _), group in grouped.items():
         total = sum(one.size_bytes for one in group)
-        grants = _grants(access, target)
+        grants = grants_for(access, target)
         for part in _parts(group, max(1, total // (2 * workers))):
             task = RestoreTask(
-                archive=archive,
-                archives=backup.places,
+                archives=backup.needed({one.version.archive for one in part}),
                 choices=tuple(one.choice for one in part),
                 target=target,
                 label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
@@ -122,16 +122,17 @@ def plan_restore(
     )
 
 
-def _grants(access: Access | None, target: Partition) -> dict[str, bytes]:
+def grants_for(access: Access | None, target: Partition) -> dict[str, bytes]:
+    """What lets the hosts of a target read the archives."""
     if access is None:
         return {}
     return {host: access.grant(host) for host in target.hosts if host != access.area.host}
 
 
-def run_plan(plan: RestorePlan, engine: Engine, on_progress: ProgressSink) -> RestoreReport:
-    """Carry a plan out. A task that fails is told as skipped mailboxes; the others go on."""
+def run_tasks(planned: Sequence[PlannedTask], engine: Engine, on_progress: ProgressSink) -> RestoreReport:
+    """Carry tasks out. A task that fails is told as skipped mailboxes; the others go on."""
     total = RestoreReport()
-    tasks = [one.task for one in plan.tasks]
+    tasks = [one.task for one in planned]
     for outcome in engine(run_restore, tasks, on_progress):
         if outcome.report is not None:
             report = outcome.report
@@ -175,15 +176,20 @@ def _planned(
     whose = LogicalPath(version.partition, version.group, version.user)
     selected = replace(path, partition=whose.partition, group=whose.group, user=whose.user)
     place, messages, size_bytes = b"", version.stored, version.size_bytes
-    if as_user is None or path.folder is not None:
-        with suppress(DamagedError):  # the task that meets it again tells of it
-            metadata = read_mailbox(archives, version)
-            place = metadata.mailbox.place if as_user is None else b""
-            if path.folder is not None:
-                messages, size_bytes = _count(metadata, selected)
+    with suppress(DamagedError):  # the task that meets it again tells of it
+        if as_user is None and (entry := archives(version.archive).entry(version.user)) is not None:
+            place = entry.place
+        if path.folder is not None:
+            messages, size_bytes = _count(read_mailbox(archives, version), selected)
     return PlannedMailbox(
         version=version,
-        choice=Choice(user=version.user, to_user=as_user or version.user, place=place, path=selected),
+        choice=Choice(
+            archive=version.archive,
+            user=version.user,
+            to_user=as_user or version.user,
+            place=place,
+            path=selected,
+        ),
         target=targets[version.partition],
         messages=messages,
         size_bytes=size_bytes,
@@ -196,9 +202,7 @@ def _count(metadata: MailboxMetadata, path: LogicalPath) -> tuple[int, int]:
     names = [one.folder.name for one in mailbox.folders]
     resolved = path.resolve(names)
     if not any(resolved.selects_folder(name) for name in names):
-        raise NotFoundError(
-            f"{path}: the mailbox has no such folder; it has: {', '.join(sorted(names))}", path=str(path)
-        )
+        raise no_such_folder(resolved, mailbox)
     sizes = [
         message.size
         for folder in mailbox.folders

@@ -2,86 +2,64 @@
 
     lock       one run at a time for a staging area                     lock
     inventory  the users of each partition, and their sizes             preparation, inventory
-    plan       assign to groups, shard, order                           plan, groups/
-    journal    what is to be done is in the catalog before it begins    catalog
+    plan       assign to groups, shard, order; who has departed         plan, departures, groups/
+    journal    what is to be done is in the catalog before it begins    catalog, request
     dispatch   each unit to a worker, which seals one archive           work, dispatch/, worker.tasks
+    alarm      what looks like a loss is told, and held                 alarms, holds
     commit     the archive into the catalog: restorable from here on    catalog
 
-Only the commit makes a unit visible. A unit that fails, fails alone, and so does a partition. A run that
+Only the commit makes a unit visible. A unit in which nothing has changed writes no archive: the commit then
+says that its snapshot is the earlier one. A unit that fails, fails alone, and so does a partition. A run that
 was ended early, however that happened, goes on from its journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
 
-from ..groups.paths import LogicalPath
 from ..proto.errors import BackupError, ConfigError, UnplannedError
-from ..proto.ports import Clock, MailStore
-from ..proto.records import Partition, RunId, Skipped, Unit, UnitReport
-from ..worker.backup import back_up
+from ..proto.ports import Clock
+from ..proto.records import Parents, Partition, RunId, Skipped, Unit, UnitReport
 from ..worker.staging.area import StagingArea
-from ..worker.staging.sinks import PARTIAL, StreamSink
+from ..worker.staging.names import PARTIAL
 from ..worker.tasks import run_backup
+from .alarms import Alarm, alarms_of_unit
 from .catalog import Catalog
 from .clock import new_run_id, utc
 from .dispatch.engine import Engine
-from .history import RunState, UnitPlan, Unplanned
+from .history import UnitPlan, Unplanned
+from .holds import Hold, add_holds
 from .inventory import Failure
 from .lock import RunLock
 from .observers import RunObserver
 from .plan import Plan
 from .preparation import make_plan
+from .request import Manner, Request
+from .result import RunResult
 from .settings import Config
-from .users_file import UserList
-from .work import BackupWork, GrantWriting, archive_settings
-
-VANISHED = "vanished"
-"""The reason of what its owner removed while the run looked at it: told, but nothing was left out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
-    """How a run ended. ``skipped`` are all that its units could not read, and who was left out.
-
-    Of a run that was resumed, the units are those that were done since; ``sealed_before`` were done then.
-    """
-
-    run: RunId
-    state: RunState
-    reports: tuple[UnitReport, ...]
-    failures: tuple[Failure, ...]
-    skipped: tuple[Skipped, ...]
-    sealed_before: int = 0
-
-    @property
-    def left_out(self) -> tuple[Skipped, ...]:
-        """What is in the store and not in the backup."""
-        return tuple(one for one in self.skipped if one.reason != VANISHED)
+from .work import BackupWork, GrantReading, GrantWriting, archive_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
     """What a run works with. ``inventory`` runs the first look at the partitions, ``backup`` the units;
-    ``area`` is the staging area as workers see it, ``grant`` lets those on other hosts write to it."""
+    ``area`` is the staging area as workers see it, ``grant`` lets those on other hosts write to it,
+    ``read_grant`` read it."""
 
     clock: Clock
     inventory: Engine
     backup: Engine
     area: StagingArea
     grant: GrantWriting
+    read_grant: GrantReading
     observer: RunObserver
 
 
-def run_to_staging(
-    config: Config, paths: Sequence[LogicalPath], means: Means, users: UserList | None = None
-) -> RunResult:
-    """Back up what the paths select (of these users, if a list is given) into the staging area, and record
-    it in its catalog.
+def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
+    """Back up what is asked for into the staging area, and record it in its catalog.
 
     Raises LockedError while another run goes on, UsageError or NotFoundError for paths that select
     nothing, StoreError if no partition can be listed, StagingError if the staging area can't be written.
@@ -92,21 +70,18 @@ def run_to_staging(
         run = new_run_id(started, catalog.newest_run())
         lock.note_run(run)
         means.observer.begun(run)
-        _remove_leftovers(staging)
-        plan, failures = make_plan(
-            config,
-            run,
-            paths,
-            catalog,
-            means.inventory,
-            workers=config.dispatch.workers_per_host,
-            users=users,
-        )
+        # A new run begins: what others have left will not be continued any more.
+        _remove_partials(staging)
+        workers = config.dispatch.workers_per_host
+        plan, failures = make_plan(config, run, request, catalog, means.inventory, workers=workers)
+        manner = Manner.of(request, config.exclude)
         catalog.begin_run(
             run,
             utc(started),
-            paths=" ".join(map(str, paths)),
-            options=f"--users {users.source}" if users else "",
+            paths=" ".join(map(str, request.paths)),
+            options=request.options(),
+            narrowed=request.narrowed,
+            mode=manner.to_json(),
             unplanned=_unplanned(plan, failures),
         )
         if failures and not plan.units:
@@ -116,7 +91,7 @@ def run_to_staging(
             means.observer.ended(catalog.end_run(run, utc(means.clock.now()), error=error.message), error)
             raise error
         catalog.plan_units(plan.units)
-        return _Run(config, catalog, means, run, started, failures).carry_out(plan)
+        return _Run(config, catalog, means, manner, run, started, failures).carry_out(plan)
 
 
 def resume_run(config: Config, run: str, means: Means) -> RunResult:
@@ -136,7 +111,8 @@ def resume_run(config: Config, run: str, means: Means) -> RunResult:
             Failure(what=what, error=UnplannedError(f"{message} (a new run tries it again)", code=code))
             for what, code, message in resumed.unplanned.failed
         ]
-        work = _Run(config, catalog, means, known, started, failures, resumed=resumed.resumed)
+        manner = Manner.from_json(resumed.mode)
+        work = _Run(config, catalog, means, manner, known, started, failures, resumed=resumed.resumed)
         plan = Plan(units=work.planned(resumed.units), left_out=resumed.unplanned.left_out)
         return replace(work.carry_out(plan), sealed_before=resumed.sealed)
 
@@ -149,6 +125,7 @@ class _Run:
         config: Config,
         catalog: Catalog,
         means: Means,
+        manner: Manner,
         run: RunId,
         started: float,
         failures: list[Failure],
@@ -158,11 +135,13 @@ class _Run:
         self._config = config
         self._catalog = catalog
         self._means = means
+        self._manner = manner
         self._run = run
         self._started = started
         self._resumed = resumed
         self._failures = failures
         self._reports: list[UnitReport] = []
+        self._alarms: list[Alarm] = []
 
     def planned(self, plans: Sequence[UnitPlan]) -> tuple[Unit, ...]:
         """The units of a journal, in the partitions that are configured now. Those of a partition that is
@@ -186,6 +165,7 @@ class _Run:
             means.observer.failed(failure)
         means.observer.planned(plan)
         try:
+            self._alarm(plan.alarms)
             self._dispatch(plan)
         except BaseException as error:
             told = f"ended early: {error or type(error).__name__}"
@@ -193,6 +173,8 @@ class _Run:
             raise
         told = "; ".join(f"{one.what}: {one.error.message}" for one in self._failures)
         state = catalog.end_run(run, self._now(), error=told)
+        if not self._failures:
+            _remove_partials(self._config.staging.path, run)
         means.observer.ended(state)
         return RunResult(
             run=run,
@@ -200,6 +182,7 @@ class _Run:
             reports=tuple(self._reports),
             failures=tuple(self._failures),
             skipped=(*plan.left_out, *(one for report in self._reports for one in report.skipped)),
+            alarms=tuple(self._alarms),
         )
 
     def _dispatch(self, plan: Plan) -> None:
@@ -208,10 +191,14 @@ class _Run:
             BackupWork(
                 unit=unit,
                 settings=archive_settings(self._config.archive, self._started),
+                mode=self._manner.mode,
+                selection=self._manner.selection(unit.group),
+                parents=self._parents,
                 area=means.area,
                 load=self._config.load,
                 resumed=self._resumed,
                 grant=means.grant,
+                read_grant=means.read_grant,
                 begin=means.observer.attempted,
             )
             for unit in plan.units
@@ -223,12 +210,33 @@ class _Run:
             else:
                 self._fail(unit, outcome.failure(), outcome.attempts)
 
+    def _parents(self, unit: Unit) -> Parents:
+        return self._catalog.parents(unit.partition.name, unit.group, unit.users)
+
     def _commit(self, unit: Unit, report: UnitReport, attempts: int) -> None:
-        file = str(Path(report.file).relative_to(self._config.staging.path))
-        report = replace(report, file=file)
+        if report.archive is not None:
+            report = replace(report, file=str(Path(report.file).relative_to(self._config.staging.path)))
+        # Held before it is visible: no purge may come in between.
+        self._alarm(alarms_of_unit(report, self._config.retention.alarm_share))
         self._catalog.commit_unit(report, sealed=self._now(), attempts=attempts)
         self._means.observer.sealed(unit, report)
         self._reports.append(report)
+
+    def _alarm(self, alarms: Iterable[Alarm]) -> None:
+        found = list(alarms)
+        if not found:
+            return
+        now = self._now()
+        holds = [
+            Hold(path=path, reason=f"run {self._run}: {one.detail}", since=now, automatic=True)
+            for one in found
+            for path in one.held
+        ]
+        add_holds(self._config.staging.path, holds)
+        self._catalog.note_alarms(self._run, [Skipped(one.path, one.reason, one.detail) for one in found])
+        for one in found:
+            self._means.observer.alarmed(one)
+        self._alarms += found
 
     def _fail(self, unit: Unit, error: BackupError, attempts: int) -> None:
         failure = Failure(what=unit.label, error=error)
@@ -238,44 +246,6 @@ class _Run:
 
     def _now(self) -> datetime:
         return utc(self._means.clock.now())
-
-
-def run_to_stream(
-    config: Config,
-    paths: Sequence[LogicalPath],
-    stream: BinaryIO,
-    name: str,
-    *,
-    clock: Clock,
-    inventory: Engine,
-    open_store: Callable[[Partition], MailStore],
-    observer: RunObserver,
-    users: UserList | None = None,
-) -> RunResult:
-    """Back up what the paths select into one stream, an archive for each unit, in this process.
-
-    Needs no staging area and leaves no trace in a catalog. Raises as ``run_to_staging`` does.
-    """
-    started = clock.now()
-    run = new_run_id(started)
-    plan, failures = make_plan(config, run, paths, None, inventory, workers=1, users=users)
-    if failures:
-        raise failures[0].error
-    observer.planned(plan)
-    reports = []
-    for unit in plan.units:
-        sink = StreamSink(stream, name)
-        settings = archive_settings(config.archive, started)
-        report = back_up(unit, open_store(unit.partition), sink, settings, observer.progress)
-        observer.sealed(unit, report)
-        reports.append(report)
-    return RunResult(
-        run=run,
-        state="done",
-        reports=tuple(reports),
-        failures=(),
-        skipped=(*plan.left_out, *(one for report in reports for one in report.skipped)),
-    )
 
 
 def _unplanned(plan: Plan, failures: Sequence[Failure]) -> Unplanned:
@@ -292,12 +262,14 @@ def _unit(run: RunId, partition: Partition, plan: UnitPlan) -> Unit:
         group=plan.group,
         shard=plan.shard,
         users=plan.users,
+        departed=plan.departed,
         size_bytes=plan.size_bytes,
         messages=plan.messages,
     )
 
 
-def _remove_leftovers(staging: Path) -> None:
-    """Partial archives of runs that died: a new run begins, so they will not be continued any more."""
-    for partial in staging.glob(f"[!.]*/*/*.mha*{PARTIAL}"):
+def _remove_partials(staging: Path, run: str = "") -> None:
+    """Remove the partial archives of all runs, or of one: those that were left, and what an attempt had begun
+    to write at a unit that turned out to be unchanged."""
+    for partial in staging.glob(f"[!.]*/*/{run}*.mha*{PARTIAL}"):
         partial.unlink(missing_ok=True)

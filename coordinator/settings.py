@@ -6,6 +6,7 @@ Owns the defaults. How the file is read and checked is ``config``'s business.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 from ..groups.assignment import GroupRules
 from ..proto.records import Partition
 from ..worker.load import LoadLimits
+from .retention import RetentionRules
 from .window import Window
 
 Codec = Literal["lz4", "zstd"]
@@ -23,10 +25,46 @@ _PLACEHOLDER = re.compile(r"\{(?:user|domain)(?:\[[0-9]+(?::[0-9]+)?\])?\}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupsConfig:
-    """Who is backed up together. A group is split so that its shards hold about ``largest_unit_bytes``."""
+    """Who is backed up together. A group is split so that its shards hold about ``largest_unit_bytes``. The
+    groups that are ``off`` are backed up only by runs that name them."""
 
     rules: GroupRules = field(default_factory=GroupRules)
     largest_unit_bytes: int = 20 * 2**30
+    off: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExcludeConfig:
+    """What is left out unless a run names it: ``folders`` (patterns, see ``groups.selection``) of everybody
+    and of single groups; users whose whole id matches an expression or is in ``listed_users``."""
+
+    folders: tuple[str, ...] = ()
+    group_folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    users: tuple[re.Pattern[str], ...] = ()
+    listed_users: frozenset[str] = frozenset()
+
+    def leaves_out(self, user: str) -> bool:
+        """Whether a user is left out."""
+        return user in self.listed_users or any(pattern.fullmatch(user) for pattern in self.users)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionConfig:
+    """Which runs stay restorable, and what makes the program suspicious.
+
+    ``groups`` have rules of their own instead of ``rules``. An archive of which less than the share
+    ``compact_below`` is needed is written anew. More than the share ``alarm_share`` of a mailbox, or of a
+    partition's mailboxes, gone from one run to the next is an alarm.
+    """
+
+    rules: RetentionRules = field(default_factory=RetentionRules)
+    groups: Mapping[str, RetentionRules] = field(default_factory=dict)
+    compact_below: float = 0.5
+    alarm_share: float = 0.5
+
+    def of_group(self, group: str) -> RetentionRules:
+        """The rules of a group."""
+        return self.groups.get(group, self.rules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +142,8 @@ class Config:
     staging: StagingConfig
     partitions: tuple[Partition, ...]
     groups: GroupsConfig = field(default_factory=GroupsConfig)
+    exclude: ExcludeConfig = field(default_factory=ExcludeConfig)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     dispatch: DispatchConfig = field(default_factory=DispatchConfig)
     load: LoadLimits = field(default_factory=LoadLimits)
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)

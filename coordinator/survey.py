@@ -9,12 +9,14 @@ from pathlib import Path
 from ..groups.assignment import assign
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.errors import NotFoundError
-from ..proto.records import RunId, Unit
+from ..proto.records import RunId, Skipped, Unit
 from .catalog import Catalog
 from .dispatch.engine import Engine
 from .inventory import Failure
+from .plan import NO_GROUP, Plan
 from .preparation import make_plan
-from .settings import Config
+from .request import Request
+from .settings import Config, ExcludeConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +34,16 @@ class GroupSurvey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """The groups, and by their paths the users in no group (and whether a run leaves them out) and in
-    several, with these. ``failures`` are the partitions that can't be listed."""
+    several, with these. ``left_out`` are users and groups that a run over these paths passes over.
+    ``excluded_folders`` are the patterns of folders that runs leave out, by group; "" for all groups.
+    ``failures`` are the partitions that can't be listed."""
 
     groups: tuple[GroupSurvey, ...]
     ungrouped: tuple[str, ...]
     ungrouped_left_out: bool
     several: Mapping[str, tuple[str, ...]]
+    left_out: tuple[Skipped, ...]
+    excluded_folders: Mapping[str, tuple[str, ...]]
     failures: tuple[Failure, ...]
 
 
@@ -55,21 +61,16 @@ def take_survey(config: Config, paths: Sequence[LogicalPath], *, engine: Engine)
     catalog = _catalog(config.staging.path)
     try:
         workers = config.dispatch.workers_per_host
-        plan, failures = make_plan(config, RunId(""), paths, catalog, engine, workers=workers)
+        request = Request(paths=tuple(paths))
+        plan, failures = make_plan(config, RunId(""), request, catalog, engine, workers=workers)
     finally:
         if catalog is not None:
             catalog.close()
     if failures and not plan.units:
         raise failures[0].error
-    users: dict[str, set[str]] = {}
-    for unit in plan.units:
-        users.setdefault(unit.partition.name, set()).update(unit.users)
-    for one in plan.left_out:
-        path = LogicalPath.parse(one.path)
-        users.setdefault(path.partition or "", set()).add(path.user or "")
     ungrouped: list[str] = []
     several: dict[str, tuple[str, ...]] = {}
-    for partition, names in users.items():
+    for partition, names in _users(plan).items():
         assignment = assign(sorted(names), rules)
         ungrouped += [str(LogicalPath(partition, EVERYBODY, user)) for user in assignment.ungrouped]
         for user, groups in assignment.several.items():
@@ -79,8 +80,27 @@ def take_survey(config: Config, paths: Sequence[LogicalPath], *, engine: Engine)
         ungrouped=tuple(ungrouped),
         ungrouped_left_out=rules.ungrouped == "report",
         several=several,
+        left_out=tuple(one for one in plan.left_out if one.reason != NO_GROUP),
+        excluded_folders=_excluded_folders(config.exclude),
         failures=tuple(failures),
     )
+
+
+def _users(plan: Plan) -> dict[str, set[str]]:
+    """By partition, the users who are in a unit or in no group."""
+    users: dict[str, set[str]] = {}
+    for unit in plan.units:
+        users.setdefault(unit.partition.name, set()).update(unit.users)
+    for one in plan.left_out:
+        path = LogicalPath.parse(one.path)
+        if one.reason == NO_GROUP and path.partition is not None and path.user is not None:
+            users.setdefault(path.partition, set()).add(path.user)
+    return users
+
+
+def _excluded_folders(exclude: ExcludeConfig) -> dict[str, tuple[str, ...]]:
+    everywhere = {"": exclude.folders} if exclude.folders else {}
+    return {**everywhere, **{group: found for group, found in exclude.group_folders.items() if found}}
 
 
 def _catalog(staging: Path) -> Catalog | None:
@@ -93,7 +113,8 @@ def _catalog(staging: Path) -> Catalog | None:
 def _groups(units: Sequence[Unit]) -> tuple[GroupSurvey, ...]:
     grouped: dict[tuple[str, str], list[Unit]] = {}
     for unit in units:
-        grouped.setdefault((unit.partition.name, unit.group), []).append(unit)
+        if unit.users:  # another one only tells who has departed
+            grouped.setdefault((unit.partition.name, unit.group), []).append(unit)
     return tuple(
         GroupSurvey(
             partition=partition,

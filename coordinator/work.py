@@ -9,9 +9,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..groups.selection import Selection
 from ..proto.archive.frames import Codec
-from ..proto.records import ArchiveId, Unit
-from ..worker.backup import ArchiveSettings
+from ..proto.records import ArchiveId, BackupMode, Parents, Unit
+from ..worker.archive_settings import ArchiveSettings
 from ..worker.load import LoadLimits
 from ..worker.staging.area import StagingArea
 from ..worker.tasks import BackupTask
@@ -23,17 +24,25 @@ ATTEMPT_BITS = 16
 GrantWriting = Callable[[str, str, int], bytes]
 """Issues a grant: host, file relative to the staging area, epoch."""
 
+GrantReading = Callable[[str], bytes]
+"""Issues a grant to read archives of the staging area to a host."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupWork:
-    """One unit that is to be backed up: a Task. ``begin`` is told of each attempt."""
+    """One unit that is to be backed up: a Task. ``begin`` is told of each attempt. What it starts from is
+    looked up (``parents``) when an attempt begins."""
 
     unit: Unit
     settings: ArchiveSettings
+    mode: BackupMode
+    selection: Selection
+    parents: Callable[[Unit], Parents]
     area: StagingArea
     load: LoadLimits
     resumed: int
     grant: GrantWriting
+    read_grant: GrantReading
     begin: Callable[[Unit, str, int], object]
 
     @property
@@ -47,14 +56,19 @@ class BackupWork:
         self.begin(unit, host, attempt)
         name = f"{unit.partition.name}/{unit.group}/{unit.run}.{unit.shard}.mha"
         epoch = self.resumed << ATTEMPT_BITS | attempt
+        here = host in ("", self.area.host)
         return BackupTask(
             unit=unit,
             settings=self.settings,
+            mode=self.mode,
+            selection=self.selection,
+            parents=self.parents(unit),
             staging=self.area,
             name=name,
             epoch=epoch,
             host=host,
-            grant=b"" if host in ("", self.area.host) else self.grant(host, name, epoch),
+            grant=b"" if here else self.grant(host, name, epoch),
+            read_grant=b"" if here else self.read_grant(host),
             load=self.load,
         )
 

@@ -15,7 +15,8 @@ Entry = tuple[str, int, int, int, int, bytes]
 def snapshot(root: Path, *, times: bool = True) -> dict[bytes, Entry]:
     """Every file and directory below a root: kind, mode, owner, mtime (ns), content or link target.
 
-    A UID list counts by what it says, not by its bytes: the names in it may carry flags or not.
+    A UID list counts by what it says, not by its bytes: the names in it may carry flags or not, and its
+    first line may tell a next UID that later lines have overtaken.
     """
     found: dict[bytes, Entry] = {}
     top = os.fsencode(root)
@@ -56,6 +57,8 @@ def _uids(content: bytes) -> bytes:
         for line in lines.splitlines()
         if line.strip()
     )
+    last = max((uid for uid, _ in entries), default=0)
+    header = re.sub(rb"(?<= N)\d+", lambda told: b"%d" % max(int(told[0]), last + 1), header)
     return header + b"\n" + b"\n".join(b"%d %s" % entry for entry in entries)
 
 

@@ -37,8 +37,8 @@ from mailhaul.coordinator.core import (
     WorkerReady,
 )
 from mailhaul.coordinator.inventory import Inventory
-from mailhaul.coordinator.plan import plan_run
-from mailhaul.groups.assignment import GroupRules
+from mailhaul.coordinator.plan import make_units, muster
+from mailhaul.coordinator.settings import ExcludeConfig, GroupsConfig
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import (
     ArchiveId,
@@ -155,22 +155,17 @@ def run(hosts: Sequence[Host], seen: Callable[[Sizes], Sizes], largest_bytes: in
     run_id = new_run_id(time.time())
     inventories = [Inventory(partition=host.partition, sizes=seen(host.mailboxes)) for host in hosts]
     began = time.perf_counter()
-    plan = plan_run(
-        run_id,
-        [LogicalPath.parse("/")],
-        inventories,
-        GroupRules(),
-        workers=WORKERS,
-        largest_bytes=largest_bytes,
-        previous={},
+    mustered = muster([LogicalPath.parse("/")], inventories, GroupsConfig(), ExcludeConfig())
+    units = make_units(
+        run_id, mustered.members, inventories, workers=WORKERS, largest_bytes=largest_bytes, previous={}
     )
     spent("plan", began)
     with Catalog.open(staging, write=True) as catalog:
         began = time.perf_counter()
         catalog.begin_run(run_id, datetime.now(UTC))
-        catalog.plan_units(plan.units)
+        catalog.plan_units(units)
         spent("catalog", began)
-        return _carry_out(plan.units, {host.partition.name: host for host in hosts}, catalog, costs)
+        return _carry_out(units, {host.partition.name: host for host in hosts}, catalog, costs)
 
 
 def _carry_out(units: Sequence[Unit], hosts: Mapping[str, Host], catalog: Catalog, costs: Costs) -> Ran:

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
-from ...proto.records import Partition, Progress, Unit, UnitReport
-from ..inventory import Failure
-from ..observers import RunObserver
-from ..plan import Plan
-from ..run import VANISHED, RunResult, resume_run, run_to_staging, run_to_stream
+from ...groups.selection import check_pattern
+from ...proto.records import BackupMode, Partition
+from ..request import Request
 from ..settings import Codec, Config
-from ..users_file import UserList, read_users
-from . import adapters, output
-from .archive_file import archive_stream
+from ..users_file import read_users
 from .configuration import configured, described
-from .means import admission, open_means
-from .options import PATH, STDIO, json_option, refuse, staging_option, store_option, workers_option
-from .output import counted, duration, note, number, say, size
+from .options import (
+    PATH,
+    SINCE,
+    STDIO,
+    json_option,
+    log_option,
+    metrics_option,
+    refuse,
+    staging_option,
+    store_option,
+    workers_option,
+)
 from .program import Invocation
-from .progress import Amount, Display, make_display
-from .watching import log_option, metrics_option, watched_run
-
-_LISTED_ARCHIVES = 4
+from .workers import prepare_workers
 
 
 @click.command("backup")
@@ -36,6 +35,32 @@ _LISTED_ARCHIVES = 4
 @store_option
 @staging_option
 @workers_option
+@click.option("--full", is_flag=True, help="Read every message again, also those that are stored.")
+@click.option(
+    "--since",
+    type=SINCE,
+    metavar="T",
+    help="Of what is not stored yet only messages that arrived then or later: an ISO date or time, or "
+    "YYYYMMDD:HHMMSS. UTC, unless it says otherwise.",
+)
+@click.option(
+    "--thorough",
+    is_flag=True,
+    help="Look at each message that is stored, also where nothing seems to have changed.",
+)
+@click.option("--self-contained", is_flag=True, help="Write archives that need no other ones; reads all.")
+@click.option(
+    "--exclude-folder",
+    "exclude_folders",
+    metavar="NAME",
+    multiple=True,
+    help="Leave out folders of this name, and what lies below; * and ? match. May be repeated.",
+)
+@click.option(
+    "--accept-empty",
+    is_flag=True,
+    help="Believe a partition that lists no mailbox: all that are known there are gone.",
+)
 @click.option(
     "--users",
     "users_file",
@@ -66,6 +91,12 @@ def command(
     store: Partition | None,
     staging: Path | None,
     workers: int | None,
+    full: bool,
+    since: float | None,
+    thorough: bool,
+    self_contained: bool,
+    exclude_folders: tuple[str, ...],
+    accept_empty: bool,
     users_file: Path | None,
     resume: str | None,
     now: bool,
@@ -75,7 +106,8 @@ def command(
     file: str | None,
     as_json: bool,
 ) -> int:
-    """Back up the mailboxes that each PATH selects: everything (/), a partition, a group, a user.
+    """Back up what each PATH selects: everything (/), a partition, a group, a user, a folder of a user. What
+    is stored already, and has not changed, is not read again.
 
     \b
     Example: back up the group sales of the partition primary
@@ -90,69 +122,43 @@ def command(
         file is not None and config.dispatch.engine != "local",
         "-f reads the partitions of this host: not with the hosts of a cluster (dispatch.engine)",
     )
-    _refuse_with_resume(resume, paths, users_file, store, file)
-    what = _What(paths or (LogicalPath(),), read_users(users_file) if users_file else None, resume)
-    clock = adapters.clock()
-    began = clock.monotonic()
-    with make_display(clock, as_json=as_json) as display:
-        observer = _Observer(display, quiet=as_json)
-        if file is not None:
-            result = _to_stream(config, what, file, observer)
-        else:
-            with watched_run(config, clock, observer, metrics_listen, log_file) as watched:
-                result = _to_staging(config, what, watched, now=now)
-    seconds = clock.monotonic() - began
-    files = _archive_files(result, config, file)
-    output.list_skipped(result.left_out)
-    if as_json:
-        output.print_json(_document(result, seconds, files))
-    else:
-        tell = note if file == STDIO else say
-        for line in _summary(result, seconds, files):
-            tell(line)
-    if result.failures:
-        return EXIT_FAILED
-    return EXIT_SKIPPED if result.left_out else EXIT_OK
+    mode = BackupMode(
+        full=full or self_contained, thorough=thorough, since=since, self_contained=self_contained
+    )
+    _refuse_with_resume(
+        resume,
+        *(paths, users_file, store, file, exclude_folders, accept_empty),
+        mode != BackupMode(),
+    )
+    request = Request(
+        paths=paths or (LogicalPath(),),
+        users=read_users(users_file) if users_file else None,
+        mode=mode,
+        exclude_folders=tuple(map(check_pattern, exclude_folders)),
+        accept_empty=accept_empty,
+    )
+    if file is None and config.dispatch.engine == "local":
+        prepare_workers()
+    from .backup_run import Asked, carry_out  # meanwhile
 
-
-@dataclass(frozen=True, slots=True)
-class _What:
-    """What is to be backed up: the paths, of these users; or what is left of a run."""
-
-    paths: tuple[LogicalPath, ...]
-    users: UserList | None
-    resume: str | None
+    asked = Asked(
+        request=request,
+        resume=resume,
+        file=file,
+        now=now,
+        metrics_listen=metrics_listen,
+        log_file=log_file,
+        as_json=as_json,
+    )
+    return carry_out(config, asked)
 
 
 def _refuse_with_resume(resume: str | None, *others: object) -> None:
     refuse(
         resume is not None and any(others),
-        "--resume goes on with what its run has planned: no PATH, --users, --store or -f beside it",
+        "--resume goes on with what its run has planned, in the same way: no PATH, --store or -f beside it, "
+        "and none of the options that say what is backed up and how",
     )
-
-
-def _to_staging(config: Config, what: _What, observer: RunObserver, *, now: bool) -> RunResult:
-    admit = admission(config, now=now, waiting=observer.waiting)
-    with open_means(config, observer, admit) as means:
-        if what.resume is not None:
-            return resume_run(config, what.resume, means)
-        return run_to_staging(config, what.paths, means, what.users)
-
-
-def _to_stream(config: Config, what: _What, file: str, observer: RunObserver) -> RunResult:
-    name = "the standard output" if file == STDIO else os.path.abspath(file)
-    with archive_stream(file) as stream:
-        return run_to_stream(
-            config,
-            what.paths,
-            stream,
-            name,
-            clock=adapters.clock(),
-            inventory=adapters.make_engine(0),
-            open_store=adapters.open_store,
-            observer=observer,
-            users=what.users,
-        )
 
 
 def _config(
@@ -178,125 +184,3 @@ def _adjusted(config: Config, workers: int | None, codec: Codec | None) -> Confi
     if codec is not None:
         config = replace(config, archive=replace(config.archive, codec=codec))
     return config
-
-
-class _Observer(RunObserver):
-    """Shows a run on the terminal."""
-
-    def __init__(self, display: Display, *, quiet: bool) -> None:
-        self._display = display
-        self._quiet = quiet
-        self._waiting = ""
-
-    def planned(self, plan: Plan) -> None:
-        """See RunObserver."""
-        if not self._quiet:
-            mailboxes = {(unit.partition.name, user) for unit in plan.units for user in unit.users}
-            found = Amount(sum(one.messages for one in plan.units), sum(one.size_bytes for one in plan.units))
-            self._display.say(
-                f"found {counted(len(mailboxes), 'mailbox', 'mailboxes')}, "
-                f"{counted(found.messages, 'message')}, {size(found.size_bytes)}"
-            )
-        self._display.begin({one.label: Amount(one.messages, one.size_bytes) for one in plan.units})
-
-    def progress(self, progress: Progress) -> None:
-        """See RunObserver."""
-        self._display.progress(progress)
-
-    def sealed(self, unit: Unit, report: UnitReport) -> None:
-        """See RunObserver."""
-        self._display.end(unit.label, Amount(report.messages, report.size_bytes))
-
-    def failed(self, failure: Failure) -> None:
-        """See RunObserver."""
-        self._display.say(f"failed: {failure.what}: {failure.error.message}")
-
-    def host_changed(self, host: str, error: BackupError | None) -> None:
-        """See RunObserver."""
-        self._display.say(f"host {host} is lost: {error.message}" if error else f"host {host} is back")
-
-    def waiting(self, reason: str) -> None:
-        """See RunObserver."""
-        if reason != self._waiting:
-            self._waiting = reason
-            self._display.say(reason or "the run goes on")
-
-
-def _archive_files(result: RunResult, config: Config, file: str | None) -> list[str]:
-    if file is not None:
-        return [] if file == STDIO else [os.path.abspath(file)]
-    return sorted(str(config.staging.path / one.file) for one in result.reports)
-
-
-def _summary(result: RunResult, seconds: float, files: list[str]) -> list[str]:
-    reports = result.reports
-    messages = sum(one.messages for one in reports)
-    size_bytes = sum(one.size_bytes for one in reports)
-    archive_bytes = sum(one.archive_bytes for one in reports)
-    failed = f", {number(len(result.failures))} failed" if result.failures else ""
-    before = f"and {number(result.sealed_before)} before" if result.sealed_before else ""
-    smaller = f"{size_bytes / archive_bytes:.1f} times smaller" if archive_bytes else ""
-    rows = [
-        ("units", f"{number(len(reports))} sealed{failed}", before),
-        ("mailboxes", number(sum(len(one.mailboxes) for one in reports)), ""),
-        ("messages", number(messages), f"{messages / max(seconds, 0.001):,.0f} messages/s"),
-        ("read", size(size_bytes), f"{size_bytes / max(seconds, 0.001) / 1e6:,.1f} MB/s"),
-        ("new", size(sum(one.new_bytes for one in reports)), "each piece once"),
-        ("archives", size(archive_bytes), smaller),
-        ("skipped", number(len(result.left_out)), _by_reason(result)),
-    ]
-    lines = [f"run {result.run}: {result.state} in {duration(seconds)}"]
-    lines += [f"  {title:<10} {value:>12}   {remark}".rstrip() for title, value, remark in rows]
-    lines += [f"  {output.shown(one)}" for one in files[:_LISTED_ARCHIVES]]
-    if len(files) > _LISTED_ARCHIVES:
-        lines.append(f"  and {counted(len(files) - _LISTED_ARCHIVES, 'archive')} more beside these")
-    return lines
-
-
-def _by_reason(result: RunResult) -> str:
-    counts = Counter(one.reason for one in result.left_out)
-    told = [f"{reason} {number(count)}" for reason, count in counts.most_common()]
-    if vanished := len(result.skipped) - len(result.left_out):
-        told.append(f"beside {number(vanished)} {VANISHED} meanwhile")
-    return ", ".join(told)
-
-
-def _document(result: RunResult, seconds: float, files: list[str]) -> dict[str, object]:
-    reports = result.reports
-    return {
-        "run": result.run,
-        "state": result.state,
-        "seconds": round(seconds, 3),
-        "mailboxes": sum(len(one.mailboxes) for one in reports),
-        "messages": sum(one.messages for one in reports),
-        "size_bytes": sum(one.size_bytes for one in reports),
-        "new_bytes": sum(one.new_bytes for one in reports),
-        "archive_bytes": sum(one.archive_bytes for one in reports),
-        "archives": files,
-        "sealed_before": result.sealed_before,
-        "units": [_unit(one) for one in reports],
-        "failures": [
-            {"what": one.what, "code": one.error.code, "message": one.error.message}
-            for one in result.failures
-        ],
-        "skipped": result.skipped,
-    }
-
-
-def _unit(report: UnitReport) -> dict[str, object]:
-    return {
-        "partition": report.partition,
-        "group": report.group,
-        "shard": report.shard,
-        "archive": report.archive,
-        "file": report.file,
-        "mailboxes": len(report.mailboxes),
-        "messages": report.messages,
-        "size_bytes": report.size_bytes,
-        "new_bytes": report.new_bytes,
-        "archive_bytes": report.archive_bytes,
-        "seconds": round(report.seconds, 3),
-        "cpu_seconds": round(report.cpu_seconds, 3),
-        "peak_memory_bytes": report.peak_memory_bytes,
-        "skipped": len(report.skipped),
-    }

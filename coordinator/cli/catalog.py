@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED
-from ..verification import rebuild_catalog
+from ..rebuilding import rebuild_catalog
 from . import output
 from .configuration import staging_area
 from .options import json_option, staging_option
@@ -27,7 +27,8 @@ def command() -> None:
 def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
     """Make the catalog again from the archives in the staging area.
 
-    How the runs ended is not known from archives: each is shown as partial then.
+    How the runs ended is not known from archives: each is shown as partial then. Runs that found nothing
+    changed are not known at all; the mail as of them is that of the run before. What was purged stays so.
 
     \b
     Example: the catalog was lost, the archives are there
@@ -37,6 +38,9 @@ def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
     report = rebuild_catalog(area)
     output.list_skipped(report.damaged, "damaged")
     output.list_skipped(report.refused, "not entered")
+    output.list_skipped(report.missing, "missing")
+    for file in report.superseded:
+        output.note(f"{output.shown(file)}: not entered: a newer generation of the archive is there")
     if as_json:
         output.print_json(
             {
@@ -44,10 +48,12 @@ def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
                 "archives": report.archives,
                 "refused": report.refused,
                 "damaged": report.damaged,
+                "missing": report.missing,
+                "superseded": report.superseded,
             }
         )
     else:
         say(f"{counted(report.archives, 'archive')} entered into the catalog of {area}")
-    if report.damaged:
+    if report.damaged or report.missing:
         return EXIT_DAMAGED
     return EXIT_SKIPPED if report.refused else EXIT_OK

@@ -9,13 +9,13 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_FAILED, EXIT_OK
-from ...proto.records import Partition
+from ...proto.records import Partition, Skipped
 from ..survey import GroupSurvey, Survey, take_survey
 from . import output
 from .configuration import configured, described
 from .means import inventory_engine
 from .options import json_option, path_argument, refuse, staging_option, store_option
-from .output import Column, counted, note, number, say, size
+from .output import Column, counted, name, note, number, say, size
 from .program import Invocation
 
 _GROUPS = [
@@ -77,11 +77,28 @@ def _tell(survey: Survey, *, several_is_error: bool) -> None:
         say()
         say(f"{counted(len(survey.several), 'user')} in several groups{what}:")
         _list([f"{path}: {', '.join(groups)}" for path, groups in survey.several.items()])
+    if survey.left_out:
+        say()
+        say("left out, unless a path names it:")
+        _list([_left_out(one) for one in survey.left_out])
+    if survey.excluded_folders:
+        say()
+        say("folders left out, with those below, unless a path names them:")
+        _list([_rule(group, patterns) for group, patterns in survey.excluded_folders.items()])
 
 
 def _row(one: GroupSurvey) -> Sequence[str]:
     path = str(LogicalPath(one.partition, one.group))
     return number(one.users), number(one.shards), number(one.messages), size(one.size_bytes), path
+
+
+def _left_out(one: Skipped) -> str:
+    return f"{one.path} ({one.reason}){f': {one.detail}' if one.detail else ''}"
+
+
+def _rule(group: str, patterns: Sequence[str]) -> str:
+    whose = f"group {group}" if group else "all groups"
+    return f"{whose}: {', '.join(map(name, patterns))}"
 
 
 def _list(lines: Sequence[str]) -> None:
@@ -97,6 +114,8 @@ def _document(survey: Survey) -> dict[str, object]:
         "ungrouped": survey.ungrouped,
         "ungrouped_left_out": survey.ungrouped_left_out,
         "several": survey.several,
+        "left_out": survey.left_out,
+        "excluded_folders": survey.excluded_folders,
         "failures": [
             {"what": one.what, "code": one.error.code, "message": one.error.message}
             for one in survey.failures

@@ -49,6 +49,7 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
             backup=engine,
             area=area,
             grant=_grants(config, "write"),
+            read_grant=_reading(config),
             observer=observer,
         )
 
@@ -57,9 +58,8 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
 def open_access(config: Config) -> Iterator[tuple[Engine, Access]]:
     """An engine for restores to the hosts of a cluster, and how these read archives. Raises AccessError."""
     area = _area(config)
-    grant = _grants(config, "read")
     with _engine(config, area, always, ignore_hosts) as engine:
-        yield engine, Access(area=area, grant=lambda host: grant(host, "", 0))
+        yield engine, Access(area=area, grant=_reading(config))
 
 
 def _area(config: Config) -> StagingArea:
@@ -90,6 +90,11 @@ def _grants(config: Config, kind: str) -> Callable[[str, str, int], bytes]:
     secret = load_secret(config.staging.path / GRANTS_KEY)
     expires = int(adapters.clock().now()) + _GRANT_SECONDS
     return lambda host, file, epoch: issue(secret, Grant(kind, host, file, epoch, expires))
+
+
+def _reading(config: Config) -> Callable[[str], bytes]:
+    grant = _grants(config, "read")
+    return lambda host: grant(host, "", 0)
 
 
 @contextmanager

@@ -9,14 +9,16 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
+from ...worker.archives import opened_archives
 from ..backup_set import BackupSet, opened
 from ..browsing import Heading, StoredFolder, StoredMailbox, StoredMessage, groups, partitions, users
+from ..chronicle import UNKNOWN, Entry, FolderHistory, mailbox_history
 from ..history import MailboxVersion
 from . import output
-from .options import archives_option, at_option, json_option, path_argument, staging_option
+from .options import archives_option, at_option, json_option, path_argument, refuse, staging_option
 from .output import Column, moment, number, say, size
 from .program import Invocation
-from .sources import chosen_backup
+from .sources import chosen_backup, chosen_past
 
 _HEADINGS = [Column("users"), Column("messages"), Column("size"), Column("path", "<")]
 _USERS = [
@@ -35,9 +37,21 @@ _MESSAGES = [
 ]
 
 
+_HISTORY = [
+    Column("run", "<"),
+    Column("began", "<"),
+    Column("messages"),
+    Column("came"),
+    Column("went"),
+    Column("flags"),
+    Column("what", "<"),
+]
+
+
 @click.command("ls")
 @path_argument
 @at_option
+@click.option("--history", is_flag=True, help="Every kept version of the mailbox or folder at PATH.")
 @archives_option
 @staging_option
 @json_option
@@ -46,6 +60,7 @@ def command(
     invocation: Invocation,
     path: LogicalPath,
     at: str | None,
+    history: bool,
     files: tuple[str, ...],
     staging: Path | None,
     as_json: bool,
@@ -57,7 +72,14 @@ def command(
     \b
     Example: the folders of a mailbox
       mailhaul ls /primary/user/jane@example.org
+    Example: what became of a folder since it is backed up
+      mailhaul ls --history /primary/user/jane@example.org/Projects
     """
+    if history:
+        refuse(at is not None, "--history tells of all moments, --at asks for one: leave one of them out")
+        refuse(bool(files), "--history asks the catalog, -f reads archives without it: leave one of them out")
+        refuse(path.user is None, f"{path} is no mailbox: --history tells of a mailbox or a folder")
+        return _tell_history(invocation, path, staging, as_json=as_json)
     with chosen_backup(invocation, [path], at=at, files=files, staging=staging) as backup:
         output.list_skipped(backup.damaged, "damaged")
         if path.user is not None:
@@ -102,6 +124,44 @@ def _user(path: str, one: MailboxVersion) -> dict[str, object]:
         "messages": one.stored,
         "skipped": one.skipped,
         "size_bytes": one.size_bytes,
+    }
+
+
+# Through time
+
+
+def _tell_history(invocation: Invocation, path: LogicalPath, staging: Path | None, *, as_json: bool) -> int:
+    with (
+        chosen_past(invocation, path, staging=staging) as (_, past),
+        opened_archives(past.places) as archives,
+    ):
+        (timeline,) = past.timelines
+        reading = FolderHistory(archives, past, path)
+        entries = mailbox_history(past, timeline) if path.folder is None else reading.entries(timeline)
+        if as_json:
+            output.print_json({"path": str(path), "versions": map(_version, entries)})
+        else:
+            output.print_table(_HISTORY, map(_version_row, entries))
+        output.list_skipped(reading.damaged, "damaged")
+        return EXIT_DAMAGED if reading.damaged else EXIT_OK
+
+
+def _version_row(one: Entry) -> Sequence[str]:
+    flags = "" if one.flags == UNKNOWN else number(one.flags)
+    counts = number(one.messages), number(one.came), number(one.went), flags
+    return one.run, moment(one.started), *counts, output.shown(one.what)
+
+
+def _version(one: Entry) -> dict[str, object]:
+    return {
+        "run": one.run,
+        "started": one.started,
+        "last": one.last,
+        "messages": one.messages,
+        "came": None if one.came == UNKNOWN else one.came,
+        "went": None if one.went == UNKNOWN else one.went,
+        "flags": None if one.flags == UNKNOWN else one.flags,
+        "what": one.what,
     }
 
 

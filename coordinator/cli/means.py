@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ...worker.staging.area import StagingArea
 from ..dispatch.driver import Admission, always
 from ..dispatch.engine import Engine
 from ..observers import RunObserver
-from ..restoration import Access
 from ..run import Means
 from ..settings import Config
 from . import adapters
+
+if TYPE_CHECKING:
+    from ..restoration import Access  # which a backup does without
 
 
 def admission(config: Config, *, now: bool, waiting: Callable[[str], object]) -> Admission:
@@ -47,7 +50,8 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
     if config.dispatch.engine == "local":
         yield Means(
             clock=adapters.clock(),
-            inventory=inventory_engine(config),
+            # A worker of its own: what it has to load is being loaded for the others anyway.
+            inventory=adapters.make_engine(1),
             backup=adapters.make_engine(config.dispatch.workers_per_host, admit),
             area=StagingArea(
                 path=str(config.staging.path),
@@ -55,6 +59,7 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
                 patience_seconds=config.staging.patience_seconds,
             ),
             grant=lambda _host, _file, _epoch: b"",
+            read_grant=lambda _host: b"",
             observer=observer,
         )
         return

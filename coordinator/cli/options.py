@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,24 @@ class _PlaceType(click.ParamType[Partition]):
         return Partition(name="primary", format=format_, path=path)
 
 
+class _SinceType(click.ParamType[float]):
+    """A time from which on: a date means its first moment. In seconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            when = datetime.fromisoformat(value)  # takes any sign between date and time
+        except ValueError:
+            self.fail(f"{value!r} is no time: expected an ISO date or time, or YYYYMMDD:HHMMSS", param, ctx)
+        return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
 PATH = _LogicalPathType()
 PLACE = _PlaceType()
+SINCE = _SinceType()
 
 
 def _remember_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
@@ -97,6 +114,20 @@ workers_option = click.option(
     type=click.IntRange(1, 1024),
     metavar="N",
     help="How many processes work at a time.",
+)
+
+metrics_option = click.option(
+    "--metrics-listen",
+    metavar="ADDRESS:PORT",
+    help="Answer Prometheus here meanwhile. Default: metrics.listen of the configuration.",
+)
+
+log_option = click.option(
+    "--log",
+    "log_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Append events to FILE, a JSON object a line. Default: log.file of the configuration.",
 )
 
 path_argument = click.argument("path", type=PATH, default="/", metavar="[PATH]")

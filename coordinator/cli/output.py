@@ -81,6 +81,17 @@ def shown(text: str) -> str:
     return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
+def cut(text: str, width: int) -> str:
+    """Any text in so many columns of one line of a terminal."""
+    line = shown(text)
+    if cell_len(line) <= width:
+        return line
+    kept = line[: width - 1]
+    while cell_len(kept) >= width:
+        kept = kept[:-1]
+    return kept + "…"
+
+
 def _escaped(char: str) -> str:
     errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
     return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", errors))

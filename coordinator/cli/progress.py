@@ -1,4 +1,4 @@
-"""How work goes on, told on stderr: bars on a terminal, else a plain line now and then.
+"""How work goes on, told on stderr: bars on a terminal (``bars``), else a plain line now and then.
 
 ``Tally`` adds up; a ``Display`` shows it. Work is known by its label: a unit of a backup, a task of a
 restore, an archive that is checked.
@@ -13,10 +13,6 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-import rich.progress
-from rich.console import Console
-from rich.markup import escape
-
 from ...proto.ports import Clock, ProgressSink, Task
 from ...proto.records import Progress
 from ..dispatch.engine import Engine, Outcome
@@ -26,7 +22,6 @@ LINE_SECONDS = 10.0
 """A plain line is printed about this often."""
 
 _RATE_SECONDS = 20.0
-_LABEL_WIDTH = 20
 
 T = TypeVar("T", bound=Task)
 R = TypeVar("R")
@@ -220,81 +215,12 @@ class Lines:
         output.note(", ".join(one for one in told if one))
 
 
-class Bars:
-    """A bar for each work that goes on, and one for all, at the bottom of a terminal."""
-
-    def __init__(self, clock: Clock, console: Console) -> None:
-        self._clock = clock
-        self._tally = Tally({}, clock.monotonic())
-        self._bars = rich.progress.Progress(
-            rich.progress.TextColumn("{task.description}", markup=False),
-            rich.progress.BarColumn(bar_width=None),
-            rich.progress.TaskProgressColumn(),
-            rich.progress.TextColumn("{task.fields[rates]}", justify="right", markup=False),
-            rich.progress.TextColumn("{task.fields[left]}", justify="right", markup=False),
-            console=console,
-            transient=True,
-            expand=True,
-        )
-        self._all: rich.progress.TaskID | None = None
-        self._ids: dict[str, rich.progress.TaskID] = {}
-
-    def __enter__(self) -> Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    def begin(self, expected: Mapping[str, Amount]) -> None:
-        """See Display."""
-        self._tally = Tally(expected, self._clock.monotonic())
-        self._all = self._add("all")
-        self._show(self._all, self._tally.overall())
-
-    def progress(self, told: Progress) -> None:
-        """See Display."""
-        work = self._tally.tell(told.unit, Amount(told.messages, told.size_bytes), self._clock.monotonic())
-        if told.unit not in self._ids:
-            self._ids[told.unit] = self._add(told.unit)
-        self._show(self._ids[told.unit], work)
-        self._show_all()
-
-    def end(self, label: str, done: Amount) -> None:
-        """See Display."""
-        self._tally.end(label, done, self._clock.monotonic())
-        if label in self._ids:
-            self._bars.remove_task(self._ids.pop(label))
-        self._show_all()
-
-    def say(self, line: str) -> None:
-        """See Display."""
-        self._bars.console.print(f"mailhaul: {escape(output.shown(line))}", highlight=False, soft_wrap=True)
-
-    def _add(self, label: str) -> rich.progress.TaskID:
-        short = label if len(label) <= _LABEL_WIDTH else "…" + label[1 - _LABEL_WIDTH :]
-        return self._bars.add_task(output.shown(short), total=None, rates="", left="")
-
-    def _show_all(self) -> None:
-        if self._all is not None:
-            self._show(self._all, self._tally.overall())
-
-    def _show(self, task: rich.progress.TaskID, work: Work) -> None:
-        self._bars.update(
-            task,
-            completed=work.done.size_bytes,
-            total=work.expected.size_bytes or None,
-            rates=rates(work),
-            left=left(work),
-        )
-
-
 def make_display(clock: Clock, *, as_json: bool) -> Display:
     """Bars where stderr is a terminal; else lines, or with --json nothing."""
     if sys.stderr.isatty():
-        return Bars(clock, Console(stderr=True))
+        from . import bars  # a tenth of the start of a backup, where nobody looks
+
+        return bars.on_stderr(clock)
     return Lines(clock, quiet=as_json)
 
 

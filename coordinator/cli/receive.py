@@ -21,9 +21,10 @@ from . import adapters
 from .configuration import configured
 from .hosts import GRANTS_KEY, LEASE_SECONDS
 from .keys import RECEIVER
+from .options import log_option, metrics_option
 from .output import note
 from .program import Invocation
-from .watching import log_option, metrics_option, open_log
+from .watching import open_log
 
 
 @click.command("receive")

@@ -8,14 +8,10 @@ from pathlib import Path
 import click
 
 from ...groups.paths import LogicalPath, printable
-from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
-from ...proto.records import Partition, RestoreReport, Skipped
-from ...worker.tasks import RestoreTask
-from ..dispatch.engine import Engine, Outcome
-from ..restoration import PlannedMailbox, RestorePlan, plan_restore, run_plan
-from ..settings import Config
-from . import adapters, output
-from .configuration import configured, default_workers
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK
+from ...proto.records import Partition, Skipped
+from ..restoration import PlannedMailbox, RestorePlan, plan_restore
+from . import output
 from .means import open_restorers
 from .options import (
     PATH,
@@ -23,13 +19,12 @@ from .options import (
     archives_option,
     at_option,
     json_option,
-    refuse,
     staging_option,
     workers_option,
 )
-from .output import Column, counted, duration, number, say, size
+from .output import Column, counted, number, say, size
 from .program import Invocation
-from .progress import Amount, make_display, watched
+from .restoring import carry_out, chosen_goal
 from .sources import chosen_backup
 
 
@@ -72,43 +67,17 @@ def command(
     Example: one message, as it was in a mailbox on a day
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
-    config: Config | None = None
-    if place is None:
-        refuse(
-            staging is not None,
-            "say where to with --to FORMAT:DIR: --staging stands instead of a configuration",
-        )
-        config = configured(invocation)
-        workers = workers or config.dispatch.workers_per_host
-        originals = {one.name: one for one in config.partitions}
-    else:
-        adapters.check_target(place)
-        workers = workers or default_workers()
+    goal = chosen_goal(invocation, place, workers, staging)
     with (
         chosen_backup(invocation, paths, at=at, files=files, staging=staging) as backup,
-        open_restorers(None if dry_run else config, workers) as (engine, access),
+        open_restorers(None if dry_run else goal.config, goal.workers) as (engine, access),
     ):
-        # One record for all: two mailboxes that would meet there are found by that.
-        targets = originals if place is None else {one.partition: place for one in backup.versions}
-        plan = plan_restore(backup, paths, targets, as_user=as_user, workers=workers, access=access)
+        targets = goal.targets(one.partition for one in backup.versions)
+        plan = plan_restore(backup, paths, targets, as_user=as_user, workers=goal.workers, access=access)
         if dry_run:
             return _tell_plan(plan, backup.damaged, as_json=as_json)
-        report, seconds = _carry_out(plan, engine, as_json=as_json)
-        return _tell_report(plan, report, backup.damaged, seconds, as_json=as_json)
-
-
-def _carry_out(plan: RestorePlan, engine: Engine, *, as_json: bool) -> tuple[RestoreReport, float]:
-    clock = adapters.clock()
-    began = clock.monotonic()
-    with make_display(clock, as_json=as_json) as display:
-        display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in plan.tasks})
-        report = run_plan(plan, watched(engine, display, _ended), display.progress)
-    return report, clock.monotonic() - began
-
-
-def _ended(outcome: Outcome[RestoreTask, RestoreReport]) -> tuple[str, Amount]:
-    report = outcome.report or RestoreReport()
-    return outcome.task.label, Amount(report.restored + report.present, report.size_bytes)
+        done = carry_out(plan.tasks, engine, as_json=as_json)
+        return done.tell({"mailboxes": len(plan.mailboxes)}, backup.damaged, as_json=as_json)
 
 
 # The plan
@@ -173,51 +142,3 @@ def _where(one: PlannedMailbox) -> str:
     if "{" in one.target.path:
         return f"{one.target.path} of {output.name(one.choice.to_user)}"
     return f"{one.target.path}/{printable(one.choice.place) or output.name(one.choice.to_user)}"
-
-
-# The report
-
-
-def _tell_report(
-    plan: RestorePlan, report: RestoreReport, damaged: Sequence[Skipped], seconds: float, *, as_json: bool
-) -> int:
-    damaged = (*damaged, *report.damaged)
-    output.list_skipped(damaged, "damaged")
-    output.list_skipped(report.skipped)
-    if as_json:
-        output.print_json(
-            {
-                "mailboxes": len(plan.mailboxes),
-                "restored": report.restored,
-                "present": report.present,
-                "files": report.files,
-                "size_bytes": report.size_bytes,
-                "seconds": round(seconds, 3),
-                "skipped": report.skipped,
-                "damaged": damaged,
-            }
-        )
-    else:
-        _summary(plan, report, len(damaged), seconds)
-    if damaged:
-        return EXIT_DAMAGED
-    if report.skipped:
-        nothing = not (report.restored or report.present or report.files)
-        return EXIT_FAILED if nothing else EXIT_SKIPPED
-    return EXIT_OK
-
-
-def _summary(plan: RestorePlan, report: RestoreReport, damaged: int, seconds: float) -> None:
-    rate = report.size_bytes / max(seconds, 0.001) / 1e6
-    rows = [
-        ("mailboxes", number(len(plan.mailboxes)), ""),
-        ("messages", number(report.restored), f"{report.restored / max(seconds, 0.001):,.0f} messages/s"),
-        ("size", size(report.size_bytes), f"{rate:,.1f} MB/s"),
-        ("other files", number(report.files), ""),
-        ("present", number(report.present), "were there already" if report.present else ""),
-        ("skipped", number(len(report.skipped)), ""),
-        ("damaged", number(damaged), ""),
-    ]
-    say(f"restored in {duration(seconds)}")
-    for title, value, remark in rows:
-        say(f"  {title:<11} {value:>12}   {remark}".rstrip())

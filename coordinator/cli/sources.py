@@ -13,6 +13,9 @@ from pathlib import Path
 from ...groups.paths import LogicalPath
 from ...proto.errors import BackupError, UsageError
 from ..backup_set import BackupSet, from_catalog, from_files
+from ..catalog import Catalog
+from ..past import Past, read_past
+from ..readers import reading
 from .configuration import staging_area
 from .options import STDIO, refuse
 from .output import note, size
@@ -32,13 +35,27 @@ def chosen_backup(
 ) -> Iterator[BackupSet]:
     """The backup that the options name, as of the time that they say; ``latest`` if none.
 
-    An archive that comes through a pipe lies in a temporary file until the context ends.
+    An archive that comes through a pipe lies in a temporary file until the context ends; until then no purge
+    deletes any of the staging area.
     """
     if not files:
-        yield from_catalog(staging_area(invocation, staging), at or "latest", paths)
+        area = staging_area(invocation, staging)
+        with reading(area):
+            yield from_catalog(area, at or "latest", paths)
         return
     with named_archives(at=at, files=files, staging=staging) as found:
         yield found
+
+
+@contextmanager
+def chosen_past(
+    invocation: Invocation, path: LogicalPath, *, staging: Path | None
+) -> Iterator[tuple[Catalog, Past]]:
+    """The catalog of the staging area, and all that it keeps of a path through time. Until the context ends
+    no purge deletes any archive."""
+    area = staging_area(invocation, staging)
+    with reading(area), Catalog.open(area) as catalog:
+        yield catalog, read_past(catalog, area, path)
 
 
 @contextmanager

@@ -73,7 +73,7 @@ def _show_last(overview: Overview) -> None:
     say(f"no run is going on; the last one: {last.record.run}, {last.state}")
     if last.state in ("interrupted", "partial", "failed"):
         say("`mailhaul runs latest` says why")
-        if last.record.sealed_units < last.record.planned_units:
+        if last.record.sealed_units + last.record.unchanged_units < last.record.planned_units:
             say("`mailhaul backup --resume latest` goes on with it")
 
 

@@ -3,33 +3,75 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import click
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_DAMAGED, EXIT_OK
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK, UsageError
 from ...proto.records import Skipped
 from ...worker.archives import ArchivePlace
-from ...worker.tasks import VerifyTask
-from ...worker.verify import VerifyReport
-from ..backup_set import from_catalog
+from ...worker.examiner import Depth
+from ...worker.verify_tasks import VerifyTask
+from ..checked import Checked, Journal, Order, Unfinished, Wholeness, read_checked
+from ..clock import utc
 from ..dispatch.engine import Outcome
-from ..verification import Examination, Examinee, examine_backup, examine_staging, verify
-from . import adapters, output
+from ..examination import Examination, examine_files, examine_staging
+from ..readers import reading
+from ..repairing import Fixed, fix
+from ..verification import VerifyPlan, plan_verification, verify
+from . import adapters, verify_report
 from .configuration import default_workers, staging_area
-from .options import archives_option, at_option, json_option, path_argument, staging_option, workers_option
-from .output import counted, duration, number, say, size
+from .options import (
+    SINCE,
+    archives_option,
+    at_option,
+    json_option,
+    path_argument,
+    refuse,
+    staging_option,
+    workers_option,
+)
 from .program import Invocation
 from .progress import Amount, make_display, watched
 from .sources import named_archives
+
+
+class _Share(click.ParamType[float]):
+    """A share as people write it: ``5%``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            share = float(str(value).removesuffix("%")) / 100
+        except ValueError:
+            share = 0.0
+        if not 0 < share <= 1:
+            self.fail(f"{value!r} is no share: expected as an example 5%", param, ctx)
+        return share
 
 
 @click.command("verify")
 @path_argument
 @click.option("--data", is_flag=True, help="Put every message together, too, and compare its checksum.")
 @at_option
+@click.option("--since", type=SINCE, metavar="T", help="Only archives that were sealed since then.")
+@click.option(
+    "--sample",
+    type=_Share(),
+    metavar="N%",
+    help="Only a share, chosen at random, of the frames of each archive; with --data, of the messages.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the verification that was interrupted last.")
+@click.option("--fix", "mend", is_flag=True, help="Write damaged archives anew, and set the files aside.")
 @archives_option
 @staging_option
 @workers_option
@@ -40,87 +82,138 @@ def command(
     path: LogicalPath,
     data: bool,
     at: str | None,
+    since: float | None,
+    sample: float | None,
+    resume: bool,
+    mend: bool,
     files: tuple[str, ...],
     staging: Path | None,
     workers: int | None,
     as_json: bool,
 ) -> int:
-    """Check the archives that hold something of PATH: every frame has the checksum it was written with.
+    """Check what is kept of PATH: that every frame of its archives has the checksum it was written with, and
+    that all the data that messages are made of is there, at every kept moment.
 
-    All runs are checked; with --at only what a restore as of that time needs.
+    What is damaged is told with each message that it costs, at which moments, and from where that could
+    still be had. With --fix a damaged archive is written anew with all of it that is whole, or that other
+    archives hold, too; what is lost then is read again by the next backup, if the mailbox still has it.
 
     \b
     Example: is all that is kept of a user still whole?
       mailhaul verify --data /primary/user/jane@example.org
     """
+    order = Order(path=str(path), data=data, at=at, since=None if since is None else utc(since), share=sample)
+    run = _Run(workers or default_workers(), as_json=as_json)
     if files:
+        refuse(resume or mend, "-f reads archives without a staging area: leave out --resume and --fix")
+        refuse(since is not None, "-f names the archives that are checked: leave out --since")
         with named_archives(at=at, files=files, staging=staging) as backup:
-            examination = examine_backup(backup, path)
-            return _examine(examination, backup.damaged, data=data, workers=workers, as_json=as_json)
+            run.look(order, examine_files(backup, path), Wholeness())
+        return run.tell(order, damaged=backup.damaged)
     area = staging_area(invocation, staging)
-    if at is None:
-        examination = examine_staging(area, path)
-    else:
-        examination = examine_backup(from_catalog(area, at, [path]), path)
-    return _examine(examination, (), data=data, workers=workers, as_json=as_json)
+    unfinished = _resumed(area, order) if resume else None
+    order = unfinished.order if unfinished else order
+    with reading(area), Journal(area, order, _now, resumed=unfinished) as journal:
+        asked = LogicalPath.parse(order.path)
+        examination = examine_staging(area, asked, at=order.at, since=order.since)
+        run.look(order, examination, journal)
+        journal.ended(set(examination.places))
+    if mend:
+        run.mend(area)
+    return run.tell(order, checked=read_checked(area).archives)
 
 
-def _examine(
-    examination: Examination,
-    damaged: Sequence[Skipped],
-    *,
-    data: bool,
-    workers: int | None,
-    as_json: bool,
-) -> int:
-    clock = adapters.clock()
-    began = clock.monotonic()
-    places = examination.places
-    amounts = {
-        places[one.archive]: _amount(one, places[one.archive], data=data) for one in examination.archives
-    }
-    expected: dict[str, Amount] = {}
-    for place, amount in amounts.items():  # one file may hold several archives
-        expected[place.file] = expected.get(place.file, Amount()) + amount
+def _now() -> datetime:
+    return utc(adapters.clock().now())
 
-    def ended(outcome: Outcome[VerifyTask, VerifyReport]) -> tuple[str, Amount]:
-        return outcome.task.place.file, amounts[outcome.task.place]
 
-    with make_display(clock, as_json=as_json) as display:
-        display.begin(expected)
-        engine = watched(adapters.make_engine(workers or default_workers()), display, ended)
-        reports = verify(examination, data=data, engine=engine, on_progress=display.progress)
-    damaged = (*damaged, *(one for report in reports for one in report.damaged))
-    if as_json:
-        output.print_json(
-            {"path": str(examination.path), "data": data, "archives": reports, "damaged": damaged}
+def _resumed(staging: Path, given: Order) -> Unfinished:
+    """The verification that is to go on, with the options that it was begun with."""
+    refuse(given != Order(), "--resume goes on with the path and options of before: leave them out")
+    unfinished = read_checked(staging).unfinished
+    if unfinished is None:
+        raise UsageError("no verification was interrupted: there is nothing to resume")
+    return unfinished
+
+
+class _Run:
+    """A verification, and the repair behind it, with their display."""
+
+    def __init__(self, workers: int, *, as_json: bool) -> None:
+        self._engine = adapters.make_engine(workers)
+        self._as_json = as_json
+        self._clock = adapters.clock()
+        self._began = self._clock.monotonic()
+        self._fixed: tuple[Fixed, ...] = ()
+
+    def look(self, order: Order, examination: Examination, wholeness: Wholeness) -> None:
+        """Carry the order out."""
+        depth = Depth(path=examination.path, data=order.data, share=order.share, seed=secrets.randbits(32))
+        plan = plan_verification(examination, depth, wholeness)
+        expected = _expected(plan)
+
+        def ended(outcome: Outcome[Any, Any]) -> tuple[str, Amount]:
+            task = outcome.task
+            label = task.place.file if isinstance(task, VerifyTask) else getattr(task, "label", "")
+            return label, expected.get(label, Amount())
+
+        with make_display(self._clock, as_json=self._as_json) as display:
+            display.begin(expected)
+            engine = watched(self._engine, display, ended)
+            self._verification = verify(plan, engine, display.progress, wholeness)
+        self._examination = examination
+
+    def mend(self, staging: Path) -> None:
+        """Repair what was found to be damaged."""
+        with make_display(self._clock, as_json=self._as_json) as display:
+            self._fixed = fix(
+                staging,
+                self._examination,
+                self._verification,
+                self._engine,
+                display.progress,
+                lambda reason: display.say(f"waiting: {reason}"),
+            )
+
+    def tell(
+        self,
+        order: Order,
+        *,
+        damaged: Sequence[Skipped] = (),
+        checked: Mapping[str, Checked] = MappingProxyType({}),
+    ) -> int:
+        """Print the outcome; the exit status. ``damaged`` was found before, ``checked`` is recorded."""
+        outcome = verify_report.Outcome(
+            order=order,
+            verification=self._verification,
+            examination=self._examination,
+            damaged=(*damaged, *self._verification.damaged),
+            fixed=self._fixed,
+            checked=checked,
+            seconds=self._clock.monotonic() - self._began,
         )
-    else:
-        _tell(reports, damaged, clock.monotonic() - began, data=data)
-    return EXIT_DAMAGED if damaged else EXIT_OK
+        if self._as_json:
+            verify_report.print_document(outcome)
+        else:
+            verify_report.print_text(outcome)
+        return EXIT_DAMAGED if outcome.damaged or self._verification.affected else EXIT_OK
 
 
-def _amount(one: Examinee, place: ArchivePlace, *, data: bool) -> Amount:
-    """What there is to check: the mail in an archive, or else just its bytes."""
-    if data:
-        return Amount(one.messages, one.size_bytes)
+def _expected(plan: VerifyPlan) -> dict[str, Amount]:
+    """What there is to do: bytes of files, then the mail."""
+    expected: dict[str, Amount] = {}
+    for one in plan.archives:
+        # One file may hold several archives.
+        known = expected.get(one.place.file, Amount())
+        expected[one.place.file] = known + Amount(0, _file_bytes(one.place))
+    expected.update((part.label, Amount(part.messages, part.size_bytes)) for part in plan.parts)
+    return expected
+
+
+def _file_bytes(place: ArchivePlace) -> int:
     if place.size_bytes is not None:
-        return Amount(0, place.size_bytes)
+        return place.size_bytes
     try:
-        return Amount(0, os.stat(place.file).st_size)
+        return os.stat(place.file).st_size
     except OSError:
-        return Amount()  # its verification tells why
-
-
-def _tell(reports: Sequence[VerifyReport], damaged: Sequence[Skipped], seconds: float, *, data: bool) -> None:
-    for one in damaged:
-        say(output.shown(f"damaged: {one.path} ({one.reason}): {one.detail}"))
-    checked = [
-        counted(len(reports), "archive"),
-        counted(sum(one.frames for one in reports), "frame"),
-    ]
-    if data:
-        checked.append(counted(sum(one.messages for one in reports), "message"))
-        checked.append(size(sum(one.size_bytes for one in reports)))
-    outcome = f"{number(len(damaged))} damaged" if damaged else "all whole"
-    say(f"{', '.join(checked)} checked in {duration(seconds)}: {outcome}")
+        return 0  # its verification tells why

@@ -8,34 +8,16 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-import click
-
 from ...proto.errors import BackupError
 from ...proto.ports import Clock
 from ...proto.records import RunId
 from ..course import Course
-from ..exposition import make_registry, serve_metrics, write_textfile
 from ..log import Log, LogFile, RunLog
-from ..metrics import staging_collectors
 from ..observers import Observers, RunObserver
 from ..settings import Config
 from ..snapshots import Publisher
 from ..status import status_file
 from .output import note
-
-metrics_option = click.option(
-    "--metrics-listen",
-    metavar="ADDRESS:PORT",
-    help="Answer Prometheus here meanwhile. Default: metrics.listen of the configuration.",
-)
-
-log_option = click.option(
-    "--log",
-    "log_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Append events to FILE, a JSON object a line. Default: log.file of the configuration.",
-)
 
 
 @contextmanager
@@ -77,15 +59,21 @@ class _Published(RunObserver):
 
     def begun(self, run: RunId) -> None:  # noqa: ARG002
         """See RunObserver."""
-        metrics = self._config.metrics
-        collectors = staging_collectors(self._config, self._clock, self._course.status)
-        registry = make_registry(*collectors)
-        if metrics.textfile is not None:
-            self._stack.callback(_attempt, partial(write_textfile, registry, metrics.textfile))
-        if self._listen:
-            _attempt(lambda: self._stack.enter_context(serve_metrics(registry, self._listen)))
+        if self._listen or self._config.metrics.textfile is not None:
+            self._publish_metrics()
         status = status_file(self._config.staging.path)
         self._stack.enter_context(Publisher(status, self._course.status))
+
+    def _publish_metrics(self) -> None:
+        # They cost a tenth of the start of a backup, and not everybody has Prometheus.
+        from ..exposition import make_registry, serve_metrics, write_textfile
+        from ..metrics import staging_collectors
+
+        registry = make_registry(*staging_collectors(self._config, self._clock, self._course.status))
+        if textfile := self._config.metrics.textfile:
+            self._stack.callback(_attempt, partial(write_textfile, registry, textfile))
+        if self._listen:
+            _attempt(lambda: self._stack.enter_context(serve_metrics(registry, self._listen)))
 
 
 def _attempt(publish: Callable[[], object]) -> None:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.process import BaseProcess
 from typing import Any, cast
 
 from ...proto.errors import WorkerLostError
@@ -22,7 +22,8 @@ from ..core import Core, Event, TaskFailed, WorkerLost, WorkerReady
 from . import child
 from .driver import ATTEMPTS, STEADY, Admission, Pace, always, dispatch, event_of
 from .engine import Engine, Outcome, ReportT, TaskT
-from .processes import GRACE_SECONDS, SPAWN, birth, bound_waits, end, end_of
+from .nursery import new_worker
+from .processes import GRACE_SECONDS, birth, bound_waits, end, end_of
 
 START_SECONDS = 60.0
 """A worker that is not ready in this time is given up."""
@@ -108,7 +109,7 @@ class _Here:
 
 @dataclass(slots=True)
 class _Worker:
-    process: SpawnProcess
+    process: BaseProcess
     channel: Connection
     ready_by: float | None
 
@@ -120,20 +121,18 @@ class _Processes:
         self._function = function
         self._on_progress = on_progress
         self._workers: dict[int, _Worker] = {}
-        self._leaving: list[SpawnProcess] = []
+        self._leaving: list[BaseProcess] = []
         self._noticed: list[Event] = []
 
     def start(self, worker: int, _host: str) -> None:
-        ours, theirs = SPAWN.Pipe()
-        process = SPAWN.Process(
-            target=child.work, args=(self._function, theirs), name=f"worker-{worker}", daemon=True
-        )
+        ours, theirs = Pipe()
         try:
+            process = new_worker(child.work, (self._function, theirs), f"worker-{worker}")
             with birth():
                 process.start()
                 self._workers[worker] = _Worker(process, ours, time.monotonic() + START_SECONDS)
             bound_waits(ours)
-        except OSError as error:
+        except (OSError, EOFError) as error:
             ours.close()
             lost = WorkerLostError(f"a worker can't be started: {error}")
             self._noticed.append(WorkerLost(worker, lost))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from multiprocessing.process import BaseProcess
 from types import ModuleType
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -53,7 +53,7 @@ def bound_waits(channel: Connection) -> None:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
-def end(process: SpawnProcess) -> None:
+def end(process: BaseProcess) -> None:
     """See a process off: it is gone, and reaped, on return."""
     if process.is_alive():
         process.kill()

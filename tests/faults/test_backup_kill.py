@@ -1,4 +1,4 @@
-"""kill -9 of the program and of its workers at random points of a backup, again and again.
+"""kill -9 of the program, of its workers, of what these are forked from: at random points, again and again.
 
 After each: every file with a final name is whole, no process is left over, and the next run succeeds.
 """
@@ -16,9 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mailhaul.groups.paths import LogicalPath
-from mailhaul.proto.archive.reader import Contents, LocalFile, open_sealed
-from mailhaul.worker.verify import verify_frames, verify_messages
+from ..checking import check_archive
 
 _PATIENCE_SECONDS = 60
 
@@ -62,25 +60,17 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def workers_of(run: subprocess.Popen[str]) -> list[int]:
+    """The workers of a run: they are forked from a process that the program has for this."""
+    return [worker for nursery in children(run.pid) for worker in children(nursery)]
+
+
 def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         return False
     return state != "Z"
-
-
-def check_archive(path: Path) -> int:
-    """Every frame and every message of a sealed archive; returns how many messages there are."""
-    file = LocalFile(str(path))
-    try:
-        assert verify_frames(file).damaged == ()
-        archive = open_sealed(file)
-        report = verify_messages(archive, Contents(lambda _: archive), LogicalPath(), lambda _: None)
-    finally:
-        file.close()
-    assert report.damaged == ()
-    return report.messages
 
 
 def await_end(pids: list[int]) -> None:
@@ -101,25 +91,27 @@ def test_killed_at_random_points(store: Path, tmp_path: Path, rounds: int) -> No
     stored, whole_seconds = complete_run(store, staging)
     assert stored > 500
     rng = random.Random(20)
-    hit = {"program": 0, "worker": 0}
+    hit = {"program": 0, "worker": 0, "nursery": 0}
     partials = 0
     for _ in range(rounds):
-        victim = rng.choice(["program", "worker"])
+        victim = rng.choice([*hit])
         run = start(store, staging)
-        workers = await_workers(run)
+        await_workers(run)
         time.sleep(rng.uniform(0, 0.6 * whole_seconds))
         partials += any(staging.rglob("*.partial"))
+        workers = workers_of(run)
         if run.poll() is None:
-            hit[victim] += kill(run.pid if victim == "program" else rng.choice(workers))
+            victims = {"program": [run.pid], "worker": workers, "nursery": children(run.pid)}
+            hit[victim] += bool(victims[victim]) and kill(rng.choice(victims[victim]))
         code, _, err = finished(run)
         await_end(workers)
-        if victim == "worker":
+        if victim != "program":
             assert code == 0, f"a killed worker must be replaced: {err}"
         check_and_remove(staging)
         if victim == "program":
             again, whole_seconds = complete_run(store, staging)
             assert again == stored
-    assert min(hit.values()) >= rounds // 4, f"the faults must fire: {hit}"
+    assert min(hit.values()) >= rounds // 6, f"the faults must fire: {hit}"
     assert partials or rounds < 20, "no round stopped a run in the middle of an archive"
 
 
@@ -137,13 +129,12 @@ def complete_run(store: Path, staging: Path) -> tuple[int, float]:
     return stored, seconds
 
 
-def await_workers(run: subprocess.Popen[str]) -> list[int]:
-    """The workers of a run, as soon as there are two (or the run has ended)."""
+def await_workers(run: subprocess.Popen[str]) -> None:
+    """Wait until a run has workers, or has ended."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while len(workers := children(run.pid)) < 2 and run.poll() is None:
+    while not workers_of(run) and run.poll() is None:
         assert time.monotonic() < deadline, "no workers"
         time.sleep(0.005)
-    return workers
 
 
 def check_and_remove(staging: Path) -> int:

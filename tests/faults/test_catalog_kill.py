@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.tests.catalogs import run_id
 
 MAILBOXES = 40
 
@@ -71,3 +72,57 @@ def test_killed_writer_leaves_whole_units(tmp_path: Path, rounds: int) -> None:
             assert plain.execute("PRAGMA foreign_key_check").fetchall() == []
     with Catalog.open(tmp_path) as catalog:
         assert {one.state for one in catalog.runs()[1:]} <= {"partial", "done"}
+
+
+# Commits runs, then drops old ones as a purge does, until it is killed; prints each run that is committed.
+PURGER = f"""
+import sys
+from itertools import count
+from pathlib import Path
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.tests.catalogs import archive_id, commit, run_id, unit
+
+users = tuple(f"user{{i}}" for i in range({MAILBOXES}))
+catalog = Catalog.open(Path(sys.argv[1]), write=True)
+first = len(catalog.runs())
+for day in count(first):
+    commit(catalog, day, unit(day, users=users))
+    print(day, flush=True)
+    catalog.forget("primary", "user", [run_id(day - 1)], lambda user: user == "user0")
+    needed = catalog.needed().users
+    for record in list(catalog.archives()):
+        if record.archive not in needed:
+            catalog.remove_archives([record.archive])
+        elif needed[record.archive] == {{"user0"}} and not record.generation:
+            catalog.replace_archive(
+                record.archive, file=record.file + ".g1", size_bytes=1, generation=1, holes=[(0, 1), (5, 5)],
+                references=[archive_id(unit(day))])
+"""
+
+
+def test_killed_purger_leaves_every_moment_whole(tmp_path: Path, rounds: int) -> None:
+    chance = random.Random(5)
+    for _ in range(max(1, rounds // 10)):
+        with subprocess.Popen(
+            [sys.executable, "-c", PURGER, tmp_path], stdout=subprocess.PIPE, text=True
+        ) as purger:
+            assert purger.stdout is not None
+            told = [int(purger.stdout.readline())]
+            killer = threading.Timer(chance.uniform(0, 0.2), purger.kill)
+            killer.start()
+            told += map(int, purger.stdout)
+            killer.join()
+        with Catalog.open(tmp_path) as catalog:
+            moments = catalog.moments("primary", "user")
+            assert moments[-1].run >= run_id(told[-1])
+            for moment in moments:
+                assert {one.run for one in catalog.mailboxes_at(moment.run)} == {moment.run}
+                assert len(list(catalog.mailboxes_at(moment.run))) == MAILBOXES
+            kept = {one.archive for one in catalog.archives()}
+            assert kept >= {one.archive for one in catalog.histories()}
+            assert len(catalog.history("primary", "user0")) == len(kept)
+            for archive in catalog.archives():
+                assert len(archive.holes) == (2 if archive.generation else 0)
+        with closing(sqlite3.connect(tmp_path / ".mailhaul" / "catalog.sqlite")) as plain:
+            assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            assert plain.execute("PRAGMA foreign_key_check").fetchall() == []

@@ -497,7 +497,7 @@ class Intruder:
 
 HEADER = ARCHIVE[: FRAMES[0].end]
 BLOCK = ARCHIVE[FRAMES[1].at : FRAMES[1].end]
-STRANGE = encoded(replace(FRAMES[1].header, archive=ArchiveId(bytes(16))), FRAMES[1].payload)
+STRANGE = encoded(FRAMES[1].header._replace(archive=ArchiveId(bytes(16))), FRAMES[1].payload)
 
 
 @pytest.fixture(scope="module")

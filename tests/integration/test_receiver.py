@@ -30,6 +30,7 @@ from mailhaul.tests.trees import snapshot
 from mailhaul.worker.archives import ArchivePlace
 from mailhaul.worker.backup import ArchiveSettings
 from mailhaul.worker.restore import Choice
+from mailhaul.worker.restore_tasks import RestoreTask, run_restore
 from mailhaul.worker.staging.area import StagingArea, open_file, open_sink
 from mailhaul.worker.staging.events import EventReceiver, EventSender
 from mailhaul.worker.staging.links import SharedConnection
@@ -38,7 +39,7 @@ from mailhaul.worker.staging.receiver import Receiver, ReceiverSettings
 from mailhaul.worker.staging.receiver_status import STATUS_FILE
 from mailhaul.worker.staging.remote import RemoteSink
 from mailhaul.worker.staging.sinks import StagedFile
-from mailhaul.worker.tasks import BackupTask, RestoreTask, run_backup, run_restore
+from mailhaul.worker.tasks import BackupTask, run_backup
 
 RANDOM = random.Random(11)
 MAILBOXES = {
@@ -445,10 +446,9 @@ class TestWork:
 
     def restore(self, place: Place, archive: ArchiveId, target: Path) -> RestoreTask:
         return RestoreTask(
-            archive=archive,
             archives={archive: ArchivePlace(file=str(place.area / FILE))},
             choices=tuple(
-                Choice(user=user, to_user=user, path=LogicalPath("primary", "user", user))
+                Choice(archive=archive, user=user, to_user=user, path=LogicalPath("primary", "user", user))
                 for user in self.USERS
             ),
             target=Partition(name="primary", format="maildir", path=f"{target}/{{user}}", hosts=("store02",)),
@@ -462,6 +462,7 @@ class TestWork:
         before = snapshot(store)
         report = run_backup(self.backup(store, 1, place.staging(), "store01"), lambda _: None)
         assert (report.messages, report.skipped) == (30, ())
+        assert report.archive is not None
         assert report.archive_bytes == (place.area / FILE).stat().st_size
         local = self.backup(store, 1, StagingArea(path=str(tmp_path / "local")), "")
         run_backup(local, lambda _: None)

@@ -68,6 +68,6 @@ def test_flags_have_names() -> None:
 
 
 def test_dates_that_no_calendar_has() -> None:
-    assert browsing._date(10**18) is not None
-    assert browsing._date(-(2**63)) is not None
-    assert browsing._date(2**100) is None
+    assert browsing.time_ns(10**18) is not None
+    assert browsing.time_ns(-(2**63)) is not None
+    assert browsing.time_ns(2**100) is None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -12,14 +10,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhaul.coordinator.catalog import Catalog, rebuild, schema
+from mailhaul.coordinator.catalog import Catalog, FoundArchive, rebuild, schema
 from mailhaul.coordinator.history import MailboxVersion, ResumedRun, UnitPlan, Unplanned
 from mailhaul.proto.errors import (
     BackupError,
@@ -29,93 +27,19 @@ from mailhaul.proto.errors import (
     UnsupportedError,
     UsageError,
 )
-from mailhaul.proto.records import (
-    ArchiveFacts,
-    ArchiveId,
-    MailboxSummary,
-    Partition,
-    RunId,
-    Skipped,
-    Unit,
-    UnitReport,
+from mailhaul.proto.records import ArchiveId, Departed, RunId, Skipped
+from mailhaul.tests.catalogs import (
+    ODD,
+    START,
+    archive_id,
+    begin,
+    commit,
+    facts,
+    report,
+    run_id,
+    unchanged,
+    unit,
 )
-
-START = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)
-PRIMARY = Partition(name="primary", format="maildir", path="/srv/mail")
-ODD = "j\udcff\u00e9ne/example.org"
-
-
-def run_id(day: int) -> RunId:
-    return RunId(f"{START + timedelta(days=day):%Y%m%dT%H%M%SZ}-4f3a")
-
-
-def unit(day: int, group: str = "user", shard: int = 0, users: tuple[str, ...] = ()) -> Unit:
-    return Unit(run=run_id(day), partition=PRIMARY, group=group, shard=shard, users=users)
-
-
-def summary(user: str, stored: int = 9, group: str = "user") -> MailboxSummary:
-    return MailboxSummary(
-        partition="primary",
-        group=group,
-        user=user,
-        folders=3,
-        listed=stored + 1,
-        stored=stored,
-        skipped=1,
-        size_bytes=1000 * stored,
-    )
-
-
-def report(unit: Unit, stored: int = 9, skipped: tuple[Skipped, ...] = ()) -> UnitReport:
-    name = f"{unit.run}.{unit.group}.{unit.shard}"
-    return UnitReport(
-        run=unit.run,
-        partition="primary",
-        group=unit.group,
-        shard=unit.shard,
-        archive=ArchiveId(hashlib.sha256(name.encode()).digest()[:16]),
-        file=f"primary/{unit.group}/{name}.mha",
-        mailboxes=tuple(summary(user, stored, unit.group) for user in unit.users),
-        skipped=skipped,
-        messages=stored * len(unit.users),
-        size_bytes=1000 * stored * len(unit.users),
-        new_bytes=500,
-        archive_bytes=300,
-        seconds=1.5,
-        cpu_seconds=1.25,
-        peak_memory_bytes=1 << 20,
-    )
-
-
-def facts(report: UnitReport, day: int) -> ArchiveFacts:
-    return ArchiveFacts(
-        archive=report.archive,
-        run=report.run,
-        started=START + timedelta(days=day),
-        partition=report.partition,
-        group=report.group,
-        shard=report.shard,
-        file=report.file,
-        size_bytes=report.archive_bytes,
-        mailboxes=report.mailboxes,
-        skipped=report.skipped,
-        sealed=START + timedelta(days=day, hours=1),
-    )
-
-
-def commit(catalog: Catalog, day: int, *units: Unit, stored: int = 9) -> list[UnitReport]:
-    """One whole run."""
-    begin(catalog, day, *units)
-    reports = [report(one, stored) for one in units]
-    for one in reports:
-        catalog.commit_unit(one, sealed=START + timedelta(days=day, hours=1))
-    catalog.end_run(run_id(day), START + timedelta(days=day, hours=2))
-    return reports
-
-
-def begin(catalog: Catalog, day: int, *units: Unit) -> None:
-    catalog.begin_run(run_id(day), START + timedelta(days=day), paths="/", options="--full")
-    catalog.plan_units(units)
 
 
 def database(staging: Path) -> Path:
@@ -220,7 +144,8 @@ def test_planning_and_committing_can_be_repeated(catalog: Catalog) -> None:
 
 def test_a_run_goes_on_from_its_journal(catalog: Catalog, tmp_path: Path) -> None:
     done = unit(0, users=("anna",))
-    failed = replace(unit(0, shard=1, users=("bob", ODD)), size_bytes=70, messages=7)
+    gone = (Departed("dora", "moved", "now in partition second"), Departed(ODD + "2", "removed"))
+    failed = replace(unit(0, shard=1, users=("bob", ODD)), size_bytes=70, messages=7, departed=gone)
     left = unit(0, "sales", users=("carla",))
     begin(catalog, 0, done, failed, left)
     catalog.commit_unit(report(done), sealed=START)
@@ -238,6 +163,7 @@ def test_a_run_goes_on_from_its_journal(catalog: Catalog, tmp_path: Path) -> Non
                         group="user",
                         shard=1,
                         users=("bob", ODD),
+                        departed=gone,
                         size_bytes=70,
                         messages=7,
                     ),
@@ -251,6 +177,7 @@ def test_a_run_goes_on_from_its_journal(catalog: Catalog, tmp_path: Path) -> Non
                     ),
                 ),
                 unplanned=Unplanned(),
+                mode='{"full": 1}',
             )
             assert again.run("latest").state == "running"
             assert sorted(one.state for one in again.units(run_id(0))) == ["planned", "planned", "sealed"]
@@ -309,6 +236,8 @@ def test_half_a_commit_is_none(catalog: Catalog, tmp_path: Path) -> None:
             assert [one.state for one in seen.units(run_id(0))] == ["planned"]
             assert not list(seen.mailboxes_at(run_id(0)))
             assert not list(seen.archives())
+    with pytest.raises(ValueError, match="without an archive"):
+        catalog.commit_unit(unchanged(unit(0, users=("anna",), departed=("bob",))), sealed=START)
     catalog.commit_unit(report(unit(0, users=("anna",))), sealed=START)
     assert len(list(catalog.mailboxes_at(run_id(0)))) == 1
 
@@ -352,8 +281,10 @@ def test_newest_version_of_each_mailbox_survives_runs_over_less(catalog: Catalog
     )
     commit(catalog, 1, unit(1, "user", 0, ("bob",)), stored=20)
 
-    def seen(day: int, **filters: str) -> list[tuple[str, str, RunId, int]]:
-        found = catalog.mailboxes_at(run_id(day), **filters)
+    def seen(
+        day: int, *, partition: str | None = None, group: str | None = None, user: str | None = None
+    ) -> list[tuple[str, str, RunId, int]]:
+        found = catalog.mailboxes_at(run_id(day), partition=partition, group=group, user=user)
         return [(one.group, one.user, one.run, one.shard) for one in found]
 
     assert seen(1) == [
@@ -372,27 +303,27 @@ def test_newest_version_of_each_mailbox_survives_runs_over_less(catalog: Catalog
         user="bob",
         run=run_id(1),
         shard=0,
-        archive=report(unit(1)).archive,
+        archive=archive_id(unit(1)),
         folders=3,
         listed=21,
         stored=20,
         skipped=1,
         size_bytes=20_000,
     )
-    assert {user: one.size_bytes for user, one in catalog.known("primary", "user").items()} == {
+    assert {user: one.size_bytes for user, one in catalog.known_users("primary", "user").items()} == {
         "anna": 9000,
         "bob": 20_000,
         ODD: 9000,
     }
 
 
-def test_users_of_the_last_run_that_stored_any(catalog: Catalog) -> None:
-    assert catalog.known("primary", "user") == {}
-    assert catalog.last_run_users("primary") == frozenset()
+def test_users_that_are_there(catalog: Catalog) -> None:
+    assert catalog.known_users("primary", "user") == {}
+    assert catalog.present_users("primary") == frozenset()
     commit(catalog, 0, unit(0, users=("anna", ODD)), unit(0, "a", users=("anna",)))
     begin(catalog, 1, unit(1, users=("anna",)))
-    assert catalog.last_run_users("primary") == {"anna", ODD}
-    assert catalog.last_run_users("other") == frozenset()
+    assert catalog.present_users("primary") == {"anna", ODD}
+    assert catalog.present_users("other") == frozenset()
 
 
 def test_a_reader_sees_commits_and_no_open_transaction(catalog: Catalog, tmp_path: Path) -> None:
@@ -402,71 +333,6 @@ def test_a_reader_sees_commits_and_no_open_transaction(catalog: Catalog, tmp_pat
         assert next(versions).run == run_id(0)
         commit(catalog, 1, unit(1, users=("anna", "bob")))
         assert [one.user for one in reader.mailboxes_at(run_id(9))] == ["anna", "bob"]
-
-
-# Made again from archives
-
-
-def test_rebuilt_catalog_tells_the_same(tmp_path: Path) -> None:
-    with Catalog.open(tmp_path, write=True) as catalog:
-        made = commit(catalog, 0, unit(0, users=("anna", ODD)), unit(0, shard=1, users=("bob",)))
-        later = commit(catalog, 1, unit(1, users=("anna",)))
-        versions, archives = list(catalog.mailboxes_at(run_id(1))), list(catalog.archives())
-    database(tmp_path).write_bytes(b"not a database at all")
-    entries = [facts(later[0], 1), *(facts(one, 0) for one in made)]
-    assert rebuild(tmp_path, entries) == ()
-    assert os.listdir(tmp_path / ".mailhaul") == ["catalog.sqlite"]
-    with Catalog.open(tmp_path, write=True) as catalog:
-        assert (list(catalog.mailboxes_at(run_id(1))), list(catalog.archives())) == (versions, archives)
-        assert [(run.state, run.started) for run in catalog.runs()] == [
-            ("partial", START + timedelta(days=1)),
-            ("partial", START),
-        ]
-        commit(catalog, 2, unit(2, users=("anna",)))
-
-
-def test_rebuild_leaves_out_what_contradicts_and_says_so(tmp_path: Path) -> None:
-    good = facts(report(unit(0, users=("anna",))), 0)
-    bad = [
-        replace(good, file="copy.mha"),
-        replace(good, file="other.mha", archive=ArchiveId(b"other of the run")),
-        replace(good, file="same-user.mha", archive=ArchiveId(b"x" * 16), shard=1),
-        replace(good, file="run.mha", archive=ArchiveId(b"y" * 16), run=RunId("../../etc")),
-        replace(good, file="naive.mha", run=run_id(3), started=datetime(2026, 1, 1)),
-        replace(good, file="huge.mha", run=run_id(4), shard=1 << 70),
-        replace(good, file="name.mha", run=run_id(5), partition="\ud800"),
-    ]
-    assert [(one.path, one.reason) for one in rebuild(tmp_path, [good, *bad])] == [
-        (one.file, "contradicts") for one in bad
-    ]
-    with Catalog.open(tmp_path) as catalog:
-        assert [one.file for one in catalog.archives()] == [good.file]
-        assert [(run.run, run.planned_units) for run in catalog.runs()] == [(run_id(0), 1)]
-
-
-def test_rebuild_that_fails_leaves_the_old_one(catalog: Catalog, tmp_path: Path) -> None:
-    commit(catalog, 0, unit(0, users=("anna",)))
-
-    def broken() -> Iterator[ArchiveFacts]:
-        yield facts(report(unit(1, users=("bob",))), 1)
-        raise DamagedError("the next archive is damaged")
-
-    with pytest.raises(DamagedError):
-        rebuild(tmp_path, broken())
-    assert not list((tmp_path / ".mailhaul").glob("*.new*"))
-    with Catalog.open(tmp_path) as reader:
-        assert [one.user for one in reader.mailboxes_at(run_id(9))] == ["anna"]
-
-
-def test_rebuild_does_not_meet_the_log_of_the_old_one(tmp_path: Path) -> None:
-    # A writer that died has left its log: applied to the new database, it would ruin that.
-    crash(tmp_path, "commit(catalog, 0, *(unit(0, shard=i, users=(f'u{i}',)) for i in range(50)))")
-    assert (tmp_path / ".mailhaul" / "catalog.sqlite-wal").stat().st_size > 0
-    rebuild(tmp_path, [facts(report(unit(7, users=("anna",))), 7)])
-    with Catalog.open(tmp_path) as catalog:
-        assert [one.user for one in catalog.mailboxes_at(run_id(9))] == ["anna"]
-    with closing(sqlite3.connect(database(tmp_path))) as plain:
-        assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 # The file, in any state
@@ -485,6 +351,17 @@ exec({statements!r}, {{**vars(told), "catalog": catalog}})
 os._exit(0)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_rebuild_does_not_meet_the_log_of_the_old_one(tmp_path: Path) -> None:
+    # A writer that died has left its log: applied to the new database, it would ruin that.
+    crash(tmp_path, "commit(catalog, 0, *(unit(0, shard=i, users=(f'u{i}',)) for i in range(50)))")
+    assert (tmp_path / ".mailhaul" / "catalog.sqlite-wal").stat().st_size > 0
+    rebuild(tmp_path, [FoundArchive(facts=facts(report(unit(7, users=("anna",))), 7))])
+    with Catalog.open(tmp_path) as catalog:
+        assert [one.user for one in catalog.mailboxes_at(run_id(9))] == ["anna"]
+    with closing(sqlite3.connect(database(tmp_path))) as plain:
+        assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 def test_no_catalog_yet(tmp_path: Path) -> None:
@@ -530,9 +407,16 @@ def read_all(catalog: Catalog) -> None:
     for run in catalog.runs():
         catalog.units(run.run)
         list(catalog.skipped(run.run))
+        catalog.alarms(run.run)
     list(catalog.archives())
     list(catalog.mailboxes_at(run_id(9)))
-    catalog.last_run_users("primary")
+    for partition, group in catalog.scopes():
+        catalog.moments(partition, group)
+        catalog.parents(partition, group, ["u1"])
+    list(catalog.histories())
+    catalog.present_users("primary")
+    catalog.needed()
+    catalog.missing()
 
 
 @given(data=st.data())

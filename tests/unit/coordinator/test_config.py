@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
 from mailhaul.coordinator import config
+from mailhaul.coordinator.config.tables import TABLES
+from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.settings import (
     ArchiveConfig,
     Config,
     DispatchConfig,
+    ExcludeConfig,
     GroupsConfig,
     LogConfig,
     MetricsConfig,
+    RetentionConfig,
     StagingConfig,
     TlsConfig,
 )
@@ -81,6 +86,23 @@ class TestValues:
             several = "first-match"
             ungrouped = "report"
             largest_unit = "1.5 GiB"
+            off = ["a"]
+            [exclude]
+            folders = ["Junk", "Trash/*"]
+            users = ["test[.].*", "[[:digit:]]+"]
+            users_file = "nobody"
+            [exclude.group.user]
+            folders = ["Old"]
+            [retention]
+            last = 7
+            daily = 14
+            weekly = 8
+            monthly = 12
+            yearly = 5
+            compact_below = 0.25
+            alarm_share = 1
+            [retention.group.a]
+            last = 30
             [dispatch]
             engine = "ray"
             workers_per_host = 2
@@ -103,6 +125,7 @@ class TestValues:
             [log]
             file = "/var/log/mailhaul.log"
         """
+        (tmp_path / "nobody").write_text("# left\njane@example.org\n")
         loaded = config.load(write(tmp_path, text, groups="a=[[:alpha:]].*\n"))
         first, second = loaded.partitions
         assert loaded.staging == StagingConfig(
@@ -124,6 +147,19 @@ class TestValues:
         assert [group.name for group in loaded.groups.rules.definitions] == ["a"]
         assert (loaded.groups.rules.several, loaded.groups.rules.ungrouped) == ("first-match", "report")
         assert loaded.groups.largest_unit_bytes == 3 * 2**29
+        assert loaded.groups.off == {"a"}
+        assert loaded.exclude.folders == ("Junk", "Trash/*")
+        assert loaded.exclude.group_folders == {"user": ("Old",)}
+        left = ("test.ann", "4711", "jane@example.org")
+        assert [user for user in (*left, "testxann", "john") if loaded.exclude.leaves_out(user)] == [*left]
+        assert loaded.retention == RetentionConfig(
+            rules=RetentionRules(last=7, daily=14, weekly=8, monthly=12, yearly=5),
+            groups={"a": RetentionRules(last=30)},
+            compact_below=0.25,
+            alarm_share=1.0,
+        )
+        assert loaded.retention.of_group("a") == RetentionRules(last=30)
+        assert loaded.retention.of_group("b").last == 7
         assert loaded.dispatch == DispatchConfig(
             engine="ray",
             workers_per_host=2,
@@ -169,11 +205,16 @@ class TestTemplates:
         assert loaded.groups == GroupsConfig()
         assert loaded.dispatch == DispatchConfig()
         assert loaded.archive == ArchiveConfig()
+        assert (loaded.exclude, loaded.retention) == (ExcludeConfig(), RetentionConfig())
 
     def test_what_they_only_suggest_loads_too(self, tmp_path: Path) -> None:
-        """Every comment that looks like a setting is one."""
-        text = config.CONFIG_TEMPLATE.replace("# doveadm =", "doveadm =").replace("# level =", "level =")
+        """Every comment that looks like a setting is one; those of several hosts need others beside them."""
+        before, hosts, after = config.CONFIG_TEMPLATE.partition("# host =")
+        text = before + hosts + re.sub(r"(?m)^# (?=\[\w|\w+ = )", "", after)
+        for several in ("listen", "address", "keys", "hosts"):
+            text = re.sub(rf"(?m)^{several} = ", f"# {several} = ", text)
         text = text.replace('codec = "lz4"', 'codec = "zstd"')
+        (tmp_path / "excluded-users").write_text("test@example.org\n")
         (tmp_path / "mailhaul.toml").write_text(text)
         (tmp_path / "backup-groups.conf").write_text(config.GROUPS_TEMPLATE.replace("# group", "group"))
         loaded = config.load(tmp_path / "mailhaul.toml")
@@ -181,9 +222,11 @@ class TestTemplates:
         assert [group.name for group in loaded.groups.rules.definitions] == ["groupA", "groupB"]
 
     def test_every_key_is_in_the_template(self) -> None:
-        for table in config._TABLES.values():
+        for name, table in TABLES.items():
             for key in table.model_fields:
-                assert f"{key} = " in config.CONFIG_TEMPLATE
+                tables = f"{name}.{key}".strip(".") in TABLES or name == ""
+                expected = f"[{name}.group." if key == "group" else f"{key} = "
+                assert tables or expected in config.CONFIG_TEMPLATE
 
 
 class TestErrors:
@@ -213,7 +256,7 @@ class TestErrors:
         ("table", "line", "expected"),
         [
             ("", "nmae = 1", "partition[0].nmae: no such key; expected one of name, host, hosts, format"),
-            ("[dispach]", "", "dispach: no such key; expected one of staging, partition, groups, dispatch"),
+            ("[dispach]", "", "dispach: no such key; expected one of staging, partition, groups, exclude"),
             ("", 'name = "../x"', "partition[0].name = '../x': expected at most 100 letters"),
             ("", 'name = "a\\n"', "partition[0].name = 'a\\n': expected at most 100 letters"),
             ("", 'host = "a b"', "partition[0].host = 'a b': expected the name of a host"),
@@ -249,6 +292,19 @@ class TestErrors:
             ("[groups]", "largest_unit = 20", "largest_unit = 20: expected a size of at least 1 MiB"),
             ("[groups]", 'largest_unit = "1 kB"', "largest_unit = '1 kB': expected a size of at least"),
             ("[groups]", f'largest_unit = "{"9" * 400} TB"', "99…: expected a size of at least 1 MiB"),
+            ("[groups]", 'off = ["a"]', "groups.off = 'a': expected names of groups that are defined: there"),
+            ("[exclude]", "folders = ['a//b']", "folders[0] = 'a//b': expected a list of folder names such"),
+            ("[exclude]", "folders = 'a'", "exclude.folders = 'a': expected a list of folder names such as"),
+            ("[exclude]", "users = ['a(']", "exclude.users[0] = 'a(': expected a list of regular expres"),
+            ("[exclude]", "users_file = 'none'", "none: expected a file that can be read: No such file"),
+            ("[exclude.group.nix]", "folders = []", "exclude.group = 'nix': expected names of groups that"),
+            ("[exclude.group.user]", "", "exclude.group.user.folders is missing: expected a list of folder"),
+            ("[exclude.group.user]", "x = 1", "exclude.group.user.x: no such key; expected one of folders"),
+            ("[exclude]", "group = 3", "exclude.group = 3: expected a table [exclude.group.NAME] for each"),
+            ("[exclude]", "group.user = 3", "exclude.group.user = 3: expected a table [exclude.group.NAME]"),
+            ("[retention]", "last = 0", "retention.last = 0: expected a whole number from 1"),
+            ("[retention]", "alarm_share = 1.5", "alarm_share = 1.5: expected a number from 0 to 1"),
+            ("[retention.group.user]", "dayly = 1", "retention.group.user.dayly: no such key; expected one"),
             ("[groups]", 'file = "none"', "file = 'none': expected a file that can be read: No such file"),
             ("[groups]", 'file = "."', "file = '.': expected a file that can be read: Is a directory"),
         ],

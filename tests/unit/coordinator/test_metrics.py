@@ -156,6 +156,7 @@ def test_backups_that_the_catalog_knows(tmp_path: Path) -> None:
         "mailhaul_last_run_state{state=partial}": 1,
         "mailhaul_last_run_state{state=failed}": 0,
         "mailhaul_last_run_units{state=sealed}": 1,
+        "mailhaul_last_run_units{state=unchanged}": 0,
         "mailhaul_last_run_units{state=failed}": 1,
         "mailhaul_last_run_units{state=left}": 1,
         "mailhaul_last_run_started_timestamp_seconds": START,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,14 +12,15 @@ import pytest
 
 from mailhaul.coordinator.dispatch.engine import Engine, Outcome
 from mailhaul.coordinator.preparation import make_plan
-from mailhaul.coordinator.settings import Config, GroupsConfig, StagingConfig
+from mailhaul.coordinator.request import Request
+from mailhaul.coordinator.settings import Config, ExcludeConfig, GroupsConfig, StagingConfig
 from mailhaul.coordinator.survey import GroupSurvey, take_survey
 from mailhaul.groups.assignment import GroupRules
 from mailhaul.groups.definitions import parse_definitions
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import NotFoundError, StoreError, UsageError
 from mailhaul.proto.ports import MailboxReader, MailStore
-from mailhaul.proto.records import MailboxSize, Partition, RunId
+from mailhaul.proto.records import MailboxSize, Partition, RunId, Skipped
 from mailhaul.worker.inventory import take_stock
 
 GROUPS = "early=[a-m].*\nvowel=[aeiou].*\n"
@@ -36,7 +38,7 @@ class Store:
     def measure(self, user: str) -> MailboxSize:
         return MailboxSize(user=user, messages=2, size_bytes=100)
 
-    def open_mailbox(self, user: str) -> AbstractContextManager[MailboxReader]:
+    def open_mailbox(self, *_: object, **__: object) -> AbstractContextManager[MailboxReader]:
         raise NotImplementedError
 
 
@@ -107,6 +109,23 @@ def test_without_groups_there_is_one(tmp_path: Path) -> None:
     assert (survey.ungrouped, survey.several) == ((), {})
 
 
+def test_what_a_run_passes_over_is_told(tmp_path: Path) -> None:
+    settings = replace(
+        config(tmp_path, "one"),
+        exclude=ExcludeConfig(
+            folders=("Junk",), group_folders={"vowel": ("Old",)}, listed_users=frozenset({"ben"})
+        ),
+    )
+    settings = replace(settings, groups=replace(settings.groups, off=frozenset({"vowel"})))
+    survey = take_survey(settings, [LogicalPath()], engine=look)
+    assert [(one.group, one.users) for one in survey.groups] == [("early", 1), ("user", 1)]
+    assert survey.left_out == (
+        Skipped("/one/vowel", "group-off", "1 mailbox"),
+        Skipped("/one/user/ben", "excluded-user"),
+    )
+    assert survey.excluded_folders == {"": ("Junk",), "vowel": ("Old",)}
+
+
 def test_a_partition_that_fails_is_told(tmp_path: Path) -> None:
     survey = take_survey(config(tmp_path, "bad", "two"), [LogicalPath()], engine=look)
     assert [one.what for one in survey.failures] == ["bad"]
@@ -122,10 +141,9 @@ def test_a_partition_that_fails_is_told(tmp_path: Path) -> None:
         ("/one/nix", UsageError, "no group 'nix'"),
         ("/one/user/nix", NotFoundError, "/one/user/nix"),
         ("/one/early/zoe", NotFoundError, "no mailbox to back up in /one"),
-        ("/one/user/zoe/INBOX", UsageError, "whole mailboxes"),
     ],
 )
 def test_paths_that_select_nothing(path: str, error: type[Exception], told: str, tmp_path: Path) -> None:
-    paths = [LogicalPath.parse(path)]
+    request = Request(paths=(LogicalPath.parse(path),))
     with pytest.raises(error, match=told):
-        make_plan(config(tmp_path, "one", "two"), RunId(""), paths, None, look, workers=1)
+        make_plan(config(tmp_path, "one", "two"), RunId(""), request, None, look, workers=1)

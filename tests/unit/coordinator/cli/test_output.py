@@ -158,3 +158,10 @@ def test_the_first_skipped_are_listed(capsys: pytest.CaptureFixture[str]) -> Non
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "mailhaul: skipped: /p/0%0A (permission): no%1B"
     assert lines[20:] == ["mailhaul: skipped: and 3 more (--json lists all)"]
+
+
+def test_texts_that_are_too_long_are_cut() -> None:
+    assert output.cut("short", 5) == "short"
+    assert output.cut("longer", 5) == "long…"
+    assert output.cut("漢字漢字", 5) == "漢字…"
+    assert output.cut("a\x1bb", 9) == "a%1Bb"

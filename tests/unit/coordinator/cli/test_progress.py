@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from mailhaul.coordinator.cli import progress
-from mailhaul.coordinator.cli.progress import Amount, Bars, Lines, Tally, make_display, watched
+from mailhaul.coordinator.cli.bars import Bars
+from mailhaul.coordinator.cli.progress import Amount, Lines, Tally, make_display, watched
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.records import Progress

@@ -1,0 +1,68 @@
+"""What looks like a loss and not like everyday work: pure decisions on what a run has found.
+
+An alarm is told loudly, and its mailboxes are held, so that retention does not take away what may be the last
+copy, until somebody has looked and released them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from ..groups.paths import EVERYBODY, LogicalPath
+from ..proto.records import MailboxSummary, UnitReport
+
+FEWEST_MESSAGES = 10
+"""In a smaller mailbox no share of the messages means anything, short of all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """What happened (``reason`` is for programs, ``detail`` for people) to what, and the paths of the
+    mailboxes that are held for it."""
+
+    path: str
+    reason: str
+    detail: str
+    held: tuple[str, ...]
+
+
+def alarms_of_unit(report: UnitReport, share: float) -> Iterator[Alarm]:
+    """The mailboxes of a unit that are empty now and were not, or that have lost more than this share of
+    their messages; none if it is all of them (1).
+
+    What was only moved within a mailbox, out of one folder into another, is not lost; so what came counts
+    against what went.
+    """
+    for one in report.mailboxes:
+        before = one.stored - one.added + one.vanished
+        lost = before - one.listed
+        if lost <= share * before:
+            continue
+        if not one.listed:
+            yield _alarm(one, "mailbox-emptied", f"it is empty, and had {_messages(before)}")
+        elif before >= FEWEST_MESSAGES:
+            yield _alarm(one, "mailbox-shrunk", f"it has {_messages(one.listed)}, and had {before:,}")
+
+
+def alarm_of_partition(
+    partition: str, known: Collection[str], gone: Collection[str], share: float
+) -> Alarm | None:
+    """Whether more than this share of the mailboxes that are known is gone from the store at once."""
+    if not gone or len(gone) <= share * len(known):
+        return None
+    return Alarm(
+        path=str(LogicalPath(partition)),
+        reason="mailboxes-gone",
+        detail=f"{len(gone):,} of {len(known):,} mailboxes are gone from the store",
+        held=tuple(str(LogicalPath(partition, EVERYBODY, user)) for user in sorted(gone)),
+    )
+
+
+def _alarm(one: MailboxSummary, reason: str, detail: str) -> Alarm:
+    path = str(LogicalPath(one.partition, one.group, one.user))
+    return Alarm(path=path, reason=reason, detail=detail, held=(path,))
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count:,} messages"

@@ -1,0 +1,144 @@
+"""What ``mailhaul backup`` tells of a run that has ended: for people, and as a document."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ...groups.paths import LogicalPath
+from ...proto.records import Skipped, UnitReport
+from ..result import RunResult
+from . import output
+from .output import counted, duration, note, number, size
+
+_LISTED_ARCHIVES = 4
+
+
+def tell_on_stderr(result: RunResult) -> None:
+    """What should not be overlooked: mailboxes that are gone, what was left out, and, last, what looks like a
+    loss."""
+    output.list_skipped(_departed(result), "departed")
+    output.list_skipped(result.left_out)
+    for one in result.alarms:
+        note(f"ALARM: {one.path}: {one.detail}; it is held until `mailhaul release {one.path}`")
+
+
+def summary(result: RunResult, seconds: float, files: list[str]) -> list[str]:
+    """The run in a few lines."""
+    lines = [f"run {result.run}: {result.state} in {duration(seconds)}"]
+    lines += [
+        f"  {title:<10} {value:>12}   {remark}".rstrip() for title, value, remark in _rows(result, seconds)
+    ]
+    lines += [f"  {output.shown(one)}" for one in files[:_LISTED_ARCHIVES]]
+    if len(files) > _LISTED_ARCHIVES:
+        lines.append(f"  and {counted(len(files) - _LISTED_ARCHIVES, 'archive')} more beside these")
+    return lines
+
+
+def _rows(result: RunResult, seconds: float) -> list[tuple[str, str, str]]:
+    reports = result.reports
+    mailboxes = [one for report in reports for one in report.mailboxes]
+    messages = sum(one.messages for one in reports)
+    read = sum(one.read for one in reports)
+    size_bytes = sum(one.size_bytes for one in reports)
+    archive_bytes = sum(one.archive_bytes for one in reports)
+    units = {
+        "unchanged": result.unchanged,
+        "failed": len(result.failures),
+        "sealed before": result.sealed_before,
+    }
+    changes = {
+        "changed": sum(one.changed for one in mailboxes),
+        "departed": sum(len(one.departed) for one in reports),
+    }
+    traffic = {
+        "added": sum(one.added for one in mailboxes),
+        "vanished": sum(one.vanished for one in mailboxes),
+    }
+    # What was taken over is in older archives: only a run that read everything can tell how much smaller.
+    smaller = f"{size_bytes / archive_bytes:.1f} times smaller" if archive_bytes and read == messages else ""
+    return [
+        ("units", f"{number(len(reports) - result.unchanged)} sealed", _listed(units)),
+        ("mailboxes", number(len(mailboxes)), _listed(changes)),
+        ("messages", number(messages), _listed(traffic)),
+        ("size", size(size_bytes), ""),
+        ("read", number(read), f"{read / max(seconds, 0.001):,.0f} messages/s" if read else ""),
+        ("new", size(sum(one.new_bytes for one in reports)), "each piece once"),
+        ("archives", size(archive_bytes), smaller),
+        ("skipped", number(len(result.left_out)), _by_reason(result)),
+        *([("ALARMS", number(len(result.alarms)), "see above")] if result.alarms else []),
+    ]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number(count)} {what}" for what, count in counts.items() if count)
+
+
+def _by_reason(result: RunResult) -> str:
+    faults = Counter(one.reason for one in result.left_out)
+    told = [f"{reason} {number(count)}" for reason, count in faults.most_common()]
+    others = Counter(one.reason for one in result.skipped)
+    others.subtract(faults)
+    if beside := _listed(dict(others.most_common())):
+        told.append(f"beside {beside}")
+    return ", ".join(told)
+
+
+def _departed(result: RunResult) -> list[Skipped]:
+    return [
+        Skipped(str(LogicalPath(report.partition, report.group, one.user)), one.reason, one.detail)
+        for report, one in result.departed()
+    ]
+
+
+def document(result: RunResult, seconds: float, files: list[str]) -> dict[str, object]:
+    """The run as JSON has it."""
+    reports = result.reports
+    return {
+        "run": result.run,
+        "state": result.state,
+        "seconds": round(seconds, 3),
+        "mailboxes": sum(len(one.mailboxes) for one in reports),
+        "messages": sum(one.messages for one in reports),
+        "read": sum(one.read for one in reports),
+        "added": sum(one.added for report in reports for one in report.mailboxes),
+        "vanished": sum(one.vanished for report in reports for one in report.mailboxes),
+        "size_bytes": sum(one.size_bytes for one in reports),
+        "new_bytes": sum(one.new_bytes for one in reports),
+        "archive_bytes": sum(one.archive_bytes for one in reports),
+        "archives": files,
+        "sealed_before": result.sealed_before,
+        "unchanged_units": result.unchanged,
+        "units": [_unit(one) for one in reports],
+        "departed": _departed(result),
+        "alarms": [
+            {"path": one.path, "reason": one.reason, "detail": one.detail, "held": len(one.held)}
+            for one in result.alarms
+        ],
+        "failures": [
+            {"what": one.what, "code": one.error.code, "message": one.error.message}
+            for one in result.failures
+        ],
+        "skipped": result.skipped,
+    }
+
+
+def _unit(report: UnitReport) -> dict[str, object]:
+    return {
+        "partition": report.partition,
+        "group": report.group,
+        "shard": report.shard,
+        "archive": report.archive,
+        "file": report.file,
+        "mailboxes": len(report.mailboxes),
+        "changed": sum(one.changed for one in report.mailboxes),
+        "departed": len(report.departed),
+        "messages": report.messages,
+        "read": report.read,
+        "size_bytes": report.size_bytes,
+        "new_bytes": report.new_bytes,
+        "archive_bytes": report.archive_bytes,
+        "seconds": round(report.seconds, 3),
+        "cpu_seconds": round(report.cpu_seconds, 3),
+        "peak_memory_bytes": report.peak_memory_bytes,
+        "skipped": len(report.skipped),
+    }

@@ -1,0 +1,140 @@
+"""Carries out ``mailhaul backup``: the run, its display, what is told of it in the end.
+
+A module of its own because it loads much: the processes that do the work load their part at the same time.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
+from ...proto.records import Progress, Unit, UnitReport
+from ..inventory import Failure
+from ..observers import RunObserver
+from ..plan import Plan
+from ..request import Request
+from ..result import RunResult
+from ..run import resume_run, run_to_staging
+from ..settings import Config
+from . import adapters, output
+from .backup_report import document, summary, tell_on_stderr
+from .means import admission, open_means
+from .options import STDIO
+from .output import counted, note, say, size
+from .progress import Amount, Display, make_display
+from .watching import watched_run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was said on the command line beside the configuration. ``resume`` goes on with that run instead of
+    beginning with the request; ``file`` takes everything instead of the staging area."""
+
+    request: Request
+    resume: str | None
+    file: str | None
+    now: bool
+    metrics_listen: str | None
+    log_file: Path | None
+    as_json: bool
+
+
+def carry_out(config: Config, asked: Asked) -> int:
+    """Do what is asked for, and tell of it. Returns the exit status."""
+    clock = adapters.clock()
+    began = clock.monotonic()
+    with make_display(clock, as_json=asked.as_json) as display:
+        observer = _Observer(display, quiet=asked.as_json)
+        if asked.file is not None:
+            result = _to_stream(config, asked.request, asked.file, observer)
+        else:
+            with watched_run(config, clock, observer, asked.metrics_listen, asked.log_file) as watched:
+                result = _to_staging(config, asked, watched)
+    seconds = clock.monotonic() - began
+    files = _archive_files(result, config, asked.file)
+    tell_on_stderr(result)
+    if asked.as_json:
+        output.print_json(document(result, seconds, files))
+    else:
+        tell = note if asked.file == STDIO else say
+        for line in summary(result, seconds, files):
+            tell(line)
+    if result.failures:
+        return EXIT_FAILED
+    return EXIT_SKIPPED if result.left_out or result.alarms else EXIT_OK
+
+
+def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResult:
+    admit = admission(config, now=asked.now, waiting=observer.waiting)
+    with open_means(config, observer, admit) as means:
+        if asked.resume is not None:
+            return resume_run(config, asked.resume, means)
+        return run_to_staging(config, asked.request, means)
+
+
+def _to_stream(config: Config, request: Request, file: str, observer: RunObserver) -> RunResult:
+    from ..stream_run import run_to_stream
+    from .archive_file import archive_stream
+
+    name = "the standard output" if file == STDIO else os.path.abspath(file)
+    with archive_stream(file) as stream:
+        return run_to_stream(
+            config,
+            request,
+            stream,
+            name,
+            clock=adapters.clock(),
+            inventory=adapters.make_engine(0),
+            open_store=adapters.open_store,
+            observer=observer,
+        )
+
+
+def _archive_files(result: RunResult, config: Config, file: str | None) -> list[str]:
+    if file is not None:
+        return [] if file == STDIO else [os.path.abspath(file)]
+    return sorted(str(config.staging.path / one.file) for one in result.reports if one.archive is not None)
+
+
+class _Observer(RunObserver):
+    """Shows a run on the terminal."""
+
+    def __init__(self, display: Display, *, quiet: bool) -> None:
+        self._display = display
+        self._quiet = quiet
+        self._waiting = ""
+
+    def planned(self, plan: Plan) -> None:
+        """See RunObserver."""
+        if not self._quiet:
+            mailboxes = {(unit.partition.name, user) for unit in plan.units for user in unit.users}
+            found = Amount(sum(one.messages for one in plan.units), sum(one.size_bytes for one in plan.units))
+            self._display.say(
+                f"found {counted(len(mailboxes), 'mailbox', 'mailboxes')}, "
+                f"{counted(found.messages, 'message')}, {size(found.size_bytes)}"
+            )
+        self._display.begin({one.label: Amount(one.messages, one.size_bytes) for one in plan.units})
+
+    def progress(self, progress: Progress) -> None:
+        """See RunObserver."""
+        self._display.progress(progress)
+
+    def sealed(self, unit: Unit, report: UnitReport) -> None:
+        """See RunObserver."""
+        self._display.end(unit.label, Amount(report.messages, report.size_bytes))
+
+    def failed(self, failure: Failure) -> None:
+        """See RunObserver."""
+        self._display.say(f"failed: {failure.what}: {failure.error.message}")
+
+    def host_changed(self, host: str, error: BackupError | None) -> None:
+        """See RunObserver."""
+        self._display.say(f"host {host} is lost: {error.message}" if error else f"host {host} is back")
+
+    def waiting(self, reason: str) -> None:
+        """See RunObserver."""
+        if reason != self._waiting:
+            self._waiting = reason
+            self._display.say(reason or "the run goes on")

@@ -1,0 +1,162 @@
+"""``mailhaul find``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK
+from ...worker.archives import opened_archives
+from ..backup_set import opened
+from ..finding import Finder, FoundMessage
+from ..search import Query
+from . import output
+from .options import SINCE, archives_option, at_option, json_option, path_argument, refuse, staging_option
+from .output import Column, moment
+from .program import Invocation
+from .sources import chosen_backup, chosen_past
+
+_SENDER, _SUBJECT = 30, 40
+_COLUMNS = [
+    (Column("date", "<"), 20),
+    (Column("from", "<"), _SENDER),
+    (Column("subject", "<"), _SUBJECT),
+    (Column("path", "<"), 4),
+]
+_PAST = [*_COLUMNS[:-1], (Column("first", "<"), 21), (Column("last", "<"), 21), _COLUMNS[-1]]
+
+
+class _UntilType(click.ParamType[float]):
+    """A time up to which: a date means its last moment. In seconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            when = datetime.combine(date.fromisoformat(value), time.max, UTC)
+        except ValueError:
+            return SINCE.convert(value, param, ctx)
+        return when.timestamp()
+
+
+@click.command("find")
+@path_argument
+@click.option("--from", "sender", default="", metavar="TEXT", help="In the From field.")
+@click.option("--to", "recipients", default="", metavar="TEXT", help="In the To or Cc field.")
+@click.option("--subject", default="", metavar="TEXT", help="In the subject.")
+@click.option("--message-id", default="", metavar="TEXT", help="In the Message-ID.")
+@click.option("--attachment", default="", metavar="NAME", help="In the file name of an attachment.")
+@click.option("--since", type=SINCE, metavar="D", help="Dated then or later: an ISO date or time (UTC).")
+@click.option("--until", type=_UntilType(), metavar="D", help="Dated then or earlier; a date is meant whole.")
+@at_option
+@click.option("--any-time", is_flag=True, help="At all kept moments, not at one.")
+@click.option("--deleted", is_flag=True, help="At all kept moments, and not there any more.")
+@archives_option
+@staging_option
+@json_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    path: LogicalPath,
+    sender: str,
+    recipients: str,
+    subject: str,
+    message_id: str,
+    attachment: str,
+    since: float | None,
+    until: float | None,
+    at: str | None,
+    any_time: bool,
+    deleted: bool,
+    files: tuple[str, ...],
+    staging: Path | None,
+    as_json: bool,
+) -> int:
+    """Find messages at PATH: a folder, a mailbox, a group.
+
+    Texts are found in letters of any case, anywhere in the decoded field; a message must match all that is
+    said. Dates are those of the messages' own Date field. Each line ends with a path for show and restore;
+    with --any-time and --deleted, say --at with the run under "last" too.
+
+    \b
+    Example: what Jane had from Joe and deleted since
+      mailhaul find /primary/user/jane@example.org --from joe@ --deleted
+    """
+    through = any_time or deleted
+    refuse(through and bool(at), "--at asks for one moment, --any-time and --deleted for all: leave one out")
+    refuse(through and bool(files), "--any-time and --deleted ask the catalog: leave out -f")
+    query = Query(
+        sender=sender,
+        recipients=recipients,
+        subject=subject,
+        message_id=message_id,
+        attachments=attachment,
+        since=since,
+        until=until,
+    )
+    if through:
+        with (
+            chosen_past(invocation, path, staging=staging) as (_, past),
+            opened_archives(past.places) as archives,
+        ):
+            finder = Finder(archives, path, query)
+            _tell(invocation, path, finder.at_any_time(past, deleted=deleted), past=True, as_json=as_json)
+            return _tell_damaged(finder)
+    with (
+        chosen_backup(invocation, [path], at=at, files=files, staging=staging) as backup,
+        opened(backup) as archives,
+    ):
+        output.list_skipped(backup.damaged, "damaged")
+        finder = Finder(archives, path, query)
+        _tell(invocation, path, finder.at_one_time(backup), past=False, as_json=as_json)
+        return _tell_damaged(finder) or (EXIT_DAMAGED if backup.damaged else EXIT_OK)
+
+
+def _tell_damaged(finder: Finder) -> int:
+    output.list_skipped(finder.damaged, "not searched")
+    return EXIT_DAMAGED if finder.damaged else EXIT_OK
+
+
+def _tell(
+    invocation: Invocation,
+    path: LogicalPath,
+    found: Iterable[FoundMessage],
+    *,
+    past: bool,
+    as_json: bool,
+) -> None:
+    if as_json:
+        invocation.json = False  # from here on the document itself tells of an error
+        output.stream_json({"path": str(path)}, "messages", (_message(one, past=past) for one in found))
+    else:
+        output.stream_table(_PAST if past else _COLUMNS, _rows(found, past=past))
+
+
+def _rows(found: Iterable[FoundMessage], *, past: bool) -> Iterator[Sequence[str]]:
+    for one in found:
+        sender, subject = output.cut(one.sender, _SENDER), output.cut(one.subject, _SUBJECT)
+        moments = (one.first, one.last) if past else ()
+        yield moment(one.date or one.arrived), sender, subject, *moments, one.path
+
+
+def _message(one: FoundMessage, *, past: bool) -> dict[str, object]:
+    told: dict[str, object] = {"path": one.path}
+    if past:
+        told |= {"first": one.first, "last": one.last}
+    return told | {
+        "date": one.date,
+        "arrived": one.arrived,
+        "from": one.sender,
+        "to": one.recipients,
+        "subject": one.subject,
+        "message_id": one.message_id,
+        "attachments": one.attachments,
+        "size_bytes": one.size_bytes,
+    }

@@ -1,0 +1,193 @@
+"""``mailhaul purge``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_LOCKED, EXIT_OK, DamagedError
+from ...proto.records import Progress
+from ..purging.plan import ScopePlan
+from ..purging.purge import purge, rehearse
+from ..purging.report import PurgeObserver, PurgeReport, PurgeRequest
+from ..retention import RetentionRules
+from ..settings import ArchiveConfig, RetentionConfig
+from . import adapters, output
+from .configuration import configured, default_workers, staging_area
+from .options import json_option, path_argument, staging_option, workers_option
+from .output import Column, counted, note, number, say, size
+from .program import Invocation
+from .progress import Amount, Display, make_display
+
+_LISTED = 20
+"""So many files are listed for people; JSON has all."""
+
+_count = click.IntRange(min=1)
+
+
+@click.command("purge")
+@path_argument
+@click.option("--dry-run", is_flag=True, help="Tell exactly what would go, and change nothing.")
+@click.option("--last", type=_count, metavar="N", help="Keep the last N runs.")
+@click.option("--daily", type=_count, metavar="N", help="Keep the newest run of each of N days.")
+@click.option("--weekly", type=_count, metavar="N", help="... of N weeks.")
+@click.option("--monthly", type=_count, metavar="N", help="... of N months.")
+@click.option("--yearly", type=_count, metavar="N", help="... of N years.")
+@staging_option
+@workers_option
+@json_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    path: LogicalPath,
+    dry_run: bool,
+    last: int | None,
+    daily: int | None,
+    weekly: int | None,
+    monthly: int | None,
+    yearly: int | None,
+    staging: Path | None,
+    workers: int | None,
+    as_json: bool,
+) -> int:
+    """Drop the runs that the retention rules let go, and free the room that only they need.
+
+    Of each group below PATH (a partition or group, or all) the runs stay that its rules say; those given as
+    options stand instead of all that are configured. What is held stays, and so does the newest state of
+    every mailbox that is not gone from the store.
+
+    \b
+    Example: what would go, and how much room would that give?
+      mailhaul purge --dry-run --daily 14 --weekly 8 --monthly 12
+    """
+    area = staging_area(invocation, staging)
+    config = configured(invocation) if staging is None else None
+    retention = config.retention if config else RetentionConfig()
+    given = RetentionRules(last=last, daily=daily, weekly=weekly, monthly=monthly, yearly=yearly)
+    request = PurgeRequest(
+        path=path,
+        rules_of=retention.of_group if given.keep_all else lambda _group: given,
+        compact_below=retention.compact_below,
+        archive=config.archive if config else ArchiveConfig(),
+    )
+    engine = adapters.make_engine(workers or default_workers())
+    with make_display(adapters.clock(), as_json=as_json) as display:
+        report = (rehearse if dry_run else purge)(area, request, engine, _Shown(display))
+    if as_json:
+        output.print_json({"dry_run": dry_run, **_document(report)})
+    else:
+        _tell(report, dry_run=dry_run)
+    return _exit_status(report)
+
+
+class _Shown(PurgeObserver):
+    """The course of a purge on stderr."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    def surveying(self, archives: int) -> None:
+        """See PurgeObserver."""
+        self._display.say(f"reading the metadata of {counted(archives, 'archive')}")
+
+    def compacting(self, files: Mapping[str, int]) -> None:
+        """See PurgeObserver."""
+        self._display.begin({file: Amount(0, size_bytes) for file, size_bytes in files.items()})
+
+    def progress(self, progress: Progress) -> None:
+        """See PurgeObserver."""
+        self._display.progress(progress)
+
+    def compacted(self, file: str, new_bytes: int) -> None:
+        """See PurgeObserver."""
+        self._display.end(file, Amount(0, new_bytes))
+
+    def waiting(self, reason: str) -> None:
+        """See PurgeObserver."""
+        self._display.say(f"waiting: {reason}")
+
+
+def _exit_status(report: PurgeReport) -> int:
+    if any(one.reason == DamagedError.code for one in report.failed):
+        return EXIT_DAMAGED
+    if report.failed:
+        return EXIT_FAILED
+    return EXIT_LOCKED if report.left else EXIT_OK
+
+
+def _document(report: PurgeReport) -> dict[str, object]:
+    return {
+        "groups": [
+            {
+                "partition": scope.partition,
+                "group": scope.group,
+                "kept": [{"run": run, "reasons": why} for run, why in scope.kept.items()],
+                "purged": scope.forgotten,
+            }
+            for scope in report.scopes
+        ],
+        "holds": report.holds,
+        "versions": report.versions,
+        "deleted": report.deleted,
+        "compacted": report.compacted,
+        "failed": report.failed,
+        "left": report.left,
+        "free_bytes": report.free_bytes,
+    }
+
+
+def _tell(report: PurgeReport, *, dry_run: bool) -> None:
+    for scope in report.scopes:
+        _tell_scope(scope)
+    if report.holds:
+        by = Counter("alarm" if one.automatic else "hold" for one in report.holds)
+        told = " and ".join(counted(count, kind) for kind, count in by.items())
+        say(f"{told} keep more (`mailhaul hold` lists them)")
+    _tell_files("deleted", [f"{one.file}, {size(one.size_bytes)}" for one in report.deleted])
+    _tell_files(
+        "written anew",
+        [
+            f"{one.new_file}, {size(one.new_bytes)} instead of {size(one.size_bytes)}"
+            for one in report.compacted
+        ],
+    )
+    output.list_skipped(report.failed, "left as it is")
+    if report.left:
+        note(
+            f"{counted(len(report.left), 'file')} can't be deleted yet, as archives are being read: "
+            "the next purge does it"
+        )
+    would = "would come free" if dry_run else "came free"
+    say(
+        f"{counted(sum(len(one.forgotten) for one in report.scopes), 'run')} and "
+        f"{counted(report.versions, 'version')} of mailboxes "
+        f"{'would be ' if dry_run else ''}dropped, "
+        f"{counted(len(report.deleted), 'archive')} deleted, {number(len(report.compacted))} written anew: "
+        f"{size(report.free_bytes)} {would}"
+    )
+
+
+def _tell_scope(scope: ScopePlan) -> None:
+    name = f"/{output.name(scope.partition)}/{output.name(scope.group)}"
+    say(
+        f"{name}: {counted(len(scope.kept) + len(scope.forgotten), 'run')}, "
+        f"{number(len(scope.kept))} stay, {number(len(scope.forgotten))} go"
+    )
+    rows = {run: ("stays", ", ".join(why)) for run, why in scope.kept.items()}
+    rows.update((run, ("goes", "")) for run in scope.forgotten)
+    output.print_table(
+        [Column("run", "<"), Column("", "<"), Column("why", "<")],
+        [(run, *rows[run]) for run in sorted(rows)],
+    )
+    say()
+
+
+def _tell_files(what: str, files: Sequence[str]) -> None:
+    for one in files[:_LISTED]:
+        say(output.shown(f"{what}: {one}"))
+    if len(files) > _LISTED:
+        say(f"{what}: and {number(len(files) - _LISTED)} more (--json lists all)")

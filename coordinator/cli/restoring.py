@@ -1,0 +1,116 @@
+"""What the commands share that write into mail stores: where to, doing it, telling what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
+from ...proto.records import Partition, RestoreReport, Skipped
+from ...worker.restore_tasks import RestoreTask
+from ..dispatch.engine import Engine, Outcome
+from ..restoration import PlannedTask, run_tasks
+from ..settings import Config
+from . import adapters, output
+from .configuration import configured, default_workers
+from .options import refuse
+from .output import duration, number, say, size
+from .program import Invocation
+from .progress import Amount, make_display, watched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """Where mail goes: to a ``place`` for all of it, or to the partitions of a configuration."""
+
+    place: Partition | None
+    config: Config | None
+    workers: int
+
+    def targets(self, partitions: Iterable[str]) -> Mapping[str, Partition]:
+        """Where mail of each of these partitions goes, as far as that is known."""
+        if self.place is not None:
+            # One record for all: two mailboxes that would meet there are found by that.
+            return dict.fromkeys(partitions, self.place)
+        return {one.name: one for one in self.config.partitions} if self.config else {}
+
+
+def chosen_goal(
+    invocation: Invocation, place: Partition | None, workers: int | None, staging: Path | None
+) -> Goal:
+    """Where the options say that mail goes. Raises UsageError, ConfigError."""
+    if place is not None:
+        adapters.check_target(place)
+        return Goal(place=place, config=None, workers=workers or default_workers())
+    refuse(
+        staging is not None, "say where to with --to FORMAT:DIR: --staging stands instead of a configuration"
+    )
+    config = configured(invocation)
+    return Goal(place=None, config=config, workers=workers or config.dispatch.workers_per_host)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of tasks, and how long it took."""
+
+    report: RestoreReport
+    seconds: float
+
+    def tell(self, head: Mapping[str, object], damaged: Sequence[Skipped], *, as_json: bool) -> int:
+        """Print it, with what was ``damaged`` before it began; returns the exit status."""
+        report = self.report
+        damaged = (*damaged, *report.damaged)
+        output.list_skipped(damaged, "damaged")
+        output.list_skipped(report.skipped)
+        if as_json:
+            output.print_json(
+                {
+                    **head,
+                    "restored": report.restored,
+                    "present": report.present,
+                    "files": report.files,
+                    "size_bytes": report.size_bytes,
+                    "seconds": round(self.seconds, 3),
+                    "skipped": report.skipped,
+                    "damaged": damaged,
+                }
+            )
+        else:
+            self._summary(head, len(damaged))
+        if damaged:
+            return EXIT_DAMAGED
+        if report.skipped:
+            nothing = not (report.restored or report.present or report.files)
+            return EXIT_FAILED if nothing else EXIT_SKIPPED
+        return EXIT_OK
+
+    def _summary(self, head: Mapping[str, object], damaged: int) -> None:
+        report, seconds = self.report, max(self.seconds, 0.001)
+        rows = [
+            *((title, number(one) if isinstance(one, int) else str(one), "") for title, one in head.items()),
+            ("messages", number(report.restored), f"{report.restored / seconds:,.0f} messages/s"),
+            ("size", size(report.size_bytes), f"{report.size_bytes / seconds / 1e6:,.1f} MB/s"),
+            ("other files", number(report.files), ""),
+            ("present", number(report.present), "were there already" if report.present else ""),
+            ("skipped", number(len(report.skipped)), ""),
+            ("damaged", number(damaged), ""),
+        ]
+        say(f"restored in {duration(self.seconds)}")
+        for title, value, remark in rows:
+            say(f"  {title:<11} {value:>12}   {remark}".rstrip())
+
+
+def carry_out(tasks: Sequence[PlannedTask], engine: Engine, *, as_json: bool) -> Done:
+    """Do the tasks, with a display of their progress."""
+    clock = adapters.clock()
+    began = clock.monotonic()
+    with make_display(clock, as_json=as_json) as display:
+        display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in tasks})
+        report = run_tasks(tasks, watched(engine, display, _ended), display.progress)
+    return Done(report, clock.monotonic() - began)
+
+
+def _ended(outcome: Outcome[RestoreTask, RestoreReport]) -> tuple[str, Amount]:
+    report = outcome.report or RestoreReport()
+    return outcome.task.label, Amount(report.restored + report.present, report.size_bytes)

@@ -1,0 +1,234 @@
+"""``mailhaul undelete``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+from ...groups.paths import LogicalPath, message_path
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK, NotFoundError, UsageError
+from ...proto.records import Message, Partition, RunId, Terms
+from ...worker.archives import OpenArchives, opened_archives
+from ..browsing import time_ns
+from ..catalog import Catalog
+from ..clock import RUN_ID
+from ..header_text import header_date, header_text
+from ..past import Past
+from ..undelete import plan_undelete, target_folder
+from ..vanished import Losses, find_losses, folders_ever
+from . import output
+from .means import open_restorers
+from .options import PATH, PLACE, json_option, refuse, staging_option, workers_option
+from .output import Column, counted, moment, note, say, size
+from .program import Invocation
+from .restoring import carry_out, chosen_goal
+from .sources import chosen_past
+
+_RESERVED = frozenset(("cur", "new", "tmp"))  # directories of every Maildir
+_SENDER, _SUBJECT = 30, 40
+_COLUMNS = [
+    (Column("date", "<"), 20),
+    (Column("from", "<"), _SENDER),
+    (Column("subject", "<"), _SUBJECT),
+    (Column("last", "<"), 21),
+    (Column("path", "<"), 4),
+]
+
+
+@click.command("undelete")
+@click.argument("path", type=PATH, metavar="PATH")
+@click.option(
+    "--from", "since", metavar="T", help="Look from this moment on. Default: the oldest that is kept."
+)
+@click.option("--until", metavar="T", help="What is not there at this moment. Default: latest.")
+@click.option(
+    "--into",
+    metavar="FOLDER",
+    help='The folder to restore into. Default: "Restored" and the day of --until.',
+)
+@click.option(
+    "--to",
+    "place",
+    type=PLACE,
+    metavar="FORMAT:DIR",
+    help="Restore to this place, not to where the mail was.",
+)
+@click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
+@workers_option
+@click.option("--list", "--dry-run", "dry_run", is_flag=True, help="Only list what vanished.")
+@staging_option
+@json_option
+@click.pass_obj
+def command(
+    invocation: Invocation,
+    path: LogicalPath,
+    since: str | None,
+    until: str | None,
+    into: str | None,
+    place: Partition | None,
+    as_user: str | None,
+    workers: int | None,
+    dry_run: bool,
+    staging: Path | None,
+    as_json: bool,
+) -> int:
+    """Bring back what vanished from PATH, a mailbox or a folder: messages that some kept moment between the
+    two times has, and that are nowhere in the mailbox at the second. A message that was only moved is told,
+    and left where it is.
+
+    They go into a folder of their own, with their flags but \\Deleted; those of folders below PATH into
+    folders below it. What was brought back before is not brought back again.
+
+    \b
+    Example: what Jane deleted since Tuesday, first to look at, then for good
+      mailhaul undelete /primary/user/jane@example.org --from 2026-11-17 --list
+      mailhaul undelete /primary/user/jane@example.org --from 2026-11-17
+    """
+    refuse(path.user is None, f"{path} is no mailbox: undelete takes a mailbox or a folder")
+    folder = _checked(into)
+    goal = None if dry_run else chosen_goal(invocation, place, workers, staging)
+    with (
+        chosen_past(invocation, path, staging=staging) as (catalog, past),
+        opened_archives(past.places) as archives,
+    ):
+        last = catalog.resolve_time(until or "latest")
+        folder = folder or f"Restored {catalog.run(last).started:%Y-%m-%d}"
+        path, losses = _losses(archives, past, path, _first(catalog, past, since), last)
+        if goal is None:
+            return _tell(losses, path, folder, as_json=as_json)
+        (timeline,) = past.timelines
+        targets = goal.targets([timeline.partition])
+        if timeline.partition not in targets:
+            raise UsageError(
+                f"no target for partition {timeline.partition!r}: say where to with --to FORMAT:DIR"
+            )
+        with open_restorers(goal.config, goal.workers) as (engine, access):
+            planned = plan_undelete(
+                losses,
+                path,
+                folder,
+                targets[timeline.partition],
+                past.places,
+                as_user=as_user,
+                access=access,
+            )
+            tasks = [planned] if losses.vanished else []
+            done = carry_out(tasks, engine, as_json=as_json)
+        return done.tell(
+            {"into": output.name(folder), "moved": len(losses.moved)}, losses.damaged, as_json=as_json
+        )
+
+
+def _checked(into: str | None) -> str | None:
+    """The folder that was named, as a logical path would name it. Raises UsageError."""
+    if into is None:
+        return None
+    folder = LogicalPath.parse(f"/p/g/u/{into}/").folder or ""
+    refuse(
+        not _RESERVED.isdisjoint(folder.split("/")),
+        f"--into {into}: no level of a folder's name can be {' or '.join(sorted(_RESERVED))}",
+    )
+    return folder
+
+
+def _first(catalog: Catalog, past: Past, since: str | None) -> RunId:
+    """The moment to look from: the oldest that is kept, if the time that was said lies before it."""
+    oldest = next(iter(past.moments), RunId(""))
+    if since is None:
+        return oldest
+    try:
+        return catalog.resolve_time(since)
+    except NotFoundError:
+        if RUN_ID.fullmatch(since):
+            raise
+        return oldest
+
+
+def _losses(
+    archives: OpenArchives, past: Past, path: LogicalPath, first: RunId, last: RunId
+) -> tuple[LogicalPath, Losses]:
+    refuse(first > last, f"--from {first} is later than --until {last}")
+    (timeline,) = past.timelines
+    names = folders_ever(archives, timeline)
+    path = path.resolve(names)
+    refuse(
+        path.uid is not None or path.name is not None,
+        f"{path} is one message: `mailhaul restore {path} --at T` brings it back",
+    )
+    if not any(map(path.selects_folder, names)):
+        raise NotFoundError(f"{path}: the mailbox has had no such folder; it had: {', '.join(sorted(names))}")
+    return path, find_losses(archives, timeline, first, last, path.selects_folder)
+
+
+# What vanished
+
+
+def _tell(losses: Losses, path: LogicalPath, into: str, *, as_json: bool) -> int:
+    output.list_skipped(losses.damaged, "damaged")
+    total = sum(one.message.size for one in losses.vanished)
+    if as_json:
+        output.print_json(
+            {
+                "path": str(path),
+                "into": output.name(into),
+                "vanished": _vanished(losses, path, into),
+                "moved": _moved(losses),
+                "messages": len(losses.vanished),
+                "size_bytes": total,
+                "damaged": losses.damaged,
+            }
+        )
+    else:
+        output.stream_table(_COLUMNS, _rows(losses))
+        for one in losses.moved:
+            note(f"moved: {_shown(losses, one.folder, one.message)} is in {one.into} now")
+        say()
+        count = counted(len(losses.vanished), "message")
+        say(f"{count}, {size(total)} would be restored into {output.shown(into)}")
+    return EXIT_DAMAGED if losses.damaged else EXIT_OK
+
+
+def _rows(losses: Losses) -> Iterator[Sequence[str]]:
+    for one in losses.vanished:
+        date = header_date(one.terms.date) or time_ns(one.message.date_ns)
+        sender = output.cut(header_text(one.terms.sender), _SENDER)
+        subject = output.cut(header_text(one.terms.subject), _SUBJECT)
+        yield moment(date), sender, subject, one.last, _shown(losses, one.folder, one.message)
+
+
+def _shown(losses: Losses, folder: str, message: Message) -> str:
+    whose = losses.whose
+    named = message.uid or message.base
+    return message_path(whose.partition or "", whose.group or "", whose.user or "", folder, named)
+
+
+def _vanished(losses: Losses, path: LogicalPath, into: str) -> Iterable[dict[str, object]]:
+    for one in losses.vanished:
+        yield {
+            "path": _shown(losses, one.folder, one.message),
+            "last": one.last,
+            "into": output.name(target_folder(path, into, one.folder)),
+            **_told(one.message, one.terms),
+        }
+
+
+def _moved(losses: Losses) -> Iterable[dict[str, object]]:
+    for one in losses.moved:
+        yield {
+            "path": _shown(losses, one.folder, one.message),
+            "folder": output.name(one.into),
+            **_told(one.message, one.terms),
+        }
+
+
+def _told(message: Message, terms: Terms) -> dict[str, object]:
+    return {
+        "date": header_date(terms.date),
+        "arrived": time_ns(message.date_ns),
+        "from": header_text(terms.sender),
+        "subject": header_text(terms.subject),
+        "message_id": header_text(terms.message_id),
+        "size_bytes": message.size,
+    }

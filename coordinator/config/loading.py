@@ -1,0 +1,195 @@
+"""From ``mailhaul.toml`` to frozen records: every table of the file becomes what ``settings`` has for it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ...groups.assignment import GroupRules
+from ...groups.definitions import GroupDefinition, compile_expression, parse_definitions
+from ...proto.errors import ConfigError
+from ...proto.records import Partition
+from ...worker.load import LoadLimits
+from ..retention import RetentionRules
+from ..settings import (
+    ArchiveConfig,
+    Config,
+    DispatchConfig,
+    ExcludeConfig,
+    GroupsConfig,
+    LogConfig,
+    MetricsConfig,
+    RetentionConfig,
+    StagingConfig,
+    TlsConfig,
+)
+from ..users_file import read_users
+from .problems import config_error, wrong_value
+from .tables import (
+    ArchiveTable,
+    DispatchTable,
+    ExcludeTable,
+    GroupsTable,
+    PartitionTable,
+    RetentionTable,
+    Root,
+    StagingTable,
+    Table,
+)
+
+
+def load(path: Path) -> Config:
+    """Read a configuration file and the groups file it names.
+
+    Relative paths in it are relative to its directory. Raises ConfigError, which names the file, the key,
+    the value and what was expected.
+    """
+    try:
+        keys = tomllib.loads(_read(path, str(path)))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: expected TOML: {error}", file=str(path)) from None
+    try:
+        root = Root.model_validate(keys)
+    except ValidationError as error:
+        raise config_error(path, error.errors(include_url=False)) from None
+    groups = _groups(path, root.groups)
+    names = groups.rules.names()
+    config = Config(
+        staging=_staging(path, root.staging),
+        partitions=_partitions(path, root.partition),
+        groups=groups,
+        exclude=_exclude(path, root.exclude, names),
+        retention=_retention(path, root.retention, names),
+        dispatch=_dispatch(path, root.dispatch),
+        load=LoadLimits(**_given(root.load)),
+        archive=_archive(path, root.archive),
+        metrics=MetricsConfig(**_with_paths(path, _given(root.metrics), "textfile")),
+        log=LogConfig(**_with_paths(path, _given(root.log), "file")),
+    )
+    _check_hosts(path, config)
+    return config
+
+
+def _read(path: Path, subject: str) -> str:
+    """The text of a file; ``subject`` begins the message of the ConfigError raised when it can't be read."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = f"expected UTF-8 text: {error.reason} at byte {error.start}"
+    except OSError as error:
+        problem = f"expected a file that can be read: {error.strerror}"
+    raise ConfigError(f"{subject}: {problem}", file=str(path))
+
+
+def _staging(path: Path, table: StagingTable) -> StagingConfig:
+    given = _with_paths(path, _given(table), "path", "keys")
+    names = {"reserve": "reserve_bytes", "wait_for_space": "patience_seconds"}
+    return StagingConfig(**{names.get(key, key): value for key, value in given.items()})
+
+
+def _dispatch(path: Path, table: DispatchTable) -> DispatchConfig:
+    given = _with_paths(path, _given(table), "token_file")
+    if host_patience := given.pop("host_patience", None):
+        given["host_patience_seconds"] = host_patience
+    if tls := given.pop("tls", None):
+        given["tls"] = TlsConfig(**_with_paths(path, _given(tls), "cert", "key", "ca"))
+    return DispatchConfig(**given)
+
+
+def _with_paths(path: Path, given: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Relative paths become what they are relative to the configuration file."""
+    directory = path.absolute().parent
+    return {key: directory / value if key in keys else value for key, value in given.items()}
+
+
+def _check_hosts(path: Path, config: Config) -> None:
+    """What must be there so that workers on other hosts find the staging area."""
+    hosts = {host for partition in config.partitions for host in partition.hosts}
+    if config.dispatch.engine == "local":
+        if len((hosts | {config.staging.host}) - {"localhost"}) > 1:
+            expected = f"'ray', as there are several hosts: {', '.join(sorted(hosts))}"
+            raise wrong_value(path, "dispatch.engine", "local", expected)
+        return
+    for key in ("listen", "address"):
+        if hosts != {config.staging.host} and not getattr(config.staging, key):
+            raise ConfigError(
+                f"{path}: staging.{key} is missing: expected a ZeroMQ address such as "
+                "'tcp://staging01:7400', as partitions lie on other hosts than staging.host",
+                file=str(path),
+                keys=[f"staging.{key}"],
+            )
+
+
+def _partitions(path: Path, tables: Sequence[PartitionTable]) -> tuple[Partition, ...]:
+    partitions = tuple(_partition(path, index, table) for index, table in enumerate(tables))
+    names = [partition.name for partition in partitions]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise wrong_value(path, f"partition[{index}].name", name, "a name that no other partition has")
+    return partitions
+
+
+def _partition(path: Path, index: int, table: PartitionTable) -> Partition:
+    given = {"name": "primary"} | _given(table)
+    if "host" in given:
+        if "hosts" in given:
+            expected = "host or hosts, not both"
+            raise wrong_value(path, f"partition[{index}].hosts", given["hosts"], expected)
+        given["hosts"] = (given.pop("host"),)
+    return Partition(**given)
+
+
+def _groups(path: Path, table: GroupsTable) -> GroupsConfig:
+    given = _given(table)
+    limits = {"largest_unit_bytes": given.pop("largest_unit")} if "largest_unit" in given else {}
+    definitions: tuple[GroupDefinition, ...] = ()
+    if name := given.pop("file", None):
+        file = path.absolute().parent / name
+        definitions = parse_definitions(_read(file, f"{path}: groups.file = {name!r}"), str(file))
+    off = given.pop("off", None) or ()
+    _check_names(path, "groups.off", off, [one.name for one in definitions])
+    return GroupsConfig(rules=GroupRules(definitions=definitions, **given), off=frozenset(off), **limits)
+
+
+def _exclude(path: Path, table: ExcludeTable, groups: Collection[str]) -> ExcludeConfig:
+    given = _given(table)
+    given["users"] = tuple(map(compile_expression, given.get("users") or ()))
+    if name := given.pop("users_file", None):
+        given["listed_users"] = read_users(path.absolute().parent / name).users
+    named = given.pop("group", {})
+    _check_names(path, "exclude.group", named, groups)
+    return ExcludeConfig(group_folders={group: found.folders for group, found in named.items()}, **given)
+
+
+def _retention(path: Path, table: RetentionTable, groups: Collection[str]) -> RetentionConfig:
+    given = _given(table)
+    named = given.pop("group", {})
+    _check_names(path, "retention.group", named, groups)
+    shares = {key: given.pop(key) for key in ("compact_below", "alarm_share") if key in given}
+    return RetentionConfig(
+        rules=RetentionRules(**given),
+        groups={group: RetentionRules(**_given(rules)) for group, rules in named.items()},
+        **shares,
+    )
+
+
+def _check_names(path: Path, key: str, names: Collection[str], groups: Collection[str]) -> None:
+    for name in names:
+        if name not in groups:
+            expected = f"names of groups that are defined: {', '.join(groups) or 'there are none'}"
+            raise wrong_value(path, key, name, expected)
+
+
+def _archive(path: Path, table: ArchiveTable) -> ArchiveConfig:
+    if table.level is not None and table.codec != "zstd":
+        raise wrong_value(path, "archive.level", table.level, "no level without codec = 'zstd'")
+    return ArchiveConfig(**_given(table))
+
+
+def _given(table: Table) -> dict[str, Any]:
+    """The keys that the file gives, so that every default stands once, in the record."""
+    return {name: getattr(table, name) for name in table.model_fields_set}

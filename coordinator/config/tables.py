@@ -1,0 +1,259 @@
+"""The tables and keys of ``mailhaul.toml``, as pydantic checks them.
+
+The description of a field completes "expected …" where its value is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ...groups.assignment import Several, Ungrouped
+from ...groups.definitions import SAFE_NAME, compile_expression
+from ...groups.selection import check_pattern
+from ...proto.errors import ConfigError
+from ..settings import Codec, EngineName, check_path
+from ..window import Window
+
+_PORT = r"(?:[1-9][0-9]{0,4})"
+_DURATION = re.compile(r"([0-9]{1,6}) ?(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]i?b)", re.IGNORECASE)
+_UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
+    "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
+}  # fmt: skip
+
+
+def _size_bytes(text: object) -> int:
+    found = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("no number with a unit")
+    return int(float(found[1]) * _UNITS[found[2].lower()])
+
+
+def _rate(text: object) -> int:
+    return _size_bytes(text.removesuffix("/s") if isinstance(text, str) else text)
+
+
+def _seconds(text: object) -> float:
+    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("no whole number with s, m, h or d")
+    return float(int(found[1]) * _SECONDS[found[2]])
+
+
+def _window(text: object) -> Window:
+    if not isinstance(text, str):
+        raise ValueError("no text")
+    return Window.parse(text)
+
+
+def _names(names: object) -> object:
+    if isinstance(names, list) and len(set(map(str, names))) == len(names):
+        return tuple(names)
+    raise ValueError("no list of different names")
+
+
+def _pattern(pattern: str) -> str:
+    try:
+        return check_pattern(pattern)
+    except ConfigError as error:
+        raise ValueError(error.message) from None
+
+
+def _expression(expression: str) -> str:
+    try:
+        compile_expression(expression)
+    except ConfigError as error:
+        raise ValueError(error.message) from None
+    return expression
+
+
+def _command(words: object) -> object:
+    if isinstance(words, str):
+        words = shlex.split(words)
+    return tuple(words) if isinstance(words, list) else words
+
+
+_Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+_Name = Annotated[str, Field(pattern=f"^{SAFE_NAME}$")]
+
+
+_Address = Annotated[str, Field(pattern=rf"^tcp://(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]|\*):{_PORT}$")]
+_Seconds = Annotated[float, BeforeValidator(_seconds)]
+_Pattern = Annotated[str, AfterValidator(_pattern)]
+_Expression = Annotated[str, AfterValidator(_expression)]
+_Count = Annotated[int, Field(ge=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Table(BaseModel):
+    """A table of the file. None is a key that is not given."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class StagingTable(Table):
+    path: _Text = Field(description="a directory")
+    host: _Name | None = Field(default=None, description="the name of this host")
+    listen: _Address | None = Field(default=None, description="an address such as 'tcp://0.0.0.0:7400'")
+    address: _Address | None = Field(default=None, description="an address such as 'tcp://staging01:7400'")
+    keys: _Text | None = Field(default=None, description="a directory")
+    reserve: Annotated[int, BeforeValidator(_size_bytes)] | None = Field(
+        default=None, description="a size such as '2 GiB'"
+    )
+    wait_for_space: _Seconds | None = Field(default=None, description="a time such as '90s' or '1h'")
+
+
+class PartitionTable(Table):
+    name: _Name | None = Field(
+        default=None,
+        description="at most 100 letters, digits, '.', '_', '-', beginning with a letter or digit",
+    )
+    host: _Name | None = Field(default=None, description="the name of a host")
+    hosts: Annotated[tuple[_Name, ...], BeforeValidator(_names), Field(min_length=1)] | None = Field(
+        default=None, description="a list of the names of the hosts that share its storage"
+    )
+    format: Literal["maildir"] = Field(description="'maildir', the only format of this version")
+    path: Annotated[_Text, AfterValidator(check_path)] = Field(
+        description="an absolute directory, with {user} where user names stand, and beside it, where wanted, "
+        "{domain} and letters of both: {user[0]}, {user[0:2]}, {domain[0]}"
+    )
+    doveadm: Annotated[tuple[_Text, ...], BeforeValidator(_command)] | None = Field(
+        default=None, description="a command, as one string or as a list of strings"
+    )
+
+
+class GroupsTable(Table):
+    file: _Text | None = Field(default=None, description="a file")
+    several: Several | None = Field(default=None, description="'report', 'first-match' or 'error'")
+    ungrouped: Ungrouped | None = Field(default=None, description="'user' or 'report'")
+    largest_unit: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20)] | None = Field(
+        default=None, description="a size of at least 1 MiB, such as '20 GiB'"
+    )
+    off: Annotated[tuple[_Name, ...], BeforeValidator(_names)] | None = Field(
+        default=None, description="a list of the names of groups"
+    )
+
+
+class GroupExcludeTable(Table):
+    folders: Annotated[tuple[_Pattern, ...], BeforeValidator(_names)] = Field(
+        description="a list of folder names such as 'Trash' or 'Archive/*'"
+    )
+
+
+class ExcludeTable(Table):
+    folders: Annotated[tuple[_Pattern, ...], BeforeValidator(_names)] | None = Field(
+        default=None, description="a list of folder names such as 'Trash' or 'Archive/*'"
+    )
+    users: Annotated[tuple[_Expression, ...], BeforeValidator(_names)] | None = Field(
+        default=None, description="a list of regular expressions over user ids"
+    )
+    users_file: _Text | None = Field(default=None, description="a file")
+    group: dict[str, GroupExcludeTable] = Field(
+        default={}, description="a table [exclude.group.NAME] for each group"
+    )
+
+
+class RulesTable(Table):
+    last: _Count | None = Field(default=None, description="a whole number from 1")
+    daily: _Count | None = Field(default=None, description="a whole number from 1")
+    weekly: _Count | None = Field(default=None, description="a whole number from 1")
+    monthly: _Count | None = Field(default=None, description="a whole number from 1")
+    yearly: _Count | None = Field(default=None, description="a whole number from 1")
+
+
+class RetentionTable(RulesTable):
+    compact_below: _Share | None = Field(default=None, description="a number from 0 to 1")
+    alarm_share: _Share | None = Field(default=None, description="a number from 0 to 1")
+    group: dict[str, RulesTable] = Field(
+        default={}, description="a table [retention.group.NAME] for each group"
+    )
+
+
+class TlsTable(Table):
+    cert: _Text = Field(description="a file")
+    key: _Text = Field(description="a file")
+    ca: _Text = Field(description="a file")
+
+
+class DispatchTable(Table):
+    engine: EngineName | None = Field(default=None, description="'local' or 'ray'")
+    workers_per_host: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        default=None, description="a whole number from 1 to 1024"
+    )
+    window: Annotated[Window, BeforeValidator(_window)] | None = Field(
+        default=None, description="times of the day such as '22:00-06:00'"
+    )
+    address: _Text | None = Field(default=None, description="'auto', or HOST:PORT of a Ray cluster")
+    token_file: _Text | None = Field(default=None, description="a file")
+    tls: TlsTable | None = Field(default=None, description="a table with cert, key and ca")
+    host_patience: _Seconds | None = Field(default=None, description="a time such as '90s' or '10m'")
+
+
+class LoadTable(Table):
+    bytes_per_second: Annotated[int, BeforeValidator(_rate), Field(ge=1)] | None = Field(
+        default=None, description="a size such as '50 MB'"
+    )
+    messages_per_second: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="a whole number from 1"
+    )
+    nice: Annotated[int, Field(ge=0, le=19)] | None = Field(
+        default=None, description="a whole number from 0 to 19"
+    )
+    ionice: Literal["idle", "best-effort"] | None = Field(default=None, description="'idle' or 'best-effort'")
+
+
+class MetricsTable(Table):
+    listen: Annotated[str, Field(pattern=rf"^(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]):{_PORT}$")] | None = Field(
+        default=None, description="an address such as '127.0.0.1:9410'"
+    )
+    textfile: _Text | None = Field(default=None, description="a file")
+
+
+class LogTable(Table):
+    file: _Text | None = Field(default=None, description="a file")
+
+
+class ArchiveTable(Table):
+    codec: Codec | None = Field(default=None, description="'lz4' or 'zstd'")
+    level: Annotated[int, Field(ge=1, le=22)] | None = Field(
+        default=None, description="a whole number from 1 to 22"
+    )
+
+
+class Root(Table):
+    staging: StagingTable = Field(description="a [staging] table")
+    partition: Annotated[list[PartitionTable], Field(min_length=1)] = Field(
+        description="one or more [[partition]] tables"
+    )
+    groups: GroupsTable = Field(default=GroupsTable(), description="a [groups] table")
+    exclude: ExcludeTable = Field(default=ExcludeTable(), description="an [exclude] table")
+    retention: RetentionTable = Field(default=RetentionTable(), description="a [retention] table")
+    dispatch: DispatchTable = Field(default=DispatchTable(), description="a [dispatch] table")
+    load: LoadTable = Field(default=LoadTable(), description="a [load] table")
+    archive: ArchiveTable = Field(default=ArchiveTable(), description="an [archive] table")
+    metrics: MetricsTable = Field(default=MetricsTable(), description="a [metrics] table")
+    log: LogTable = Field(default=LogTable(), description="a [log] table")
+
+
+TABLES: dict[str, type[Table]] = {
+    "": Root,
+    "staging": StagingTable,
+    "partition": PartitionTable,
+    "groups": GroupsTable,
+    "exclude": ExcludeTable,
+    "exclude.group.NAME": GroupExcludeTable,
+    "retention": RetentionTable,
+    "retention.group.NAME": RulesTable,
+    "dispatch": DispatchTable,
+    "dispatch.tls": TlsTable,
+    "load": LoadTable,
+    "archive": ArchiveTable,
+    "metrics": MetricsTable,
+    "log": LogTable,
+}
+"""By their names; NAME stands for that of a group."""

@@ -1,0 +1,118 @@
+"""What ``mailhaul init`` writes: a configuration and groups, with all that can be set in comments."""
+
+CONFIG_TEMPLATE = """\
+# mailhaul.toml: what is backed up, from where, to where.
+# Relative paths are relative to the directory of this file. What is commented out shows what else there is.
+
+[staging]
+# Archives are written here: <path>/<partition>/<group>/<run>.<shard>.mha
+path = "/var/spool/mailhaul"
+# So much of the file system stays free; a worker that finds no room waits so long for some.
+reserve = "1 GiB"
+wait_for_space = "1h"
+# With mail on other hosts: what this host is called below, where `mailhaul receive` listens, how the others
+# reach it, and the directory of key files on each of them (see `mailhaul keys`).
+# host = "staging01"
+# listen = "tcp://0.0.0.0:7400"
+# address = "tcp://staging01:7400"
+# keys = "/etc/mailhaul/keys"
+
+# One table for each partition, a named root of a mail store.
+[[partition]]
+name = "primary"
+host = "localhost"
+# Several hosts that share the storage of a partition:
+# hosts = ["store01", "store02"]
+format = "maildir"
+# {user} stands for the whole user id, or for its part before "@" where {domain} occurs too.
+# {user[0]}, {user[0:2]}, {domain[0]} stand for letters of them, as in stores with hashed directories.
+path = "/srv/mail/{domain}/{user}/Maildir"
+# With Dovecot: keeps what its clients have synchronised valid across a restore (HIGHESTMODSEQ).
+# doveadm = "doveadm"
+
+[groups]
+# Regular expressions say which users are backed up together. Without groups all are in the group "user".
+file = "backup-groups.conf"
+# A user in several groups is backed up in each of them ("report"), in the first one ("first-match"),
+# or ends the run ("error").
+several = "report"
+# Users in no group are backed up in the group "user" ("user"), or left out and listed as skipped ("report").
+ungrouped = "user"
+# A larger group is split into several archives.
+largest_unit = "20 GiB"
+# Groups that are switched off: they are backed up only by a run that names them.
+# off = ["groupB"]
+
+[exclude]
+# Folders that are not backed up, each with those below it; * and ? match. A run that names a folder by its
+# full path, as in /primary/user/jane@example.org/Trash, takes it all the same.
+# folders = ["Junk", "Trash/*"]
+# Users who are not backed up unless a run names them: expressions as those of groups, and a file of user ids.
+# users = ["test[.].*"]
+# users_file = "excluded-users"
+# More folders of single groups:
+# [exclude.group.groupA]
+# folders = ["Archive/Old"]
+
+[retention]
+# Which runs stay restorable, for each group by itself: the last ones, and the newest of each of so many days,
+# weeks, months and years. Without any of these all do. `mailhaul purge` applies them.
+# last = 7
+# daily = 14
+# weekly = 8
+# monthly = 12
+# yearly = 5
+# An archive of which less than this share is needed any more is written anew without the rest.
+# compact_below = 0.5
+# If more than this share of a mailbox, or of the mailboxes of a partition, is gone since it was stored last,
+# that is told as an alarm, and nothing of it is purged until `mailhaul release`. 1: there are no alarms.
+# alarm_share = 0.5
+# Groups may have rules of their own, instead of those above:
+# [retention.group.groupA]
+# last = 30
+
+[dispatch]
+# "local": worker processes on this host. "ray": workers on all hosts of a Ray cluster.
+engine = "local"
+workers_per_host = 4
+# Units are begun at these times of the day only; what has not been begun waits for the next.
+# window = "22:00-06:00"
+# With "ray": the cluster, its token (a file of mode 0600), and how long work waits for a host that is gone.
+# address = "auto"
+# token_file = "/etc/mailhaul/ray.token"
+# host_patience = "10m"
+# tls = { cert = "/etc/mailhaul/host.pem", key = "/etc/mailhaul/host.key", ca = "/etc/mailhaul/ca.pem" }
+
+[load]
+# What all workers of a host together may read, and how much they give way to others.
+# bytes_per_second = "50 MB"
+# messages_per_second = 2000
+# nice = 10
+# ionice = "idle"
+
+[archive]
+# "lz4" is fast; "zstd" takes less space and more time.
+codec = "lz4"
+# Of zstd: 1 (fast) to 22 (small).
+# level = 3
+
+[metrics]
+# For Prometheus: an address to ask while a run goes on, and a file that is written when it ends.
+# listen = "127.0.0.1:9410"
+# textfile = "/var/lib/prometheus/node-exporter/mailhaul.prom"
+
+[log]
+# Events are appended to this file, a JSON object a line.
+# file = "/var/log/mailhaul.log"
+"""
+
+GROUPS_TEMPLATE = """\
+# backup-groups.conf: which users are backed up together, one name=regex a line.
+#
+# The whole user id must match. Several lines of one name add up. The expressions are those of Python,
+# and POSIX classes such as [[:alpha:]] are understood. The group "user" is predefined and holds everybody.
+#
+# groupA=[a-l].*
+# groupB=[m-z].*
+# groupB=[[:digit:]].*
+"""

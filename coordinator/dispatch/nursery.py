@@ -1,0 +1,53 @@
+"""The process that local workers are forked from, so that what all of them need is loaded once.
+
+It has no threads, locks or files of the program, which could not be forked safely. It starts with the first
+worker, or earlier, and loads while the program goes on; it ends with the program.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+
+from .processes import GRACE_SECONDS, SPAWN, birth
+
+_FORKS = multiprocessing.get_context("forkserver")
+
+
+def prepare(modules: Sequence[str]) -> None:
+    """Start it now, and let it import these modules, given by their whole names. Repeatable; while it is
+    there, nothing is done. Where it can't be started, workers are made without it."""
+    _FORKS.set_forkserver_preload(list(modules))
+    _is_there()
+
+
+def new_worker(target: Callable[..., object], args: tuple[object, ...], name: str) -> BaseProcess:
+    """A process that is not started yet: to be done within ``birth``."""
+    context = _FORKS if _is_there() else SPAWN
+    return context.Process(target=target, args=args, name=name, daemon=True)
+
+
+def _is_there() -> bool:
+    """Whether there is one, now that it was asked for. There is none where its socket can't be made: the
+    directory of temporary files is full, or has too long a name."""
+    try:
+        with birth():
+            forkserver.ensure_running()
+    except OSError:
+        return False
+    return True
+
+
+@atexit.register
+def _dismiss() -> None:
+    """See it off, so that nothing is left of the program, and what its workers cost is counted as the
+    program's. Not for longer than it takes a process to leave in order."""
+    # There is no other way to it: multiprocessing leaves it to find out by itself that the program is gone.
+    stop = getattr(forkserver, "_forkserver")._stop  # noqa: B009
+    leaving = threading.Thread(target=stop, daemon=True)
+    leaving.start()
+    leaving.join(GRACE_SECONDS)

@@ -1,0 +1,119 @@
+"""What a run is asked for, and what of that lasts: how it backs up, as its journal keeps it.
+
+A run that is resumed takes the same folders in the same way, whatever the configuration says by then.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from ..groups.paths import LogicalPath
+from ..groups.selection import FolderRules, Selection
+from ..proto.errors import DamagedError, UsageError
+from ..proto.records import BackupMode
+from .clock import utc
+from .settings import ExcludeConfig
+from .users_file import UserList
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What somebody asks of a run: of which mail (``paths``, these ``users`` only, without these folders
+    beside those of the configuration), and how. ``accept_empty``: a partition that lists no mailbox is
+    believed.
+
+    Raises UsageError for a path to a message.
+    """
+
+    paths: tuple[LogicalPath, ...] = (LogicalPath(),)
+    users: UserList | None = None
+    mode: BackupMode = field(default_factory=BackupMode)
+    exclude_folders: tuple[str, ...] = ()
+    accept_empty: bool = False
+
+    def __post_init__(self) -> None:
+        for path in self.paths:
+            if path.uid is not None or path.name is not None:
+                raise UsageError(
+                    f"{path}: a backup takes no single messages: end the path with the folder, and with a "
+                    "slash where the name of a folder is a number",
+                    path=str(path),
+                )
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether mail is left out that a run over these paths takes otherwise."""
+        return self.users is not None or self.mode.since is not None or bool(self.exclude_folders)
+
+    def options(self) -> str:
+        """The options for people, as they would be typed."""
+        mode = self.mode
+        words = [
+            *(["--full"] if mode.full and not mode.self_contained else []),
+            *(["--since", utc(mode.since).isoformat()] if mode.since is not None else []),
+            *(["--thorough"] if mode.thorough else []),
+            *(["--self-contained"] if mode.self_contained else []),
+            *(["--accept-empty"] if self.accept_empty else []),
+            *(word for name in self.exclude_folders for word in ("--exclude-folder", name)),
+            *(["--users", self.users.source] if self.users else []),
+        ]
+        return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a run backs up what it is over: ``folders`` are the patterns of those that it leaves out
+    everywhere, ``group_folders`` those of single groups."""
+
+    mode: BackupMode = field(default_factory=BackupMode)
+    paths: tuple[LogicalPath, ...] = ()
+    folders: tuple[str, ...] = ()
+    group_folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, request: Request, exclude: ExcludeConfig) -> Manner:
+        """The manner of a run that is begun now."""
+        return cls(
+            mode=request.mode,
+            paths=request.paths,
+            folders=(*exclude.folders, *request.exclude_folders),
+            group_folders=exclude.group_folders,
+        )
+
+    def selection(self, group: str) -> Selection:
+        """Which folders of this group's mailboxes are looked at."""
+        patterns = dict.fromkeys((*self.folders, *self.group_folders.get(group, ())))
+        # Paths that name no folder say nothing that the plan has not decided.
+        named = any(path.folder is not None for path in self.paths)
+        return Selection(rules=FolderRules(tuple(patterns)), paths=self.paths if named else ())
+
+    def to_json(self) -> str:
+        """As the journal keeps it."""
+        return json.dumps(
+            {
+                "mode": asdict(self.mode),
+                "paths": [str(path) for path in self.paths],
+                "folders": self.folders,
+                "group_folders": dict(self.group_folders),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Manner:
+        """What ``to_json`` made; the default of a run that an older version has begun (an empty text). Raises
+        DamagedError."""
+        if not text:
+            return cls()
+        try:
+            kept = json.loads(text)
+            return cls(
+                mode=BackupMode(**kept["mode"]),
+                paths=tuple(map(LogicalPath.parse, kept["paths"])),
+                folders=tuple(kept["folders"]),
+                group_folders={name: tuple(found) for name, found in kept["group_folders"].items()},
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, UsageError) as error:
+            raise DamagedError(f"the catalog holds a journal that is none: {error}") from None

@@ -1,0 +1,45 @@
+"""How a run ended: what its units report, what failed, what was left out, and what looks like a loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..proto.records import Departed, RunId, Skipped, UnitReport
+from .alarms import Alarm
+from .history import RunState
+from .inventory import Failure
+
+NO_FAULT = frozenset({"vanished", "excluded", "excluded-user", "group-off", "not-asked", "older"})
+"""The reasons of what is told though the run has stored all that it was to store: what its owner removed
+meanwhile, and what the configuration or the command line has left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run ended. ``skipped`` is all that its units did not read, and who was left out.
+
+    Of a run that was resumed, the units are those that were done since; ``sealed_before`` were done then.
+    """
+
+    run: RunId
+    state: RunState
+    reports: tuple[UnitReport, ...]
+    failures: tuple[Failure, ...]
+    skipped: tuple[Skipped, ...]
+    alarms: tuple[Alarm, ...] = ()
+    sealed_before: int = 0
+
+    @property
+    def left_out(self) -> tuple[Skipped, ...]:
+        """What should be in the backup and is not."""
+        return tuple(one for one in self.skipped if one.reason not in NO_FAULT)
+
+    @property
+    def unchanged(self) -> int:
+        """How many units needed no archive."""
+        return sum(one.archive is None for one in self.reports)
+
+    def departed(self) -> Iterator[tuple[UnitReport, Departed]]:
+        """The mailboxes that are gone as of this run, each with the report of its unit."""
+        return ((report, one) for report in self.reports for one in report.departed)

@@ -1,0 +1,72 @@
+"""How vanished messages are brought back: which messages of which version go into which folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..groups.paths import LogicalPath
+from ..proto.records import ArchiveId, Partition, RunId
+from ..worker.archives import ArchivePlace
+from ..worker.restore import Choice, Rescue
+from ..worker.restore_tasks import RestoreTask
+from .restoration import Access, PlannedTask, grants_for
+from .vanished import Losses
+
+
+def target_folder(path: LogicalPath, into: str, folder: str) -> str:
+    """Where messages of a folder go: into ``into`` if ``path`` names that folder, else into one below it."""
+    if path.folder is None:
+        return f"{into}/{folder}"
+    return into + folder.removeprefix(path.folder)
+
+
+def plan_undelete(
+    losses: Losses,
+    path: LogicalPath,
+    into: str,
+    target: Partition,
+    places: Mapping[ArchiveId, ArchivePlace],
+    *,
+    as_user: str | None = None,
+    access: Access | None = None,
+) -> PlannedTask:
+    """The task that puts what vanished into the mailbox, or into that of ``as_user``. One task: what comes
+    from several versions goes into the same folders. ``places`` are all archives that there are."""
+    choices = _choices(losses, path, into, as_user)
+    needed = {one.archive for one in choices}
+    needed.update(piece.archive for one in losses.vanished for piece in one.message.pieces)
+    return PlannedTask(
+        task=RestoreTask(
+            archives={archive: places[archive] for archive in needed if archive in places},
+            choices=choices,
+            target=target,
+            label=f"{path.partition}/{path.group} 1",
+            staging=access.area if access else None,
+            grants=grants_for(access, target),
+        ),
+        messages=len(losses.vanished),
+        size_bytes=sum(one.message.size for one in losses.vanished),
+    )
+
+
+def _choices(losses: Losses, path: LogicalPath, into: str, as_user: str | None) -> tuple[Choice, ...]:
+    """From each version the messages that it had last, the oldest version first."""
+    by_version: dict[tuple[RunId, ArchiveId], dict[str, set[bytes]]] = {}
+    for one in losses.vanished:
+        folders = by_version.setdefault((one.last, one.archive), {})
+        folders.setdefault(one.folder, set()).add(one.message.base)
+    user = losses.whose.user or ""
+    return tuple(
+        Choice(
+            archive=archive,
+            user=user,
+            to_user=as_user or user,
+            place=b"" if as_user else losses.place,
+            path=losses.whose,
+            rescues=tuple(
+                Rescue(folder=name, into=target_folder(path, into, name), messages=frozenset(bases))
+                for name, bases in sorted(folders.items())
+            ),
+        )
+        for (_, archive), folders in sorted(by_version.items())
+    )

@@ -1,0 +1,156 @@
+"""kill -9 of a purge before each thing that it does to the disk: the next one ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.dispatch.local import local_engine
+from mailhaul.coordinator.purging.purge import purge
+from mailhaul.coordinator.purging.report import PurgeReport, PurgeRequest
+from mailhaul.coordinator.rebuilding import rebuild_catalog
+from mailhaul.coordinator.retention import RetentionRules
+from mailhaul.groups.paths import LogicalPath
+
+from ..staged_chains import StagedChain
+
+KEEP = 2
+REQUEST = PurgeRequest(path=LogicalPath(), rules_of=lambda _: RetentionRules(last=KEEP))
+
+STEPS: list[tuple[Any, str]] = [
+    (os, "pwrite"),
+    (os, "fdatasync"),
+    (os, "fsync"),
+    (os, "rename"),
+    (os, "replace"),
+    (os, "unlink"),
+    (Catalog, "forget"),
+    (Catalog, "replace_archive"),
+    (Catalog, "remove_archives"),
+]
+"""What changes something; the catalog's own transactions have a test of their own."""
+
+
+def run_purge(staging: Path) -> PurgeReport:
+    return purge(staging, REQUEST, local_engine(0))
+
+
+def killed_at(step: int, staging: Path) -> bool:
+    """Purge in a process of its own that dies before its n-th step; False if it has fewer."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            _die_at(step)
+            run_purge(staging)
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+def _die_at(step: int) -> None:
+    left = [step]
+
+    def guarded(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: Any, **more: Any) -> object:
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **more)
+
+        return call
+
+    for owner, name in STEPS:
+        setattr(owner, name, guarded(getattr(owner, name)))
+
+
+def content(staging: Path) -> dict[str, bytes]:
+    """Everything there but locks and the catalog's own files."""
+    return {
+        str(path.relative_to(staging)): path.read_bytes()
+        for path in sorted(staging.rglob("*"))
+        if path.is_file() and not path.name.startswith(("catalog.sqlite", "lock", "readers.lock", "holds."))
+    }
+
+
+def told(staging: Path) -> list[object]:
+    """What the catalog says."""
+    with Catalog.open(staging) as catalog:
+        return [list(catalog.archives()), list(catalog.histories()), catalog.moments("primary", "user")]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> StagedChain:
+    """Five runs; keeping two of them deletes archives, and leaves of others a part."""
+    chain = StagedChain(tmp_path_factory.mktemp("staging"))
+    rng = random.Random(11)
+    jane = tuple(b"jane %d\n" % i + rng.randbytes(4000) for i in range(12))
+    john = tuple(b"john %d\n" % i + rng.randbytes(4000) for i in range(12))
+    chain.run({"jane": {"INBOX": jane}, "john": {"INBOX": john}})
+    chain.run({"jane": {"INBOX": (*jane[:3], b"new")}, "john": {"INBOX": john}})
+    chain.run({"jane": {"INBOX": jane[:2]}, "john": {"INBOX": (rng.randbytes(9000), *john[:2])}})
+    chain.run({"jane": {"INBOX": jane[:2]}}, departed=["john"])
+    chain.run({"jane": {"INBOX": jane[1:2]}})
+    return chain
+
+
+def test_killed_purge_is_finished_by_the_next(made: StagedChain, tmp_path: Path) -> None:
+    reference = tmp_path / "reference"
+    shutil.copytree(made.staging, reference)
+    report = run_purge(reference)
+    assert report.deleted
+    assert report.compacted
+    kept = list(made.moments)[-KEEP:]
+
+    step = 0
+    while True:
+        step += 1
+        staging = tmp_path / "killed"
+        shutil.copytree(made.staging, staging)
+        if not killed_at(step, staging):
+            break
+        chain = made.moved(staging)
+        for run in kept:  # also before anything was mended
+            assert chain.read(run) == made.moments[run], f"killed at step {step}"
+        run_purge(staging)
+        assert content(staging) == content(reference), f"killed at step {step}"
+        assert told(staging) == told(reference), f"killed at step {step}"
+        for run in kept:
+            assert chain.read(run) == made.moments[run]
+        shutil.rmtree(staging)
+    assert step > 20
+
+
+def test_catalog_made_again_after_a_kill_knows_what_stays(made: StagedChain, tmp_path: Path) -> None:
+    """The catalog is lost together with the purge: what was to stay is there, and the rest can be purged."""
+    kept = list(made.moments)[-KEEP:]
+    step = 0
+    while True:
+        step += 4
+        staging = tmp_path / "killed"
+        shutil.copytree(made.staging, staging)
+        if not killed_at(step, staging):
+            break
+        rebuild_catalog(staging)
+        chain = made.moved(staging)
+        for run in kept:
+            assert chain.read(run) == made.moments[run], f"killed at step {step}"
+        run_purge(staging)
+        for run in kept:
+            assert chain.read(run) == made.moments[run], f"killed at step {step}"
+        assert run_purge(staging).free_bytes == 0
+        shutil.rmtree(staging)

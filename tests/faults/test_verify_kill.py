@@ -1,0 +1,113 @@
+"""kill -9 of a repair before each step that it takes on the disk: the next one ends as if nothing were."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.proto.archive.frames import FrameType
+
+from ..verifying import Backups, damage_data, hit, make_chain
+
+STEPS: list[tuple[Any, str]] = [
+    (os, "fdatasync"),
+    (os, "fsync"),
+    (os, "rename"),
+    (os, "link"),
+    (os, "unlink"),
+    (Catalog, "replace_archive"),
+    (Catalog, "set_missing"),
+]
+"""What changes something; the catalog's own transactions have a test of their own."""
+
+
+def killed_at(step: int, backups: Backups) -> bool:
+    """Repair in a process of its own that dies before its n-th step; False if it has fewer."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            _die_at(step)
+            backups.verify("--fix", damaged=True)
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+def _die_at(step: int) -> None:
+    left = [step]
+
+    def guarded(function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: Any, **more: Any) -> object:
+            left[0] -= 1
+            if not left[0]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **more)
+
+        return call
+
+    for owner, name in STEPS:
+        setattr(owner, name, guarded(getattr(owner, name)))
+
+
+def content(staging: Path) -> dict[str, bytes]:
+    """Everything there but locks, the record of verifications and the catalog's own files."""
+    return {
+        str(path.relative_to(staging)): path.read_bytes()
+        for path in sorted(staging.rglob("*"))
+        if path.is_file() and not path.name.startswith(("catalog.sqlite", "lock", "readers.", "verify."))
+    }
+
+
+def told(staging: Path) -> object:
+    """What the catalog says."""
+    with Catalog.open(staging) as catalog:
+        return [list(catalog.archives()), list(catalog.histories()), catalog.missing()]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Backups:
+    """Of an archive all data is damaged, and read again by a later run; of others metadata, or everything."""
+    backups = make_chain(tmp_path_factory.mktemp("chain"), 4)
+    first, second, third, fourth = backups.archives()
+    damage_data(first)
+    backups.verify("--fix", damaged=True)
+    backups.back_up()
+    hit(second, FrameType.MESSAGES)
+    third.write_bytes(b"x" * 5000)
+    fourth.unlink()
+    return backups
+
+
+def test_killed_repair_is_finished_by_the_next(made: Backups, tmp_path: Path) -> None:
+    reference = made.copied(tmp_path / "reference")
+    fixed = reference.verify("--fix", damaged=True)["fixed"]
+    assert sorted(one["outcome"] for one in fixed) == ["missing", "rewritten", "rewritten", "unreadable"]
+    assert any(one["filled_bytes"] for one in fixed)
+    lost = reference.told(reference.verify(damaged=True))
+    assert lost == reference.failing(tmp_path / "out")
+    step = 0
+    while True:
+        step += 1
+        backups = made.copied(tmp_path / "killed")
+        if not killed_at(step, backups):
+            break
+        backups.verify("--fix")
+        assert content(backups.staging) == content(reference.staging), f"killed at step {step}"
+        assert told(backups.staging) == told(reference.staging), f"killed at step {step}"
+        shutil.rmtree(backups.staging)
+    assert step > 15
+    assert backups.told(backups.verify(damaged=True)) == lost

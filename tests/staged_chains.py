@@ -1,0 +1,212 @@
+"""Chains of incremental archives in a staging area, with their catalog, made without a mail store: for tests
+of what is done to archives afterwards. Written by the real writer, as a backup does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.proto.archive.reader import ArchiveReader, Contents, open_sealed
+from mailhaul.proto.archive.writer import ArchiveWriter
+from mailhaul.proto.records import (
+    ArchiveId,
+    Departed,
+    Folder,
+    MailboxSummary,
+    Partition,
+    Piece,
+    RunId,
+    Unit,
+    UnitReport,
+)
+from mailhaul.worker.archives import ArchivePlace, open_place, opened_archives
+from mailhaul.worker.packing import Packer
+from mailhaul.worker.staging.sinks import StagedFile
+
+from .archives import MemoryOpened, archive_header, message
+
+Mail = Mapping[str, Mapping[str, tuple[bytes, ...]]]
+"""User -> folder -> messages."""
+
+State = dict[str, dict[str, tuple[bytes, ...]]]
+
+STARTED = datetime(2026, 8, 1, 2, 0, tzinfo=UTC)
+PARTITION = Partition(name="primary", format="maildir", path="/srv/mail")
+
+
+class StagedChain:
+    """A staging area to which runs are added, one a day, each over one group."""
+
+    def __init__(self, staging: Path, group: str = "user") -> None:
+        self.staging = staging
+        self.group = group
+        self.moments: dict[RunId, State] = {}
+        self._stored: dict[bytes, tuple[int, bytes, tuple[Piece, ...]]] = {}
+        self._newest: dict[str, ArchiveId] = {}
+        self._state: State = {}
+        Catalog.open(staging, write=True).close()
+
+    def moved(self, staging: Path) -> StagedChain:
+        """The same runs in a copy of the staging area; for reading."""
+        copy = StagedChain(staging, self.group)
+        copy.moments = self.moments
+        return copy
+
+    def run(self, mail: Mail, departed: Iterable[str] = (), *, paths: str = "/") -> RunId:
+        """A run that finds this mail; users that it does not name are not touched."""
+        started = STARTED + timedelta(days=len(self.moments))
+        run = RunId(started.strftime("%Y%m%dT%H%M%SZ-0000"))
+        gone = tuple(Departed(user, "removed") for user in departed)
+        unit = Unit(run=run, partition=PARTITION, group=self.group, shard=0, users=tuple(mail), departed=gone)
+        with Catalog.open(self.staging, write=True) as catalog:
+            catalog.begin_run(run, started, paths=paths)
+            catalog.plan_units([unit])
+            changed = {user for user, folders in mail.items() if self._state.get(user) != folders}
+            report = _report(unit, mail)
+            if changed or gone:
+                report = self._write(report, mail, changed, started, catalog)
+            catalog.commit_unit(report, sealed=started)
+            catalog.end_run(run, started + timedelta(minutes=5))
+        for one in gone:
+            self._state.pop(one.user)
+        self._state.update({user: dict(folders) for user, folders in mail.items()})
+        self.moments[run] = dict(self._state)
+        return run
+
+    def _write(
+        self, report: UnitReport, mail: Mail, changed: set[str], started: datetime, catalog: Catalog
+    ) -> UnitReport:
+        archive = ArchiveId(sha256(f"{report.run}/{self.group}".encode()).digest()[:16])
+        # As a backup: what no newest version of a mailbox has may be purged at any time.
+        self._stored = {
+            data: self._stored[data]
+            for folders in self._state.values()
+            for folder in folders.values()
+            for data in folder
+        }
+        header = replace(
+            archive_header(archive), run=report.run, run_started=started.timestamp(), group=self.group
+        )
+        file = f"primary/{self.group}/{report.run}.0.mha"
+        sink = StagedFile(self.staging / file)
+        sink.begin()
+        writer = ArchiveWriter(sink, header)
+        packer = Packer(writer)
+        with opened_archives(self._places(catalog)) as archives:
+            for user, folders in mail.items():
+                if user in changed:
+                    self._mailbox(writer, packer, user, folders)
+                else:
+                    source = archives(self._newest[user])
+                    entry = source.entry(user)
+                    assert entry is not None
+                    writer.copy_mailbox(source, entry)
+        totals = writer.finish(departed=report.departed)
+        sink.seal()
+        self._newest.update(dict.fromkeys(mail, archive))
+        return replace(
+            report,
+            archive=archive,
+            file=file,
+            archive_bytes=totals.archive_bytes,
+            references=writer.references,
+        )
+
+    def _mailbox(
+        self, writer: ArchiveWriter, packer: Packer, user: str, folders: Mapping[str, tuple[bytes, ...]]
+    ) -> None:
+        uid = size_bytes = 0
+        for name, contents in folders.items():
+            for data in contents:
+                uid += 1
+                stored = self._stored.get(data)
+                if stored is None:
+                    stored = self._stored[data] = packer.store(MemoryOpened(data))
+                writer.add_message(message(uid, data, stored[2], stored[1]))
+                size_bytes += len(data)
+            writer.end_folder(Folder(name=name, path=b"." + name.encode()))
+        writer.end_mailbox(user, user.encode(), uid, size_bytes, ())
+
+    def _places(self, catalog: Catalog) -> dict[ArchiveId, ArchivePlace]:
+        return {one.archive: ArchivePlace(file=str(self.staging / one.file)) for one in catalog.archives()}
+
+    def read(self, run: RunId) -> State:
+        """All mail as it was at a run, read from the archives. Raises DamagedError, NotFoundError."""
+        with Catalog.open(self.staging) as catalog, opened_archives(self._places(catalog)) as archives:
+            contents = Contents(archives)
+            state: State = {}
+            for version in catalog.mailboxes_at(run, partition="primary", group=self.group):
+                state[version.user] = _mail(archives(version.archive), contents, version.user)
+        return state
+
+    def read_user(self, run: RunId, user: str) -> dict[str, tuple[bytes, ...]]:
+        """One mailbox as it was stored in a run, whether or not that is kept as a moment."""
+        with Catalog.open(self.staging) as catalog, opened_archives(self._places(catalog)) as archives:
+            (version,) = [one for one in catalog.histories(user=user) if one.run == run]
+            assert version.archive is not None
+            return _mail(archives(version.archive), Contents(archives), user)
+
+    def files(self) -> set[str]:
+        """All that lies in the staging area, but for locks and the catalog."""
+        return {
+            str(path.relative_to(self.staging))
+            for path in self.staging.rglob("*")
+            if path.is_file() and ".mailhaul" not in path.parts
+        }
+
+    def size_bytes(self) -> int:
+        """What all archives take."""
+        return sum((self.staging / file).stat().st_size for file in self.files())
+
+    def archive(self, file: str) -> ArchiveReader:
+        """One archive, whole. Close it."""
+        return open_sealed(open_place(ArchivePlace(file=str(self.staging / file))))
+
+
+def _report(unit: Unit, mail: Mail) -> UnitReport:
+    """The report of a unit that wrote nothing yet."""
+    sizes = {
+        user: [len(data) for folder in folders.values() for data in folder] for user, folders in mail.items()
+    }
+    return UnitReport(
+        run=unit.run,
+        partition=unit.partition.name,
+        group=unit.group,
+        shard=unit.shard,
+        archive=None,
+        file="",
+        mailboxes=tuple(
+            MailboxSummary(
+                partition=unit.partition.name,
+                group=unit.group,
+                user=user,
+                folders=len(folders),
+                listed=len(sizes[user]),
+                stored=len(sizes[user]),
+                skipped=0,
+                size_bytes=sum(sizes[user]),
+            )
+            for user, folders in mail.items()
+        ),
+        skipped=(),
+        departed=unit.departed,
+        messages=sum(map(len, sizes.values())),
+        size_bytes=sum(map(sum, sizes.values())),
+        new_bytes=0,
+        archive_bytes=0,
+        seconds=0.0,
+        cpu_seconds=0.0,
+    )
+
+
+def _mail(archive: ArchiveReader, contents: Contents, user: str) -> dict[str, tuple[bytes, ...]]:
+    entry = archive.entry(user)
+    assert entry is not None, f"{archive.file.name} has no metadata of {user}"
+    return {
+        folder.folder.name: tuple(b"".join(contents.message(one)) for one in archive.messages(entry, folder))
+        for folder in archive.mailbox(entry).folders
+    }

@@ -1,0 +1,266 @@
+"""The catalog made again from archives: it tells the same, and what is not there is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailhaul.coordinator.catalog import Catalog, FoundArchive, PurgedMoments, rebuild
+from mailhaul.proto.errors import DamagedError, NotFoundError
+from mailhaul.proto.records import ArchiveFacts, ArchiveId, RunId, Skipped, Stretch
+from mailhaul.tests.catalogs import (
+    ODD,
+    START,
+    archive_id,
+    begin,
+    commit,
+    facts,
+    report,
+    run_id,
+    unchanged,
+    unit,
+)
+
+STRANGER = ArchiveId(b"never seen here!")
+
+
+def found(facts: ArchiveFacts) -> FoundArchive:
+    return FoundArchive(facts=facts)
+
+
+def database(staging: Path) -> Path:
+    return staging / ".mailhaul" / "catalog.sqlite"
+
+
+def seen(
+    catalog: Catalog, day: int, group: str | None = None, user: str | None = None
+) -> list[tuple[str, RunId]]:
+    found = catalog.mailboxes_at(run_id(day), group=group, user=user)
+    return [(one.user, one.run) for one in found]
+
+
+def test_rebuilt_catalog_tells_the_same(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path, write=True) as catalog:
+        made = commit(catalog, 0, unit(0, users=("anna", ODD)), unit(0, shard=1, users=("bob",)))
+        later = commit(catalog, 1, unit(1, users=("anna",)))
+        versions, archives = list(catalog.mailboxes_at(run_id(1))), list(catalog.archives())
+    database(tmp_path).write_bytes(b"not a database at all")
+    entries = [facts(later[0], 1), *(facts(one, 0) for one in made)]
+    done = rebuild(tmp_path, map(found, entries))
+    assert (done.archives, done.refused, done.superseded, done.missing) == (3, (), (), ())
+    assert os.listdir(tmp_path / ".mailhaul") == ["catalog.sqlite"]
+    with Catalog.open(tmp_path, write=True) as catalog:
+        assert (list(catalog.mailboxes_at(run_id(1))), list(catalog.archives())) == (versions, archives)
+        assert [(run.state, run.started) for run in catalog.runs()] == [
+            ("partial", START + timedelta(days=1)),
+            ("partial", START),
+        ]
+        commit(catalog, 2, unit(2, users=("anna",)))
+
+
+def test_rebuild_leaves_out_what_contradicts_and_says_so(tmp_path: Path) -> None:
+    good = facts(report(unit(0, users=("anna",))), 0)
+    bad = [
+        replace(good, file="copy.mha"),
+        replace(good, file="other.mha", archive=ArchiveId(b"other of the run")),
+        replace(good, file="same-user.mha", archive=ArchiveId(b"x" * 16), shard=1),
+        replace(good, file="run.mha", archive=ArchiveId(b"y" * 16), run=RunId("../../etc")),
+        replace(good, file="naive.mha", run=run_id(3), started=datetime(2026, 1, 1)),
+        replace(good, file="huge.mha", run=run_id(4), shard=1 << 70),
+        replace(good, file="name.mha", run=run_id(5), partition="\ud800"),
+        replace(good, file="newer.mha", shard=2, generation=1),
+    ]
+    done = rebuild(tmp_path, map(found, [good, *bad]))
+    assert [(one.path, one.reason) for one in done.refused] == [(one.file, "contradicts") for one in bad]
+    assert done.archives == 1
+    with Catalog.open(tmp_path) as catalog:
+        assert [one.file for one in catalog.archives()] == [good.file]
+        assert [(run.run, run.planned_units) for run in catalog.runs()] == [(run_id(0), 1)]
+
+
+def test_rebuild_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path, write=True) as catalog:
+        commit(catalog, 0, unit(0, users=("anna",)))
+
+    def broken() -> Iterator[FoundArchive]:
+        yield found(facts(report(unit(1, users=("bob",))), 1))
+        raise DamagedError("the next archive is damaged")
+
+    with pytest.raises(DamagedError):
+        rebuild(tmp_path, broken())
+    assert not list((tmp_path / ".mailhaul").glob("*.new*"))
+    with Catalog.open(tmp_path) as reader:
+        assert [one.user for one in reader.mailboxes_at(run_id(9))] == ["anna"]
+
+
+# What time has made of the archives
+
+
+def test_departures_come_back(tmp_path: Path) -> None:
+    first, second = unit(0, users=("anna", ODD)), unit(1, users=("anna",), departed=(ODD,))
+    rebuild(tmp_path, [found(facts(report(second), 1)), found(facts(report(first), 0))])
+    with Catalog.open(tmp_path) as catalog:
+        assert seen(catalog, 0) == [("anna", run_id(0)), (ODD, run_id(0))]
+        assert seen(catalog, 1) == [("anna", run_id(1))]
+        assert [one.departed for one in catalog.history("primary", ODD)] == ["", "removed"]
+        assert [one.whole for one in catalog.moments("primary", "user")] == [True, True]
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_of_two_generations_the_greater_one_counts(tmp_path: Path, newest_first: bool) -> None:
+    old = facts(report(unit(0, users=("anna", "bob"))), 0)
+    new = replace(
+        old,
+        file="new.g1.mha",
+        generation=1,
+        size_bytes=50,
+        mailboxes=old.mailboxes[:1],
+        holes=(Stretch(10, 5),),
+    )
+    later = facts(report(unit(1, users=("anna",)), references=(old.archive,)), 1)
+    order = [new, later, old] if newest_first else [later, old, new]
+    done = rebuild(tmp_path, map(found, order))
+    assert (done.archives, done.refused, done.superseded, done.missing) == (2, (), (old.file,), ())
+    with Catalog.open(tmp_path) as catalog:
+        record = catalog.archive(old.archive)
+        assert (record.file, record.generation, record.size_bytes) == ("new.g1.mha", 1, 50)
+        assert (record.holes, record.lost) == (new.holes, ())
+        assert seen(catalog, 0) == [("anna", run_id(0))]
+        assert catalog.references([later.archive]) == {later.archive: (old.archive,)}
+
+
+def test_the_holes_of_a_damaged_archive_are_losses(tmp_path: Path) -> None:
+    holed = replace(facts(report(unit(0, users=("anna",))), 0), holes=(Stretch(10, 5),))
+    rebuild(tmp_path, [FoundArchive(facts=holed, damaged=True)])
+    with Catalog.open(tmp_path) as catalog:
+        assert catalog.parents("primary", "user", ["anna"]).lost == {holed.archive: holed.holes}
+
+
+def test_archives_that_are_not_there_are_named(tmp_path: Path) -> None:
+    later = facts(report(unit(1, users=("anna",)), references=(STRANGER,)), 1)
+    done = rebuild(tmp_path, [found(later)], (), lambda _file, _users: [STRANGER])
+    assert done.missing == (Skipped(STRANGER.hex(), "missing", f"referred to by {later.file}"),)
+    with Catalog.open(tmp_path) as catalog:
+        assert catalog.missing() == {STRANGER: ""}
+        assert seen(catalog, 1) == [("anna", run_id(1))]
+        assert catalog.parents("primary", "user", ["anna"]).files == {later.archive: later.file}
+
+
+def test_what_only_purged_versions_referred_to_is_not_missed(tmp_path: Path) -> None:
+    """An archive that was not written anew names all that it ever referred to."""
+    old = facts(report(unit(0, users=("anna", "bob")), references=(STRANGER,)), 0)
+    new = facts(report(unit(1, users=("anna",))), 1)
+    asked: list[tuple[str, frozenset[str]]] = []
+
+    def references(file: str, users: frozenset[str]) -> Iterable[ArchiveId]:
+        asked.append((file, users))
+        return [STRANGER] if "anna" in users else []
+
+    purged = PurgedMoments(partition="primary", group="user", forgotten=(run_id(0),))
+    done = rebuild(tmp_path, map(found, [old, new]), [purged], references)
+    assert asked == [(old.file, frozenset({"bob"}))]
+    assert done.missing == ()
+    with Catalog.open(tmp_path) as catalog:
+        assert catalog.missing() == {}
+
+
+def test_a_run_whose_archive_has_no_metadata_left_was_purged(tmp_path: Path) -> None:
+    data_only = replace(facts(report(unit(0)), 0), generation=2)
+    later = facts(report(unit(1, users=("anna",))), 1)
+    rebuild(tmp_path, map(found, [data_only, later]))
+    with Catalog.open(tmp_path) as catalog:
+        assert [one.run for one in catalog.moments("primary", "user")] == [run_id(1)]
+        with pytest.raises(NotFoundError, match="purged"):
+            catalog.resolve_time(run_id(0))
+
+
+def test_held_mailboxes_keep_their_versions(tmp_path: Path) -> None:
+    all_runs = [facts(report(unit(day, users=("anna", "bob"))), day) for day in range(3)]
+    purged = PurgedMoments(
+        partition="primary",
+        group="user",
+        forgotten=(run_id(0), run_id(1)),
+        held=lambda user: user == "bob",
+    )
+    rebuild(tmp_path, map(found, all_runs), [purged])
+    with Catalog.open(tmp_path) as catalog:
+        assert [(one.user, one.run) for one in catalog.histories()] == [
+            ("anna", run_id(2)),
+            *(("bob", run_id(day)) for day in range(3)),
+        ]
+        assert seen(catalog, 1, user="bob") == [("bob", run_id(1))]
+
+
+def test_a_purged_run_is_refused_though_another_group_knows_it(tmp_path: Path) -> None:
+    kept = [facts(report(unit(day, users=("anna",))), day) for day in (0, 2)]
+    other = facts(report(unit(1, "a", users=("zoe",))), 1)
+    purged = PurgedMoments(partition="primary", group="user", forgotten=(run_id(1),))
+    rebuild(tmp_path, map(found, [*kept, other]), [purged])
+    with Catalog.open(tmp_path) as catalog:
+        assert seen(catalog, 1, group="a") == [("zoe", run_id(1))]
+        with pytest.raises(NotFoundError, match="purged"):
+            catalog.mailboxes_at(run_id(1), group="user")
+
+
+USERS = ("anna", "bob", "carla")
+
+
+@given(data=st.data())
+def test_a_rebuilt_catalog_tells_of_kept_moments_what_the_old_one_did(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Any nights, any purges; of archives that stay, metadata that is not needed may be dropped."""
+    staging = tmp_path_factory.mktemp("any")
+    entries: dict[ArchiveId, ArchiveFacts] = {}
+    with Catalog.open(staging, write=True) as file, file.scratch() as catalog:
+        there: set[str] = set()
+        days = data.draw(st.integers(2, 6))
+        for day in range(days):
+            users = data.draw(st.sets(st.sampled_from(USERS)))
+            changed = bool(users) and data.draw(st.booleans())
+            gone = there - users if changed and data.draw(st.booleans()) else set[str]()
+            one = unit(day, users=tuple(sorted(users)), departed=tuple(sorted(gone)))
+            begin(catalog, day, one)
+            catalog.commit_unit(report(one) if changed else unchanged(one), sealed=START)
+            if changed:
+                there = (there | users) - gone
+                entries[archive_id(one)] = facts(report(one), day)
+            if data.draw(st.booleans()):
+                kept = [one.run for one in catalog.moments("primary", "user") if data.draw(st.booleans())]
+                catalog.forget("primary", "user", kept, lambda _user: False)
+        moments = catalog.moments("primary", "user")
+        before = {one.run: list(catalog.mailboxes_at(one.run)) for one in moments}
+        purged = PurgedMoments(
+            partition="primary",
+            group="user",
+            forgotten=tuple(catalog.forgotten("primary", "user")),
+            unchanged=tuple(one.run for one in moments if one.unchanged),
+        )
+        needed = catalog.needed().users
+    left = [
+        replace(
+            one,
+            generation=1,
+            mailboxes=tuple(box for box in one.mailboxes if box.user in needed.get(one.archive, ())),
+        )
+        if data.draw(st.booleans())
+        else one
+        for one in entries.values()
+        if one.archive in needed or data.draw(st.booleans())
+    ]
+    done = rebuild(staging, map(found, data.draw(st.permutations(left))), [purged])
+    assert (done.refused, done.superseded, done.missing) == ((), (), ())
+    with Catalog.open(staging) as catalog:
+        assert [one.run for one in catalog.moments("primary", "user")] == [one.run for one in moments]
+        for run, versions in before.items():
+            assert list(catalog.mailboxes_at(run)) == versions
+        for run in purged.forgotten:
+            with pytest.raises(NotFoundError, match="purged"):
+                catalog.mailboxes_at(run)

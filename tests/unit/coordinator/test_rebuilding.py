@@ -1,0 +1,171 @@
+"""The catalog made again from real archives, also where some are gone or damaged."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.backup_set import from_catalog, from_files
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.rebuilding import rebuild_catalog
+from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.archive.rewriting import rewrite
+from mailhaul.proto.errors import DamagedError, NotFoundError
+from mailhaul.proto.records import RunId, Stretch
+from mailhaul.tests.archives import MemorySink
+from mailhaul.tests.staged_chains import StagedChain
+
+BOX = b"From: a@example.org\n\n" + b"kept since the first night " * 40
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> StagedChain:
+    """Five nights: mail comes, bob departs, one night brings nothing, carla is new."""
+    made = StagedChain(tmp_path / "staging")
+    made.run({"anna": {"INBOX": (BOX, b"1")}, "bob": {"INBOX": (b"2",)}})
+    made.run({"anna": {"INBOX": (BOX, b"1", b"3")}, "bob": {"INBOX": (b"2",)}})
+    made.run({"anna": {"INBOX": (BOX, b"3")}}, departed=["bob"])
+    made.run({"anna": {"INBOX": (BOX, b"3")}})
+    made.run({"anna": {"INBOX": (BOX, b"3"), "Sent": (b"4",)}, "carla": {"INBOX": (b"5",)}})
+    return made
+
+
+def test_every_moment_is_there_again(chain: StagedChain) -> None:
+    runs = list(chain.moments)
+    with Catalog.open(chain.staging) as catalog:
+        before = list(catalog.histories())
+        references = catalog.references(catalog.files())
+    shutil.rmtree(chain.staging / ".mailhaul")
+    report = rebuild_catalog(chain.staging)
+    assert (report.archives, report.refused, report.damaged, report.missing) == (4, (), (), ())
+    with Catalog.open(chain.staging) as catalog:
+        assert [
+            (one.user, one.run, one.departed, one.archive, one.stored) for one in catalog.histories()
+        ] == [(one.user, one.run, one.departed, one.archive, one.stored) for one in before]
+        assert catalog.references(catalog.files()) == references
+        with pytest.raises(NotFoundError):  # no archive tells of a night in which nothing had changed
+            catalog.resolve_time(runs[3])
+    for run in (*runs[:3], runs[4]):
+        assert chain.read(run) == chain.moments[run]
+
+
+@pytest.mark.parametrize("night", [0, 1, 2, 4])
+def test_what_can_be_had_without_one_archive_is_had_and_the_rest_named(
+    chain: StagedChain, night: int
+) -> None:
+    runs = list(chain.moments)
+    gone = chain.staging / "primary" / "user" / f"{runs[night]}.0.mha"
+    with Catalog.open(chain.staging) as catalog:
+        (archive,) = [one.archive for one in catalog.archives(runs[night])]
+        referring = [one for one, others in catalog.references(catalog.files()).items() if archive in others]
+    gone.unlink()
+    report = rebuild_catalog(chain.staging)
+    assert report.archives == 3
+    assert [one.path for one in report.missing] == ([archive.hex()] if referring else [])
+    with Catalog.open(chain.staging) as catalog:
+        known = [one.run for one in catalog.moments("primary", "user")]
+        assert known == [run for run in runs if run not in (runs[night], runs[3])]
+        assert set(catalog.missing()) == ({archive} if referring else set())
+        assert archive not in catalog.parents("primary", "user", ["anna"]).files
+    expected = dict(chain.moments)
+    if night == 2:  # nothing else tells that bob has departed
+        expected[runs[4]] = {**expected[runs[4]], "bob": expected[runs[1]]["bob"]}
+    lost: list[RunId] = []
+    for run in known:
+        try:
+            assert chain.read(run) == expected[run]
+        except DamagedError:
+            lost.append(run)
+    # The first archive holds what all later ones refer to; of the second, one message is kept still.
+    assert lost == {0: known, 1: [run for run in known if run > runs[1]], 2: [], 4: []}[night]
+
+
+def test_what_was_damaged_is_told(chain: StagedChain) -> None:
+    """Without its directory an archive is read from its beginning; what it needs is found all the same."""
+    with Catalog.open(chain.staging) as catalog:
+        references = catalog.references(catalog.files())
+    for file in chain.staging.glob("primary/user/*.mha"):
+        file.write_bytes(file.read_bytes()[:-200])
+    report = rebuild_catalog(chain.staging)
+    assert (report.archives, len(report.damaged)) == (4, 4)
+    with Catalog.open(chain.staging) as catalog:
+        assert {one: set(others) for one, others in catalog.references(catalog.files()).items()} == {
+            one: set(others) for one, others in references.items()
+        }
+    newest = list(chain.moments)[-1]
+    assert chain.read(newest)["anna"] == chain.moments[newest]["anna"]
+
+
+def test_a_mailbox_that_is_not_there_says_where_it_is(chain: StagedChain) -> None:
+    runs = list(chain.moments)
+
+    def why(at: str, user: str) -> str:
+        path = LogicalPath("primary", "user", user)
+        with pytest.raises(NotFoundError) as error:
+            from_catalog(chain.staging, at, [path]).select(path)
+        return error.value.message
+
+    gone = why("latest", "bob")
+    assert f"run {runs[2]} found it gone from the mail store" in gone
+    assert f"--at {runs[1]} has it" in gone
+    assert f"first stored in run {runs[4]}" in why(runs[3], "carla")
+    assert "holds nothing of it" in why("latest", "nobody")
+    with Catalog.open(chain.staging, write=True) as catalog:
+        catalog.forget("primary", "user", [runs[0], runs[2]], lambda _user: False)
+    assert f"--at {runs[0]} has it" in why("latest", "bob")
+    assert "was purged" in why(runs[1], "bob")
+    with Catalog.open(chain.staging, write=True) as catalog:
+        catalog.forget("primary", "user", [], lambda _user: False)
+    assert "holds nothing of it" in why("latest", "bob")
+
+
+def test_a_date_means_what_is_kept_and_a_restore_takes_the_archives_that_it_needs(
+    chain: StagedChain,
+) -> None:
+    runs = list(chain.moments)
+    with Catalog.open(chain.staging, write=True) as catalog:
+        catalog.forget("primary", "user", [runs[1]], lambda _user: False)
+    everything = LogicalPath()
+    for at, run in (
+        ("2026-08-03", runs[1]),
+        ("2026-08-05", runs[4]),
+        ("latest", runs[4]),
+        (runs[1], runs[1]),
+    ):
+        backup = from_catalog(chain.staging, at, [everything])
+        assert {one.run for one in backup.select(everything)} == {run}, at
+        assert all(Path(place.file).exists() for place in backup.places.values())
+    (older,) = {one.archive for one in from_catalog(chain.staging, runs[1], [everything]).versions}
+    needed = from_catalog(chain.staging, runs[1], [everything]).needed([older])
+    with Catalog.open(chain.staging) as catalog:
+        (first,) = [one.archive for one in catalog.archives(runs[0])]
+    assert set(needed) == {older, first}
+
+
+def test_of_two_generations_of_a_bare_archive_the_greater_one_counts(
+    chain: StagedChain, tmp_path: Path
+) -> None:
+    old = min(chain.staging.glob("primary/user/*.mha"))
+    sink = MemorySink()
+    with closing(chain.archive(str(old.relative_to(chain.staging)))) as archive:
+        sink.begin()
+        rewrite(archive, sink, stretches=[Stretch(0, archive.directory.data_bytes)], users={"anna"})
+    new = tmp_path / "new.mha"
+    new.write_bytes(sink.data)
+    for files in ([old, new], [new, old]):
+        backup = from_files(files)
+        assert [one.user for one in backup.versions] == ["anna"]
+        assert [place.file for place in backup.places.values()] == [str(new)]
+    assert [one.user for one in from_files([old]).versions] == ["anna", "bob"]
+
+
+def test_of_a_bare_archive_without_directory_every_other_one_may_be_needed(chain: StagedChain) -> None:
+    files = sorted(chain.staging.glob("primary/user/*.mha"))
+    whole = from_files(files)
+    (newest,) = {one.archive for one in whole.versions if one.run == list(chain.moments)[-1]}
+    assert len(whole.needed([newest])) < len(whole.places) == 4
+    files[-1].write_bytes(files[-1].read_bytes()[:-200])
+    assert len(from_files(files).needed([newest])) == 4
