@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.archive.contents import MailboxEntry
+from ..proto.archive.files import LocalFile
 from ..proto.archive.mailboxes import Mailbox
-from ..proto.archive.reader import ArchiveReader, LocalFile, archives_in, open_sealed
+from ..proto.archive.reader import ArchiveReader, archives_in, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.errors import BackupError, DamagedError, NotFoundError, UsageError
 from ..proto.records import ArchiveId, RunId, Skipped

@@ -83,12 +83,12 @@ class HostGivenUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class DoorShut:
     """The door is shut: nothing is begun until it opens; what runs goes on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class DoorOpened:
     """The door is open."""
 
 
@@ -101,8 +101,8 @@ Event = (
     | HostLost
     | HostBack
     | HostGivenUp
-    | Hold
-    | Release
+    | DoorShut
+    | DoorOpened
 )
 
 
@@ -216,7 +216,7 @@ class Core:
     """The state of one dispatch, to at most ``workers`` workers on each of ``hosts``.
 
     ``tasks`` gives the hosts on which each task can be done; none stands for any. It goes to the first of
-    them that has room. The door is shut at first: ``Release`` begins the work.
+    them that has room. The door is shut at first: ``DoorOpened`` begins the work.
 
     A task is tried up to ``attempts`` times where its errors are retryable; the loss of its worker or host
     is. Workers that are lost before they are ready are replaced, until ``attempts`` of them were in a row; a
@@ -240,7 +240,7 @@ class Core:
         self._attempts = attempts
         self._numbers = count(1)
         self._host_of: dict[int, _Host] = {}
-        self._held = True
+        self._shut = True
 
     def _queued(self, tasks: Sequence[Sequence[str]]) -> list[_Queue]:
         """The queue of each task."""
@@ -278,8 +278,8 @@ class Core:
                 return self._step_host(self._hosts[name], event) if name in self._hosts else []
             case TaskRested(task):
                 return self._wake(task)
-            case Hold() | Release():
-                self._held = isinstance(event, Hold)
+            case DoorShut() | DoorOpened():
+                self._shut = isinstance(event, DoorShut)
                 return [told for host in self._hosts.values() for told in self._settle(host)]
 
     def _step_worker(
@@ -378,7 +378,7 @@ class Core:
 
     def _settle(self, host: _Host) -> list[Instruction]:
         """Give work to the idle, let those go that find none, start as many as the rest needs."""
-        open_ = not (self._held or host.lost or host.given_up)
+        open_ = not (self._shut or host.lost or host.given_up)
         told: list[Instruction] = []
         while open_ and host.idle and (queue := host.next_queue()):
             worker, task = host.idle.pop(), heapq.heappop(queue.waiting)

@@ -21,7 +21,8 @@ from .backup_set import reader_over
 from .catalog import FoundArchive, PurgedMoments, rebuild
 from .holds import read_holds
 from .lock import RunLock
-from .purge_record import read_purged
+from .purging.doomed import read_doomed
+from .purging.record import read_purged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +40,8 @@ class RebuildReport:
 def rebuild_catalog(staging: Path) -> RebuildReport:
     """Make the catalog again from the sealed archives of the staging area.
 
-    What was purged stays so, by the record that purges keep. Raises LockedError while a run goes on,
-    StagingError if the catalog can't be written, DamagedError if the record of purges or holds is.
+    What was purged stays so, by the records that purges keep. Raises LockedError while a run goes on,
+    StagingError if the catalog can't be written, DamagedError if a record of purges or holds is.
     """
     with RunLock(staging):
         holds = read_holds(staging)
@@ -54,7 +55,9 @@ def rebuild_catalog(staging: Path) -> RebuildReport:
             )
             for one in read_purged(staging)
         ]
-        search = _Search(staging)
+        # What would tell that a mailbox in them had departed may be deleted already.
+        dead = frozenset(one.file for one in read_doomed(staging) if not one.instead)
+        search = _Search(staging, dead)
         rebuilt = rebuild(staging, search, purged, partial(_references, staging))
     return RebuildReport(
         archives=rebuilt.archives,
@@ -67,14 +70,18 @@ def rebuild_catalog(staging: Path) -> RebuildReport:
 
 @dataclass(slots=True)
 class _Search:
-    """The archives of a staging area, and what was found on the way that is none or is damaged."""
+    """The archives of a staging area but for ``dead`` ones, which a purge has yet to delete; and what was
+    found on the way that is none or is damaged."""
 
     staging: Path
+    dead: Collection[str]
     refused: list[Skipped] = field(default_factory=list)
     damaged: list[Skipped] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[FoundArchive]:
         for file in sorted(self.staging.glob("[!.]*/*/*.mha")):
+            if str(file.relative_to(self.staging)) in self.dead:
+                continue
             try:
                 facts, damage = facts_of(self.staging, file)
             except DamagedError as error:

@@ -18,7 +18,7 @@ from ..worker.restore import Choice
 from ..worker.restore_tasks import RestoreTask, run_restore
 from ..worker.staging.area import StagingArea
 from .backup_set import BackupSet, MailboxMetadata, opened, read_mailbox
-from .browsing import no_such_folder
+from .browsing.levels import no_such_folder
 from .dispatch.engine import Engine
 from .history import MailboxVersion
 

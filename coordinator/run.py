@@ -9,7 +9,7 @@
     commit     the archive into the catalog: restorable from here on    catalog
 
 Only the commit makes a unit visible. A unit in which nothing has changed writes no archive: the commit then
-says that its snapshot is the earlier one. A unit that fails, fails alone, and so does a partition. A run that
+says that it is as it was stored before. A unit that fails, fails alone, and so does a partition. A run that
 was ended early, however that happened, goes on from its journal.
 """
 

@@ -9,8 +9,8 @@ from ..proto.records import ArchiveId, Partition, RunId
 from ..worker.archives import ArchivePlace
 from ..worker.restore import Choice, Rescue
 from ..worker.restore_tasks import RestoreTask
+from .browsing.vanished import WhatVanished
 from .restoration import Access, PlannedTask, grants_for
-from .vanished import Losses
 
 
 def target_folder(path: LogicalPath, into: str, folder: str) -> str:
@@ -21,7 +21,7 @@ def target_folder(path: LogicalPath, into: str, folder: str) -> str:
 
 
 def plan_undelete(
-    losses: Losses,
+    found: WhatVanished,
     path: LogicalPath,
     into: str,
     target: Partition,
@@ -32,9 +32,9 @@ def plan_undelete(
 ) -> PlannedTask:
     """The task that puts what vanished into the mailbox, or into that of ``as_user``. One task: what comes
     from several versions goes into the same folders. ``places`` are all archives that there are."""
-    choices = _choices(losses, path, into, as_user)
+    choices = _choices(found, path, into, as_user)
     needed = {one.archive for one in choices}
-    needed.update(piece.archive for one in losses.vanished for piece in one.message.pieces)
+    needed.update(piece.archive for one in found.vanished for piece in one.message.pieces)
     return PlannedTask(
         task=RestoreTask(
             archives={archive: places[archive] for archive in needed if archive in places},
@@ -44,25 +44,25 @@ def plan_undelete(
             staging=access.area if access else None,
             grants=grants_for(access, target),
         ),
-        messages=len(losses.vanished),
-        size_bytes=sum(one.message.size for one in losses.vanished),
+        messages=len(found.vanished),
+        size_bytes=sum(one.message.size for one in found.vanished),
     )
 
 
-def _choices(losses: Losses, path: LogicalPath, into: str, as_user: str | None) -> tuple[Choice, ...]:
+def _choices(found: WhatVanished, path: LogicalPath, into: str, as_user: str | None) -> tuple[Choice, ...]:
     """From each version the messages that it had last, the oldest version first."""
     by_version: dict[tuple[RunId, ArchiveId], dict[str, set[bytes]]] = {}
-    for one in losses.vanished:
+    for one in found.vanished:
         folders = by_version.setdefault((one.last, one.archive), {})
         folders.setdefault(one.folder, set()).add(one.message.base)
-    user = losses.whose.user or ""
+    user = found.whose.user or ""
     return tuple(
         Choice(
             archive=archive,
             user=user,
             to_user=as_user or user,
-            place=b"" if as_user else losses.place,
-            path=losses.whose,
+            place=b"" if as_user else found.place,
+            path=found.whose,
             rescues=tuple(
                 Rescue(folder=name, into=target_folder(path, into, name), messages=frozenset(bases))
                 for name, bases in sorted(folders.items())

@@ -249,8 +249,8 @@ class MailboxSummary:
 class UnitReport:
     """What became of one unit.
 
-    ``archive`` is None, and ``file`` empty, if nothing had changed: what was stored before is its snapshot,
-    and no archive was written. ``unopened`` are mailboxes that could not be opened at all (they are in
+    ``archive`` is None, and ``file`` empty, if nothing had changed: what was stored before tells of this run
+    too, and no archive was written. ``unopened`` are mailboxes that could not be opened at all (they are in
     ``skipped`` too); ``departed`` those that are gone. ``references`` are the other archives that its
     metadata names. Of all its ``messages``, ``read`` were read in this run.
     """

@@ -9,10 +9,11 @@ from typing import Any
 import msgpack
 
 from mailhaul.proto.archive import columns, contents, frames
+from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.contents import ArchiveHeader
 from mailhaul.proto.archive.draft import Draft, read_draft
 from mailhaul.proto.archive.frames import Codec, FrameHeader, FrameType
-from mailhaul.proto.archive.reader import ArchiveReader, Contents, open_sealed
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.scanning import FoundFrame, scan
 from mailhaul.proto.archive.writer import ArchiveWriter

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from mailhaul.groups.paths import LogicalPath
-from mailhaul.proto.archive.reader import ArchiveReader, LocalFile, open_sealed
+from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.records import ArchiveId
-from mailhaul.worker.examiner import Depth
-from mailhaul.worker.kept import KeptMailbox, KeptVersion
-from mailhaul.worker.losses import LossReport, find_losses
-from mailhaul.worker.verify import verify_frames
+from mailhaul.worker.verifying.examiner import Depth
+from mailhaul.worker.verifying.kept import KeptMailbox, KeptVersion
+from mailhaul.worker.verifying.losses import LossReport, find_losses
+from mailhaul.worker.verifying.verify import verify_frames
 
 
 def check_archive(path: Path) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mailhaul.groups.selection import EVERYTHING, Selection
-from mailhaul.proto.archive.reader import ArchiveReader, Contents, open_sealed
+from mailhaul.proto.archive.assembly import Contents
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.ports import ArchiveSink, MailStore
 from mailhaul.proto.records import (

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
-from mailhaul.proto.archive.reader import RandomAccess
 from mailhaul.proto.ports import ArchiveSink
 from mailhaul.proto.wire.grants import Grant, issue
 from mailhaul.proto.wire.keys import make_pair, read_allowed, read_pair

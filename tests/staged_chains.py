@@ -10,7 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from mailhaul.coordinator.catalog import Catalog
-from mailhaul.proto.archive.reader import ArchiveReader, Contents, open_sealed
+from mailhaul.proto.archive.assembly import Contents
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import (
     ArchiveId,

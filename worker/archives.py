@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from ..proto.archive.reader import ArchiveReader, LocalFile, RandomAccess, open_sealed
+from ..proto.archive.files import LocalFile, RandomAccess
+from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.errors import DamagedError
 from ..proto.records import ArchiveId

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from ..proto.archive.reader import LocalFile, RandomAccess, open_sealed
+from ..proto.archive.files import LocalFile, RandomAccess
+from ..proto.archive.reader import open_sealed
 from ..proto.ports import ProgressSink
 from ..proto.records import Progress, UnitReport
 from . import memory

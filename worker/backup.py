@@ -16,7 +16,7 @@
     else directory, footer, seal                                  staging/sinks
 
 The archive is begun at the first thing that is not stored yet, behind what an earlier attempt left of it, if
-one did. ``back_up`` is what every engine dispatches. It prints nothing and knows of no engine.
+one did. ``tasks`` is how engines dispatch it. It prints nothing and knows of no engine.
 """
 
 from __future__ import annotations
@@ -33,11 +33,9 @@ from ..proto.records import BackupMode, MailboxSummary, Parents, Progress, Skipp
 from .archive_settings import ArchiveSettings
 from .folder_backup import Reliance
 from .known import KnownVersion, OpenParents
-from .mailbox_backup import Approach, MailboxBackup, Outcome
+from .mailbox_backup import Approach, MailboxBackup, MailboxOutcome
 from .staging.sealed import Account
 from .unit_archive import AlreadyStored, LateMailbox, UnitArchive
-
-__all__ = ["ArchiveSettings", "back_up"]
 
 _PROGRESS_MESSAGES = 64
 _USUAL = BackupMode()
@@ -167,7 +165,7 @@ class _UnitBackup:
         if user in self._archive.done:
             return
         try:
-            self._mailbox(user, known, whole=known is None and self._parents.names(user))
+            self._mailbox(user, known, whole=known is None and self._parents.knows(user))
         except DamagedError:
             self._back_up_unknown(user)
 
@@ -198,7 +196,7 @@ class _UnitBackup:
         else:
             self._count(user, outcome)
 
-    def _count(self, user: str, outcome: Outcome) -> None:
+    def _count(self, user: str, outcome: MailboxOutcome) -> None:
         self._mailboxes[user] = outcome.summary
         self._skipped[user] = outcome.skipped
         self._read += outcome.read

@@ -24,7 +24,7 @@ _SMALL_BYTES = 1 << 20
 Key = tuple[bool, bytes]
 
 
-class OtherFiles:
+class FileBackup:
     """The other files of a mailbox as they are to be stored: ``stored``, and the ``mark`` that stands for
     them, empty if some could not be stored. ``skipped`` tells which. ``reuse``: one that is as it was stored
     last is not stored again.

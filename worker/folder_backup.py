@@ -10,8 +10,7 @@ is new is read.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ..groups.paths import LogicalPath, message_path
@@ -20,7 +19,8 @@ from ..proto.errors import DamagedError, MessageUnavailable
 from ..proto.ports import FolderReader
 from ..proto.records import Listed, Message, Skipped, Terms
 from .known import KnownMessages, KnownVersion
-from .matching import UNKNOWN, KnownRows, Rows, SameFrame, match
+from .known_tally import KnownTally
+from .matching import Rows, SameFrame, match
 from .unit_archive import LateMailbox
 
 _ATTEMPTS = 3
@@ -58,24 +58,6 @@ class Reliance:
     refer: bool
     thorough: bool
     since: float | None
-
-
-class KnownTally:
-    """What was stored of a folder, and which of it has been met again; ``stored`` is None if nothing was."""
-
-    def __init__(self, stored: KnownMessages | None) -> None:
-        self.stored = stored
-        self.rows = KnownRows(stored)
-        self._met = bytearray(stored.count if stored else 0)
-
-    def meet(self, position: int, count: int = 1) -> None:
-        """These messages are there still."""
-        self._met[position : position + count] = b"\1" * count
-
-    @property
-    def vanished(self) -> int:
-        """How many messages have not been met."""
-        return self._met.count(0)
 
 
 class FolderBackup:
@@ -196,7 +178,36 @@ class FolderBackup:
             return False
 
     def _rows(self, rows: list[tuple[Listed, int]]) -> None:
-        befores = dict(self._stored_messages(position for _, position in rows))
+        """Write these messages anew. Those that were stored in a row, and need no look, are taken over at
+        once: on an ordinary day that is nearly all of them."""
+        single: list[tuple[Listed, int]] = []
+        for stretch in self._known.rows.stretches(rows):
+            if self._looks or not (
+                self._reliance.reuse and self._is_intact and self._at_once(stretch, single)
+            ):
+                single += stretch
+        self._one_by_one(single)
+
+    def _at_once(self, stretch: list[tuple[Listed, int]], before: list[tuple[Listed, int]]) -> bool:
+        """Take over messages that were stored in a row, behind those ``before``, which are done then. False,
+        and nothing is, if they were not."""
+        called, position = [listed for listed, _ in stretch], stretch[0][1]
+        found = self._known.stored_rows(position, called)
+        if found is None:
+            return False
+        self._one_by_one(before)
+        before.clear()
+        rows, row, terms = found
+        self._mailbox.add_rows(rows, row, called, terms)
+        self._tally.listed += len(called)
+        self._known.meet(position, len(called))
+        if not rows.names.has(row, called):
+            self._tally.anew = self._tally.differs = True
+        self._told()
+        return True
+
+    def _one_by_one(self, rows: list[tuple[Listed, int]]) -> None:
+        befores = dict(self._known.messages(position for _, position in rows))
         for listed, position in rows:
             before, terms = befores.get(position, (None, Terms()))
             if before is not None and before.base != listed.base:
@@ -211,26 +222,6 @@ class FolderBackup:
             self._mailbox.add_message(stored, terms)
             self._compare(stored, before, position)
             self._told()
-
-    def _stored_messages(self, positions: Iterator[int]) -> Iterator[tuple[int, tuple[Message, Terms]]]:
-        """The messages at these positions; a frame of them is decoded once. What is damaged is left out."""
-        stored, rows = self._known.stored, self._known.rows
-        wanted = sorted({one for one in positions if one != UNKNOWN})
-        at = 0
-        while stored is not None and at < len(wanted):
-            ordinal, row = rows.place(wanted[at])
-            first = wanted[at] - row
-            number = stored.frames[ordinal]
-            try:
-                found = stored.messages(number)
-            except DamagedError:
-                found = []
-            end = bisect_left(wanted, first + max(1, len(found)), at + 1)
-            terms = stored.terms(number, len(found)) if found else ()
-            for position in wanted[at:end]:
-                if position - first < len(found):
-                    yield position, (found[position - first], terms[position - first])
-            at = end
 
     def _taken_over(
         self, listed: Listed, before: Message | None, terms: Terms

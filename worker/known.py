@@ -11,16 +11,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from ..proto.archive import messages
 from ..proto.archive.contents import ArchiveHeader, IndexRow, MailboxEntry
+from ..proto.archive.files import RandomAccess
 from ..proto.archive.mailboxes import FolderEntry, Mailbox
-from ..proto.archive.messages import Names, Totals
-from ..proto.archive.reader import ArchiveReader, RandomAccess
+from ..proto.archive.messages import MOST_MESSAGES, MessageRows, Names, Totals
+from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.writer import ArchiveWriter
 from ..proto.errors import DamagedError
 from ..proto.records import DIGEST_BYTES, ArchiveId, Message, Parents, Piece, Stretch, Terms
 from .archives import open_archive
-from .availability import merged
+from .stretches import merged
 
 _MOST_OPEN = 32
 
@@ -38,7 +38,7 @@ class OpenParents:
         self._open: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
         self._lost: dict[ArchiveId, _Lost] = {}
 
-    def names(self, user: str) -> bool:
+    def knows(self, user: str) -> bool:
         """Whether the mailbox was stored before, be its metadata still there or not."""
         return user in self._parents.mailboxes
 
@@ -53,8 +53,14 @@ class OpenParents:
             mailbox = reader.mailbox(entry)
         except DamagedError:
             return None
-        same_store = reader.header.partition == partition
-        return KnownVersion(self, reader.header, entry, mailbox, same_store=same_store)
+        return KnownVersion(
+            self,
+            reader.header,
+            entry,
+            mailbox,
+            same_store=reader.header.partition == partition,
+            elsewhere=user in self._parents.elsewhere,
+        )
 
     def find(self, user: str) -> tuple[ArchiveReader, MailboxEntry] | None:
         """Where the newest version of a mailbox is, until others were asked for. Raises DamagedError if its
@@ -161,7 +167,7 @@ class KnownVersion:
         mailbox: Mailbox,
         *,
         same_store: bool,
-        elsewhere: bool = False,
+        elsewhere: bool,
     ) -> None:
         self.parents = parents
         self.header = header
@@ -175,11 +181,37 @@ class KnownVersion:
             one.folder.path: KnownMessages(self, one, one.mark if same_store else b"")
             for one in mailbox.folders
         }
+        self._last: tuple[int, MessageRows | None] = -1, None
+        self._last_terms: tuple[int, Sequence[Terms]] = -1, ()
 
     @property
     def reader(self) -> ArchiveReader:
         """Its archive, until others were asked for. Raises DamagedError."""
         return self.parents.reader(self.header.archive)
+
+    def rows(self, number: int) -> MessageRows:
+        """The messages of a frame; the one that was read last is remembered. Raises DamagedError."""
+        last, rows = self._last
+        if last != number or rows is None:
+            rows = MessageRows(self.reader.message_frame(self.entry, number))
+            self._last = number, rows
+        return rows
+
+    def remembers(self, number: int) -> bool:
+        """Whether the messages of a frame need not be read again."""
+        return self._last[0] == number
+
+    def terms(self, number: int, count: int) -> Sequence[Terms]:
+        """What the ``count`` messages of a frame can be found by; nothing if that was lost. The last ones are
+        remembered."""
+        last, terms = self._last_terms
+        if last != number:
+            try:
+                terms = self.reader.terms(self.entry, number)
+            except DamagedError:
+                terms = ()
+            self._last_terms = number, terms
+        return terms if len(terms) == count else [Terms()] * count
 
     def folder(self, path: bytes) -> KnownMessages | None:
         """See KnownMailbox."""
@@ -202,18 +234,16 @@ class KnownMessages:
     """A folder as it was stored last, and its messages: a KnownFolder (see ``proto.ports``).
 
     ``frames`` are the numbers of the MESSAGES frames that hold them. Methods that take such a number raise
-    DamagedError; they remember the frame that was read last.
+    DamagedError.
     """
 
     def __init__(self, version: KnownVersion, stored: FolderEntry, mark: bytes) -> None:
         self.folder = stored.folder
         self.mark = mark
         # No more than its frames can hold, whatever it says.
-        self.count = min(stored.messages, len(stored.frames) * messages.MOST_MESSAGES)
+        self.count = min(stored.messages, len(stored.frames) * MOST_MESSAGES)
         self.frames = stored.frames
         self._version = version
-        self._last: tuple[int, bytes] = -1, b""
-        self._last_names: tuple[int, Names | None] = -1, None
 
     def bases(self) -> Iterator[bytes]:
         """See KnownFolder."""
@@ -223,34 +253,27 @@ class KnownMessages:
 
     def names(self, number: int) -> Names:
         """What the messages of a frame are called."""
-        last, names = self._last_names
-        if last != number or names is None:
-            names = messages.names(self._payload(number))
-            self._last_names = number, names
-        return names
+        return self.rows(number).names
+
+    def rows(self, number: int) -> MessageRows:
+        """The messages of a frame, by columns."""
+        return self._version.rows(number)
 
     def messages(self, number: int) -> list[Message]:
         """The messages of a frame."""
-        return messages.decode(self._payload(number))
+        return self.rows(number).messages()
 
     def terms(self, number: int, count: int) -> Sequence[Terms]:
         """What the ``count`` messages of a frame can be found by; nothing if that was lost."""
-        try:
-            found = self._version.reader.terms(self._version.entry, number)
-        except DamagedError:
-            found = []
-        return found if len(found) == count else [Terms()] * count
+        return self._version.terms(number, count)
+
+    def remembers(self, number: int) -> bool:
+        """Whether a frame need not be read again."""
+        return self._version.remembers(number)
 
     def copy_to(self, writer: ArchiveWriter, number: int) -> Totals:
         """Copy a frame, as it is stored, into the archive that is being written."""
         return writer.copy_messages(self._version.reader, self._version.entry, number)
-
-    def _payload(self, number: int) -> bytes:
-        last, payload = self._last
-        if last != number:
-            payload = self._version.reader.message_frame(self._version.entry, number)
-            self._last = number, payload
-        return payload
 
 
 class _Lost:

@@ -19,9 +19,10 @@ from ..groups.selection import Verdict
 from ..proto.errors import MessageUnavailable, StoreError
 from ..proto.ports import FolderReader, MailboxReader
 from ..proto.records import MailboxSummary, Skipped, StoredFile
-from .file_backup import OtherFiles
-from .folder_backup import FolderBackup, KnownTally, Reliance, Tally
+from .file_backup import FileBackup
+from .folder_backup import FolderBackup, Reliance, Tally
 from .known import KnownMessages, KnownVersion
+from .known_tally import KnownTally
 from .unit_archive import LateMailbox, Unchanged, UnitArchive
 
 NOT_ASKED = "not-asked"
@@ -31,7 +32,7 @@ _REFUSED = ("permission", "io-error")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class MailboxOutcome:
     """What became of a mailbox. ``to_write``: the unit needs an archive for it. ``read`` of its messages were
     read."""
 
@@ -69,7 +70,7 @@ class MailboxBackup:
         self._approach = approach
         self._late = LateMailbox(archive, path.user or "")
         reliance = approach.reliance
-        self._files = OtherFiles(
+        self._files = FileBackup(
             mailbox, self._late, path, known if reliance.refer else None, reuse=reliance.reuse
         )
         self._tally = Tally()
@@ -77,7 +78,7 @@ class MailboxBackup:
         self._tallies: dict[bytes, KnownTally] = {}  # by the path of the stored folder
         self._marks: dict[bytes, bytes] = {}  # by the path of the folder
 
-    def run(self) -> Outcome:
+    def run(self) -> MailboxOutcome:
         """Put all of it that can be read into the archive; what can't is told.
 
         Raises AlreadyStored if an earlier attempt has done so, DamagedError if what was stored of it last is
@@ -189,7 +190,7 @@ class MailboxBackup:
 
     # The end
 
-    def _end(self) -> Outcome:
+    def _end(self) -> MailboxOutcome:
         known, tally = self._known, self._tally
         vanished = sum(one.vanished for one in self._tallies.values())
         for one in self._unseen():
@@ -203,7 +204,7 @@ class MailboxBackup:
             return self._keep(known, skipped, to_write=not self._is_at_home(known))
         summary = self._write(skipped, tally.added, vanished, changed)
         to_write = to_write or not self._is_at_home(known)
-        return Outcome(summary=summary, skipped=tuple(skipped), read=tally.read, to_write=to_write)
+        return MailboxOutcome(summary=summary, skipped=tuple(skipped), read=tally.read, to_write=to_write)
 
     def _is_another(self, known: KnownVersion, skipped: list[Skipped]) -> bool:
         """Whether something beside the folders differs."""
@@ -219,7 +220,7 @@ class MailboxBackup:
             return False
         return (known.header.partition, known.header.group) == (self._path.partition, self._path.group)
 
-    def _keep(self, known: KnownVersion, skipped: list[Skipped], *, to_write: bool) -> Outcome:
+    def _keep(self, known: KnownVersion, skipped: list[Skipped], *, to_write: bool) -> MailboxOutcome:
         fresh = {
             path: mark
             for path, mark in self._marks.items()
@@ -235,7 +236,9 @@ class MailboxBackup:
             vanished=0,
             changed=False,
         )
-        return Outcome(summary=summary, skipped=tuple(skipped), read=self._tally.read, to_write=to_write)
+        return MailboxOutcome(
+            summary=summary, skipped=tuple(skipped), read=self._tally.read, to_write=to_write
+        )
 
     def _write(self, skipped: list[Skipped], added: int, vanished: int, changed: bool) -> MailboxSummary:
         writer, _ = self._late.begin()

@@ -67,13 +67,32 @@ class KnownRows:
     def __init__(self, stored: StoredNames | None) -> None:
         self._stored = stored
         self._starts = array("Q", (0,))  # of the frames looked at so far, and where the next one starts
-        self._hashes: array[int] | None = None
-        self._chains = Chains()
+        self._hashed: tuple[array[int], Chains] | None = None
 
     def place(self, position: int) -> tuple[int, int]:
         """The ordinal of the frame of a position, and the row in it."""
         ordinal = bisect_right(self._starts, position) - 1
         return ordinal, position - self._starts[ordinal]
+
+    def stretches(self, rows: list[tuple[Listed, int]]) -> Iterator[list[tuple[Listed, int]]]:
+        """Messages with their positions, in their order, cut where one is not the next of the same frame."""
+        begin = expected = left = 0
+        for number, (_, position) in enumerate(rows):
+            if not left or position != expected:
+                if begin < number:
+                    yield rows[begin:number]
+                begin, left = number, self._left(position)
+            expected, left = position + 1, left - 1
+        if begin < len(rows):
+            yield rows[begin:]
+
+    def size(self, ordinal: int) -> int:
+        """How many messages a frame holds in which one was found."""
+        return self._starts[ordinal + 1] - self._starts[ordinal]
+
+    def _left(self, position: int) -> int:
+        """How many messages of the frame of a position there are from it on; of UNKNOWN, 1."""
+        return 1 if position == UNKNOWN else self._starts[self.place(position)[0] + 1] - position
 
     def frame(self, ordinal: int) -> tuple[int, Names] | None:
         """The position of the first message of a frame, and the names in it; None if there is none such."""
@@ -86,21 +105,19 @@ class KnownRows:
         names = self._names(ordinal)
         return (self._starts[ordinal], names) if names and names.uid else None
 
-    def position(self, base: bytes, expected: int) -> int:
-        """The position of the message with this lasting name, or UNKNOWN. Most often it is the first one of
-        the ``expected`` frame: as long as that is so, all that is known need not be gone through."""
-        if self._hashes is None:
-            found = self.frame(expected)
-            if found is not None and found[1].base[0] == base:
-                return found[0]
-        return self.find(base)
+    def begins(self, base: bytes, ordinal: int) -> int:
+        """The position of the first message of a frame if it has this lasting name. UNKNOWN if not, and once
+        all that is known had to be gone through: ``find`` tells then. Whether another message has that name,
+        too, is not looked at."""
+        found = self.frame(ordinal) if self._hashed is None else None
+        return found[0] if found is not None and found[1].base[0] == base else UNKNOWN
 
     def find(self, base: bytes) -> int:
         """The position of the one message with this lasting name; UNKNOWN also if several seem to have it:
         nobody can say which one it is."""
-        if self._hashes is None:
-            self._hashes = self._all_hashes()
-        chains, hashes = self._chains, self._hashes
+        if self._hashed is None:
+            self._hashed = self._all_hashes()
+        hashes, chains = self._hashed
         word = hash(base)
         row = chains.heads[word & chains.mask]
         found = UNKNOWN
@@ -112,14 +129,14 @@ class KnownRows:
             row = chains.following[row]
         return found
 
-    def _all_hashes(self) -> array[int]:
-        hashes = array("q")
+    def _all_hashes(self) -> tuple[array[int], Chains]:
+        hashes, chains = array("q"), Chains()
         for ordinal in range(len(self._stored.frames) if self._stored else 0):
             found = self.frame(ordinal)
             if found is not None:
                 hashes.extend(map(hash, found[1].base))
-        self._chains.rebuild(hashes, len(hashes), len(hashes))
-        return hashes
+        chains.rebuild(hashes, len(hashes), len(hashes))
+        return hashes, chains
 
     def _names(self, ordinal: int) -> Names | None:
         try:
@@ -134,8 +151,11 @@ def match(listing: Iterable[Listed], known: KnownRows) -> Iterator[SameFrame | R
     expected = 0
     rows: list[tuple[Listed, int]] = []
     while (first := ahead.first()) is not None:
-        position = known.position(first.base, expected)
+        position = known.begins(first.base, expected)
         same = _same_frame(known, position, ahead)
+        if same is None:
+            position = known.find(first.base)
+            same = _same_frame(known, position, ahead)
         if same is not None:
             if rows:
                 yield Rows(rows)
@@ -161,22 +181,10 @@ def _same_frame(known: KnownRows, position: int, ahead: _Lookahead) -> SameFrame
         return None
     names = found[1]
     listed = ahead.look(len(names.uid))
-    if not _equal(names, listed):
+    if len(listed) != len(names.uid) or not names.has(0, listed):
         return None
     ahead.skip(len(listed))
     return SameFrame(ordinal, position, listed)
-
-
-def _equal(names: Names, listed: Sequence[Listed]) -> bool:
-    return (
-        len(listed) == len(names.uid)
-        and [one.base for one in listed] == list(names.base)
-        and [one.uid for one in listed] == list(names.uid)
-        and [one.suffix for one in listed] == list(names.suffix)
-        and [one.place for one in listed] == list(names.place)
-        and [one.flags for one in listed] == list(names.flags)
-        and [one.fields for one in listed] == list(names.fields)
-    )
 
 
 class _Lookahead:

@@ -8,7 +8,7 @@
       write   the mailbox's other files
       commit  make it durable, then visible                      stores/
 
-``restore`` is what every engine dispatches. It needs the archives and nothing else.
+``restore_tasks`` is how engines dispatch it. It needs the archives and nothing else.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..groups.paths import LogicalPath, message_path, printable
+from ..proto.archive.assembly import Contents
 from ..proto.archive.contents import MailboxEntry
 from ..proto.archive.mailboxes import FolderEntry, Mailbox
-from ..proto.archive.reader import ArchiveReader, Contents
+from ..proto.archive.reader import ArchiveReader
 from ..proto.errors import DamagedError, MessageUnavailable, StoreError
 from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
 from ..proto.records import ArchiveId, Folder, Message, Progress, RestoreReport, Skipped, StoredFile

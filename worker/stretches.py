@@ -1,99 +1,45 @@
-"""Stretches of the data of archives, gathered from many messages in bounded memory, and what remains of them
-side by side."""
+"""Stretches of data as sets of bytes: together, what is left of them, what they have in common."""
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 
-from ..proto.records import ArchiveId, Stretch
-
-_FEWEST = 1 << 12
+from ..proto.records import Stretch
 
 
-class Stretches:
-    """The stretches of one archive's data that were added. Takes memory for those that remain when all that
-    overlap or touch are one, and as many again."""
-
-    def __init__(self) -> None:
-        self._bounds = array("Q")
-        self._limit = 2 * _FEWEST
-
-    def add(self, bounds: array[int]) -> None:
-        """Add stretches: where each begins and ends, one after the other."""
-        self._bounds.extend(bounds)
-        if len(self._bounds) > self._limit:
-            self._bounds = merged(self._bounds)
-            self._limit = 2 * max(_FEWEST, len(self._bounds))
-
-    def take(self) -> array[int]:
-        """Bounds of what was added: ascending, without overlaps; those that touch are one."""
-        self._bounds = merged(self._bounds)
-        return self._bounds
-
-
-def merged(bounds: array[int]) -> array[int]:
-    """The same stretches in order, those that overlap or touch as one."""
-    pairs = sorted(zip(bounds[::2], bounds[1::2], strict=True))
-    found = array("Q")
-    last_begin = last_end = -1
-    for begin, end in pairs:
-        if begin > last_end:
-            if last_end > last_begin:
-                found.extend((last_begin, last_end))
-            last_begin, last_end = begin, end
-        elif end > last_end:
-            last_end = end
-    if last_end > last_begin:
-        found.extend((last_begin, last_end))
-    return found
-
-
-def joined(many: Iterable[Mapping[ArchiveId, bytes]]) -> dict[ArchiveId, bytes]:
-    """What several parts of the work have found, put together; bounds as bytes, as in reports."""
-    found: dict[ArchiveId, Stretches] = {}
-    for one in many:
-        for archive, packed in one.items():
-            found.setdefault(archive, Stretches()).add(unpacked(packed))
-    return {archive: stretches.take().tobytes() for archive, stretches in found.items()}
-
-
-def unpacked(packed: bytes) -> array[int]:
-    """Bounds from their bytes."""
-    bounds = array("Q")
-    bounds.frombytes(packed)
-    return bounds
-
-
-def widened(bounds: array[int], gap: int) -> array[int]:
-    """The same stretches, those with less than ``gap`` bytes between them as one. They are in order."""
-    found = array("Q")
-    for begin, end in pairs(bounds):
-        if found and begin - found[-1] < gap:
-            found[-1] = end
+def merged(stretches: Iterable[Stretch]) -> list[Stretch]:
+    """The same bytes in ascending stretches that neither touch nor overlap."""
+    found: list[Stretch] = []
+    for offset, length in sorted(one for one in stretches if one.length > 0):
+        if found and offset <= found[-1].offset + found[-1].length:
+            last = found[-1]
+            found[-1] = Stretch(last.offset, max(last.length, offset + length - last.offset))
         else:
-            found.extend((begin, end))
+            found.append(Stretch(offset, length))
     return found
 
 
-def without(bounds: array[int], holes: Iterable[Stretch]) -> Iterator[Stretch]:
-    """The parts of stretches that lie in no hole. Both are in order."""
-    left = iter(holes)
-    hole = next(left, None)
-    for begin, end in pairs(bounds):
-        while hole is not None and hole.offset + hole.length <= begin:
-            hole = next(left, None)
-        while hole is not None and hole.offset < end:
-            if begin < hole.offset:
-                yield Stretch(begin, hole.offset - begin)
-            begin = hole.offset + hole.length
-            if begin >= end:
-                break
-            hole = next(left, None)
-        if begin < end:
-            yield Stretch(begin, end - begin)
+def without(whole: Iterable[Stretch], gone: Iterable[Stretch]) -> list[Stretch]:
+    """What is left of some stretches (ascending, not overlapping) where others are taken away."""
+    left: list[Stretch] = []
+    gaps = merged(gone)
+    number = 0
+    for start, length in whole:
+        end = start + length
+        while number < len(gaps) and gaps[number].offset + gaps[number].length <= start:
+            number += 1
+        at = number
+        while at < len(gaps) and gaps[at].offset < end:
+            if gaps[at].offset > start:
+                left.append(Stretch(start, gaps[at].offset - start))
+            start = max(start, gaps[at].offset + gaps[at].length)
+            at += 1
+        if start < end:
+            left.append(Stretch(start, end - start))
+    return left
 
 
-def pairs(bounds: array[int]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each stretch."""
-    return zip(bounds[::2], bounds[1::2], strict=True)
+def common(some: Iterable[Stretch], others: Iterable[Stretch]) -> list[Stretch]:
+    """What lies in some stretches and in others, too."""
+    whole = merged(some)
+    return without(whole, without(whole, others))

@@ -1,5 +1,5 @@
 """What is dispatched to back up a unit: one task, one report. The other tasks are in ``inventory_tasks``,
-``restore_tasks``, ``verify_tasks``, ``purge_tasks``.
+``restore_tasks``, ``verifying.tasks``, ``purging.tasks``.
 
 Every engine calls these functions with a task and a progress callback; tasks and reports cross process
 and host boundaries, so they hold plain records only. A task's ``host`` is the one that it was sent to;

@@ -7,17 +7,17 @@ Owns where an archive begins: new, or behind what an earlier attempt left of it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import __version__
 from ..proto.archive.contents import ArchiveHeader
 from ..proto.archive.draft import Draft
-from ..proto.archive.messages import Totals
+from ..proto.archive.messages import MessageRows, Totals
 from ..proto.archive.writer import ArchiveTotals, ArchiveWriter
 from ..proto.errors import DamagedError
 from ..proto.ports import ArchiveSink
-from ..proto.records import Folder, Message, Skipped, Terms, Unit
+from ..proto.records import Folder, Listed, Message, Skipped, Terms, Unit
 from .archive_settings import ArchiveSettings
 from .known import KnownMessages, OpenParents
 from .packing import Packer, Segments
@@ -212,6 +212,14 @@ class LateMailbox:
         writer, _ = self.begin()
         writer.add_message(message, terms)
         self._count(Totals(1, message.size))
+
+    def add_rows(
+        self, rows: MessageRows, first: int, called: Sequence[Listed], terms: Sequence[Terms]
+    ) -> None:
+        """See ArchiveWriter."""
+        writer, _ = self.begin()
+        writer.add_rows(rows, first, called, terms)
+        self._count(Totals(len(called), sum(rows.sizes[first : first + len(called)])))
 
     def _note(self, write: Callable[[ArchiveWriter], None]) -> None:
         self._noted.append(write)

@@ -29,9 +29,9 @@ from mailhaul.coordinator.clock import new_run_id
 from mailhaul.coordinator.core import (
     Assign,
     Core,
+    DoorOpened,
     Event,
     Finish,
-    Release,
     Start,
     TaskDone,
     WorkerReady,
@@ -171,7 +171,7 @@ def run(hosts: Sequence[Host], seen: Callable[[Sizes], Sizes], largest_bytes: in
 def _carry_out(units: Sequence[Unit], hosts: Mapping[str, Host], catalog: Catalog, costs: Costs) -> Ran:
     spent = _Stopwatch(costs)
     ran = Ran(units=len(units), longest_seconds=0.0, costs=costs)
-    pending: list[tuple[float, int, Event]] = [(0.0, 0, Release())]
+    pending: list[tuple[float, int, Event]] = [(0.0, 0, DoorOpened())]
     order = count(1)
     began = time.perf_counter()
     core = Core([unit.partition.hosts for unit in units], hosts=hosts, workers=WORKERS, attempts=3)

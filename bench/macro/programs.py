@@ -54,7 +54,10 @@ class Mailhaul:
 
     def _command(self, name: str, *arguments: str) -> Command:
         program = Path(sys.executable).parent / "mailhaul"
-        return Command((str(program), name, "--staging", str(self._staging), *arguments), self._place)
+        argv = (str(program), name, "--staging", str(self._staging), *arguments)
+        # As it is once installed: it does not compile itself each time, whatever this checkout is set to.
+        env = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self._place.parent / "bytecode")}
+        return Command(argv, self._place, env)
 
     def create(self) -> Command | None:
         return None

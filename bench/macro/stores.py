@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,9 +74,9 @@ def corpus_place() -> Path:
     return Path(os.environ.get("MAILHAUL_SHARED") or ROOT.parent / "shared").resolve()
 
 
-def corpus_maker(corpus: Path, out: Path, *options: str) -> list[str]:
+def corpus_maker(corpus: Path, out: Path, *options: str, corpora: Sequence[str] = CORPORA) -> list[str]:
     """The script, with its arguments, that makes a store of real mail or lets a day of its life pass."""
-    tars = [str(corpus / "corpus" / f"{name}.tar.xz") for name in CORPORA]
+    tars = [str(corpus / "corpus" / f"{name}.tar.xz") for name in corpora]
     return [str(corpus / "make_store.py"), "--corpus", *tars, "--out", str(out), *options]
 
 

@@ -137,13 +137,6 @@ DEPARTURES = """
         JOIN runs r ON r.number = v.run
     WHERE u.run = ? ORDER BY s.partition, s.grp, m.user"""
 
-# The users of a partition that some group of it knows and that have not departed from it.
-USERS = """
-    SELECT DISTINCT m.user FROM scopes s JOIN mailboxes m ON m.scope = s.number
-        JOIN versions v ON v.mailbox = m.number AND v.run = (
-            SELECT max(run) FROM versions WHERE mailbox = m.number)
-    WHERE s.partition = CAST(? AS TEXT) AND v.departed IS NULL"""
-
 # Of each wanted user the newest version in the scope ?1, where its archive is at hand. CROSS JOIN: the scope
 # may have many more users than are wanted, so they come first.
 OWN_PARENTS = """

@@ -104,6 +104,12 @@ class CatalogReader:
         """Everything that the committed units of a run left out, in the order of the commits."""
         return (Skipped(*row) for row in self._rows(queries.SKIPPED, run_number(run)))
 
+    def left_out(self, run: RunId) -> tuple[Skipped, ...]:
+        """The mailboxes and groups of its paths that a run took on in no unit: excluded, switched off, in no
+        group. Of a run of which only archives tell that is not known."""
+        with files.translated(self._path):
+            return journal.unplanned(self._database, run_number(run)).left_out
+
     def alarms(self, run: RunId) -> tuple[Skipped, ...]:
         """What ``note_alarms`` was told of a run."""
         with files.translated(self._path):
@@ -177,10 +183,6 @@ class CatalogReader:
         # How things are is never forgotten, so the newest run can always be asked for.
         return {one.user: one for one in self.mailboxes_at(newest, partition=partition, group=group)}
 
-    def present_users(self, partition: str) -> frozenset[str]:
-        """The users of a partition that some group of it knows and that have not departed from that."""
-        return frozenset(user for (user,) in self._rows(queries.USERS, raw(partition)))
-
     def history(self, partition: str, user: str, group: str | None = None) -> list[Version]:
         """Every version of a mailbox that the catalog knows, in one of its groups or in all, by run."""
         return sorted(self.histories(partition, group, user), key=lambda one: (one.run, one.group))
@@ -189,7 +191,7 @@ class CatalogReader:
         self, partition: str | None = None, group: str | None = None, user: str | None = None
     ) -> Iterator[Version]:
         """Every version of the mailboxes that are named, or of all, by partition, group, user, run. Versions
-        that hold at no kept moment are not known any more."""
+        that hold at no kept moment are not known any more, unless the mailbox is held."""
         for scope in self._scopes(partition, group):
             if user is None:
                 rows = self._rows(queries.HISTORY_OF_ALL, scope["number"])

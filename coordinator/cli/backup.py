@@ -139,7 +139,7 @@ def command(
     )
     if file is None and config.dispatch.engine == "local":
         prepare_workers()
-    from .backup_run import Asked, carry_out  # meanwhile
+    from .backup_run import Asked, carry_out  # while the workers load their part
 
     asked = Asked(
         request=request,

@@ -55,7 +55,8 @@ def _rows(result: RunResult, seconds: float) -> list[tuple[str, str, str]]:
         "vanished": sum(one.vanished for one in mailboxes),
     }
     # What was taken over is in older archives: only a run that read everything can tell how much smaller.
-    smaller = f"{size_bytes / archive_bytes:.1f} times smaller" if archive_bytes and read == messages else ""
+    read_all = archive_bytes and size_bytes and read == messages
+    smaller = f"{size_bytes / archive_bytes:.1f} times smaller" if read_all else ""
     return [
         ("units", f"{number(len(reports) - result.unchanged)} sealed", _listed(units)),
         ("mailboxes", number(len(mailboxes)), _listed(changes)),

@@ -1,6 +1,6 @@
 """Carries out ``mailhaul backup``: the run, its display, what is told of it in the end.
 
-A module of its own because it loads much: the processes that do the work load their part at the same time.
+Apart from the command, because it takes long to load: as long as its workers take for their part.
 """
 
 from __future__ import annotations

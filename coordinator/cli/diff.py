@@ -10,8 +10,8 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
 from ..backup_set import opened
-from ..comparison import FolderDifference
-from ..differences import Comparison, MailboxDifference, MessageDifference
+from ..browsing.comparison import FolderDifference
+from ..browsing.differences import Comparison, MailboxDifference, MessageDifference
 from . import output
 from .options import json_option, path_argument, staging_option
 from .output import Column, moment, number, say
@@ -94,7 +94,10 @@ def _rows(found: Iterable[MailboxDifference]) -> Iterator[Sequence[str]]:
 
 
 def _what(folder: FolderDifference) -> str:
-    told = {"came": ["new folder"], "went": ["folder gone"], "changed": []}[folder.state]
+    came, went = "new folder", "folder gone"
+    if folder.left_out:
+        came, went = "not left out any more", "left out of the backup"
+    told = {"came": [came], "went": [went], "changed": []}[folder.state]
     if folder.renamed_from:
         told.append(f"was {output.shown(folder.renamed_from)}")
     if folder.remade:

@@ -13,22 +13,16 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
 from ...worker.archives import opened_archives
 from ..backup_set import opened
-from ..finding import Finder, FoundMessage
-from ..search import Query
+from ..browsing.finding import Finder, FoundMessage
+from ..browsing.search import Query
+from . import message_columns as columns
 from . import output
 from .options import SINCE, archives_option, at_option, json_option, path_argument, refuse, staging_option
-from .output import Column, moment
 from .program import Invocation
 from .sources import chosen_backup, chosen_past
 
-_SENDER, _SUBJECT = 30, 40
-_COLUMNS = [
-    (Column("date", "<"), 20),
-    (Column("from", "<"), _SENDER),
-    (Column("subject", "<"), _SUBJECT),
-    (Column("path", "<"), 4),
-]
-_PAST = [*_COLUMNS[:-1], (Column("first", "<"), 21), (Column("last", "<"), 21), _COLUMNS[-1]]
+_COLUMNS = [*columns.MESSAGE, columns.PATH]
+_PAST = [*columns.MESSAGE, columns.FIRST, columns.LAST, columns.PATH]
 
 
 class _UntilType(click.ParamType[float]):
@@ -141,9 +135,8 @@ def _tell(
 
 def _rows(found: Iterable[FoundMessage], *, past: bool) -> Iterator[Sequence[str]]:
     for one in found:
-        sender, subject = output.cut(one.sender, _SENDER), output.cut(one.subject, _SUBJECT)
         moments = (one.first, one.last) if past else ()
-        yield moment(one.date or one.arrived), sender, subject, *moments, one.path
+        yield *columns.message_cells(one.date or one.arrived, one.sender, one.subject), *moments, one.path
 
 
 def _message(one: FoundMessage, *, past: bool) -> dict[str, object]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_OK
+from ...groups.paths import EVERYBODY, LogicalPath
+from ...proto.errors import EXIT_OK, NotFoundError
 from ...proto.records import RunId
 from ..catalog import Catalog
 from ..clock import RUN_ID, utc
@@ -52,7 +52,7 @@ def command(
         return EXIT_OK
     since = utc(adapters.clock().now())
     if what.startswith("/"):
-        hold = Hold(path=str(LogicalPath.parse(what)), reason=reason, since=since)
+        hold = Hold(path=str(_known_path(area, what)), reason=reason, since=since)
     else:
         hold = Hold(run=_known_run(area, what), reason=reason, since=since)
     added = add_hold(area, hold)
@@ -61,6 +61,18 @@ def command(
     else:
         say(output.shown(f"{hold.what} is held" if added else f"{hold.what} was held already"))
     return EXIT_OK
+
+
+def _known_path(area: Path, text: str) -> LogicalPath:
+    """The path that is meant: a hold on a mistyped one would keep nothing, and nobody would know. Raises
+    NotFoundError, UsageError."""
+    path = LogicalPath.parse(text)
+    with Catalog.open(area) as catalog:
+        group = None if path.user is not None or path.group == EVERYBODY else path.group
+        known = catalog.histories(path.partition, group, path.user)
+        if path != LogicalPath() and next(iter(known), None) is None:
+            raise NotFoundError(f"{path}: the backup holds nothing of it", path=str(path))
+    return path
 
 
 def _known_run(area: Path, text: str) -> RunId:

@@ -11,8 +11,8 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
 from ...worker.archives import opened_archives
 from ..backup_set import BackupSet, opened
-from ..browsing import Heading, StoredFolder, StoredMailbox, StoredMessage, groups, partitions, users
-from ..chronicle import UNKNOWN, Entry, FolderHistory, mailbox_history
+from ..browsing.chronicle import UNKNOWN, Entry, FolderHistory, mailbox_history
+from ..browsing.levels import Heading, StoredFolder, StoredMailbox, StoredMessage, groups, partitions, users
 from ..history import MailboxVersion
 from . import output
 from .options import archives_option, at_option, json_option, path_argument, refuse, staging_option

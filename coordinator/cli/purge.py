@@ -146,7 +146,7 @@ def _tell(report: PurgeReport, *, dry_run: bool) -> None:
     if report.holds:
         by = Counter("alarm" if one.automatic else "hold" for one in report.holds)
         told = " and ".join(counted(count, kind) for kind, count in by.items())
-        say(f"{told} keep more (`mailhaul hold` lists them)")
+        say(f"{told} {'keeps' if len(report.holds) == 1 else 'keep'} more (`mailhaul hold` lists them)")
     _tell_files("deleted", [f"{one.file}, {size(one.size_bytes)}" for one in report.deleted])
     _tell_files(
         "written anew",

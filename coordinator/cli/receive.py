@@ -14,8 +14,8 @@ from ...proto.wire.keys import read_allowed, read_pair
 from ...proto.wire.server import Server
 from ...worker.staging.intake import Limits
 from ...worker.staging.receiver import MOST_PAYLOAD_BYTES, Receiver, ReceiverSettings
-from ..exposition import make_registry, serve_metrics
-from ..metrics import staging_collectors
+from ..monitoring.exposition import make_registry, serve_metrics
+from ..monitoring.metrics import staging_collectors
 from ..settings import Config
 from . import adapters
 from .configuration import configured

@@ -84,6 +84,7 @@ def command(invocation: Invocation, run: str | None, staging: Path | None, as_js
             },
             departed=catalog.departures(record.run),
             alarms=catalog.alarms(record.run),
+            left_out=catalog.left_out(record.run),
             skipped=list(catalog.skipped(record.run)),
         )
     if as_json:
@@ -102,6 +103,7 @@ class _Told:
     files: Mapping[tuple[str, str, int], Path]
     departed: Sequence[Version]
     alarms: Sequence[Skipped]
+    left_out: Sequence[Skipped]
     skipped: Sequence[Skipped]
 
 
@@ -139,6 +141,7 @@ def _document(told: _Told) -> dict[str, object]:
             {"path": _path(one), "reason": one.departed, "detail": one.detail} for one in told.departed
         ],
         "alarm_entries": told.alarms,
+        "left_out_entries": told.left_out,
         "skipped_entries": told.skipped,
     }
 
@@ -163,6 +166,7 @@ def _tell(told: _Told) -> None:
     _tell_entries("alarm", "alarms", told.alarms)
     gone = [Skipped(_path(one), one.departed, one.detail) for one in told.departed]
     _tell_entries("mailbox departed", "mailboxes departed", gone)
+    _tell_entries("left out as a whole", "left out as a whole", told.left_out)
     _tell_entries("entry skipped", "entries skipped", told.skipped)
 
 

@@ -10,7 +10,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
 from ..backup_set import opened
-from ..browsing import StoredMailbox
+from ..browsing.levels import StoredMailbox
 from . import output
 from .options import PATH, archives_option, at_option, refuse, staging_option
 from .program import Invocation

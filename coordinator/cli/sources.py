@@ -13,8 +13,8 @@ from pathlib import Path
 from ...groups.paths import LogicalPath
 from ...proto.errors import BackupError, UsageError
 from ..backup_set import BackupSet, from_catalog, from_files
+from ..browsing.past import Past, read_past
 from ..catalog import Catalog
-from ..past import Past, read_past
 from ..readers import reading
 from .configuration import staging_area
 from .options import STDIO, refuse
@@ -41,7 +41,7 @@ def chosen_backup(
     if not files:
         area = staging_area(invocation, staging)
         with reading(area):
-            yield from_catalog(area, at or "latest", paths)
+            yield from_catalog(area, "latest" if at is None else at, paths)
         return
     with named_archives(at=at, files=files, staging=staging) as found:
         yield found

@@ -12,7 +12,7 @@ import click
 from ...proto.errors import EXIT_OK
 from ..clock import utc
 from ..history import RunRecord
-from ..overview import Overview, configured_groups, take_overview
+from ..monitoring.overview import Overview, configured_groups, take_overview
 from . import adapters, output, status_lines
 from .configuration import configured, staging_area
 from .options import json_option, refuse, staging_option

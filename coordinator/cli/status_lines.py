@@ -8,8 +8,8 @@ import click
 
 from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
 from ..history import GoodBackup
-from ..overview import RECEIVER_SECONDS, Overview, PastRun
-from ..status import RunStatus, UnitStatus
+from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
+from ..monitoring.status import RunStatus, UnitStatus
 from . import output
 from .output import Column, counted, duration, moment, number, say, shown, size
 

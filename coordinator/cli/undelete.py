@@ -11,30 +11,24 @@ from ...groups.paths import LogicalPath, message_path
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, NotFoundError, UsageError
 from ...proto.records import Message, Partition, RunId, Terms
 from ...worker.archives import OpenArchives, opened_archives
-from ..browsing import time_ns
+from ..browsing.header_text import header_date, header_text
+from ..browsing.levels import time_ns
+from ..browsing.past import Past
+from ..browsing.vanished import WhatVanished, find_vanished, folders_ever
 from ..catalog import Catalog
 from ..clock import RUN_ID
-from ..header_text import header_date, header_text
-from ..past import Past
 from ..undelete import plan_undelete, target_folder
-from ..vanished import Losses, find_losses, folders_ever
+from . import message_columns as columns
 from . import output
 from .means import open_restorers
 from .options import PATH, PLACE, json_option, refuse, staging_option, workers_option
-from .output import Column, counted, moment, note, say, size
+from .output import counted, note, say, size
 from .program import Invocation
 from .restoring import carry_out, chosen_goal
 from .sources import chosen_past
 
 _RESERVED = frozenset(("cur", "new", "tmp"))  # directories of every Maildir
-_SENDER, _SUBJECT = 30, 40
-_COLUMNS = [
-    (Column("date", "<"), 20),
-    (Column("from", "<"), _SENDER),
-    (Column("subject", "<"), _SUBJECT),
-    (Column("last", "<"), 21),
-    (Column("path", "<"), 4),
-]
+_COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
 
 
 @click.command("undelete")
@@ -93,11 +87,11 @@ def command(
         chosen_past(invocation, path, staging=staging) as (catalog, past),
         opened_archives(past.places) as archives,
     ):
-        last = catalog.resolve_time(until or "latest")
+        last = catalog.resolve_time("latest" if until is None else until)
         folder = folder or f"Restored {catalog.run(last).started:%Y-%m-%d}"
-        path, losses = _losses(archives, past, path, _first(catalog, past, since), last)
+        path, found = _what_vanished(archives, past, path, _first(catalog, past, since), last)
         if goal is None:
-            return _tell(losses, path, folder, as_json=as_json)
+            return _tell(found, path, folder, as_json=as_json)
         (timeline,) = past.timelines
         targets = goal.targets([timeline.partition])
         if timeline.partition not in targets:
@@ -106,7 +100,7 @@ def command(
             )
         with open_restorers(goal.config, goal.workers) as (engine, access):
             planned = plan_undelete(
-                losses,
+                found,
                 path,
                 folder,
                 targets[timeline.partition],
@@ -114,10 +108,10 @@ def command(
                 as_user=as_user,
                 access=access,
             )
-            tasks = [planned] if losses.vanished else []
+            tasks = [planned] if found.vanished else []
             done = carry_out(tasks, engine, as_json=as_json)
         return done.tell(
-            {"into": output.name(folder), "moved": len(losses.moved)}, losses.damaged, as_json=as_json
+            {"into": output.name(folder), "moved": len(found.moved)}, found.damaged, as_json=as_json
         )
 
 
@@ -134,21 +128,24 @@ def _checked(into: str | None) -> str | None:
 
 
 def _first(catalog: Catalog, past: Past, since: str | None) -> RunId:
-    """The moment to look from: the oldest that is kept, if the time that was said lies before it."""
-    oldest = next(iter(past.moments), RunId(""))
+    """The moment to look from: that of the version that held at the time that was said; the oldest one that
+    is kept of the mailbox, if that time lies before it."""
+    (timeline,) = past.timelines
+    firsts = [span.first for span in timeline.spans]
     if since is None:
-        return oldest
+        return firsts[0]
     try:
-        return catalog.resolve_time(since)
+        run = catalog.resolve_time(since)
     except NotFoundError:
         if RUN_ID.fullmatch(since):
             raise
-        return oldest
+        return firsts[0]
+    return max((first for first in firsts if first <= run), default=run)
 
 
-def _losses(
+def _what_vanished(
     archives: OpenArchives, past: Past, path: LogicalPath, first: RunId, last: RunId
-) -> tuple[LogicalPath, Losses]:
+) -> tuple[LogicalPath, WhatVanished]:
     refuse(first > last, f"--from {first} is later than --until {last}")
     (timeline,) = past.timelines
     names = folders_ever(archives, timeline)
@@ -159,65 +156,64 @@ def _losses(
     )
     if not any(map(path.selects_folder, names)):
         raise NotFoundError(f"{path}: the mailbox has had no such folder; it had: {', '.join(sorted(names))}")
-    return path, find_losses(archives, timeline, first, last, path.selects_folder)
+    return path, find_vanished(archives, timeline, first, last, path.selects_folder)
 
 
 # What vanished
 
 
-def _tell(losses: Losses, path: LogicalPath, into: str, *, as_json: bool) -> int:
-    output.list_skipped(losses.damaged, "damaged")
-    total = sum(one.message.size for one in losses.vanished)
+def _tell(found: WhatVanished, path: LogicalPath, into: str, *, as_json: bool) -> int:
+    output.list_skipped(found.damaged, "damaged")
+    total = sum(one.message.size for one in found.vanished)
     if as_json:
         output.print_json(
             {
                 "path": str(path),
                 "into": output.name(into),
-                "vanished": _vanished(losses, path, into),
-                "moved": _moved(losses),
-                "messages": len(losses.vanished),
+                "vanished": _vanished(found, path, into),
+                "moved": _moved(found),
+                "messages": len(found.vanished),
                 "size_bytes": total,
-                "damaged": losses.damaged,
+                "damaged": found.damaged,
             }
         )
     else:
-        output.stream_table(_COLUMNS, _rows(losses))
-        for one in losses.moved:
-            note(f"moved: {_shown(losses, one.folder, one.message)} is in {one.into} now")
+        output.stream_table(_COLUMNS, _rows(found))
+        for one in found.moved:
+            note(f"moved: {_shown(found, one.folder, one.message)} is in {one.into} now")
         say()
-        count = counted(len(losses.vanished), "message")
+        count = counted(len(found.vanished), "message")
         say(f"{count}, {size(total)} would be restored into {output.shown(into)}")
-    return EXIT_DAMAGED if losses.damaged else EXIT_OK
+    return EXIT_DAMAGED if found.damaged else EXIT_OK
 
 
-def _rows(losses: Losses) -> Iterator[Sequence[str]]:
-    for one in losses.vanished:
+def _rows(found: WhatVanished) -> Iterator[Sequence[str]]:
+    for one in found.vanished:
         date = header_date(one.terms.date) or time_ns(one.message.date_ns)
-        sender = output.cut(header_text(one.terms.sender), _SENDER)
-        subject = output.cut(header_text(one.terms.subject), _SUBJECT)
-        yield moment(date), sender, subject, one.last, _shown(losses, one.folder, one.message)
+        cells = columns.message_cells(date, header_text(one.terms.sender), header_text(one.terms.subject))
+        yield *cells, one.last, _shown(found, one.folder, one.message)
 
 
-def _shown(losses: Losses, folder: str, message: Message) -> str:
-    whose = losses.whose
+def _shown(found: WhatVanished, folder: str, message: Message) -> str:
+    whose = found.whose
     named = message.uid or message.base
     return message_path(whose.partition or "", whose.group or "", whose.user or "", folder, named)
 
 
-def _vanished(losses: Losses, path: LogicalPath, into: str) -> Iterable[dict[str, object]]:
-    for one in losses.vanished:
+def _vanished(found: WhatVanished, path: LogicalPath, into: str) -> Iterable[dict[str, object]]:
+    for one in found.vanished:
         yield {
-            "path": _shown(losses, one.folder, one.message),
+            "path": _shown(found, one.folder, one.message),
             "last": one.last,
             "into": output.name(target_folder(path, into, one.folder)),
             **_told(one.message, one.terms),
         }
 
 
-def _moved(losses: Losses) -> Iterable[dict[str, object]]:
-    for one in losses.moved:
+def _moved(found: WhatVanished) -> Iterable[dict[str, object]]:
+    for one in found.moved:
         yield {
-            "path": _shown(losses, one.folder, one.message),
+            "path": _shown(found, one.folder, one.message),
             "folder": output.name(one.into),
             **_told(one.message, one.terms),
         }

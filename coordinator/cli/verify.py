@@ -16,15 +16,15 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, UsageError
 from ...proto.records import Skipped
 from ...worker.archives import ArchivePlace
-from ...worker.examiner import Depth
-from ...worker.verify_tasks import VerifyTask
-from ..checked import Checked, Journal, Order, Unfinished, Wholeness, read_checked
+from ...worker.verifying.examiner import Depth
+from ...worker.verifying.tasks import VerifyTask
 from ..clock import utc
 from ..dispatch.engine import Outcome
-from ..examination import Examination, examine_files, examine_staging
 from ..readers import reading
-from ..repairing import Fixed, fix
-from ..verification import VerifyPlan, plan_verification, verify
+from ..verifying.checked import Checked, Journal, Order, Unfinished, Wholeness, read_checked
+from ..verifying.examination import Examination, examine_files, examine_staging
+from ..verifying.repairing import Repaired, repair
+from ..verifying.verification import VerifyPlan, plan_verification, verify
 from . import adapters, verify_report
 from .configuration import default_workers, staging_area
 from .options import (
@@ -71,7 +71,9 @@ class _Share(click.ParamType[float]):
     help="Only a share, chosen at random, of the frames of each archive; with --data, of the messages.",
 )
 @click.option("--resume", is_flag=True, help="Go on with the verification that was interrupted last.")
-@click.option("--fix", "mend", is_flag=True, help="Write damaged archives anew, and set the files aside.")
+@click.option(
+    "--fix", "to_repair", is_flag=True, help="Write damaged archives anew, and set the files aside."
+)
 @archives_option
 @staging_option
 @workers_option
@@ -85,7 +87,7 @@ def command(
     since: float | None,
     sample: float | None,
     resume: bool,
-    mend: bool,
+    to_repair: bool,
     files: tuple[str, ...],
     staging: Path | None,
     workers: int | None,
@@ -105,7 +107,7 @@ def command(
     order = Order(path=str(path), data=data, at=at, since=None if since is None else utc(since), share=sample)
     run = _Run(workers or default_workers(), as_json=as_json)
     if files:
-        refuse(resume or mend, "-f reads archives without a staging area: leave out --resume and --fix")
+        refuse(resume or to_repair, "-f reads archives without a staging area: leave out --resume and --fix")
         refuse(since is not None, "-f names the archives that are checked: leave out --since")
         with named_archives(at=at, files=files, staging=staging) as backup:
             run.look(order, examine_files(backup, path), Wholeness())
@@ -118,8 +120,8 @@ def command(
         examination = examine_staging(area, asked, at=order.at, since=order.since)
         run.look(order, examination, journal)
         journal.ended(set(examination.places))
-    if mend:
-        run.mend(area)
+    if to_repair:
+        run.repair(area)
     return run.tell(order, checked=read_checked(area).archives)
 
 
@@ -144,7 +146,7 @@ class _Run:
         self._as_json = as_json
         self._clock = adapters.clock()
         self._began = self._clock.monotonic()
-        self._fixed: tuple[Fixed, ...] = ()
+        self._repaired: tuple[Repaired, ...] = ()
 
     def look(self, order: Order, examination: Examination, wholeness: Wholeness) -> None:
         """Carry the order out."""
@@ -163,10 +165,10 @@ class _Run:
             self._verification = verify(plan, engine, display.progress, wholeness)
         self._examination = examination
 
-    def mend(self, staging: Path) -> None:
+    def repair(self, staging: Path) -> None:
         """Repair what was found to be damaged."""
         with make_display(self._clock, as_json=self._as_json) as display:
-            self._fixed = fix(
+            self._repaired = repair(
                 staging,
                 self._examination,
                 self._verification,
@@ -183,12 +185,12 @@ class _Run:
         checked: Mapping[str, Checked] = MappingProxyType({}),
     ) -> int:
         """Print the outcome; the exit status. ``damaged`` was found before, ``checked`` is recorded."""
-        outcome = verify_report.Outcome(
+        outcome = verify_report.VerifyOutcome(
             order=order,
             verification=self._verification,
             examination=self._examination,
             damaged=(*damaged, *self._verification.damaged),
-            fixed=self._fixed,
+            repaired=self._repaired,
             checked=checked,
             seconds=self._clock.monotonic() - self._began,
         )

@@ -11,12 +11,12 @@ from pathlib import Path
 from ...proto.errors import BackupError
 from ...proto.ports import Clock
 from ...proto.records import RunId
-from ..course import Course
-from ..log import Log, LogFile, RunLog
+from ..monitoring.course import Course
+from ..monitoring.log import Log, LogFile, RunLog
+from ..monitoring.status import status_file
 from ..observers import Observers, RunObserver
 from ..settings import Config
 from ..snapshots import Publisher
-from ..status import status_file
 from .output import note
 
 
@@ -66,8 +66,8 @@ class _Published(RunObserver):
 
     def _publish_metrics(self) -> None:
         # They cost a tenth of the start of a backup, and not everybody has Prometheus.
-        from ..exposition import make_registry, serve_metrics, write_textfile
-        from ..metrics import staging_collectors
+        from ..monitoring.exposition import make_registry, serve_metrics, write_textfile
+        from ..monitoring.metrics import staging_collectors
 
         registry = make_registry(*staging_collectors(self._config, self._clock, self._course.status))
         if textfile := self._config.metrics.textfile:

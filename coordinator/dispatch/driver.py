@@ -16,14 +16,14 @@ from ...proto.errors import BackupError, HostError, HostLostError
 from ..core import (
     Assign,
     Core,
+    DoorOpened,
+    DoorShut,
     Event,
     Finish,
-    Hold,
     HostBack,
     HostGivenUp,
     HostLost,
     Instruction,
-    Release,
     Rest,
     Start,
     Stop,
@@ -209,7 +209,7 @@ class _Timetable:
             self._next_look = now + TURN_SECONDS
             if self._open != (opened := self._admit()):
                 self._open = opened
-                events.append(Release() if opened else Hold())
+                events.append(DoorOpened() if opened else DoorShut())
         while self._resting and self._resting[0][0] <= now:
             events.append(TaskRested(heapq.heappop(self._resting)[1]))
         if self._open:

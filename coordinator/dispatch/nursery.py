@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 
@@ -44,10 +47,13 @@ def _is_there() -> bool:
 
 @atexit.register
 def _dismiss() -> None:
-    """See it off, so that nothing is left of the program, and what its workers cost is counted as the
-    program's. Not for longer than it takes a process to leave in order."""
+    """End it and see it off: nothing is left of the program then, and what its workers cost is counted as the
+    program's. Does not wait for longer than a process may take to leave in order."""
     # There is no other way to it: multiprocessing leaves it to find out by itself that the program is gone.
-    stop = getattr(forkserver, "_forkserver")._stop  # noqa: B009
-    leaving = threading.Thread(target=stop, daemon=True)
-    leaving.start()
-    leaving.join(GRACE_SECONDS)
+    server = getattr(forkserver, "_forkserver")  # noqa: B009
+    if server._forkserver_pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(server._forkserver_pid, signal.SIGTERM)
+        leaving = threading.Thread(target=server._stop, daemon=True)
+        leaving.start()
+        leaving.join(GRACE_SECONDS)

@@ -10,8 +10,8 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UsageError
 from ...proto.records import ArchiveId, RunId
 from ...worker.archives import ArchivePlace
-from ...worker.compaction import Remains
-from ...worker.liveness import LiveData, NeededArchive, Shares
+from ...worker.purging.compaction import Remains
+from ...worker.purging.liveness import LiveData, NeededArchive, Shares
 from ...worker.staging.names import generation_name
 from ..catalog import Catalog
 from ..history import ArchiveRecord, Moment, Needed
@@ -53,7 +53,7 @@ class ArchivesPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class StoredArchives:
     """The archives that there are, and of each the users whose metadata in it is needed."""
 
     staging: Path
@@ -109,59 +109,62 @@ def plan_scope(
     )
 
 
-def take_stock(catalog: Catalog, staging: Path) -> Stock:
+def stored_archives(catalog: Catalog, staging: Path) -> StoredArchives:
     """What there is, and what of it the versions need that the catalog knows."""
-    return Stock(
+    return StoredArchives(
         staging=staging,
         records={one.archive: one for one in catalog.archives()},
         needed=catalog.needed(),
     )
 
 
-def needed_archives(stock: Stock) -> Iterator[tuple[NeededArchive, ...]]:
+def needed_archives(stored: StoredArchives) -> Iterator[tuple[NeededArchive, ...]]:
     """The archives whose metadata has to be read, in parts that are worth reading together: those of one
     shard of a group repeat each other."""
     parts: dict[tuple[str, str, int], list[NeededArchive]] = {}
-    for archive, users in stock.needed.users.items():
-        record = stock.records[archive]
+    for archive, users in stored.needed.users.items():
+        record = stored.records[archive]
         parts.setdefault((record.partition, record.group, record.shard), []).append(
             NeededArchive(
                 archive=archive,
-                place=stock.place(archive),
+                place=stored.place(archive),
                 users=users,
-                references=stock.needed.references.get(archive, ()),
+                references=stored.needed.references.get(archive, ()),
             )
         )
     return map(tuple, parts.values())
 
 
-def dead_archives(stock: Stock, live: LiveData) -> tuple[ArchiveRecord, ...]:
+def dead_archives(stored: StoredArchives, live: LiveData) -> tuple[ArchiveRecord, ...]:
     """The archives of which neither data nor metadata is needed."""
     return tuple(
         record
-        for archive, record in stock.records.items()
-        if archive not in stock.needed.users
+        for archive, record in stored.records.items()
+        if archive not in stored.needed.users
         and archive not in live.stretches
         and archive not in live.untouchable
     )
 
 
-def candidates(stock: Stock, live: LiveData) -> dict[ArchiveId, Remains]:
+def candidates(stored: StoredArchives, live: LiveData) -> dict[ArchiveId, Remains]:
     """The archives of which something is needed, but perhaps not much."""
-    dead = {one.archive for one in dead_archives(stock, live)}
+    dead = {one.archive for one in dead_archives(stored, live)}
     return {
-        archive: stock.remains(archive, live)
-        for archive, record in stock.records.items()
+        archive: stored.remains(archive, live)
+        for archive, record in stored.records.items()
         if archive not in dead and archive not in live.untouchable and not record.missing
     }
 
 
 def mostly_dead(
-    stock: Stock, remains: Mapping[ArchiveId, Remains], shares: Mapping[ArchiveId, Shares], below: float
+    stored: StoredArchives,
+    remains: Mapping[ArchiveId, Remains],
+    shares: Mapping[ArchiveId, Shares],
+    below: float,
 ) -> tuple[Compaction, ...]:
     """The archives of which less than the share ``below`` is alive."""
     return tuple(
-        Compaction(record=stock.records[archive], remains=remains[archive])
+        Compaction(record=stored.records[archive], remains=remains[archive])
         for archive, share in shares.items()
         if share.live_bytes < below * share.size_bytes
     )

@@ -25,11 +25,11 @@ from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..holds import Holds, frozen_holds, read_holds
 from ..lock import RunLock
-from ..purge_record import PurgedScope, write_purged
 from ..readers import PATIENCE_SECONDS, reading
 from ..retention import RetentionRules
 from ..settings import ArchiveConfig
-from .plan import ArchivesPlan, Compaction, ScopePlan, plan_scope, plan_scopes, take_stock
+from .plan import ArchivesPlan, Compaction, ScopePlan, plan_scope, plan_scopes, stored_archives
+from .record import PurgedScope, write_purged
 from .report import Compacted, Deleted, PurgeObserver, PurgeReport, PurgeRequest
 from .steps import Steps, compacted, rewritten
 from .survey import plan_archives
@@ -112,9 +112,9 @@ def _forget(catalog: Catalog, scopes: Iterable[ScopePlan], holds: Holds) -> int:
 def _plan(
     catalog: Catalog, staging: Path, request: PurgeRequest, engine: Engine, observer: PurgeObserver
 ) -> ArchivesPlan:
-    stock = take_stock(catalog, staging)
-    observer.surveying(len(stock.needed.users))
-    return plan_archives(stock, request.compact_below, engine)
+    stored = stored_archives(catalog, staging)
+    observer.surveying(len(stored.needed.users))
+    return plan_archives(stored, request.compact_below, engine)
 
 
 def _measured(

@@ -11,7 +11,7 @@ from ...proto.archive.rewriting import Rewritten
 from ...proto.errors import BackupError, LockedError, StagingError
 from ...proto.records import Skipped
 from ...proto.wire.files import sync_directory
-from ...worker.purge_tasks import CompactionTask, run_compaction
+from ...worker.purging.tasks import CompactionTask, run_compaction
 from ...worker.staging.sinks import PARTIAL
 from ..catalog import Catalog
 from ..dispatch.engine import Engine

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from ...proto.ports import ProgressSink, Task
 from ...proto.records import ArchiveId
-from ...worker.compaction import Remains
-from ...worker.liveness import LiveData, Shares
-from ...worker.purge_tasks import LiveTask, SharesTask, run_live, run_shares
-from ...worker.stretches import joined
+from ...worker.purging.bounds import joined
+from ...worker.purging.compaction import Remains
+from ...worker.purging.liveness import LiveData, Shares
+from ...worker.purging.tasks import LiveTask, SharesTask, run_live, run_shares
 from ..dispatch.engine import Engine
-from .plan import ArchivesPlan, Stock, candidates, dead_archives, mostly_dead, needed_archives
+from .plan import ArchivesPlan, StoredArchives, candidates, dead_archives, mostly_dead, needed_archives
 
 _AT_ONCE = 64
 
@@ -20,21 +20,21 @@ TaskT = TypeVar("TaskT", bound=Task)
 ReportT = TypeVar("ReportT")
 
 
-def plan_archives(stock: Stock, below: float, engine: Engine) -> ArchivesPlan:
+def plan_archives(stored: StoredArchives, below: float, engine: Engine) -> ArchivesPlan:
     """Which archives nobody needs, and of which less than the share ``below`` is needed. Raises the error of
     a worker that could not do its part: then nothing is known for sure."""
-    live = _live_data(stock, engine)
-    remains = candidates(stock, live)
+    live = _live_data(stored, engine)
+    remains = candidates(stored, live)
     shares: dict[ArchiveId, Shares] = {}
     for part in _reports(engine, run_shares, list(_parts(remains))):
         shares.update(part)
     return ArchivesPlan(
-        dead=dead_archives(stock, live), compactions=mostly_dead(stock, remains, shares, below)
+        dead=dead_archives(stored, live), compactions=mostly_dead(stored, remains, shares, below)
     )
 
 
-def _live_data(stock: Stock, engine: Engine) -> LiveData:
-    tasks = [LiveTask(needed=part) for part in needed_archives(stock)]
+def _live_data(stored: StoredArchives, engine: Engine) -> LiveData:
+    tasks = [LiveTask(needed=part) for part in needed_archives(stored)]
     found = list(_reports(engine, run_live, tasks))
     return LiveData(
         stretches=joined(one.stretches for one in found),

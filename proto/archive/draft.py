@@ -14,9 +14,10 @@ from ..errors import DamagedError, UnsupportedError
 from ..records import ArchiveId
 from . import claims, contents, directory, frames, mailboxes
 from .contents import ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
+from .files import RandomAccess
 from .frames import Codec, FrameHeader, FrameType
 from .mailboxes import Mailbox
-from .reader import ArchiveReader, RandomAccess
+from .reader import ArchiveReader
 
 MOST_DRAFT_BYTES = 8 << 20
 """No encoded draft is larger: it stands for some hundred gigabytes of mail."""

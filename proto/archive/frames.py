@@ -6,6 +6,7 @@ Owns the bytes of a frame and nothing of what a payload means. FORMAT.md, "Frame
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from enum import IntEnum
 from typing import NamedTuple
@@ -83,6 +84,16 @@ class Compressor:
         else:
             return Codec.NONE, data
         return (self.codec, packed) if len(packed) < len(data) else (Codec.NONE, data)
+
+
+class _Decompressor(threading.local):
+    """To make one takes longer than to decompress a small frame."""
+
+    def __init__(self) -> None:
+        self.zstd = zstandard.ZstdDecompressor()
+
+
+_of_this_thread = _Decompressor()
 
 
 def mailbox_position(mailbox: int, number: int) -> int:
@@ -172,7 +183,7 @@ def decode_payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
             # A frame that claims another size must not make the library allocate that much.
             if zstandard.frame_content_size(stored) != header.plain_bytes:
                 raise DamagedError(f"{where}: the payload lies about its size", reason="length")
-            plain = zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
+            plain = _of_this_thread.zstd.decompress(stored, allow_extra_data=False)
         else:
             plain = stored
     except (lz4.block.LZ4BlockError, zstandard.ZstdError, MemoryError) as error:

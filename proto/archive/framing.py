@@ -15,6 +15,9 @@ from .frames import Codec, FrameHeader, FrameType
 
 BLOCK_BYTES = 256 << 10
 
+_SMALL_BYTES = 16 << 10
+"""A payload up to this size is written together with its header: to copy it costs less than a write."""
+
 Stored = tuple[FrameHeader, bytes | bytearray | memoryview]
 """A frame as it is stored in another archive, or elsewhere in this one."""
 
@@ -54,8 +57,12 @@ class FrameWriter:
         header, payload = stored
         at = self.size_bytes
         header = header._replace(archive=self._archive, sequence=self.frames, position=position)
-        self._sink.write(frames.pack_header(header))
-        self._sink.write(payload)
+        packed = frames.pack_header(header)
+        if len(payload) <= _SMALL_BYTES:
+            self._sink.write(packed + payload)
+        else:
+            self._sink.write(packed)
+            self._sink.write(payload)
         self.size_bytes = at + frames.HEADER_BYTES + len(payload)
         self.frames += 1
         return at

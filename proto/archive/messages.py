@@ -1,24 +1,38 @@
 """The metadata of a stretch of messages of one folder, by columns: one MESSAGES frame.
 
-``MessageColumns`` gathers messages and encodes them; ``decode`` gives them back. Every claim of a frame
-is checked before it is used. FORMAT.md, "MESSAGES".
+``MessageColumns`` gathers messages and encodes them; ``decode`` gives them back, ``MessageRows`` tells of
+them without decoding each. FORMAT.md, "MESSAGES".
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from operator import or_
-from typing import NamedTuple, TypeVar, cast
+from collections.abc import Iterable, Sequence
+from operator import sub
+from typing import cast
 
 import msgpack
 
-from ..errors import DamagedError, StoreError
-from ..records import DIGEST_BYTES, ArchiveId, Message, Ownership, Piece
-from . import claims, columns, recipes
+from ..errors import StoreError
+from ..records import DIGEST_BYTES, ArchiveId, Listed, Message, Piece
+from . import columns, recipes
+from .message_rows import JOINED, MOST_MESSAGES, WRAP, MessageRows, Names, Totals
 
-MOST_MESSAGES = 1 << 12
-"""Messages in one frame: what is lost with it, and in memory at a time, however large a folder is."""
+__all__ = [
+    "LOST",
+    "MOST_MESSAGES",
+    "MOST_PIECES",
+    "MOST_TEXT_BYTES",
+    "MessageColumns",
+    "MessageRows",
+    "Names",
+    "Totals",
+    "archives_of",
+    "decode",
+    "join_pieces",
+    "names",
+    "totals",
+]
 
 MOST_PIECES = 1 << 16
 """A frame is closed when it holds this many pieces, however few messages they belong to."""
@@ -26,11 +40,8 @@ MOST_PIECES = 1 << 16
 MOST_TEXT_BYTES = 1 << 20
 """A frame is closed when its names and notes come to this; a message with more of its own is refused."""
 
-_JOINED = 0x8000
 _LARGEST_UID = _LARGEST_PIECE = (1 << 32) - 1
 _MOST_ARCHIVES = 1 << 15
-
-_T = TypeVar("_T")
 
 Mark = tuple[str, bytes, str, int, int, int]
 
@@ -53,7 +64,8 @@ class MessageColumns:
         self._fields: list[bytes] = []
         self._digests = bytearray()
         self._counts, self._archive = array("I"), array("H")
-        self._offset, self._length, self._recipe = array("Q"), array("I"), array("H")
+        self._gap, self._length, self._recipe = array("Q"), array("I"), array("H")
+        self._expected = 0  # where the last piece ends: the next one most often begins there
 
     def __len__(self) -> int:
         return len(self._uid)
@@ -77,11 +89,7 @@ class MessageColumns:
         """Append a message. A UID that IMAP can't have becomes 0 (not known), a date out of range the
         nearest one; what a store appends to a name that is empty becomes the name. Raises StoreError if its
         names and notes are longer than the format allows, or there is nothing to call it by."""
-        text_bytes = len(message.base) + len(message.suffix) + len(message.fields) + len(message.flags)
-        if text_bytes > MOST_TEXT_BYTES:
-            raise StoreError(
-                f"a message has {text_bytes} bytes of names and notes: beyond the archive format"
-            )
+        text_bytes = _text_bytes(message)
         if (
             len(message.pieces) > _MOST_ARCHIVES
             and len({one.archive for one in message.pieces}) > _MOST_ARCHIVES
@@ -105,9 +113,59 @@ class MessageColumns:
         self._counts.append(len(message.pieces))
         for archive, offset, length, recipe, joined in message.pieces:
             self._archive.append(self._archives.setdefault(archive, len(self._archives)))
-            self._offset.append(offset)
+            self._gap.append((offset - self._expected) & WRAP)
             self._length.append(length)
-            self._recipe.append(recipe | _JOINED if joined else recipe)
+            self._recipe.append(recipe | JOINED if joined else recipe)
+            self._expected = offset + length
+
+    def has_room_for(self, rows: MessageRows, first: int, called: Sequence[Listed]) -> bool:
+        """Whether these rows of a stored frame can be added. One row always can be if nothing was gathered;
+        StoreError if it is beyond the format even so."""
+        text_bytes = sum(map(_text_bytes, called))
+        if len(called) == 1 and not self._uid:
+            return True
+        starts = rows.contents.starts
+        return (
+            len(self._uid) + len(called) <= MOST_MESSAGES
+            and len(self._length) + starts[first + len(called)] - starts[first] <= MOST_PIECES
+            and self._text_bytes + text_bytes <= MOST_TEXT_BYTES
+            and len(self._archives) + len(rows.archives) <= _MOST_ARCHIVES
+        )
+
+    def add_rows(self, rows: MessageRows, first: int, called: Sequence[Listed]) -> None:
+        """Append the messages of a stored frame from row ``first`` on, as many as there are names, and called
+        like these: as a frame has them, with a base each. There has to be room for them."""
+        end = first + len(called)
+        self._text_bytes += sum(map(_text_bytes, called))
+        marks = self._marks
+        for one, owner in zip(called, rows.names.owner[first:end], strict=True):
+            mark = (one.place, one.suffix, one.flags, owner.mode, owner.uid, owner.gid)
+            self._mark.append(marks.setdefault(mark, len(marks)))
+        self._uid.extend([one.uid for one in called])
+        self._bases += [one.base for one in called]
+        self._fields += [one.fields for one in called]
+        held = rows.contents
+        self._date += held.date[first:end]
+        self._size.extend(rows.sizes[first:end])
+        self._digests += held.digests[first * DIGEST_BYTES : end * DIGEST_BYTES]
+        self._counts.extend(map(sub, held.starts[first + 1 : end + 1], held.starts[first:end]))
+        self._add_pieces(rows, held.starts[first], held.starts[end])
+
+    def _add_pieces(self, rows: MessageRows, first: int, end: int) -> None:
+        if first == end:
+            return
+        held, archives = rows.contents, self._archives
+        archive = held.archive[first:end]
+        numbers = {
+            one: archives.setdefault(rows.archives[one], len(archives)) for one in dict.fromkeys(archive)
+        }
+        self._archive.extend(map(numbers.__getitem__, archive))
+        # The distances in between stay as they are.
+        self._gap.append((held.ends[first] - held.length[first] - self._expected) & WRAP)
+        self._gap.extend(held.gap[first + 1 : end])
+        self._length.extend(held.length[first:end])
+        self._recipe.extend(held.recipe[first:end])
+        self._expected = held.ends[end - 1]
 
     def take(self) -> bytes:
         """The encoded columns; empties the gatherer."""
@@ -127,7 +185,7 @@ class MessageColumns:
                     "pieces": columns.pack("I", self._counts),
                     "archives": list(self._archives),
                     "archive": columns.pack("H", self._archive),
-                    "gap": columns.pack("Q", self._gaps()),
+                    "gap": columns.pack("Q", self._gap),
                     "length": columns.pack("I", self._length),
                     "recipe": columns.pack("H", self._recipe),
                 },
@@ -137,13 +195,13 @@ class MessageColumns:
         self._clear()
         return encoded
 
-    def _gaps(self) -> list[int]:
-        """Offsets as distances from the end of the piece before: 0 for all that was stored in a row."""
-        expected, gaps = 0, []
-        for offset, length in zip(self._offset, self._length, strict=True):
-            gaps.append((offset - expected) & ((1 << 64) - 1))
-            expected = offset + length
-        return gaps
+
+def _text_bytes(message: Message | Listed) -> int:
+    """Of its names and notes. Raises StoreError if that is more than a frame takes."""
+    text_bytes = len(message.base) + len(message.suffix) + len(message.fields) + len(message.flags)
+    if text_bytes > MOST_TEXT_BYTES:
+        raise StoreError(f"a message has {text_bytes} bytes of names and notes: beyond the archive format")
+    return text_bytes
 
 
 def join_pieces(pieces: list[Piece], piece: Piece) -> None:
@@ -163,144 +221,25 @@ def join_pieces(pieces: list[Piece], piece: Piece) -> None:
 
 def decode(payload: bytes) -> list[Message]:
     """The messages of a MESSAGES frame. Raises DamagedError if it contradicts itself."""
-    row = claims.unpack_map(payload)
-    count = _count(row)
-    called = _names(row, count)
-    date = columns.unpack_deltas(row.get("date"), count, "date", signed=True)
-    size = _sizes(row, count)
-    digests = claims.octets(row.get("digest"))
-    if len(digests) != count * DIGEST_BYTES:
-        raise DamagedError("column digest has a wrong length", reason="metadata")
-    pieces = _pieces(row, count)
-    return [
-        Message(
-            called.uid[i],
-            called.base[i],
-            called.suffix[i],
-            called.place[i],
-            called.flags[i],
-            called.fields[i],
-            date[i],
-            called.owner[i],
-            size[i],
-            digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES],
-            pieces[i],
-        )
-        for i in range(count)
-    ]
+    return MessageRows(payload).messages()
 
 
 LOST = MessageColumns().take()
 """The payload of a frame without messages: it stands for one that was lost."""
 
 
-class Totals(NamedTuple):
-    """What the messages of a frame come to."""
-
-    messages: int
-    size_bytes: int
-
-
-class Names(NamedTuple):
-    """What the messages of a frame are called, and how they are marked, by columns: as much as a listing of
-    their folder tells."""
-
-    uid: Sequence[int]
-    base: Sequence[bytes]
-    suffix: Sequence[bytes]
-    place: Sequence[str]
-    flags: Sequence[str]
-    fields: Sequence[bytes]
-    owner: Sequence[Ownership]
-
-
 def totals(payload: bytes) -> Totals:
     """Number and sizes of the messages of a MESSAGES frame, without decoding them. Raises DamagedError."""
-    row = claims.unpack_map(payload)
-    count = _count(row)
-    return Totals(count, sum(_sizes(row, count)))
+    return MessageRows(payload).totals
 
 
 def archives_of(payload: bytes) -> tuple[ArchiveId, ...]:
     """The archives in which pieces of the messages of a MESSAGES frame lie, without decoding them. Raises
     DamagedError."""
-    return tuple(_archives(claims.unpack_map(payload)))
+    return MessageRows(payload).archives
 
 
 def names(payload: bytes) -> Names:
     """What the messages of a MESSAGES frame are called: to compare them with a folder, at a small part of the
     cost of decoding them. Raises DamagedError."""
-    row = claims.unpack_map(payload)
-    return _names(row, _count(row))
-
-
-def _count(row: Mapping[str, object]) -> int:
-    count = row.get("n")
-    if not isinstance(count, int) or not 0 <= count <= MOST_MESSAGES:
-        raise DamagedError(f"a frame of {claims.shown(count)} messages is not possible", reason="metadata")
-    return count
-
-
-def _sizes(row: Mapping[str, object], count: int) -> Sequence[int]:
-    size = columns.unpack("Q", row.get("size"), count, "size")
-    if count and max(size) >= 1 << 63:
-        raise DamagedError("a message can't be that large", reason="metadata")
-    return size
-
-
-def _names(row: Mapping[str, object], count: int) -> Names:
-    uid = columns.unpack("I", row.get("uid"), count, "uid")
-    base = columns.unpack_strings(row.get("base"), count, "base")
-    fields: Sequence[bytes] = [b""] * count
-    if row.get("fields") is not None:
-        fields = columns.unpack_strings(row["fields"], count, "fields")
-    if not all(map(or_, uid, map(len, base))):
-        raise DamagedError("a message has neither UID nor name", reason="metadata")
-    marks = [_mark(mark) for mark in claims.rows(row.get("marks"))]
-    mark = columns.unpack("I", row.get("mark"), count, "mark")
-    if count and max(mark) >= len(marks):
-        raise DamagedError("column mark points nowhere", reason="metadata")
-    places, suffixes, flags, owners = zip(*marks, strict=True) if marks else ((), (), (), ())
-
-    def of_each(column: Sequence[_T]) -> Sequence[_T]:
-        return list(map(column.__getitem__, mark))
-
-    return Names(uid, base, of_each(suffixes), of_each(places), of_each(flags), fields, of_each(owners))
-
-
-def _mark(value: object) -> tuple[str, bytes, str, Ownership]:
-    mark = claims.rows(value)
-    if len(mark) != 6:
-        raise DamagedError(f"not a mark: {claims.shown(value)}", reason="metadata")
-    return claims.text(mark[0]), claims.octets(mark[1]), claims.text(mark[2]), claims.ownership(*mark[3:])
-
-
-def _archives(row: Mapping[str, object]) -> list[ArchiveId]:
-    return [claims.archive_id(value) for value in claims.rows(row.get("archives"))]
-
-
-def _pieces(row: Mapping[str, object], count: int) -> list[tuple[Piece, ...]]:
-    counts = columns.unpack("I", row.get("pieces"), count, "pieces")
-    total = sum(counts)
-    archives = _archives(row)
-    archive = columns.unpack("H", row.get("archive"), total, "archive")
-    if total and max(archive) >= len(archives):
-        raise DamagedError("column archive points nowhere", reason="metadata")
-    gap = columns.unpack("Q", row.get("gap"), total, "gap")
-    length = columns.unpack("I", row.get("length"), total, "length")
-    recipe = columns.unpack("H", row.get("recipe"), total, "recipe")
-    found: list[tuple[Piece, ...]] = []
-    at = expected = 0
-    for pieces_of_one in counts:
-        pieces = []
-        for i in range(at, at + pieces_of_one):
-            offset = (expected + gap[i]) & ((1 << 64) - 1)
-            expected = offset + length[i]
-            pieces.append(
-                claims.piece(
-                    archives[archive[i]], offset, length[i], recipe[i] & ~_JOINED, bool(recipe[i] & _JOINED)
-                )
-            )
-        found.append(tuple(pieces))
-        at += pieces_of_one
-    return found
+    return MessageRows(payload).names

@@ -14,13 +14,9 @@ from itertools import chain
 from ..errors import DamagedError
 from ..records import ArchiveId, Message, Skipped, Terms
 from . import contents, directory, frames, mailboxes, messages, search
-from .assembly import Contents as Contents
 from .claims import shown
 from .contents import LOST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry
-from .files import LocalFile as LocalFile
-from .files import RandomAccess as RandomAccess
-from .files import ReadAhead, read_header, read_stored
-from .files import read_frame as read_frame
+from .files import LocalFile, RandomAccess, ReadAhead, read_frame, read_header, read_stored
 from .frames import FrameHeader, FrameType
 from .mailboxes import FolderEntry, Mailbox
 from .scanning import FOOTER_FRAME_BYTES, sealed_bytes

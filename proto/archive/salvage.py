@@ -13,9 +13,10 @@ from ..records import Departed, Skipped, Stretch
 from . import contents, directory, frames, mailboxes
 from .contents import LOST, ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
 from .directory import DirectoryFrame
+from .files import RandomAccess
 from .frames import FrameType
 from .mailboxes import Mailbox
-from .reader import ArchiveReader, RandomAccess, open_sealed
+from .reader import ArchiveReader, open_sealed
 from .scanning import FoundFrame, damage_of, scan
 
 

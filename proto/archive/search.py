@@ -6,6 +6,8 @@ these frames. FORMAT.md, "SEARCH".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
 from typing import cast
 
 import msgpack
@@ -38,6 +40,10 @@ class TermsColumns:
         """Append the terms of a message; each is cut off at its limit."""
         self._rows.append(terms)
 
+    def extend(self, rows: Iterable[Terms]) -> None:
+        """Append those of several messages."""
+        self._rows.extend(rows)
+
     def take(self) -> bytes:
         """The encoded columns; empties the gatherer."""
         row: dict[str, object] = {"n": len(self._rows)}
@@ -65,7 +71,12 @@ def decode(payload: bytes) -> list[Terms]:
         if len(lines) != count:
             raise DamagedError(f"column {name} does not hold {count} lines", reason="metadata")
         found.append(lines)
-    return list(map(Terms, *found))
+    return list(map(_terms, zip(*found, strict=True)))
+
+
+_terms = partial(tuple.__new__, Terms)
+"""Terms of a tuple: ``Terms`` itself looks at each of its arguments by name, which takes several times as
+long."""
 
 
 def _lines(values: tuple[bytes, ...], limit: int) -> bytes:

@@ -6,19 +6,19 @@ a mailbox's messages before the mailbox, everything before the directory, the fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import DamagedError
 from ..ports import ArchiveSink
-from ..records import ArchiveId, Departed, Folder, Message, Skipped, StoredFile, Stretch, Terms
+from ..records import ArchiveId, Departed, Folder, Listed, Message, Skipped, StoredFile, Stretch, Terms
 from . import contents, directory, frames, mailboxes, messages, search
 from .contents import MailboxEntry
 from .draft import Draft
 from .frames import Codec, FrameType
 from .framing import BlockWriter, FrameWriter, Stored
 from .mailboxes import Mailbox, TakenOver
-from .messages import MessageColumns, Totals
+from .messages import MessageColumns, MessageRows, Totals
 from .reader import ArchiveReader
 from .search import TermsColumns
 from .under_way import MailboxUnderWay, fitting
@@ -129,13 +129,32 @@ class ArchiveWriter:
         if self._columns.full:
             self._flush_messages()
 
+    def add_rows(
+        self, rows: MessageRows, first: int, called: Sequence[Listed], terms: Sequence[Terms]
+    ) -> None:
+        """Messages of a stored frame, from row ``first`` on, as they are called and marked now: one for each
+        of ``called``, none without a lasting name. Raises StoreError as ``add_message`` does; DamagedError,
+        before anything is added, if the frame contradicts itself."""
+        if self._columns.has_room_for(rows, first, called):
+            self._columns.add_rows(rows, first, called)
+            self._terms.extend(terms)
+            if self._columns.full:
+                self._flush_messages()
+        elif len(called) == 1:
+            self._flush_messages()
+            self.add_rows(rows, first, called, terms)
+        else:
+            half = len(called) // 2
+            self.add_rows(rows, first, called[:half], terms[:half])
+            self.add_rows(rows, first + half, called[half:], terms[half:])
+
     def copy_messages(self, source: ArchiveReader, entry: MailboxEntry, number: int) -> Totals:
         """All messages of a MESSAGES frame of another archive go into the folder that is being written, as
         they are stored there. Raises DamagedError, and writes nothing, if the frame is damaged; what they can
         be found by may be lost."""
         stored, terms = source.stored_messages(entry, number)
-        payload = frames.decode_payload(*stored, source.file.name)
-        copied, archives = messages.totals(payload), messages.archives_of(payload)
+        rows = MessageRows(frames.decode_payload(*stored, source.file.name))
+        copied, archives = rows.totals, rows.archives
         if len(self._columns):
             self._flush_messages()
         # From here on nothing but the sink can fail.

@@ -18,7 +18,8 @@ from pathlib import Path
 from mailhaul.proto.errors import BackupError
 from mailhaul.proto.ports import KnownMailbox, MailboxReader, MailStore
 from mailhaul.proto.records import ArchiveId, MailboxSize, Partition, RunId, Unit
-from mailhaul.worker.backup import ArchiveSettings, back_up
+from mailhaul.worker.archive_settings import ArchiveSettings
+from mailhaul.worker.backup import back_up
 from mailhaul.worker.staging.sinks import StagedFile
 from mailhaul.worker.stores import registry
 

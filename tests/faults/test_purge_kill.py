@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.groups.paths import LogicalPath
 
 from ..staged_chains import StagedChain
+from .killed import killed_at
 
 KEEP = 2
 REQUEST = PurgeRequest(path=LogicalPath(), rules_of=lambda _: RetentionRules(last=KEEP))
@@ -41,41 +41,6 @@ STEPS: list[tuple[Any, str]] = [
 
 def run_purge(staging: Path) -> PurgeReport:
     return purge(staging, REQUEST, local_engine(0))
-
-
-def killed_at(step: int, staging: Path) -> bool:
-    """Purge in a process of its own that dies before its n-th step; False if it has fewer."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            _die_at(step)
-            run_purge(staging)
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.WEXITSTATUS(status) == 0
-    return False
-
-
-def _die_at(step: int) -> None:
-    left = [step]
-
-    def guarded(function: Callable[..., object]) -> Callable[..., object]:
-        def call(*arguments: Any, **more: Any) -> object:
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **more)
-
-        return call
-
-    for owner, name in STEPS:
-        setattr(owner, name, guarded(getattr(owner, name)))
 
 
 def content(staging: Path) -> dict[str, bytes]:
@@ -121,7 +86,7 @@ def test_killed_purge_is_finished_by_the_next(made: StagedChain, tmp_path: Path)
         step += 1
         staging = tmp_path / "killed"
         shutil.copytree(made.staging, staging)
-        if not killed_at(step, staging):
+        if not killed_at(step, STEPS, partial(run_purge, staging)):
             break
         chain = made.moved(staging)
         for run in kept:  # also before anything was mended
@@ -143,7 +108,7 @@ def test_catalog_made_again_after_a_kill_knows_what_stays(made: StagedChain, tmp
         step += 4
         staging = tmp_path / "killed"
         shutil.copytree(made.staging, staging)
-        if not killed_at(step, staging):
+        if not killed_at(step, STEPS, partial(run_purge, staging)):
             break
         rebuild_catalog(staging)
         chain = made.moved(staging)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.proto.archive.frames import FrameType
 
 from ..verifying import Backups, damage_data, hit, make_chain
+from .killed import killed_at
 
 STEPS: list[tuple[Any, str]] = [
     (os, "fdatasync"),
@@ -26,41 +26,6 @@ STEPS: list[tuple[Any, str]] = [
     (Catalog, "set_missing"),
 ]
 """What changes something; the catalog's own transactions have a test of their own."""
-
-
-def killed_at(step: int, backups: Backups) -> bool:
-    """Repair in a process of its own that dies before its n-th step; False if it has fewer."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            _die_at(step)
-            backups.verify("--fix", damaged=True)
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL
-        return True
-    assert os.WEXITSTATUS(status) == 0
-    return False
-
-
-def _die_at(step: int) -> None:
-    left = [step]
-
-    def guarded(function: Callable[..., object]) -> Callable[..., object]:
-        def call(*arguments: Any, **more: Any) -> object:
-            left[0] -= 1
-            if not left[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **more)
-
-        return call
-
-    for owner, name in STEPS:
-        setattr(owner, name, guarded(getattr(owner, name)))
 
 
 def content(staging: Path) -> dict[str, bytes]:
@@ -103,7 +68,7 @@ def test_killed_repair_is_finished_by_the_next(made: Backups, tmp_path: Path) ->
     while True:
         step += 1
         backups = made.copied(tmp_path / "killed")
-        if not killed_at(step, backups):
+        if not killed_at(step, STEPS, partial(backups.verify, "--fix", damaged=True)):
             break
         backups.verify("--fix")
         assert content(backups.staging) == content(reference.staging), f"killed at step {step}"

@@ -197,6 +197,13 @@ def test_excluded_users_and_groups_that_are_off(world: World) -> None:
         "/primary/user/dora": "excluded-user",
     }
     assert told["departed"] == []
+    told_later = world.run("runs", "latest", "--json")["left_out_entries"]
+    assert [(one["path"], one["reason"], one["detail"]) for one in told_later] == [
+        ("/primary/late", "group-off", "1 mailbox"),
+        ("/primary/user/ben", "excluded-user", ""),
+        ("/primary/user/dora", "excluded-user", ""),
+    ]
+    assert "3 left out as a whole:\n  /primary/late (group-off) 1 mailbox\n" in world.run("runs", "latest")
     assert world.restored().keys() == set(USERS)  # what was stored before stays
     assert "new.cara" not in str(world.restored()["cara"])
     world.backup("/primary/late")

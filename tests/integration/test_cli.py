@@ -26,8 +26,8 @@ from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.lock import RunLock
+from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.frames import FrameType
-from mailhaul.proto.archive.reader import LocalFile
 from mailhaul.proto.archive.scanning import FoundFrame, scan
 
 from ..trees import Entry, differences, snapshot

@@ -23,11 +23,11 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.cli.program import program
 from mailhaul.coordinator.clock import utc
 from mailhaul.coordinator.config import load
-from mailhaul.coordinator.course import Course
 from mailhaul.coordinator.dispatch.cluster import SETTINGS
-from mailhaul.coordinator.exposition import make_registry, write_textfile
 from mailhaul.coordinator.inventory import Failure
-from mailhaul.coordinator.metrics import staging_collectors
+from mailhaul.coordinator.monitoring.course import Course
+from mailhaul.coordinator.monitoring.exposition import make_registry, write_textfile
+from mailhaul.coordinator.monitoring.metrics import staging_collectors
 from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.proto.errors import StoreError
 from mailhaul.worker.staging.receiver_status import write_status

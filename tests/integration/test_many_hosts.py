@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from mailhaul.proto.archive.reader import LocalFile, open_sealed
+from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.tests.integration.accounts import fill, message_files
 from mailhaul.tests.integration.installation import Backup, Installation, Settings, Share
 from mailhaul.tests.integration.network import Host, Network, open_network
@@ -99,6 +100,8 @@ def test_two_hosts_are_backed_up_to_a_third(
     with here.receiving(config):
         stored = here.run(config, "backup")
         assert {unit["partition"] for unit in stored["units"]} == {"one", "two"}
+        again = here.run(config, "backup")  # the hosts read what is stored from the third one
+        assert (again["read"], again["unchanged_units"]) == (0, len(stored["units"]))
         assert here.run(config, "verify", "--data")["damaged"] == []
         everything = here.configure([moved(one, tmp_path / "many"), moved(two, tmp_path / "many")])
         restored = here.run(everything, "restore", "/")

@@ -21,8 +21,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from mailhaul.coordinator.exposition import make_registry, serve_metrics
-from mailhaul.coordinator.metrics import SpaceCollector
+from mailhaul.coordinator.monitoring.exposition import make_registry, serve_metrics
+from mailhaul.coordinator.monitoring.metrics import SpaceCollector
 from mailhaul.proto.errors import BackupError
 from mailhaul.worker.staging.space import Space
 

@@ -184,6 +184,13 @@ def test_what_is_held_stays(nights: Nights) -> None:
     jane = {where: entry for where, entry in nights.looks[first].items() if b"jane" in where}
     assert differences(jane, mail_in(target)) == []
 
+    # What is held is told of, too, and what was deleted since comes back.
+    history = nights.document("ls", "--history", JANE)
+    assert [one["run"] for one in history["versions"]] == [first, second, last]
+    had = {where for run in (first, second) for where in nights.looks[run] if b"jane" in where}
+    lost = [where for where in had - nights.looks[last].keys() if b"/cur/" in where]
+    assert nights.document("undelete", JANE, "--list")["messages"] == len(lost)
+
     assert JANE in nights.command("release", JANE)
     assert second in nights.command("release", second)
     assert "no hold" in nights.command("release", JANE, status=1)
@@ -202,6 +209,9 @@ def test_exit_statuses(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
     nights.command("purge", "/primary/sales", status=1)
     nights.command("hold", JANE + "/INBOX", status=2)
     nights.command("hold", "--reason", "why", status=2)
+    for mistyped in ("/primary/user/jan", "/primary/sales", "/secondary"):
+        assert "holds nothing of it" in nights.command("hold", mistyped, status=1)
+    assert nights.command("hold") == "nothing is held\n"
     nights.command("release", "yesterday", status=2)
     with RunLock(nights.staging):
         nights.command("purge", status=5)

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.frames import FrameType
-from mailhaul.proto.archive.reader import LocalFile, open_sealed
+from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.errors import AccessError, FencedError, LeaseLostError, StagingError
 from mailhaul.proto.records import ArchiveId, Partition, Progress, RunId, Unit
 from mailhaul.tests.archives import expected, frames_of, read_archive, write_archive
@@ -27,8 +28,8 @@ from mailhaul.tests.receiving import (
     write_frames,
 )
 from mailhaul.tests.trees import snapshot
+from mailhaul.worker.archive_settings import ArchiveSettings
 from mailhaul.worker.archives import ArchivePlace
-from mailhaul.worker.backup import ArchiveSettings
 from mailhaul.worker.restore import Choice
 from mailhaul.worker.restore_tasks import RestoreTask, run_restore
 from mailhaul.worker.staging.area import StagingArea, open_file, open_sink

@@ -169,6 +169,15 @@ class TestAnyMoment:
         usual.text("ls", f"{JANE}/Trash", status=1)
         assert "the folder was excluded from the backup" in usual.said
         assert len(usual.run("ls", f"{JANE}/Trash", "--at", usual.runs[3])["messages"]) == 1
+        # It was not deleted: nobody is told so.
+        lost = usual.run("undelete", JANE, "--list")
+        assert not [one for one in lost["vanished"] if one["path"].startswith(f"{JANE}/Trash/")]
+        found = usual.run("find", JANE, "--deleted")
+        assert not [one for one in found["messages"] if one["path"].startswith(f"{JANE}/Trash/")]
+        assert "left out of the backup" in usual.text("diff", usual.runs[-1], "latest", JANE)
+        assert (
+            usual.run("ls", "--history", f"{JANE}/Trash")["versions"][-1]["what"] == "left out of the backup"
+        )
 
 
 class TestHistory:

@@ -158,8 +158,10 @@ def test_only_one_moment_or_what_was_sealed_since(chain: Backups) -> None:
     document = chain.verify("--at", runs[2], damaged=False)
     assert {one["file"] for one in document["archives"]} == set(map(str, files[:3]))
     assert chain.verify("--since", "2000-01-01", damaged=True)["damaged"]
-    told = command("verify", "--staging", chain.staging, "--since", "2100-01-01", status=(1,))
-    assert told["error"]["code"] == "not-found"
+    # Nights in which nothing changed have no archive: there is nothing to complain of.
+    assert chain.verify("--since", "2100-01-01", damaged=False)["archives"] == []
+    nobody = ("verify", "/primary/nix", "--staging", chain.staging, "--since", "2100-01-01")
+    assert command(*nobody, status=(1,))["error"]["code"] == "not-found"
 
 
 def test_a_sample_is_taken_of_all_archives(chain: Backups) -> None:
@@ -218,8 +220,13 @@ def test_what_people_read(chain: Backups) -> None:
     damage_data(first)
     second.unlink()
     third.write_bytes(b"x" * 5000)
+    # A backup sees that a file is missing; that one is damaged within it learns from a repair.
+    text = run("verify", *at)[1]
+    assert "(block); once `verify --fix` has run, the next backup reads it again" in text
+    assert "(missing); the next backup reads it again" in text
     status, text, error = run("verify", "--fix", *at)
     assert (status, error.count("--fix")) == (4, 0)
+    assert "once `verify --fix`" not in text
     lines = text.splitlines()
     assert {line.partition(":")[0] for line in lines[:-1]} == {"damaged", "lost", "fixed"}
     for told in (

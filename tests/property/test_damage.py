@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.archive import framing, rewriting
 from mailhaul.proto.archive import messages as messages_module
+from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.frames import HEADER_BYTES, Codec, FrameType
-from mailhaul.proto.archive.reader import LocalFile, open_sealed
+from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.rewriting import rewrite
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.errors import DamagedError, UnsupportedError
@@ -38,7 +39,7 @@ from mailhaul.tests.archives import (
     write_archive,
 )
 from mailhaul.worker.archives import open_archive
-from mailhaul.worker.verify import verify_frames
+from mailhaul.worker.verifying.verify import verify_frames
 
 
 def noise(seed: int, size: int) -> bytes:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.errors import DamagedError, UnsupportedError
-from mailhaul.worker.repair import repair
-from mailhaul.worker.verify import broken_stretches, verify_archive, verify_frames, verify_sample
+from mailhaul.worker.verifying.repair import repair
+from mailhaul.worker.verifying.verify import broken_stretches, verify_archive, verify_frames, verify_sample
 
 from ..archives import MemoryFile, MemorySink, expected, open_any, read_archive, write_archive
 from ..checking import losses_of

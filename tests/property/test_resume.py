@@ -22,7 +22,7 @@ from mailhaul.tests.archives import (
     write_mailbox,
 )
 from mailhaul.worker.packing import Packer
-from mailhaul.worker.verify import verify_frames
+from mailhaul.worker.verifying.verify import verify_frames
 
 _NOISE = random.Random(11).randbytes(5000)
 _MESSAGES = st.builds(

@@ -32,8 +32,9 @@ ALLOWED = (
     ("proto/wire/channel.py", "import zmq\nimport msgpack"),
     ("proto/archive/ally.py", "import lz4.block, zstandard"),
     ("coordinator/catalog/ally.py", "import sqlite3"),
-    ("coordinator/config.py", "import pydantic"),
+    ("coordinator/config/ally.py", "import pydantic"),
     ("coordinator/cli/ally.py", "import click, rich.text"),
+    ("coordinator/monitoring/metrics.py", "import prometheus_client"),
     ("worker/ally.py", "from ..groups import __doc__\nfrom ..proto.archive import ally"),
 )
 

@@ -216,7 +216,11 @@ class Intake:
         if grant.kind != "write":
             raise AccessError("the grant is not one for writing")
         open_now = self._bound.get((client, envelope.stream))
-        if open_now is not None and open_now.asked.file != grant.file:
+        using = [
+            one for one in self._successors.values() if (one.client, one.number) == (client, envelope.stream)
+        ]
+        using += [open_now.asked] if open_now else []
+        if any(one.file != grant.file for one in using):
             raise AccessError("a stream of this number is open for another file")
         check_name(grant.file)
         return Asked(
@@ -336,7 +340,9 @@ class Intake:
         return self._go_on(stream)
 
     def _unbind(self, stream: Stream) -> None:
-        self._bound.pop((stream.asked.client, stream.asked.number), None)
+        key = stream.asked.client, stream.asked.number
+        if self._bound.get(key) is stream:  # its client may have opened another one under this number
+            del self._bound[key]
         stream.bound = False
 
     def _gone(self, stream: Stream, now: float) -> list[Effect]:

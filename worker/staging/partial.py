@@ -13,7 +13,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from ...proto.archive.reader import LocalFile
+from ...proto.archive.files import LocalFile
 from ...proto.errors import FencedError, StagingError
 from .names import PARTIAL
 from .syncing import Syncer

@@ -99,7 +99,6 @@ def test_a_mailbox_that_departed_is_not_there_from_that_run_on(catalog: Catalog)
         assert seen(catalog, day) == [("user", "anna", run_id(2))]
         assert seen(catalog, day, user=ODD) == []
     assert set(catalog.known_users("primary", "user")) == {"anna"}
-    assert catalog.present_users("primary") == {"anna"}
     assert catalog.run(run_id(2)).departed == 1
     stored, gone = catalog.history("primary", ODD)
     assert (stored.run, stored.archive, stored.stored) == (run_id(0), archive_id(unit(0)), 9)

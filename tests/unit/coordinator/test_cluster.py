@@ -11,7 +11,7 @@ import pytest
 from mailhaul.coordinator.dispatch.cluster import SETTINGS, RayCluster, environment, run_on_cluster
 from mailhaul.coordinator.settings import TlsConfig
 from mailhaul.proto.errors import AccessError
-from mailhaul.worker.verify_tasks import VerifyTask, run_verify
+from mailhaul.worker.verifying.tasks import VerifyTask, run_verify
 
 
 @pytest.fixture

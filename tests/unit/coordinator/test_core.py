@@ -13,14 +13,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from mailhaul.coordinator.core import (
     Assign,
     Core,
+    DoorOpened,
+    DoorShut,
     Event,
     Finish,
-    Hold,
     HostBack,
     HostGivenUp,
     HostLost,
     Instruction,
-    Release,
     Rest,
     Start,
     Stop,
@@ -51,11 +51,11 @@ def tell(core: Core, *events: Event) -> list[list[Instruction]]:
 class TestOneHost:
     def test_nothing_begins_before_the_door_opens(self) -> None:
         core = on_one_host(2, workers=2, attempts=3)
-        assert tell(core, Hold(), Release(), Release()) == [[], [Start(1, "h"), Start(2, "h")], []]
+        assert tell(core, DoorShut(), DoorOpened(), DoorOpened()) == [[], [Start(1, "h"), Start(2, "h")], []]
 
     def test_tasks_are_handed_out_in_order_and_workers_let_go(self) -> None:
         core = on_one_host(3, workers=2, attempts=3)
-        assert core.step(Release()) == [Start(1, "h"), Start(2, "h")]
+        assert core.step(DoorOpened()) == [Start(1, "h"), Start(2, "h")]
         assert tell(
             core, WorkerReady(2), WorkerReady(1), TaskDone(1, "b"), TaskDone(2, "a"), TaskDone(1, "c")
         ) == [
@@ -68,13 +68,13 @@ class TestOneHost:
         assert core.finished
 
     def test_no_more_workers_than_tasks_and_none_for_nothing(self) -> None:
-        assert on_one_host(2, workers=8, attempts=3).step(Release()) == [Start(1, "h"), Start(2, "h")]
+        assert on_one_host(2, workers=8, attempts=3).step(DoorOpened()) == [Start(1, "h"), Start(2, "h")]
         nothing = on_one_host(0, workers=8, attempts=3)
-        assert (nothing.step(Release()), nothing.finished) == ([], True)
+        assert (nothing.step(DoorOpened()), nothing.finished) == ([], True)
 
     def test_a_lost_worker_costs_one_attempt_and_is_replaced(self) -> None:
         core = on_one_host(2, workers=1, attempts=2)
-        core.step(Release())
+        core.step(DoorOpened())
         assert tell(core, WorkerReady(1), WorkerLost(1, KILLED), WorkerReady(2), TaskRested(0)) == [
             [Assign(1, "h", 0, 1)],
             [Start(2, "h"), Rest(0, 1, KILLED)],
@@ -89,7 +89,7 @@ class TestOneHost:
 
     def test_only_retryable_errors_are_tried_again(self) -> None:
         core = on_one_host(1, workers=1, attempts=3)
-        core.step(Release())
+        core.step(DoorOpened())
         assert tell(core, WorkerReady(1), TaskFailed(1, FULL), TaskRested(0), WorkerReady(2)) == [
             [Assign(1, "h", 0, 1)],
             [Stop(1), Rest(0, 1, FULL)],
@@ -100,7 +100,7 @@ class TestOneHost:
 
     def test_a_task_that_rests_holds_up_no_other_and_goes_first_after_it(self) -> None:
         core = on_one_host(3, workers=1, attempts=3)
-        core.step(Release())
+        core.step(DoorOpened())
         assert tell(
             core, WorkerReady(1), TaskFailed(1, FULL), TaskRested(0), TaskDone(1, "b"), TaskFailed(1, FULL)
         ) == [
@@ -113,7 +113,7 @@ class TestOneHost:
 
     def test_workers_that_never_start_are_given_up_with_all_that_waits(self) -> None:
         core = on_one_host(3, workers=2, attempts=3)
-        core.step(Release())
+        core.step(DoorOpened())
         assert tell(
             core, WorkerLost(1, KILLED), WorkerLost(2, KILLED), WorkerLost(3, WRONG), WorkerLost(4, KILLED)
         ) == [
@@ -126,7 +126,7 @@ class TestOneHost:
 
     def test_when_no_more_workers_start_the_last_one_goes_on_alone(self) -> None:
         core = on_one_host(3, workers=2, attempts=2)
-        core.step(Release())
+        core.step(DoorOpened())
         assert tell(core, WorkerReady(1), WorkerLost(2, WRONG), WorkerLost(3, WRONG), TaskDone(1, "a")) == [
             [Assign(1, "h", 0, 1)],
             [Start(3, "h")],
@@ -139,7 +139,7 @@ class TestOneHost:
 
     def test_a_task_that_rests_gets_a_worker_where_others_did_not_start(self) -> None:
         core = on_one_host(2, workers=2, attempts=2)
-        core.step(Release())
+        core.step(DoorOpened())
         tell(core, WorkerReady(1), WorkerLost(2, WRONG), WorkerLost(3, WRONG), TaskDone(1, "a"))
         assert tell(core, TaskFailed(1, FULL), TaskRested(1)) == [
             [Stop(1), Rest(1, 1, FULL)],
@@ -148,7 +148,7 @@ class TestOneHost:
 
     def test_events_that_come_late_change_nothing(self) -> None:
         core = on_one_host(1, workers=1, attempts=2)
-        core.step(Release())
+        core.step(DoorOpened())
         tell(core, WorkerReady(1), WorkerLost(1, KILLED), TaskRested(0))
         late = (TaskDone(1, "a"), TaskFailed(1, WRONG), WorkerLost(1, KILLED), WorkerReady(1))
         assert tell(core, *late, TaskDone(7, "x"), TaskRested(0), HostLost("x", KILLED)) == [[]] * 7
@@ -161,8 +161,8 @@ class TestOneHost:
 class TestDoor:
     def test_what_runs_goes_on_and_nothing_new_is_begun(self) -> None:
         core = on_one_host(3, workers=2, attempts=3)
-        tell(core, Release(), WorkerReady(1))
-        assert tell(core, Hold(), WorkerReady(2), TaskDone(1, "a"), Release()) == [
+        tell(core, DoorOpened(), WorkerReady(1))
+        assert tell(core, DoorShut(), WorkerReady(2), TaskDone(1, "a"), DoorOpened()) == [
             [],
             [Stop(2)],
             [Stop(1), Finish(0, 1, "a")],
@@ -171,8 +171,8 @@ class TestDoor:
 
     def test_a_task_that_has_rested_waits_for_the_door(self) -> None:
         core = on_one_host(1, workers=1, attempts=3)
-        tell(core, Release(), WorkerReady(1), Hold())
-        assert tell(core, TaskFailed(1, FULL), TaskRested(0), Release()) == [
+        tell(core, DoorOpened(), WorkerReady(1), DoorShut())
+        assert tell(core, TaskFailed(1, FULL), TaskRested(0), DoorOpened()) == [
             [Stop(1), Rest(0, 1, FULL)],
             [],
             [Start(2, "h")],
@@ -182,7 +182,7 @@ class TestDoor:
 class TestPlaces:
     def test_each_task_on_its_host_in_order_and_so_many_at_a_time(self) -> None:
         core = Core([("b",), ("a",), ("b",), ("b",)], hosts=["a", "b"], workers=2, attempts=3)
-        assert core.step(Release()) == [Start(1, "a"), Start(2, "b"), Start(3, "b")]
+        assert core.step(DoorOpened()) == [Start(1, "a"), Start(2, "b"), Start(3, "b")]
         assert tell(core, WorkerReady(3), WorkerReady(2), WorkerReady(1), TaskDone(2, None)) == [
             [Assign(3, "b", 0, 1)],
             [Assign(2, "b", 2, 1)],
@@ -192,15 +192,15 @@ class TestPlaces:
 
     def test_a_shared_task_goes_to_the_first_host_that_has_room(self) -> None:
         core = Core([("a", "b")] * 3, hosts=["a", "b"], workers=2, attempts=3)
-        assert core.step(Release()) == [Start(1, "a"), Start(2, "a"), Start(3, "b")]
+        assert core.step(DoorOpened()) == [Start(1, "a"), Start(2, "a"), Start(3, "b")]
 
     def test_a_task_for_any_host_starts_one_worker(self) -> None:
         core = Core([()], hosts=["a", "b", "c"], workers=4, attempts=3)
-        assert core.step(Release()) == [Start(1, "a")]
+        assert core.step(DoorOpened()) == [Start(1, "a")]
 
     def test_a_worker_takes_what_comes_first_and_another_host_the_rest(self) -> None:
         core = Core([("a",), ("a", "b")], hosts=["a", "b"], workers=1, attempts=3)
-        tell(core, Release(), WorkerReady(1), WorkerReady(2))
+        tell(core, DoorOpened(), WorkerReady(1), WorkerReady(2))
         assert tell(core, TaskFailed(1, FULL), TaskFailed(2, FULL), TaskRested(1), TaskRested(0)) == [
             [Stop(1), Rest(0, 1, FULL)],
             [Stop(2), Rest(1, 1, FULL)],
@@ -215,7 +215,7 @@ class TestPlaces:
 
     def test_what_is_wrong_with_one_host_is_nothing_to_the_others(self) -> None:
         core = Core([("a",), ("b",), ("a", "b")], hosts=["a", "b"], workers=1, attempts=2)
-        assert core.step(Release()) == [Start(1, "a"), Start(2, "b")]
+        assert core.step(DoorOpened()) == [Start(1, "a"), Start(2, "b")]
         assert tell(core, WorkerLost(1, WRONG), WorkerLost(3, WRONG), WorkerReady(2)) == [
             [Start(3, "a")],
             [Finish(0, 0, None, WRONG)],
@@ -233,7 +233,7 @@ class TestPlaces:
 class TestLostHosts:
     def test_tasks_wait_for_their_host(self) -> None:
         core = Core([("a",), ("a",)], hosts=["a"], workers=1, attempts=3)
-        tell(core, Release(), WorkerReady(1))
+        tell(core, DoorOpened(), WorkerReady(1))
         assert tell(core, HostLost("a", CUT_OFF), TaskRested(0), TaskDone(1, "late"), HostBack("a")) == [
             [Rest(0, 1, CUT_OFF)],
             [],
@@ -244,7 +244,7 @@ class TestLostHosts:
 
     def test_shared_tasks_go_to_another_host(self) -> None:
         core = Core([("a", "b"), ("b",)], hosts=["a", "b"], workers=1, attempts=3)
-        tell(core, Release(), WorkerReady(1), WorkerReady(2))
+        tell(core, DoorOpened(), WorkerReady(1), WorkerReady(2))
         assert tell(core, HostLost("a", CUT_OFF), TaskRested(0), TaskDone(2, "x")) == [
             [Rest(0, 1, CUT_OFF)],
             [],
@@ -253,7 +253,7 @@ class TestLostHosts:
 
     def test_another_host_starts_what_the_lost_one_was_starting(self) -> None:
         core = Core([("a", "b")], hosts=["a", "b"], workers=1, attempts=3)
-        assert tell(core, Release(), HostLost("a", CUT_OFF), WorkerReady(2)) == [
+        assert tell(core, DoorOpened(), HostLost("a", CUT_OFF), WorkerReady(2)) == [
             [Start(1, "a")],
             [Start(2, "b")],
             [Assign(2, "b", 0, 1)],
@@ -261,12 +261,12 @@ class TestLostHosts:
 
     def test_the_loss_counts_as_an_attempt(self) -> None:
         core = Core([("a",)], hosts=["a"], workers=1, attempts=1)
-        tell(core, Release(), WorkerReady(1))
+        tell(core, DoorOpened(), WorkerReady(1))
         assert core.step(HostLost("a", CUT_OFF)) == [Finish(0, 1, None, CUT_OFF)]
 
     def test_what_has_no_other_host_fails_alone_when_it_is_given_up(self) -> None:
         core = Core([("a",), ("a", "b"), ("a",), ("b",)], hosts=["a", "b"], workers=1, attempts=3)
-        tell(core, Release(), WorkerReady(1))
+        tell(core, DoorOpened(), WorkerReady(1))
         assert tell(core, HostLost("a", CUT_OFF), HostGivenUp("a", GIVEN_UP), TaskRested(0)) == [
             [Rest(0, 1, CUT_OFF)],
             [Finish(0, 1, None, GIVEN_UP), Finish(2, 0, None, GIVEN_UP)],
@@ -281,22 +281,22 @@ class TestLostHosts:
 
     def test_a_host_that_was_never_there(self) -> None:
         core = Core([("a",), ("b",)], hosts=["a", "b"], workers=1, attempts=3)
-        assert tell(core, HostGivenUp("a", GIVEN_UP), Release()) == [
+        assert tell(core, HostGivenUp("a", GIVEN_UP), DoorOpened()) == [
             [Finish(0, 0, None, GIVEN_UP)],
             [Start(1, "b")],
         ]
 
     def test_a_shared_task_fails_when_its_last_host_is_given_up(self) -> None:
         core = Core([("a", "b")], hosts=["a", "b"], workers=1, attempts=3)
-        tell(core, HostGivenUp("b", GIVEN_UP), Release(), WorkerReady(1))
+        tell(core, HostGivenUp("b", GIVEN_UP), DoorOpened(), WorkerReady(1))
         assert core.step(HostGivenUp("a", GIVEN_UP)) == [Finish(0, 1, None, GIVEN_UP)]
 
     def test_a_host_that_comes_back_after_all_takes_what_is_left(self) -> None:
         core = Core([("a", "b"), ("b",)], hosts=["a", "b"], workers=1, attempts=3)
-        tell(core, HostLost("a", CUT_OFF), HostGivenUp("a", GIVEN_UP), Release(), WorkerReady(1))
+        tell(core, HostLost("a", CUT_OFF), HostGivenUp("a", GIVEN_UP), DoorOpened(), WorkerReady(1))
         assert tell(core, HostBack("a"), TaskDone(1, "x")) == [[], [Assign(1, "b", 1, 1), Finish(0, 1, "x")]]
         core = Core([("a", "b"), ("a", "b")], hosts=["a", "b"], workers=1, attempts=3)
-        tell(core, HostGivenUp("a", GIVEN_UP), Release())
+        tell(core, HostGivenUp("a", GIVEN_UP), DoorOpened())
         assert core.step(HostBack("a")) == [Start(2, "a")]
 
 
@@ -424,7 +424,7 @@ class Exploration(RuleBasedStateMachine):
     @rule(opened=st.booleans())
     def turn(self, opened: bool) -> None:
         self.open = opened
-        self.tell(Release() if opened else Hold())
+        self.tell(DoorOpened() if opened else DoorShut())
 
     @rule(data=st.data(), worker=st.integers(0, 12), task=st.integers(0, 6))
     def nonsense(self, data: st.DataObject, worker: int, task: int) -> None:
@@ -496,7 +496,7 @@ def test_a_thousand_hosts_with_ten_thousand_tasks() -> None:
     shared = [(hosts[number % 1000], hosts[(number + 1) % 1000]) for number in range(3000)]
     core = Core([*own, *shared, *[()] * 1000], hosts=hosts, workers=4, attempts=3)
     begun = time.process_time()
-    steps = run_through(core, core.step(Release()))
+    steps = run_through(core, core.step(DoorOpened()))
     assert core.finished
     assert steps >= 10_000
     assert (time.process_time() - begun) / steps < 0.001

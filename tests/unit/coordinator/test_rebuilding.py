@@ -10,7 +10,12 @@ import pytest
 
 from mailhaul.coordinator.backup_set import from_catalog, from_files
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.dispatch.local import local_engine
+from mailhaul.coordinator.purging.doomed import Doomed, write_doomed
+from mailhaul.coordinator.purging.purge import purge
+from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
+from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.rewriting import rewrite
 from mailhaul.proto.errors import DamagedError, NotFoundError
@@ -169,3 +174,22 @@ def test_of_a_bare_archive_without_directory_every_other_one_may_be_needed(chain
     assert len(whole.needed([newest])) < len(whole.places) == 4
     files[-1].write_bytes(files[-1].read_bytes()[:-200])
     assert len(from_files(files).needed([newest])) == 4
+
+
+def test_an_archive_that_a_purge_had_yet_to_delete_brings_nobody_back(chain: StagedChain) -> None:
+    """A mailbox in it has departed; the archive that told so is deleted."""
+    first, _, third, *_ = chain.moments
+    with Catalog.open(chain.staging) as catalog:
+        dead, tombstone = (one.file for run in (first, third) for one in catalog.archives(run))
+    chain.run({"anna": {"INBOX": (b"6",)}, "carla": {"INBOX": (b"5",)}})
+    last = list(chain.moments)[-1]
+    left = (chain.staging / dead).read_bytes()
+    request = PurgeRequest(path=LogicalPath(), rules_of=lambda _: RetentionRules(last=1))
+    report = purge(chain.staging, request, local_engine(0))
+    assert {one.file for one in report.deleted} >= {dead, tombstone}
+    (chain.staging / dead).write_bytes(left)
+    write_doomed(chain.staging, [Doomed(dead)])
+    rebuild_catalog(chain.staging)
+    with Catalog.open(chain.staging) as catalog:
+        assert set(catalog.known_users("primary", "user")) == {"anna", "carla"}
+    assert chain.read(last) == chain.moments[last]

@@ -9,15 +9,16 @@ from unittest.mock import patch
 import pytest
 
 from mailhaul.proto.archive import framing, messages
+from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.contents import ArchiveHeader, MailboxEntry
 from mailhaul.proto.archive.draft import read_draft
 from mailhaul.proto.archive.frames import FrameType
-from mailhaul.proto.archive.messages import Totals
-from mailhaul.proto.archive.reader import ArchiveReader, Contents, open_sealed
+from mailhaul.proto.archive.messages import MessageRows, Totals
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId, Departed, Folder, Piece, Skipped, StoredFile, Terms
+from mailhaul.proto.records import ArchiveId, Departed, Folder, Listed, Piece, Skipped, StoredFile, Terms
 from mailhaul.tests.archives import (
     OWNER,
     MemoryFile,
@@ -29,7 +30,7 @@ from mailhaul.tests.archives import (
     write_mailbox,
 )
 from mailhaul.worker.packing import Packer
-from mailhaul.worker.verify import verify_frames
+from mailhaul.worker.verifying.verify import verify_frames
 
 FIRST, SECOND, THIRD = (ArchiveId(bytes([number]) * 16) for number in (1, 2, 3))
 MAILBOXES: dict[str, dict[str, list[bytes]]] = {
@@ -333,3 +334,37 @@ def incremental(left: bytes) -> bytes:
         write_mailbox(writer, Packer(writer), "dora", {"INBOX": [b"Subject: new\n\nnew"]})
     writer.finish()
     return bytes(sink.data)
+
+
+class TestRowsOfAFrame:
+    """What is taken over of a frame that can't stay as it is."""
+
+    def test_they_are_cut_to_frames_and_keep_their_terms(self) -> None:
+        sink, alice = MemorySink(), entry_of(SOURCE, "alice")
+        inbox = SOURCE.mailbox(alice).folders[0]
+        before = list(SOURCE.messages(alice, inbox))
+        frames = [(MessageRows(SOURCE.message_frame(alice, n)), SOURCE.terms(alice, n)) for n in inbox.frames]
+        assert [len(rows) for rows, _ in frames] == [5, 5, 2]
+        now = [replace(one, suffix=b":2,S", flags="S", place="cur") for one in before]
+        called = [Listed(one.base, one.suffix, one.place, one.uid, one.flags, one.fields) for one in now]
+        writer = ArchiveWriter(sink, header(SECOND))
+        with patch.object(messages, "MOST_MESSAGES", 5):
+            at = 0
+            for rows, terms in frames:
+                # Without the first of each frame: what is added then goes across their ends.
+                end = at + len(rows)
+                writer.add_rows(rows, 1, called[at + 1 : end], terms[1:])
+                at = end
+        writer.end_folder(inbox.folder)
+        writer.end_mailbox("alice", b"", 9, 0, ())
+        writer.finish()
+        reader = open_sealed(MemoryFile(bytes(sink.data)))
+        entry = entry_of(reader, "alice")
+        (folder,) = reader.mailbox(entry).folders
+        kept = [*range(1, 5), *range(6, 10), 11]
+        assert list(reader.messages(entry, folder)) == [now[number] for number in kept]
+        assert [len(reader.terms(entry, n)) for n in folder.frames] == [5, 4]
+        every = [one for _, terms in frames for one in terms]
+        found = [one for n in folder.frames for one in reader.terms(entry, n)]
+        assert found == [every[number] for number in kept]
+        assert entry.archives == (FIRST,)

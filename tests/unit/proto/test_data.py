@@ -10,8 +10,9 @@ import pytest
 from blake3 import blake3
 
 from mailhaul.proto.archive import recipes
+from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.framing import BLOCK_BYTES
-from mailhaul.proto.archive.reader import ArchiveReader, Contents, open_sealed
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, Message, Piece

@@ -24,9 +24,10 @@ from mailhaul.proto.archive import (
     under_way,
     writer,
 )
+from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.contents import ArchiveHeader, IndexRow
 from mailhaul.proto.archive.frames import Codec, FrameType
-from mailhaul.proto.archive.reader import Contents, open_sealed
+from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import (
     ArchiveId,

@@ -12,9 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.archive import claims, columns, messages, recipes
-from mailhaul.proto.archive.messages import MOST_MESSAGES, MOST_PIECES, MOST_TEXT_BYTES, MessageColumns
+from mailhaul.proto.archive.messages import (
+    MOST_MESSAGES,
+    MOST_PIECES,
+    MOST_TEXT_BYTES,
+    MessageColumns,
+    MessageRows,
+)
 from mailhaul.proto.errors import DamagedError, StoreError
-from mailhaul.proto.records import ArchiveId, Message, Ownership, Piece
+from mailhaul.proto.records import ArchiveId, Listed, Message, Ownership, Piece
 from mailhaul.tests.archives import ARCHIVE, OWNER, message, remapped
 
 OTHER = ArchiveId(b"another archive!")
@@ -242,6 +248,64 @@ def test_a_message_always_has_something_to_be_called_by() -> None:
     assert messages.decode(encode(replace(PLAIN, base=b""), replace(PLAIN, uid=0)))
     with pytest.raises(DamagedError):
         messages.decode(remapped(GOOD, uid=bytes(8), base=columns.pack_strings([b"x", b""])))
+
+
+def called(stored: Message) -> Listed:
+    return Listed(stored.base, stored.suffix, stored.place, stored.uid, stored.flags, stored.fields)
+
+
+class TestAddingRows:
+    """Messages of a stored frame go into another one without being decoded."""
+
+    @given(
+        st.lists(st.lists(stored_messages, max_size=6), max_size=3),
+        st.lists(st.tuples(st.integers(0, 5), st.integers(0, 6), st.booleans()), max_size=8),
+    )
+    def test_it_is_as_if_each_were_added(
+        self, stored: list[list[Message]], chosen: list[tuple[int, int, bool]]
+    ) -> None:
+        frames = [(MessageRows(encode(*one)), one) for one in stored if one]
+        plain, gathered = MessageColumns(), MessageColumns()
+        for number, (first, end, renamed) in enumerate(chosen if frames else ()):
+            rows, every = frames[number % len(frames)]
+            wanted = every[first:end]
+            if not wanted:
+                continue
+            if renamed:
+                wanted = [replace(one, uid=7, suffix=b":2,T", flags="T", place="cur") for one in wanted]
+            assert gathered.has_room_for(rows, first, list(map(called, wanted)))
+            gathered.add_rows(rows, first, list(map(called, wanted)))
+            for one in wanted:
+                plain.add(one)
+        assert gathered.archives == plain.archives
+        assert gathered.take() == plain.take()
+
+    def test_there_is_room_up_to_what_makes_a_frame_full(self) -> None:
+        gathered, name = MessageColumns(), called(PLAIN)
+        rows = MessageRows(encode(*[PLAIN] * 3))
+        for _ in range(MOST_MESSAGES - 2):
+            gathered.add(PLAIN)
+        assert not gathered.has_room_for(rows, 0, [name] * 3)
+        assert gathered.has_room_for(rows, 1, [name] * 2)
+        gathered.add_rows(rows, 1, [name] * 2)
+        assert gathered.full
+
+    def test_there_is_no_room_for_more_pieces_names_or_archives(self) -> None:
+        ids = [ArchiveId(number.to_bytes(16, "big")) for number in range(1 << 15)]
+        for full in (
+            replace(PLAIN, pieces=(Piece(ARCHIVE, 0, 1),) * MOST_PIECES),
+            replace(PLAIN, fields=bytes(MOST_TEXT_BYTES - 100)),
+            replace(PLAIN, pieces=tuple(Piece(one, 0, 1) for one in ids)),
+        ):
+            rows, gathered = MessageRows(encode(full)), MessageColumns()
+            assert gathered.has_room_for(rows, 0, [called(full)]), "a message alone always fits"
+            gathered.add(replace(PLAIN, fields=bytes(100)))
+            assert not gathered.has_room_for(rows, 0, [called(full)])
+
+    def test_a_name_that_no_frame_can_hold_is_refused(self) -> None:
+        long = replace(called(PLAIN), fields=bytes(MOST_TEXT_BYTES))
+        with pytest.raises(StoreError):
+            MessageColumns().has_room_for(MessageRows(encode(PLAIN)), 0, [long])
 
 
 class TestClaims:

@@ -16,16 +16,9 @@ from blake3 import blake3
 
 from mailhaul.proto.archive import contents, directory, frames, messages, search, writer
 from mailhaul.proto.archive.contents import Footer
-from mailhaul.proto.archive.files import ReadAhead
+from mailhaul.proto.archive.files import LocalFile, ReadAhead, read_frame
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
-from mailhaul.proto.archive.reader import (
-    ArchiveReader,
-    LocalFile,
-    archives_in,
-    open_sealed,
-    read_footer,
-    read_frame,
-)
+from mailhaul.proto.archive.reader import ArchiveReader, archives_in, open_sealed, read_footer
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId, Terms

@@ -28,7 +28,7 @@ from mailhaul.tests.archives import (
     write_mailbox,
 )
 from mailhaul.worker.packing import Packer
-from mailhaul.worker.verify import verify_frames
+from mailhaul.worker.verifying.verify import verify_frames
 
 
 def noise(seed: int, size: int) -> bytes:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.files import RandomAccess
-from mailhaul.proto.archive.reader import Contents
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId
 from mailhaul.worker import archives

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from mailhaul.proto.archive.contents import ArchiveDirectory, BlockTable
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, Piece, Stretch
-from mailhaul.worker.availability import Availabilities, Availability, common, extents, merged, without
+from mailhaul.worker.availability import Availabilities, Availability, block_stretches
+from mailhaul.worker.stretches import common, merged, without
 
 SIZE = 60
 SOME = st.lists(st.builds(Stretch, st.integers(0, SIZE - 1), st.integers(0, 9)), max_size=8)
@@ -58,7 +59,7 @@ def test_blocks_end_where_the_next_one_or_a_hole_begins() -> None:
     whole = ArchiveDirectory(
         mailboxes=(), blocks=blocks, data_bytes=50, index_frames=(), holes=(Stretch(20, 20),)
     )
-    assert list(extents(whole)) == [Stretch(0, 10), Stretch(10, 10), Stretch(40, 10)]
+    assert list(block_stretches(whole)) == [Stretch(0, 10), Stretch(10, 10), Stretch(40, 10)]
 
 
 def test_each_archive_is_looked_at_once() -> None:

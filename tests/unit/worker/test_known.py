@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailhaul.proto.archive.reader import RandomAccess
+from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, Parents, Piece, Stretch
 from mailhaul.tests.archives import MemoryFile, write_archive
@@ -91,7 +91,7 @@ def test_an_archive_that_is_not_there_is_not_known(staging: Staging, what: str) 
         staging.files[name] = others[what]
     parents = staging.parents()
     assert parents.mailbox("primary", "user0") is None
-    assert parents.names("user0")
+    assert parents.knows("user0")
     assert parents.mailbox("primary", "user1") is not None
     assert staging.open == 1
     with pytest.raises(DamagedError):

@@ -102,6 +102,21 @@ def test_a_name_that_comes_twice_is_not_known() -> None:
     assert steps([listed(99), twin, FIRST[0]], [*FIRST, twin]) == [("rows", [UNKNOWN, UNKNOWN, 0])]
 
 
+def test_a_name_that_comes_twice_is_not_known_at_the_beginning_of_a_frame_either() -> None:
+    twin = replace(FIRST[0], uid=50)
+    assert steps([twin, *FIRST[1:]], [*FIRST, twin]) == [("rows", [UNKNOWN, 1, 2, 3, 4])]
+
+
+def test_stretches_of_a_frame() -> None:
+    known = KnownRows(Frames(FIRST, SECOND))
+    assert known.find(FIRST[0].base) == 0
+    rows = [(FIRST[0], at) for at in (UNKNOWN, UNKNOWN, 0, 1, 3, 4, 5, 6, 6, 5, UNKNOWN)]
+    assert [[at for _, at in one] for one in known.stretches(rows)] == [
+        *([UNKNOWN], [UNKNOWN], [0, 1], [3, 4], [5, 6], [6], [5], [UNKNOWN])
+    ]
+    assert list(known.stretches([])) == []
+
+
 def test_what_is_damaged_is_not_known() -> None:
     assert steps([*FIRST, *SECOND, *THIRD], None, SECOND, None) == [
         ("rows", [UNKNOWN] * 5),
@@ -156,6 +171,7 @@ def test_any_listing_over_any_frames(stored: list[list[int]], listing: list[tupl
         for one, position in step.rows if isinstance(step, Rows) else step.as_rows().rows:
             assert one == messages[at]
             if position != UNKNOWN:
+                assert isinstance(step, SameFrame) or every.count(one.uid) == 1
                 ordinal, row = known.place(position)
                 assert (frames.stored[ordinal] or [])[row].base == one.base
             else:

@@ -8,11 +8,12 @@ import random
 import pytest
 from blake3 import blake3
 
+from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.columns import pack_deltas
 from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.draft import read_draft
 from mailhaul.proto.archive.frames import FrameType
-from mailhaul.proto.archive.reader import Contents, open_sealed
+from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, MessageUnavailable
 from mailhaul.proto.records import ArchiveId, Piece

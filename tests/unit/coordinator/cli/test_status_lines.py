@@ -12,11 +12,11 @@ import pytest
 
 from mailhaul.coordinator.cli import status_lines
 from mailhaul.coordinator.clock import utc
-from mailhaul.coordinator.course import Course
 from mailhaul.coordinator.history import GoodBackup, RunRecord
 from mailhaul.coordinator.inventory import Failure
-from mailhaul.coordinator.overview import Overview, PastRun
-from mailhaul.coordinator.status import RunStatus
+from mailhaul.coordinator.monitoring.course import Course
+from mailhaul.coordinator.monitoring.overview import Overview, PastRun
+from mailhaul.coordinator.monitoring.status import RunStatus
 from mailhaul.proto.errors import HostLostError, StoreError
 from mailhaul.worker.staging.receiver_status import StreamStatus
 from mailhaul.worker.staging.space import Room

@@ -11,8 +11,8 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.holds import Hold, add_hold
 from mailhaul.coordinator.lock import RunLock
-from mailhaul.coordinator.purge_record import read_purged
 from mailhaul.coordinator.purging.purge import purge, rehearse
+from mailhaul.coordinator.purging.record import read_purged
 from mailhaul.coordinator.purging.report import PurgeReport, PurgeRequest
 from mailhaul.coordinator.readers import reading
 from mailhaul.coordinator.rebuilding import rebuild_catalog

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.proto.archive.draft import decode_draft
-from mailhaul.proto.archive.reader import LocalFile
+from mailhaul.proto.archive.files import LocalFile
 from mailhaul.tests.archives import frames_of, write_archive
 from mailhaul.worker.staging.files import StreamFiles
 from mailhaul.worker.staging.partial import PartialArchive, partial_path

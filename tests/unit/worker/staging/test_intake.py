@@ -559,6 +559,17 @@ class TestRoom:
         assert {one.until for one in heard} == {3 << 20}
         assert heard[-1].waiting == FULL
 
+    def test_a_number_that_is_used_again_is_that_of_the_new_stream(self) -> None:
+        """Also when the disk lets go of the file of the old one only then."""
+        house = House()
+        house.opened()
+        house.tell(Close(7))
+        house.tell(Open(7, token(OTHER, 1), 0))
+        house.work()
+        house.carry_out(house.intake.client_gone(b"a"))
+        house.work()
+        assert not house.disk.open
+
 
 class TestCredit:
     def test_windows_shrink_when_there_are_many_streams(self) -> None:

@@ -1,0 +1,217 @@
+"""What a backup holds, level by level: partitions, groups, users, folders, messages, and one message's bytes.
+
+Reads metadata only, but for ``one_message``. What is listed comes with its logical path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ...groups.paths import EVERYBODY, LogicalPath, message_path
+from ...proto.archive.assembly import Contents
+from ...proto.archive.mailboxes import FolderEntry, Mailbox
+from ...proto.errors import NotFoundError, UsageError
+from ...proto.records import Message
+from ...worker.archives import OpenArchives
+from ..backup_set import BackupSet, MailboxMetadata, read_mailbox
+from ..history import MailboxVersion
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_FLAG_NAMES = {
+    "D": "\\Draft",
+    "F": "\\Flagged",
+    "P": "$Forwarded",
+    "R": "\\Answered",
+    "S": "\\Seen",
+    "T": "\\Deleted",
+}
+
+
+_LEFT_OUT = {
+    "excluded": "the folder was excluded from the backup",
+    "not-asked": "the folder was not asked for, and never stored before,",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heading:
+    """A partition or group and what it holds: each mailbox once, as it was last stored."""
+
+    path: str
+    users: int
+    messages: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFolder:
+    """A folder of a mailbox."""
+
+    path: str
+    name: str
+    messages: int
+    uidvalidity: int
+    uidnext: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """A message of a folder. ``flags`` are those of IMAP and the folder's keywords, by name; ``date`` is
+    None for a time that no calendar has."""
+
+    path: str
+    uid: int
+    name: bytes
+    date: datetime | None
+    size_bytes: int
+    flags: tuple[str, ...]
+
+
+def partitions(backup: BackupSet) -> list[Heading]:
+    """Every partition. Raises NotFoundError if the backup holds nothing at all."""
+    held = backup.select(LogicalPath())
+    return [
+        _heading(LogicalPath(name), (one for one in held if one.partition == name))
+        for name in sorted({one.partition for one in held})
+    ]
+
+
+def groups(backup: BackupSet, path: LogicalPath) -> list[Heading]:
+    """Every group of a partition, the predefined one last. Raises NotFoundError."""
+    backup.select(path)
+    names = {one.group for one in backup.versions if path.selects_partition(one.partition)} - {EVERYBODY}
+    chosen = [LogicalPath(path.partition, name) for name in (*sorted(names), EVERYBODY)]
+    return [_heading(one, backup.select(one)) for one in chosen]
+
+
+def users(backup: BackupSet, path: LogicalPath) -> list[tuple[str, MailboxVersion]]:
+    """Every mailbox of a group with its path, by user. Raises NotFoundError."""
+    found = sorted(backup.select(path), key=lambda one: (one.partition, one.user))
+    return [(str(LogicalPath(one.partition, path.group, one.user)), one) for one in found]
+
+
+def _heading(path: LogicalPath, versions: Iterable[MailboxVersion]) -> Heading:
+    versions = list(versions)
+    return Heading(
+        path=str(path),
+        users=len(versions),
+        messages=sum(one.stored for one in versions),
+        size_bytes=sum(one.size_bytes for one in versions),
+    )
+
+
+class StoredMailbox:
+    """One mailbox of a backup, for browsing. Methods raise DamagedError where its metadata is."""
+
+    def __init__(self, archives: OpenArchives, backup: BackupSet, path: LogicalPath) -> None:
+        """The mailbox that a path with a user leads to. Raises NotFoundError, DamagedError."""
+        (self.version,) = backup.select(path)
+        self._read: MailboxMetadata = read_mailbox(archives, self.version)
+        names = [one.folder.name for one in self._read.mailbox.folders]
+        self._branches = branches(names)
+        self._contents = Contents(archives.data)
+        self._whose = LogicalPath(self.version.partition, path.group, self.version.user)
+        self.path = path.resolve(names)
+        """The path, with what is known now of the mailbox's folders."""
+        if self.path.folder is not None and not any(map(self.path.selects_folder, names)):
+            raise no_such_folder(self.path, self._read.mailbox)
+
+    def folders(self) -> list[StoredFolder]:
+        """The folders that the path selects, but for the one that it names; by name."""
+        return sorted(
+            (self._folder(one) for one in self._read.mailbox.folders if self._is_below(one.folder.name)),
+            key=lambda one: one.name,
+        )
+
+    def messages(self) -> Iterator[StoredMessage]:
+        """The messages that the path selects in the folder that it names. Lazily."""
+        for entry, message in self._messages():
+            yield self._message(entry, message)
+
+    def content(self) -> Iterator[bytes]:
+        """The bytes of the one message that the path names.
+
+        Raises UsageError if the path names something else, NotFoundError if there is no such message;
+        DamagedError, after the last bytes, if they are not those that were stored.
+        """
+        if self.path.uid is None and self.path.name is None:
+            raise UsageError(f"{self.path} is no message: `mailhaul ls {self.path}` lists what it holds")
+        for _, message in self._messages():
+            return self._contents.message(message)
+        raise NotFoundError(f"{self.path}: the folder has no such message", path=str(self.path))
+
+    def _is_below(self, folder: str) -> bool:
+        names_message = self.path.uid is not None or self.path.name is not None
+        return folder != self.path.folder and not names_message and self.path.selects_folder(folder)
+
+    def _messages(self) -> Iterator[tuple[FolderEntry, Message]]:
+        archive, entry, mailbox = self._read
+        for folder in mailbox.folders:
+            if folder.folder.name == self.path.folder:
+                for message in archive.messages(entry, folder):
+                    if self.path.selects_message(message.uid, message.base):
+                        yield folder, message
+
+    def _folder(self, entry: FolderEntry) -> StoredFolder:
+        folder = entry.folder
+        return StoredFolder(
+            path=str(LogicalPath(self._whose.partition, self._whose.group, self._whose.user, folder.name)),
+            name=folder.name,
+            messages=entry.messages,
+            uidvalidity=folder.uidvalidity,
+            uidnext=folder.uidnext,
+        )
+
+    def _message(self, entry: FolderEntry, message: Message) -> StoredMessage:
+        return StoredMessage(
+            path=message_path(
+                self._whose.partition or "",
+                self._whose.group or "",
+                self._whose.user or "",
+                entry.folder.name,
+                message.uid or message.base,
+                ambiguous=f"{entry.folder.name}/{message.uid}" in self._branches,
+            ),
+            uid=message.uid,
+            name=message.base,
+            date=time_ns(message.date_ns),
+            size_bytes=message.size,
+            flags=flag_names(message.flags, entry.folder.keywords),
+        )
+
+
+def no_such_folder(path: LogicalPath, mailbox: Mailbox) -> NotFoundError:
+    """The error for a path to a folder that a version of a mailbox has not; it tells of one that was there
+    and was left out."""
+    whose = LogicalPath(path.partition, path.group, path.user)
+    why = f"the mailbox has no such folder; `mailhaul ls {whose}` lists what it has"
+    for one in mailbox.skipped:
+        left_out = LogicalPath.parse(one.path).folder if one.reason in _LEFT_OUT else None
+        if left_out is not None and f"{path.folder}/".startswith(f"{left_out}/"):
+            why = f"{_LEFT_OUT[one.reason]} when this was stored" + (f" ({one.detail})" if one.detail else "")
+    return NotFoundError(f"{path}: {why}", path=str(path))
+
+
+def branches(folders: Iterable[str]) -> frozenset[str]:
+    """The names of folders and of all that they lie below: a path to a message must not look like one."""
+    split = (name.split("/") for name in folders)
+    return frozenset("/".join(levels[:n]) for levels in split for n in range(1, len(levels) + 1))
+
+
+def time_ns(nanoseconds: int) -> datetime | None:
+    """A time of the archive format; None if no calendar has it."""
+    try:
+        return _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+    except OverflowError:
+        return None
+
+
+def flag_names(letters: str, keywords: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags of a message by name; a keyword that the folder does not name stays a letter."""
+    return tuple(
+        keywords[ord(one) - ord("a")] if "a" <= one <= "z" and ord(one) - ord("a") < len(keywords)
+        else _FLAG_NAMES.get(one, one)
+        for one in letters
+    )  # fmt: skip

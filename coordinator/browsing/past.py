@@ -1,0 +1,43 @@
+"""What the catalog tells of mailboxes through time, and where the archives lie that it takes to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ...groups.paths import EVERYBODY, LogicalPath
+from ...proto.errors import NotFoundError
+from ...proto.records import ArchiveId, RunId
+from ...worker.archives import ArchivePlace
+from ..catalog import Catalog
+from .timeline import Timeline, timelines
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """Mailboxes through all kept moments. ``moments`` are these, ascending, and when they began."""
+
+    timelines: tuple[Timeline, ...]
+    moments: Mapping[RunId, datetime]
+    places: Mapping[ArchiveId, ArchivePlace]
+
+
+def read_past(catalog: Catalog, staging: Path, path: LogicalPath) -> Past:
+    """The past of all mailboxes that a path selects. Raises NotFoundError if there is none."""
+    moments = {
+        moment.run: moment.started
+        for partition, group in catalog.scopes()
+        if path.selects_partition(partition) and path.selects_group(group)
+        for moment in catalog.moments(partition, group)
+    }
+    group = None if path.group == EVERYBODY else path.group
+    versions = sorted(
+        catalog.histories(path.partition, group, path.user), key=lambda one: (one.partition, one.user)
+    )
+    found = tuple(timelines(versions, sorted(moments), path.group))
+    if not found:
+        raise NotFoundError(f"{path}: the backup holds nothing of it, at no kept moment", path=str(path))
+    places = {name: ArchivePlace(file=str(staging / file)) for name, file in catalog.files().items()}
+    return Past(timelines=found, moments=dict(sorted(moments.items())), places=places)

@@ -1,0 +1,1 @@
+"""What is told of runs, of the receiver and of backups to whoever looks on: status, metrics, the log."""

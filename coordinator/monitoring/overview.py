@@ -1,0 +1,101 @@
+"""All that can be told of a staging area from what lies in it: what goes on, what is there, what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.errors import NotFoundError
+from ...worker.staging.receiver_status import STATUS_FILE, ReceiverStatus
+from ...worker.staging.space import Room, Space
+from ..catalog import Catalog
+from ..history import GoodBackup, RunRecord
+from ..lock import lock_owner
+from ..settings import Config
+from ..snapshots import read_snapshot
+from .status import RunStatus, run_state, status_file
+
+RECEIVER_SECONDS = 10.0
+"""A receiver that has told nothing for so long is down: it tells of itself each second."""
+
+_LAST_RUNS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRun:
+    """A run in the catalog, and its state as ``run_state`` knows it."""
+
+    record: RunRecord
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """A staging area at the time ``taken``.
+
+    ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells nothing:
+    it is just beginning, or is no run. ``receiver`` is what that told last, None if there was none yet.
+    ``runs`` are the newest ones, newest first.
+    """
+
+    staging: Path
+    taken: datetime
+    owner: str | None
+    run: RunStatus | None
+    receiver: ReceiverStatus | None
+    room: Room
+    reserve_bytes: int
+    runs: tuple[PastRun, ...]
+    good: tuple[GoodBackup, ...]
+
+
+def take_overview(
+    staging: Path,
+    now: datetime,
+    *,
+    reserve_bytes: int = 0,
+    wanted: Collection[tuple[str, str]] | None = None,
+) -> Overview:
+    """Look at a staging area. Of the last good backups only those of ``wanted`` (partition, group) are
+    told, if it is not None. Raises StagingError, and DamagedError for a catalog that is none."""
+    room = Space(staging, reserve_bytes).room()
+    runs: list[RunRecord] = []
+    good: list[GoodBackup] = []
+    try:
+        with Catalog.open(staging) as catalog:
+            runs = catalog.runs(_LAST_RUNS)
+            good = catalog.last_good()
+    except NotFoundError:
+        pass
+    return Overview(
+        staging=staging,
+        taken=now,
+        owner=lock_owner(staging),
+        run=going_run(staging),
+        receiver=receiver_of(staging),
+        room=room,
+        reserve_bytes=reserve_bytes,
+        runs=tuple(PastRun(record=one, state=run_state(one, staging)) for one in runs),
+        good=tuple(one for one in good if wanted is None or (one.partition, one.group) in wanted),
+    )
+
+
+def going_run(staging: Path) -> RunStatus | None:
+    """What the owner of the lock tells of its run; not what an earlier one has left. Raises StagingError."""
+    owner = lock_owner(staging)
+    status = None if owner is None else read_snapshot(status_file(staging), RunStatus)
+    if status is None or owner is None or not owner.startswith(f"pid {status.pid} "):
+        return None
+    return status
+
+
+def receiver_of(staging: Path) -> ReceiverStatus | None:
+    """What the receiver told last; None if there was none yet. It may be long dead: see its ``time``."""
+    return read_snapshot(staging / STATUS_FILE, ReceiverStatus)
+
+
+def configured_groups(config: Config) -> frozenset[tuple[str, str]]:
+    """Every (partition, group) that the configuration asks for."""
+    return frozenset((one.name, group) for one in config.partitions for group in config.groups.rules.names())

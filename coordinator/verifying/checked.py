@@ -1,0 +1,153 @@
+"""What verifications found whole, and when: ``verify.json`` of the staging area. One that was interrupted
+goes on from there. Nothing else relies on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.records import ArchiveId
+from ..snapshots import read_snapshot, write_snapshot
+
+_SECONDS = 1.0  # between two writings: there may be very many archives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a verification was asked for: as the options of ``verify``."""
+
+    path: str = "/"
+    data: bool = False
+    at: str | None = None
+    since: datetime | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """When an archive was last found whole: each ``frame`` of it; the pieces of all ``messages`` of the
+    mailboxes whose newest version it tells of, and all their ``data``. None: never yet."""
+
+    frames: datetime | None = None
+    messages: datetime | None = None
+    data: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """A verification that has not ended: the ids of archives that it found whole in themselves, and of those
+    whose mail it found whole."""
+
+    order: Order
+    began: datetime
+    archives: tuple[str, ...] = ()
+    mail: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRecord:
+    """All that is recorded; archives by their ids."""
+
+    archives: Mapping[str, Checked] = field(default_factory=dict)
+    unfinished: Unfinished | None = None
+
+
+def read_checked(staging: Path) -> CheckRecord:
+    """What is recorded in a staging area; an empty record if there is none that can be read."""
+    return read_snapshot(_place(staging), CheckRecord) or CheckRecord()
+
+
+class Wholeness:
+    """What a verification has found whole, so that it need not be looked at again: archives in themselves,
+    and the mail of which they tell."""
+
+    def __init__(self, archives: Iterable[str] = (), mail: Iterable[str] = ()) -> None:
+        self._archives = set(archives)
+        self._mail = set(mail)
+
+    def has_archive(self, archive: ArchiveId) -> bool:
+        """Whether an archive is known to be whole in itself."""
+        return archive.hex() in self._archives
+
+    def has_mail(self, archive: ArchiveId) -> bool:
+        """Whether the mail of which it tells is known to be whole."""
+        return archive.hex() in self._mail
+
+    def archive_whole(self, archive: ArchiveId) -> None:
+        """An archive was found whole in itself."""
+        self._archives.add(archive.hex())
+
+    def mail_whole(self, archive: ArchiveId) -> None:
+        """The mail of which it tells was found whole."""
+        self._mail.add(archive.hex())
+
+
+class Journal(Wholeness):
+    """Records what a verification finds whole. It is written now and then, and when the context ends; where
+    that can't be done, the verification goes on without."""
+
+    def __init__(
+        self, staging: Path, order: Order, now: Callable[[], datetime], *, resumed: Unfinished | None = None
+    ) -> None:
+        begun = resumed or Unfinished(order=order, began=now())
+        super().__init__(begun.archives, begun.mail)
+        self._path = _place(staging)
+        self._now = now
+        self._written = now()
+        self._order = order
+        self._known = dict(read_checked(staging).archives)
+        self._unfinished: Unfinished | None = begun
+
+    def __enter__(self) -> Journal:
+        self._write()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def archive_whole(self, archive: ArchiveId) -> None:
+        """See Wholeness."""
+        super().archive_whole(archive)
+        now = self._now()
+        self._note(archive, frames=now)
+
+    def mail_whole(self, archive: ArchiveId) -> None:
+        """See Wholeness."""
+        super().mail_whole(archive)
+        now = self._now()
+        if self._order.data:
+            self._note(archive, messages=now, data=now)
+        else:
+            self._note(archive, messages=now)
+
+    def ended(self, archives: set[ArchiveId]) -> None:
+        """The verification has looked at everything. Only what is recorded of these ``archives``, all that
+        there are, is kept."""
+        self._unfinished = None
+        kept = {one.hex() for one in archives}
+        self._known = {archive: one for archive, one in self._known.items() if archive in kept}
+
+    def _note(self, archive: ArchiveId, **when: datetime) -> None:
+        if self._order.share is None and self._order.at is None:
+            name = archive.hex()
+            self._known[name] = replace(self._known.get(name, Checked()), **when)
+        if (self._now() - self._written).total_seconds() >= _SECONDS:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = self._now()
+        unfinished = self._unfinished and replace(
+            self._unfinished,
+            archives=tuple(sorted(self._archives)),
+            mail=tuple(sorted(self._mail)),
+        )
+        with suppress(OSError):
+            write_snapshot(self._path, CheckRecord(archives=self._known, unfinished=unfinished))
+
+
+def _place(staging: Path) -> Path:
+    return staging / ".mailhaul" / "verify.json"

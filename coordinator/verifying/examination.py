@@ -1,0 +1,231 @@
+"""What a verification is to look at: archives, and the kept versions of mailboxes. Deciding only: nothing of
+an archive is read here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+
+from ...groups.paths import EVERYBODY, LogicalPath
+from ...proto.errors import NotFoundError
+from ...proto.records import ArchiveId, RunId, Stretch
+from ...worker.archives import ArchivePlace
+from ...worker.verifying.kept import KeptMailbox, KeptVersion
+from ..backup_set import BackupSet
+from ..catalog import Catalog
+from ..history import ArchiveRecord, Version
+from .set_aside import set_aside, strangers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examinee:
+    """An archive that is to be checked. ``record`` is what the catalog says of it, where it was asked."""
+
+    archive: ArchiveId
+    place: ArchivePlace
+    record: ArchiveRecord | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailShare:
+    """Mailboxes that are to be looked at, in all their kept versions: those whose newest version ``archive``
+    tells of."""
+
+    archive: ArchiveId
+    mailboxes: tuple[KeptMailbox, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examination:
+    """All that is to be looked at for a path. ``places`` is where all archives lie that may be needed, and
+    ``set_aside`` where damaged files of them do; ``references`` are those that the metadata of an archive
+    refers to; ``lost`` is what of their data is known to be lost. ``strangers`` are files that the catalog
+    does not know."""
+
+    path: LogicalPath
+    archives: tuple[Examinee, ...]
+    mail: tuple[MailShare, ...]
+    places: Mapping[ArchiveId, ArchivePlace]
+    references: Mapping[ArchiveId, tuple[ArchiveId, ...]]
+    lost: Mapping[ArchiveId, tuple[Stretch, ...]] = field(default_factory=dict)
+    set_aside: Mapping[ArchiveId, tuple[ArchivePlace, ...]] = field(default_factory=dict)
+    strangers: tuple[str, ...] = ()
+
+    def copies_of(self, archive: ArchiveId) -> tuple[ArchivePlace, ...]:
+        """All files of an archive, whole or not."""
+        today = (self.places[archive],) if archive in self.places else ()
+        return (*today, *self.set_aside.get(archive, ()))
+
+
+def examine_staging(
+    staging: Path, path: LogicalPath, *, at: str | None = None, since: datetime | None = None
+) -> Examination:
+    """What the catalog of a staging area knows of a path: all that is kept, or only as of the moment ``at``;
+    only archives sealed ``since`` then, and the versions that they tell of. Raises NotFoundError."""
+    with Catalog.open(staging) as catalog:
+        moment = None if at is None else catalog.resolve_time(at)
+        records = {one.archive: one for one in catalog.archives()}
+        chosen = {
+            one.archive
+            for one in records.values()
+            if since is None or one.sealed is None or one.sealed >= since
+        }
+        mail = _Mail(chosen)
+        for partition, user, versions, counts in _kept(catalog, path, moment):
+            mail.add(partition, user, versions, counts)
+        references = catalog.references(mail.archives)
+    shares = mail.shares()
+    needed = mail.archives | {one for archive in mail.archives for one in references.get(archive, ())}
+    wanted = [
+        one
+        for one in records.values()
+        if one.archive in needed or (at is None and _holds(path, one))
+        if one.archive in chosen
+    ]
+    # Of what is known there may be none that is new enough: the nights before found nothing changed.
+    if not wanted and not shares and not (since and any(_holds(path, one) for one in records.values())):
+        raise NotFoundError(f"{path}: the catalog knows no archive of it", path=str(path))
+    places = {one.archive: ArchivePlace(file=str(staging / one.file)) for one in records.values()}
+    return Examination(
+        path=path,
+        archives=tuple(
+            Examinee(archive=one.archive, place=places[one.archive], record=one) for one in wanted
+        ),
+        mail=shares,
+        places=places,
+        references=references,
+        lost={one.archive: one.lost for one in records.values() if one.lost},
+        set_aside=set_aside(staging, records.values()),
+        strangers=strangers(staging, {one.file for one in records.values()}) if path == LogicalPath() else (),
+    )
+
+
+def examine_files(backup: BackupSet, path: LogicalPath) -> Examination:
+    """What archive files that were named hold of a path. Raises NotFoundError."""
+    backup.select(path)
+    mail = _Mail(set(backup.places))
+    mailbox, order = attrgetter("partition", "user"), attrgetter("partition", "user", "group", "run")
+    for (partition, user), found in groupby(sorted(backup.matching(path), key=order), mailbox):
+        rows = list(found)
+        versions = [
+            KeptVersion(group=one.group, archive=one.archive, first=one.run, last=one.run) for one in rows
+        ]
+        mail.add(partition, user, versions, {one.archive: (one.stored, one.size_bytes) for one in rows})
+    shares = mail.shares()
+    return Examination(
+        path=path,
+        archives=tuple(
+            Examinee(archive=one, place=place)
+            for one, place in backup.places.items()
+            if one in mail.archives or path == LogicalPath()
+        ),
+        mail=shares,
+        places=backup.places,
+        references={one: tuple(backup.places) for one in mail.archives},
+    )
+
+
+def _holds(path: LogicalPath, record: ArchiveRecord) -> bool:
+    """Whether a path selects an archive as a whole."""
+    return path.user is None and path.selects_partition(record.partition) and path.selects_group(record.group)
+
+
+Counts = tuple[int, int]
+
+
+class _Mail:
+    """Mailboxes as their versions are gathered. Only those that ``chosen`` archives tell of count.
+
+    The mailboxes of a group mostly have versions in the same archives: each different one, and each different
+    history, is in memory once.
+    """
+
+    def __init__(self, chosen: set[ArchiveId]) -> None:
+        self._chosen = chosen
+        self._versions: dict[KeptVersion, KeptVersion] = {}
+        self._histories: dict[tuple[KeptVersion, ...], tuple[KeptVersion, ...]] = {}
+        self._mailboxes: dict[tuple[str, str], tuple[tuple[KeptVersion, ...], int, int]] = {}
+
+    def add(
+        self, partition: str, user: str, versions: Iterable[KeptVersion], counts: Mapping[ArchiveId, Counts]
+    ) -> None:
+        """Add versions of a mailbox in one group; ``counts`` has messages and bytes of each."""
+        new = [self._versions.setdefault(one, one) for one in versions if one.archive in self._chosen]
+        if not new:
+            return
+        known, messages, size_bytes = self._mailboxes.get((partition, user), ((), 0, 0))
+        history = (*known, *new)
+        self._mailboxes[partition, user] = (
+            self._histories.setdefault(history, history),
+            messages + sum(counts[one.archive][0] for one in new),
+            size_bytes + sum(counts[one.archive][1] for one in new),
+        )
+
+    @property
+    def archives(self) -> set[ArchiveId]:
+        """All that tell of them."""
+        return {one.archive for one in self._versions}
+
+    def shares(self) -> tuple[MailShare, ...]:
+        """The mailboxes by the archive that tells of their newest version."""
+        found: dict[ArchiveId, list[KeptMailbox]] = {}
+        for (partition, user), (versions, messages, size_bytes) in self._mailboxes.items():
+            mailbox = KeptMailbox(
+                partition=partition,
+                user=user,
+                versions=versions,
+                messages=messages,
+                size_bytes=size_bytes,
+            )
+            found.setdefault(max(versions, key=lambda one: one.last).archive, []).append(mailbox)
+        return tuple(MailShare(archive=archive, mailboxes=tuple(those)) for archive, those in found.items())
+
+
+def _kept(
+    catalog: Catalog, path: LogicalPath, at: RunId | None
+) -> Iterator[tuple[str, str, list[KeptVersion], dict[ArchiveId, Counts]]]:
+    """The mailboxes that a path selects, in each of their groups: the versions that are kept, or the one that
+    is to be seen at a moment."""
+    moments: dict[tuple[str, str], list[RunId]] = {}
+    group = None if path.group == EVERYBODY else path.group
+    rows = catalog.histories(partition=path.partition, group=group, user=path.user)
+    for (partition, name, user), found in groupby(rows, attrgetter("partition", "group", "user")):
+        if (partition, name) not in moments:
+            moments[partition, name] = [one.run for one in catalog.moments(partition, name)]
+        versions = list(found)
+        if at is None:
+            kept = list(kept_versions(versions, moments[partition, name]))
+        else:
+            kept = [one for one in kept_versions(versions, [at]) if one.last == at]
+        yield (
+            partition,
+            user,
+            kept,
+            {one.archive: (one.stored, one.size_bytes) for one in versions if one.archive},
+        )
+
+
+def kept_versions(versions: Iterable[Version], moments: list[RunId]) -> Iterator[KeptVersion]:
+    """The versions of a mailbox in a group (oldest first) with the moments at which they are to be seen.
+    One that is to be seen at none of them was kept for another reason: it stands for its own run."""
+    rows = list(versions)
+    for number, row in enumerate(rows):
+        if row.archive is None:
+            continue
+        last_of_all = number + 1 == len(rows)
+        begin = bisect_left(moments, row.run)
+        end = len(moments) if last_of_all else bisect_left(moments, rows[number + 1].run)
+        seen = moments[begin:end]
+        yield KeptVersion(
+            group=row.group,
+            archive=row.archive,
+            first=seen[0] if seen else row.run,
+            last=seen[-1] if seen else row.run,
+            current=last_of_all,
+        )

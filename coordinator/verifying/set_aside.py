@@ -1,0 +1,72 @@
+"""The files of a staging area that are no archives of the catalog: damaged ones that were set aside, in
+``.mailhaul/damaged``, and strangers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from ...proto.errors import StagingError
+from ...proto.records import ArchiveId
+from ...worker.archives import ArchivePlace
+from ...worker.staging.names import generation_name
+from ...worker.staging.sinks import sync_directory
+from ..history import ArchiveRecord
+
+
+def aside_place(staging: Path, file: str) -> Path:
+    """Where a damaged file of the staging area is set aside. It keeps its name."""
+    return staging / ".mailhaul" / "damaged" / file
+
+
+def keep_copy(staging: Path, file: str) -> Path:
+    """Give a damaged file a name among those that are set aside; durably, and it keeps its place for now.
+    Repeatable. A file that is gone already is none to keep. Raises StagingError."""
+    path, aside = staging / file, aside_place(staging, file)
+    try:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while aside.exists() and path.exists() and not aside.samefile(path):
+            # An earlier one of the same name: neither takes the place of the other.
+            number += 1
+            aside = aside_place(staging, f"{file}.{number}")
+        if path.exists() and not aside.exists():
+            os.link(path, aside)
+        for directory in (aside.parent, aside.parent.parent, aside.parent.parent.parent):
+            sync_directory(directory)
+    except OSError as error:
+        raise StagingError(f"{path}: can't be set aside: {error.strerror}", path=str(path)) from error
+    return aside
+
+
+def drop_original(staging: Path, file: str) -> None:
+    """Take its place from a file that was kept with ``keep_copy``. Repeatable. Raises StagingError."""
+    path = staging / file
+    try:
+        path.unlink(missing_ok=True)
+        if path.parent.exists():
+            sync_directory(path.parent)
+    except OSError as error:
+        raise StagingError(f"{path}: can't be set aside: {error.strerror}", path=str(path)) from error
+
+
+def set_aside(staging: Path, records: Iterable[ArchiveRecord]) -> dict[ArchiveId, tuple[ArchivePlace, ...]]:
+    """The files of each archive that were set aside, the newest first."""
+    found: dict[ArchiveId, tuple[ArchivePlace, ...]] = {}
+    names = {generation_name(one.file, 0): one.archive for one in records}
+    root = staging / ".mailhaul" / "damaged"
+    for path in sorted(root.glob("*/*/*.mha*"), reverse=True):
+        name = str(path.relative_to(root))
+        archive = names.get(generation_name(name[: name.rindex(".mha") + 4], 0))
+        if archive is not None:
+            found[archive] = (*found.get(archive, ()), ArchivePlace(file=str(path)))
+    return found
+
+
+def strangers(staging: Path, known: Collection[str]) -> tuple[str, ...]:
+    """The files that have names of archives and that the catalog does not know, relative to the staging
+    area."""
+    found = (str(path.relative_to(staging)) for path in sorted(staging.glob("[!.]*/*/*.mha")))
+    return tuple(name for name in found if name not in known)

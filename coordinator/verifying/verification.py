@@ -1,0 +1,285 @@
+"""The table of contents of a verification: what is to be looked at, dispatched and added up.
+
+each archive by itself                                              worker.verifying.verify
+the mail of all kept versions of mailboxes                          worker.verifying.losses
+where what is lost there could still be had                         worker.verifying.spares, remedies
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ...proto.errors import NotFoundError
+from ...proto.ports import ProgressSink
+from ...proto.records import ArchiveId, Skipped, Stretch
+from ...worker.archives import ArchivePlace
+from ...worker.stretches import merged
+from ...worker.verifying.examiner import Depth
+from ...worker.verifying.kept import KeptMailbox
+from ...worker.verifying.losses import Loss, LossReport
+from ...worker.verifying.spares import Spares
+from ...worker.verifying.tasks import LossesTask, SparesTask, VerifyTask, run_losses, run_spares, run_verify
+from ...worker.verifying.verify import VerifyReport
+from ..dispatch.engine import Engine
+from ..history import ArchiveRecord
+from .checked import Wholeness
+from .examination import Examination, Examinee, MailShare
+from .remedies import Affected, affected
+
+_PARTS = 16
+_LEAST_PART = 16 << 20
+_MOST_PART = 1 << 30
+_MESSAGE_WEIGHT = 1000  # looking at where a message lies costs about as much as reading so many bytes
+
+Broken = Mapping[ArchiveId, tuple[Stretch, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailPart:
+    """Mailboxes that are looked at together; they are shares of these ``archives``."""
+
+    label: str
+    mailboxes: tuple[KeptMailbox, ...]
+    archives: frozenset[ArchiveId]
+
+    @property
+    def messages(self) -> int:
+        """How many there are, in all versions."""
+        return sum(one.messages for one in self.mailboxes)
+
+    @property
+    def size_bytes(self) -> int:
+        """Their size."""
+        return sum(one.size_bytes for one in self.mailboxes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyPlan:
+    """What a verification will look at, and how closely: archives, and parts of the mail."""
+
+    examination: Examination
+    depth: Depth
+    archives: tuple[Examinee, ...]
+    parts: tuple[MailPart, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was looked at: each archive with its report; ``messages`` of all versions, of which ``contents``
+    different ones, ``size_bytes`` of them, were put together and compared. ``affected`` is what can't be
+    restored, because of ``losses``; ``spares`` is what others hold of it."""
+
+    reports: Mapping[ArchiveId, VerifyReport]
+    messages: int
+    contents: int
+    size_bytes: int
+    affected: tuple[Affected, ...]
+    losses: tuple[Loss, ...]
+    spares: Spares
+
+    @property
+    def damaged(self) -> tuple[Skipped, ...]:
+        """What is damaged in archives, by its place in their files."""
+        return tuple(one for report in self.reports.values() for one in report.damaged)
+
+
+def plan_verification(examination: Examination, depth: Depth, wholeness: Wholeness) -> VerifyPlan:
+    """All that an examination names, but for what is known to be whole."""
+    return VerifyPlan(
+        examination=examination,
+        depth=depth,
+        archives=tuple(one for one in examination.archives if not wholeness.has_archive(one.archive)),
+        parts=tuple(
+            _mail_parts([one for one in examination.mail if not wholeness.has_mail(one.archive)], depth)
+        ),
+    )
+
+
+def _mail_parts(shares: Sequence[MailShare], depth: Depth) -> Iterator[MailPart]:
+    """Parts of about the same size. A mailbox is never divided; neighbours stay together, as they need the
+    same archives."""
+
+    def weight(one: KeptMailbox) -> int:
+        return one.size_bytes if depth.data else one.messages * _MESSAGE_WEIGHT
+
+    whole = sum(weight(one) for share in shares for one in share.mailboxes)
+    limit = min(max(whole // _PARTS, _LEAST_PART), _MOST_PART)
+    part: list[KeptMailbox] = []
+    archives: set[ArchiveId] = set()
+    size = number = 0
+    for share in shares:
+        for mailbox in share.mailboxes:
+            if part and size + weight(mailbox) > limit:
+                number += 1
+                yield MailPart(label=f"mail {number}", mailboxes=tuple(part), archives=frozenset(archives))
+                part, archives, size = [], set(), 0
+            part.append(mailbox)
+            archives.add(share.archive)
+            size += weight(mailbox)
+    if part:
+        yield MailPart(label=f"mail {number + 1}", mailboxes=tuple(part), archives=frozenset(archives))
+
+
+def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholeness: Wholeness) -> Verification:
+    """Carry a plan out. What is found whole is told to ``wholeness`` at once.
+
+    Raises NotFoundError if the path names a message and no version has it.
+    """
+    examination = plan.examination
+    reports = _check_archives(plan, engine, on_progress, wholeness)
+    broken = broken_of(examination, reports)
+    mail = _check_mail(plan, broken, engine, on_progress, wholeness)
+    path = examination.path
+    names_message = path.uid is not None or path.name is not None
+    if names_message and not mail.messages and not mail.losses:
+        raise NotFoundError(f"{path}: there is no such message", path=str(path))
+    spares = _find_spares(examination, mail.losses, broken, engine, on_progress)
+    files = {archive: place.file for archive, place in examination.places.items()}
+    return Verification(
+        reports=reports,
+        messages=mail.messages,
+        contents=mail.contents,
+        size_bytes=mail.size_bytes,
+        affected=tuple(affected(loss, spares, files) for loss in mail.losses),
+        losses=mail.losses,
+        spares=spares,
+    )
+
+
+def _check_archives(
+    plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholeness: Wholeness
+) -> dict[ArchiveId, VerifyReport]:
+    """A report of each archive, checked by itself and against what the catalog says of it."""
+    depth = plan.depth
+    wanted = {
+        VerifyTask(place=one.place, share=depth.share, seed=depth.seed + number): one
+        for number, one in enumerate(plan.archives)
+    }
+    reports: dict[ArchiveId, VerifyReport] = {}
+    for outcome in engine(run_verify, list(wanted), on_progress):
+        one = wanted[outcome.task]
+        if outcome.report is not None:
+            report = compared(outcome.report, one)
+        else:
+            error = outcome.failure()
+            reason = str(error.facts.get("reason", error.code))
+            lost = Skipped(one.place.file, reason, error.message)
+            report = VerifyReport(file=one.place.file, damaged=(lost,))
+        reports[one.archive] = report
+        if not report.damaged:
+            wholeness.archive_whole(one.archive)
+    return reports
+
+
+def compared(report: VerifyReport, one: Examinee) -> VerifyReport:
+    """The report of an archive, and what is otherwise than the catalog says."""
+    record = one.record
+    if report.archive is None:
+        return report
+    wrong = None
+    if report.archive != one.archive:
+        wrong = Skipped(
+            report.file, "foreign", f"it is archive {report.archive.hex()}, not {one.archive.hex()}"
+        )
+    elif record is not None:
+        wrong = _difference(report, record)
+    return report if wrong is None else replace(report, damaged=(*report.damaged, wrong))
+
+
+def _difference(report: VerifyReport, record: ArchiveRecord) -> Skipped | None:
+    if record.missing and not report.damaged:
+        return Skipped(report.file, "missing", "it was recorded as missing, and is there now")
+    if report.generation != record.generation:
+        told = f"generation {report.generation}, where the catalog knows {record.generation}"
+        return Skipped(report.file, "generation", told)
+    if report.sampled_of is None and report.size_bytes != record.size_bytes and not report.damaged:
+        told = f"{report.size_bytes} bytes, where the catalog knows {record.size_bytes}"
+        return Skipped(report.file, "size", told)
+    return None
+
+
+def broken_of(examination: Examination, reports: Mapping[ArchiveId, VerifyReport]) -> Broken:
+    """The archives that are damaged, and what is broken of their data."""
+    broken = dict(examination.lost)
+    for archive, report in reports.items():
+        if report.damaged:
+            broken[archive] = tuple(merged((*broken.get(archive, ()), *report.broken)))
+    return broken
+
+
+def _check_mail(
+    plan: VerifyPlan, broken: Broken, engine: Engine, on_progress: ProgressSink, wholeness: Wholeness
+) -> LossReport:
+    """What is lost of the mail, with the counts of all."""
+    parts = {one.label: one for one in plan.parts}
+    left = Counter(archive for part in plan.parts for archive in part.archives)
+    tasks = [_loss_task(plan, part, broken, number) for number, part in enumerate(plan.parts)]
+    total = LossReport()
+    for outcome in engine(run_losses, tasks, on_progress):
+        if outcome.report is None:
+            raise outcome.failure()
+        report = outcome.report
+        total = LossReport(
+            messages=total.messages + report.messages,
+            contents=total.contents + report.contents,
+            size_bytes=total.size_bytes + report.size_bytes,
+            losses=(*total.losses, *report.losses),
+        )
+        if not report.losses:  # else none of its archives ever comes to 0
+            left.subtract(parts[outcome.task.label].archives)
+            for archive in parts[outcome.task.label].archives:
+                if not left[archive]:
+                    wholeness.mail_whole(archive)
+    return total
+
+
+def _loss_task(plan: VerifyPlan, part: MailPart, broken: Broken, number: int) -> LossesTask:
+    needed = needed_places(plan.examination, part.mailboxes)
+    return LossesTask(
+        mailboxes=part.mailboxes,
+        archives=needed,
+        broken={archive: broken[archive] for archive in needed if archive in broken},
+        depth=replace(plan.depth, seed=plan.depth.seed + number),
+        label=part.label,
+    )
+
+
+def needed_places(
+    examination: Examination, mailboxes: Iterable[KeptMailbox]
+) -> dict[ArchiveId, ArchivePlace]:
+    """Where all archives lie that mailboxes may need."""
+    telling = {version.archive: None for one in mailboxes for version in one.versions}
+    referred = (other for archive in telling for other in examination.references.get(archive, ()))
+    return {
+        archive: examination.places[archive]
+        for archive in dict.fromkeys((*telling, *referred))
+        if archive in examination.places
+    }
+
+
+def _find_spares(
+    examination: Examination,
+    losses: Sequence[Loss],
+    broken: Broken,
+    engine: Engine,
+    on_progress: ProgressSink,
+) -> Spares:
+    lost: dict[ArchiveId, list[Stretch]] = {}
+    for loss in losses:
+        for archive, stretch in loss.lacking:
+            lost.setdefault(archive, []).append(stretch)
+    if not lost:
+        return {}
+    task = SparesTask(
+        lost={archive: tuple(merged(stretches)) for archive, stretches in lost.items()},
+        copies={archive: examination.copies_of(archive) for archive in lost},
+        archives=examination.places,
+        broken=broken,
+    )
+    for outcome in engine(run_spares, [task], on_progress):
+        if outcome.report is None:
+            raise outcome.failure()
+        return outcome.report
+    return {}

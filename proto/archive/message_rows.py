@@ -1,0 +1,193 @@
+"""The messages of one MESSAGES frame by columns, as they are encoded: what can be asked of them without an
+object for each. Every claim of a frame is checked before it is used. FORMAT.md, "MESSAGES".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from itertools import accumulate
+from operator import add, or_
+from typing import NamedTuple, TypeVar
+
+from ..errors import DamagedError
+from ..records import DIGEST_BYTES, ArchiveId, Listed, Message, Ownership, Piece
+from . import claims, columns
+
+MOST_MESSAGES = 1 << 12
+"""Messages in one frame: what is lost with it, and in memory at a time, however large a folder is."""
+
+JOINED = 0x8000
+"""In the column of recipes: the piece is joined to the one before it."""
+
+WRAP = (1 << 64) - 1
+"""Distances between pieces, and between dates, are modulo 2**64."""
+
+_T = TypeVar("_T")
+
+
+class Totals(NamedTuple):
+    """What the messages of a frame come to."""
+
+    messages: int
+    size_bytes: int
+
+
+class Names(NamedTuple):
+    """What the messages of a frame are called, and how they are marked, by columns: as much as a listing of
+    their folder tells."""
+
+    uid: Sequence[int]
+    base: Sequence[bytes]
+    suffix: Sequence[bytes]
+    place: Sequence[str]
+    flags: Sequence[str]
+    fields: Sequence[bytes]
+    owner: Sequence[Ownership]
+
+    def has(self, first: int, listed: Sequence[Listed]) -> bool:
+        """Whether the messages from row ``first`` on are called just as these, in every detail."""
+        end = first + len(listed)
+        return (
+            end <= len(self.uid)
+            and [one.base for one in listed] == list(self.base[first:end])
+            and [one.uid for one in listed] == list(self.uid[first:end])
+            and [one.suffix for one in listed] == list(self.suffix[first:end])
+            and [one.place for one in listed] == list(self.place[first:end])
+            and [one.flags for one in listed] == list(self.flags[first:end])
+            and [one.fields for one in listed] == list(self.fields[first:end])
+        )
+
+
+class Contents(NamedTuple):
+    """What the messages of a frame hold, by columns. Those of message ``i`` are the pieces from ``starts[i]``
+    to ``starts[i + 1]``; ``gap`` is the distance of each from the end of the one before it, and ``ends`` is
+    where it ends, both modulo 2**64."""
+
+    date: Sequence[int]
+    digests: bytes
+    starts: Sequence[int]
+    archive: Sequence[int]
+    gap: Sequence[int]
+    length: Sequence[int]
+    recipe: Sequence[int]
+    ends: Sequence[int]
+
+
+class MessageRows:
+    """The payload of a MESSAGES frame. Whatever is asked for first may raise DamagedError, if the frame
+    contradicts itself there."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._row: Mapping[str, object] = claims.unpack_map(payload)
+        count = self._row.get("n")
+        if not isinstance(count, int) or not 0 <= count <= MOST_MESSAGES:
+            raise DamagedError(
+                f"a frame of {claims.shown(count)} messages is not possible", reason="metadata"
+            )
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def totals(self) -> Totals:
+        """Number and sizes of the messages."""
+        return Totals(self._count, sum(self.sizes))
+
+    @cached_property
+    def sizes(self) -> Sequence[int]:
+        """The size of each."""
+        size = columns.unpack("Q", self._row.get("size"), self._count, "size")
+        if size and max(size) >= 1 << 63:
+            raise DamagedError("a message can't be that large", reason="metadata")
+        return size
+
+    @cached_property
+    def archives(self) -> tuple[ArchiveId, ...]:
+        """The archives in which their pieces lie."""
+        return tuple(map(claims.archive_id, claims.rows(self._row.get("archives"))))
+
+    @cached_property
+    def names(self) -> Names:
+        """What each is called."""
+        row, count = self._row, self._count
+        uid = columns.unpack("I", row.get("uid"), count, "uid")
+        base = columns.unpack_strings(row.get("base"), count, "base")
+        fields: Sequence[bytes] = [b""] * count
+        if row.get("fields") is not None:
+            fields = columns.unpack_strings(row["fields"], count, "fields")
+        if not all(map(or_, uid, map(len, base))):
+            raise DamagedError("a message has neither UID nor name", reason="metadata")
+        marks = [_mark(mark) for mark in claims.rows(row.get("marks"))]
+        mark = columns.unpack("I", row.get("mark"), count, "mark")
+        if count and max(mark) >= len(marks):
+            raise DamagedError("column mark points nowhere", reason="metadata")
+        places, suffixes, flags, owners = zip(*marks, strict=True) if marks else ((), (), (), ())
+
+        def of_each(column: Sequence[_T]) -> Sequence[_T]:
+            return list(map(column.__getitem__, mark))
+
+        return Names(uid, base, of_each(suffixes), of_each(places), of_each(flags), fields, of_each(owners))
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What each holds."""
+        row, count = self._row, self._count
+        date = columns.unpack_deltas(row.get("date"), count, "date", signed=True)
+        digests = claims.octets(row.get("digest"))
+        if len(digests) != count * DIGEST_BYTES:
+            raise DamagedError("column digest has a wrong length", reason="metadata")
+        starts = list(accumulate(columns.unpack("I", row.get("pieces"), count, "pieces"), initial=0))
+        total = starts[-1]
+        archive = columns.unpack("H", row.get("archive"), total, "archive")
+        if total and max(archive) >= len(self.archives):
+            raise DamagedError("column archive points nowhere", reason="metadata")
+        gap = columns.unpack("Q", row.get("gap"), total, "gap")
+        length = columns.unpack("I", row.get("length"), total, "length")
+        recipe = columns.unpack("H", row.get("recipe"), total, "recipe")
+        ends = list(accumulate(map(add, gap, length)))
+        return Contents(date, digests, starts, archive, gap, length, recipe, ends)
+
+    def check(self) -> None:
+        """Raises what anything else here but ``messages`` would; nothing of these does after it."""
+        _ = self.names, self.sizes, self.contents
+
+    def messages(self) -> list[Message]:
+        """All of them as records."""
+        called, size, held = self.names, self.sizes, self.contents
+        pieces = self._pieces()
+        return [
+            Message(
+                called.uid[i],
+                called.base[i],
+                called.suffix[i],
+                called.place[i],
+                called.flags[i],
+                called.fields[i],
+                held.date[i],
+                called.owner[i],
+                size[i],
+                held.digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES],
+                tuple(pieces[held.starts[i] : held.starts[i + 1]]),
+            )
+            for i in range(self._count)
+        ]
+
+    def _pieces(self) -> list[Piece]:
+        held, archives = self.contents, self.archives
+        return [
+            claims.piece(
+                archives[archive], (end - length) & WRAP, length, recipe & ~JOINED, bool(recipe & JOINED)
+            )
+            for archive, end, length, recipe in zip(
+                held.archive, held.ends, held.length, held.recipe, strict=True
+            )
+        ]
+
+
+def _mark(value: object) -> tuple[str, bytes, str, Ownership]:
+    mark = claims.rows(value)
+    if len(mark) != 6:
+        raise DamagedError(f"not a mark: {claims.shown(value)}", reason="metadata")
+    return claims.text(mark[0]), claims.octets(mark[1]), claims.text(mark[2]), claims.ownership(*mark[3:])

@@ -1,0 +1,73 @@
+"""What a backup holds, as far as no archive has to be read for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailhaul.coordinator.backup_set import BackupSet
+from mailhaul.coordinator.browsing import levels
+from mailhaul.coordinator.browsing.levels import flag_names, groups, partitions, users
+from mailhaul.coordinator.history import MailboxVersion
+from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.errors import NotFoundError
+from mailhaul.proto.records import ArchiveId, RunId
+
+
+def version(partition: str, group: str, user: str, run: str) -> MailboxVersion:
+    return MailboxVersion(
+        partition=partition,
+        group=group,
+        user=user,
+        run=RunId(run),
+        shard=0,
+        archive=ArchiveId(b""),
+        folders=1,
+        listed=2,
+        stored=2,
+        skipped=0,
+        size_bytes=5,
+    )
+
+
+BACKUP = BackupSet(
+    versions=(
+        version("p", "a", "ann", "1"),
+        version("p", "b", "ann", "2"),
+        version("p", "b", "x/y", "2"),
+        version("q", "user", "ann", "1"),
+    ),
+    places={},
+)
+
+
+def test_each_mailbox_counts_once() -> None:
+    assert [(one.path, one.users, one.messages) for one in partitions(BACKUP)] == [("/p", 2, 4), ("/q", 1, 2)]
+    held = groups(BACKUP, LogicalPath("p"))
+    assert [(one.path, one.users) for one in held] == [("/p/a", 1), ("/p/b", 2), ("/p/user", 2)]
+    assert [one.path for one in groups(BACKUP, LogicalPath("q"))] == ["/q/user"]
+
+
+def test_users_come_under_the_group_that_was_named() -> None:
+    assert [(path, one.run) for path, one in users(BACKUP, LogicalPath("p", "user"))] == [
+        ("/p/user/ann", "2"),
+        ("/p/user/x%2Fy", "2"),
+    ]
+    assert [(path, one.run) for path, one in users(BACKUP, LogicalPath("p", "a"))] == [("/p/a/ann", "1")]
+
+
+@pytest.mark.parametrize("path", ["/x", "/q/a"])
+def test_nothing_of_it(path: str) -> None:
+    with pytest.raises(NotFoundError, match=f"{path}: the backup holds nothing of it"):
+        users(BACKUP, LogicalPath.parse(path))
+    with pytest.raises(NotFoundError):
+        groups(BACKUP, LogicalPath("x"))
+
+
+def test_flags_have_names() -> None:
+    assert flag_names("FSabT", ("$Forwarded",)) == ("\\Flagged", "\\Seen", "$Forwarded", "b", "\\Deleted")
+
+
+def test_dates_that_no_calendar_has() -> None:
+    assert levels.time_ns(10**18) is not None
+    assert levels.time_ns(-(2**63)) is not None
+    assert levels.time_ns(2**100) is None

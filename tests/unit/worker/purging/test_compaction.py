@@ -1,0 +1,172 @@
+"""Archives that are written anew: what remains is the same, and damage is left alone."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from pathlib import Path
+
+import pytest
+
+from mailhaul.proto.archive.frames import Codec, FrameType
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
+from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.records import ArchiveId
+from mailhaul.worker.archives import ArchivePlace, open_place
+from mailhaul.worker.purging.bounds import unpacked
+from mailhaul.worker.purging.compaction import NoSink, Remains, compact
+from mailhaul.worker.purging.liveness import LiveData, NeededArchive, live_data, shares
+from mailhaul.worker.staging.sinks import StagedFile
+
+from ....archives import ARCHIVE, frames_of, read_archive, write_archive
+
+USERS = frozenset({"jane", "john"})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    rng = random.Random(1)
+    mail = {user: {"INBOX": [rng.randbytes(5000) for _ in range(100)]} for user in sorted(USERS)}
+    path = tmp_path / "whole.mha"
+    path.write_bytes(write_archive(mail))
+    return path
+
+
+def alive(file: Path, users: frozenset[str], references: tuple[ArchiveId, ...] = ()) -> LiveData:
+    needed = NeededArchive(
+        archive=ARCHIVE, place=ArchivePlace(file=str(file)), users=users, references=references
+    )
+    return live_data((needed,), lambda _: None)
+
+
+def remains(file: Path, users: frozenset[str], live: LiveData | None = None) -> Remains:
+    found = (live or alive(file, users)).stretches.get(ARCHIVE, b"")
+    return Remains(place=ArchivePlace(file=str(file)), stretches=found, users=users)
+
+
+def rewritten(what: Remains, target: Path) -> ArchiveReader:
+    sink = StagedFile(target)
+    told: list[int] = []
+    written = compact(what, sink, codec=Codec.LZ4, level=3, on_bytes=told.append)
+    assert written.archive_bytes == told[-1] == target.stat().st_size
+    counted = compact(what, NoSink(), codec=Codec.LZ4, level=3, on_bytes=lambda _: None)
+    assert counted == written, "what is announced is what comes out"
+    return open_sealed(open_place(ArchivePlace(file=str(target))))
+
+
+def share(archive: ArchiveReader, file: Path, users: frozenset[str]) -> float:
+    found = shares(archive, unpacked(alive(file, users).stretches.get(ARCHIVE, b"")), users)
+    return found.live_bytes / found.size_bytes
+
+
+def test_all_of_an_archive_is_alive(file: Path) -> None:
+    archive = open_sealed(open_place(ArchivePlace(file=str(file))))
+    live = alive(file, USERS)
+    assert list(unpacked(live.stretches[ARCHIVE])) == [0, archive.directory.data_bytes]
+    assert share(archive, file, USERS) == 1.0
+    archive.close()
+
+
+def test_half_of_an_archive_remains(file: Path, tmp_path: Path) -> None:
+    half = frozenset({"john"})
+    archive = open_sealed(open_place(ArchivePlace(file=str(file))))
+    assert 0.48 < share(archive, file, half) < 0.52
+    new = rewritten(remains(file, half), tmp_path / "new.mha")
+    assert new.file.size < 0.53 * archive.file.size
+    before, after = read_archive(archive)[0], read_archive(new)
+    assert after == ({key: mail for key, mail in before.items() if key[0] == "john"}, [])
+    # Of what was written anew, nothing is dead: it is not written again and again.
+    assert share(new, tmp_path / "new.mha", half) == 1.0
+    archive.close()
+    new.close()
+
+
+def test_scattered_messages_remain(file: Path, tmp_path: Path) -> None:
+    """Data alone, as for another archive's metadata: each third stretch of 700 bytes."""
+    archive = open_sealed(open_place(ArchivePlace(file=str(file))))
+    wanted = array("Q", [end for at in range(0, 900_000, 2100) for end in (at, at + 700)])
+    what = Remains(place=ArchivePlace(file=str(file)), stretches=wanted.tobytes(), users=frozenset())
+    live = shares(archive, wanted, frozenset())
+    new = rewritten(what, tmp_path / "new.mha")
+    assert live.live_bytes == pytest.approx(300_000, rel=0.02)
+    again = shares(new, wanted, frozenset())
+    assert again.live_bytes == pytest.approx(again.size_bytes, rel=0.001)
+    for begin in range(0, 900_000, 2100):
+        number = new.block_at(begin)
+        start = begin - new.directory.blocks.data[number]
+        old_number = archive.block_at(begin)
+        old_start = begin - archive.directory.blocks.data[old_number]
+        assert new.block(number)[start : start + 10] == archive.block(old_number)[old_start : old_start + 10]
+    archive.close()
+    new.close()
+
+
+def test_an_attempt_that_was_broken_off_is_begun_anew(file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new.mha"
+    (tmp_path / "new.mha.0.partial").write_bytes(file.read_bytes()[:400_000])
+    rewritten(remains(file, frozenset({"john"})), target).close()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def damaged(file: Path, kind: FrameType, number: int = 0) -> None:
+    data = bytearray(file.read_bytes())
+    frame = frames_of(bytes(data), kind)[number]
+    data[frame.end - 1] ^= 1
+    file.write_bytes(data)
+
+
+def test_damaged_data_is_left_alone(file: Path, tmp_path: Path) -> None:
+    what = remains(file, USERS)
+    damaged(file, FrameType.BLOCK, 1)
+    with pytest.raises(DamagedError, match="is damaged"):
+        compact(what, StagedFile(tmp_path / "new.mha"), codec=Codec.LZ4, level=3, on_bytes=lambda _: None)
+    assert not (tmp_path / "new.mha").exists()
+
+
+def test_data_that_is_dead_may_be_damaged(file: Path, tmp_path: Path) -> None:
+    what = remains(file, frozenset({"john"}))
+    damaged(file, FrameType.BLOCK, 0)
+    new = rewritten(what, tmp_path / "new.mha")
+    assert read_archive(new)[1] == []
+    new.close()
+
+
+@pytest.mark.parametrize("kind", [FrameType.MESSAGES, FrameType.FOOTER])
+def test_nothing_is_known_dead_that_damaged_metadata_may_need(file: Path, kind: FrameType) -> None:
+    other = ArchiveId(b"other archive id")
+    damaged(file, kind)
+    live = alive(file, USERS, (other,))
+    assert ARCHIVE in live.untouchable
+    assert (other in live.untouchable) == (kind is FrameType.FOOTER)  # the directory names none
+    file.unlink()
+    assert alive(file, USERS, (other,)).untouchable == {ARCHIVE, other}
+
+
+def test_the_copy_stands_for_a_damaged_mailbox_frame(file: Path) -> None:
+    whole = alive(file, USERS)
+    damaged(file, FrameType.MAILBOX, 0)
+    assert alive(file, USERS) == whole
+
+
+def test_a_damaged_mailbox_is_left_alone(file: Path, tmp_path: Path) -> None:
+    what = remains(file, USERS)
+    damaged(file, FrameType.MAILBOX, 0)
+    damaged(file, FrameType.MAILBOX, 1)
+    assert alive(file, USERS).untouchable
+    with pytest.raises(DamagedError, match="metadata of 1 mailbox"):
+        compact(what, StagedFile(tmp_path / "new.mha"), codec=Codec.LZ4, level=3, on_bytes=lambda _: None)
+
+
+def test_each_frame_is_read_once(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten archives with the same metadata, the metadata of one is read."""
+    read: list[int] = []
+    plain = ArchiveReader.frame
+
+    def counted(self: ArchiveReader, at: int, kind: FrameType) -> object:
+        read.append(at)
+        return plain(self, at, kind)
+
+    monkeypatch.setattr(ArchiveReader, "frame", counted)
+    needed = NeededArchive(archive=ARCHIVE, place=ArchivePlace(file=str(file)), users=USERS)
+    live_data((needed,) * 10, lambda _: None)
+    assert len(read) == len(set(read)) == 4

@@ -1,0 +1,113 @@
+"""Writing an archive anew without what nobody needs: same id, same positions, one generation more.
+
+Nothing is read but the archive itself; blocks that are needed as they are stay compressed as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...proto.archive.draft import Draft
+from ...proto.archive.frames import Codec
+from ...proto.archive.reader import open_sealed
+from ...proto.archive.rewriting import Rewritten, rewrite
+from ...proto.errors import DamagedError
+from ...proto.ports import ArchiveSink
+from ...proto.records import Stretch
+from ..archives import ArchivePlace, open_place
+from ..stretches import without
+from .bounds import as_stretches, unpacked, widened
+from .liveness import CLOSE_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What stays of an archive: the stretches of its data (their bounds, as ``LiveData`` has them) and the
+    metadata of these users."""
+
+    place: ArchivePlace
+    stretches: bytes
+    users: frozenset[str]
+
+
+def compact(
+    remains: Remains, sink: ArchiveSink, *, codec: Codec, level: int, on_bytes: Callable[[int], object]
+) -> Rewritten:
+    """Write what stays of an archive, and seal it; ``on_bytes`` is told how much was written.
+
+    Raises DamagedError if something of it is damaged: it is left to ``verify --fix`` then. Raises
+    StagingError if it can't be written.
+    """
+    file = open_place(remains.place)
+    try:
+        archive = open_sealed(file)
+        if sink.begin() is not None:
+            sink.restart()
+        wanted = widened(unpacked(remains.stretches), CLOSE_BYTES)
+        written = rewrite(
+            archive,
+            _Watched(sink, on_bytes),
+            stretches=without(as_stretches(wanted), archive.directory.holes),
+            # It goes on telling of departures: else a catalog made anew would show the mailboxes again.
+            users=remains.users.union(one.user for one in archive.directory.departed),
+            fill=_refuse,
+            codec=codec,
+            level=level,
+        )
+        if written.lost:
+            raise DamagedError(
+                f"{file.name}: the metadata of {len(written.lost)} mailboxes is damaged", reason="metadata"
+            )
+        sink.seal()
+        return written
+    finally:
+        sink.abort()
+        file.close()
+
+
+def _refuse(stretch: Stretch) -> bytes | None:
+    raise DamagedError(f"its data at {stretch.offset} is damaged", reason="block")
+
+
+class NoSink:
+    """An ArchiveSink that writes nowhere: to know how large an archive would be."""
+
+    def begin(self) -> Draft | None:
+        """See ArchiveSink."""
+        return None
+
+    def restart(self) -> None:
+        """See ArchiveSink."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See ArchiveSink."""
+
+    def checkpoint(self) -> None:
+        """See ArchiveSink."""
+
+    def seal(self) -> str:
+        """See ArchiveSink."""
+        return ""
+
+    def abort(self) -> None:
+        """See ArchiveSink."""
+
+
+class _Watched(NoSink):
+    """Tells how much is written into another sink."""
+
+    def __init__(self, sink: ArchiveSink, on_bytes: Callable[[int], object]) -> None:
+        self._sink = sink
+        self._on_bytes = on_bytes
+        self._written_bytes = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """See ArchiveSink."""
+        self._sink.write(data)
+        self._written_bytes += len(data)
+        self._on_bytes(self._written_bytes)
+
+    def checkpoint(self) -> None:
+        """See ArchiveSink."""
+        self._sink.checkpoint()

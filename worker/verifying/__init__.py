@@ -1,0 +1,1 @@
+"""Checking archives and the mail in them, and writing damaged ones anew."""

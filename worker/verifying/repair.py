@@ -1,0 +1,82 @@
+"""Writing a damaged archive anew: all of it that is whole, and of what is lost what can be had elsewhere
+(``fillings``). The id and all positions stay, so nothing that refers to it has to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ...proto.archive.reader import ArchiveReader
+from ...proto.archive.rewriting import Rewritten, rewrite
+from ...proto.ports import ArchiveSink
+from ...proto.records import ArchiveId, Stretch
+from ..availability import Availability
+from ..stretches import common, without
+from .fillings import Filler, Filling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairReport:
+    """What became of an archive that was written anew: facts for the catalog (``lost`` are the holes that
+    nobody wanted); how many bytes of its data were ``filled`` from elsewhere; and the ``users`` whose
+    metadata is lost."""
+
+    size_bytes: int
+    generation: int
+    references: tuple[ArchiveId, ...]
+    holes: tuple[Stretch, ...]
+    lost: tuple[Stretch, ...]
+    filled_bytes: int
+    users: tuple[str, ...]
+
+
+def repair(
+    source: ArchiveReader,
+    sink: ArchiveSink,
+    *,
+    broken: Iterable[Stretch],
+    dead: Sequence[Stretch],
+    fillings: Sequence[Filling],
+) -> RepairReport:
+    """Write what is whole of an archive, and the fillings, into a sink, and seal it. ``broken`` is what can't
+    be read of its data, ``dead`` what need not be in it any more. Raises StagingError."""
+    whole = [Stretch(0, source.directory.data_bytes)]
+    gaps = Availability(source.directory, broken).gaps
+    filled = common(gaps, (Stretch(one.offset, one.length) for one in fillings))
+    if sink.begin() is not None:
+        sink.restart()
+    try:
+        written = rewrite(
+            source,
+            sink,
+            stretches=_apart(without(whole, dead), filled),
+            users=frozenset(one.user for one in source.directory.mailboxes),
+            fill=Filler(fillings),
+        )
+        sink.seal()
+    except BaseException:
+        sink.abort()
+        raise
+    return _report(written, gaps, dead)
+
+
+def _report(written: Rewritten, gaps: Sequence[Stretch], dead: Sequence[Stretch]) -> RepairReport:
+    return RepairReport(
+        size_bytes=written.archive_bytes,
+        generation=written.generation,
+        references=written.references,
+        holes=written.holes,
+        lost=tuple(without(written.holes, dead)),
+        filled_bytes=_bytes(gaps) - _bytes(common(gaps, written.holes)),
+        users=written.lost,
+    )
+
+
+def _apart(stretches: Sequence[Stretch], filled: Sequence[Stretch]) -> list[Stretch]:
+    """The same stretches, cut where fillings begin and end: each part is filled as a whole, or not at all."""
+    return sorted((*common(stretches, filled), *without(stretches, filled)))
+
+
+def _bytes(stretches: Iterable[Stretch]) -> int:
+    return sum(one.length for one in stretches)

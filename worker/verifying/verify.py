@@ -1,0 +1,165 @@
+"""Checking one archive by itself: that each frame is as it was written, and what of its data is not.
+
+Whether every message can still be put together from it and others is found out in ``losses``.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ...proto.archive.contents import LOST
+from ...proto.archive.files import RandomAccess, read_frame
+from ...proto.archive.frames import FrameType
+from ...proto.archive.reader import ArchiveReader, open_sealed
+from ...proto.archive.scanning import FoundFrame, damage_of, scan
+from ...proto.errors import DamagedError
+from ...proto.ports import ProgressSink
+from ...proto.records import ArchiveId, Progress, Skipped, Stretch
+from ..archives import open_archive
+from ..availability import block_stretches
+from ..stretches import merged
+
+_PROGRESS_BYTES = 16 << 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport:
+    """What was looked at of an archive, and what of it is damaged, by its place in the file.
+
+    ``archive`` is whose frames they are and ``generation`` how often it was written anew; None and 0 where
+    that can't be told any more. ``frames`` and ``size_bytes`` were checked; where that was only a sample,
+    ``sampled_of`` is how many frames there are. ``broken`` are the stretches of its data that are damaged.
+    """
+
+    file: str
+    archive: ArchiveId | None = None
+    generation: int = 0
+    frames: int = 0
+    sampled_of: int | None = None
+    size_bytes: int = 0
+    damaged: tuple[Skipped, ...] = ()
+    broken: tuple[Stretch, ...] = ()
+
+
+def verify_archive(file: RandomAccess, progress: ProgressSink) -> VerifyReport:
+    """Check a whole archive: as ``verify_frames``; where that finds damage, also what of the data is hit.
+    Raises UnsupportedError."""
+    report = verify_frames(file, progress)
+    try:
+        archive = open_archive(file) if report.damaged else open_sealed(file)
+    except DamagedError:
+        return report  # which says so
+    return replace(
+        report,
+        archive=archive.header.archive,
+        generation=archive.header.generation,
+        broken=broken_stretches(archive) if report.damaged else (),
+    )
+
+
+def verify_frames(file: RandomAccess, progress: ProgressSink = lambda _: None) -> VerifyReport:
+    """Read a file from front to back: every frame's checksum, their order without a gap, and that header,
+    directory and footer make an archive of them. Raises UnsupportedError."""
+    damaged: list[Skipped] = []
+    count = 0
+    told = _PROGRESS_BYTES
+    try:
+        for found in scan(file):
+            wrong = damage_of(file, found)
+            if isinstance(found, FoundFrame):
+                if wrong is None and found.header.sequence != count and not damaged:
+                    wrong = Skipped(
+                        f"{file.name} at {found.at}", "sequence", f"frame {count} is missing or out of place"
+                    )
+                count = found.header.sequence + 1
+            if wrong is not None:
+                damaged.append(wrong)
+            if found.at >= told:
+                progress(Progress(file.name, 0, found.at))
+                told = found.at + _PROGRESS_BYTES
+        open_sealed(file)
+    except DamagedError as error:
+        damaged.append(Skipped(file.name, "archive", error.message))
+    return VerifyReport(file=file.name, frames=count, size_bytes=file.size, damaged=tuple(damaged))
+
+
+def broken_stretches(archive: ArchiveReader) -> tuple[Stretch, ...]:
+    """The stretches of the data whose blocks can't be read, though the archive has a place for them."""
+    lost = []
+    for number, extent in enumerate(block_stretches(archive.directory)):
+        try:
+            archive.block(number)
+        except DamagedError:
+            lost.append(extent)
+    return tuple(merged(lost))
+
+
+def verify_sample(file: RandomAccess, share: float, rng: random.Random) -> VerifyReport:
+    """Check header, directory and footer, and of the other frames a random share, at least one of each kind.
+    Raises UnsupportedError."""
+    try:
+        archive = open_sealed(file)
+    except DamagedError as error:
+        return VerifyReport(file=file.name, damaged=(Skipped(file.name, "archive", error.message),))
+    work = _Sample(archive, share, rng)
+    work.blocks()
+    entries = archive.directory.mailboxes
+    work.frames(FrameType.MAILBOX, [at for entry in entries for at in entry.frames])
+    work.frames(FrameType.MESSAGES, [at for entry in entries for at in entry.message_frames])
+    work.frames(FrameType.INDEX, archive.directory.index_frames)
+    return VerifyReport(
+        file=file.name,
+        archive=archive.header.archive,
+        generation=archive.header.generation,
+        frames=work.checked,
+        sampled_of=work.of,
+        size_bytes=work.size_bytes,
+        damaged=tuple(work.damaged),
+        broken=tuple(merged(work.broken)),
+    )
+
+
+class _Sample:
+    """The counts of a sample while it is taken."""
+
+    def __init__(self, archive: ArchiveReader, share: float, rng: random.Random) -> None:
+        self._archive = archive
+        self._share = share
+        self._rng = rng
+        self.checked = self.of = self.size_bytes = 0
+        self.damaged: list[Skipped] = []
+        self.broken: list[Stretch] = []
+
+    def blocks(self) -> None:
+        """Some blocks, and that they hold the stretch of the data that they should."""
+        places = self._archive.directory.blocks.file
+        for number, extent in self._chosen(list(enumerate(block_stretches(self._archive.directory)))):
+            self._frame(FrameType.BLOCK, places[number])
+            try:
+                self._archive.block(number)
+            except DamagedError:
+                self.broken.append(extent)
+
+    def frames(self, kind: FrameType, places: Sequence[int]) -> None:
+        """Some frames of a kind."""
+        for at in self._chosen([at for at in places if at != LOST]):
+            self._frame(kind, at)
+
+    def _frame(self, kind: FrameType, at: int) -> None:
+        file = self._archive.file
+        try:
+            header, _ = read_frame(file, at, kind, self._archive.header.archive)
+            self.size_bytes += header.stored_bytes
+        except DamagedError as error:
+            self.damaged.append(Skipped(f"{file.name} at {at}", "frame", error.message))
+        self.checked += 1
+
+    def _chosen(self, those: list[T]) -> list[T]:
+        self.of += len(those)
+        return self._rng.sample(those, min(len(those), math.ceil(len(those) * self._share)))
