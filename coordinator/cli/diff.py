@@ -71,16 +71,13 @@ def command(
         elif each:
             output.stream_table(_MESSAGES, _message_rows(comparison.messages()))
         else:
-            _tell(list(comparison.mailboxes()))
+            found = list(comparison.mailboxes())
+            if found:
+                output.print_table(_COLUMNS, list(_rows(found)))
+            elif not comparison.damaged:
+                say("nothing changed")
         output.list_skipped(comparison.damaged, "not compared")
         return EXIT_DAMAGED if comparison.damaged else EXIT_OK
-
-
-def _tell(found: Sequence[MailboxDifference]) -> None:
-    if found:
-        output.print_table(_COLUMNS, list(_rows(found)))
-    else:
-        say("nothing changed")
 
 
 def _rows(found: Iterable[MailboxDifference]) -> Iterator[Sequence[str]]:
