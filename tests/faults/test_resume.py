@@ -138,7 +138,7 @@ def test_a_new_run_instead_of_a_resumed_one(store: Path, tmp_path: Path) -> None
 
 def test_a_lock_that_lives(store: Path, tmp_path: Path) -> None:
     here = Place(tmp_path, store)
-    run = here.start(rate=100)
+    run = here.start(rate=40)
     try:
         await_archives(here, run)
         assert here.run("backup", "--resume", "latest", status=5)["error"]["code"] == "locked"
