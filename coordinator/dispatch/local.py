@@ -22,7 +22,7 @@ from ..core import Core, Event, TaskFailed, WorkerLost, WorkerReady
 from . import child
 from .driver import ATTEMPTS, STEADY, Admission, Pace, always, dispatch, event_of
 from .engine import Engine, Outcome, ReportT, TaskT
-from .nursery import new_worker
+from .nursery import new_worker, settle
 from .processes import GRACE_SECONDS, birth, bound_waits, end, end_of
 
 START_SECONDS = 60.0
@@ -134,6 +134,7 @@ class _Processes:
             bound_waits(ours)
         except (OSError, EOFError) as error:
             ours.close()
+            settle()
             lost = WorkerLostError(f"a worker can't be started: {error}")
             self._noticed.append(WorkerLost(worker, lost))
         finally:

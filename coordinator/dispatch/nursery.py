@@ -11,14 +11,17 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from .processes import GRACE_SECONDS, SPAWN, birth
 
 _FORKS = multiprocessing.get_context("forkserver")
+_SETTLING_SECONDS = 1.0
 
 
 def prepare(modules: Sequence[str]) -> None:
@@ -32,6 +35,18 @@ def new_worker(target: Callable[..., object], args: tuple[object, ...], name: st
     """A process that is not started yet: to be done within ``birth``."""
     context = _FORKS if _is_there() else SPAWN
     return context.Process(target=target, args=args, name=name, daemon=True)
+
+
+def settle() -> None:
+    """To be called when a worker could not be started. A process that was killed takes no connections for a
+    moment before it counts as ended: wait for that, or a little, so that the next attempt is not in vain."""
+    server = _server()
+    deadline = time.monotonic() + _SETTLING_SECONDS
+    with suppress(ChildProcessError):
+        while server._forkserver_pid is not None and time.monotonic() < deadline:
+            if os.waitid(os.P_PID, server._forkserver_pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                return
+            time.sleep(_SETTLING_SECONDS / 100)
 
 
 def _is_there() -> bool:
@@ -49,11 +64,15 @@ def _is_there() -> bool:
 def _dismiss() -> None:
     """End it and see it off: nothing is left of the program then, and what its workers cost is counted as the
     program's. Does not wait for longer than a process may take to leave in order."""
-    # There is no other way to it: multiprocessing leaves it to find out by itself that the program is gone.
-    server = getattr(forkserver, "_forkserver")  # noqa: B009
+    server = _server()
     if server._forkserver_pid is not None:
         with suppress(ProcessLookupError):
             os.kill(server._forkserver_pid, signal.SIGTERM)
         leaving = threading.Thread(target=server._stop, daemon=True)
         leaving.start()
         leaving.join(GRACE_SECONDS)
+
+
+def _server() -> Any:
+    # There is no other way to it: multiprocessing leaves it to find out by itself that the program is gone.
+    return getattr(forkserver, "_forkserver")  # noqa: B009
