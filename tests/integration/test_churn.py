@@ -163,7 +163,7 @@ def test_what_is_kept_comes_back(month: Month, nights: int) -> None:
     """The same with a purge after each night that keeps five, and compacts."""
     month.night()
     compacted = 0
-    for _ in range(nights):
+    for _ in range(5 + nights):
         month.day()
         month.check(month.night())
         compacted += len(month.run("purge")["compacted"])
