@@ -86,12 +86,19 @@ class Catalog(CatalogReader):
         """Record that a run goes on, and return what is left of it: every unit that is not done. The
         caller holds the run lock.
 
-        Raises NotFoundError for a run that there is not, UsageError if nothing of it is left to do, or if a
-        later run has stored something since: to go on with the older one would put its state before that.
+        Raises NotFoundError for a run that there is not, UsageError if nothing of it is left to do, if its
+        plans were dropped, or if a later run has stored something since: to go on with the older one would
+        put its state before that.
         """
         with self._transaction() as database:
             number = journal.known_run(database, run)
             plans = tuple(map(journal.planned, database.execute(queries.PLANS, (number,))))
+            if not plans and journal.has_dropped_plans(database, number):
+                raise UsageError(
+                    f"run {run} can't go on: a purge has taken away since what it may have relied on; begin "
+                    "a new run instead, which reads what is not stored yet",
+                    run=run,
+                )
             if not plans:
                 raise UsageError(f"run {run}: nothing is left to do: begin a new run instead", run=run)
             later = database.execute(queries.LATER_RUN, (number,)).fetchone()
@@ -114,6 +121,12 @@ class Catalog(CatalogReader):
             unplanned=unplanned,
             mode=mode,
         )
+
+    def drop_plans(self) -> None:
+        """No run that was ended early can go on any more: to be called, under the run lock, before data is
+        taken away that no version needs. What such a run has written already may refer to it."""
+        with self._transaction() as database:
+            journal.drop_plans(database)
 
     def commit_unit(self, report: UnitReport, *, sealed: datetime, attempts: int = 1) -> None:
         """Record that a unit's archive is sealed, or that it needed none: all of the report at once.

@@ -11,6 +11,7 @@ from datetime import datetime
 from ...proto.errors import DamagedError, NotFoundError
 from ...proto.records import Departed, RunId, Skipped, Unit
 from ..history import RunState, UnitPlan, Unplanned
+from . import queries
 from .database import ADVICE
 from .values import iso, raw, run_number
 
@@ -71,6 +72,17 @@ def close_interrupted(database: sqlite3.Connection) -> None:
     """End the runs that are still ``running``: the caller holds the run lock, so their programs have died."""
     for (left,) in database.execute("SELECT number FROM runs WHERE state = 'running'").fetchall():
         close_run(database, left, None, _INTERRUPTED)
+
+
+def drop_plans(database: sqlite3.Connection) -> None:
+    """Forget what the units consist of that are not done."""
+    close_interrupted(database)
+    database.execute("UPDATE units SET plan = NULL WHERE plan IS NOT NULL")
+
+
+def has_dropped_plans(database: sqlite3.Connection, number: int) -> bool:
+    """Whether units of a run are not done, and it is not known any more what they consist of."""
+    return database.execute(queries.DROPPED_PLAN, (number,)).fetchone() is not None
 
 
 def reopen_run(database: sqlite3.Connection, number: int) -> int:

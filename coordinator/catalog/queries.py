@@ -76,6 +76,9 @@ PLANS = f"""
     FROM units u JOIN scopes s ON s.number = u.scope
     WHERE u.run = ? AND u.state NOT IN {_GOOD} AND u.plan IS NOT NULL ORDER BY u.number"""  # noqa: S608
 
+DROPPED_PLAN = f"""
+    SELECT 1 FROM units u WHERE u.run = ? AND u.state NOT IN {_GOOD} AND u.plan IS NULL LIMIT 1"""  # noqa: S608
+
 # Also one that found nothing changed has told how the mail was then.
 LATER_RUN = f"""
     SELECT r.run FROM runs r JOIN units u ON u.run = r.number

@@ -4,7 +4,8 @@ Every step can be repeated, and a purge that ended in the middle of any is finis
 
 1. It is recorded which runs are dropped, and the catalog forgets them: from here on they can't be restored.
 2. What the catalog still needs is found, by reading metadata, and from that what is dead.
-3. It is recorded which files are to be deleted.
+3. Runs that were ended early lose their plans: what they have written may refer to data that is dead now.
+   It is recorded which files are to be deleted.
 4. The catalog forgets dead archives. Archives that are mostly dead are written anew, as other files; when one
    is whole and durable, the catalog points to it.
 5. The files that are recorded and that the catalog does not know are deleted, while nobody reads archives.
@@ -56,6 +57,8 @@ def purge(
         _record(staging, catalog, scopes)
         versions = _forget(catalog, scopes, holds)
         plan = _plan(catalog, staging, request, engine, observer)
+        if plan.dead or plan.compactions:
+            catalog.drop_plans()
         steps.remove(plan)
         done, failed = steps.compact(plan.compactions, request.archive, engine)
         left_files = steps.delete(PATIENCE_SECONDS)

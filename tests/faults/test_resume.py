@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from mailhaul.proto.archive.draft import read_draft
+from mailhaul.proto.archive.files import LocalFile
+
 from ..trees import differences, snapshot
 
 PROGRAM = [sys.executable, "-P", "-m", "mailhaul"]
@@ -148,6 +151,61 @@ def test_a_lock_that_lives(store: Path, tmp_path: Path) -> None:
         assert run.wait(PATIENCE_SECONDS) == 143
     assert here.run("backup", "--resume", "latest")["state"] == "done"
     here.check()
+
+
+def test_a_purge_between_kill_and_resume(tmp_path: Path) -> None:
+    """What a killed run has written may refer to data that nothing else needs any more. A purge takes that
+    away, so the run can't go on."""
+    store = tmp_path / "store"
+    letters = "".join(random.Random(1).choices("abcdefghijklmnop", k=200_000))
+    deliver(store, "amy", "first", letters)
+    deliver(store, "bob", "first", "little")
+    here = Place(tmp_path, store)
+    here.run("backup")
+    next((store / "example.org/amy/Maildir/cur").iterdir()).unlink()
+    deliver(store, "amy", "second", "something else")
+    here.run("backup")
+    deliver(store, "amy", "third", letters)
+    for number in range(400):
+        deliver(store, "bob", str(number), f"{number}")
+    run = here.start(rate=40)
+    await_mailbox(here, run)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(PATIENCE_SECONDS)
+    killed = here.run("runs")["runs"][0]
+    assert killed["sealed_units"] == 0, "the run had ended before it was killed"
+
+    assert here.run("purge", "--last", "1")["compacted"], "nothing was taken away"
+
+    message = here.run("backup", "--resume", "latest", status=2)["error"]["message"]
+    assert "a purge" in message
+    here.run("backup")
+    here.check()
+
+
+def deliver(store: Path, user: str, name: str, text: str) -> None:
+    """A message into an INBOX."""
+    place = store / "example.org" / user / "Maildir"
+    for directory in ("cur", "new", "tmp"):
+        (place / directory).mkdir(parents=True, exist_ok=True)
+    (place / "cur" / f"{name}.host:2,S").write_text(f"Subject: {name}\n\n{text}\n")
+
+
+def await_mailbox(here: Place, run: subprocess.Popen[bytes]) -> None:
+    """Wait until a run has completed the first mailbox of an archive."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not any(map(has_mailbox, here.staging.rglob("*.partial"))):
+        assert run.poll() is None, "the run has ended already"
+        assert time.monotonic() < deadline, "nothing is written"
+        time.sleep(0.02)
+
+
+def has_mailbox(partial: Path) -> bool:
+    file = LocalFile(str(partial))
+    try:
+        return read_draft(file) is not None
+    finally:
+        file.close()
 
 
 def await_archives(here: Place, run: subprocess.Popen[bytes]) -> None:
