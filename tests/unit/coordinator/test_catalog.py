@@ -419,7 +419,7 @@ def read_all(catalog: Catalog) -> None:
 
 
 @given(data=st.data())
-def test_damage_is_named_or_without_effect(
+def test_damage_ends_in_no_other_error(
     data: st.DataObject, sound: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     staging = tmp_path_factory.mktemp("damaged")
