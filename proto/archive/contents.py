@@ -17,10 +17,10 @@ from ..errors import DamagedError, UnsupportedError
 from ..records import DIGEST_BYTES, ArchiveId, Departed, MailboxSummary, RunId, Skipped, Stretch
 from . import claims, columns
 
-READ_VERSION = 2
+READ_VERSION = 3
 """What a reader must understand. A greater number in an archive: refuse it."""
 
-WRITE_VERSION = 2
+WRITE_VERSION = 3
 """What a writer must understand to add to an archive. A greater number: read it, never add."""
 
 _FOOTER = struct.Struct("<QQQ8s")

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from mailhaul.proto.archive import directory, draft, frames, framing, messages
-from mailhaul.proto.archive.contents import decode_header, encode_header
+from mailhaul.proto.archive.contents import READ_VERSION, decode_header, encode_header
 from mailhaul.proto.archive.draft import (
     Draft,
     WholeFrames,
@@ -159,7 +159,7 @@ class TestReading:
 
     @pytest.mark.parametrize("key", ["read_version", "write_version"])
     def test_what_a_later_version_began_is_left_to_it(self, key: str) -> None:
-        assert draft_of(replaced(FRAMES[0], remapped(FRAMES[0].payload, **{key: 3}))) is None
+        assert draft_of(replaced(FRAMES[0], remapped(FRAMES[0].payload, **{key: READ_VERSION + 1}))) is None
 
     def test_a_later_feature_ends_it(self) -> None:
         one = primaries()[1]
@@ -302,7 +302,7 @@ class TestSending:
             decode_draft(frame * 10, MemoryFile(DATA[: CUTS[1]]))
 
     def test_a_later_version_is_told(self) -> None:
-        header = remapped(encode_header(archive_header()), read_version=3)
+        header = remapped(encode_header(archive_header()), read_version=READ_VERSION + 1)
         with pytest.raises(UnsupportedError):
             decode_header(header)
         crafted = directory_frame(remapped(frames_payload(sent()), header=header))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import struct
 from itertools import takewhile
-from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
@@ -25,30 +23,16 @@ from mailhaul.proto.archive import (
     writer,
 )
 from mailhaul.proto.archive.assembly import Contents
-from mailhaul.proto.archive.contents import ArchiveHeader, IndexRow
+from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
-from mailhaul.proto.archive.writer import ArchiveWriter
-from mailhaul.proto.records import (
-    ArchiveId,
-    Directory,
-    Folder,
-    Message,
-    Ownership,
-    RunId,
-    StoredFile,
-    Terms,
-)
-from mailhaul.tests.archives import MemoryFile, MemoryOpened, MemorySink, frames_of, unpacked
-from mailhaul.worker.packing import Packer
-
-OWNER = Ownership(0o600, 1000, 1000)
-MAIL = b"Subject: Hello\n\n" + b"The words of the mail. " * 12 + b"\n"
+from mailhaul.tests.archives import MemoryFile, frames_of, unpacked
+from mailhaul.tests.format_examples import AGAIN, DOCUMENT, MAIL, example_archive, renewed
 
 
 @pytest.fixture(scope="module")
 def document() -> str:
-    return (Path(frames.__file__).parent / "FORMAT.md").read_text()
+    return DOCUMENT.read_text()
 
 
 def section(document: str, title: str) -> str:
@@ -66,58 +50,6 @@ def table(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in rows[2:]]
 
 
-def example_archive() -> bytes:
-    """The archive of the worked example: one mailbox, one message, one other file; nothing compressed."""
-    sink = MemorySink()
-    header = ArchiveHeader(
-        archive=ArchiveId(b"0123456789abcdef"),
-        run=RunId("20261121T031500Z-4f3a"),
-        run_started=1_795_230_900.0,
-        host="mx1",
-        partition="primary",
-        format="maildir",
-        group="user",
-        shard=0,
-        program="mailhaul 0.1.0",
-    )
-    with patch.object(frames.Compressor, "compress", lambda _, data: (Codec.NONE, bytes(data))):
-        archive = ArchiveWriter(sink, header)
-        packer = Packer(archive)
-        size, digest, pieces = packer.store(MemoryOpened(MAIL))
-        archive.add_message(
-            Message(
-                1,
-                b"1795230000.M1P2.mx1",
-                b":2,S",
-                "cur",
-                "S",
-                b"",
-                1_795_230_000 * 10**9,
-                OWNER,
-                size,
-                digest,
-                pieces,
-            ),
-            Terms(sender=b"Ann <ann@example.org>", subject=b"Hello"),
-        )
-        folder = Folder(
-            name="INBOX",
-            path=b"",
-            uidvalidity=1_795_220_000,
-            uidnext=2,
-            header=b"3 V1795220000 N2",
-            directories=(Directory(b"cur", Ownership(0o700, 1000, 1000), 1_795_230_001 * 10**9),),
-        )
-        archive.end_folder(folder, b"in")
-        size, digest, pieces = packer.store(MemoryOpened(b"Sent\n"))
-        archive.add_file(
-            StoredFile(b"subscriptions", False, None, OWNER, 1_795_220_000 * 10**9, size, digest, pieces)
-        )
-        archive.end_mailbox("jane", b"jane/Maildir", 1, len(MAIL), (), files_mark=b"su", added=1)
-        archive.finish()
-    return bytes(sink.data)
-
-
 def hex_of(text: str) -> bytes:
     """The bytes of all hex blocks of a text; what follows two blanks is a remark."""
     lines = [
@@ -129,6 +61,9 @@ def hex_of(text: str) -> bytes:
 class TestWorkedExample:
     def test_the_writer_writes_it_byte_for_byte(self, document: str) -> None:
         assert hex_of(section(document, "Worked example: an archive")) == example_archive()
+
+    def test_all_of_them_are_those_that_the_code_writes(self, document: str) -> None:
+        assert renewed(document) == document, "run: .venv/bin/python -m mailhaul.tests.format_examples"
 
     def test_it_is_read_back(self, document: str) -> None:
         archive = open_sealed(MemoryFile(hex_of(section(document, "Worked example: an archive"))))
@@ -152,7 +87,7 @@ class TestWorkedExample:
         header = frames.decode_header(data[: frames.HEADER_BYTES], "example")
         assert header.codec is codec
         plain = frames.decode_payload(header, data[frames.HEADER_BYTES :], "example")
-        assert plain == b"again and " * 20
+        assert plain == AGAIN
 
     def test_an_encoded_part(self, document: str) -> None:
         text = section(document, "Worked example: a base64 part")

@@ -1,0 +1,283 @@
+"""The worked examples of FORMAT.md, written by the real writer and explained byte for byte.
+
+`.venv/bin/python -m mailhaul.tests.format_examples` writes them into the document anew, after a change of
+the format.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import msgpack
+
+from mailhaul.proto.archive import columns, contents, frames
+from mailhaul.proto.archive.contents import ArchiveHeader
+from mailhaul.proto.archive.frames import Codec, FrameType
+from mailhaul.proto.archive.writer import ArchiveWriter
+from mailhaul.proto.records import ArchiveId, Directory, Folder, Message, Ownership, RunId, StoredFile, Terms
+from mailhaul.tests.archives import Frame, MemoryOpened, MemorySink, frames_of
+from mailhaul.worker.packing import Packer
+
+DOCUMENT = Path(frames.__file__).parent / "FORMAT.md"
+ARCHIVE = ArchiveId(b"0123456789abcdef")
+OWNER = Ownership(0o600, 1000, 1000)
+MAIL = b"Subject: Hello\n\n" + b"The words of the mail. " * 12 + b"\n"
+AGAIN = b"again and " * 20
+
+_LINE_BYTES = 16
+_REMARK_AT = 3 * _LINE_BYTES + 1
+_DELTAS = ("delta", "signed")
+_COLUMNS = {
+    FrameType.MESSAGES: {
+        "uid": "I",
+        "mark": "I",
+        "date": "signed",
+        "size": "Q",
+        "pieces": "I",
+        "archive": "H",
+        "gap": "Q",
+        "length": "I",
+        "recipe": "H",
+    },
+    FrameType.INDEX: {"offset": "delta", "length": "I"},
+    FrameType.DIRECTORY: {
+        "block_data": "delta",
+        "block_file": "delta",
+        "hole_data": "delta",
+        "hole_length": "Q",
+    },
+}
+"""Which keys hold columns, and of what."""
+
+
+def example_archive() -> bytes:
+    """The archive of the worked example: one mailbox, one message, one other file; nothing compressed."""
+    sink = MemorySink()
+    header = ArchiveHeader(
+        archive=ARCHIVE,
+        run=RunId("20261121T031500Z-4f3a"),
+        run_started=1_795_230_900.0,
+        host="mx1",
+        partition="primary",
+        format="maildir",
+        group="user",
+        shard=0,
+        program="mailhaul 0.1.0",
+    )
+    with patch.object(frames.Compressor, "compress", lambda _, data: (Codec.NONE, bytes(data))):
+        archive = ArchiveWriter(sink, header)
+        packer = Packer(archive)
+        size, digest, pieces = packer.store(MemoryOpened(MAIL))
+        archive.add_message(
+            Message(
+                1,
+                b"1795230000.M1P2.mx1",
+                b":2,S",
+                "cur",
+                "S",
+                b"",
+                1_795_230_000 * 10**9,
+                OWNER,
+                size,
+                digest,
+                pieces,
+            ),
+            Terms(sender=b"Ann <ann@example.org>", subject=b"Hello"),
+        )
+        folder = Folder(
+            name="INBOX",
+            path=b"",
+            uidvalidity=1_795_220_000,
+            uidnext=2,
+            header=b"3 V1795220000 N2",
+            directories=(Directory(b"cur", Ownership(0o700, 1000, 1000), 1_795_230_001 * 10**9),),
+        )
+        archive.end_folder(folder, b"in")
+        size, digest, pieces = packer.store(MemoryOpened(b"Sent\n"))
+        archive.add_file(
+            StoredFile(b"subscriptions", False, None, OWNER, 1_795_220_000 * 10**9, size, digest, pieces)
+        )
+        archive.end_mailbox("jane", b"jane/Maildir", 1, len(MAIL), (), files_mark=b"su", added=1)
+        archive.finish()
+    return bytes(sink.data)
+
+
+def renewed(document: str) -> str:
+    """The document with the examples as the code writes them now."""
+    archive = "\n".join(f"{_titled(one)}\n" for one in frames_of(example_archive()))
+    document = _replaced(document, "an archive", r"### Frame .*?", archive)
+    for codec in (Codec.LZ4, Codec.ZSTD):
+        document = _replaced(document, codec.name, r"```hex\n.*?```\n", _block(_compressed(codec)) + "\n")
+    return document
+
+
+def _replaced(document: str, example: str, old: str, new: str) -> str:
+    section = re.compile(
+        rf"(^## Worked example: {example}\n.*?)({old})(?=\n## |\Z)", re.DOTALL | re.MULTILINE
+    )
+    document, count = section.subn(lambda found: found[1] + new, document)
+    if count != 1:
+        raise ValueError(f"no worked example: {example}")
+    return document
+
+
+def _compressed(codec: Codec) -> Iterator[tuple[bytes, str]]:
+    used, stored = frames.Compressor(codec).compress(AGAIN)
+    packed = frames.encode_header(FrameType.BLOCK, used, stored, len(AGAIN), ARCHIVE, 1)
+    yield from _explained_header(packed)
+    yield bytes(stored), "the compressed payload"
+
+
+def _titled(frame: Frame) -> str:
+    header = frame.header
+    return f"### Frame {header.sequence} at {frame.at}: {header.type.name}\n\n{_block(_explained(frame))}"
+
+
+def _block(rows: Iterator[tuple[bytes, str]]) -> str:
+    lines = []
+    for data, remark in rows:
+        for at in range(0, len(data), _LINE_BYTES):
+            line = data[at : at + _LINE_BYTES].hex(" ").ljust(_REMARK_AT) + (remark if at == 0 else "")
+            lines.append(line.rstrip())
+    return "\n".join(["```hex", *lines, "```"])
+
+
+def _explained(frame: Frame) -> Iterator[tuple[bytes, str]]:
+    yield from _explained_header(frames.pack_header(frame.header))
+    kind = frame.header.type
+    if kind is FrameType.BLOCK:
+        yield frame.payload, "the data: of the message, of the file"
+    elif kind is FrameType.FOOTER:
+        footer = contents.decode_footer(frame.payload)
+        yield frame.payload[:8], f"the DIRECTORY frame begins at {footer.directory}"
+        yield frame.payload[8:16], f"this frame begins at {footer.footer}"
+        yield frame.payload[16:24], f"{footer.frames} frames in all"
+        yield frame.payload[24:], '"mailhaul"'
+    else:
+        yield from _Explained(kind, frame.payload).map("")
+
+
+def _explained_header(packed: bytes) -> Iterator[tuple[bytes, str]]:
+    header = frames.decode_header(packed, "example")
+    yield packed[:4], "magic"
+    yield packed[4:5], f"type {header.type.value}: {header.type.name}"
+    yield packed[5:6], f"codec {header.codec.value}: {header.codec.name}"
+    yield packed[6:8], "flags: 0"
+    yield packed[8:12], f"stored bytes: {header.stored_bytes}"
+    yield packed[12:16], f"plain bytes: {header.plain_bytes}"
+    yield packed[16:32], "archive"
+    yield packed[32:40], f"sequence: {header.sequence}"
+    yield packed[40:48], f"position: {_position(header)}"
+    yield packed[48:64], "checksum"
+    yield packed[64:68], "key slot: 0"
+    yield packed[68:], "CRC-32"
+
+
+def _position(header: frames.FrameHeader) -> str:
+    mailbox, number = header.position >> 32, header.position & 0xFFFFFFFF
+    if header.type is FrameType.MESSAGES:
+        return f"mailbox {mailbox}, MESSAGES frame {number}"
+    if header.type is FrameType.MAILBOX:
+        return f"mailbox {mailbox}, {number} MESSAGES frame{'s' * (number != 1)}"
+    return "that of the MESSAGES frame before it" if header.type is FrameType.SEARCH else str(header.position)
+
+
+class _Explained:
+    """Walks over a payload of msgpack: its bytes, piece by piece, and what each says."""
+
+    def __init__(self, kind: FrameType, payload: bytes) -> None:
+        self._columns = _COLUMNS.get(kind, {})
+        self._payload = payload
+        self._unpacker = msgpack.Unpacker(unicode_errors="surrogateescape")
+        self._unpacker.feed(payload)
+
+    def map(self, indent: str) -> Iterator[tuple[bytes, str]]:
+        count, data = self._take(self._unpacker.read_map_header)
+        yield data, f"{indent}map of {count}"
+        for _ in range(count):
+            key, data = self._take(self._unpacker.unpack)
+            yield from self._value(data, f'{indent}"{key}": ', self._columns.get(key, ""), indent + "  ")
+
+    def _value(
+        self, data: bytes, before: str, column: str, indent: str, name: str = ""
+    ) -> Iterator[tuple[bytes, str]]:
+        nested = self._nested()
+        if nested is None:
+            value, more = self._take(self._unpacker.unpack)
+            yield data + more, before + _shown(value, column)
+            return
+        count, more = self._take(self._unpacker.read_array_header)
+        yield data + more, f"{before}list of {count}"
+        for _ in range(count):
+            if nested is dict:
+                yield from self.map(indent)
+            else:
+                value, row = self._take(self._unpacker.unpack)
+                yield row, indent + _shown(value)[1:-1]
+
+    def _nested(self) -> type | None:
+        """Of what the value that follows is a list, where its rows have to be shown one by one."""
+        value = msgpack.Unpacker(unicode_errors="surrogateescape")
+        value.feed(self._payload[self._unpacker.tell() :])
+        row = value.unpack()
+        if isinstance(row, list) and row and isinstance(row[0], list | dict):
+            return type(row[0])
+        return None
+
+    def _take(self, read: Callable[[], Any]) -> tuple[Any, bytes]:
+        begin = self._unpacker.tell()
+        return read(), self._payload[begin : self._unpacker.tell()]
+
+
+def _shown(value: object, column: str = "") -> str:
+    if isinstance(value, list):
+        if (
+            len(value) == 2
+            and all(isinstance(one, bytes) and one for one in value)
+            and len(value[0]) % 4 == 0
+        ):
+            return _shown(_strings(value))
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, bytes):
+        if column:
+            return str(_numbers(value, column))
+        return _shown_bytes(value)
+    if isinstance(value, str):
+        return f'"{value}"'
+    return (
+        {None: "nil", True: "true", False: "false"}[value]
+        if value is None or isinstance(value, bool)
+        else str(value)
+    )
+
+
+def _strings(column: list[bytes]) -> object:
+    return columns.unpack_strings(column, len(column[0]) // 4, "example")
+
+
+def _numbers(value: bytes, column: str) -> list[int]:
+    if column in _DELTAS:
+        return columns.unpack_deltas(value, len(value) // 8, "example", signed=column == "signed")
+    return list(columns.unpack(column, value, len(value) // columns.WIDTHS[column], "example"))
+
+
+def _shown_bytes(value: bytes) -> str:
+    if value == ARCHIVE:
+        return "this one"
+    if len(value) > 64 and value[:1] >= b"\x80":
+        return "the payload of frame 0"
+    readable = all(0x20 <= one < 0x7F for one in value)
+    return f'b"{value.decode()}"' if readable else f"{len(value)} bytes"
+
+
+def main() -> None:
+    """Write the document anew."""
+    DOCUMENT.write_text(renewed(DOCUMENT.read_text()))
+
+
+if __name__ == "__main__":
+    main()
