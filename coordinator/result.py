@@ -9,10 +9,7 @@ from ..proto.records import Departed, RunId, Skipped, UnitReport
 from .alarms import Alarm
 from .history import RunState
 from .inventory import Failure
-
-NO_FAULT = frozenset({"vanished", "excluded", "excluded-user", "group-off", "not-asked", "older"})
-"""The reasons of what is told though the run has stored all that it was to store: what its owner removed
-meanwhile, and what the configuration or the command line has left out."""
+from .reasons import NO_FAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,7 @@ class FrameType(IntEnum):
     DIRECTORY = 6
     FOOTER = 7
     SEARCH = 8
+    RUN = 0x89
 
 
 class Codec(IntEnum):
