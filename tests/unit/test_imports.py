@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mailhaul.tests.conftest import CODE_FOLDERS
 
 # A module to plant in a package that exists, its text, what the linter must say it imports.
 OFFENCES = (
@@ -113,20 +116,57 @@ def test_each_forbidden_import_is_found(copy: Path) -> None:
         assert f"{name} -> {imported} (l." in output, output
 
 
+def absolute_imports(text: str) -> list[str]:
+    """What a module imports of ours by a name instead of relatively. The bare names would work by accident
+    where the current directory is on the path, and ``proto`` is somebody else's, too."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.append(node.module)
+    return [name for name in found if name.partition(".")[0] in ("mailhaul", *CODE_FOLDERS)]
+
+
+def test_the_folders_import_each_other_relatively(root: Path, modules: frozenset[Path]) -> None:
+    texts = {str(module): (root / module).read_text() for module in modules}
+    assert {module: found for module, text in texts.items() if (found := absolute_imports(text))} == {}
+
+
 @pytest.mark.parametrize(
-    "text", ["from mailhaul.proto import errors", "import proto.errors", "import os\n\nos.environ"]
+    ("text", "found"),
+    [
+        ("from mailhaul.proto import errors", ["mailhaul.proto"]),
+        ("def late():\n    import proto.errors", ["proto.errors"]),
+        ("import os, worker as w", ["worker"]),
+        ("from ..proto import errors\nfrom . import mailhaul\nimport protocol", []),
+    ],
 )
-def test_ruff_refuses_what_the_linter_cannot_see(root: Path, text: str) -> None:
-    status, output = run(
-        root,
-        "-m",
-        "ruff",
-        "check",
-        "--select",
-        "TID251",
-        "--stdin-filename",
-        "worker/offender.py",
-        "-",
-        given=text,
+def test_an_absolute_import_is_found(text: str, found: list[str]) -> None:
+    assert absolute_imports(text) == found
+
+
+def ruff(directory: Path, *arguments: str, given: str = "") -> tuple[int, str]:
+    return run(directory, "-m", "ruff", "check", "--no-cache", *arguments, given=given)
+
+
+def test_ruff_refuses_to_read_the_environment(root: Path) -> None:
+    text = "import os\n\nos.environ\n"
+    status, output = ruff(
+        root, "--select", "TID251", "--stdin-filename", "worker/offender.py", "-", given=text
     )
     assert (status, "TID251" in output) == (1, True), output
+
+
+@pytest.mark.parametrize("name", ["mailhaul", "worker", "proto"])
+def test_ruff_passes_in_a_checkout_of_any_name(
+    root: Path, modules: frozenset[Path], tmp_path: Path, name: str
+) -> None:
+    checkout = tmp_path / name
+    for module in modules:
+        place = checkout / module
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / module, place)
+    shutil.copy(root / "pyproject.toml", checkout)
+    status, output = ruff(checkout, ".")
+    assert status == 0, output[-2000:]
