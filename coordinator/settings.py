@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..groups.assignment import GroupRules
+from ..groups.expressions import Expression
 from ..proto.records import Partition
 from ..worker.load import LoadLimits
 from .retention import RetentionRules
@@ -40,12 +41,12 @@ class ExcludeConfig:
 
     folders: tuple[str, ...] = ()
     group_folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    users: tuple[re.Pattern[str], ...] = ()
+    users: tuple[Expression, ...] = ()
     listed_users: frozenset[str] = frozenset()
 
     def leaves_out(self, user: str) -> bool:
         """Whether a user is left out."""
-        return user in self.listed_users or any(pattern.fullmatch(user) for pattern in self.users)
+        return user in self.listed_users or any(one.matches(user) for one in self.users)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

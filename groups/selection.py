@@ -13,6 +13,7 @@ from enum import Enum
 from functools import lru_cache
 
 from ..proto.errors import ConfigError
+from .expressions import Expression, compile_wildcards
 from .paths import LogicalPath
 
 _INBOX = re.compile(r"inbox(?=/|$)", re.IGNORECASE)
@@ -47,7 +48,7 @@ class FolderRules:
         (the topmost such)."""
         for pattern in self.patterns:
             for above in _with_parents(_canonical(folder)):
-                if _compiled(pattern).fullmatch(above):
+                if _compiled(pattern).matches(above):
                     yield above
                     break
 
@@ -122,8 +123,5 @@ def _canonical(folder: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    # Repeated stars would only make matching slow.
-    pieces = re.split(r"(\*+|\?)", _canonical(pattern))
-    translated = {"*": ".*", "?": "."}
-    return re.compile("".join(translated.get(piece[:1], re.escape(piece)) for piece in pieces), re.DOTALL)
+def _compiled(pattern: str) -> Expression:
+    return compile_wildcards(_canonical(pattern))

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...groups.assignment import GroupRules
-from ...groups.definitions import GroupDefinition, compile_expression, parse_definitions
+from ...groups.definitions import GroupDefinition, parse_definitions
+from ...groups.expressions import compile_expression
 from ...proto.errors import ConfigError
 from ...proto.records import Partition
 from ...worker.load import LoadLimits

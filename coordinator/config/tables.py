@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ...groups.assignment import Several, Ungrouped
-from ...groups.definitions import SAFE_NAME, compile_expression
+from ...groups.definitions import SAFE_NAME
+from ...groups.expressions import compile_expression
 from ...groups.selection import check_pattern
 from ...proto.errors import ConfigError
 from ..settings import Codec, EngineName, check_path

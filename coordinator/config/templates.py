@@ -109,8 +109,10 @@ codec = "lz4"
 GROUPS_TEMPLATE = """\
 # backup-groups.conf: which users are backed up together, one name=regex a line.
 #
-# The whole user id must match. Several lines of one name add up. The expressions are those of Python,
-# and POSIX classes such as [[:alpha:]] are understood. The group "user" is predefined and holds everybody.
+# The whole user id must match. Several lines of one name add up. The expressions are those of RE2
+# (https://github.com/google/re2/wiki/Syntax): classes such as [[:alpha:]], but no look-ahead or look-behind
+# and no references (\\1). \\d, \\w and \\s stand for ASCII characters only, \\pL for any letter.
+# The group "user" is predefined and holds everybody.
 #
 # groupA=[a-l].*
 # groupB=[m-z].*

@@ -23,6 +23,7 @@ OFFENCES = (
     ("worker/offender_g.py", "import zstandard", "zstandard"),
     ("groups/offender_h.py", "import msgpack", "msgpack"),
     ("groups/offender_i.py", "import sqlite3", "sqlite3"),
+    ("worker/offender_o.py", "import re2", "re2"),
     ("worker/offender_m.py", "import prometheus_client", "prometheus_client"),
     ("coordinator/offender_n.py", "import psutil", "psutil"),
     ("worker/offender_j.py", "from pydantic import BaseModel", "pydantic"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import pytest
@@ -14,6 +13,7 @@ from mailhaul.coordinator.plan import Muster, make_units, muster
 from mailhaul.coordinator.settings import ExcludeConfig, GroupsConfig
 from mailhaul.groups.assignment import GroupRules, Several, Ungrouped
 from mailhaul.groups.definitions import parse_definitions
+from mailhaul.groups.expressions import compile_expression
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import ConfigError, NotFoundError, UsageError
 from mailhaul.proto.records import ArchiveId, Departed, MailboxSize, Partition, RunId, Skipped, Unit
@@ -78,7 +78,7 @@ class TestMuster:
         assert (members(found), found.left_out) == ({"one/late": ["zoe"]}, ())
 
     def test_excluded_users_are_told_and_taken_where_they_are_named(self) -> None:
-        exclude = ExcludeConfig(users=(re.compile("an.*"),), listed_users=frozenset({"zoe"}))
+        exclude = ExcludeConfig(users=(compile_expression("an.*"),), listed_users=frozenset({"zoe"}))
         found = assigned("/", exclude=exclude)
         assert members(found) == {"one/early": ["ben"], "one/late": [], "one/user": ["4711"]}
         assert found.left_out == (

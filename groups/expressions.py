@@ -1,0 +1,98 @@
+"""Regular expressions over user ids, and patterns of folder names: RE2's, which match in linear time.
+
+Owns what an expression may say, and what is told of one that RE2 does not have. No expression can make a run
+stall, whatever a user is called: RE2 never backtracks.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import re2
+
+from ..proto.errors import ConfigError
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SET = re.compile(r"\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]", re.DOTALL)
+_BARE_CLASS = re.compile(r"\[(:\^?\w+:)\]")
+
+# RE2 says only which characters it stumbled over.
+_MISSING = (
+    (r"\(\?<?[=!]", "look-ahead and look-behind, such as {}"),
+    (r"\\[1-9]|\(\?P=?|\\[gk]", "references to what a group matched, such as {}"),
+    (r"\(\?>|[*+?}]\+", "possessive repetition and atomic groups, such as {}"),
+    (r"\(\?\(", "conditions, such as {}"),
+    (r"\(\?#", "comments, such as {}"),
+    (r"\(\?(?:R|[0-9]|&)", "recursion, such as {}"),
+    (r"\\Z", r"{}: write \z; the whole id must match in any case"),
+    (r"\\[uUN]", r"{}: write \x{{10FFFF}} for a character by its number"),
+)
+_MISSING_CONSTRUCT = re.compile("|".join(f"({construct})" for construct, _ in _MISSING))
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """An expression that a whole text must match. ``text`` is what was written."""
+
+    text: str
+    _compiled: re2._Regexp = field(compare=False, repr=False)
+
+    def matches(self, text: str) -> bool:
+        # Bytes, as RE2 reads UTF-8: of a string it would tell positions in characters, for thrice the time.
+        return self._compiled.fullmatch(_encoded(text)) is not None
+
+
+def compile_expression(expression: str) -> Expression:
+    """Compile an expression in RE2's syntax. Raises ConfigError, which tells what RE2 does not have."""
+    if problem := _misread(expression):
+        raise ConfigError(f"expected a regular expression, found {expression!r}: {problem}", value=expression)
+    try:
+        return Expression(expression, re2.compile(_encoded(expression), _options()))
+    except re2.error as error:
+        told = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+        raise ConfigError(
+            f"expected a regular expression, found {expression!r}: {_explained(told)}", value=expression
+        ) from None
+
+
+def compile_wildcards(pattern: str) -> Expression:
+    """Compile a pattern in which ``*`` stands for any characters and ``?`` for one."""
+    options = _options()
+    options.dot_nl = True
+    wildcards = {b"*": b".*", b"?": b"."}
+    pieces = re.split(rb"(\*+|\?)", _encoded(pattern))
+    translated = b"".join(wildcards.get(one[:1], re2.escape(one)) for one in pieces)
+    return Expression(pattern, re2.compile(translated, options))
+
+
+def _options() -> re2.Options:
+    options = re2.Options()
+    options.never_capture = True
+    options.log_errors = False  # RE2 would write to stderr by itself
+    return options
+
+
+def _misread(expression: str) -> str:
+    """A class that stands alone: RE2 takes it for a set of the letters of its name, and nobody means that."""
+    for one in _SET.finditer(expression):
+        if bare := _BARE_CLASS.fullmatch(one[0]):
+            return f"[{bare[1]}] has a meaning only inside a set: write [[{bare[1]}]]"
+    return ""
+
+
+def _explained(told: str) -> str:
+    """What RE2 says of an expression, and of a construct that it does not have, what that is."""
+    _, _, place = told.partition(": ")
+    found = _MISSING_CONSTRUCT.search(place)
+    if found is None or found.lastindex is None:
+        return told
+    return f"{told}; RE2 does not have " + _MISSING[found.lastindex - 1][1].format(found[0])
+
+
+def _encoded(text: str) -> bytes:
+    """As UTF-8, the only thing that RE2 reads. A byte that is none becomes a character that nobody uses."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATE.sub(lambda one: chr(0x100000 + ord(one[0])), text).encode()
