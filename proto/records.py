@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple, NewType
 
 RunId = NewType("RunId", str)
@@ -90,6 +91,11 @@ class Ownership:
     gid: int
 
 
+Attributes = tuple[tuple[str, bytes], ...]
+"""Named values of a file or directory besides mode, owner and time, in the order of the names: extended
+attributes by their names (``user.note``), an access control list as ``system.posix_acl_access``."""
+
+
 class Piece(NamedTuple):
     """A run of stored bytes: ``length`` bytes at ``offset`` of the data of ``archive``.
 
@@ -111,7 +117,7 @@ class Listed:
 
     ``base`` is its lasting name, ``suffix`` what the store has appended to it for now (flags);
     ``place`` the sub-directory it lies in. ``uid`` is 0 where the store knows none. ``fields`` are the
-    store's own notes on the message, verbatim.
+    store's own notes on the message, verbatim. ``flags`` and ``keywords``: see Message.
     """
 
     base: bytes
@@ -120,14 +126,17 @@ class Listed:
     uid: int
     flags: str = ""
     fields: bytes = b""
+    keywords: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """A stored message: all that is needed to put it back exactly.
 
-    ``flags`` are the letters of the Maildir convention (D F P R S T); lower-case letters a-z stand
-    for the folder's keywords 0-25. ``date_ns`` is INTERNALDATE in nanoseconds since 1970.
+    ``flags`` are the letters of the Maildir convention (D F P R S T), ``keywords`` names, in the order of
+    the names. ``date_ns`` is INTERNALDATE in nanoseconds since 1970. ``base``, ``suffix``, ``place``,
+    ``fields`` and ``owner`` mean something to the store only. Messages of a mailbox with the same ``link``
+    above 0, and the same content, are names of one file.
     """
 
     uid: int
@@ -141,6 +150,9 @@ class Message:
     size: int
     digest: bytes
     pieces: tuple[Piece, ...]
+    keywords: tuple[str, ...] = ()
+    attributes: Attributes = ()
+    link: int = 0
 
 
 class Terms(NamedTuple):
@@ -163,9 +175,10 @@ class Folder:
 
     ``name`` is the name a person sees, hierarchy levels separated by ``/``; ``path`` its directory
     relative to the mailbox (``b""`` for the mailbox's own). Zero or empty means: not known.
-    ``header`` is the store's own header of its UID list, verbatim. ``directories`` are the
-    sub-directories that make the folder, with ownership and mtime, and so is the UID list if it is a
-    file; then those near it that are no folder (``..`` is the home of the mailbox's user).
+    ``keywords`` are the store's own numbers of them: number 0, 1 and so on, "" for a number without name.
+    ``header`` is the store's own header of its UID list, verbatim. ``directories`` are the directories that
+    make the folder, with ownership and mtime, and so is the UID list if it is a file; then those that are
+    told with it though they are no part of it.
     """
 
     name: str
@@ -179,13 +192,31 @@ class Folder:
     directories: tuple[Directory, ...] = ()
 
 
+class DirectoryKind(StrEnum):
+    """What a directory is to the folder that it is told with."""
+
+    FOLDER = "folder"
+    """Its own directory."""
+    PART = "part"
+    """One in which it keeps its messages."""
+    UIDLIST = "uidlist"
+    """Its UID list: a file."""
+    NEAR = "near"
+    """One of the mailbox that is no folder, nor a part of any."""
+    HOME = "home"
+    """The home of the mailbox's user, or a directory in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory relative to the mailbox, as it was."""
+    """A directory as it was. ``path`` is relative to the mailbox; of the kind HOME relative to the home,
+    ``b""`` for the home itself."""
 
     path: bytes
     owner: Ownership
     mtime_ns: int
+    kind: DirectoryKind = DirectoryKind.PART
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +244,7 @@ class StoredFile:
     size: int
     digest: bytes
     pieces: tuple[Piece, ...]
+    attributes: Attributes = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,3 +416,4 @@ class FileStat:
     mtime_ns: int
     owner: Ownership
     identity: tuple[int, int] | None = field(default=None)
+    attributes: Attributes = ()

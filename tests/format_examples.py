@@ -76,7 +76,7 @@ def example_archive() -> bytes:
             Message(
                 1,
                 b"1795230000.M1P2.mx1",
-                b":2,S",
+                b":2,Sa",
                 "cur",
                 "S",
                 b"",
@@ -85,6 +85,7 @@ def example_archive() -> bytes:
                 size,
                 digest,
                 pieces,
+                ("Invoice",),
             ),
             Terms(sender=b"Ann <ann@example.org>", subject=b"Hello"),
         )
@@ -93,6 +94,7 @@ def example_archive() -> bytes:
             path=b"",
             uidvalidity=1_795_220_000,
             uidnext=2,
+            keywords=("Invoice",),
             header=b"3 V1795220000 N2",
             directories=(Directory(b"cur", Ownership(0o700, 1000, 1000), 1_795_230_001 * 10**9),),
         )

@@ -131,13 +131,22 @@ class FileBackup:
 def _file(
     file: ListedFile, stat: FileStat, size: int, digest: bytes, pieces: tuple[Piece, ...]
 ) -> StoredFile:
-    return StoredFile(file.path, file.home, None, stat.owner, stat.mtime_ns, size, digest, pieces)
+    return StoredFile(
+        file.path, file.home, None, stat.owner, stat.mtime_ns, size, digest, pieces, stat.attributes
+    )
 
 
 def _facts(files: Iterable[StoredFile]) -> dict[Key, tuple[object, ...]]:
     """All about files but where they are stored."""
     return {
-        (one.home, one.path): (one.target, one.owner, clamped(one.mtime_ns), one.size, one.digest)
+        (one.home, one.path): (
+            one.target,
+            one.owner,
+            clamped(one.mtime_ns),
+            one.size,
+            one.digest,
+            one.attributes,
+        )
         for one in files
     }
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from blake3 import blake3
+
 from ..groups.paths import LogicalPath, message_path
 from ..proto.archive.columns import clamped
 from ..proto.errors import DamagedError, MessageUnavailable
@@ -30,6 +32,7 @@ _SMALL_FRAME = 512
 are not much fewer: else each day's mail would stay a frame of its own, or a folder be written anew for it."""
 
 _MUCH = 4
+_LINK_BYTES = 8
 _MOST_HELD = 1 << 12
 
 
@@ -281,6 +284,9 @@ class FolderBackup:
             size,
             digest,
             pieces,
+            found.keywords,
+            stat.attributes,
+            _link(stat.identity),
         )
         return message, terms
 
@@ -308,8 +314,16 @@ class FolderBackup:
 
 
 def _called(before: Message, listed: Listed) -> Message:
-    now = listed.uid, listed.suffix, listed.place, listed.flags, listed.fields
-    if now == (before.uid, before.suffix, before.place, before.flags, before.fields):
+    now = listed.uid, listed.suffix, listed.place, listed.flags, listed.fields, listed.keywords
+    if now == (before.uid, before.suffix, before.place, before.flags, before.fields, before.keywords):
         return before
-    uid, suffix, place, flags, fields = now
-    return replace(before, uid=uid, suffix=suffix, place=place, flags=flags, fields=fields)
+    uid, suffix, place, flags, fields, keywords = now
+    return replace(before, uid=uid, suffix=suffix, place=place, flags=flags, fields=fields, keywords=keywords)
+
+
+def _link(identity: tuple[int, int] | None) -> int:
+    """A number for a file that has several names; 0 for one that has not."""
+    if identity is None:
+        return 0
+    hashed = blake3(b"%d:%d" % identity).digest(length=_LINK_BYTES)
+    return int.from_bytes(hashed, "little") or 1

@@ -79,7 +79,7 @@ def changed_messages(
     other flags, folder by folder. Raises DamagedError."""
     for pair in _pairs(before, after, selects):
         old_frames, new_frames = _unlike(before, after, pair)
-        old, new = _flagged(old_frames, pair.before), _flagged(new_frames, pair.after)
+        old, new = _flagged(old_frames), _flagged(new_frames)
         if pair.before is not None:
             yield from _rows("went", pair.before, old_frames, old.keys() - new.keys())
         if pair.after is not None:
@@ -109,7 +109,7 @@ def _difference(
     before: MailboxFrames | None, after: MailboxFrames | None, pair: _Pair
 ) -> FolderDifference | None:
     old_frames, new_frames = _unlike(before, after, pair)
-    old, new = _flagged(old_frames, pair.before), _flagged(new_frames, pair.after)
+    old, new = _flagged(old_frames), _flagged(new_frames)
     found = FolderDifference(
         name=pair.name,
         state="came" if pair.before is None else "went" if pair.after is None else "changed",
@@ -149,8 +149,6 @@ def _unlike(
     """The frames of a folder that only one of the versions has."""
     old = before.frames(pair.before) if before and pair.before else []
     new = after.frames(pair.after) if after and pair.after else []
-    if old and new and _keywords(pair.before) != _keywords(pair.after):
-        return old, new  # the same letters may stand for others now
     both = Counter(one.checksum for one in old) & Counter(one.checksum for one in new)
     return _without(old, both), _without(new, both)
 
@@ -166,28 +164,14 @@ def _without(frames: Iterable[Frame], checksums: Counter[bytes]) -> list[Frame]:
     return kept
 
 
-def _keywords(entry: FolderEntry | None) -> tuple[str, ...]:
-    return entry.folder.keywords if entry else ()
-
-
-def _flagged(frames: Iterable[Frame], entry: FolderEntry | None) -> _Flagged:
+def _flagged(frames: Iterable[Frame]) -> _Flagged:
     found: _Flagged = {}
-    keywords = _keywords(entry)
-    named: dict[str, tuple[str, tuple[str, ...]]] = {}
     for frame in frames:
         names = frame.names()
-        for uid, base, place, flags in zip(names.uid, names.base, names.place, names.flags, strict=True):
-            if flags not in named:
-                named[flags] = _flags(flags, keywords)
-            found[lasting_key(uid, base)] = (place, *named[flags])
+        called = zip(names.uid, names.base, names.place, names.flags, names.keywords, strict=True)
+        for uid, base, place, flags, keywords in called:
+            found[lasting_key(uid, base)] = place, flags, keywords
     return found
-
-
-def _flags(flags: str, keywords: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """System flags, and the names of the keywords."""
-    numbers = [ord(one) - ord("a") for one in flags if "a" <= one <= "z"]
-    names = (keywords[n] if n < len(keywords) else f"?{n}" for n in numbers)
-    return "".join(one for one in flags if not "a" <= one <= "z"), tuple(sorted(names))
 
 
 def _flagged_anew(old: _Flagged, new: _Flagged) -> set[bytes]:

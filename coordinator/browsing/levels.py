@@ -178,7 +178,7 @@ class StoredMailbox:
             name=message.base,
             date=time_ns(message.date_ns),
             size_bytes=message.size,
-            flags=flag_names(message.flags, entry.folder.keywords),
+            flags=flag_names(message.flags, message.keywords),
         )
 
 
@@ -209,9 +209,5 @@ def time_ns(nanoseconds: int) -> datetime | None:
 
 
 def flag_names(letters: str, keywords: tuple[str, ...]) -> tuple[str, ...]:
-    """The flags of a message by name; a keyword that the folder does not name stays a letter."""
-    return tuple(
-        keywords[ord(one) - ord("a")] if "a" <= one <= "z" and ord(one) - ord("a") < len(keywords)
-        else _FLAG_NAMES.get(one, one)
-        for one in letters
-    )  # fmt: skip
+    """The flags of a message by name, and its keywords."""
+    return (*(_FLAG_NAMES.get(one, one) for one in letters), *keywords)

@@ -10,7 +10,7 @@ from reprlib import Repr
 import msgpack
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Ownership, Piece
+from ..records import ArchiveId, Attributes, Ownership, Piece
 from . import recipes
 
 MOST_CONTAINERS = 1 << 20
@@ -116,6 +116,18 @@ def _ownership(mode: object, uid: object, gid: object) -> Ownership:
     if owner.mode >= 1 << 16 or owner.uid >= 1 << 32 or owner.gid >= 1 << 32:
         raise DamagedError(f"not an owner: {shown((mode, uid, gid))}", reason="metadata")
     return owner
+
+
+def attributes(value: object) -> Attributes:
+    """Named values, each name once."""
+    found = []
+    for pair in rows(value):
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise DamagedError(f"not an attribute: {shown(pair)}", reason="metadata")
+        found.append((name(pair[0]), octets(pair[1])))
+    if len(dict(found)) != len(found):
+        raise DamagedError(f"an attribute stands twice: {shown(value)}", reason="metadata")
+    return tuple(found)
 
 
 def piece(archive: ArchiveId, offset: int, length: int, recipe: int, joined: bool) -> Piece:

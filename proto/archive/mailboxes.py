@@ -5,6 +5,7 @@ FORMAT.md, "MAILBOX". Every claim of a frame is checked before it is used.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
@@ -15,7 +16,9 @@ from ..errors import DamagedError
 from ..records import (
     DIGEST_BYTES,
     ArchiveId,
+    Attributes,
     Directory,
+    DirectoryKind,
     Folder,
     MailboxSummary,
     Ownership,
@@ -26,6 +29,8 @@ from ..records import (
 from . import claims
 from .columns import clamped
 from .contents import MailboxEntry
+
+_KINDS = frozenset(one.value for one in DirectoryKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +95,34 @@ class Mailbox:
 def encode(mailbox: Mailbox) -> bytes:
     """The payload of the MAILBOX frame."""
     archives = {one: number for number, one in enumerate(mailbox.archives)}
+    attributes = _AttributeTable()
     row: dict[str, object] = {
         "user": mailbox.user,
         "place": mailbox.place,
         "listed": mailbox.listed,
         "bytes": mailbox.size_bytes,
-        "folders": [_folder_row(entry) for entry in mailbox.folders],
-        "files": [_file_row(file, archives) for file in mailbox.files],
+        "folders": [_folder_row(entry, attributes) for entry in mailbox.folders],
+        "files": [_file_row(file, archives, attributes) for file in mailbox.files],
         "files_mark": mailbox.files_mark,
         "skipped": [[one.path, one.reason, one.detail] for one in mailbox.skipped],
         "added": mailbox.added,
         "vanished": mailbox.vanished,
         "changed": mailbox.changed,
     }
+    row["attributes"] = list(attributes.numbers)
     row["archives"] = list(archives)
     return _packed(row)
+
+
+class _AttributeTable:
+    """The different attributes of a mailbox's files and directories, by the number that stands for them."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Attributes, int] = {}
+
+    def number(self, attributes: Attributes) -> int | None:
+        """None for none."""
+        return self.numbers.setdefault(attributes, len(self.numbers)) if attributes else None
 
 
 class TakenOver(NamedTuple):
@@ -148,13 +166,15 @@ def entry_of(mailbox: Mailbox, number: int, frames: tuple[int, ...], archive: Ar
 
 def folder_bytes(entry: FolderEntry) -> int:
     """What a folder takes in the payload."""
-    return len(_packed(_folder_row(entry)))
+    attributes = _AttributeTable()
+    return len(_packed([_folder_row(entry, attributes), list(attributes.numbers)]))
 
 
 def file_bytes(file: StoredFile) -> int:
     """What a file takes in the payload, at most."""
     archives: dict[ArchiveId, int] = {}
-    return len(_packed([_file_row(file, archives), list(archives)]))
+    attributes = _AttributeTable()
+    return len(_packed([_file_row(file, archives, attributes), list(archives), list(attributes.numbers)]))
 
 
 def _packed(value: object) -> bytes:
@@ -166,13 +186,14 @@ def decode(payload: bytes) -> Mailbox:
     row: dict[str, Any] = claims.unpack_map(payload)
     try:
         archives = [claims.archive_id(value) for value in row["archives"]]
+        attributes = [claims.attributes(value) for value in row["attributes"]]
         mailbox = Mailbox(
             user=claims.name(row["user"]),
             place=claims.octets(row["place"]),
             listed=claims.number(row["listed"]),
             size_bytes=claims.number(row["bytes"]),
-            folders=tuple(_folder(one) for one in row["folders"]),
-            files=tuple(_file(one, archives) for one in row["files"]),
+            folders=tuple(_folder(one, attributes) for one in row["folders"]),
+            files=tuple(_file(one, archives, attributes) for one in row["files"]),
             skipped=tuple(
                 Skipped(claims.text(a), claims.text(b), claims.text(c)) for a, b, c in row["skipped"]
             ),
@@ -191,7 +212,7 @@ def decode(payload: bytes) -> Mailbox:
     return mailbox
 
 
-def _folder_row(entry: FolderEntry) -> dict[str, object]:
+def _folder_row(entry: FolderEntry, attributes: _AttributeTable) -> dict[str, object]:
     folder = entry.folder
     return {
         "name": folder.name,
@@ -203,7 +224,14 @@ def _folder_row(entry: FolderEntry) -> dict[str, object]:
         "keywords": list(folder.keywords),
         "header": folder.header,
         "directories": [
-            [one.path, *_owner_row(one.owner), clamped(one.mtime_ns)] for one in folder.directories
+            [
+                one.kind.value,
+                one.path,
+                *_owner_row(one.owner),
+                clamped(one.mtime_ns),
+                attributes.number(one.attributes),
+            ]
+            for one in folder.directories
         ],
         "messages": entry.messages,
         "frames": list(entry.frames),
@@ -216,7 +244,7 @@ def _known(number: int) -> int:
     return number if 0 <= number < 1 << 63 else 0
 
 
-def _folder(row: dict[str, Any]) -> FolderEntry:
+def _folder(row: dict[str, Any], attributes: Sequence[Attributes]) -> FolderEntry:
     frames = tuple(claims.number(one) for one in row["frames"])
     if any(a >= b for a, b in pairwise(frames)):
         raise ValueError("frames out of order")
@@ -230,10 +258,7 @@ def _folder(row: dict[str, Any]) -> FolderEntry:
             highest_modseq=claims.number(row["modseq"]),
             keywords=tuple(claims.text(one) for one in row["keywords"]),
             header=claims.octets(row["header"]),
-            directories=tuple(
-                Directory(claims.octets(path), claims.ownership(mode, uid, gid), claims.integer(mtime))
-                for path, mode, uid, gid, mtime in row["directories"]
-            ),
+            directories=tuple(_directory(one, attributes) for one in row["directories"] if _is_known(one[0])),
         ),
         claims.number(row["messages"]),
         frames,
@@ -241,17 +266,38 @@ def _folder(row: dict[str, Any]) -> FolderEntry:
     )
 
 
-def _file_row(file: StoredFile, archives: dict[ArchiveId, int]) -> list[object]:
+def _is_known(kind: object) -> bool:
+    """Whether a row is of a kind that this version knows; later ones may have others."""
+    return claims.text(kind) in _KINDS
+
+
+def _directory(row: list[Any], attributes: Sequence[Attributes]) -> Directory:
+    kind, path, mode, uid, gid, mtime_ns, named = row
+    return Directory(
+        claims.octets(path),
+        claims.ownership(mode, uid, gid),
+        claims.integer(mtime_ns),
+        DirectoryKind(kind),
+        _attributes(named, attributes),
+    )
+
+
+def _attributes(named: object, attributes: Sequence[Attributes]) -> Attributes:
+    return () if named is None else attributes[claims.number(named)]
+
+
+def _file_row(file: StoredFile, archives: dict[ArchiveId, int], attributes: _AttributeTable) -> list[object]:
     pieces = [
         [archives.setdefault(one.archive, len(archives)), one.offset, one.length, one.recipe, one.joined]
         for one in file.pieces
     ]
     owner = _owner_row(file.owner)
-    return [file.path, file.home, file.target, *owner, clamped(file.mtime_ns), file.size, file.digest, pieces]
+    contents = [clamped(file.mtime_ns), file.size, file.digest, pieces]
+    return [file.path, file.home, file.target, *owner, *contents, attributes.number(file.attributes)]
 
 
-def _file(row: list[Any], archives: list[ArchiveId]) -> StoredFile:
-    path, home, target, mode, uid, gid, mtime_ns, size, digest, pieces = row
+def _file(row: list[Any], archives: list[ArchiveId], attributes: Sequence[Attributes]) -> StoredFile:
+    path, home, target, mode, uid, gid, mtime_ns, size, digest, pieces, named = row
     if len(claims.octets(digest)) != DIGEST_BYTES:
         raise ValueError("digest")
     return StoredFile(
@@ -263,6 +309,7 @@ def _file(row: list[Any], archives: list[ArchiveId]) -> StoredFile:
         claims.number(size),
         digest,
         tuple(_piece(one, archives) for one in pieces),
+        _attributes(named, attributes),
     )
 
 

@@ -11,7 +11,7 @@ from operator import add, or_
 from typing import NamedTuple, TypeVar
 
 from ..errors import DamagedError
-from ..records import DIGEST_BYTES, ArchiveId, Listed, Message, Ownership, Piece
+from ..records import DIGEST_BYTES, ArchiveId, Attributes, Listed, Message, Ownership, Piece
 from . import claims, columns
 
 MOST_MESSAGES = 1 << 12
@@ -33,9 +33,20 @@ class Totals(NamedTuple):
     size_bytes: int
 
 
+class Mark(NamedTuple):
+    """What most messages of a frame share; it stands there once."""
+
+    flags: str
+    keywords: tuple[str, ...]
+    attributes: Attributes
+    place: str
+    suffix: bytes
+    owner: Ownership
+
+
 class Names(NamedTuple):
     """What the messages of a frame are called, and how they are marked, by columns: as much as a listing of
-    their folder tells."""
+    their folder tells, and whose they are."""
 
     uid: Sequence[int]
     base: Sequence[bytes]
@@ -43,7 +54,9 @@ class Names(NamedTuple):
     place: Sequence[str]
     flags: Sequence[str]
     fields: Sequence[bytes]
+    keywords: Sequence[tuple[str, ...]]
     owner: Sequence[Ownership]
+    attributes: Sequence[Attributes]
 
     def has(self, first: int, listed: Sequence[Listed]) -> bool:
         """Whether the messages from row ``first`` on are called just as these, in every detail."""
@@ -56,6 +69,7 @@ class Names(NamedTuple):
             and [one.place for one in listed] == list(self.place[first:end])
             and [one.flags for one in listed] == list(self.flags[first:end])
             and [one.fields for one in listed] == list(self.fields[first:end])
+            and [one.keywords for one in listed] == list(self.keywords[first:end])
         )
 
 
@@ -66,6 +80,7 @@ class Contents(NamedTuple):
 
     date: Sequence[int]
     digests: bytes
+    link: Sequence[int]
     starts: Sequence[int]
     archive: Sequence[int]
     gap: Sequence[int]
@@ -113,22 +128,42 @@ class MessageRows:
         """What each is called."""
         row, count = self._row, self._count
         uid = columns.unpack("I", row.get("uid"), count, "uid")
-        base = columns.unpack_strings(row.get("base"), count, "base")
+        base = columns.unpack_strings(row.get("name"), count, "name")
         fields: Sequence[bytes] = [b""] * count
-        if row.get("fields") is not None:
-            fields = columns.unpack_strings(row["fields"], count, "fields")
+        if row.get("notes") is not None:
+            fields = columns.unpack_strings(row["notes"], count, "notes")
         if not all(map(or_, uid, map(len, base))):
             raise DamagedError("a message has neither UID nor name", reason="metadata")
-        marks = [_mark(mark) for mark in claims.rows(row.get("marks"))]
+        marks = self._marks()
         mark = columns.unpack("I", row.get("mark"), count, "mark")
         if count and max(mark) >= len(marks):
             raise DamagedError("column mark points nowhere", reason="metadata")
-        places, suffixes, flags, owners = zip(*marks, strict=True) if marks else ((), (), (), ())
+        flags, keywords, attributes, places, suffixes, owners = (
+            zip(*marks, strict=True) if marks else ((),) * len(Mark._fields)
+        )
 
         def of_each(column: Sequence[_T]) -> Sequence[_T]:
             return list(map(column.__getitem__, mark))
 
-        return Names(uid, base, of_each(suffixes), of_each(places), of_each(flags), fields, of_each(owners))
+        return Names(
+            uid,
+            base,
+            of_each(suffixes),
+            of_each(places),
+            of_each(flags),
+            fields,
+            of_each(keywords),
+            of_each(owners),
+            of_each(attributes),
+        )
+
+    def _marks(self) -> list[Mark]:
+        keywords = list(map(claims.name, claims.rows(self._row.get("keywords"))))
+        attributes = list(map(claims.attributes, claims.rows(self._row.get("attributes"))))
+        try:
+            return [_mark(mark, keywords, attributes) for mark in claims.rows(self._row.get("marks"))]
+        except (IndexError, TypeError, ValueError) as error:
+            raise DamagedError(f"not a mark: {claims.shown(error)}", reason="metadata") from error
 
     @cached_property
     def contents(self) -> Contents:
@@ -138,6 +173,9 @@ class MessageRows:
         digests = claims.octets(row.get("digest"))
         if len(digests) != count * DIGEST_BYTES:
             raise DamagedError("column digest has a wrong length", reason="metadata")
+        link: Sequence[int] = (0,) * count
+        if row.get("link") is not None:
+            link = columns.unpack("Q", row["link"], count, "link")
         starts = list(accumulate(columns.unpack("I", row.get("pieces"), count, "pieces"), initial=0))
         total = starts[-1]
         archive = columns.unpack("H", row.get("archive"), total, "archive")
@@ -147,7 +185,7 @@ class MessageRows:
         length = columns.unpack("I", row.get("length"), total, "length")
         recipe = columns.unpack("H", row.get("recipe"), total, "recipe")
         ends = list(accumulate(map(add, gap, length)))
-        return Contents(date, digests, starts, archive, gap, length, recipe, ends)
+        return Contents(date, digests, link, starts, archive, gap, length, recipe, ends)
 
     def check(self) -> None:
         """Raises what anything else here but ``messages`` would; nothing of these does after it."""
@@ -170,6 +208,9 @@ class MessageRows:
                 size[i],
                 held.digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES],
                 tuple(pieces[held.starts[i] : held.starts[i + 1]]),
+                called.keywords[i],
+                called.attributes[i],
+                held.link[i],
             )
             for i in range(self._count)
         ]
@@ -186,8 +227,15 @@ class MessageRows:
         ]
 
 
-def _mark(value: object) -> tuple[str, bytes, str, Ownership]:
-    mark = claims.rows(value)
-    if len(mark) != 6:
-        raise DamagedError(f"not a mark: {claims.shown(value)}", reason="metadata")
-    return claims.text(mark[0]), claims.octets(mark[1]), claims.text(mark[2]), claims.ownership(*mark[3:])
+def _mark(value: object, keywords: Sequence[str], attributes: Sequence[Attributes]) -> Mark:
+    """Raises IndexError, TypeError or ValueError if it is none, or points nowhere."""
+    flags, numbers, named, notes = claims.rows(value)
+    place, suffix, mode, uid, gid = claims.rows(notes)
+    return Mark(
+        claims.text(flags),
+        tuple(keywords[claims.number(one)] for one in claims.rows(numbers)),
+        () if named is None else attributes[claims.number(named)],
+        claims.text(place),
+        claims.octets(suffix),
+        claims.ownership(mode, uid, gid),
+    )

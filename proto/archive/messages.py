@@ -14,7 +14,7 @@ from typing import cast
 import msgpack
 
 from ..errors import StoreError
-from ..records import DIGEST_BYTES, ArchiveId, Listed, Message, Piece
+from ..records import DIGEST_BYTES, ArchiveId, Attributes, Listed, Message, Piece
 from . import columns, recipes
 from .message_rows import JOINED, MOST_MESSAGES, WRAP, MessageRows, Names, Totals
 
@@ -43,7 +43,9 @@ MOST_TEXT_BYTES = 1 << 20
 _LARGEST_UID = _LARGEST_PIECE = (1 << 32) - 1
 _MOST_ARCHIVES = 1 << 15
 
-Mark = tuple[str, bytes, str, int, int, int]
+_Mark = tuple[str, tuple[str, ...], Attributes, str, bytes, int, int, int]
+"""Flags, keywords, attributes, then place, suffix, mode, user and group id. Not a record: one is made of
+every message, to look for it."""
 
 
 class MessageColumns:
@@ -51,7 +53,7 @@ class MessageColumns:
 
     def __init__(self) -> None:
         self._archives: dict[ArchiveId, int] = {}
-        self._marks: dict[Mark, int] = {}
+        self._marks: dict[_Mark, int] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -63,6 +65,7 @@ class MessageColumns:
         self._bases: list[bytes] = []
         self._fields: list[bytes] = []
         self._digests = bytearray()
+        self._link = array("Q")
         self._counts, self._archive = array("I"), array("H")
         self._gap, self._length, self._recipe = array("Q"), array("I"), array("H")
         self._expected = 0  # where the last piece ends: the next one most often begins there
@@ -97,13 +100,18 @@ class MessageColumns:
             raise StoreError("a message lies in too many archives: beyond the archive format")
         uid = message.uid if 0 <= message.uid <= _LARGEST_UID else 0
         base, suffix, owner = message.base, message.suffix, message.owner
+        flags, keywords, attributes = message.flags, message.keywords, message.attributes
         if not uid and not base:
             base, suffix = suffix, b""
             if not base:
                 raise StoreError("a message has neither UID nor name")
+        mark = (flags, keywords, attributes, message.place, suffix, owner.mode, owner.uid, owner.gid)
+        if (number := self._marks.get(mark)) is None:
+            text_bytes += _named_bytes(keywords, attributes)
+            number = self._marks[mark] = len(self._marks)
         self._text_bytes += text_bytes
-        mark = (message.place, suffix, message.flags, owner.mode, owner.uid, owner.gid)
-        self._mark.append(self._marks.setdefault(mark, len(self._marks)))
+        self._mark.append(number)
+        self._link.append(message.link)
         self._uid.append(uid)
         self._date.append(columns.clamped(message.date_ns))
         self._size.append(message.size)
@@ -121,13 +129,16 @@ class MessageColumns:
     def has_room_for(self, rows: MessageRows, first: int, called: Sequence[Listed]) -> bool:
         """Whether these rows of a stored frame can be added. One row always can be if nothing was gathered;
         StoreError if it is beyond the format even so."""
+        end = first + len(called)
         text_bytes = sum(map(_text_bytes, called))
+        named = set(zip([one.keywords for one in called], rows.names.attributes[first:end], strict=True))
+        text_bytes += sum(_named_bytes(*one) for one in named)
         if len(called) == 1 and not self._uid:
             return True
         starts = rows.contents.starts
         return (
             len(self._uid) + len(called) <= MOST_MESSAGES
-            and len(self._length) + starts[first + len(called)] - starts[first] <= MOST_PIECES
+            and len(self._length) + starts[end] - starts[first] <= MOST_PIECES
             and self._text_bytes + text_bytes <= MOST_TEXT_BYTES
             and len(self._archives) + len(rows.archives) <= _MOST_ARCHIVES
         )
@@ -138,15 +149,23 @@ class MessageColumns:
         end = first + len(called)
         self._text_bytes += sum(map(_text_bytes, called))
         marks = self._marks
-        for one, owner in zip(called, rows.names.owner[first:end], strict=True):
-            mark = (one.place, one.suffix, one.flags, owner.mode, owner.uid, owner.gid)
-            self._mark.append(marks.setdefault(mark, len(marks)))
+        names = rows.names
+        for one, owner, attributes in zip(
+            called, names.owner[first:end], names.attributes[first:end], strict=True
+        ):
+            whose = owner.mode, owner.uid, owner.gid
+            mark = (one.flags, one.keywords, attributes, one.place, one.suffix, *whose)
+            if (number := marks.get(mark)) is None:
+                self._text_bytes += _named_bytes(one.keywords, attributes)
+                number = marks[mark] = len(marks)
+            self._mark.append(number)
         self._uid.extend([one.uid for one in called])
         self._bases += [one.base for one in called]
         self._fields += [one.fields for one in called]
         held = rows.contents
         self._date += held.date[first:end]
         self._size.extend(rows.sizes[first:end])
+        self._link.extend(held.link[first:end])
         self._digests += held.digests[first * DIGEST_BYTES : end * DIGEST_BYTES]
         self._counts.extend(map(sub, held.starts[first + 1 : end + 1], held.starts[first:end]))
         self._add_pieces(rows, held.starts[first], held.starts[end])
@@ -169,6 +188,8 @@ class MessageColumns:
 
     def take(self) -> bytes:
         """The encoded columns; empties the gatherer."""
+        tables = _Tables()
+        marks = [tables.row(one) for one in self._marks]
         encoded = cast(
             bytes,
             msgpack.packb(
@@ -176,11 +197,14 @@ class MessageColumns:
                     "n": len(self._uid),
                     "uid": columns.pack("I", self._uid),
                     "mark": columns.pack("I", self._mark),
-                    "marks": list(self._marks),
+                    "marks": marks,
+                    "keywords": list(tables.keywords),
+                    "attributes": list(tables.attributes),
                     "date": columns.pack_deltas(self._date),
                     "size": columns.pack("Q", self._size),
-                    "base": columns.pack_strings(self._bases),
-                    "fields": columns.pack_strings(self._fields) if any(self._fields) else None,
+                    "name": columns.pack_strings(self._bases),
+                    "notes": columns.pack_strings(self._fields) if any(self._fields) else None,
+                    "link": columns.pack("Q", self._link) if any(self._link) else None,
                     "digest": bytes(self._digests),
                     "pieces": columns.pack("I", self._counts),
                     "archives": list(self._archives),
@@ -196,12 +220,38 @@ class MessageColumns:
         return encoded
 
 
+class _Tables:
+    """What the marks of a frame point to."""
+
+    def __init__(self) -> None:
+        self.keywords: dict[str, int] = {}
+        self.attributes: dict[Attributes, int] = {}
+
+    def row(self, mark: _Mark) -> list[object]:
+        """A mark as it is encoded."""
+        flags, names, values, *notes = mark
+        keywords, attributes = self.keywords, self.attributes
+        numbers = [keywords.setdefault(one, len(keywords)) for one in names]
+        return [flags, numbers, attributes.setdefault(values, len(attributes)) if values else None, notes]
+
+
 def _text_bytes(message: Message | Listed) -> int:
     """Of its names and notes. Raises StoreError if that is more than a frame takes."""
     text_bytes = len(message.base) + len(message.suffix) + len(message.fields) + len(message.flags)
     if text_bytes > MOST_TEXT_BYTES:
         raise StoreError(f"a message has {text_bytes} bytes of names and notes: beyond the archive format")
     return text_bytes
+
+
+def _named_bytes(keywords: Sequence[str], attributes: Attributes) -> int:
+    """What a mark takes for these, at most. Raises StoreError if that is more than a frame takes."""
+    if not keywords and not attributes:
+        return 0
+    named = sum(4 * len(name) + len(value) + 16 for name, value in attributes)
+    named += sum(4 * len(name) + 16 for name in keywords)
+    if named > MOST_TEXT_BYTES:
+        raise StoreError(f"a message has {named} bytes of keywords and attributes: beyond the archive format")
+    return named
 
 
 def join_pieces(pieces: list[Piece], piece: Piece) -> None:

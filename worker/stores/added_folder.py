@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ...proto.records import Directory, Folder
+from ...proto.records import Directory, DirectoryKind, Folder
 from .folder_names import folder_path
 
 
@@ -21,6 +21,6 @@ def _directories(path: bytes, beside: Sequence[Folder]) -> tuple[Directory, ...]
     """The record of its own directory, as another folder has one."""
     for folder in beside:
         for record in folder.directories:
-            if record.path == folder.path:
+            if record.kind is DirectoryKind.FOLDER:
                 return (replace(record, path=path),)
     return ()

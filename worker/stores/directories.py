@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from ...groups.paths import printable
 from ...proto.errors import BackupError, MessageUnavailable, StoreError
-from ...proto.records import Directory, Ownership
+from ...proto.records import Directory, DirectoryKind, Ownership
 
 DEEPEST = 64
 """Directories nested deeper than this are not entered."""
@@ -161,9 +161,9 @@ def _ownership(mode: int, uid: int, gid: int) -> Ownership:
     return Ownership(stat.S_IMODE(mode), uid, gid)
 
 
-def described(path: bytes, status: os.stat_result) -> Directory:
+def described(path: bytes, status: os.stat_result, kind: DirectoryKind) -> Directory:
     """The record of a directory (or of a file that a store keeps beside its messages)."""
-    return Directory(path, ownership(status), status.st_mtime_ns)
+    return Directory(path, ownership(status), status.st_mtime_ns, kind)
 
 
 def joined(parent: bytes, name: bytes) -> bytes:

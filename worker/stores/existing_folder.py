@@ -13,7 +13,7 @@ from . import keywords, uidlist
 from .directories import descend, make_directory, name_bytes, opened, ownership
 from .dotlock import uidlist_lock
 from .file_writer import FileWriter
-from .listing import PLACES, Listing, record
+from .listing import NO_KEYWORDS, PLACES, Listing, record
 from .message_places import MessagePlaces, is_variant, lasting_names, variant_parts
 from .notices import Notices
 from .opened import FileOpener
@@ -69,8 +69,8 @@ class ExistingFolder:
     def _sizes(self, base: bytes) -> set[int]:
         """The sizes of the messages that have this lasting name, or one that a restore gave for it."""
         begin, end = variant_parts(base)
-        names = [record(entry) for entry in self._listing.beginning_with(base + b"\0")]
-        variants = (record(entry) for entry in self._listing.beginning_with(begin))
+        names = [record(entry, NO_KEYWORDS) for entry in self._listing.beginning_with(base + b"\0")]
+        variants = (record(entry, NO_KEYWORDS) for entry in self._listing.beginning_with(begin))
         names += [one for one in variants if is_variant(one.base, begin, end)]
         sizes: set[int] = set()
         for one in names:

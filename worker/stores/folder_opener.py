@@ -70,6 +70,7 @@ class FolderOpener:
             listing = self._listing(places, path, earlier)
             numbering = self._numbering(listing, uids, path)
             folder = self._record(path, name, uids, directory, (*state.records(path), *near))
+            numbering.names = keywords.FlagNames(folder.keywords)
             whole = listing.settled and not listing.others and self._notices.count == told_before
             can_tell = earlier is None and whole and state.has_settled(now_ns)
             yield MaildirFolder(

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...proto.records import Directory
+from ...proto.records import Directory, DirectoryKind
 from . import keywords, uidlist
 from .directories import described, joined
 from .listing import PLACES
@@ -23,7 +23,7 @@ _PLACES = tuple(name for _, name in _BY_PLACE)
 _DIRECTORIES = (*_PLACES, b"tmp")
 _LISTS = (uidlist.NAME, keywords.NAME)
 _MARKED = (*_PLACES, *_LISTS)
-_RECORDED = (*_DIRECTORIES, uidlist.NAME)
+_RECORDED = {**dict.fromkeys(_DIRECTORIES, DirectoryKind.PART), uidlist.NAME: DirectoryKind.UIDLIST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,12 @@ class FolderState:
         """The records of a folder that lies there."""
         parts = self.parts
         return [
-            described(path, self.own),
-            *(described(joined(path, name), parts[name]) for name in _RECORDED if name in parts),
+            described(path, self.own, DirectoryKind.FOLDER),
+            *(
+                described(joined(path, name), parts[name], kind)
+                for name, kind in _RECORDED.items()
+                if name in parts
+            ),
         ]
 
     def times(self) -> dict[str, int]:

@@ -13,6 +13,11 @@ _MOST_BYTES = 1 << 16
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
+_MOST_SUFFIXES = 1024
+
+Flags = tuple[str, tuple[str, ...]]
+"""The letters of the flags of a message, and the names of its keywords (see ``proto.records.Message``)."""
+
 _LINE = re.compile(rb"(\d{1,2}) (.+)")
 _KEYWORD = re.compile(r"[^\0-\x20\x7f]{1,255}")
 
@@ -98,6 +103,29 @@ def with_flags(suffix: bytes, flags: str) -> bytes:
     letters, comma, rest = suffix[3:].partition(b",")
     others = bytes(byte for byte in letters if chr(byte) not in _KNOWN)
     return b":2," + bytes(sorted({*flags.encode("ascii"), *others})) + comma + rest
+
+
+class FlagNames:
+    """What the suffixes of names mean in a folder with these keywords."""
+
+    def __init__(self, keywords: Sequence[str] = ()) -> None:
+        self._keywords = keywords
+        self._known: dict[bytes, Flags] = {}
+
+    def of(self, suffix: bytes) -> Flags:
+        """The flags, and the names of the keywords: letters without a name stand for nothing."""
+        flags = self._known.get(suffix)
+        if flags is None:
+            if len(self._known) >= _MOST_SUFFIXES:
+                self._known.clear()
+            flags = self._known[suffix] = self._named(flags_of(suffix))
+        return flags
+
+    def _named(self, letters: str) -> Flags:
+        keywords = self._keywords
+        numbers = [LETTERS.index(one) for one in letters if one in LETTERS]
+        names = {keywords[number] for number in numbers if number < len(keywords) and keywords[number]}
+        return "".join(one for one in letters if one not in LETTERS), tuple(sorted(names))
 
 
 _KNOWN = frozenset("DFPRST" + LETTERS)

@@ -13,11 +13,10 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 from ...proto.records import Listed
 from .directories import name_bytes
-from .keywords import flags_of
+from .keywords import FlagNames
 from .marks import tick_ns
 from .uidlist import UidList
 
@@ -26,7 +25,8 @@ PLACES = ("new", "cur")
 
 _PASSES = 4
 
-_flags = lru_cache(maxsize=1024)(flags_of)
+NO_KEYWORDS = FlagNames()
+"""Where only names of files are looked at."""
 
 
 class Listing:
@@ -71,9 +71,9 @@ class Listing:
                 return
             yield self.entries[position]
 
-    def listed(self, position: int, uid: int, fields: bytes) -> Listed:
+    def listed(self, position: int, uid: int, fields: bytes, names: FlagNames) -> Listed:
         """The record of an entry."""
-        return record(self.entries[position], uid, fields)
+        return record(self.entries[position], names, uid, fields)
 
     def remembered(self) -> Earlier:
         """What to remember of this listing, to find out later what came after it: eight bytes a message."""
@@ -155,7 +155,7 @@ class Listing:
             self.entries = [entry for entry in self.entries if entry not in gone]
 
     def _is_there(self, entry: bytes) -> bool:
-        one = record(entry)
+        one = record(entry, NO_KEYWORDS)
         try:
             os.stat(one.base + one.suffix, dir_fd=self._fds[one.place], follow_symlinks=False)
         except OSError:
@@ -185,18 +185,21 @@ class Rescan:
     seen: bytearray
 
 
-def record(entry: bytes, uid: int = 0, fields: bytes = b"") -> Listed:
+def record(entry: bytes, names: FlagNames, uid: int = 0, fields: bytes = b"") -> Listed:
     """The record of an entry of a listing."""
     base, _, rest = entry.partition(b"\0")
     suffix = rest[1:]
-    return Listed(base, suffix, "cur" if rest.startswith(b"c") else "new", uid, _flags(suffix), fields)
+    flags, keywords = names.of(suffix)
+    return Listed(base, suffix, "cur" if rest.startswith(b"c") else "new", uid, flags, fields, keywords)
 
 
 class Numbering:
     """The UIDs of a listing, as a UID list has them. ``duplicates`` counts UIDs that were given twice: the
-    first message keeps it, the others have none."""
+    first message keeps it, the others have none. ``names`` is what flags mean; it is to be set once keywords
+    are known, for they are read last."""
 
     def __init__(self, listing: Listing, uidlist: UidList | None) -> None:
+        self.names = NO_KEYWORDS
         self._listing = listing
         self._uids = array("I", bytes(4 * len(listing)))
         self._order = array("I")
@@ -209,13 +212,13 @@ class Numbering:
 
     def __iter__(self) -> Iterator[Listed]:
         """Every message in the order of UIDs, then those without one by name."""
-        listed, uids = self._listing.listed, self._uids
+        listed, uids, names = self._listing.listed, self._uids, self.names
         for position in self._order:
-            yield listed(position, uids[position], self._fields_of(position))
+            yield listed(position, uids[position], self._fields_of(position), names)
         if len(self._order) < len(uids):
             for position, uid in enumerate(uids):
                 if not uid:
-                    yield listed(position, 0, b"")
+                    yield listed(position, 0, b"", names)
 
     def _read(self, uidlist: UidList) -> None:
         last, ordered = 0, True

@@ -15,9 +15,6 @@ from .directories import descend, open_directory
 RESERVED = b".mailhaul-restore-"
 """How the names of temporary trees begin; no reader looks into them."""
 
-HOME = b".."
-"""The path under which the records of a mailbox tell of its user's home."""
-
 MAILDIR_NAMES = (b".maildir", b"Maildir", b"mail")
 """What a Maildir in a user's home is called, in the order in which they are looked for."""
 

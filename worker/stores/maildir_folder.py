@@ -99,7 +99,11 @@ class MaildirFolder:
             renamed = self._rescan.fresh.get(message.base)
             if renamed is None and not (position >= 0 and self._rescan.seen[position]):
                 break
-            now = record(renamed, message.uid, message.fields) if renamed is not None else message
+            now = (
+                record(renamed, self._numbering.names, message.uid, message.fields)
+                if renamed is not None
+                else message
+            )
             try:
                 return ask(now)
             except FileNotFoundError:

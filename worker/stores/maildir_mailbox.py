@@ -10,13 +10,12 @@ from functools import cached_property
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder, KnownMailbox
-from ...proto.records import Directory, FileStat, ListedFile, Skipped
+from ...proto.records import Directory, DirectoryKind, FileStat, ListedFile, Skipped
 from . import folder_names, folder_state
 from .directories import described, is_directory, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
 from .folder_opener import FolderOpener
 from .listing import PLACES, Earlier
-from .location import HOME
 from .maildir_folder import MaildirFolder
 from .marks import FilesMark
 from .notices import Notices
@@ -216,11 +215,11 @@ class MaildirMailbox:
         return survey(self._home, self._notices, HOME_DIRECTORY, plain=True, home=True)
 
     def _home_directories(self) -> Iterator[Directory]:
-        """The home and the directories in it that belong to the mail, relative to the mailbox."""
+        """The home and the directories in it that belong to the mail."""
         if self._home >= 0:
-            yield described(HOME, os.fstat(self._home))
+            yield described(b"", os.fstat(self._home), DirectoryKind.HOME)
             for path in self._scripts.others:
-                yield replace(self._scripts.records[path], path=joined(HOME, path))
+                yield replace(self._scripts.records[path], kind=DirectoryKind.HOME)
 
     def _stray_files(self, mailbox: OtherFiles, folder: bytes) -> Iterator[ListedFile]:
         for place in PLACES:

@@ -11,25 +11,21 @@ import errno
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
-from ...proto.records import Directory, Folder, Ownership, Skipped, StoredFile
-from . import uidlist
+from ...proto.records import Directory, DirectoryKind, Folder, Ownership, Skipped, StoredFile
 from .added_folder import added_folder
 from .directories import checked_name, descend, exists, is_maildir, name_bytes, opened, split, unwritable
 from .doveadm import MARGIN, Doveadm
 from .existing_folder import ExistingFolder
 from .file_writer import FileWriter
 from .links import stays_inside
-from .location import HOME
 from .new_folder import NewFolder, owner_of
 from .notices import Notices
 from .staged_tree import StagedTree
 from .survey import OWN
-
-_IN_HOME = HOME + b"/"
 
 _SERVER_STATE = (b"dovecot-uidvalidity", b"maildirsize")
 """Files at the top of a mailbox whose names begin so tell of all its folders and messages: those of another
@@ -62,6 +58,7 @@ class MaildirWriter:
         self._new: dict[bytes, NewFolder] = {}
         self._existing: list[ExistingFolder] = []
         self._home_tree: StagedTree | None = None
+        self._home_record: Directory | None = None
         self._is_added_to = site.root >= 0 and is_maildir(site.root)
         if self._is_added_to:
             # It may have become another user's, or users may have other numbers now.
@@ -154,23 +151,26 @@ class MaildirWriter:
         if folder.path in self._new:
             raise MessageUnavailable("two folders would become one", reason="leads-out")
         owner = owner_of(folder)
-        self._tree.describe(folder.directories, owner)
+        in_home = [one for one in folder.directories if one.kind is DirectoryKind.HOME]
+        in_mailbox = [one for one in folder.directories if one.kind is not DirectoryKind.HOME]
+        self._tree.describe(in_mailbox, owner)
         for place in OWN:
             os.close(self._tree.make((*names, place)))
-        for record in folder.directories:
-            if record.path.startswith(_IN_HOME):
-                self._build_in_home(record, owner)
-            elif record.path != HOME and record.path.rpartition(b"/")[2] != uidlist.NAME:
+        for record in in_mailbox:
+            if record.kind is not DirectoryKind.UIDLIST:
                 os.close(self._tree.make(split(record.path)))
+        for record in in_home:
+            self._build_in_home(record, owner)
         writer = NewFolder(folder, self._tree.make(names), self._files, self._notices)
         self._new[folder.path] = writer
         return writer
 
     def _build_in_home(self, record: Directory, owner: Ownership) -> None:
-        path = record.path.removeprefix(_IN_HOME)
-        if self._site.home >= 0:
-            self._home().describe([replace(record, path=path)], owner)
-            os.close(self._home().make(split(path)))
+        if not record.path:
+            self._home_record = self._home_record or record
+        elif self._site.home >= 0:
+            self._home().describe([record], owner)
+            os.close(self._home().make(split(record.path)))
 
     def _is_there(self, file: StoredFile, above: tuple[bytes, ...], name: bytes) -> bool:
         base = self._site.home if file.home else self._site.root
@@ -219,7 +219,7 @@ class MaildirWriter:
         if self._site.new_home and os.geteuid() == 0:
             # Before the mailbox can be seen: a restore that is killed now must not leave a mailbox in a
             # home that its user can't enter. (Others than root might lock themselves out.)
-            self._tree.dress(self._site.home, HOME)
+            self._tree.dress(self._site.home, self._home_record)
         try:
             self._tree.become(self._site.parent, self._site.name)
         except OSError as error:
@@ -247,7 +247,7 @@ class MaildirWriter:
                 _forget_folder_list(self._site.root)
             self._tree.dress_merged(self._site.root)
         elif self._site.new_home:
-            self._tree.dress(self._site.home, HOME)
+            self._tree.dress(self._site.home, self._home_record)
 
     def _kept(self, path: bytes) -> None:
         self._notices.add(path, "exists", "came into being meanwhile and is left as it is")

@@ -26,7 +26,7 @@ from ...proto.records import (
 )
 from .added_folder import added_folder
 from .directories import checked_name, split
-from .keywords import LETTERS, Translation, flags_of
+from .keywords import LETTERS, FlagNames, Translation, flags_of
 from .links import stays_inside
 from .message_places import lasting_names
 
@@ -171,7 +171,8 @@ class _Folder:
         self._stored = stored
         messages = [message for message, _ in stored.messages.values() if message.base not in (without or ())]
         numbered = sorted(messages, key=lambda one: (one.uid or 1 << 32, one.base))
-        self._listed = [_listed(message) for message in numbered]
+        self._names = FlagNames(stored.folder.keywords)
+        self._listed = [_listed(message, self._names) for message in numbered]
         identity = self._identity()
         self.mark = self._state() + identity if without is None else b""
         self.unchanged = bool(self.mark) and known is not None and self._is_as(known)
@@ -185,7 +186,7 @@ class _Folder:
 
     def open_message(self, message: Listed) -> _Opened:
         now, content = self._now(message)
-        listed = replace(_listed(now), uid=message.uid, fields=message.fields)
+        listed = replace(_listed(now, self._names), uid=message.uid, fields=message.fields)
         return _Opened(content, FileStat(len(content), now.date_ns, now.owner), listed)
 
     def stat(self, message: Listed) -> FileStat:
@@ -209,10 +210,9 @@ class _Folder:
         return repr((self._stored.number, self.folder.uidvalidity, self.folder.guid)).encode()
 
 
-def _listed(message: Message) -> Listed:
-    return Listed(
-        message.base, message.suffix, message.place, message.uid, flags_of(message.suffix), message.fields
-    )
+def _listed(message: Message, names: FlagNames) -> Listed:
+    flags, keywords = names.of(message.suffix)
+    return Listed(message.base, message.suffix, message.place, message.uid, flags, message.fields, keywords)
 
 
 class _Opened:
@@ -309,4 +309,5 @@ class _FolderWriter:
             folder, keywords=tuple(translation.keywords), uidnext=folder.uidnext + 1
         )
         suffix = translation.suffix(message.suffix)
-        return replace(message, uid=max(1, folder.uidnext), suffix=suffix, flags=flags_of(suffix))
+        flags, keywords = FlagNames(translation.keywords).of(suffix)
+        return replace(message, uid=max(1, folder.uidnext), suffix=suffix, flags=flags, keywords=keywords)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from ...proto.records import Folder, Message, Ownership
+from ...proto.records import Directory, DirectoryKind, Folder, Message, Ownership
 from . import keywords, uidlist
 from .directories import joined, make_directory, unwritable
 from .file_writer import FileWriter
@@ -17,9 +17,16 @@ from .notices import Notices
 
 def owner_of(folder: Folder) -> Ownership:
     """Who owned a folder, and the mode of its directory; this process, where that is not known."""
-    records = {one.path: one.owner for one in folder.directories}
+    records = _records(folder)
+    if folder.path in records:
+        return records[folder.path].owner
     default = Ownership(0o700, os.geteuid(), os.getegid())
-    return records.get(folder.path) or next(iter(records.values()), default)
+    return next((one.owner for one in records.values()), default)
+
+
+def _records(folder: Folder) -> dict[bytes, Directory]:
+    """What is known of directories and lists of the mailbox, by path."""
+    return {one.path: one for one in folder.directories if one.kind is not DirectoryKind.HOME}
 
 
 class NewFolder:
@@ -79,7 +86,7 @@ class NewFolder:
     def _file_attributes(self, name: bytes) -> tuple[Ownership, int]:
         """Mode, owners and time of a file of the server: as it was, or as the server would make it."""
         path = joined(self.folder.path, name)
-        records = {one.path: one for one in self.folder.directories}
+        records = _records(self.folder)
         if path in records:
             return records[path].owner, records[path].mtime_ns
         above = owner_of(self.folder)

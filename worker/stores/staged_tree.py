@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ...proto.records import Directory, Ownership
+from ...proto.records import Directory, DirectoryKind, Ownership
 from .directories import descend_making, described, joined, opened, split
 from .file_writer import FileWriter
 from .scaffold import Scaffold
@@ -72,9 +72,9 @@ class StagedTree:
             if path in self._records:
                 self._dress(target, path)
 
-    def dress(self, directory: int, path: bytes) -> None:
-        """Make an open directory what one of this path is to be like."""
-        self._files.dress(directory, self._records.get(path) or self._default(directory))
+    def dress(self, directory: int, record: Directory | None) -> None:
+        """Make an open directory what it is to be like; None: nothing is known of it."""
+        self._files.dress(directory, record or self._default(directory))
 
     def remove(self) -> None:
         """Repeatable."""
@@ -82,8 +82,8 @@ class StagedTree:
 
     def _dress(self, top: int, path: bytes) -> None:
         with opened(top, split(path)) as directory:
-            self.dress(directory, path)
+            self.dress(directory, self._records.get(path))
 
     def _default(self, directory: int) -> Directory:
-        now = described(b"", os.fstat(directory))
+        now = described(b"", os.fstat(directory), DirectoryKind.FOLDER)
         return replace(now, owner=replace(self._owner or now.owner, mode=now.owner.mode))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ...proto.records import Directory
+from ...proto.records import Directory, DirectoryKind
 from . import uidlist
 from .directories import DEEPEST, descend, described, joined, name_bytes, split
 from .location import RESERVED
@@ -107,7 +107,7 @@ def survey(
             notices.failed(path, error, home=home)
             continue
         (folders if is_folder else others).append(path)
-        records[path] = described(path, status)
+        records[path] = described(path, status, DirectoryKind.NEAR)
         contents[path] = found.only(_is_worth_keeping if is_folder else _is_any)
         waiting += [
             joined(path, name)

@@ -50,7 +50,12 @@ stored_messages = st.builds(
     base=st.binary(max_size=30),
     suffix=st.sampled_from([b"", b":2,", b":2,FS", b"\xff\n"]),
     place=st.sampled_from(["cur", "new", "\udcff"]),
-    flags=st.sampled_from(["", "FS", "Tab"]),
+    flags=st.sampled_from(["", "FS", "T"]),
+    keywords=st.sampled_from([(), ("$Forwarded",), ("a", "b"), tuple(f"k{n:03}" for n in range(300))]),
+    attributes=st.sampled_from(
+        [(), (("user.note", b"\xff"),), (("system.posix_acl_access", b"\2"), ("user.b", b""))]
+    ),
+    link=st.sampled_from([0, 0, 7, (1 << 64) - 1]),
     fields=st.sampled_from([b"", b"G1 W2"]),
     date_ns=st.integers(-(1 << 63), (1 << 63) - 1),
     owner=st.builds(Ownership, st.integers(0, 0o7777), *[st.integers(0, (1 << 32) - 1)] * 2),
@@ -190,21 +195,35 @@ GOOD = encode(PLAIN, replace(PLAIN, uid=2))
         ("marks", []),
         ("marks", None),
         ("marks", {}),
-        ("marks", [["cur", b"", "S", 0o600, 1000]]),
-        ("marks", [["cur", b"", "S", 0o600, 1000, 1000, 1]]),
-        ("marks", [["cur", "", "S", 0o600, 1000, 1000]]),
-        ("marks", [[b"cur", b"", "S", 0o600, 1000, 1000]]),
-        ("marks", [["cur", b"", b"S", 0o600, 1000, 1000]]),
-        ("marks", [["cur", b"", "S", -1, 1000, 1000]]),
-        ("marks", [["cur", b"", "S", 1 << 16, 1000, 1000]]),
-        ("marks", [["cur", b"", "S", 0o600, 1 << 32, 1000]]),
-        ("marks", [["cur", b"", "S", 0o600, 1000, -5]]),
-        ("marks", [["cur", b"", "S", 0o600, 1000, "0"]]),
+        ("marks", [["S", [], None]]),
+        ("marks", [["S", [], None, ["cur", b"", 0o600, 1000]]]),
+        ("marks", [["S", [], None, ["cur", b"", 0o600, 1000, 1000, 1]]]),
+        ("marks", [["S", [], None, ["cur", "", 0o600, 1000, 1000]]]),
+        ("marks", [["S", [], None, [b"cur", b"", 0o600, 1000, 1000]]]),
+        ("marks", [[b"S", [], None, ["cur", b"", 0o600, 1000, 1000]]]),
+        ("marks", [["S", [], None, ["cur", b"", -1, 1000, 1000]]]),
+        ("marks", [["S", [], None, ["cur", b"", 1 << 16, 1000, 1000]]]),
+        ("marks", [["S", [], None, ["cur", b"", 0o600, 1 << 32, 1000]]]),
+        ("marks", [["S", [], None, ["cur", b"", 0o600, 1000, -5]]]),
+        ("marks", [["S", [], None, ["cur", b"", 0o600, 1000, "0"]]]),
+        ("marks", [["S", [0], None, ["cur", b"", 0o600, 1000, 1000]]]),
+        ("marks", [["S", [-1], None, ["cur", b"", 0o600, 1000, 1000]]]),
+        ("marks", [["S", None, None, ["cur", b"", 0o600, 1000, 1000]]]),
+        ("marks", [["S", [], 0, ["cur", b"", 0o600, 1000, 1000]]]),
+        ("marks", [["S", [], False, ["cur", b"", 0o600, 1000, 1000]]]),
+        ("keywords", [""]),
+        ("keywords", [b"x"]),
+        ("attributes", [[["user.a"]]]),
+        ("attributes", [[["user.a", "text"]]]),
+        ("attributes", [[["", b""]]]),
+        ("attributes", [[["user.a", b""], ["user.a", b"x"]]]),
+        ("attributes", [{"user.a": b""}]),
+        ("link", b"1234567"),
         ("date", b""),
         ("size", columns.pack("Q", [0, 1 << 63])),
-        ("base", columns.pack_strings([b"only one"])),
-        ("base", [columns.pack("I", [1 << 31, 1 << 31]), b"x"]),
-        ("fields", [b"", b""]),
+        ("name", columns.pack_strings([b"only one"])),
+        ("name", [columns.pack("I", [1 << 31, 1 << 31]), b"x"]),
+        ("notes", [b"", b""]),
         ("digest", bytes(31)),
         ("digest", "x" * 32),
         ("pieces", columns.pack("I", [1, 2])),
@@ -224,7 +243,7 @@ def test_a_frame_that_contradicts_itself_is_damage(key: str, value: object) -> N
         messages.decode(remapped(GOOD, **{key: value}))
 
 
-@pytest.mark.parametrize("key", sorted(set(claims.unpack_map(GOOD)) - {"fields"}))
+@pytest.mark.parametrize("key", sorted(set(claims.unpack_map(GOOD)) - {"notes", "link"}))
 def test_a_frame_without_one_of_its_columns_is_damage(key: str) -> None:
     row = claims.unpack_map(GOOD)
     del row[key]
@@ -234,7 +253,7 @@ def test_a_frame_without_one_of_its_columns_is_damage(key: str) -> None:
 
 def test_a_later_column_is_ignored_and_notes_may_be_left_out() -> None:
     row: dict[str, Any] = claims.unpack_map(GOOD)
-    del row["fields"]
+    del row["notes"], row["link"]
     assert messages.decode(msgpack.packb({**row, "later": 1})) == messages.decode(GOOD)
 
 
@@ -247,11 +266,13 @@ def test_a_message_always_has_something_to_be_called_by() -> None:
         encode(replace(nameless, suffix=b""))
     assert messages.decode(encode(replace(PLAIN, base=b""), replace(PLAIN, uid=0)))
     with pytest.raises(DamagedError):
-        messages.decode(remapped(GOOD, uid=bytes(8), base=columns.pack_strings([b"x", b""])))
+        messages.decode(remapped(GOOD, uid=bytes(8), name=columns.pack_strings([b"x", b""])))
 
 
 def called(stored: Message) -> Listed:
-    return Listed(stored.base, stored.suffix, stored.place, stored.uid, stored.flags, stored.fields)
+    return Listed(
+        stored.base, stored.suffix, stored.place, stored.uid, stored.flags, stored.fields, stored.keywords
+    )
 
 
 class TestAddingRows:
@@ -301,6 +322,31 @@ class TestAddingRows:
             assert gathered.has_room_for(rows, 0, [called(full)]), "a message alone always fits"
             gathered.add(replace(PLAIN, fields=bytes(100)))
             assert not gathered.has_room_for(rows, 0, [called(full)])
+
+    def test_keywords_and_attributes_count_once_for_all_that_share_them(self) -> None:
+        large = (("user.note", bytes(MOST_TEXT_BYTES // 2)),)
+        shared = [replace(PLAIN, uid=uid, attributes=large) for uid in (1, 2, 3)]
+        gathered = MessageColumns()
+        for one in shared:
+            gathered.add(one)
+        assert not gathered.full
+        other = replace(PLAIN, attributes=(("user.note", b"x" * (MOST_TEXT_BYTES // 2)),))
+        rows = MessageRows(encode(other))
+        assert not gathered.has_room_for(rows, 0, [called(other)])
+        gathered.add(other)
+        assert gathered.full
+        assert messages.decode(gathered.take()) == [*shared, other]
+
+    def test_more_than_a_frame_can_hold_of_them_is_refused(self) -> None:
+        for change in (
+            {"attributes": (("user.note", bytes(MOST_TEXT_BYTES)),)},
+            {"keywords": tuple(f"{number:09}" for number in range(MOST_TEXT_BYTES // 20))},
+        ):
+            gathered = MessageColumns()
+            with pytest.raises(StoreError):
+                gathered.add(replace(PLAIN, **change))
+            gathered.add(PLAIN)
+            assert messages.decode(gathered.take()) == [PLAIN]
 
     def test_a_name_that_no_frame_can_hold_is_refused(self) -> None:
         long = replace(called(PLAIN), fields=bytes(MOST_TEXT_BYTES))
@@ -370,7 +416,7 @@ class TestWithoutDecoding:
         payload = encode(*stored)
         found = messages.names(payload)
         assert list(found.uid) == [one.uid for one in stored]
-        for name in ("base", "suffix", "place", "flags", "fields", "owner"):
+        for name in ("base", "suffix", "place", "flags", "fields", "keywords", "owner", "attributes"):
             assert list(getattr(found, name)) == [getattr(one, name) for one in stored]
         assert messages.totals(payload) == (len(stored), sum(one.size for one in stored))
         assert set(messages.archives_of(payload)) == {piece.archive for one in stored for piece in one.pieces}
@@ -378,17 +424,17 @@ class TestWithoutDecoding:
     def test_an_empty_frame_stands_for_one_that_is_lost(self) -> None:
         assert messages.decode(messages.LOST) == []
         assert (messages.totals(messages.LOST), messages.archives_of(messages.LOST)) == ((0, 0), ())
-        assert [len(column) for column in messages.names(messages.LOST)] == [0] * 7
+        assert [len(column) for column in messages.names(messages.LOST)] == [0] * 9
 
     @pytest.mark.parametrize(
         ("tell", "key", "value"),
         [
             (messages.names, "uid", b"x"),
-            (messages.names, "base", None),
+            (messages.names, "name", None),
             (messages.names, "mark", bytes([1, 0, 0, 0])),
             (messages.names, "marks", []),
             (messages.names, "marks", [[1]]),
-            (messages.names, "fields", 7),
+            (messages.names, "notes", 7),
             (messages.names, "n", 1 << 40),
             (messages.names, "n", -1),
             (messages.totals, "n", None),

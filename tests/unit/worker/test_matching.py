@@ -38,7 +38,9 @@ class Frames:
             [one.place for one in rows],
             [one.flags for one in rows],
             [one.fields for one in rows],
+            [one.keywords for one in rows],
             [OWNER for _ in rows],
+            [() for _ in rows],
         )
 
 
@@ -84,7 +86,14 @@ def test_an_expunged_message_costs_its_frame_only() -> None:
 
 
 def test_another_flag_uid_place_or_note() -> None:
-    for change in ({"suffix": b":2,"}, {"flags": "F"}, {"uid": 99}, {"place": "new"}, {"fields": b"W1"}):
+    for change in (
+        {"suffix": b":2,"},
+        {"flags": "F"},
+        {"uid": 99},
+        {"place": "new"},
+        {"fields": b"W1"},
+        {"keywords": ("x",)},
+    ):
         changed = [replace(FIRST[0], **change), *FIRST[1:]]
         assert steps(changed, FIRST) == [("rows", [0, 1, 2, 3, 4])]
 

@@ -64,7 +64,7 @@ def test_nothing_of_it(path: str) -> None:
 
 
 def test_flags_have_names() -> None:
-    assert flag_names("FSabT", ("$Forwarded",)) == ("\\Flagged", "\\Seen", "$Forwarded", "b", "\\Deleted")
+    assert flag_names("FST", ("$Forwarded",)) == ("\\Flagged", "\\Seen", "\\Deleted", "$Forwarded")
 
 
 def test_dates_that_no_calendar_has() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from mailhaul.proto.records import Directory, Folder, Ownership
+from mailhaul.proto.records import Directory, DirectoryKind, Folder, Ownership
 from mailhaul.worker.stores.added_folder import added_folder
 from mailhaul.worker.stores.folder_names import folder_name
 
 OWNER = Ownership(0o2750, 1000, 1000)
-INBOX = Folder(name="INBOX", path=b"", directories=(Directory(b"", OWNER, 5), Directory(b"cur", OWNER, 5)))
+INBOX = Folder(
+    name="INBOX",
+    path=b"",
+    directories=(Directory(b"", OWNER, 5, DirectoryKind.FOLDER), Directory(b"cur", OWNER, 5)),
+)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +32,7 @@ def test_where_it_lies(name: str, beside: bytes, path: bytes) -> None:
     assert (found.name, found.path) == (name, path)
     assert folder_name(path) == name
     assert (found.uidvalidity, found.guid, found.header) == (0, "", b"")
-    assert found.directories == (Directory(path, OWNER, 5),)
+    assert found.directories == (Directory(path, OWNER, 5, DirectoryKind.FOLDER),)
 
 
 def test_nothing_but_an_inbox_beside_it() -> None:

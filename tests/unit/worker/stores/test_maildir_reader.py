@@ -75,7 +75,10 @@ def test_a_mailbox_as_dovecot_keeps_it(box: Maildir) -> None:
     assert (inbox.path, inbox.uidvalidity, inbox.uidnext, inbox.guid) == (b"", 1500, 12, GUID)
     assert (inbox.header, inbox.keywords) == (f"3 V1500 N12 G{GUID} Xy".encode(), ("$Forwarded", "projectX"))
     assert messages["INBOX"] == [
-        (Listed(b"1.M1.host,S=15,W=18", b":2,Sa", "cur", 7, "Sa"), b"Subject: 1\n\nxy\n"),
+        (
+            Listed(b"1.M1.host,S=15,W=18", b":2,Sa", "cur", 7, "S", b"", ("$Forwarded",)),
+            b"Subject: 1\n\nxy\n",
+        ),
         (Listed(b"2.M2.host,S=3", b"", "new", 9, "", b"W4"), b"abc"),
     ]
     assert folders["Entwürfe/2024"].path == b".Entw&APw-rfe.2024"
@@ -138,14 +141,19 @@ def test_directories_are_described(box: Maildir) -> None:
     os.utime(box.root / ".Sent", ns=(1, DATE_NS))
     (box.root.parent / "sieve").mkdir()
     folders, _, _, _ = read(box)
-    inbox = {one.path: one for one in folders["INBOX"].directories}
-    sent = {one.path: one for one in folders["Sent"].directories}
-    assert set(inbox) == {b"", b"cur", b"new", b"tmp", b"scripts", b"scripts/empty", b"..", b"../sieve"}
-    assert set(sent) == {
-        b".Sent", b".Sent/cur", b".Sent/new", b".Sent/tmp", b".Sent/extra", b".Sent/dovecot-uidlist"
+    inbox = {(str(one.kind), one.path): one for one in folders["INBOX"].directories}
+    sent = {(str(one.kind), one.path): one for one in folders["Sent"].directories}
+    assert set(inbox) == {
+        ("folder", b""), ("part", b"cur"), ("part", b"new"), ("part", b"tmp"),
+        ("near", b"scripts"), ("near", b"scripts/empty"), ("home", b""), ("home", b"sieve"),
     }  # fmt: skip
-    assert (sent[b".Sent"].mtime_ns, sent[b".Sent/dovecot-uidlist"].owner.mode) == (DATE_NS, 0o640)
-    assert inbox[b"scripts/empty"].owner.mode == 0o750
+    assert set(sent) == {
+        ("folder", b".Sent"), ("part", b".Sent/cur"), ("part", b".Sent/new"), ("part", b".Sent/tmp"),
+        ("near", b".Sent/extra"), ("uidlist", b".Sent/dovecot-uidlist"),
+    }  # fmt: skip
+    assert sent["folder", b".Sent"].mtime_ns == DATE_NS
+    assert sent["uidlist", b".Sent/dovecot-uidlist"].owner.mode == 0o640
+    assert inbox["near", b"scripts/empty"].owner.mode == 0o750
 
 
 def test_files_of_the_home_beside_the_mailbox(box: Maildir) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.errors import MessageUnavailable, StoreError
 from mailhaul.proto.ports import MailboxWriter
-from mailhaul.proto.records import Directory, Folder, Ownership
+from mailhaul.proto.records import Directory, DirectoryKind, Folder, Ownership
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_target import MaildirTarget
 
@@ -446,9 +446,12 @@ def test_files_are_never_written_through_links_of_the_archive(target: MaildirTar
     assert os.listdir(root / "jane" / "Maildir" / "cur") == []
 
 
-@pytest.mark.parametrize("record", [b"../..", b"../../x", b"/etc", b"a//b", b"../sieve/../../x"])
-def test_directories_are_never_made_elsewhere(target: MaildirTarget, root: Path, record: bytes) -> None:
-    folder = replace(INBOX, directories=(Directory(record, Ownership(0o777, 0, 0), 0),))
+@pytest.mark.parametrize("kind", [DirectoryKind.NEAR, DirectoryKind.HOME])
+@pytest.mark.parametrize("record", [b"..", b"../x", b"../..", b"/etc", b"a//b", b"sieve/../../x"])
+def test_directories_are_never_made_elsewhere(
+    target: MaildirTarget, root: Path, record: bytes, kind: DirectoryKind
+) -> None:
+    folder = replace(INBOX, directories=(Directory(record, Ownership(0o777, 0, 0), 0, kind),))
     with writing(target) as writer:
         with pytest.raises(MessageUnavailable):
             writer.open_folder(folder)
@@ -461,9 +464,9 @@ def test_a_home_that_exists_is_left_as_it_is(target: MaildirTarget, root: Path) 
     folder = replace(
         INBOX,
         directories=(
-            Directory(b"", Ownership(0o700, os.geteuid(), os.getegid()), 5),
-            Directory(b"..", Ownership(0o777, 1, 1), 5),
-            Directory(b"../sieve", Ownership(0o777, 1, 1), 5),
+            Directory(b"", Ownership(0o700, os.geteuid(), os.getegid()), 5, DirectoryKind.FOLDER),
+            Directory(b"", Ownership(0o777, 1, 1), 5, DirectoryKind.HOME),
+            Directory(b"sieve", Ownership(0o777, 1, 1), 5, DirectoryKind.HOME),
         ),
     )
     with writing(target) as writer:
