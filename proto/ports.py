@@ -166,20 +166,24 @@ class OpenedFile(Protocol):
 class MailTarget(Protocol):
     """One partition of a mail store, for writing."""
 
-    def open_mailbox(self, user: str, place: bytes = b"") -> AbstractContextManager[MailboxWriter]:
+    def open_mailbox(
+        self, user: str, place: bytes = b"", layout: Sequence[Folder] = ()
+    ) -> AbstractContextManager[MailboxWriter]:
         """Begin to write a mailbox. What is not committed when the context ends is not to be seen.
 
         ``place`` is where the mailbox lay below its own root; a target without a template lays it out
-        the same way, and by the user's name where it is empty. Raises StoreError.
+        the same way, and by the user's name where it is empty. ``layout`` are all folders that it had: what
+        is written lies as they did, and a mailbox whose own directory was no folder does not become one.
+        Raises StoreError.
         """
 
 
 class MailboxWriter(Protocol):
     """One mailbox being restored. Nothing is ever written outside its directory (and the user's home)."""
 
-    def new_folder(self, name: str, beside: Sequence[Folder]) -> Folder:
-        """What to open for a folder of this name that was never stored: laid out as the folders ``beside``
-        it, of the same owner, without UIDs."""
+    def new_folder(self, name: str) -> Folder:
+        """What to open for a folder of this name that was never stored: laid out as the folders that the
+        mailbox had, of the same owner, without UIDs."""
 
     def open_folder(self, folder: Folder) -> FolderWriter:
         """Recreate a folder, or add to the one that exists. One folder open at a time."""

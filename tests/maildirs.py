@@ -127,7 +127,9 @@ def copy_mail(store: MailStore, target: MailTarget, users: Iterable[str] | None 
     """Carry mailboxes from a store to a target; what either of them told as skipped."""
     skipped: list[Skipped] = []
     for user in store.users() if users is None else users:
-        with store.open_mailbox(user) as reader, target.open_mailbox(user, reader.place) as writer:
+        with store.open_mailbox(user) as reader:
+            layout = [folder.folder for folder in reader.folders()]
+        with store.open_mailbox(user) as reader, target.open_mailbox(user, reader.place, layout) as writer:
             copy_mailbox(reader, writer)
             writer.commit()
             skipped += [*reader.skipped(), *writer.skipped()]

@@ -84,7 +84,8 @@ def restore(
             work.damaged.append(Skipped(str(_whose(choice)), "metadata", error.message))
             continue
         try:
-            with target.open_mailbox(choice.to_user, choice.place) as writer:
+            layout = [one.folder for one in mailbox.folders]
+            with target.open_mailbox(choice.to_user, choice.place, layout) as writer:
                 work.mailbox(_Source(archive, entry, _whose(choice)), mailbox, choice, writer)
         except StoreError as error:
             work.skipped.append(Skipped(str(_whose(choice)), "mailbox", error.message))
@@ -170,7 +171,6 @@ class _Restore:
         self, source: _Source, mailbox: Mailbox, rescues: Sequence[Rescue], writer: MailboxWriter
     ) -> None:
         folders = {one.folder.name: one for one in mailbox.folders}
-        beside = [one.folder for one in mailbox.folders]
         for rescue in rescues:
 
             def rescued(message: Message, wanted: frozenset[bytes] = rescue.messages) -> Message | None:
@@ -181,7 +181,7 @@ class _Restore:
                 self.damaged.append(Skipped(source.path(rescue.folder), "metadata", "the folder is gone"))
                 continue
             # The letters of its messages' keywords mean what they mean in the folder that they come from.
-            into = replace(writer.new_folder(rescue.into, beside), keywords=folder.folder.keywords)
+            into = replace(writer.new_folder(rescue.into), keywords=folder.folder.keywords)
             self._folder(source, folder, into, rescued, writer)
 
     def _folder(

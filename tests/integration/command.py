@@ -13,12 +13,12 @@ from .servers.dovecot import Dovecot
 
 CONFIG = """\
 [staging]
-path = "staging"
+path = "{staging}"
 
 [[partition]]
 format = "maildir"
 path = {path}
-{doveadm}
+{more}
 [dispatch]
 workers_per_host = 2
 """
@@ -31,13 +31,21 @@ class Mailhaul:
         self.place = place
         self.staging = place / "staging"
 
-    def configure(self, server: Dovecot, *, doveadm: Sequence[str] | None = None) -> Path:
+    def configure(
+        self,
+        server: Dovecot,
+        *,
+        doveadm: Sequence[str] | None = None,
+        staging: str = "staging",
+        **settings: object,
+    ) -> Path:
         """A configuration whose partition is this server's mail. ``doveadm`` is the way to the server if it
-        is not the server's own; empty for none."""
+        is not the server's own; empty for none. ``settings`` are further keys of the partition."""
         command = server.doveadm if doveadm is None else doveadm
-        words = f"doveadm = {json.dumps(command)}\n" if command else ""
+        keys = {"doveadm": command, **settings} if command else settings
+        more = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
         config = self.place / f"{len(list(self.place.glob('*.toml')))}.toml"
-        config.write_text(CONFIG.format(path=json.dumps(server.template), doveadm=words))
+        config.write_text(CONFIG.format(path=json.dumps(server.template), more=more, staging=staging))
         return config
 
     def run(self, config: Path | None, command: str, *arguments: str | Path, status: int = 0) -> Any:

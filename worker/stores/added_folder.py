@@ -1,4 +1,4 @@
-"""A folder that no store had: where it lies, and whose it is."""
+"""What the folders of a mailbox say of its layout: where one that no store had is to lie, and whose it is."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ...proto.records import Directory, DirectoryKind, Folder
-from .folder_names import folder_path
+from .folder_names import directory_name, folder_path
 
 
 def added_folder(name: str, beside: Sequence[Folder]) -> Folder:
     """See ``MailboxWriter.new_folder``. With nothing but an INBOX beside it, it lies as in Maildir++."""
-    paths = [one.path for one in beside if one.path]
-    dotted = not paths or any(path.startswith(b".") for path in paths)
+    paths = [one.path for one in beside]
+    dotted = not any(paths) or any(path.startswith(b".") for path in paths)
     path = folder_path(name, dotted=dotted)
+    path = path + directory_name(paths) if path else {one.name: one.path for one in beside}.get(name, path)
     return Folder(name=name, path=path, directories=_directories(path, beside))
+
+
+def lies_below(layout: Sequence[Folder]) -> bool:
+    """Whether the mailbox's own directory is no folder, as with ``INBOX=`` elsewhere or ``DIRNAME=``."""
+    return bool(layout) and all(one.path for one in layout)
 
 
 def _directories(path: bytes, beside: Sequence[Folder]) -> tuple[Directory, ...]:

@@ -151,6 +151,25 @@ def is_maildir(fd: int) -> bool:
     return is_directory(fd, b"cur") or is_directory(fd, b"new")
 
 
+def is_mailbox(fd: int) -> bool:
+    """Whether a directory is a mailbox: a Maildir, or one whose folders, the INBOX too, lie below it (as with
+    ``INBOX=`` elsewhere, or ``DIRNAME=``). Raises OSError."""
+    names = [name_bytes(name) for name in os.listdir(fd)]
+    if is_maildir(fd) or any(
+        name.startswith(b"dovecot") or is_directory(fd, name + b"/cur") for name in names
+    ):
+        return True
+    return any(_holds_folder(fd, name) for name in names)
+
+
+def _holds_folder(fd: int, name: bytes) -> bool:
+    try:
+        with opened(fd, (name,)) as below:
+            return any(is_directory(below, name_bytes(one) + b"/cur") for one in os.listdir(below))
+    except OSError:
+        return False
+
+
 def ownership(status: os.stat_result) -> Ownership:
     """Mode and owners, as the records have them."""
     return _ownership(status.st_mode, status.st_uid, status.st_gid)

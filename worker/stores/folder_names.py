@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 
 INBOX = "INBOX"
@@ -23,15 +23,30 @@ def names(paths: Iterable[bytes]) -> dict[bytes, str]:
     """The name of each folder directory of one mailbox, by its path; ``b""`` is INBOX."""
     named: dict[bytes, str] = {}
     taken: set[str] = set()
-    for path in sorted(paths):
+    paths = sorted(paths)
+    below = len(directory_name(paths))
+    for path in paths:
         on_disk = _text(path)
         choices = (f"{on_disk}~{number}" for number in count(2))
-        name = folder_name(path)
+        name = folder_name(path[: len(path) - below])
         if name in taken:
             name = on_disk if on_disk not in taken else next(one for one in choices if one not in taken)
         named[path] = name
         taken.add(name)
     return named
+
+
+def directory_name(paths: Sequence[bytes]) -> bytes:
+    """With ``DIRNAME=``, how the paths of all folders end, the INBOX's too: each folder lies in a directory
+    of that name in the one that is called as it. Empty if they don't."""
+    _, slash, last = paths[0].rpartition(b"/") if paths else (b"", b"", b"")
+    end = slash + last
+    inboxes = (b"INBOX" + end, b".INBOX" + end)
+    return end if slash and any(map(paths.__contains__, inboxes)) and _all_end(paths, end) else b""
+
+
+def _all_end(paths: Iterable[bytes], end: bytes) -> bool:
+    return all(path.endswith(end) and len(path) > len(end) for path in paths)
 
 
 def folder_name(path: bytes) -> str:

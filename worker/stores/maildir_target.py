@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
 from ...proto.ports import MailboxWriter
-from .directories import descend, descend_making, is_maildir, make_directory, open_directory
+from ...proto.records import Folder
+from .added_folder import lies_below
+from .directories import (
+    descend,
+    descend_making,
+    is_directory,
+    is_mailbox,
+    is_maildir,
+    make_directory,
+    open_directory,
+)
 from .doveadm import Doveadm
 from .layout import make_layout
 from .location import Location
@@ -30,12 +40,14 @@ class MaildirTarget:
         self._tidied: set[bytes] = set()
 
     @contextmanager
-    def open_mailbox(self, user: str, place: bytes = b"") -> Iterator[MailboxWriter]:
+    def open_mailbox(
+        self, user: str, place: bytes = b"", layout: Sequence[Folder] = ()
+    ) -> Iterator[MailboxWriter]:
         location = self._layout.lay_out(user, place)
         with ExitStack() as stack:
             try:
-                site = self._existing(location, stack) or self._new(location, stack)
-                writer = MaildirWriter(site, user, self._doveadm)
+                site = self._existing(location, layout, stack) or self._new(location, stack)
+                writer = MaildirWriter(site, user, self._doveadm, layout)
             except NotADirectoryError as error:
                 raise StoreError(
                     f"{printable(location.path)} is no directory, or behind a link, which is not followed"
@@ -45,23 +57,19 @@ class MaildirTarget:
             stack.callback(writer.close)
             yield writer
 
-    def _existing(self, location: Location, stack: ExitStack) -> Site | None:
+    def _existing(self, location: Location, layout: Sequence[Folder], stack: ExitStack) -> Site | None:
         try:
             root = location.open()
         except FileNotFoundError:
             return None
         stack.callback(os.close, root)
-        if not location.below and not is_maildir(root) and not set(os.listdir(root)) <= {"tmp"}:
+        is_one = is_maildir(root) or (lies_below(layout) and is_mailbox(root))
+        if not location.below and not is_one and not set(os.listdir(root)) <= {"tmp"}:
             # A Maildir in the midst of other things would hide them from whoever looks for Maildirs.
             raise StoreError(
                 f"{printable(location.path)} is no Maildir and not empty: name a directory for this mailbox"
             )
-        if make_directory(root, b"tmp", 0o700):
-            # Whoever delivers mail must be able to use it.
-            status = os.fstat(root)
-            with suppress(PermissionError):
-                os.chown(b"tmp", status.st_uid, status.st_gid, dir_fd=root, follow_symlinks=False)
-        workshop = descend(root, (b"tmp",))
+        workshop = _workshop(root, location)
         stack.callback(os.close, workshop)
         remove_abandoned(workshop)
         home = -1
@@ -101,6 +109,26 @@ class MaildirTarget:
         if path not in self._tidied:
             self._tidied.add(path)
             remove_abandoned(parent)
+
+
+def _workshop(root: int, location: Location) -> int:
+    """A directory for temporary trees, on the file system of a mailbox that is there, opened: where mail is
+    on its way in anyway, or beside a mailbox that is no folder itself."""
+    if is_directory(root, b"tmp"):
+        return descend(root, (b"tmp",))
+    if is_maildir(root):
+        make_directory(root, b"tmp", 0o700)
+        # Whoever delivers mail must be able to use it.
+        status = os.fstat(root)
+        with suppress(PermissionError):
+            os.chown(b"tmp", status.st_uid, status.st_gid, dir_fd=root, follow_symlinks=False)
+        return descend(root, (b"tmp",))
+    with suppress(OSError):
+        parent = location.open_parent()
+        if os.fstat(parent).st_dev == os.fstat(root).st_dev and os.access(b".", os.W_OK, dir_fd=parent):
+            return parent
+        os.close(parent)
+    return os.dup(root)
 
 
 def _is_abandoned(home: int) -> bool:

@@ -16,8 +16,18 @@ from dataclasses import dataclass
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
 from ...proto.records import Directory, DirectoryKind, Folder, Ownership, Skipped, StoredFile
-from .added_folder import added_folder
-from .directories import checked_name, descend, exists, is_maildir, name_bytes, opened, split, unwritable
+from .added_folder import added_folder, lies_below
+from .directories import (
+    checked_name,
+    descend,
+    exists,
+    is_mailbox,
+    is_maildir,
+    name_bytes,
+    opened,
+    split,
+    unwritable,
+)
 from .doveadm import MARGIN, Doveadm
 from .existing_folder import ExistingFolder
 from .file_writer import FileWriter
@@ -49,25 +59,26 @@ class Site:
 class MaildirWriter:
     """A MailboxWriter (see ``proto.ports``). Raises OSError if it can't begin."""
 
-    def __init__(self, site: Site, user: str, doveadm: Doveadm | None) -> None:
+    def __init__(self, site: Site, user: str, doveadm: Doveadm | None, layout: Sequence[Folder] = ()) -> None:
         self._site = site
         self._user = user
         self._doveadm = doveadm
+        self._layout = layout
         self._notices = Notices()
         self._files = FileWriter(self._notices)
         self._new: dict[bytes, NewFolder] = {}
         self._existing: list[ExistingFolder] = []
         self._home_tree: StagedTree | None = None
         self._home_record: Directory | None = None
-        self._is_added_to = site.root >= 0 and is_maildir(site.root)
+        self._is_added_to = site.root >= 0 and is_mailbox(site.root)
         if self._is_added_to:
             # It may have become another user's, or users may have other numbers now.
             status = os.fstat(site.root)
             self._files.owner = status.st_uid, status.st_gid
         self._tree = StagedTree(site.workshop, self._files)
 
-    def new_folder(self, name: str, beside: Sequence[Folder]) -> Folder:
-        return added_folder(name, beside)
+    def new_folder(self, name: str) -> Folder:
+        return added_folder(name, self._layout)
 
     def open_folder(self, folder: Folder) -> FolderWriter:
         names = split(folder.path)
@@ -199,8 +210,9 @@ class MaildirWriter:
 
     def _finish(self) -> None:
         """Complete the trees and make them durable."""
-        if self._site.root < 0:
-            # Also without an INBOX: who looks for Maildirs must take it for one.
+        if self._site.root < 0 and not lies_below(self._layout):
+            # Also if its INBOX is not restored: who looks for Maildirs must take it for one. But where the
+            # INBOX lay elsewhere, these would be folders that nobody had.
             for place in OWN:
                 os.close(self._tree.make((place,)))
         for path, folder in self._new.items():

@@ -236,19 +236,22 @@ class MemoryTarget:
         self._mail = mail
 
     @contextmanager
-    def open_mailbox(self, user: str, place: bytes = b"") -> Iterator[MailboxWriter]:
-        yield _MailboxWriter(self._mail, user, place)
+    def open_mailbox(
+        self, user: str, place: bytes = b"", layout: Sequence[Folder] = ()
+    ) -> Iterator[MailboxWriter]:
+        yield _MailboxWriter(self._mail, user, place, layout)
 
 
 class _MailboxWriter:
-    def __init__(self, mail: Mail, user: str, place: bytes) -> None:
+    def __init__(self, mail: Mail, user: str, place: bytes, layout: Sequence[Folder]) -> None:
         self._mail = mail
         self._user = user
+        self._layout = layout
         self._mailbox = mail[user].copy() if user in mail else MemoryMailbox(place)
         self._skipped: list[Skipped] = []
 
-    def new_folder(self, name: str, beside: Sequence[Folder]) -> Folder:
-        return added_folder(name, beside)
+    def new_folder(self, name: str) -> Folder:
+        return added_folder(name, self._layout)
 
     def open_folder(self, folder: Folder) -> _FolderWriter:
         split(folder.path)

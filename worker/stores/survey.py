@@ -21,7 +21,7 @@ from .notices import Notices
 OWN = frozenset((b"cur", b"new", b"tmp"))
 """The directories that make a folder; they hold messages and nothing else."""
 
-_DERIVED = (uidlist.NAME, b"dovecot.index", b"dovecot.list.index", b"dovecot.mailbox.log", RESERVED)
+_DERIVED = (b"dovecot.index", b"dovecot.list.index", b"dovecot.mailbox.log", RESERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def survey(
             continue
         (folders if is_folder else others).append(path)
         records[path] = described(path, status, DirectoryKind.NEAR)
-        contents[path] = found.only(_is_worth_keeping if is_folder else _is_any)
+        contents[path] = found.only(_is_any if plain else _is_worth_keeping if is_folder else _is_not_derived)
         waiting += [
             joined(path, name)
             for name in found.directories
@@ -141,7 +141,11 @@ def contents_of(directory: int) -> Contents:
 def _is_worth_keeping(name: bytes) -> bool:
     """Whether a file of a folder holds more than what the server finds out again, or what the records of
     the folder and its messages say."""
-    return not name.startswith(_DERIVED) and not name.endswith(b".lock")
+    return _is_not_derived(name) and not name.startswith(uidlist.NAME) and not name.endswith(b".lock")
+
+
+def _is_not_derived(name: bytes) -> bool:
+    return not name.startswith(_DERIVED)
 
 
 def _is_any(_: bytes) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from ...groups.paths import printable
 from ...proto.errors import ConfigError, StoreError
-from .directories import is_directory, is_maildir, name_bytes, open_directory
+from .directories import is_mailbox, open_directory
 from .location import RESERVED, Location, is_below, name_of
 
 _PLACEHOLDER = re.compile(r"\{(user|domain)(?:\[(\d{1,3})(?::(\d{1,3}))?\])?\}")
@@ -133,10 +133,7 @@ def _may_be_mailbox(path: bytes) -> bool:
     except OSError:
         return True
     try:
-        return is_maildir(fd) or any(
-            name.startswith("dovecot") or is_directory(fd, name_bytes(name) + b"/cur")
-            for name in os.listdir(fd)
-        )
+        return is_mailbox(fd)
     except OSError:
         return True
     finally:

@@ -28,6 +28,26 @@ OWNER = "vmail"
 LAYOUTS = {"maildir++": "", "fs": ":LAYOUT=fs"}
 """How Dovecot lays folders out in a Maildir -> what ``mail_location`` says for it."""
 
+RARE_LAYOUTS = {
+    "inbox-below": ":INBOX=~/Maildir/.INBOX",
+    "fs-inbox-below": ":LAYOUT=fs:INBOX=~/Maildir/INBOX",
+    "dirname": ":LAYOUT=fs:DIRNAME=mAildir",
+    "index-elsewhere": ":INDEX=~/index",
+    "index-below": ":INDEX=~/Maildir/index",
+    "index-in-memory": ":INDEX=MEMORY",
+    "utf-8": ":UTF-8",
+    "fs-utf-8": ":LAYOUT=fs:UTF-8",
+    "volatile": ":VOLATILEDIR={place}/volatile/%u",
+}
+"""The others that its documentation names."""
+
+INBOXES = {
+    "inbox-below": ".INBOX",
+    "fs-inbox-below": "INBOX",
+    "dirname": "INBOX/mAildir",
+}
+"""Where the INBOX lies, if not in the mailbox's own directory."""
+
 SETTINGS = """\
 protocols = imap lmtp
 listen = 127.0.0.1
@@ -127,11 +147,13 @@ class Dovecot:
         self.doveadm = (str(programs.doveadm), "-c", str(self._settings))
         self._program = programs.dovecot
         self._process: subprocess.Popen[bytes] | None = None
-        home = place / "home"
-        home.mkdir()
-        shutil.chown(home, OWNER, OWNER)
+        for directory in ("home", "volatile"):
+            (place / directory).mkdir()
+            shutil.chown(place / directory, OWNER, OWNER)
+        self.layout = layout
+        location = {**LAYOUTS, **RARE_LAYOUTS}[layout].format(place=place)
         self._settings.write_text(
-            SETTINGS.format(place=place, layout=LAYOUTS[layout], owner=OWNER, password=PASSWORD, ports=ports)
+            SETTINGS.format(place=place, layout=location, owner=OWNER, password=PASSWORD, ports=ports)
         )
 
     @property
@@ -198,7 +220,7 @@ class Dovecot:
 
     def drop(self, user: str, names: Sequence[str], messages: Sequence[bytes]) -> None:
         """Put files into ``new/`` of the INBOX, as a delivery agent that knows nothing of Dovecot does."""
-        maildir = self.maildir(user)
+        maildir = self.maildir(user) / INBOXES.get(self.layout, "")
         for name, message in zip(names, messages, strict=True):
             (maildir / "tmp" / name).write_bytes(message)
             shutil.chown(maildir / "tmp" / name, OWNER, OWNER)

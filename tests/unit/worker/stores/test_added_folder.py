@@ -38,3 +38,9 @@ def test_where_it_lies(name: str, beside: bytes, path: bytes) -> None:
 def test_nothing_but_an_inbox_beside_it() -> None:
     assert added_folder("Back", [INBOX]).path == b".Back"
     assert added_folder("Back", []).directories == ()
+
+
+def test_in_a_mailbox_with_directories_of_a_fixed_name() -> None:
+    beside = [Folder(name="INBOX", path=b"INBOX/mAildir"), Folder(name="a", path=b"a/mAildir")]
+    assert added_folder("Rescued/a", beside).path == b"Rescued/a/mAildir"
+    assert added_folder("INBOX", beside).path == b"INBOX/mAildir"

@@ -61,6 +61,28 @@ def test_no_two_folders_share_a_name() -> None:
     assert names(reversed(paths)) == named
 
 
+def test_a_directory_of_a_fixed_name_in_each_folder_is_no_level_of_its_name() -> None:
+    """``DIRNAME=mAildir``."""
+    paths = [b"INBOX/mAildir", b"Archive/mAildir", b"Archive/2024/mAildir"]
+    assert names(paths) == {
+        b"INBOX/mAildir": "INBOX",
+        b"Archive/mAildir": "Archive",
+        b"Archive/2024/mAildir": "Archive/2024",
+    }
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        [b"INBOX/mAildir", b"Archive"],  # only some
+        [b"Archive/mAildir", b"Sent/mAildir"],  # without an INBOX nothing says that it is one
+        [b"", b"INBOX/mAildir", b"Archive/mAildir"],  # the INBOX lies elsewhere
+    ],
+)
+def test_a_level_that_only_some_folders_have_is_one(paths: list[bytes]) -> None:
+    assert {path.decode() or "INBOX" for path in paths} == set(names(paths).values())
+
+
 @given(TEXT)
 def test_any_text_comes_back(text: str) -> None:
     assert decode(encode(text)) == text

@@ -610,3 +610,48 @@ def test_any_tree_of_folders_comes_back(
     skipped = copy_mail(MaildirStore(str(old.root)), MaildirTarget(str(place / "new")))
     assert skipped == []
     same(old.root, place / "new")
+
+
+BELOW = Folder(name="INBOX", path=b"INBOX", uidvalidity=1500, uidnext=9)
+DEEP = Folder(name="a/b", path=b"a/b", uidvalidity=1500, uidnext=9)
+
+
+@pytest.mark.parametrize("restored", [(BELOW, DEEP), (DEEP,)])
+def test_a_mailbox_whose_own_directory_was_no_folder_does_not_become_one(
+    target: MaildirTarget, root: Path, restored: tuple[Folder, ...]
+) -> None:
+    mailbox = root / "jane" / "Maildir"
+    for number in range(2):  # into nothing, then into what is there
+        with target.open_mailbox("jane", layout=[BELOW, DEEP]) as writer:
+            for folder in restored:
+                add(writer, folder, b"%d.host" % number)
+            writer.commit()
+        top = {folder.path.decode().partition("/")[0] for folder in restored}
+        assert set(os.listdir(mailbox)) == top
+        assert len(os.listdir(mailbox / "a" / "b" / "cur")) == number + 1
+        assert not [name for name in everything(root) if ".mailhaul-restore-" in name]
+    assert list(MaildirStore(f"{root}/{{user}}/Maildir").users()) == ["jane"]
+
+
+def test_a_mailbox_that_is_its_own_anchor_and_no_folder_is_restored_into_again(tmp_path: Path) -> None:
+    for number in range(2):
+        with MaildirTarget(str(tmp_path / "box")).open_mailbox("x", b".", [BELOW]) as writer:
+            add(writer, BELOW, b"%d.host" % number)
+            writer.commit()
+    assert os.listdir(tmp_path / "box") == ["INBOX"]
+    assert len(os.listdir(tmp_path / "box" / "INBOX" / "cur")) == 2
+
+
+def test_index_files_in_directories_that_are_no_folders_do_not_come_back(root: Path) -> None:
+    box = root / "old" / "jane" / "Maildir"
+    (box / "INBOX" / "cur").mkdir(parents=True)
+    (box / "index" / ".Sent").mkdir(parents=True)
+    for name in ("dovecot.list.index.log", "index/.Sent/dovecot.index.cache", "subscriptions", "index/note"):
+        (box / name).touch()
+    target = MaildirTarget(f"{root}/new/{{user}}/Maildir")
+    copy_mail(MaildirStore(f"{root}/old/{{user}}/Maildir"), target)
+    found = everything(root / "new" / "jane" / "Maildir")
+    assert {name for name in found if (root / "new" / "jane" / "Maildir" / name).is_file()} == {
+        "subscriptions",
+        "index/note",
+    }

@@ -1,0 +1,76 @@
+"""What one archive says of mailboxes, without where in it the data lies: to compare two backups exactly."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.records import Folder, Message, Skipped, StoredFile
+
+_NEXT_UID = re.compile(rb" N\d+")
+
+
+class StoredMailbox(NamedTuple):
+    """A mailbox as an archive has it; folders and messages in a fixed order."""
+
+    place: bytes
+    folders: tuple[tuple[Folder, tuple[Message, ...]], ...]
+    files: tuple[StoredFile, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def stored_mailboxes(staging: Path) -> dict[str, StoredMailbox]:
+    """The mailboxes of all archives of a staging area to which one backup was made."""
+    found: dict[str, StoredMailbox] = {}
+    for path in sorted(staging.rglob("*.mha")):
+        file = LocalFile(str(path))
+        try:
+            archive = open_sealed(file)
+            for entry in archive.directory.mailboxes:
+                mailbox = archive.mailbox(entry)
+                folders = tuple(
+                    (
+                        replace(one.folder, directories=tuple(sorted(one.folder.directories, key=repr))),
+                        tuple(sorted((_bare(each) for each in archive.messages(entry, one)), key=repr)),
+                    )
+                    for one in mailbox.folders
+                )
+                files = tuple(sorted((replace(one, pieces=()) for one in mailbox.files), key=repr))
+                found[entry.user] = StoredMailbox(mailbox.place, folders, files, mailbox.skipped)
+        finally:
+            file.close()
+    return found
+
+
+def _bare(message: Message) -> Message:
+    return replace(message, pieces=())
+
+
+def stored_differences(one: dict[str, StoredMailbox], other: dict[str, StoredMailbox]) -> list[str]:
+    """What differs between two backups, a line each; empty where nothing does. A next UID may be greater in
+    the other: a restore raises it."""
+    lines: list[str] = []
+    for user in sorted(one.keys() | other.keys()):
+        first, second = _facts(one.get(user)), _facts(other.get(user))
+        lines += [
+            f"{user}: {key}: {first.get(key)} | {second.get(key)}"
+            for key in sorted(first.keys() | second.keys(), key=str)
+            if first.get(key) != second.get(key)
+        ]
+    return lines
+
+
+def _facts(mailbox: StoredMailbox | None) -> dict[object, object]:
+    if mailbox is None:
+        return {}
+    facts: dict[object, object] = {"place": mailbox.place, "skipped": mailbox.skipped}
+    for folder, messages in mailbox.folders:
+        header = _NEXT_UID.sub(b"", folder.header)
+        facts[folder.path] = replace(folder, directories=(), uidnext=0, header=header)
+        facts |= {(folder.path, one.path): one for one in folder.directories}
+        facts |= {(folder.path, one.place, one.base): one for one in messages}
+    return facts | {(one.home, one.path): one for one in mailbox.files}
