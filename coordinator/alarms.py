@@ -29,7 +29,8 @@ class Alarm:
 
 def alarms_of_unit(report: UnitReport, share: float) -> Iterator[Alarm]:
     """The mailboxes of a unit that are empty now and were not, or that have lost more than this share of
-    their messages; none if it is all of them (1).
+    their messages; and the folders of which more than this share went while they were read. None if the share
+    is all of them (1).
 
     What was only moved within a mailbox, out of one folder into another, is not lost; so what came counts
     against what went.
@@ -43,6 +44,12 @@ def alarms_of_unit(report: UnitReport, share: float) -> Iterator[Alarm]:
             yield _alarm(one, "mailbox-emptied", f"it is empty, and had {_messages(before)}")
         elif before >= FEWEST_MESSAGES:
             yield _alarm(one, "mailbox-shrunk", f"it has {_messages(one.listed)}, and had {before:,}")
+    for loss in report.losses:
+        if loss.gone >= FEWEST_MESSAGES and loss.gone > share * loss.listed:
+            path = LogicalPath.parse(loss.path)
+            held = str(LogicalPath(path.partition, path.group, path.user))
+            detail = f"{loss.gone:,} of {_messages(loss.listed)} were gone when they were to be read"
+            yield Alarm(path=loss.path, reason="folder-vanished", detail=detail, held=(held,))
 
 
 def alarm_of_partition(

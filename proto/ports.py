@@ -90,8 +90,14 @@ class MailboxReader(Protocol):
         that a message that is listed finds its UID or has none yet.
 
         At the end those folders come again into which mail came after they were read, with that mail
-        only: it may have been moved out of a folder that was read later. Then the later record counts, and
-        its mark is empty."""
+        only, and folders that were not there before: it may have been moved out of a folder that was read
+        later. Then the later record counts, and its mark is empty. That goes on until the mailbox holds
+        still, or up to a bound."""
+
+    def held_still(self) -> bool:
+        """Whether there was a moment at which all folders were as ``folders()`` has shown them: a message
+        that was ``vanished`` and has not come again was removed then. Complete once folders() is
+        exhausted."""
 
     def files(self) -> Iterator[ListedFile]:
         """Every other file worth keeping (subscriptions, keywords, sieve scripts, ACLs, quota).
@@ -133,6 +139,10 @@ class FolderReader(Protocol):
     trusted: bool
     """Whether a name that was known stands for the same message. Not if the folder may be another one, made
     anew or copied: then each message has to be compared by ``stat``."""
+
+    complete: bool
+    """Whether all that the folder holds could be listed. If not, what was stored of it and is not listed now
+    may be there still."""
 
     def __len__(self) -> int:
         """How many messages ``messages()`` yields."""

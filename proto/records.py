@@ -256,6 +256,15 @@ class Skipped:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FolderLoss:
+    """Of the messages that a folder listed so many were ``gone`` when they were to be read, in one run."""
+
+    path: str
+    listed: int
+    gone: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxSummary:
     """The counts of one mailbox in one archive. ``listed == stored + skipped`` always holds.
@@ -284,7 +293,8 @@ class UnitReport:
     ``archive`` is None, and ``file`` empty, if nothing had changed: what was stored before tells of this run
     too, and no archive was written. ``unopened`` are mailboxes that could not be opened at all (they are in
     ``skipped`` too); ``departed`` those that are gone. ``references`` are the other archives that its
-    metadata names. Of all its ``messages``, ``read`` were read in this run.
+    metadata names. Of all its ``messages``, ``read`` were read in this run. ``losses``: folders of which many
+    messages went while they were read.
     """
 
     run: RunId
@@ -297,6 +307,7 @@ class UnitReport:
     skipped: tuple[Skipped, ...]
     unopened: tuple[Skipped, ...] = ()
     departed: tuple[Departed, ...] = ()
+    losses: tuple[FolderLoss, ...] = ()
     references: tuple[ArchiveId, ...] = ()
     messages: int
     read: int = 0

@@ -29,7 +29,16 @@ from ..groups.paths import LogicalPath
 from ..groups.selection import EVERYTHING, Selection, Verdict
 from ..proto.errors import DamagedError, StoreError
 from ..proto.ports import ArchiveSink, MailStore, ProgressSink
-from ..proto.records import BackupMode, MailboxSummary, Parents, Progress, Skipped, Unit, UnitReport
+from ..proto.records import (
+    BackupMode,
+    FolderLoss,
+    MailboxSummary,
+    Parents,
+    Progress,
+    Skipped,
+    Unit,
+    UnitReport,
+)
 from .archive_settings import ArchiveSettings
 from .folder_backup import Reliance
 from .known import KnownVersion, OpenParents
@@ -107,6 +116,7 @@ class _UnitBackup:
         )
         self._mailboxes: dict[str, MailboxSummary] = {}
         self._skipped: dict[str, tuple[Skipped, ...]] = {}
+        self._losses: list[FolderLoss] = []
         self._unopened: dict[str, Skipped] = {}
         self._messages = self._size_bytes = self._read = self._told = 0
 
@@ -148,6 +158,7 @@ class _UnitBackup:
             skipped=(*unopened, *(one for skipped in self._skipped.values() for one in skipped)),
             unopened=unopened,
             departed=unit.departed,
+            losses=tuple(self._losses),
             messages=sum(one.stored for one in mailboxes),
             read=self._read,
             size_bytes=sum(one.size_bytes for one in mailboxes),
@@ -199,6 +210,7 @@ class _UnitBackup:
     def _count(self, user: str, outcome: MailboxOutcome) -> None:
         self._mailboxes[user] = outcome.summary
         self._skipped[user] = outcome.skipped
+        self._losses += outcome.losses
         self._read += outcome.read
         self.to_write = self.to_write or outcome.to_write
         self._messages += outcome.summary.stored

@@ -23,6 +23,7 @@ from ..proto.records import Listed, Message, Skipped, Terms
 from .known import KnownMessages, KnownVersion
 from .known_tally import KnownTally
 from .matching import Rows, SameFrame, match
+from .pursuit import Pursuit
 from .unit_archive import LateMailbox
 
 _ATTEMPTS = 3
@@ -49,6 +50,7 @@ class Tally:
     differs: bool = False
     anew: bool = False
     skipped: list[Skipped] = field(default_factory=list)
+    pursuit: Pursuit = field(default_factory=Pursuit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +99,9 @@ class FolderBackup:
         """Put all that the folder lists into the archive. Returns the mark that stands for what is stored of
         it: none if something could not be stored."""
         tally = self._tally
-        listed_before, skipped_before = tally.listed, len(tally.skipped)
+        listed_before, skipped_before, lost_before = tally.listed, len(tally.skipped), tally.pursuit.lost()
         announced, mark = len(self._folder), b""
+        tally.pursuit.list(self._where, announced)
         self._looks = self._reliance.thorough or not self._is_trusted()
         try:
             for step in match(self._folder.messages(), self._known.rows):
@@ -106,7 +109,10 @@ class FolderBackup:
                 self._told()
             self._let_go()
             self._account(announced, tally.listed - listed_before)
-            mark = self._folder.mark if len(tally.skipped) == skipped_before else b""
+            if not self._folder.complete:
+                self._keep_what_is_not_listed()
+            is_whole = self._folder.complete and tally.pursuit.lost() == lost_before
+            mark = self._folder.mark if is_whole and len(tally.skipped) == skipped_before else b""
         finally:
             # Also of a folder that could not be read to its end: what was read of it is kept.
             self._mailbox.end_folder(self._folder.folder, mark)
@@ -219,12 +225,30 @@ class FolderBackup:
             try:
                 stored, terms = self._taken_over(listed, before, terms) or self._read(listed, before)
             except MessageUnavailable as error:
+                if error.reason == "vanished":
+                    self._tally.pursuit.lose(self._where, listed, self._shown(listed), error.message)
+                    continue
                 self._tally.skipped.append(Skipped(self._shown(listed), error.reason, error.message))
-                self._tally.left_out += 1
-                continue
+                if before is None or not self._is_kept(before):
+                    self._tally.left_out += 1
+                    continue
+                # What can't be looked at now is kept as it was: the other moments may be purged one day.
+                stored = _called(before, listed)
             self._mailbox.add_message(stored, terms)
-            self._compare(stored, before, position)
+            self._compare(listed, stored, before, position)
             self._told()
+
+    def _keep_what_is_not_listed(self) -> None:
+        """Take over what was stored of a folder that could not be listed to its end: it may be there."""
+        for position, (before, terms) in self._known.unmet():
+            if self._is_kept(before):
+                self._tally.listed += 1
+                self._mailbox.add_message(before, terms)
+                self._known.meet(position)
+
+    def _is_kept(self, before: Message) -> bool:
+        """Whether a known message can stay as it was stored."""
+        return self._reliance.refer and self._holds(before)
 
     def _taken_over(
         self, listed: Listed, before: Message | None, terms: Terms
@@ -290,11 +314,12 @@ class FolderBackup:
         )
         return message, terms
 
-    def _compare(self, stored: Message, before: Message | None, position: int) -> None:
+    def _compare(self, listed: Listed, stored: Message, before: Message | None, position: int) -> None:
         tally = self._tally
         if before is None or before.digest != stored.digest:
             tally.added += 1
             tally.differs = True
+            tally.pursuit.store(listed)
             return
         self._known.meet(position)
         if stored != before:

@@ -4,7 +4,7 @@ has been met again."""
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from ..proto.archive.messages import MessageRows
 from ..proto.errors import DamagedError
@@ -33,6 +33,18 @@ class KnownTally:
     def vanished(self) -> int:
         """How many messages have not been met."""
         return self._met.count(0)
+
+    def unmet(self) -> Iterator[tuple[int, tuple[Message, Terms]]]:
+        """The messages that have not been met, with their positions, and what they can be found by."""
+        return self.messages([position for position, met in enumerate(self._met) if not met])
+
+    def met_of(self, bases: Collection[bytes]) -> Iterator[bytes]:
+        """Those of the lasting names that messages have which were met."""
+        for ordinal in range(len(self.stored.frames) if self.stored else 0):
+            found = self.rows.frame(ordinal)
+            for position, base in enumerate(found[1].base, found[0]) if found is not None else ():
+                if base in bases and self._met[position]:
+                    yield base
 
     def stored_rows(
         self, position: int, called: Sequence[Listed]

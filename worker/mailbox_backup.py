@@ -18,7 +18,7 @@ from ..groups.paths import LogicalPath, printable
 from ..groups.selection import Verdict
 from ..proto.errors import MessageUnavailable, StoreError
 from ..proto.ports import FolderReader, MailboxReader
-from ..proto.records import MailboxSummary, Skipped, StoredFile
+from ..proto.records import FolderLoss, MailboxSummary, Skipped, StoredFile
 from .file_backup import FileBackup
 from .folder_backup import FolderBackup, Reliance, Tally
 from .known import KnownMessages, KnownVersion
@@ -40,6 +40,7 @@ class MailboxOutcome:
     skipped: tuple[Skipped, ...]
     read: int
     to_write: bool
+    losses: tuple[FolderLoss, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,7 @@ class MailboxBackup:
         )
         self._tally = Tally()
         self._skipped: list[Skipped] = []
+        self._losses: tuple[FolderLoss, ...] = ()
         self._tallies: dict[bytes, KnownTally] = {}  # by the path of the stored folder
         self._marks: dict[bytes, bytes] = {}  # by the path of the folder
 
@@ -90,12 +92,13 @@ class MailboxBackup:
             self._take_over_what_is_not_asked_for()
             self._take_over(self._unreadable())
             self._files.read()
-            self._files.take_over(self._is_not_asked_for)
+            self._files.take_over(lambda file: self._is_not_asked_for(file) or self._is_unreadable(file))
         except StoreError as error:
             # The mailbox became unreadable half-way: keep what there is, and what there was, and say so.
             self._skip(str(self._path), "mailbox", error.message)
             self._take_over(self._unseen())
             self._files.take_over()
+        self._end_pursuit()
         for one in self._mailbox.skipped():
             self._skip(f"{self._path}/{one.path}", one.reason, one.detail)
         return self._end()
@@ -174,10 +177,28 @@ class MailboxBackup:
                 if path not in self._tallies:
                     yield one
 
+    def _end_pursuit(self) -> None:
+        """Report the messages that were listed, and could not be read for being gone."""
+        tally = self._tally
+        ended = tally.pursuit.end(self._tallies.values(), held_still=self._mailbox.held_still())
+        tally.listed -= ended.void
+        tally.left_out += len(ended.skipped)
+        tally.skipped += ended.skipped
+        self._losses = ended.losses
+
     def _unreadable(self) -> list[KnownMessages]:
-        """Stored folders that are there but could not be entered: the mailbox says so."""
-        told = {one.path for one in self._mailbox.skipped() if one.reason in _REFUSED}
-        return [one for one in self._unseen() if (printable(one.folder.path) or ".") in told]
+        """Stored folders that are there but could not be entered, or lie below a directory that could not:
+        the mailbox says so."""
+        refused = self._refused()
+        return [one for one in self._unseen() if _is_in(one.folder.path, refused)]
+
+    def _is_unreadable(self, file: StoredFile) -> bool:
+        """Whether a stored file lies in a directory that could not be entered."""
+        path = b"../" + file.path if file.home else file.path
+        return _is_in(path, self._refused())
+
+    def _refused(self) -> frozenset[str]:
+        return frozenset(one.path for one in self._mailbox.skipped() if one.reason in _REFUSED)
 
     def _is_not_asked_for(self, file: StoredFile) -> bool:
         """Whether a file lies in a stored folder that nobody asked for."""
@@ -204,7 +225,13 @@ class MailboxBackup:
             return self._keep(known, skipped, to_write=not self._is_at_home(known))
         summary = self._write(skipped, tally.added, vanished, changed)
         to_write = to_write or not self._is_at_home(known)
-        return MailboxOutcome(summary=summary, skipped=tuple(skipped), read=tally.read, to_write=to_write)
+        return MailboxOutcome(
+            summary=summary,
+            skipped=tuple(skipped),
+            read=tally.read,
+            to_write=to_write,
+            losses=self._losses,
+        )
 
     def _is_another(self, known: KnownVersion, skipped: list[Skipped]) -> bool:
         """Whether something beside the folders differs."""
@@ -237,7 +264,11 @@ class MailboxBackup:
             changed=False,
         )
         return MailboxOutcome(
-            summary=summary, skipped=tuple(skipped), read=self._tally.read, to_write=to_write
+            summary=summary,
+            skipped=tuple(skipped),
+            read=self._tally.read,
+            to_write=to_write,
+            losses=self._losses,
         )
 
     def _write(self, skipped: list[Skipped], added: int, vanished: int, changed: bool) -> MailboxSummary:
@@ -265,6 +296,13 @@ class MailboxBackup:
 
     def _skip(self, path: str, reason: str, detail: str = "") -> None:
         self._skipped.append(Skipped(path, reason, detail))
+
+
+def _is_in(path: bytes, refused: frozenset[str]) -> bool:
+    """Whether a path is among those that were refused (as the mailbox prints them), or below one of them."""
+    names = path.split(b"/") if path else []
+    above = (printable(b"/".join(names[:depth])) for depth in range(1, len(names) + 1))
+    return "." in refused or any(one in refused for one in above)
 
 
 def _lasting(skipped: Iterable[Skipped]) -> list[Skipped]:

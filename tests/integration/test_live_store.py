@@ -124,7 +124,8 @@ class Round:
 
     def __init__(self, mailhaul: Mailhaul, config: Path, server: Dovecot) -> None:
         self.before = look(server)
-        report = mailhaul.run(config, "backup")
+        # A mailbox that never holds still may have messages of which nobody can say what became of them.
+        report = mailhaul.run(config, "backup", status=(0, 3))
         self.after = look(server)
         self.run = report["run"]
         self.skipped = report["skipped"]
@@ -155,7 +156,7 @@ def test_backups_while_mail_goes_on(start_dovecot: StartDovecot, mailhaul: Mailh
             activity.end()
     mailhaul.run(config, "verify", "--data")
     for one in rounds:
-        assert {skipped["reason"] for skipped in one.skipped} <= {"vanished"}
+        assert {skipped["reason"] for skipped in one.skipped} <= {"vanished", "unsettled"}
         restored = start_dovecot()
         mailhaul.run(mailhaul.configure(restored), "restore", "/", "--at", one.run)
         accounts = look(restored)

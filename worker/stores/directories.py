@@ -26,7 +26,6 @@ _ENCODING = sys.getfilesystemencoding()
 
 _REASONS = {
     errno.ENOENT: "vanished",
-    errno.ESTALE: "vanished",
     errno.EACCES: "permission",
     errno.EPERM: "permission",
     errno.ELOOP: "leads-out",
@@ -46,6 +45,20 @@ def name_bytes(name: str) -> bytes:
 def reason(error: OSError) -> str:
     """What the error means for what could not be read: one of the words of MessageUnavailable."""
     return _REASONS.get(error.errno or 0, "io-error")
+
+
+def confirmed(error: OSError, base: int, path: bytes) -> OSError:
+    """The error met at a path below an open directory, as far as it can be believed: a name that a second
+    listing still has is not gone, whatever the file system says of it."""
+    if error.errno != errno.ENOENT or not path:
+        return error
+    above, _, name = path.rpartition(b"/")
+    try:
+        with opened(base, split(above)) as directory:
+            listed = name in map(name_bytes, os.listdir(directory))
+    except OSError as of_above:
+        return confirmed(of_above, base, above)
+    return OSError(errno.EIO, "listed, and not found") if listed else error
 
 
 def unavailable(error: OSError, name: bytes) -> MessageUnavailable:

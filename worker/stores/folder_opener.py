@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -10,7 +11,7 @@ from ...proto.errors import MessageUnavailable
 from ...proto.ports import KnownFolder
 from ...proto.records import Directory, Folder
 from . import folder_state, keywords, uidlist
-from .directories import descend, joined, split
+from .directories import confirmed, descend, joined, split
 from .doveadm import ServerFolder
 from .folder_state import FolderState, Mark
 from .listing import PLACES, Earlier, Listing, Numbering
@@ -42,7 +43,10 @@ class FolderOpener:
         self._server: Mapping[str, ServerFolder] | None = None
 
     def has_changed(self, path: bytes, earlier: Earlier) -> bool:
-        """Whether something came into or went out of a folder since an earlier look. Raises OSError."""
+        """Whether something may have come into or gone out of a folder since an earlier look. Raises
+        OSError."""
+        if not earlier.settled:
+            return True
         return any(self._time(joined(path, place.encode())) != then for place, then in earlier.times.items())
 
     @contextmanager
@@ -65,7 +69,7 @@ class FolderOpener:
             # in the next state. The UID list is opened before the directories are read: a message that is
             # listed finds its UID, or had none yet. Keywords are read last: each flag finds its keyword.
             now_ns = self._now()
-            places, uids, state = self._state(stack, directory, path)
+            places, refused, uids, state = self._state(stack, directory, path)
             mark = folder_state.mark_of(state, places)
             listing = self._listing(places, path, earlier)
             numbering = self._numbering(listing, uids, path)
@@ -81,13 +85,21 @@ class FolderOpener:
                 self._opener,
                 mark=mark.encoded() if can_tell else b"",
                 trusted=_is_the_known_one(known, folder, mark),
+                complete=earlier is not None or not (refused or listing.problems),
             )
 
     def nothing(self, folder: Folder) -> MaildirFolder:
         """A folder that could not be opened, though it was there before: without messages."""
         listing = Listing({})
         return MaildirFolder(
-            folder, listing, Numbering(listing, None), {}, self._opener, mark=b"", trusted=False
+            folder,
+            listing,
+            Numbering(listing, None),
+            {},
+            self._opener,
+            mark=b"",
+            trusted=False,
+            complete=False,
         )
 
     def _time(self, path: bytes) -> int:
@@ -95,29 +107,34 @@ class FolderOpener:
 
     def _state(
         self, stack: ExitStack, directory: int, path: bytes
-    ) -> tuple[dict[str, int], uidlist.UidList | None, FolderState]:
-        """The places of messages and the UID list, opened, and what all parts of the folder are like."""
+    ) -> tuple[dict[str, int], bool, uidlist.UidList | None, FolderState]:
+        """The places of messages and the UID list, opened, whether a place could not be, and what all parts
+        of the folder are like."""
         own = os.fstat(directory)
         parts: dict[bytes, os.stat_result] = {}
         places: dict[str, int] = {}
-        for place in (*PLACES, "tmp"):
+        told_before = self._notices.count
+        for place in PLACES:
             fd = self._place(stack, directory, path, place.encode())
             if fd is not None:
                 places[place] = fd
                 parts[place.encode()] = os.fstat(fd)
-        places.pop("tmp", None)
+        refused = self._notices.count > told_before
+        temporary = self._place(stack, directory, path, b"tmp")
+        if temporary is not None:
+            parts[b"tmp"] = os.fstat(temporary)
         uids = self._uidlist(stack, directory, path, parts)
         with suppress(OSError):  # reading them says why
             parts[keywords.NAME] = os.stat(keywords.NAME, dir_fd=directory, follow_symlinks=False)
-        return places, uids, FolderState(own, parts)
+        return places, refused, uids, FolderState(own, parts)
 
     def _place(self, stack: ExitStack, directory: int, path: bytes, name: bytes) -> int | None:
         try:
             return _entered(stack, directory, (name,))
-        except FileNotFoundError:
-            return None
         except OSError as error:
-            self._notices.failed(joined(path, name), error)
+            found = confirmed(error, directory, name)
+            if found.errno != errno.ENOENT:
+                self._notices.failed(joined(path, name), found)
             return None
 
     def _uidlist(
@@ -194,9 +211,19 @@ class FolderOpener:
             self._server = self._ask_server() or {}
         if guid in self._server:
             return self._server[guid].highest_modseq
-        why = "HIGHESTMODSEQ is not recorded: the server does not know this folder"
-        self._notices.add(path, "doveadm", why)
+        if self._is_there(path):  # else it was removed, or has another name by now
+            why = "HIGHESTMODSEQ is not recorded: the server does not know this folder"
+            self._notices.add(path, "doveadm", why)
         return 0
+
+    def _is_there(self, path: bytes) -> bool:
+        try:
+            self._time(path or b".")
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def _keywords(self, directory: int, path: bytes) -> tuple[str, ...]:
         try:

@@ -1,8 +1,9 @@
 """The messages of one Maildir folder by name: what lies in ``new/`` and ``cur/``, and which UIDs they have.
 
 Built for folders of a million messages: one sorted list of byte strings and a few arrays, no object for
-each message. An entry of the list is ``base NUL place suffix`` (``n`` or ``c`` for the place), so that
-entries sort by the lasting part of the name, whatever flags are appended to it.
+each message. An entry of the list is ``base NUL place suffix NUL inode`` (``n`` or ``c`` for the place, the
+inode number in eight bytes), so that entries sort by the lasting part of the name, whatever flags are
+appended to it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from ...proto.records import Listed
 from .directories import name_bytes
@@ -24,6 +26,9 @@ PLACES = ("new", "cur")
 """In this order they are read: mail moves from new/ to cur/, so it is seen at least once."""
 
 _PASSES = 4
+_INODE_BYTES = 8
+_UNKNOWN_INODES = (0, 0xFFFF_FFFF)
+"""What file systems in user space give in a listing for a number that they do not know."""
 
 NO_KEYWORDS = FlagNames()
 """Where only names of files are looked at."""
@@ -34,8 +39,8 @@ class Listing:
     the clock, in nanoseconds since 1970.
 
     ``others`` are the names that are no messages (hidden files, links, pipes, directories), ``problems``
-    the places that could not be read to their end, ``times`` those of the directories before they were
-    read for the last time, ``settled`` tells whether nothing changed any more while they were.
+    the places that could not be read to their end, ``settled`` tells whether nothing changed any more while
+    they were.
     """
 
     def __init__(self, fds: Mapping[str, int], now: Callable[[], int] = time.time_ns) -> None:
@@ -50,9 +55,10 @@ class Listing:
             fresh = [entry for entry in names if not self._holds(entry)]
             self.entries += fresh
             self.entries.sort()
-        self.times = self._before
         self.settled = self._settled
         self._drop_earlier_names()
+        # What was listed, and is gone when it is to be read.
+        self._lost: set[bytes] = set()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -76,9 +82,15 @@ class Listing:
         return record(self.entries[position], names, uid, fields)
 
     def remembered(self) -> Earlier:
-        """What to remember of this listing, to find out later what came after it: eight bytes a message."""
-        hashes = array("q", (hash(_base(entry)) for entry in self.entries))
-        return Earlier(self.times, lambda: hashes)
+        """What to remember of this listing, to find out later what came after it: eight bytes a message. One
+        that was lost may come back."""
+        bases = map(_base, self.entries)
+        hashes = array("q", (hash(base) for base in bases if base not in self._lost))
+        return Earlier(self._before, lambda: hashes, self.settled)
+
+    def lose(self, base: bytes) -> None:
+        """A message that was listed is gone."""
+        self._lost.add(base)
 
     def drop(self, earlier: Earlier) -> None:
         """Forget the messages that the folder held before."""
@@ -89,14 +101,15 @@ class Listing:
         """Read the directories again, to find messages that were renamed meanwhile."""
         fresh: dict[bytes, bytes] = {}
         seen = bytearray(len(self.entries))
+        self.problems.clear()
         for names in self._passes():
             for entry in names:
-                position = bisect_left(self.entries, entry)
-                if position < len(self.entries) and self.entries[position] == entry:
-                    seen[position] = 1
-                else:
+                position = self._position(entry)
+                if position < 0:
                     fresh[_base(entry)] = entry
-        return Rescan(fresh, seen)
+                else:
+                    seen[position] = 1
+        return Rescan(fresh, seen, next(iter(self.problems.values()), None))
 
     def _passes(self) -> Iterator[Iterator[bytes]]:
         """All entries; again if a directory changed meanwhile, for a name that changes while a directory
@@ -107,6 +120,8 @@ class Listing:
             yield self._scan()
             now = self._now()
             # A time that is as young as a tick of the file system's clock may hide another change.
+            if self.problems:
+                continue
             if self._times() == before and all(abs(now - one) > tick_ns(one) for one in before.values()):
                 self._settled = True
                 return
@@ -115,6 +130,7 @@ class Listing:
         return {place: os.fstat(fd).st_mtime_ns for place, fd in self._fds.items()}
 
     def _scan(self) -> Iterator[bytes]:
+        self.problems.clear()
         for place in PLACES:
             if place in self._fds:
                 try:
@@ -131,11 +147,18 @@ class Listing:
                     self.others.add((place, name))
                     continue
                 base, colon, flags = name.partition(b":")
-                yield base + where + colon + flags
+                inode = one.inode().to_bytes(_INODE_BYTES, "big")
+                yield base + where + colon + flags + b"\0" + inode
 
     def _holds(self, entry: bytes) -> bool:
-        position = bisect_left(self.entries, entry)
-        return position < len(self.entries) and self.entries[position] == entry
+        return self._position(entry) >= 0
+
+    def _position(self, entry: bytes) -> int:
+        """The position of the entry with the name of this one, or -1."""
+        name = entry[:-_INODE_BYTES]
+        position = bisect_left(self.entries, name)
+        found = position < len(self.entries) and self.entries[position].startswith(name)
+        return position if found else -1
 
     def _drop_earlier_names(self) -> None:
         """Of several entries with one lasting name keep those that are there: the others are what the same
@@ -165,11 +188,16 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A folder at an earlier look: the times of its directories, and how to get a hash of each lasting name
-    that was in them."""
+    """A folder at an earlier look: the times of its directories, how to get a hash of each lasting name that
+    was in them, and whether a change after that look shows in the times."""
 
     times: Mapping[str, int]
     hashes: Callable[[], Iterable[int]]
+    settled: bool = True
+
+    def before(self, later: Earlier) -> Earlier:
+        """Both looks in one."""
+        return Earlier(later.times, lambda: chain(self.hashes(), later.hashes()), later.settled)
 
 
 def _base(entry: bytes) -> bytes:
@@ -179,16 +207,17 @@ def _base(entry: bytes) -> bytes:
 @dataclass(frozen=True, slots=True)
 class Rescan:
     """What a later look found: ``fresh``, entries that the listing does not hold, by lasting name, and
-    which of the listing's entries it saw again."""
+    which of the listing's entries it saw again. ``problem``: it did not see all that there is."""
 
     fresh: dict[bytes, bytes]
     seen: bytearray
+    problem: OSError | None
 
 
 def record(entry: bytes, names: FlagNames, uid: int = 0, fields: bytes = b"") -> Listed:
     """The record of an entry of a listing."""
     base, _, rest = entry.partition(b"\0")
-    suffix = rest[1:]
+    suffix = rest[1 : -_INODE_BYTES - 1]
     flags, keywords = names.of(suffix)
     return Listed(base, suffix, "cur" if rest.startswith(b"c") else "new", uid, flags, fields, keywords)
 

@@ -32,9 +32,11 @@ class MaildirFolder:
         *,
         mark: bytes,
         trusted: bool,
+        complete: bool,
     ) -> None:
         self.folder = folder
         self.mark = mark
+        self.complete = complete
         self.unchanged = False
         self.was_listed = True
         self.trusted = trusted
@@ -98,7 +100,11 @@ class MaildirFolder:
                 self._rescan = self._listing.rescan()
             renamed = self._rescan.fresh.get(message.base)
             if renamed is None and not (position >= 0 and self._rescan.seen[position]):
-                break
+                if (problem := self._rescan.problem) is not None:
+                    raise unavailable(problem, message.base + message.suffix)
+                self._listing.lose(message.base)
+                name = printable(message.base + message.suffix)
+                raise MessageUnavailable(f"{name} was removed while the folder was read", reason="vanished")
             now = (
                 record(renamed, self._numbering.names, message.uid, message.fields)
                 if renamed is not None
@@ -108,5 +114,7 @@ class MaildirFolder:
                 return ask(now)
             except FileNotFoundError:
                 continue
+        # Listed at each look, and yet never found: renamed all the time, or the file system is not right.
+        self._listing.lose(message.base)
         name = printable(message.base + message.suffix)
-        raise MessageUnavailable(f"{name} was removed while the folder was read", reason="vanished")
+        raise MessageUnavailable(f"{name} is listed, but was not found {_LOOKUPS} times", reason="io-error")

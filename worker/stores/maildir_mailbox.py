@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,9 +13,10 @@ from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder, KnownMailbox
 from ...proto.records import Directory, DirectoryKind, FileStat, ListedFile, Skipped
 from . import folder_names, folder_state
-from .directories import described, is_directory, joined, opened, ownership, split, unavailable
+from .directories import confirmed, described, is_directory, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
 from .folder_opener import FolderOpener
+from .later_looks import PAUSES, LaterLooks
 from .listing import PLACES, Earlier
 from .maildir_folder import MaildirFolder
 from .marks import FilesMark
@@ -39,7 +41,8 @@ class MaildirMailbox:
     ``home`` is -1 where the mailbox has none. ``now`` is the clock, in nanoseconds since 1970.
 
     The whole mailbox is looked through once, at the beginning: a folder that is unchanged then counts as
-    unchanged, and is looked at again at the end if any folder was read after that.
+    unchanged, and is looked at again at the end if any folder was read after that. ``sleep`` waits between
+    the later looks.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class MaildirMailbox:
         known: KnownMailbox | None,
         wanted: Callable[[str], bool],
         now: Callable[[], int],
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.place = place
         self._root = root
@@ -61,12 +65,15 @@ class MaildirMailbox:
         self._doveadm = doveadm
         self._known = known
         self._now = now
+        self._sleep = sleep
+        self._held_still = True
         self._notices = Notices()
         self._opener = FileOpener()
         self._folder_opener = FolderOpener(root, self._opener, self._notices, self._ask_server, now)
         self._same: dict[bytes, _Same] = {}
-        self._survey = survey(root, self._notices, look=self._look)
+        self._survey = survey(root, self._notices, look=self._compare)
         self._names = folder_names.names(self._survey.folders)
+        self._is_wanted = wanted
         self._wanted = {path: name for path, name in self._names.items() if wanted(name)}
         # By folder: the names in its new/ and cur/ that are no messages.
         self._strays: dict[bytes, set[tuple[str, bytes]]] = {}
@@ -85,9 +92,13 @@ class MaildirMailbox:
                     earlier[path] = folder.remembered()
                     any_listed = any_listed or folder.was_listed
             except OSError as error:
-                self._notices.failed(path, error)
+                self._notices.failed(path, confirmed(error, self._root, path))
         if any_listed:
-            yield from self._second_look(near, earlier)
+            self._held_still = False
+            yield from self._later_looks(near, earlier)
+
+    def held_still(self) -> bool:
+        return self._held_still
 
     def passed_over(self) -> Sequence[str]:
         return [name for path, name in self._names.items() if path not in self._wanted]
@@ -119,7 +130,7 @@ class MaildirMailbox:
             with opened(self._base(file), tuple(above)) as directory:
                 return self._opener.open(directory, name)
         except OSError as error:
-            raise unavailable(error, file.path) from error
+            raise unavailable(confirmed(error, self._base(file), file.path), file.path) from error
 
     def link_stat(self, file: ListedFile) -> FileStat:
         *above, name = split(file.path)
@@ -127,7 +138,7 @@ class MaildirMailbox:
             with opened(self._base(file), tuple(above)) as directory:
                 status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError as error:
-            raise unavailable(error, file.path) from error
+            raise unavailable(confirmed(error, self._base(file), file.path), file.path) from error
         return FileStat(0, status.st_mtime_ns, ownership(status))
 
     def skipped(self) -> Sequence[Skipped]:
@@ -136,7 +147,7 @@ class MaildirMailbox:
     def _known_folder(self, path: bytes) -> KnownFolder | None:
         return self._known.folder(path) if self._known is not None else None
 
-    def _look(self, path: bytes, directory: int, status: os.stat_result, contents: Contents) -> None:
+    def _compare(self, path: bytes, directory: int, status: os.stat_result, contents: Contents) -> None:
         """Find out whether a folder is as it is known."""
         known = self._known_folder(path)
         mark = folder_state.decoded(known.mark) if known is not None else None
@@ -170,23 +181,67 @@ class MaildirMailbox:
 
         return UnchangedFolder(same.known, folder, same.times, open_it)
 
-    def _second_look(
-        self, near: Mapping[bytes, Sequence[Directory]], earlier: Mapping[bytes, Earlier]
+    def _later_looks(
+        self, near: Mapping[bytes, Sequence[Directory]], earlier: dict[bytes, Earlier]
+    ) -> Iterator[MaildirFolder | UnchangedFolder]:
+        """The folders into which mail came since they were read, and those that are new: what was moved from
+        a folder read later into one looked at earlier was in neither."""
+        looks = LaterLooks(self._root, self._survey, self._notices, self._now)
+        for pause in PAUSES:
+            if pause:
+                self._sleep(pause)
+            new = self._named(looks)
+            changed = [path for path in list(earlier) if self._has_changed(path, earlier)]
+            if not (new or changed):
+                self._held_still = True
+                return
+            for path in (*changed, *new):
+                yield from self._look(path, near.get(path, ()), earlier)
+
+    def _look(
+        self, path: bytes, near: Sequence[Directory], earlier: dict[bytes, Earlier]
     ) -> Iterator[MaildirFolder]:
-        """The folders into which mail came since: what was moved from a folder read later into one looked at
-        earlier was in neither."""
-        opener = self._folder_opener
-        for path, before in earlier.items():
-            try:
-                if opener.has_changed(path, before):
-                    known = self._known_folder(path)
-                    with opener.opened(path, self._names[path], near[path], known, before) as folder:
-                        if len(folder):
-                            yield folder
-            except FileNotFoundError:
-                continue  # its owner removed it
-            except OSError as error:
-                self._notices.failed(path, error)
+        """A folder with what came since it was looked at, if anything did."""
+        name, known, before = self._names[path], self._known_folder(path), earlier.get(path)
+        try:
+            with self._folder_opener.opened(path, name, near, known, before) as folder:
+                if len(folder) or before is None:
+                    yield folder
+                after = folder.remembered()
+                earlier[path] = after if before is None else before.before(after)
+                if before is None:
+                    self._strays[path] = folder.strays
+        except OSError as error:
+            earlier.pop(path, None)
+            self._fail_later(path, error)
+
+    def _has_changed(self, path: bytes, earlier: dict[bytes, Earlier]) -> bool:
+        try:
+            return self._folder_opener.has_changed(path, earlier[path])
+        except OSError as error:
+            del earlier[path]
+            self._fail_later(path, error)
+            return False
+
+    def _fail_later(self, path: bytes, error: OSError) -> None:
+        found = confirmed(error, self._root, path)
+        if not isinstance(found, FileNotFoundError):  # else its owner removed it
+            self._notices.failed(path, found)
+
+    def _named(self, looks: LaterLooks) -> list[bytes]:
+        """The new folders that are wanted; they get names that none of the others has."""
+        new = looks.new_folders()
+        self._survey = looks.survey
+        taken = set(self._names.values())
+        for path in new:
+            name = folder_names.folder_name(path)
+            while name in taken:
+                name += "~"
+            taken.add(name)
+            self._names[path] = name
+            if self._is_wanted(name):
+                self._wanted[path] = name
+        return [path for path in new if path in self._wanted]
 
     def _near(self) -> dict[bytes, list[Directory]]:
         """The directories that are no folders, by the folder that they are told with: the nearest above, or

@@ -120,6 +120,9 @@ class _Mailbox:
         names = sorted(one.folder.name for one in self._mailbox.folders.values())
         return [name for name in names if not self._wanted(name)]
 
+    def held_still(self) -> bool:
+        return True
+
     def files(self) -> Iterator[ListedFile]:
         hashed = blake3()
         for (home, path), (file, _) in sorted(self._mailbox.files.items()):
@@ -176,6 +179,7 @@ class _Folder:
         identity = self._identity()
         self.mark = self._state() + identity if without is None else b""
         self.unchanged = bool(self.mark) and known is not None and self._is_as(known)
+        self.complete = True
         self.trusted = known is not None and known.mark[_MARK_BYTES:] == identity
 
     def __len__(self) -> int:

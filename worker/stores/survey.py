@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ...proto.records import Directory, DirectoryKind
 from . import uidlist
-from .directories import DEEPEST, descend, described, joined, name_bytes, split
+from .directories import DEEPEST, confirmed, descend, described, joined, name_bytes, split
 from .location import RESERVED
 from .notices import Notices
 
@@ -104,7 +104,7 @@ def survey(
             finally:
                 os.close(directory)
         except OSError as error:
-            notices.failed(path, error, home=home)
+            notices.failed(path, confirmed(error, base, path), home=home)
             continue
         (folders if is_folder else others).append(path)
         records[path] = described(path, status, DirectoryKind.NEAR)

@@ -65,6 +65,9 @@ class _Mailbox:
         for folder in self._mailbox.folders():
             yield _Folder(folder, self._budget)
 
+    def held_still(self) -> bool:
+        return self._mailbox.held_still()
+
     def files(self) -> Iterator[ListedFile]:
         return self._mailbox.files()
 
@@ -113,6 +116,7 @@ class _Folder:
         folder = self._folder
         self.folder, self.mark = folder.folder, folder.mark
         self.unchanged, self.trusted = folder.unchanged, folder.trusted
+        self.complete = folder.complete
 
 
 def _paced(opened: OpenedFile, budget: ReadingBudget) -> OpenedFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 
 from ...proto.ports import KnownFolder
@@ -29,10 +30,12 @@ class UnchangedFolder:
         self.mark = known.mark
         self.unchanged = True
         self.trusted = True
+        self.complete = True
         self._known = known
         self._times = times
         self._open_it = open_it
         self._opened: MaildirFolder | None = None
+        self._known_hashes: array[int] | None = None
 
     @property
     def was_listed(self) -> bool:
@@ -48,8 +51,7 @@ class UnchangedFolder:
         """What to remember of the folder, to find out later what came into it."""
         if self._opened:
             return self._opened.remembered()
-        bases = self._known.bases
-        return Earlier(self._times, lambda: map(hash, bases()))
+        return Earlier(self._times, self._hashes)
 
     def __len__(self) -> int:
         return len(self._folder())
@@ -63,9 +65,15 @@ class UnchangedFolder:
     def stat(self, message: Listed) -> FileStat:
         return self._folder().stat(message)
 
+    def _hashes(self) -> array[int]:
+        if self._known_hashes is None:
+            self._known_hashes = array("q", map(hash, self._known.bases()))
+        return self._known_hashes
+
     def _folder(self) -> MaildirFolder:
         if self._opened is None:
             self._opened = self._open_it()
             self.folder = self._opened.folder
             self.trusted = self._opened.trusted
+            self.complete = self._opened.complete
         return self._opened
