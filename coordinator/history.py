@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ..proto.records import ArchiveId, Departed, RunId, Skipped, Stretch
+from ..proto.records import ArchiveId, Departed, Losses, RunId, Skipped, Stretch
 
 RunState = Literal["running", "done", "partial", "failed"]
 UnitState = Literal["planned", "sealed", "unchanged", "failed"]
@@ -139,7 +139,7 @@ class ArchiveRecord:
     """A sealed archive; ``file`` is relative to the staging area.
 
     ``missing``: the file is gone, or nothing of it can be read. ``lost`` is what is known to be damaged of
-    its data, ``holes`` are all stretches that it does not hold (any more); both ascend.
+    it, ``holes`` are all stretches of its data that it does not hold (any more), ascending.
     """
 
     archive: ArchiveId
@@ -153,7 +153,7 @@ class ArchiveRecord:
     generation: int = 0
     missing: bool = False
     holes: tuple[Stretch, ...] = ()
-    lost: tuple[Stretch, ...] = ()
+    lost: Losses = field(default_factory=Losses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ def rebuild_catalog(staging: Path) -> RebuildReport:
                 group=one.group,
                 forgotten=one.forgotten,
                 unchanged=one.unchanged,
+                newest=max(one.kept, default=None),
                 held=partial(holds.holds_user, one.partition, one.group),
             )
             for one in read_purged(staging)
@@ -124,6 +125,7 @@ def facts_of(staging: Path, file: Path) -> tuple[ArchiveFacts, tuple[Skipped, ..
             departed=directory.departed,
             references=_named(archive) if damaged else directory.references,
             holes=directory.holes,
+            lost=archive.gone if damaged else directory.lost,
             generation=header.generation,
             sealed=datetime.fromtimestamp(file.stat().st_mtime, UTC),
         )

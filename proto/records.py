@@ -319,12 +319,31 @@ class UnitReport:
     peak_memory_bytes: int = 0
 
 
+class Stretch(NamedTuple):
+    """``length`` bytes at ``offset`` of the data of an archive."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """What is known to be lost of an archive: stretches of its ``data``, and of its metadata stretches of the
+    positions of its ``frames`` (so many from one on; FORMAT.md, "Frame types"). Both ascend."""
+
+    data: tuple[Stretch, ...] = ()
+    frames: tuple[Stretch, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.data or self.frames)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveFacts:
     """What a sealed archive says of itself: enough to enter it into a catalog again.
 
     ``holes`` are the stretches of its data that it does not hold (any more), ``generation`` how often it was
-    written anew without them.
+    written anew without them; ``lost`` is what it says to be lost.
 
     ``started`` is when its run began, ``sealed`` when it was sealed (None where that is not known),
     both aware; ``file`` is relative to the staging area.
@@ -344,15 +363,9 @@ class ArchiveFacts:
     departed: tuple[Departed, ...] = ()
     references: tuple[ArchiveId, ...] = ()
     holes: tuple[Stretch, ...] = ()
+    lost: Losses = Losses()
     generation: int = 0
     sealed: datetime | None = None
-
-
-class Stretch(NamedTuple):
-    """``length`` bytes at ``offset`` of the data of an archive."""
-
-    offset: int
-    length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,7 +382,7 @@ class Parents:
     mailboxes: Mapping[str, ArchiveId] = field(default_factory=dict)
     elsewhere: frozenset[str] = frozenset()
     files: Mapping[ArchiveId, str] = field(default_factory=dict)
-    lost: Mapping[ArchiveId, tuple[Stretch, ...]] = field(default_factory=dict)
+    lost: Mapping[ArchiveId, Losses] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from mailhaul.proto.records import (
     BackupMode,
     Departed,
     Folder,
+    Losses,
     Message,
     Parents,
     Partition,
@@ -126,7 +127,9 @@ class Chain:
         """What a unit of these users starts from."""
         mailboxes = {user: self.newest[user] for user in users if user in self.newest}
         return Parents(
-            mailboxes=mailboxes, files={one: one.hex() for one in self.archives}, lost=dict(self.lost)
+            mailboxes=mailboxes,
+            files={one: one.hex() for one in self.archives},
+            lost={one: Losses(lost) for one, lost in self.lost.items()},
         )
 
     def open_file(self, name: str) -> MemoryFile | None:

@@ -20,7 +20,7 @@ from ..proto.archive.columns import clamped
 from ..proto.errors import DamagedError, MessageUnavailable
 from ..proto.ports import FolderReader
 from ..proto.records import Listed, Message, Skipped, Terms
-from .known import KnownMessages, KnownVersion
+from .known import UNACCOUNTED, KnownMessages, KnownVersion
 from .known_tally import KnownTally
 from .matching import Rows, SameFrame, match
 from .pursuit import Pursuit
@@ -128,7 +128,7 @@ class FolderBackup:
     def _account(self, announced: int, listed: int) -> None:
         if listed != announced:
             detail = f"the store announced {announced} messages, and listed {listed}"
-            self._tally.skipped.append(Skipped(str(self._where), "unaccounted", detail))
+            self._tally.skipped.append(Skipped(str(self._where), UNACCOUNTED, detail))
             missing = max(0, announced - listed)
             self._tally.listed += missing
             self._tally.left_out += missing

@@ -11,16 +11,21 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
+from ..groups.paths import LogicalPath
 from ..proto.archive.contents import ArchiveHeader, IndexRow, MailboxEntry
 from ..proto.archive.files import RandomAccess
+from ..proto.archive.frames import mailbox_position
 from ..proto.archive.mailboxes import FolderEntry, Mailbox
 from ..proto.archive.messages import MOST_MESSAGES, MessageRows, Names, Totals
 from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.writer import ArchiveWriter
 from ..proto.errors import DamagedError
-from ..proto.records import DIGEST_BYTES, ArchiveId, Message, Parents, Piece, Stretch, Terms
+from ..proto.records import DIGEST_BYTES, ArchiveId, Losses, Message, Parents, Piece, Stretch, Terms
 from .archives import open_archive
 from .stretches import merged
+
+UNACCOUNTED = "unaccounted"
+"""Why messages are missing: nobody knows what became of them. They are looked for each night."""
 
 _MOST_OPEN = 32
 
@@ -36,7 +41,7 @@ class OpenParents:
         self._parents = parents
         self._open_file = open_file
         self._open: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
-        self._lost: dict[ArchiveId, _Lost] = {}
+        self._lost_data: dict[ArchiveId, _Lost] = {}
 
     def knows(self, user: str) -> bool:
         """Whether the mailbox was stored before, be its metadata still there or not."""
@@ -83,8 +88,13 @@ class OpenParents:
         return reader
 
     def intact(self, archives: Iterable[ArchiveId]) -> bool:
-        """Whether nothing of these archives is known to be lost."""
+        """Whether nothing of the data of these archives is known to be lost."""
         return not any(map(self._lost_of, archives))
+
+    def has_frames(self, archive: ArchiveId, positions: Iterable[int]) -> bool:
+        """Whether none of these frames of metadata is known to be lost."""
+        lost = _Lost(self._lost(archive).frames)
+        return not lost or not any(lost.touches(one, 1) for one in positions)
 
     def hold(self, pieces: Iterable[Piece]) -> bool:
         """Whether nothing of these pieces is known to be lost."""
@@ -132,11 +142,14 @@ class OpenParents:
         name = self._parents.files.get(archive)
         return None if name is None else self._open_file(name)
 
+    def _lost(self, archive: ArchiveId) -> Losses:
+        return self._parents.lost.get(archive, _NO_LOSS)
+
     def _lost_of(self, archive: ArchiveId) -> _Lost:
-        """What is lost of an archive: what the catalog knows of; all of one whose file is gone."""
-        lost = self._lost.get(archive)
+        """What is lost of the data of an archive: as far as is known; all of one whose file is gone."""
+        lost = self._lost_data.get(archive)
         if lost is None:
-            lost = self._lost[archive] = self._look_for(archive)
+            lost = self._lost_data[archive] = self._look_for(archive)
         return lost
 
     def _look_for(self, archive: ArchiveId) -> _Lost:
@@ -148,7 +161,7 @@ class OpenParents:
             if file is None:
                 return _NOTHING_LEFT
             file.close()
-        return _Lost(self._parents.lost.get(archive, ()))
+        return _Lost(self._lost(archive).data)
 
 
 class KnownVersion:
@@ -183,6 +196,14 @@ class KnownVersion:
         }
         self._last: tuple[int, MessageRows | None] = -1, None
         self._last_terms: tuple[int, Sequence[Terms]] = -1, ()
+
+    @property
+    def accounted(self) -> bool:
+        """Whether what was stored came to as many messages as were listed. (A folder that listed fewer than
+        it announced has no mark: it is looked at anyway.)"""
+        header = self.header
+        whole = str(LogicalPath(header.partition, header.group, self.entry.user))
+        return not any((one.path, one.reason) == (whole, UNACCOUNTED) for one in self.mailbox.skipped)
 
     @property
     def reader(self) -> ArchiveReader:
@@ -221,6 +242,11 @@ class KnownVersion:
         """Whether nothing of these pieces is known to be lost."""
         return self.intact or self.parents.hold(pieces)
 
+    def has_frames(self, numbers: Iterable[int]) -> bool:
+        """Whether none of these MESSAGES frames is known to be lost."""
+        positions = (mailbox_position(self.entry.number, one) for one in numbers)
+        return self.parents.has_frames(self.header.archive, positions)
+
     def renamed(self, guid: str) -> KnownMessages | None:
         """The folder that has this identity, wherever it was."""
         if guid:
@@ -244,6 +270,11 @@ class KnownMessages:
         self.count = min(stored.messages, len(stored.frames) * MOST_MESSAGES)
         self.frames = stored.frames
         self._version = version
+
+    @property
+    def whole(self) -> bool:
+        """Whether none of its frames is known to be lost."""
+        return self._version.has_frames(self.frames)
 
     def bases(self) -> Iterator[bytes]:
         """See KnownFolder."""
@@ -277,7 +308,7 @@ class KnownMessages:
 
 
 class _Lost:
-    """What is lost of the data of an archive; true if anything is."""
+    """What is lost of the data of an archive, or of its frames; true if anything is."""
 
     def __init__(self, stretches: Iterable[Stretch]) -> None:
         gaps = merged(stretches)
@@ -302,4 +333,5 @@ class _Lost:
         return IndexRow(bytes(digests), offsets, lengths)
 
 
+_NO_LOSS = Losses()
 _NOTHING_LEFT = _Lost([Stretch(0, 1 << 64)])

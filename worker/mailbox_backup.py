@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 
 from ..groups.paths import LogicalPath, printable
 from ..groups.selection import Verdict
-from ..proto.errors import MessageUnavailable, StoreError
+from ..proto.errors import DamagedError, MessageUnavailable, StoreError
 from ..proto.ports import FolderReader, MailboxReader
 from ..proto.records import FolderLoss, MailboxSummary, Skipped, StoredFile
 from .file_backup import FileBackup
 from .folder_backup import FolderBackup, Reliance, Tally
-from .known import KnownMessages, KnownVersion
+from .known import UNACCOUNTED, KnownMessages, KnownVersion
 from .known_tally import KnownTally
 from .unit_archive import LateMailbox, Unchanged, UnitArchive
 
@@ -138,7 +138,7 @@ class MailboxBackup:
 
     def _is_unchanged(self, folder: FolderReader, stored: KnownMessages) -> bool:
         reliance = self._approach.reliance
-        intact = self._known is not None and self._known.intact
+        intact = self._known is not None and self._known.intact and stored.whole
         return folder.unchanged and intact and reliance.reuse and not reliance.thorough and bool(stored.mark)
 
     def _copy(self, stored: KnownMessages) -> None:
@@ -166,6 +166,10 @@ class MailboxBackup:
         for one in folders if self._approach.reliance.refer else ():
             if one.folder.path in self._marks:
                 continue
+            if not one.whole:
+                raise DamagedError(
+                    "the messages of a folder are lost that is not looked at", reason="metadata"
+                )
             self._marks[one.folder.path] = b""
             self._copy(one)
             self._late.end_folder(one.folder, one.mark)
@@ -280,7 +284,8 @@ class MailboxBackup:
                 skipped.append(Skipped(f"{self._path}/{printable(file.path)}", error.reason, error.message))
         if self._tally.listed != self._late.messages + self._tally.left_out:
             detail = f"{self._tally.listed} messages listed, {self._late.messages} stored"
-            skipped.append(Skipped(str(self._path), "unaccounted", detail))
+            # In front: where there are too many, the last ones are not recorded.
+            skipped.insert(0, Skipped(str(self._path), UNACCOUNTED, detail))
         stored = writer.end_mailbox(
             self._path.user or "",
             self._mailbox.place,

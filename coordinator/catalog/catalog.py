@@ -7,11 +7,13 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import UsageError
-from ...proto.records import ArchiveId, RunId, Skipped, Stretch, Unit, UnitReport
+from ...proto.records import ArchiveId, Losses, RunId, Skipped, Stretch, Unit, UnitReport
 from ..history import ResumedRun, RunState, Unplanned
 from . import database as files
 from . import journal, queries, units, upkeep
 from .reading import CatalogReader
+
+_NOTHING_LOST = Losses()
 
 
 class Catalog(CatalogReader):
@@ -187,10 +189,10 @@ class Catalog(CatalogReader):
         generation: int,
         holes: Iterable[Stretch],
         references: Iterable[ArchiveId],
-        lost: Iterable[Stretch] = (),
+        lost: Losses = _NOTHING_LOST,
     ) -> None:
         """Record that an archive was written anew to another file. What was known of its holes, references
-        and lost stretches is replaced; it is not missing any more. Raises NotFoundError."""
+        and losses is replaced; it is not missing any more. Raises NotFoundError."""
         with self._transaction() as database:
             upkeep.replace_archive(
                 database,
@@ -211,13 +213,13 @@ class Catalog(CatalogReader):
             upkeep.remove_archives(database, archives)
             upkeep.remove_strays(database)
 
-    def mark_lost(self, archive: ArchiveId, stretches: Iterable[Stretch]) -> None:
-        """Record which stretches of an archive's data can't be read, in place of what was known of that; they
-        must not overlap. The next run reads again what lies there. Raises NotFoundError."""
+    def mark_lost(self, archive: ArchiveId, lost: Losses) -> None:
+        """Record what can't be read of an archive, in place of what was known of that; stretches must not
+        overlap. The next run reads again what lies there. Raises NotFoundError."""
         with self._transaction() as database:
             number = units.archive_number(database, archive)
-            database.execute("DELETE FROM lost WHERE archive = ?", (number,))
-            units.insert_stretches(database, "lost", number, stretches)
+            units.forget_losses(database, number)
+            units.insert_losses(database, number, lost)
 
     def set_missing(self, archive: ArchiveId) -> None:
         """Record that the file of an archive is gone, or that nothing of it can be read. Its mailboxes are

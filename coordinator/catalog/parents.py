@@ -6,9 +6,10 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
-from ...proto.records import ArchiveId, Parents, Stretch
+from ...proto.records import ArchiveId, Parents
 from . import queries
 from .database import temporary
+from .units import losses_of
 from .values import raw
 
 Mailboxes = dict[str, ArchiveId]
@@ -35,12 +36,10 @@ def parents(
         mailboxes=mailboxes,
         elsewhere=frozenset(others),
         files=dict(found.values()),
-        lost={archive: lost for number, (archive, _) in found.items() if (lost := _lost(database, number))},
+        lost={
+            archive: lost for number, (archive, _) in found.items() if (lost := losses_of(database, number))
+        },
     )
-
-
-def _lost(database: sqlite3.Connection, number: int) -> tuple[Stretch, ...]:
-    return tuple(Stretch(*row) for row in database.execute(queries.LOST, (number,)))
 
 
 @contextmanager

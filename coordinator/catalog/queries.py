@@ -171,6 +171,7 @@ AT_HAND = """
 
 HOLES = "SELECT offset, length FROM holes WHERE archive = ? ORDER BY offset"
 LOST = "SELECT offset, length FROM lost WHERE archive = ? ORDER BY offset"
+LOST_FRAMES = "SELECT position, length FROM lost_frames WHERE archive = ? ORDER BY position"
 
 REFERENCES = """
     SELECT o.archive FROM archives a JOIN refs ON refs.archive = a.number JOIN archives o

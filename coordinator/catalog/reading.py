@@ -23,9 +23,11 @@ from ..history import (
     Version,
 )
 from . import database as files
-from . import journal, queries, upkeep, values
+from . import journal, queries, units, upkeep, values
 from .parents import parents
 from .values import raw, run_number
+
+_LAST_RUN = (1 << 63) - 1
 
 
 class CatalogReader:
@@ -177,11 +179,12 @@ class CatalogReader:
 
     def known_users(self, partition: str, group: str) -> dict[str, MailboxVersion]:
         """The newest version of each user of a group that has not departed from it."""
-        newest = self.newest_run()
-        if newest is None:
-            return {}
-        # How things are is never forgotten, so the newest run can always be asked for.
-        return {one.user: one for one in self.mailboxes_at(newest, partition=partition, group=group)}
+        # No moment is asked for: that of the newest version may be forgotten, where a group is no more.
+        return {
+            row["user"]: values.mailbox_version(scope, row)
+            for scope in self._scopes(partition, group)
+            for row in self._rows(queries.VERSIONS_OF_ALL, scope["number"], _LAST_RUN)
+        }
 
     def history(self, partition: str, user: str, group: str | None = None) -> list[Version]:
         """Every version of a mailbox that the catalog knows, in one of its groups or in all, by run."""
@@ -303,7 +306,8 @@ class CatalogReader:
 
     def _archive(self, row: sqlite3.Row) -> ArchiveRecord:
         holes = tuple(Stretch(*one) for one in self._rows(queries.HOLES, row["number"]))
-        lost = tuple(Stretch(*one) for one in self._rows(queries.LOST, row["number"]))
+        with files.translated(self._path):
+            lost = units.losses_of(self._database, row["number"])
         return values.archive_record(row, holes, lost)
 
     @contextmanager

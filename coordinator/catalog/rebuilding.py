@@ -23,7 +23,7 @@ NeededReferences = Callable[[str, frozenset[str]], Iterable[ArchiveId]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundArchive:
-    """An archive that was found. ``damaged``: not all of it can be read; then its holes are losses."""
+    """An archive that was found. ``damaged``: not all of it can be read."""
 
     facts: ArchiveFacts
     damaged: bool = False
@@ -32,18 +32,20 @@ class FoundArchive:
     def bare(self) -> bool:
         """Whether it was written anew with no metadata: nobody needed that any more."""
         facts = self.facts
-        return facts.generation > 0 and not (facts.mailboxes or facts.departed or self.damaged)
+        return facts.generation > 0 and not (facts.mailboxes or facts.departed or facts.lost or self.damaged)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PurgedMoments:
     """What purges have recorded of a group: the runs that were forgotten; and the users whose versions stay
-    all the same. ``unchanged`` are kept runs that no archive tells of, since nothing had changed in them."""
+    all the same. ``unchanged`` are kept runs that no archive tells of, since nothing had changed in them;
+    ``newest`` is the last run that was kept."""
 
     partition: str
     group: str
     forgotten: tuple[RunId, ...]
     unchanged: tuple[RunId, ...] = ()
+    newest: RunId | None = None
     held: Callable[[str], bool] = lambda _user: False
 
 
@@ -114,7 +116,9 @@ def _fill(
     for facts in bare:
         # Its metadata was dropped because the run was; so it is also where no record of that is left.
         number = units.scope_number(database, facts.partition, facts.group)
-        upkeep.insert_forgotten(database, number, [run_number(facts.run)])
+        if upkeep.moments_of(database, number)[-1:] != [run_number(facts.run)]:
+            upkeep.insert_forgotten(database, number, [run_number(facts.run)])
+        # Else it tells how things are: that the last mailbox of a group has departed.
     _drop_idle_references(database, needed_references)
     (archives,) = database.execute("SELECT count(*) FROM archives WHERE unit IS NOT NULL").fetchone()
     return Rebuilt(
@@ -163,7 +167,7 @@ def _enter(database: sqlite3.Connection, found: FoundArchive) -> Sequence[str]:
             attempts=1,
             generation=facts.generation,
             holes=facts.holes,
-            lost=facts.holes if found.damaged else (),
+            lost=facts.lost,
         )
         return [] if known is None else [known["file"]]
     except (sqlite3.IntegrityError, NotFoundError, OverflowError, ValueError) as error:
@@ -224,6 +228,10 @@ def _purge_again(database: sqlite3.Connection, scope: PurgedMoments) -> None:
         _insert_unchanged(database, run, number)
     upkeep.insert_forgotten(database, number, map(run_number, scope.forgotten))
     upkeep.drop_hidden(database, number, scope.held)
+    left = database.execute("SELECT 1 FROM mailboxes WHERE scope = ?", (number,)).fetchone()
+    if left is None and scope.newest is not None and not upkeep.moments_of(database, number):
+        # Its last mailbox has departed: nothing is kept, and no archive needed to tell that.
+        _insert_unchanged(database, scope.newest, number)
 
 
 def _insert_unchanged(database: sqlite3.Connection, run: RunId, scope: int) -> None:

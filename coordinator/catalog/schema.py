@@ -6,13 +6,14 @@ stored, or it had ``departed`` (the reason); then the row hides the mailbox from
 until the next one of its mailbox.
 
 An archive that others refer to and that is not at hand has a row without a unit; ``missing`` tells it, and
-any other whose file is gone. ``forgotten`` are the runs that can't be restored from any more, by scope.
+any other whose file is gone. ``lost`` is what was damaged of the data of archives, ``lost_frames`` of their
+metadata, by positions. ``forgotten`` are the runs that can't be restored from any more, by scope.
 ``plan`` is the journal of a run: what a unit consists of, until it is sealed; ``unplanned`` what no unit of
 the run holds though it was asked for. Texts may hold the raw bytes of file names, which are not always UTF-8;
 so they are bound as bytes and CAST.
 """
 
-VERSION = 3
+VERSION = 4
 """Kept in user_version. A change of the tables raises it."""
 
 TABLES = (
@@ -86,6 +87,11 @@ TABLES = (
         offset INTEGER NOT NULL,
         length INTEGER NOT NULL,
         PRIMARY KEY (archive, offset)) WITHOUT ROWID""",
+    """CREATE TABLE lost_frames (
+        archive INTEGER NOT NULL REFERENCES archives,
+        position INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        PRIMARY KEY (archive, position)) WITHOUT ROWID""",
     """CREATE TABLE mailboxes (
         number INTEGER PRIMARY KEY,
         scope INTEGER NOT NULL REFERENCES scopes,

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Departed, MailboxSummary, RunId, Stretch, UnitReport
+from ...proto.records import ArchiveId, Departed, Losses, MailboxSummary, RunId, Stretch, UnitReport
 from . import queries
 from .journal import known_run
 from .values import iso, raw, run_number
+
+_NOTHING_LOST = Losses()
 
 
 def scope_number(database: sqlite3.Connection, partition: str, group: str) -> int:
@@ -62,7 +64,7 @@ def end_unit(
     *,
     generation: int = 0,
     holes: Iterable[Stretch] = (),
-    lost: Iterable[Stretch] = (),
+    lost: Losses = _NOTHING_LOST,
 ) -> None:
     """All of a report, in place of what an earlier one may have left."""
     if report.archive is None and report.departed:
@@ -74,8 +76,8 @@ def end_unit(
     if report.archive is not None:
         values = (unit, raw(report.file), report.archive_bytes, generation, ended and iso(ended))
         number = _insert_archive(database, report.archive, values)
-        insert_stretches(database, "holes", number, holes)
-        insert_stretches(database, "lost", number, lost)
+        insert_holes(database, number, holes)
+        insert_losses(database, number, lost)
         insert_references(database, number, report.references)
         _insert_versions(database, unit, report.mailboxes)
         _insert_departed(database, unit, report.departed)
@@ -166,20 +168,37 @@ def insert_references(database: sqlite3.Connection, number: int, others: Iterabl
         )
 
 
-def insert_stretches(
-    database: sqlite3.Connection, table: str, number: int, stretches: Iterable[Stretch]
-) -> None:
-    """``holes`` or ``lost`` of an archive."""
-    database.executemany(
-        f"INSERT INTO {table} (archive, offset, length) VALUES (?, ?, ?)",  # noqa: S608
-        ((number, one.offset, one.length) for one in stretches),
+def insert_holes(database: sqlite3.Connection, number: int, holes: Iterable[Stretch]) -> None:
+    """The holes of an archive of which none is known yet."""
+    database.executemany("INSERT INTO holes VALUES (?, ?, ?)", ((number, *one) for one in holes))
+
+
+def insert_losses(database: sqlite3.Connection, number: int, lost: Losses) -> None:
+    """What is lost of an archive of which no loss is known yet."""
+    database.executemany("INSERT INTO lost VALUES (?, ?, ?)", ((number, *one) for one in lost.data))
+    database.executemany("INSERT INTO lost_frames VALUES (?, ?, ?)", ((number, *one) for one in lost.frames))
+
+
+def losses_of(database: sqlite3.Connection, number: int) -> Losses:
+    """What is known to be lost of an archive."""
+    data, frames = (
+        tuple(Stretch(*row) for row in database.execute(query, (number,)))
+        for query in (queries.LOST, queries.LOST_FRAMES)
     )
+    return Losses(data, frames)
+
+
+def forget_losses(database: sqlite3.Connection, number: int) -> None:
+    """Take back what is known to be lost of an archive."""
+    for table in ("lost", "lost_frames"):
+        database.execute(f"DELETE FROM {table} WHERE archive = ?", (number,))  # noqa: S608
 
 
 def forget_content(database: sqlite3.Connection, number: int) -> None:
     """Take back what is known of the content of an archive."""
-    for table in ("refs", "holes", "lost"):
+    for table in ("refs", "holes"):
         database.execute(f"DELETE FROM {table} WHERE archive = ?", (number,))  # noqa: S608
+    forget_losses(database, number)
 
 
 def _insert_versions(database: sqlite3.Connection, unit: int, mailboxes: Sequence[MailboxSummary]) -> None:

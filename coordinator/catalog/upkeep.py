@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ...proto.errors import UsageError
-from ...proto.records import ArchiveId, RunId, Stretch
+from ...proto.records import ArchiveId, Losses, RunId, Stretch
 from ..history import Needed
 from . import queries
 from .database import check, temporary
-from .units import archive_number, forget_content, insert_references, insert_stretches
+from .units import archive_number, forget_content, insert_holes, insert_losses, insert_references
 from .values import raw, run_number
 
 
@@ -109,7 +109,7 @@ def replace_archive(
     generation: int,
     holes: Iterable[Stretch],
     references: Iterable[ArchiveId],
-    lost: Iterable[Stretch],
+    lost: Losses,
 ) -> None:
     """See ``Catalog.replace_archive``."""
     number = archive_number(database, archive)
@@ -119,8 +119,8 @@ def replace_archive(
         (raw(file), size_bytes, generation, number),
     )
     forget_content(database, number)
-    insert_stretches(database, "holes", number, holes)
-    insert_stretches(database, "lost", number, lost)
+    insert_holes(database, number, holes)
+    insert_losses(database, number, lost)
     insert_references(database, number, references)
 
 

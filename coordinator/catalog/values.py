@@ -11,7 +11,7 @@ from typing import Any
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import DamagedError, UsageError
-from ...proto.records import RunId, Stretch
+from ...proto.records import Losses, RunId, Stretch
 from ..clock import RUN_ID
 from ..history import ArchiveRecord, GoodBackup, MailboxVersion, Moment, RunRecord, UnitRecord, Version
 from .database import ADVICE
@@ -84,9 +84,7 @@ def unit_record(row: sqlite3.Row) -> UnitRecord:
     return UnitRecord(purged=bool(values.pop("purged")), **values)
 
 
-def archive_record(
-    row: sqlite3.Row, holes: tuple[Stretch, ...] = (), lost: tuple[Stretch, ...] = ()
-) -> ArchiveRecord:
+def archive_record(row: sqlite3.Row, holes: tuple[Stretch, ...], lost: Losses) -> ArchiveRecord:
     values = checked(row)
     del values["number"]
     sealed, missing = _time(values.pop("sealed")), bool(values.pop("missing"))

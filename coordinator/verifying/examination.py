@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, RunId, Stretch
+from ...proto.records import ArchiveId, Losses, RunId
 from ...worker.archives import ArchivePlace
 from ...worker.verifying.kept import KeptMailbox, KeptVersion
 from ..backup_set import BackupSet
@@ -45,7 +45,7 @@ class MailShare:
 class Examination:
     """All that is to be looked at for a path. ``places`` is where all archives lie that may be needed, and
     ``set_aside`` where damaged files of them do; ``references`` are those that the metadata of an archive
-    refers to; ``lost`` is what of their data is known to be lost. ``strangers`` are files that the catalog
+    refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the catalog
     does not know."""
 
     path: LogicalPath
@@ -53,7 +53,7 @@ class Examination:
     mail: tuple[MailShare, ...]
     places: Mapping[ArchiveId, ArchivePlace]
     references: Mapping[ArchiveId, tuple[ArchiveId, ...]]
-    lost: Mapping[ArchiveId, tuple[Stretch, ...]] = field(default_factory=dict)
+    lost: Mapping[ArchiveId, Losses] = field(default_factory=dict)
     set_aside: Mapping[ArchiveId, tuple[ArchivePlace, ...]] = field(default_factory=dict)
     strangers: tuple[str, ...] = ()
 

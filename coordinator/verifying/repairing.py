@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Stretch
 from ...worker.archives import ArchivePlace, open_place
 from ...worker.staging.names import generation_name
-from ...worker.stretches import merged, without
+from ...worker.stretches import common, merged, without
 from ...worker.verifying.kept import KeptMailbox
 from ...worker.verifying.repair import RepairReport
 from ...worker.verifying.tasks import RepairTask, run_repair
@@ -163,7 +163,7 @@ class _Repair:
                     archive: ArchivePlace(file=str(self._staging / record.file)),
                 },
                 broken=broken,
-                dead=tuple(without(record.holes, (*record.lost, *self._lacking.get(archive, ())))),
+                dead=tuple(without(record.holes, (*record.lost.data, *self._lacking.get(archive, ())))),
                 spares=tuple(self._verification.spares.get(archive, ())),
                 mailboxes=tuple(mailboxes),
             )
@@ -190,7 +190,7 @@ class _Repair:
                 new_file=new_file,
                 aside=str(aside),
                 filled_bytes=report.filled_bytes,
-                lost_bytes=sum(one.length for one in report.lost),
+                lost_bytes=sum(one.length for one in common(report.lost.data, report.holes)),
             )
         )
 
@@ -228,9 +228,9 @@ class _Repair:
                 continue
             with suppress(NotFoundError):
                 record = self.record(archive)
-                lost = merged((*record.lost, *stretches))
-                if not record.missing and lost != merged(record.lost):
-                    self._catalog.mark_lost(archive, lost)
+                lost = merged((*record.lost.data, *stretches))
+                if not record.missing and lost != merged(record.lost.data):
+                    self._catalog.mark_lost(archive, replace(record.lost, data=tuple(lost)))
 
     def _affected(self, archive: ArchiveId) -> list[KeptMailbox]:
         """The mailboxes that have lost something in an archive."""

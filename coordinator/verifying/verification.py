@@ -202,7 +202,7 @@ def _difference(report: VerifyReport, record: ArchiveRecord) -> Skipped | None:
 
 def broken_of(examination: Examination, reports: Mapping[ArchiveId, VerifyReport]) -> Broken:
     """The archives that are damaged, and what is broken of their data."""
-    broken = dict(examination.lost)
+    broken = {archive: lost.data for archive, lost in examination.lost.items()}
     for archive, report in reports.items():
         if report.damaged:
             broken[archive] = tuple(merged((*broken.get(archive, ()), *report.broken)))

@@ -7,15 +7,16 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import add
 from typing import cast
 
 import msgpack
 
 from ..errors import DamagedError, UnsupportedError
-from ..records import DIGEST_BYTES, ArchiveId, Departed, MailboxSummary, RunId, Skipped, Stretch
+from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, MailboxSummary, RunId, Skipped, Stretch
 from . import claims, columns
+from .frames import mailbox_position
 
 READ_VERSION = 3
 """What a reader must understand. A greater number in an archive: refuse it."""
@@ -26,6 +27,9 @@ WRITE_VERSION = 3
 _FOOTER = struct.Struct("<QQQ8s")
 _FOOTER_END = b"mailhaul"
 _ENDLESS = 1 << 64
+LAST = (1 << 63) - 1
+"""No offset in the data and no position of a frame is greater."""
+
 _LAST_SECOND = 253_402_300_799  # of the year 9999, where calendars end
 
 
@@ -87,6 +91,18 @@ class MailboxEntry:
         )
 
 
+def frames_gone(mailboxes: Sequence[int], lost: Sequence[int]) -> tuple[Stretch, ...]:
+    """The positions of frames of metadata that are not there: all but those of these mailboxes, and of theirs
+    those that are lost."""
+    gone = [Stretch(position, 1) for position in lost]
+    begin = 0
+    for number in mailboxes:
+        if begin < mailbox_position(number, 0):
+            gone.append(Stretch(begin, mailbox_position(number, 0) - begin))
+        begin = mailbox_position(number + 1, 0)
+    return (*sorted(gone), Stretch(begin, LAST - begin))
+
+
 LOST = -1
 """The offset of a MESSAGES frame that is not there any more; only ``salvage`` makes one."""
 
@@ -108,7 +124,8 @@ class ArchiveDirectory:
     """The table of contents of a whole archive, or the part of it in one frame.
 
     ``departed`` are mailboxes that are gone as of its run, ``unopened`` those that could not be opened;
-    ``holes`` are the stretches of the data that no block holds, ascending.
+    ``holes`` are the stretches of the data that no block holds, ascending. ``lost`` is what
+    was damaged when the archive was written anew, and may be needed.
     """
 
     mailboxes: tuple[MailboxEntry, ...]
@@ -118,6 +135,7 @@ class ArchiveDirectory:
     departed: tuple[Departed, ...] = ()
     unopened: tuple[Skipped, ...] = ()
     holes: tuple[Stretch, ...] = ()
+    lost: Losses = field(default_factory=Losses)
 
     @property
     def frames(self) -> int:

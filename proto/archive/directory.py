@@ -15,12 +15,15 @@ from typing import Any, cast
 import msgpack
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Departed, Skipped, Stretch
+from ..records import ArchiveId, Departed, Losses, Skipped, Stretch
 from . import claims, columns
-from .contents import ArchiveDirectory, BlockTable, MailboxEntry
+from .contents import LAST, ArchiveDirectory, BlockTable, MailboxEntry
 
 MOST_GONE = 1 << 18
 """Mailboxes that a directory may name as departed or unopened: nothing else bounds their number."""
+
+MOST_LOST = 1 << 16
+"""Stretches that a directory may name as lost, of data and of frames each."""
 
 MOST_PLAIN_BYTES = 256 << 20
 """What the parts of a directory may come to, decompressed."""
@@ -46,7 +49,19 @@ def parts(whole: ArchiveDirectory) -> Iterator[ArchiveDirectory]:
                 yield _part(whole, {**gathered, name: slice(begin, end)})
                 gathered, weight, begin = {}, 0, end
         gathered[name] = slice(begin, len(rows))
-    yield replace(_part(whole, gathered), data_bytes=whole.data_bytes)
+    yield replace(_part(whole, gathered), data_bytes=whole.data_bytes, lost=_fitting(whole.lost))
+
+
+def _fitting(lost: Losses) -> Losses:
+    """Where there are too many stretches, all from the last one on counts as lost."""
+    return Losses(_at_most(lost.data), _at_most(lost.frames))
+
+
+def _at_most(stretches: tuple[Stretch, ...]) -> tuple[Stretch, ...]:
+    if len(stretches) <= MOST_LOST:
+        return stretches
+    begin = stretches[MOST_LOST - 1].offset
+    return (*stretches[: MOST_LOST - 1], Stretch(begin, LAST - begin))
 
 
 def _fields(whole: ArchiveDirectory) -> Iterator[_Rows]:
@@ -89,6 +104,8 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
         "index": list(part.index_frames),
         "departed": [[one.user, one.reason, one.detail] for one in part.departed],
         "unopened": [[one.path, one.reason, one.detail] for one in part.unopened],
+        "lost": list(map(list, part.lost.data)),
+        "lost_frames": list(map(list, part.lost.frames)),
     }
     return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
 
@@ -132,6 +149,7 @@ def decode(payload: bytes) -> DirectoryFrame:
             departed=tuple(Departed(*_texts(one)) for one in row["departed"]),
             unopened=tuple(Skipped(*_texts(one)) for one in row["unopened"]),
             holes=_holes(row),
+            lost=Losses(_stretches(row.get("lost", ())), _stretches(row.get("lost_frames", ()))),
         )
         return DirectoryFrame(part, claims.octets(row["header"]), _offsets(row["parts"]))
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -149,6 +167,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
     departed: list[Departed] = []
     unopened: list[Skipped] = []
     holes: list[Stretch] = []
+    lost = Losses()
     data_bytes = 0
     most_holes = most_frames + 1
     for part in joined:
@@ -159,6 +178,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         departed += part.departed
         unopened += part.unopened
         holes += part.holes
+        lost = part.lost
         data_bytes = part.data_bytes
         most_frames -= part.frames
         if most_frames < 0 or len(holes) > most_holes:
@@ -179,6 +199,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         departed=tuple(departed),
         unopened=tuple(unopened),
         holes=tuple(holes),
+        lost=lost,
     )
 
 
@@ -246,6 +267,17 @@ def _holes(row: dict[str, Any]) -> tuple[Stretch, ...]:
     count = claims.number(row["holes"])
     offsets = columns.unpack_deltas(row["hole_data"], count, "hole_data")
     return tuple(map(Stretch, offsets, columns.unpack("Q", row["hole_length"], count, "hole_length")))
+
+
+def _stretches(rows: Iterable[Any]) -> tuple[Stretch, ...]:
+    """What is lost: not too many, each behind the one before."""
+    found = tuple(Stretch(claims.number(offset), claims.number(length)) for offset, length in rows)
+    ends = [0, *(one.offset + one.length for one in found)]
+    if len(found) > MOST_LOST or ends[-1] > LAST:
+        raise ValueError("too much is lost")
+    if any(one.offset < end or not one.length for one, end in zip(found, ends, strict=False)):
+        raise ValueError("stretches out of order")
+    return found
 
 
 def _texts(row: list[Any]) -> tuple[str, str, str]:

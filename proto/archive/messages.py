@@ -15,11 +15,12 @@ import msgpack
 
 from ..errors import StoreError
 from ..records import DIGEST_BYTES, ArchiveId, Attributes, Listed, Message, Piece
-from . import columns, recipes
+from . import claims, columns, recipes
 from .message_rows import JOINED, MOST_MESSAGES, WRAP, MessageRows, Names, Totals
 
 __all__ = [
     "LOST",
+    "MOST_LOST_BYTES",
     "MOST_MESSAGES",
     "MOST_PIECES",
     "MOST_TEXT_BYTES",
@@ -29,6 +30,7 @@ __all__ = [
     "Totals",
     "archives_of",
     "decode",
+    "is_lost",
     "join_pieces",
     "names",
     "totals",
@@ -276,6 +278,15 @@ def decode(payload: bytes) -> list[Message]:
 
 LOST = MessageColumns().take()
 """The payload of a frame without messages: it stands for one that was lost."""
+
+
+MOST_LOST_BYTES = 512
+"""What the payload of such a frame may come to."""
+
+
+def is_lost(payload: bytes) -> bool:
+    """Whether a MESSAGES frame stands for one that was lost. Raises DamagedError."""
+    return len(payload) <= MOST_LOST_BYTES and claims.unpack_map(payload).get("n") == 0
 
 
 def totals(payload: bytes) -> Totals:

@@ -12,10 +12,10 @@ from contextlib import suppress
 from itertools import chain
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Message, Skipped, Terms
+from ..records import ArchiveId, Losses, Message, Skipped, Stretch, Terms
 from . import contents, directory, frames, mailboxes, messages, search
 from .claims import shown
-from .contents import LOST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry
+from .contents import LAST, LOST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
 from .files import LocalFile, RandomAccess, ReadAhead, read_frame, read_header, read_stored
 from .frames import FrameHeader, FrameType
 from .mailboxes import FolderEntry, Mailbox
@@ -25,7 +25,7 @@ from .scanning import FOOTER_FRAME_BYTES, sealed_bytes
 class ArchiveReader:
     """One archive whose header and directory are known. Methods raise DamagedError wherever the file is
     not what a writer wrote. ``open_sealed`` makes one from a whole file, ``salvage`` from a broken one;
-    ``damage`` is what salvaging found to be broken.
+    ``damage`` is what salvaging found to be broken; with ``cut`` nobody knows where its data ended.
     """
 
     def __init__(
@@ -34,11 +34,14 @@ class ArchiveReader:
         header: ArchiveHeader,
         directory: ArchiveDirectory,
         damage: tuple[Skipped, ...] = (),
+        *,
+        cut: bool = False,
     ) -> None:
         self.file = file
         self.header = header
         self.directory = directory
         self.damage = damage
+        self.cut = cut
         # Frames of metadata are small and lie side by side; blocks are large.
         self._metadata = ReadAhead(file)
         self._entries: dict[str, MailboxEntry] | None = None
@@ -48,6 +51,26 @@ class ArchiveReader:
         if self._entries is None:
             self._entries = {one.user: one for one in self.directory.mailboxes}
         return self._entries.get(user)
+
+    @property
+    def behind(self) -> tuple[Stretch, ...]:
+        """The data behind the end that is known, if there may have been some."""
+        end = self.directory.data_bytes
+        return (Stretch(end, LAST - end),) if self.cut else ()
+
+    @property
+    def gone(self) -> Losses:
+        """What is not there of data and metadata: of a damaged archive all that may be lost."""
+        entries = self.directory.mailboxes
+        lost = [
+            frames.mailbox_position(one.number, number)
+            for one in entries
+            for number, at in enumerate(one.message_frames)
+            if at == LOST
+        ]
+        return Losses(
+            (*self.directory.holes, *self.behind), frames_gone([one.number for one in entries], lost)
+        )
 
     def frame(self, at: int, kind: FrameType) -> tuple[FrameHeader, bytes]:
         """The frame of this kind at an offset, checked and decompressed."""
@@ -115,7 +138,16 @@ class ArchiveReader:
         """The payload of a MESSAGES frame of a mailbox, by its number in the mailbox."""
         header, payload = self.frame(self._message_frame_at(entry, number), FrameType.MESSAGES)
         self._check_position(header, entry, number)
+        self._refuse_lost(payload, entry, number)
         return payload
+
+    def _refuse_lost(self, payload: bytes, entry: MailboxEntry, number: int) -> None:
+        if messages.is_lost(payload):
+            raise DamagedError(
+                f"{self.file.name}: frame {number} of the messages of {shown(entry.user)} was damaged, and "
+                "lost when the archive was written anew",
+                reason="metadata",
+            )
 
     def frame_header(self, entry: MailboxEntry, number: int) -> FrameHeader:
         """The header of a MESSAGES frame of a mailbox: those with the same checksum say the same, in every
@@ -146,6 +178,8 @@ class ArchiveReader:
         at = self._message_frame_at(entry, number)
         header, stored = self.stored_frame(at, FrameType.MESSAGES)
         self._check_position(header, entry, number)
+        if header.plain_bytes <= messages.MOST_LOST_BYTES:
+            self._refuse_lost(frames.decode_payload(header, stored, self.file.name), entry, number)
         try:
             terms = self.stored_frame(at + frames.HEADER_BYTES + header.stored_bytes, FrameType.SEARCH)
             self._check_position(terms[0], entry, number)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..errors import DamagedError
 from ..ports import ArchiveSink
-from ..records import DIGEST_BYTES, ArchiveId, Stretch
+from ..records import DIGEST_BYTES, ArchiveId, Losses, Stretch
+from .contents import frames_gone
 from .frames import Codec
 from .reader import ArchiveReader
 from .writer import ArchiveTotals, ArchiveWriter
@@ -25,18 +26,23 @@ _SMALLEST_HOLE = 256
 _PART_BYTES = 8 << 20
 _BEYOND = 1 << 63
 
+Account = Callable[[Sequence[Stretch], Sequence[Stretch]], Losses]
+"""Tells what is lost of the data and of the frames of metadata, of what is not there of both."""
+
 Fill = Callable[[Stretch], bytes | None]
 """Gives the bytes of a stretch of the data that the archive does not hold, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten(ArchiveTotals):
-    """What an archive came to. ``lost`` are the users whose metadata was damaged: they are not in it."""
+    """What an archive came to. ``lost`` is what it says to be lost, ``unreadable`` are the users whose
+    metadata was damaged: they are not in it."""
 
     generation: int
     references: tuple[ArchiveId, ...]
     holes: tuple[Stretch, ...]
-    lost: tuple[str, ...]
+    lost: Losses
+    unreadable: tuple[str, ...]
 
 
 def rewrite(
@@ -46,6 +52,7 @@ def rewrite(
     stretches: Iterable[Stretch],
     users: Container[str],
     fill: Fill | None = None,
+    losses: Account | None = None,
     codec: Codec = Codec.LZ4,
     level: int = 3,
 ) -> Rewritten:
@@ -55,21 +62,26 @@ def rewrite(
     Blocks that stay as a whole, and metadata, are copied as they are stored. Where a wanted stretch lies in
     a hole or a damaged block, ``fill`` is asked for it, in parts of at most 8 MiB that do not cross blocks;
     what it can't give becomes a hole. Damaged messages and search terms are left out in such a way that a
-    reader tells so. The caller begins and seals the sink, as with ``ArchiveWriter``. Raises StagingError.
+    reader tells so. What of all that is not there is a loss, ``losses`` says; without it, what the source
+    says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``. Raises StagingError.
     """
     header = replace(source.header, generation=source.header.generation + 1)
     archive = ArchiveWriter(sink, header, codec, level)
     kept = _Data(source, archive, fill).write(stretches)
     _write_index(source, archive, kept)
-    lost = []
+    unreadable: list[str] = []
+    written: list[int] = []
     for entry in source.directory.mailboxes:
         if entry.user in users:
             try:
-                archive.rewrite_mailbox(source, entry)
+                written.append(archive.rewrite_mailbox(source, entry).number)
             except DamagedError:
-                lost.append(entry.user)
+                unreadable.append(entry.user)
+    lost = source.directory.lost
+    if losses is not None:
+        lost = losses(archive.holes, frames_gone(written, archive.lost_frames))
     totals = archive.finish(
-        (one for one in source.directory.departed if one.user in users), source.directory.unopened
+        (one for one in source.directory.departed if one.user in users), source.directory.unopened, lost
     )
     return Rewritten(
         totals.data_bytes,
@@ -77,7 +89,8 @@ def rewrite(
         header.generation,
         archive.references,
         archive.holes,
-        tuple(lost),
+        lost,
+        tuple(unreadable),
     )
 
 

@@ -9,7 +9,7 @@ from array import array
 from dataclasses import dataclass, field, replace
 
 from ..errors import DamagedError
-from ..records import Departed, Skipped, Stretch
+from ..records import Departed, Losses, Skipped, Stretch
 from . import contents, directory, frames, mailboxes
 from .contents import LOST, ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
 from .directory import DirectoryFrame
@@ -90,6 +90,8 @@ class _Salvage:
         self._mailboxes: dict[int, MailboxEntry] = {}
         self._departed: tuple[Departed, ...] = ()
         self._unopened: tuple[Skipped, ...] = ()
+        self._lost = Losses()
+        self._has_end = False
         self._frames_left = file.size // frames.HEADER_BYTES
         self.damage: list[Skipped] = []
 
@@ -126,7 +128,9 @@ class _Salvage:
             raise DamagedError("too many mailboxes are named as gone", reason="metadata")
         self._departed, self._unopened = departed, unopened
         self._blocks.data_bytes = max(self._blocks.data_bytes, part.data_bytes)
+        self._lost = part.lost or self._lost
         if decoded.header:
+            self._has_end = True
             self._say_header(found, decoded.header)
 
     def _say_header(self, found: FoundFrame, payload: bytes) -> None:
@@ -162,8 +166,9 @@ class _Salvage:
             departed=self._departed,
             unopened=self._unopened,
             holes=holes,
+            lost=self._lost,
         )
-        return ArchiveReader(self._file, self._header, whole, tuple(self.damage))
+        return ArchiveReader(self._file, self._header, whole, tuple(self.damage), cut=not self._has_end)
 
     def _with_messages(self, entry: MailboxEntry) -> MailboxEntry:
         known = self._messages.get(entry.number, {})

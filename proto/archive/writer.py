@@ -11,7 +11,18 @@ from dataclasses import dataclass, replace
 
 from ..errors import DamagedError
 from ..ports import ArchiveSink
-from ..records import ArchiveId, Departed, Folder, Listed, Message, Skipped, StoredFile, Stretch, Terms
+from ..records import (
+    ArchiveId,
+    Departed,
+    Folder,
+    Listed,
+    Losses,
+    Message,
+    Skipped,
+    StoredFile,
+    Stretch,
+    Terms,
+)
 from . import contents, directory, frames, mailboxes, messages, search
 from .contents import MailboxEntry
 from .draft import Draft
@@ -24,6 +35,7 @@ from .search import TermsColumns
 from .under_way import MailboxUnderWay, fitting
 
 _NO_TERMS = Terms()
+_NOTHING_LOST = Losses()
 _INDEX_ROWS = 1 << 16
 
 
@@ -41,7 +53,8 @@ class ArchiveWriter:
     ``add_file``, at last ``end_mailbox``; or the whole mailbox by ``copy_mailbox``. After all of them
     ``finish``. Sealing is the sink's.
 
-    ``data_bytes`` and ``archive_bytes`` are what it has come to so far, before and after compression.
+    ``data_bytes`` and ``archive_bytes`` are what it has come to so far, before and after compression;
+    ``lost_frames`` the positions of MESSAGES frames that stand for lost ones.
     """
 
     def __init__(
@@ -68,6 +81,7 @@ class ArchiveWriter:
         self._mailbox = MailboxUnderWay()
         self._references: dict[ArchiveId, None] = {}
         self._copy: tuple[Stored, int] | None = None
+        self.lost_frames: list[int] = []
         if draft is None:
             self._out.compressed(FrameType.HEADER, None, contents.encode_header(header))
         else:
@@ -246,12 +260,18 @@ class ArchiveWriter:
             try:
                 self._copy_messages(*source.stored_messages(entry, number))
             except DamagedError:
+                self.lost_frames.append(frames.mailbox_position(len(self._entries), number))
                 self._copy_messages(self._out.packed(FrameType.MESSAGES, messages.LOST), None)
         return self._end_mailbox(replace(entry, archives=self._others(kept)), stored)
 
-    def finish(self, departed: Iterable[Departed] = (), unopened: Iterable[Skipped] = ()) -> ArchiveTotals:
+    def finish(
+        self,
+        departed: Iterable[Departed] = (),
+        unopened: Iterable[Skipped] = (),
+        lost: Losses = _NOTHING_LOST,
+    ) -> ArchiveTotals:
         """Directory and footer: nothing may be added after this. ``departed`` are mailboxes that are gone,
-        ``unopened`` those that could not be opened."""
+        ``unopened`` those that could not be opened; ``lost`` is what was damaged and may be needed."""
         self._blocks.flush()
         self._flush_index()
         self._flush_copy()
@@ -263,6 +283,7 @@ class ArchiveWriter:
             departed=tuple(departed),
             unopened=tuple(unopened),
             holes=self.holes,
+            lost=lost,
         )
         *earlier, last = directory.parts(whole)
         before = [self._out.metadata(FrameType.DIRECTORY, directory.encode(part)) for part in earlier]

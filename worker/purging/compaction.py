@@ -55,9 +55,10 @@ def compact(
             codec=codec,
             level=level,
         )
-        if written.lost:
+        if written.unreadable:
             raise DamagedError(
-                f"{file.name}: the metadata of {len(written.lost)} mailboxes is damaged", reason="metadata"
+                f"{file.name}: the metadata of {len(written.unreadable)} mailboxes is damaged",
+                reason="metadata",
             )
         sink.seal()
         return written

@@ -10,23 +10,23 @@ from dataclasses import dataclass
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.rewriting import Rewritten, rewrite
 from ...proto.ports import ArchiveSink
-from ...proto.records import ArchiveId, Stretch
+from ...proto.records import ArchiveId, Losses, Stretch
 from ..availability import Availability
-from ..stretches import common, without
+from ..stretches import common, merged, without
 from .fillings import Filler, Filling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairReport:
     """What became of an archive that was written anew: facts for the catalog (``lost`` are the holes that
-    nobody wanted); how many bytes of its data were ``filled`` from elsewhere; and the ``users`` whose
-    metadata is lost."""
+    nobody wanted, and the metadata that is gone); how many bytes of its data were ``filled`` from elsewhere;
+    and the ``users`` whose metadata is lost."""
 
     size_bytes: int
     generation: int
     references: tuple[ArchiveId, ...]
     holes: tuple[Stretch, ...]
-    lost: tuple[Stretch, ...]
+    lost: Losses
     filled_bytes: int
     users: tuple[str, ...]
 
@@ -53,23 +53,35 @@ def repair(
             stretches=_apart(without(whole, dead), filled),
             users=frozenset(one.user for one in source.directory.mailboxes),
             fill=Filler(fillings),
+            losses=lambda holes, frames: _losses(source, holes, frames, dead),
         )
         sink.seal()
     except BaseException:
         sink.abort()
         raise
-    return _report(written, gaps, dead)
+    return _report(written, gaps)
 
 
-def _report(written: Rewritten, gaps: Sequence[Stretch], dead: Sequence[Stretch]) -> RepairReport:
+def _losses(
+    source: ArchiveReader, holes: Sequence[Stretch], frames: Sequence[Stretch], dead: Sequence[Stretch]
+) -> Losses:
+    """What may be needed and is not there any more. How far an archive went that was cut off nothing tells:
+    so all that would lie behind its end is lost."""
+    return Losses(
+        tuple(merged((*without(holes, dead), *source.behind))),
+        tuple(merged((*frames, *source.directory.lost.frames))),
+    )
+
+
+def _report(written: Rewritten, gaps: Sequence[Stretch]) -> RepairReport:
     return RepairReport(
         size_bytes=written.archive_bytes,
         generation=written.generation,
         references=written.references,
         holes=written.holes,
-        lost=tuple(without(written.holes, dead)),
+        lost=written.lost,
         filled_bytes=_bytes(gaps) - _bytes(common(gaps, written.holes)),
-        users=written.lost,
+        users=written.unreadable,
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from mailhaul.coordinator.catalog import Catalog, queries
 from mailhaul.coordinator.history import Moment
 from mailhaul.proto.errors import NotFoundError
-from mailhaul.proto.records import ArchiveId, RunId, Skipped, Stretch, Unit
+from mailhaul.proto.records import ArchiveId, Losses, RunId, Skipped, Stretch, Unit
 from mailhaul.tests.catalogs import (
     ODD,
     START,
@@ -189,11 +189,11 @@ def test_parents_bring_what_they_refer_to_and_what_of_it_is_lost(catalog: Catalo
     stranger = ArchiveId(b"s" * 16)
     others = (archive_id(unit(0)), archive_id(unit(1)), stranger)
     catalog.commit_unit(report(last, references=others), sealed=START)
-    catalog.mark_lost(archive_id(unit(0)), [Stretch(8, 2), Stretch(0, 4)])
+    catalog.mark_lost(archive_id(unit(0)), Losses((Stretch(8, 2), Stretch(0, 4)), (Stretch(1, 1),)))
     catalog.set_missing(archive_id(unit(1)))
     parents = catalog.parents("primary", "user", ["anna"])
     assert parents.files == {archive_id(one): report(one).file for one in (unit(0), last)}
-    assert parents.lost == {archive_id(unit(0)): (Stretch(0, 4), Stretch(8, 2))}
+    assert parents.lost == {archive_id(unit(0)): Losses((Stretch(0, 4), Stretch(8, 2)), (Stretch(1, 1),))}
     assert catalog.missing() == {archive_id(unit(1)): report(unit(1)).file, stranger: ""}
     assert catalog.references([archive_id(last)]) == {archive_id(last): others}
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mailhaul.coordinator.catalog import Catalog, FoundArchive, PurgedMoments, rebuild
 from mailhaul.proto.errors import DamagedError, NotFoundError
-from mailhaul.proto.records import ArchiveFacts, ArchiveId, RunId, Skipped, Stretch
+from mailhaul.proto.records import ArchiveFacts, ArchiveId, Losses, RunId, Skipped, Stretch
 from mailhaul.tests.catalogs import (
     ODD,
     START,
@@ -131,16 +131,17 @@ def test_of_two_generations_the_greater_one_counts(tmp_path: Path, newest_first:
     with Catalog.open(tmp_path) as catalog:
         record = catalog.archive(old.archive)
         assert (record.file, record.generation, record.size_bytes) == ("new.g1.mha", 1, 50)
-        assert (record.holes, record.lost) == (new.holes, ())
+        assert (record.holes, record.lost) == (new.holes, Losses())
         assert seen(catalog, 0) == [("anna", run_id(0))]
         assert catalog.references([later.archive]) == {later.archive: (old.archive,)}
 
 
-def test_the_holes_of_a_damaged_archive_are_losses(tmp_path: Path) -> None:
-    holed = replace(facts(report(unit(0, users=("anna",))), 0), holes=(Stretch(10, 5),))
-    rebuild(tmp_path, [FoundArchive(facts=holed, damaged=True)])
+def test_what_an_archive_says_to_be_lost(tmp_path: Path) -> None:
+    lost = Losses((Stretch(10, 5),), (Stretch(2, 1),))
+    holed = replace(facts(report(unit(0, users=("anna",))), 0), holes=(Stretch(10, 5),), lost=lost)
+    rebuild(tmp_path, [FoundArchive(facts=holed)])
     with Catalog.open(tmp_path) as catalog:
-        assert catalog.parents("primary", "user", ["anna"]).lost == {holed.archive: holed.holes}
+        assert catalog.parents("primary", "user", ["anna"]).lost == {holed.archive: lost}
 
 
 def test_archives_that_are_not_there_are_named(tmp_path: Path) -> None:

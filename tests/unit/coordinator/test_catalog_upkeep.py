@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.proto.errors import NotFoundError, UsageError
-from mailhaul.proto.records import ArchiveId, RunId, Stretch
+from mailhaul.proto.records import ArchiveId, Losses, RunId, Stretch
 from mailhaul.tests.catalogs import START, archive_id, begin, commit, report, run_id, unchanged, unit
 
 USERS = ("anna", "bob", "carla")
@@ -187,7 +187,7 @@ def test_an_archive_that_was_written_anew(catalog: Catalog) -> None:
     begin(catalog, 1, last)
     catalog.commit_unit(report(last, references=(archive_id(unit(0)), STRANGER)), sealed=START)
     catalog.set_missing(archive_id(last))
-    catalog.mark_lost(archive_id(last), [Stretch(0, 1)])
+    catalog.mark_lost(archive_id(last), Losses((Stretch(0, 1),), (Stretch(7, 1),)))
     assert catalog.archive(archive_id(last)).missing
 
     catalog.replace_archive(
@@ -197,21 +197,24 @@ def test_an_archive_that_was_written_anew(catalog: Catalog) -> None:
         generation=1,
         holes=[Stretch(500, 2), Stretch(0, 100)],
         references=[archive_id(unit(0))],
-        lost=[Stretch(500, 2)],
+        lost=Losses((Stretch(500, 2),), (Stretch(3 << 32, 1 << 32),)),
     )
     now = catalog.archive(archive_id(last))
     assert (now.file, now.size_bytes, now.generation, now.missing) == ("new\udcff.g1.mha", 77, 1, False)
-    assert (now.holes, now.lost) == ((Stretch(0, 100), Stretch(500, 2)), (Stretch(500, 2),))
+    assert (now.holes, now.lost) == (
+        (Stretch(0, 100), Stretch(500, 2)),
+        Losses((Stretch(500, 2),), (Stretch(3 << 32, 1 << 32),)),
+    )
     assert (now.run, now.sealed) == (run_id(1), START)
     assert catalog.references([now.archive]) == {now.archive: (archive_id(unit(0)),)}
     assert catalog.missing() == {}  # nobody refers to the stranger any more
     assert catalog.files()[now.archive] == "new\udcff.g1.mha"
-    catalog.mark_lost(now.archive, [])
-    assert catalog.archive(now.archive).lost == ()
+    catalog.mark_lost(now.archive, Losses())
+    assert catalog.archive(now.archive).lost == Losses()
     with pytest.raises(NotFoundError):
         catalog.set_missing(STRANGER)
     with pytest.raises(NotFoundError):
-        catalog.mark_lost(STRANGER, ())
+        catalog.mark_lost(STRANGER, Losses())
 
 
 def test_archives_go_unless_a_version_needs_them(catalog: Catalog) -> None:

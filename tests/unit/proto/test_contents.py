@@ -6,12 +6,13 @@ from array import array
 from dataclasses import replace
 from typing import Any
 
+import msgpack
 import pytest
 
 from mailhaul.proto.archive import contents, directory, frames
-from mailhaul.proto.archive.contents import ArchiveDirectory, BlockTable, Footer, IndexRow, MailboxEntry
+from mailhaul.proto.archive.contents import LAST, ArchiveDirectory, BlockTable, Footer, IndexRow, MailboxEntry
 from mailhaul.proto.errors import DamagedError, UnsupportedError
-from mailhaul.proto.records import ArchiveId, Departed, Skipped, Stretch
+from mailhaul.proto.records import ArchiveId, Departed, Losses, Skipped, Stretch
 from mailhaul.tests.archives import archive_header, remapped, unpacked
 
 HEADER = contents.encode_header(archive_header())
@@ -180,6 +181,24 @@ class TestDirectory:
         frame = directory.decode(directory.encode(whole(), HEADER, [3, 4]))
         assert (frame.header, frame.before) == (HEADER, (3, 4))
         assert directory.join([frame.part], 1 << 30) == whole()
+
+    def test_what_is_lost_stands_in_the_last_part(self) -> None:
+        lost = Losses((Stretch(0, 5), Stretch(9, LAST - 9)), (Stretch(1 << 32, 1 << 32),))
+        told = replace(whole(20_000, 70_000), lost=lost)
+        assert again(told) == told
+
+    def test_of_too_many_losses_the_last_one_stands_for_the_rest(self) -> None:
+        many = tuple(Stretch(2 * number, 1) for number in range(directory.MOST_LOST + 7))
+        found = again(replace(whole(), lost=Losses(many))).lost.data
+        assert found[:-1] == many[: directory.MOST_LOST - 1]
+        begin = many[directory.MOST_LOST - 1].offset
+        assert found[-1] == Stretch(begin, LAST - begin)
+
+    @pytest.mark.parametrize("value", [[[0, 0]], [[5, 2], [6, 1]], [[0, -1]], [[1, LAST]], [[1]], [7], None])
+    def test_losses_that_are_none_are_refused(self, value: object) -> None:
+        row = {**unpacked(directory.encode(whole())), "lost": value}
+        with pytest.raises(DamagedError):
+            directory.decode(msgpack.packb(row))
 
     def test_it_counts_the_frames_it_names(self) -> None:
         assert whole().frames == 2 * (2 + 2 * 2) + 3 + 2

@@ -143,6 +143,7 @@ class TestTables:
             "recipe": recipes.RECIPE_LIMIT - 1,
             "bytes of all parts of the directory, plain": directory.MOST_PLAIN_BYTES,
             "rows of `departed` and `unopened`": directory.MOST_GONE,
+            "rows of `lost`, and of `lost_frames`": directory.MOST_LOST,
             "last second of `run_started`": contents._LAST_SECOND,
         }
 

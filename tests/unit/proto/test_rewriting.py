@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from unittest.mock import patch
 
 import pytest
@@ -11,13 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.archive import framing, messages, rewriting
+from mailhaul.proto.archive.contents import LAST
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.rewriting import Fill, Rewritten, rewrite
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import Departed, Skipped, Stretch
+from mailhaul.proto.records import ArchiveId, Departed, Losses, Skipped, Stretch
 from mailhaul.tests.archives import (
     MemoryFile,
     MemorySink,
@@ -164,7 +165,7 @@ def test_with_everything_in_it_nothing_but_the_generation_is_new() -> None:
     reader = opened(data)
     assert read_archive(reader) == (ALL, [])
     assert reader.header.generation == totals.generation == 1
-    assert (reader.header.archive, totals.lost, totals.holes) == (SOURCE.header.archive, (), ())
+    assert (reader.header.archive, totals.unreadable, totals.holes) == (SOURCE.header.archive, (), ())
     assert segments(reader) == segments(SOURCE)
     assert (reader.directory.departed, reader.directory.unopened) == (DEPARTED[:1], UNOPENED)
     # Blocks and messages are copied as they are stored.
@@ -303,7 +304,15 @@ class TestDamage:
             found, damage = read_archive(opened(data))
             assert found == read_archive(source)[0] != ALL
             assert any("are lost" in one for one in damage)
-            assert totals.lost == ()
+            assert totals.unreadable == ()
+            copied = MemorySink()
+            onward = ArchiveWriter(copied, archive_header(ArchiveId(b"one that copies ")))
+            owner, of_it = divmod(frame.header.position, 1 << 32)
+            entry = opened(data).directory.mailboxes[owner]
+            with pytest.raises(DamagedError, match="lost when the archive was written anew"):
+                onward.copy_messages(opened(data), entry, of_it)
+            with pytest.raises(DamagedError, match="lost when the archive was written anew"):
+                onward.copy_mailbox(opened(data), entry)
             assert checksums(data, FrameType.MESSAGES)[number] != frame.header.checksum
 
     def test_lost_terms_cost_nothing_else(self) -> None:
@@ -316,13 +325,38 @@ class TestDamage:
         assert caught.value.facts["reason"] == "terms"
         assert reader.terms(entry, 1) == SOURCE.terms(SOURCE.directory.mailboxes[0], 1)
 
+    def test_what_is_lost_is_named_and_stays_so(self) -> None:
+        gone: list[tuple[Sequence[Stretch], Sequence[Stretch]]] = []
+
+        def losses(holes: Sequence[Stretch], lost: Sequence[Stretch]) -> Losses:
+            gone.append((holes, lost))
+            return Losses(tuple(holes), tuple(lost))
+
+        last = len(SOURCE.directory.mailboxes)
+        behind = Stretch(last << 32, LAST - (last << 32))
+        for frame in frames_of(DATA, FrameType.MESSAGES):
+            damaged = bytearray(DATA)
+            damaged[frame.end - 1] ^= 1
+            sink = MemorySink()
+            users = {one.user for one in SOURCE.directory.mailboxes}
+            rewrite(
+                open_sealed(MemoryFile(bytes(damaged))), sink, stretches=[WHOLE], users=users, losses=losses
+            )
+            told = opened(bytes(sink.data))
+            assert gone.pop() == ((), (Stretch(frame.header.position, 1), behind))
+            assert told.directory.lost.frames == (Stretch(frame.header.position, 1), behind)
+            onward, _ = rewritten(told, [WHOLE])
+            assert opened(onward).directory.lost == told.directory.lost
+            without_end = salvage(MemoryFile(onward[:-40]))
+            assert (without_end.directory.lost, without_end.cut) == (told.directory.lost, False)
+
     def test_a_mailbox_of_which_both_frames_are_damaged_is_left_out(self) -> None:
         broken = bytearray(DATA)
         for one in frames_of(DATA, FrameType.MAILBOX):
             if one.header.position >> 32 == 1:
                 broken[one.end - 1] ^= 1
         data, totals = rewritten(open_sealed(MemoryFile(bytes(broken))), [WHOLE])
-        assert totals.lost == ("bob",)
+        assert totals.unreadable == ("bob",)
         assert read_archive(opened(data)) == ({key: mail for key, mail in ALL.items() if key[0] != "bob"}, [])
 
     def test_a_salvaged_archive_becomes_whole_again(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId, Parents, Piece, Stretch
+from mailhaul.proto.records import ArchiveId, Losses, Parents, Piece, Stretch
 from mailhaul.tests.archives import MemoryFile, write_archive
 from mailhaul.worker import known
 from mailhaul.worker.known import OpenParents
@@ -107,7 +107,7 @@ def test_what_is_whole_of_a_damaged_archive(staging: Staging) -> None:
 
 
 def test_lost_stretches(staging: Staging) -> None:
-    parents = staging.parents(lost={FIRST: (Stretch(100, 10), Stretch(500, 1))})
+    parents = staging.parents(lost={FIRST: Losses((Stretch(100, 10), Stretch(500, 1)))})
     assert not parents.intact([FIRST])
     assert parents.intact([SECOND])
     version = parents.mailbox("primary", "user0")
@@ -154,5 +154,10 @@ class TestSegments:
     def test_not_of_lost_data(self, staging: Staging) -> None:
         del staging.files[NAMES[2].hex()]
         staging.files[NAMES[3].hex()] = b"rubbish"
-        parents = staging.parents(lost={FIRST: (Stretch(0, 1 << 40),), SECOND: (Stretch(1 << 40, 5),)})
+        parents = staging.parents(
+            lost={
+                FIRST: Losses((Stretch(0, 1 << 40),)),
+                SECOND: Losses((Stretch(1 << 40, 5),)),
+            }
+        )
         assert self.digests(parents) == {FIRST: 0, SECOND: 1, NAMES[4]: 1}

@@ -15,7 +15,7 @@ from mailhaul.coordinator.history import MailboxVersion
 from mailhaul.coordinator.verifying.examination import Examination, examine_files, examine_staging
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import NotFoundError
-from mailhaul.proto.records import ArchiveId, Stretch, Unit
+from mailhaul.proto.records import ArchiveId, Losses, Stretch, Unit
 from mailhaul.worker.archives import ArchivePlace
 
 from ....catalogs import START, archive_id, report, run_id, unchanged, unit
@@ -114,7 +114,7 @@ def test_what_is_kept_for_a_hold_stands_for_its_own_run(staging: Path) -> None:
 def test_what_is_lost_and_the_files_of_the_staging_area(staging: Path) -> None:
     archive = archive_id(unit(0))
     with Catalog.open(staging, write=True) as catalog:
-        catalog.mark_lost(archive, [Stretch(5, 10)])
+        catalog.mark_lost(archive, Losses((Stretch(5, 10),)))
         file = catalog.archive(archive).file
     stranger = staging / "primary" / "user" / "20200101T000000Z-0000.0.mha"
     aside = staging / ".mailhaul" / "damaged" / file.replace(".mha", ".g2.mha")
@@ -122,7 +122,7 @@ def test_what_is_lost_and_the_files_of_the_staging_area(staging: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     examination = examine_staging(staging, ALL)
-    assert examination.lost == {archive: (Stretch(5, 10),)}
+    assert examination.lost == {archive: Losses((Stretch(5, 10),))}
     assert examination.strangers == ("primary/user/20200101T000000Z-0000.0.mha",)
     assert [one.file for one in examination.copies_of(archive)] == [str(staging / file), str(aside)]
     assert examination.copies_of(ArchiveId(bytes(16))) == ()

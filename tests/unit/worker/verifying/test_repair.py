@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.proto.archive.contents import LAST
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.recipes import RAW
@@ -93,7 +94,7 @@ def test_what_is_whole_stays_and_what_is_not_is_a_hole() -> None:
     assert after == before
     assert damage
     block = frames_of(DATA, FrameType.BLOCK)[1].header
-    assert report.holes == report.lost == (Stretch(block.position, block.plain_bytes),)
+    assert report.holes == report.lost.data == (Stretch(block.position, block.plain_bytes),)
     assert (report.generation, report.filled_bytes, report.size_bytes) == (1, 0, len(written))
     assert (report.users, report.references) == ((), ())
 
@@ -103,7 +104,8 @@ def test_a_broken_directory_is_made_anew() -> None:
     hurt[frames_of(DATA, FrameType.DIRECTORY)[0].at + 1] ^= 1
     written, report = repaired(bytes(hurt))
     assert read_archive(open_sealed(MemoryFile(written))) == (expected(MAILBOXES), [])
-    assert report.lost == ()
+    end = open_sealed(MemoryFile(DATA)).directory.data_bytes
+    assert report.lost.data == (Stretch(end, LAST - end),), "nothing tells that no block is gone at the end"
 
 
 def test_metadata_that_is_lost_is_told() -> None:
@@ -120,7 +122,7 @@ def test_what_nobody_needs_stays_a_hole_and_is_not_lost() -> None:
     dead = (Stretch(0, 1000),)
     _, report = repaired(damaged(DATA, 1), dead=dead)
     assert len(report.holes) == 2
-    assert len(report.lost) == 1
+    assert len(report.lost.data) == 1
 
 
 def second_archive(*mails: bytes) -> ArchiveReader:
@@ -143,7 +145,7 @@ def test_a_message_with_the_same_content_fills_the_gaps() -> None:
     losses = losses_of(open_sealed(MemoryFile(written))).losses
     assert [one.path for one in losses] == ["/primary/user/bob/INBOX/1"]
     assert report.filled_bytes > 400_000
-    assert 400_000 <= sum(one.length for one in report.lost) <= 410_000
+    assert 400_000 <= sum(one.length for one in report.lost.data) <= 410_000
 
 
 def test_a_twin_that_is_damaged_itself_gives_nothing() -> None:

@@ -1,0 +1,137 @@
+"""After damage and a repair the next backup reads again what is lost: no run says done before that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhaul.proto.archive.frames import FrameType
+
+from ..maildirs import Maildir
+from ..trees import differences, snapshot
+from ..verifying import command, hit, mail_of
+
+
+class Nights:
+    """A mailbox, and nights of it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.staging = place / "staging"
+        self.box = Maildir(place / "store" / "jane")
+        self.box.folder(".Sent")
+        self._number = 0
+        for folder in ("", ".Sent"):
+            self.deliver(3, folder)
+
+    def deliver(self, count: int = 1, folder: str = "") -> None:
+        for _ in range(count):
+            self._number += 1
+            content = b"Subject: %d\n\nmail %d\n" % (self._number, self._number)
+            self.box.message(f"{self._number}.M1P1.host:2,S", content, folder)
+
+    def expunge_last(self) -> None:
+        (self.box.root / "cur" / f"{self._number}.M1P1.host:2,S").unlink()
+
+    def back_up(self, *options: str, status: int = 0) -> Any:
+        store = f"maildir:{self.place / 'store'}"
+        return command("backup", "--store", store, "--staging", self.staging, *options, status=(status,))
+
+    def run(self, name: str, *options: str, status: int = 0) -> Any:
+        return command(name, "--staging", self.staging, *options, status=(status,))
+
+    def archives(self) -> list[Path]:
+        return sorted(self.staging.glob("primary/user/*.mha"))
+
+    def restores_exactly(self) -> None:
+        target = self.place / f"restored {len(list(self.place.iterdir()))}"
+        self.run("restore", "/", "--to", f"maildir:{target}")
+        found, expected = snapshot(target, times=False), snapshot(self.place / "store", times=False)
+        assert differences(mail_of(expected), mail_of(found)) == []
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> Nights:
+    return Nights(tmp_path)
+
+
+def zero_messages(file: Path) -> None:
+    """As a disk does that lost a page: metadata and data behind it."""
+    with file.open("r+b") as opened:
+        opened.seek(0)
+        data = opened.read()
+        at = data.index(b"\x9dMH\n\x03")
+        opened.seek(at)
+        opened.write(bytes(min(4096, len(data) - at)))
+
+
+def hit_both_mailbox_frames(file: Path) -> None:
+    for number in (0, 1):
+        hit(file, FrameType.MAILBOX, number)
+
+
+def cut_in_the_first_block(file: Path) -> None:
+    os.truncate(file, file.read_bytes().index(b"\x9dMH\n\x02") + 20)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "messages": lambda file: hit(file, FrameType.MESSAGES),
+    "block": lambda file: hit(file, FrameType.BLOCK),
+    "mailbox": hit_both_mailbox_frames,
+    "zeroed": zero_messages,
+    "cut": cut_in_the_first_block,
+}
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+@pytest.mark.parametrize("night", [0, 1, 2])
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_what_a_repair_gave_up_is_read_again(nights: Nights, damage: str, night: int, rebuilt: bool) -> None:
+    for _ in range(3):
+        nights.back_up()
+        nights.deliver()
+    nights.expunge_last()  # since the last backup nothing came
+    DAMAGES[damage](nights.archives()[night])
+    nights.run("verify", "--fix", status=4)
+    if rebuilt:
+        (nights.staging / ".mailhaul" / "catalog.sqlite").unlink()
+        command("catalog rebuild", "--staging", nights.staging, status=(0, 4))
+    nights.back_up()
+    nights.restores_exactly()
+    nights.deliver(folder=".Sent")
+    nights.back_up()
+    nights.restores_exactly()
+
+
+def test_messages_that_are_lost_are_read_again_whatever_else_changed(nights: Nights) -> None:
+    nights.back_up()
+    hit(nights.archives()[0], FrameType.MESSAGES)
+    nights.run("verify", "--fix", status=4)
+    nights.deliver(folder=".Sent")
+    assert nights.back_up()["read"] == 4
+    nights.restores_exactly()
+    done = nights.back_up()
+    assert (done["read"], done["unchanged_units"]) == (0, 1)
+
+
+def test_a_run_over_another_folder_reads_the_damaged_one_too(nights: Nights) -> None:
+    """Its archive tells of the whole mailbox: it must not copy what is lost."""
+    nights.back_up()
+    hit(nights.archives()[0], FrameType.MESSAGES)
+    nights.run("verify", "--fix", status=4)
+    nights.deliver(folder=".Sent")
+    store = f"maildir:{nights.place / 'store'}"
+    command("backup", "/primary/user/jane/Sent", "--store", store, "--staging", nights.staging)
+    nights.restores_exactly()
+
+
+def test_damage_that_nobody_has_found_yet_is_not_copied(nights: Nights) -> None:
+    nights.back_up()
+    hit(nights.archives()[0], FrameType.MESSAGES)
+    nights.deliver(folder=".Sent")
+    nights.back_up()
+    nights.restores_exactly()
