@@ -40,7 +40,7 @@ from .preparation import make_plan
 from .request import Manner, Request
 from .result import RunResult
 from .settings import Config
-from .work import BackupWork, GrantReading, GrantWriting, archive_settings
+from .work import BackupWork, GrantReading, GrantWriting, unit_task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,13 +189,9 @@ class _Run:
         means = self._means
         work = [
             BackupWork(
-                unit=unit,
-                settings=archive_settings(self._config.archive, self._started),
-                mode=self._manner.mode,
-                selection=self._manner.selection(unit.group),
+                task=unit_task(unit, self._config, self._manner, self._started),
                 parents=self._parents,
                 area=means.area,
-                load=self._config.load,
                 resumed=self._resumed,
                 grant=means.grant,
                 read_grant=means.read_grant,

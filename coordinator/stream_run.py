@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from functools import partial
 
-from ..proto.ports import Clock, MailStore
-from ..proto.records import BackupMode, Partition
-from ..worker.backup import back_up
+from ..proto.ports import Clock
+from ..proto.records import BackupMode, UnitReport
+from ..worker.attempt import write_stream
 from ..worker.staging.sinks import StreamSink
 from .clock import new_run_id
 from .dispatch.engine import Engine
@@ -17,45 +16,43 @@ from .preparation import make_plan
 from .request import Manner, Request
 from .result import RunResult
 from .settings import Config
-from .work import archive_settings
+from .work import StreamWork, unit_task
 
 
-def run_to_stream(
-    config: Config,
-    request: Request,
-    stream: BinaryIO,
-    name: str,
-    *,
-    clock: Clock,
-    inventory: Engine,
-    open_store: Callable[[Partition], MailStore],
-    observer: RunObserver,
-) -> RunResult:
-    """Back up what is asked for into one stream, an archive for each unit, in this process. All is read.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMeans:
+    """What a run into a stream works with. ``inventory`` runs the first look at the partitions; ``backup``
+    the units, in this process and each but once, as what is in a stream can't be taken back."""
+
+    clock: Clock
+    inventory: Engine
+    backup: Engine
+    observer: RunObserver
+
+
+def run_to_stream(config: Config, request: Request, sink: StreamSink, means: StreamMeans) -> RunResult:
+    """Back up what is asked for into one stream, an archive for each unit. All is read.
 
     Needs no staging area and leaves no trace in a catalog. Raises UsageError or NotFoundError for paths that
     select nothing, StoreError if a partition can't be listed, StagingError if the stream can't be written.
     """
-    started = clock.now()
+    started = means.clock.now()
     run = new_run_id(started)
-    plan, failures = make_plan(config, run, request, None, inventory, workers=1)
+    plan, failures = make_plan(config, run, request, None, means.inventory, workers=1)
     if failures:
         raise failures[0].error
-    observer.planned(plan)
+    means.observer.planned(plan)
     manner = Manner.of(replace(request, mode=_alone(request.mode)), config.exclude)
-    reports = []
-    for unit in plan.units:
-        report = back_up(
-            unit,
-            open_store(unit.partition),
-            StreamSink(stream, name),
-            archive_settings(config.archive, started),
-            observer.progress,
-            mode=manner.mode,
-            selection=manner.selection(unit.group),
-        )
-        observer.sealed(unit, report)
-        reports.append(report)
+    work = [
+        StreamWork(task=unit_task(unit, config, manner, started), begin=means.observer.attempted)
+        for unit in plan.units
+    ]
+    reports: list[UnitReport] = []
+    for outcome in means.backup(partial(write_stream, sink), work, means.observer.progress):
+        if outcome.report is None:
+            raise outcome.failure()
+        means.observer.sealed(outcome.task.task.unit, outcome.report)
+        reports.append(outcome.report)
     return RunResult(
         run=run,
         state="done",

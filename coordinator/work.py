@@ -9,14 +9,16 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..groups.selection import Selection
 from ..proto.archive.frames import Codec
-from ..proto.records import ArchiveId, BackupMode, Parents, Unit
+from ..proto.records import ArchiveId, Parents, Unit
 from ..worker.archive_settings import ArchiveSettings
-from ..worker.load import LoadLimits
 from ..worker.staging.area import StagingArea
-from ..worker.tasks import BackupTask
-from .settings import ArchiveConfig
+from ..worker.tasks import BackupTask, UnitTask
+from .request import Manner
+from .settings import ArchiveConfig, Config
+
+Attempted = Callable[[Unit, str, int], object]
+"""Told of each attempt: its unit, its host, its number."""
 
 ATTEMPT_BITS = 16
 """An epoch is how often the run was resumed, then the attempt in so many bits."""
@@ -28,22 +30,53 @@ GrantReading = Callable[[str], bytes]
 """Issues a grant to read archives of the staging area to a host."""
 
 
+def unit_task(unit: Unit, config: Config, manner: Manner, started: float) -> UnitTask:
+    """How a unit of a run that was begun then is backed up, in this manner."""
+    return UnitTask(
+        unit=unit,
+        settings=archive_settings(config.archive, started),
+        load=config.load,
+        mode=manner.mode,
+        selection=manner.selection(unit.group),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamWork:
+    """One unit whose archive goes into a stream: a Task of an engine that has no workers elsewhere. ``begin``
+    is told of each attempt."""
+
+    task: UnitTask
+    begin: Attempted
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """See Task."""
+        return self.task.unit.partition.hosts
+
+    def attempted(self, host: str, attempt: int) -> UnitTask:
+        """See Task."""
+        self.begin(self.task.unit, host, attempt)
+        return self.task
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupWork:
-    """One unit that is to be backed up: a Task. ``begin`` is told of each attempt. What it starts from is
-    looked up (``parents``) when an attempt begins."""
+    """One unit whose archive goes into the staging area: a Task. ``begin`` is told of each attempt. What it
+    starts from is looked up (``parents``) when an attempt begins."""
 
-    unit: Unit
-    settings: ArchiveSettings
-    mode: BackupMode
-    selection: Selection
+    task: UnitTask
     parents: Callable[[Unit], Parents]
     area: StagingArea
-    load: LoadLimits
     resumed: int
     grant: GrantWriting
     read_grant: GrantReading
-    begin: Callable[[Unit, str, int], object]
+    begin: Attempted
+
+    @property
+    def unit(self) -> Unit:
+        """What is backed up."""
+        return self.task.unit
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -52,16 +85,17 @@ class BackupWork:
 
     def attempted(self, host: str, attempt: int) -> BackupTask:
         """See Task."""
-        unit = self.unit
+        task, unit = self.task, self.unit
         self.begin(unit, host, attempt)
         name = f"{unit.partition.name}/{unit.group}/{unit.run}.{unit.shard}.mha"
         epoch = self.resumed << ATTEMPT_BITS | attempt
         here = host in ("", self.area.host)
         return BackupTask(
             unit=unit,
-            settings=self.settings,
-            mode=self.mode,
-            selection=self.selection,
+            settings=task.settings,
+            mode=task.mode,
+            selection=task.selection,
+            load=task.load,
             parents=self.parents(unit),
             staging=self.area,
             name=name,
@@ -69,7 +103,6 @@ class BackupWork:
             host=host,
             grant=b"" if here else self.grant(host, name, epoch),
             read_grant=b"" if here else self.read_grant(host),
-            load=self.load,
         )
 
 

@@ -1,5 +1,5 @@
 """One attempt at a unit, on the host that a task was sent to: builds the adapters that the task names, and
-calls the data path."""
+calls the data path: for a run into the staging area, and for one into a stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..proto.archive.files import LocalFile, RandomAccess
 from ..proto.archive.reader import open_sealed
-from ..proto.ports import ProgressSink
+from ..proto.ports import ArchiveSink, ProgressSink
 from ..proto.records import Progress, UnitReport
 from . import memory
 from .backup import back_up
@@ -17,9 +17,9 @@ from .known import OpenParents
 from .load import bounded, gentle
 from .staging.area import open_file, open_sink
 from .staging.sealed import report_of
-from .staging.sinks import sync_directory
+from .staging.sinks import StreamSink, sync_directory
 from .stores import registry
-from .tasks import BackupTask
+from .tasks import BackupTask, UnitTask
 
 
 def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
@@ -34,17 +34,29 @@ def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
     parents = OpenParents(task.parents, _opened_by(task))
     with gentle(task.load), closing(parents):
         sink = open_sink(task.staging, task.name, task.host, task.epoch, task.grant, told.waiting)
-        store = bounded(registry.open_store(task.unit.partition), task.load, task.host)
-        return back_up(
-            task.unit,
-            store,
-            sink,
-            task.settings,
-            told,
-            mode=task.mode,
-            parents=parents,
-            selection=task.selection,
-        )
+        return _back_up(task, sink, told, parents)
+
+
+def write_stream(sink: StreamSink, task: UnitTask, progress: ProgressSink) -> UnitReport:
+    """Back up the unit of a task into a stream, as an archive that refers to no other."""
+    memory.keep_freed_memory()
+    with gentle(task.load):
+        return _back_up(task, sink, progress, None)
+
+
+def _back_up(
+    task: UnitTask, sink: ArchiveSink, progress: ProgressSink, parents: OpenParents | None
+) -> UnitReport:
+    return back_up(
+        task.unit,
+        bounded(registry.open_store(task.unit.partition), task.load, task.host),
+        sink,
+        task.settings,
+        progress,
+        mode=task.mode,
+        parents=parents,
+        selection=task.selection,
+    )
 
 
 def _opened_by(task: BackupTask) -> Callable[[str], RandomAccess | None]:

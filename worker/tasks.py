@@ -19,7 +19,19 @@ from .staging.area import StagingArea
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackupTask:
+class UnitTask:
+    """Back up one unit: how its mailboxes are read and its archive is written, wherever that goes."""
+
+    unit: Unit
+    settings: ArchiveSettings
+    host: str = ""
+    load: LoadLimits = field(default_factory=LoadLimits)
+    mode: BackupMode = field(default_factory=BackupMode)
+    selection: Selection = EVERYTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupTask(UnitTask):
     """Back up one unit into the file ``name`` of the staging area, as the attempt with this epoch. What is
     not new lies in its ``parents``.
 
@@ -27,17 +39,11 @@ class BackupTask:
     of the staging area needs none.
     """
 
-    unit: Unit
-    settings: ArchiveSettings
     staging: StagingArea
     name: str
     epoch: int
-    host: str = ""
     grant: bytes = b""
-    load: LoadLimits = field(default_factory=LoadLimits)
-    mode: BackupMode = field(default_factory=BackupMode)
     parents: Parents = field(default_factory=Parents)
-    selection: Selection = EVERYTHING
     read_grant: bytes = b""
 
 

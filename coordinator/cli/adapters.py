@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from ...proto.ports import Clock, MailStore
+from ...proto.ports import Clock
 from ...proto.records import Partition
 from ...worker.stores import registry
 from ..clock import SystemClock
-from ..dispatch.driver import Admission, always
+from ..dispatch.driver import ATTEMPTS, Admission, always
 from ..dispatch.engine import Engine
 from ..dispatch.local import local_engine
 
 
-def make_engine(workers: int, admit: Admission = always) -> Engine:
+def make_engine(workers: int, admit: Admission = always, *, attempts: int = ATTEMPTS) -> Engine:
     """Up to so many worker processes on this machine; 0 stands for this process."""
-    return local_engine(workers, admit=admit)
-
-
-def open_store(partition: Partition) -> MailStore:
-    """The mail store of a partition. Raises StoreError, ConfigError."""
-    return registry.open_store(partition)
+    return local_engine(workers, admit=admit, attempts=attempts)
 
 
 def check_target(partition: Partition) -> None:

@@ -48,7 +48,7 @@ def carry_out(config: Config, asked: Asked) -> int:
     with make_display(clock, as_json=asked.as_json) as display:
         observer = _Observer(display, quiet=asked.as_json)
         if asked.file is not None:
-            result = _to_stream(config, asked.request, asked.file, observer)
+            result = _to_stream(config, asked, asked.file, observer)
         else:
             with watched_run(config, clock, observer, asked.metrics_listen, asked.log_file) as watched:
                 result = _to_staging(config, asked, watched)
@@ -74,22 +74,21 @@ def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResul
         return run_to_staging(config, asked.request, means)
 
 
-def _to_stream(config: Config, request: Request, file: str, observer: RunObserver) -> RunResult:
-    from ..stream_run import run_to_stream
+def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -> RunResult:
+    from ...worker.staging.sinks import StreamSink
+    from ..stream_run import StreamMeans, run_to_stream
     from .archive_file import archive_stream
 
     name = "the standard output" if file == STDIO else os.path.abspath(file)
+    admit = admission(config, now=asked.now, waiting=observer.waiting)
+    means = StreamMeans(
+        clock=adapters.clock(),
+        inventory=adapters.make_engine(0),
+        backup=adapters.make_engine(0, admit, attempts=1),
+        observer=observer,
+    )
     with archive_stream(file) as stream:
-        return run_to_stream(
-            config,
-            request,
-            stream,
-            name,
-            clock=adapters.clock(),
-            inventory=adapters.make_engine(0),
-            open_store=adapters.open_store,
-            observer=observer,
-        )
+        return run_to_stream(config, asked.request, StreamSink(stream, name), means)
 
 
 def _archive_files(result: RunResult, config: Config, file: str | None) -> list[str]:

@@ -34,14 +34,16 @@ HERE = ""
 _JOIN_SECONDS = 1.0
 
 
-def local_engine(workers: int, *, admit: Admission = always) -> Engine:
+def local_engine(workers: int, *, admit: Admission = always, attempts: int = ATTEMPTS) -> Engine:
     """``run_tasks`` with a fixed number of workers, as the port that runs and restores use. Tasks are begun
-    while ``admit`` says so."""
+    while ``admit`` says so, and tried so often."""
 
     def engine(
         function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[TaskT], on_progress: ProgressSink
     ) -> Iterator[Outcome[TaskT, ReportT]]:
-        return run_tasks(function, tasks, workers=workers, on_progress=on_progress, admit=admit)
+        return run_tasks(
+            function, tasks, workers=workers, on_progress=on_progress, attempts=attempts, admit=admit
+        )
 
     return engine
 

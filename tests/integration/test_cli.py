@@ -57,7 +57,7 @@ Cli = Callable[..., Done]
 @pytest.fixture
 def cli(capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs a command in this process."""
-    monkeypatch.setattr(adapters, "make_engine", lambda *_: local_engine(0))
+    monkeypatch.setattr(adapters, "make_engine", lambda *_, **_options: local_engine(0))
 
     def run(*arguments: object, status: int = 0, stdin: bytes = b"") -> Done:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))

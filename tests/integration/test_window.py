@@ -84,3 +84,35 @@ def test_a_run_within_its_window_begins(place: Path) -> None:
     )
     assert "window" not in done.stderr
     assert len(list((place / "staging").rglob("*.mha"))) == 1
+
+
+def test_a_run_into_a_file_waits_for_its_window_too(place: Path) -> None:
+    log, file = place / "told", place / "mail.mha"
+    command: list[str | Path] = [MAILHAUL, "backup", "-f", file]
+    with log.open("wb") as told, subprocess.Popen(command, cwd=place, stderr=told) as run:
+        try:
+            eventually(lambda: "outside of the window" in log.read_text(), run)
+            assert not file.exists()
+        finally:
+            run.terminate()
+    done = subprocess.run(
+        [*command, "--now", "--json"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
+    )
+    assert json.loads(done.stdout)["messages"] == 1
+    restore: list[str | Path] = [
+        MAILHAUL,
+        "restore",
+        "/",
+        "-f",
+        file,
+        "--to",
+        f"maildir:{place / 'restored'}",
+    ]
+    subprocess.run(restore, cwd=place, capture_output=True, timeout=PATIENCE_SECONDS, check=True)
+    (restored,) = (place / "restored").rglob("1.M1P1.host*")
+    assert restored.read_bytes() == b"Subject: one\n\ntext\n"
