@@ -2,7 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
-PYTEST := $(BIN)/python -m pytest -q
+# Tests wait a good deal, so there is one more at a time than there are processors; JOBS=0 for one after the
+# other. What must not run beside each other is in one group (pytest.mark.xdist_group).
+JOBS ?= $(shell expr $$(nproc) + 1)
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 .PHONY: help demo test check lint integration faults soak bench bench-2g servers peers clean
 
@@ -14,7 +17,7 @@ help:
 	@echo "make faults       planned failures; make soak: the same for much longer"
 	@echo "make bench        mailhaul beside restic, borg, tar on 200 MB; make bench-2g: on 2 GB"
 	@echo "make clean        remove all that these targets made here"
-	@echo "PYTHON=python3.12 chooses another interpreter"
+	@echo "JOBS=4 runs four tests at a time; PYTHON=python3.12 chooses another interpreter"
 
 demo: $(READY)
 	@$(BIN)/python deploy/demo/demo.py

@@ -23,12 +23,19 @@ settings.register_profile("soak", settings.get_profile("dev"), max_examples=10_0
 settings.load_profile("ci" if IN_CI else "dev")
 
 
+# The long ones are begun first: where tests run side by side, none of those is left over at the end.
+LONGEST_FIRST = ("faults", "property", "integration", "contract", "unit")
+
 # A shell that starts something in the background lets it ignore SIGINT, and all that it starts would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=100, help="how often a fault loop repeats (default 100)")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST_FIRST.index(item.path.relative_to(ROOT / "tests").parts[0]))
 
 
 @pytest.fixture(scope="session")

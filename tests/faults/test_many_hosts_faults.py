@@ -27,6 +27,8 @@ from mailhaul.tests.integration.ray_cluster import RayCluster, open_cluster
 
 from ..trees import differences, snapshot
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 PATIENCE_SECONDS = 120.0
 BYTES_PER_SECOND = 1_500_000  # 8 mailboxes of 1.4 MB on a host: 7 s
 GROUPS = {"org": r".*@example\.org", "net": r".*@example\.net"}  # 4 mailboxes each

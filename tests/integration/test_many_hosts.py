@@ -26,6 +26,8 @@ from mailhaul.tests.integration.servers.imap import differences as differences_s
 
 from ..trees import Entry, differences, snapshot
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 ALICE, BOB = "alice@example.org", "bob@example.net"
 PORTS = Ports(10143, 10024)  # each host has all ports to itself
 

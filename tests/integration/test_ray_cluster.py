@@ -14,6 +14,8 @@ import pytest
 from mailhaul.tests.integration.network import Host, Network, open_network
 from mailhaul.tests.integration.ray_cluster import PORT, RayCluster, make_certificates, open_cluster
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 NOTICED_SECONDS = 25.0
 """Seen: 6. As given to Ray: 3 to 4 checks of a second, a second each; 5 s for calls. The rest is for a slow
 machine."""

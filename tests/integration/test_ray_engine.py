@@ -30,6 +30,8 @@ from mailhaul.proto.errors import (
     WorkerLostError,
 )
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 HERE = Path(__file__).resolve().parent
 TASKS = HERE.parent / "faults"
 
