@@ -149,6 +149,7 @@ def run_tasks(planned: Sequence[PlannedTask], engine: Engine, on_progress: Progr
             present=total.present + report.present,
             files=total.files + report.files,
             size_bytes=total.size_bytes + report.size_bytes,
+            without_modseq=total.without_modseq + report.without_modseq,
             skipped=(*total.skipped, *report.skipped),
             damaged=(*total.damaged, *report.damaged),
         )

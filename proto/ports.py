@@ -196,7 +196,8 @@ class MailboxWriter(Protocol):
         mailbox had, of the same owner, without UIDs."""
 
     def open_folder(self, folder: Folder) -> FolderWriter:
-        """Recreate a folder, or add to the one that exists. One folder open at a time."""
+        """Recreate a folder, or add to the one that exists. One folder open at a time. A folder that is
+        recreated goes on above the numbers that are recorded (see ``Renumbering``)."""
 
     def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:
         """Write a file that is no message; False if one was there already (it is left alone)."""
@@ -207,6 +208,10 @@ class MailboxWriter(Protocol):
     def skipped(self) -> Sequence[Skipped]:
         """What could not be put back as it was (an owner, a keyword, a server's counter), and why; ``path``
         is relative to the mailbox, printable. Complete after ``commit``."""
+
+    def without_modseq(self) -> int:
+        """How many folders came back with their UIDVALIDITY, but without what lets the server tell clients
+        that remember it (QRESYNC) of what has changed or vanished. Complete after ``commit``."""
 
 
 class FolderWriter(Protocol):

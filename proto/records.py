@@ -23,12 +23,26 @@ DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Renumbering:
+    """How a restore numbers folders that it makes anew, so that no number is used twice.
+
+    The next UID is ``uid_margin`` above the recorded one: above all that the server may have given out since
+    (docs/decisions/0017-numbers-after-a-restore.md). With ``new_uidvalidity`` a folder gets a UIDVALIDITY
+    that it never had, and its clients read it anew.
+    """
+
+    uid_margin: int = 10_000_000
+    new_uidvalidity: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
     """A named root of a mail store.
 
     ``path`` is a directory, or a template whose placeholders say where user names stand. ``hosts`` are
     those that have it: one, or all that share its storage. ``doveadm`` is the command (with its options)
-    that reaches the server of this partition; empty where there is none.
+    that reaches the server of this partition; empty where there is none. ``renumbering`` is how restores
+    number its folders.
     """
 
     name: str
@@ -36,6 +50,7 @@ class Partition:
     path: str
     hosts: tuple[str, ...] = ("localhost",)
     doveadm: tuple[str, ...] = ()
+    renumbering: Renumbering = Renumbering()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -403,12 +418,13 @@ class BackupMode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreReport:
-    """What became of one restore task."""
+    """What became of one restore task. ``without_modseq``: see ``MailboxWriter``."""
 
     restored: int = 0
     present: int = 0
     files: int = 0
     size_bytes: int = 0
+    without_modseq: int = 0
     skipped: tuple[Skipped, ...] = ()
     damaged: tuple[Skipped, ...] = ()
 

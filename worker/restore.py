@@ -127,7 +127,7 @@ class _Restore:
     def __init__(self, contents: Contents, progress: ProgressSink) -> None:
         self._contents = contents
         self._progress = progress
-        self._restored = self._present = self._files = self._bytes = 0
+        self._restored = self._present = self._files = self._bytes = self._without_modseq = 0
         self.skipped: list[Skipped] = []
         self.damaged: list[Skipped] = []
 
@@ -137,6 +137,7 @@ class _Restore:
             present=self._present,
             files=self._files,
             size_bytes=self._bytes,
+            without_modseq=self._without_modseq,
             skipped=tuple(self.skipped),
             damaged=tuple(self.damaged),
         )
@@ -147,6 +148,7 @@ class _Restore:
         else:
             self._put_back(source, mailbox, choice.path, writer)
         writer.commit()
+        self._without_modseq += writer.without_modseq()
         self.skipped.extend(
             Skipped(f"{source.whose}/{one.path}", one.reason, one.detail) for one in writer.skipped()
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ...groups.paths import LogicalPath, printable
-from ...proto.errors import EXIT_DAMAGED, EXIT_OK
-from ...proto.records import Partition, Skipped
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK, UsageError
+from ...proto.records import Partition, Renumbering, Skipped
 from ..restoration import PlannedMailbox, RestorePlan, plan_restore
 from . import output
 from .means import open_restorers
@@ -19,6 +21,7 @@ from .options import (
     archives_option,
     at_option,
     json_option,
+    refuse,
     staging_option,
     workers_option,
 )
@@ -40,6 +43,24 @@ from .sources import chosen_backup
     "below their root, or where {user} and {domain} say.",
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
+@click.option(
+    "--doveadm",
+    metavar="COMMAND",
+    help="How the server of the target is reached, so that it counts on above what clients remember "
+    "(HIGHESTMODSEQ). Default: doveadm of the partition; with --to, none.",
+)
+@click.option(
+    "--uid-margin",
+    type=click.IntRange(0, 2**31),
+    metavar="N",
+    help="How far above the recorded UIDNEXT folders go on that are made anew. Default: uid_margin of the "
+    "partition, 10000000.",
+)
+@click.option(
+    "--new-uidvalidity",
+    is_flag=True,
+    help="Give folders that are made anew a UIDVALIDITY that they never had: all clients read them anew.",
+)
 @workers_option
 @click.option("--dry-run", is_flag=True, help="Only tell what would be restored, from where, to where.")
 @archives_option
@@ -52,6 +73,9 @@ def command(
     at: str | None,
     place: Partition | None,
     as_user: str | None,
+    doveadm: str | None,
+    uid_margin: int | None,
+    new_uidvalidity: bool,
     workers: int | None,
     dry_run: bool,
     files: tuple[str, ...],
@@ -68,16 +92,39 @@ def command(
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
     goal = chosen_goal(invocation, place, workers, staging)
+    command_words = _words(doveadm)
     with (
         chosen_backup(invocation, paths, at=at, files=files, staging=staging) as backup,
         open_restorers(None if dry_run else goal.config, goal.workers) as (engine, access),
     ):
-        targets = goal.targets(one.partition for one in backup.versions)
+        targets = {
+            name: _renumbering(one, command_words, uid_margin, new_uidvalidity=new_uidvalidity)
+            for name, one in goal.targets(one.partition for one in backup.versions).items()
+        }
         plan = plan_restore(backup, paths, targets, as_user=as_user, workers=goal.workers, access=access)
         if dry_run:
             return _tell_plan(plan, backup.damaged, as_json=as_json)
         done = carry_out(plan.tasks, engine, as_json=as_json)
         return done.tell({"mailboxes": len(plan.mailboxes)}, backup.damaged, as_json=as_json)
+
+
+def _words(command: str | None) -> tuple[str, ...]:
+    """The words of a command, as a shell would take it. Raises UsageError."""
+    try:
+        words = tuple(shlex.split(command or ""))
+    except ValueError as error:
+        raise UsageError(f"--doveadm {command}: {error}") from error
+    refuse(command is not None and not words, "--doveadm: no command")
+    return words
+
+
+def _renumbering(
+    target: Partition, doveadm: tuple[str, ...], uid_margin: int | None, *, new_uidvalidity: bool
+) -> Partition:
+    """A target with what the options say of its server and its numbers."""
+    margin = target.renumbering.uid_margin if uid_margin is None else uid_margin
+    renumbering = Renumbering(uid_margin=margin, new_uidvalidity=new_uidvalidity)
+    return replace(target, doveadm=doveadm or target.doveadm, renumbering=renumbering)
 
 
 # The plan

@@ -15,9 +15,15 @@ from ..settings import Config
 from . import adapters, output
 from .configuration import configured, default_workers
 from .options import refuse
-from .output import duration, number, say, size
+from .output import counted, duration, number, say, size
 from .program import Invocation
 from .progress import Amount, make_display, watched
+
+_WITHOUT_MODSEQ = (
+    "{} came back with the old UIDVALIDITY but without HIGHESTMODSEQ: clients that know QRESYNC are not told "
+    "what has changed or vanished since the backup. A restore with doveadm (of the partition, or --doveadm) "
+    "sets it; with --new-uidvalidity clients read everything anew"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +77,7 @@ class Done:
                     "present": report.present,
                     "files": report.files,
                     "size_bytes": report.size_bytes,
+                    "folders_without_modseq": report.without_modseq,
                     "seconds": round(self.seconds, 3),
                     "skipped": report.skipped,
                     "damaged": damaged,
@@ -78,6 +85,8 @@ class Done:
             )
         else:
             self._summary(head, len(damaged))
+        if report.without_modseq:
+            output.note(_WITHOUT_MODSEQ.format(counted(report.without_modseq, "folder")))
         if damaged:
             return EXIT_DAMAGED
         if report.skipped:

@@ -13,7 +13,7 @@ from ...groups.assignment import GroupRules
 from ...groups.definitions import GroupDefinition, parse_definitions
 from ...groups.expressions import compile_expression
 from ...proto.errors import ConfigError
-from ...proto.records import Partition
+from ...proto.records import Partition, Renumbering
 from ...worker.load import LoadLimits
 from ..retention import RetentionRules
 from ..settings import (
@@ -141,6 +141,8 @@ def _partition(path: Path, index: int, table: PartitionTable) -> Partition:
             expected = "host or hosts, not both"
             raise wrong_value(path, f"partition[{index}].hosts", given["hosts"], expected)
         given["hosts"] = (given.pop("host"),)
+    if "uid_margin" in given:
+        given["renumbering"] = Renumbering(uid_margin=given.pop("uid_margin"))
     return Partition(**given)
 
 

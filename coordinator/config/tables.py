@@ -126,6 +126,9 @@ class PartitionTable(Table):
     doveadm: Annotated[tuple[_Text, ...], BeforeValidator(_command)] | None = Field(
         default=None, description="a command, as one string or as a list of strings"
     )
+    uid_margin: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
+        default=None, description="a number of messages, at most 2147483648"
+    )
 
 
 class GroupsTable(Table):

@@ -29,6 +29,9 @@ format = "maildir"
 path = "/srv/mail/{domain}/{user}/Maildir"
 # With Dovecot: keeps what its clients have synchronised valid across a restore (HIGHESTMODSEQ).
 # doveadm = "doveadm"
+# A folder that a restore makes anew goes on so far above its old UIDNEXT: clients may have seen UIDs that the
+# server gave out after the backup.
+# uid_margin = 10000000
 
 [groups]
 # Regular expressions say which users are backed up together. Without groups all are in the group "user".

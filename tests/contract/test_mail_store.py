@@ -60,7 +60,8 @@ def test_what_is_written_is_read(adapter: Adapter) -> None:
         ((folder, messages),) = read_mailbox(mailbox)
         assert mailbox.skipped() == [] or mailbox.skipped() == ()
     assert (folder.name, folder.path, folder.keywords) == ("INBOX", b"", INBOX.keywords)
-    assert (folder.uidvalidity, folder.uidnext, folder.guid) == (1500, 40, GUID)
+    assert (folder.uidvalidity, folder.guid) == (1500, GUID)
+    assert folder.uidnext >= 40
     assert messages == [
         (
             Listed(b"1.host,S=9", b":2,FSac", "cur", 7, "FS", b"W12 P3", ("$Forwarded", "projectX")),

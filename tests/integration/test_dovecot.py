@@ -18,8 +18,10 @@ from mailhaul.tests.integration.servers.imap import (
     SeenMessage,
     differences,
     folder_differences,
+    raised,
 )
 
+MARGIN = 10_000_000
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.net", "carol@example.org"
 MAILBOX = f"/primary/user/{ALICE}"
 
@@ -32,6 +34,11 @@ def lowered(before: SeenAccount, after: SeenAccount) -> dict[str, tuple[int, int
         (name, old.highestmodseq, after.folders[name].highestmodseq) for name, old in before.folders.items()
     )
     return {name: (old, new) for name, old, new in pairs if new < old}
+
+
+def goes_on_above(before: SeenAccount, after: SeenAccount) -> bool:
+    """Whether the UIDs of all folders go on far above those that were given out before."""
+    return set(raised(before, after)) == set(before.folders) and min(raised(before, after).values()) >= MARGIN
 
 
 def contents(messages: Mapping[int, SeenMessage]) -> Counter[SeenMessage]:
@@ -67,6 +74,7 @@ def test_blank_server(
         after = new.view(user)
         assert differences(before[user], after) == []
         assert lowered(before[user], after) == {}
+        assert goes_on_above(before[user], after)
         assert message_files(new.maildir(user)) == files[user]
         check_home(old.home(user), new.home(user))
     check_server_goes_on(new)
@@ -116,6 +124,7 @@ def test_restore_in_place_changes_nothing(
     after = server.view(ALICE)
     assert differences(before, after) == []
     assert lowered(before, after) == {}
+    assert raised(before, after) == {}
     assert message_files(server.maildir(ALICE)) == files
 
 
@@ -240,6 +249,8 @@ def test_deleted_folder(
     after = server.view(ALICE)
     assert differences(before, after) == []
     assert lowered(before, after) == {}
+    assert sorted(raised(before, after)) == ["Archive/2024", "Rock &- Roll"]
+    assert min(raised(before, after).values()) >= MARGIN
 
 
 def test_folder_with_other_mail(

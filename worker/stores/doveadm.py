@@ -1,8 +1,8 @@
-"""HIGHESTMODSEQ, which a Dovecot keeps in its index files only, asked and raised through ``doveadm``.
+"""``doveadm``: the command through which a Dovecot is asked of what it keeps in its index files only.
 
-A folder that comes back without its index files begins to count anew, and a client that remembers a
-higher number is then told of no change at all. So the number is recorded with the folder, and after a
-restore the server is told to go on above it.
+That is HIGHESTMODSEQ. A folder that comes back without its index files begins to count anew, and a client
+that remembers a higher number is then told of no change at all. So the number is recorded with the folder,
+and a restore lets the server's own command write new index files that go on above it (``dovecot_index``).
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 from ...proto.errors import StoreError
 
-MARGIN = 1000
-"""How far above the recorded number a restored folder goes on: changes since the backup counted, too."""
-
 _TIMEOUT_SECONDS = 600
 _ESCAPED = re.compile(rb"\x01(.)", re.DOTALL)
+_REACHABLE = re.compile(r"[^%:~$\"'\\\s]+")
+_WRITE_AT_ONCE = {"mail_index_rewrite_min_log_bytes": "0", "mail_index_rewrite_max_log_bytes": "1"}
 _PLAIN = {b"0": b"\0", b"1": b"\x01", b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 
 
@@ -38,7 +37,9 @@ class Doveadm:
 
     def folders(self, user: str) -> Mapping[str, ServerFolder]:
         """The folders of a user by their GUID, which ``dovecot-uidlist`` has too. Raises StoreError."""
-        done = self._called("-f", "tab", "mailbox", "status", "-u", user, "highestmodseq guid", "*")
+        _refuse_patterns(user)
+        # One "*" alone finds nothing in a namespace with a prefix ("INBOX."), two of them find everything.
+        done = self._called("-f", "tab", "mailbox", "status", "-u", user, "highestmodseq guid", "*", "*")
         header, *rows = [line.split(b"\t") for line in done.stdout.splitlines()] or [[]]
         if not rows:
             # One folder that can't be read or vanished makes the status bad, but the others are told.
@@ -52,12 +53,27 @@ class Doveadm:
                 found[guid.decode("ascii", "replace")] = ServerFolder(name, int(modseq))
         return found
 
-    def raise_modseq(self, user: str, name: bytes, least: int) -> None:
-        """Let a folder go on at ``least`` or above. Repeatable. Raises StoreError."""
-        self._run("mailbox", "update", "-u", user, "--min-highest-modseq", str(least), "--", name)
+    def names(self, user: str, view: str) -> list[bytes]:
+        """The folders of ``view``, an absolute path of a directory of folders as in Maildir++ that stands for
+        the user's mail, as the server calls them. Opens none. Raises StoreError."""
+        _refuse_patterns(user)
+        return self._run(*_looking_at(view), "mailbox", "list", "-u", user).stdout.splitlines()
 
-    def _run(self, *arguments: str | bytes) -> None:
-        self._check(self._called(*arguments))
+    def raise_modseq(self, user: str, view: str, name: bytes, least: int) -> None:
+        """Let a folder of a view go on at ``least`` or above. Repeatable. Raises StoreError."""
+        what = ("mailbox", "update", "-u", user, "--min-highest-modseq", str(least), "--", name)
+        self._run(*_looking_at(view), *what)
+
+    def resync(self, user: str, view: str, mask: bytes) -> None:
+        """Take in what is in those folders of a view whose names match, and write index files if there is
+        anything to write in them. Raises StoreError."""
+        settings = _options(_WRITE_AT_ONCE)
+        self._run(*_looking_at(view), *settings, "force-resync", "-u", user, mask)
+
+    def _run(self, *arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
+        done = self._called(*arguments)
+        self._check(done)
+        return done
 
     def _called(self, *arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
         try:
@@ -76,3 +92,39 @@ class Doveadm:
             told = done.stderr.decode("utf-8", "replace").strip().splitlines()
             why = told[-1] if told else f"exit status {done.returncode}"
             raise StoreError(f"{self._command[0]}: {why}")
+
+
+def _looking_at(view: str) -> list[str]:
+    """The options by which a command takes a directory for the user's mail, whatever is configured, in
+    Dovecot 2.3 (``location``) and 2.4 (``mail_path``). Each passes over the settings that it does not have.
+    Raises StoreError."""
+    if not _REACHABLE.fullmatch(view):
+        raise StoreError(f"{view!r} has a character that means something else in Dovecot's settings")
+    return _options(
+        {
+            "mail_location": f"maildir:{view}",
+            "namespace/inbox/location": f"maildir:{view}",
+            **{
+                f"{place}{key}": value
+                for place in ("", "namespace/inbox/")
+                for key, value in (
+                    ("mail_driver", "maildir"),
+                    ("mail_path", view),
+                    ("mail_inbox_path", ""),
+                    ("mail_index_path", ""),
+                    ("mail_control_path", ""),
+                    ("mailbox_list_layout", "maildir++"),
+                )
+            },
+        }
+    )
+
+
+def _options(settings: Mapping[str, str]) -> list[str]:
+    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+
+
+def _refuse_patterns(user: str) -> None:
+    """``-u`` takes a pattern, too, and would do its work on all the users that match."""
+    if set("*?") & set(user):
+        raise StoreError(f"user {user!r} would be a pattern for many")

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from ...groups.paths import printable
 from ...proto.errors import StoreError
 from ...proto.ports import MailboxWriter
-from ...proto.records import Folder
+from ...proto.records import Folder, Renumbering
 from .added_folder import lies_below
 from .directories import (
     descend,
@@ -26,17 +26,21 @@ from .location import Location
 from .maildir_writer import MaildirWriter, Site
 from .scaffold import remove_abandoned
 
+_RENUMBERING = Renumbering()
 _HOME_MODE = 0o700
 _ABOVE_MODE = 0o755
 
 
 class MaildirTarget:
-    """A MailTarget (see ``proto.ports``) of Maildirs. With ``doveadm`` the server is told to go on counting
-    where the restored folders were."""
+    """A MailTarget (see ``proto.ports``) of Maildirs. With ``doveadm`` the server counts on (HIGHESTMODSEQ)
+    above where the restored folders were."""
 
-    def __init__(self, path: str, doveadm: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: str, doveadm: tuple[str, ...] = (), renumbering: Renumbering = _RENUMBERING
+    ) -> None:
         self._layout = make_layout(path)
         self._doveadm = Doveadm(doveadm) if doveadm else None
+        self._renumbering = renumbering
         self._tidied: set[bytes] = set()
 
     @contextmanager
@@ -47,7 +51,7 @@ class MaildirTarget:
         with ExitStack() as stack:
             try:
                 site = self._existing(location, layout, stack) or self._new(location, stack)
-                writer = MaildirWriter(site, user, self._doveadm, layout)
+                writer = MaildirWriter(site, user, self._doveadm, self._renumbering, layout)
             except NotADirectoryError as error:
                 raise StoreError(
                     f"{printable(location.path)} is no directory, or behind a link, which is not followed"

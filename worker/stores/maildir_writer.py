@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
-from ...proto.records import Directory, DirectoryKind, Folder, Ownership, Skipped, StoredFile
+from ...proto.records import Directory, DirectoryKind, Folder, Ownership, Renumbering, Skipped, StoredFile
 from .added_folder import added_folder, lies_below
 from .directories import (
     checked_name,
@@ -28,14 +29,18 @@ from .directories import (
     split,
     unwritable,
 )
-from .doveadm import MARGIN, Doveadm
+from .doveadm import Doveadm
+from .dovecot_index import StagedFolder, write_indexes
 from .existing_folder import ExistingFolder
 from .file_writer import FileWriter
 from .links import stays_inside
 from .new_folder import NewFolder, owner_of
 from .notices import Notices
+from .renumbering import COUNTER, COURIER, Renumberer
 from .staged_tree import StagedTree
 from .survey import OWN
+
+_CHANGES_PER_UID = 10  # how often a message is flagged, at most, on average: HIGHESTMODSEQ counts that too
 
 _SERVER_STATE = (b"dovecot-uidvalidity", b"maildirsize")
 """Files at the top of a mailbox whose names begin so tell of all its folders and messages: those of another
@@ -59,11 +64,22 @@ class Site:
 class MaildirWriter:
     """A MailboxWriter (see ``proto.ports``). Raises OSError if it can't begin."""
 
-    def __init__(self, site: Site, user: str, doveadm: Doveadm | None, layout: Sequence[Folder] = ()) -> None:
+    def __init__(
+        self,
+        site: Site,
+        user: str,
+        doveadm: Doveadm | None,
+        renumbering: Renumbering,
+        layout: Sequence[Folder] = (),
+    ) -> None:
         self._site = site
         self._user = user
         self._doveadm = doveadm
+        self._renumbering = renumbering
         self._layout = layout
+        self._numbers = Renumberer(renumbering, int(time.time()))
+        self._counters: list[StoredFile] = []
+        self._without_modseq = 0
         self._notices = Notices()
         self._files = FileWriter(self._notices)
         self._new: dict[bytes, NewFolder] = {}
@@ -93,12 +109,16 @@ class MaildirWriter:
         try:
             if self._is_there(file, tuple(above), name):
                 return False
+            if self._is_counter(file, tuple(above), name, content):
+                return True
             tree = self._home() if file.home else self._tree
             directory = tree.make(tuple(above))
         except OSError as error:
             raise unwritable(error, file.path) from error
         try:
             if file.target is None:
+                if name in COURIER and not file.home and b"/".join(above) in self._new:
+                    content = self._numbers.courier(name, content)
                 self._files.write(directory, name, content, file.owner, file.mtime_ns)
             else:
                 self._link(file, file.target, directory, name)
@@ -125,10 +145,12 @@ class MaildirWriter:
                 f"the mailbox of {self._user!r} can't be put in place: {error.strerror}"
             ) from error
         self._files.report()
-        self._raise_modseqs()
 
     def skipped(self) -> Sequence[Skipped]:
         return self._notices.skipped
+
+    def without_modseq(self) -> int:
+        return self._without_modseq
 
     def close(self) -> None:
         """Remove what was not put into place. Repeatable."""
@@ -161,6 +183,7 @@ class MaildirWriter:
     def _built(self, folder: Folder, names: tuple[bytes, ...]) -> FolderWriter:
         if folder.path in self._new:
             raise MessageUnavailable("two folders would become one", reason="leads-out")
+        folder = self._numbers.folder(folder)
         owner = owner_of(folder)
         in_home = [one for one in folder.directories if one.kind is DirectoryKind.HOME]
         in_mailbox = [one for one in folder.directories if one.kind is not DirectoryKind.HOME]
@@ -195,6 +218,15 @@ class MaildirWriter:
         except FileNotFoundError:
             return False
 
+    def _is_counter(
+        self, file: StoredFile, above: tuple[bytes, ...], name: bytes, content: Iterable[bytes]
+    ) -> bool:
+        """Whether this file counts UIDVALIDITYs. Such a file is written at the end, with another number."""
+        if above or file.home or file.target is not None or not self._numbers.takes(name, content):
+            return False
+        self._counters.append(file)
+        return True
+
     def _link(self, file: StoredFile, target: bytes, directory: int, name: bytes) -> None:
         levels_above = 1 if self._site.home >= 0 and not file.home else 0
         if not stays_inside(file.path, target, levels_above):
@@ -221,17 +253,18 @@ class MaildirWriter:
                 folder.write_keywords(directory)
             finally:
                 os.close(directory)
+        self._write_counters()
         self._tree.finish()
+        self._write_indexes()
         if self._home_tree:
             if self._tree.owner:
                 self._home_tree.describe((), self._tree.owner)
             self._home_tree.finish()
 
     def _put_mailbox(self) -> None:
-        if self._site.new_home and os.geteuid() == 0:
-            # Before the mailbox can be seen: a restore that is killed now must not leave a mailbox in a
-            # home that its user can't enter. (Others than root might lock themselves out.)
-            self._tree.dress(self._site.home, self._home_record)
+        # Before the mailbox can be seen: a restore that is killed now must not leave a mailbox in a home that
+        # its user can't enter.
+        self._admit_to_home()
         try:
             self._tree.become(self._site.parent, self._site.name)
         except OSError as error:
@@ -240,6 +273,11 @@ class MaildirWriter:
             # The server made it meanwhile, or another restore of the same user.
             with opened(self._site.parent, (self._site.name,)) as root:
                 self._tree.merge(root, self._kept)
+
+    def _admit_to_home(self) -> None:
+        """Give a new home to its user. (Others than root might lock themselves out.)"""
+        if self._site.new_home and os.geteuid() == 0:
+            self._tree.dress(self._site.home, self._home_record)
 
     def _deliver(self, number: int, folder: ExistingFolder) -> None:
         stage = self._tree.make_beside(_stage(number))
@@ -267,23 +305,46 @@ class MaildirWriter:
     def _kept_home(self, path: bytes) -> None:
         self._notices.add(path, "exists", "came into being meanwhile and is left as it is", home=True)
 
-    def _raise_modseqs(self) -> None:
-        """Let the server count on above what clients may remember of the new folders."""
-        raised = {one.folder.guid: one.folder for one in self._new.values() if one.folder.highest_modseq}
-        if not self._doveadm or not raised:
+    def _write_counters(self) -> None:
+        """The counter of UIDVALIDITYs and its marker, unless the server counts already."""
+        if not self._counters or (self._site.root >= 0 and exists(self._site.root, COUNTER)):
             return
+        top = self._tree.make(())
         try:
-            known = self._doveadm.folders(self._user)
-        except StoreError as error:
-            self._notices.add(b"", "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
+            for name, content in self._numbers.counter_files().items():
+                # The server writes the one, and renames the other.
+                like = [one for one in self._counters if (one.path == COUNTER) == (name == COUNTER)]
+                recorded = (like or self._counters)[-1]
+                mode = recorded.owner.mode | (0o200 if name == COUNTER else 0)
+                self._files.write(top, name, [content], replace(recorded.owner, mode=mode), recorded.mtime_ns)
+        finally:
+            os.close(top)
+
+    def _write_indexes(self) -> None:
+        """Let the server count on above what clients may remember of the new folders."""
+        numbered = [one for one in self._new.values() if one.folder.uidvalidity]
+        if not numbered or self._renumbering.new_uidvalidity:
             return
-        for guid, folder in raised.items():
+        self._without_modseq = len(numbered)
+        if self._doveadm is None:
+            return
+        known = max(one.folder.highest_modseq for one in numbered)
+        least = known + _CHANGES_PER_UID * self._renumbering.uid_margin
+        self._admit_to_home()
+        place, tree = self._tree.admit(whole=self._site.root < 0)
+        with ExitStack() as stack:
+            staged = []
+            for one in numbered:
+                names = split(one.folder.path)
+                directory = self._tree.make(names)
+                stack.callback(os.close, directory)
+                staged.append(StagedFolder(directory, names, one.is_empty))
             try:
-                if guid not in known:
-                    raise StoreError("the server does not know this folder")
-                self._doveadm.raise_modseq(self._user, known[guid].name, folder.highest_modseq + MARGIN)
+                write_indexes(self._doveadm, self._user, place, tree, staged, least)
+                self._without_modseq = 0
             except StoreError as error:
-                self._notices.add(folder.path, "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
+                self._notices.add(b"", "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
+        self._tree.finish_again()
 
 
 def _forget_folder_list(root: int) -> None:

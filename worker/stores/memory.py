@@ -280,6 +280,9 @@ class _MailboxWriter:
     def skipped(self) -> Sequence[Skipped]:
         return self._skipped
 
+    def without_modseq(self) -> int:
+        return 0
+
 
 class _FolderWriter:
     def __init__(self, stored: MemoryFolder, source: Folder, skipped: list[Skipped], *, new: bool) -> None:

@@ -31,7 +31,7 @@ def _records(folder: Folder) -> dict[bytes, Directory]:
 
 class NewFolder:
     """A FolderWriter (see ``proto.ports``) for a folder that does not exist yet. ``directory``, in which it
-    is built, is closed with it."""
+    is built, is closed with it. ``is_empty`` until a message was added."""
 
     def __init__(self, folder: Folder, directory: int, files: FileWriter, notices: Notices) -> None:
         self.folder = folder
@@ -39,6 +39,7 @@ class NewFolder:
         self._files = files
         self._notices = notices
         self._uids: uidlist.UidListWriter | None = None
+        self.is_empty = True
         self._places = MessagePlaces(directory, files)
         make_directory(directory, b"tmp", 0o700)
         if folder.uidvalidity:
@@ -52,6 +53,7 @@ class NewFolder:
                 break
             except FileExistsError:
                 continue
+        self.is_empty = False
         if self._uids and message.uid and not self._uids.add(message.uid, message.fields, base):
             self._notices.add(joined(self.folder.path, base), "uid", f"its UID {message.uid} is lost")
         return True

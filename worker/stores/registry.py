@@ -32,7 +32,7 @@ def _maildir_store(partition: Partition) -> MailStore:
 def _maildir_target(partition: Partition) -> MailTarget:
     from .maildir_target import MaildirTarget
 
-    return MaildirTarget(partition.path, partition.doveadm)
+    return MaildirTarget(partition.path, partition.doveadm, partition.renumbering)
 
 
 _STORES: Mapping[str, Callable[[Partition], MailStore]] = {"maildir": _maildir_store}

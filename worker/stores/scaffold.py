@@ -19,7 +19,9 @@ from contextlib import suppress
 from .directories import descend, exists, is_directory, joined, make_directory, name_bytes, opened
 from .location import RESERVED
 
-_TREE = b"tree"
+TREE = b"tree"
+"""What a tree is called in its temporary directory."""
+
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _LAST = {b"cur": 1, b"new": 2}
 
@@ -31,8 +33,8 @@ class Scaffold:
     def __init__(self, parent: int) -> None:
         self._parent = parent
         self._name, self.fd = _make_locked(parent)
-        make_directory(self.fd, _TREE, 0o700)
-        self.top = descend(self.fd, (_TREE,))
+        make_directory(self.fd, TREE, 0o700)
+        self.top = descend(self.fd, (TREE,))
 
     def sync(self) -> None:
         """Everything written so far survives a crash."""
@@ -42,7 +44,7 @@ class Scaffold:
     def become(self, parent: int, name: bytes) -> None:
         """Put the whole tree into place under a name that there must not be, or stand for an empty
         directory."""
-        os.rename(_TREE, name, src_dir_fd=self.fd, dst_dir_fd=parent)
+        os.rename(TREE, name, src_dir_fd=self.fd, dst_dir_fd=parent)
         os.fsync(parent)
 
     def merge(self, target: int, kept: Callable[[bytes], None]) -> list[bytes]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from ...proto.records import Directory, DirectoryKind, Ownership
 from .directories import descend_making, described, joined, opened, split
 from .file_writer import FileWriter
-from .scaffold import Scaffold
+from .scaffold import TREE, Scaffold
 
 
 class StagedTree:
@@ -55,6 +56,25 @@ class StagedTree:
         """Set modes, owners and times of all directories but the topmost, and make everything durable."""
         for path in sorted(self._made, key=lambda path: path.count(b"/"), reverse=True):
             self._dress(self._scaffold.top, path)
+        self._scaffold.sync()
+
+    def admit(self, *, whole: bool) -> tuple[int, bytes]:
+        """Let the server's user pass through to the finished tree, which is to become a mailbox by itself
+        (``whole``) or to be merged. Returns the open directory that it is in, and its name there."""
+        if whole:
+            self._dress(self._scaffold.top, b"")
+        else:
+            os.fchmod(self._scaffold.top, 0o711)
+        os.fchmod(self._scaffold.fd, 0o711)
+        return self._scaffold.fd, TREE
+
+    def finish_again(self) -> None:
+        """Set the times of all directories once more, after something was written into them, and make that
+        durable."""
+        for path in self._made & self._records.keys():
+            mtime_ns = self._records[path].mtime_ns
+            with opened(self._scaffold.top, split(path)) as directory, suppress(OSError, OverflowError):
+                os.utime(directory, ns=(mtime_ns, mtime_ns))
         self._scaffold.sync()
 
     def become(self, parent: int, name: bytes) -> None:

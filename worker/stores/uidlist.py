@@ -20,6 +20,7 @@ from ...proto.records import Folder
 
 NAME = b"dovecot-uidlist"
 MAX_UID = 0xFFFF_FFFE
+MAX_UIDNEXT = 0xFFFF_FFFF
 
 _READ_BYTES = 1 << 20
 _LONGEST_LINE = 1 << 16
@@ -27,7 +28,7 @@ _LINES_AT_ONCE = 1000
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HEADER_V1 = re.compile(rb"1 +(\d{1,10}) +(\d{1,10}) *")
 _HEADER_V3 = re.compile(rb"3( +[!-~]+)* *")
-_NEXT_UID = re.compile(rb"(?<= )N\d*(?= |$)")
+_NUMBERS = {key: re.compile(rb"(?<= )%s\d*(?= |$)" % key) for key in (b"V", b"N")}
 _GUID = re.compile(r"[0-9a-f]{32}")
 _FIELDS = re.compile(rb"[A-Z][!-~]*( [A-Z][!-~]*)*")
 
@@ -60,15 +61,20 @@ def _number(values: dict[bytes, bytes], key: bytes) -> int:
 
 
 def format_header(folder: Folder) -> bytes:
-    """The first line of a folder's UID list: its own, verbatim, unless it says less than is known."""
+    """The first line of a folder's UID list: its own but for UIDVALIDITY, and the next UID where that says
+    less than is known."""
     header = parse_header(folder.header)
-    if header.version == 3 and header.uidvalidity == folder.uidvalidity:
-        if header.uidnext >= folder.uidnext:
-            return folder.header
-        line, changed = _NEXT_UID.subn(b"N%d" % folder.uidnext, folder.header, count=1)
-        return line if changed else b"%s N%d" % (line, folder.uidnext)
+    if header.version == 3 and header.uidvalidity:
+        line = _with_number(folder.header, b"V", folder.uidvalidity)
+        return _with_number(line, b"N", folder.uidnext) if header.uidnext < folder.uidnext else line
     line = b"3 V%d N%d" % (folder.uidvalidity, max(1, folder.uidnext))
     return b"%s G%s" % (line, folder.guid.encode()) if _GUID.fullmatch(folder.guid) else line
+
+
+def _with_number(line: bytes, key: bytes, number: int) -> bytes:
+    field = b"%s%d" % (key, number)
+    line, changed = _NUMBERS[key].subn(field, line, count=1)
+    return line if changed else line + b" " + field
 
 
 def format_line(uid: int, fields: bytes, base: bytes) -> bytes | None:

@@ -40,14 +40,15 @@ class SeenFolder:
 
     attributes: frozenset[str]
     uidvalidity: int
-    uidnext: int
+    uidnext: int = field(compare=False)
     highestmodseq: int = field(compare=False)
     messages: dict[int, SeenMessage]
 
 
 @dataclass(frozen=True, slots=True)
 class SeenAccount:
-    """All that IMAP shows of an account. Equal ones look the same to every client, HIGHESTMODSEQ aside."""
+    """All that IMAP shows of an account. Equal ones look the same to every client, HIGHESTMODSEQ and UIDNEXT
+    aside: a restore raises these (see ``raised``)."""
 
     folders: dict[str, SeenFolder]
     subscribed: frozenset[str]
@@ -67,9 +68,18 @@ def differences(before: SeenAccount, after: SeenAccount) -> list[str]:
     return found
 
 
+def raised(before: SeenAccount, after: SeenAccount) -> dict[str, int]:
+    """By how much UIDNEXT is higher than it was, folder by folder, where it is another."""
+    return {
+        name: after.folders[name].uidnext - folder.uidnext
+        for name, folder in before.folders.items()
+        if after.folders[name].uidnext != folder.uidnext
+    }
+
+
 def folder_differences(old: SeenFolder, new: SeenFolder) -> Iterator[str]:
     """How two folders differ, a line each."""
-    for key in ("attributes", "uidvalidity", "uidnext"):
+    for key in ("attributes", "uidvalidity"):
         if getattr(old, key) != getattr(new, key):
             yield f"{key} {getattr(old, key)} became {getattr(new, key)}"
     for uid in sorted(old.messages | new.messages):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.proto.errors import StoreError
+from mailhaul.proto.records import Renumbering
 from mailhaul.worker.stores.doveadm import Doveadm, ServerFolder
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_target import MaildirTarget
@@ -23,21 +25,43 @@ TABLE = b"mailbox\tuidnext\thighestmodseq\tguid\n" + b"".join(
     for row in ((b"INBOX", 15, GUID.encode()), ("Entwürfe/\x01n".encode(), 7, OTHER.encode()), (b"x", 1, b""))
 )
 
+SCRIPT = """
+import pathlib, sys
+here = pathlib.Path(__file__).parent
+words, options = [], []
+rest = iter(sys.argv[1:])
+for word in rest:
+    (options.append(next(rest)) if word == "-o" else words.append(word))
+with (here / "calls").open("a") as calls:
+    print(*words, sep="|", file=calls)
+if (here / "fails").exists():
+    sys.exit("Error: first\\nError: no such user")
+views = [pathlib.Path(word.removeprefix("mail_path=")) for word in options if word.startswith("mail_path=")]
+if not views:
+    sys.stdout.buffer.write((here / "answer").read_bytes())
+    sys.exit((here / "partly").exists())
+assert f"mail_location=maildir:{views[0]}" in options
+folders = [] if (here / "elsewhere").exists() else sorted(views[0].iterdir())
+if words[2:4] == ["mailbox", "list"]:
+    print("INBOX", *("INBOX." + folder.name[1:] for folder in folders), sep="\\n")
+elif "force-resync" in words:
+    for folder in folders:
+        (folder / "dovecot.index.log").touch()
+        (folder / "dovecot.index.tmp").touch()
+        if any((folder / "cur").iterdir()) and not (here / "lazy").exists():
+            (folder / "dovecot.index").touch()
+elif (here / "full").exists():
+    sys.exit("Error: no space")
+"""
+
 
 @pytest.fixture
 def doveadm(tmp_path: Path) -> tuple[str, ...]:
-    """A command that answers with the file ``answer`` and notes how it was called in ``calls``."""
+    """A command that notes how it was called in ``calls``, and answers with the file ``answer`` when it is
+    asked for the status of folders. It treats the folders that it is pointed at as a server would: lists
+    them, and writes index files into those that have messages."""
     script = tmp_path / "doveadm.py"
-    script.write_text(
-        "import pathlib, sys\n"
-        "here = pathlib.Path(__file__).parent\n"
-        "with (here / 'calls').open('a') as calls:\n"
-        "    print(*sys.argv[1:], sep='|', file=calls)\n"
-        "if (here / 'fails').exists():\n"
-        "    sys.exit('Error: first\\nError: no such user')\n"
-        "sys.stdout.buffer.write((here / 'answer').read_bytes())\n"
-        "sys.exit((here / 'partly').exists())\n"
-    )
+    script.write_text(SCRIPT)
     (tmp_path / "answer").write_bytes(TABLE)
     return sys.executable, str(script), "-c", "my.conf"
 
@@ -51,7 +75,7 @@ def test_folders_by_guid(tmp_path: Path, doveadm: tuple[str, ...]) -> None:
         GUID: ServerFolder(b"INBOX", 15),
         OTHER: ServerFolder("Entwürfe/\n".encode(), 7),
     }
-    assert calls(tmp_path) == ["-c|my.conf|-f|tab|mailbox|status|-u|jane|highestmodseq guid|*"]
+    assert calls(tmp_path) == ["-c|my.conf|-f|tab|mailbox|status|-u|jane|highestmodseq guid|*|*"]
 
 
 def test_one_folder_that_cannot_be_read_does_not_hide_the_others(
@@ -77,6 +101,22 @@ def test_a_command_that_fails_says_why(tmp_path: Path, doveadm: tuple[str, ...])
         Doveadm(doveadm).folders("ja\0ne")
 
 
+def test_no_user_is_taken_for_a_pattern(tmp_path: Path, doveadm: tuple[str, ...]) -> None:
+    for user in ("j*", "jan?"):
+        with pytest.raises(StoreError, match="pattern"):
+            Doveadm(doveadm).folders(user)
+        with pytest.raises(StoreError, match="pattern"):
+            Doveadm(doveadm).names(user, "/tmp")
+    assert not (tmp_path / "calls").exists()
+
+
+@pytest.mark.parametrize("view", ["/srv/a b/x", "/srv/%u", "/srv/a:INDEX=x", "/srv/~", "/srv/$x", "", "/a\n"])
+def test_no_path_is_taken_for_a_setting(tmp_path: Path, doveadm: tuple[str, ...], view: str) -> None:
+    with pytest.raises(StoreError, match="character"):
+        Doveadm(doveadm).names("jane", view)
+    assert not (tmp_path / "calls").exists()
+
+
 def original(tmp_path: Path) -> Maildir:
     box = Maildir(tmp_path / "old" / "jane")
     box.message("1.host")
@@ -96,11 +136,37 @@ def test_recorded_and_raised(tmp_path: Path, doveadm: tuple[str, ...]) -> None:
     (tmp_path / "calls").unlink()
     target = MaildirTarget(f"{tmp_path}/new/{{user}}", doveadm)
     assert copy_mail(store, target) == []
-    assert calls(tmp_path)[-1] == "-c|my.conf|mailbox|update|-u|jane|--min-highest-modseq|1015|--|INBOX"
+    made = [call.removeprefix("-c|my.conf|") for call in calls(tmp_path)]
+    listed, raised, *resyncs = [call for call in made if "status" not in call]
+    assert listed == "mailbox|list|-u|jane"
+    found = re.fullmatch(
+        r"mailbox\|update\|-u\|jane\|--min-highest-modseq\|100000015\|--\|(INBOX.*0)", raised
+    )
+    assert found
+    assert resyncs == [f"force-resync|-u|jane|{found[1].removesuffix('0')}*"] * 2
+    # Of what the server wrote only the index is kept: a log would say that nothing has vanished.
+    new = tmp_path / "new" / "jane"
+    assert sorted(name for name in os.listdir(new) if "index" in name) == ["dovecot.index"]
+    assert not [name for name in os.listdir(new / ".Plain") if "index" in name]
     # A folder that was there counts on by itself.
     (tmp_path / "calls").unlink()
     assert copy_mail(store, target) == []
     assert not any("update" in call for call in calls(tmp_path))
+
+
+def test_a_folder_without_messages_has_one_until_its_index_is_written(
+    tmp_path: Path, doveadm: tuple[str, ...]
+) -> None:
+    box = original(tmp_path)
+    box.uidlist(folder=".Plain")
+    store = MaildirStore(f"{tmp_path}/old/{{user}}", doveadm)
+    assert copy_mail(store, MaildirTarget(f"{tmp_path}/new/{{user}}", doveadm)) == []
+    new = Maildir(tmp_path / "new" / "jane")
+    assert (new.root / ".Plain" / "dovecot.index").exists()
+    assert new.names(".Plain") == []
+    assert sum("force-resync" in call for call in calls(tmp_path)) == 3
+    times = [(tmp_path / box / "jane" / ".Plain" / "cur").stat().st_mtime_ns for box in ("old", "new")]
+    assert times[0] == times[1]
 
 
 def test_what_cannot_be_recorded_is_told(tmp_path: Path, doveadm: tuple[str, ...]) -> None:
@@ -139,19 +205,45 @@ def test_the_server_is_asked_once_and_only_if_a_folder_has_changed(
     assert len(calls(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("missing", [False, True])
-def test_what_cannot_be_raised_is_told(tmp_path: Path, doveadm: tuple[str, ...], missing: bool) -> None:
-    original(tmp_path)
-    store = MaildirStore(f"{tmp_path}/old/{{user}}", doveadm)
+@pytest.mark.parametrize(
+    ("fault", "told", "left"),
+    [
+        ("fails", "no such user", []),
+        ("elsewhere", "not in place yet", []),
+        ("full", "no space", []),
+        ("lazy", "wrote no dovecot.index for 2 of 2", ["dovecot.index.log"]),
+    ],
+)
+def test_what_cannot_be_raised_is_told(
+    tmp_path: Path, doveadm: tuple[str, ...], fault: str, told: str, left: list[str]
+) -> None:
+    box = original(tmp_path)
+    box.uidlist(folder=".Plain")
+    store = MaildirStore(f"{tmp_path}/old/{{user}}")
     with store.open_mailbox("jane") as reader:
-        folder = next(iter(reader.folders())).folder
-    if missing:
-        (tmp_path / "answer").write_bytes(b"mailbox\tguid\thighestmodseq\n")
-    else:
-        (tmp_path / "fails").touch()
+        folders = [one.folder for one in reader.folders()]
+    (tmp_path / fault).touch()
     with MaildirTarget(f"{tmp_path}/new/{{user}}", doveadm).open_mailbox("jane") as writer:
-        writer.open_folder(folder).finish()
+        for folder in folders:
+            writer.open_folder(folder).finish()
         writer.commit()
-        (told,) = writer.skipped()
-    assert (told.path, told.reason) == (".", "doveadm")
-    assert os.listdir(tmp_path / "new" / "jane")
+        (notice,) = writer.skipped()
+        assert writer.without_modseq() == 2
+    assert (notice.path, notice.reason, told in notice.detail) == (".", "doveadm", True)
+    new = Maildir(tmp_path / "new" / "jane")
+    assert [name for name in os.listdir(new.root) if "index" in name] == left
+    assert new.names() == new.names(".Plain") == []
+    assert new.leftovers() == []
+
+
+def test_folders_that_no_server_counts_are_counted(tmp_path: Path) -> None:
+    original(tmp_path)
+    with MaildirStore(f"{tmp_path}/old/{{user}}").open_mailbox("jane") as reader:
+        folders = [one.folder for one in reader.folders()]
+    for renumbering, expected in ((Renumbering(), 1), (Renumbering(new_uidvalidity=True), 0)):
+        target = MaildirTarget(f"{tmp_path}/new{expected}/{{user}}", renumbering=renumbering)
+        with target.open_mailbox("jane") as writer:
+            for folder in folders:
+                writer.open_folder(folder).finish()
+            writer.commit()
+            assert (writer.without_modseq(), list(writer.skipped())) == (expected, [])

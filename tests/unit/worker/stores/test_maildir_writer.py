@@ -149,7 +149,7 @@ def test_uid_list_and_keywords_of_a_new_folder(target: MaildirTarget, root: Path
         add(writer, INBOX, b"1.host", b"2.host")
         add(writer, replace(SENT, uidvalidity=0, uidnext=0), b"1.host")
     box = Maildir(root / "jane" / "Maildir")
-    assert (box.root / "dovecot-uidlist").read_text() == f"3 V1500 N9 G{GUID}\n1 :1.host\n2 :2.host\n"
+    assert (box.root / "dovecot-uidlist").read_text() == f"3 V1500 N10000009 G{GUID}\n1 :1.host\n2 :2.host\n"
     assert (box.root / "dovecot-keywords").read_text() == "0 a\n1 b\n"
     assert not (box.root / ".Sent" / "dovecot-uidlist").exists()
     assert box.names() == ["1.host:2,S", "2.host:2,S"]
@@ -289,8 +289,8 @@ def test_new_folders_in_a_mailbox_that_exists(target: MaildirTarget, box: Maildi
         add(writer, Folder(name="a/b/c", path=b"a/b/c"), b"3.host")
         assert not writer.add_file(file(b"Archive/notes", b"ours"), [b"ours"])
         assert writer.add_file(file(b"Archive/more", b"ours"), [b"ours"])
-    assert (box.root / ".Sent" / "dovecot-uidlist").read_text() == "3 V7 N3\n1 :1.host\n"
-    assert (box.root / "Archive" / "dovecot-uidlist").read_text() == "3 V8 N2\n1 :2.host\n"
+    assert (box.root / ".Sent" / "dovecot-uidlist").read_text() == "3 V7 N10000003\n1 :1.host\n"
+    assert (box.root / "Archive" / "dovecot-uidlist").read_text() == "3 V8 N10000001\n1 :2.host\n"
     assert box.names("a/b/c") == ["3.host:2,S"]
     assert (box.root / "Archive" / "notes").read_text() == "theirs"
     assert (box.root / "Archive" / "more").read_text() == "ours"
@@ -410,7 +410,7 @@ def test_uids_that_contradict_each_other(target: MaildirTarget, root: Path) -> N
         assert [one.reason for one in writer.skipped()] == ["uid", "uid"]
     box = Maildir(root / "jane" / "Maildir")
     lines = (box.root / "dovecot-uidlist").read_text().splitlines()
-    assert lines == [f"3 V1500 N10 G{GUID}", "3 :b", "5 :a", "9 :a_r1"]
+    assert lines == [f"3 V1500 N10000009 G{GUID}", "3 :b", "5 :a", "9 :a_r1"]
     assert len(box.names()) == 7
 
 

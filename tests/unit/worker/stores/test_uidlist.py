@@ -144,7 +144,11 @@ def test_any_bytes_can_be_read(tmp_path_factory: pytest.TempPathFactory, content
         (Folder(name="a", path=b"a", uidvalidity=5, guid=GUID), f"3 V5 N1 G{GUID}".encode()),
         (Folder(name="a", path=b"a", uidvalidity=5, guid="x\n1 :y"), b"3 V5 N1"),
         (Folder(name="a", path=b"a", uidvalidity=5, header=b"3 V6 N9\n1 :y"), b"3 V5 N1"),
-        (Folder(name="a", path=b"a", uidvalidity=5, header=b"3 V6 N9"), b"3 V5 N1"),
+        (Folder(name="a", path=b"a", uidvalidity=5, header=b"3 V6 N9"), b"3 V5 N9"),
+        (
+            Folder(name="a", path=b"a", uidvalidity=1600, uidnext=10, header=HEADER + b" Xy"),
+            f"3 V1600 N10 G{GUID} Xy".encode(),
+        ),
     ],
 )
 def test_the_first_line_that_is_written(folder: Folder, header: bytes) -> None:
