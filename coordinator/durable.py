@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..proto.directories import make_private, sync_directory
 from ..proto.errors import StagingError
-from ..proto.wire.files import sync_directory
 
 
 def replace_durably(path: Path, data: bytes) -> None:
-    """Put these bytes in the place of what a file holds: after a crash it has either, whole. Readable to all,
-    as the catalog is. Its directory is made if there is none. Raises StagingError."""
+    """Put these bytes in the place of what a file holds: after a crash it has either, whole. Nobody
+    else may read it. Its directory is made if there is none. Raises StagingError."""
     new = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
+        new.touch(mode=0o600)
         with new.open("wb") as file:
             file.write(data)
             file.flush()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..proto.directories import make_private
 from ..proto.errors import LockedError, StagingError
 
 _PAUSE_SECONDS = 0.05
@@ -50,8 +51,8 @@ def _opened(path: Path) -> int:
             # Whoever may read a file can lock it, also where nothing may be written.
             return os.open(path, flags)
         except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(path, flags | os.O_CREAT, 0o644)
+            make_private(path.parent)
+            return os.open(path, flags | os.O_CREAT, 0o600)
     except OSError as error:
         raise StagingError(f"{path}: the lock can't be opened: {error.strerror}", path=str(path)) from error
 

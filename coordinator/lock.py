@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from ..proto.directories import make_private
 from ..proto.errors import LockedError, StagingError
 from ..proto.records import RunId
 
@@ -32,8 +33,8 @@ class RunLock:
     def __enter__(self) -> RunLock:
         """Take the lock, without waiting. Raises LockedError, which names the owner, or StagingError."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            make_private(self._path.parent)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StagingError(f"{self._path}: the lock can't be opened: {error.strerror}") from error
         try:

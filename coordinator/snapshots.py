@@ -28,9 +28,9 @@ RecordT = TypeVar("RecordT")
 def write_snapshot(path: Path, record: object) -> None:
     """Put a record (a dataclass) into a file. Raises OSError."""
     text = json.dumps(record, default=_encoded, separators=(",", ":"))
-    # A name of its own, and not a temporary file's mode: whoever may read the catalog may read this.
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
+        partial.touch(mode=0o600)  # users' names are in it: nobody else may read it
         partial.write_text(text + "\n", encoding="ascii")
         partial.replace(path)
     except OSError:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..proto.archive.files import LocalFile, RandomAccess
 from ..proto.archive.reader import open_sealed
+from ..proto.directories import sync_directory
 from ..proto.ports import ArchiveSink, ProgressSink
 from ..proto.records import Progress, UnitReport
 from . import memory
@@ -17,7 +18,7 @@ from .known import OpenParents
 from .load import bounded, gentle
 from .staging.area import open_file, open_sink
 from .staging.sealed import report_of
-from .staging.sinks import StreamSink, sync_directory
+from .staging.sinks import StreamSink
 from .stores import registry
 from .tasks import BackupTask, UnitTask
 

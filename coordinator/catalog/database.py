@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from ...proto.directories import make_private
 from ...proto.errors import BackupError, DamagedError, NotFoundError, StagingError, UnsupportedError
 from . import schema
 
@@ -67,8 +68,8 @@ def _set_up(database: sqlite3.Connection) -> None:
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open to read and write; a new database gets the tables."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    database = connect(path)
+    make_private(path.parent)
+    database = connect_private(path)
     try:
         if _is_empty(database, path):
             database.execute("PRAGMA journal_mode = WAL")
@@ -79,6 +80,12 @@ def open_writer(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def connect_private(path: Path) -> sqlite3.Connection:
+    """Open a database, made if there is none: nobody else may read it, nor what SQLite keeps beside it."""
+    path.touch(mode=0o600)
+    return connect(path)
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

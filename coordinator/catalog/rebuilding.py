@@ -9,10 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...proto.directories import make_private
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveFacts, ArchiveId, RunId, Skipped, UnitReport
 from . import journal, queries, units, upkeep
-from .database import companion, connect, create, place, transaction, translated
+from .database import companion, connect_private, create, place, transaction, translated
 from .values import run_number, run_started
 
 _REBUILT = "rebuilt from archives: whether other units failed is not known"
@@ -79,10 +80,10 @@ def rebuild(
     path = place(staging)
     new = path.with_name(path.name + ".new")
     with translated(new):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         new.unlink(missing_ok=True)
         try:
-            with closing(connect(new)) as database:
+            with closing(connect_private(new)) as database:
                 # A crash leaves the old catalog in place, so nothing here needs a journal on disk.
                 database.execute("PRAGMA journal_mode = MEMORY")
                 database.execute("PRAGMA synchronous = OFF")

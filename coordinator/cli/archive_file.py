@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ...proto.directories import sync_directory
 from ...proto.errors import LockedError, StagingError, UsageError
-from ...worker.staging.sinks import PARTIAL, sync_directory
+from ...worker.staging.names import PARTIAL
 from .options import STDIO
 
 

@@ -30,6 +30,7 @@ _TERMINATED = "terminated"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status; raises nothing but what ends the interpreter."""
     from .program import Invocation, run
+    from .scratch import use_scratch_directory
 
     invocation = Invocation()
     for stream in (sys.stdout, sys.stderr):
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with _termination_raises():
+            use_scratch_directory()
             status = run(sys.argv[1:] if arguments is None else arguments, invocation)
             sys.stdout.flush()
     except BaseException as error:

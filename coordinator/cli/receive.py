@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ...proto.directories import make_directories
 from ...proto.errors import EXIT_OK, AccessError, ConfigError
 from ...proto.wire.grants import load_secret
 from ...proto.wire.keys import read_allowed, read_pair
@@ -53,7 +54,7 @@ def command(invocation: Invocation, metrics_listen: str | None, log_file: Path |
 
 def _receive(config: Config, metrics_listen: str | None, log_file: Path | None) -> None:
     staging = config.staging
-    staging.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_directories(staging.path)
     keys = read_pair(staging.keys, RECEIVER)
     secret = load_secret(staging.path / GRANTS_KEY)
     settings = ReceiverSettings(

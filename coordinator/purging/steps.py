@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ...proto.archive.frames import Codec
 from ...proto.archive.rewriting import Rewritten
+from ...proto.directories import sync_directory
 from ...proto.errors import BackupError, LockedError, StagingError
 from ...proto.records import Skipped
-from ...proto.wire.files import sync_directory
 from ...worker.purging.tasks import CompactionTask, run_compaction
 from ...worker.staging.sinks import PARTIAL
 from ..catalog import Catalog

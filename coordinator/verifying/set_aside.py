@@ -8,11 +8,11 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from ...proto.directories import make_directories, sync_directory
 from ...proto.errors import StagingError
 from ...proto.records import ArchiveId
 from ...worker.archives import ArchivePlace
 from ...worker.staging.names import generation_name
-from ...worker.staging.sinks import sync_directory
 from ..history import ArchiveRecord
 
 
@@ -26,7 +26,7 @@ def keep_copy(staging: Path, file: str) -> Path:
     Repeatable. A file that is gone already is none to keep. Raises StagingError."""
     path, aside = staging / file, aside_place(staging, file)
     try:
-        aside.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(aside.parent)
         number = 0
         while aside.exists() and path.exists() and not aside.samefile(path):
             # An earlier one of the same name: neither takes the place of the other.

@@ -54,12 +54,3 @@ def read_small(path: Path, most_bytes: int, *, secret: bool) -> bytes:
     if len(data) > most_bytes:
         raise AccessError(f"{path}: is longer than {most_bytes} bytes", path=str(path))
     return data
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

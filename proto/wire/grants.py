@@ -16,10 +16,11 @@ from typing import Annotated, cast, get_args, get_type_hints
 
 import msgpack
 
+from ..directories import make_private, sync_directory
 from ..errors import AccessError
 from .envelopes import MOST_FILE_BYTES, MOST_GRANT_BYTES, Host
 from .fields import Field, OneOf, Text, Whole
-from .files import new_file, read_small, sync_directory
+from .files import new_file, read_small
 
 VERSION = 1
 SECRET_BYTES = 32
@@ -89,7 +90,7 @@ def load_secret(path: Path) -> bytes:
 
 def _make_secret(path: Path) -> None:
     """Under a name of its own first: whoever sees the final name sees all of the secret."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     try:
         with new_file(draft, 0o600) as write:

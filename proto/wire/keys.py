@@ -13,9 +13,10 @@ from pathlib import Path
 
 import zmq
 
+from ..directories import sync_directory
 from ..errors import AccessError
 from .envelopes import HOST_NAME
-from .files import new_file, read_small, sync_directory
+from .files import new_file, read_small
 
 _PUBLIC = ".key"
 _PRIVATE = ".key_secret"

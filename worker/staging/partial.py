@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ...proto.archive.files import LocalFile
+from ...proto.directories import make_directories, sync_directory
 from ...proto.errors import FencedError, StagingError
 from .names import PARTIAL
 from .syncing import Syncer
@@ -256,23 +257,6 @@ def _epochs(path: Path) -> list[int]:
 
 def _fenced(path: Path, epoch: int) -> FencedError:
     return FencedError(f"{path}: a later attempt has taken over", path=str(path), epoch=epoch)
-
-
-def make_directories(path: Path) -> None:
-    """Make a directory and those above it; durable, so that no archive is lost with them. Raises OSError."""
-    missing = [one for one in (path, *path.parents) if not one.exists()]
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for one in missing:
-        sync_directory(one.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _failed(what: str, path: Path, error: OSError) -> StagingError:

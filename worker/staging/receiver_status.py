@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ...proto.directories import make_private
 from ...proto.errors import StagingError
 
 STATUS_FILE = ".mailhaul/receiver.json"
@@ -71,7 +72,8 @@ def write_status(area: Path, status: ReceiverStatus) -> None:
     path = area / STATUS_FILE
     draft = path.with_name(path.name + ".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
+        draft.touch(mode=0o600)
         draft.write_text(json.dumps(asdict(status), separators=(",", ":")) + "\n")
         os.replace(draft, path)
     except OSError as error:

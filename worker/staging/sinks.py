@@ -12,10 +12,10 @@ from typing import BinaryIO
 from ...proto.archive.draft import Draft, read_draft
 from ...proto.errors import StagingError
 from .names import PARTIAL
-from .partial import PartialArchive, open_partial, sync_directory
+from .partial import PartialArchive, open_partial
 from .space import Space, no_room
 
-__all__ = ["PARTIAL", "StagedFile", "StreamSink", "sync_directory"]
+__all__ = ["PARTIAL", "StagedFile", "StreamSink"]
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 

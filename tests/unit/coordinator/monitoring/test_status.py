@@ -251,13 +251,7 @@ def test_a_status_reads_back_as_it_was_written(course: Course, tmp_path: Path) -
     write_snapshot(tmp_path / "status.json", status)
     assert read_snapshot(tmp_path / "status.json", RunStatus) == status
     assert list(tmp_path.iterdir()) == [tmp_path / "status.json"]
-    assert os.stat(tmp_path / "status.json").st_mode & 0o777 == 0o666 & ~current_umask()
-
-
-def current_umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    assert os.stat(tmp_path / "status.json").st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
