@@ -137,8 +137,8 @@ class FolderReader(Protocol):
     """Whether it is as ``known`` said: the mark is the same. Nothing was listed then; ``messages()`` does."""
 
     trusted: bool
-    """Whether a name that was known stands for the same message. Not if the folder may be another one, made
-    anew or copied: then each message has to be compared by ``stat``."""
+    """Whether a name that was known stands for the same message as long as its ``inode`` is the same. Not if
+    the folder may be another one, made anew or copied: then each message has to be compared by ``stat``."""
 
     complete: bool
     """Whether all that the folder holds could be listed. If not, what was stored of it and is not listed now

@@ -132,7 +132,8 @@ class Listed:
 
     ``base`` is its lasting name, ``suffix`` what the store has appended to it for now (flags);
     ``place`` the sub-directory it lies in. ``uid`` is 0 where the store knows none. ``fields`` are the
-    store's own notes on the message, verbatim. ``flags`` and ``keywords``: see Message.
+    store's own notes on the message, verbatim. ``flags`` and ``keywords``: see Message. ``inode`` is what the
+    store calls the file itself, 0 where it does not say: no part of what the message is called.
     """
 
     base: bytes
@@ -142,6 +143,7 @@ class Listed:
     flags: str = ""
     fields: bytes = b""
     keywords: tuple[str, ...] = ()
+    inode: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +152,9 @@ class Message:
 
     ``flags`` are the letters of the Maildir convention (D F P R S T), ``keywords`` names, in the order of
     the names. ``date_ns`` is INTERNALDATE in nanoseconds since 1970. ``base``, ``suffix``, ``place``,
-    ``fields`` and ``owner`` mean something to the store only. Messages of a mailbox with the same ``link``
-    above 0, and the same content, are names of one file.
+    ``fields``, ``owner`` and ``inode`` mean something to the store only; ``inode`` is what it called the file
+    when the message was read, 0 where it does not say, and no part of what is compared. Messages of a mailbox
+    with the same ``link`` above 0, and the same content, are names of one file.
     """
 
     uid: int
@@ -168,6 +171,7 @@ class Message:
     keywords: tuple[str, ...] = ()
     attributes: Attributes = ()
     link: int = 0
+    inode: int = field(default=0, compare=False)
 
 
 class Terms(NamedTuple):
@@ -449,7 +453,8 @@ class Progress(NamedTuple):
 class FileStat:
     """What the file system says of an opened file.
 
-    ``identity`` is (device, inode) where several names share the file, else None.
+    ``identity`` is (device, inode) where several names share the file, else None; ``inode`` 0 where a store
+    has none.
     """
 
     size: int
@@ -457,3 +462,4 @@ class FileStat:
     owner: Ownership
     identity: tuple[int, int] | None = field(default=None)
     attributes: Attributes = ()
+    inode: int = 0

@@ -86,6 +86,7 @@ def example_archive() -> bytes:
                 digest,
                 pieces,
                 ("Invoice",),
+                inode=131_074,
             ),
             Terms(sender=b"Ann <ann@example.org>", subject=b"Hello"),
         )

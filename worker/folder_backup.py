@@ -89,6 +89,7 @@ class FolderBackup:
         self._reliance = reliance
         self._tally = tally
         self._told = told
+        self._is_same_folder = False
         self._looks = True
         # Small frames that could be copied, until it is known what comes behind them; and how many messages
         # were written anew since the last frame that was copied.
@@ -102,7 +103,8 @@ class FolderBackup:
         listed_before, skipped_before, lost_before = tally.listed, len(tally.skipped), tally.pursuit.lost()
         announced, mark = len(self._folder), b""
         tally.pursuit.list(self._where, announced)
-        self._looks = self._reliance.thorough or not self._is_trusted()
+        self._is_same_folder = self._is_trusted()
+        self._looks = self._reliance.thorough or not self._is_same_folder
         try:
             for step in match(self._folder.messages(), self._known.rows):
                 self._take(step)
@@ -204,9 +206,11 @@ class FolderBackup:
         found = self._known.stored_rows(position, called)
         if found is None:
             return False
+        rows, row, terms = found
+        if [one.inode for one in called] != list(rows.names.inode[row : row + len(called)]):
+            return False  # another file has the name of one of them
         self._one_by_one(before)
         before.clear()
-        rows, row, terms = found
         self._mailbox.add_rows(rows, row, called, terms)
         self._tally.listed += len(called)
         self._known.meet(position, len(called))
@@ -217,6 +221,10 @@ class FolderBackup:
 
     def _one_by_one(self, rows: list[tuple[Listed, int]]) -> None:
         befores = dict(self._known.messages(position for _, position in rows))
+        if not self._is_same_folder:
+            # A copy has other files throughout.
+            pairs = ((listed, befores[position][0]) for listed, position in rows if position in befores)
+            self._is_same_folder = any(_is_file_of(listed, before) for listed, before in pairs)
         for listed, position in rows:
             before, terms = befores.get(position, (None, Terms()))
             if before is not None and before.base != listed.base:
@@ -256,17 +264,27 @@ class FolderBackup:
         """The known message as it is called now; None if it has to be read."""
         if before is None or not self._reliance.reuse or not self._holds(before):
             return None
-        looked = self._looked(listed, before) if self._looks else before
+        is_same_file = listed.inode == before.inode
+        looked = before if is_same_file and not self._looks else self._looked(listed, before)
         if looked is None:
             return None
         return _called(looked, listed), terms
 
     def _looked(self, listed: Listed, before: Message) -> Message | None:
-        """The known message with its owner of now; None if its file seems to be another one."""
+        """The known message with its owner of now; None if its file seems to be another one.
+
+        In the folder that is known another file under the name is read, though size and time are the same. In
+        one that was copied all files are others, and size and time have to do.
+        """
         stat = self._folder.stat(listed)
+        is_same_file = stat.inode == before.inode
+        if not is_same_file and self._is_same_folder and stat.inode and before.inode:
+            return None
         if (stat.size, clamped(stat.mtime_ns)) != (before.size, before.date_ns):
             return None
-        return before if stat.owner == before.owner else replace(before, owner=stat.owner)
+        if is_same_file and stat.owner == before.owner:
+            return before
+        return replace(before, owner=stat.owner, inode=stat.inode)
 
     @property
     def _is_intact(self) -> bool:
@@ -311,6 +329,7 @@ class FolderBackup:
             found.keywords,
             stat.attributes,
             _link(stat.identity),
+            stat.inode,
         )
         return message, terms
 
@@ -322,6 +341,7 @@ class FolderBackup:
             tally.pursuit.store(listed)
             return
         self._known.meet(position)
+        tally.anew = tally.anew or stored.inode != before.inode
         if stored != before:
             tally.anew = True
             as_before = replace(stored, pieces=before.pieces, date_ns=clamped(stored.date_ns))
@@ -336,6 +356,11 @@ class FolderBackup:
         where = self._where
         levels = (where.partition or "", where.group or "", where.user or "", where.folder or "")
         return message_path(*levels, message.uid or message.base)
+
+
+def _is_file_of(listed: Listed, before: Message) -> bool:
+    """Whether this is certainly the file that a known message was read from."""
+    return listed.inode > 0 and (listed.inode, listed.base) == (before.inode, before.base)
 
 
 def _called(before: Message, listed: Listed) -> Message:

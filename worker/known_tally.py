@@ -4,7 +4,7 @@ has been met again."""
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..proto.archive.messages import MessageRows
 from ..proto.errors import DamagedError
@@ -38,13 +38,15 @@ class KnownTally:
         """The messages that have not been met, with their positions, and what they can be found by."""
         return self.messages([position for position, met in enumerate(self._met) if not met])
 
-    def met_of(self, bases: Collection[bytes]) -> Iterator[bytes]:
-        """Those of the lasting names that messages have which were met."""
+    def met(self) -> Iterator[tuple[bytes, int]]:
+        """The lasting names and inodes of the messages that were met."""
         for ordinal in range(len(self.stored.frames) if self.stored else 0):
             found = self.rows.frame(ordinal)
-            for position, base in enumerate(found[1].base, found[0]) if found is not None else ():
-                if base in bases and self._met[position]:
-                    yield base
+            if found is not None:
+                first, names = found
+                for row, one in enumerate(zip(names.base, names.inode, strict=True)):
+                    if self._met[first + row : first + row + 1] == b"\1":
+                        yield one
 
     def stored_rows(
         self, position: int, called: Sequence[Listed]

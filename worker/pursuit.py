@@ -22,6 +22,9 @@ _FEWEST_LOST = 10
 """With fewer messages no folder is reported to have lost a share of them."""
 
 
+_Key = bytes | int
+
+
 @dataclass(frozen=True, slots=True)
 class _Lost:
     """A message of this folder; ``told`` is how it is reported if it was removed."""
@@ -44,9 +47,9 @@ class Pursuit:
     """The messages of one mailbox that were listed and are not stored."""
 
     def __init__(self) -> None:
-        self._lost: dict[bytes, _Lost] = {}
+        self._lost: dict[_Key, _Lost] = {}
         self._counted = 0
-        self._stored = array("q")  # hashes of the lasting names of what was stored anew
+        self._stored = array("q")  # hashes of the keys of what was stored anew
         self._listed: Counter[LogicalPath] = Counter()
 
     def list(self, folder: LogicalPath, count: int) -> None:
@@ -55,12 +58,12 @@ class Pursuit:
 
     def store(self, message: Listed) -> None:
         """A message that was not stored before is now."""
-        self._stored.append(hash(message.base))
+        self._stored.append(hash(_key(message.base, message.inode)))
 
     def lose(self, folder: LogicalPath, message: Listed, path: str, detail: str) -> None:
         """A message was gone when it was to be read; it is counted as listed."""
         self._counted += 1
-        self._lost[message.base] = _Lost(folder, Skipped(path, "vanished", detail))
+        self._lost[_key(message.base, message.inode)] = _Lost(folder, Skipped(path, "vanished", detail))
 
     def lost(self) -> int:
         """How often a message was lost."""
@@ -69,8 +72,8 @@ class Pursuit:
     def end(self, known: Iterable[KnownTally], *, held_still: bool) -> Whereabouts:
         """``known`` is what was stored before of the mailbox, and how much of it was met."""
         gone = dict(self._lost)
-        for base in self._found(known):
-            del gone[base]
+        for key in self._found(known):
+            del gone[key]
         by_folder = Counter(one.folder for one in gone.values())
         return Whereabouts(
             void=self._counted - len(gone),
@@ -82,15 +85,20 @@ class Pursuit:
             ),
         )
 
-    def _found(self, known: Iterable[KnownTally]) -> Collection[bytes]:
+    def _found(self, known: Iterable[KnownTally]) -> Collection[_Key]:
         """Those that are stored after all."""
         if not self._lost:
             return ()
         stored = set(self._stored)
-        there = {base for base in self._lost if hash(base) in stored}
+        there = {key for key in self._lost if hash(key) in stored}
         for tally in known:
-            there.update(tally.met_of(self._lost))
+            there.update(key for one in tally.met() if (key := _key(*one)) in self._lost)
         return there
+
+
+def _key(base: bytes, inode: int) -> _Key:
+    """What a message is known by wherever it goes: a server that moves it gives it another name."""
+    return inode or base
 
 
 def _unsettled(told: Skipped) -> Skipped:

@@ -57,9 +57,11 @@ class Names(NamedTuple):
     keywords: Sequence[tuple[str, ...]]
     owner: Sequence[Ownership]
     attributes: Sequence[Attributes]
+    inode: Sequence[int]
 
     def has(self, first: int, listed: Sequence[Listed]) -> bool:
-        """Whether the messages from row ``first`` on are called just as these, in every detail."""
+        """Whether the messages from row ``first`` on are called just as these, in every detail, and are the
+        same files."""
         end = first + len(listed)
         return (
             end <= len(self.uid)
@@ -70,6 +72,7 @@ class Names(NamedTuple):
             and [one.flags for one in listed] == list(self.flags[first:end])
             and [one.fields for one in listed] == list(self.fields[first:end])
             and [one.keywords for one in listed] == list(self.keywords[first:end])
+            and [one.inode for one in listed] == list(self.inode[first:end])
         )
 
 
@@ -134,6 +137,9 @@ class MessageRows:
             fields = columns.unpack_strings(row["notes"], count, "notes")
         if not all(map(or_, uid, map(len, base))):
             raise DamagedError("a message has neither UID nor name", reason="metadata")
+        inode: Sequence[int] = (0,) * count
+        if row.get("inode") is not None:
+            inode = columns.unpack_deltas(row["inode"], count, "inode")
         marks = self._marks()
         mark = columns.unpack("I", row.get("mark"), count, "mark")
         if count and max(mark) >= len(marks):
@@ -155,6 +161,7 @@ class MessageRows:
             of_each(keywords),
             of_each(owners),
             of_each(attributes),
+            inode,
         )
 
     def _marks(self) -> list[Mark]:
@@ -211,6 +218,7 @@ class MessageRows:
                 called.keywords[i],
                 called.attributes[i],
                 held.link[i],
+                called.inode[i],
             )
             for i in range(self._count)
         ]

@@ -68,6 +68,7 @@ class MessageColumns:
         self._fields: list[bytes] = []
         self._digests = bytearray()
         self._link = array("Q")
+        self._inode = array("Q")
         self._counts, self._archive = array("I"), array("H")
         self._gap, self._length, self._recipe = array("Q"), array("I"), array("H")
         self._expected = 0  # where the last piece ends: the next one most often begins there
@@ -114,6 +115,7 @@ class MessageColumns:
         self._text_bytes += text_bytes
         self._mark.append(number)
         self._link.append(message.link)
+        self._inode.append(message.inode)
         self._uid.append(uid)
         self._date.append(columns.clamped(message.date_ns))
         self._size.append(message.size)
@@ -168,6 +170,7 @@ class MessageColumns:
         self._date += held.date[first:end]
         self._size.extend(rows.sizes[first:end])
         self._link.extend(held.link[first:end])
+        self._inode.extend(names.inode[first:end])
         self._digests += held.digests[first * DIGEST_BYTES : end * DIGEST_BYTES]
         self._counts.extend(map(sub, held.starts[first + 1 : end + 1], held.starts[first:end]))
         self._add_pieces(rows, held.starts[first], held.starts[end])
@@ -214,6 +217,7 @@ class MessageColumns:
                     "gap": columns.pack("Q", self._gap),
                     "length": columns.pack("I", self._length),
                     "recipe": columns.pack("H", self._recipe),
+                    **({"inode": columns.pack_deltas(self._inode)} if any(self._inode) else {}),
                 },
                 unicode_errors="surrogateescape",
             ),

@@ -219,7 +219,10 @@ def record(entry: bytes, names: FlagNames, uid: int = 0, fields: bytes = b"") ->
     base, _, rest = entry.partition(b"\0")
     suffix = rest[1 : -_INODE_BYTES - 1]
     flags, keywords = names.of(suffix)
-    return Listed(base, suffix, "cur" if rest.startswith(b"c") else "new", uid, flags, fields, keywords)
+    inode = int.from_bytes(entry[-_INODE_BYTES:], "big")
+    if inode in _UNKNOWN_INODES:
+        inode = 0
+    return Listed(base, suffix, "cur" if rest[:1] == b"c" else "new", uid, flags, fields, keywords, inode)
 
 
 class Numbering:

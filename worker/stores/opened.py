@@ -18,7 +18,8 @@ from .directories import ownership, unavailable
 def file_stat(status: os.stat_result) -> FileStat:
     """What the port tells of a regular file."""
     identity = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
-    return FileStat(status.st_size, status.st_mtime_ns, ownership(status), identity)
+    whose = ownership(status)
+    return FileStat(status.st_size, status.st_mtime_ns, whose, identity, inode=status.st_ino)
 
 
 class StoreFile:

@@ -41,6 +41,7 @@ class Frames:
             [one.keywords for one in rows],
             [OWNER for _ in rows],
             [() for _ in rows],
+            [one.inode for one in rows],
         )
 
 
