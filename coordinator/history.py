@@ -9,7 +9,7 @@ from typing import Literal
 
 from ..proto.records import ArchiveId, Departed, Losses, RunId, Skipped, Stretch
 
-RunState = Literal["running", "done", "partial", "failed"]
+RunState = Literal["running", "done", "partial", "failed", "interrupted"]
 UnitState = Literal["planned", "sealed", "unchanged", "failed"]
 
 
@@ -19,8 +19,9 @@ class RunRecord:
 
     ``sealed_units`` have an archive, ``unchanged_units`` needed none. Of the ``messages`` so many were
     ``read`` in the run; ``added`` ones were new in their folders, ``vanished`` ones gone, ``departed``
-    mailboxes gone as a whole. ``narrowed``: by options, to less than its paths hold. ``purged``: as a moment
-    it is not kept any more, in no group; what is left of the record tells what it did.
+    mailboxes gone as a whole. ``skipped`` is what should be in the backup and is not, ``excluded`` what was
+    left out on purpose. ``narrowed``: by options, to less than its paths hold. ``purged``: as a moment it is
+    not kept any more, in no group; what is left of the record tells what it did.
     """
 
     run: RunId
@@ -37,6 +38,7 @@ class RunRecord:
     mailboxes: int
     departed: int = 0
     skipped: int
+    excluded: int = 0
     messages: int
     read: int = 0
     added: int = 0
@@ -64,6 +66,7 @@ class UnitRecord:
     mailboxes: int
     departed: int = 0
     skipped: int
+    excluded: int = 0
     messages: int
     read: int = 0
     added: int = 0
@@ -114,13 +117,52 @@ class ResumedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoodBackup:
-    """The newest run that stored all of a group in a partition: ``sealed`` is when its last archive was.
-    Both are None where no run has."""
+    """The last good backup of a group in a partition: that of its worst mailbox that is there.
+
+    A mailbox is good as of a run that looked at all of it and stored it whole. Of the ``mailboxes`` that are
+    there, ``behind`` are those that the newest run did not store whole, ``never`` those that none ever did.
+    ``run`` is the newest by which all are good, ``sealed`` when its last archive of the group was; both are
+    None while there is none. ``newest`` is the same time for the best mailbox instead of the worst.
+    """
 
     partition: str
     group: str
     run: RunId | None
     sealed: datetime | None
+    newest: datetime | None = None
+    mailboxes: int = 0
+    behind: int = 0
+    never: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """A mailbox without a good backup since some time: ``good`` is the last run that made one, ``stored``
+    when that began (None: there is none); ``since`` the first run that was to store it; ``reason`` (one word)
+    and ``detail`` say why the newest run did not, empty if none has tried since."""
+
+    partition: str
+    group: str
+    user: str
+    good: RunId | None
+    stored: datetime | None
+    since: RunId | None
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What all runs have done to a group of a partition: gone through so many ``messages`` (``size_bytes``),
+    ``read`` so many of them, stored ``new_bytes`` of mail in ``archive_bytes`` of archives."""
+
+    partition: str
+    group: str
+    messages: int
+    read: int
+    size_bytes: int
+    new_bytes: int
+    archive_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,11 +24,14 @@ Members = dict[tuple[str, str], dict[str, None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The units of a run, largest first; what the rules leave out of it; and what looks like a loss."""
+    """The units of a run, largest first; what the rules leave out of it; and what looks like a loss. ``over``
+    are the groups (partition, group) of which the units have all that is to be backed up, also groups that
+    are not any more."""
 
     units: tuple[Unit, ...]
     left_out: tuple[Skipped, ...] = ()
     alarms: tuple[Alarm, ...] = ()
+    over: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import NotFoundError
@@ -63,6 +63,7 @@ def make_plan(
         units=with_departures(run, units, departures, known, inventories),
         left_out=(*taken.left_out, *_not_found(request, inventories)),
         alarms=_alarms(config, request.paths, inventories, known, departures),
+        over=frozenset() if request.users else frozenset(_over(request.paths, inventories, known)),
     )
     if not (plan.units or plan.left_out or failures):
         searched = ", ".join(one.partition.path for one in inventories)
@@ -115,6 +116,13 @@ def _departures(
         off=config.groups.off,
         excluded=config.exclude.leaves_out,
     )
+
+
+def _over(
+    paths: Sequence[LogicalPath], inventories: Sequence[Inventory], known: Known
+) -> Iterator[tuple[str, str]]:
+    """The known groups that the paths select as a whole, those that are off too."""
+    return covered(paths, [one.partition.name for one in inventories], known, off=())
 
 
 def _alarms(

@@ -9,12 +9,13 @@ from ..proto.records import Departed, RunId, Skipped, UnitReport
 from .alarms import Alarm
 from .history import RunState
 from .inventory import Failure
-from .reasons import NO_FAULT
+from .reasons import EXCLUDED, NO_FAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """How a run ended. ``skipped`` is all that its units did not read, and who was left out.
+    """How a run ended. ``skipped`` is all that its units did not read, and who was left out: what is
+    missing (``left_out``), what is ``excluded``, and what had vanished.
 
     Of a run that was resumed, the units are those that were done since; ``sealed_before`` were done then.
     """
@@ -31,6 +32,11 @@ class RunResult:
     def left_out(self) -> tuple[Skipped, ...]:
         """What should be in the backup and is not."""
         return tuple(one for one in self.skipped if one.reason not in NO_FAULT)
+
+    @property
+    def excluded(self) -> tuple[Skipped, ...]:
+        """What was left out on purpose."""
+        return tuple(one for one in self.skipped if one.reason in EXCLUDED)
 
     @property
     def unchanged(self) -> int:

@@ -9,8 +9,9 @@
     commit     the archive into the catalog: restorable from here on    catalog
 
 Only the commit makes a unit visible. A unit in which nothing has changed writes no archive: the commit then
-says that it is as it was stored before. A unit that fails, fails alone, and so does a partition. A run that
-was ended early, however that happened, goes on from its journal.
+says that it is as it was stored before. A unit that fails, fails alone, and so does a partition; one of which
+no mailbox at all can be read is a failure, as one that lists none is. A run that was ended early goes on from
+its journal, however that came about.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from ..proto.errors import BackupError, ConfigError, UnplannedError
+from ..proto.errors import BackupError, ConfigError, UnplannedError, UnreadableStoreError
 from ..proto.ports import Clock
 from ..proto.records import Parents, Partition, RunId, Skipped, Unit, UnitReport
 from ..worker.staging.area import StagingArea
@@ -90,7 +91,7 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
             error = failures[0].error
             means.observer.ended(catalog.end_run(run, utc(means.clock.now()), error=error.message), error)
             raise error
-        catalog.plan_units(plan.units)
+        catalog.plan_units(plan.units, plan.over)
         return _Run(config, catalog, means, manner, run, started, failures).carry_out(plan)
 
 
@@ -168,8 +169,10 @@ class _Run:
             self._alarm(plan.alarms)
             self._dispatch(plan)
         except BaseException as error:
-            told = f"ended early: {error or type(error).__name__}"
-            means.observer.ended(catalog.end_run(run, self._now(), error=told), error)
+            told = f"ended early: {why_ended(error)}"
+            interrupted = not isinstance(error, Exception)
+            state = catalog.end_run(run, self._now(), error=told, interrupted=interrupted)
+            means.observer.ended(state, error)
             raise
         told = "; ".join(f"{one.what}: {one.error.message}" for one in self._failures)
         state = catalog.end_run(run, self._now(), error=told)
@@ -199,12 +202,26 @@ class _Run:
             )
             for unit in plan.units
         ]
+        unread: list[tuple[Unit, UnitReport, int]] = []
         for outcome in means.backup(run_backup, work, means.observer.progress):
             unit = outcome.task.unit
-            if outcome.report is not None:
-                self._commit(unit, outcome.report, outcome.attempts)
-            else:
+            if outcome.report is None:
                 self._fail(unit, outcome.failure(), outcome.attempts)
+            elif outcome.report.unopened and not outcome.report.mailboxes:
+                unread.append((unit, outcome.report, outcome.attempts))
+            else:
+                self._commit(unit, outcome.report, outcome.attempts)
+        self._judge_unread(unread)
+
+    def _judge_unread(self, unread: Sequence[tuple[Unit, UnitReport, int]]) -> None:
+        """Units of which no mailbox could be opened: where that is so in all of the partition, it looks like
+        wrong rights or another mount, and nothing is to count as stored."""
+        read = {one.partition for one in self._catalog.units(self._run) if one.mailboxes}
+        for unit, report, attempts in unread:
+            if unit.partition.name in read:
+                self._commit(unit, report, attempts)
+            else:
+                self._fail(unit, _unreadable(report), attempts)
 
     def _parents(self, unit: Unit) -> Parents:
         return self._catalog.parents(unit.partition.name, unit.group, unit.users)
@@ -242,6 +259,22 @@ class _Run:
 
     def _now(self) -> datetime:
         return utc(self._means.clock.now())
+
+
+def why_ended(error: BaseException) -> str:
+    """Why a run was ended early, in words."""
+    if isinstance(error, KeyboardInterrupt):
+        return "by SIGTERM" if error.args else "by Ctrl-C"
+    return getattr(error, "message", "") or str(error) or type(error).__name__
+
+
+def _unreadable(report: UnitReport) -> UnreadableStoreError:
+    first = report.unopened[0]
+    return UnreadableStoreError(
+        f"no mailbox of partition {report.partition!r} can be read, {len(report.unopened)} in this unit; the "
+        f"first: {first.path}: {first.detail}",
+        partition=report.partition,
+    )
 
 
 def _unplanned(plan: Plan, failures: Sequence[Failure]) -> Unplanned:

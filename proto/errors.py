@@ -81,6 +81,12 @@ class EmptyStoreError(StoreError):
     code = "store-empty"
 
 
+class UnreadableStoreError(StoreError):
+    """A store lists mailboxes, and not one of them can be read."""
+
+    code = "store-unreadable"
+
+
 class StagingError(BackupError):
     """The staging area can't be written (full disk, read-only, missing)."""
 

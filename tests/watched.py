@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from mailhaul.coordinator.plan import Plan
-from mailhaul.proto.records import ArchiveId, Partition, Progress, RunId, Skipped, Unit, UnitReport
+from mailhaul.proto.records import (
+    ArchiveId,
+    MailboxSummary,
+    Partition,
+    Progress,
+    RunId,
+    Skipped,
+    Unit,
+    UnitReport,
+)
 from mailhaul.worker.staging.receiver_status import ReceiverStatus, RefusedStranger, StreamStatus
 
 RUN = RunId("20261121T220000Z-4f3a")
@@ -47,6 +56,19 @@ def make_plan(*units: Unit, left_out: int = 0) -> Plan:
     return Plan(units=units, left_out=tuple(Skipped(f"/p/user/{i}", "no-group") for i in range(left_out)))
 
 
+def _summary(unit: Unit, user: str) -> MailboxSummary:
+    return MailboxSummary(
+        partition=unit.partition.name,
+        group=unit.group,
+        user=user,
+        folders=1,
+        listed=0,
+        stored=0,
+        skipped=0,
+        size_bytes=0,
+    )
+
+
 def make_report(unit: Unit, *, size_bytes: int = 1000, skipped: tuple[str, ...] = ()) -> UnitReport:
     return UnitReport(
         run=unit.run,
@@ -55,8 +77,10 @@ def make_report(unit: Unit, *, size_bytes: int = 1000, skipped: tuple[str, ...] 
         shard=unit.shard,
         archive=ArchiveId(unit.label.encode().ljust(16)[-16:]),
         file=f"{unit.partition.name}/{unit.group}/{unit.run}.{unit.shard}.mha",
-        mailboxes=(),
-        skipped=tuple(Skipped("/p/g/u", reason) for reason in skipped),
+        mailboxes=tuple(_summary(unit, user) for user in unit.users),
+        skipped=tuple(
+            Skipped(f"/{unit.partition.name}/{unit.group}/{unit.users[0]}", reason) for reason in skipped
+        ),
         messages=size_bytes // 10,
         size_bytes=size_bytes,
         new_bytes=size_bytes * 6 // 10,

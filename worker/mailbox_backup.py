@@ -83,17 +83,21 @@ class MailboxBackup:
     def run(self) -> MailboxOutcome:
         """Put all of it that can be read into the archive; what can't is told.
 
-        Raises AlreadyStored if an earlier attempt has done so, DamagedError if what was stored of it last is
+        Raises StoreError if nothing of it can be read, AlreadyStored if an earlier attempt has stored it,
+        DamagedError if what was stored of it last is
         damaged and it has to be read as if nothing were known of it, StagingError.
         """
         try:
             for folder in self._mailbox.folders():
                 self._folder(folder)
+            self._refuse_unreadable()
             self._take_over_what_is_not_asked_for()
             self._take_over(self._unreadable())
             self._files.read()
             self._files.take_over(lambda file: self._is_not_asked_for(file) or self._is_unreadable(file))
         except StoreError as error:
+            if not self._marks:
+                raise
             # The mailbox became unreadable half-way: keep what there is, and what there was, and say so.
             self._skip(str(self._path), "mailbox", error.message)
             self._take_over(self._unseen())
@@ -102,6 +106,13 @@ class MailboxBackup:
         for one in self._mailbox.skipped():
             self._skip(f"{self._path}/{one.path}", one.reason, one.detail)
         return self._end()
+
+    def _refuse_unreadable(self) -> None:
+        """Raise StoreError if there are folders and none of them can be entered."""
+        refused = [one for one in self._mailbox.skipped() if one.reason in _REFUSED]
+        if refused and not self._marks:
+            first = refused[0]
+            raise StoreError(f"none of its folders can be read; {first.path}: {first.detail or first.reason}")
 
     def _folder(self, folder: FolderReader) -> None:
         path = folder.folder.path

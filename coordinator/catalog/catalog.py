@@ -10,8 +10,9 @@ from ...proto.errors import UsageError
 from ...proto.records import ArchiveId, Losses, RunId, Skipped, Stretch, Unit, UnitReport
 from ..history import ResumedRun, RunState, Unplanned
 from . import database as files
-from . import journal, queries, units, upkeep
+from . import journal, queries, standing, units, upkeep
 from .reading import CatalogReader
+from .values import run_number
 
 _NOTHING_LOST = Losses()
 
@@ -75,14 +76,16 @@ class Catalog(CatalogReader):
                 unplanned=unplanned,
             )
 
-    def plan_units(self, planned: Iterable[Unit]) -> None:
-        """Record units that are to be done, with all that it takes to do them after a crash. Repeatable:
-        what is known of a unit stays. Raises NotFoundError for one whose run has not begun."""
+    def plan_units(self, planned: Collection[Unit], over: Collection[tuple[str, str]] = ()) -> None:
+        """Record units that are to be done, with all that it takes to do them after a crash. In the groups
+        that the run is ``over`` as a whole (partition, group) no other mailboxes are there. Repeatable: what
+        is known of a unit stays. Raises NotFoundError for one whose run has not begun."""
         with self._transaction() as database:
             for unit in planned:
                 names = (unit.run, unit.partition.name, unit.group, unit.shard)
                 if units.unit_number(database, *names) is None:
                     units.insert_unit(database, *names, journal.encode_plan(unit))
+            standing.expect(database, planned, over)
 
     def resume_run(self, run: RunId) -> ResumedRun:
         """Record that a run goes on, and return what is left of it: every unit that is not done. The
@@ -139,17 +142,16 @@ class Catalog(CatalogReader):
         """
         with self._transaction() as database:
             units.end_unit(database, report, sealed, attempts)
+            standing.note_report(database, report)
 
     def fail_unit(self, unit: Unit, error: str, *, attempts: int) -> None:
         """Record why a unit was given up. One that is done stays so. Raises NotFoundError for a unit that
         was not planned."""
         with self._transaction() as database:
-            units.give_up(
-                database,
-                units.planned_unit(database, unit.run, unit.partition.name, unit.group, unit.shard),
-                error,
-                attempts,
-            )
+            number = units.planned_unit(database, unit.run, unit.partition.name, unit.group, unit.shard)
+            if units.give_up(database, number, error, attempts):
+                scope = units.scope_number(database, unit.partition.name, unit.group)
+                standing.note_failure(database, scope, run_number(unit.run), unit.users, error)
 
     def note_alarms(self, run: RunId, alarms: Sequence[Skipped]) -> None:
         """Add to the alarms of a run. Repeatable: one that is known is not added again. Raises
@@ -157,12 +159,14 @@ class Catalog(CatalogReader):
         with self._transaction() as database:
             journal.add_alarms(database, journal.known_run(database, run), alarms)
 
-    def end_run(self, run: RunId, ended: datetime, *, error: str = "") -> RunState:
+    def end_run(self, run: RunId, ended: datetime, *, error: str = "", interrupted: bool = False) -> RunState:
         """Record that a run has ended, and return how: ``done`` if every planned unit is sealed or was
-        unchanged and there is no ``error``; else ``failed`` if none is; else ``partial``. ``error`` is what
-        ended the run itself early. Raises NotFoundError."""
+        unchanged and there is no ``error``; else ``interrupted`` if somebody or something made an end of it;
+        else ``failed`` if none is; else ``partial``. ``error`` is what ended the run itself early. Raises
+        NotFoundError."""
         with self._transaction() as database:
-            return journal.close_run(database, journal.known_run(database, run), ended, error)
+            number = journal.known_run(database, run)
+            return journal.close_run(database, number, ended, error, interrupted=interrupted)
 
     # What purges and repairs record
 

@@ -11,11 +11,12 @@ from datetime import datetime
 from ...proto.errors import DamagedError, NotFoundError
 from ...proto.records import Departed, RunId, Skipped, Unit
 from ..history import RunState, UnitPlan, Unplanned
+from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
 from .database import ADVICE
 from .values import iso, raw, run_number
 
-_INTERRUPTED = "interrupted: the program ended before the run did"
+_INTERRUPTED = "the program ended before the run did: it was killed, or the host went down"
 
 
 def insert_run(
@@ -32,9 +33,11 @@ def insert_run(
     unplanned: Unplanned | None = None,
 ) -> None:
     """A run that has begun. Twice the same is an IntegrityError."""
+    beside = unplanned or Unplanned()
     database.execute(
-        "INSERT INTO runs (number, run, started, state, paths, options, narrowed, mode, error, unplanned)"
-        " VALUES (?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, CAST(? AS TEXT), ?, ?)",
+        "INSERT INTO runs (number, run, started, state, paths, options, narrowed, mode, error, unplanned,"
+        " skipped, excluded) VALUES (?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, CAST(? AS TEXT),"
+        " CAST(? AS TEXT), ?, ?, ?)",
         (
             run_number(run),
             run,
@@ -44,13 +47,22 @@ def insert_run(
             raw(options),
             narrowed,
             raw(mode),
-            error,
-            json.dumps(asdict(unplanned or Unplanned())),
+            raw(error),
+            json.dumps(asdict(beside)),
+            sum(one.reason not in NO_FAULT for one in beside.left_out),
+            sum(one.reason in EXCLUDED for one in beside.left_out),
         ),
     )
 
 
-def close_run(database: sqlite3.Connection, number: int, ended: datetime | None, error: str) -> RunState:
+def close_run(
+    database: sqlite3.Connection,
+    number: int,
+    ended: datetime | None,
+    error: str,
+    *,
+    interrupted: bool = False,
+) -> RunState:
     """A run has ended; returns how."""
     planned, good = database.execute(
         "SELECT count(*), count(*) FILTER (WHERE state IN ('sealed', 'unchanged')) FROM units WHERE run = ?",
@@ -59,6 +71,8 @@ def close_run(database: sqlite3.Connection, number: int, ended: datetime | None,
     state: RunState = "partial"
     if good == planned and not error:
         state = "done"
+    elif interrupted:
+        state = "interrupted"
     elif good == 0:
         state = "failed"
     database.execute(
@@ -71,7 +85,7 @@ def close_run(database: sqlite3.Connection, number: int, ended: datetime | None,
 def close_interrupted(database: sqlite3.Connection) -> None:
     """End the runs that are still ``running``: the caller holds the run lock, so their programs have died."""
     for (left,) in database.execute("SELECT number FROM runs WHERE state = 'running'").fetchall():
-        close_run(database, left, None, _INTERRUPTED)
+        close_run(database, left, None, _INTERRUPTED, interrupted=True)
 
 
 def drop_plans(database: sqlite3.Connection) -> None:

@@ -13,7 +13,8 @@ _RUNS = f"""
         count(f.run) > 0 AND count(f.run) = count(*) FILTER (WHERE u.state IN {_GOOD}) AS purged,
         ifnull(sum(u.mailboxes), 0) AS mailboxes,
         ifnull(sum(u.departed), 0) AS departed,
-        ifnull(sum(u.skipped), 0) AS skipped,
+        r.skipped + ifnull(sum(u.skipped), 0) AS skipped,
+        r.excluded + ifnull(sum(u.excluded), 0) AS excluded,
         ifnull(sum(u.messages), 0) AS messages,
         ifnull(sum(u.read), 0) AS read,
         ifnull(sum(u.added), 0) AS added,
@@ -28,20 +29,11 @@ ONE_RUN = _RUNS + " WHERE r.number = ? GROUP BY r.number"
 
 UNITS = """
     SELECT r.run, s.partition, s.grp AS "group", u.shard, u.state, u.attempts, u.error, u.mailboxes,
-        u.departed, u.skipped, u.messages, u.read, u.added, u.vanished, u.size_bytes, u.new_bytes,
+        u.departed, u.skipped, u.excluded, u.messages, u.read, u.added, u.vanished, u.size_bytes, u.new_bytes,
         u.archive_bytes, u.seconds, u.cpu_seconds, u.peak_memory_bytes,
         EXISTS (SELECT 1 FROM forgotten f WHERE f.scope = u.scope AND f.run = u.run) AS purged
     FROM units u JOIN runs r ON r.number = u.run JOIN scopes s ON s.number = u.scope
     WHERE r.number = ? ORDER BY s.partition, s.grp, u.shard"""
-
-# The runs of which no unit of a scope is missing, newest first; none that was narrowed by an option. In the
-# order of an index: who wants the first ones only, stops there.
-GOOD_RUNS = f"""
-    SELECT r.run, r.started, r.paths, max(u.ended) AS sealed
-    FROM units u JOIN runs r ON r.number = u.run
-    WHERE u.scope = ? AND NOT r.narrowed GROUP BY u.run
-    HAVING count(*) = count(*) FILTER (WHERE u.state IN {_GOOD})
-    ORDER BY u.run DESC"""  # noqa: S608
 
 # The runs that stored something of a scope and are not forgotten, oldest first.
 MOMENTS = f"""
@@ -87,8 +79,8 @@ LATER_RUN = f"""
 # What is planned of a unit is never needed again once it is done; the users of all units are much to keep.
 END_UNIT = """
     UPDATE units SET state = ?, plan = NULL, attempts = ?, error = '', mailboxes = ?, departed = ?,
-        skipped = ?, messages = ?, read = ?, added = ?, vanished = ?, size_bytes = ?, new_bytes = ?,
-        archive_bytes = ?, seconds = ?, cpu_seconds = ?, peak_memory_bytes = ?, ended = ?
+        skipped = ?, excluded = ?, messages = ?, read = ?, added = ?, vanished = ?, size_bytes = ?,
+        new_bytes = ?, archive_bytes = ?, seconds = ?, cpu_seconds = ?, peak_memory_bytes = ?, ended = ?
     WHERE number = ?"""
 
 _ARCHIVES = """
@@ -177,6 +169,36 @@ REFERENCES = """
     SELECT o.archive FROM archives a JOIN refs ON refs.archive = a.number JOIN archives o
         ON o.number = refs.other
     WHERE a.archive = ? ORDER BY o.number"""
+
+REASONS = """
+    SELECT k.reason, count(*) FROM units u JOIN skipped k ON k.unit = u.number
+    WHERE u.run = ? GROUP BY k.reason"""
+
+# Of a scope: how many mailboxes are there, how many of them the newest run did not store whole, how many no
+# run ever did; of the others the oldest and the newest good run.
+STANDING = """
+    SELECT count(*) AS mailboxes, count(*) FILTER (WHERE reason <> '') AS behind,
+        count(*) FILTER (WHERE good IS NULL) AS never, min(good) AS worst, max(good) AS best
+    FROM present WHERE scope = ?"""
+
+# When a run had stored what it did of a scope.
+STORED_AT = f"""
+    SELECT r.run, r.started, max(u.ended) AS sealed FROM units u JOIN runs r ON r.number = u.run
+    WHERE u.scope = ?1 AND u.run = ?2 AND u.state IN {_GOOD} GROUP BY u.run"""  # noqa: S608
+
+# The mailboxes of a scope without a good backup by a run that began then (?2) or later, those without any
+# first; without a time those that the newest run did not store whole.
+BEHIND = """
+    SELECT p.user, g.run AS good, g.started AS stored, s.run AS since, p.reason, p.detail
+    FROM present p LEFT JOIN runs g ON g.number = p.good LEFT JOIN runs s ON s.number = p.since
+    WHERE p.scope = ?1 AND iif(?2 IS NULL, p.reason <> '', p.good IS NULL OR g.started < ?2)
+    ORDER BY p.good IS NOT NULL, p.good, p.user"""
+
+# What runs have done to each scope, in all.
+TOTALS = """
+    SELECT s.partition, s.grp AS "group", sum(u.messages) AS messages, sum(u.read) AS read,
+        sum(u.size_bytes) AS size_bytes, sum(u.new_bytes) AS new_bytes, sum(u.archive_bytes) AS archive_bytes
+    FROM units u JOIN scopes s ON s.number = u.scope GROUP BY u.scope ORDER BY s.partition, s.grp"""
 
 SKIPPED = """
     SELECT k.path, k.reason, k.detail FROM units u JOIN skipped k ON k.unit = u.number

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,11 +17,13 @@ from ...proto.records import ArchiveId, Parents, RunId, Skipped, Stretch
 from ..clock import RUN_ID
 from ..history import (
     ArchiveRecord,
+    Behind,
     GoodBackup,
     MailboxVersion,
     Moment,
     Needed,
     RunRecord,
+    Totals,
     UnitRecord,
     Version,
 )
@@ -112,19 +117,45 @@ class CatalogReader:
         with files.translated(self._path):
             return journal.unplanned(self._database, run_number(run)).left_out
 
+    def unlisted(self, run: RunId) -> tuple[Skipped, ...]:
+        """The partitions that a run could not list: name, code of the error, its text."""
+        with files.translated(self._path):
+            return tuple(Skipped(*one) for one in journal.unplanned(self._database, run_number(run)).failed)
+
     def alarms(self, run: RunId) -> tuple[Skipped, ...]:
         """What ``note_alarms`` was told of a run."""
         with files.translated(self._path):
             return journal.alarms_of(self._database, run_number(run))
 
+    def reasons(self, run: RunId) -> Counter[str]:
+        """How much a run left out by each reason: entries of its units, and mailboxes and groups in none."""
+        found = Counter(dict(map(tuple, self._rows(queries.REASONS, run_number(run)))))
+        found.update(one.reason for one in self.left_out(run))
+        return found
+
     def last_good(self) -> list[GoodBackup]:
-        """Of each group in each partition that a run ever took on, the newest run that stored all of it, by
-        partition and group. One over single users does not count, nor a narrowed one, nor one of which only
-        archives tell."""
+        """The standing of each group in each partition that has mailboxes, by partition and group."""
         return [
-            values.good_backup(scope, self._rows(queries.GOOD_RUNS, scope["number"]))
+            values.good_backup(scope, standing, partial(self._stored_at, scope["number"]))
             for scope in self._scopes()
+            for standing in self._rows(queries.STANDING, scope["number"])
+            if standing["mailboxes"]
         ]
+
+    def behind(self, since: datetime | None = None) -> Iterator[Behind]:
+        """The mailboxes that are there and have no good backup by a run that began ``since`` then; None: that
+        the newest run did not store whole. By partition and group, the worst first."""
+        bound = None if since is None else values.iso(since)
+        return (
+            values.behind(scope, row)
+            for scope in self._scopes()
+            for row in self._rows(queries.BEHIND, scope["number"], bound)
+        )
+
+    def totals(self) -> list[Totals]:
+        """What runs have done, in all, by partition and group. The sums never get smaller, not by purges
+        either."""
+        return [Totals(**dict(row)) for row in self._rows(queries.TOTALS)]
 
     # Moments
 
@@ -261,6 +292,9 @@ class CatalogReader:
     def _runs_down(self, where: str, *given: object) -> Iterator[RunId]:
         query = f"SELECT run FROM runs {where} ORDER BY number DESC"  # noqa: S608
         return (RunId(values.checked(row)["run"]) for row in self._rows(query, *given))
+
+    def _stored_at(self, scope: int, run: int) -> sqlite3.Row | None:
+        return next(self._rows(queries.STORED_AT, scope, run), None)
 
     def _is_kept(self, run: RunId) -> bool:
         return any(kept for (kept,) in self._rows(queries.KEPT_RUN, run_number(run)))

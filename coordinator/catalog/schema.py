@@ -8,6 +8,8 @@ until the next one of its mailbox.
 An archive that others refer to and that is not at hand has a row without a unit; ``missing`` tells it, and
 any other whose file is gone. ``lost`` is what was damaged of the data of archives, ``lost_frames`` of their
 metadata, by positions. ``forgotten`` are the runs that can't be restored from any more, by scope.
+``present`` are the mailboxes that are there, as of the newest run over their group: ``since`` is the first
+run that was to store one, ``good`` the newest that stored it whole, ``reason`` why the newest did not.
 ``plan`` is the journal of a run: what a unit consists of, until it is sealed; ``unplanned`` what no unit of
 the run holds though it was asked for. Texts may hold the raw bytes of file names, which are not always UTF-8;
 so they are bound as bytes and CAST.
@@ -22,7 +24,7 @@ TABLES = (
         run TEXT NOT NULL UNIQUE,
         started TEXT NOT NULL,
         ended TEXT,
-        state TEXT NOT NULL CHECK (state IN ('running', 'done', 'partial', 'failed')),
+        state TEXT NOT NULL CHECK (state IN ('running', 'done', 'partial', 'failed', 'interrupted')),
         paths TEXT NOT NULL,
         options TEXT NOT NULL,
         narrowed INTEGER NOT NULL,
@@ -30,6 +32,8 @@ TABLES = (
         error TEXT NOT NULL,
         resumed INTEGER NOT NULL DEFAULT 0,
         unplanned TEXT NOT NULL DEFAULT '{}',
+        skipped INTEGER NOT NULL DEFAULT 0,
+        excluded INTEGER NOT NULL DEFAULT 0,
         alarms TEXT NOT NULL DEFAULT '[]')""",
     """CREATE TABLE scopes (
         number INTEGER PRIMARY KEY,
@@ -49,6 +53,7 @@ TABLES = (
         mailboxes INTEGER NOT NULL DEFAULT 0,
         departed INTEGER NOT NULL DEFAULT 0,
         skipped INTEGER NOT NULL DEFAULT 0,
+        excluded INTEGER NOT NULL DEFAULT 0,
         messages INTEGER NOT NULL DEFAULT 0,
         read INTEGER NOT NULL DEFAULT 0,
         added INTEGER NOT NULL DEFAULT 0,
@@ -114,6 +119,14 @@ TABLES = (
         changed INTEGER NOT NULL,
         PRIMARY KEY (mailbox, run)) WITHOUT ROWID""",
     "CREATE INDEX versions_of_unit ON versions (unit, departed)",
+    """CREATE TABLE present (
+        scope INTEGER NOT NULL REFERENCES scopes,
+        user TEXT NOT NULL,
+        since INTEGER NOT NULL,
+        good INTEGER,
+        reason TEXT NOT NULL DEFAULT '',
+        detail TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (scope, user)) WITHOUT ROWID""",
     """CREATE TABLE forgotten (
         scope INTEGER NOT NULL REFERENCES scopes,
         run INTEGER NOT NULL,

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveId, Departed, Losses, MailboxSummary, RunId, Stretch, UnitReport
+from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
 from .journal import known_run
 from .values import iso, raw, run_number
@@ -90,20 +91,22 @@ def end_unit(
     database.execute(queries.END_UNIT, (state, attempts, *_counts(report), ended and iso(ended), unit))
 
 
-def give_up(database: sqlite3.Connection, unit: int, error: str, attempts: int) -> None:
-    """A unit has failed, unless it was done before."""
-    database.execute(
+def give_up(database: sqlite3.Connection, unit: int, error: str, attempts: int) -> bool:
+    """A unit has failed, unless it was done before; returns whether it has."""
+    failed = database.execute(
         "UPDATE units SET state = 'failed', attempts = ?, error = CAST(? AS TEXT)"
         " WHERE number = ? AND state NOT IN ('sealed', 'unchanged')",
         (attempts, raw(error), unit),
     )
+    return failed.rowcount > 0
 
 
 def _counts(report: UnitReport) -> Sequence[float]:
     return (
         len(report.mailboxes),
         len(report.departed),
-        len(report.skipped),
+        sum(one.reason not in NO_FAULT for one in report.skipped),
+        sum(one.reason in EXCLUDED for one in report.skipped),
         report.messages,
         report.read,
         sum(one.added for one in report.mailboxes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -13,7 +13,16 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import DamagedError, UsageError
 from ...proto.records import Losses, RunId, Stretch
 from ..clock import RUN_ID
-from ..history import ArchiveRecord, GoodBackup, MailboxVersion, Moment, RunRecord, UnitRecord, Version
+from ..history import (
+    ArchiveRecord,
+    Behind,
+    GoodBackup,
+    MailboxVersion,
+    Moment,
+    RunRecord,
+    UnitRecord,
+    Version,
+)
 from .database import ADVICE
 
 
@@ -103,15 +112,35 @@ def version(row: sqlite3.Row) -> Version:
     return Version(started=started, changed=changed, **values)
 
 
-def good_backup(scope: sqlite3.Row, good_runs: Iterable[sqlite3.Row]) -> GoodBackup:
-    """The first of these runs that was over all of a scope."""
-    partition, group = scope["partition"], scope["group"]
-    for row in good_runs:
+def good_backup(
+    scope: sqlite3.Row, standing: sqlite3.Row, stored_at: Callable[[int], sqlite3.Row | None]
+) -> GoodBackup:
+    """The standing of a scope; ``stored_at`` gives the row of a run that stored something of it."""
+
+    def when(number: int | None) -> tuple[RunId | None, datetime | None]:
+        row = None if number is None else stored_at(number)
+        if row is None:
+            return None, None
         values = checked(row)
-        if _covered(values["paths"], partition, group):
-            sealed = _time(values["sealed"]) or _time(values["started"])
-            return GoodBackup(partition=partition, group=group, run=values["run"], sealed=sealed)
-    return GoodBackup(partition=partition, group=group, run=None, sealed=None)
+        return values["run"], _time(values["sealed"]) or _time(values["started"])
+
+    run, sealed = when(None if standing["never"] else standing["worst"])
+    return GoodBackup(
+        partition=scope["partition"],
+        group=scope["group"],
+        run=run,
+        sealed=sealed,
+        newest=when(standing["best"])[1],
+        mailboxes=standing["mailboxes"],
+        behind=standing["behind"],
+        never=standing["never"],
+    )
+
+
+def behind(scope: sqlite3.Row, row: sqlite3.Row) -> Behind:
+    values = dict(row)
+    stored = _time(values.pop("stored"))
+    return Behind(partition=scope["partition"], group=scope["group"], stored=stored, **values)
 
 
 def moment(scope: sqlite3.Row, row: sqlite3.Row) -> Moment:
@@ -129,10 +158,10 @@ def moment(scope: sqlite3.Row, row: sqlite3.Row) -> Moment:
 
 
 def _covered(paths: str, partition: str, group: str) -> bool:
-    return any(path.covers(LogicalPath(partition, group)) for path in _paths(paths))
+    return any(path.covers(LogicalPath(partition, group)) for path in paths_of(paths))
 
 
-def _paths(text: str) -> Iterator[LogicalPath]:
+def paths_of(text: str) -> Iterator[LogicalPath]:
     """The paths of a run; none where they are not known. A slash after a space always begins one: within a
     name it is escaped."""
     for path in filter(None, re.split(r" (?=/)", text)):

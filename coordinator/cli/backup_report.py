@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from ...groups.paths import LogicalPath
 from ...proto.records import Skipped, UnitReport
+from ..reasons import EXCLUDED, NO_FAULT
 from ..result import RunResult
 from . import output
 from .output import counted, duration, note, number, size
@@ -54,6 +56,7 @@ def _rows(result: RunResult, seconds: float) -> list[tuple[str, str, str]]:
         "added": sum(one.added for one in mailboxes),
         "vanished": sum(one.vanished for one in mailboxes),
     }
+    excluded = result.excluded
     # What was taken over is in older archives: only a run that read everything can tell how much smaller.
     read_all = archive_bytes and size_bytes and read == messages
     smaller = f"{size_bytes / archive_bytes:.1f} times smaller" if read_all else ""
@@ -65,7 +68,8 @@ def _rows(result: RunResult, seconds: float) -> list[tuple[str, str, str]]:
         ("read", number(read), f"{read / max(seconds, 0.001):,.0f} messages/s" if read else ""),
         ("new", size(sum(one.new_bytes for one in reports)), "each piece once"),
         ("archives", size(archive_bytes), smaller),
-        ("skipped", number(len(result.left_out)), _by_reason(result)),
+        ("skipped", number(len(result.left_out)), _by_reason(result.left_out)),
+        *([("excluded", number(len(excluded)), _by_reason(excluded))] if excluded else []),
         *([("ALARMS", number(len(result.alarms)), "see above")] if result.alarms else []),
     ]
 
@@ -74,14 +78,9 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{number(count)} {what}" for what, count in counts.items() if count)
 
 
-def _by_reason(result: RunResult) -> str:
-    faults = Counter(one.reason for one in result.left_out)
-    told = [f"{reason} {number(count)}" for reason, count in faults.most_common()]
-    others = Counter(one.reason for one in result.skipped)
-    others.subtract(faults)
-    if beside := _listed(dict(others.most_common())):
-        told.append(f"beside {beside}")
-    return ", ".join(told)
+def _by_reason(entries: Iterable[Skipped]) -> str:
+    counts = Counter(one.reason for one in entries)
+    return ", ".join(f"{reason} {number(count)}" for reason, count in counts.most_common())
 
 
 def _departed(result: RunResult) -> list[Skipped]:
@@ -119,7 +118,8 @@ def document(result: RunResult, seconds: float, files: list[str]) -> dict[str, o
             {"what": one.what, "code": one.error.code, "message": one.error.message}
             for one in result.failures
         ],
-        "skipped": result.skipped,
+        "skipped": result.left_out,
+        "excluded": result.excluded,
     }
 
 
@@ -141,5 +141,6 @@ def _unit(report: UnitReport) -> dict[str, object]:
         "seconds": round(report.seconds, 3),
         "cpu_seconds": round(report.cpu_seconds, 3),
         "peak_memory_bytes": report.peak_memory_bytes,
-        "skipped": len(report.skipped),
+        "skipped": sum(one.reason not in NO_FAULT for one in report.skipped),
+        "excluded": sum(one.reason in EXCLUDED for one in report.skipped),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,9 +14,10 @@ from ...proto.errors import EXIT_OK
 from ...proto.records import Skipped
 from ..catalog import Catalog
 from ..history import RunRecord, UnitRecord, Version
+from ..reasons import EXCLUDED, NO_FAULT
 from . import output
 from .configuration import staging_area
-from .options import json_option, staging_option
+from .options import json_option, refuse, staging_option
 from .output import Column, counted, duration, moment, number, say, size
 from .program import Invocation
 
@@ -35,6 +37,11 @@ _RUNS = [
     Column("archives"),
     Column("skipped"),
 ]
+_LISTED = 20
+"""So many entries of a list are shown; an option or --json has all."""
+
+_LISTED_UNITS = 50
+
 _UNITS = [
     Column("unit", "<"),
     Column("state", "<"),
@@ -55,56 +62,81 @@ _UNITS = [
 @click.command("runs")
 @click.argument("run", required=False)
 @staging_option
+@click.option(
+    "--skipped", "lists", flag_value="skipped", help="List all that RUN should have stored and did not."
+)
+@click.option("--excluded", "lists", flag_value="excluded", help="List all that RUN left out on purpose.")
+@click.option(
+    "--failed", "lists", flag_value="failed", help="List the units and partitions that RUN gave up."
+)
 @json_option
 @click.pass_obj
-def command(invocation: Invocation, run: str | None, staging: Path | None, as_json: bool) -> int:
+def command(
+    invocation: Invocation, run: str | None, staging: Path | None, lists: str | None, as_json: bool
+) -> int:
     """List the runs, newest first; or tell all about one: RUN is its id, latest, or an ISO time.
 
     Of all the messages, so many were read in the run; the others were known and had not changed. Messages
-    came to folders and went from them since the run before. What is purged can't be restored any more as it
-    was in that run.
+    came to folders and went from them since the run before. What is skipped should be in the backup and is
+    not; what is excluded was left out on purpose. What is purged can't be restored any more as it was in that
+    run.
 
     \b
-    Example: what was skipped or failed in the last run
-      mailhaul runs latest
+    Example: what should have been stored in the last run and was not
+      mailhaul runs latest --skipped
     """
     area = staging_area(invocation, staging)
+    refuse(lists is not None and run is None, f"say of which run: mailhaul runs latest --{lists}")
+    refuse(lists is not None and as_json, f"--json has all lists of a run: leave out --{lists}")
     with Catalog.open(area) as catalog:
         if run is None:
             _list_runs(catalog.runs(), as_json=as_json)
             return EXIT_OK
-        record = catalog.run(run)
-        told = _Told(
-            record=record,
-            units=catalog.units(record.run),
-            files={
-                (one.partition, one.group, one.shard): area / one.file
-                for one in catalog.archives(record.run)
-                if not one.missing
-            },
-            departed=catalog.departures(record.run),
-            alarms=catalog.alarms(record.run),
-            left_out=catalog.left_out(record.run),
-            skipped=list(catalog.skipped(record.run)),
-        )
+        told = _told(catalog, area, catalog.run(run))
     if as_json:
         output.print_json(_document(told))
+    elif lists is not None:
+        for one in _listed(told, lists):
+            say(_entry_line(one))
     else:
         _tell(told)
     return EXIT_OK
 
 
+def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
+    left_out = catalog.left_out(record.run)
+    entries = [*left_out, *catalog.skipped(record.run)]
+    return _Told(
+        record=record,
+        units=catalog.units(record.run),
+        files={
+            (one.partition, one.group, one.shard): area / one.file
+            for one in catalog.archives(record.run)
+            if not one.missing
+        },
+        departed=catalog.departures(record.run),
+        alarms=catalog.alarms(record.run),
+        partitions=catalog.unlisted(record.run),
+        skipped=[one for one in entries if one.reason not in NO_FAULT],
+        excluded=[one for one in entries if one.reason in EXCLUDED],
+        vanished=[one for one in entries if one.reason in NO_FAULT - EXCLUDED],
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """All that is told of a run; ``files`` are the archives that are there, by unit."""
+    """All that is told of a run; ``files`` are the archives that are there, by unit, ``partitions`` those
+    that could not be listed."""
 
     record: RunRecord
     units: Sequence[UnitRecord]
     files: Mapping[tuple[str, str, int], Path]
     departed: Sequence[Version]
     alarms: Sequence[Skipped]
-    left_out: Sequence[Skipped]
+    partitions: Sequence[Skipped]
     skipped: Sequence[Skipped]
+    excluded: Sequence[Skipped]
+    vanished: Sequence[Skipped]
 
 
 def _list_runs(runs: Sequence[RunRecord], *, as_json: bool) -> None:
@@ -141,8 +173,10 @@ def _document(told: _Told) -> dict[str, object]:
             {"path": _path(one), "reason": one.departed, "detail": one.detail} for one in told.departed
         ],
         "alarm_entries": told.alarms,
-        "left_out_entries": told.left_out,
+        "failed_partitions": told.partitions,
         "skipped_entries": told.skipped,
+        "excluded_entries": told.excluded,
+        "vanished_entries": told.vanished,
     }
 
 
@@ -155,27 +189,61 @@ def _tell(told: _Told) -> None:
     if record.error:
         say(output.shown(f"error: {record.error}"))
     say()
-    output.print_table(_UNITS, map(_unit_row, told.units))
-    for one in told.units:
-        if one.error:
-            say(output.shown(f"{_label(one)}: {one.error}"))
+    units = sorted(told.units, key=lambda one: one.state != "failed")
+    output.print_table(_UNITS, map(_unit_row, units[:_LISTED_UNITS]))
+    _tell_more(len(units) - _LISTED_UNITS, "--json has all")
     if told.files:
         say()
-        for file in told.files.values():
+        for file in list(told.files.values())[:_LISTED]:
             say(output.shown(str(file)))
-    _tell_entries("alarm", "alarms", told.alarms)
+        _tell_more(len(told.files) - _LISTED, "--json has all")
+    again = f"`mailhaul runs {record.run}"
+    _tell_entries("failed", _listed(told, "failed"), f"{again} --failed` lists all")
+    _tell_entries("alarms", told.alarms, "--json has all")
     gone = [Skipped(_path(one), one.departed, one.detail) for one in told.departed]
-    _tell_entries("mailbox departed", "mailboxes departed", gone)
-    _tell_entries("left out as a whole", "left out as a whole", told.left_out)
-    _tell_entries("entry skipped", "entries skipped", told.skipped)
+    _tell_entries("mailboxes departed", gone, "--json has all")
+    _tell_entries("skipped", told.skipped, f"{again} --skipped` lists all")
+    _tell_sums("excluded", told.excluded, f"{again} --excluded` lists them")
+    _tell_sums("vanished while they were looked at", told.vanished, "--json lists them")
 
 
-def _tell_entries(one: str, many: str, entries: Sequence[Skipped]) -> None:
+def _listed(told: _Told, lists: str) -> Sequence[Skipped]:
+    if lists == "failed":
+        units = [Skipped(_label(one), "failed", one.error) for one in told.units if one.state == "failed"]
+        return [*told.partitions, *units]
+    return told.skipped if lists == "skipped" else told.excluded
+
+
+def _entry_line(one: Skipped) -> str:
+    return output.shown(f"{one.path} ({one.reason}) {one.detail}".rstrip())
+
+
+def _tell_entries(what: str, entries: Sequence[Skipped], rest: str) -> None:
+    """A list with its sums by reason, the first entries, and where the rest is."""
     if entries:
         say()
-        say(f"{counted(len(entries), one, many)}:")
-        for entry in entries:
-            say(output.shown(f"  {entry.path} ({entry.reason}) {entry.detail}".rstrip()))
+        say(f"{what}: {_sums(entries)}")
+        for entry in entries[:_LISTED]:
+            say(f"  {_entry_line(entry)}")
+        _tell_more(len(entries) - _LISTED, rest)
+
+
+def _tell_sums(what: str, entries: Sequence[Skipped], rest: str) -> None:
+    if entries:
+        say()
+        say(f"{what}: {_sums(entries)}; {rest}")
+
+
+def _tell_more(more: int, rest: str) -> None:
+    if more > 0:
+        say(f"  and {number(more)} more ({rest})")
+
+
+def _sums(entries: Sequence[Skipped]) -> str:
+    counts = Counter(one.reason for one in entries)
+    return (
+        f"{number(len(entries))} ({', '.join(f'{why} {number(many)}' for why, many in counts.most_common())})"
+    )
 
 
 def _state(one: RunRecord) -> str:

@@ -4,38 +4,82 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ...proto.errors import EXIT_OK
+from ..catalog import Catalog
 from ..clock import utc
 from ..history import RunRecord
 from ..monitoring.overview import Overview, configured_groups, take_overview
 from . import adapters, output, status_lines
 from .configuration import configured, staging_area
-from .options import json_option, refuse, staging_option
+from .options import SINCE, json_option, refuse, staging_option
 from .output import say
 from .program import Invocation
 
 WATCH_SECONDS = 2.0
 
 
+@dataclass(frozen=True, slots=True)
+class Since:
+    """From when on a good backup is asked for; None: as of the newest run."""
+
+    time: datetime | None
+
+
+class _SinceOrNewest(click.ParamType[Since]):
+    """A time, or nothing for the newest run."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Since:
+        if isinstance(value, Since):
+            return value
+        return Since(utc(SINCE.convert(value, param, ctx)) if value else None)
+
+
+SINCE_OR_NEWEST = _SinceOrNewest()
+
+
 @click.command("status")
 @staging_option
 @click.option("--watch", is_flag=True, help="Look again every two seconds, until Ctrl-C.")
+@click.option(
+    "--behind",
+    type=SINCE_OR_NEWEST,
+    metavar="[T]",
+    is_flag=False,
+    flag_value="",
+    help="Instead list the mailboxes without a good backup since T (an ISO date or time); without T those "
+    "that the newest run did not store whole.",
+)
 @json_option
 @click.pass_obj
-def command(invocation: Invocation, staging: Path | None, watch: bool, as_json: bool) -> int:
-    """Tell what is going on: the run with its units and hosts, the receiver, the room, the last runs.
+def command(
+    invocation: Invocation,
+    staging: Path | None,
+    watch: bool,
+    behind: Since | None,
+    as_json: bool,
+) -> int:
+    """Tell what is going on: the run with its units and hosts, the receiver, the room, the last runs, and of
+    each group the last good backup: that of its worst mailbox that is there.
 
     \b
-    Example: look on from another terminal
-      mailhaul status --watch
+    Example: whose mail was not stored whole since Friday?
+      mailhaul status --behind 2026-11-20
     """
     refuse(watch and as_json, "--watch is for people: leave out --json")
+    refuse(watch and behind is not None, "--behind is a list of its own: leave out --watch")
     area = staging_area(invocation, staging)
+    if behind is not None:
+        _show_behind(area, behind, as_json=as_json)
+        return EXIT_OK
     config = None if staging else configured(invocation)
     wanted = None if config is None else configured_groups(config)
     reserve_bytes = 0 if config is None else config.staging.reserve_bytes
@@ -56,6 +100,15 @@ def command(invocation: Invocation, staging: Path | None, watch: bool, as_json: 
     else:
         show()
     return EXIT_OK
+
+
+def _show_behind(area: Path, since: Since, *, as_json: bool) -> None:
+    with Catalog.open(area) as catalog:
+        found = list(catalog.behind(since.time))
+    if as_json:
+        output.print_json({"staging": area, "since": since.time, "behind": found})
+    else:
+        status_lines.show_behind(found, since.time, utc(adapters.clock().now()))
 
 
 def _document(overview: Overview) -> dict[str, object]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import click
 
+from ...groups.paths import LogicalPath
 from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
-from ..history import GoodBackup
+from ..history import Behind, GoodBackup
 from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
 from ..monitoring.status import RunStatus, UnitStatus
+from ..reasons import EXCLUDED, NO_FAULT
 from . import output
 from .output import Column, counted, duration, moment, number, say, shown, size
 
@@ -41,7 +44,13 @@ _RUNS = [
     Column("read"),
     Column("skipped"),
 ]
-_GOOD = [Column("last good backup of", "<"), Column("sealed", "<"), Column("age")]
+_GOOD = [
+    Column("last good backup of", "<"),
+    Column("sealed", "<"),
+    Column("age"),
+    Column("mailboxes"),
+    Column("behind"),
+]
 
 
 def show(overview: Overview) -> None:
@@ -63,6 +72,8 @@ def show(overview: Overview) -> None:
     if overview.good:
         say()
         output.print_table(_GOOD, (_good_row(one, overview.taken) for one in overview.good))
+        if any(one.behind or one.never for one in overview.good):
+            say("that of the worst mailbox; `mailhaul status --behind` lists those behind")
 
 
 def _show_last(overview: Overview) -> None:
@@ -100,11 +111,13 @@ def _show_run(run: RunStatus, now: datetime) -> None:
     say(f"read: {size(done.size_bytes)} of about {size(run.expected_bytes)}, {messages}")
     left = f", about {duration(round(run.left_seconds))} left" if run.left_seconds is not None else ""
     say(f"rate: {run.bytes_per_second / 1e6:.1f} MB/s, {round(run.messages_per_second):,} messages/s{left}")
-    if run.skipped:
-        say(
-            "skipped: "
-            + ", ".join(f"{number(many)} {shown(why)}" for why, many in sorted(run.skipped.items()))
-        )
+    for what, told in (
+        ("skipped", {why: many for why, many in run.skipped.items() if why not in NO_FAULT}),
+        ("excluded", {why: many for why, many in run.skipped.items() if why in EXCLUDED}),
+    ):
+        if told:
+            listed = ", ".join(f"{number(many)} {shown(why)}" for why, many in sorted(told.items()))
+            say(f"{what}: {listed}")
     _show_units(run, now)
     _show_troubles(run)
 
@@ -204,8 +217,13 @@ def _run_row(one: PastRun) -> tuple[str, ...]:
 
 
 def _good_row(one: GoodBackup, now: datetime) -> tuple[str, ...]:
-    name = shown(f"{one.partition}/{one.group}")
-    return (name, moment(one.sealed), _age(_seconds(one.sealed, now)) if one.sealed else "none")
+    return (
+        shown(f"{one.partition}/{one.group}"),
+        moment(one.sealed),
+        _age(_seconds(one.sealed, now)) if one.sealed else "none",
+        number(one.mailboxes),
+        number(one.behind) if one.behind else "",
+    )
 
 
 def _age(seconds: float) -> str:
@@ -218,3 +236,30 @@ def _age(seconds: float) -> str:
 
 def _seconds(since: datetime, until: datetime) -> float:
     return max(0, round((until - since).total_seconds()))
+
+
+_BEHIND = [
+    Column("mailbox", "<"),
+    Column("last good backup", "<"),
+    Column("age"),
+    Column("why", "<"),
+]
+
+
+def show_behind(behind: Sequence[Behind], since: datetime | None, now: datetime) -> None:
+    """Print the mailboxes that have no good backup."""
+    asked = "by the newest run" if since is None else f"since {moment(since)}"
+    if not behind:
+        say(f"every mailbox that is there has a good backup {asked}")
+        return
+    say(f"{counted(len(behind), 'mailbox', 'mailboxes')} without a good backup {asked}:")
+    output.print_table(_BEHIND, (_behind_row(one, now) for one in behind))
+
+
+def _behind_row(one: Behind, now: datetime) -> tuple[str, ...]:
+    return (
+        shown(str(LogicalPath(one.partition, one.group, one.user))),
+        moment(one.stored) if one.stored else "none",
+        _age(_seconds(one.stored, now)) if one.stored else "",
+        shown(f"{one.reason}: {one.detail}" if one.detail else one.reason or "no run has tried since"),
+    )

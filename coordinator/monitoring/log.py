@@ -23,6 +23,7 @@ from ..history import RunState
 from ..inventory import Failure
 from ..observers import RunObserver
 from ..plan import Plan
+from ..reasons import EXCLUDED, NO_FAULT
 
 Level = Literal["info", "warning", "error"]
 LOCAL = "localhost"
@@ -175,7 +176,8 @@ class RunLog(RunObserver):
             archive_bytes=report.archive_bytes,
             seconds=round(report.seconds, 3),
             cpu_seconds=round(report.cpu_seconds, 3),
-            skipped=dict(Counter(one.reason for one in report.skipped)),
+            skipped=dict(Counter(one.reason for one in report.skipped if one.reason not in NO_FAULT)),
+            excluded=dict(Counter(one.reason for one in report.skipped if one.reason in EXCLUDED)),
         )
 
     def alarmed(self, alarm: Alarm) -> None:

@@ -129,8 +129,9 @@ def test_since(world: World) -> None:
     new = world.mailbox("anna").message("new.anna")
     os.utime(new, (1_700_000_000, 1_700_000_000))
     told = world.backup("/primary/early/anna", "--since", "20230101:000000")
-    assert told["skipped"]
-    assert {one["reason"] for one in told["skipped"]} == {"older"}
+    assert told["excluded"]
+    assert {one["reason"] for one in told["excluded"]} == {"older"}
+    assert told["skipped"] == []
     assert world.restored() == {"anna": {"INBOX/new.anna": b"Subject: x\n\nhi\n"}}
     world.backup("/primary/early/anna")
     assert world.restored() == {"anna": mail_below(world.mail)["anna"]}
@@ -139,8 +140,8 @@ def test_since(world: World) -> None:
 def test_excluded_folders_are_told_and_taken_where_they_are_named(world: World) -> None:
     world.configure('[exclude]\nfolders = ["Trash"]\n[exclude.group.late]\nfolders = ["Sent"]\n')
     told = world.backup()
-    assert {one["reason"] for one in told["skipped"]} == {"excluded"}
-    assert {one["path"] for one in told["skipped"]} == {
+    assert {one["reason"] for one in told["excluded"]} == {"excluded"}
+    assert {one["path"] for one in told["excluded"]} == {
         *(f"/primary/early/{user}/{name}" for user in USERS[:2] for name in ("Trash", "Trash/Old")),
         *(f"/primary/late/{user}/{name}" for user in USERS[2:] for name in ("Trash", "Trash/Old", "Sent")),
     }
@@ -191,19 +192,20 @@ def test_excluded_users_and_groups_that_are_off(world: World) -> None:
     world.configure('off = ["late"]\n[exclude]\nusers = ["do.*"]\nusers_file = "nobody"\n', groups)
     world.mailbox("cara").message("new.cara")
     told = world.backup()
-    assert {one["path"]: one["reason"] for one in told["skipped"]} == {
+    assert {one["path"]: one["reason"] for one in told["excluded"]} == {
         "/primary/late": "group-off",
         "/primary/user/ben": "excluded-user",
         "/primary/user/dora": "excluded-user",
     }
     assert told["departed"] == []
-    told_later = world.run("runs", "latest", "--json")["left_out_entries"]
+    told_later = world.run("runs", "latest", "--json")["excluded_entries"]
     assert [(one["path"], one["reason"], one["detail"]) for one in told_later] == [
         ("/primary/late", "group-off", "1 mailbox"),
         ("/primary/user/ben", "excluded-user", ""),
         ("/primary/user/dora", "excluded-user", ""),
     ]
-    assert "3 left out as a whole:\n  /primary/late (group-off) 1 mailbox\n" in world.run("runs", "latest")
+    assert "excluded: 3 (excluded-user 2, group-off 1)" in world.run("runs", "latest")
+    assert "/primary/late (group-off) 1 mailbox\n" in world.run("runs", "latest", "--excluded")
     assert world.restored().keys() == set(USERS)  # what was stored before stays
     assert "new.cara" not in str(world.restored()["cara"])
     world.backup("/primary/late")

@@ -32,7 +32,7 @@ from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.proto.errors import StoreError
 from mailhaul.worker.staging.receiver_status import write_status
 
-from ..watched import RUN, START, FakeClock, make_plan, make_receiver_status, make_unit
+from ..watched import RUN, START, FakeClock, make_plan, make_receiver_status, make_report, make_unit
 
 BIN = "/opt/mailhaul/bin/"
 TOKEN = {"RAY_AUTH_MODE": "token"}
@@ -40,7 +40,23 @@ NOT_OURS = {"up"}
 _WORD = re.compile(
     r"\{[^}]*\}|\"[^\"]*\"|\[[^\]]*\]|(?:by|without|on|ignoring) ?\([^)]*\)|[a-z_:][a-z0-9_:]*"
 )
-_FUNCTIONS = {"absent", "and", "increase", "max", "min", "or", "rate", "sum", "time", "unless"}
+_FUNCTIONS = {
+    *(
+        "absent",
+        "and",
+        "changes",
+        "clamp_min",
+        "deriv",
+        "increase",
+        "max",
+        "min",
+        "or",
+        "rate",
+        "sum",
+        "time",
+    ),
+    "unless",
+}
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +267,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     with Catalog.open(staging, write=True) as catalog:
         catalog.begin_run(RUN, utc(START), paths="/")
         catalog.plan_units([make_unit()])
+        catalog.commit_unit(make_report(make_unit(), skipped=("changed",)), sealed=utc(START))
     write_status(staging, make_receiver_status())
     course = Course(FakeClock(), 1)
     course.planned(make_plan(make_unit(), left_out=1))

@@ -192,7 +192,7 @@ def test_a_run_that_is_killed_and_goes_on_is_watched_all_the_time(site: Site) ->
         assert run["units"][0]["unit"] == "primary/user/0"
         found = scrape(port)
         assert found["mailhaul_units group=user partition=primary state=running"] == 1
-        assert 0 < found["mailhaul_read_messages_total group=user partition=primary"] <= MESSAGES
+        assert 0 < found["mailhaul_run_messages group=user partition=primary"] <= MESSAGES
         assert found["mailhaul_last_run_state state=running"] == 1
         assert found["mailhaul_last_good_backup_timestamp_seconds group=user partition=primary"] == 0
         status, text = terminal([MAILHAUL, "status"], site.place)

@@ -90,6 +90,7 @@ def test_how_a_run_ends_is_counted_not_claimed(catalog: Catalog) -> None:
     assert catalog.end_run(run_id(2), START, error="interrupted") == "partial"
     assert catalog.end_run(run_id(2), START) == "done"
     begin(catalog, 3)
+    assert catalog.end_run(run_id(3), START, error="store lists empty", interrupted=True) == "interrupted"
     assert catalog.end_run(run_id(3), START, error="store lists empty") == "failed"
     assert [(run.run, run.error) for run in catalog.runs()][:2] == [
         (run_id(3), "store lists empty"),
@@ -102,8 +103,8 @@ def test_a_run_whose_program_died_is_ended_by_the_next(catalog: Catalog) -> None
     catalog.commit_unit(report(unit(0, users=("anna",))), sealed=START)
     begin(catalog, 1)
     old = catalog.run(run_id(0))
-    assert (old.state, old.ended) == ("partial", None)
-    assert old.error.startswith("interrupted")
+    assert (old.state, old.ended) == ("interrupted", None)
+    assert old.error.startswith("the program ended before the run did")
     assert [version.user for version in catalog.mailboxes_at(run_id(1))] == ["anna"]
 
 
@@ -203,9 +204,9 @@ def test_what_was_never_planned_is_told_again(catalog: Catalog) -> None:
 def test_a_run_does_not_go_on_behind_a_later_one(catalog: Catalog) -> None:
     begin(catalog, 0, unit(0, users=("anna",)))
     begin(catalog, 1, unit(1, users=("anna",)))
-    assert catalog.run(run_id(0)).state == "failed"
+    assert catalog.run(run_id(0)).state == "interrupted"
     assert catalog.resume_run(run_id(0)).sealed == 0  # the later one has stored nothing
-    assert catalog.run(run_id(1)).state == "failed"
+    assert catalog.run(run_id(1)).state == "interrupted"
     catalog.commit_unit(report(unit(1, users=("anna",))), sealed=START)
     with pytest.raises(UsageError, match=r"the later run .* has stored something"):
         catalog.resume_run(run_id(0))

@@ -226,7 +226,11 @@ def test_which_runs_are_moments_and_which_of_them_are_whole(catalog: Catalog) ->
         (run_id(3), True),
         (run_id(5), False),
     ]
-    assert [(one.group, one.run) for one in catalog.last_good()] == [("a", run_id(4)), ("user", run_id(3))]
+    # Bob was to be stored by run 5, and was not.
+    assert [(one.group, one.run, one.mailboxes, one.never) for one in catalog.last_good()] == [
+        ("a", run_id(4), 1, 0),
+        ("user", None, 2, 1),
+    ]
 
 
 @pytest.fixture

@@ -73,8 +73,8 @@ def test_one_run(staging: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = told(capsys, "latest", "--staging", staging)
     assert "of / --full" in text
     assert "unchanged" in text
-    assert "1 mailbox departed:\n  /primary/user/bob (removed)" in text
-    assert "1 alarm:\n  /primary/user/anna (mailbox-shrunk) 2 of 3 messages" in text
+    assert "mailboxes departed: 1 (removed 1)\n  /primary/user/bob (removed)" in text
+    assert "alarms: 1 (mailbox-shrunk 1)\n  /primary/user/anna (mailbox-shrunk) 2 of 3 messages" in text
     facts = document(capsys, run_id(2), "--staging", staging)
     assert [(one["state"], bool(one["file"])) for one in facts["units"]] == [
         ("sealed", True),

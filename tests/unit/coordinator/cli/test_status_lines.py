@@ -154,12 +154,22 @@ def test_last_good_backups_and_their_age(capsys: pytest.CaptureFixture[str]) -> 
             group=f"g{number}",
             run=None if age is None else RUN,
             sealed=None if age is None else NOW - timedelta(seconds=age),
+            mailboxes=40,
+            behind=number,
         )
         for number, age in enumerate(ages)
     )
     text = shown(replace(make_overview(), good=good), capsys)
     rows = [line.split() for line in text.splitlines() if line.startswith("p/g")]
-    assert [" ".join(row[2:]) for row in rows] == ["0 min", "5 min", "90 min", "26 h", "12 days", "none"]
+    assert [" ".join(row[2:]) for row in rows] == [
+        "0 min 40",
+        "5 min 40 1",
+        "90 min 40 2",
+        "26 h 40 3",
+        "12 days 40 4",
+        "none 40 5",
+    ]
+    assert "`mailhaul status --behind` lists those behind" in text
     assert rows[0][1] == "2026-11-21T22:00:00Z"
 
 

@@ -16,10 +16,10 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.clock import utc
 from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.lock import RunLock
+from mailhaul.coordinator.monitoring.catalog_metrics import CatalogCollector
 from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, serve_metrics, write_textfile
 from mailhaul.coordinator.monitoring.metrics import (
-    CatalogCollector,
     ReceiverCollector,
     RunCollector,
     SpaceCollector,
@@ -29,7 +29,7 @@ from mailhaul.coordinator.monitoring.status import status_file
 from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.coordinator.snapshots import write_snapshot
 from mailhaul.proto.errors import BackupError, HostLostError, StoreError, UsageError
-from mailhaul.proto.records import Partition
+from mailhaul.proto.records import ArchiveId, Partition, RunId
 from mailhaul.worker.staging.receiver_status import StreamStatus, write_status
 from mailhaul.worker.staging.space import Space
 
@@ -77,18 +77,17 @@ def test_a_run() -> None:
     found = samples(make_registry(RunCollector(run_course().status)))
     group = "group=user,partition=primary"
     assert {name: value for name, value in found.items() if not name.startswith("mailhaul_run_started")} == {
-        f"mailhaul_read_messages_total{{{group}}}": 150,
-        f"mailhaul_read_bytes_total{{{group}}}": 1500,
-        f"mailhaul_stored_bytes_total{{{group}}}": 900,
-        f"mailhaul_archive_bytes_total{{{group}}}": 450,
-        f"mailhaul_deduplicated_bytes_total{{{group}}}": 400,
+        f"mailhaul_run_messages{{{group}}}": 150,
+        f"mailhaul_run_size_bytes{{{group}}}": 1500,
+        f"mailhaul_run_new_bytes{{{group}}}": 900,
+        f"mailhaul_run_archive_bytes{{{group}}}": 450,
         f"mailhaul_units{{{group},state=planned}}": 1,
         f"mailhaul_units{{{group},state=running}}": 1,
         f"mailhaul_units{{{group},state=sealed}}": 1,
         f"mailhaul_units{{{group},state=failed}}": 1,
-        "mailhaul_skipped_total{reason=changed}": 1,
-        "mailhaul_skipped_total{reason=no-group}": 2,
-        "mailhaul_failures_total{code=store}": 1,
+        "mailhaul_run_left_out{kind=skipped,reason=changed}": 1,
+        "mailhaul_run_left_out{kind=skipped,reason=no-group}": 2,
+        "mailhaul_run_failures{code=store}": 1,
         "mailhaul_run_duration_seconds": 30,
         "mailhaul_run_expected_bytes": 1500 + 500 + 1000,
         "mailhaul_run_waiting": 0,
@@ -131,6 +130,9 @@ def test_the_receiver() -> None:
     assert samples(registry)["mailhaul_receiver_up"] == 0
 
 
+LATER = RunId("20261122T220000Z-4f3a")
+
+
 def test_backups_that_the_catalog_knows(tmp_path: Path) -> None:
     registry = make_registry(CatalogCollector(tmp_path, {("primary", "user"), ("primary", "sales")}))
     assert samples(registry) == {"mailhaul_catalog_readable": 1}
@@ -138,7 +140,9 @@ def test_backups_that_the_catalog_knows(tmp_path: Path) -> None:
     with Catalog.open(tmp_path, write=True) as catalog:
         catalog.begin_run(RUN, utc(START), paths="/")
         catalog.plan_units([user, sales, old])
-        catalog.commit_unit(make_report(user, skipped=("changed",)), sealed=utc(START + 60))
+        catalog.commit_unit(
+            make_report(user, skipped=("changed", "excluded", "excluded", "vanished")), sealed=utc(START + 60)
+        )
         found = samples(registry)
         # Nobody holds the lock.
         assert found["mailhaul_last_run_state{state=interrupted}"] == 1
@@ -146,10 +150,20 @@ def test_backups_that_the_catalog_knows(tmp_path: Path) -> None:
         assert found["mailhaul_last_run_ended_timestamp_seconds"] == 0
         catalog.fail_unit(sales, "gone", attempts=3)
         catalog.end_run(RUN, utc(START + 90))
-    assert samples(registry) == {
+    user_of, sales_of = "group=user,partition=primary", "group=sales,partition=primary"
+    expected = {
         "mailhaul_catalog_readable": 1,
-        "mailhaul_last_good_backup_timestamp_seconds{group=user,partition=primary}": START + 60,
-        "mailhaul_last_good_backup_timestamp_seconds{group=sales,partition=primary}": 0,
+        # One of its two mailboxes lacks a message.
+        f"mailhaul_last_good_backup_timestamp_seconds{{{user_of}}}": 0,
+        f"mailhaul_newest_good_backup_timestamp_seconds{{{user_of}}}": START + 60,
+        f"mailhaul_mailboxes{{{user_of}}}": 2,
+        f"mailhaul_mailboxes_behind{{{user_of}}}": 1,
+        f"mailhaul_mailboxes_never_stored{{{user_of}}}": 1,
+        f"mailhaul_last_good_backup_timestamp_seconds{{{sales_of}}}": 0,
+        f"mailhaul_newest_good_backup_timestamp_seconds{{{sales_of}}}": 0,
+        f"mailhaul_mailboxes{{{sales_of}}}": 2,
+        f"mailhaul_mailboxes_behind{{{sales_of}}}": 2,
+        f"mailhaul_mailboxes_never_stored{{{sales_of}}}": 2,
         "mailhaul_last_run_state{state=running}": 0,
         "mailhaul_last_run_state{state=interrupted}": 0,
         "mailhaul_last_run_state{state=done}": 0,
@@ -162,7 +176,35 @@ def test_backups_that_the_catalog_knows(tmp_path: Path) -> None:
         "mailhaul_last_run_started_timestamp_seconds": START,
         "mailhaul_last_run_ended_timestamp_seconds": START + 90,
         "mailhaul_last_run_skipped": 1,
+        "mailhaul_last_run_excluded": 2,
+        "mailhaul_last_run_alarms": 0,
+        "mailhaul_last_run_left_out{kind=skipped,reason=changed}": 1,
+        "mailhaul_last_run_left_out{kind=excluded,reason=excluded}": 2,
+        "mailhaul_last_run_left_out{kind=vanished,reason=vanished}": 1,
+        f"mailhaul_processed_messages_total{{{user_of}}}": 100,
+        f"mailhaul_processed_bytes_total{{{user_of}}}": 1000,
+        f"mailhaul_read_messages_total{{{user_of}}}": 0,
+        f"mailhaul_stored_bytes_total{{{user_of}}}": 600,
+        f"mailhaul_archive_bytes_total{{{user_of}}}": 300,
+        f"mailhaul_deduplicated_bytes_total{{{user_of}}}": 400,
     }
+    found = samples(registry)
+    assert {name: value for name, value in found.items() if not name.endswith("}") or value} == {
+        name: value for name, value in expected.items() if not name.endswith("}") or value
+    }
+    assert expected.keys() <= found.keys()
+    with Catalog.open(tmp_path, write=True) as catalog:
+        catalog.begin_run(LATER, utc(START + 1000), paths="/")
+        catalog.plan_units([replace(user, run=LATER, users=("ola",))], {("primary", "user")})
+        report = make_report(replace(user, run=LATER, users=("ola",)))
+        catalog.commit_unit(replace(report, archive=ArchiveId(bytes(16))), sealed=utc(START + 1060))
+        catalog.end_run(LATER, utc(START + 1090))
+    later = samples(registry)
+    # Jane has gone, so the group is as good as its last mailbox is; what the first run did still counts.
+    assert later[f"mailhaul_last_good_backup_timestamp_seconds{{{user_of}}}"] == START + 1060
+    assert later[f"mailhaul_mailboxes_behind{{{user_of}}}"] == 0
+    assert later[f"mailhaul_processed_messages_total{{{user_of}}}"] == 200
+    assert later["mailhaul_last_run_skipped"] == 0
     everything = samples(make_registry(CatalogCollector(tmp_path)))
     assert "mailhaul_last_good_backup_timestamp_seconds{group=dissolved,partition=primary}" in everything
     (tmp_path / ".mailhaul" / "catalog.sqlite").write_bytes(b"no database" * 1000)

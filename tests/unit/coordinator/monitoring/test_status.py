@@ -336,7 +336,11 @@ def recorded(
     """A run that began so many hours after the first one, and sealed the first units of each group."""
     run, started = run_id(hours), NOW + timedelta(hours=hours)
     catalog.begin_run(run, started, paths=paths, narrowed=narrowed)
-    units = [replace(make_unit("p", group, shard), run=run) for group in groups for shard in range(2)]
+    units = [
+        replace(make_unit("p", group, shard), run=run, users=(f"jane{shard}" if shard else "jane",))
+        for group in groups
+        for shard in range(2)
+    ]
     catalog.plan_units(units)
     for unit in units:
         if unit.shard < sealed:

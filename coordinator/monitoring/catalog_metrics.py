@@ -1,0 +1,148 @@
+"""What Prometheus is told of the backups that the catalog knows, also while no run goes on.
+
+Counters are sums over all runs, so what a run did that is shorter than the time between two scrapes is not
+lost, and they never get smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from ...proto.errors import BackupError, NotFoundError
+from ..catalog import Catalog
+from ..history import GoodBackup, RunRecord, Totals
+from .families import GROUP, LEFT_OUT, counter, gauge, left_out
+from .status import RUN_STATES, run_state
+
+_TOTALS: dict[str, tuple[str, Callable[[Totals], int]]] = {
+    "processed_messages": ("Messages of mailboxes that runs went through.", lambda one: one.messages),
+    "processed_bytes": ("Bytes of mail that runs went through.", lambda one: one.size_bytes),
+    "read_messages": ("Messages that runs read from mail stores.", lambda one: one.read),
+    "stored_bytes": ("Bytes of mail that had to be stored, before compression.", lambda one: one.new_bytes),
+    "archive_bytes": ("Bytes of archives that were written.", lambda one: one.archive_bytes),
+    "deduplicated_bytes": (
+        "Bytes of mail that were stored already.",
+        lambda one: max(0, one.size_bytes - one.new_bytes),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the catalog tells at a scrape; ``last``: the newest run, its state, what it left out by reason."""
+
+    good: Sequence[GoodBackup] = ()
+    totals: Sequence[Totals] = ()
+    last: tuple[RunRecord, str, Mapping[str, int]] | None = None
+
+
+class CatalogCollector(Collector):
+    """What the catalog of a staging area knows of its backups, in whatever process: that of a run, or one
+    that stays. Of the groups only those in ``wanted`` (partition, group) are told; None for all."""
+
+    def __init__(self, staging: Path, wanted: Iterable[tuple[str, str]] | None = None) -> None:
+        self._staging = staging
+        self._wanted = None if wanted is None else frozenset(wanted)
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        known, readable = _Known(), True
+        try:
+            known = self._ask()
+        except NotFoundError:  # no run was begun yet
+            pass
+        except BackupError:
+            readable = False
+        yield gauge("mailhaul_catalog_readable", "Whether the catalog could be read.", (), [(readable,)])
+        yield from _standing(known.good)
+        for name, (text, value) in _TOTALS.items():
+            yield counter(
+                f"mailhaul_{name}",
+                text,
+                GROUP,
+                ((one.partition, one.group, value(one)) for one in known.totals),
+            )
+        if known.last is not None:
+            yield from _last_run(*known.last)
+
+    def _ask(self) -> _Known:
+        with Catalog.open(self._staging) as catalog:
+            good = [
+                one
+                for one in catalog.last_good()
+                if self._wanted is None or (one.partition, one.group) in self._wanted
+            ]
+            last = None
+            if catalog.newest_run() is not None:
+                record = catalog.run("latest")
+                last = record, run_state(record, self._staging), catalog.reasons(record.run)
+            return _Known(good=good, totals=catalog.totals(), last=last)
+
+
+def _standing(good: Iterable[GoodBackup]) -> Iterator[Metric]:
+    groups = list(good)
+    for name, text, value in _STANDING:
+        yield gauge(
+            f"mailhaul_{name}", text, GROUP, ((one.partition, one.group, value(one)) for one in groups)
+        )
+
+
+def _seconds(when: datetime | None) -> float:
+    return when.timestamp() if when else 0
+
+
+_STANDING: tuple[tuple[str, str, Callable[[GoodBackup], float]], ...] = (
+    (
+        "last_good_backup_timestamp_seconds",
+        "By when every mailbox of the group that is there was stored whole; 0: one of them never was.",
+        lambda one: _seconds(one.sealed),
+    ),
+    (
+        "newest_good_backup_timestamp_seconds",
+        "When a mailbox of the group was last stored whole; 0: none ever was.",
+        lambda one: _seconds(one.newest),
+    ),
+    ("mailboxes", "Mailboxes of the group that are there.", lambda one: one.mailboxes),
+    (
+        "mailboxes_behind",
+        "Mailboxes that the newest run over them did not store whole.",
+        lambda one: one.behind,
+    ),
+    ("mailboxes_never_stored", "Mailboxes that no run has ever stored whole.", lambda one: one.never),
+)
+
+
+def _last_run(last: RunRecord, state: str, reasons: Mapping[str, int]) -> Iterator[Metric]:
+    yield gauge(
+        "mailhaul_last_run_state",
+        "1 for the state of the newest run, 0 for the others.",
+        ("state",),
+        ((one, one == state) for one in RUN_STATES),
+    )
+    done = {"sealed": last.sealed_units, "unchanged": last.unchanged_units, "failed": last.failed_units}
+    yield gauge(
+        "mailhaul_last_run_units",
+        "Units of the newest run by their state.",
+        ("state",),
+        (*done.items(), ("left", last.planned_units - sum(done.values()))),
+    )
+    yield gauge(
+        "mailhaul_last_run_left_out",
+        "Entries that the newest run has left out, by reason.",
+        LEFT_OUT,
+        left_out(reasons),
+    )
+    for name, text, value in (
+        ("started_timestamp_seconds", "When the newest run began.", last.started.timestamp()),
+        ("ended_timestamp_seconds", "When the newest run ended; 0 if it has not.", _seconds(last.ended)),
+        ("skipped", "Entries that should be in the backup and were skipped by the newest run.", last.skipped),
+        ("excluded", "Entries that the newest run left out on purpose.", last.excluded),
+        ("alarms", "Alarms of the newest run.", last.alarms),
+    ):
+        yield gauge(f"mailhaul_last_run_{name}", text, (), [(value,)])
