@@ -204,6 +204,7 @@ class _UnitBackup:
             ) as mailbox:
                 outcome = MailboxBackup(mailbox, path, known, self._archive, approach).run()
         except StoreError as error:
+            self._archive.drop_mailbox()
             self._unopened[user] = Skipped(str(path), "mailbox", error.message)
         except AlreadyStored:
             pass

@@ -79,13 +79,14 @@ class MailboxBackup:
         self._losses: tuple[FolderLoss, ...] = ()
         self._tallies: dict[bytes, KnownTally] = {}  # by the path of the stored folder
         self._marks: dict[bytes, bytes] = {}  # by the path of the folder
+        self._entered = False  # any folder that was asked for could be read
 
     def run(self) -> MailboxOutcome:
         """Put all of it that can be read into the archive; what can't is told.
 
-        Raises StoreError if nothing of it can be read, AlreadyStored if an earlier attempt has stored it,
-        DamagedError if what was stored of it last is
-        damaged and it has to be read as if nothing were known of it, StagingError.
+        Raises StoreError if no folder of it can be read, AlreadyStored if an earlier attempt has stored it,
+        DamagedError if what was stored of it last is damaged and it has to be read as if nothing were known
+        of it, StagingError.
         """
         try:
             for folder in self._mailbox.folders():
@@ -96,7 +97,7 @@ class MailboxBackup:
             self._files.read()
             self._files.take_over(lambda file: self._is_not_asked_for(file) or self._is_unreadable(file))
         except StoreError as error:
-            if not self._marks:
+            if not self._entered:
                 raise
             # The mailbox became unreadable half-way: keep what there is, and what there was, and say so.
             self._skip(str(self._path), "mailbox", error.message)
@@ -108,9 +109,9 @@ class MailboxBackup:
         return self._end()
 
     def _refuse_unreadable(self) -> None:
-        """Raise StoreError if there are folders and none of them can be entered."""
+        """Raise StoreError if there are folders and none of them can be read."""
         refused = [one for one in self._mailbox.skipped() if one.reason in _REFUSED]
-        if refused and not self._marks:
+        if refused and not self._entered:
             first = refused[0]
             raise StoreError(f"none of its folders can be read; {first.path}: {first.detail or first.reason}")
 
@@ -119,6 +120,7 @@ class MailboxBackup:
         comes_again = path in self._marks
         stored = self._stored(folder)
         self._marks[path] = b""
+        self._entered = self._entered or folder.unchanged or folder.complete or len(folder) > 0
         if stored is not None and not comes_again and self._is_unchanged(folder, stored):
             self._copy(stored)
             self._late.end_folder(folder.folder, folder.mark)

@@ -133,11 +133,8 @@ class FolderOpener:
             return _entered(stack, directory, (name,))
         except OSError as error:
             found = confirmed(error, directory, name)
-            if found.errno == errno.ENOENT:
-                return None
-            if name.decode() in PLACES:
-                raise found from error  # what lies there is not gone: the folder can't be read
-            self._notices.failed(joined(path, name), found)
+            if found.errno != errno.ENOENT:
+                self._notices.failed(joined(path, name), found)
             return None
 
     def _uidlist(

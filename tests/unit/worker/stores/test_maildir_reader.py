@@ -362,7 +362,7 @@ def test_permissions_cost_what_they_hide(box: Maildir) -> None:
     assert done.stdout.splitlines() == [
         "b'Subject: x\\n\\nhi\\n'",
         "b'2.host' permission",
-        "[('.Sent', 'permission'), ('dovecot-uidlist', 'permission'), ('locked', 'permission')]",
+        "[('.Sent/cur', 'permission'), ('dovecot-uidlist', 'permission'), ('locked', 'permission')]",
     ]
 
 
