@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +12,13 @@ from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.archive.contents import MailboxEntry
 from ..proto.archive.files import LocalFile
 from ..proto.archive.mailboxes import Mailbox
-from ..proto.archive.reader import ArchiveReader, archives_in, open_sealed
+from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
+from ..proto.archive.scanning import owner_of
+from ..proto.archive.splitting import archives_in
 from ..proto.errors import BackupError, DamagedError, NotFoundError, UsageError
 from ..proto.records import ArchiveId, RunId, Skipped
-from ..worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives
+from ..worker.archives import ArchivePlace, OpenArchives, opened_archives
 from .absence import absence
 from .catalog import Catalog
 from .history import MailboxVersion
@@ -92,41 +94,58 @@ def _versions_of(
 
 
 @dataclass(frozen=True, slots=True)
-class _BareArchive:
-    """An archive that a file holds, and what its directory tells; ``references`` is None if that is lost."""
+class _Copy:
+    """An archive that was found in a file. ``generation`` is None where its header is gone; ``damage`` says
+    why not all of it can be read."""
 
-    generation: int
     place: ArchivePlace
-    versions: tuple[MailboxVersion, ...]
-    references: tuple[ArchiveId, ...] | None
+    generation: int | None
+    damage: Skipped | None
 
 
 def from_files(files: Iterable[Path]) -> BackupSet:
     """What bare archive files hold; a file may hold several, and a damaged one what is whole in it. Of two
-    generations of an archive the greater one counts. Mailboxes are there also if a later archive tells that
-    they have departed: who names files wants what is in them.
+    generations of an archive the greater one counts; copies of one are used together. Mailboxes are there
+    also if a later archive tells that they have departed: who names files wants what is in them.
 
     Raises DamagedError for a file of which nothing is an archive, BackupError for one that can't be read.
     """
-    found: dict[ArchiveId, _BareArchive] = {}
+    found: dict[ArchiveId, list[_Copy]] = {}
     damaged: list[Skipped] = []
     for file in files:
-        for place, archive in _readers(file, damaged):
-            known = found.get(archive.header.archive)
-            if known is None or known.generation < archive.header.generation:
-                found[archive.header.archive] = _bare_archive(place, archive)
-    return BackupSet(
-        versions=tuple(version for one in found.values() for version in one.versions),
-        places={archive: one.place for archive, one in found.items()},
-        references={archive: one.references for archive, one in found.items() if one.references is not None},
-        damaged=tuple(damaged),
-    )
+        for archive, copy in _copies(file, damaged):
+            found.setdefault(archive, []).append(copy)
+    versions: list[MailboxVersion] = []
+    places: dict[ArchiveId, ArchivePlace] = {}
+    references: dict[ArchiveId, tuple[ArchiveId, ...]] = {}
+    for archive, copies in found.items():
+        newest = max((one.generation or 0 for one in copies), default=0)
+        first, *others = [one for one in copies if one.generation in (None, newest)]
+        places[archive] = replace(first.place, copies=tuple(one.place for one in others))
+        with opened_archives({archive: places[archive]}) as archives:
+            try:
+                reader = archives(archive)
+            except DamagedError as error:
+                damaged += [one.damage for one in copies if one.damage] or [
+                    Skipped(first.place.file, "archive", error.message)
+                ]
+                del places[archive]
+                continue
+        versions += _versions_in(reader)
+        if reader.damage:
+            damaged += [one.damage for one in (first, *others) if one.damage]
+        else:
+            references[archive] = reader.directory.references
+    if not places and damaged:
+        one = damaged[-1]
+        raise DamagedError(f"{one.path}: nothing of it can be read: {one.detail}", reason="archive")
+    return BackupSet(versions=tuple(versions), places=places, references=references, damaged=tuple(damaged))
 
 
-def _bare_archive(place: ArchivePlace, archive: ArchiveReader) -> _BareArchive:
+def _versions_in(archive: ArchiveReader) -> Iterator[MailboxVersion]:
     header = archive.header
-    versions = tuple(
-        MailboxVersion(
+    for entry in archive.directory.mailboxes:
+        yield MailboxVersion(
             partition=header.partition,
             group=header.group,
             user=entry.user,
@@ -142,13 +161,10 @@ def _bare_archive(place: ArchivePlace, archive: ArchiveReader) -> _BareArchive:
             vanished=entry.vanished,
             changed=entry.changed,
         )
-        for entry in archive.directory.mailboxes
-    )
-    references = None if archive.damage else archive.directory.references
-    return _BareArchive(header.generation, place, versions, references)
 
 
-def _readers(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchivePlace, ArchiveReader]]:
+def _copies(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchiveId, _Copy]]:
+    """The archives that a file holds; what of it is none is added to ``damaged``."""
     try:
         found = archives_in(str(file))
     except FileNotFoundError as error:
@@ -158,21 +174,21 @@ def _readers(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchivePlace,
     except DamagedError as error:
         if file.is_dir():
             raise UsageError(f"{file} is a directory: name the archive files in it") from error
-        found = [open_place(ArchivePlace(file=str(file)))]
-    readable = 0
+        raise DamagedError(f"{file}: nothing of it can be read: {error.message}", reason="archive") from error
     for one in found:
+        place = ArchivePlace(file=str(file), start=one.start, size_bytes=one.size)
+        told: list[Skipped] = []
         try:
-            place = ArchivePlace(file=str(file), start=one.start, size_bytes=one.size)
-            archive = reader_over(one, damaged)
+            header = reader_over(one, told).header
+            yield header.archive, _Copy(place, header.generation, told[0] if told else None)
         except DamagedError as error:
-            damaged.append(Skipped(one.name, str(error.facts.get("reason", "damaged")), error.message))
-        else:
-            readable += 1
-            yield place, archive
+            damage = Skipped(one.name, str(error.facts.get("reason", "damaged")), error.message)
+            try:
+                yield owner_of(one), _Copy(place, None, damage)
+            except DamagedError:
+                damaged.append(damage)
         finally:
             one.close()
-    if not readable:
-        raise DamagedError(f"{file}: nothing of it can be read: {damaged[-1].detail}", reason="archive")
 
 
 def reader_over(file: LocalFile, damaged: list[Skipped]) -> ArchiveReader:

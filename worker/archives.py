@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from ..proto.archive.files import LocalFile, RandomAccess
+from ..proto.archive.files import Joined, LocalFile, RandomAccess
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.errors import DamagedError
@@ -19,11 +19,13 @@ _MOST_ENTRIES = 200_000  # of mailboxes in directories, about 0.5 kB each
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivePlace:
-    """Where an archive lies: a file, or the stretch of it from ``start`` on (``size_bytes`` of it)."""
+    """Where an archive lies: a file, or the stretch of it from ``start`` on (``size_bytes`` of it); and other
+    ``copies`` of the same generation."""
 
     file: str
     start: int = 0
     size_bytes: int | None = None
+    copies: tuple[ArchivePlace, ...] = ()
 
 
 def open_place(place: ArchivePlace) -> LocalFile:
@@ -34,12 +36,16 @@ def open_place(place: ArchivePlace) -> LocalFile:
         raise DamagedError(f"{place.file}: {error.strerror}", reason="missing") from error
 
 
-def open_archive(file: RandomAccess) -> ArchiveReader:
-    """A reader over an archive: over all of it, or over what is whole in it if it is damaged."""
-    try:
-        return open_sealed(file)
-    except DamagedError:
-        return salvage(file)
+def open_archive(file: RandomAccess, *copies: RandomAccess) -> ArchiveReader:
+    """A reader over an archive: over all of it, or over what is whole in it if it is damaged. What is damaged
+    in one of several copies is taken from another. Raises DamagedError if nothing can be read."""
+    together = Joined((file, *copies)) if copies else file
+    for one in (file, *copies):
+        try:
+            return open_sealed(one, together)
+        except DamagedError:
+            continue
+    return salvage(together)
 
 
 class OpenArchives:
@@ -78,8 +84,9 @@ class OpenArchives:
         reader = self._data.get(archive)
         if reader is None:
             whole = self._readers.get(archive) or self._opened(archive)
+            directory = replace(whole.directory, mailboxes=())
             reader = self._data[archive] = ArchiveReader(
-                whole.file, whole.header, replace(whole.directory, mailboxes=()), whole.damage
+                whole.file, whole.header, directory, whole.damage, whole.copies
             )
         return reader
 
@@ -87,7 +94,16 @@ class OpenArchives:
         place = self._places.get(archive)
         if place is None:
             raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
-        return open_archive(_PooledFile(self._pool, place))
+        files = []
+        for one in (place, *place.copies):
+            try:
+                files.append(_PooledFile(self._pool, one))
+            except DamagedError:
+                if one == place and not place.copies:
+                    raise
+        if not files:
+            raise DamagedError(f"{place.file}: no copy of it can be opened", reason="missing")
+        return open_archive(*files)
 
 
 class _FilePool:

@@ -78,7 +78,7 @@ def encode_draft(draft: Draft) -> bytes | None:
     for number, payload in enumerate(payloads):
         codec, stored = compressor.compress(payload)
         encoded += frames.encode_header(
-            FrameType.DIRECTORY, codec, stored, len(payload), header.archive, number
+            FrameType.DIRECTORY, codec, stored, len(payload), header.archive, number, draft.frames
         )
         encoded += stored
         if len(encoded) > MOST_DRAFT_BYTES:
@@ -97,11 +97,13 @@ def decode_draft(data: bytes, file: RandomAccess) -> Draft:
     decoded = list(_directory_frames(data, f"{file.name}: draft"))
     if not decoded:
         raise DamagedError(f"{file.name}: the draft is empty", reason="metadata")
-    header = contents.decode_header(decoded[-1].header)
-    whole = directory.join((one.part for one in decoded), file.size // frames.HEADER_BYTES)
-    if not whole.mailboxes or _last_frame(whole) >= file.size:
+    header = contents.decode_header(decoded[-1][1].header)
+    most_frames = file.size // frames.HEADER_BYTES
+    whole = directory.join((one.part for _, one in decoded), most_frames)
+    count = decoded[-1][0].position
+    if not whole.mailboxes or _last_frame(whole) >= file.size or not whole.frames < count <= most_frames:
         raise DamagedError(f"{file.name}: the draft is not one of this file", reason="metadata")
-    return _draft(file, header, whole, file.size)
+    return Draft(archive=ArchiveReader(file, header, whole), size_bytes=file.size, frames=count)
 
 
 def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
@@ -113,7 +115,7 @@ def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
             stored = file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
         except (DamagedError, UnsupportedError):
             return
-        in_order = header.sequence == sequence and (header.type is FrameType.HEADER) == (sequence == 0)
+        in_order = header.sequence == sequence and (header.type is FrameType.HEADER or sequence > 0)
         whole = len(stored) == header.stored_bytes and frames.checksum(stored) == header.checksum
         if not in_order or not whole:
             return
@@ -122,7 +124,7 @@ def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
         owner = header.archive
 
 
-def _directory_frames(data: bytes, where: str) -> Iterator[directory.DirectoryFrame]:
+def _directory_frames(data: bytes, where: str) -> Iterator[tuple[FrameHeader, directory.DirectoryFrame]]:
     at, left = 0, directory.MOST_PLAIN_BYTES
     while at < len(data):
         header = frames.decode_header(data[at : at + frames.HEADER_BYTES], where)
@@ -131,7 +133,7 @@ def _directory_frames(data: bytes, where: str) -> Iterator[directory.DirectoryFr
         if header.type is not FrameType.DIRECTORY or left < 0:
             raise DamagedError(f"{where}: not a directory", reason="frame-type")
         payload = frames.decode_payload(header, data[at : at + header.stored_bytes], where)
-        yield directory.decode(payload)
+        yield header, directory.decode(payload)
         at += header.stored_bytes
 
 
@@ -143,16 +145,12 @@ def _last_frame(whole: ArchiveDirectory) -> int:
     return max(last)
 
 
-def _draft(file: RandomAccess, header: ArchiveHeader, whole: ArchiveDirectory, size_bytes: int) -> Draft:
-    # The directory names every frame but the header.
-    return Draft(archive=ArchiveReader(file, header, whole), size_bytes=size_bytes, frames=whole.frames + 1)
-
-
 @dataclass(frozen=True, slots=True)
 class _Cut:
-    """The end of a mailbox: so many bytes, blocks, bytes of data and index frames come before it."""
+    """The end of a mailbox: so many bytes, frames, blocks, bytes of data and index frames come before it."""
 
     size_bytes: int
+    frames: int
     blocks: int
     data_bytes: int
     index_frames: int
@@ -194,7 +192,10 @@ class _Found:
             self._check_position(header, where)
             self._end_mailbox(at, header, mailboxes.decode(frames.decode_payload(header, stored, where)))
         elif kind is FrameType.HEADER:
-            self._header = _writable(frames.decode_payload(header, stored, where))
+            found = _writable(frames.decode_payload(header, stored, where))
+            if self._header not in (None, found):
+                raise DamagedError(f"{where}: two headers that differ", reason="metadata")
+            self._header = found
         elif kind is not FrameType.SEARCH:
             raise DamagedError(f"{where}: all mailboxes come before", reason="frame-type")
 
@@ -209,7 +210,9 @@ class _Found:
             data_bytes=cut.data_bytes,
             index_frames=tuple(self._index_frames[: cut.index_frames]),
         )
-        return _draft(file, self._header, whole, cut.size_bytes)
+        return Draft(
+            archive=ArchiveReader(file, self._header, whole), size_bytes=cut.size_bytes, frames=cut.frames
+        )
 
     def _take_block(self, at: int, header: FrameHeader, where: str) -> None:
         if header.position != self._data_bytes or not header.plain_bytes:
@@ -239,7 +242,9 @@ class _Found:
         self._mailboxes.append(replace(entry, message_frames=tuple(self._message_frames)))
         self._message_frames.clear()
         end = at + frames.HEADER_BYTES + header.stored_bytes
-        self._cut = _Cut(end, len(self._block_data), self._data_bytes, len(self._index_frames))
+        self._cut = _Cut(
+            end, header.sequence + 1, len(self._block_data), self._data_bytes, len(self._index_frames)
+        )
 
 
 def _writable(payload: bytes) -> ArchiveHeader:

@@ -4,9 +4,12 @@ frames of it."""
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Protocol
 
-from ..errors import DamagedError
+from ..errors import DamagedError, UnsupportedError
 from ..records import ArchiveId
 from . import frames
 from .frames import FrameHeader, FrameType
@@ -57,6 +60,33 @@ class LocalFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+class Joined:
+    """A RandomAccess over several, as if they were one file; they stay open if it is closed."""
+
+    def __init__(self, files: Sequence[RandomAccess]) -> None:
+        self.name = files[0].name
+        self._files = files
+        self._ends = list(accumulate(one.size for one in files))
+        self.size = self._ends[-1]
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See RandomAccess."""
+        parts: list[bytes] = []
+        while length > 0 and 0 <= offset < self.size:
+            number = bisect_right(self._ends, offset)
+            file = self._files[number]
+            data = file.read_at(offset - (self._ends[number] - file.size), length)
+            if not data:
+                break
+            parts.append(data)
+            offset += len(data)
+            length -= len(data)
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """See RandomAccess."""
 
 
 class ReadAhead:
@@ -110,11 +140,18 @@ def read_stored(
 
 
 def read_header(file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None) -> FrameHeader:
-    """The header of the frame of this kind (and archive) at an offset. Raises DamagedError."""
+    """The header of the frame of this kind (and archive) at an offset. Raises DamagedError; UnsupportedError
+    for a HEADER frame that a later version wrote."""
     where = f"{file.name} at {at}"
     if at < 0:
         raise DamagedError(f"{file.name}: too short to be an archive", reason="truncated")
-    header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), where, owner)
+    try:
+        header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), where, owner)
+    except UnsupportedError as error:
+        if kind is FrameType.HEADER:
+            raise
+        # It costs what the frame says; the archive itself is one that can be read.
+        raise DamagedError(error.message, reason="unsupported") from error
     if header.type is not kind:
         raise DamagedError(f"{where}: a {header.type.name} frame instead of {kind.name}", reason="frame-type")
     return header

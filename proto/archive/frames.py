@@ -38,6 +38,8 @@ class FrameType(IntEnum):
     DIRECTORY = 6
     FOOTER = 7
     SEARCH = 8
+    LATER = 0x80
+    """Not written: stands for what a later version writes. Types from here on are optional."""
     RUN = 0x89
 
 
@@ -50,7 +52,7 @@ class Codec(IntEnum):
 
 
 # A lookup is much quicker than making an enum's member of a number.
-_TYPES = {one.value: one for one in FrameType}
+_TYPES: dict[int, FrameType] = {one.value: one for one in FrameType if one is not FrameType.LATER}
 _CODECS = {one.value: one for one in Codec}
 
 
@@ -147,6 +149,16 @@ def decode_header(data: bytes, where: str, owner: ArchiveId | None = None) -> Fr
 
     Raises DamagedError if it is not whole, UnsupportedError if it needs what this version lacks.
     """
+    header, lacks = decode_any_header(data, where, owner)
+    if lacks:
+        raise UnsupportedError(lacks)
+    return header
+
+
+def decode_any_header(data: bytes, where: str, owner: ArchiveId | None = None) -> tuple[FrameHeader, str]:
+    """Read a header, also of a frame that a later version wrote: its type is LATER then, its codec NONE. The
+    second value tells what of it this version lacks; it is empty also for one of an optional type, which is
+    to be passed over. Raises DamagedError if the header is not whole."""
     if len(data) != HEADER_BYTES:
         raise DamagedError(f"{where}: the file ends inside a frame header", reason="truncated")
     fields = data[: _LAYOUT.size]
@@ -155,15 +167,16 @@ def decode_header(data: bytes, where: str, owner: ArchiveId | None = None) -> Fr
     _, kind, codec, flags, stored, plain, archive, sequence, position, digest, key = _LAYOUT.unpack(fields)
     if owner not in (None, archive):
         raise DamagedError(f"{where}: a frame of another archive", reason="foreign")
-    if flags or key:
-        raise UnsupportedError(f"{where}: the frame is encrypted or uses a later feature (flags {flags:#x})")
-    if kind not in _TYPES or codec not in _CODECS:
-        raise UnsupportedError(f"{where}: the frame uses a later feature: type {kind}, codec {codec}")
     if max(stored, plain) > LARGEST_FRAME:
         raise DamagedError(f"{where}: a frame of {max(stored, plain)} bytes is not possible", reason="length")
-    return FrameHeader(
-        _TYPES[kind], _CODECS[codec], stored, plain, ArchiveId(archive), sequence, position, digest
-    )
+    lacks = ""
+    known_type, known_codec = _TYPES.get(kind), _CODECS.get(codec)
+    if known_type is None or known_codec is None or flags or key:
+        known_type, known_codec = FrameType.LATER, Codec.NONE
+        if kind < FrameType.LATER:
+            lacks = f"{where}: the frame needs a later version: type {kind}, codec {codec}, flags {flags:#x}"
+    found = ArchiveId(archive)
+    return FrameHeader(known_type, known_codec, stored, plain, found, sequence, position, digest), lacks
 
 
 def check_payload(header: FrameHeader, stored: bytes, where: str) -> None:

@@ -7,8 +7,7 @@ in remote storage. Nothing that a file claims is believed before it was checked.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from ..errors import DamagedError
@@ -16,16 +15,21 @@ from ..records import ArchiveId, Losses, Message, Skipped, Stretch, Terms
 from . import contents, directory, frames, mailboxes, messages, search
 from .claims import shown
 from .contents import LAST, LOST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
-from .files import LocalFile, RandomAccess, ReadAhead, read_frame, read_header, read_stored
+from .files import RandomAccess, ReadAhead, read_frame, read_header, read_stored
 from .frames import FrameHeader, FrameType
 from .mailboxes import FolderEntry, Mailbox
-from .scanning import FOOTER_FRAME_BYTES, sealed_bytes
+from .scanning import FOOTER_FRAME_BYTES
+from .whereabouts import Whereabouts
+
+_Read = Callable[[RandomAccess, int, FrameType, ArchiveId], tuple[FrameHeader, bytes]]
 
 
 class ArchiveReader:
     """One archive whose header and directory are known. Methods raise DamagedError wherever the file is
     not what a writer wrote. ``open_sealed`` makes one from a whole file, ``salvage`` from a broken one;
-    ``damage`` is what salvaging found to be broken; with ``cut`` nobody knows where its data ended.
+    ``damage`` is what salvaging found to be broken; with ``cut`` nobody knows where its data ended. A frame
+    that is not where the directory says, or not whole, is looked for in all of ``copies``: the file itself,
+    and others that hold the same archive.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class ArchiveReader:
         header: ArchiveHeader,
         directory: ArchiveDirectory,
         damage: tuple[Skipped, ...] = (),
+        copies: RandomAccess | None = None,
         *,
         cut: bool = False,
     ) -> None:
@@ -42,6 +47,8 @@ class ArchiveReader:
         self.directory = directory
         self.damage = damage
         self.cut = cut
+        self.copies = copies
+        self._elsewhere = Whereabouts(copies or file, header.archive)
         # Frames of metadata are small and lie side by side; blocks are large.
         self._metadata = ReadAhead(file)
         self._entries: dict[str, MailboxEntry] | None = None
@@ -72,13 +79,33 @@ class ArchiveReader:
             (*self.directory.holes, *self.behind), frames_gone([one.number for one in entries], lost)
         )
 
-    def frame(self, at: int, kind: FrameType) -> tuple[FrameHeader, bytes]:
-        """The frame of this kind at an offset, checked and decompressed."""
-        return read_frame(self._file(kind), at, kind, self.header.archive)
+    def frame(self, at: int, kind: FrameType, position: int | None = None) -> tuple[FrameHeader, bytes]:
+        """The frame of this kind (and position) at an offset, or wherever it is, checked and decompressed."""
+        return self._found(read_frame, at, kind, position)
 
-    def stored_frame(self, at: int, kind: FrameType) -> tuple[FrameHeader, bytes]:
-        """The frame of this kind at an offset as it is stored, checked and not decompressed: for copying."""
-        return read_stored(self._file(kind), at, kind, self.header.archive)
+    def stored_frame(
+        self, at: int, kind: FrameType, position: int | None = None
+    ) -> tuple[FrameHeader, bytes]:
+        """The same as it is stored, checked and not decompressed: for copying."""
+        return self._found(read_stored, at, kind, position)
+
+    def _found(
+        self, read: _Read, at: int, kind: FrameType, position: int | None
+    ) -> tuple[FrameHeader, bytes]:
+        archive = self.header.archive
+        try:
+            found = read(self._file(kind), at, kind, archive)
+            if position in (None, found[0].position):
+                return found
+            error = DamagedError(
+                f"{self.file.name} at {at}: a {kind.name} frame of another place", reason="frame-type"
+            )
+        except DamagedError as damage:
+            error = damage
+        other = self._elsewhere.offset(kind, position) if position is not None else None
+        if other is None:
+            raise error
+        return read(self._elsewhere.file, other, kind, archive)
 
     def _file(self, kind: FrameType) -> RandomAccess:
         return self.file if kind is FrameType.BLOCK else self._metadata
@@ -98,11 +125,10 @@ class ArchiveReader:
         return self._mailbox(entry, last)
 
     def _mailbox(self, entry: MailboxEntry, at: int) -> tuple[bytes, Mailbox]:
-        header, payload = self.frame(at, FrameType.MAILBOX)
-        mailbox = mailboxes.decode(payload)
         told = frames.mailbox_position(entry.number, len(entry.message_frames))
-        if (header.position, mailbox.user, mailbox.listed, mailbox.stored) != (
-            told,
+        _, payload = self.frame(at, FrameType.MAILBOX, told)
+        mailbox = mailboxes.decode(payload)
+        if (mailbox.user, mailbox.listed, mailbox.stored) != (
             entry.user,
             entry.listed,
             entry.stored,
@@ -136,8 +162,8 @@ class ArchiveReader:
 
     def message_frame(self, entry: MailboxEntry, number: int) -> bytes:
         """The payload of a MESSAGES frame of a mailbox, by its number in the mailbox."""
-        header, payload = self.frame(self._message_frame_at(entry, number), FrameType.MESSAGES)
-        self._check_position(header, entry, number)
+        position = frames.mailbox_position(entry.number, number)
+        _, payload = self.frame(self._message_frame_at(entry, number), FrameType.MESSAGES, position)
         self._refuse_lost(payload, entry, number)
         return payload
 
@@ -153,21 +179,24 @@ class ArchiveReader:
         """The header of a MESSAGES frame of a mailbox: those with the same checksum say the same, in every
         archive."""
         at = self._message_frame_at(entry, number)
-        header = read_header(self._metadata, at, FrameType.MESSAGES, self.header.archive)
-        self._check_position(header, entry, number)
+        try:
+            header = read_header(self._metadata, at, FrameType.MESSAGES, self.header.archive)
+            self._check_position(header, entry, number)
+        except DamagedError:
+            header = self.stored_frame(at, FrameType.MESSAGES, frames.mailbox_position(entry.number, number))[
+                0
+            ]
         return header
 
     def stored_mailbox(self, entry: MailboxEntry) -> tuple[FrameHeader, bytes]:
         """The MAILBOX frame of a mailbox or the copy of it as it is stored. Only its place is checked."""
         damage: DamagedError | None = None
+        position = frames.mailbox_position(entry.number, len(entry.message_frames))
         for at in entry.frames:
             try:
-                header, stored = self.stored_frame(at, FrameType.MAILBOX)
-                self._check_position(header, entry, len(entry.message_frames))
+                return self.stored_frame(at, FrameType.MAILBOX, position)
             except DamagedError as error:
                 damage = damage or error
-            else:
-                return header, stored
         raise damage or DamagedError(f"{self.file.name}: a mailbox without a frame", reason="metadata")
 
     def stored_messages(
@@ -176,22 +205,21 @@ class ArchiveReader:
         """A MESSAGES frame of a mailbox and the SEARCH frame behind it as they are stored; None for that if
         it is damaged."""
         at = self._message_frame_at(entry, number)
-        header, stored = self.stored_frame(at, FrameType.MESSAGES)
-        self._check_position(header, entry, number)
+        position = frames.mailbox_position(entry.number, number)
+        header, stored = self.stored_frame(at, FrameType.MESSAGES, position)
         if header.plain_bytes <= messages.MOST_LOST_BYTES:
             self._refuse_lost(frames.decode_payload(header, stored, self.file.name), entry, number)
         try:
-            terms = self.stored_frame(at + frames.HEADER_BYTES + header.stored_bytes, FrameType.SEARCH)
-            self._check_position(terms[0], entry, number)
+            behind = at + frames.HEADER_BYTES + header.stored_bytes
+            terms = self.stored_frame(behind, FrameType.SEARCH, position)
         except DamagedError:
             return (header, stored), None
         return (header, stored), terms
 
     def search_frame(self, entry: MailboxEntry, number: int) -> bytes:
         """The payload of the SEARCH frame behind a MESSAGES frame of a mailbox."""
-        header, payload = self.frame(self._search_frame_at(entry, number), FrameType.SEARCH)
-        self._check_position(header, entry, number)
-        return payload
+        position = frames.mailbox_position(entry.number, number)
+        return self.frame(self._search_frame_at(entry, number), FrameType.SEARCH, position)[1]
 
     def terms(self, entry: MailboxEntry, number: int) -> list[Terms]:
         """What the messages of a MESSAGES frame can be found by, row by row."""
@@ -246,13 +274,14 @@ class ArchiveReader:
     def block(self, number: int) -> bytes:
         """The plain data of a block."""
         table = self.directory.blocks
-        header, plain = self.frame(table.file[number], FrameType.BLOCK)
+        header, plain = self.frame(table.file[number], FrameType.BLOCK, table.data[number])
         self._check_block(header, number)
         return plain
 
     def stored_block(self, number: int) -> tuple[FrameHeader, bytes]:
         """The frame of a block as it is stored."""
-        header, stored = self.stored_frame(self.directory.blocks.file[number], FrameType.BLOCK)
+        table = self.directory.blocks
+        header, stored = self.stored_frame(table.file[number], FrameType.BLOCK, table.data[number])
         self._check_block(header, number)
         return header, stored
 
@@ -284,8 +313,9 @@ def read_footer(file: RandomAccess) -> tuple[FrameHeader, contents.Footer]:
     return header, footer
 
 
-def open_sealed(file: RandomAccess) -> ArchiveReader:
-    """A whole archive: header, footer and directory are read and checked. Raises DamagedError."""
+def open_sealed(file: RandomAccess, copies: RandomAccess | None = None) -> ArchiveReader:
+    """A whole archive: header, footer and directory are read and checked. ``copies``: see ArchiveReader.
+    Raises DamagedError."""
     header, payload = read_frame(file, 0, FrameType.HEADER)
     decoded = contents.decode_header(payload)
     end, footer = read_footer(file)
@@ -295,7 +325,7 @@ def open_sealed(file: RandomAccess) -> ArchiveReader:
         or not header.archive == end.archive == decoded.archive
     ):
         raise DamagedError(f"{file.name}: header and footer do not belong together", reason="footer")
-    return ArchiveReader(file, decoded, _directory(file, footer, decoded.archive))
+    return ArchiveReader(file, decoded, _directory(file, footer, decoded.archive), copies=copies)
 
 
 def _directory(file: RandomAccess, footer: contents.Footer, archive: ArchiveId) -> ArchiveDirectory:
@@ -313,40 +343,3 @@ def _directory(file: RandomAccess, footer: contents.Footer, archive: ArchiveId) 
     # Each frame has a header, so a small file can't name many frames: nothing grows beyond its size.
     most_frames = min(footer.frames, file.size // frames.HEADER_BYTES)
     return directory.join(chain((part(at).part for at in last.before), (last.part,)), most_frames)
-
-
-def archives_in(path: str) -> list[LocalFile]:
-    """The archives that a file holds one after the other. They are found from its end, footer by footer;
-    where one is damaged, those before it are found from the front. What is no archive at all counts as one,
-    so that whoever opens it will tell of it.
-
-    Raises DamagedError if the file is empty, or no archive is in it.
-    """
-    whole = LocalFile(path)
-    last: list[LocalFile] = []
-    first: list[LocalFile] = []
-    try:
-        with suppress(DamagedError):
-            while whole.size > 0:
-                start = whole.size - FOOTER_FRAME_BYTES - read_footer(whole)[1].footer
-                last.append(LocalFile(path, start, whole.size - start))
-                whole.size = start
-        start = 0
-        while start < whole.size:
-            rest = LocalFile(path, start, whole.size - start)
-            first.append(rest)
-            try:
-                rest.size = sealed_bytes(rest) or rest.size
-            except DamagedError:
-                if not last and rest is first[0]:
-                    raise
-            start += rest.size
-    except BaseException:
-        for file in (*first, *last):
-            file.close()
-        raise
-    finally:
-        whole.close()
-    if not first and not last:
-        raise DamagedError(f"{path}: the file is empty", reason="no-footer")
-    return [*first, *reversed(last)]

@@ -6,7 +6,7 @@ frame is found by looking for one. FORMAT.md, "Salvage".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..errors import DamagedError
@@ -39,35 +39,43 @@ class Gap:
     length: int
 
 
-def scan(file: RandomAccess) -> Iterator[FoundFrame | Gap]:
-    """Every frame of an archive in order, and every stretch between frames that is none.
+def scan(file: RandomAccess, owner: ArchiveId | None = None) -> Iterator[FoundFrame | Gap]:
+    """Every frame of an archive in order, and every stretch between frames that is none. ``owner`` is the
+    archive, where that is known.
 
-    Raises DamagedError if there is no frame at all, UnsupportedError for a frame that this version can't
-    read.
+    Raises DamagedError if there is no frame at all. A frame that needs a later version counts as damaged;
+    one of an optional type has no payload.
     """
-    owner = _owner(file)
+    owner = owner or owner_of(file)
     at = 0
     while at < file.size:
-        header = _header_at(file, at, owner)
-        if header is None:
-            following = _next_header(file, at + 1, owner)
+        found = any_header_at(file, at, owner)
+        if found is None:
+            following = next_header(file, at + 1, owner)
             yield Gap(at, following - at)
             at = following
             continue
+        header, lacks = found
         start = at + frames.HEADER_BYTES
         end = start + header.stored_bytes
         try:
-            payload = frames.decode_payload(
-                header, file.read_at(start, header.stored_bytes), f"{file.name} at {at}"
-            )
+            payload = _payload(header, file.read_at(start, header.stored_bytes), f"{file.name} at {at}")
         except DamagedError as error:
             yield FoundFrame(at, header, b"", error)
             # Its length is known, but bytes may be missing in it, or there may be more.
-            whole = end == file.size or _header_at(file, end, owner) is not None
-            at = end if whole else _next_header(file, start, owner)
+            whole = end == file.size or any_header_at(file, end, owner) is not None
+            at = end if whole else next_header(file, start, owner)
             continue
-        yield FoundFrame(at, header, payload)
+        unsupported = DamagedError(lacks, reason="unsupported") if lacks else None
+        yield FoundFrame(at, header, payload, unsupported)
         at = end
+
+
+def _payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
+    if header.type is FrameType.LATER:
+        frames.check_payload(header, stored, where)
+        return b""
+    return frames.decode_payload(header, stored, where)
 
 
 def damage_of(file: RandomAccess, found: FoundFrame | Gap) -> Skipped | None:
@@ -80,61 +88,57 @@ def damage_of(file: RandomAccess, found: FoundFrame | Gap) -> Skipped | None:
     return None
 
 
-def sealed_bytes(file: RandomAccess) -> int | None:
-    """How long the first archive of a file is, if it has a whole footer at its end. Raises as ``scan``."""
-    for found in scan(file):
-        if isinstance(found, FoundFrame) and found.header.type is FrameType.FOOTER and _ends(found):
-            return found.at + FOOTER_FRAME_BYTES
-    return None
-
-
-def _ends(found: FoundFrame) -> bool:
-    """Whether a FOOTER frame is whole and lies where it says."""
-    try:
-        return contents.decode_footer(found.payload).footer == found.at
-    except DamagedError:
-        return False
-
-
-def _owner(file: RandomAccess) -> ArchiveId:
+def owner_of(file: RandomAccess) -> ArchiveId:
     """Whose frames the file holds: what its first frame says, else its last, else any.
 
-    Not simply the first that can be found: mail may hold archives of its own.
+    Not simply the first that can be found: mail may hold archives of its own. Raises DamagedError if there is
+    none.
     """
-    header = _header_at(file, 0, None) or _header_at(file, file.size - FOOTER_FRAME_BYTES, None)
-    if header is None:
-        header = _header_at(file, _next_header(file, 1, None), None)
-    if header is None:
+    found = any_header_at(file, 0) or any_header_at(file, file.size - FOOTER_FRAME_BYTES)
+    if found is None:
+        found = any_header_at(file, next_header(file, 1))
+    if found is None:
         raise DamagedError(f"{file.name}: there is no frame of an archive in it", reason="no-header")
-    return header.archive
+    return found[0].archive
 
 
-def _header_at(file: RandomAccess, at: int, owner: ArchiveId | None) -> FrameHeader | None:
+def any_header_at(
+    file: RandomAccess, at: int, owner: ArchiveId | None = None
+) -> tuple[FrameHeader, str] | None:
+    """The valid header of a frame that begins there, and what of the frame this version lacks; None if none
+    begins there, or one of another archive than ``owner``."""
     try:
-        return frames.decode_header(file.read_at(at, frames.HEADER_BYTES), f"{file.name} at {at}", owner)
+        data = file.read_at(at, frames.HEADER_BYTES)
+        return frames.decode_any_header(data, f"{file.name} at {at}", owner)
     except DamagedError:
         return None
 
 
-def _next_header(file: RandomAccess, at: int, owner: ArchiveId | None) -> int:
-    """The offset of the next valid frame header, or the end of the file."""
+def next_header(
+    file: RandomAccess,
+    at: int,
+    owner: ArchiveId | None = None,
+    wanted: Callable[[FrameHeader], bool] = lambda _header: True,
+) -> int:
+    """The offset of the next valid frame header (of this archive, and as it is wanted), or the end of the
+    file."""
     while at < file.size:
         window = _readable(file, at, _WINDOW + frames.HEADER_BYTES - 1)
         found = window.find(frames.MAGIC, 0, _WINDOW + len(frames.MAGIC) - 1)
         while found >= 0:
-            if _is_header(window[found : found + frames.HEADER_BYTES], owner):
+            header = _header_of(window[found : found + frames.HEADER_BYTES], owner)
+            if header is not None and wanted(header):
                 return at + found
             found = window.find(frames.MAGIC, found + 1, _WINDOW + len(frames.MAGIC) - 1)
         at += _WINDOW
     return file.size
 
 
-def _is_header(data: bytes, owner: ArchiveId | None) -> bool:
+def _header_of(data: bytes, owner: ArchiveId | None) -> FrameHeader | None:
     try:
-        frames.decode_header(data, "", owner)
+        return frames.decode_any_header(data, "", owner)[0]
     except DamagedError:
-        return False
-    return True
+        return None
 
 
 def _readable(file: RandomAccess, at: int, length: int) -> bytes:

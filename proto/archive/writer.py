@@ -37,6 +37,8 @@ from .under_way import MailboxUnderWay, fitting
 _NO_TERMS = Terms()
 _NOTHING_LOST = Losses()
 _INDEX_ROWS = 1 << 16
+_HEADER_EVERY = 16
+"""Mailboxes after which the header stands again: without any, nobody could say whose mail it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class ArchiveWriter:
         self._copy: tuple[Stored, int] | None = None
         self.lost_frames: list[int] = []
         if draft is None:
-            self._out.compressed(FrameType.HEADER, None, contents.encode_header(header))
+            self._write_header()
         else:
             self._go_on(draft)
 
@@ -301,6 +303,8 @@ class ArchiveWriter:
         self._flush_index()
         self._flush_copy()
         number, message_frames = len(self._entries), tuple(self._mailbox.message_frames)
+        if number % _HEADER_EVERY == 0:
+            self._write_header()
         position = frames.mailbox_position(number, len(message_frames))
         at = self._out.copy(payload, position)
         entry = replace(entry, number=number, frames=(at,), message_frames=message_frames)
@@ -310,6 +314,9 @@ class ArchiveWriter:
         self._mailbox = MailboxUnderWay()
         self._sink.checkpoint()
         return entry
+
+    def _write_header(self) -> None:
+        self._out.compressed(FrameType.HEADER, None, contents.encode_header(self.header))
 
     def _flush_messages(self) -> None:
         self._mailbox.begin_frame(self._columns.archives, len(self._columns))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from mailhaul.proto.archive.frames import HEADER_BYTES, Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.rewriting import rewrite
 from mailhaul.proto.archive.salvage import salvage
+from mailhaul.proto.archive.scanning import owner_of
+from mailhaul.proto.archive.splitting import split
 from mailhaul.proto.errors import DamagedError, UnsupportedError
-from mailhaul.proto.records import Stretch
+from mailhaul.proto.records import ArchiveId, Stretch
 from mailhaul.tests.archives import (
     Found,
     Frame,
@@ -176,6 +179,51 @@ def test_any_change_is_told_and_nothing_wrong_comes_out(whole: bytes, made: list
 
 def in_order(order: list[int]) -> bytes:
     return b"".join(DATA[FRAMES[number].at : FRAMES[number].end] for number in order)
+
+
+NEIGHBOURS = {"dora": {"INBOX": [b"dora's words"], "Sent": [b"x"]}, "emil": {"INBOX": [noise(5, 2000)]}}
+NEIGHBOUR = write_archive(NEIGHBOURS, archive=ArchiveId(b"another archive!"))
+
+
+def mail_of(data: bytes, archive: bytes) -> Found:
+    """What the parts of a file hold that are of one archive, used together."""
+    parts = []
+    for one in split(MemoryFile(data)):
+        part = MemoryFile(data[one.start : one.end])
+        with suppress(DamagedError):
+            parts += [part] if owner_of(part) == archive else []
+    try:
+        return read_archive(open_archive(*parts))[0] if parts else {}
+    except (DamagedError, UnsupportedError):
+        return {}
+
+
+@given(made=st.lists(changes, min_size=1, max_size=3), behind=st.booleans(), zeros=st.integers(0, 200))
+def test_what_is_done_to_one_archive_of_a_file_costs_its_neighbour_nothing(
+    made: list[Any], behind: bool, zeros: int
+) -> None:
+    data = DATA
+    for change, at, to, size in made:
+        data = change(data, at, to, size)
+    parts = [data, NEIGHBOUR] if behind else [NEIGHBOUR, data]
+    together = bytes(zeros).join(parts)
+    assert mail_of(together, b"another archive!") == expected(NEIGHBOURS)
+    lost(mail_of(together, FRAMES[0].header.archive))
+
+
+@given(st.lists(changes, min_size=1, max_size=2), st.lists(changes, min_size=1, max_size=2))
+def test_two_copies_give_at_least_what_each_gives(first: list[Any], second: list[Any]) -> None:
+    copies = []
+    for made in (first, second):
+        data = DATA
+        for change, at, to, size in made:
+            data = change(data, at, to, size)
+        copies.append(data)
+    alone = [lost(mail_of(one, FRAMES[0].header.archive)) for one in copies]
+    together = lost(mail_of(b"".join(copies), FRAMES[0].header.archive))
+    for folder, messages in together.items():
+        for message in messages:
+            assert all(message in one.get(folder, []) for one in alone)
 
 
 @given(st.permutations(range(len(FRAMES))) | st.lists(st.integers(0, len(FRAMES) - 1), max_size=40))

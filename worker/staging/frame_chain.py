@@ -27,7 +27,7 @@ class FrameChain:
         owner, number, at = self.owner, self.frames, 0
         while at < len(view):
             header = frames.decode_header(bytes(view[at : at + HEADER_BYTES]), where, owner)
-            if header.sequence != number or (header.type is FrameType.HEADER) != (number == 0):
+            if header.sequence != number or (number == 0 and header.type is not FrameType.HEADER):
                 raise DamagedError(f"{where}: a frame out of its order", reason="sequence")
             at += HEADER_BYTES + header.stored_bytes
             if at > len(view):

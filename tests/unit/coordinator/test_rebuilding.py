@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from mailhaul.coordinator.backup_set import from_catalog, from_files
+from mailhaul.coordinator.backup_set import BackupSet, from_catalog, from_files, opened
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.purging.doomed import Doomed, write_doomed
@@ -17,10 +17,12 @@ from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.archive.assembly import Contents
+from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.rewriting import rewrite
 from mailhaul.proto.errors import DamagedError, NotFoundError
 from mailhaul.proto.records import RunId, Stretch
-from mailhaul.tests.archives import MemorySink
+from mailhaul.tests.archives import MemorySink, frames_of
 from mailhaul.tests.staged_chains import StagedChain
 
 BOX = b"From: a@example.org\n\n" + b"kept since the first night " * 40
@@ -165,6 +167,52 @@ def test_of_two_generations_of_a_bare_archive_the_greater_one_counts(
         assert [one.user for one in backup.versions] == ["anna"]
         assert [place.file for place in backup.places.values()] == [str(new)]
     assert [one.user for one in from_files([old]).versions] == ["anna", "bob"]
+
+
+def broken(data: bytes, kinds: set[FrameType], share: int) -> bytes:
+    """Every second frame of these kinds is damaged, beginning with the first or with the second."""
+    made = bytearray(data)
+    for number, one in enumerate(one for one in frames_of(data) if one.header.type in kinds):
+        if number % 2 == share:
+            made[one.end - 1] ^= 1
+    return bytes(made)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 200])
+def test_copies_of_a_bare_archive_are_used_together(chain: StagedChain, tmp_path: Path, cut: int) -> None:
+    """Of two copies each has only half of its frames; also both in one file."""
+    old = min(chain.staging.glob("primary/user/*.mha"))
+    data = old.read_bytes()
+    wanted = chain.moments[next(iter(chain.moments))]
+    halves = [broken(data, {FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX}, n) for n in (0, 1)]
+    halves[0] = halves[0][: len(data) - cut]
+    files = [tmp_path / "a.mha", tmp_path / "b.mha"]
+    for file, half in zip(files, halves, strict=True):
+        file.write_bytes(half)
+        assert mail_of(from_files([file])) != wanted
+    assert mail_of(from_files(files)) == mail_of(from_files(files[::-1])) == wanted
+    assert from_files(files).damaged == ()
+    both = tmp_path / "both.mha"
+    both.write_bytes(halves[0] + halves[1])
+    assert mail_of(from_files([both])) == wanted
+
+
+def mail_of(backup: BackupSet) -> dict[str, dict[str, tuple[bytes, ...]]]:
+    """What can be read of all mailboxes of a set."""
+    found: dict[str, dict[str, tuple[bytes, ...]]] = {}
+    with opened(backup) as archives:
+        data = Contents(archives.data)
+        for version in backup.versions:
+            reader = archives(version.archive)
+            entry = reader.entry(version.user)
+            assert entry is not None
+            with suppress(DamagedError):
+                for folder in reader.mailbox(entry).folders:
+                    mail = found.setdefault(version.user, {}).setdefault(folder.folder.name, ())
+                    for one in reader.messages(entry, folder):
+                        mail += (b"".join(data.message(one)),)
+                    found[version.user][folder.folder.name] = mail
+    return found
 
 
 def test_of_a_bare_archive_without_directory_every_other_one_may_be_needed(chain: StagedChain) -> None:

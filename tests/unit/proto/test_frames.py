@@ -101,6 +101,14 @@ def test_what_a_later_version_may_write_is_refused_as_such(fields: dict[str, int
         frames.decode_header(crafted(**fields), "here")
 
 
+@pytest.mark.parametrize("fields", [{}, {"flags": 3}, {"key": 1}, {"codec": 99}])
+def test_a_later_frame_of_an_optional_type_is_no_error(fields: dict[str, int]) -> None:
+    header = frames.decode_header(crafted(type=0x91, **fields), "here")
+    assert (header.type, header.codec) == (FrameType.LATER, Codec.NONE)
+    with pytest.raises(UnsupportedError):
+        frames.decode_header(crafted(type=0x7F, **fields), "here")
+
+
 @pytest.mark.parametrize("field", ["stored", "plain"])
 def test_lengths_beyond_the_format_are_refused_before_anything_is_read(field: str) -> None:
     frames.decode_header(crafted(**{field: LARGEST_FRAME}), "here")

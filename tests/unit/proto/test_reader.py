@@ -18,7 +18,7 @@ from mailhaul.proto.archive import contents, directory, frames, messages, search
 from mailhaul.proto.archive.contents import Footer
 from mailhaul.proto.archive.files import LocalFile, ReadAhead, read_frame
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
-from mailhaul.proto.archive.reader import ArchiveReader, archives_in, open_sealed, read_footer
+from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId, Terms
@@ -61,8 +61,7 @@ def flipped(at: int) -> bytes:
 
 
 def only(kind: FrameType) -> Frame:
-    (found,) = frames_of(DATA, kind)
-    return found
+    return frames_of(DATA, kind)[0]
 
 
 class TestOpening:
@@ -273,7 +272,9 @@ class TestMessages:
         alice, bob = reader.directory.mailboxes
         wrong = replace(alice, message_frames=bob.message_frames)
         folder = reader.mailbox(alice).folders[0]
-        assert reason_of(lambda: list(reader.messages(wrong, folder))) == "metadata"
+        assert list(reader.messages(wrong, folder)) == list(reader.messages(alice, folder))
+        nowhere = replace(alice, number=7, message_frames=bob.message_frames)
+        assert reason_of(lambda: list(reader.messages(nowhere, folder))) == "metadata"
 
 
 class TestTerms:
@@ -445,79 +446,6 @@ class TestReadingAhead:
         assert file.read_at(4000, 1000) == self.CONTENT[4000:5000]
         assert reason_of(lambda: file.read_at(4500, 1000)) == "io-error"
         assert file.read_at(5001, 1000) == self.CONTENT[5001:6001]
-
-
-class TestSeveralArchivesInOneFile:
-    def found(self, tmp_path: Path, data: bytes) -> list[tuple[int, int]]:
-        path = tmp_path / "file"
-        path.write_bytes(data)
-        files = archives_in(str(path))
-        for one in files:
-            one.close()
-        return [(one.start, one.size) for one in files]
-
-    def test_they_are_found_from_the_end(self, tmp_path: Path) -> None:
-        assert self.found(tmp_path, DATA) == [(0, len(DATA))]
-        assert self.found(tmp_path, DATA + OTHER + DATA) == [
-            (0, len(DATA)),
-            (len(DATA), len(OTHER)),
-            (len(DATA) + len(OTHER), len(DATA)),
-        ]
-
-    @pytest.mark.parametrize("damaged", [0, 1, 2, 3])
-    @pytest.mark.parametrize("place", [3, 100, -90, -5])
-    def test_damage_in_one_does_not_hide_the_others(self, tmp_path: Path, damaged: int, place: int) -> None:
-        parts = [bytearray(one) for one in (DATA, OTHER, DATA, OTHER)]
-        parts[damaged][place] ^= 1
-        assert self.found(tmp_path, b"".join(parts)) == [
-            (0, len(DATA)),
-            (len(DATA), len(OTHER)),
-            (len(DATA) + len(OTHER), len(DATA)),
-            (2 * len(DATA) + len(OTHER), len(OTHER)),
-        ]
-
-    def test_one_that_was_cut_off_at_the_end_is_the_last(self, tmp_path: Path) -> None:
-        assert self.found(tmp_path, DATA + OTHER + DATA[:700]) == [
-            (0, len(DATA)),
-            (len(DATA), len(OTHER)),
-            (len(DATA) + len(OTHER), 700),
-        ]
-
-    def test_a_file_without_any_is_damage(self, tmp_path: Path) -> None:
-        for data in (b"", b"x", b"no archive" * 1000):
-            with pytest.raises(DamagedError):
-                self.found(tmp_path, data)
-
-    def test_what_is_no_archive_does_not_hide_those_beside_it(self, tmp_path: Path) -> None:
-        assert self.found(tmp_path, b"garbage" * 50 + DATA) == [(0, 350), (350, len(DATA))]
-        assert self.found(tmp_path, DATA + OTHER + b"garbage" * 50) == [
-            (0, len(DATA)),
-            (len(DATA), len(OTHER)),
-            (len(DATA) + len(OTHER), 350),
-        ]
-
-    def test_a_footer_that_is_none_does_not_stop_the_search(self, tmp_path: Path) -> None:
-        footer = only(FrameType.FOOTER)
-        lying = DATA[: footer.at] + encoded(footer.header, bytes(32))
-        assert self.found(tmp_path, lying) == [(0, len(lying))]
-
-    def test_a_footer_alone_ends_the_search(self) -> None:
-        lone = encoded(
-            only(FrameType.FOOTER).header, contents.encode_footer(Footer(directory=0, footer=1, frames=77))
-        )
-        assert reason_of(lambda: read_footer(MemoryFile(lone))) == "footer"
-
-    def test_no_file_stays_open_when_it_fails(self, tmp_path: Path) -> None:
-        before = len(os.listdir("/proc/self/fd"))
-        for data in (b"x", b"x" + DATA, DATA + b"x"):
-            path = tmp_path / "file"
-            path.write_bytes(data)
-            try:
-                for one in archives_in(str(path)):
-                    one.close()
-            except DamagedError:
-                pass
-        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_frames_module_knows_its_own_sizes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,17 @@ def of_kind(kind: FrameType) -> list[Frame]:
 
 def without(*gone: Frame) -> bytes:
     return b"".join(DATA[one.at : one.end] for one in FRAMES if one not in gone)
+
+
+def later(one: Frame, **fields: int) -> bytes:
+    """A frame as a later version may write it."""
+    places = {"type": (4, 1), "codec": (5, 1), "flags": (6, 2), "key": (64, 4)}
+    header = bytearray(DATA[one.at : one.at + HEADER_BYTES])
+    for name, value in fields.items():
+        at, size = places[name]
+        header[at : at + size] = value.to_bytes(size, "little")
+    header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
+    return bytes(header) + DATA[one.at + HEADER_BYTES : one.end]
 
 
 class TestScanning:
@@ -157,7 +169,13 @@ class TestSalvaging:
         assert found == ALL
         assert damage
 
-    def test_without_both_that_tell_whose_it_is_nothing_can_be_done(self) -> None:
+    def test_without_both_that_tell_whose_it_is_a_checkpoint_tells(self) -> None:
+        first = of_kind(FrameType.HEADER)[0]
+        found, damage = read_archive(salvage(MemoryFile(without(first, *of_kind(FrameType.DIRECTORY)))))
+        assert found == ALL
+        assert damage
+
+    def test_without_any_that_tells_whose_it_is_nothing_can_be_done(self) -> None:
         data = without(*of_kind(FrameType.HEADER), *of_kind(FrameType.DIRECTORY))
         with pytest.raises(DamagedError):
             salvage(MemoryFile(data))
@@ -241,6 +259,22 @@ class TestSalvaging:
             assert found == ALL
             assert damage
 
+    def test_a_directory_that_is_whole_and_wrong_costs_nothing(self) -> None:
+        """Frames were moved: header, directory and footer are where they should be, nothing else is."""
+        body = [one for one in FRAMES[1:-2] if one.header.type is not FrameType.SEARCH]
+        for seed in range(10):
+            shuffled = list(body)
+            random.Random(seed).shuffle(shuffled)
+            terms = [one for one in FRAMES[1:-2] if one.header.type is FrameType.SEARCH]
+            order = [FRAMES[0], *shuffled, *terms, *FRAMES[-2:]]
+            reader = open_sealed(MemoryFile(b"".join(DATA[one.at : one.end] for one in order)))
+            assert read_archive(reader) == (ALL, [])
+            assert all(
+                reader.terms(entry, number)
+                for entry in reader.directory.mailboxes
+                for number in range(len(entry.message_frames))
+            )
+
     def test_a_whole_block_is_preferred_to_a_damaged_one(self) -> None:
         block = of_kind(FrameType.BLOCK)[0]
         broken = bytearray(DATA[block.at : block.end])
@@ -274,6 +308,26 @@ class TestSalvaging:
         )
         with pytest.raises(UnsupportedError):
             salvage(MemoryFile(newer))
+
+    @pytest.mark.parametrize("fields", [{"codec": 9}, {"flags": 1}, {"key": 3}, {"type": 77}])
+    def test_a_frame_that_needs_a_later_version_costs_what_it_says(self, fields: dict[str, int]) -> None:
+        """Before and after another one is damaged, so that the archive is read in both ways."""
+        for one in of_kind(FrameType.MESSAGES):
+            data = DATA[: one.at] + later(one, **fields) + DATA[one.end :]
+            for archive in (data, data[:-1]):
+                found, damage = read_archive(open_any(archive))
+                assert list(found.values()).count([]) == 1
+                assert all(messages in ([], ALL[key]) for key, messages in found.items())
+                assert damage
+
+    @pytest.mark.parametrize("kind", [128, 200, 255])
+    def test_a_frame_of_an_optional_type_is_passed_over(self, kind: int) -> None:
+        for one in FRAMES[1:-2]:
+            extra = later(one, type=kind, codec=77, flags=0x8001, key=5)
+            data = DATA[: one.at] + extra + DATA[one.at : -1]
+            reader = salvage(MemoryFile(data))
+            assert read_archive(reader)[0] == ALL
+            assert [one.reason for one in reader.damage] == ["archive", "frame"]
 
     @pytest.mark.parametrize("count", [5, 1 << 20, (1 << 32) - 1])
     def test_a_mailbox_can_not_claim_more_frames_than_there_is_room_for(self, count: int) -> None:

@@ -86,9 +86,19 @@ def test_the_order_of_writes() -> None:
     # The copy of a mailbox's metadata follows a mailbox later.
     assert kinds == [
         "HEADER",
-        *("MESSAGES", "SEARCH", "MESSAGES", "SEARCH", "BLOCK", "MAILBOX"),
+        *("MESSAGES", "SEARCH", "MESSAGES", "SEARCH", "BLOCK", "HEADER", "MAILBOX"),
         *("MAILBOX", "MAILBOX", "MAILBOX"),
         *("DIRECTORY", "FOOTER"),
+    ]
+
+
+def test_the_header_stands_again_before_every_sixteenth_mailbox() -> None:
+    found = frames_of(write_archive({f"user{number}": {} for number in range(40)}))
+    headers = [one for one in found if one.header.type is FrameType.HEADER]
+    assert {one.payload for one in headers} == {found[0].payload}
+    following = [found[one.header.sequence + 1].header for one in headers[1:]]
+    assert [(one.type, one.position >> 32) for one in following] == [
+        (FrameType.MAILBOX, number) for number in (0, 16, 32)
     ]
 
 
