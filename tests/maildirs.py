@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mailhaul.proto.ports import MailboxReader, MailboxWriter, MailStore, MailTarget
-from mailhaul.proto.records import Folder, Listed, Message, Ownership, Skipped, StoredFile
+from mailhaul.proto.records import Attributes, Folder, Listed, Message, Ownership, Skipped, StoredFile
 
 GUID = "914b7e3a786d016b9d45000083ecc375"
 DATE_NS = 1_600_000_000_123_456_789
@@ -76,10 +76,13 @@ def message(
     flags: str = "",
     date_ns: int = DATE_NS,
     owner: Ownership | None = None,
+    attributes: Attributes = (),
+    link: int = 0,
 ) -> Message:
     """The record of a stored message; what it says of an archive is not used by targets."""
     mine = owner or Ownership(0o600, os.geteuid(), os.getegid())
-    return Message(uid, base, suffix, place, flags, fields, date_ns, mine, len(content), bytes(16), ())
+    facts = uid, base, suffix, place, flags, fields, date_ns, mine, len(content), bytes(16), ()
+    return Message(*facts, attributes=attributes, link=link)
 
 
 def file(
@@ -154,6 +157,7 @@ def copy_mailbox(reader: MailboxReader, writer: MailboxWriter) -> None:
                 flags=now.flags,
                 date_ns=opened.stat.mtime_ns,
                 owner=opened.stat.owner,
+                attributes=opened.stat.attributes,
             )
             into.add(stored, [content])
         into.finish()
@@ -164,6 +168,14 @@ def copy_mailbox(reader: MailboxReader, writer: MailboxWriter) -> None:
             stat, content = opened.stat, opened.read(1 << 20)
             opened.close()
         kept = StoredFile(
-            one.path, one.home, one.target, stat.owner, stat.mtime_ns, len(content), bytes(16), ()
+            one.path,
+            one.home,
+            one.target,
+            stat.owner,
+            stat.mtime_ns,
+            len(content),
+            bytes(16),
+            (),
+            stat.attributes,
         )
         writer.add_file(kept, [content])

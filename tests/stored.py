@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -51,8 +52,11 @@ def _bare(message: Message) -> Message:
 
 
 def stored_differences(one: dict[str, StoredMailbox], other: dict[str, StoredMailbox]) -> list[str]:
-    """What differs between two backups, a line each; empty where nothing does. A next UID may be greater in
-    the other: a restore raises it."""
+    """What differs between two backups, a line each; empty where nothing does.
+
+    A next UID may be greater in the other: a restore raises it. The number for the names of one file means
+    nothing: which names these are is compared.
+    """
     lines: list[str] = []
     for user in sorted(one.keys() | other.keys()):
         first, second = _facts(one.get(user)), _facts(other.get(user))
@@ -68,9 +72,15 @@ def _facts(mailbox: StoredMailbox | None) -> dict[object, object]:
     if mailbox is None:
         return {}
     facts: dict[object, object] = {"place": mailbox.place, "skipped": mailbox.skipped}
+    names: dict[int, list[tuple[bytes, bytes]]] = defaultdict(list)
+    for folder, messages in mailbox.folders:
+        for one in messages:
+            names[one.link].append((folder.path, one.base))
     for folder, messages in mailbox.folders:
         header = _NEXT_UID.sub(b"", folder.header)
         facts[folder.path] = replace(folder, directories=(), uidnext=0, header=header)
         facts |= {(folder.path, one.path): one for one in folder.directories}
-        facts |= {(folder.path, one.place, one.base): one for one in messages}
+        for one in messages:
+            shared = sorted(names[one.link]) if one.link and len(names[one.link]) > 1 else ()
+            facts[folder.path, one.place, one.base] = (replace(one, link=0), shared)
     return facts | {(one.home, one.path): one for one in mailbox.files}

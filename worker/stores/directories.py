@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from ...groups.paths import printable
 from ...proto.errors import BackupError, MessageUnavailable, StoreError
-from ...proto.records import Directory, DirectoryKind, Ownership
+from ...proto.records import Attributes, Directory, DirectoryKind, Ownership
 
 DEEPEST = 64
 """Directories nested deeper than this are not entered."""
@@ -193,9 +193,11 @@ def _ownership(mode: int, uid: int, gid: int) -> Ownership:
     return Ownership(stat.S_IMODE(mode), uid, gid)
 
 
-def described(path: bytes, status: os.stat_result, kind: DirectoryKind) -> Directory:
+def described(
+    path: bytes, status: os.stat_result, kind: DirectoryKind, attributes: Attributes = ()
+) -> Directory:
     """The record of a directory (or of a file that a store keeps beside its messages)."""
-    return Directory(path, ownership(status), status.st_mtime_ns, kind)
+    return Directory(path, ownership(status), status.st_mtime_ns, kind, attributes)
 
 
 def joined(parent: bytes, name: bytes) -> bytes:

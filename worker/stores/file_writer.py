@@ -2,7 +2,7 @@
 owner and time they had.
 
 Set-user-id and set-group-id bits of files are not restored: an archive may come from anywhere, and mail
-has no use for them.
+has no use for them. Where an access list can't be kept, the group gets no more than the list gave it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from ...proto.records import Directory, Ownership
+from ...proto.records import Attributes, Directory, Ownership
+from .attributes import put, remove_lists, without_list
 from .directories import unwritable
 from .notices import Notices
 
 _BLOCK_BYTES = 1 << 20
+_HOLE_BYTES = 1 << 12
+_ZEROS = bytes(_HOLE_BYTES)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_MODE = 0o600
 
@@ -29,9 +32,16 @@ class FileWriter:
         self._notices = notices
         self._foreign = 0
         self._undated = 0
+        self._bare = 0
 
     def write(
-        self, directory: int, name: bytes, content: Iterable[bytes], owner: Ownership, mtime_ns: int
+        self,
+        directory: int,
+        name: bytes,
+        content: Iterable[bytes],
+        owner: Ownership,
+        mtime_ns: int,
+        attributes: Attributes = (),
     ) -> None:
         """Write a new file. Raises FileExistsError if there is something of that name, before any content
         is asked for; StoreError or MessageUnavailable if it can't be written. Nothing of it is left after
@@ -44,9 +54,8 @@ class FileWriter:
             raise unwritable(error, name) from error
         try:
             try:
-                for block in _blocks(content):
-                    _write(fd, block, name)
-                self.dress_file(fd, owner, mtime_ns)
+                _write_all(fd, content, name)
+                self.dress_file(fd, owner, mtime_ns, attributes)
             finally:
                 _close(fd, name)
         except BaseException:
@@ -70,12 +79,15 @@ class FileWriter:
             os.utime(name, ns=(mtime_ns, mtime_ns), dir_fd=directory, follow_symlinks=False)
 
     def dress(self, fd: int, record: Directory) -> None:
-        """Give an open directory its mode, owner and time."""
-        self._dress(fd, record.owner, record.owner.mode & 0o3777, record.mtime_ns)
+        """Give an open directory its mode, owner, attributes and time. Access lists that it has from the
+        directory in which it was made go."""
+        with suppress(OSError):
+            remove_lists(fd, record.attributes)
+        self._dress(fd, record.owner, record.owner.mode & 0o3777, record.mtime_ns, record.attributes)
 
-    def dress_file(self, fd: int, owner: Ownership, mtime_ns: int) -> None:
-        """Give an open file its mode, owner and time."""
-        self._dress(fd, owner, owner.mode & 0o777, mtime_ns)
+    def dress_file(self, fd: int, owner: Ownership, mtime_ns: int, attributes: Attributes = ()) -> None:
+        """Give an open file its mode, owner, attributes and time."""
+        self._dress(fd, owner, owner.mode & 0o777, mtime_ns, attributes)
 
     def report(self) -> None:
         """Tell what was refused, once for all."""
@@ -83,18 +95,24 @@ class FileWriter:
             self._notices.add(b"", "owner", f"without their owner or mode: {self._foreign} files")
         if self._undated:
             self._notices.add(b"", "date", f"without their time: {self._undated} files")
-        self._foreign = self._undated = 0
+        if self._bare:
+            detail = f"without their access list or all their attributes: {self._bare} files"
+            self._notices.add(b"", "attribute", detail)
+        self._foreign = self._undated = self._bare = 0
 
-    def _dress(self, fd: int, owner: Ownership, mode: int, mtime_ns: int) -> None:
+    def _dress(self, fd: int, owner: Ownership, mode: int, mtime_ns: int, attributes: Attributes) -> None:
         uid, gid = self._wanted(owner)
         try:
             os.fchown(fd, uid, gid)
         except (OSError, OverflowError):
             self._foreign += 1
         try:
-            os.fchmod(fd, mode)
+            os.fchmod(fd, without_list(mode, attributes) if attributes else mode)
         except OSError:
             self._foreign += 1
+        # Behind the mode: a list brings the group's bits along.
+        if attributes and not put(fd, attributes):
+            self._bare += 1
         try:
             os.utime(fd, ns=(mtime_ns, mtime_ns))
         except (OSError, OverflowError):
@@ -116,6 +134,29 @@ def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
             pending, size = [], 0
     if size:
         yield b"".join(pending)
+
+
+def _write_all(fd: int, content: Iterable[bytes], name: bytes) -> None:
+    """Write all of it; long runs of zeros become holes, as they mostly were: mail has none."""
+    ends_in_hole = False
+    for block in _blocks(content):
+        # Most blocks show at a glance that they have no such run.
+        if 0 not in block[::_HOLE_BYTES]:
+            _write(fd, block, name)
+            ends_in_hole = False
+            continue
+        for at in range(0, len(block), _HOLE_BYTES):
+            part = block[at : at + _HOLE_BYTES]
+            ends_in_hole = part == _ZEROS[: len(part)]
+            if ends_in_hole:
+                os.lseek(fd, len(part), os.SEEK_CUR)
+            else:
+                _write(fd, part, name)
+    if ends_in_hole:
+        try:
+            os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR))
+        except OSError as error:
+            raise unwritable(error, name) from error
 
 
 def _write(fd: int, block: bytes, name: bytes) -> None:

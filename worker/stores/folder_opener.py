@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from ...proto.errors import MessageUnavailable
 from ...proto.ports import KnownFolder
-from ...proto.records import Directory, Folder
+from ...proto.records import Attributes, Directory, Folder
 from . import folder_state, keywords, uidlist
 from .directories import confirmed, descend, joined, split
 from .doveadm import ServerFolder
@@ -120,13 +120,22 @@ class FolderOpener:
                 places[place] = fd
                 parts[place.encode()] = os.fstat(fd)
         refused = self._notices.count > told_before
+        attributes = {b"": self._attributes(directory, own, path)}
         temporary = self._place(stack, directory, path, b"tmp")
         if temporary is not None:
             parts[b"tmp"] = os.fstat(temporary)
-        uids = self._uidlist(stack, directory, path, parts)
+            attributes[b"tmp"] = self._attributes(temporary, parts[b"tmp"], joined(path, b"tmp"))
+        for place, fd in places.items():
+            name = place.encode()
+            attributes[name] = self._attributes(fd, parts[name], joined(path, name))
+        uids = self._uidlist(stack, directory, path, parts, attributes)
         with suppress(OSError):  # reading them says why
             parts[keywords.NAME] = os.stat(keywords.NAME, dir_fd=directory, follow_symlinks=False)
-        return places, refused, uids, FolderState(own, parts)
+        return places, refused, uids, FolderState(own, parts, attributes)
+
+    def _attributes(self, fd: int, status: os.stat_result, path: bytes) -> Attributes:
+        reader = self._opener.attributes
+        return reader.of(fd, status.st_dev, path) if reader else ()
 
     def _place(self, stack: ExitStack, directory: int, path: bytes, name: bytes) -> int | None:
         try:
@@ -138,13 +147,19 @@ class FolderOpener:
             return None
 
     def _uidlist(
-        self, stack: ExitStack, directory: int, path: bytes, parts: dict[bytes, os.stat_result]
+        self,
+        stack: ExitStack,
+        directory: int,
+        path: bytes,
+        parts: dict[bytes, os.stat_result],
+        attributes: dict[bytes, Attributes],
     ) -> uidlist.UidList | None:
         below = joined(path, uidlist.NAME)
         try:
             fd, status = self._opener.open_regular(directory, uidlist.NAME)
             stack.callback(os.close, fd)
             parts[uidlist.NAME] = status
+            attributes[uidlist.NAME] = self._attributes(fd, status, below)
             return uidlist.UidList(fd, status.st_size)
         except FileNotFoundError:
             return None

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ...proto.records import Directory, DirectoryKind
+from ...proto.records import Attributes, Directory, DirectoryKind
 from . import keywords, uidlist
 from .directories import described, joined
 from .listing import PLACES
@@ -28,18 +28,20 @@ _RECORDED = {**dict.fromkeys(_DIRECTORIES, DirectoryKind.PART), uidlist.NAME: Di
 
 @dataclass(frozen=True, slots=True)
 class FolderState:
-    """The status of a folder's directory, and of what is there of its parts, by name."""
+    """The status of a folder's directory, and of what is there of its parts, by name. ``attributes`` are
+    theirs; of the directory itself by ``b""``."""
 
     own: os.stat_result
     parts: Mapping[bytes, os.stat_result]
+    attributes: Mapping[bytes, Attributes] = field(default_factory=dict)
 
     def records(self, path: bytes) -> list[Directory]:
         """The records of a folder that lies there."""
-        parts = self.parts
+        parts, attributes = self.parts, self.attributes
         return [
-            described(path, self.own, DirectoryKind.FOLDER),
+            described(path, self.own, DirectoryKind.FOLDER, attributes.get(b"", ())),
             *(
-                described(joined(path, name), parts[name], kind)
+                described(joined(path, name), parts[name], kind, attributes.get(name, ()))
                 for name, kind in _RECORDED.items()
                 if name in parts
             ),

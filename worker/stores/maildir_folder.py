@@ -10,6 +10,7 @@ from typing import TypeVar
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable
 from ...proto.records import FileStat, Folder, Listed
+from .attributes import named
 from .directories import unavailable
 from .listing import Earlier, Listing, Numbering, Rescan, record
 from .opened import FileOpener, StoreFile, file_stat
@@ -81,7 +82,8 @@ class MaildirFolder:
         if not stat.S_ISREG(status.st_mode):
             reason = "leads-out" if stat.S_ISLNK(status.st_mode) else "not-regular"
             raise MessageUnavailable(f"{printable(name)} is no regular file", reason=reason)
-        return file_stat(status)
+        reader, place = self._opener.attributes, self._place(message)
+        return file_stat(status, reader.of(named(place, name), status.st_dev, name) if reader else ())
 
     def _place(self, message: Listed) -> int:
         if message.place not in self._places:

@@ -11,11 +11,13 @@ from functools import cached_property
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder, KnownMailbox
-from ...proto.records import Directory, DirectoryKind, FileStat, ListedFile, Skipped
+from ...proto.records import Attributes, Directory, DirectoryKind, FileStat, Folder, ListedFile, Skipped
 from . import folder_names, folder_state
+from .attributes import AttributeReader, named
 from .directories import confirmed, described, is_directory, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
 from .folder_opener import FolderOpener
+from .folder_state import FolderState
 from .later_looks import PAUSES, LaterLooks
 from .listing import PLACES, Earlier
 from .maildir_folder import MaildirFolder
@@ -68,10 +70,11 @@ class MaildirMailbox:
         self._sleep = sleep
         self._held_still = True
         self._notices = Notices()
-        self._opener = FileOpener()
+        self._attributes = AttributeReader(self._notices)
+        self._opener = FileOpener(self._attributes)
         self._folder_opener = FolderOpener(root, self._opener, self._notices, self._ask_server, now)
         self._same: dict[bytes, _Same] = {}
-        self._survey = survey(root, self._notices, look=self._compare)
+        self._survey = survey(root, self._notices, look=self._compare, attributes=self._attributes)
         self._names = folder_names.names(self._survey.folders)
         self._is_wanted = wanted
         self._wanted = {path: name for path, name in self._names.items() if wanted(name)}
@@ -158,7 +161,18 @@ class MaildirMailbox:
         except OSError:
             return  # it changes at this moment, or opening it will say why
         if state.hash() == mark.state:
+            state = replace(state, attributes=self._attributes_of(known.folder, directory, state))
             self._same[path] = _Same(known, state.records(path), state.times())
+
+    def _attributes_of(self, known: Folder, directory: int, state: FolderState) -> dict[bytes, Attributes]:
+        """Those of a folder that is as it is known. To change them changes the state of what is a part of
+        that; of the rest they are read."""
+        found = {one.path.rpartition(b"/")[2]: one.attributes for one in known.directories if _is_part(one)}
+        found[b""] = self._attributes.of(directory, state.own.st_dev, known.path)
+        if b"tmp" in state.parts:
+            tmp = named(directory, b"tmp")
+            found[b"tmp"] = self._attributes.of(tmp, state.own.st_dev, joined(known.path, b"tmp"))
+        return found
 
     def _reader(
         self, stack: ExitStack, path: bytes, near: Sequence[Directory]
@@ -267,12 +281,16 @@ class MaildirMailbox:
         """What lies in the directory of scripts in the home."""
         if self._home < 0 or not is_directory(self._home, HOME_DIRECTORY):
             return Survey((), (), {}, {})
-        return survey(self._home, self._notices, HOME_DIRECTORY, plain=True, home=True)
+        return survey(
+            self._home, self._notices, HOME_DIRECTORY, plain=True, home=True, attributes=self._attributes
+        )
 
     def _home_directories(self) -> Iterator[Directory]:
         """The home and the directories in it that belong to the mail."""
         if self._home >= 0:
-            yield described(b"", os.fstat(self._home), DirectoryKind.HOME)
+            status = os.fstat(self._home)
+            attributes = self._attributes.of(self._home, status.st_dev, b"", home=True)
+            yield described(b"", status, DirectoryKind.HOME, attributes)
             for path in self._scripts.others:
                 yield replace(self._scripts.records[path], kind=DirectoryKind.HOME)
 
@@ -299,3 +317,7 @@ class MaildirMailbox:
         except StoreError as error:
             self._notices.add(b"", "doveadm", f"HIGHESTMODSEQ is not recorded: {error.message}")
             return None
+
+
+def _is_part(record: Directory) -> bool:
+    return record.kind in (DirectoryKind.PART, DirectoryKind.UIDLIST)

@@ -32,6 +32,7 @@ from .directories import (
 from .doveadm import Doveadm
 from .dovecot_index import StagedFolder, write_indexes
 from .existing_folder import ExistingFolder
+from .file_names import FileNames
 from .file_writer import FileWriter
 from .links import stays_inside
 from .new_folder import NewFolder, owner_of
@@ -92,6 +93,7 @@ class MaildirWriter:
             status = os.fstat(site.root)
             self._files.owner = status.st_uid, status.st_gid
         self._tree = StagedTree(site.workshop, self._files)
+        self._names = FileNames(self._tree.top)
 
     def new_folder(self, name: str) -> Folder:
         return added_folder(name, self._layout)
@@ -119,7 +121,7 @@ class MaildirWriter:
             if file.target is None:
                 if name in COURIER and not file.home and b"/".join(above) in self._new:
                     content = self._numbers.courier(name, content)
-                self._files.write(directory, name, content, file.owner, file.mtime_ns)
+                self._files.write(directory, name, content, file.owner, file.mtime_ns, file.attributes)
             else:
                 self._link(file, file.target, directory, name)
         except FileExistsError:
@@ -195,7 +197,7 @@ class MaildirWriter:
                 os.close(self._tree.make(split(record.path)))
         for record in in_home:
             self._build_in_home(record, owner)
-        writer = NewFolder(folder, self._tree.make(names), self._files, self._notices)
+        writer = NewFolder(folder, self._tree.make(names), self._files, self._notices, self._names)
         self._new[folder.path] = writer
         return writer
 

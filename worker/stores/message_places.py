@@ -8,6 +8,7 @@ from itertools import count
 
 from ...proto.records import Message
 from .directories import checked_name, descend_making
+from .file_names import FileNames
 from .file_writer import FileWriter
 from .listing import PLACES
 
@@ -33,10 +34,21 @@ def is_variant(base: bytes, begin: bytes, end: bytes) -> bool:
 
 
 class MessagePlaces:
-    """``new`` and ``cur`` of a folder that is being built, open. Raises OSError."""
+    """``new`` and ``cur`` of a folder that is being built, open. Raises OSError.
 
-    def __init__(self, directory: int, files: FileWriter) -> None:
+    ``names`` are the files with several names in the tree that it is built in, ``above`` where in it.
+    """
+
+    def __init__(
+        self,
+        directory: int,
+        files: FileWriter,
+        names: FileNames | None = None,
+        above: tuple[bytes, ...] = (),
+    ) -> None:
         self._files = files
+        self._names = names
+        self._above = above
         self._fds: dict[str, int] = {}
         for place in PLACES:
             self._fds[place] = descend_making(directory, (place.encode(),), 0o700)
@@ -44,14 +56,19 @@ class MessagePlaces:
     def add(self, message: Message, base: bytes, content: Iterable[bytes]) -> bool:
         """Write a message under this lasting name; False if it is there already: the same name, the same
         size. Raises FileExistsError if another message has the name, and as ``FileWriter.write``."""
-        directory = self._fds.get(message.place, self._fds["cur"])
+        place = message.place if message.place in self._fds else "cur"
+        directory, names = self._fds[place], self._names
         name = checked_name(base + message.suffix)
         try:
-            self._files.write(directory, name, content, message.owner, message.date_ns)
+            if names and message.link and names.link(message, directory, name):
+                return True
+            self._files.write(directory, name, content, message.owner, message.date_ns, message.attributes)
         except FileExistsError:
             if os.stat(name, dir_fd=directory, follow_symlinks=False).st_size == message.size:
                 return False
             raise
+        if names:
+            names.remember(message, (*self._above, place.encode()), name)
         return True
 
     def close(self) -> None:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from ...proto.records import Directory, DirectoryKind, Folder, Message, Ownership
+from ...proto.records import Attributes, Directory, DirectoryKind, Folder, Message, Ownership
 from . import keywords, uidlist
-from .directories import joined, make_directory, unwritable
+from .directories import joined, make_directory, split, unwritable
+from .file_names import FileNames
 from .file_writer import FileWriter
 from .message_places import MessagePlaces, lasting_names
 from .notices import Notices
@@ -31,16 +32,19 @@ def _records(folder: Folder) -> dict[bytes, Directory]:
 
 class NewFolder:
     """A FolderWriter (see ``proto.ports``) for a folder that does not exist yet. ``directory``, in which it
-    is built, is closed with it. ``is_empty`` until a message was added."""
+    is built, is closed with it. ``is_empty`` until a message was added. ``names`` are the files with several
+    names in the tree that it is a part of."""
 
-    def __init__(self, folder: Folder, directory: int, files: FileWriter, notices: Notices) -> None:
+    def __init__(
+        self, folder: Folder, directory: int, files: FileWriter, notices: Notices, names: FileNames
+    ) -> None:
         self.folder = folder
         self._directory = directory
         self._files = files
         self._notices = notices
         self._uids: uidlist.UidListWriter | None = None
         self.is_empty = True
-        self._places = MessagePlaces(directory, files)
+        self._places = MessagePlaces(directory, files, names, split(folder.path))
         make_directory(directory, b"tmp", 0o700)
         if folder.uidvalidity:
             self._uids = uidlist.UidListWriter(directory, folder)
@@ -73,8 +77,7 @@ class NewFolder:
             return
         content = keywords.format_keywords(self.folder.keywords)
         with suppress(FileExistsError):
-            owner, mtime_ns = self._file_attributes(keywords.NAME)
-            self._files.write(directory, keywords.NAME, [content], owner, mtime_ns)
+            self._files.write(directory, keywords.NAME, [content], *self._file_attributes(keywords.NAME))
 
     def close(self) -> None:
         """Repeatable."""
@@ -85,11 +88,12 @@ class NewFolder:
             os.close(self._directory)
             self._directory = -1
 
-    def _file_attributes(self, name: bytes) -> tuple[Ownership, int]:
-        """Mode, owners and time of a file of the server: as it was, or as the server would make it."""
+    def _file_attributes(self, name: bytes) -> tuple[Ownership, int, Attributes]:
+        """Mode, owners, time and attributes of a file of the server: as it was, or as the server would make
+        it."""
         path = joined(self.folder.path, name)
         records = _records(self.folder)
         if path in records:
-            return records[path].owner, records[path].mtime_ns
+            return records[path].owner, records[path].mtime_ns, records[path].attributes
         above = owner_of(self.folder)
-        return Ownership(above.mode & 0o666, above.uid, above.gid), time.time_ns()
+        return Ownership(above.mode & 0o666, above.uid, above.gid), time.time_ns(), ()

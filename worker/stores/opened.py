@@ -11,15 +11,16 @@ import stat
 
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable
-from ...proto.records import FileStat, Listed
+from ...proto.records import Attributes, FileStat, Listed
+from .attributes import AttributeReader
 from .directories import ownership, unavailable
 
 
-def file_stat(status: os.stat_result) -> FileStat:
+def file_stat(status: os.stat_result, attributes: Attributes = ()) -> FileStat:
     """What the port tells of a regular file."""
     identity = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
     whose = ownership(status)
-    return FileStat(status.st_size, status.st_mtime_ns, whose, identity, inode=status.st_ino)
+    return FileStat(status.st_size, status.st_mtime_ns, whose, identity, attributes, inode=status.st_ino)
 
 
 class StoreFile:
@@ -54,9 +55,11 @@ class StoreFile:
 
 
 class FileOpener:
-    """Opens regular files without touching their access times, where the system allows that."""
+    """Opens regular files without touching their access times, where the system allows that. What it tells
+    of them includes their ``attributes`` if it is given somebody who reads these."""
 
-    def __init__(self) -> None:
+    def __init__(self, attributes: AttributeReader | None = None) -> None:
+        self.attributes = attributes
         self._flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         self._no_access_time = getattr(os, "O_NOATIME", 0)
 
@@ -68,7 +71,8 @@ class FileOpener:
             raise
         except OSError as error:
             raise unavailable(error, name) from error
-        return StoreFile(fd, file_stat(status), listed)
+        attributes = self.attributes.of(fd, status.st_dev, name) if self.attributes else ()
+        return StoreFile(fd, file_stat(status, attributes), listed)
 
     def open_regular(self, directory: int, name: bytes) -> tuple[int, os.stat_result]:
         """The descriptor and status of a regular file. Raises OSError, or MessageUnavailable

@@ -16,6 +16,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
+from .attributes import remove_lists
 from .directories import descend, exists, is_directory, joined, make_directory, name_bytes, opened
 from .location import RESERVED
 
@@ -33,6 +34,8 @@ class Scaffold:
     def __init__(self, parent: int) -> None:
         self._parent = parent
         self._name, self.fd = _make_locked(parent)
+        # What is made in it gets the access list that it is to have, and none from the directory around.
+        remove_lists(self.fd)
         make_directory(self.fd, TREE, 0o700)
         self.top = descend(self.fd, (TREE,))
 

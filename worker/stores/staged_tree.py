@@ -28,6 +28,11 @@ class StagedTree:
         self.merged: list[bytes] = []
         self._owner: Ownership | None = None
 
+    @property
+    def top(self) -> int:
+        """The topmost directory of the tree."""
+        return self._scaffold.top
+
     def make(self, names: tuple[bytes, ...]) -> int:
         """A directory of the tree, made if it is missing, and opened. The caller closes it."""
         directory = descend_making(self._scaffold.top, names, 0o700)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ...proto.records import Directory, DirectoryKind
+from ...proto.records import Attributes, Directory, DirectoryKind
 from . import uidlist
+from .attributes import AttributeReader
 from .directories import DEEPEST, confirmed, descend, described, joined, name_bytes, split
 from .location import RESERVED
 from .notices import Notices
@@ -79,10 +80,12 @@ def survey(
     plain: bool = False,
     home: bool = False,
     look: Look = lambda _path, _directory, _status, _contents: None,
+    attributes: AttributeReader | None = None,
 ) -> Survey:
     """Look through a mailbox, or through one directory of it (or of its user's home). Follows no link.
 
-    ``plain``: where no folders are to be, and ``cur`` is a name as any other.
+    ``plain``: where no folders are to be, and ``cur`` is a name as any other. ``attributes`` reads those of
+    directories that are no folders.
     """
     folders: list[bytes] = []
     others: list[bytes] = []
@@ -99,15 +102,18 @@ def survey(
             try:
                 status, found = os.fstat(directory), contents_of(directory)
                 is_folder = not plain and (b"cur" in found.directories or b"new" in found.directories)
+                named: Attributes = ()
                 if is_folder:
                     look(path, directory, status, found)
+                elif attributes:
+                    named = attributes.of(directory, status.st_dev, path, home=home)
             finally:
                 os.close(directory)
         except OSError as error:
             notices.failed(path, confirmed(error, base, path), home=home)
             continue
         (folders if is_folder else others).append(path)
-        records[path] = described(path, status, DirectoryKind.NEAR)
+        records[path] = described(path, status, DirectoryKind.NEAR, named)
         contents[path] = found.only(_is_any if plain else _is_worth_keeping if is_folder else _is_not_derived)
         waiting += [
             joined(path, name)
