@@ -54,8 +54,8 @@ def _bare(message: Message) -> Message:
 def stored_differences(one: dict[str, StoredMailbox], other: dict[str, StoredMailbox]) -> list[str]:
     """What differs between two backups, a line each; empty where nothing does.
 
-    A next UID may be greater in the other: a restore raises it. The number for the names of one file means
-    nothing: which names these are is compared.
+    A next UID may be greater in the other, and so may the counter of UIDVALIDITYs: a restore raises them.
+    The number for the names of one file means nothing: which names these are is compared.
     """
     lines: list[str] = []
     for user in sorted(one.keys() | other.keys()):
@@ -83,4 +83,5 @@ def _facts(mailbox: StoredMailbox | None) -> dict[object, object]:
         for one in messages:
             shared = sorted(names[one.link]) if one.link and len(names[one.link]) > 1 else ()
             facts[folder.path, one.place, one.base] = (replace(one, link=0), shared)
-    return facts | {(one.home, one.path): one for one in mailbox.files}
+    files = (one for one in mailbox.files if not one.path.startswith(b"dovecot-uidvalidity"))
+    return facts | {(one.home, one.path): one for one in files}

@@ -178,7 +178,7 @@ def backed_up(root: Path, staging: Path) -> dict[str, StoredMailbox]:
 
 
 def restored(staging: Path, root: Path) -> tuple[Skipped, ...]:
-    choice = Choice(archive=ARCHIVE, user="jane", to_user="jane", path=LogicalPath())
+    choice = Choice(archive=ARCHIVE, user="jane", to_user="jane", path=LogicalPath("primary", "user", "jane"))
     target = Partition(name="primary", format="maildir", path=f"{root}/{{user}}/Maildir")
     archives = {ARCHIVE: ArchivePlace(file=str(staging / "a.mha"))}
     report = run_restore(

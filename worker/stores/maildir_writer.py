@@ -318,7 +318,8 @@ class MaildirWriter:
                 like = [one for one in self._counters if (one.path == COUNTER) == (name == COUNTER)]
                 recorded = (like or self._counters)[-1]
                 mode = recorded.owner.mode | (0o200 if name == COUNTER else 0)
-                self._files.write(top, name, [content], replace(recorded.owner, mode=mode), recorded.mtime_ns)
+                owner = replace(recorded.owner, mode=mode)
+                self._files.write(top, name, [content], owner, recorded.mtime_ns, recorded.attributes)
         finally:
             os.close(top)
 
