@@ -6,12 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 from ..groups.paths import EVERYBODY, LogicalPath
-from ..proto.archive.contents import MailboxEntry
 from ..proto.archive.files import LocalFile
-from ..proto.archive.mailboxes import Mailbox
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
@@ -206,22 +203,3 @@ def opened(backup: BackupSet) -> Iterator[OpenArchives]:
     """Readers over the archives of a set; closed at the end."""
     with opened_archives(backup.places) as archives:
         yield archives
-
-
-class MailboxMetadata(NamedTuple):
-    """The metadata of a mailbox version, and the archive it came from."""
-
-    archive: ArchiveReader
-    entry: MailboxEntry
-    mailbox: Mailbox
-
-
-def read_mailbox(archives: OpenArchives, version: MailboxVersion) -> MailboxMetadata:
-    """Read the metadata of a mailbox version. Raises DamagedError."""
-    archive = archives(version.archive)
-    entry = archive.entry(version.user)
-    if entry is None:
-        raise DamagedError(
-            f"{archive.file.name}: the metadata of {version.user!r} is gone", reason="metadata"
-        )
-    return MailboxMetadata(archive, entry, archive.mailbox(entry))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
-from ..proto.archive.contents import MailboxEntry
-from ..proto.archive.messages import archives_of
-from ..proto.archive.reader import ArchiveReader
+from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
 from ..proto.records import ArchiveFacts, ArchiveId, RunId, Skipped
-from ..worker.archives import ArchivePlace, open_place
+from ..worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives, read_beginning
 from ..worker.staging.sealed import account_of
 from .backup_set import reader_over
 from .catalog import FoundArchive, PurgedMoments, rebuild
@@ -80,11 +78,18 @@ class _Search:
     damaged: list[Skipped] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[FoundArchive]:
-        for file in sorted(self.staging.glob("[!.]*/*/*.mha")):
-            if str(file.relative_to(self.staging)) in self.dead:
-                continue
+        files = [
+            file
+            for file in sorted(self.staging.glob("[!.]*/*/*.mha"))
+            if str(file.relative_to(self.staging)) not in self.dead
+        ]
+        with opened_archives(_places(files)) as archives:
+            yield from self._found(files, archives)
+
+    def _found(self, files: list[Path], archives: OpenArchives) -> Iterator[FoundArchive]:
+        for file in files:
             try:
-                facts, damage = facts_of(self.staging, file)
+                facts, damage = facts_of(self.staging, file, archives)
             except DamagedError as error:
                 self.damaged.append(Skipped(str(file), error.code, error.message))
             except UnsupportedError as error:
@@ -94,9 +99,23 @@ class _Search:
                 yield FoundArchive(facts=facts, damaged=bool(damage))
 
 
-def facts_of(staging: Path, file: Path) -> tuple[ArchiveFacts, tuple[Skipped, ...]]:
+def _places(files: Iterable[Path]) -> dict[ArchiveId, ArchivePlace]:
+    """Where the newest generation of each archive lies, as far as the beginnings of the files tell."""
+    found: dict[ArchiveId, tuple[int, ArchivePlace]] = {}
+    for file in files:
+        place = ArchivePlace(file=str(file))
+        with suppress(DamagedError, UnsupportedError):
+            header = read_beginning(place)
+            if found.get(header.archive, (-1, place))[0] < header.generation:
+                found[header.archive] = header.generation, place
+    return {archive: place for archive, (_, place) in found.items()}
+
+
+def facts_of(
+    staging: Path, file: Path, open_archive: OpenArchive
+) -> tuple[ArchiveFacts, tuple[Skipped, ...]]:
     """What a sealed archive of the staging area says about itself, for the catalog; and what of that is
-    lost, where the archive is damaged.
+    lost, where the archive is damaged. ``open_archive`` gives those that it refers to.
 
     Raises DamagedError if all is lost, UnsupportedError.
     """
@@ -105,7 +124,7 @@ def facts_of(staging: Path, file: Path) -> tuple[ArchiveFacts, tuple[Skipped, ..
         damaged: list[Skipped] = []
         archive = reader_over(local, damaged)
         header, directory = archive.header, archive.directory
-        account = account_of(archive)
+        account = account_of(archive, open_archive)
         damaged += [
             Skipped(str(LogicalPath(header.partition, header.group, user)), "metadata", f"in {file}")
             for user in account.unreadable
@@ -123,7 +142,7 @@ def facts_of(staging: Path, file: Path) -> tuple[ArchiveFacts, tuple[Skipped, ..
             skipped=account.skipped,
             unopened=directory.unopened,
             departed=directory.departed,
-            references=_named(archive) if damaged else directory.references,
+            references=directory.references,
             holes=directory.holes,
             lost=archive.gone if damaged else directory.lost,
             generation=header.generation,
@@ -138,29 +157,8 @@ def _references(staging: Path, file: str, users: Collection[str]) -> set[Archive
     """The other archives that the metadata of these users in an archive names."""
     local = open_place(ArchivePlace(file=str(staging / file)))
     try:
-        damaged: list[Skipped] = []
-        archive = reader_over(local, damaged)
+        archive = reader_over(local, [])
         entries = [one for one in archive.directory.mailboxes if one.user in users]
-        if damaged:
-            return {other for entry in entries for other in _named_by(archive, entry)}
         return {other for entry in entries for other in entry.archives}
     finally:
         local.close()
-
-
-def _named(archive: ArchiveReader) -> tuple[ArchiveId, ...]:
-    """The other archives that the metadata names, where no directory tells it."""
-    named = (other for entry in archive.directory.mailboxes for other in _named_by(archive, entry))
-    return tuple(dict.fromkeys(named))
-
-
-def _named_by(archive: ArchiveReader, entry: MailboxEntry) -> Iterator[ArchiveId]:
-    """The other archives that what is whole of a mailbox's metadata names, each several times."""
-    own = archive.header.archive
-    with suppress(DamagedError):
-        files = archive.mailbox(entry).files
-        yield from (piece.archive for file in files for piece in file.pieces if piece.archive != own)
-    for number in range(len(entry.message_frames)):
-        with suppress(DamagedError):
-            payload = archive.message_frame(entry, number)
-            yield from (one for one in archives_of(payload) if one != own)

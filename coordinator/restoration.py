@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..groups.paths import LogicalPath
+from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, NotFoundError, UsageError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
@@ -17,7 +18,7 @@ from ..worker.archives import ArchivePlace, OpenArchives
 from ..worker.restore import Choice
 from ..worker.restore_tasks import RestoreTask, run_restore
 from ..worker.staging.area import StagingArea
-from .backup_set import BackupSet, MailboxMetadata, opened, read_mailbox
+from .backup_set import BackupSet, opened
 from .browsing.levels import no_such_folder
 from .dispatch.engine import Engine
 from .history import MailboxVersion
@@ -181,7 +182,8 @@ def _planned(
         if as_user is None and (entry := archives(version.archive).entry(version.user)) is not None:
             place = entry.place
         if path.folder is not None:
-            messages, size_bytes = _count(read_mailbox(archives, version), selected)
+            stored = StoredMailbox(archives, version.archive, version.user)
+            messages, size_bytes = _count(stored, selected)
     return PlannedMailbox(
         version=version,
         choice=Choice(
@@ -197,9 +199,9 @@ def _planned(
     )
 
 
-def _count(metadata: MailboxMetadata, path: LogicalPath) -> tuple[int, int]:
+def _count(stored: StoredMailbox, path: LogicalPath) -> tuple[int, int]:
     """Messages and bytes that a path into a mailbox selects. Raises NotFoundError."""
-    archive, entry, mailbox = metadata
+    mailbox = stored.mailbox
     names = [one.folder.name for one in mailbox.folders]
     resolved = path.resolve(names)
     if not any(resolved.selects_folder(name) for name in names):
@@ -208,7 +210,7 @@ def _count(metadata: MailboxMetadata, path: LogicalPath) -> tuple[int, int]:
         message.size
         for folder in mailbox.folders
         if resolved.selects_folder(folder.folder.name)
-        for message in archive.messages(entry, folder)
+        for message in stored.messages(folder, resolved.uid)
         if resolved.selects_message(message.uid, message.base)
     ]
     if not sizes and (resolved.uid is not None or resolved.name is not None):

@@ -33,11 +33,9 @@ def plan_undelete(
     """The task that puts what vanished into the mailbox, or into that of ``as_user``. One task: what comes
     from several versions goes into the same folders. ``places`` are all archives that there are."""
     choices = _choices(found, path, into, as_user)
-    needed = {one.archive for one in choices}
-    needed.update(piece.archive for one in found.vanished for piece in one.message.pieces)
     return PlannedTask(
         task=RestoreTask(
-            archives={archive: places[archive] for archive in needed if archive in places},
+            archives=places,  # which of them the metadata lies in is told by that alone
             choices=choices,
             target=target,
             label=f"{path.partition}/{path.group} 1",

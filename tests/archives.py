@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 import msgpack
 
-from mailhaul.proto.archive import columns, contents, frames
+from mailhaul.proto.archive import columns, contents, frames, search
 from mailhaul.proto.archive.assembly import Contents
-from mailhaul.proto.archive.contents import ArchiveHeader
+from mailhaul.proto.archive.contents import ArchiveHeader, MailboxEntry
 from mailhaul.proto.archive.draft import Draft, read_draft
-from mailhaul.proto.archive.frames import Codec, FrameHeader, FrameType
+from mailhaul.proto.archive.frames import Codec, FrameHeader, FrameType, mailbox_position
+from mailhaul.proto.archive.mailboxes import FolderEntry
+from mailhaul.proto.archive.places import MailboxPlace
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
+from mailhaul.proto.archive.rewriting import Metadata
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.scanning import FoundFrame, scan
+from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, FileStat, Folder, Listed, Message, Ownership, RunId, Terms
@@ -145,13 +150,14 @@ def write_mailbox(
 
 
 def write_archive(mailboxes: Mailboxes, *, archive: ArchiveId = ARCHIVE, codec: Codec = Codec.LZ4) -> bytes:
-    """A whole archive."""
+    """A whole archive, in which each folder has frames of its own."""
     sink = MemorySink()
-    writer = ArchiveWriter(sink, archive_header(archive), codec)
-    packer = Packer(writer)
-    for user, folders in mailboxes.items():
-        write_mailbox(writer, packer, user, folders)
-    writer.finish()
+    with patch("mailhaul.proto.archive.writer._SHARED_MESSAGES", 1):
+        writer = ArchiveWriter(sink, archive_header(archive), codec)
+        packer = Packer(writer)
+        for user, folders in mailboxes.items():
+            write_mailbox(writer, packer, user, folders)
+        writer.finish()
     return bytes(sink.data)
 
 
@@ -181,14 +187,14 @@ def read_archive(reader: ArchiveReader) -> tuple[Found, list[str]]:
     data = Contents(only)
     for entry in reader.directory.mailboxes:
         try:
-            mailbox = reader.mailbox(entry)
+            stored = StoredMailbox(only, reader.header.archive, entry.user)
         except DamagedError as error:
             damage.append(error.message)
             continue
-        for folder in mailbox.folders:
-            messages = found.setdefault((mailbox.user, folder.folder.name), [])
+        for folder in stored.mailbox.folders:
+            messages = found.setdefault((entry.user, folder.folder.name), [])
             try:
-                for one in reader.messages(entry, folder):
+                for one in stored.messages(folder):
                     try:
                         messages.append(b"".join(data.message(one)))
                     except DamagedError as error:
@@ -196,6 +202,47 @@ def read_archive(reader: ArchiveReader) -> tuple[Found, list[str]]:
             except DamagedError as error:
                 damage.append(error.message)
     return found, damage
+
+
+def messages_of(reader: ArchiveReader, entry: MailboxEntry, folder: FolderEntry) -> Iterator[Message]:
+    """The messages of a folder of a mailbox that refers to no other archive."""
+    return StoredMailbox(lambda _: reader, reader.header.archive, entry.user).messages(folder)
+
+
+def position_of(entry: MailboxEntry, number: int) -> int:
+    """The position of a MESSAGES frame of a mailbox."""
+    return mailbox_position(entry.home.number, number)
+
+
+def terms_in(reader: ArchiveReader, entry: MailboxEntry, number: int) -> list[Terms]:
+    """What the messages of a MESSAGES frame of a mailbox can be found by."""
+    found = search.decode(reader.search_frame(position_of(entry, number)))
+    if not found:
+        raise DamagedError("they were lost", reason="terms")
+    return found
+
+
+def metadata_of(reader: ArchiveReader, users: Collection[str]) -> Metadata:
+    """All metadata of some mailboxes that are written in an archive."""
+    told = {one.home.number for one in reader.directory.mailboxes if one.user in users}
+    frames = {
+        mailbox_position(place.number, number)
+        for place in reader.directory.places
+        for number in range(len(place.messages))
+        if place.number in told
+    }
+    return Metadata(users=users, mailboxes=told, frames=frames)
+
+
+def place_of(reader: ArchiveReader, entry: MailboxEntry) -> MailboxPlace:
+    """Where the frames of a mailbox lie that is written in this archive."""
+    return reader.place(entry.home.number)
+
+
+def replaced(reader: ArchiveReader, place: MailboxPlace) -> ArchiveReader:
+    """A reader that finds the frames of a mailbox there."""
+    places = tuple(place if one.number == place.number else one for one in reader.directory.places)
+    return ArchiveReader(reader.file, reader.header, replace(reader.directory, places=places))
 
 
 def expected(mailboxes: Mailboxes) -> Found:
@@ -250,7 +297,7 @@ def recrafted(data: bytes, change: Callable[[Frame], bytes | None]) -> bytes:
     follow what has moved before it is asked.
     """
     out = bytearray()
-    moved: dict[int, int] = {}
+    moved: dict[int, tuple[int, int]] = {}  # where it lies now, and its size there
     for one in frames_of(data):
         payload = one.payload
         if one.header.type is FrameType.DIRECTORY:
@@ -258,11 +305,12 @@ def recrafted(data: bytes, change: Callable[[Frame], bytes | None]) -> bytes:
         elif one.header.type is FrameType.FOOTER:
             footer = contents.decode_footer(payload)
             payload = contents.encode_footer(
-                replace(footer, directory=moved[footer.directory], footer=len(out))
+                replace(footer, directory=moved[footer.directory][0], footer=len(out))
             )
         changed = change(replace(one, payload=payload))
-        moved[one.at] = len(out)
-        out += encoded(one.header, payload if changed is None else changed)
+        frame = encoded(one.header, payload if changed is None else changed)
+        moved[one.at] = len(out), len(frame)
+        out += frame
     return bytes(out)
 
 
@@ -280,16 +328,34 @@ def unpacked(payload: bytes) -> dict[str, Any]:
     return row
 
 
-def _directory_moved(payload: bytes, moved: Mapping[int, int]) -> bytes:
+def _directory_moved(payload: bytes, moved: Mapping[int, tuple[int, int]]) -> bytes:
     row = unpacked(payload)
     file = columns.unpack_deltas(row["block_file"], row["blocks"], "block_file")
     return remapped(
         payload,
-        mailboxes=[
-            [user, [moved[at] for at in at_mailbox], [moved[at] for at in at_messages], *counts]
-            for user, at_mailbox, at_messages, *counts in row["mailboxes"]
+        places=[
+            [
+                number,
+                _moved(frames, moved, 2),
+                [_moved(copies, moved, 2) for copies in parts],
+                _moved(messages, moved, 3),
+            ]
+            for number, frames, parts, messages in row["places"]
         ],
-        block_file=columns.pack_deltas([moved[at] for at in file]),
-        index=[moved[at] for at in row["index"]],
-        parts=[moved[at] for at in row["parts"]],
+        block_file=columns.pack_deltas([moved[at][0] for at in file]),
+        block_size=columns.pack("I", [moved[at][1] for at in file]),
+        index=[moved[at][0] for at in row["index"]],
+        parts=[moved[at][0] for at in row["parts"]],
     )
+
+
+def _moved(row: list[int], moved: Mapping[int, tuple[int, int]], width: int) -> list[int]:
+    """Offsets and sizes of frames, and of the frame behind each where there are three numbers."""
+    found: list[int] = []
+    for place in range(0, len(row), width):
+        at, size = row[place : place + 2]
+        found += moved.get(at, (at, size))
+        if width == 3:
+            behind = at + size
+            found.append(moved[behind][1] if behind in moved else row[place + 2])
+    return found

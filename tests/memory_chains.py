@@ -10,6 +10,7 @@ from typing import Any
 from mailhaul.groups.selection import EVERYTHING, Selection
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
+from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.ports import ArchiveSink, MailStore
 from mailhaul.proto.records import (
@@ -58,6 +59,7 @@ class Chain:
     archives: dict[ArchiveId, bytes] = field(default_factory=dict)
     newest: dict[str, ArchiveId] = field(default_factory=dict)
     lost: dict[ArchiveId, tuple[Stretch, ...]] = field(default_factory=dict)
+    lost_frames: dict[ArchiveId, tuple[Stretch, ...]] = field(default_factory=dict)
     moments: list[Moment] = field(default_factory=list)
     opened: list[ArchiveId] = field(default_factory=list)
 
@@ -129,7 +131,10 @@ class Chain:
         return Parents(
             mailboxes=mailboxes,
             files={one: one.hex() for one in self.archives},
-            lost={one: Losses(lost) for one, lost in self.lost.items()},
+            lost={
+                one: Losses(self.lost.get(one, ()), self.lost_frames.get(one, ()))
+                for one in self.lost.keys() | self.lost_frames.keys()
+            },
         )
 
     def open_file(self, name: str) -> MemoryFile | None:
@@ -146,13 +151,11 @@ class Chain:
 
     def mailbox(self, user: str, moment: int = -1) -> dict[bytes, Stored]:
         """A mailbox as of a run, by the paths of its folders."""
-        reader = self.reader(self.moments[moment].newest[user])
-        entry = reader.entry(user)
-        assert entry is not None
+        stored = StoredMailbox(self.reader, self.moments[moment].newest[user], user)
         contents = Contents(self.reader)
         found: dict[bytes, Stored] = {}
-        for folder in reader.mailbox(entry).folders:
-            messages = list(reader.messages(entry, folder))
+        for folder in stored.mailbox.folders:
+            messages = list(stored.messages(folder))
             assert len({one.base for one in messages}) == len(messages)
             found[folder.folder.path] = (
                 folder.folder,
@@ -162,14 +165,12 @@ class Chain:
 
     def files(self, user: str, moment: int = -1) -> dict[tuple[bool, bytes], tuple[StoredFile, bytes]]:
         """The other files of a mailbox as of a run."""
-        reader = self.reader(self.moments[moment].newest[user])
-        entry = reader.entry(user)
-        assert entry is not None
+        stored = StoredMailbox(self.reader, self.moments[moment].newest[user], user)
         contents = Contents(self.reader)
         return {
             (one.home, one.path): (
                 replace(one, pieces=()),
                 b"" if one.target is not None else b"".join(contents.message(one)),
             )
-            for one in reader.mailbox(entry).files
+            for one in stored.mailbox.files
         }

@@ -12,6 +12,7 @@ from pathlib import Path
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
+from mailhaul.proto.archive.stored import OpenArchive, StoredMailbox
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import (
     ArchiveId,
@@ -99,13 +100,11 @@ class StagedChain:
         packer = Packer(writer)
         with opened_archives(self._places(catalog)) as archives:
             for user, folders in mail.items():
-                if user in changed:
-                    self._mailbox(writer, packer, user, folders)
+                known = StoredMailbox(archives, self._newest[user], user) if user in self._state else None
+                if known is None or user in changed:
+                    self._mailbox(writer, packer, user, folders, known)
                 else:
-                    source = archives(self._newest[user])
-                    entry = source.entry(user)
-                    assert entry is not None
-                    writer.copy_mailbox(source, entry)
+                    writer.refer_mailbox(known.entry)
         totals = writer.finish(departed=report.departed)
         sink.seal()
         self._newest.update(dict.fromkeys(mail, archive))
@@ -118,10 +117,24 @@ class StagedChain:
         )
 
     def _mailbox(
-        self, writer: ArchiveWriter, packer: Packer, user: str, folders: Mapping[str, tuple[bytes, ...]]
+        self,
+        writer: ArchiveWriter,
+        packer: Packer,
+        user: str,
+        folders: Mapping[str, tuple[bytes, ...]],
+        known: StoredMailbox | None,
     ) -> None:
+        """A folder in which nothing has changed is referred to."""
         uid = size_bytes = 0
+        before = {one.folder.name: one for one in known.mailbox.folders} if known else {}
         for name, contents in folders.items():
+            if name in before and self._state[user].get(name) == contents:
+                for pointer in before[name].frames:
+                    writer.refer(pointer)
+                    uid += pointer.messages
+                    size_bytes += pointer.size_bytes
+                writer.end_folder(before[name].folder)
+                continue
             for data in contents:
                 uid += 1
                 stored = self._stored.get(data)
@@ -141,7 +154,7 @@ class StagedChain:
             contents = Contents(archives)
             state: State = {}
             for version in catalog.mailboxes_at(run, partition="primary", group=self.group):
-                state[version.user] = _mail(archives(version.archive), contents, version.user)
+                state[version.user] = _mail(archives, version.archive, contents, version.user)
         return state
 
     def read_user(self, run: RunId, user: str) -> dict[str, tuple[bytes, ...]]:
@@ -149,7 +162,7 @@ class StagedChain:
         with Catalog.open(self.staging) as catalog, opened_archives(self._places(catalog)) as archives:
             (version,) = [one for one in catalog.histories(user=user) if one.run == run]
             assert version.archive is not None
-            return _mail(archives(version.archive), Contents(archives), user)
+            return _mail(archives, version.archive, Contents(archives), user)
 
     def files(self) -> set[str]:
         """All that lies in the staging area, but for locks and the catalog."""
@@ -204,10 +217,11 @@ def _report(unit: Unit, mail: Mail) -> UnitReport:
     )
 
 
-def _mail(archive: ArchiveReader, contents: Contents, user: str) -> dict[str, tuple[bytes, ...]]:
-    entry = archive.entry(user)
-    assert entry is not None, f"{archive.file.name} has no metadata of {user}"
+def _mail(
+    open_archive: OpenArchive, archive: ArchiveId, contents: Contents, user: str
+) -> dict[str, tuple[bytes, ...]]:
+    stored = StoredMailbox(open_archive, archive, user)
     return {
-        folder.folder.name: tuple(b"".join(contents.message(one)) for one in archive.messages(entry, folder))
-        for folder in archive.mailbox(entry).folders
+        folder.folder.name: tuple(b"".join(contents.message(one)) for one in stored.messages(folder))
+        for folder in stored.mailbox.folders
     }

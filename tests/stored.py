@@ -12,6 +12,8 @@ from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.records import Folder, Message, Skipped, StoredFile
 
+from .archives import messages_of
+
 _NEXT_UID = re.compile(rb" N\d+")
 
 
@@ -32,11 +34,11 @@ def stored_mailboxes(staging: Path) -> dict[str, StoredMailbox]:
         try:
             archive = open_sealed(file)
             for entry in archive.directory.mailboxes:
-                mailbox = archive.mailbox(entry)
+                mailbox = archive.mailbox(entry.home.number)
                 folders = tuple(
                     (
                         replace(one.folder, directories=tuple(sorted(one.folder.directories, key=repr))),
-                        tuple(sorted((_bare(each) for each in archive.messages(entry, one)), key=repr)),
+                        tuple(sorted((_bare(each) for each in messages_of(archive, entry, one)), key=repr)),
                     )
                     for one in mailbox.folders
                 )

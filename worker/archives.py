@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
-from ..proto.archive.files import Joined, LocalFile, RandomAccess
+from ..proto.archive.contents import ArchiveHeader, decode_header
+from ..proto.archive.files import Joined, LocalFile, RandomAccess, read_frame
+from ..proto.archive.frames import FrameType
+from ..proto.archive.places import FramePlace
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.errors import DamagedError
@@ -34,6 +37,15 @@ def open_place(place: ArchivePlace) -> LocalFile:
         return LocalFile(place.file, place.start, place.size_bytes)
     except OSError as error:
         raise DamagedError(f"{place.file}: {error.strerror}", reason="missing") from error
+
+
+def read_beginning(place: ArchivePlace) -> ArchiveHeader:
+    """The header of an archive, without looking at the rest of it. Raises DamagedError, UnsupportedError."""
+    file = open_place(place)
+    try:
+        return decode_header(read_frame(file, FramePlace(0, 0), FrameType.HEADER)[1])
+    finally:
+        file.close()
 
 
 def open_archive(file: RandomAccess, *copies: RandomAccess) -> ArchiveReader:

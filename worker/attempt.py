@@ -27,13 +27,13 @@ def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
     """Back up the unit of a task, with the adapters that it names; see ``worker.backup.back_up``. What is
     sealed already is not written again: the report tells of it."""
     memory.keep_freed_memory()
-    sealed = _sealed(task)
-    if sealed is not None:
-        # An earlier attempt sealed it, but its answer was lost: a sealed archive is never written again.
-        return sealed
     told = _Told(progress, task.unit.label)
     parents = OpenParents(task.parents, _opened_by(task))
     with gentle(task.load), closing(parents):
+        sealed = _sealed(task, parents)
+        if sealed is not None:
+            # An earlier attempt sealed it, but its answer was lost: a sealed archive is never written again.
+            return sealed
         sink = open_sink(task.staging, task.name, task.host, task.epoch, task.grant, told.waiting)
         return _back_up(task, sink, told, parents)
 
@@ -80,7 +80,7 @@ class _Told:
         self._progress(self._last._replace(waiting=reason))
 
 
-def _sealed(task: BackupTask) -> UnitReport | None:
+def _sealed(task: BackupTask, parents: OpenParents) -> UnitReport | None:
     """The report of an archive that is there already."""
     file = open_file(task.staging, task.name, task.host, task.grant)
     if file is None:
@@ -89,6 +89,6 @@ def _sealed(task: BackupTask) -> UnitReport | None:
         if isinstance(file, LocalFile):
             # Who sealed it may have died before its name was durable.
             sync_directory(Path(file.name).parent)
-        return report_of(open_sealed(file))
+        return report_of(open_sealed(file), parents.reader)
     finally:
         file.close()

@@ -107,7 +107,15 @@ class _UnitBackup:
         self._parents = parents or OpenParents(Parents(), lambda _name: None)
         self._selection = selection
         segments = (lambda: ()) if mode.self_contained else self._parents.segments
-        self._archive = UnitArchive(unit, sink, settings, self._parents, segments, self._take_up)
+        self._archive = UnitArchive(
+            unit,
+            sink,
+            settings,
+            self._parents,
+            segments,
+            self._take_up,
+            refer=not (mode.full or mode.self_contained),
+        )
         self._reliance = Reliance(
             reuse=not (mode.full or mode.self_contained),
             refer=not mode.self_contained,

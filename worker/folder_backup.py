@@ -2,7 +2,7 @@
 is new is read.
 
     for each step of the listing                                 matching
-      as a stored frame has it: copy the frame                   unit_archive
+      as a stored frame has it: refer to it                      unit_archive
       else, for each message
         known    its pieces, with the name and flags of now
         else     read, cut, dedup, pack                          packing
@@ -91,8 +91,8 @@ class FolderBackup:
         self._told = told
         self._is_same_folder = False
         self._looks = True
-        # Small frames that could be copied, until it is known what comes behind them; and how many messages
-        # were written anew since the last frame that was copied.
+        # Small frames that could be referred to, until it is known what comes behind them; and how many
+        # messages were written anew since the last frame that was.
         self._held: list[SameFrame] = []
         self._anew = 0
 
@@ -145,7 +145,7 @@ class FolderBackup:
             self._take(step.as_rows())
         elif len(step.listed) >= _SMALL_FRAME:
             self._let_go()
-            self._copy(step)
+            self._keep(step)
         elif len(step.listed) <= _MUCH * self._anew:
             self._rows(step.as_rows().rows)
             self._anew += len(step.listed)
@@ -162,15 +162,15 @@ class FolderBackup:
 
     def _let_go(self) -> None:
         for one in self._held:
-            self._copy(one)
+            self._keep(one)
         self._held.clear()
 
-    def _copy(self, step: SameFrame) -> None:
+    def _keep(self, step: SameFrame) -> None:
         stored = self._stored()
         self._anew = 0
         self._tally.listed += len(step.listed)
         self._known.meet(step.first, len(step.listed))
-        self._mailbox.copy(stored, stored.frames[step.ordinal])
+        self._mailbox.keep(stored, stored.frames[step.ordinal])
 
     def _is_as_stored(self, step: SameFrame) -> bool:
         """Whether nothing of a frame has to be read or written anew."""

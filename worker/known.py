@@ -14,10 +14,11 @@ from contextlib import suppress
 from ..groups.paths import LogicalPath
 from ..proto.archive.contents import ArchiveHeader, IndexRow, MailboxEntry
 from ..proto.archive.files import RandomAccess
-from ..proto.archive.frames import mailbox_position
 from ..proto.archive.mailboxes import FolderEntry, Mailbox
-from ..proto.archive.messages import MOST_MESSAGES, MessageRows, Names, Totals
+from ..proto.archive.messages import MessageRows, Names
+from ..proto.archive.pointers import FramePointer
 from ..proto.archive.reader import ArchiveReader
+from ..proto.archive.stored import Frames, read_mailbox
 from ..proto.archive.writer import ArchiveWriter
 from ..proto.errors import DamagedError
 from ..proto.records import DIGEST_BYTES, ArchiveId, Losses, Message, Parents, Piece, Stretch, Terms
@@ -42,6 +43,8 @@ class OpenParents:
         self._open_file = open_file
         self._open: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
         self._lost_data: dict[ArchiveId, _Lost] = {}
+        self._lost_metadata: dict[ArchiveId, _Lost] = {}
+        self._found_lost: set[tuple[ArchiveId, int]] = set()
 
     def knows(self, user: str) -> bool:
         """Whether the mailbox was stored before, be its metadata still there or not."""
@@ -55,15 +58,16 @@ class OpenParents:
             if found is None:
                 return None
             reader, entry = found
-            mailbox = reader.mailbox(entry)
+            header = reader.header
+            mailbox = read_mailbox(self.reader, entry)
         except DamagedError:
             return None
         return KnownVersion(
             self,
-            reader.header,
+            header,
             entry,
             mailbox,
-            same_store=reader.header.partition == partition,
+            same_store=header.partition == partition,
             elsewhere=user in self._parents.elsewhere,
         )
 
@@ -76,6 +80,14 @@ class OpenParents:
         reader = self.reader(archive)
         entry = reader.entry(user)
         return (reader, entry) if entry is not None else None
+
+    def entries(self) -> Iterator[MailboxEntry]:
+        """How all mailboxes were stored last, as far as their archives can be read."""
+        for user in sorted(self._parents.mailboxes, key=lambda one: self._parents.mailboxes[one]):
+            with suppress(DamagedError):
+                found = self.find(user)
+                if found is not None:
+                    yield found[1]
 
     def reader(self, archive: ArchiveId) -> ArchiveReader:
         """The archive, until others were asked for. Raises DamagedError if it can't be read."""
@@ -91,10 +103,19 @@ class OpenParents:
         """Whether nothing of the data of these archives is known to be lost."""
         return not any(map(self._lost_of, archives))
 
-    def has_frames(self, archive: ArchiveId, positions: Iterable[int]) -> bool:
-        """Whether none of these frames of metadata is known to be lost."""
-        lost = _Lost(self._lost(archive).frames)
-        return not lost or not any(lost.touches(one, 1) for one in positions)
+    def has_frame(self, archive: ArchiveId, position: int) -> bool:
+        """Whether a frame of metadata is not known to be lost: by itself, or with all of its archive. Also
+        what turned out to be so when it was read is known."""
+        if (archive, position) in self._found_lost or self._lost_of(archive) is _NOTHING_LEFT:
+            return False
+        lost = self._lost_metadata.get(archive)
+        if lost is None:
+            lost = self._lost_metadata[archive] = _Lost(self._lost(archive).frames)
+        return not lost.touches(position, 1)
+
+    def frame_is_lost(self, archive: ArchiveId, position: int) -> None:
+        """A frame of metadata turned out to be damaged."""
+        self._found_lost.add((archive, position))
 
     def hold(self, pieces: Iterable[Piece]) -> bool:
         """Whether nothing of these pieces is known to be lost."""
@@ -167,10 +188,9 @@ class OpenParents:
 class KnownVersion:
     """A mailbox as it was stored last: a KnownMailbox (see ``proto.ports``).
 
-    ``header`` and ``entry`` tell where it is, ``intact`` whether all that it refers to is there. With
-    ``same_store`` False it was stored from another partition: nothing of what was noted of its state then
-    can be compared. ``elsewhere``: see Parents.
-    """
+    ``header`` is of the archive that tells of it, ``entry`` says where it is written, ``intact`` whether all
+    that it refers to is there. With ``same_store`` False it was stored from another partition: nothing of
+    what was noted of its state then can be compared. ``elsewhere``: see Parents."""
 
     def __init__(
         self,
@@ -194,8 +214,7 @@ class KnownVersion:
             one.folder.path: KnownMessages(self, one, one.mark if same_store else b"")
             for one in mailbox.folders
         }
-        self._last: tuple[int, MessageRows | None] = -1, None
-        self._last_terms: tuple[int, Sequence[Terms]] = -1, ()
+        self._frames = Frames(parents.reader)
 
     @property
     def accounted(self) -> bool:
@@ -205,34 +224,21 @@ class KnownVersion:
         whole = str(LogicalPath(header.partition, header.group, self.entry.user))
         return not any((one.path, one.reason) == (whole, UNACCOUNTED) for one in self.mailbox.skipped)
 
-    @property
-    def reader(self) -> ArchiveReader:
-        """Its archive, until others were asked for. Raises DamagedError."""
-        return self.parents.reader(self.header.archive)
+    def rows(self, pointer: FramePointer) -> MessageRows:
+        """Some messages, by columns; the frame that was read last is remembered. Raises DamagedError."""
+        try:
+            return self._frames.rows(pointer)
+        except DamagedError:
+            self.parents.frame_is_lost(pointer.archive, pointer.position)
+            raise
 
-    def rows(self, number: int) -> MessageRows:
-        """The messages of a frame; the one that was read last is remembered. Raises DamagedError."""
-        last, rows = self._last
-        if last != number or rows is None:
-            rows = MessageRows(self.reader.message_frame(self.entry, number))
-            self._last = number, rows
-        return rows
+    def remembers(self, pointer: FramePointer) -> bool:
+        """Whether the frame of some messages need not be read again."""
+        return self._frames.remembers(pointer)
 
-    def remembers(self, number: int) -> bool:
-        """Whether the messages of a frame need not be read again."""
-        return self._last[0] == number
-
-    def terms(self, number: int, count: int) -> Sequence[Terms]:
-        """What the ``count`` messages of a frame can be found by; nothing if that was lost. The last ones are
-        remembered."""
-        last, terms = self._last_terms
-        if last != number:
-            try:
-                terms = self.reader.terms(self.entry, number)
-            except DamagedError:
-                terms = ()
-            self._last_terms = number, terms
-        return terms if len(terms) == count else [Terms()] * count
+    def terms(self, pointer: FramePointer) -> Sequence[Terms]:
+        """What some messages can be found by; nothing if that was lost."""
+        return self._frames.terms_or_none(pointer)
 
     def folder(self, path: bytes) -> KnownMessages | None:
         """See KnownMailbox."""
@@ -242,10 +248,9 @@ class KnownVersion:
         """Whether nothing of these pieces is known to be lost."""
         return self.intact or self.parents.hold(pieces)
 
-    def has_frames(self, numbers: Iterable[int]) -> bool:
-        """Whether none of these MESSAGES frames is known to be lost."""
-        positions = (mailbox_position(self.entry.number, one) for one in numbers)
-        return self.parents.has_frames(self.header.archive, positions)
+    def has_frames(self, pointers: Iterable[FramePointer]) -> bool:
+        """Whether none of the frames that tell of these messages is known to be lost."""
+        return all(self.parents.has_frame(one.archive, one.position) for one in pointers)
 
     def renamed(self, guid: str) -> KnownMessages | None:
         """The folder that has this identity, wherever it was."""
@@ -259,15 +264,13 @@ class KnownVersion:
 class KnownMessages:
     """A folder as it was stored last, and its messages: a KnownFolder (see ``proto.ports``).
 
-    ``frames`` are the numbers of the MESSAGES frames that hold them. Methods that take such a number raise
-    DamagedError.
+    ``frames`` say where these are told of. Methods that take one of them raise DamagedError.
     """
 
     def __init__(self, version: KnownVersion, stored: FolderEntry, mark: bytes) -> None:
         self.folder = stored.folder
         self.mark = mark
-        # No more than its frames can hold, whatever it says.
-        self.count = min(stored.messages, len(stored.frames) * MOST_MESSAGES)
+        self.count = stored.messages
         self.frames = stored.frames
         self._version = version
 
@@ -278,33 +281,38 @@ class KnownMessages:
 
     def bases(self) -> Iterator[bytes]:
         """See KnownFolder."""
-        for number in self.frames:
+        for pointer in self.frames:
             with suppress(DamagedError):
-                yield from self.names(number).base
+                yield from self.names(pointer).base
 
-    def names(self, number: int) -> Names:
+    def names(self, pointer: FramePointer) -> Names:
         """What the messages of a frame are called."""
-        return self.rows(number).names
+        return self.rows(pointer).names
 
-    def rows(self, number: int) -> MessageRows:
+    def rows(self, pointer: FramePointer) -> MessageRows:
         """The messages of a frame, by columns."""
-        return self._version.rows(number)
+        return self._version.rows(pointer)
 
-    def messages(self, number: int) -> list[Message]:
+    def messages(self, pointer: FramePointer) -> list[Message]:
         """The messages of a frame."""
-        return self.rows(number).messages()
+        return self.rows(pointer).messages()
 
-    def terms(self, number: int, count: int) -> Sequence[Terms]:
-        """What the ``count`` messages of a frame can be found by; nothing if that was lost."""
-        return self._version.terms(number, count)
+    def terms(self, pointer: FramePointer) -> Sequence[Terms]:
+        """What the messages of a frame can be found by; nothing if that was lost."""
+        return self._version.terms(pointer)
 
-    def remembers(self, number: int) -> bool:
+    def remembers(self, pointer: FramePointer) -> bool:
         """Whether a frame need not be read again."""
-        return self._version.remembers(number)
+        return self._version.remembers(pointer)
 
-    def copy_to(self, writer: ArchiveWriter, number: int) -> Totals:
-        """Copy a frame, as it is stored, into the archive that is being written."""
-        return writer.copy_messages(self._version.reader, self._version.entry, number)
+    def check(self, pointer: FramePointer) -> None:
+        """Nothing if the frame is not known to be lost."""
+        if not self._version.has_frames((pointer,)):
+            raise DamagedError("the messages of a folder are lost that is not looked at", reason="metadata")
+
+    def copy_to(self, writer: ArchiveWriter, pointer: FramePointer) -> None:
+        """Copy the messages of a frame into the archive that is being written."""
+        writer.copy_messages(self._version.parents.reader(pointer.archive), pointer)
 
 
 class _Lost:

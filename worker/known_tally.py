@@ -57,11 +57,11 @@ class KnownTally:
         if position == UNKNOWN or self.stored is None:
             return None
         ordinal, row = self.rows.place(position)
-        number, end = self.stored.frames[ordinal], row + len(called)
-        if not self.stored.remembers(number) and len(called) * _FEW < self.rows.size(ordinal):
+        frame, end = self.stored.frames[ordinal], row + len(called)
+        if not self.stored.remembers(frame) and len(called) * _FEW < self.rows.size(ordinal):
             return None
         try:
-            rows = self.stored.rows(number)
+            rows = self.stored.rows(frame)
             rows.check()
         except DamagedError:
             return None
@@ -69,7 +69,7 @@ class KnownTally:
         bases = [one.base for one in called]
         if not all(bases) or bases != rows.names.base[row:end]:
             return None
-        return rows, row, self.stored.terms(number, len(rows))[row:end]
+        return rows, row, self.stored.terms(frame)[row:end]
 
     def messages(self, positions: Iterable[int]) -> Iterator[tuple[int, tuple[Message, Terms]]]:
         """The messages at these positions, and what they can be found by; a frame of them is decoded once.
@@ -80,13 +80,13 @@ class KnownTally:
         while stored is not None and at < len(wanted):
             ordinal, row = rows.place(wanted[at])
             first = wanted[at] - row
-            number = stored.frames[ordinal]
+            frame = stored.frames[ordinal]
             try:
-                found = stored.messages(number)
+                found = stored.messages(frame)
             except DamagedError:
                 found = []
             end = bisect_left(wanted, first + max(1, len(found)), at + 1)
-            terms = stored.terms(number, len(found)) if found else ()
+            terms = stored.terms(frame) if found else ()
             for position in wanted[at:end]:
                 if position - first < len(found):
                     yield position, (found[position - first], terms[position - first])

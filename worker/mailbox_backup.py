@@ -122,7 +122,7 @@ class MailboxBackup:
         self._marks[path] = b""
         self._entered = self._entered or folder.unchanged or folder.complete or len(folder) > 0
         if stored is not None and not comes_again and self._is_unchanged(folder, stored):
-            self._copy(stored)
+            self._keep_folder(stored)
             self._late.end_folder(folder.folder, folder.mark)
             self._marks[path] = folder.mark
         else:
@@ -154,12 +154,12 @@ class MailboxBackup:
         intact = self._known is not None and self._known.intact and stored.whole
         return folder.unchanged and intact and reliance.reuse and not reliance.thorough and bool(stored.mark)
 
-    def _copy(self, stored: KnownMessages) -> None:
+    def _keep_folder(self, stored: KnownMessages) -> None:
         known = self._tallies.setdefault(stored.folder.path, KnownTally(stored))
         known.meet(0, stored.count)
         self._tally.listed += stored.count
-        for number in stored.frames:
-            self._late.copy(stored, number)
+        for pointer in stored.frames:
+            self._late.keep(stored, pointer)
 
     # Folders that are not looked at
 
@@ -184,7 +184,7 @@ class MailboxBackup:
                     "the messages of a folder are lost that is not looked at", reason="metadata"
                 )
             self._marks[one.folder.path] = b""
-            self._copy(one)
+            self._keep_folder(one)
             self._late.end_folder(one.folder, one.mark)
 
     def _unseen(self) -> Iterator[KnownMessages]:

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Protocol
 
 from ..proto.archive.messages import Names
+from ..proto.archive.pointers import FramePointer
 from ..proto.errors import DamagedError
 from ..proto.records import Listed
 from .dedup import Chains
@@ -54,9 +55,9 @@ class Rows:
 class StoredNames(Protocol):
     """What was stored of a folder, as ``worker.known`` has it."""
 
-    frames: tuple[int, ...]
+    frames: tuple[FramePointer, ...]
 
-    def names(self, number: int) -> Names:
+    def names(self, pointer: FramePointer) -> Names:
         """What the messages of a frame are called. Raises DamagedError."""
 
 

@@ -1,7 +1,7 @@
 """The table of contents of a restore: mailboxes from the metadata of archives to the mail store.
 
     for each mailbox that was chosen
-      find    its metadata in the archive                        proto.archive.reader
+      find    its metadata, in the archive or an earlier one     proto.archive.stored
       for each folder
         read    the messages' pieces, each checked               proto.archive.reader
         write   each message under a temporary name              stores/
@@ -20,9 +20,8 @@ from functools import partial
 
 from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.assembly import Contents
-from ..proto.archive.contents import MailboxEntry
-from ..proto.archive.mailboxes import FolderEntry, Mailbox
-from ..proto.archive.reader import ArchiveReader
+from ..proto.archive.mailboxes import FolderEntry
+from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, MessageUnavailable, StoreError
 from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
 from ..proto.records import ArchiveId, Folder, Message, Progress, RestoreReport, Skipped, StoredFile
@@ -74,29 +73,17 @@ def restore(
     work = _Restore(Contents(archives.data), progress)
     for choice in choices:
         try:
-            archive = archives(choice.archive)
-        except DamagedError as error:
-            work.damaged.append(Skipped(str(choice.path), "archive", error.message))
-            continue
-        try:
-            entry, mailbox = _metadata(archive, choice.user)
+            stored = StoredMailbox(archives, choice.archive, choice.user)
         except DamagedError as error:
             work.damaged.append(Skipped(str(_whose(choice)), "metadata", error.message))
             continue
         try:
-            layout = [one.folder for one in mailbox.folders]
+            layout = [one.folder for one in stored.mailbox.folders]
             with target.open_mailbox(choice.to_user, choice.place, layout) as writer:
-                work.mailbox(_Source(archive, entry, _whose(choice)), mailbox, choice, writer)
+                work.mailbox(_Source(stored, _whose(choice)), choice, writer)
         except StoreError as error:
             work.skipped.append(Skipped(str(_whose(choice)), "mailbox", error.message))
     return work.report()
-
-
-def _metadata(archive: ArchiveReader, user: str) -> tuple[MailboxEntry, Mailbox]:
-    entry = archive.entry(user)
-    if entry is None:
-        raise DamagedError("its metadata is gone", reason="metadata")
-    return entry, archive.mailbox(entry)
 
 
 def _whose(choice: Choice) -> LogicalPath:
@@ -105,10 +92,9 @@ def _whose(choice: Choice) -> LogicalPath:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the metadata of a mailbox is read, and the mailbox's path."""
+    """A mailbox as it was stored, and its path."""
 
-    archive: ArchiveReader
-    entry: MailboxEntry
+    stored: StoredMailbox
     whose: LogicalPath
 
     def path(self, folder: str) -> str:
@@ -142,11 +128,11 @@ class _Restore:
             damaged=tuple(self.damaged),
         )
 
-    def mailbox(self, source: _Source, mailbox: Mailbox, choice: Choice, writer: MailboxWriter) -> None:
+    def mailbox(self, source: _Source, choice: Choice, writer: MailboxWriter) -> None:
         if choice.rescues:
-            self._rescue(source, mailbox, choice.rescues, writer)
+            self._rescue(source, choice.rescues, writer)
         else:
-            self._put_back(source, mailbox, choice.path, writer)
+            self._put_back(source, choice.path, writer)
         writer.commit()
         self._without_modseq += writer.without_modseq()
         self.skipped.extend(
@@ -154,7 +140,8 @@ class _Restore:
         )
         self._tell(source)
 
-    def _put_back(self, source: _Source, mailbox: Mailbox, path: LogicalPath, writer: MailboxWriter) -> None:
+    def _put_back(self, source: _Source, path: LogicalPath, writer: MailboxWriter) -> None:
+        mailbox = source.stored.mailbox
         path = path.resolve([one.folder.name for one in mailbox.folders])
 
         def selected(message: Message) -> Message | None:
@@ -162,16 +149,15 @@ class _Restore:
 
         chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
         for folder in chosen:
-            self._folder(source, folder, folder.folder, selected, writer)
+            self._folder(source, folder, folder.folder, selected, writer, uid=path.uid)
         directories = {one.folder.path for one in chosen}
         for file in mailbox.files:
             # A folder takes the files in its own directory along: its keywords, its access list.
             if path.folder is None or (not file.home and posixpath.dirname(file.path) in directories):
                 self._file(file, source, writer)
 
-    def _rescue(
-        self, source: _Source, mailbox: Mailbox, rescues: Sequence[Rescue], writer: MailboxWriter
-    ) -> None:
+    def _rescue(self, source: _Source, rescues: Sequence[Rescue], writer: MailboxWriter) -> None:
+        mailbox = source.stored.mailbox
         folders = {one.folder.name: one for one in mailbox.folders}
         for rescue in rescues:
 
@@ -193,8 +179,11 @@ class _Restore:
         into: Folder,
         wanted: Callable[[Message], Message | None],
         writer: MailboxWriter,
+        *,
+        uid: int | None = None,
     ) -> None:
-        """Write those messages of a folder that are wanted, as ``wanted`` gives them."""
+        """Write those messages of a folder that are wanted, as ``wanted`` gives them; with ``uid`` only the
+        one that has this UID can be."""
         name = folder.folder.name
         try:
             target = writer.open_folder(into)
@@ -202,7 +191,7 @@ class _Restore:
             self.skipped.append(Skipped(source.path(name), error.reason, error.message))
             return
         try:
-            for stored in source.archive.messages(source.entry, folder):
+            for stored in source.stored.messages(folder, uid):
                 message = wanted(stored)
                 if message is not None:
                     self._message(message, source, partial(source.message_path, name, stored), target)

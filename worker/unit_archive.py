@@ -1,5 +1,5 @@
 """The archive of a unit, which is begun when there is something to write: mailboxes that are as they were
-stored last are only noted until then, and copied when it turns out that there is an archive.
+stored last are only noted until then, and referred to when it turns out that there is an archive.
 
 Owns where an archive begins: new, or behind what an earlier attempt left of it.
 """
@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from .. import __version__
 from ..proto.archive.contents import ArchiveHeader
 from ..proto.archive.draft import Draft
-from ..proto.archive.messages import MessageRows, Totals
+from ..proto.archive.messages import MessageRows
+from ..proto.archive.pointers import FramePointer
 from ..proto.archive.writer import ArchiveTotals, ArchiveWriter
 from ..proto.errors import DamagedError
 from ..proto.ports import ArchiveSink
-from ..proto.records import Folder, Listed, Message, Skipped, Terms, Unit
+from ..proto.records import ArchiveId, Folder, Listed, Message, Skipped, Terms, Unit
 from .archive_settings import ArchiveSettings
+from .gathering import to_gather
 from .known import KnownMessages, OpenParents
 from .packing import Packer, Segments
 from .staging.sealed import Account, account_of
@@ -43,9 +45,10 @@ class AlreadyStored(Exception):
 
 class UnitArchive:
     """The archive of a unit, in ``sink``. ``taken_up`` is told what an earlier attempt completed of it.
+    Without ``refer`` it tells of everything itself.
 
     ``done`` are the users whose mailboxes that are, ``unreadable`` those whose last version turned out to be
-    damaged when it was to be copied: their mailboxes have to be read. All methods may raise StagingError.
+    damaged when it was to be used: their mailboxes have to be read. All methods may raise StagingError.
     """
 
     def __init__(
@@ -56,6 +59,8 @@ class UnitArchive:
         parents: OpenParents,
         segments: Callable[[], Segments],
         taken_up: Callable[[Account], object],
+        *,
+        refer: bool,
     ) -> None:
         self.done: frozenset[str] = frozenset()
         self.unreadable: list[str] = []
@@ -67,7 +72,8 @@ class UnitArchive:
         self._taken_up = taken_up
         self._begun: tuple[ArchiveWriter, Packer] | None = None
         self._unchanged: list[Unchanged] = []
-        self._has_orphans = False
+        self._refer = refer
+        self._gathered: frozenset[ArchiveId] = frozenset()
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -78,6 +84,8 @@ class UnitArchive:
     def begin(self) -> tuple[ArchiveWriter, Packer]:
         """The archive, with the mailboxes in it that were unchanged so far. Repeatable."""
         if self._begun is None:
+            if self._refer:
+                self._gathered = to_gather(self._parents.entries())
             writer, packer, account = self._begin()
             self._begun = writer, packer
             if account is not None:
@@ -85,7 +93,7 @@ class UnitArchive:
                 self._taken_up(account)
             for one in self._unchanged:
                 if one.user not in self.done:
-                    self._copy(one, writer)
+                    self._keep(one, writer)
             self._unchanged.clear()
         return self._begun
 
@@ -94,13 +102,25 @@ class UnitArchive:
         if self._begun is None:
             self._unchanged.append(unchanged)
         else:
-            self._copy(unchanged, self._begun[0])
+            self._keep(unchanged, self._begun[0])
+
+    def put(self, stored: KnownMessages, pointer: FramePointer, writer: ArchiveWriter) -> None:
+        """Messages that are as they were stored go into the folder that is being written. Raises
+        DamagedError."""
+        if self._tells_itself(pointer.archive):
+            stored.copy_to(writer, pointer)
+        else:
+            stored.check(pointer)
+            writer.refer(pointer)
+
+    def _tells_itself(self, archive: ArchiveId) -> bool:
+        """Whether the metadata in another archive is copied, rather than referred to."""
+        return not self._refer or archive in self._gathered
 
     def drop_mailbox(self) -> None:
         """Forget what was written of a mailbox that was not completed."""
         if self._begun is not None:
             self._begun[0].drop_mailbox()
-            self._has_orphans = True
 
     def finish(self, unopened: Iterable[Skipped]) -> tuple[ArchiveWriter, ArchiveTotals]:
         """The end of the archive, which is not sealed yet."""
@@ -124,30 +144,29 @@ class UnitArchive:
         writer = ArchiveWriter(self._sink, _header(self._unit, self._settings), codec, level)
         return writer, Packer(writer, self._segments), None
 
-    def _copy(self, unchanged: Unchanged, writer: ArchiveWriter) -> None:
+    def _keep(self, unchanged: Unchanged, writer: ArchiveWriter) -> None:
         try:
-            if unchanged.marks is not None or self._has_orphans:
-                self._copy_parts(unchanged, writer)
+            found = self._parents.find(unchanged.user)
+            if found is None:
+                raise _gone(unchanged.user)
+            entry = found[1]
+            if unchanged.marks is None and not any(self._tells_itself(one) for one, _ in entry.rows):
+                writer.refer_mailbox(entry)
             else:
-                found = self._parents.find(unchanged.user)
-                if found is None:
-                    raise _gone(unchanged.user)
-                writer.copy_mailbox(*found)
+                self._write_again(unchanged, writer)
         except DamagedError:
             self.drop_mailbox()
             self.unreadable.append(unchanged.user)
-        else:
-            self._has_orphans = False
 
-    def _copy_parts(self, unchanged: Unchanged, writer: ArchiveWriter) -> None:
+    def _write_again(self, unchanged: Unchanged, writer: ArchiveWriter) -> None:
         """The mailbox as it was stored, but for the marks. Raises DamagedError."""
         version = self._parents.mailbox(self._unit.partition.name, unchanged.user)
         if version is None:
             raise _gone(unchanged.user)
         fresh = unchanged.marks or {}
         for path, known in version.folders.items():
-            for number in known.frames:
-                known.copy_to(writer, number)
+            for pointer in known.frames:
+                self.put(known, pointer, writer)
             writer.end_folder(known.folder, fresh.get(path) or known.mark)
         mailbox = version.mailbox
         for file in mailbox.files:
@@ -168,7 +187,7 @@ class LateMailbox:
     added that is not; ``messages`` and ``size_bytes`` count what was written then.
 
     Methods that write raise AlreadyStored if an earlier attempt has completed this mailbox, DamagedError if
-    something that was noted can't be copied, StoreError if it is beyond the archive format.
+    something that was noted can't be read, StoreError if it is beyond the archive format.
     """
 
     def __init__(self, archive: UnitArchive, user: str) -> None:
@@ -195,11 +214,12 @@ class LateMailbox:
             self._noted.popleft()(self._begun[0])
         return self._begun
 
-    def copy(self, stored: KnownMessages, number: int) -> None:
-        """The messages of a stored frame."""
+    def keep(self, stored: KnownMessages, pointer: FramePointer) -> None:
+        """Messages that are as they were stored."""
 
         def write(writer: ArchiveWriter) -> None:
-            self._count(stored.copy_to(writer, number))
+            self._archive.put(stored, pointer, writer)
+            self._count(pointer.messages, pointer.size_bytes)
 
         self._note(write)
 
@@ -211,7 +231,7 @@ class LateMailbox:
         """See ArchiveWriter."""
         writer, _ = self.begin()
         writer.add_message(message, terms)
-        self._count(Totals(1, message.size))
+        self._count(1, message.size)
 
     def add_rows(
         self, rows: MessageRows, first: int, called: Sequence[Listed], terms: Sequence[Terms]
@@ -219,22 +239,22 @@ class LateMailbox:
         """See ArchiveWriter."""
         writer, _ = self.begin()
         writer.add_rows(rows, first, called, terms)
-        self._count(Totals(len(called), sum(rows.sizes[first : first + len(called)])))
+        self._count(len(called), sum(rows.sizes[first : first + len(called)]))
 
     def _note(self, write: Callable[[ArchiveWriter], None]) -> None:
         self._noted.append(write)
         if self._begun is not None:
             self.begin()
 
-    def _count(self, totals: Totals) -> None:
-        self.messages += totals.messages
-        self.size_bytes += totals.size_bytes
+    def _count(self, messages: int, size_bytes: int) -> None:
+        self.messages += messages
+        self.size_bytes += size_bytes
 
 
 def _completed(unit: Unit, draft: Draft) -> Account:
     """What a draft tells of its mailboxes. Raises DamagedError if it is not one of this unit and no others
     than its users, or does not tell of all of them."""
-    header, account = draft.archive.header, account_of(draft.archive)
+    header, account = draft.archive.header, account_of(draft.archive, lambda _: draft.archive)
     users = {one.user for one in account.mailboxes}
     fits = (header.run, header.partition, header.group, header.shard) == (
         unit.run,

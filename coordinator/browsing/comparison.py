@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...proto.archive.mailboxes import FolderEntry
+from ...proto.archive.pointers import FramePointer
+from ...proto.archive.stored import StoredRows
 from ...proto.records import Message, Terms
-from .metadata import Frame, MailboxFrames, lasting_key
+from .metadata import MailboxFrames, lasting_key
 
 Change = Literal["came", "went", "flags"]
 
@@ -145,26 +147,26 @@ def _remade(pair: _Pair) -> tuple[int, int] | None:
 
 def _unlike(
     before: MailboxFrames | None, after: MailboxFrames | None, pair: _Pair
-) -> tuple[list[Frame], list[Frame]]:
+) -> tuple[list[StoredRows], list[StoredRows]]:
     """The frames of a folder that only one of the versions has."""
     old = before.frames(pair.before) if before and pair.before else []
     new = after.frames(pair.after) if after and pair.after else []
-    both = Counter(one.checksum for one in old) & Counter(one.checksum for one in new)
+    both = Counter(one.pointer for one in old) & Counter(one.pointer for one in new)
     return _without(old, both), _without(new, both)
 
 
-def _without(frames: Iterable[Frame], checksums: Counter[bytes]) -> list[Frame]:
-    left = Counter(checksums)
+def _without(frames: Iterable[StoredRows], known: Counter[FramePointer]) -> list[StoredRows]:
+    left = Counter(known)
     kept = []
     for frame in frames:
-        if left[frame.checksum]:
-            left[frame.checksum] -= 1
+        if left[frame.pointer]:
+            left[frame.pointer] -= 1
         else:
             kept.append(frame)
     return kept
 
 
-def _flagged(frames: Iterable[Frame]) -> _Flagged:
+def _flagged(frames: Iterable[StoredRows]) -> _Flagged:
     found: _Flagged = {}
     for frame in frames:
         names = frame.names()
@@ -179,7 +181,7 @@ def _flagged_anew(old: _Flagged, new: _Flagged) -> set[bytes]:
 
 
 def _rows(
-    change: Change, entry: FolderEntry, frames: Iterable[Frame], keys: set[bytes]
+    change: Change, entry: FolderEntry, frames: Iterable[StoredRows], keys: set[bytes]
 ) -> Iterator[ChangedMessage]:
     for frame in frames if keys else ():
         for message, terms in frame.rows():

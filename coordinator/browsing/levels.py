@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from ...groups.paths import EVERYBODY, LogicalPath, message_path
+from ...proto.archive import stored
 from ...proto.archive.assembly import Contents
 from ...proto.archive.mailboxes import FolderEntry, Mailbox
 from ...proto.errors import NotFoundError, UsageError
 from ...proto.records import Message
 from ...worker.archives import OpenArchives
-from ..backup_set import BackupSet, MailboxMetadata, read_mailbox
+from ..backup_set import BackupSet
 from ..history import MailboxVersion
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -108,7 +109,7 @@ class StoredMailbox:
     def __init__(self, archives: OpenArchives, backup: BackupSet, path: LogicalPath) -> None:
         """The mailbox that a path with a user leads to. Raises NotFoundError, DamagedError."""
         (self.version,) = backup.select(path)
-        self._read: MailboxMetadata = read_mailbox(archives, self.version)
+        self._read = stored.StoredMailbox(archives, self.version.archive, self.version.user)
         names = [one.folder.name for one in self._read.mailbox.folders]
         self._branches = branches(names)
         self._contents = Contents(archives.data)
@@ -147,10 +148,9 @@ class StoredMailbox:
         return folder != self.path.folder and not names_message and self.path.selects_folder(folder)
 
     def _messages(self) -> Iterator[tuple[FolderEntry, Message]]:
-        archive, entry, mailbox = self._read
-        for folder in mailbox.folders:
+        for folder in self._read.mailbox.folders:
             if folder.folder.name == self.path.folder:
-                for message in archive.messages(entry, folder):
+                for message in self._read.messages(folder, self.path.uid):
                     if self.path.selects_message(message.uid, message.base):
                         yield folder, message
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from ...proto.archive import claims
+from ...proto.archive.pointers import FramePointer
+from ...proto.archive.stored import StoredRows
 from ...proto.errors import DamagedError
 from ...proto.records import Message, RunId, Skipped, Terms
 from .header_text import file_name, header_date, header_text
-from .metadata import Frame, MailboxFrames, lasting_key
+from .metadata import MailboxFrames, lasting_key
 
 _ATTACHMENTS = Terms._fields.index("attachments")
 
@@ -110,7 +112,7 @@ class MailboxSearch:
         self._matcher = matcher
         self._where = where
         self._hits: dict[tuple[str, bytes], Hit] = {}
-        self._known: dict[tuple[str, bytes], list[bytes]] = {}
+        self._known: dict[tuple[str, FramePointer], list[bytes]] = {}
         self._newest: MailboxFrames | None = None
 
     def departed(self) -> None:
@@ -122,16 +124,16 @@ class MailboxSearch:
     ) -> None:
         """Search the folders that are selected of a version that is what these moments show."""
         self._newest = mailbox
-        known: dict[tuple[str, bytes], list[bytes]] = {}
+        known: dict[tuple[str, FramePointer], list[bytes]] = {}
         for name, folder in mailbox.folders.items():
             if not selects(name):
                 continue
             try:
                 for frame in mailbox.frames(folder):
-                    found = self._known.get((name, frame.checksum))
+                    found = self._known.get((name, frame.pointer))
                     if found is None:
                         found = self._search(name, frame, first, last)
-                    known[name, frame.checksum] = found
+                    known[name, frame.pointer] = found
                     for key in found:
                         self._hits[name, key] = replace(self._hits[name, key], last=last)
             except DamagedError as error:
@@ -158,7 +160,7 @@ class MailboxSearch:
             ):
                 yield one
 
-    def _search(self, folder: str, frame: Frame, first: RunId, last: RunId) -> list[bytes]:
+    def _search(self, folder: str, frame: StoredRows, first: RunId, last: RunId) -> list[bytes]:
         """Note what matches in a frame; returns by what these messages are known."""
         if not self._matcher.may_match(frame.search_payload()):
             return []

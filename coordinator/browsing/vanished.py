@@ -13,13 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ...groups.paths import LogicalPath
-from ...proto.archive.reader import ArchiveReader
+from ...proto.archive.pointers import FramePointer
+from ...proto.archive.stored import OpenArchive, StoredRows
 from ...proto.errors import DamagedError
 from ...proto.records import ArchiveId, Message, RunId, Skipped, Terms
-from .metadata import Frame, MailboxFrames, lasting_key
+from .metadata import MailboxFrames, lasting_key
 from .timeline import Span, Timeline
-
-OpenArchive = Callable[[ArchiveId], ArchiveReader]
 
 _Key = tuple[str, bytes]
 """Folder, and what a message is known by in it."""
@@ -100,13 +99,13 @@ class _Search:
         group = timeline.spans[-1].version.group
         self._whose = LogicalPath(timeline.partition, group, timeline.user)
         self._found: dict[_Key, Vanished] = {}
-        self._seen: set[bytes] = set()
+        self._seen: set[FramePointer] = set()
         self._place = b""
         self._damaged: list[Skipped] = []
 
     def pass_over(self, held: MailboxFrames) -> None:
         """Leave out the frames that the mailbox has now."""
-        self._seen.update(frame.checksum for _, frame in self._frames(held, self._selects))
+        self._seen.update(frame.pointer for _, frame in self._frames(held, self._selects))
 
     def look_at(self, span: Span) -> None:
         """Note what is in a folder of this version and was not there in a later one."""
@@ -120,9 +119,9 @@ class _Search:
             return
         self._place = self._place or mailbox.mailbox.place
         for folder, frame in self._frames(mailbox, self._selects):
-            if frame.checksum in self._seen:
+            if frame.pointer in self._seen:
                 continue
-            self._seen.add(frame.checksum)
+            self._seen.add(frame.pointer)
             try:
                 for message, terms in frame.rows():
                     key = folder, lasting_key(message.uid, message.base)
@@ -143,6 +142,7 @@ class _Search:
                 messages = frame.messages()
             except DamagedError as error:
                 self._tell(folder, error)
+                self._leave(folder, frame.pointer)
                 continue
             for message in messages:
                 name = lasting_key(message.uid, message.base)
@@ -151,6 +151,13 @@ class _Search:
                     Moved(one.folder, folder, one.message, one.terms) for one in here if one.folder != folder
                 ]
         return moved
+
+    def _leave(self, folder: str, unreadable: FramePointer) -> None:
+        """Take back what may be among messages that the mailbox has now and that can't be read."""
+        for key, one in list(self._found.items()):
+            uid = one.message.uid
+            if key[0] == folder and (not uid or unreadable.may_have(uid)):
+                self._pop(key)
 
     def found(self, place: bytes | None, moved: Sequence[Moved]) -> WhatVanished:
         """What was found out; ``place`` is where the mailbox lies now, if it is there."""
@@ -177,7 +184,9 @@ class _Search:
     def _pop(self, key: _Key) -> Vanished | None:
         return self._found.pop(key, None)
 
-    def _frames(self, mailbox: MailboxFrames, selects: Callable[[str], bool]) -> Iterator[tuple[str, Frame]]:
+    def _frames(
+        self, mailbox: MailboxFrames, selects: Callable[[str], bool]
+    ) -> Iterator[tuple[str, StoredRows]]:
         for name, folder in mailbox.folders.items():
             if not selects(name):
                 continue

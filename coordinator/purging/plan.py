@@ -70,6 +70,8 @@ class StoredArchives:
             place=self.place(archive),
             stretches=live.stretches.get(archive, b""),
             users=self.needed.users.get(archive, frozenset()),
+            mailboxes=live.mailboxes.get(archive, frozenset()),
+            frames=live.frames.get(archive, frozenset()),
         )
 
 
@@ -127,7 +129,6 @@ def needed_archives(stored: StoredArchives) -> Iterator[tuple[NeededArchive, ...
         parts.setdefault((record.partition, record.group, record.shard), []).append(
             NeededArchive(
                 archive=archive,
-                place=stored.place(archive),
                 users=users,
                 references=stored.needed.references.get(archive, ()),
             )
@@ -140,9 +141,7 @@ def dead_archives(stored: StoredArchives, live: LiveData) -> tuple[ArchiveRecord
     return tuple(
         record
         for archive, record in stored.records.items()
-        if archive not in stored.needed.users
-        and archive not in live.stretches
-        and archive not in live.untouchable
+        if archive not in stored.needed.users and not live.needs(archive)
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ...proto.ports import ProgressSink, Task
 from ...proto.records import ArchiveId
+from ...worker.archives import ArchivePlace
 from ...worker.purging.bounds import joined
 from ...worker.purging.compaction import Remains
-from ...worker.purging.liveness import LiveData, Shares
+from ...worker.purging.liveness import LiveData, NeededArchive, Shares
 from ...worker.purging.tasks import LiveTask, SharesTask, run_live, run_shares
 from ..dispatch.engine import Engine
 from .plan import ArchivesPlan, StoredArchives, candidates, dead_archives, mostly_dead, needed_archives
@@ -34,12 +35,28 @@ def plan_archives(stored: StoredArchives, below: float, engine: Engine) -> Archi
 
 
 def _live_data(stored: StoredArchives, engine: Engine) -> LiveData:
-    tasks = [LiveTask(needed=part) for part in needed_archives(stored)]
+    tasks = [LiveTask(needed=part, archives=_places(stored, part)) for part in needed_archives(stored)]
     found = list(_reports(engine, run_live, tasks))
     return LiveData(
         stretches=joined(one.stretches for one in found),
+        mailboxes=_together(one.mailboxes for one in found),
+        frames=_together(one.frames for one in found),
         untouchable=frozenset().union(*(one.untouchable for one in found)),
     )
+
+
+def _places(stored: StoredArchives, needed: Iterable[NeededArchive]) -> dict[ArchiveId, ArchivePlace]:
+    """Where the archives lie that tell of some mailboxes, and those that they refer to."""
+    named = (name for one in needed for name in (one.archive, *one.references))
+    return {name: stored.place(name) for name in dict.fromkeys(named) if name in stored.records}
+
+
+def _together(found: Iterable[Mapping[ArchiveId, frozenset[int]]]) -> dict[ArchiveId, frozenset[int]]:
+    together: dict[ArchiveId, set[int]] = {}
+    for one in found:
+        for archive, numbers in one.items():
+            together.setdefault(archive, set()).update(numbers)
+    return {archive: frozenset(numbers) for archive, numbers in together.items()}
 
 
 def _parts(remains: Mapping[ArchiveId, Remains]) -> Iterator[SharesTask]:

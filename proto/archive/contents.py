@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import add
 from typing import cast
@@ -17,6 +17,8 @@ from ..errors import DamagedError, UnsupportedError
 from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, MailboxSummary, RunId, Skipped, Stretch
 from . import claims, columns
 from .frames import mailbox_position
+from .places import GONE, BlockTable, MailboxPlace
+from .pointers import MailboxPointer
 
 READ_VERSION = 3
 """What a reader must understand. A greater number in an archive: refuse it."""
@@ -52,24 +54,22 @@ class ArchiveHeader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxEntry:
-    """A mailbox in the directory: where its frames lie in the file, and its counts.
+    """A mailbox in the directory: where it is written, in this archive or another one, and its counts.
 
-    ``number`` counts the mailboxes of the archive from 0. ``frames`` are the MAILBOX frame and its copy,
-    ``message_frames`` the MESSAGES frames in order; LOST stands for one that was not found. ``archives`` are
-    the other archives that its messages and files refer to. ``place``, ``added``, ``vanished`` and
-    ``changed`` are those of the mailbox (``Mailbox``).
+    ``archives`` are the other archives that it takes to read it. ``rows`` are all those in which its metadata
+    lies, this one too, and of how many messages. ``place``, ``added``, ``vanished`` and ``changed`` are those
+    of the mailbox (``Mailbox``).
     """
 
-    number: int
     user: str
-    frames: tuple[int, ...]
-    message_frames: tuple[int, ...]
+    home: MailboxPointer
     folders: int
     listed: int
     stored: int
     size_bytes: int
     place: bytes = b""
     archives: tuple[ArchiveId, ...] = ()
+    rows: tuple[tuple[ArchiveId, int], ...] = ()
     added: int = 0
     vanished: int = 0
     changed: bool = True
@@ -91,44 +91,31 @@ class MailboxEntry:
         )
 
 
-def frames_gone(mailboxes: Sequence[int], lost: Sequence[int]) -> tuple[Stretch, ...]:
-    """The positions of frames of metadata that are not there: all but those of these mailboxes, and of theirs
-    those that are lost."""
+def frames_gone(places: Iterable[MailboxPlace], lost: Iterable[int] = ()) -> tuple[Stretch, ...]:
+    """The positions of frames of metadata that are not there: all but those at these places, and of them
+    those that stand for ``lost`` ones."""
     gone = [Stretch(position, 1) for position in lost]
     begin = 0
-    for number in mailboxes:
-        if begin < mailbox_position(number, 0):
-            gone.append(Stretch(begin, mailbox_position(number, 0) - begin))
-        begin = mailbox_position(number + 1, 0)
-    return (*sorted(gone), Stretch(begin, LAST - begin))
-
-
-LOST = -1
-"""The offset of a MESSAGES frame that is not there any more; only ``salvage`` makes one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockTable:
-    """Where each block lies: its offset in the data, ascending, and its offset in the file."""
-
-    data: Sequence[int]
-    file: Sequence[int]
-
-    def __getitem__(self, rows: slice) -> BlockTable:
-        """A stretch of the table."""
-        return BlockTable(data=self.data[rows], file=self.file[rows])
+    for place in places:
+        first = mailbox_position(place.number, 0)
+        if begin < first:
+            gone.append(Stretch(begin, first - begin))
+        gone += [Stretch(first + number, 1) for number, one in enumerate(place.messages) if one == GONE]
+        begin = mailbox_position(place.number + 1, 0) if place.frames else first + len(place.messages)
+    return (*sorted(set(gone)), Stretch(begin, LAST - begin))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveDirectory:
     """The table of contents of a whole archive, or the part of it in one frame.
 
-    ``departed`` are mailboxes that are gone as of its run, ``unopened`` those that could not be opened;
-    ``holes`` are the stretches of the data that no block holds, ascending. ``lost`` is what
-    was damaged when the archive was written anew, and may be needed.
-    """
+    ``mailboxes`` are those that it tells of; ``places`` are where the frames of those lie that are written in
+    it, ascending by number. ``departed`` are mailboxes that are gone as of its run, ``unopened`` those that
+    could not be opened; ``holes`` are the stretches of the data that no block holds, ascending. ``lost`` is
+    what was damaged when the archive was written anew, and may be needed."""
 
     mailboxes: tuple[MailboxEntry, ...]
+    places: tuple[MailboxPlace, ...] = ()
     blocks: BlockTable
     data_bytes: int
     index_frames: tuple[int, ...]
@@ -140,9 +127,8 @@ class ArchiveDirectory:
     @property
     def frames(self) -> int:
         """How many frames it names."""
-        # Behind each MESSAGES frame is a SEARCH frame.
-        mailboxes = sum(len(one.frames) + 2 * len(one.message_frames) for one in self.mailboxes)
-        return mailboxes + len(self.blocks.file) + len(self.index_frames)
+        places = sum(one.count for one in self.places)
+        return places + len(self.blocks.file) + len(self.index_frames)
 
     @property
     def references(self) -> tuple[ArchiveId, ...]:

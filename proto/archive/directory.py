@@ -17,7 +17,9 @@ import msgpack
 from ..errors import DamagedError
 from ..records import ArchiveId, Departed, Losses, Skipped, Stretch
 from . import claims, columns
-from .contents import LAST, ArchiveDirectory, BlockTable, MailboxEntry
+from .contents import LAST, ArchiveDirectory, MailboxEntry
+from .places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
+from .pointers import MailboxPointer
 
 MOST_GONE = 1 << 18
 """Mailboxes that a directory may name as departed or unopened: nothing else bounds their number."""
@@ -26,15 +28,31 @@ MOST_LOST = 1 << 16
 """Stretches that a directory may name as lost, of data and of frames each."""
 
 MOST_PLAIN_BYTES = 256 << 20
-"""What the parts of a directory may come to, decompressed."""
+"""What the parts of a directory may come to, decompressed; of a large file more, see ``most_plain_bytes``."""
+
+_FILE_SHARE = 1 << 11  # of 128 KiB in a file, and less, a directory tells in a row of 20 bytes
 
 _PART_BYTES = 1 << 20
 _EMPTY = ArchiveDirectory(
-    mailboxes=(), blocks=BlockTable(data=array("Q"), file=array("Q")), data_bytes=0, index_frames=()
+    mailboxes=(),
+    blocks=BlockTable(data=array("Q"), file=array("Q"), size=array("I")),
+    data_bytes=0,
+    index_frames=(),
 )
 
 _Rows = tuple[str, Sequence[Any], Callable[[Any], int]]
 """A field of the directory, what it holds row by row, and how many bytes a row takes at most."""
+
+
+def only(mailboxes: Iterable[MailboxEntry]) -> ArchiveDirectory:
+    """A directory of these mailboxes and nothing else."""
+    return replace(_EMPTY, mailboxes=tuple(mailboxes))
+
+
+def most_plain_bytes(file_bytes: int) -> int:
+    """What the parts of a directory may come to, decompressed, in a file of this size: it may well be
+    hundreds of times as large as they are stored, but not larger than a writer makes it."""
+    return max(MOST_PLAIN_BYTES, file_bytes // _FILE_SHARE)
 
 
 def parts(whole: ArchiveDirectory) -> Iterator[ArchiveDirectory]:
@@ -65,17 +83,18 @@ def _at_most(stretches: tuple[Stretch, ...]) -> tuple[Stretch, ...]:
 
 
 def _fields(whole: ArchiveDirectory) -> Iterator[_Rows]:
-    yield "blocks", whole.blocks.data, lambda _: 16
+    yield "blocks", whole.blocks.data, lambda _: 20
     yield "holes", whole.holes, lambda _: 16
     yield "index_frames", whole.index_frames, lambda _: 9
     yield "departed", whole.departed, lambda one: 16 + 4 * len(one.user + one.reason + one.detail)
     yield "unopened", whole.unopened, lambda one: 16 + 4 * len(one.path + one.reason + one.detail)
+    yield "places", whole.places, lambda one: 40 + 14 * sum(map(len, one.parts)) + 19 * len(one.messages)
     yield "mailboxes", whole.mailboxes, _entry_bytes
 
 
 def _entry_bytes(one: MailboxEntry) -> int:
     """An archive that it refers to takes its id, once in a part, and an index."""
-    return 80 + 4 * len(one.user) + len(one.place) + 9 * len(one.message_frames) + 23 * len(one.archives)
+    return 80 + 4 * len(one.user) + len(one.place) + 23 * len(one.archives) + 32 * len(one.rows)
 
 
 def _part(whole: ArchiveDirectory, taken: dict[str, slice]) -> ArchiveDirectory:
@@ -91,12 +110,13 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
     row = {
         "header": header,
         "parts": list(before),
-        "first": part.mailboxes[0].number if part.mailboxes else 0,
+        "places": [_place_row(one) for one in part.places],
         "mailboxes": [_entry_row(one, archives) for one in part.mailboxes],
         "archives": list(archives),
         "blocks": len(part.blocks.data),
         "block_data": columns.pack_deltas(part.blocks.data),
         "block_file": columns.pack_deltas(part.blocks.file),
+        "block_size": columns.pack("I", part.blocks.size),
         "holes": len(part.holes),
         "hole_data": columns.pack_deltas([one.offset for one in part.holes]),
         "hole_length": columns.pack("Q", [one.length for one in part.holes]),
@@ -113,18 +133,47 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
 def _entry_row(one: MailboxEntry, archives: dict[ArchiveId, int]) -> list[object]:
     return [
         one.user,
-        list(one.frames),
-        list(one.message_frames),
+        archives.setdefault(one.home.archive, len(archives)),
+        one.home.number,
         one.folders,
         one.listed,
         one.stored,
         one.size_bytes,
         one.place,
         [archives.setdefault(archive, len(archives)) for archive in one.archives],
+        [[archives.setdefault(archive, len(archives)), rows] for archive, rows in one.rows],
         one.added,
         one.vanished,
         one.changed,
     ]
+
+
+def _place_row(one: MailboxPlace) -> list[object]:
+    frames, messages = itertools.chain(*one.frames), itertools.chain(*one.messages)
+    return [
+        one.number,
+        list(frames),
+        [list(itertools.chain(*copies)) for copies in one.parts],
+        list(messages),
+    ]
+
+
+def encode_unchanged(part: ArchiveDirectory) -> bytes:
+    """The payload of an UNCHANGED frame: what the directory tells of these mailboxes, and nothing else."""
+    archives: dict[ArchiveId, int] = {}
+    row = {"mailboxes": [_entry_row(one, archives) for one in part.mailboxes], "archives": list(archives)}
+    return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
+
+
+def decode_unchanged(payload: bytes) -> tuple[MailboxEntry, ...]:
+    """The mailboxes of an UNCHANGED frame. Raises DamagedError."""
+    row: dict[str, Any] = claims.unpack_map(payload)
+    try:
+        return _mailbox_entries(row)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DamagedError(
+            f"the unchanged mailboxes contradict themselves: {claims.shown(error)}", reason="metadata"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +192,7 @@ def decode(payload: bytes) -> DirectoryFrame:
     try:
         part = ArchiveDirectory(
             mailboxes=_mailbox_entries(row),
+            places=tuple(map(_place, row["places"])),
             blocks=_block_table(row),
             data_bytes=claims.number(row["data_bytes"]),
             index_frames=_offsets(row["index"]),
@@ -162,7 +212,8 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
     """The whole directory from its parts in order. Raises DamagedError if they do not fit together, or
     name more frames than the archive can hold."""
     mailboxes: list[MailboxEntry] = []
-    data, file = array("Q"), array("Q")
+    places: list[MailboxPlace] = []
+    data, file, size = array("Q"), array("Q"), array("I")
     index: list[int] = []
     departed: list[Departed] = []
     unopened: list[Skipped] = []
@@ -172,8 +223,10 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
     most_holes = most_frames + 1
     for part in joined:
         mailboxes += part.mailboxes
+        places += part.places
         data.extend(part.blocks.data)
         file.extend(part.blocks.file)
+        size.extend(part.blocks.size)
         index += part.index_frames
         departed += part.departed
         unopened += part.unopened
@@ -187,13 +240,14 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
             raise DamagedError(
                 f"the directory names more than {MOST_GONE} mailboxes as gone", reason="metadata"
             )
-    if any(one.number != number for number, one in enumerate(mailboxes)):
+    if not _ascending([one.number for one in places]):
         raise DamagedError("the mailboxes are not in order", reason="metadata")
     if not _ascending(data) or not _ascending(file) or not _covered(data, holes, data_bytes):
         raise DamagedError("the table of blocks is not in order", reason="metadata")
     return ArchiveDirectory(
         mailboxes=tuple(mailboxes),
-        blocks=BlockTable(data=data, file=file),
+        places=tuple(places),
+        blocks=BlockTable(data=data, file=file, size=size),
         data_bytes=data_bytes,
         index_frames=tuple(index),
         departed=tuple(departed),
@@ -228,31 +282,48 @@ def _covered(data: Sequence[int], holes: Sequence[Stretch], data_bytes: int) -> 
 
 def _mailbox_entries(row: dict[str, Any]) -> tuple[MailboxEntry, ...]:
     archives = [claims.archive_id(value) for value in row["archives"]]
-    first = claims.number(row["first"])
-    return tuple(_mailbox_entry(number, one, archives) for number, one in enumerate(row["mailboxes"], first))
+    return tuple(_mailbox_entry(one, archives) for one in row["mailboxes"])
 
 
-def _mailbox_entry(number: int, row: list[Any], archives: list[ArchiveId]) -> MailboxEntry:
-    user, frames, message_frames, folders, listed, stored, size_bytes, *more = row
-    place, indexes, added, vanished, changed = more
-    entry = MailboxEntry(
-        number=number,
+def _mailbox_entry(row: list[Any], archives: list[ArchiveId]) -> MailboxEntry:
+    user, home, number, folders, listed, stored, size_bytes, place, *more = row
+    others, rows, added, vanished, changed = more
+    return MailboxEntry(
         user=claims.name(user),
-        frames=_offsets(frames),
-        message_frames=_offsets(message_frames),
+        home=MailboxPointer(archives[claims.number(home)], claims.number(number)),
         folders=claims.number(folders),
         listed=claims.number(listed),
         stored=claims.number(stored),
         size_bytes=claims.number(size_bytes),
         place=claims.octets(place),
-        archives=tuple(archives[claims.number(index)] for index in indexes),
+        archives=tuple(archives[claims.number(index)] for index in others),
+        rows=tuple((archives[claims.number(index)], claims.number(count)) for index, count in rows),
         added=claims.number(added),
         vanished=claims.number(vanished),
         changed=claims.boolean(changed),
     )
-    if not entry.frames:
-        raise ValueError("a mailbox without a frame")
-    return entry
+
+
+def _place(row: list[Any]) -> MailboxPlace:
+    number, frames, parts, messages = row
+    if claims.number(number) >= 1 << 31:
+        raise ValueError("a mailbox beyond all numbers")
+    return MailboxPlace(
+        number=number,
+        frames=_frame_places(frames),
+        parts=tuple(map(_frame_places, parts)),
+        messages=tuple(itertools.starmap(MessagesPlace, _tuples(messages, 3))),
+    )
+
+
+def _frame_places(row: object) -> tuple[FramePlace, ...]:
+    return tuple(itertools.starmap(FramePlace, _tuples(row, 2)))
+
+
+def _tuples(row: object, width: int) -> Iterator[tuple[int, ...]]:
+    """Numbers that stand side by side."""
+    numbers = list(map(claims.number, claims.rows(row)))
+    return zip(*(numbers[at::width] for at in range(width)), strict=True)
 
 
 def _block_table(row: dict[str, Any]) -> BlockTable:
@@ -260,6 +331,7 @@ def _block_table(row: dict[str, Any]) -> BlockTable:
     return BlockTable(
         data=columns.unpack_deltas(row["block_data"], count, "block_data"),
         file=columns.unpack_deltas(row["block_file"], count, "block_file"),
+        size=columns.unpack("I", row["block_size"], count, "block_size"),
     )
 
 

@@ -13,10 +13,12 @@ from itertools import count
 from ..errors import DamagedError, UnsupportedError
 from ..records import ArchiveId
 from . import claims, contents, directory, frames, mailboxes
-from .contents import ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
+from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .files import RandomAccess
 from .frames import Codec, FrameHeader, FrameType
-from .mailboxes import Mailbox
+from .mailboxes import MailboxHead
+from .places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
+from .pointers import MailboxPointer
 from .reader import ArchiveReader
 
 MOST_DRAFT_BYTES = 8 << 20
@@ -101,7 +103,13 @@ def decode_draft(data: bytes, file: RandomAccess) -> Draft:
     most_frames = file.size // frames.HEADER_BYTES
     whole = directory.join((one.part for _, one in decoded), most_frames)
     count = decoded[-1][0].position
-    if not whole.mailboxes or _last_frame(whole) >= file.size or not whole.frames < count <= most_frames:
+    written = [MailboxPointer(header.archive, one.number) for one in whole.places]
+    if (
+        not written
+        or [one.home for one in whole.mailboxes] != written
+        or _end(whole) > file.size
+        or not whole.frames < count <= most_frames
+    ):
         raise DamagedError(f"{file.name}: the draft is not one of this file", reason="metadata")
     return Draft(archive=ArchiveReader(file, header, whole), size_bytes=file.size, frames=count)
 
@@ -137,12 +145,13 @@ def _directory_frames(data: bytes, where: str) -> Iterator[tuple[FrameHeader, di
         at += header.stored_bytes
 
 
-def _last_frame(whole: ArchiveDirectory) -> int:
-    """The greatest offset that a directory names."""
-    last = [offsets[-1] for offsets in (whole.blocks.file, whole.index_frames) if offsets]
-    for one in whole.mailboxes:
-        last += one.frames[-1:] + one.message_frames[-1:]
-    return max(last)
+def _end(whole: ArchiveDirectory) -> int:
+    """Behind all frames that a directory names."""
+    ends = [at + size for at, size in zip(whole.blocks.file, whole.blocks.size, strict=True)]
+    ends += [at + frames.HEADER_BYTES for at in whole.index_frames]
+    for place in whole.places:
+        ends += [sum(one) for one in (*place.metadata, *place.messages)]
+    return max(ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,43 +170,52 @@ class _Found:
 
     def __init__(self) -> None:
         self._header: ArchiveHeader | None = None
-        self._mailboxes: list[MailboxEntry] = []
+        self._entries: list[MailboxEntry] = []
+        self._places: list[MailboxPlace] = []
         self._block_data = array("Q")
         self._block_file = array("Q")
+        self._block_size = array("I")
         self._data_bytes = 0
         self._index_frames: list[int] = []
-        self._message_frames: list[int] = []
-        self._search: int | None = None
-        self._copy: int | None = None
+        self._messages: list[MessagesPlace] = []
+        self._parts: list[FramePlace] = []
+        self._awaits_terms = False
+        self._copies: list[FramePlace] = []
         self._cut: _Cut | None = None
 
     def take(self, at: int, header: FrameHeader, stored: bytes, where: str) -> None:
         """The next frame. Raises DamagedError if no writer writes it there, UnsupportedError if a later one
         does."""
-        kind = header.type
-        expected, self._search = self._search, None
-        if expected != (header.position if kind is FrameType.SEARCH else None):
+        kind, place = header.type, FramePlace(at, frames.HEADER_BYTES + header.stored_bytes)
+        if self._awaits_terms != (kind is FrameType.SEARCH):
             raise DamagedError(f"{where}: messages without their terms, or the reverse", reason="frame-type")
         if kind is FrameType.BLOCK:
-            self._take_block(at, header, where)
+            self._take_block(place, header, where)
         elif kind is FrameType.MESSAGES:
-            self._check_position(header, where)
-            self._message_frames.append(at)
-            self._search = header.position
+            self._check_position(header, len(self._messages), where)
+            self._messages.append(MessagesPlace(*place, 0))
+        elif kind is FrameType.SEARCH:
+            self._check_position(header, len(self._messages) - 1, where)
+            self._messages[-1] = self._messages[-1]._replace(search_bytes=place.size_bytes)
         elif kind is FrameType.INDEX:
             self._index_frames.append(at)
-        elif kind is FrameType.MAILBOX and self._is_copy(header):
-            self._copy = at
+        elif kind in (FrameType.FOLDERS, FrameType.MAILBOX) and self._is_copy(header):
+            self._copies.append(place)
+        elif kind is FrameType.FOLDERS:
+            self._check_position(header, len(self._parts), where)
+            self._parts.append(place)
         elif kind is FrameType.MAILBOX:
-            self._check_position(header, where)
-            self._end_mailbox(at, header, mailboxes.decode(frames.decode_payload(header, stored, where)))
+            self._check_position(header, len(self._messages), where)
+            payload = frames.decode_payload(header, stored, where)
+            self._end_mailbox(place, header, mailboxes.decode_head(payload))
         elif kind is FrameType.HEADER:
             found = _writable(frames.decode_payload(header, stored, where))
             if self._header not in (None, found):
                 raise DamagedError(f"{where}: two headers that differ", reason="metadata")
             self._header = found
-        elif kind is not FrameType.SEARCH:
+        else:
             raise DamagedError(f"{where}: all mailboxes come before", reason="frame-type")
+        self._awaits_terms = kind is FrameType.MESSAGES
 
     def draft(self, file: RandomAccess) -> Draft | None:
         """None if there is no whole mailbox."""
@@ -205,8 +223,13 @@ class _Found:
         if self._header is None or cut is None:
             return None
         whole = ArchiveDirectory(
-            mailboxes=tuple(self._mailboxes),
-            blocks=BlockTable(data=self._block_data[: cut.blocks], file=self._block_file[: cut.blocks]),
+            mailboxes=tuple(self._entries),
+            places=tuple(self._places),
+            blocks=BlockTable(
+                data=self._block_data[: cut.blocks],
+                file=self._block_file[: cut.blocks],
+                size=self._block_size[: cut.blocks],
+            ),
             data_bytes=cut.data_bytes,
             index_frames=tuple(self._index_frames[: cut.index_frames]),
         )
@@ -214,34 +237,58 @@ class _Found:
             archive=ArchiveReader(file, self._header, whole), size_bytes=cut.size_bytes, frames=cut.frames
         )
 
-    def _take_block(self, at: int, header: FrameHeader, where: str) -> None:
+    def _take_block(self, place: FramePlace, header: FrameHeader, where: str) -> None:
         if header.position != self._data_bytes or not header.plain_bytes:
             raise DamagedError(f"{where}: a block is not where it should be", reason="block")
         self._block_data.append(header.position)
-        self._block_file.append(at)
+        self._block_file.append(place.at)
+        self._block_size.append(place.size_bytes)
         self._data_bytes += header.plain_bytes
 
     def _is_copy(self, header: FrameHeader) -> bool:
-        """Whether a MAILBOX frame is the second one of the last mailbox."""
-        if not self._mailboxes or self._copy is not None:
+        """Whether a frame is the second one of the last mailbox: what it consists of comes in the same order
+        again."""
+        if not self._places:
             return False
-        last = self._mailboxes[-1]
-        return header.position == frames.mailbox_position(last.number, len(last.message_frames))
+        last, copied = self._places[-1], len(self._copies)
+        if copied < len(last.parts):
+            kind, number = FrameType.FOLDERS, copied
+        else:
+            kind, number = FrameType.MAILBOX, len(last.messages)
+        expected = frames.mailbox_position(last.number, number)
+        return copied <= len(last.parts) and (header.type, header.position) == (kind, expected)
 
-    def _check_position(self, header: FrameHeader, where: str) -> None:
-        told = frames.mailbox_position(len(self._mailboxes), len(self._message_frames))
-        if header.position != told:
+    def _check_position(self, header: FrameHeader, number: int, where: str) -> None:
+        if header.position != frames.mailbox_position(len(self._places), number):
             raise DamagedError(f"{where}: a frame of another mailbox", reason="frame-type")
 
-    def _end_mailbox(self, at: int, header: FrameHeader, mailbox: Mailbox) -> None:
-        if self._copy is not None:
-            last = self._mailboxes[-1]
-            self._mailboxes[-1] = replace(last, frames=(*last.frames, self._copy))
-            self._copy = None
-        entry = mailboxes.entry_of(mailbox, len(self._mailboxes), (at,), header.archive)
-        self._mailboxes.append(replace(entry, message_frames=tuple(self._message_frames)))
-        self._message_frames.clear()
-        end = at + frames.HEADER_BYTES + header.stored_bytes
+    def _end_mailbox(self, place: FramePlace, header: FrameHeader, head: MailboxHead) -> None:
+        if len(self._parts) != head.parts:
+            raise DamagedError("a mailbox without some of its folders", reason="metadata")
+        if self._places:
+            last = self._places[-1]
+            if len(self._copies) != len(last.parts) + 1:
+                raise DamagedError("a mailbox without the copy of the one before it", reason="metadata")
+            *parts, frame = self._copies
+            self._places[-1] = replace(
+                last,
+                frames=(*last.frames, frame),
+                parts=tuple((*one, copy) for one, copy in zip(last.parts, parts, strict=True)),
+            )
+        number = len(self._places)
+        self._entries.append(mailboxes.entry_of(head, MailboxPointer(header.archive, number)))
+        self._places.append(
+            MailboxPlace(
+                number=number,
+                frames=(place,),
+                parts=tuple((one,) for one in self._parts),
+                messages=tuple(self._messages),
+            )
+        )
+        self._messages.clear()
+        self._parts.clear()
+        self._copies.clear()
+        end = place.at + place.size_bytes
         self._cut = _Cut(
             end, header.sequence + 1, len(self._block_data), self._data_bytes, len(self._index_frames)
         )

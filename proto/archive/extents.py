@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from itertools import accumulate
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Piece
@@ -12,9 +13,10 @@ _WRAP = (1 << 64) - 1
 _END = 1 << 63
 
 
-def extents(payload: bytes) -> dict[ArchiveId, array[int]]:
+def extents(payload: bytes, rows: tuple[int, int] | None = None) -> dict[ArchiveId, array[int]]:
     """By archive, where each stretch begins and ends that pieces of a MESSAGES frame lie in: begin, end,
     begin, end and so on. In the order of the pieces, which may overlap; what lies in a row is one stretch.
+    Of all its messages, or of these ``rows`` (the first, and how many).
 
     Raises DamagedError if the frame contradicts itself.
     """
@@ -28,8 +30,15 @@ def extents(payload: bytes) -> dict[ArchiveId, array[int]]:
     if count and max(archive) >= len(archives):
         raise DamagedError("column archive points nowhere", reason="metadata")
     found = [array("Q") for _ in archives]
+    first, stop = _pieces(row, rows, count) if rows is not None else (0, count)
     current, begin, end = -1, 0, 0
-    for whose, skipped, more in zip(archive, gap, length, strict=True):
+    for number, (whose, skipped, more) in enumerate(zip(archive, gap, length, strict=True)):
+        if not first <= number < stop:
+            if current >= 0:
+                found[current].extend((begin, end))
+                current = -1
+            end = (end + skipped + more) & _WRAP
+            continue
         if skipped or whose != current:
             if current >= 0:
                 found[current].extend((begin, end))
@@ -41,6 +50,16 @@ def extents(payload: bytes) -> dict[ArchiveId, array[int]]:
     if current >= 0:
         found[current].extend((begin, end))
     return {whose: stretches for whose, stretches in zip(archives, found, strict=True) if stretches}
+
+
+def _pieces(row: dict[str, object], rows: tuple[int, int], pieces: int) -> tuple[int, int]:
+    """The number of the first piece of some rows, and of the one behind the last."""
+    messages = claims.number(row.get("n"))
+    first, count = rows
+    starts = list(accumulate(columns.unpack("I", row.get("pieces"), messages, "pieces"), initial=0))
+    if first + count > messages or starts[-1] != pieces:
+        raise DamagedError(f"{messages} messages where {first + count} should be", reason="metadata")
+    return starts[first], starts[first + count]
 
 
 def of_pieces(pieces: tuple[Piece, ...]) -> dict[ArchiveId, array[int]]:

@@ -13,8 +13,10 @@ from ..errors import DamagedError, UnsupportedError
 from ..records import ArchiveId
 from . import frames
 from .frames import FrameHeader, FrameType
+from .places import FramePlace
 
 _AHEAD_BYTES = 32 << 10
+_MOST_FRAME_BYTES = frames.HEADER_BYTES + frames.LARGEST_FRAME
 
 
 class RandomAccess(Protocol):
@@ -120,33 +122,62 @@ class ReadAhead:
         self._file.close()
 
 
+class ReadTail:
+    """A RandomAccess over another one that reads the last ``tail_bytes`` of it at once, when something there
+    is asked for: what a reader looks at first lies there side by side."""
+
+    def __init__(self, file: RandomAccess, tail_bytes: int) -> None:
+        self.name = file.name
+        self.size = file.size
+        self._file = file
+        self._at = max(0, file.size - tail_bytes)
+        self._tail: bytes | None = None
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See RandomAccess."""
+        if offset < self._at:
+            return self._file.read_at(offset, length)
+        if self._tail is None:
+            try:
+                self._tail = self._file.read_at(self._at, self.size - self._at)
+            except DamagedError:
+                # What can't be read may lie elsewhere in it.
+                return self._file.read_at(offset, length)
+        return self._tail[offset - self._at :][:length]
+
+    def close(self) -> None:
+        """See RandomAccess."""
+        self._file.close()
+
+
 def read_frame(
-    file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None
+    file: RandomAccess, place: FramePlace, kind: FrameType, owner: ArchiveId | None = None
 ) -> tuple[FrameHeader, bytes]:
-    """The frame of this kind (and archive) at an offset, checked and decompressed. Raises DamagedError."""
-    header = read_header(file, at, kind, owner)
-    stored = file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
-    return header, frames.decode_payload(header, stored, f"{file.name} at {at}")
+    """The frame of this kind (and archive) at a place, checked and decompressed. Raises DamagedError."""
+    header, stored = _read(file, place, kind, owner)
+    return header, frames.decode_payload(header, stored, f"{file.name} at {place.at}")
 
 
 def read_stored(
-    file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None
+    file: RandomAccess, place: FramePlace, kind: FrameType, owner: ArchiveId | None = None
 ) -> tuple[FrameHeader, bytes]:
-    """The frame of this kind (and archive) at an offset, checked and as it is stored. Raises DamagedError."""
-    header = read_header(file, at, kind, owner)
-    stored = file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
-    frames.check_payload(header, stored, f"{file.name} at {at}")
+    """The frame of this kind (and archive) at a place, checked and as it is stored. Raises DamagedError."""
+    header, stored = _read(file, place, kind, owner)
+    frames.check_payload(header, stored, f"{file.name} at {place.at}")
     return header, stored
 
 
-def read_header(file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId | None = None) -> FrameHeader:
-    """The header of the frame of this kind (and archive) at an offset. Raises DamagedError; UnsupportedError
-    for a HEADER frame that a later version wrote."""
+def _read(
+    file: RandomAccess, place: FramePlace, kind: FrameType, owner: ArchiveId | None
+) -> tuple[FrameHeader, bytes]:
+    """One read, if the size of the frame is known: a size of 0 is that of one that is not."""
+    at, size_bytes = place
     where = f"{file.name} at {at}"
     if at < 0:
         raise DamagedError(f"{file.name}: too short to be an archive", reason="truncated")
+    data = file.read_at(at, min(size_bytes, _MOST_FRAME_BYTES) or frames.HEADER_BYTES)
     try:
-        header = frames.decode_header(file.read_at(at, frames.HEADER_BYTES), where, owner)
+        header = frames.decode_header(data[: frames.HEADER_BYTES], where, owner)
     except UnsupportedError as error:
         if kind is FrameType.HEADER:
             raise
@@ -154,4 +185,8 @@ def read_header(file: RandomAccess, at: int, kind: FrameType, owner: ArchiveId |
         raise DamagedError(error.message, reason="unsupported") from error
     if header.type is not kind:
         raise DamagedError(f"{where}: a {header.type.name} frame instead of {kind.name}", reason="frame-type")
-    return header
+    if not size_bytes:
+        return header, file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
+    if size_bytes != frames.HEADER_BYTES + header.stored_bytes:
+        raise DamagedError(f"{where}: a frame of another size than the directory tells", reason="length")
+    return header, data[frames.HEADER_BYTES :]

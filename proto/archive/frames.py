@@ -38,9 +38,11 @@ class FrameType(IntEnum):
     DIRECTORY = 6
     FOOTER = 7
     SEARCH = 8
+    FOLDERS = 10
     LATER = 0x80
     """Not written: stands for what a later version writes. Types from here on are optional."""
     RUN = 0x89
+    UNCHANGED = 0x8B
 
 
 class Codec(IntEnum):
@@ -59,7 +61,7 @@ _CODECS = {one.value: one for one in Codec}
 class FrameHeader(NamedTuple):
     """The decoded header of a frame. ``archive`` is the one that it belongs to: random and not known
     before, so that mail which looks like a frame is none. ``position`` is the data offset of a block, what
-    ``mailbox_position`` says for MESSAGES, SEARCH and MAILBOX, else 0."""
+    ``mailbox_position`` says for MESSAGES, SEARCH, FOLDERS and MAILBOX, else 0."""
 
     type: FrameType
     codec: Codec
@@ -101,7 +103,8 @@ _of_this_thread = _Decompressor()
 
 def mailbox_position(mailbox: int, number: int) -> int:
     """The position in the header of a mailbox's MESSAGES frame, of which ``number`` come before it, of the
-    SEARCH frame behind it, and of its MAILBOX frame after all of them."""
+    SEARCH frame behind it, and of its MAILBOX frame after all of them; of its FOLDERS frame, of which so many
+    come before it."""
     return mailbox << 32 | number
 
 

@@ -10,8 +10,8 @@ from array import array
 from ..ports import ArchiveSink
 from ..records import ArchiveId, Stretch
 from . import frames
-from .contents import BlockTable
 from .frames import Codec, FrameHeader, FrameType
+from .places import BlockTable, FramePlace
 
 BLOCK_BYTES = 256 << 10
 
@@ -37,8 +37,8 @@ class FrameWriter:
         """A frame of metadata, ready to be copied; it belongs nowhere yet."""
         return self._pack(kind, self._compressor, payload)
 
-    def metadata(self, kind: FrameType, payload: bytes, *, position: int = 0) -> int:
-        """A frame whose payload is compressed as metadata is; returns its offset in the file."""
+    def metadata(self, kind: FrameType, payload: bytes, *, position: int = 0) -> FramePlace:
+        """A frame whose payload is compressed as metadata is; returns where it lies."""
         return self.copy(self.packed(kind, payload), position)
 
     def compressed(
@@ -47,13 +47,13 @@ class FrameWriter:
         compressor: frames.Compressor | None,
         payload: bytes | memoryview,
         position: int = 0,
-    ) -> int:
-        """A frame whose payload is compressed like this, or not at all; returns its offset in the file."""
+    ) -> FramePlace:
+        """A frame whose payload is compressed like this, or not at all; returns where it lies."""
         return self.copy(self._pack(kind, compressor, payload), position)
 
-    def copy(self, stored: Stored, position: int) -> int:
+    def copy(self, stored: Stored, position: int) -> FramePlace:
         """A frame that is stored already, elsewhere: its payload is neither decompressed nor checked again.
-        Returns its offset in the file."""
+        Returns where it lies."""
         header, payload = stored
         at = self.size_bytes
         header = header._replace(archive=self._archive, sequence=self.frames, position=position)
@@ -65,7 +65,7 @@ class FrameWriter:
             self._sink.write(payload)
         self.size_bytes = at + frames.HEADER_BYTES + len(payload)
         self.frames += 1
-        return at
+        return FramePlace(at, self.size_bytes - at)
 
     def _pack(
         self, kind: FrameType, compressor: frames.Compressor | None, payload: bytes | memoryview
@@ -87,6 +87,7 @@ class BlockWriter:
         self._block = bytearray()
         self._data = array("Q")
         self._file = array("Q")
+        self._size = array("I")
         self._holes: list[Stretch] = []
         self.data_bytes = 0
 
@@ -94,6 +95,7 @@ class BlockWriter:
         """Begin behind these blocks."""
         self._data.extend(table.data)
         self._file.extend(table.file)
+        self._size.extend(table.size)
         self.data_bytes = data_bytes
 
     def append(self, data: bytes | memoryview) -> int:
@@ -111,8 +113,7 @@ class BlockWriter:
     def copy(self, stored: Stored) -> None:
         """Store a whole block that is stored elsewhere, as it is."""
         self.flush()
-        self._data.append(self.data_bytes)
-        self._file.append(self._out.copy(stored, self.data_bytes))
+        self._note(self.data_bytes, self._out.copy(stored, self.data_bytes))
         self.data_bytes += stored[0].plain_bytes
 
     def leave_out(self, size: int) -> None:
@@ -134,14 +135,18 @@ class BlockWriter:
         with memoryview(block) as whole:
             data = whole[:BLOCK_BYTES]
             start = self.data_bytes - len(block)
-            self._data.append(start)
-            self._file.append(self._out.compressed(FrameType.BLOCK, self._compressor, data, start))
+            self._note(start, self._out.compressed(FrameType.BLOCK, self._compressor, data, start))
             data.release()
         del block[:BLOCK_BYTES]
 
+    def _note(self, start: int, place: FramePlace) -> None:
+        self._data.append(start)
+        self._file.append(place.at)
+        self._size.append(place.size_bytes)
+
     def table(self) -> BlockTable:
         """Where all blocks lie; nothing may be added after this."""
-        return BlockTable(data=self._data, file=self._file)
+        return BlockTable(data=self._data, file=self._file, size=self._size)
 
     def holes(self) -> tuple[Stretch, ...]:
         """What was left out, ascending."""

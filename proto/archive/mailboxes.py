@@ -1,14 +1,15 @@
-"""The metadata of one mailbox: one MAILBOX frame, which is a checkpoint too, and the records it decodes to.
+"""The metadata of one mailbox: one MAILBOX frame, which is a checkpoint too, before it FOLDERS frames for
+what is too much for one, and the records they decode to.
 
 FORMAT.md, "MAILBOX". Every claim of a frame is checked before it is used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import msgpack
 
@@ -26,24 +27,35 @@ from ..records import (
     Skipped,
     StoredFile,
 )
-from . import claims
+from . import claims, pointers
 from .columns import clamped
 from .contents import MailboxEntry
+from .pointers import FramePointer, MailboxPointer
+
+MOST_PARTS = 32
+"""FOLDERS frames of one mailbox, at most: with the largest frames some 250 MB, decompressed."""
+
+PART_BYTES = 4 << 20
+"""A FOLDERS frame is closed when it comes to this, decompressed: a mailbox with less needs none."""
 
 _KINDS = frozenset(one.value for one in DirectoryKind)
 
 
 @dataclass(frozen=True, slots=True)
 class FolderEntry:
-    """A folder of a stored mailbox: how many messages, and in which of its mailbox's MESSAGES frames.
+    """A folder of a stored mailbox: where its messages are told of, in their order.
 
     ``mark`` is what the store made of the folder's state (``FolderReader.mark``); empty: not known.
     """
 
     folder: Folder
-    messages: int
-    frames: tuple[int, ...]
+    frames: tuple[FramePointer, ...]
     mark: bytes = b""
+
+    @property
+    def messages(self) -> int:
+        """How many messages are stored."""
+        return sum(one.messages for one in self.frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +65,8 @@ class Mailbox:
     ``place`` is its directory relative to the root of its partition, where that says more than the
     user's name. ``listed`` is what the store listed: the messages stored and those skipped. ``files_mark``
     is what the store made of the state of all ``files``; empty: not known. ``added``, ``vanished`` and
-    ``changed`` compare it with the version before (``MailboxSummary``). ``archives`` are those that its
-    messages and files refer to, the one that it is in too.
+    ``changed`` compare it with the version before (``MailboxSummary``). ``archives`` are those in which its
+    messages and files and their metadata lie, perhaps the one that it is in, too.
     """
 
     user: str
@@ -92,28 +104,6 @@ class Mailbox:
         )
 
 
-def encode(mailbox: Mailbox) -> bytes:
-    """The payload of the MAILBOX frame."""
-    archives = {one: number for number, one in enumerate(mailbox.archives)}
-    attributes = _AttributeTable()
-    row: dict[str, object] = {
-        "user": mailbox.user,
-        "place": mailbox.place,
-        "listed": mailbox.listed,
-        "bytes": mailbox.size_bytes,
-        "folders": [_folder_row(entry, attributes) for entry in mailbox.folders],
-        "files": [_file_row(file, archives, attributes) for file in mailbox.files],
-        "files_mark": mailbox.files_mark,
-        "skipped": [[one.path, one.reason, one.detail] for one in mailbox.skipped],
-        "added": mailbox.added,
-        "vanished": mailbox.vanished,
-        "changed": mailbox.changed,
-    }
-    row["attributes"] = list(attributes.numbers)
-    row["archives"] = list(archives)
-    return _packed(row)
-
-
 class _AttributeTable:
     """The different attributes of a mailbox's files and directories, by the number that stands for them."""
 
@@ -125,54 +115,143 @@ class _AttributeTable:
         return self.numbers.setdefault(attributes, len(self.numbers)) if attributes else None
 
 
-class TakenOver(NamedTuple):
-    """A mailbox as the next archive tells of it if nothing has changed since: the payload of its MAILBOX
-    frame, and the archives that it refers to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxHead:
+    """What the MAILBOX frame of a mailbox alone tells: ``folders`` and ``stored`` messages are counts, so
+    many ``parts`` (FOLDERS frames) come before it. ``rows``: see ``MailboxEntry``, without the archive of the
+    frame where no message is told of in it."""
 
-    payload: bytes
+    user: str
+    place: bytes
+    listed: int
+    stored: int
+    size_bytes: int
+    folders: int
+    parts: int
+    files_mark: bytes
+    added: int
+    vanished: int
+    changed: bool
     archives: tuple[ArchiveId, ...]
+    rows: tuple[tuple[ArchiveId, int], ...]
 
 
-def taken_over(payload: bytes, entry: MailboxEntry) -> TakenOver:
-    """Of a MAILBOX frame, without decoding what it says. The payload is the same object where it can stay as
-    it is. Raises DamagedError, also if it is not the one that the directory tells of."""
-    row = claims.unpack_map(payload)
-    if (row.get("user"), row.get("listed")) != (entry.user, entry.listed):
-        raise DamagedError(f"directory and mailbox {claims.shown(entry.user)} disagree", reason="metadata")
-    archives = tuple(map(claims.archive_id, claims.rows(row.get("archives"))))
-    told = {"added": 0, "vanished": 0, "changed": False}
-    return TakenOver(payload if row.items() >= told.items() else _packed({**row, **told}), archives)
-
-
-def entry_of(mailbox: Mailbox, number: int, frames: tuple[int, ...], archive: ArchiveId) -> MailboxEntry:
-    """The directory's entry of a mailbox of this archive, whose MAILBOX frames lie there. Where its MESSAGES
-    frames lie is still to be told."""
-    return MailboxEntry(
-        number=number,
+def head_of(mailbox: Mailbox, parts: int) -> MailboxHead:
+    """What the MAILBOX frame of a mailbox alone tells if so many FOLDERS frames come before it."""
+    rows = Counter[ArchiveId]()
+    for folder in mailbox.folders:
+        for one in folder.frames:
+            rows[one.archive] += one.messages
+    return MailboxHead(
         user=mailbox.user,
-        frames=frames,
-        message_frames=(),
-        folders=len(mailbox.folders),
+        place=mailbox.place,
         listed=mailbox.listed,
         stored=mailbox.stored,
         size_bytes=mailbox.size_bytes,
-        place=mailbox.place,
-        archives=tuple(one for one in mailbox.archives if one != archive),
+        folders=len(mailbox.folders),
+        parts=parts,
+        files_mark=mailbox.files_mark,
         added=mailbox.added,
         vanished=mailbox.vanished,
         changed=mailbox.changed,
+        archives=mailbox.archives,
+        rows=tuple(rows.items()),
+    )
+
+
+def encode(mailbox: Mailbox) -> list[bytes]:
+    """The payloads of the FOLDERS frames, if there have to be some, and at last of the MAILBOX frame."""
+    archives = {one: number for number, one in enumerate(mailbox.archives)}
+    *parts, last = _parts(mailbox, archives)
+    head = head_of(mailbox, len(parts))
+    row: dict[str, object] = {
+        "user": head.user,
+        "place": head.place,
+        "listed": head.listed,
+        "stored": head.stored,
+        "bytes": head.size_bytes,
+        "count": head.folders,
+        "parts": head.parts,
+        **last,
+        "files_mark": head.files_mark,
+        "added": head.added,
+        "vanished": head.vanished,
+        "changed": head.changed,
+        "archives": list(archives),
+        "rows": [[archives[archive], count] for archive, count in head.rows],
+    }
+    return [*map(_packed, parts), _packed(row)]
+
+
+_Part = dict[str, object]
+
+
+def _parts(mailbox: Mailbox, archives: Mapping[ArchiveId, int]) -> Iterator[_Part]:
+    """The lists of a mailbox, as much of them together as a frame should hold; at least one."""
+    attributes, lists, left = _AttributeTable(), _lists(), PART_BYTES
+    for name, record in _records(mailbox):
+        known = len(attributes.numbers)
+        row = _row(record, archives, attributes)
+        row_bytes = len(_packed([row, list(attributes.numbers)[known:]]))
+        if row_bytes > left and left < PART_BYTES:
+            yield {**lists, "attributes": list(attributes.numbers)[:known]}
+            attributes, lists, left = _AttributeTable(), _lists(), PART_BYTES
+            row = _row(record, archives, attributes)
+        left -= row_bytes
+        lists[name].append(row)
+    yield {**lists, "attributes": list(attributes.numbers)}
+
+
+def _lists() -> dict[str, list[object]]:
+    return {"folders": [], "files": [], "skipped": []}
+
+
+def _records(mailbox: Mailbox) -> Iterator[tuple[str, FolderEntry | StoredFile | Skipped]]:
+    yield from (("folders", one) for one in mailbox.folders)
+    yield from (("files", one) for one in mailbox.files)
+    yield from (("skipped", one) for one in mailbox.skipped)
+
+
+def _row(
+    record: FolderEntry | StoredFile | Skipped, archives: Mapping[ArchiveId, int], attributes: _AttributeTable
+) -> object:
+    if isinstance(record, FolderEntry):
+        return _folder_row(record, archives, attributes)
+    if isinstance(record, StoredFile):
+        return _file_row(record, archives, attributes)
+    return [record.path, record.reason, record.detail]
+
+
+def entry_of(head: MailboxHead, home: MailboxPointer) -> MailboxEntry:
+    """The directory's entry of a mailbox whose MAILBOX frame was written there."""
+    rows = dict(head.rows)
+    rows.setdefault(home.archive, 0)
+    return MailboxEntry(
+        user=head.user,
+        home=home,
+        folders=head.folders,
+        listed=head.listed,
+        stored=head.stored,
+        size_bytes=head.size_bytes,
+        place=head.place,
+        archives=tuple(one for one in head.archives if one != home.archive),
+        rows=tuple(rows.items()),
+        added=head.added,
+        vanished=head.vanished,
+        changed=head.changed,
     )
 
 
 def folder_bytes(entry: FolderEntry) -> int:
-    """What a folder takes in the payload."""
+    """What a folder takes in the payload, at most."""
+    archives = {one: number for number, one in enumerate({one for f in entry.frames for one in f.archives})}
     attributes = _AttributeTable()
-    return len(_packed([_folder_row(entry, attributes), list(attributes.numbers)]))
+    return len(_packed([_folder_row(entry, archives, attributes), list(archives), list(attributes.numbers)]))
 
 
 def file_bytes(file: StoredFile) -> int:
     """What a file takes in the payload, at most."""
-    archives: dict[ArchiveId, int] = {}
+    archives = {one: number for number, one in enumerate({one.archive for one in file.pieces})}
     attributes = _AttributeTable()
     return len(_packed([_file_row(file, archives, attributes), list(archives), list(attributes.numbers)]))
 
@@ -181,38 +260,83 @@ def _packed(value: object) -> bytes:
     return cast(bytes, msgpack.packb(value, unicode_errors="surrogateescape"))
 
 
-def decode(payload: bytes) -> Mailbox:
-    """The mailbox of a MAILBOX frame. Raises DamagedError if it contradicts itself."""
-    row: dict[str, Any] = claims.unpack_map(payload)
+def decode_head(payload: bytes) -> MailboxHead:
+    """What a MAILBOX frame alone tells. Raises DamagedError if it contradicts itself."""
+    return _head(claims.unpack_map(payload))
+
+
+def _head(row: Mapping[str, Any]) -> MailboxHead:
     try:
         archives = [claims.archive_id(value) for value in row["archives"]]
-        attributes = [claims.attributes(value) for value in row["attributes"]]
-        mailbox = Mailbox(
+        head = MailboxHead(
             user=claims.name(row["user"]),
             place=claims.octets(row["place"]),
             listed=claims.number(row["listed"]),
+            stored=claims.number(row["stored"]),
             size_bytes=claims.number(row["bytes"]),
-            folders=tuple(_folder(one, attributes) for one in row["folders"]),
-            files=tuple(_file(one, archives, attributes) for one in row["files"]),
-            skipped=tuple(
-                Skipped(claims.text(a), claims.text(b), claims.text(c)) for a, b, c in row["skipped"]
-            ),
+            folders=claims.number(row["count"]),
+            parts=claims.number(row["parts"]),
             files_mark=claims.octets(row["files_mark"]),
             added=claims.number(row["added"]),
             vanished=claims.number(row["vanished"]),
             changed=claims.boolean(row["changed"]),
             archives=tuple(archives),
+            rows=tuple((archives[claims.number(one)], claims.number(count)) for one, count in row["rows"]),
         )
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DamagedError(
-            f"the metadata of a mailbox is not complete: {claims.shown(error)}", reason="metadata"
-        ) from error
-    if mailbox.stored > mailbox.listed:
+        raise _incomplete(error) from error
+    if head.stored > head.listed:
         raise DamagedError("a mailbox claims more messages than were listed", reason="metadata")
+    if head.parts > MOST_PARTS:
+        raise DamagedError(f"a mailbox in {head.parts} parts is not possible", reason="metadata")
+    return head
+
+
+def decode(payloads: Sequence[bytes]) -> Mailbox:
+    """The mailbox of all its FOLDERS frames and its MAILBOX frame, in this order. Raises DamagedError if they
+    contradict themselves or each other."""
+    rows: list[dict[str, Any]] = list(map(claims.unpack_map, payloads))
+    head = _head(rows[-1])
+    archives = list(head.archives)
+    folders: list[FolderEntry] = []
+    files: list[StoredFile] = []
+    skipped: list[Skipped] = []
+    try:
+        for row in rows:
+            attributes = [claims.attributes(value) for value in row["attributes"]]
+            folders += [_folder(one, archives, attributes) for one in row["folders"]]
+            files += [_file(one, archives, attributes) for one in row["files"]]
+            skipped += [Skipped(claims.text(a), claims.text(b), claims.text(c)) for a, b, c in row["skipped"]]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise _incomplete(error) from error
+    mailbox = Mailbox(
+        user=head.user,
+        place=head.place,
+        listed=head.listed,
+        size_bytes=head.size_bytes,
+        folders=tuple(folders),
+        files=tuple(files),
+        skipped=tuple(skipped),
+        files_mark=head.files_mark,
+        added=head.added,
+        vanished=head.vanished,
+        changed=head.changed,
+        archives=head.archives,
+    )
+    if (len(rows) - 1, len(folders), mailbox.stored) != (head.parts, head.folders, head.stored):
+        raise DamagedError("the folders of a mailbox are not those that it counts", reason="metadata")
     return mailbox
 
 
-def _folder_row(entry: FolderEntry, attributes: _AttributeTable) -> dict[str, object]:
+def _incomplete(error: Exception) -> DamagedError:
+    return DamagedError(
+        f"the metadata of a mailbox is not complete: {claims.shown(error)}", reason="metadata"
+    )
+
+
+def _folder_row(
+    entry: FolderEntry, archives: Mapping[ArchiveId, int], attributes: _AttributeTable
+) -> dict[str, object]:
     folder = entry.folder
     return {
         "name": folder.name,
@@ -233,8 +357,7 @@ def _folder_row(entry: FolderEntry, attributes: _AttributeTable) -> dict[str, ob
             ]
             for one in folder.directories
         ],
-        "messages": entry.messages,
-        "frames": list(entry.frames),
+        "frames": [pointers.encode(one, archives) for one in entry.frames],
         "mark": entry.mark,
     }
 
@@ -244,10 +367,7 @@ def _known(number: int) -> int:
     return number if 0 <= number < 1 << 63 else 0
 
 
-def _folder(row: dict[str, Any], attributes: Sequence[Attributes]) -> FolderEntry:
-    frames = tuple(claims.number(one) for one in row["frames"])
-    if any(a >= b for a, b in pairwise(frames)):
-        raise ValueError("frames out of order")
+def _folder(row: dict[str, Any], archives: list[ArchiveId], attributes: Sequence[Attributes]) -> FolderEntry:
     return FolderEntry(
         Folder(
             name=claims.name(row["name"]),
@@ -260,8 +380,7 @@ def _folder(row: dict[str, Any], attributes: Sequence[Attributes]) -> FolderEntr
             header=claims.octets(row["header"]),
             directories=tuple(_directory(one, attributes) for one in row["directories"] if _is_known(one[0])),
         ),
-        claims.number(row["messages"]),
-        frames,
+        tuple(pointers.decode(one, archives) for one in row["frames"]),
         claims.octets(row["mark"]),
     )
 
@@ -286,11 +405,10 @@ def _attributes(named: object, attributes: Sequence[Attributes]) -> Attributes:
     return () if named is None else attributes[claims.number(named)]
 
 
-def _file_row(file: StoredFile, archives: dict[ArchiveId, int], attributes: _AttributeTable) -> list[object]:
-    pieces = [
-        [archives.setdefault(one.archive, len(archives)), one.offset, one.length, one.recipe, one.joined]
-        for one in file.pieces
-    ]
+def _file_row(
+    file: StoredFile, archives: Mapping[ArchiveId, int], attributes: _AttributeTable
+) -> list[object]:
+    pieces = [[archives[one.archive], one.offset, one.length, one.recipe, one.joined] for one in file.pieces]
     owner = _owner_row(file.owner)
     contents = [clamped(file.mtime_ns), file.size, file.digest, pieces]
     return [file.path, file.home, file.target, *owner, *contents, attributes.number(file.attributes)]

@@ -108,6 +108,16 @@ class MessageRows:
     def __len__(self) -> int:
         return self._count
 
+    def part(self, first: int, count: int) -> MessageRows:
+        """So many messages from row ``first`` on, as if there were no others. Raises DamagedError if there
+        are not so many."""
+        if (first, count) == (0, self._count):
+            return self
+        end = first + count
+        if end > self._count:
+            raise DamagedError(f"{self._count} messages where {end} should be", reason="metadata")
+        return _Part(self, first, end)
+
     @property
     def totals(self) -> Totals:
         """Number and sizes of the messages."""
@@ -202,6 +212,7 @@ class MessageRows:
         """All of them as records."""
         called, size, held = self.names, self.sizes, self.contents
         pieces = self._pieces()
+        offset = held.starts[0]
         return [
             Message(
                 called.uid[i],
@@ -214,7 +225,7 @@ class MessageRows:
                 called.owner[i],
                 size[i],
                 held.digests[i * DIGEST_BYTES : (i + 1) * DIGEST_BYTES],
-                tuple(pieces[held.starts[i] : held.starts[i + 1]]),
+                tuple(pieces[held.starts[i] - offset : held.starts[i + 1] - offset]),
                 called.keywords[i],
                 called.attributes[i],
                 held.link[i],
@@ -225,14 +236,47 @@ class MessageRows:
 
     def _pieces(self) -> list[Piece]:
         held, archives = self.contents, self.archives
+        those = slice(held.starts[0], held.starts[-1])
         return [
             claims.piece(
                 archives[archive], (end - length) & WRAP, length, recipe & ~JOINED, bool(recipe & JOINED)
             )
             for archive, end, length, recipe in zip(
-                held.archive, held.ends, held.length, held.recipe, strict=True
+                held.archive[those], held.ends[those], held.length[those], held.recipe[those], strict=True
             )
         ]
+
+
+class _Part(MessageRows):
+    """Some of the messages of a frame that stand there in a row."""
+
+    def __init__(self, whole: MessageRows, first: int, end: int) -> None:
+        self._whole = whole
+        self._first = first
+        self._end = end
+        self._count = end - first
+
+    @cached_property
+    def sizes(self) -> Sequence[int]:
+        return self._whole.sizes[self._first : self._end]
+
+    @cached_property
+    def archives(self) -> tuple[ArchiveId, ...]:
+        return self._whole.archives
+
+    @cached_property
+    def names(self) -> Names:
+        return Names._make(column[self._first : self._end] for column in self._whole.names)
+
+    @cached_property
+    def contents(self) -> Contents:
+        held = self._whole.contents
+        return held._replace(
+            date=held.date[self._first : self._end],
+            digests=held.digests[self._first * DIGEST_BYTES : self._end * DIGEST_BYTES],
+            link=held.link[self._first : self._end],
+            starts=held.starts[self._first : self._end + 1],
+        )
 
 
 def _mark(value: object, keywords: Sequence[str], attributes: Sequence[Attributes]) -> Mark:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from operator import sub
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgpack
 
@@ -48,6 +48,16 @@ _MOST_ARCHIVES = 1 << 15
 _Mark = tuple[str, tuple[str, ...], Attributes, str, bytes, int, int, int]
 """Flags, keywords, attributes, then place, suffix, mode, user and group id. Not a record: one is made of
 every message, to look for it."""
+
+
+class Told(NamedTuple):
+    """What a pointer tells of some messages (``FramePointer``)."""
+
+    messages: int
+    size_bytes: int
+    low_uid: int
+    high_uid: int
+    data: tuple[ArchiveId, ...]
 
 
 class MessageColumns:
@@ -89,6 +99,20 @@ class MessageColumns:
             or len(self._length) >= MOST_PIECES
             or self._text_bytes >= MOST_TEXT_BYTES
             or len(self._archives) >= _MOST_ARCHIVES
+        )
+
+    def told(self, first: int) -> Told:
+        """What there is to be told of the messages from row ``first`` on."""
+        uids = [uid for uid in self._uid[first:] if uid]
+        numbers = list(self._archives)
+        pieces = sum(self._counts[first:])
+        used = dict.fromkeys(self._archive[len(self._archive) - pieces :])
+        return Told(
+            messages=len(self._uid) - first,
+            size_bytes=sum(self._size[first:]),
+            low_uid=min(uids, default=0),
+            high_uid=max(uids, default=0),
+            data=tuple(numbers[one] for one in used),
         )
 
     def add(self, message: Message) -> None:

@@ -7,21 +7,28 @@ in remote storage. Nothing that a file claims is believed before it was checked.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Losses, Message, Skipped, Stretch, Terms
-from . import contents, directory, frames, mailboxes, messages, search
-from .claims import shown
-from .contents import LAST, LOST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
-from .files import RandomAccess, ReadAhead, read_frame, read_header, read_stored
+from ..records import ArchiveId, Losses, Skipped, Stretch
+from . import contents, directory, frames, mailboxes, messages
+from .contents import LAST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
+from .files import RandomAccess, ReadAhead, ReadTail, read_frame, read_stored
 from .frames import FrameHeader, FrameType
-from .mailboxes import FolderEntry, Mailbox
+from .mailboxes import Mailbox
+from .places import GONE, FramePlace, MailboxPlace, MessagesPlace
+from .pointers import LOW
 from .scanning import FOOTER_FRAME_BYTES
 from .whereabouts import Whereabouts
 
-_Read = Callable[[RandomAccess, int, FrameType, ArchiveId], tuple[FrameHeader, bytes]]
+_TAIL_BYTES = 64 << 10
+_TAIL_SHARE = 1 << 12  # so much of an ordinary archive is its directory
+_MOST_TAIL_BYTES = 8 << 20
+
+_Stored = tuple[FrameHeader, bytes]
+_Read = Callable[[RandomAccess, FramePlace, FrameType, ArchiveId], _Stored]
 
 
 class ArchiveReader:
@@ -52,6 +59,7 @@ class ArchiveReader:
         # Frames of metadata are small and lie side by side; blocks are large.
         self._metadata = ReadAhead(file)
         self._entries: dict[str, MailboxEntry] | None = None
+        self._places: dict[int, MailboxPlace] | None = None
 
     def entry(self, user: str) -> MailboxEntry | None:
         """The directory's entry of a user's mailbox, or None."""
@@ -68,185 +76,123 @@ class ArchiveReader:
     @property
     def gone(self) -> Losses:
         """What is not there of data and metadata: of a damaged archive all that may be lost."""
-        entries = self.directory.mailboxes
-        lost = [
-            frames.mailbox_position(one.number, number)
-            for one in entries
-            for number, at in enumerate(one.message_frames)
-            if at == LOST
-        ]
-        return Losses(
-            (*self.directory.holes, *self.behind), frames_gone([one.number for one in entries], lost)
-        )
+        return Losses((*self.directory.holes, *self.behind), frames_gone(self.directory.places))
 
-    def frame(self, at: int, kind: FrameType, position: int | None = None) -> tuple[FrameHeader, bytes]:
-        """The frame of this kind (and position) at an offset, or wherever it is, checked and decompressed."""
-        return self._found(read_frame, at, kind, position)
-
-    def stored_frame(
-        self, at: int, kind: FrameType, position: int | None = None
+    def frame(
+        self, place: FramePlace, kind: FrameType, position: int | None = None
     ) -> tuple[FrameHeader, bytes]:
+        """The frame of this kind (and position) at a place, or wherever it is, checked and decompressed. The
+        size of the place may be 0 where it is not known."""
+        return self._found(read_frame, place, kind, position)
+
+    def stored_frame(self, place: FramePlace, kind: FrameType, position: int | None = None) -> _Stored:
         """The same as it is stored, checked and not decompressed: for copying."""
-        return self._found(read_stored, at, kind, position)
+        return self._found(read_stored, place, kind, position)
 
-    def _found(
-        self, read: _Read, at: int, kind: FrameType, position: int | None
-    ) -> tuple[FrameHeader, bytes]:
+    def _found(self, read: _Read, place: FramePlace, kind: FrameType, position: int | None) -> _Stored:
         archive = self.header.archive
         try:
-            found = read(self._file(kind), at, kind, archive)
+            found = read(self._file(kind), place, kind, archive)
             if position in (None, found[0].position):
                 return found
             error = DamagedError(
-                f"{self.file.name} at {at}: a {kind.name} frame of another place", reason="frame-type"
+                f"{self.file.name} at {place.at}: a {kind.name} frame of another place", reason="frame-type"
             )
         except DamagedError as damage:
             error = damage
         other = self._elsewhere.offset(kind, position) if position is not None else None
         if other is None:
             raise error
-        return read(self._elsewhere.file, other, kind, archive)
+        return read(self._elsewhere.file, FramePlace(other, 0), kind, archive)
 
     def _file(self, kind: FrameType) -> RandomAccess:
         return self.file if kind is FrameType.BLOCK else self._metadata
 
-    def mailbox(self, entry: MailboxEntry) -> Mailbox:
-        """The metadata of a mailbox, from its frame or the copy of it; it must agree with the directory."""
-        return self.mailbox_frame(entry)[1]
+    def place(self, number: int) -> MailboxPlace:
+        """Where the frames of the mailbox with this number lie."""
+        if self._places is None:
+            self._places = {one.number: one for one in self.directory.places}
+        place = self._places.get(number)
+        if place is None:
+            raise DamagedError(f"{self.file.name}: mailbox {number} is not in it", reason="metadata")
+        return place
 
-    def mailbox_frame(self, entry: MailboxEntry) -> tuple[bytes, Mailbox]:
-        """The payload of a mailbox's frame or of the copy of it, and the metadata in it."""
-        *first, last = entry.frames
-        for at in first:
-            try:
-                return self._mailbox(entry, at)
-            except DamagedError:
-                continue
-        return self._mailbox(entry, last)
+    def mailbox(self, number: int) -> Mailbox:
+        """The metadata of the mailbox with this number, without its messages; from its frames or the copies
+        of them."""
+        return mailboxes.decode([payload for _, payload in self._mailbox_frames(number, self.frame)])
 
-    def _mailbox(self, entry: MailboxEntry, at: int) -> tuple[bytes, Mailbox]:
-        told = frames.mailbox_position(entry.number, len(entry.message_frames))
-        _, payload = self.frame(at, FrameType.MAILBOX, told)
-        mailbox = mailboxes.decode(payload)
-        if (mailbox.user, mailbox.listed, mailbox.stored) != (
-            entry.user,
-            entry.listed,
-            entry.stored,
-        ):
-            raise DamagedError(
-                f"{self.file.name}: directory and mailbox {shown(entry.user)} disagree", reason="metadata"
-            )
-        return payload, mailbox
+    def stored_mailbox(self, number: int) -> list[_Stored]:
+        """The FOLDERS frames of a mailbox and its MAILBOX frame, or the copies of them, as they are stored.
+        Only their places are checked."""
+        return list(self._mailbox_frames(number, self.stored_frame))
 
-    def messages(self, entry: MailboxEntry, folder: FolderEntry) -> Iterator[Message]:
-        """The messages of a folder, a frame of them in memory at a time. Frames that are damaged are left
-        out; DamagedError is raised after the last message then."""
-        left = folder.messages
+    def _mailbox_frames(
+        self, number: int, read: Callable[[FramePlace, FrameType, int], _Stored]
+    ) -> Iterator[_Stored]:
+        place = self.place(number)
+        for part, copies in enumerate(place.parts):
+            yield self._any_of(copies, FrameType.FOLDERS, frames.mailbox_position(number, part), read)
+        last = frames.mailbox_position(number, len(place.messages))
+        yield self._any_of(place.frames, FrameType.MAILBOX, last, read)
+
+    def _any_of(
+        self,
+        copies: Sequence[FramePlace],
+        kind: FrameType,
+        position: int,
+        read: Callable[[FramePlace, FrameType, int], _Stored],
+    ) -> _Stored:
         damage: DamagedError | None = None
-        for number in folder.frames:
+        for one in copies:
             try:
-                found = messages.decode(self.message_frame(entry, number))
+                return read(one, kind, position)
             except DamagedError as error:
                 damage = damage or error
-                continue
-            left -= len(found)
-            if left < 0:
-                break
-            yield from found
-        if left or damage:
-            raise DamagedError(
-                f"{self.file.name}: {left} of {folder.messages} messages of folder "
-                f"{shown(folder.folder.name)} are lost: {damage or 'their metadata contradicts itself'}",
-                reason="metadata",
-            ) from damage
+        raise damage or DamagedError(
+            f"{self.file.name}: the metadata of mailbox {position >> 32} is gone", reason="metadata"
+        )
 
-    def message_frame(self, entry: MailboxEntry, number: int) -> bytes:
-        """The payload of a MESSAGES frame of a mailbox, by its number in the mailbox."""
-        position = frames.mailbox_position(entry.number, number)
-        _, payload = self.frame(self._message_frame_at(entry, number), FrameType.MESSAGES, position)
-        self._refuse_lost(payload, entry, number)
+    def message_frame(self, position: int) -> bytes:
+        """The payload of a MESSAGES frame."""
+        _, payload = self.frame(self.messages_place(position).frame, FrameType.MESSAGES, position)
+        self._refuse_lost(payload, position)
         return payload
 
-    def _refuse_lost(self, payload: bytes, entry: MailboxEntry, number: int) -> None:
+    def _refuse_lost(self, payload: bytes, position: int) -> None:
         if messages.is_lost(payload):
             raise DamagedError(
-                f"{self.file.name}: frame {number} of the messages of {shown(entry.user)} was damaged, and "
-                "lost when the archive was written anew",
+                f"{self.file.name}: frame {position & LOW} of the messages of mailbox {position >> 32} was "
+                "damaged, and lost when the archive was written anew",
                 reason="metadata",
             )
 
-    def frame_header(self, entry: MailboxEntry, number: int) -> FrameHeader:
-        """The header of a MESSAGES frame of a mailbox: those with the same checksum say the same, in every
-        archive."""
-        at = self._message_frame_at(entry, number)
-        try:
-            header = read_header(self._metadata, at, FrameType.MESSAGES, self.header.archive)
-            self._check_position(header, entry, number)
-        except DamagedError:
-            header = self.stored_frame(at, FrameType.MESSAGES, frames.mailbox_position(entry.number, number))[
-                0
-            ]
-        return header
-
-    def stored_mailbox(self, entry: MailboxEntry) -> tuple[FrameHeader, bytes]:
-        """The MAILBOX frame of a mailbox or the copy of it as it is stored. Only its place is checked."""
-        damage: DamagedError | None = None
-        position = frames.mailbox_position(entry.number, len(entry.message_frames))
-        for at in entry.frames:
-            try:
-                return self.stored_frame(at, FrameType.MAILBOX, position)
-            except DamagedError as error:
-                damage = damage or error
-        raise damage or DamagedError(f"{self.file.name}: a mailbox without a frame", reason="metadata")
-
-    def stored_messages(
-        self, entry: MailboxEntry, number: int
-    ) -> tuple[tuple[FrameHeader, bytes], tuple[FrameHeader, bytes] | None]:
-        """A MESSAGES frame of a mailbox and the SEARCH frame behind it as they are stored; None for that if
-        it is damaged."""
-        at = self._message_frame_at(entry, number)
-        position = frames.mailbox_position(entry.number, number)
-        header, stored = self.stored_frame(at, FrameType.MESSAGES, position)
+    def stored_messages(self, position: int) -> tuple[_Stored, _Stored | None]:
+        """A MESSAGES frame and the SEARCH frame behind it as they are stored; None for that if it is
+        damaged."""
+        place = self.messages_place(position)
+        header, stored = self.stored_frame(place.frame, FrameType.MESSAGES, position)
         if header.plain_bytes <= messages.MOST_LOST_BYTES:
-            self._refuse_lost(frames.decode_payload(header, stored, self.file.name), entry, number)
+            self._refuse_lost(frames.decode_payload(header, stored, self.file.name), position)
         try:
-            behind = at + frames.HEADER_BYTES + header.stored_bytes
-            terms = self.stored_frame(behind, FrameType.SEARCH, position)
+            return (header, stored), self.stored_frame(place.search, FrameType.SEARCH, position)
         except DamagedError:
             return (header, stored), None
-        return (header, stored), terms
 
-    def search_frame(self, entry: MailboxEntry, number: int) -> bytes:
-        """The payload of the SEARCH frame behind a MESSAGES frame of a mailbox."""
-        position = frames.mailbox_position(entry.number, number)
-        return self.frame(self._search_frame_at(entry, number), FrameType.SEARCH, position)[1]
+    def search_frame(self, position: int) -> bytes:
+        """The payload of the SEARCH frame behind a MESSAGES frame."""
+        return self.frame(self.messages_place(position).search, FrameType.SEARCH, position)[1]
 
-    def terms(self, entry: MailboxEntry, number: int) -> list[Terms]:
-        """What the messages of a MESSAGES frame can be found by, row by row."""
-        found = search.decode(self.search_frame(entry, number))
-        if not found:
+    def messages_place(self, position: int) -> MessagesPlace:
+        """Where a MESSAGES frame lies."""
+        number, messages = position & LOW, self.place(position >> 32).messages
+        place = messages[number] if number < len(messages) else GONE
+        if place == GONE:
             raise DamagedError(
-                f"{self.file.name}: the terms of {shown(entry.user)}, frame {number}, were lost",
-                reason="terms",
+                f"{self.file.name}: frame {number} of the messages of mailbox {position >> 32} is gone",
+                reason="metadata",
             )
-        return found
-
-    def _search_frame_at(self, entry: MailboxEntry, number: int) -> int:
-        header = self.frame_header(entry, number)
-        return entry.message_frames[number] + frames.HEADER_BYTES + header.stored_bytes
-
-    def _message_frame_at(self, entry: MailboxEntry, number: int) -> int:
-        at = entry.message_frames[number] if number < len(entry.message_frames) else LOST
-        if at == LOST:
-            raise DamagedError(f"frame {number} of its messages is gone", reason="metadata")
-        return at
-
-    def _check_position(self, header: FrameHeader, entry: MailboxEntry, number: int) -> None:
-        if header.position != frames.mailbox_position(entry.number, number):
-            raise DamagedError(
-                f"{self.file.name}: messages of another place than {shown(entry.user)}, frame {number}",
-                reason="frame-type",
-            )
+        return place
 
     def index(self, *, lost: bool = False) -> Iterator[IndexRow]:
         """The segments that the archive holds, an INDEX frame at a time; with ``lost`` also those that lie in
@@ -254,7 +200,7 @@ class ArchiveReader:
         damage: DamagedError | None = None
         for at in self.directory.index_frames:
             try:
-                row = contents.decode_index(self.frame(at, FrameType.INDEX)[1])
+                row = contents.decode_index(self.frame(FramePlace(at, 0), FrameType.INDEX)[1])
                 held = self.directory.held(row)
             except DamagedError as error:
                 damage = damage or error
@@ -274,14 +220,14 @@ class ArchiveReader:
     def block(self, number: int) -> bytes:
         """The plain data of a block."""
         table = self.directory.blocks
-        header, plain = self.frame(table.file[number], FrameType.BLOCK, table.data[number])
+        header, plain = self.frame(table.place(number), FrameType.BLOCK, table.data[number])
         self._check_block(header, number)
         return plain
 
-    def stored_block(self, number: int) -> tuple[FrameHeader, bytes]:
+    def stored_block(self, number: int) -> _Stored:
         """The frame of a block as it is stored."""
         table = self.directory.blocks
-        header, stored = self.stored_frame(table.file[number], FrameType.BLOCK, table.data[number])
+        header, stored = self.stored_frame(table.place(number), FrameType.BLOCK, table.data[number])
         self._check_block(header, number)
         return header, stored
 
@@ -299,7 +245,7 @@ def read_footer(file: RandomAccess) -> tuple[FrameHeader, contents.Footer]:
     """The footer at the end of a file; it says where the archive begins. Raises DamagedError."""
     at = file.size - FOOTER_FRAME_BYTES
     try:
-        header, payload = read_frame(file, at, FrameType.FOOTER)
+        header, payload = read_frame(file, FramePlace(at, FOOTER_FRAME_BYTES), FrameType.FOOTER)
     except DamagedError as error:
         raise DamagedError(
             f"{file.name}: the archive has no end: it was cut off, damaged there, or never sealed",
@@ -314,26 +260,35 @@ def read_footer(file: RandomAccess) -> tuple[FrameHeader, contents.Footer]:
 
 
 def open_sealed(file: RandomAccess, copies: RandomAccess | None = None) -> ArchiveReader:
-    """A whole archive: header, footer and directory are read and checked. ``copies``: see ArchiveReader.
-    Raises DamagedError."""
-    header, payload = read_frame(file, 0, FrameType.HEADER)
-    decoded = contents.decode_header(payload)
-    end, footer = read_footer(file)
-    if (
-        header.sequence != 0
-        or footer.footer != file.size - FOOTER_FRAME_BYTES
-        or not header.archive == end.archive == decoded.archive
-    ):
+    """A whole archive: footer and directory, with the copy of the header in it, are read and checked. That
+    takes one read, but where the directory is unusually large. ``copies``: see ArchiveReader. Raises
+    DamagedError, UnsupportedError."""
+    tail = ReadTail(file, min(max(_TAIL_BYTES, file.size // _TAIL_SHARE), _MOST_TAIL_BYTES))
+    try:
+        end, footer = read_footer(tail)
+        header, whole = _directory(tail, footer, end.archive)
+    except DamagedError:
+        _refuse_newer(file)
+        raise
+    if footer.footer != file.size - FOOTER_FRAME_BYTES or header.archive != end.archive:
         raise DamagedError(f"{file.name}: header and footer do not belong together", reason="footer")
-    return ArchiveReader(file, decoded, _directory(file, footer, decoded.archive), copies=copies)
+    return ArchiveReader(file, header, whole, copies=copies)
 
 
-def _directory(file: RandomAccess, footer: contents.Footer, archive: ArchiveId) -> ArchiveDirectory:
-    left = directory.MOST_PLAIN_BYTES
+def _refuse_newer(file: RandomAccess) -> None:
+    """What a later version wrote may end as nothing does that this one knows. Raises UnsupportedError."""
+    with suppress(DamagedError):
+        contents.decode_header(read_frame(file, FramePlace(0, 0), FrameType.HEADER)[1])
+
+
+def _directory(
+    file: RandomAccess, footer: contents.Footer, archive: ArchiveId
+) -> tuple[ArchiveHeader, ArchiveDirectory]:
+    left = directory.most_plain_bytes(file.size)
 
     def part(at: int) -> directory.DirectoryFrame:
         nonlocal left
-        header, payload = read_frame(file, at, FrameType.DIRECTORY, archive)
+        header, payload = read_frame(file, FramePlace(at, 0), FrameType.DIRECTORY, archive)
         left -= header.plain_bytes
         if left < 0:
             raise DamagedError(f"{file.name}: the directory is too large to be one", reason="length")
@@ -342,4 +297,5 @@ def _directory(file: RandomAccess, footer: contents.Footer, archive: ArchiveId) 
     last = part(footer.directory)
     # Each frame has a header, so a small file can't name many frames: nothing grows beyond its size.
     most_frames = min(footer.frames, file.size // frames.HEADER_BYTES)
-    return directory.join(chain((part(at).part for at in last.before), (last.part,)), most_frames)
+    whole = directory.join(chain((part(at).part for at in last.before), (last.part,)), most_frames)
+    return contents.decode_header(last.header), whole

@@ -34,9 +34,28 @@ Fill = Callable[[Stretch], bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
+class Metadata:
+    """What of the metadata of an archive is wanted: of which ``users`` it is to tell; the ``mailboxes`` (by
+    number) and the ``frames`` of messages (by position) that somebody refers to."""
+
+    users: Container[str]
+    mailboxes: Container[int]
+    frames: Container[int]
+
+
+class _All:
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+ALL = Metadata(users=_All(), mailboxes=_All(), frames=_All())
+"""All of the metadata."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rewritten(ArchiveTotals):
     """What an archive came to. ``lost`` is what it says to be lost, ``unreadable`` are the users whose
-    metadata was damaged: they are not in it."""
+    metadata was damaged: it tells of none of them."""
 
     generation: int
     references: tuple[ArchiveId, ...]
@@ -50,14 +69,15 @@ def rewrite(
     sink: ArchiveSink,
     *,
     stretches: Iterable[Stretch],
-    users: Container[str],
+    metadata: Metadata,
     fill: Fill | None = None,
     losses: Account | None = None,
     codec: Codec = Codec.LZ4,
     level: int = 3,
 ) -> Rewritten:
     """Write the next generation of an archive: of its data these ``stretches`` (ascending, not overlapping),
-    of its mailboxes those of ``users``, and the index of all segments that lie in the stretches.
+    the ``metadata`` that is wanted, under the same numbers, and the index of all segments that lie in the
+    stretches.
 
     Blocks that stay as a whole, and metadata, are copied as they are stored. Where a wanted stretch lies in
     a hole or a damaged block, ``fill`` is asked for it, in parts of at most 8 MiB that do not cross blocks;
@@ -69,19 +89,14 @@ def rewrite(
     archive = ArchiveWriter(sink, header, codec, level)
     kept = _Data(source, archive, fill).write(stretches)
     _write_index(source, archive, kept)
-    unreadable: list[str] = []
-    written: list[int] = []
-    for entry in source.directory.mailboxes:
-        if entry.user in users:
-            try:
-                written.append(archive.rewrite_mailbox(source, entry).number)
-            except DamagedError:
-                unreadable.append(entry.user)
+    unreadable = _write_metadata(source, archive, metadata)
     lost = source.directory.lost
     if losses is not None:
-        lost = losses(archive.holes, frames_gone(written, archive.lost_frames))
+        lost = losses(archive.holes, frames_gone(archive.places, archive.lost_frames))
     totals = archive.finish(
-        (one for one in source.directory.departed if one.user in users), source.directory.unopened, lost
+        (one for one in source.directory.departed if one.user in metadata.users),
+        source.directory.unopened,
+        lost,
     )
     return Rewritten(
         totals.data_bytes,
@@ -90,8 +105,27 @@ def rewrite(
         archive.references,
         archive.holes,
         lost,
-        tuple(unreadable),
+        unreadable,
     )
+
+
+def _write_metadata(source: ArchiveReader, archive: ArchiveWriter, wanted: Metadata) -> tuple[str, ...]:
+    """Returns the users whose metadata is damaged."""
+    entries = {}
+    for entry in source.directory.mailboxes:
+        if entry.home.archive == archive.header.archive:
+            entries[entry.home.number] = entry
+    lost = []
+    for place in source.directory.places:
+        told = entries.get(place.number)
+        told = told if told is not None and told.user in wanted.users else None
+        whole = told is not None or place.number in wanted.mailboxes
+        if not archive.rewrite_mailbox(source, place, told, wanted.frames, whole=whole) and told is not None:
+            lost.append(told.user)
+    for entry in source.directory.mailboxes:
+        if entry.home.archive != archive.header.archive and entry.user in wanted.users:
+            archive.take_over(entry)
+    return tuple(lost)
 
 
 def _write_index(source: ArchiveReader, archive: ArchiveWriter, kept: _Stretches) -> None:

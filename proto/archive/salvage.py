@@ -6,16 +6,18 @@ What the frames before the end say replaces the directory. FORMAT.md, "Salvage".
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ..errors import DamagedError
-from ..records import Departed, Losses, Skipped, Stretch
+from ..records import ArchiveId, Departed, Losses, Skipped, Stretch
 from . import contents, directory, frames, mailboxes
-from .contents import LOST, ArchiveDirectory, ArchiveHeader, BlockTable, MailboxEntry
+from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .directory import DirectoryFrame
 from .files import RandomAccess
 from .frames import FrameType
-from .mailboxes import Mailbox
+from .mailboxes import MailboxHead
+from .places import GONE, BlockTable, FramePlace, MailboxPlace, MessagesPlace
+from .pointers import LOW, MailboxPointer
 from .reader import ArchiveReader, open_sealed
 from .scanning import FoundFrame, damage_of, scan
 
@@ -47,6 +49,7 @@ class _Blocks:
     data: array[int] = field(default_factory=lambda: array("Q"))
     size: array[int] = field(default_factory=lambda: array("Q"))
     file: array[int] = field(default_factory=lambda: array("Q"))
+    frame: array[int] = field(default_factory=lambda: array("I"))
     damaged: bytearray = field(default_factory=bytearray)
     data_bytes: int = 0
     """Where the data ends, if that is known."""
@@ -56,12 +59,13 @@ class _Blocks:
             self.data.append(found.header.position)
             self.size.append(found.header.plain_bytes)
             self.file.append(found.at)
+            self.frame.append(_place(found).size_bytes)
             # A damaged block keeps its place in the table: reading it will tell of the damage.
             self.damaged.append(found.damage is not None)
 
     def table(self) -> tuple[BlockTable, tuple[Stretch, ...], int]:
         """The table of blocks without overlaps, what no block holds, and where the data ends."""
-        data, file = array("Q"), array("Q")
+        data, file, frame = array("Q"), array("Q"), array("I")
         holes: list[Stretch] = []
         end = 0
         for i in sorted(range(len(self.data)), key=lambda i: (self.data[i], self.damaged[i])):
@@ -71,11 +75,12 @@ class _Blocks:
                 holes.append(Stretch(end, self.data[i] - end))
             data.append(self.data[i])
             file.append(self.file[i])
+            frame.append(self.frame[i])
             end = self.data[i] + self.size[i]
         if self.data_bytes > end:
             holes.append(Stretch(end, self.data_bytes - end))
             end = self.data_bytes
-        return BlockTable(data=data, file=file), tuple(holes), end
+        return BlockTable(data=data, file=file, size=frame), tuple(holes), end
 
 
 class _Salvage:
@@ -86,8 +91,8 @@ class _Salvage:
         self._header: ArchiveHeader | None = None
         self._blocks = _Blocks()
         self._index: list[int] = []
-        self._messages: dict[int, dict[int, int]] = {}
-        self._mailboxes: dict[int, MailboxEntry] = {}
+        self._frames: dict[int, _MailboxFrames] = {}
+        self._unchanged: dict[str, MailboxEntry] = {}
         self._departed: tuple[Departed, ...] = ()
         self._unopened: tuple[Skipped, ...] = ()
         self._lost = Losses()
@@ -100,29 +105,46 @@ class _Salvage:
         if kind is FrameType.BLOCK:
             self._blocks.add(found)
         elif kind is FrameType.MESSAGES:
-            known = self._messages.setdefault(position >> 32, {})
-            if found.damage is None or position & _LOW not in known:
-                known[position & _LOW] = found.at
+            known = self._of(position).messages
+            if found.damage is None or position & LOW not in known:
+                known[position & LOW] = MessagesPlace(*_place(found), 0)
+        elif kind is FrameType.SEARCH:
+            known = self._of(position).messages
+            before = known.get(position & LOW)
+            if before is not None and before.at + before.size_bytes == found.at:
+                known[position & LOW] = before._replace(search_bytes=_place(found).size_bytes)
         elif found.damage is None:
             try:
                 self._take_whole(found)
             except DamagedError as error:
                 self.damage.append(Skipped(f"{self._file.name} at {found.at}", "frame", error.message))
 
+    def _of(self, position: int) -> _MailboxFrames:
+        return self._frames.setdefault(position >> 32, _MailboxFrames())
+
     def _take_whole(self, found: FoundFrame) -> None:
         kind = found.header.type
         if kind is FrameType.INDEX:
             self._index.append(found.at)
-        elif kind is FrameType.MAILBOX and found.header.position >> 32 not in self._mailboxes:
-            self._mailbox(found, mailboxes.decode(found.payload))
+        elif kind is FrameType.FOLDERS:
+            parts = self._of(found.header.position).parts
+            parts.setdefault(found.header.position & LOW, []).append(_place(found))
+        elif kind is FrameType.MAILBOX:
+            self._mailbox(found)
+        elif kind is FrameType.UNCHANGED:
+            self._take_unchanged(directory.decode_unchanged(found.payload), found.header.archive)
         elif kind is FrameType.HEADER:
             self._say_header(found, found.payload)
         elif kind is FrameType.DIRECTORY:
             self._directory(found, directory.decode(found.payload))
 
+    def _take_unchanged(self, entries: tuple[MailboxEntry, ...], own: ArchiveId) -> None:
+        self._unchanged.update((one.user, one) for one in entries if one.home.archive != own)
+
     def _directory(self, found: FoundFrame, decoded: DirectoryFrame) -> None:
         """What only the directory tells: where the frames lie was seen."""
         part = decoded.part
+        self._take_unchanged(part.mailboxes, found.header.archive)
         departed, unopened = self._departed + part.departed, self._unopened + part.unopened
         if len(departed) + len(unopened) > directory.MOST_GONE:
             raise DamagedError("too many mailboxes are named as gone", reason="metadata")
@@ -139,27 +161,38 @@ class _Salvage:
             raise DamagedError("the header tells of another archive", reason="metadata")
         self._header = self._header or header
 
-    def _mailbox(self, found: FoundFrame, mailbox: Mailbox) -> None:
-        number, count = found.header.position >> 32, found.header.position & _LOW
-        # As many frames as it names must have had room in the file.
-        self._frames_left -= count
-        if self._frames_left < 0:
-            raise DamagedError("a mailbox names more frames than there are", reason="metadata")
-        entry = mailboxes.entry_of(mailbox, number, (found.at,), found.header.archive)
-        self._mailboxes[number] = replace(entry, message_frames=(LOST,) * count)
+    def _mailbox(self, found: FoundFrame) -> None:
+        count, own = found.header.position & LOW, self._of(found.header.position)
+        if own.head is None:
+            head = mailboxes.decode_head(found.payload)
+            # As many frames as it names must have had room in the file.
+            self._frames_left -= count
+            if self._frames_left < 0:
+                raise DamagedError("a mailbox names more frames than there are", reason="metadata")
+            own.head, own.count = head, count
+        if own.count == count:
+            own.copies.append(_place(found))
 
     def reader(self) -> ArchiveReader:
         if self._header is None:
             raise DamagedError(f"{self._file.name}: the header of the archive is gone", reason="no-header")
-        for number in sorted(self._messages.keys() - self._mailboxes.keys()):
-            self.damage.append(
-                Skipped(self._file.name, "mailbox", f"the metadata of mailbox {number} is gone")
-            )
+        archive = self._header.archive
+        entries: dict[str, MailboxEntry] = dict(self._unchanged)
+        places: list[MailboxPlace] = []
+        for number, own in sorted(self._frames.items()):
+            place = own.place(number, self._frames_left)
+            self._frames_left -= 0 if own.head is not None else len(place.messages)
+            places.append(place)
+            if own.head is not None:
+                entries[own.head.user] = mailboxes.entry_of(own.head, MailboxPointer(archive, number))
+            elif own.messages:
+                self.damage.append(
+                    Skipped(self._file.name, "mailbox", f"the metadata of mailbox {number} is gone")
+                )
         table, holes, data_bytes = self._blocks.table()
         whole = ArchiveDirectory(
-            mailboxes=tuple(
-                self._with_messages(self._mailboxes[number]) for number in sorted(self._mailboxes)
-            ),
+            mailboxes=tuple(entries.values()),
+            places=tuple(places),
             blocks=table,
             data_bytes=data_bytes,
             index_frames=tuple(self._index),
@@ -170,10 +203,31 @@ class _Salvage:
         )
         return ArchiveReader(self._file, self._header, whole, tuple(self.damage), cut=not self._has_end)
 
-    def _with_messages(self, entry: MailboxEntry) -> MailboxEntry:
-        known = self._messages.get(entry.number, {})
-        found = tuple(known.get(number, LOST) for number in range(len(entry.message_frames)))
-        return replace(entry, message_frames=found)
+
+@dataclass(slots=True)
+class _MailboxFrames:
+    """The frames found of a mailbox. Its MAILBOX frame tells of ``count`` MESSAGES frames."""
+
+    head: MailboxHead | None = None
+    count: int = 0
+    copies: list[FramePlace] = field(default_factory=list)
+    parts: dict[int, list[FramePlace]] = field(default_factory=dict)
+    messages: dict[int, MessagesPlace] = field(default_factory=dict)
+
+    def place(self, number: int, most: int) -> MailboxPlace:
+        """Where they lie. Others may refer to its messages also where its MAILBOX frame is gone: to at most
+        so many, since numbers that the file has no room for are no writer's."""
+        count, parts = self.count, self.head.parts if self.head is not None else 0
+        if self.head is None:
+            count = max(self.messages, default=-1) + 1
+            count = count if count <= most else 0
+        return MailboxPlace(
+            number=number,
+            frames=tuple(self.copies),
+            parts=tuple(tuple(self.parts.get(part, ())) for part in range(parts)),
+            messages=tuple(self.messages.get(one, GONE) for one in range(count)),
+        )
 
 
-_LOW = (1 << 32) - 1
+def _place(found: FoundFrame) -> FramePlace:
+    return FramePlace(found.at, frames.HEADER_BYTES + found.header.stored_bytes)

@@ -1,52 +1,47 @@
-"""The mailbox that is being written: its folders and files, within what one MAILBOX frame can hold."""
+"""The mailbox that is being written: its folders and files, within what its frames can hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from ..errors import MessageUnavailable, StoreError
 from ..records import ArchiveId, Folder, Skipped, StoredFile
 from . import mailboxes
 from .mailboxes import FolderEntry
+from .places import MessagesPlace
+from .pointers import FramePointer
 
-_MOST_MAILBOX_BYTES = 6 << 20
+_MOST_MAILBOX_BYTES = (mailboxes.MOST_PARTS - 1) * mailboxes.PART_BYTES
 _MOST_SKIPPED_BYTES = 1 << 20
 
 
 @dataclass(slots=True)
 class MailboxUnderWay:
-    """What was written of a mailbox so far: ``message_frames`` tells where its MESSAGES frames lie,
-    ``archives`` are those that it refers to."""
+    """What was written of a mailbox so far: ``messages`` tells where its MESSAGES frames lie, ``archives``
+    are those in which it lies, with its messages and files."""
 
-    message_frames: list[int] = field(default_factory=list)
+    messages: list[MessagesPlace] = field(default_factory=list)
     folders: list[FolderEntry] = field(default_factory=list)
     files: list[StoredFile] = field(default_factory=list)
     archives: dict[ArchiveId, None] = field(default_factory=dict)
-    _folder_frames: list[int] = field(default_factory=list)
-    _folder_messages: int = 0
+    _pointers: list[FramePointer] = field(default_factory=list)
     _folder_numbers: dict[bytes, int] = field(default_factory=dict)
     _size_bytes: int = 0
 
-    def begin_frame(self, archives: Iterable[ArchiveId], messages: int) -> None:
-        """The next MESSAGES frame is one of the folder that is being written: so many messages, in these
-        archives."""
-        self._folder_frames.append(len(self.message_frames))
-        self._folder_messages += messages
-        self.archives.update(dict.fromkeys(archives))
+    def add_rows(self, pointer: FramePointer) -> None:
+        """The folder that is being written goes on with these messages."""
+        self._pointers.append(pointer)
+        self.archives.update(dict.fromkeys(pointer.archives))
 
     def end_folder(self, folder: Folder, mark: bytes) -> None:
         """See ArchiveWriter."""
-        entry = FolderEntry(folder, self._folder_messages, tuple(self._folder_frames), mark)
-        self._folder_frames, self._folder_messages = [], 0
+        entry = FolderEntry(folder, tuple(self._pointers), mark)
+        self._pointers = []
         number = self._folder_numbers.get(folder.path)
         if number is not None:
             known = self.folders[number]
             self.folders[number] = FolderEntry(
-                replace(folder, directories=known.folder.directories),
-                known.messages + entry.messages,
-                known.frames + entry.frames,
-                mark,
+                replace(folder, directories=known.folder.directories), known.frames + entry.frames, mark
             )
             return
         if not self._fits(mailboxes.folder_bytes(entry)):
@@ -64,14 +59,14 @@ class MailboxUnderWay:
         self.archives.update((one.archive, None) for one in file.pieces)
 
     def _fits(self, more_bytes: int) -> bool:
-        """Take so many bytes of what a MAILBOX frame can hold, if they are left."""
+        """Take so many bytes of what the frames of a mailbox can hold, if they are left."""
         fits = self._size_bytes + more_bytes <= _MOST_MAILBOX_BYTES
         self._size_bytes += more_bytes if fits else 0
         return fits
 
 
 def fitting(skipped: tuple[Skipped, ...]) -> tuple[Skipped, ...]:
-    """As many as a MAILBOX frame has room for; the last one then tells how many more there are."""
+    """As many as a mailbox should tell of; the last one then tells how many more there are."""
     left = _MOST_SKIPPED_BYTES
     for number, one in enumerate(skipped):
         left -= 16 + 4 * (len(one.path) + len(one.reason) + len(one.detail))

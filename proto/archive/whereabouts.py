@@ -13,7 +13,7 @@ from .files import RandomAccess
 from .frames import FrameType
 from .scanning import FoundFrame, scan
 
-_PLACED = (FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX, FrameType.SEARCH)
+_PLACED = (FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX, FrameType.SEARCH, FrameType.FOLDERS)
 """Their positions tell which frame it is."""
 
 

@@ -6,7 +6,7 @@ a mailbox's messages before the mailbox, everything before the directory, the fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import DamagedError
@@ -24,14 +24,18 @@ from ..records import (
     Terms,
 )
 from . import contents, directory, frames, mailboxes, messages, search
+from .claims import shown
 from .contents import MailboxEntry
 from .draft import Draft
 from .frames import Codec, FrameType
 from .framing import BlockWriter, FrameWriter, Stored
-from .mailboxes import Mailbox, TakenOver
-from .messages import MessageColumns, MessageRows, Totals
+from .mailboxes import Mailbox
+from .messages import MessageColumns, MessageRows
+from .places import GONE, MailboxPlace, MessagesPlace
+from .pointers import FramePointer, MailboxPointer
 from .reader import ArchiveReader
 from .search import TermsColumns
+from .stored import Frames
 from .under_way import MailboxUnderWay, fitting
 
 _NO_TERMS = Terms()
@@ -39,6 +43,10 @@ _NOTHING_LOST = Losses()
 _INDEX_ROWS = 1 << 16
 _HEADER_EVERY = 16
 """Mailboxes after which the header stands again: without any, nobody could say whose mail it is."""
+
+_SHARED_MESSAGES = 512
+"""A frame with fewer messages at the end of a folder goes on with those of the next one: a frame for each
+small folder would take several times as much as what it tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +58,10 @@ class ArchiveTotals:
 
 
 class ArchiveWriter:
-    """Writes one archive. The caller hands over mailboxes one after the other, and of each:
-    ``append`` and ``add_message`` (or ``copy_messages``) for every message of a folder, ``end_folder``,
-    ``add_file``, at last ``end_mailbox``; or the whole mailbox by ``copy_mailbox``. After all of them
-    ``finish``. Sealing is the sink's.
+    """Writes one archive. The caller hands over mailboxes one after the other, and of each: ``append`` and
+    ``add_message`` for every message of a folder (or ``refer`` or ``copy_messages`` for those that are told
+    of elsewhere), ``end_folder``, ``add_file``, at last ``end_mailbox``; or the whole mailbox by
+    ``refer_mailbox``. After all of them ``finish``. Sealing is the sink's.
 
     ``data_bytes`` and ``archive_bytes`` are what it has come to so far, before and after compression;
     ``lost_frames`` the positions of MESSAGES frames that stand for lost ones.
@@ -75,14 +83,18 @@ class ArchiveWriter:
         self._out = FrameWriter(sink, header.archive)
         self._blocks = BlockWriter(self._out, frames.Compressor(codec, level))
         self._entries: list[MailboxEntry] = []
+        self._unchanged: list[MailboxEntry] = []
+        self._places: list[MailboxPlace] = []
+        self._number = 0
         self._index_frames: list[int] = []
         self._index = contents.IndexRow(b"", [], [])
         self._index_digests = bytearray()
         self._columns = MessageColumns()
         self._terms = TermsColumns()
         self._mailbox = MailboxUnderWay()
+        self._first = 0  # row of the frame that is being gathered: here begins what no folder points to yet
         self._references: dict[ArchiveId, None] = {}
-        self._copy: tuple[Stored, int] | None = None
+        self._copies: list[tuple[Stored, int]] = []
         self.lost_frames: list[int] = []
         if draft is None:
             self._write_header()
@@ -91,10 +103,11 @@ class ArchiveWriter:
 
     def _go_on(self, draft: Draft) -> None:
         whole = draft.archive.directory
-        last = whole.mailboxes[-1]
-        mailbox = draft.archive.stored_frame(last.frames[0], FrameType.MAILBOX)
-        self._copy = mailbox, mailbox[0].position
+        last = whole.places[-1]
+        self._copies = [(stored, stored[0].position) for stored in draft.archive.stored_mailbox(last.number)]
         self._entries.extend(whole.mailboxes)
+        self._places.extend(whole.places)
+        self._number = last.number + 1
         self._index_frames.extend(whole.index_frames)
         self._references.update(dict.fromkeys(whole.references))
         self._blocks.go_on(whole.blocks, whole.data_bytes)
@@ -112,6 +125,11 @@ class ArchiveWriter:
     def references(self) -> tuple[ArchiveId, ...]:
         """The other archives that the mailboxes written so far refer to."""
         return tuple(self._references)
+
+    @property
+    def places(self) -> Sequence[MailboxPlace]:
+        """Where the mailboxes written so far lie."""
+        return self._places
 
     @property
     def holes(self) -> tuple[Stretch, ...]:
@@ -164,25 +182,35 @@ class ArchiveWriter:
             self.add_rows(rows, first, called[:half], terms[:half])
             self.add_rows(rows, first + half, called[half:], terms[half:])
 
-    def copy_messages(self, source: ArchiveReader, entry: MailboxEntry, number: int) -> Totals:
-        """All messages of a MESSAGES frame of another archive go into the folder that is being written, as
-        they are stored there. Raises DamagedError, and writes nothing, if the frame is damaged; what they can
-        be found by may be lost."""
-        stored, terms = source.stored_messages(entry, number)
-        rows = MessageRows(frames.decode_payload(*stored, source.file.name))
-        copied, archives = rows.totals, rows.archives
-        if len(self._columns):
-            self._flush_messages()
+    def refer(self, pointer: FramePointer) -> None:
+        """The folder that is being written goes on with these messages, as they are told of there."""
+        self._point_to_gathered()
+        self._mailbox.add_rows(pointer)
+
+    def copy_messages(self, source: ArchiveReader, pointer: FramePointer) -> None:
+        """The same, and this archive tells of them itself. ``source`` is the archive of the pointer. Raises
+        DamagedError, and writes nothing, if the frame is damaged; what they can be found by may be lost."""
+        stored, terms = source.stored_messages(pointer.position)
+        whole = MessageRows(frames.decode_payload(*stored, source.file.name))
+        rows = whole.part(pointer.first, pointer.messages)
+        if rows is not whole:
+            # The others of its frame are of other folders.
+            found = Frames(lambda _: source)
+            for message, told in zip(rows.messages(), found.terms_or_none(pointer), strict=True):
+                self.add_message(message, told)
+            return
+        self._flush_messages()
         # From here on nothing but the sink can fail.
-        self._mailbox.begin_frame(archives, copied.messages)
+        position = frames.mailbox_position(self._number, len(self._mailbox.messages))
         self._copy_messages(stored, terms)
-        return copied
+        self._mailbox.add_rows(pointer._replace(archive=self.header.archive, position=position))
 
     def end_folder(self, folder: Folder, mark: bytes = b"") -> None:
         """All messages of this folder were added; a folder that comes again goes on, and its last ``mark``
         counts. Raises StoreError, and drops the folder, if the mailbox has more folders than the format can
         hold."""
-        if len(self._columns):
+        self._point_to_gathered()
+        if len(self._columns) >= _SHARED_MESSAGES:
             self._flush_messages()
         self._mailbox.end_folder(folder, mark)
 
@@ -194,9 +222,8 @@ class ArchiveWriter:
     def drop_mailbox(self) -> None:
         """Forget what was added of the mailbox that is being written; it begins anew. What was written of it
         stays, and nothing points to it."""
-        if len(self._columns):
-            self._flush_messages()
-        self._mailbox = MailboxUnderWay(message_frames=self._mailbox.message_frames)
+        self._flush_messages()
+        self._mailbox = MailboxUnderWay(messages=self._mailbox.messages)
 
     def end_mailbox(
         self,
@@ -212,8 +239,7 @@ class ArchiveWriter:
         changed: bool = True,
     ) -> Mailbox:
         """The mailbox is complete: a checkpoint. Messages of a folder that was not ended are dropped."""
-        if len(self._columns):
-            self._flush_messages()
+        self._flush_messages()
         mailbox = Mailbox(
             user=user,
             place=place,
@@ -228,43 +254,62 @@ class ArchiveWriter:
             changed=changed,
             archives=tuple(self._mailbox.archives),
         )
-        payload = self._out.packed(FrameType.MAILBOX, mailboxes.encode(mailbox))
-        self._end_mailbox(mailboxes.entry_of(mailbox, 0, (), self.header.archive), payload)
+        *parts, head = mailboxes.encode(mailbox)
+        stored = [self._out.packed(FrameType.FOLDERS, part) for part in parts]
+        home = MailboxPointer(self.header.archive, self._number)
+        entry = mailboxes.entry_of(mailboxes.head_of(mailbox, len(parts)), home)
+        self._end_mailbox(entry, [*stored, self._out.packed(FrameType.MAILBOX, head)])
         return mailbox
 
-    def copy_mailbox(self, source: ArchiveReader, entry: MailboxEntry) -> MailboxEntry:
-        """A whole mailbox of another archive in which nothing has changed since; returns its entry in this
-        one. Its messages are copied as they are stored.
+    def refer_mailbox(self, entry: MailboxEntry) -> None:
+        """A whole mailbox in which nothing has changed since another archive wrote it; ``entry`` is how some
+        directory tells of it. ValueError if something of a mailbox was written before."""
+        if self._mailbox.folders or len(self._columns):
+            raise ValueError("a mailbox can only be referred to as a whole")
+        # Whoever told of it did not count itself among the others.
+        others = tuple(dict.fromkeys((entry.home.archive, *entry.archives)))
+        self.take_over(replace(entry, archives=others, added=0, vanished=0, changed=False))
 
-        Raises DamagedError if anything but search terms is damaged; ``drop_mailbox`` then. ValueError if
-        something of the mailbox was written before.
-        """
-        if self._mailbox.message_frames or len(self._columns):
-            raise ValueError("a mailbox can only be copied as a whole")
-        header, stored = source.stored_mailbox(entry)
-        payload = frames.decode_payload(header, stored, source.file.name)
-        kept = mailboxes.taken_over(payload, entry)
-        for number in range(len(entry.message_frames)):
-            self._copy_messages(*source.stored_messages(entry, number))
-        same = kept.payload is payload
-        frame = (header, stored) if same else self._out.packed(FrameType.MAILBOX, kept.payload)
-        return self._end_mailbox(
-            replace(entry, archives=self._others(kept), added=0, vanished=0, changed=False), frame
-        )
+    def take_over(self, entry: MailboxEntry) -> None:
+        """A mailbox that is written elsewhere, as another generation of this archive tells of it."""
+        self._unchanged.append(entry)
+        self._refer_to(entry)
 
-    def rewrite_mailbox(self, source: ArchiveReader, entry: MailboxEntry) -> MailboxEntry:
-        """A whole mailbox of another generation of this archive, as it is stored; where its messages are
-        damaged, there is an empty frame instead. Raises DamagedError, before anything is written, if the
-        metadata of the mailbox itself is damaged."""
-        stored = source.stored_mailbox(entry)
-        kept = mailboxes.taken_over(frames.decode_payload(*stored, source.file.name), entry)
-        for number in range(len(entry.message_frames)):
+    def rewrite_mailbox(
+        self,
+        source: ArchiveReader,
+        place: MailboxPlace,
+        entry: MailboxEntry | None,
+        wanted: Container[int],
+        *,
+        whole: bool,
+    ) -> bool:
+        """What is wanted of a mailbox of another generation of this archive, as it is stored, under the same
+        number: the MESSAGES frames at these positions; with ``whole`` also the mailbox itself, of which
+        ``entry`` tells if this archive is to tell of it. Where messages are damaged, there is an empty frame
+        instead. False if the metadata of the mailbox itself is damaged: without it then."""
+        stored: list[Stored] = []
+        readable = True
+        if whole:
             try:
-                self._copy_messages(*source.stored_messages(entry, number))
+                stored = [*_stored_mailbox(source, place, entry)]
             except DamagedError:
-                self.lost_frames.append(frames.mailbox_position(len(self._entries), number))
+                readable = False
+        self._number = place.number
+        for number, one in enumerate(place.messages):
+            position = frames.mailbox_position(place.number, number)
+            if one == GONE or position not in wanted:
+                self._mailbox.messages.append(GONE)
+                continue
+            try:
+                self._copy_messages(*source.stored_messages(position))
+            except DamagedError:
+                self.lost_frames.append(position)
                 self._copy_messages(self._out.packed(FrameType.MESSAGES, messages.LOST), None)
-        return self._end_mailbox(replace(entry, archives=self._others(kept)), stored)
+        if stored or any(one != GONE for one in self._mailbox.messages):
+            self._end_mailbox(entry if stored else None, stored)
+        self._mailbox = MailboxUnderWay()
+        return readable
 
     def finish(
         self,
@@ -276,9 +321,10 @@ class ArchiveWriter:
         ``unopened`` those that could not be opened; ``lost`` is what was damaged and may be needed."""
         self._blocks.flush()
         self._flush_index()
-        self._flush_copy()
+        self._flush_copies()
         whole = contents.ArchiveDirectory(
-            mailboxes=tuple(self._entries),
+            mailboxes=(*self._entries, *self._unchanged),
+            places=tuple(self._places),
             blocks=self._blocks.table(),
             data_bytes=self.data_bytes,
             index_frames=tuple(self._index_frames),
@@ -287,59 +333,108 @@ class ArchiveWriter:
             holes=self.holes,
             lost=lost,
         )
+        self._write_unchanged()
         *earlier, last = directory.parts(whole)
-        before = [self._out.metadata(FrameType.DIRECTORY, directory.encode(part)) for part in earlier]
+        before = [self._out.metadata(FrameType.DIRECTORY, directory.encode(part)).at for part in earlier]
         payload = directory.encode(last, contents.encode_header(self.header), before)
-        at = self._out.metadata(FrameType.DIRECTORY, payload)
+        at = self._out.metadata(FrameType.DIRECTORY, payload).at
         footer = contents.Footer(directory=at, footer=self.archive_bytes, frames=self._out.frames + 1)
         self._out.compressed(FrameType.FOOTER, None, contents.encode_footer(footer))
         return ArchiveTotals(self.data_bytes, self.archive_bytes)
 
-    def _others(self, kept: TakenOver) -> tuple[ArchiveId, ...]:
-        return tuple(one for one in kept.archives if one != self.header.archive)
+    def _write_unchanged(self) -> None:
+        """What the directory is to tell of mailboxes that are written elsewhere: nothing else here does."""
+        if self._unchanged:
+            for part in directory.parts(directory.only(self._unchanged)):
+                self._out.metadata(FrameType.UNCHANGED, directory.encode_unchanged(part))
 
-    def _end_mailbox(self, entry: MailboxEntry, payload: Stored) -> MailboxEntry:
+    def _end_mailbox(self, entry: MailboxEntry | None, stored: list[Stored]) -> None:
+        """The frames of a mailbox: those of its folders, at last the one that tells of it."""
         self._blocks.flush()
         self._flush_index()
-        self._flush_copy()
-        number, message_frames = len(self._entries), tuple(self._mailbox.message_frames)
-        if number % _HEADER_EVERY == 0:
+        self._flush_copies()
+        number, messages = self._number, tuple(self._mailbox.messages)
+        if len(self._places) % _HEADER_EVERY == 0:
             self._write_header()
-        position = frames.mailbox_position(number, len(message_frames))
-        at = self._out.copy(payload, position)
-        entry = replace(entry, number=number, frames=(at,), message_frames=message_frames)
-        self._copy = payload, position
-        self._entries.append(entry)
-        self._references.update(dict.fromkeys(entry.archives))
+        last = len(stored) - 1
+        positions = [
+            frames.mailbox_position(number, part if part < last else len(messages))
+            for part in range(len(stored))
+        ]
+        self._copies = list(zip(stored, positions, strict=True))
+        places = [(self._out.copy(*one),) for one in self._copies]
+        self._places.append(
+            MailboxPlace(
+                number=number,
+                frames=places[-1] if places else (),
+                parts=tuple(places[:-1]),
+                messages=messages,
+            )
+        )
+        if entry is not None:
+            self._entries.append(entry)
+            self._refer_to(entry)
         self._mailbox = MailboxUnderWay()
+        self._number += 1
         self._sink.checkpoint()
-        return entry
+
+    def _refer_to(self, entry: MailboxEntry) -> None:
+        self._references.update((one, None) for one in entry.archives if one != self.header.archive)
+
+    def _point_to_gathered(self) -> None:
+        """The folder that is being written has those messages that were gathered and that no folder has."""
+        told = self._columns.told(self._first)
+        if told.messages:
+            position = frames.mailbox_position(self._number, len(self._mailbox.messages))
+            self._mailbox.add_rows(FramePointer(self.header.archive, position, self._first, *told))
+            self._first += told.messages
 
     def _write_header(self) -> None:
         self._out.compressed(FrameType.HEADER, None, contents.encode_header(self.header))
 
     def _flush_messages(self) -> None:
-        self._mailbox.begin_frame(self._columns.archives, len(self._columns))
-        self._copy_messages(
-            self._out.packed(FrameType.MESSAGES, self._columns.take()),
-            self._out.packed(FrameType.SEARCH, self._terms.take()),
-        )
+        self._point_to_gathered()
+        if self._first:
+            self._first = 0
+            self._copy_messages(
+                self._out.packed(FrameType.MESSAGES, self._columns.take()),
+                self._out.packed(FrameType.SEARCH, self._terms.take()),
+            )
 
     def _copy_messages(self, stored: Stored, terms: Stored | None) -> None:
-        position = frames.mailbox_position(len(self._entries), len(self._mailbox.message_frames))
-        self._mailbox.message_frames.append(self._out.copy(stored, position))
-        self._out.copy(terms or self._out.packed(FrameType.SEARCH, search.LOST), position)
+        position = frames.mailbox_position(self._number, len(self._mailbox.messages))
+        at, size_bytes = self._out.copy(stored, position)
+        search_frame = self._out.copy(terms or self._out.packed(FrameType.SEARCH, search.LOST), position)
+        self._mailbox.messages.append(MessagesPlace(at, size_bytes, search_frame.size_bytes))
 
-    def _flush_copy(self) -> None:
-        """The MAILBOX frame again, a mailbox later: what it says is small, and much hangs on it."""
-        if self._copy is not None:
-            at = self._out.copy(*self._copy)
-            self._entries[-1] = replace(self._entries[-1], frames=(*self._entries[-1].frames, at))
-            self._copy = None
+    def _flush_copies(self) -> None:
+        """The last MAILBOX frame, and what goes before it, again, a mailbox later: what it says is small, and
+        much hangs on it."""
+        if self._copies:
+            copies = [self._out.copy(*one) for one in self._copies]
+            last = self._places[-1]
+            self._places[-1] = replace(
+                last,
+                frames=(*last.frames, copies[-1]),
+                parts=tuple((*one, copy) for one, copy in zip(last.parts, copies[:-1], strict=True)),
+            )
+            self._copies = []
 
     def _flush_index(self) -> None:
         if self._index.offsets:
             row = contents.IndexRow(bytes(self._index_digests), self._index.offsets, self._index.lengths)
-            self._index_frames.append(self._out.metadata(FrameType.INDEX, contents.encode_index(row)))
+            self._index_frames.append(self._out.metadata(FrameType.INDEX, contents.encode_index(row)).at)
             self._index_digests.clear()
             self._index = contents.IndexRow(b"", [], [])
+
+
+def _stored_mailbox(
+    source: ArchiveReader, place: MailboxPlace, entry: MailboxEntry | None
+) -> Sequence[Stored]:
+    """The frames of a mailbox without its messages, if they are those of which the directory tells. Raises
+    DamagedError."""
+    stored = source.stored_mailbox(place.number)
+    head = mailboxes.decode_head(frames.decode_payload(*stored[-1], source.file.name))
+    if entry is not None and (head.user, head.listed) != (entry.user, entry.listed):
+        raise DamagedError(f"directory and mailbox {shown(entry.user)} disagree", reason="metadata")
+    return stored

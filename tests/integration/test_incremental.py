@@ -25,6 +25,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.tests.archives import messages_of
 from mailhaul.tests.maildirs import Maildir
 from mailhaul.tests.memory_chains import Chain
 from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
@@ -469,7 +470,7 @@ class TestLostData:
         reader = backups.chain.reader(first)
         entry = reader.entry("bert")
         assert entry is not None
-        (lost, *_) = next(reader.messages(entry, reader.mailbox(entry).folders[0])).pieces
+        (lost, *_) = next(messages_of(reader, entry, reader.mailbox(entry.home.number).folders[0])).pieces
         backups.chain.lost[first] = (Stretch(lost.offset + 1, 1),)
         report = backups.night()
         assert report.read == 1

@@ -17,6 +17,7 @@ import pytest
 
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.tests.archives import messages_of
 from mailhaul.tests.integration.accounts import fill, message_files
 from mailhaul.tests.integration.installation import Backup, Installation, Settings, Share
 from mailhaul.tests.integration.network import Host, Network, open_network
@@ -156,9 +157,9 @@ def content_of(staging: Path) -> dict[tuple[str, str, str], list[object]]:
         try:
             archive = open_sealed(file)
             for entry in archive.directory.mailboxes:
-                mailbox = archive.mailbox(entry)
+                mailbox = archive.mailbox(entry.home.number)
                 for folder in mailbox.folders:
-                    messages = archive.messages(entry, folder)
+                    messages = messages_of(archive, entry, folder)
                     found[archive.header.partition, mailbox.user, folder.folder.name] = [
                         replace(one, pieces=()) for one in messages
                     ]

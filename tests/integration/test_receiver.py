@@ -128,7 +128,9 @@ class TestWriting:
         users = [entry.user for entry in draft.archive.directory.mailboxes]
         assert users == list(MAILBOXES)[: len(users)]
         assert len(users) >= 1
-        assert [draft.archive.mailbox(entry).user for entry in draft.archive.directory.mailboxes] == users
+        assert [
+            draft.archive.mailbox(entry.home.number).user for entry in draft.archive.directory.mailboxes
+        ] == users
         write_frames(second, ARCHIVE, begin=draft.size_bytes)
         second.seal()
         assert place.archive() == ARCHIVE

@@ -36,6 +36,8 @@ from mailhaul.tests.archives import (
     encoded,
     expected,
     frames_of,
+    messages_of,
+    metadata_of,
     read_archive,
     recrafted,
     unpacked,
@@ -70,8 +72,8 @@ def written_anew() -> bytes:
     source = open_sealed(MemoryFile(DATA))
     wanted: set[int] = set()
     for entry in source.directory.mailboxes:
-        for folder in source.mailbox(entry).folders if entry.user != "bob" else ():
-            for one in source.messages(entry, folder):
+        for folder in source.mailbox(entry.home.number).folders if entry.user != "bob" else ():
+            for one in messages_of(source, entry, folder):
                 for piece in one.pieces:
                     wanted.update(range(piece.offset, piece.offset + piece.length))
     sink = MemorySink()
@@ -79,7 +81,7 @@ def written_anew() -> bytes:
         source,
         sink,
         stretches=[Stretch(at, 1) for at in sorted(wanted)],
-        users=MAILBOXES.keys() - {"bob"},
+        metadata=metadata_of(source, MAILBOXES.keys() - {"bob"}),
     )
     return bytes(sink.data)
 
@@ -242,8 +244,8 @@ def messages_in(block: Frame) -> Iterator[bytes]:
     reader = open_sealed(MemoryFile(DATA))
     start, end = block.header.position, block.header.position + block.header.plain_bytes
     for entry in reader.directory.mailboxes:
-        for folder in reader.mailbox(entry).folders:
-            for number, one in enumerate(reader.messages(entry, folder)):
+        for folder in reader.mailbox(entry.home.number).folders:
+            for number, one in enumerate(messages_of(reader, entry, folder)):
                 if any(
                     piece.offset < end and piece.offset + piece.length > start
                     for piece in one.pieces

@@ -6,12 +6,12 @@ Nothing is read but the archive itself; blocks that are needed as they are stay 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...proto.archive.draft import Draft
 from ...proto.archive.frames import Codec
 from ...proto.archive.reader import open_sealed
-from ...proto.archive.rewriting import Rewritten, rewrite
+from ...proto.archive.rewriting import Metadata, Rewritten, rewrite
 from ...proto.errors import DamagedError
 from ...proto.ports import ArchiveSink
 from ...proto.records import Stretch
@@ -23,12 +23,20 @@ from .liveness import CLOSE_BYTES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remains:
-    """What stays of an archive: the stretches of its data (their bounds, as ``LiveData`` has them) and the
-    metadata of these users."""
+    """What stays of an archive: the stretches of its data (their bounds, as ``LiveData`` has them); that it
+    tells of these users; and the ``mailboxes`` and ``frames`` of messages that others refer to, or it
+    itself."""
 
     place: ArchivePlace
     stretches: bytes
     users: frozenset[str]
+    mailboxes: frozenset[int] = frozenset()
+    frames: frozenset[int] = frozenset()
+
+    @property
+    def metadata(self) -> Metadata:
+        """What of its metadata stays."""
+        return Metadata(users=self.users, mailboxes=self.mailboxes, frames=self.frames)
 
 
 def compact(
@@ -50,7 +58,9 @@ def compact(
             _Watched(sink, on_bytes),
             stretches=without(as_stretches(wanted), archive.directory.holes),
             # It goes on telling of departures: else a catalog made anew would show the mailboxes again.
-            users=remains.users.union(one.user for one in archive.directory.departed),
+            metadata=replace(
+                remains.metadata, users=remains.users.union(one.user for one in archive.directory.departed)
+            ),
             fill=_refuse,
             codec=codec,
             level=level,

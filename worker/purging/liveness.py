@@ -1,7 +1,7 @@
 """What of archives is still needed: found by reading the metadata that is, each frame of it once.
 
-Metadata that is copied from archive to archive stays the same bytes: a frame whose checksum was met before
-refers to nothing new, and only its header is read.
+Versions of a mailbox refer to the same frames, in whichever archives these lie: a pointer that was met before
+refers to nothing new.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 
-from ...proto.archive import mailboxes
-from ...proto.archive.contents import LOST, MailboxEntry
+from ...proto.archive.contents import MailboxEntry
 from ...proto.archive.extents import extents, of_pieces
-from ...proto.archive.frames import HEADER_BYTES, FrameHeader, FrameType, decode_header
-from ...proto.archive.reader import ArchiveReader, open_sealed
+from ...proto.archive.frames import mailbox_position
+from ...proto.archive.pointers import FramePointer, MailboxPointer
+from ...proto.archive.reader import ArchiveReader
+from ...proto.archive.rewriting import Metadata
+from ...proto.archive.stored import OpenArchive, read_mailbox
 from ...proto.errors import DamagedError, UnsupportedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
-from ..archives import ArchivePlace, open_place
 from .bounds import Stretches, pairs, widened
 
 CLOSE_BYTES = 512
@@ -28,95 +28,101 @@ CLOSE_BYTES = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeededArchive:
-    """An archive whose metadata of some users is needed; ``references`` are the others that it refers to."""
+    """An archive that is needed to tell of the mailboxes of some users; ``references`` are the others that it
+    refers to."""
 
     archive: ArchiveId
-    place: ArchivePlace
     users: frozenset[str]
     references: tuple[ArchiveId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveData:
-    """What some metadata needs: by archive the bounds of the stretches of its data, as bytes of 64-bit
-    integers; and archives of which all may be needed, since metadata that may refer to them can't be read."""
+    """What some mailboxes need, by archive: the bounds of the stretches of its data, as bytes of 64-bit
+    integers; the ``mailboxes`` that are written in it, by number; the ``frames`` of messages, by position.
+    And archives of which all may be needed, since metadata that may refer to them can't be read."""
 
     stretches: Mapping[ArchiveId, bytes] = field(default_factory=dict)
+    mailboxes: Mapping[ArchiveId, frozenset[int]] = field(default_factory=dict)
+    frames: Mapping[ArchiveId, frozenset[int]] = field(default_factory=dict)
     untouchable: frozenset[ArchiveId] = frozenset()
 
+    def needs(self, archive: ArchiveId) -> bool:
+        """Whether anything of an archive is needed, or may be."""
+        those = self.stretches, self.mailboxes, self.frames, self.untouchable
+        return any(archive in one for one in those)
 
-def live_data(needed: tuple[NeededArchive, ...], progress: ProgressSink, label: str = "") -> LiveData:
-    """What the metadata of these archives refers to. Never fails because of one that is damaged."""
-    work = _Search()
-    done_bytes = 0
-    for one in needed:
+
+def live_data(
+    needed: tuple[NeededArchive, ...], open_archive: OpenArchive, progress: ProgressSink, label: str = ""
+) -> LiveData:
+    """What the mailboxes need of which these archives tell. Never fails because of one that is damaged."""
+    work = _Search(open_archive)
+    for number, one in enumerate(needed):
         try:
-            file = open_place(one.place)
-        except DamagedError:
-            work.untouchable.update((one.archive, *one.references))
-            continue
-        try:
-            work.archive(one, open_sealed(file))
+            work.archive(one, open_archive(one.archive))
         except (DamagedError, UnsupportedError):
             work.untouchable.update((one.archive, *one.references))
-        finally:
-            done_bytes += file.size
-            file.close()
-        progress(Progress(label, 0, done_bytes))
+        progress(Progress(label, number, 0))
     return LiveData(
         stretches={archive: found.take().tobytes() for archive, found in work.found.items()},
+        mailboxes=_by_archive((one.archive, one.number) for one in work.mailboxes),
+        frames=_by_archive((one.archive, one.position) for one in work.frames),
         untouchable=frozenset(work.untouchable),
     )
 
 
+def _by_archive(those: Iterator[tuple[ArchiveId, int]]) -> dict[ArchiveId, frozenset[int]]:
+    found: dict[ArchiveId, set[int]] = {}
+    for archive, number in those:
+        found.setdefault(archive, set()).add(number)
+    return {archive: frozenset(numbers) for archive, numbers in found.items()}
+
+
 class _Search:
-    def __init__(self) -> None:
+    def __init__(self, open_archive: OpenArchive) -> None:
         self.found: dict[ArchiveId, Stretches] = {}
+        self.mailboxes: set[MailboxPointer] = set()
+        self.frames: set[FramePointer] = set()
         self.untouchable: set[ArchiveId] = set()
-        self._seen: set[bytes] = set()
+        self._open_archive = open_archive
+        self._payload: tuple[tuple[ArchiveId, int] | None, bytes] = (None, b"")
 
     def archive(self, needed: NeededArchive, reader: ArchiveReader) -> None:
+        """Follow what an archive tells of. Where it is not whole, it may have told of more."""
+        if reader.damage:
+            self.untouchable.update((needed.archive, *needed.references))
         for entry in reader.directory.mailboxes:
-            if entry.user not in needed.users:
-                continue
-            try:
-                self._files(reader, entry)
-                for at in entry.message_frames:
-                    if at != LOST:
-                        self._messages(reader, at)
-            except DamagedError:
-                self.untouchable.update((needed.archive, *entry.archives))
+            if entry.user in needed.users and entry.home not in self.mailboxes:
+                self.mailboxes.add(entry.home)
+                self._mailbox(entry)
 
-    def _messages(self, reader: ArchiveReader, at: int) -> None:
-        checksum = _header(reader, at).checksum
-        if checksum not in self._seen:
-            self._add(extents(reader.frame(at, FrameType.MESSAGES)[1]))
-            self._seen.add(checksum)
+    def _mailbox(self, entry: MailboxEntry) -> None:
+        try:
+            mailbox = read_mailbox(self._open_archive, entry)
+        except (DamagedError, UnsupportedError):
+            self.untouchable.update((entry.home.archive, *entry.archives))
+            return
+        for file in mailbox.files:
+            self._add(of_pieces(file.pieces))
+        for folder in mailbox.folders:
+            for pointer in folder.frames:
+                if pointer not in self.frames:
+                    self.frames.add(pointer)
+                    self._messages(pointer)
 
-    def _files(self, reader: ArchiveReader, entry: MailboxEntry) -> None:
-        *first, last = entry.frames
-        for at in first:
-            try:
-                return self._files_at(reader, at)
-            except DamagedError:
-                continue
-        return self._files_at(reader, last)
-
-    def _files_at(self, reader: ArchiveReader, at: int) -> None:
-        checksum = _header(reader, at).checksum
-        if checksum not in self._seen:
-            for file in mailboxes.decode(reader.frame(at, FrameType.MAILBOX)[1]).files:
-                self._add(of_pieces(file.pieces))
-            self._seen.add(checksum)
+    def _messages(self, pointer: FramePointer) -> None:
+        key = pointer.archive, pointer.position
+        try:
+            if self._payload[0] != key:
+                self._payload = key, self._open_archive(pointer.archive).message_frame(pointer.position)
+            self._add(extents(self._payload[1], (pointer.first, pointer.messages)))
+        except (DamagedError, UnsupportedError):
+            self.untouchable.update(pointer.archives)
 
     def _add(self, found: Mapping[ArchiveId, array[int]]) -> None:
         for archive, bounds in found.items():
             self.found.setdefault(archive, Stretches()).add(bounds)
-
-
-def _header(reader: ArchiveReader, at: int) -> FrameHeader:
-    where = f"{reader.file.name} at {at}"
-    return decode_header(reader.file.read_at(at, HEADER_BYTES), where, reader.header.archive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,53 +133,41 @@ class Shares:
     size_bytes: int
 
 
-def shares(reader: ArchiveReader, live: array[int], users: frozenset[str]) -> Shares:
-    """How much of a whole archive is alive, if these stretches of its data are, and the metadata of these
-    users. Of a block of which a part is alive, so is that part of what it takes in the file.
+def shares(reader: ArchiveReader, live: array[int], metadata: Metadata) -> Shares:
+    """How much of a whole archive is alive, if these stretches of its data are, and this metadata. Of a block
+    of which a part is alive, so is that part of what it takes in the file.
 
     What is neither data nor metadata of mailboxes shrinks with them, and is left out of account; so of an
     archive that was written anew with just this, next to nothing is dead.
     """
-    sizes = dict(_frame_sizes(reader))
     data_bytes = live_data_bytes = 0.0
     bounds = pairs(widened(live, CLOSE_BYTES))
     begin, end = next(bounds, (0, 0))
-    for start, stop, at in _blocks(reader):
+    for start, stop, size in _blocks(reader):
         alive = 0
         while end and begin < stop:
             alive += max(0, min(end, stop) - max(begin, start))
             if end > stop:
                 break
             begin, end = next(bounds, (0, 0))
-        data_bytes += sizes[at]
-        live_data_bytes += sizes[at] * alive / (stop - start)
+        data_bytes += size
+        live_data_bytes += size * alive / (stop - start)
     metadata_bytes = live_metadata_bytes = 0
-    for entry in reader.directory.mailboxes:
-        taken = sum(sizes[at] for at in (*entry.frames, *entry.message_frames) if at != LOST)
-        metadata_bytes += taken
-        live_metadata_bytes += taken if entry.user in users else 0
+    told = {one.home for one in reader.directory.mailboxes if one.user in metadata.users}
+    for place in reader.directory.places:
+        own = sum(one.size_bytes for one in place.metadata)
+        needed = place.number in metadata.mailboxes or (reader.header.archive, place.number) in told
+        metadata_bytes += own
+        live_metadata_bytes += own if needed else 0
+        for number, one in enumerate(place.messages):
+            size = one.size_bytes + one.search_bytes
+            metadata_bytes += size
+            live_metadata_bytes += size if mailbox_position(place.number, number) in metadata.frames else 0
     return Shares(int(live_data_bytes) + live_metadata_bytes, int(data_bytes) + metadata_bytes)
 
 
 def _blocks(reader: ArchiveReader) -> Iterator[tuple[int, int, int]]:
-    """Of each block that is there: where its data begins and ends, and where it lies in the file."""
+    """Of each block: where its data begins and ends, and what it takes in the file."""
     table = reader.directory.blocks
-    for number, (start, at) in enumerate(zip(table.data, table.file, strict=True)):
-        if at != LOST:
-            yield start, reader.directory.block_end(number), at
-
-
-def _frame_sizes(reader: ArchiveReader) -> Iterator[tuple[int, int]]:
-    """By offset in the file, what each frame of data or metadata takes there. Nothing is read but the header
-    of the last one: frames lie without gaps, and a frame that no directory names (SEARCH) belongs to the one
-    before it."""
-    directory = reader.directory
-    offsets = {*directory.blocks.file, *directory.index_frames}
-    for entry in directory.mailboxes:
-        offsets.update(entry.frames, entry.message_frames)
-    offsets.discard(LOST)
-    ordered = sorted(offsets)
-    for at, following in pairwise(ordered):
-        yield at, following - at
-    if ordered:
-        yield ordered[-1], HEADER_BYTES + _header(reader, ordered[-1]).stored_bytes
+    for number, (start, size) in enumerate(zip(table.data, table.size, strict=True)):
+        yield start, reader.directory.block_end(number), size

@@ -13,7 +13,7 @@ from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
 from .. import memory
-from ..archives import open_place
+from ..archives import ArchivePlace, open_place, opened_archives
 from ..local_task import LocalTask
 from ..staging.sinks import StagedFile
 from .bounds import unpacked
@@ -23,9 +23,11 @@ from .liveness import LiveData, NeededArchive, Shares, live_data, shares
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveTask(LocalTask):
-    """Find out what the needed metadata of some archives refers to."""
+    """Find out what the mailboxes need of which some archives tell. ``archives`` are all that may have to be
+    read for it."""
 
     needed: tuple[NeededArchive, ...]
+    archives: Mapping[ArchiveId, ArchivePlace]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ class CompactionTask(LocalTask):
 def run_live(task: LiveTask, progress: ProgressSink) -> LiveData:
     """See ``liveness.live_data``."""
     memory.keep_freed_memory()
-    return live_data(task.needed, progress)
+    with opened_archives(task.archives) as archives:
+        return live_data(task.needed, archives, progress)
 
 
 def run_shares(task: SharesTask, _progress: ProgressSink) -> dict[ArchiveId, Shares]:
@@ -63,7 +66,7 @@ def run_shares(task: SharesTask, _progress: ProgressSink) -> dict[ArchiveId, Sha
         except DamagedError:
             continue
         try:
-            found[archive] = shares(open_sealed(file), unpacked(remains.stretches), remains.users)
+            found[archive] = shares(open_sealed(file), unpacked(remains.stretches), remains.metadata)
         except DamagedError:
             continue
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...proto.archive.reader import ArchiveReader
+from ...proto.archive.stored import OpenArchive, read_mailbox
 from ...proto.errors import DamagedError
 from ...proto.records import MailboxSummary, Skipped, UnitReport
 
@@ -25,27 +26,36 @@ class Account:
         return tuple(one for skipped in self.skipped_of.values() for one in skipped)
 
 
-def account_of(archive: ArchiveReader) -> Account:
-    """Read the metadata of every mailbox; a damaged one does not keep the others out."""
+def account_of(archive: ArchiveReader, open_archive: OpenArchive) -> Account:
+    """Read the metadata of every mailbox; a damaged one does not keep the others out. ``open_archive`` gives
+    the archives in which it lies; what was skipped of a mailbox that is written in one that is not at hand is
+    not known."""
     header = archive.header
     mailboxes: list[MailboxSummary] = []
     skipped: dict[str, tuple[Skipped, ...]] = {}
     unreadable: list[str] = []
     for entry in archive.directory.mailboxes:
+        own = entry.home.archive == header.archive
         try:
-            mailbox = archive.mailbox(entry)
+            mailbox = read_mailbox(_only(archive) if own else open_archive, entry)
+            skipped[entry.user] = mailbox.skipped
         except DamagedError:
-            unreadable.append(entry.user)
-            continue
-        mailboxes.append(mailbox.summary(header.partition, header.group))
-        skipped[entry.user] = mailbox.skipped
+            if own:
+                unreadable.append(entry.user)
+                continue
+        mailboxes.append(entry.summary(header.partition, header.group))
     return Account(tuple(mailboxes), skipped, tuple(unreadable))
 
 
-def report_of(archive: ArchiveReader) -> UnitReport:
-    """The report of the unit that wrote a sealed archive, as far as the archive tells: what the work
-    cost is not known any more, nor how many messages it had to read."""
-    header, directory, account = archive.header, archive.directory, account_of(archive)
+def _only(archive: ArchiveReader) -> OpenArchive:
+    return lambda _: archive
+
+
+def report_of(archive: ArchiveReader, open_archive: OpenArchive) -> UnitReport:
+    """The report of the unit that wrote a sealed archive, as far as the archive tells, and those that it
+    refers to: what the work cost is not known any more, nor how many messages it had to read."""
+    header, directory = archive.header, archive.directory
+    account = account_of(archive, open_archive)
     return UnitReport(
         run=header.run,
         partition=header.partition,

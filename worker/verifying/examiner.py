@@ -50,10 +50,6 @@ class Examiner:
         self._told = 0
         self.messages = self.covered_bytes = self.contents = self.size_bytes = 0
 
-    def is_damaged(self, archive: ArchiveId) -> bool:
-        """Whether an archive is known to be damaged."""
-        return archive in self._broken
-
     def has_all(self, stretches: Mapping[ArchiveId, array[int]]) -> bool:
         """Whether all these stretches (begin, end, begin, end and so on) are there, as far as is known."""
         return all(self._there.has_all(archive, found) for archive, found in stretches.items())

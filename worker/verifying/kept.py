@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ...proto.archive import messages
-from ...proto.archive.contents import MailboxEntry
-from ...proto.archive.mailboxes import Mailbox
-from ...proto.archive.reader import ArchiveReader
+from ...proto.archive.pointers import FramePointer
+from ...proto.archive.stored import OpenArchive, StoredMailbox
 from ...proto.errors import DamagedError
 from ...proto.records import ArchiveId, Message, RunId, StoredFile
 
@@ -37,39 +35,28 @@ class KeptMailbox:
     size_bytes: int = 0
 
 
-def metadata_of(
-    open_archive: Callable[[ArchiveId], ArchiveReader], archive: ArchiveId, user: str
-) -> tuple[ArchiveReader, MailboxEntry, Mailbox]:
-    """What an archive tells of a mailbox. Raises DamagedError."""
-    reader = open_archive(archive)
-    entry = reader.entry(user)
-    if entry is None:
-        raise DamagedError(f"{reader.file.name}: the metadata of {user!r} is gone", reason="metadata")
-    return reader, entry, reader.mailbox(entry)
-
-
 def contents_of(
-    open_archive: Callable[[ArchiveId], ArchiveReader], mailbox: KeptMailbox
+    open_archive: OpenArchive, mailbox: KeptMailbox
 ) -> Iterator[tuple[KeptVersion, Message | StoredFile]]:
     """Every message and other file of all versions of a mailbox, as far as their metadata can be read. Those
-    of a frame that was copied come once."""
-    seen: set[bytes] = set()
+    of a frame to which several versions refer come once."""
+    seen: set[FramePointer] = set()
     for version in mailbox.versions:
         try:
-            reader, entry, metadata = metadata_of(open_archive, version.archive, mailbox.user)
+            stored = StoredMailbox(open_archive, version.archive, mailbox.user)
         except DamagedError:
             continue
-        for number in range(len(entry.message_frames)):
-            try:
-                checksum = reader.frame_header(entry, number).checksum
-                if checksum in seen:
+        for folder in stored.mailbox.folders:
+            for rows in stored.frames(folder):
+                if rows.pointer in seen:
                     continue
-                found = messages.decode(reader.message_frame(entry, number))
-            except DamagedError:
-                continue
-            seen.add(checksum)
-            for message in found:
-                yield version, message
-        for file in metadata.files:
+                try:
+                    found = rows.messages()
+                except DamagedError:
+                    continue
+                seen.add(rows.pointer)
+                for message in found:
+                    yield version, message
+        for file in stored.mailbox.files:
             if file.target is None:
                 yield version, file

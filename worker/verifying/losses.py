@@ -2,11 +2,11 @@
 
     for each mailbox, for each of its versions
       for each folder, for each frame of its messages
-        a frame that was copied from an earlier version      known by its checksum, not looked at again
+        one to which an earlier version refers, too          known by where it lies, not looked at again
         its pieces                                           are they where they should be?   availability
         its content, each different one once                 has it its checksum?   proto.archive.reader
 
-What is kept of a mailbox in memory: checksums of its frames, hashes of its contents, and what is lost.
+What is kept of a mailbox in memory: pointers to its frames, hashes of its contents, and what is lost.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ...groups.paths import LogicalPath, message_path, printable
-from ...proto.archive import messages
-from ...proto.archive.contents import MailboxEntry
 from ...proto.archive.extents import extents
 from ...proto.archive.mailboxes import FolderEntry
+from ...proto.archive.pointers import FramePointer
 from ...proto.archive.reader import ArchiveReader
+from ...proto.archive.stored import StoredMailbox, StoredRows
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Message, RunId, StoredFile, Stretch
 from ..availability import Lack
 from .examiner import Depth, Examiner
-from .kept import KeptMailbox, KeptVersion, contents_of, metadata_of
+from .kept import KeptMailbox, KeptVersion, contents_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Loss:
     ``archive`` is the one that is damaged. Of a content ``digest`` is not empty, and ``lacking`` are the
     stretches of data that it needs and that are gone. ``current``: the newest version of the mailbox has it,
     too. ``twin`` is an archive whose metadata tells of the same content elsewhere, whole; of metadata the
-    archive of another version of the mailbox, as it was at the moment ``near``.
+    archive that tells of another version of the mailbox, as it was at the moment ``near``.
     """
 
     mailbox: tuple[str, str]
@@ -111,30 +111,30 @@ class _MailboxCheck:
     def __init__(self, work: Examiner, mailbox: KeptMailbox) -> None:
         self._work = work
         self._mailbox = mailbox
-        self._frames: dict[bytes, _Frame] = {}
+        self._frames: dict[FramePointer, _Frame] = {}
         self._whole: set[int] = set()
         self._losses: list[Loss] = []
-        self._open: dict[tuple[str, bytes, str], tuple[int, KeptVersion]] = {}
+        self._open: dict[tuple[str, bytes, str, bytes], tuple[int, KeptVersion]] = {}
         self._last: KeptVersion | None = None
         self._before: KeptVersion | None = None
         self._readable: list[KeptVersion] = []
+        self._lacking: dict[str, set[ArchiveId]] = {}  # by path, who tells of versions whose metadata is lost
 
     def version(self, version: KeptVersion) -> None:
         """Look at a version. The versions of a group come in their order."""
         same = self._last is not None and self._last.group == version.group
         self._before, self._last = (self._last if same else None), version
         try:
-            archive, entry, mailbox = metadata_of(
-                self._work.open_archive, version.archive, self._mailbox.user
-            )
+            stored = StoredMailbox(self._work.open_archive, version.archive, self._mailbox.user)
         except DamagedError as error:
-            self._lose_metadata(version, None, error)
+            self._lose_metadata(version, None, error, self._home(version))
             return
         self._readable.append(version)
+        mailbox = stored.mailbox
         path = self._work.depth.path.resolve([one.folder.name for one in mailbox.folders])
         for folder in mailbox.folders:
             if path.selects_folder(folder.folder.name):
-                self._folder(version, archive, entry, folder, path)
+                self._folder(version, stored, folder, path)
         if path.folder is None:
             whose = LogicalPath(self._mailbox.partition, version.group, self._mailbox.user)
             for file in mailbox.files:
@@ -155,72 +155,69 @@ class _MailboxCheck:
             for one in self._losses
         ]
 
+    def _home(self, version: KeptVersion) -> ArchiveId:
+        """The archive in which the metadata of a version lies, as far as that can be told."""
+        try:
+            entry = self._work.open_archive(version.archive).entry(self._mailbox.user)
+        except DamagedError:
+            return version.archive
+        return entry.home.archive if entry is not None else version.archive
+
     def _folder(
-        self,
-        version: KeptVersion,
-        archive: ArchiveReader,
-        entry: MailboxEntry,
-        folder: FolderEntry,
-        path: LogicalPath,
+        self, version: KeptVersion, mailbox: StoredMailbox, folder: FolderEntry, path: LogicalPath
     ) -> None:
-        left = folder.messages
-        damage: DamagedError | None = None
+        lost: dict[ArchiveId, tuple[int, DamagedError]] = {}
         name = folder.folder.name
-        for number in folder.frames:
-            try:
-                frame = self._frame(archive, entry, number, path)
-            except DamagedError as error:
-                damage = damage or error
+        for rows in mailbox.frames(folder):
+            if path.uid is not None and not rows.pointer.may_have(path.uid):
                 continue
-            left -= frame.count
-            if left < 0:
-                break
+            try:
+                frame = self._frame(rows, path)
+            except DamagedError as error:
+                archive = rows.pointer.archive
+                count, damage = lost.get(archive, (0, error))
+                lost[archive] = count + rows.pointer.messages, damage
+                continue
             for poor in frame.poor:
                 shown = poor.stored.uid or poor.stored.base if isinstance(poor.stored, Message) else 0
                 whose = self._mailbox
                 told = message_path(whose.partition, version.group, whose.user, name, shown)
                 self._lose(version, told, poor)
-        if left or damage:
-            detail = f"{max(left, 0)} of {folder.messages} messages are lost: "
-            self._lose_metadata(
-                version, name, DamagedError(detail + (damage.message if damage else "a contradiction"))
-            )
+        for archive, (count, damage) in lost.items():
+            detail = f"{count} of {folder.messages} messages are lost: {damage.message}"
+            self._lose_metadata(version, name, DamagedError(detail), archive)
 
-    def _frame(self, archive: ArchiveReader, entry: MailboxEntry, number: int, path: LogicalPath) -> _Frame:
-        # Of an archive that is damaged each frame is read: that it is whole its header does not show. A path
-        # to a message does not look at the others of its frame, so nothing is known of them then.
+    def _frame(self, rows: StoredRows, path: LogicalPath) -> _Frame:
+        # A path to a message does not look at the others of its frame, so nothing is known of them then.
         one_message = path.uid is not None or path.name is not None
-        key = b""
-        if not one_message and not self._work.is_damaged(archive.header.archive):
-            key = archive.frame_header(entry, number).checksum
-        known = self._frames.get(key) if key else None
+        known = None if one_message else self._frames.get(rows.pointer)
         if known is None:
-            known = self._read(archive, entry, number, path, one_message)
-            if key:
-                self._frames[key] = known
+            known = self._read(rows, path, one_message)
+            if not one_message:
+                self._frames[rows.pointer] = known
         if not one_message:
             self._work.passed(known.count, known.size_bytes)
         return known
 
-    def _read(
-        self, archive: ArchiveReader, entry: MailboxEntry, number: int, path: LogicalPath, one_message: bool
-    ) -> _Frame:
-        payload = archive.message_frame(entry, number)
-        if not one_message and not self._work.depth.data and self._work.has_all(extents(payload)):
-            totals = messages.totals(payload)
-            return _Frame(totals.messages, totals.size_bytes)
-        found = _Frame()
-        for message in messages.decode(payload):
-            found.count += 1
-            found.size_bytes += message.size
+    def _read(self, rows: StoredRows, path: LogicalPath, one_message: bool) -> _Frame:
+        found = rows.by_columns()
+        pointer = rows.pointer
+        if not one_message and not self._work.depth.data:
+            payload = rows.payload()
+            if self._work.has_all(extents(payload, (pointer.first, pointer.messages))):
+                return _Frame(len(found), found.totals.size_bytes)
+        frame = _Frame()
+        for message in found.messages():
+            frame.count += 1
+            frame.size_bytes += message.size
             if one_message and not path.selects_message(message.uid, message.base):
                 continue
             if one_message:
                 self._work.passed(1, message.size)
             lack = self._work.lack(message, self._whole)
             if lack is not None:
-                found.poor.append(_Poor(message, lack))
-        return found
+                frame.poor.append(_Poor(message, lack))
+        return frame
 
     def _lose(self, version: KeptVersion, path: str, poor: _Poor) -> None:
         error, stretches = poor.lack.error, poor.lack.stretches
@@ -241,15 +238,18 @@ class _MailboxCheck:
             version,
         )
 
-    def _lose_metadata(self, version: KeptVersion, folder: str | None, error: DamagedError) -> None:
+    def _lose_metadata(
+        self, version: KeptVersion, folder: str | None, error: DamagedError, archive: ArchiveId
+    ) -> None:
         path = LogicalPath(self._mailbox.partition, version.group, self._mailbox.user, folder)
+        self._lacking.setdefault(str(path), set()).add(version.archive)
         self._add(
             Loss(
                 mailbox=(self._mailbox.partition, self._mailbox.user),
                 path=str(path),
                 first=version.first,
                 last=version.last,
-                archive=version.archive,
+                archive=archive,
                 reason="metadata",
                 detail=error.message,
                 current=version.current,
@@ -259,9 +259,9 @@ class _MailboxCheck:
 
     def _add(self, loss: Loss, version: KeptVersion) -> None:
         """A loss of a version; the same one in the version before is one with it."""
-        key = (loss.path, loss.digest, loss.reason)
+        key = (loss.path, loss.digest, loss.reason, loss.archive if not loss.digest else b"")
         number, seen = self._open.get(key, (0, None))
-        if seen is not None and seen is self._before and loss.digest:
+        if seen is not None and seen is self._before:
             self._losses[number] = replace(
                 self._losses[number], last=loss.last, current=self._losses[number].current or loss.current
             )
@@ -272,7 +272,8 @@ class _MailboxCheck:
 
     def _near(self, loss: Loss) -> Loss:
         """Lost metadata, and the moment nearest to it at which there is some of the same mailbox."""
-        others = [one for one in self._readable if one.archive != loss.archive]
+        lacking = self._lacking[loss.path]
+        others = [one for one in self._readable if one.archive not in lacking]
         before = [one for one in others if one.last < loss.first]
         near = before[-1] if before else others[0] if others else None
         if near is None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...proto.archive.reader import ArchiveReader
-from ...proto.archive.rewriting import Rewritten, rewrite
+from ...proto.archive.rewriting import ALL, Rewritten, rewrite
 from ...proto.ports import ArchiveSink
 from ...proto.records import ArchiveId, Losses, Stretch
 from ..availability import Availability
@@ -51,7 +51,7 @@ def repair(
             source,
             sink,
             stretches=_apart(without(whole, dead), filled),
-            users=frozenset(one.user for one in source.directory.mailboxes),
+            metadata=ALL,
             fill=Filler(fillings),
             losses=lambda holes, frames: _losses(source, holes, frames, dead),
         )

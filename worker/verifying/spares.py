@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ...proto.archive.contents import IndexRow, decode_index
 from ...proto.archive.frames import FrameType
+from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
@@ -100,7 +101,7 @@ def _whole_index(archive: ArchiveReader) -> Iterator[IndexRow]:
     """The index as it was written, with the segments that lie in holes of what is left of the archive."""
     for at in archive.directory.index_frames:
         with suppress(DamagedError):
-            yield decode_index(archive.frame(at, FrameType.INDEX)[1])
+            yield decode_index(archive.frame(FramePlace(at, 0), FrameType.INDEX)[1])
 
 
 def _held(

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ...proto.archive.contents import LOST
+from ...proto.archive.contents import decode_header
 from ...proto.archive.files import RandomAccess, read_frame
 from ...proto.archive.frames import FrameType
+from ...proto.archive.places import GONE, FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.scanning import FoundFrame, damage_of, scan
 from ...proto.errors import DamagedError
@@ -78,6 +79,8 @@ def verify_frames(file: RandomAccess, progress: ProgressSink = lambda _: None) -
                         f"{file.name} at {found.at}", "sequence", f"frame {count} is missing or out of place"
                     )
                 count = found.header.sequence + 1
+                if found.header.type is FrameType.HEADER and found.damage is None:
+                    decode_header(found.payload)
             if wrong is not None:
                 damaged.append(wrong)
             if found.at >= told:
@@ -109,10 +112,11 @@ def verify_sample(file: RandomAccess, share: float, rng: random.Random) -> Verif
         return VerifyReport(file=file.name, damaged=(Skipped(file.name, "archive", error.message),))
     work = _Sample(archive, share, rng)
     work.blocks()
-    entries = archive.directory.mailboxes
-    work.frames(FrameType.MAILBOX, [at for entry in entries for at in entry.frames])
-    work.frames(FrameType.MESSAGES, [at for entry in entries for at in entry.message_frames])
-    work.frames(FrameType.INDEX, archive.directory.index_frames)
+    places = archive.directory.places
+    work.frames(FrameType.MAILBOX, [one for place in places for one in place.frames])
+    work.frames(FrameType.FOLDERS, [one for place in places for copies in place.parts for one in copies])
+    work.frames(FrameType.MESSAGES, [one.frame for place in places for one in place.messages if one != GONE])
+    work.frames(FrameType.INDEX, [FramePlace(at, 0) for at in archive.directory.index_frames])
     return VerifyReport(
         file=file.name,
         archive=archive.header.archive,
@@ -138,26 +142,26 @@ class _Sample:
 
     def blocks(self) -> None:
         """Some blocks, and that they hold the stretch of the data that they should."""
-        places = self._archive.directory.blocks.file
+        table = self._archive.directory.blocks
         for number, extent in self._chosen(list(enumerate(block_stretches(self._archive.directory)))):
-            self._frame(FrameType.BLOCK, places[number])
+            self._frame(FrameType.BLOCK, table.place(number))
             try:
                 self._archive.block(number)
             except DamagedError:
                 self.broken.append(extent)
 
-    def frames(self, kind: FrameType, places: Sequence[int]) -> None:
+    def frames(self, kind: FrameType, places: Sequence[FramePlace]) -> None:
         """Some frames of a kind."""
-        for at in self._chosen([at for at in places if at != LOST]):
-            self._frame(kind, at)
+        for place in self._chosen(list(places)):
+            self._frame(kind, place)
 
-    def _frame(self, kind: FrameType, at: int) -> None:
+    def _frame(self, kind: FrameType, place: FramePlace) -> None:
         file = self._archive.file
         try:
-            header, _ = read_frame(file, at, kind, self._archive.header.archive)
+            header, _ = read_frame(file, place, kind, self._archive.header.archive)
             self.size_bytes += header.stored_bytes
         except DamagedError as error:
-            self.damaged.append(Skipped(f"{file.name} at {at}", "frame", error.message))
+            self.damaged.append(Skipped(f"{file.name} at {place.at}", "frame", error.message))
         self.checked += 1
 
     def _chosen(self, those: list[T]) -> list[T]:

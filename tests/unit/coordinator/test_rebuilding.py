@@ -20,9 +20,10 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.rewriting import rewrite
+from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.errors import DamagedError, NotFoundError
 from mailhaul.proto.records import RunId, Stretch
-from mailhaul.tests.archives import MemorySink, frames_of
+from mailhaul.tests.archives import MemorySink, frames_of, metadata_of
 from mailhaul.tests.staged_chains import StagedChain
 
 BOX = b"From: a@example.org\n\n" + b"kept since the first night " * 40
@@ -86,8 +87,9 @@ def test_what_can_be_had_without_one_archive_is_had_and_the_rest_named(
             assert chain.read(run) == expected[run]
         except DamagedError:
             lost.append(run)
-    # The first archive holds what all later ones refer to; of the second, one message is kept still.
-    assert lost == {0: known, 1: [run for run in known if run > runs[1]], 2: [], 4: []}[night]
+    # The first archive holds what all later ones refer to; of the second, one message is kept still; of the
+    # third, the metadata of what has not changed since.
+    assert lost == {0: known, 1: [run for run in known if run > runs[1]], 2: [runs[4]], 4: []}[night]
 
 
 def test_what_was_damaged_is_told(chain: StagedChain) -> None:
@@ -159,7 +161,12 @@ def test_of_two_generations_of_a_bare_archive_the_greater_one_counts(
     sink = MemorySink()
     with closing(chain.archive(str(old.relative_to(chain.staging)))) as archive:
         sink.begin()
-        rewrite(archive, sink, stretches=[Stretch(0, archive.directory.data_bytes)], users={"anna"})
+        rewrite(
+            archive,
+            sink,
+            stretches=[Stretch(0, archive.directory.data_bytes)],
+            metadata=metadata_of(archive, {"anna"}),
+        )
     new = tmp_path / "new.mha"
     new.write_bytes(sink.data)
     for files in ([old, new], [new, old]):
@@ -203,13 +210,11 @@ def mail_of(backup: BackupSet) -> dict[str, dict[str, tuple[bytes, ...]]]:
     with opened(backup) as archives:
         data = Contents(archives.data)
         for version in backup.versions:
-            reader = archives(version.archive)
-            entry = reader.entry(version.user)
-            assert entry is not None
             with suppress(DamagedError):
-                for folder in reader.mailbox(entry).folders:
+                stored = StoredMailbox(archives, version.archive, version.user)
+                for folder in stored.mailbox.folders:
                     mail = found.setdefault(version.user, {}).setdefault(folder.folder.name, ())
-                    for one in reader.messages(entry, folder):
+                    for one in stored.messages(folder):
                         mail += (b"".join(data.message(one)),)
                     found[version.user][folder.folder.name] = mail
     return found
@@ -218,10 +223,11 @@ def mail_of(backup: BackupSet) -> dict[str, dict[str, tuple[bytes, ...]]]:
 def test_of_a_bare_archive_without_directory_every_other_one_may_be_needed(chain: StagedChain) -> None:
     files = sorted(chain.staging.glob("primary/user/*.mha"))
     whole = from_files(files)
-    (newest,) = {one.archive for one in whole.versions if one.run == list(chain.moments)[-1]}
-    assert len(whole.needed([newest])) < len(whole.places) == 4
-    files[-1].write_bytes(files[-1].read_bytes()[:-200])
-    assert len(from_files(files).needed([newest])) == 4
+    (first,) = {one.archive for one in whole.versions if one.run == next(iter(chain.moments))}
+    assert len(whole.needed([first])) == 1
+    assert len(whole.places) == 4
+    files[0].write_bytes(files[0].read_bytes()[:-200])
+    assert len(from_files(files).needed([first])) == 4
 
 
 def test_an_archive_that_a_purge_had_yet_to_delete_brings_nobody_back(chain: StagedChain) -> None:

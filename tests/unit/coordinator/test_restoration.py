@@ -41,10 +41,10 @@ def version(
 def no_archives(monkeypatch: pytest.MonkeyPatch) -> None:
     """The archives can't be read: a plan is made all the same, and the tasks tell of the damage."""
 
-    def unreadable(archives: OpenArchives, version: MailboxVersion) -> None:
+    def unreadable(archives: OpenArchives, archive: ArchiveId, user: str) -> None:
         raise DamagedError("gone")
 
-    monkeypatch.setattr(restoration, "read_mailbox", unreadable)
+    monkeypatch.setattr(restoration, "StoredMailbox", unreadable)
 
 
 def plan(

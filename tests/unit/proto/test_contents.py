@@ -10,7 +10,9 @@ import msgpack
 import pytest
 
 from mailhaul.proto.archive import contents, directory, frames
-from mailhaul.proto.archive.contents import LAST, ArchiveDirectory, BlockTable, Footer, IndexRow, MailboxEntry
+from mailhaul.proto.archive.contents import LAST, ArchiveDirectory, Footer, IndexRow, MailboxEntry
+from mailhaul.proto.archive.places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
+from mailhaul.proto.archive.pointers import MailboxPointer
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId, Departed, Losses, Skipped, Stretch
 from mailhaul.tests.archives import archive_header, remapped, unpacked
@@ -117,18 +119,26 @@ class TestIndex:
 ARCHIVES = tuple(ArchiveId(bytes([number]) * 16) for number in range(3))
 
 
-def entry(number: int, message_frames: tuple[int, ...] = (5, 9)) -> MailboxEntry:
-    return MailboxEntry(
+def place(number: int, messages: int = 2) -> MailboxPlace:
+    return MailboxPlace(
         number=number,
+        frames=(FramePlace(10, 80), FramePlace(200, 80)),
+        parts=((FramePlace(90, 10), FramePlace(100, 10)),),
+        messages=tuple(MessagesPlace(300 + 20 * one, 12, 8) for one in range(messages)),
+    )
+
+
+def entry(number: int) -> MailboxEntry:
+    return MailboxEntry(
         user=f"user{number}",
-        frames=(10, 20),
-        message_frames=message_frames,
+        home=MailboxPointer(ARCHIVES[number % 3], number),
         folders=1,
         listed=3,
         stored=2,
         size_bytes=1 << 40,
         place=b"x\xff",
         archives=ARCHIVES[number % 3 :],
+        rows=((ARCHIVES[number % 3], number),),
         added=number,
         vanished=1,
         changed=bool(number % 2),
@@ -136,12 +146,13 @@ def entry(number: int, message_frames: tuple[int, ...] = (5, 9)) -> MailboxEntry
 
 
 def table(*data: int) -> BlockTable:
-    return BlockTable(data=array("Q", data), file=array("Q", range(len(data))))
+    return BlockTable(data=array("Q", data), file=array("Q", range(len(data))), size=array("I", data))
 
 
 def whole(mailboxes: int = 2, blocks: int = 3) -> ArchiveDirectory:
     return ArchiveDirectory(
         mailboxes=tuple(entry(number) for number in range(mailboxes)),
+        places=tuple(place(3 * number) for number in range(mailboxes)),
         blocks=table(*(100 * block for block in range(blocks))),
         data_bytes=100 * blocks,
         index_frames=(7, 8),
@@ -155,7 +166,8 @@ def again(whole: ArchiveDirectory, most_frames: int = 1 << 30) -> ArchiveDirecto
     return directory.join(parts, most_frames)
 
 
-ROW = ["user", [1], [], 0, 0, 0, 0, b"", [0], 0, 0, True]
+ROW = ["user", 0, 0, 0, 0, 0, 0, b"", [0], [[0, 0]], 0, 0, True]
+PLACE = [0, [5, 72], [[5, 72]], [5, 72, 72]]
 
 
 class TestDirectory:
@@ -167,7 +179,8 @@ class TestDirectory:
 
     def test_no_part_is_larger_than_a_frame_can_be(self) -> None:
         wide = ArchiveDirectory(
-            mailboxes=tuple(entry(number, tuple(range(1 << 40, (1 << 40) + 50_000))) for number in range(10)),
+            mailboxes=(),
+            places=tuple(place(number, 30_000) for number in range(10)),
             blocks=table(*range(200_000)),
             data_bytes=200_000,
             index_frames=tuple(range(1000)),
@@ -201,7 +214,7 @@ class TestDirectory:
             directory.decode(msgpack.packb(row))
 
     def test_it_counts_the_frames_it_names(self) -> None:
-        assert whole().frames == 2 * (2 + 2 * 2) + 3 + 2
+        assert whole().frames == 2 * (2 + 2 + 2 * 2) + 3 + 2
         assert again(whole(), whole().frames) == whole()
         with pytest.raises(DamagedError):
             again(whole(), whole().frames - 1)
@@ -209,8 +222,20 @@ class TestDirectory:
     @pytest.mark.parametrize(
         ("key", "value"),
         [
-            ("first", -1),
-            ("first", None),
+            ("block_size", b"x"),
+            ("places", None),
+            ("places", [7]),
+            ("places", [[]]),
+            ("places", [[-1, *PLACE[1:]]]),
+            ("places", [[1 << 31, *PLACE[1:]]]),
+            ("places", [[*PLACE, 0]]),
+            ("places", [[0, [5], *PLACE[2:]]]),
+            ("places", [[0, 5, *PLACE[2:]]]),
+            ("places", [[0, [5, -1], *PLACE[2:]]]),
+            ("places", [[0, [5, 72], [5, 72], [5, 72, 72]]]),
+            ("places", [[0, [5, 72], [[5]], [5, 72, 72]]]),
+            ("places", [[0, [5, 72], [[5, 72]], [5, 72]]]),
+            ("places", [[0, [5, 72], [[5, 72]], [5, 72, 1 << 63]]]),
             ("blocks", 2),
             ("blocks", -1),
             ("blocks", 1 << 62),
@@ -232,10 +257,10 @@ class TestDirectory:
             ("mailboxes", [[]]),
             ("mailboxes", [["", *ROW[1:]]]),
             ("mailboxes", [[b"user", *ROW[1:]]]),
-            ("mailboxes", [["user", [], *ROW[2:]]]),
-            ("mailboxes", [["user", 1, *ROW[2:]]]),
-            ("mailboxes", [["user", [1], [3, 2], *ROW[3:]]]),
-            ("mailboxes", [["user", [1], [], -1, *ROW[4:]]]),
+            ("mailboxes", [["user", 3, *ROW[2:]]]),
+            ("mailboxes", [["user", None, *ROW[2:]]]),
+            ("mailboxes", [["user", 0, -1, *ROW[3:]]]),
+            ("mailboxes", [["user", 0, 0, -1, *ROW[4:]]]),
             ("mailboxes", [[*ROW, 0]]),
             ("mailboxes", [ROW[:-1]]),
             ("mailboxes", [[*ROW[:6], True, *ROW[7:]]]),
@@ -243,9 +268,12 @@ class TestDirectory:
             ("mailboxes", [[*ROW[:8], [3], *ROW[9:]]]),
             ("mailboxes", [[*ROW[:8], [-1], *ROW[9:]]]),
             ("mailboxes", [[*ROW[:8], 0, *ROW[9:]]]),
-            ("mailboxes", [[*ROW[:9], -1, *ROW[10:]]]),
-            ("mailboxes", [[*ROW[:10], None, True]]),
-            ("mailboxes", [[*ROW[:11], 1]]),
+            ("mailboxes", [[*ROW[:9], [[3, 0]], *ROW[10:]]]),
+            ("mailboxes", [[*ROW[:9], [[0, -1]], *ROW[10:]]]),
+            ("mailboxes", [[*ROW[:9], [0], *ROW[10:]]]),
+            ("mailboxes", [[*ROW[:10], -1, *ROW[11:]]]),
+            ("mailboxes", [[*ROW[:11], None, True]]),
+            ("mailboxes", [[*ROW[:12], 1]]),
             ("archives", [b"short"]),
             ("archives", None),
             ("holes", 1),
@@ -274,10 +302,10 @@ class TestDirectory:
             {"blocks": table(1, 2)},
             {"blocks": table(0, 5, 5)},
             {"blocks": table(0, 9, 5)},
-            {"blocks": BlockTable(data=array("Q", [0, 5]), file=array("Q", [9, 9]))},
-            {"blocks": BlockTable(data=array("Q", [0]), file=array("Q", [1 << 63]))},
-            {"mailboxes": (entry(1),)},
-            {"mailboxes": (entry(0), entry(0))},
+            {"blocks": BlockTable(data=array("Q", [0, 5]), file=array("Q", [9, 9]), size=array("I", [1, 1]))},
+            {"blocks": BlockTable(data=array("Q", [0]), file=array("Q", [1 << 63]), size=array("I", [1]))},
+            {"places": (place(0), place(0))},
+            {"places": (place(1), place(0))},
             {"holes": (Stretch(0, 100),)},  # where a block begins
             {"holes": (Stretch(50, 60),)},  # into the next block
             {"holes": (Stretch(50, 10),)},  # nothing behind it

@@ -102,8 +102,9 @@ class TestReading:
             assert found.frames == sum(one.end <= cut for one in FRAMES)
             assert found.archive.header == archive_header()
             told, all_of_it = found.archive.directory, whole.directory
-            assert told.mailboxes[:-1] == all_of_it.mailboxes[:number]
-            assert told.mailboxes[-1].frames == all_of_it.mailboxes[number].frames[:1]
+            assert told.mailboxes == all_of_it.mailboxes[: number + 1]
+            assert told.places[:-1] == all_of_it.places[:number]
+            assert told.places[-1].frames == all_of_it.places[number].frames[:1]
             assert list(told.blocks.file) == [at for at in all_of_it.blocks.file if at < cut]
             assert list(told.blocks.data) == list(all_of_it.blocks.data)[: len(told.blocks.file)]
             assert told.index_frames == tuple(at for at in all_of_it.index_frames if at < cut)
@@ -208,7 +209,11 @@ def gone_on(left: bytes, mailboxes: int = len(MAILBOXES)) -> bytes:
     """The archive of the first so many mailboxes, by a writer that finds this."""
     sink = MemorySink(left)
     found = sink.begin()
-    with patch.object(framing, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 5):
+    with (
+        patch.object(framing, "BLOCK_BYTES", 1500),
+        patch.object(messages, "MOST_MESSAGES", 5),
+        patch("mailhaul.proto.archive.writer._SHARED_MESSAGES", 1),
+    ):
         archive = ArchiveWriter(sink, archive_header(), draft=found)
         packer = Packer(archive)
         if found is not None:
@@ -273,12 +278,13 @@ class TestSending:
         "change",
         [
             lambda row: {"mailboxes": []},
-            lambda row: {"mailboxes": [[*row["mailboxes"][0][:1], [1 << 40], *row["mailboxes"][0][2:]]]},
+            lambda row: {"places": []},
+            lambda row: {"places": [[*row["places"][0][:1], [1 << 40, 72], *row["places"][0][2:]]]},
+            lambda row: {"places": [[5, *row["places"][0][1:]], *row["places"][1:]]},
             lambda row: {"index": [1 << 40]},
             lambda row: {"index": list(range(100_000))},
             lambda row: {"blocks": 1 << 40},
             lambda row: {"data_bytes": 0},
-            lambda row: {"first": 1},
             lambda row: {"header": b""},
             lambda row: {"header": b"\xc1"},
         ],

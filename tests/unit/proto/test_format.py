@@ -15,6 +15,7 @@ from mailhaul.proto.archive import (
     directory,
     frames,
     framing,
+    mailboxes,
     messages,
     recipes,
     rewriting,
@@ -26,7 +27,12 @@ from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
-from mailhaul.tests.archives import MemoryFile, frames_of, unpacked
+from mailhaul.tests.archives import (
+    MemoryFile,
+    frames_of,
+    messages_of,
+    unpacked,
+)
 from mailhaul.tests.format_examples import AGAIN, DOCUMENT, MAIL, example_archive, renewed
 
 
@@ -68,8 +74,8 @@ class TestWorkedExample:
     def test_it_is_read_back(self, document: str) -> None:
         archive = open_sealed(MemoryFile(hex_of(section(document, "Worked example: an archive"))))
         (entry,) = archive.directory.mailboxes
-        mailbox = archive.mailbox(entry)
-        (message,) = archive.messages(entry, mailbox.folders[0])
+        mailbox = archive.mailbox(entry.home.number)
+        (message,) = messages_of(archive, entry, mailbox.folders[0])
         data = Contents(lambda _: archive)
         assert b"".join(data.message(message)) == MAIL
         assert b"".join(data.message(mailbox.files[0])) == b"Sent\n"
@@ -157,8 +163,9 @@ class TestTables:
             "pieces after which a MESSAGES frame is closed": messages.MOST_PIECES,
             "bytes of names and notes after which a MESSAGES frame is closed": messages.MOST_TEXT_BYTES,
             "different archives after which a MESSAGES frame is closed": messages._MOST_ARCHIVES,
-            "bytes of folders and files in a MAILBOX frame": under_way._MOST_MAILBOX_BYTES,
-            "bytes of `skipped` in a MAILBOX frame, about": under_way._MOST_SKIPPED_BYTES,
+            "bytes of folders and files of a mailbox": under_way._MOST_MAILBOX_BYTES,
+            "bytes after which a FOLDERS frame is closed, about": mailboxes.PART_BYTES,
+            "bytes of `skipped` of a mailbox, about": under_way._MOST_SKIPPED_BYTES,
             "rows of an INDEX frame": writer._INDEX_ROWS,
             "mailboxes from a HEADER frame to the next": writer._HEADER_EVERY,
             "bytes of a part of the directory, about": directory._PART_BYTES,
@@ -205,6 +212,10 @@ class TestKeys:
         assert len(table(section(document, "Files"))) == len(file)
         (entry,) = unpacked(frames_of(example_archive(), FrameType.DIRECTORY)[0].payload)["mailboxes"]
         assert len(table(section(document, "Mailboxes of the directory"))) == len(entry)
+        (place,) = unpacked(frames_of(example_archive(), FrameType.DIRECTORY)[0].payload)["places"]
+        assert len(table(section(document, "Places of the directory"))) == len(place)
+        (folder,) = unpacked(payload)["folders"]
+        assert len(table(section(document, "Rows of a folder"))) == len(folder["frames"][0])
         (marks,) = unpacked(frames_of(example_archive(), FrameType.MESSAGES)[0].payload)["marks"]
         assert len(table(section(document, "Marks"))) == len(marks)
 

@@ -18,6 +18,7 @@ from mailhaul.proto.archive import contents, directory, frames, messages, search
 from mailhaul.proto.archive.contents import Footer
 from mailhaul.proto.archive.files import LocalFile, ReadAhead, read_frame
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
+from mailhaul.proto.archive.places import GONE, FramePlace
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.errors import DamagedError, UnsupportedError
@@ -28,13 +29,19 @@ from mailhaul.tests.archives import (
     encoded,
     expected,
     frames_of,
+    messages_of,
     open_any,
+    place_of,
+    position_of,
     read_archive,
     recrafted,
     remapped,
+    replaced,
+    terms_in,
     unpacked,
     write_archive,
 )
+from mailhaul.worker.verifying.verify import verify_frames
 
 MAILBOXES = {
     "alice": {
@@ -72,7 +79,14 @@ class TestOpening:
         with pytest.raises(DamagedError):
             open_sealed(MemoryFile(data))
 
-    @pytest.mark.parametrize("kind", [FrameType.HEADER, FrameType.DIRECTORY, FrameType.FOOTER])
+    @pytest.mark.parametrize("place", [0, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 20])
+    def test_the_header_is_read_where_the_directory_repeats_it(self, place: int) -> None:
+        """One read less; that the first frame is whole, ``verify`` looks at."""
+        data = flipped(only(FrameType.HEADER).at + place)
+        assert read_archive(open_sealed(MemoryFile(data))) == (expected(MAILBOXES), [])
+        assert verify_frames(MemoryFile(data)).damaged
+
+    @pytest.mark.parametrize("kind", [FrameType.DIRECTORY, FrameType.FOOTER])
     @pytest.mark.parametrize("place", [0, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 20])
     def test_damage_to_what_opens_an_archive_is_seen(self, kind: FrameType, place: int) -> None:
         with pytest.raises(DamagedError):
@@ -90,16 +104,19 @@ class TestOpening:
         header = bytearray(DATA[:HEADER_BYTES])
         header[6] = 1  # encrypted
         header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
-        for damaged in (b"", b"x"):
-            with pytest.raises(UnsupportedError):
-                open_any(bytes(header) + DATA[HEADER_BYTES:] + damaged)
+        with pytest.raises(UnsupportedError):
+            open_any(bytes(header) + DATA[HEADER_BYTES:] + b"x")
 
     def test_header_and_footer_must_be_of_one_archive(self) -> None:
         footer = only(FrameType.FOOTER)
         foreign = encoded(footer.header, footer.payload, archive=ArchiveId(bytes(16)))
-        assert reason_of(lambda: open_sealed(MemoryFile(DATA[: footer.at] + foreign))) == "footer"
+        assert reason_of(lambda: open_sealed(MemoryFile(DATA[: footer.at] + foreign))) == "foreign"
+        header = remapped(FRAMES[0].payload, archive=bytes(16))
         crafted = recrafted(
-            DATA, lambda one: remapped(one.payload, archive=bytes(16)) if not one.at else None
+            DATA,
+            lambda one: (
+                remapped(one.payload, header=header) if one.header.type is FrameType.DIRECTORY else None
+            ),
         )
         assert reason_of(lambda: open_sealed(MemoryFile(crafted))) == "footer"
 
@@ -121,11 +138,11 @@ class TestOpening:
             open_sealed(MemoryFile(DATA[: footer.at] + lying))
 
     def test_a_directory_can_not_name_more_than_there_is_room_for(self) -> None:
-        many = [[f"user{n}", [n + 1], [], 0, 0, 0, 0] for n in range(500)]
+        many = [[n, [n + 1, 72], [], []] for n in range(500)]
         crafted = recrafted(
             DATA,
             lambda one: (
-                remapped(one.payload, mailboxes=many) if one.header.type is FrameType.DIRECTORY else None
+                remapped(one.payload, places=many) if one.header.type is FrameType.DIRECTORY else None
             ),
         )
         assert reason_of(lambda: open_sealed(MemoryFile(crafted))) == "metadata"
@@ -133,7 +150,14 @@ class TestOpening:
     def test_parts_of_a_directory_are_not_gathered_beyond_that(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Each frame may decode to a hundred times its size: none is read once too many are named."""
         row = unpacked(only(FrameType.DIRECTORY).payload)
-        blocks = {"blocks": 50, "block_data": bytes(400), "block_file": bytes(400), "mailboxes": []}
+        blocks = {
+            "blocks": 50,
+            "block_data": bytes(400),
+            "block_file": bytes(400),
+            "block_size": bytes(200),
+            "mailboxes": [],
+            "places": [],
+        }
         part = encoded(only(FrameType.DIRECTORY).header, remapped(b"\x80", **{**row, **blocks}))
         header = DATA[: FRAMES[0].end]
         parts = [len(header) + number * len(part) for number in range(100)]
@@ -168,19 +192,28 @@ class TestOpening:
 class TestFrames:
     def test_a_frame_of_another_kind_is_refused(self) -> None:
         reader = open_sealed(MemoryFile(DATA))
-        assert reason_of(lambda: reader.frame(0, FrameType.BLOCK)) == "frame-type"
+        assert reason_of(lambda: reader.frame(FramePlace(0, 0), FrameType.BLOCK)) == "frame-type"
 
     @pytest.mark.parametrize("at", [-1, 1, len(DATA) - 1, len(DATA), 1 << 62])
     def test_a_place_where_none_begins_is_damage(self, at: int) -> None:
         with pytest.raises(DamagedError):
-            open_sealed(MemoryFile(DATA)).frame(at, FrameType.BLOCK)
+            open_sealed(MemoryFile(DATA)).frame(FramePlace(at, 0), FrameType.BLOCK)
+        for size in (0, 72, 100, 1 << 62):
+            with pytest.raises(DamagedError):
+                read_frame(MemoryFile(DATA), FramePlace(at, size), FrameType.BLOCK)
+
+    @pytest.mark.parametrize("more", [-72, -1, 1, 1 << 40])
+    def test_a_frame_of_another_size_than_the_directory_tells_is_damage(self, more: int) -> None:
+        one = frames_of(DATA, FrameType.BLOCK)[0]
+        place = FramePlace(one.at, one.end - one.at)
+        assert read_frame(MemoryFile(DATA), place, FrameType.BLOCK)[1] == one.payload
         with pytest.raises(DamagedError):
-            read_frame(MemoryFile(DATA), at, FrameType.BLOCK)
+            read_frame(MemoryFile(DATA), place._replace(size_bytes=place.size_bytes + more), FrameType.BLOCK)
 
     def test_a_frame_of_another_archive_is_refused(self) -> None:
         reader = open_sealed(MemoryFile(DATA))
         other = ArchiveReader(MemoryFile(OTHER), reader.header, reader.directory)
-        assert reason_of(lambda: other.frame(0, FrameType.HEADER)) == "foreign"
+        assert reason_of(lambda: other.frame(FramePlace(0, 0), FrameType.HEADER)) == "foreign"
 
     def test_a_block_that_is_not_where_the_directory_says_is_refused(self) -> None:
         def change(one: Frame) -> bytes | None:
@@ -226,13 +259,13 @@ class TestMailboxes:
         def change(one: Frame) -> bytes | None:
             if one.header.type is not FrameType.DIRECTORY:
                 return None
-            (alice, bob) = unpacked(one.payload)["mailboxes"]
-            return remapped(one.payload, mailboxes=[bob, alice])
+            (alice, bob) = unpacked(one.payload)["places"]
+            return remapped(one.payload, places=[[0, *bob[1:]], [1, *alice[1:]]])
 
         reader = open_sealed(MemoryFile(recrafted(DATA, change)))
         for entry in reader.directory.mailboxes:
             with pytest.raises(DamagedError):
-                reader.mailbox(entry)
+                reader.mailbox(entry.home.number)
 
 
 class TestMessages:
@@ -257,33 +290,40 @@ class TestMessages:
     def test_frames_that_do_not_exist_are_damage(self) -> None:
         reader = open_sealed(MemoryFile(DATA))
         entry = reader.directory.mailboxes[0]
-        folder = replace(reader.mailbox(entry).folders[0], frames=(0, 77))
-        assert reason_of(lambda: list(reader.messages(entry, folder))) == "metadata"
+        folder = reader.mailbox(entry.home.number).folders[0]
+        folder = replace(folder, frames=(*folder.frames, folder.frames[0]._replace(position=77)))
+        assert reason_of(lambda: list(messages_of(reader, entry, folder))) == "metadata"
 
-    @pytest.mark.parametrize("claimed", [0, 3, 5, 1 << 60])
+    @pytest.mark.parametrize("claimed", [6, 4096])
     def test_a_folder_that_lies_about_its_number_is_damage(self, claimed: int) -> None:
         reader = open_sealed(MemoryFile(DATA))
         entry = reader.directory.mailboxes[0]
-        folder = replace(reader.mailbox(entry).folders[0], messages=claimed)
-        assert reason_of(lambda: list(reader.messages(entry, folder))) == "metadata"
+        folder = reader.mailbox(entry.home.number).folders[0]
+        folder = replace(folder, frames=(folder.frames[0]._replace(messages=claimed),))
+        assert reason_of(lambda: list(messages_of(reader, entry, folder))) == "metadata"
 
     def test_messages_of_another_mailbox_are_refused(self) -> None:
         reader = open_sealed(MemoryFile(DATA))
-        alice, bob = reader.directory.mailboxes
-        wrong = replace(alice, message_frames=bob.message_frames)
-        folder = reader.mailbox(alice).folders[0]
-        assert list(reader.messages(wrong, folder)) == list(reader.messages(alice, folder))
-        nowhere = replace(alice, number=7, message_frames=bob.message_frames)
-        assert reason_of(lambda: list(reader.messages(nowhere, folder))) == "metadata"
+        alice, bob = reader.directory.places
+        wrong = replaced(reader, replace(alice, messages=bob.messages))
+        (pointer,) = reader.mailbox(alice.number).folders[0].frames
+        right = reader.message_frame(pointer.position)
+        assert wrong.message_frame(pointer.position) == right, "it is looked for"
+        nowhere = replaced(reader, replace(bob, messages=alice.messages))
+        assert reason_of(lambda: nowhere.message_frame(bob.number << 32 | 1)) == "frame-type"
 
 
 class TestTerms:
     def test_they_stand_beside_their_messages(self) -> None:
         reader = open_sealed(MemoryFile(DATA))
         alice, bob = reader.directory.mailboxes
-        assert [one.subject for one in reader.terms(alice, 0)] == [b"h: 0", b"h: 1", b"h: 2", b"h: 3"]
-        assert [one.subject for one in reader.terms(alice, 1)] == [b"a"]
-        assert search.decode(reader.search_frame(bob, 0)) == reader.terms(bob, 0) == [Terms(subject=b"h: b")]
+        assert [one.subject for one in terms_in(reader, alice, 0)] == [b"h: 0", b"h: 1", b"h: 2", b"h: 3"]
+        assert [one.subject for one in terms_in(reader, alice, 1)] == [b"a"]
+        assert (
+            search.decode(reader.search_frame(position_of(bob, 0)))
+            == terms_in(reader, bob, 0)
+            == [Terms(subject=b"h: b")]
+        )
 
     @pytest.mark.parametrize("number", range(3))
     @pytest.mark.parametrize("place", [0, 20, 80])
@@ -294,12 +334,12 @@ class TestTerms:
         where = [
             (entry, frame)
             for entry in reader.directory.mailboxes
-            for frame in range(len(entry.message_frames))
+            for frame in range(len(place_of(reader, entry).messages))
         ]
         lost = []
         for told in where:
             try:
-                assert reader.terms(*told)
+                assert terms_in(reader, *told)
             except DamagedError:
                 lost.append(told)
         assert lost == [where[number]]
@@ -310,14 +350,16 @@ class TestTerms:
         crafted = DATA[: first.at] + wrong + DATA[first.end :]
         reader = salvage(MemoryFile(crafted))
         alice = reader.directory.mailboxes[0]
-        assert reason_of(lambda: reader.terms(alice, 0)) == "frame-type"
+        assert reason_of(lambda: terms_in(reader, alice, 0)) == "frame-type"
 
     def test_messages_that_are_gone_have_none(self) -> None:
-        alice = open_sealed(MemoryFile(DATA)).directory.mailboxes[0]
-        gone = replace(alice, message_frames=(contents.LOST, alice.message_frames[1]))
         reader = open_sealed(MemoryFile(DATA))
-        assert reason_of(lambda: reader.terms(gone, 0)) == "metadata"
-        assert reason_of(lambda: reader.terms(gone, 2)) == "metadata"
+        alice = reader.directory.mailboxes[0]
+        place = place_of(reader, alice)
+        gone = replaced(reader, replace(place, messages=(GONE, place.messages[1])))
+        assert reason_of(lambda: terms_in(gone, alice, 0)) == "metadata"
+        assert reason_of(lambda: terms_in(gone, alice, 2)) == "metadata"
+        assert terms_in(gone, alice, 1) == terms_in(reader, alice, 1)
 
 
 class TestStoredFrames:
@@ -330,19 +372,21 @@ class TestStoredFrames:
             assert (header, stored) == (one.header, DATA[one.at + HEADER_BYTES : one.end])
         alice = reader.directory.mailboxes[0]
         frame, behind = frames_of(DATA, FrameType.MESSAGES)[1], frames_of(DATA, FrameType.SEARCH)[1]
-        assert reader.stored_messages(alice, 1) == (
+        assert reader.stored_messages(position_of(alice, 1)) == (
             (frame.header, DATA[frame.at + HEADER_BYTES : frame.end]),
             (behind.header, DATA[behind.at + HEADER_BYTES : behind.end]),
         )
-        assert reader.frame_header(alice, 1) == frame.header
-        assert reader.message_frame(alice, 1) == frame.payload
+        assert reader.message_frame(position_of(alice, 1)) == frame.payload
 
     def test_damaged_ones_are_refused(self) -> None:
         block, stored = frames_of(DATA, FrameType.BLOCK)[0], frames_of(DATA, FrameType.MESSAGES)[0]
         reader = open_sealed(MemoryFile(flipped(block.end - 1)))
         assert reason_of(lambda: reader.stored_block(0)) == "checksum"
         other = open_sealed(MemoryFile(flipped(stored.end - 1)))
-        assert reason_of(lambda: other.stored_messages(other.directory.mailboxes[0], 0)) == "checksum"
+        assert (
+            reason_of(lambda: other.stored_messages(position_of(other.directory.mailboxes[0], 0)))
+            == "checksum"
+        )
 
 
 class TestIndex:

@@ -14,6 +14,7 @@ from mailhaul.proto.archive import framing, messages, rewriting
 from mailhaul.proto.archive.contents import LAST
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
+from mailhaul.proto.archive.rewriting import ALL as ALL_OF_IT
 from mailhaul.proto.archive.rewriting import Fill, Rewritten, rewrite
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.writer import ArchiveWriter
@@ -25,7 +26,10 @@ from mailhaul.tests.archives import (
     archive_header,
     expected,
     frames_of,
+    messages_of,
+    metadata_of,
     read_archive,
+    terms_in,
     write_mailbox,
 )
 from mailhaul.worker.packing import Packer
@@ -76,7 +80,7 @@ def rewritten(
 ) -> tuple[bytes, Rewritten]:
     sink = MemorySink()
     with patch.object(framing, "BLOCK_BYTES", 1500):
-        totals = rewrite(source, sink, stretches=stretches, users=users, fill=fill)
+        totals = rewrite(source, sink, stretches=stretches, metadata=metadata_of(source, users), fill=fill)
     return bytes(sink.data), totals
 
 
@@ -213,8 +217,8 @@ def test_what_other_archives_refer_to_is_known_again() -> None:
     wanted = sorted(
         {
             Stretch(piece.offset, piece.length)
-            for folder in SOURCE.mailbox(entry).folders
-            for one in SOURCE.messages(entry, folder)
+            for folder in SOURCE.mailbox(entry.home.number).folders
+            for one in messages_of(SOURCE, entry, folder)
             for piece in one.pieces
         }
     )
@@ -307,12 +311,13 @@ class TestDamage:
             assert totals.unreadable == ()
             copied = MemorySink()
             onward = ArchiveWriter(copied, archive_header(ArchiveId(b"one that copies ")))
-            owner, of_it = divmod(frame.header.position, 1 << 32)
-            entry = opened(data).directory.mailboxes[owner]
-            with pytest.raises(DamagedError, match="lost when the archive was written anew"):
-                onward.copy_messages(opened(data), entry, of_it)
-            with pytest.raises(DamagedError, match="lost when the archive was written anew"):
-                onward.copy_mailbox(opened(data), entry)
+            mailbox = opened(data).mailbox(frame.header.position >> 32)
+            pointers = [one for folder in mailbox.folders for one in folder.frames]
+            lost = [one for one in pointers if one.position == frame.header.position]
+            assert lost
+            for pointer in lost:
+                with pytest.raises(DamagedError, match="lost when the archive was written anew"):
+                    onward.copy_messages(opened(data), pointer)
             assert checksums(data, FrameType.MESSAGES)[number] != frame.header.checksum
 
     def test_lost_terms_cost_nothing_else(self) -> None:
@@ -321,9 +326,9 @@ class TestDamage:
         assert read_archive(reader) == (ALL, [])
         entry = reader.directory.mailboxes[0]
         with pytest.raises(DamagedError) as caught:
-            reader.terms(entry, 0)
+            terms_in(reader, entry, 0)
         assert caught.value.facts["reason"] == "terms"
-        assert reader.terms(entry, 1) == SOURCE.terms(SOURCE.directory.mailboxes[0], 1)
+        assert terms_in(reader, entry, 1) == terms_in(SOURCE, SOURCE.directory.mailboxes[0], 1)
 
     def test_what_is_lost_is_named_and_stays_so(self) -> None:
         gone: list[tuple[Sequence[Stretch], Sequence[Stretch]]] = []
@@ -338,9 +343,12 @@ class TestDamage:
             damaged = bytearray(DATA)
             damaged[frame.end - 1] ^= 1
             sink = MemorySink()
-            users = {one.user for one in SOURCE.directory.mailboxes}
             rewrite(
-                open_sealed(MemoryFile(bytes(damaged))), sink, stretches=[WHOLE], users=users, losses=losses
+                open_sealed(MemoryFile(bytes(damaged))),
+                sink,
+                stretches=[WHOLE],
+                metadata=ALL_OF_IT,
+                losses=losses,
             )
             told = opened(bytes(sink.data))
             assert gone.pop() == ((), (Stretch(frame.header.position, 1), behind))

@@ -25,6 +25,7 @@ from mailhaul.tests.archives import (
     expected,
     frames_of,
     message,
+    messages_of,
     open_any,
     read_archive,
     write_archive,
@@ -54,7 +55,7 @@ def test_what_is_written_is_read_back(codec: Codec) -> None:
     reader = open_sealed(MemoryFile(write_archive(MAILBOXES, codec=codec)))
     assert read_archive(reader) == (expected(MAILBOXES), [])
     assert reader.header == archive_header()
-    assert [(one.number, one.user, one.listed, one.stored) for one in reader.directory.mailboxes] == [
+    assert [(one.home.number, one.user, one.listed, one.stored) for one in reader.directory.mailboxes] == [
         (0, "alice", 4, 4),
         (1, "bob", 2, 2),
         (2, "carol", 0, 0),
@@ -225,7 +226,7 @@ class TestLimits:
         archive.end_mailbox("bob", b"", 0, 0, ())
         archive.finish()
         reader = open_sealed(MemoryFile(bytes(sink.data)))
-        alice, bob = map(reader.mailbox, reader.directory.mailboxes)
+        alice, bob = (reader.mailbox(number) for number in range(2))
         assert len(alice.files) == taken + 1 > 30
         assert len(bob.files) == 1
 
@@ -248,11 +249,13 @@ class TestLimits:
         archive.finish()
         reader = open_sealed(MemoryFile(bytes(sink.data)))
         alice, bob = reader.directory.mailboxes
-        assert [len(list(reader.messages(alice, one))) for one in reader.mailbox(alice).folders] == [
-            1
-        ] * taken
+        assert [
+            len(list(messages_of(reader, alice, one))) for one in reader.mailbox(alice.home.number).folders
+        ] == [1] * taken
         assert taken > 30
-        assert [len(list(reader.messages(bob, one))) for one in reader.mailbox(bob).folders] == [1]
+        assert [
+            len(list(messages_of(reader, bob, one))) for one in reader.mailbox(bob.home.number).folders
+        ] == [1]
 
     def test_what_is_too_much_to_list_is_counted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(under_way, "_MOST_SKIPPED_BYTES", 10_000)
@@ -261,7 +264,7 @@ class TestLimits:
         listed = archive.end_mailbox("alice", b"", 1000, 0, skipped).skipped
         archive.finish()
         reader = open_sealed(MemoryFile(bytes(sink.data)))
-        assert reader.mailbox(reader.directory.mailboxes[0]).skipped == listed
+        assert reader.mailbox(reader.directory.mailboxes[0].home.number).skipped == listed
         assert listed[:-1] == skipped[: len(listed) - 1]
         assert listed[-1] == Skipped(
             listed[-1].path, "permission", f"and {1000 - len(listed)} more, not listed"
@@ -291,9 +294,9 @@ def test_messages_of_a_folder_that_was_never_ended_go_to_nobody() -> None:
     archive.finish()
     reader = open_sealed(MemoryFile(bytes(sink.data)))
     alice, bob = reader.directory.mailboxes
-    assert reader.mailbox(alice).folders == ()
-    (inbox,) = reader.mailbox(bob).folders
-    assert [one.base for one in reader.messages(bob, inbox)] == [b"bob's"]
+    assert reader.mailbox(alice.home.number).folders == ()
+    (inbox,) = reader.mailbox(bob.home.number).folders
+    assert [one.base for one in messages_of(reader, bob, inbox)] == [b"bob's"]
 
 
 def test_a_folder_that_comes_again_goes_on() -> None:
@@ -307,10 +310,10 @@ def test_a_folder_that_comes_again_goes_on() -> None:
     archive.finish()
     reader = open_sealed(MemoryFile(bytes(sink.data)))
     (alice,) = reader.directory.mailboxes
-    inbox, sent = reader.mailbox(alice).folders
-    assert [one.uid for one in reader.messages(alice, inbox)] == [1, 2, 3]
-    assert [one.uid for one in reader.messages(alice, sent)] == [1]
-    assert (inbox.messages, inbox.frames, inbox.folder.uidnext) == (3, (0, 2), 4)
+    inbox, sent = reader.mailbox(alice.home.number).folders
+    assert [one.uid for one in messages_of(reader, alice, inbox)] == [1, 2, 3]
+    assert [one.uid for one in messages_of(reader, alice, sent)] == [1]
+    assert (inbox.messages, len(inbox.frames), inbox.folder.uidnext) == (3, 2, 4)
 
 
 def test_a_piece_may_lie_in_another_archive() -> None:
@@ -322,4 +325,6 @@ def test_a_piece_may_lie_in_another_archive() -> None:
     archive.finish()
     reader = open_sealed(MemoryFile(bytes(sink.data)))
     (alice,) = reader.directory.mailboxes
-    assert [one.pieces for one in reader.messages(alice, reader.mailbox(alice).folders[0])] == [elsewhere]
+    assert [
+        one.pieces for one in messages_of(reader, alice, reader.mailbox(alice.home.number).folders[0])
+    ] == [elsewhere]

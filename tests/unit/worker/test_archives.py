@@ -14,7 +14,10 @@ from mailhaul.proto.records import ArchiveId
 from mailhaul.worker import archives
 from mailhaul.worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives
 
-from ...archives import write_archive
+from ...archives import (
+    messages_of,
+    write_archive,
+)
 
 MAIL = [b"Subject: %d\n\n" % number + b"text " * 200 for number in range(5)]
 
@@ -56,8 +59,8 @@ def contents(opened: OpenArchives, archive: ArchiveId) -> bytes:
     reader = opened(archive)
     entry = reader.entry("ann")
     assert entry is not None
-    (folder,) = reader.mailbox(entry).folders
-    (message,) = reader.messages(entry, folder)
+    (folder,) = reader.mailbox(entry.home.number).folders
+    (message,) = messages_of(reader, entry, folder)
     return b"".join(Contents(opened.data).message(message))
 
 
@@ -109,4 +112,4 @@ def test_a_file_that_is_gone_meanwhile(places: dict[ArchiveId, ArchivePlace]) ->
         entry = reader.entry("ann")
         assert entry is not None
         with pytest.raises(DamagedError):
-            reader.mailbox(entry)
+            reader.mailbox(entry.home.number)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhaul.proto.archive.contents import ArchiveDirectory, BlockTable
+from mailhaul.proto.archive.contents import ArchiveDirectory
+from mailhaul.proto.archive.places import BlockTable
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, Piece, Stretch
 from mailhaul.worker.availability import Availabilities, Availability, block_stretches
@@ -40,7 +41,11 @@ def test_sets_of_stretches(some: list[Stretch], others: list[Stretch]) -> None:
 
 def directory(data_bytes: int, holes: tuple[Stretch, ...] = ()) -> ArchiveDirectory:
     return ArchiveDirectory(
-        mailboxes=(), blocks=BlockTable(data=[], file=[]), data_bytes=data_bytes, index_frames=(), holes=holes
+        mailboxes=(),
+        blocks=BlockTable(data=[], file=[], size=[]),
+        data_bytes=data_bytes,
+        index_frames=(),
+        holes=holes,
     )
 
 
@@ -55,7 +60,7 @@ def test_what_is_missing_of_a_stretch(
 
 
 def test_blocks_end_where_the_next_one_or_a_hole_begins() -> None:
-    blocks = BlockTable(data=[0, 10, 40], file=[72, 200, 300])
+    blocks = BlockTable(data=[0, 10, 40], file=[72, 200, 300], size=[9, 9, 9])
     whole = ArchiveDirectory(
         mailboxes=(), blocks=blocks, data_bytes=50, index_frames=(), holes=(Stretch(20, 20),)
     )

@@ -6,10 +6,10 @@ import pytest
 
 from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId, Losses, Parents, Piece, Stretch
+from mailhaul.proto.records import ArchiveId, Losses, Message, Parents, Piece, Stretch
 from mailhaul.tests.archives import MemoryFile, write_archive
 from mailhaul.worker import known
-from mailhaul.worker.known import OpenParents
+from mailhaul.worker.known import KnownMessages, OpenParents
 
 BODY = b"Subject: x\n\n" + b"the words of it; " * 40
 NAMES = [ArchiveId(bytes([number]) * 16) for number in range(1, 6)]
@@ -46,6 +46,12 @@ class Staging:
         return OpenParents(Parents(**{**facts, **changes}), self)  # type: ignore[arg-type]
 
 
+def every(folder: KnownMessages) -> list[Message]:
+    """The messages of a folder that has one frame."""
+    (frame,) = folder.frames
+    return folder.messages(frame)
+
+
 @pytest.fixture
 def staging() -> Staging:
     return Staging()
@@ -58,7 +64,7 @@ def test_a_mailbox(staging: Staging) -> None:
     assert (version.header.archive, version.entry.user, version.intact) == (SECOND, "user1", True)
     folder = version.folder(b".INBOX")
     assert folder is not None
-    assert list(folder.bases()) == [one.base for one in folder.messages(0)]
+    assert list(folder.bases()) == [one.base for one in every(folder)]
     assert version.folder(b".Sent") is None
     assert parents.mailbox("primary", "stranger") is None
     parents.close()
@@ -77,7 +83,7 @@ def test_only_so_many_are_open(staging: Staging, monkeypatch: pytest.MonkeyPatch
     assert staging.open == 2
     for version in versions:
         assert version is not None
-        assert version.folders[b".INBOX"].messages(0), "it is opened again"
+        assert every(version.folders[b".INBOX"]), "it is opened again"
     assert staging.open == 2
 
 
@@ -103,7 +109,7 @@ def test_what_is_whole_of_a_damaged_archive(staging: Staging) -> None:
     staging.files[FIRST.hex()] = staging.files[FIRST.hex()][:-50]
     version = staging.parents().mailbox("primary", "user0")
     assert version is not None
-    assert version.folders[b".INBOX"].messages(0)
+    assert every(version.folders[b".INBOX"])
 
 
 def test_lost_stretches(staging: Staging) -> None:

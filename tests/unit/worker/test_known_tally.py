@@ -26,7 +26,7 @@ def stored() -> KnownMessages:
 
 
 def called(stored: KnownMessages) -> list[Listed]:
-    every = stored.messages(0)
+    every = stored.messages(stored.frames[0])
     return [Listed(one.base, b":2,F", one.place, one.uid, "F") for one in every]
 
 
@@ -37,7 +37,7 @@ def test_messages_in_a_row(stored: KnownMessages) -> None:
     assert found is not None
     rows, row, terms = found
     assert (len(rows), row) == (5, 1)
-    assert list(terms) == list(stored.terms(0, 5)[1:4])
+    assert list(terms) == list(stored.terms(stored.frames[0])[1:4])
 
 
 def test_other_names_and_unknown_ones_are_none(stored: KnownMessages) -> None:
@@ -53,7 +53,7 @@ def test_a_frame_is_read_for_many_only(stored: KnownMessages, monkeypatch: pytes
     known, names = KnownTally(stored), called(stored)
     known.rows.find(names[0].base)
     monkeypatch.setattr("mailhaul.worker.known_tally._FEW", 2)
-    assert stored.remembers(0)
+    assert stored.remembers(stored.frames[0])
     assert known.stored_rows(0, names[:1]) is not None
     monkeypatch.setattr(stored, "remembers", lambda _: False)
     assert known.stored_rows(0, names[:2]) is None
@@ -74,7 +74,7 @@ def test_what_can_not_be_read_is_none(stored: KnownMessages, monkeypatch: pytest
 
 def test_messages_at_positions(stored: KnownMessages) -> None:
     known = KnownTally(stored)
-    every = stored.messages(0)
+    every = stored.messages(stored.frames[0])
     known.rows.find(every[0].base)
     found = dict(known.messages([3, UNKNOWN, 1, 3]))
     assert {position: one for position, (one, _) in found.items()} == {1: every[1], 3: every[3]}

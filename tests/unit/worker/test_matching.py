@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.archive.messages import Names
+from mailhaul.proto.archive.pointers import FramePointer
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import Listed, Ownership
+from mailhaul.proto.records import ArchiveId, Listed, Ownership
 from mailhaul.worker.matching import UNKNOWN, KnownRows, Rows, SameFrame, match
 
 OWNER = Ownership(0o600, 0, 0)
@@ -23,12 +24,15 @@ class Frames:
 
     def __init__(self, *frames: list[Listed] | None) -> None:
         self.stored = frames
-        self.frames = tuple(range(10, 10 + len(frames)))
+        self.frames = tuple(
+            FramePointer(ArchiveId(bytes(16)), number, 0, len(rows or ()), 0, 0, 0, ())
+            for number, rows in enumerate(frames)
+        )
         self.decoded: list[int] = []
 
-    def names(self, number: int) -> Names:
-        self.decoded.append(number - 10)
-        rows = self.stored[number - 10]
+    def names(self, pointer: FramePointer) -> Names:
+        self.decoded.append(pointer.position)
+        rows = self.stored[pointer.position]
         if rows is None:
             raise DamagedError("broken", reason="metadata")
         return Names(

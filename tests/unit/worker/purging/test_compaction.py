@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from mailhaul.proto.archive.frames import Codec, FrameType
+from mailhaul.proto.archive.places import FramePlace
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId
-from mailhaul.worker.archives import ArchivePlace, open_place
+from mailhaul.worker.archives import ArchivePlace, open_place, opened_archives
 from mailhaul.worker.purging.bounds import unpacked
 from mailhaul.worker.purging.compaction import NoSink, Remains, compact
 from mailhaul.worker.purging.liveness import LiveData, NeededArchive, live_data, shares
@@ -33,15 +34,20 @@ def file(tmp_path: Path) -> Path:
 
 
 def alive(file: Path, users: frozenset[str], references: tuple[ArchiveId, ...] = ()) -> LiveData:
-    needed = NeededArchive(
-        archive=ARCHIVE, place=ArchivePlace(file=str(file)), users=users, references=references
-    )
-    return live_data((needed,), lambda _: None)
+    needed = NeededArchive(archive=ARCHIVE, users=users, references=references)
+    with opened_archives({ARCHIVE: ArchivePlace(file=str(file))}) as archives:
+        return live_data((needed,), archives, lambda _: None)
 
 
 def remains(file: Path, users: frozenset[str], live: LiveData | None = None) -> Remains:
-    found = (live or alive(file, users)).stretches.get(ARCHIVE, b"")
-    return Remains(place=ArchivePlace(file=str(file)), stretches=found, users=users)
+    found = live or alive(file, users)
+    return Remains(
+        place=ArchivePlace(file=str(file)),
+        stretches=found.stretches.get(ARCHIVE, b""),
+        users=users,
+        mailboxes=found.mailboxes.get(ARCHIVE, frozenset()),
+        frames=found.frames.get(ARCHIVE, frozenset()),
+    )
 
 
 def rewritten(what: Remains, target: Path) -> ArchiveReader:
@@ -55,7 +61,8 @@ def rewritten(what: Remains, target: Path) -> ArchiveReader:
 
 
 def share(archive: ArchiveReader, file: Path, users: frozenset[str]) -> float:
-    found = shares(archive, unpacked(alive(file, users).stretches.get(ARCHIVE, b"")), users)
+    what = remains(file, users)
+    found = shares(archive, unpacked(what.stretches), what.metadata)
     return found.live_bytes / found.size_bytes
 
 
@@ -86,10 +93,10 @@ def test_scattered_messages_remain(file: Path, tmp_path: Path) -> None:
     archive = open_sealed(open_place(ArchivePlace(file=str(file))))
     wanted = array("Q", [end for at in range(0, 900_000, 2100) for end in (at, at + 700)])
     what = Remains(place=ArchivePlace(file=str(file)), stretches=wanted.tobytes(), users=frozenset())
-    live = shares(archive, wanted, frozenset())
+    live = shares(archive, wanted, what.metadata)
     new = rewritten(what, tmp_path / "new.mha")
     assert live.live_bytes == pytest.approx(300_000, rel=0.02)
-    again = shares(new, wanted, frozenset())
+    again = shares(new, wanted, what.metadata)
     assert again.live_bytes == pytest.approx(again.size_bytes, rel=0.001)
     for begin in range(0, 900_000, 2100):
         number = new.block_at(begin)
@@ -159,14 +166,15 @@ def test_a_damaged_mailbox_is_left_alone(file: Path, tmp_path: Path) -> None:
 
 def test_each_frame_is_read_once(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of ten archives with the same metadata, the metadata of one is read."""
-    read: list[int] = []
+    read: list[FramePlace] = []
     plain = ArchiveReader.frame
 
-    def counted(self: ArchiveReader, at: int, kind: FrameType) -> object:
-        read.append(at)
-        return plain(self, at, kind)
+    def counted(self: ArchiveReader, place: FramePlace, kind: FrameType, position: int) -> object:
+        read.append(place)
+        return plain(self, place, kind, position)
 
     monkeypatch.setattr(ArchiveReader, "frame", counted)
-    needed = NeededArchive(archive=ARCHIVE, place=ArchivePlace(file=str(file)), users=USERS)
-    live_data((needed,) * 10, lambda _: None)
+    needed = NeededArchive(archive=ARCHIVE, users=USERS)
+    with opened_archives({ARCHIVE: ArchivePlace(file=str(file))}) as archives:
+        live_data((needed,) * 10, archives, lambda _: None)
     assert len(read) == len(set(read)) == 4

@@ -24,6 +24,7 @@ from mailhaul.tests.archives import (
     archive_header,
     frames_of,
     message,
+    messages_of,
     open_any,
     write_archive,
 )
@@ -130,8 +131,8 @@ def following(first: ArchiveReader, change: Change) -> ArchiveReader:
     archive = ArchiveWriter(sink, header)
     entry = first.directory.mailboxes[0]
     messages = 0
-    for folder in first.mailbox(entry).folders:
-        kept = change(list(first.messages(entry, folder)))
+    for folder in first.mailbox(entry.home.number).folders:
+        kept = change(list(messages_of(first, entry, folder)))
         for one in kept:
             archive.add_message(one)
         messages += len(kept)
@@ -169,7 +170,7 @@ def test_the_same_loss_in_successive_versions_is_one() -> None:
 
 def test_a_whole_copy_of_the_content_is_a_twin() -> None:
     first = open_sealed(MemoryFile(DATA))
-    messages = list(first.messages(first.directory.mailboxes[0], first_folder(first)))
+    messages = list(messages_of(first, first.directory.mailboxes[0], first_folder(first)))
     elsewhere = ArchiveId(b"a third archive.")
     sink = MemorySink()
     third = ArchiveWriter(sink, replace(first.header, archive=elsewhere))
@@ -189,7 +190,7 @@ def test_a_whole_copy_of_the_content_is_a_twin() -> None:
 
 
 def first_folder(archive: ArchiveReader) -> FolderEntry:
-    return archive.mailbox(archive.directory.mailboxes[0]).folders[0]
+    return archive.mailbox(0).folders[0]
 
 
 def test_metadata_that_is_lost_has_its_nearest_moment() -> None:
@@ -226,11 +227,11 @@ def test_pieces_beyond_the_data_in_holes_or_in_no_archive_are_told() -> None:
     ]
 
 
-def test_a_frame_that_was_copied_is_looked_at_once() -> None:
+def test_a_frame_to_which_two_versions_refer_is_looked_at_once() -> None:
     first = open_sealed(MemoryFile(DATA))
     sink = MemorySink()
     archive = ArchiveWriter(sink, replace(first.header, archive=SECOND, run=NEXT_RUN))
-    archive.copy_mailbox(first, first.directory.mailboxes[0])
+    archive.refer_mailbox(first.directory.mailboxes[0])
     archive.finish()
     second = open_sealed(MemoryFile(bytes(sink.data)))
     known = {ARCHIVE: first, SECOND: second}

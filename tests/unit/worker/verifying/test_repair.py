@@ -24,6 +24,7 @@ from mailhaul.tests.archives import (
     archive_header,
     expected,
     frames_of,
+    messages_of,
     open_any,
     read_archive,
     write_archive,
@@ -216,7 +217,7 @@ def test_a_filler_gives_what_is_covered_as_a_whole() -> None:
 def test_a_content_is_cut_again_as_its_recipes_say() -> None:
     reader = open_sealed(MemoryFile(DATA))
     entry = reader.directory.mailboxes[0]
-    first = next(reader.messages(entry, reader.mailbox(entry).folders[0]))
+    first = next(messages_of(reader, entry, reader.mailbox(entry.home.number).folders[0]))
     runs = list(runs_of(first.pieces))
     assert [one.at for one in runs] == [sum(one.length for one in runs[:n]) for n in range(len(runs))]
     assert sum(one.length for one in runs) == len(MAIL)
