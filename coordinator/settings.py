@@ -165,3 +165,11 @@ def check_path(path: str) -> str:
     if rest != path and "{user}" not in path:
         raise ValueError("{user} is missing")
     return path
+
+
+def check_template(path: str) -> str:
+    """Check the shape of a path that says where something of each user lies. Returns it, or raises
+    ValueError."""
+    if "{user}" not in check_path(path):
+        raise ValueError("{user} is missing")
+    return path

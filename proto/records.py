@@ -42,7 +42,9 @@ class Partition:
     ``path`` is a directory, or a template whose placeholders say where user names stand. ``hosts`` are
     those that have it: one, or all that share its storage. ``doveadm`` is the command (with its options)
     that reaches the server of this partition; empty where there is none. ``renumbering`` is how restores
-    number its folders.
+    number its folders. ``home``, ``control`` and ``index`` are templates of the users' homes, and of where
+    the server keeps its lists and its index files of each mailbox; empty: beside, and in the mailbox.
+    ``also`` are patterns of what belongs to the mail in a home.
     """
 
     name: str
@@ -51,6 +53,10 @@ class Partition:
     hosts: tuple[str, ...] = ("localhost",)
     doveadm: tuple[str, ...] = ()
     renumbering: Renumbering = Renumbering()
+    home: str = ""
+    control: str = ""
+    index: str = ""
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,12 +230,14 @@ class DirectoryKind(StrEnum):
     """One of the mailbox that is no folder, nor a part of any."""
     HOME = "home"
     """The home of the mailbox's user, or a directory in it."""
+    CONTROL = "control"
+    """Where the server keeps the lists of the folder, if not in it: in its control directory, or that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """A directory as it was. ``path`` is relative to the mailbox; of the kind HOME relative to the home,
-    ``b""`` for the home itself."""
+    """A directory as it was. ``path`` is relative to the mailbox; of the kinds HOME and CONTROL relative to
+    the home and to the control directory, ``b""`` for these themselves."""
 
     path: bytes
     owner: Ownership

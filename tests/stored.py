@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
-from mailhaul.proto.records import Folder, Message, Skipped, StoredFile
+from mailhaul.proto.records import Directory, DirectoryKind, Folder, Message, Skipped, StoredFile
 
 from .archives import messages_of
 
@@ -49,6 +49,11 @@ def stored_mailboxes(staging: Path) -> dict[str, StoredMailbox]:
     return found
 
 
+def _lasting(record: Directory) -> Directory:
+    """Without the time of a UID list: the server may have looked at it, and written it anew."""
+    return replace(record, mtime_ns=0) if record.kind is DirectoryKind.UIDLIST else record
+
+
 def _bare(message: Message) -> Message:
     return replace(message, pieces=())
 
@@ -81,7 +86,7 @@ def _facts(mailbox: StoredMailbox | None) -> dict[object, object]:
     for folder, messages in mailbox.folders:
         header = _NEXT_UID.sub(b"", folder.header)
         facts[folder.path] = replace(folder, directories=(), uidnext=0, header=header)
-        facts |= {(folder.path, one.path): one for one in folder.directories}
+        facts |= {(folder.path, one.kind, one.path): _lasting(one) for one in folder.directories}
         for one in messages:
             shared = sorted(names[one.link]) if one.link and len(names[one.link]) > 1 else ()
             facts[folder.path, one.place, one.base] = (replace(one, link=0), shared)

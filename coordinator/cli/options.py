@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition
-from ..settings import check_path
+from ..settings import check_path, check_template
 from .program import Invocation
 
 FORMATS = ("maildir",)
@@ -28,23 +29,33 @@ class _LogicalPathType(click.ParamType[LogicalPath]):
         return value if isinstance(value, LogicalPath) else LogicalPath.parse(value)
 
 
+_ELSEWHERE = re.compile(r":(CONTROL|INDEX|HOME)=")
+
+
 class _PlaceType(click.ParamType[Partition]):
-    """``FORMAT:DIR``, as a partition; DIR becomes absolute."""
+    """``FORMAT:DIR``, as a partition; DIR becomes absolute. What lies elsewhere may follow, as a
+    ``mail_location`` of Dovecot has it: ``:CONTROL=TEMPLATE``, ``:INDEX=TEMPLATE``, ``:HOME=TEMPLATE``."""
 
     name = "place"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Partition:
         if isinstance(value, Partition):
             return value
-        format_, colon, directory = value.partition(":")
+        format_, colon, rest = value.partition(":")
+        directory, *elsewhere = _ELSEWHERE.split(rest)
         if format_ not in FORMATS or not colon or not directory:
             self.fail(f"{value!r} is no FORMAT:DIR; as an example, maildir:/srv/mail", param, ctx)
         try:
             # The shell leaves the ~ of maildir:~/Maildir alone.
             path = check_path(os.path.abspath(os.path.expanduser(directory)))
+            apart = {
+                key.lower(): check_template(os.path.abspath(template))
+                for key, template in zip(elsewhere[::2], elsewhere[1::2], strict=True)
+            }
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
-        return Partition(name="primary", format=format_, path=path)
+        home, control, index = (apart.get(key, "") for key in ("home", "control", "index"))
+        return Partition(name="primary", format=format_, path=path, home=home, control=control, index=index)
 
 
 class _SinceType(click.ParamType[float]):

@@ -16,7 +16,7 @@ from ...groups.definitions import SAFE_NAME
 from ...groups.expressions import compile_expression
 from ...groups.selection import check_pattern
 from ...proto.errors import ConfigError
-from ..settings import Codec, EngineName, check_path
+from ..settings import Codec, EngineName, check_path, check_template
 from ..window import Window
 
 _PORT = r"(?:[1-9][0-9]{0,4})"
@@ -79,6 +79,12 @@ def _command(words: object) -> object:
     return tuple(words) if isinstance(words, list) else words
 
 
+def _home_pattern(path: str) -> str:
+    if any(level in ("", ".", "..") for level in path.split("/")):
+        raise ValueError("no path in a home")
+    return path
+
+
 _Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 _Name = Annotated[str, Field(pattern=f"^{SAFE_NAME}$")]
 
@@ -86,6 +92,7 @@ _Name = Annotated[str, Field(pattern=f"^{SAFE_NAME}$")]
 _Address = Annotated[str, Field(pattern=rf"^tcp://(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]|\*):{_PORT}$")]
 _Seconds = Annotated[float, BeforeValidator(_seconds)]
 _Pattern = Annotated[str, AfterValidator(_pattern)]
+_HomePattern = Annotated[_Text, AfterValidator(_home_pattern)]
 _Expression = Annotated[str, AfterValidator(_expression)]
 _Count = Annotated[int, Field(ge=1)]
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -128,6 +135,18 @@ class PartitionTable(Table):
     )
     uid_margin: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
         default=None, description="a number of messages, at most 2147483648"
+    )
+    home: Annotated[_Text, AfterValidator(check_template)] | None = Field(
+        default=None, description="an absolute path with {user}, as that of the mailboxes"
+    )
+    control: Annotated[_Text, AfterValidator(check_template)] | None = Field(
+        default=None, description="an absolute path with {user}, as that of the mailboxes"
+    )
+    index: Annotated[_Text, AfterValidator(check_template)] | None = Field(
+        default=None, description="an absolute path with {user}, as that of the mailboxes"
+    )
+    also: Annotated[tuple[_HomePattern, ...], BeforeValidator(_names)] | None = Field(
+        default=None, description="a list of paths in a home, such as 'keys/*.pem' or 'dovecot-attributes'"
     )
 
 

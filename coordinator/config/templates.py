@@ -32,6 +32,13 @@ path = "/srv/mail/{domain}/{user}/Maildir"
 # A folder that a restore makes anew goes on so far above its old UIDNEXT: clients may have seen UIDs that the
 # server gave out after the backup.
 # uid_margin = 10000000
+# What belongs to the mailboxes and lies outside of them, each a path as that above: homes (else the directory
+# above a mailbox that has a name of its own there), and what CONTROL= and INDEX= of Dovecot say.
+# home = "/home/{user}"
+# control = "/srv/control/{domain}/{user}"
+# index = "/srv/index/{domain}/{user}"
+# What of the homes the mail needs, beside filters and dovecot-attributes; a directory with all that is in it.
+# also = ["keys/*.pem", ".gnupg"]
 
 [groups]
 # Regular expressions say which users are backed up together. Without groups all are in the group "user".

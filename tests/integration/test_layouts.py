@@ -29,11 +29,11 @@ def test_three_rounds(
     seen = servers[0].view(ALICE)
     for number, (old, new) in enumerate(pairwise(servers)):
         staging = f"staging{number}"
-        mailhaul.run(mailhaul.configure(old, doveadm=(), staging=staging), "backup")
+        mailhaul.run(mailhaul.configure(old, doveadm=(), staging=staging, **old.apart), "backup")
         before = _lasting(trees.snapshot(old.home(ALICE)))
-        mailhaul.run(mailhaul.configure(new, doveadm=(), staging=staging), "restore", "/")
+        mailhaul.run(mailhaul.configure(new, staging=staging, **new.apart), "restore", "/")
         assert trees.differences(before, _lasting(trees.snapshot(new.home(ALICE)))) == []
-    last = mailhaul.configure(servers[-1], doveadm=(), staging="staging2")
+    last = mailhaul.configure(servers[-1], doveadm=(), staging="staging2", **servers[-1].apart)
     mailhaul.run(last, "backup")
     first, *others = (stored_mailboxes(mailhaul.place / f"staging{number}") for number in range(3))
     assert [stored_differences(first, other) for other in others] == [[], []]
@@ -51,3 +51,40 @@ def _lasting(tree: dict[bytes, trees.Entry]) -> dict[bytes, trees.Entry]:
         for path, entry in tree.items()
         if not path.startswith((b"index", b"Maildir/index")) and not path.endswith(b"dovecot-uidlist")
     }
+
+
+def test_keywords_for_which_there_are_no_letters(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
+) -> None:
+    """Only the server's index has them; it is asked, and told after a restore."""
+    old, new = start_dovecot(), start_dovecot()
+    with old.login(ALICE) as client:
+        for mail in mails[:4]:
+            client.save("INBOX", mail)
+        client.open("INBOX")
+        for number in range(26):
+            client.flag([1], "+", f"word{number}")
+        client.flag([2], "+", "word3", "beyondOne")
+        client.flag([2, 3], "+", "beyond&Two")
+    seen = old.view(ALICE)
+    assert seen.folders["INBOX"].messages[2].flags >= {"beyondOne", "beyond&Two", "word3"}
+    mailhaul.run(mailhaul.configure(old), "backup")
+    mailhaul.run(mailhaul.configure(new), "restore", "/")
+    assert differences(seen, new.view(ALICE)) == []
+
+    # Nothing on disk shows such a change: the next night finds it all the same.
+    with old.login(ALICE) as client:
+        client.open("INBOX")
+        client.flag([4], "+", "beyondOne")
+    mailhaul.run(mailhaul.configure(old), "backup")
+    ((_, messages),) = [one for one in _newest(mailhaul) if one[0] == "INBOX"]
+    assert messages == {1: 26, 2: 3, 3: 1, 4: 1}
+
+    report = mailhaul.run(mailhaul.configure(old, doveadm=()), "backup", status=3)
+    assert "keyword" in {one["reason"] for one in report["skipped"]}
+
+
+def _newest(mailhaul: Mailhaul) -> list[tuple[str, dict[int, int]]]:
+    """Folders and how many keywords their messages have, by UID, of the newest backup."""
+    folders = stored_mailboxes(mailhaul.staging)[ALICE].folders
+    return [(one.name, {each.uid: len(each.keywords) for each in messages}) for one, messages in folders]

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...proto.errors import StoreError
 
 _TIMEOUT_SECONDS = 600
+_UIDS_AT_ONCE = 1000
 _ESCAPED = re.compile(rb"\x01(.)", re.DOTALL)
 _REACHABLE = re.compile(r"[^%:~$\"'\\\s]+")
 _WRITE_AT_ONCE = {"mail_index_rewrite_min_log_bytes": "0", "mail_index_rewrite_max_log_bytes": "1"}
@@ -52,6 +53,28 @@ class Doveadm:
                 name = _ESCAPED.sub(lambda run: _PLAIN.get(run[1], run[1]), values.get(b"mailbox", b""))
                 found[guid.decode("ascii", "replace")] = ServerFolder(name, int(modseq))
         return found
+
+    def keywords(self, user: str, guid: str) -> Mapping[int, tuple[str, ...]]:
+        """The keywords of all messages of a folder that have any, by their UIDs. Raises StoreError."""
+        _refuse_patterns(user)
+        done = self._run("-f", "tab", "fetch", "-u", user, "uid flags", "mailbox-guid", guid)
+        found: dict[int, tuple[str, ...]] = {}
+        for line in done.stdout.splitlines()[1:]:
+            uid, _, flags = line.partition(b"\t")
+            text = _ESCAPED.sub(lambda run: _PLAIN.get(run[1], run[1]), flags)
+            names = [name for name in text.decode("utf-8", "surrogateescape").split(" ") if name]
+            keywords = tuple(sorted(name for name in names if not name.startswith("\\")))
+            if keywords and uid.isdigit():
+                found[int(uid)] = keywords
+        return found
+
+    def add_keyword(self, user: str, guid: str, keyword: str, uids: Sequence[int]) -> None:
+        """Give a keyword to messages of a folder. Repeatable. Raises StoreError."""
+        _refuse_patterns(user)
+        for first in range(0, len(uids), _UIDS_AT_ONCE):
+            some = ",".join(map(str, uids[first : first + _UIDS_AT_ONCE]))
+            query = ("mailbox-guid", guid, "uid", some)
+            self._run("flags", "add", "-u", user, "--", keyword, *query)
 
     def names(self, user: str, view: str) -> list[bytes]:
         """The folders of ``view``, an absolute path of a directory of folders as in Maildir++ that stands for

@@ -14,22 +14,28 @@ from .directories import descend, make_directory, name_bytes, opened, ownership
 from .dotlock import uidlist_lock
 from .file_writer import FileWriter
 from .listing import NO_KEYWORDS, PLACES, Listing, record
+from .location import RESERVED
 from .message_places import MessagePlaces, is_variant, lasting_names, variant_parts
 from .notices import Notices
 from .opened import FileOpener
 from .scaffold import link_new, make_durable
 
+_NEW_KEYWORDS = RESERVED + b"keywords"
+
 
 class ExistingFolder:
     """A FolderWriter (see ``proto.ports``) that adds messages to a folder that is there. They wait in
-    ``stage`` until ``deliver``. ``directory`` is the folder's; both are closed with the writer."""
+    ``stage`` until ``deliver``. ``directory`` is the folder's, ``lists`` that of its lists; all are closed
+    with the writer."""
 
-    def __init__(self, folder: Folder, directory: int, stage: int, files: FileWriter) -> None:
+    def __init__(self, folder: Folder, directory: int, lists: int, stage: int, files: FileWriter) -> None:
         self.folder = folder
         self._directory = directory
+        self._lists = lists
         self._stage = stage
         self._files = files
         self._letters: set[str] = set()
+        self._beyond: set[str] = set()
         self._present: dict[str, int] = {}
         self._places = MessagePlaces(stage, files)
         for place in PLACES:
@@ -50,6 +56,7 @@ class ExistingFolder:
                 break
             except FileExistsError:
                 continue
+        self._beyond.update(set(message.keywords) - set(self.folder.keywords))
         self._letters.update(set(keywords.flags_of(message.suffix)) & set(keywords.LETTERS))
         return True
 
@@ -64,7 +71,8 @@ class ExistingFolder:
         if self._stage >= 0:
             os.close(self._stage)
             os.close(self._directory)
-            self._stage = self._directory = -1
+            os.close(self._lists)
+            self._stage = self._directory = self._lists = -1
 
     def _sizes(self, base: bytes) -> set[int]:
         """The sizes of the messages that have this lasting name, or one that a restore gave for it."""
@@ -86,7 +94,7 @@ class ExistingFolder:
         if self._known_expunged is None:
             self._known_expunged = set()
             with suppress(OSError, MessageUnavailable):
-                fd, status = FileOpener().open_regular(self._directory, uidlist.NAME)
+                fd, status = FileOpener().open_regular(self._lists, uidlist.NAME)
                 try:
                     bases = (base for _, _, base in uidlist.UidList(fd, status.st_size).entries())
                     self._known_expunged.update(base for base in bases if self._listing.find(base) < 0)
@@ -94,9 +102,9 @@ class ExistingFolder:
                     os.close(fd)
         return self._known_expunged
 
-    def deliver(self, directory: int, stage: int, notices: Notices) -> None:
+    def deliver(self, directory: int, lists: int, stage: int, notices: Notices) -> None:
         """Put the messages into the folder, with the letters that its keywords have there. Raises OSError."""
-        translation = self._translation(directory, stage, notices)
+        translation = self._translation(lists, stage, notices)
         for place in PLACES:
             make_directory(directory, place.encode(), 0o700)
             with (
@@ -108,22 +116,22 @@ class ExistingFolder:
                     _deliver(source, name_bytes(one.name), target, translation)
                 os.fsync(target)
 
-    def _translation(self, directory: int, stage: int, notices: Notices) -> keywords.Translation:
+    def _translation(self, lists: int, stage: int, notices: Notices) -> keywords.Translation:
         """How letters change on the way; keywords that the folder lacks are added to it."""
         known: tuple[str, ...] = ()
         try:
-            known = keywords.read_keywords(directory, FileOpener())
+            known = keywords.read_keywords(lists, FileOpener())
             translation = self._translated(known)
             if translation.grew:
-                with uidlist_lock(directory):
-                    known = keywords.read_keywords(directory, FileOpener())
+                with uidlist_lock(lists):
+                    known = keywords.read_keywords(lists, FileOpener())
                     translation = self._translated(known)
-                    _replace_keywords(directory, stage, translation.keywords, self._files)
+                    _replace_keywords(lists, stage, translation.keywords, self._files)
         except (LockedError, MessageUnavailable, OSError) as error:
             notices.add(self.folder.path, "keyword", f"no keywords could be added: {error}")
             translation = self._translated(known, most=len(known))
-        if translation.left_out:
-            names = ", ".join(translation.left_out)
+        if left_out := [*translation.left_out, *sorted(self._beyond)]:
+            names = ", ".join(left_out)
             notices.add(self.folder.path, "keyword", f"messages come back without keywords: {names}")
         return translation
 
@@ -152,6 +160,10 @@ def _replace_keywords(directory: int, stage: int, names: Sequence[str], files: F
         owner, newest = Ownership(above.mode & 0o666, above.uid, above.gid), 0
     # The server looks at the seconds of the time to learn that there are more keywords.
     mtime_ns = max(time.time_ns(), newest + 1_000_000_000)
-    files.write(stage, keywords.NAME, [keywords.format_keywords(names)], owner, mtime_ns)
-    make_durable(stage, keywords.NAME)
-    os.rename(keywords.NAME, keywords.NAME, src_dir_fd=stage, dst_dir_fd=directory)
+    if os.fstat(stage).st_dev != os.fstat(directory).st_dev:
+        stage = directory
+        with suppress(FileNotFoundError):
+            os.unlink(_NEW_KEYWORDS, dir_fd=stage)  # a process that was killed left it
+    files.write(stage, _NEW_KEYWORDS, [keywords.format_keywords(names)], owner, mtime_ns)
+    make_durable(stage, _NEW_KEYWORDS)
+    os.rename(_NEW_KEYWORDS, keywords.NAME, src_dir_fd=stage, dst_dir_fd=directory)

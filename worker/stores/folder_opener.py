@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
-from ...proto.errors import MessageUnavailable
+from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder
 from ...proto.records import Attributes, Directory, Folder
 from . import folder_state, keywords, uidlist
@@ -15,6 +15,7 @@ from .directories import confirmed, descend, joined, split
 from .doveadm import ServerFolder
 from .folder_state import FolderState, Mark
 from .listing import PLACES, Earlier, Listing, Numbering
+from .lists import Lists
 from .maildir_folder import MaildirFolder
 from .notices import Notices
 from .opened import FileOpener
@@ -22,22 +23,30 @@ from .opened import FileOpener
 AskServer = Callable[[], Mapping[str, ServerFolder] | None]
 
 
+AskKeywords = Callable[[str], Mapping[int, tuple[str, ...]]]
+
+
 class FolderOpener:
     """Opens the folders of one mailbox. ``ask_server`` gives them as their server knows them, by GUID, and
-    is not called before a folder is opened; ``now`` is the clock, in nanoseconds since 1970."""
+    is not called before a folder is opened; ``ask_keywords`` those of a folder's messages by UID, by its
+    GUID. ``now`` is the clock, in nanoseconds since 1970."""
 
     def __init__(
         self,
         root: int,
+        lists: Lists,
         opener: FileOpener,
         notices: Notices,
         ask_server: AskServer,
+        ask_keywords: AskKeywords,
         now: Callable[[], int],
     ) -> None:
         self._root = root
+        self._lists = lists
         self._opener = opener
         self._notices = notices
         self._ask_server = ask_server
+        self._ask_keywords = ask_keywords
         self._now = now
         self._has_asked = False
         self._server: Mapping[str, ServerFolder] | None = None
@@ -69,14 +78,16 @@ class FolderOpener:
             # in the next state. The UID list is opened before the directories are read: a message that is
             # listed finds its UID, or had none yet. Keywords are read last: each flag finds its keyword.
             now_ns = self._now()
-            places, refused, uids, state = self._state(stack, directory, path)
+            lists = self._lists.opened(stack, directory, path)
+            places, refused, uids, state = self._state(stack, directory, lists, path)
             mark = folder_state.mark_of(state, places)
             listing = self._listing(places, path, earlier)
             numbering = self._numbering(listing, uids, path)
-            folder = self._record(path, name, uids, directory, (*state.records(path), *near))
-            numbering.names = keywords.FlagNames(folder.keywords)
+            folder = self._record(path, name, uids, lists, (*state.records(path), *near))
+            beyond, are_all_told = self._keywords_beyond(path, folder)
+            numbering.names = keywords.FlagNames(folder.keywords, beyond)
             whole = listing.settled and not listing.others and self._notices.count == told_before
-            can_tell = earlier is None and whole and state.has_settled(now_ns)
+            can_tell = earlier is None and whole and are_all_told and state.has_settled(now_ns)
             yield MaildirFolder(
                 folder,
                 listing,
@@ -106,7 +117,7 @@ class FolderOpener:
         return os.stat(path, dir_fd=self._root, follow_symlinks=False).st_mtime_ns
 
     def _state(
-        self, stack: ExitStack, directory: int, path: bytes
+        self, stack: ExitStack, directory: int, lists: int | None, path: bytes
     ) -> tuple[dict[str, int], bool, uidlist.UidList | None, FolderState]:
         """The places of messages and the UID list, opened, whether a place could not be, and what all parts
         of the folder are like."""
@@ -128,10 +139,13 @@ class FolderOpener:
         for place, fd in places.items():
             name = place.encode()
             attributes[name] = self._attributes(fd, parts[name], joined(path, name))
-        uids = self._uidlist(stack, directory, path, parts, attributes)
-        with suppress(OSError):  # reading them says why
-            parts[keywords.NAME] = os.stat(keywords.NAME, dir_fd=directory, follow_symlinks=False)
-        return places, refused, uids, FolderState(own, parts, attributes)
+        uids = None
+        if lists is not None:
+            uids = self._uidlist(stack, lists, path, parts, attributes)
+            with suppress(OSError):  # reading them says why
+                parts[keywords.NAME] = os.stat(keywords.NAME, dir_fd=lists, follow_symlinks=False)
+        control = self._lists.record(lists, path)
+        return places, refused, uids, FolderState(own, parts, attributes, control)
 
     def _attributes(self, fd: int, status: os.stat_result, path: bytes) -> Attributes:
         reader = self._opener.attributes
@@ -197,7 +211,7 @@ class FolderOpener:
         path: bytes,
         name: str,
         uids: uidlist.UidList | None,
-        directory: int,
+        lists: int | None,
         directories: tuple[Directory, ...],
     ) -> Folder:
         header = uids.header if uids else uidlist.UidListHeader(b"")
@@ -208,10 +222,27 @@ class FolderOpener:
             uidnext=uids.next_uid if uids else 0,
             guid=header.guid,
             highest_modseq=self._highest_modseq(path, header.guid),
-            keywords=self._keywords(directory, path),
+            keywords=self._keywords(lists, path) if lists is not None else (),
             header=header.line,
             directories=directories,
         )
+
+    def _keywords_beyond(self, path: bytes, folder: Folder) -> tuple[Mapping[int, tuple[str, ...]], bool]:
+        """Keywords of messages by UID for which the folder has no letter left, and whether the folder's files
+        tell of all: only the server's index has the others, and changes of them show nowhere else."""
+        if sum(map(bool, folder.keywords)) < keywords.MOST:
+            return {}, True
+        try:
+            if self._server is None or not folder.guid:
+                raise StoreError("the server is not asked (doveadm)")
+            named = set(folder.keywords)
+            told = self._ask_keywords(folder.guid)
+        except StoreError as error:
+            why = f"keywords beyond the first {keywords.MOST} are not recorded: {error.message}"
+            self._notices.add(path, "keyword", why)
+            return {}, False
+        beyond = {uid: tuple(one for one in names if one not in named) for uid, names in told.items()}
+        return {uid: names for uid, names in beyond.items() if names}, False
 
     def _ask_once(self) -> None:
         if not self._has_asked:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ...proto.records import Attributes, Directory, DirectoryKind
@@ -29,11 +30,13 @@ _RECORDED = {**dict.fromkeys(_DIRECTORIES, DirectoryKind.PART), uidlist.NAME: Di
 @dataclass(frozen=True, slots=True)
 class FolderState:
     """The status of a folder's directory, and of what is there of its parts, by name. ``attributes`` are
-    theirs; of the directory itself by ``b""``."""
+    theirs; of the directory itself by ``b""``. ``control`` is the directory of its lists, if that is
+    another one."""
 
     own: os.stat_result
     parts: Mapping[bytes, os.stat_result]
     attributes: Mapping[bytes, Attributes] = field(default_factory=dict)
+    control: Directory | None = None
 
     def records(self, path: bytes) -> list[Directory]:
         """The records of a folder that lies there."""
@@ -45,6 +48,7 @@ class FolderState:
                 for name, kind in _RECORDED.items()
                 if name in parts
             ),
+            *([self.control] if self.control else []),
         ]
 
     def times(self) -> dict[str, int]:
@@ -61,11 +65,17 @@ class FolderState:
         return all(has_settled(self.parts[name], now_ns) for name in _MARKED if name in self.parts)
 
 
-def glance(directory: int, own: os.stat_result, contents: Contents) -> FolderState:
-    """The state of the folder in this open directory, which has this status and contents. Raises OSError."""
+def glance(directory: int, own: os.stat_result, contents: Contents, lists: int | None = None) -> FolderState:
+    """The state of the folder in this open directory, which has this status and contents. Its lists are there
+    too, or in another directory (``lists``). Raises OSError."""
     names = [name for name in _DIRECTORIES if name in contents.directories]
-    names += [name for name in _LISTS if name in contents.files]
     parts = {name: os.stat(name, dir_fd=directory, follow_symlinks=False) for name in names}
+    for name in _LISTS:
+        if lists not in (None, directory):
+            with suppress(FileNotFoundError):
+                parts[name] = os.stat(name, dir_fd=lists, follow_symlinks=False)
+        elif lists == directory and name in contents.files:
+            parts[name] = os.stat(name, dir_fd=directory, follow_symlinks=False)
     return FolderState(own, parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .opened import FileOpener
 
@@ -106,14 +106,24 @@ def with_flags(suffix: bytes, flags: str) -> bytes:
 
 
 class FlagNames:
-    """What the suffixes of names mean in a folder with these keywords."""
+    """What the suffixes of names mean in a folder with these keywords. ``beyond`` are keywords of messages by
+    their UIDs that no letter stands for."""
 
-    def __init__(self, keywords: Sequence[str] = ()) -> None:
+    def __init__(
+        self, keywords: Sequence[str] = (), beyond: Mapping[int, tuple[str, ...]] | None = None
+    ) -> None:
         self._keywords = keywords
+        self._beyond = beyond or {}
         self._known: dict[bytes, Flags] = {}
 
-    def of(self, suffix: bytes) -> Flags:
+    def of(self, suffix: bytes, uid: int = 0) -> Flags:
         """The flags, and the names of the keywords: letters without a name stand for nothing."""
+        if more := self._beyond.get(uid):
+            flags, keywords = self._of_suffix(suffix)
+            return flags, tuple(sorted({*keywords, *more}))
+        return self._of_suffix(suffix)
+
+    def _of_suffix(self, suffix: bytes) -> Flags:
         flags = self._known.get(suffix)
         if flags is None:
             if len(self._known) >= _MOST_SUFFIXES:

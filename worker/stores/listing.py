@@ -218,7 +218,7 @@ def record(entry: bytes, names: FlagNames, uid: int = 0, fields: bytes = b"") ->
     """The record of an entry of a listing."""
     base, _, rest = entry.partition(b"\0")
     suffix = rest[1 : -_INODE_BYTES - 1]
-    flags, keywords = names.of(suffix)
+    flags, keywords = names.of(suffix, uid)
     inode = int.from_bytes(entry[-_INODE_BYTES:], "big")
     if inode in _UNKNOWN_INODES:
         inode = 0

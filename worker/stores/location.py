@@ -50,6 +50,11 @@ class Location:
             return self.anchor, self.below[:-1]
         return os.path.dirname(os.path.abspath(self.anchor)), ()
 
+    def above(self) -> Location:
+        """The directory above the mailbox."""
+        anchor, below = self.parent()
+        return Location(anchor=anchor, below=below, has_home=False)
+
     def open_parent(self) -> int:
         """Open the directory above the mailbox, which is the user's home if ``has_home``. Raises OSError."""
         return _open(*self.parent())

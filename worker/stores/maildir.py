@@ -15,13 +15,15 @@ from ...groups.paths import printable
 from ...proto.errors import StoreError
 from ...proto.ports import KnownMailbox, MailboxReader
 from ...proto.records import MailboxSize
+from .control import Control, control_of
 from .directories import joined, opened, split
 from .doveadm import Doveadm
 from .layout import make_layout
 from .listing import PLACES
 from .location import Location
-from .maildir_mailbox import MaildirMailbox
+from .maildir_mailbox import MaildirMailbox, Places
 from .notices import Notices
+from .surroundings import Surroundings
 from .survey import survey
 
 _SIZE = re.compile(r",S=(\d{1,12})")
@@ -31,9 +33,15 @@ class MaildirStore:
     """A MailStore (see ``proto.ports``) of Maildirs."""
 
     def __init__(
-        self, path: str, doveadm: tuple[str, ...] = (), *, now: Callable[[], int] = time.time_ns
+        self,
+        path: str,
+        doveadm: tuple[str, ...] = (),
+        surroundings: Surroundings | None = None,
+        *,
+        now: Callable[[], int] = time.time_ns,
     ) -> None:
         """``now`` is the clock, in nanoseconds since 1970. Raises ConfigError for a path that can't be."""
+        self._surroundings = surroundings or Surroundings()
         self._now = now
         self._layout = make_layout(path)
         self._doveadm = Doveadm(doveadm) if doveadm else None
@@ -69,21 +77,39 @@ class MaildirStore:
         with ExitStack() as stack:
             root = _open(location)
             stack.callback(os.close, root)
-            home = _open_home(location)
-            if home >= 0:
-                stack.callback(os.close, home)
+            home = self._home(stack, user, location)
+            control = self._control(stack, user, root)
+            index = self._surroundings.index(user)
+            indexes = self._opened(stack, index) if index is not None else -1
             yield MaildirMailbox(
-                root, home, user, location.place, self._doveadm, known=known, wanted=wanted, now=self._now
+                Places(root=root, home=home, control=control, index=indexes, also=self._surroundings.also),
+                user,
+                location.place,
+                self._doveadm,
+                known=known,
+                wanted=wanted,
+                now=self._now,
             )
 
+    def _home(self, stack: ExitStack, user: str, mailbox: Location) -> int:
+        location = self._surroundings.home(user, mailbox)
+        return self._opened(stack, location) if location is not None else -1
 
-def _open_home(location: Location) -> int:
-    if not location.has_home:
-        return -1
-    try:
-        return location.open_parent()
-    except OSError as error:
-        raise StoreError(f"{printable(location.path)}/..: {error.strerror}") from error
+    def _control(self, stack: ExitStack, user: str, root: int) -> Control | None:
+        location = self._surroundings.control(user)
+        directory = self._opened(stack, location) if location is not None else -1
+        return control_of(root, directory) if directory >= 0 else None
+
+    def _opened(self, stack: ExitStack, location: Location) -> int:
+        """A directory that belongs to a mailbox, -1 if there is none. Raises StoreError."""
+        try:
+            directory = location.open()
+        except FileNotFoundError:
+            return -1
+        except OSError as error:
+            raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
+        stack.callback(os.close, directory)
+        return directory
 
 
 def _open(location: Location) -> int:

@@ -56,6 +56,11 @@ class MaildirFolder:
         """What to remember of the folder, to find out later what came into it."""
         return self._listing.remembered()
 
+    @property
+    def holds_mail(self) -> bool:
+        """Whether there is any message in it."""
+        return len(self._listing) > 0
+
     def __len__(self) -> int:
         return len(self._listing)
 

@@ -7,25 +7,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder, KnownMailbox
 from ...proto.records import Attributes, Directory, DirectoryKind, FileStat, Folder, ListedFile, Skipped
-from . import folder_names, folder_state
+from . import folder_names, folder_state, uidlist
 from .attributes import AttributeReader, named
-from .directories import confirmed, described, is_directory, joined, opened, ownership, split, unavailable
+from .control import Control, is_control_file
+from .directories import confirmed, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
 from .folder_opener import FolderOpener
 from .folder_state import FolderState
+from .home_files import HomeFiles
 from .later_looks import PAUSES, LaterLooks
 from .listing import PLACES, Earlier
+from .lists import Lists
 from .maildir_folder import MaildirFolder
 from .marks import FilesMark
 from .notices import Notices
 from .opened import FileOpener, StoreFile
-from .other_files import HOME_DIRECTORY, OtherFiles
-from .survey import Contents, Survey, survey
+from .other_files import OtherFiles
+from .survey import Contents, survey
 from .unchanged_folder import UnchangedFolder
 
 
@@ -38,9 +40,27 @@ class _Same:
     times: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where a mailbox lies, as open directories: its own (``root``), the ``home`` of its user (-1 if there
+    is none), of which the patterns ``also`` belong to it, the one in which its server keeps its lists, and
+    the one of its ``index`` files (-1 if that is the mailbox), which are not looked at."""
+
+    root: int
+    home: int = -1
+    control: Control | None = None
+    index: int = -1
+    also: Sequence[str] = ()
+
+    def apart(self) -> frozenset[tuple[int, int]]:
+        """The mailbox and what its server keeps elsewhere, by device and inode."""
+        control = self.control.fd if self.control else -1
+        return frozenset(_identity(fd) for fd in (self.root, control, self.index) if fd >= 0)
+
+
 class MaildirMailbox:
-    """A MailboxReader (see ``proto.ports``). ``root`` and ``home`` are open directories that outlive it;
-    ``home`` is -1 where the mailbox has none. ``now`` is the clock, in nanoseconds since 1970.
+    """A MailboxReader (see ``proto.ports``). The directories of its ``places`` outlive it. ``now`` is the
+    clock, in nanoseconds since 1970.
 
     The whole mailbox is looked through once, at the beginning: a folder that is unchanged then counts as
     unchanged, and is looked at again at the end if any folder was read after that. ``sleep`` waits between
@@ -49,8 +69,7 @@ class MaildirMailbox:
 
     def __init__(
         self,
-        root: int,
-        home: int,
+        places: Places,
         user: str,
         place: bytes,
         doveadm: Doveadm | None,
@@ -61,8 +80,9 @@ class MaildirMailbox:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.place = place
-        self._root = root
-        self._home = home
+        self._root = places.root
+        self._home = places.home
+        self._control = places.control
         self._user = user
         self._doveadm = doveadm
         self._known = known
@@ -72,9 +92,24 @@ class MaildirMailbox:
         self._notices = Notices()
         self._attributes = AttributeReader(self._notices)
         self._opener = FileOpener(self._attributes)
-        self._folder_opener = FolderOpener(root, self._opener, self._notices, self._ask_server, now)
+        self._lists = Lists(self._control, self._attributes)
+        self._folder_opener = FolderOpener(
+            self._root,
+            self._lists,
+            self._opener,
+            self._notices,
+            self._ask_server,
+            self._ask_keywords,
+            now,
+        )
         self._same: dict[bytes, _Same] = {}
-        self._survey = survey(root, self._notices, look=self._compare, attributes=self._attributes)
+        self._has_server = self._has_lists = self._holds_mail = False
+        apart = places.apart()
+        self._home_files = HomeFiles(self._home, places.also, self._notices, self._attributes, apart)
+        control = apart - {_identity(self._root)}
+        self._survey = survey(
+            self._root, self._notices, look=self._compare, attributes=self._attributes, apart=control
+        )
         self._names = folder_names.names(self._survey.folders)
         self._is_wanted = wanted
         self._wanted = {path: name for path, name in self._names.items() if wanted(name)}
@@ -91,6 +126,8 @@ class MaildirMailbox:
                 with ExitStack() as stack:
                     folder = self._reader(stack, path, near[path])
                     yield folder
+                    self._has_lists = self._has_lists or folder.folder.uidvalidity > 0
+                    self._holds_mail = self._holds_mail or (not self._has_lists and folder.holds_mail)
                     self._strays[path] = folder.strays
                     earlier[path] = folder.remembered()
                     any_listed = any_listed or folder.was_listed
@@ -99,6 +136,7 @@ class MaildirMailbox:
         if any_listed:
             self._held_still = False
             yield from self._later_looks(near, earlier)
+        self._warn_without_lists()
 
     def held_still(self) -> bool:
         return self._held_still
@@ -108,40 +146,48 @@ class MaildirMailbox:
 
     def files(self) -> Iterator[ListedFile]:
         self._files_mark, mark = b"", FilesMark(self._now())
-        has_home = self._home >= 0
-        mailbox = OtherFiles(self._root, self._notices, mark, levels_above=1 if has_home else 0)
+        taken: set[bytes] = set()
+        for file in self._mailbox_files(mark):
+            if self._control:
+                taken.add(file.path)
+            yield file
+        if self._control:
+            control = OtherFiles(self._control.fd, self._notices, mark)
+            yield from self._lists.files(control, self._wanted, taken)
+        if self._home >= 0:
+            yield from self._home_files.listed(mark)
+        self._files_mark = mark.digest()
+
+    def _mailbox_files(self, mark: FilesMark) -> Iterator[ListedFile]:
+        mailbox = OtherFiles(self._root, self._notices, mark, levels_above=1 if self._home >= 0 else 0)
         for path in self._survey.folders:
             # What lies in the mailbox's own directory is the mailbox's, not of INBOX alone.
             if not path or path in self._wanted:
-                yield from mailbox.listed(path, self._survey.contents[path])
+                yield from mailbox.listed(path, self._own(self._survey.contents[path]))
                 yield from self._stray_files(mailbox, path)
         for path in self._others_wanted():
-            yield from mailbox.listed(path, self._survey.contents[path])
-        if has_home:
-            home = OtherFiles(self._home, self._notices, mark, home=True)
-            yield from home.of_home()
-            for path in self._scripts.others:
-                yield from home.listed(path, self._scripts.contents[path])
-        self._files_mark = mark.digest()
+            yield from mailbox.listed(path, self._own(self._survey.contents[path]))
 
     def files_mark(self) -> bytes:
         return self._files_mark
 
     def open_file(self, file: ListedFile) -> StoreFile:
-        *above, name = split(file.path)
+        base, path = self._base(file)
+        *above, name = split(path)
         try:
-            with opened(self._base(file), tuple(above)) as directory:
+            with opened(base, tuple(above)) as directory:
                 return self._opener.open(directory, name)
         except OSError as error:
-            raise unavailable(confirmed(error, self._base(file), file.path), file.path) from error
+            raise unavailable(confirmed(error, base, path), path) from error
 
     def link_stat(self, file: ListedFile) -> FileStat:
-        *above, name = split(file.path)
+        base, path = self._base(file)
+        *above, name = split(path)
         try:
-            with opened(self._base(file), tuple(above)) as directory:
+            with opened(base, tuple(above)) as directory:
                 status = os.stat(name, dir_fd=directory, follow_symlinks=False)
         except OSError as error:
-            raise unavailable(confirmed(error, self._base(file), file.path), file.path) from error
+            raise unavailable(confirmed(error, base, path), path) from error
         return FileStat(0, status.st_mtime_ns, ownership(status))
 
     def skipped(self) -> Sequence[Skipped]:
@@ -151,13 +197,18 @@ class MaildirMailbox:
         return self._known.folder(path) if self._known is not None else None
 
     def _compare(self, path: bytes, directory: int, status: os.stat_result, contents: Contents) -> None:
-        """Find out whether a folder is as it is known."""
+        """Find out whether a folder is as it is known, and whether a server keeps files in it."""
+        self._has_server = self._has_server or any(name.startswith(b"dovecot") for name in contents.files)
+        self._has_lists = self._has_lists or (not self._control and uidlist.NAME in contents.files)
         known = self._known_folder(path)
         mark = folder_state.decoded(known.mark) if known is not None else None
         if known is None or mark is None or known.folder.path != path:
             return
         try:
-            state = folder_state.glance(directory, status, contents)
+            with ExitStack() as stack:
+                lists = self._lists.opened(stack, directory, path)
+                state = folder_state.glance(directory, status, contents, lists)
+                state = replace(state, control=self._lists.record(lists, path))
         except OSError:
             return  # it changes at this moment, or opening it will say why
         if state.hash() == mark.state:
@@ -265,7 +316,9 @@ class MaildirMailbox:
         for first in list(self._wanted)[:1]:
             if first:
                 near[first] += [records[other] for other in others.get(b"", ())]
-            near[first] += self._home_directories()
+            if self._home >= 0:
+                near[first] += self._home_files.directories()
+            near[first] += self._lists.top()
         return near
 
     def _others_wanted(self) -> Iterator[bytes]:
@@ -276,23 +329,10 @@ class MaildirMailbox:
         }
         return (path for path in self._survey.others if path not in of_others)
 
-    @cached_property
-    def _scripts(self) -> Survey:
-        """What lies in the directory of scripts in the home."""
-        if self._home < 0 or not is_directory(self._home, HOME_DIRECTORY):
-            return Survey((), (), {}, {})
-        return survey(
-            self._home, self._notices, HOME_DIRECTORY, plain=True, home=True, attributes=self._attributes
-        )
-
-    def _home_directories(self) -> Iterator[Directory]:
-        """The home and the directories in it that belong to the mail."""
-        if self._home >= 0:
-            status = os.fstat(self._home)
-            attributes = self._attributes.of(self._home, status.st_dev, b"", home=True)
-            yield described(b"", status, DirectoryKind.HOME, attributes)
-            for path in self._scripts.others:
-                yield replace(self._scripts.records[path], kind=DirectoryKind.HOME)
+    def _own(self, contents: Contents) -> Contents:
+        """What of a directory of the mailbox counts: with a control directory not what the server looks for
+        there."""
+        return contents.only(lambda name: not is_control_file(name)) if self._control else contents
 
     def _stray_files(self, mailbox: OtherFiles, folder: bytes) -> Iterator[ListedFile]:
         for place in PLACES:
@@ -303,10 +343,26 @@ class MaildirMailbox:
                 for name in sorted(names):
                     yield from mailbox.tree(joined(above, name))
 
-    def _base(self, file: ListedFile) -> int:
-        if file.home and self._home < 0:
+    def _warn_without_lists(self) -> None:
+        """A server that keeps UIDs keeps them elsewhere, if the mailbox has none: they would be lost."""
+        if self._has_lists or not self._holds_mail or not (self._doveadm or self._has_server):
+            return
+        why = "no folder has a UID list: if the server keeps them elsewhere (CONTROL=), say where (control)"
+        self._notices.add(b"", "uidlist", why)
+
+    def _base(self, file: ListedFile) -> tuple[int, bytes]:
+        """Where a listed file lies: a directory, and the path in it."""
+        if not file.home:
+            where = self._lists.where(file)
+            return (self._root, file.path) if where is None else where
+        if self._home < 0:
             raise MessageUnavailable("the mailbox has no home beside it", reason="vanished")
-        return self._home if file.home else self._root
+        return self._home, file.path
+
+    def _ask_keywords(self, guid: str) -> Mapping[int, tuple[str, ...]]:
+        if self._doveadm is None:
+            return {}
+        return self._doveadm.keywords(self._user, guid)
 
     def _ask_server(self) -> Mapping[str, ServerFolder] | None:
         """The folders as the server knows them, by GUID; None if no server is to be asked."""
@@ -321,3 +377,8 @@ class MaildirMailbox:
 
 def _is_part(record: Directory) -> bool:
     return record.kind in (DirectoryKind.PART, DirectoryKind.UIDLIST)
+
+
+def _identity(directory: int) -> tuple[int, int]:
+    status = os.fstat(directory)
+    return status.st_dev, status.st_ino

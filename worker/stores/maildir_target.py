@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
@@ -23,8 +24,9 @@ from .directories import (
 from .doveadm import Doveadm
 from .layout import make_layout
 from .location import Location
-from .maildir_writer import MaildirWriter, Site
+from .maildir_writer import Apart, MaildirWriter, Site
 from .scaffold import remove_abandoned
+from .surroundings import Surroundings
 
 _RENUMBERING = Renumbering()
 _HOME_MODE = 0o700
@@ -36,8 +38,13 @@ class MaildirTarget:
     above where the restored folders were."""
 
     def __init__(
-        self, path: str, doveadm: tuple[str, ...] = (), renumbering: Renumbering = _RENUMBERING
+        self,
+        path: str,
+        doveadm: tuple[str, ...] = (),
+        renumbering: Renumbering = _RENUMBERING,
+        surroundings: Surroundings | None = None,
     ) -> None:
+        self._surroundings = surroundings or Surroundings()
         self._layout = make_layout(path)
         self._doveadm = Doveadm(doveadm) if doveadm else None
         self._renumbering = renumbering
@@ -51,6 +58,7 @@ class MaildirTarget:
         with ExitStack() as stack:
             try:
                 site = self._existing(location, layout, stack) or self._new(location, stack)
+                site = self._surrounded(site, user, location, stack)
                 writer = MaildirWriter(site, user, self._doveadm, self._renumbering, layout)
             except NotADirectoryError as error:
                 raise StoreError(
@@ -60,6 +68,29 @@ class MaildirTarget:
                 raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
             stack.callback(writer.close)
             yield writer
+
+    def _surrounded(self, site: Site, user: str, mailbox: Location, stack: ExitStack) -> Site:
+        """The site with what belongs to it and lies elsewhere; made where it is missing."""
+        around = self._surroundings
+        if around.separate_homes and (home := around.home(user, mailbox)):
+            fd, made = _opened_making(home, stack)
+            self._tidy(home, fd)
+            site = replace(site, home=fd, new_home=made)
+        control = self._apart(around.control(user), site, mailbox, stack)
+        index = self._apart(around.index(user), site, mailbox, stack)
+        return replace(site, control=control, index=index)
+
+    def _apart(
+        self, location: Location | None, site: Site, mailbox: Location, stack: ExitStack
+    ) -> Apart | None:
+        if location is None:
+            return None
+        inside = location.path.startswith(mailbox.path + b"/")
+        if inside and site.root < 0:
+            return Apart(below=location.path.removeprefix(mailbox.path + b"/"))
+        fd, made = _opened_making(location, stack)
+        remove_abandoned(fd)
+        return Apart(fd=fd, is_new=made)
 
     def _existing(self, location: Location, layout: Sequence[Folder], stack: ExitStack) -> Site | None:
         try:
@@ -113,6 +144,22 @@ class MaildirTarget:
         if path not in self._tidied:
             self._tidied.add(path)
             remove_abandoned(parent)
+
+
+def _opened_making(location: Location, stack: ExitStack) -> tuple[int, bool]:
+    """A directory, open as long as the stack, and whether it was made; it is removed if it stays empty."""
+    anchor, names = location.parent()
+    os.makedirs(anchor, _ABOVE_MODE, exist_ok=True)
+    start = open_directory(anchor)
+    stack.callback(os.close, start)
+    above = descend_making(start, names, _ABOVE_MODE)
+    stack.callback(os.close, above)
+    made = make_directory(above, location.name, _HOME_MODE)
+    if made:
+        stack.callback(_remove_empty, above, location.name)
+    fd = descend(above, (location.name,))
+    stack.callback(os.close, fd)
+    return fd, made or _is_abandoned(fd)
 
 
 def _workshop(root: int, location: Location) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
@@ -18,6 +18,8 @@ from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
 from ...proto.records import Directory, DirectoryKind, Folder, Ownership, Renumbering, Skipped, StoredFile
 from .added_folder import added_folder, lies_below
+from .apart_tree import ApartTree
+from .control import is_control_file
 from .directories import (
     checked_name,
     descend,
@@ -30,7 +32,7 @@ from .directories import (
     unwritable,
 )
 from .doveadm import Doveadm
-from .dovecot_index import StagedFolder, write_indexes
+from .dovecot_index import INDEX, StagedFolder, write_indexes
 from .existing_folder import ExistingFolder
 from .file_names import FileNames
 from .file_writer import FileWriter
@@ -49,10 +51,21 @@ time are wrong beside what is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Apart:
+    """A directory of its server apart from the folders: open, and perhaps made for it; or to lie ``below``
+    the mailbox, which does not exist yet."""
+
+    fd: int = -1
+    is_new: bool = False
+    below: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """Open directories: the mailbox's own (``root``; -1 if it does not exist), the one above it where it
     will be called ``name`` (``parent``; -1 if it exists), the one for temporary trees (``workshop``), and
-    the home of its user (-1 if there is none), which may have been made for it."""
+    the home of its user (-1 if there is none), which may have been made for it. Its server may keep lists
+    (``control``) and index files (``index``) elsewhere."""
 
     root: int
     parent: int
@@ -60,6 +73,8 @@ class Site:
     workshop: int
     home: int
     new_home: bool = False
+    control: Apart | None = None
+    index: Apart | None = None
 
 
 class MaildirWriter:
@@ -94,6 +109,15 @@ class MaildirWriter:
             self._files.owner = status.st_uid, status.st_gid
         self._tree = StagedTree(site.workshop, self._files)
         self._names = FileNames(self._tree.top)
+        self._control = self._apart(site.control, is_control_file)
+        self._index = self._apart(site.index, lambda name: name.startswith(INDEX))
+
+    def _apart(self, apart: Apart | None, mine: Callable[[bytes], bool]) -> ApartTree | None:
+        if apart is None:
+            return None
+        directory = self._tree.make(split(apart.below)) if apart.below else os.dup(apart.fd)
+        is_new = apart.is_new or bool(apart.below)
+        return ApartTree(directory, self._layout, self._files, self._notices, mine, is_new=is_new)
 
     def new_folder(self, name: str) -> Folder:
         return added_folder(name, self._layout)
@@ -133,6 +157,9 @@ class MaildirWriter:
     def commit(self) -> None:
         try:
             self._finish()
+            for apart in self._aparts():
+                # Before the mail can be seen: whoever sees it finds its UIDs.
+                apart.put()
             if self._site.root < 0:
                 self._put_mailbox()
             else:
@@ -147,6 +174,27 @@ class MaildirWriter:
                 f"the mailbox of {self._user!r} can't be put in place: {error.strerror}"
             ) from error
         self._files.report()
+        self._add_keywords_beyond()
+
+    def _add_keywords_beyond(self) -> None:
+        """Keywords for which the folders have no letters: only the server's index can hold them."""
+        for path, one in self._new.items():
+            if not one.beyond:
+                continue
+            try:
+                if self._doveadm is None or not one.folder.guid:
+                    raise StoreError("the server is not told (doveadm)")
+                for keyword, uids in one.beyond.items():
+                    self._doveadm.add_keyword(
+                        self._user, one.folder.guid, keyword, [uid for uid in uids if uid]
+                    )
+                if any(0 in uids for uids in one.beyond.values()):
+                    raise StoreError("a message without a UID")
+            except StoreError as error:
+                names = ", ".join(sorted(one.beyond))
+                self._notices.add(
+                    path, "keyword", f"messages come back without keywords: {names}: {error.message}"
+                )
 
     def skipped(self) -> Sequence[Skipped]:
         return self._notices.skipped
@@ -162,6 +210,11 @@ class MaildirWriter:
         self._tree.remove()
         if self._home_tree:
             self._home_tree.remove()
+        for apart in self._aparts():
+            apart.remove()
+
+    def _aparts(self) -> list[ApartTree]:
+        return [one for one in (self._control, self._index) if one]
 
     def _folder_there(self, names: tuple[bytes, ...]) -> int:
         """The directory of a folder that exists, opened, else -1."""
@@ -178,9 +231,15 @@ class MaildirWriter:
 
     def _added_to(self, folder: Folder, directory: int) -> FolderWriter:
         stage = self._tree.make_beside(_stage(len(self._existing)))
-        writer = ExistingFolder(folder, directory, stage, self._files)
+        writer = ExistingFolder(folder, directory, self._lists(folder, directory), stage, self._files)
         self._existing.append(writer)
         return writer
+
+    def _lists(self, folder: Folder, directory: int) -> int:
+        """The directory with the lists of a folder that is there, opened."""
+        if self._control:
+            return self._control.there(folder.path, os.fstat(directory))
+        return os.dup(directory)
 
     def _built(self, folder: Folder, names: tuple[bytes, ...]) -> FolderWriter:
         if folder.path in self._new:
@@ -188,7 +247,10 @@ class MaildirWriter:
         folder = self._numbers.folder(folder)
         owner = owner_of(folder)
         in_home = [one for one in folder.directories if one.kind is DirectoryKind.HOME]
-        in_mailbox = [one for one in folder.directories if one.kind is not DirectoryKind.HOME]
+        elsewhere = (DirectoryKind.HOME, DirectoryKind.CONTROL)
+        in_mailbox = [one for one in folder.directories if one.kind not in elsewhere]
+        if self._control:
+            self._control.describe(folder)
         self._tree.describe(in_mailbox, owner)
         for place in OWN:
             os.close(self._tree.make((*names, place)))
@@ -210,6 +272,8 @@ class MaildirWriter:
 
     def _is_there(self, file: StoredFile, above: tuple[bytes, ...], name: bytes) -> bool:
         base = self._site.home if file.home else self._site.root
+        if self._control and not file.home and is_control_file(name):
+            return self._control.is_there(b"/".join(above), name)
         if base < 0:
             return False
         if self._is_added_to and not file.home and not above and name.startswith(_SERVER_STATE):
@@ -258,6 +322,9 @@ class MaildirWriter:
         self._write_counters()
         self._tree.finish()
         self._write_indexes()
+        for apart in self._aparts():
+            apart.take(self._tree.top, self._new, self._tree.owner)
+            self._tree.finish_again()
         if self._home_tree:
             if self._tree.owner:
                 self._home_tree.describe((), self._tree.owner)
@@ -285,7 +352,11 @@ class MaildirWriter:
         stage = self._tree.make_beside(_stage(number))
         try:
             with opened(self._site.root, split(folder.folder.path)) as directory:
-                folder.deliver(directory, stage, self._notices)
+                lists = self._lists(folder.folder, directory)
+                try:
+                    folder.deliver(directory, lists, stage, self._notices)
+                finally:
+                    os.close(lists)
         finally:
             os.close(stage)
 
@@ -294,11 +365,13 @@ class MaildirWriter:
         self._tree.remove()
         if self._home_tree:
             self._home_tree.remove()
+        for apart in self._aparts():
+            apart.end()
         if self._site.root >= 0:
             if not self._new.keys().isdisjoint(self._tree.merged):
                 _forget_folder_list(self._site.root)
             self._tree.dress_merged(self._site.root)
-        elif self._site.new_home:
+        if self._site.new_home:
             self._tree.dress(self._site.home, self._home_record)
 
     def _kept(self, path: bytes) -> None:
@@ -307,9 +380,14 @@ class MaildirWriter:
     def _kept_home(self, path: bytes) -> None:
         self._notices.add(path, "exists", "came into being meanwhile and is left as it is", home=True)
 
+    def _counts_already(self) -> bool:
+        if self._control:
+            return self._control.is_there(b"", COUNTER)
+        return self._site.root >= 0 and exists(self._site.root, COUNTER)
+
     def _write_counters(self) -> None:
         """The counter of UIDVALIDITYs and its marker, unless the server counts already."""
-        if not self._counters or (self._site.root >= 0 and exists(self._site.root, COUNTER)):
+        if not self._counters or self._counts_already():
             return
         top = self._tree.make(())
         try:

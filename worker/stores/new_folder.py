@@ -32,7 +32,8 @@ def _records(folder: Folder) -> dict[bytes, Directory]:
 
 class NewFolder:
     """A FolderWriter (see ``proto.ports``) for a folder that does not exist yet. ``directory``, in which it
-    is built, is closed with it. ``is_empty`` until a message was added. ``names`` are the files with several
+    is built, is closed with it. ``is_empty`` until a message was added; ``beyond`` are keywords that no
+    letter of the folder stands for, with the UIDs of their messages. ``names`` are the files with several
     names in the tree that it is a part of."""
 
     def __init__(
@@ -44,6 +45,8 @@ class NewFolder:
         self._notices = notices
         self._uids: uidlist.UidListWriter | None = None
         self.is_empty = True
+        self.beyond: dict[str, list[int]] = {}
+        self._lettered = frozenset(folder.keywords)
         self._places = MessagePlaces(directory, files, names, split(folder.path))
         make_directory(directory, b"tmp", 0o700)
         if folder.uidvalidity:
@@ -58,6 +61,9 @@ class NewFolder:
             except FileExistsError:
                 continue
         self.is_empty = False
+        for keyword in message.keywords:
+            if keyword not in self._lettered:
+                self.beyond.setdefault(keyword, []).append(message.uid)
         if self._uids and message.uid and not self._uids.add(message.uid, message.fields, base):
             self._notices.add(joined(self.folder.path, base), "uid", f"its UID {message.uid} is lost")
         return True

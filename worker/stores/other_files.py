@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 
 from ...groups.paths import printable
@@ -13,11 +12,6 @@ from .links import stays_inside
 from .marks import FilesMark
 from .notices import Notices
 from .survey import Contents, contents_of, survey
-
-HOME_DIRECTORY = b"sieve"
-"""What of a home beside the mailbox belongs to the mail, besides files: a directory of scripts."""
-
-_HOME_FILES = (b".dovecot.sieve", b".dovecot.svbin", b"dovecot-acl")
 
 
 class OtherFiles:
@@ -63,24 +57,6 @@ class OtherFiles:
             found = survey(self._base, self._notices, path, plain=True, home=self._home)
             for directory in found.others:
                 yield from self.listed(directory, found.contents[directory])
-
-    def of_home(self) -> Iterator[ListedFile]:
-        """The files of a home that belong to the mail. It may hold much else, and is not listed for them."""
-        files: list[bytes] = []
-        links: list[tuple[bytes, bytes]] = []
-        others: list[bytes] = []
-        for name in (*_HOME_FILES, HOME_DIRECTORY):
-            try:
-                mode = os.stat(name, dir_fd=self._base, follow_symlinks=False).st_mode
-                if stat.S_ISLNK(mode):
-                    links.append((name, os.readlink(name, dir_fd=self._base)))
-                elif not stat.S_ISDIR(mode):
-                    (files if stat.S_ISREG(mode) else others).append(name)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                self._notices.failed(name, error, home=self._home)
-        return self.listed(b"", Contents((), files, links, others))
 
     def _is_there(self, file: ListedFile) -> bool:
         # No link on the way is a danger here: what the path leads to is hashed, and opened otherwise.

@@ -25,14 +25,17 @@ def open_target(partition: Partition) -> MailTarget:
 
 def _maildir_store(partition: Partition) -> MailStore:
     from .maildir import MaildirStore
+    from .surroundings import surroundings_of
 
-    return MaildirStore(partition.path, partition.doveadm)
+    return MaildirStore(partition.path, partition.doveadm, surroundings_of(partition))
 
 
 def _maildir_target(partition: Partition) -> MailTarget:
     from .maildir_target import MaildirTarget
+    from .surroundings import surroundings_of
 
-    return MaildirTarget(partition.path, partition.doveadm, partition.renumbering)
+    surroundings = surroundings_of(partition)
+    return MaildirTarget(partition.path, partition.doveadm, partition.renumbering, surroundings)
 
 
 _STORES: Mapping[str, Callable[[Partition], MailStore]] = {"maildir": _maildir_store}

@@ -53,6 +53,10 @@ class StagedTree:
         """Whose the directories are that have no record; None if nobody was told."""
         return self._owner
 
+    def record(self, path: bytes) -> Directory | None:
+        """What a directory is to be like, if that was told."""
+        return self._records.get(path)
+
     def make_beside(self, name: bytes) -> int:
         """A directory that is removed with the tree and is no part of it, opened."""
         return descend_making(self._scaffold.fd, (name,), 0o700)

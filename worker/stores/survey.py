@@ -81,11 +81,12 @@ def survey(
     home: bool = False,
     look: Look = lambda _path, _directory, _status, _contents: None,
     attributes: AttributeReader | None = None,
+    apart: Collection[tuple[int, int]] = (),
 ) -> Survey:
     """Look through a mailbox, or through one directory of it (or of its user's home). Follows no link.
 
     ``plain``: where no folders are to be, and ``cur`` is a name as any other. ``attributes`` reads those of
-    directories that are no folders.
+    directories that are no folders. Directories ``apart``, by device and inode, are passed over.
     """
     folders: list[bytes] = []
     others: list[bytes] = []
@@ -100,7 +101,10 @@ def survey(
         try:
             directory = descend(base, split(path))
             try:
-                status, found = os.fstat(directory), contents_of(directory)
+                status = os.fstat(directory)
+                if (status.st_dev, status.st_ino) in apart:
+                    continue
+                found = contents_of(directory)
                 is_folder = not plain and (b"cur" in found.directories or b"new" in found.directories)
                 named: Attributes = ()
                 if is_folder:
@@ -114,7 +118,7 @@ def survey(
             continue
         (folders if is_folder else others).append(path)
         records[path] = described(path, status, DirectoryKind.NEAR, named)
-        contents[path] = found.only(_is_any if plain else _is_worth_keeping if is_folder else _is_not_derived)
+        contents[path] = found.only(_is_any if plain else is_worth_keeping if is_folder else _is_not_derived)
         waiting += [
             joined(path, name)
             for name in found.directories
@@ -144,7 +148,7 @@ def contents_of(directory: int) -> Contents:
     return Contents(directories, files, links, others)
 
 
-def _is_worth_keeping(name: bytes) -> bool:
+def is_worth_keeping(name: bytes) -> bool:
     """Whether a file of a folder holds more than what the server finds out again, or what the records of
     the folder and its messages say."""
     return _is_not_derived(name) and not name.startswith(uidlist.NAME) and not name.endswith(b".lock")

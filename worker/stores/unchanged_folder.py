@@ -53,6 +53,11 @@ class UnchangedFolder:
             return self._opened.remembered()
         return Earlier(self._times, self._hashes)
 
+    @property
+    def holds_mail(self) -> bool:
+        """Whether there is any message in it, as far as is known."""
+        return self._opened.holds_mail if self._opened else next(iter(self._known.bases()), None) is not None
+
     def __len__(self) -> int:
         return len(self._folder())
 

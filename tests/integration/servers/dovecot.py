@@ -38,13 +38,34 @@ RARE_LAYOUTS = {
     "utf-8": ":UTF-8",
     "fs-utf-8": ":LAYOUT=fs:UTF-8",
     "volatile": ":VOLATILEDIR={place}/volatile/%u",
+    "control": ":CONTROL=~/control",
+    "control-below": ":CONTROL=~/Maildir/control",
+    "fs-control": ":LAYOUT=fs:CONTROL=~/control",
+    "dirname-control": ":LAYOUT=fs:DIRNAME=mAildir:CONTROL=~/control:INDEX=~/index",
+    "control-index": ":INBOX=~/Maildir/.INBOX:CONTROL={place}/control/%u:INDEX={place}/index/%u",
 }
 """The others that its documentation names."""
+
+APART = {
+    "control": {"control": "{home}/control"},
+    "control-below": {"control": "{home}/Maildir/control"},
+    "fs-control": {"control": "{home}/control"},
+    "dirname-control": {"control": "{home}/control", "index": "{home}/index"},
+    "control-index": {
+        "control": "{place}/control/{{user}}@{{domain}}",
+        "index": "{place}/index/{{user}}@{{domain}}",
+    },
+    "index-elsewhere": {"index": "{home}/index"},
+    "index-below": {"index": "{home}/Maildir/index"},
+}
+"""What a configuration of mailhaul says of layouts in which not everything lies in the mailbox."""
 
 INBOXES = {
     "inbox-below": ".INBOX",
     "fs-inbox-below": "INBOX",
     "dirname": "INBOX/mAildir",
+    "dirname-control": "INBOX/mAildir",
+    "control-index": ".INBOX",
 }
 """Where the INBOX lies, if not in the mailbox's own directory."""
 
@@ -147,7 +168,7 @@ class Dovecot:
         self.doveadm = (str(programs.doveadm), "-c", str(self._settings))
         self._program = programs.dovecot
         self._process: subprocess.Popen[bytes] | None = None
-        for directory in ("home", "volatile"):
+        for directory in ("home", "volatile", "control", "index"):
             (place / directory).mkdir()
             shutil.chown(place / directory, OWNER, OWNER)
         self.layout = layout
@@ -160,6 +181,13 @@ class Dovecot:
     def template(self) -> str:
         """Where the Maildirs lie, as a configuration of mailhaul has it."""
         return f"{self.place}/home/{{domain}}/{{user}}/Maildir"
+
+    @property
+    def apart(self) -> dict[str, str]:
+        """What lies elsewhere, as a configuration of mailhaul has it."""
+        home = f"{self.place}/home/{{domain}}/{{user}}"
+        found = APART.get(self.layout, {})
+        return {key: path.format(home=home, place=self.place) for key, path in found.items()}
 
     def home(self, user: str) -> Path:
         name, _, domain = user.partition("@")
