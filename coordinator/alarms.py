@@ -6,11 +6,11 @@ copy, until somebody has looked and released them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..groups.paths import EVERYBODY, LogicalPath
-from ..proto.records import MailboxSummary, UnitReport
+from ..proto.records import MailboxSummary, Unit, UnitReport
 
 FEWEST_MESSAGES = 10
 """In a smaller mailbox no share of the messages means anything, short of all."""
@@ -50,6 +50,21 @@ def alarms_of_unit(report: UnitReport, share: float) -> Iterator[Alarm]:
             held = str(LogicalPath(path.partition, path.group, path.user))
             detail = f"{loss.gone:,} of {_messages(loss.listed)} were gone when they were to be read"
             yield Alarm(path=loss.path, reason="folder-vanished", detail=detail, held=(held,))
+
+
+def alarms_of_archives(unit: Unit, gone: Sequence[str]) -> Iterator[Alarm]:
+    """The archives that a unit starts from and whose files are not there, or hold something else. Nothing is
+    held: it is what they held that is lost."""
+    if gone:
+        more = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
+        yield Alarm(
+            path=str(LogicalPath(unit.partition.name, unit.group)),
+            reason="archive-missing",
+            detail=f"archive {gone[0]}{more} is not there, or another one has its name: what it held is read "
+            "again where the mailboxes still have it, the rest is lost unless it is brought back; "
+            "`mailhaul verify` tells what that is",
+            held=(),
+        )
 
 
 def alarm_of_partition(

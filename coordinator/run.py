@@ -23,11 +23,12 @@ from pathlib import Path
 
 from ..proto.errors import BackupError, ConfigError, UnplannedError, UnreadableStoreError
 from ..proto.ports import Clock
-from ..proto.records import Parents, Partition, RunId, Skipped, Unit, UnitReport
+from ..proto.records import ArchiveId, Parents, Partition, RunId, Skipped, Unit, UnitReport
+from ..worker.archives import is_there
 from ..worker.staging.area import StagingArea
 from ..worker.staging.names import PARTIAL
 from ..worker.tasks import run_backup
-from .alarms import Alarm, alarms_of_unit
+from .alarms import Alarm, alarms_of_archives, alarms_of_unit
 from .catalog import Catalog
 from .clock import new_run_id, utc
 from .dispatch.engine import Engine
@@ -143,6 +144,7 @@ class _Run:
         self._failures = failures
         self._reports: list[UnitReport] = []
         self._alarms: list[Alarm] = []
+        self._looked_for: set[ArchiveId] = set()
 
     def planned(self, plans: Sequence[UnitPlan]) -> tuple[Unit, ...]:
         """The units of a journal, in the partitions that are configured now. Those of a partition that is
@@ -224,7 +226,17 @@ class _Run:
                 self._fail(unit, _unreadable(report), attempts)
 
     def _parents(self, unit: Unit) -> Parents:
-        return self._catalog.parents(unit.partition.name, unit.group, unit.users)
+        parents = self._catalog.parents(unit.partition.name, unit.group, unit.users)
+        staging = self._config.staging.path
+        gone = [
+            file
+            for archive, file in parents.files.items()
+            if archive not in self._looked_for and not is_there(staging / file, archive)
+        ]
+        self._looked_for.update(parents.files)
+        # Told before what they held is read again: whoever moved them away can still bring them back.
+        self._alarm(alarms_of_archives(unit, sorted(gone)))
+        return parents
 
     def _commit(self, unit: Unit, report: UnitReport, attempts: int) -> None:
         if report.archive is not None:

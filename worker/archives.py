@@ -6,14 +6,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..proto.archive.contents import ArchiveHeader, decode_header
 from ..proto.archive.files import Joined, LocalFile, RandomAccess, read_frame
-from ..proto.archive.frames import FrameType
+from ..proto.archive.frames import HEADER_BYTES, FrameType
+from ..proto.archive.frames import decode_header as decode_frame_header
 from ..proto.archive.places import FramePlace
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
-from ..proto.errors import DamagedError
+from ..proto.errors import DamagedError, UnsupportedError
 from ..proto.records import ArchiveId
 
 _MOST_FILES = 64
@@ -48,16 +50,58 @@ def read_beginning(place: ArchivePlace) -> ArchiveHeader:
         file.close()
 
 
-def open_archive(file: RandomAccess, *copies: RandomAccess) -> ArchiveReader:
+def open_archive(
+    file: RandomAccess, *copies: RandomAccess, archive: ArchiveId | None = None
+) -> ArchiveReader:
     """A reader over an archive: over all of it, or over what is whole in it if it is damaged. What is damaged
-    in one of several copies is taken from another. Raises DamagedError if nothing can be read."""
-    together = Joined((file, *copies)) if copies else file
-    for one in (file, *copies):
+    in one of several copies is taken from another. Raises DamagedError if nothing can be read, or
+    (``foreign``) if it is not ``archive``, where that is known."""
+    reader = _reader((file, *copies))
+    if archive is not None:
+        refuse_foreign(reader, archive)
+    return reader
+
+
+def _reader(files: tuple[RandomAccess, ...]) -> ArchiveReader:
+    together = Joined(files) if len(files) > 1 else files[0]
+    for one in files:
         try:
             return open_sealed(one, together)
         except DamagedError:
             continue
     return salvage(together)
+
+
+def refuse_foreign(reader: ArchiveReader, archive: ArchiveId) -> None:
+    """Raise DamagedError (``foreign``) if a file holds another archive than it should: an old copy may have
+    come back under its name."""
+    found = reader.header.archive
+    if found != archive:
+        raise DamagedError(
+            f"{reader.file.name}: it holds archive {found.hex()}, not {archive.hex()}", reason="foreign"
+        )
+
+
+def begins_foreign(file: RandomAccess, archive: ArchiveId) -> bool:
+    """Whether the first frame of a file is one of another archive. (Of a damaged one that can't be told.)"""
+    try:
+        return decode_frame_header(file.read_at(0, HEADER_BYTES), file.name).archive != archive
+    except (DamagedError, UnsupportedError):
+        return False
+
+
+def is_there(file: Path, archive: ArchiveId) -> bool:
+    """Whether a file of the staging area is there and does not begin as another archive than this one."""
+    try:
+        opened = LocalFile(str(file))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # it can't be read: that says nothing of what it is
+    try:
+        return not begins_foreign(opened, archive)
+    finally:
+        opened.close()
 
 
 class OpenArchives:
@@ -115,7 +159,7 @@ class OpenArchives:
                     raise
         if not files:
             raise DamagedError(f"{place.file}: no copy of it can be opened", reason="missing")
-        return open_archive(*files)
+        return open_archive(*files, archive=archive)
 
 
 class _FilePool:

@@ -8,8 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 from ..proto.archive.files import LocalFile, RandomAccess
-from ..proto.archive.reader import open_sealed
+from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.directories import sync_directory
+from ..proto.errors import StagingError
 from ..proto.ports import ArchiveSink, ProgressSink
 from ..proto.records import Progress, UnitReport
 from . import memory
@@ -80,6 +81,17 @@ class _Told:
         self._progress(self._last._replace(waiting=reason))
 
 
+def _report_of(archive: ArchiveReader, task: BackupTask, parents: OpenParents) -> UnitReport:
+    unit, header = task.unit, archive.header
+    names = (unit.run, unit.partition.name, unit.group, unit.shard)
+    if (header.run, header.partition, header.group, header.shard) != names:
+        raise StagingError(
+            f"{archive.file.name}: there is another archive under the name of this one: move it away",
+            path=archive.file.name,
+        )
+    return report_of(archive, parents.reader)
+
+
 def _sealed(task: BackupTask, parents: OpenParents) -> UnitReport | None:
     """The report of an archive that is there already."""
     file = open_file(task.staging, task.name, task.host, task.grant)
@@ -89,6 +101,6 @@ def _sealed(task: BackupTask, parents: OpenParents) -> UnitReport | None:
         if isinstance(file, LocalFile):
             # Who sealed it may have died before its name was durable.
             sync_directory(Path(file.name).parent)
-        return report_of(open_sealed(file), parents.reader)
+        return _report_of(open_sealed(file), task, parents)
     finally:
         file.close()

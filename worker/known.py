@@ -22,7 +22,7 @@ from ..proto.archive.stored import Frames, read_mailbox
 from ..proto.archive.writer import ArchiveWriter
 from ..proto.errors import DamagedError
 from ..proto.records import DIGEST_BYTES, ArchiveId, Losses, Message, Parents, Piece, Stretch, Terms
-from .archives import open_archive
+from .archives import begins_foreign, open_archive
 from .stretches import merged
 
 UNACCOUNTED = "unaccounted"
@@ -151,9 +151,7 @@ class OpenParents:
         if file is None:
             raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
         try:
-            reader = open_archive(file)
-            if reader.header.archive != archive:
-                raise DamagedError(f"{file.name}: another archive", reason="foreign")
+            reader = open_archive(file, archive=archive)
         except BaseException:
             file.close()
             raise
@@ -181,7 +179,11 @@ class OpenParents:
                 return _NOTHING_LEFT
             if file is None:
                 return _NOTHING_LEFT
-            file.close()
+            try:
+                if begins_foreign(file, archive):
+                    return _NOTHING_LEFT
+            finally:
+                file.close()
         return _Lost(self._lost(archive).data)
 
 

@@ -21,7 +21,8 @@ def tell_on_stderr(result: RunResult) -> None:
     output.list_skipped(_departed(result), "departed")
     output.list_skipped(result.left_out)
     for one in result.alarms:
-        note(f"ALARM: {one.path}: {one.detail}; it is held until `mailhaul release {one.path}`")
+        held = f"; it is held until `mailhaul release {one.path}`" if one.held else ""
+        note(f"ALARM: {one.path}: {one.detail}{held}")
 
 
 def summary(result: RunResult, seconds: float, files: list[str]) -> list[str]:

@@ -67,6 +67,7 @@ class StoredArchives:
     def remains(self, archive: ArchiveId, live: LiveData) -> Remains:
         """What stays of an archive."""
         return Remains(
+            archive=archive,
             place=self.place(archive),
             stretches=live.stretches.get(archive, b""),
             users=self.needed.users.get(archive, frozenset()),

@@ -69,9 +69,12 @@ class ArchiveReader:
 
     @property
     def behind(self) -> tuple[Stretch, ...]:
-        """The data behind the end that is known, if there may have been some."""
+        """The data behind the end that is known, as far as there may have been some."""
         end = self.directory.data_bytes
-        return (Stretch(end, LAST - end),) if self.cut else ()
+        if self.cut:
+            return (Stretch(end, LAST - end),)
+        lost = ((max(end, one.offset), one.offset + one.length) for one in self.directory.lost.data)
+        return tuple(Stretch(begin, stop - begin) for begin, stop in lost if begin < stop)
 
     @property
     def gone(self) -> Losses:

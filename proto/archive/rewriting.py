@@ -26,8 +26,9 @@ _SMALLEST_HOLE = 256
 _PART_BYTES = 8 << 20
 _BEYOND = 1 << 63
 
-Account = Callable[[Sequence[Stretch], Sequence[Stretch]], Losses]
-"""Tells what is lost of the data and of the frames of metadata, of what is not there of both."""
+Account = Callable[[Sequence[Stretch], Sequence[Stretch], int], Losses]
+"""Tells what is lost of the data and of the frames of metadata, of what is not there of both, and where the
+data ends now."""
 
 Fill = Callable[[Stretch], bytes | None]
 """Gives the bytes of a stretch of the data that the archive does not hold, or None."""
@@ -92,7 +93,7 @@ def rewrite(
     unreadable = _write_metadata(source, archive, metadata)
     lost = source.directory.lost
     if losses is not None:
-        lost = losses(archive.holes, frames_gone(archive.places, archive.lost_frames))
+        lost = losses(archive.holes, frames_gone(archive.places, archive.lost_frames), archive.data_bytes)
     totals = archive.finish(
         (one for one in source.directory.departed if one.user in metadata.users),
         source.directory.unopened,
@@ -182,7 +183,7 @@ def _regions(source: ArchiveReader) -> Iterator[_Region]:
         yield _Region(begin, at, number)
     if at < whole.data_bytes:
         yield _Region(at, whole.data_bytes)
-    if source.damage:
+    if source.damage or source.behind:
         yield _Region(whole.data_bytes, _BEYOND)
 
 

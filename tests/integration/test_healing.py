@@ -135,3 +135,45 @@ def test_damage_that_nobody_has_found_yet_is_not_copied(nights: Nights) -> None:
     nights.deliver(folder=".Sent")
     nights.back_up()
     nights.restores_exactly()
+
+
+def test_a_file_that_holds_another_archive_is_noticed_by_all(nights: Nights) -> None:
+    """An old copy comes back under the name of a newer archive: nobody takes yesterday's mail for today's."""
+    first = nights.back_up()["run"]
+    nights.deliver()
+    second = nights.back_up()["run"]
+    one, other = nights.archives()
+    old, new = one.read_bytes(), other.read_bytes()
+    other.write_bytes(old)
+    assert [one["reason"] for one in nights.run("verify", status=4)["damaged"]] == ["foreign"]
+    assert nights.run("ls", "/primary/user/jane/INBOX", status=4)["error"]["code"] == "damaged"
+    out = f"maildir:{nights.place / 'out'}"
+    assert nights.run("restore", "/", "--to", out, status=4)["restored"] == 0
+    nights.run("restore", "/", "--at", first, "--to", out)
+    nights.run("purge", "--last", "1", "--dry-run")
+    done = nights.back_up(status=3)
+    assert [one["reason"] for one in done["alarms"]] == ["archive-missing"]
+    assert done["read"] == 7
+    nights.restores_exactly()
+
+    one.write_bytes(new)  # the first one holds the second now
+    found = nights.run("restore", "/", "--at", first, "--to", f"maildir:{nights.place / 'third'}", status=4)
+    assert found["restored"] == 0
+    assert nights.run("restore", "/", "--at", second, "--to", out, status=4)["restored"] == 0
+
+
+def test_an_archive_that_is_missing_is_told_before_what_it_held_is_read_again(nights: Nights) -> None:
+    nights.back_up()
+    (file,) = nights.archives()
+    nights.deliver()
+    away = file.rename(nights.place / "away")
+    done = nights.back_up(status=3)
+    assert [(one["path"], one["reason"], one["held"]) for one in done["alarms"]] == [
+        ("/primary/user", "archive-missing", 0)
+    ]
+    assert file.name in done["alarms"][0]["detail"]
+    assert done["read"] == 7
+    nights.restores_exactly()
+    away.rename(file)
+    nights.run("verify")
+    assert nights.back_up()["alarms"] == []

@@ -14,8 +14,8 @@ from ...proto.archive.reader import open_sealed
 from ...proto.archive.rewriting import Metadata, Rewritten, rewrite
 from ...proto.errors import DamagedError
 from ...proto.ports import ArchiveSink
-from ...proto.records import Stretch
-from ..archives import ArchivePlace, open_place
+from ...proto.records import ArchiveId, Stretch
+from ..archives import ArchivePlace, open_place, refuse_foreign
 from ..stretches import without
 from .bounds import as_stretches, unpacked, widened
 from .liveness import CLOSE_BYTES
@@ -27,6 +27,7 @@ class Remains:
     tells of these users; and the ``mailboxes`` and ``frames`` of messages that others refer to, or it
     itself."""
 
+    archive: ArchiveId
     place: ArchivePlace
     stretches: bytes
     users: frozenset[str]
@@ -50,6 +51,7 @@ def compact(
     file = open_place(remains.place)
     try:
         archive = open_sealed(file)
+        refuse_foreign(archive, remains.archive)
         if sink.begin() is not None:
             sink.restart()
         wanted = widened(unpacked(remains.stretches), CLOSE_BYTES)

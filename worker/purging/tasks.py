@@ -13,7 +13,7 @@ from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
 from .. import memory
-from ..archives import ArchivePlace, open_place, opened_archives
+from ..archives import ArchivePlace, open_place, opened_archives, refuse_foreign
 from ..local_task import LocalTask
 from ..staging.sinks import StagedFile
 from .bounds import unpacked
@@ -66,7 +66,9 @@ def run_shares(task: SharesTask, _progress: ProgressSink) -> dict[ArchiveId, Sha
         except DamagedError:
             continue
         try:
-            found[archive] = shares(open_sealed(file), unpacked(remains.stretches), remains.metadata)
+            reader = open_sealed(file)
+            refuse_foreign(reader, archive)
+            found[archive] = shares(reader, unpacked(remains.stretches), remains.metadata)
         except DamagedError:
             continue
         finally:

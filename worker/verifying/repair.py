@@ -42,45 +42,38 @@ def repair(
     """Write what is whole of an archive, and the fillings, into a sink, and seal it. ``broken`` is what can't
     be read of its data, ``dead`` what need not be in it any more. Raises StagingError."""
     whole = [Stretch(0, source.directory.data_bytes)]
-    gaps = Availability(source.directory, broken).gaps
+    gaps = (*Availability(source.directory, broken).gaps, *source.behind)
     filled = common(gaps, (Stretch(one.offset, one.length) for one in fillings))
+    wanted = merged((*without(whole, dead), *common(source.behind, filled)))
     if sink.begin() is not None:
         sink.restart()
     try:
         written = rewrite(
             source,
             sink,
-            stretches=_apart(without(whole, dead), filled),
+            stretches=_apart(wanted, filled),
             metadata=ALL,
             fill=Filler(fillings),
-            losses=lambda holes, frames: _losses(source, holes, frames, dead),
+            losses=lambda holes, frames, end: Losses(
+                tuple(merged((*without(holes, dead), *without(source.behind, [Stretch(0, end)])))),
+                tuple(merged((*frames, *source.directory.lost.frames))),
+            ),
         )
         sink.seal()
     except BaseException:
         sink.abort()
         raise
-    return _report(written, gaps)
+    return _report(written, filled)
 
 
-def _losses(
-    source: ArchiveReader, holes: Sequence[Stretch], frames: Sequence[Stretch], dead: Sequence[Stretch]
-) -> Losses:
-    """What may be needed and is not there any more. How far an archive went that was cut off nothing tells:
-    so all that would lie behind its end is lost."""
-    return Losses(
-        tuple(merged((*without(holes, dead), *source.behind))),
-        tuple(merged((*frames, *source.directory.lost.frames))),
-    )
-
-
-def _report(written: Rewritten, gaps: Sequence[Stretch]) -> RepairReport:
+def _report(written: Rewritten, filled: Sequence[Stretch]) -> RepairReport:
     return RepairReport(
         size_bytes=written.archive_bytes,
         generation=written.generation,
         references=written.references,
         holes=written.holes,
         lost=written.lost,
-        filled_bytes=_bytes(gaps) - _bytes(common(gaps, written.holes)),
+        filled_bytes=_bytes(filled) - _bytes(common(filled, written.holes)),
         users=written.unreadable,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...proto.errors import DamagedError, StagingError
+from ...proto.errors import StagingError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Stretch
 from .. import memory
@@ -104,9 +104,7 @@ def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
     place = task.archives[task.archive]
     file = open_place(place)
     try:
-        source = open_archive(file)
-        if source.header.archive != task.archive:
-            raise DamagedError(f"{place.file}: another archive", reason="foreign")
+        source = open_archive(file, archive=task.archive)
         broken = {**task.broken, task.archive: verify_archive(file, progress).broken}
         with opened_archives(task.archives) as archives:
             fillings = [

@@ -143,6 +143,9 @@ class World(RunObserver):
         unchanged = not (unit.departed or places - self.places or any(one.changed for one in mailboxes))
         self.places |= places
         name = "" if unchanged else f"{self.staging}/{task.name}"
+        if name:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            Path(name).touch()
         return UnitReport(
             run=unit.run,
             partition=unit.partition.name,

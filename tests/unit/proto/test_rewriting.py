@@ -333,7 +333,8 @@ class TestDamage:
     def test_what_is_lost_is_named_and_stays_so(self) -> None:
         gone: list[tuple[Sequence[Stretch], Sequence[Stretch]]] = []
 
-        def losses(holes: Sequence[Stretch], lost: Sequence[Stretch]) -> Losses:
+        def losses(holes: Sequence[Stretch], lost: Sequence[Stretch], end: int) -> Losses:
+            assert end == len(PLAIN)
             gone.append((holes, lost))
             return Losses(tuple(holes), tuple(lost))
 

@@ -42,6 +42,7 @@ def alive(file: Path, users: frozenset[str], references: tuple[ArchiveId, ...] =
 def remains(file: Path, users: frozenset[str], live: LiveData | None = None) -> Remains:
     found = live or alive(file, users)
     return Remains(
+        archive=ARCHIVE,
         place=ArchivePlace(file=str(file)),
         stretches=found.stretches.get(ARCHIVE, b""),
         users=users,
@@ -92,7 +93,8 @@ def test_scattered_messages_remain(file: Path, tmp_path: Path) -> None:
     """Data alone, as for another archive's metadata: each third stretch of 700 bytes."""
     archive = open_sealed(open_place(ArchivePlace(file=str(file))))
     wanted = array("Q", [end for at in range(0, 900_000, 2100) for end in (at, at + 700)])
-    what = Remains(place=ArchivePlace(file=str(file)), stretches=wanted.tobytes(), users=frozenset())
+    place = ArchivePlace(file=str(file))
+    what = Remains(archive=ARCHIVE, place=place, stretches=wanted.tobytes(), users=frozenset())
     live = shares(archive, wanted, what.metadata)
     new = rewritten(what, tmp_path / "new.mha")
     assert live.live_bytes == pytest.approx(300_000, rel=0.02)

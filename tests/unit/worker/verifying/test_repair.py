@@ -257,7 +257,7 @@ def test_the_task_refuses_what_is_no_such_archive(tmp_path: Path) -> None:
         archives={OTHER: place(tmp_path / "a", DATA)},
         broken={},
     )
-    with pytest.raises(DamagedError, match="another archive"):
+    with pytest.raises(DamagedError, match="it holds archive"):
         run_repair(task, lambda _: None)
     place(tmp_path / "a", b"nothing")
     with pytest.raises(DamagedError):
