@@ -22,6 +22,8 @@ from .lock import RunLock
 from .purging.doomed import read_doomed
 from .purging.record import read_purged
 
+_ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildReport:
@@ -43,6 +45,7 @@ def rebuild_catalog(staging: Path) -> RebuildReport:
     """
     with RunLock(staging):
         holds = read_holds(staging)
+        recorded = read_purged(staging)
         purged = [
             PurgedMoments(
                 partition=one.partition,
@@ -52,11 +55,11 @@ def rebuild_catalog(staging: Path) -> RebuildReport:
                 newest=max(one.kept, default=None),
                 held=partial(holds.holds_user, one.partition, one.group),
             )
-            for one in read_purged(staging)
+            for one in recorded
         ]
         # What would tell that a mailbox in them had departed may be deleted already.
         dead = frozenset(one.file for one in read_doomed(staging) if not one.instead)
-        search = _Search(staging, dead)
+        search = _Search(staging, dead, frozenset(orphan for one in recorded for orphan in one.orphans))
         rebuilt = rebuild(staging, search, purged, partial(_references, staging))
     return RebuildReport(
         archives=rebuilt.archives,
@@ -69,11 +72,13 @@ def rebuild_catalog(staging: Path) -> RebuildReport:
 
 @dataclass(slots=True)
 class _Search:
-    """The archives of a staging area but for ``dead`` ones, which a purge has yet to delete; and what was
-    found on the way that is none or is damaged."""
+    """The archives of a staging area but for ``dead`` ones, which a purge has yet to delete, and ``orphans``
+    (ids in hex): no catalog knew those when something was purged that they may refer to. And what was found
+    on the way that is none or is damaged."""
 
     staging: Path
     dead: Collection[str]
+    orphans: Collection[str]
     refused: list[Skipped] = field(default_factory=list)
     damaged: list[Skipped] = field(default_factory=list)
 
@@ -95,6 +100,9 @@ class _Search:
             except UnsupportedError as error:
                 self.refused.append(Skipped(str(file), error.code, error.message))
             else:
+                if facts.archive.hex() in self.orphans:
+                    self.refused.append(Skipped(str(file), "orphan", _ORPHAN))
+                    continue
                 self.damaged += damage
                 yield FoundArchive(facts=facts, damaged=bool(damage))
 

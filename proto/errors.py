@@ -152,6 +152,14 @@ class DamagedError(BackupError):
     exit_code = EXIT_DAMAGED
 
 
+class UnreadableError(DamagedError):
+    """The system does not let an archive be read (permissions): what of it is whole nobody knows. Whoever can
+    do without a damaged archive can do without this one; nobody takes it for damaged."""
+
+    code = "unreadable"
+    exit_code = EXIT_FAILED
+
+
 class UnsupportedError(BackupError):
     """An archive that a newer version wrote, or one that needs a feature this version does not have."""
 

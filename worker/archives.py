@@ -15,7 +15,7 @@ from ..proto.archive.frames import decode_header as decode_frame_header
 from ..proto.archive.places import FramePlace
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
-from ..proto.errors import DamagedError, UnsupportedError
+from ..proto.errors import DamagedError, UnreadableError, UnsupportedError
 from ..proto.records import ArchiveId
 
 _MOST_FILES = 64
@@ -34,9 +34,12 @@ class ArchivePlace:
 
 
 def open_place(place: ArchivePlace) -> LocalFile:
-    """The file of an archive. Raises DamagedError (``missing``) if it can't be opened."""
+    """The file of an archive. Raises DamagedError (``missing``) if it can't be opened, UnreadableError if
+    that is not allowed."""
     try:
         return LocalFile(place.file, place.start, place.size_bytes)
+    except PermissionError as error:
+        raise UnreadableError(f"{place.file}: {error.strerror}", reason="unreadable") from error
     except OSError as error:
         raise DamagedError(f"{place.file}: {error.strerror}", reason="missing") from error
 

@@ -22,7 +22,7 @@ from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.assembly import Contents
 from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.stored import StoredMailbox
-from ..proto.errors import DamagedError, MessageUnavailable, StoreError
+from ..proto.errors import DamagedError, MessageUnavailable, StoreError, UnreadableError
 from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
 from ..proto.records import ArchiveId, Folder, Message, Progress, RestoreReport, Skipped, StoredFile
 from .archives import OpenArchives
@@ -75,7 +75,7 @@ def restore(
         try:
             stored = StoredMailbox(archives, choice.archive, choice.user)
         except DamagedError as error:
-            work.damaged.append(Skipped(str(_whose(choice)), "metadata", error.message))
+            work.lose(str(_whose(choice)), "metadata", error)
             continue
         try:
             layout = [one.folder for one in stored.mailbox.folders]
@@ -116,6 +116,14 @@ class _Restore:
         self._restored = self._present = self._files = self._bytes = self._without_modseq = 0
         self.skipped: list[Skipped] = []
         self.damaged: list[Skipped] = []
+
+    def lose(self, path: str, reason: str, error: DamagedError) -> None:
+        """Something can't be restored, as it is damaged; or as an archive can't be read, which says nothing
+        of what it holds."""
+        if isinstance(error, UnreadableError):
+            self.skipped.append(Skipped(path, error.code, error.message))
+        else:
+            self.damaged.append(Skipped(path, reason, error.message))
 
     def report(self) -> RestoreReport:
         return RestoreReport(
@@ -196,7 +204,7 @@ class _Restore:
                 if message is not None:
                     self._message(message, source, partial(source.message_path, name, stored), target)
         except DamagedError as error:
-            self.damaged.append(Skipped(source.path(name), "metadata", error.message))
+            self.lose(source.path(name), "metadata", error)
         target.finish()
 
     def _message(
@@ -209,7 +217,7 @@ class _Restore:
             else:
                 self._present += 1
         except DamagedError as error:
-            self.damaged.append(Skipped(shown(), _reason(error), error.message))
+            self.lose(shown(), _reason(error), error)
         except MessageUnavailable as error:
             self.skipped.append(Skipped(shown(), error.reason, error.message))
         if not (self._restored + self._present) % _PROGRESS_MESSAGES:
@@ -221,7 +229,7 @@ class _Restore:
             if writer.add_file(file, () if file.target is not None else self._contents.message(file)):
                 self._files += 1
         except DamagedError as error:
-            self.damaged.append(Skipped(shown, _reason(error), error.message))
+            self.lose(shown, _reason(error), error)
         except MessageUnavailable as error:
             self.skipped.append(Skipped(shown, error.reason, error.message))
 

@@ -15,6 +15,7 @@ from ...proto.records import Skipped
 from ..catalog import Catalog
 from ..history import RunRecord, UnitRecord, Version
 from ..reasons import EXCLUDED, NO_FAULT
+from ..verifying.accepting import AcceptedLoss, accepted_at, read_accepted
 from . import output
 from .configuration import staging_area
 from .options import json_option, refuse, staging_option
@@ -120,13 +121,14 @@ def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
         skipped=[one for one in entries if one.reason not in NO_FAULT],
         excluded=[one for one in entries if one.reason in EXCLUDED],
         vanished=[one for one in entries if one.reason in NO_FAULT - EXCLUDED],
+        accepted=accepted_at(read_accepted(area), record.run),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
     """All that is told of a run; ``files`` are the archives that are there, by unit, ``partitions`` those
-    that could not be listed."""
+    that could not be listed; ``accepted`` is what of this moment is lost for good."""
 
     record: RunRecord
     units: Sequence[UnitRecord]
@@ -137,6 +139,7 @@ class _Told:
     skipped: Sequence[Skipped]
     excluded: Sequence[Skipped]
     vanished: Sequence[Skipped]
+    accepted: Sequence[AcceptedLoss]
 
 
 def _list_runs(runs: Sequence[RunRecord], *, as_json: bool) -> None:
@@ -177,6 +180,7 @@ def _document(told: _Told) -> dict[str, object]:
         "skipped_entries": told.skipped,
         "excluded_entries": told.excluded,
         "vanished_entries": told.vanished,
+        "accepted": told.accepted,
     }
 
 
@@ -205,6 +209,8 @@ def _tell(told: _Told) -> None:
     _tell_entries("skipped", told.skipped, f"{again} --skipped` lists all")
     _tell_sums("excluded", told.excluded, f"{again} --excluded` lists them")
     _tell_sums("vanished while they were looked at", told.vanished, "--json lists them")
+    accepted = [Skipped(one.path, one.reason, f"accepted {one.accepted}") for one in told.accepted]
+    _tell_entries("losses that were accepted", accepted, "--json has all")
 
 
 def _listed(told: _Told, lists: str) -> Sequence[Skipped]:

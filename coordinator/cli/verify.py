@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -13,14 +13,16 @@ from typing import Any
 import click
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_DAMAGED, EXIT_OK, UsageError
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, UsageError
 from ...proto.records import Skipped
 from ...worker.archives import ArchivePlace
 from ...worker.verifying.examiner import Depth
 from ...worker.verifying.tasks import VerifyTask
 from ..clock import utc
 from ..dispatch.engine import Outcome
+from ..lock import RunLock
 from ..readers import reading
+from ..verifying.accepting import AcceptedLoss, acceptable, read_accepted, without_accepted, write_accepted
 from ..verifying.checked import Checked, Journal, Order, Unfinished, Wholeness, read_checked
 from ..verifying.examination import Examination, examine_files, examine_staging
 from ..verifying.repairing import Repaired, repair
@@ -74,6 +76,9 @@ class _Share(click.ParamType[float]):
 @click.option(
     "--fix", "to_repair", is_flag=True, help="Write damaged archives anew, and set the files aside."
 )
+@click.option(
+    "--accept", is_flag=True, help="Record that what is lost for good is known: it is no failure any more."
+)
 @archives_option
 @staging_option
 @workers_option
@@ -88,6 +93,7 @@ def command(
     sample: float | None,
     resume: bool,
     to_repair: bool,
+    accept: bool,
     files: tuple[str, ...],
     staging: Path | None,
     workers: int | None,
@@ -100,6 +106,9 @@ def command(
     still be had. With --fix a damaged archive is written anew with all of it that is whole, or that other
     archives hold, too; what is lost then is read again by the next backup, if the mailbox still has it.
 
+    With --accept all that is lost, and that neither other archives nor the next backup can bring back, is
+    recorded as known. It stays told, but no longer as a failure.
+
     \b
     Example: is all that is kept of a user still whole?
       mailhaul verify --data /primary/user/jane@example.org
@@ -107,7 +116,10 @@ def command(
     order = Order(path=str(path), data=data, at=at, since=None if since is None else utc(since), share=sample)
     run = _Run(workers or default_workers(), as_json=as_json)
     if files:
-        refuse(resume or to_repair, "-f reads archives without a staging area: leave out --resume and --fix")
+        refuse(
+            resume or to_repair or accept,
+            "-f reads archives without a staging area: leave out --resume, --fix and --accept",
+        )
         refuse(since is not None, "-f names the archives that are checked: leave out --since")
         with named_archives(at=at, files=files, staging=staging) as backup:
             run.look(order, examine_files(backup, path), Wholeness())
@@ -120,8 +132,11 @@ def command(
         examination = examine_staging(area, asked, at=order.at, since=order.since)
         run.look(order, examination, journal)
         journal.ended(set(examination.places))
+        run.leave_out_accepted(area)
     if to_repair:
         run.repair(area)
+    if accept:
+        run.accept(area)
     return run.tell(order, checked=read_checked(area).archives)
 
 
@@ -147,6 +162,7 @@ class _Run:
         self._clock = adapters.clock()
         self._began = self._clock.monotonic()
         self._repaired: tuple[Repaired, ...] = ()
+        self._accepted: tuple[AcceptedLoss, ...] = ()
 
     def look(self, order: Order, examination: Examination, wholeness: Wholeness) -> None:
         """Carry the order out."""
@@ -162,7 +178,7 @@ class _Run:
         with make_display(self._clock, as_json=self._as_json) as display:
             display.begin(expected)
             engine = watched(self._engine, display, ended)
-            self._verification = verify(plan, engine, display.progress, wholeness)
+            self._found = self._verification = verify(plan, engine, display.progress, wholeness)
         self._examination = examination
 
     def repair(self, staging: Path) -> None:
@@ -171,11 +187,27 @@ class _Run:
             self._repaired = repair(
                 staging,
                 self._examination,
-                self._verification,
+                self._found,
                 self._engine,
                 display.progress,
                 lambda reason: display.say(f"waiting: {reason}"),
             )
+
+    def leave_out_accepted(self, staging: Path) -> None:
+        """What was accepted before is no failure."""
+        self._verification, self._accepted = without_accepted(self._found, read_accepted(staging))
+
+    def accept(self, staging: Path) -> None:
+        """Record what is lost for good."""
+        new = self._acceptable()
+        with RunLock(staging):
+            known = read_accepted(staging)
+            if new:
+                write_accepted(staging, (*known, *(one for one in new if not _covered(one, known))))
+        self.leave_out_accepted(staging)
+
+    def _acceptable(self) -> tuple[AcceptedLoss, ...]:
+        return acceptable(self._verification, self._examination.missing, utc(self._clock.now()))
 
     def tell(
         self,
@@ -191,6 +223,10 @@ class _Run:
             examination=self._examination,
             damaged=(*damaged, *self._verification.damaged),
             repaired=self._repaired,
+            accepted=self._accepted,
+            acceptable=bool(
+                acceptable(self._verification, self._examination.missing, utc(self._clock.now()))
+            ),
             checked=checked,
             seconds=self._clock.monotonic() - self._began,
         )
@@ -198,7 +234,13 @@ class _Run:
             verify_report.print_document(outcome)
         else:
             verify_report.print_text(outcome)
-        return EXIT_DAMAGED if outcome.damaged or self._verification.affected else EXIT_OK
+        if outcome.damaged or self._verification.affected:
+            return EXIT_DAMAGED
+        return EXIT_FAILED if self._verification.unreadable else EXIT_OK
+
+
+def _covered(loss: AcceptedLoss, known: Iterable[AcceptedLoss]) -> bool:
+    return any(one.covers(loss) for one in known)
 
 
 def _expected(plan: VerifyPlan) -> dict[str, Amount]:

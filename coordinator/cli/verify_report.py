@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from ...proto.records import ArchiveId, Skipped
+from ..verifying.accepting import AcceptedLoss
 from ..verifying.checked import Checked, Order
 from ..verifying.examination import Examination
 from ..verifying.remedies import Affected
@@ -14,16 +15,23 @@ from ..verifying.verification import Verification
 from . import output
 from .output import counted, duration, number, say, size
 
+_LISTED = 50
+_MORE = "more (--json lists all)"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOutcome:
-    """A verification that has ended. ``checked`` is what is recorded of archives, by their ids."""
+    """A verification that has ended. ``accepted`` are losses that were accepted, and are in nothing else
+    here, and ``acceptable`` tells whether others could be; ``checked`` is what is recorded of archives, by
+    their ids."""
 
     order: Order
     verification: Verification
     examination: Examination
     damaged: tuple[Skipped, ...]
     repaired: tuple[Repaired, ...]
+    accepted: tuple[AcceptedLoss, ...]
+    acceptable: bool
     checked: Mapping[str, Checked]
     seconds: float
 
@@ -46,10 +54,12 @@ def print_document(outcome: VerifyOutcome) -> None:
             "contents": verification.contents,
             "size_bytes": verification.size_bytes,
             "damaged": outcome.damaged,
+            "unreadable": verification.unreadable,
             "affected": verification.affected,
+            "accepted": outcome.accepted,
             "unknown_files": outcome.examination.strangers,
             "set_aside": [one.file for places in outcome.examination.set_aside.values() for one in places],
-            "fixed": outcome.repaired,
+            "repaired": outcome.repaired,
         }
     )
 
@@ -66,20 +76,49 @@ def _last(outcome: VerifyOutcome, archive: ArchiveId) -> Checked:
 
 def print_text(outcome: VerifyOutcome) -> None:
     """What people read: first what is damaged, then what it costs, what was done about it, and a summary."""
-    for one in outcome.damaged:
-        say(output.shown(f"damaged: {one.path} ({one.reason}): {one.detail}"))
     to_fix = _to_fix(outcome)
-    for loss in outcome.verification.affected:
-        say(output.shown(_loss(loss, to_fix)))
-    for repaired in outcome.repaired:
-        say(output.shown(_repaired(repaired)))
-    for file in outcome.examination.strangers:
+    verification = outcome.verification
+    _list("damaged", (f"{one.path} ({one.reason}): {one.detail}" for one in outcome.damaged))
+    _list("can't be read", (one.detail for one in verification.unreadable))
+    _list("lost", (_loss(loss, to_fix) for loss in verification.affected))
+    for what, repaired in _by_outcome(outcome.repaired).items():
+        _list(what, map(_repaired, repaired))
+    for file in outcome.examination.strangers[:_LISTED]:
         output.note(f"not in the catalog: {file}")
+    if len(outcome.examination.strangers) > _LISTED:
+        output.note(f"not in the catalog: and {number(len(outcome.examination.strangers) - _LISTED)} {_MORE}")
     say(_summary(outcome))
     if (outcome.damaged or outcome.verification.affected) and not outcome.repaired:
         output.note(
             "verify --fix writes damaged archives anew, and lets the next backup read again what is lost"
         )
+    elif outcome.acceptable:
+        output.note("verify --accept records what is lost for good as known: it is no failure any more then")
+
+
+def _list(what: str, lines: Iterable[str]) -> None:
+    """The first lines, and how many more there are."""
+    listed = list(lines)
+    for line in listed[:_LISTED]:
+        say(output.shown(f"{what}: {line}"))
+    if len(listed) > _LISTED:
+        say(f"{what}: and {number(len(listed) - _LISTED)} {_MORE}")
+
+
+def _by_outcome(repaired: Iterable[Repaired]) -> dict[str, list[Repaired]]:
+    found: dict[str, list[Repaired]] = {}
+    for one in repaired:
+        found.setdefault(_OUTCOMES[one.outcome] if one.whole else "written anew", []).append(one)
+    return found
+
+
+_OUTCOMES = {
+    "rewritten": "fixed",
+    "missing": "recorded as missing",
+    "unreadable": "given up",
+    "set-aside": "set aside",
+    "failed": "not fixed",
+}
 
 
 def _to_fix(outcome: VerifyOutcome) -> Set[ArchiveId]:
@@ -102,20 +141,20 @@ def _loss(loss: Affected, to_fix: Set[ArchiveId]) -> str:
         "moment": f"nearest to it is the mailbox as of {loss.source}",
         "nowhere": "it is nowhere else",
     }
-    return f"lost: {loss.path}, {runs}: {loss.detail} ({loss.reason}); {remedies[loss.remedy]}"
+    return f"{loss.path}, {runs}: {loss.detail} ({loss.reason}); {remedies[loss.remedy]}"
 
 
 def _repaired(repaired: Repaired) -> str:
     aside = f"; the damaged file is {repaired.aside}" if repaired.aside else ""
     told = {
-        "rewritten": f"written anew as {repaired.new_file}, {size(repaired.filled_bytes)} of its data filled "
-        f"from elsewhere, {size(repaired.lost_bytes)} lost",
-        "missing": "missing: the next backup reads again what it held",
+        "rewritten": f"as {repaired.new_file}, {size(repaired.filled_bytes)} of its data filled from "
+        f"elsewhere, {size(repaired.lost_bytes)} lost{', and metadata' if repaired.lost_frames else ''}",
+        "missing": "the next backup reads again what it held, where the mailboxes still have it",
         "unreadable": f"nothing of it can be read: {repaired.detail}",
         "set-aside": "a newer file of the same archive is there",
         "failed": f"it could not be written anew: {repaired.detail}",
     }
-    return f"fixed: {repaired.file}: {told[repaired.outcome]}{aside}"
+    return f"{repaired.file}: {told[repaired.outcome]}{aside}"
 
 
 def _summary(outcome: VerifyOutcome) -> str:
@@ -133,6 +172,11 @@ def _summary(outcome: VerifyOutcome) -> str:
     wrong = [
         f"{number(len(outcome.damaged))} damaged" if outcome.damaged else "",
         f"{number(len(verification.affected))} lost" if verification.affected else "",
+        f"{counted(len(verification.unreadable), 'archive')} can't be read"
+        if verification.unreadable
+        else "",
     ]
-    told = ", ".join(one for one in wrong if one) or "all whole"
+    told = ", ".join(one for one in wrong if one) or ("all else whole" if outcome.accepted else "all whole")
+    if outcome.accepted:
+        told += f"; {counted(len(outcome.accepted), 'loss', 'losses')} accepted before"
     return f"{', '.join(checked)} checked in {duration(outcome.seconds)}: {told}"

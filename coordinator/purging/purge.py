@@ -16,12 +16,13 @@ No run can go on meanwhile, so nothing comes to need what was found dead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 from ...proto.errors import BackupError
 from ...proto.records import Skipped
+from ...worker.archives import ArchivePlace, read_beginning
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..holds import Holds, frozen_holds, read_holds
@@ -29,6 +30,7 @@ from ..lock import RunLock
 from ..readers import PATIENCE_SECONDS, reading
 from ..retention import RetentionRules
 from ..settings import ArchiveConfig
+from ..verifying.set_aside import strangers
 from .plan import ArchivesPlan, Compaction, ScopePlan, plan_scope, plan_scopes, stored_archives
 from .record import PurgedScope, write_purged
 from .report import Compacted, Deleted, PurgeObserver, PurgeReport, PurgeRequest
@@ -82,9 +84,10 @@ def rehearse(
 def _record(staging: Path, catalog: Catalog, planned: Iterable[ScopePlan]) -> None:
     """Of all groups: that a purge is over some of them changes nothing of the others."""
     plans = {(one.partition, one.group): one for one in planned}
+    orphans = _orphans(staging, catalog)
     keep_all = RetentionRules()
     scopes = []
-    for partition, group in catalog.scopes():
+    for partition, group in dict.fromkeys((*catalog.scopes(), *orphans)):
         plan = plans.get((partition, group)) or plan_scope(
             partition, group, catalog.moments(partition, group), keep_all, Holds()
         )
@@ -95,9 +98,24 @@ def _record(staging: Path, catalog: Catalog, planned: Iterable[ScopePlan]) -> No
                 kept=tuple(plan.kept),
                 unchanged=plan.unchanged,
                 forgotten=tuple(sorted({*catalog.forgotten(partition, group), *plan.forgotten})),
+                orphans=tuple(orphans.get((partition, group), ())),
             )
         )
     write_purged(staging, scopes)
+
+
+def _orphans(staging: Path, catalog: Catalog) -> dict[tuple[str, str], list[str]]:
+    """The archives that were sealed and that the catalog never knew, by partition and group: what they refer
+    to may be taken away from now on, so a rebuild must not enter them."""
+    found: dict[tuple[str, str], list[str]] = {}
+    records = list(catalog.archives())
+    known = {one.archive for one in records}
+    for name in strangers(staging, {one.file for one in records}):
+        with suppress(BackupError):
+            header = read_beginning(ArchivePlace(file=str(staging / name)))
+            if header.archive not in known:
+                found.setdefault((header.partition, header.group), []).append(header.archive.hex())
+    return found
 
 
 def _forget(catalog: Catalog, scopes: Iterable[ScopePlan], holds: Holds) -> int:

@@ -21,13 +21,15 @@ _FILE = "purged.jsonl"
 class PurgedScope:
     """Of one group of a partition, when something of it was purged last: the runs that could be restored from
     then on, those among them that had found it ``unchanged`` (no archive tells of these), and all that could
-    not any more."""
+    not any more. ``orphans`` are the ids (hex) of archives that lay there and that the catalog did not
+    know."""
 
     partition: str
     group: str
     kept: tuple[RunId, ...]
     unchanged: tuple[RunId, ...]
     forgotten: tuple[RunId, ...]
+    orphans: tuple[str, ...] = ()
 
 
 def write_purged(staging: Path, scopes: Iterable[PurgedScope]) -> None:
@@ -61,13 +63,18 @@ def _scope(row: dict[str, object]) -> PurgedScope:
         kept=_runs(row["kept"]),
         unchanged=_runs(row["unchanged"]),
         forgotten=_runs(row["forgotten"]),
+        orphans=_texts(row.get("orphans", [])),
     )
 
 
 def _runs(value: object) -> tuple[RunId, ...]:
+    return tuple(map(RunId, _texts(value)))
+
+
+def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise ValueError("no list of runs")
-    return tuple(RunId(str(one)) for one in value)
+        raise ValueError("no list")
+    return tuple(map(str, value))
 
 
 def _place(staging: Path) -> Path:

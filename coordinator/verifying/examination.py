@@ -46,7 +46,7 @@ class Examination:
     """All that is to be looked at for a path. ``places`` is where all archives lie that may be needed, and
     ``set_aside`` where damaged files of them do; ``references`` are those that the metadata of an archive
     refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the catalog
-    does not know."""
+    does not know, ``missing`` archives whose files are recorded as gone."""
 
     path: LogicalPath
     archives: tuple[Examinee, ...]
@@ -56,6 +56,7 @@ class Examination:
     lost: Mapping[ArchiveId, Losses] = field(default_factory=dict)
     set_aside: Mapping[ArchiveId, tuple[ArchivePlace, ...]] = field(default_factory=dict)
     strangers: tuple[str, ...] = ()
+    missing: frozenset[ArchiveId] = frozenset()
 
     def copies_of(self, archive: ArchiveId) -> tuple[ArchivePlace, ...]:
         """All files of an archive, whole or not."""
@@ -80,6 +81,7 @@ def examine_staging(
         for partition, user, versions, counts in _kept(catalog, path, moment):
             mail.add(partition, user, versions, counts)
         references = catalog.references(mail.archives)
+        missing = frozenset(catalog.missing())
     shares = mail.shares()
     needed = mail.archives | {one for archive in mail.archives for one in references.get(archive, ())}
     wanted = [
@@ -102,6 +104,7 @@ def examine_staging(
         references=references,
         lost={one.archive: one.lost for one in records.values() if one.lost},
         set_aside=set_aside(staging, records.values()),
+        missing=missing,
         strangers=strangers(staging, {one.file for one in records.values()}) if path == LogicalPath() else (),
     )
 

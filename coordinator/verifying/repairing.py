@@ -18,11 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ...proto.archive.reader import open_sealed
-from ...proto.errors import BackupError, DamagedError, NotFoundError
+from ...proto.errors import BackupError, DamagedError, NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Stretch
-from ...worker.archives import ArchivePlace, open_place
+from ...worker.archives import ArchivePlace, read_beginning
 from ...worker.staging.names import generation_name
 from ...worker.stretches import common, merged, without
 from ...worker.verifying.kept import KeptMailbox
@@ -44,7 +43,8 @@ RepairOutcome = Literal["rewritten", "missing", "unreadable", "set-aside", "fail
 class Repaired:
     """What became of a damaged file: its archive was ``rewritten`` as ``new_file``, with ``filled_bytes``
     from elsewhere and without ``lost_bytes``; or is ``missing``; or was ``unreadable``, all of it; it was
-    only ``set-aside``, as a newer one is there; or that ``failed``. ``aside`` is where the damaged file is.
+    only ``set-aside``, as a newer one is there; or that ``failed``. ``lost_frames``: metadata is lost, too.
+    ``aside`` is where the damaged file is.
     """
 
     archive: ArchiveId
@@ -54,7 +54,13 @@ class Repaired:
     aside: str = ""
     filled_bytes: int = 0
     lost_bytes: int = 0
+    lost_frames: bool = False
     detail: str = ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing was lost by it."""
+        return not (self.lost_bytes or self.lost_frames)
 
 
 def repair(
@@ -125,7 +131,8 @@ class _Repair:
         for name in self._examination.strangers:
             place = ArchivePlace(file=str(self._staging / name))
             with suppress(BackupError):
-                archive, generation = _identity(place)
+                header = read_beginning(place)
+                archive, generation = header.archive, header.generation
                 record = self._catalog.archive(archive)
                 if generation < record.generation and (self._staging / record.file).exists():
                     aside = str(keep_copy(self._staging, name))
@@ -191,12 +198,13 @@ class _Repair:
                 aside=str(aside),
                 filled_bytes=report.filled_bytes,
                 lost_bytes=sum(one.length for one in common(report.lost.data, report.holes)),
+                lost_frames=bool(report.lost_frames or report.users),
             )
         )
 
     def not_rewritten(self, record: ArchiveRecord, error: BackupError) -> None:
         """An archive could not be written anew: as nothing of it can be read, or else."""
-        if not isinstance(error, DamagedError):
+        if not isinstance(error, DamagedError) or isinstance(error, UnreadableError):
             repaired = Repaired(
                 archive=record.archive, file=record.file, outcome="failed", detail=error.message
             )
@@ -250,13 +258,3 @@ class _Repair:
         """The archives that hold some of what is lost in one."""
         spares = self._verification.spares.get(archive, ())
         return {one.archive: self._examination.places[one.archive] for one in spares}
-
-
-def _identity(place: ArchivePlace) -> tuple[ArchiveId, int]:
-    """The id and generation of a sealed archive. Raises DamagedError, UnsupportedError."""
-    file = open_place(place)
-    try:
-        header = open_sealed(file).header
-        return header.archive, header.generation
-    finally:
-        file.close()

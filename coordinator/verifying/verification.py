@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...proto.errors import NotFoundError
+from ...proto.errors import NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Skipped, Stretch
 from ...worker.archives import ArchivePlace
@@ -84,6 +84,15 @@ class Verification:
         """What is damaged in archives, by its place in their files."""
         return tuple(one for report in self.reports.values() for one in report.damaged)
 
+    @property
+    def unreadable(self) -> tuple[Skipped, ...]:
+        """The archives that the system does not let be read."""
+        return tuple(
+            Skipped(report.file, UnreadableError.code, report.unreadable)
+            for report in self.reports.values()
+            if report.unreadable
+        )
+
 
 def plan_verification(examination: Examination, depth: Depth, wholeness: Wholeness) -> VerifyPlan:
     """All that an examination names, but for what is known to be whole."""
@@ -135,15 +144,18 @@ def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholenes
     names_message = path.uid is not None or path.name is not None
     if names_message and not mail.messages and not mail.losses:
         raise NotFoundError(f"{path}: there is no such message", path=str(path))
-    spares = _find_spares(examination, mail.losses, broken, engine, on_progress)
     files = {archive: place.file for archive, place in examination.places.items()}
+    # Of what an archive holds that can't be read nobody knows whether it is lost.
+    unreadable = {archive for archive, report in reports.items() if report.unreadable}
+    losses = tuple(one for one in mail.losses if one.archive not in unreadable)
+    spares = _find_spares(examination, losses, broken, engine, on_progress)
     return Verification(
         reports=reports,
         messages=mail.messages,
         contents=mail.contents,
         size_bytes=mail.size_bytes,
-        affected=tuple(affected(loss, spares, files) for loss in mail.losses),
-        losses=mail.losses,
+        affected=tuple(affected(loss, spares, files) for loss in losses),
+        losses=losses,
         spares=spares,
     )
 
@@ -164,6 +176,9 @@ def _check_archives(
             report = compared(outcome.report, one)
         else:
             error = outcome.failure()
+            if isinstance(error, UnreadableError):
+                reports[one.archive] = VerifyReport(file=one.place.file, unreadable=error.message)
+                continue
             reason = str(error.facts.get("reason", error.code))
             lost = Skipped(one.place.file, reason, error.message)
             report = VerifyReport(file=one.place.file, damaged=(lost,))

@@ -55,13 +55,15 @@ ALL = Metadata(users=_All(), mailboxes=_All(), frames=_All())
 
 @dataclass(frozen=True, slots=True)
 class Rewritten(ArchiveTotals):
-    """What an archive came to. ``lost`` is what it says to be lost, ``unreadable`` are the users whose
-    metadata was damaged: it tells of none of them."""
+    """What an archive came to. ``lost`` is what it says to be lost, ``lost_frames`` tells how many of its
+    frames of messages stand for lost ones; ``unreadable`` are the users whose metadata was damaged: it tells
+    of none of them."""
 
     generation: int
     references: tuple[ArchiveId, ...]
     holes: tuple[Stretch, ...]
     lost: Losses
+    lost_frames: int
     unreadable: tuple[str, ...]
 
 
@@ -106,6 +108,7 @@ def rewrite(
         archive.references,
         archive.holes,
         lost,
+        len(archive.lost_frames),
         unreadable,
     )
 

@@ -59,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Backups:
 
 def test_killed_repair_is_finished_by_the_next(made: Backups, tmp_path: Path) -> None:
     reference = made.copied(tmp_path / "reference")
-    fixed = reference.verify("--fix", damaged=True)["fixed"]
+    fixed = reference.verify("--fix", damaged=True)["repaired"]
     assert sorted(one["outcome"] for one in fixed) == ["missing", "rewritten", "rewritten", "unreadable"]
     assert any(one["filled_bytes"] for one in fixed)
     lost = reference.told(reference.verify(damaged=True))

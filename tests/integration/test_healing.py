@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,3 +178,96 @@ def test_an_archive_that_is_missing_is_told_before_what_it_held_is_read_again(ni
     away.rename(file)
     nights.run("verify")
     assert nights.back_up()["alarms"] == []
+
+
+def test_what_is_lost_for_good_is_accepted_and_stays_so(nights: Nights) -> None:
+    nights.back_up()
+    hit(nights.archives()[0], FrameType.MESSAGES)
+    lost = nights.run("verify", "--fix", status=4)["affected"]
+    assert [one["remedy"] for one in lost] == ["next-backup"]
+    found = nights.run("verify", "--accept", status=4)
+    assert (found["accepted"], len(found["affected"])) == ([], 1), "what the next backup heals is no loss yet"
+    nights.back_up()
+    (lost,) = nights.run("verify", status=4)["affected"]
+    assert lost["remedy"] == "moment"
+    found = nights.run("verify", "--accept")
+    assert (found["affected"], [one["path"] for one in found["accepted"]]) == ([], [lost["path"]])
+    assert nights.run("runs", lost["first"])["accepted"] == found["accepted"]
+    assert nights.run("verify")["accepted"] == found["accepted"]
+    (nights.staging / ".mailhaul" / "catalog.sqlite").unlink()
+    nights.run("catalog rebuild")
+    assert nights.run("verify", "--data")["accepted"] == found["accepted"]
+
+    nights.deliver()
+    nights.back_up()
+    hit(nights.archives()[-1], FrameType.MESSAGES)
+    assert nights.run("verify", status=4)["accepted"] == found["accepted"], "another loss is another one"
+
+
+def test_an_archive_that_is_gone_for_good_is_accepted(nights: Nights) -> None:
+    nights.back_up()
+    nights.deliver()
+    nights.back_up()
+    nights.archives()[0].unlink()
+    for _ in range(2):
+        nights.run("verify", "--fix", status=4)
+        nights.back_up()
+    nights.run("verify", "--accept")
+    assert nights.run("verify")["damaged"] == []
+    nights.restores_exactly()
+
+
+def test_an_archive_that_can_not_be_read_is_not_damaged(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may read everything, so the system's refusal is played."""
+    nights.back_up()
+    nights.deliver()
+    (closed,) = nights.archives()
+    data = closed.read_bytes()
+    opened = os.open
+
+    def refused(path: Any, *arguments: Any, **named: Any) -> int:
+        if os.fspath(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(closed))
+        return opened(path, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        for options in ((), ("--fix",), ("--accept",)):
+            found = nights.run("verify", *options, status=1)
+            assert (found["damaged"], found["affected"], found["repaired"]) == ([], [], [])
+            assert [one["reason"] for one in found["unreadable"]] == ["unreadable"]
+        done = nights.back_up(status=1)
+        assert "Permission denied" in done["failures"][0]["message"]
+        out = f"maildir:{nights.place / 'out'}"
+        assert nights.run("restore", "/", "--to", out, status=1)["damaged"] == []
+    assert nights.archives() == [closed]
+    assert closed.read_bytes() == data
+    assert nights.back_up()["read"] == 1
+    nights.restores_exactly()
+
+
+def test_an_archive_that_was_sealed_and_never_committed(nights: Nights) -> None:
+    """A crash between the two: after a purge and a rebuild it must not come back as damage."""
+    nights.back_up()
+    catalog = nights.staging / ".mailhaul" / "catalog.sqlite"
+    before = catalog.read_bytes()
+    nights.deliver()
+    nights.back_up()
+    catalog.write_bytes(before)
+    (orphan,) = nights.archives()[1:]
+    time.sleep(1.1)  # within the same second the next run would have the same id
+    nights.back_up("--full", "--self-contained")
+    nights.run("purge", "--last", "1")
+    nights.run("verify")
+    catalog.unlink()
+    assert [one["path"] for one in nights.run("catalog rebuild", status=3)["refused"]] == [str(orphan)]
+    nights.run("verify")
+    nights.restores_exactly()
+    nights.run("purge", "--last", "1")
+    catalog.unlink()
+    nights.run("catalog rebuild", status=3)
+    nights.run("verify")
+    nights.back_up()
+    nights.restores_exactly()

@@ -71,7 +71,7 @@ def test_what_is_lost_is_read_again_and_old_moments_become_whole(chain: Backups,
     damaged = file.read_bytes()
     document = chain.verify("--fix", damaged=True)
     assert {one["remedy"] for one in document["affected"]} == {"next-backup"}
-    (fixed,) = document["fixed"]
+    (fixed,) = document["repaired"]
     assert (fixed["outcome"], fixed["filled_bytes"]) == ("rewritten", 0)
     assert fixed["lost_bytes"] > 0
     assert Path(fixed["aside"]).read_bytes() == damaged
@@ -87,7 +87,7 @@ def test_what_is_lost_is_read_again_and_old_moments_become_whole(chain: Backups,
     assert chain.restored(newest, tmp_path / "out") == set()
     document = chain.verify(damaged=True)
     assert {one["remedy"] for one in document["affected"]} == {"archive"}
-    (fixed,) = chain.verify("--fix", "--data", damaged=True)["fixed"]
+    (fixed,) = chain.verify("--fix", "--data", damaged=True)["repaired"]
     assert (fixed["outcome"], fixed["lost_bytes"]) == ("rewritten", 0)
     chain.verify("--data", damaged=False)
     assert chain.failing(tmp_path / "out") == set()
@@ -97,7 +97,7 @@ def test_what_is_lost_is_read_again_and_old_moments_become_whole(chain: Backups,
 def test_an_archive_that_is_gone_is_stored_anew(chain: Backups, tmp_path: Path) -> None:
     file = chain.archives()[2]
     file.unlink()
-    (fixed,) = chain.verify("--fix", damaged=True)["fixed"]
+    (fixed,) = chain.verify("--fix", damaged=True)["repaired"]
     assert (fixed["outcome"], fixed["file"]) == ("missing", str(file.relative_to(chain.staging)))
     newest = chain.back_up()
     assert chain.restored(newest, tmp_path / "out") == set()
@@ -228,12 +228,18 @@ def test_what_people_read(chain: Backups) -> None:
     assert (status, error.count("--fix")) == (4, 0)
     assert "once `verify --fix`" not in text
     lines = text.splitlines()
-    assert {line.partition(":")[0] for line in lines[:-1]} == {"damaged", "lost", "fixed"}
+    assert {line.partition(":")[0] for line in lines[:-1]} == {
+        "damaged",
+        "lost",
+        "written anew",
+        "recorded as missing",
+        "given up",
+    }
     for told in (
         "the next backup reads it again",
         "it is nowhere else",
         "nearest to it is the mailbox as of ",
-        "missing: the next backup reads again what it held",
+        "the next backup reads again what it held",
         "nothing of it can be read: ",
         "; the damaged file is ",
     ):

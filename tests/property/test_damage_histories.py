@@ -11,12 +11,14 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mailhaul.proto.archive.frames import HEADER_BYTES
+from mailhaul.proto.errors import DamagedError
 
 from ..archives import frames_of
 from ..maildirs import Maildir
@@ -98,9 +100,12 @@ class History:
         """Some byte of any frame."""
 
         def change(data: bytearray) -> None:
-            frame = self.rng.choice(frames_of(bytes(data)))
-            payload = self.rng.random() < 0.8 and frame.end > frame.at + HEADER_BYTES
-            at = self.rng.randrange(frame.at + HEADER_BYTES, frame.end) if payload else frame.at + 2
+            at = self.rng.randrange(len(data))
+            with suppress(DamagedError):
+                frame = self.rng.choice(frames_of(bytes(data)))
+                at = frame.at + 2
+                if self.rng.random() < 0.8 and frame.end > frame.at + HEADER_BYTES:
+                    at = self.rng.randrange(frame.at + HEADER_BYTES, frame.end)
             data[min(at, len(data) - 1)] ^= 1 << self.rng.randrange(8)
 
         self._change(change)
@@ -245,12 +250,22 @@ class History:
         work += [self.verify, self.restore_any]
         for kinds in self.rng.choices([mail, damage, work], [3, 2, 5], k=STEPS):
             self._step(self.rng.choice([*kinds, self.drop_user] if kinds is mail else kinds))
-        for step in (self.fix, self.deliver, self._heal, self.fix, self._heal):
+        for step in (self.fix, self.deliver, self._heal, self.fix, self._heal, self._accept):
             self._step(step)
 
     def _heal(self) -> None:
         done = self._backed_up()
         assert (self._status, done["state"], done["skipped"]) == (0, "done", []), done
+
+    def _accept(self) -> None:
+        """What is lost for good is known then, and stays so."""
+        accepted = self._command("verify", "--accept", status=(0, 4))["accepted"]
+        if self._status:
+            self._command("verify", "--fix", status=(4,))  # what others hold was not filled in yet
+            accepted = self._command("verify", "--accept", status=(0,))["accepted"]
+        (self.staging / ".mailhaul" / "catalog.sqlite").unlink()
+        self._command("catalog rebuild", status=(0, 4))
+        assert len(self._command("verify", status=(0, 4))["accepted"]) <= len(accepted)
 
     def _step(self, step: Callable[[], None]) -> None:
         self.told.append(step.__name__.strip("_"))

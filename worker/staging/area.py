@@ -80,8 +80,8 @@ def open_sink(
 def open_file(area: StagingArea, name: str, host: str, grant: bytes) -> RandomAccess | None:
     """The sealed archive of this name, or None if there is none.
 
-    Raises DamagedError (``io-error``) if it can't be read, and for an area on another host AccessError,
-    StagingError and LeaseLostError, which say nothing about the archive.
+    Raises DamagedError (``io-error``) if it can't be read; StagingError if that is not allowed, and for an
+    area on another host AccessError, StagingError and LeaseLostError, which say nothing about the archive.
     """
     path = Path(area.path, name)
     if _is_here(area, host):
@@ -106,6 +106,9 @@ def _open_here(path: Path) -> LocalFile | None:
         return LocalFile(str(path))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        # As if it were damaged, all that it holds would be read and stored again.
+        raise StagingError(f"{path}: {error.strerror}", path=str(path)) from error
     except OSError as error:
         raise DamagedError(f"{path}: {error.strerror}", reason="io-error") from error
 

@@ -20,13 +20,14 @@ from .fillings import Filler, Filling
 class RepairReport:
     """What became of an archive that was written anew: facts for the catalog (``lost`` are the holes that
     nobody wanted, and the metadata that is gone); how many bytes of its data were ``filled`` from elsewhere;
-    and the ``users`` whose metadata is lost."""
+    how many of its frames of messages are gone, ``lost_frames``; and the ``users`` whose metadata is."""
 
     size_bytes: int
     generation: int
     references: tuple[ArchiveId, ...]
     holes: tuple[Stretch, ...]
     lost: Losses
+    lost_frames: int
     filled_bytes: int
     users: tuple[str, ...]
 
@@ -73,6 +74,7 @@ def _report(written: Rewritten, filled: Sequence[Stretch]) -> RepairReport:
         references=written.references,
         holes=written.holes,
         lost=written.lost,
+        lost_frames=written.lost_frames,
         filled_bytes=_bytes(filled) - _bytes(common(filled, written.holes)),
         users=written.unreadable,
     )

@@ -36,6 +36,7 @@ class VerifyReport:
     ``archive`` is whose frames they are and ``generation`` how often it was written anew; None and 0 where
     that can't be told any more. ``frames`` and ``size_bytes`` were checked; where that was only a sample,
     ``sampled_of`` is how many frames there are. ``broken`` are the stretches of its data that are damaged.
+    ``unreadable`` tells why the system does not let it be read, if so: nothing else is known of it then.
     """
 
     file: str
@@ -45,6 +46,7 @@ class VerifyReport:
     sampled_of: int | None = None
     size_bytes: int = 0
     damaged: tuple[Skipped, ...] = ()
+    unreadable: str = ""
     broken: tuple[Stretch, ...] = ()
 
 
