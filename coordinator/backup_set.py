@@ -47,7 +47,8 @@ class BackupSet:
                 yield one
 
     def select(self, path: LogicalPath) -> list[MailboxVersion]:
-        """The versions that a path selects, one for each mailbox, the newest. Raises NotFoundError."""
+        """The versions that a path selects, one for each mailbox, the newest. Raises NotFoundError, or
+        DamagedError where what is damaged may have held them."""
         newest: dict[tuple[str, str], MailboxVersion] = {}
         for one in self.matching(path):
             # Of one run the group that was named is taken, so that paths come back as they were typed.
@@ -55,9 +56,19 @@ class BackupSet:
             if (known.run, known.group == path.group) < (one.run, one.group == path.group):
                 newest[one.partition, one.user] = one
         if not newest:
-            why = self.absent.get(path, "the backup holds nothing of it")
-            raise NotFoundError(f"{path}: {why}", path=str(path))
+            raise self.nothing(f"{path}: {self.absent.get(path, 'the backup holds nothing of it')}")
         return list(newest.values())
+
+    def nothing(self, told: str) -> BackupError:
+        """The error for something that is not there: where archives are damaged, it may have been in them."""
+        if self.damaged:
+            return DamagedError(f"{told}; but {self.damaged[0].path} is damaged: {self.damaged[0].detail}")
+        return NotFoundError(told)
+
+    def lacks(self, version: MailboxVersion) -> list[ArchiveId]:
+        """The archives that a version needs and that are not at hand, as far as that is known."""
+        needed = (version.archive, *self.references.get(version.archive, ()))
+        return [one for one in needed if one not in self.places]
 
     def needed(self, archives: Iterable[ArchiveId]) -> dict[ArchiveId, ArchivePlace]:
         """Where these archives lie and all that they refer to, as far as they are at hand."""

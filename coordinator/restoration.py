@@ -15,6 +15,7 @@ from ..proto.errors import DamagedError, NotFoundError, UsageError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
 from ..worker.archives import ArchivePlace, OpenArchives
+from ..worker.availability import Availabilities
 from ..worker.restore import Choice
 from ..worker.restore_tasks import RestoreTask, run_restore
 from ..worker.staging.area import StagingArea
@@ -26,13 +27,15 @@ from .history import MailboxVersion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedMailbox:
-    """What is taken of one mailbox version, and where it goes."""
+    """What is taken of one mailbox version, and where it goes: so many ``messages``, without those that are
+    known to be ``lacking``."""
 
     version: MailboxVersion
     choice: Choice
     target: Partition
     messages: int
     size_bytes: int
+    lacking: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +57,18 @@ class Access:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePlan:
-    """What will be restored: mailboxes, by archive and user, and the tasks that they are split into."""
+    """What will be restored: mailboxes, by archive and user, and the tasks that they are split into.
+    ``missing`` are archives that they refer to and that are not at hand."""
 
     mailboxes: tuple[PlannedMailbox, ...]
     tasks: tuple[PlannedTask, ...]
     places: Mapping[ArchiveId, ArchivePlace]
+    missing: tuple[ArchiveId, ...] = ()
+
+    @property
+    def lacking(self) -> int:
+        """How many messages are known not to be there any more."""
+        return sum(one.lacking for one in self.mailboxes)
 
     @property
     def messages(self) -> int:
@@ -79,8 +89,10 @@ def plan_restore(
     as_user: str | None,
     workers: int,
     access: Access | None = None,
+    exact: bool = False,
 ) -> RestorePlan:
-    """Choose the mailboxes and split them into tasks.
+    """Choose the mailboxes and split them into tasks. ``exact``: where an archive is missing that a mailbox
+    refers to, it is found out how many messages that costs.
 
     ``targets`` says for each partition of the backup where it goes; ``as_user`` names the one whose
     mailbox the chosen one becomes. Without ``access`` the tasks can be done on this host only.
@@ -89,8 +101,9 @@ def plan_restore(
     and for several mailboxes that would become one.
     """
     with opened(backup) as archives:
+        there = Availabilities(archives.data, {}) if exact else None
         chosen = [
-            _planned(archives, version, path, targets, as_user)
+            _planned(archives, version, path, targets, as_user, there if backup.lacks(version) else None)
             for path in _without_covered(paths)
             for version in backup.select(path)
         ]
@@ -120,6 +133,7 @@ def plan_restore(
         mailboxes=tuple(one for group in grouped.values() for one in group),
         tasks=tuple(tasks),
         places=backup.places,
+        missing=tuple(dict.fromkeys(gone for one in chosen for gone in backup.lacks(one.version))),
     )
 
 
@@ -172,18 +186,21 @@ def _planned(
     path: LogicalPath,
     targets: Mapping[str, Partition],
     as_user: str | None,
+    there: Availabilities | None,
 ) -> PlannedMailbox:
     if version.partition not in targets:
         raise UsageError(f"no target for partition {version.partition!r}: say where to with --to FORMAT:DIR")
     whose = LogicalPath(version.partition, version.group, version.user)
     selected = replace(path, partition=whose.partition, group=whose.group, user=whose.user)
-    place, messages, size_bytes = b"", version.stored, version.size_bytes
+    place, messages, size_bytes, lacking = b"", version.stored, version.size_bytes, 0
+    if there is not None:
+        messages, size_bytes, lacking = 0, 0, version.stored
     with suppress(DamagedError):  # the task that meets it again tells of it
         if as_user is None and (entry := archives(version.archive).entry(version.user)) is not None:
             place = entry.place
-        if path.folder is not None:
+        if path.folder is not None or there is not None:
             stored = StoredMailbox(archives, version.archive, version.user)
-            messages, size_bytes = _count(stored, selected)
+            messages, size_bytes, lacking = _count(stored, selected, there)
     return PlannedMailbox(
         version=version,
         choice=Choice(
@@ -196,26 +213,40 @@ def _planned(
         target=targets[version.partition],
         messages=messages,
         size_bytes=size_bytes,
+        lacking=lacking,
     )
 
 
-def _count(stored: StoredMailbox, path: LogicalPath) -> tuple[int, int]:
-    """Messages and bytes that a path into a mailbox selects. Raises NotFoundError."""
+def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | None) -> tuple[int, int, int]:
+    """Messages and bytes that a path into a mailbox selects, as far as they are ``there``, and how many are
+    not. Raises NotFoundError."""
     mailbox = stored.mailbox
     names = [one.folder.name for one in mailbox.folders]
     resolved = path.resolve(names)
-    if not any(resolved.selects_folder(name) for name in names):
+    if path.folder is not None and not any(resolved.selects_folder(name) for name in names):
         raise no_such_folder(resolved, mailbox)
-    sizes = [
-        message.size
-        for folder in mailbox.folders
-        if resolved.selects_folder(folder.folder.name)
-        for message in stored.messages(folder, resolved.uid)
-        if resolved.selects_message(message.uid, message.base)
-    ]
-    if not sizes and (resolved.uid is not None or resolved.name is not None):
+    sizes: list[int] = []
+    lacking = 0
+    for folder in mailbox.folders:
+        if not resolved.selects_folder(folder.folder.name):
+            continue
+        known = 0
+        try:
+            for message in stored.messages(folder, resolved.uid):
+                known += 1
+                if not resolved.selects_message(message.uid, message.base):
+                    continue
+                if there is None or there.lack(message.pieces) is None:
+                    sizes.append(message.size)
+                else:
+                    lacking += 1
+        except DamagedError:
+            if there is None:
+                raise
+            lacking += folder.messages - known
+    if not (sizes or lacking) and (resolved.uid is not None or resolved.name is not None):
         raise NotFoundError(f"{path}: the folder has no such message", path=str(path))
-    return len(sizes), sum(sizes)
+    return len(sizes), sum(sizes), lacking
 
 
 def _refuse_collisions(chosen: Sequence[PlannedMailbox]) -> None:

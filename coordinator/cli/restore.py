@@ -101,7 +101,9 @@ def command(
             name: _renumbering(one, command_words, uid_margin, new_uidvalidity=new_uidvalidity)
             for name, one in goal.targets(one.partition for one in backup.versions).items()
         }
-        plan = plan_restore(backup, paths, targets, as_user=as_user, workers=goal.workers, access=access)
+        plan = plan_restore(
+            backup, paths, targets, as_user=as_user, workers=goal.workers, access=access, exact=dry_run
+        )
         if dry_run:
             return _tell_plan(plan, backup.damaged, as_json=as_json)
         done = carry_out(plan.tasks, engine, as_json=as_json)
@@ -132,6 +134,7 @@ def _renumbering(
 
 def _tell_plan(plan: RestorePlan, damaged: Sequence[Skipped], *, as_json: bool) -> int:
     output.list_skipped(damaged, "damaged")
+    output.list_skipped([Skipped(f"archive {one.hex()}", "missing") for one in plan.missing], "not at hand")
     if as_json:
         output.print_json(
             {
@@ -139,6 +142,8 @@ def _tell_plan(plan: RestorePlan, damaged: Sequence[Skipped], *, as_json: bool) 
                 "mailboxes": [_planned(plan, one) for one in plan.mailboxes],
                 "messages": plan.messages,
                 "size_bytes": plan.size_bytes,
+                "lacking": plan.lacking,
+                "missing": plan.missing,
                 "damaged": damaged,
             }
         )
@@ -156,14 +161,15 @@ def _tell_plan(plan: RestorePlan, damaged: Sequence[Skipped], *, as_json: bool) 
         say(
             f"{counted(len(plan.mailboxes), 'mailbox', 'mailboxes')}, {counted(plan.messages, 'message')}, "
             f"{size(plan.size_bytes)} would be restored"
+            + (f"; {counted(plan.lacking, 'message')} can't be: archives are missing" if plan.lacking else "")
         )
-    return EXIT_DAMAGED if damaged else EXIT_OK
+    return EXIT_DAMAGED if damaged or plan.lacking else EXIT_OK
 
 
 def _by_archive(plan: RestorePlan) -> dict[str, list[PlannedMailbox]]:
     grouped: dict[str, list[PlannedMailbox]] = {}
     for one in plan.mailboxes:
-        grouped.setdefault(plan.places[one.version.archive].file, []).append(one)
+        grouped.setdefault(_file(plan, one), []).append(one)
     return grouped
 
 
@@ -172,8 +178,9 @@ def _planned(plan: RestorePlan, one: PlannedMailbox) -> dict[str, object]:
         "path": str(one.choice.path),
         "run": one.version.run,
         "archive": one.version.archive,
-        "file": plan.places[one.version.archive].file,
+        "file": _file(plan, one),
         "messages": one.messages,
+        "lacking": one.lacking,
         "size_bytes": one.size_bytes,
         "to": {
             "format": one.target.format,
@@ -182,6 +189,12 @@ def _planned(plan: RestorePlan, one: PlannedMailbox) -> dict[str, object]:
             "user": output.name(one.choice.to_user),
         },
     }
+
+
+def _file(plan: RestorePlan, one: PlannedMailbox) -> str:
+    """Where the metadata of a mailbox lies."""
+    place = plan.places.get(one.version.archive)
+    return place.file if place is not None else f"archive {one.version.archive.hex()}"
 
 
 def _where(one: PlannedMailbox) -> str:

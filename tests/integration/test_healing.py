@@ -271,3 +271,39 @@ def test_an_archive_that_was_sealed_and_never_committed(nights: Nights) -> None:
     nights.run("verify")
     nights.back_up()
     nights.restores_exactly()
+
+
+def test_a_plan_promises_only_what_is_at_hand(nights: Nights) -> None:
+    nights.back_up()
+    nights.deliver()
+    nights.back_up()
+    first, second = nights.archives()
+    goal = ("--to", f"maildir:{nights.place / 'out'}")
+    (missing,) = {one["archive"] for one in nights.run("verify")["archives"] if one["file"] == str(first)}
+    plan = command("restore", "/", "--dry-run", "-f", second, *goal, status=(4,))
+    done = command("restore", "/", "-f", second, *goal, status=(4,))
+    assert (
+        (plan["messages"], plan["lacking"], plan["missing"])
+        == (done["restored"], 6, [missing])
+        == (1, 6, [missing])
+    )
+    whole = command("restore", "/", "--dry-run", "-f", second, "-f", first, *goal)
+    assert (whole["messages"], whole["lacking"], whole["missing"]) == (7, 0, [])
+    first.unlink()
+    nights.run("verify", "--fix", status=4)
+    plan = nights.run("restore", "/", "--dry-run", *goal, status=4)
+    assert (plan["messages"], plan["lacking"]) == (1, 6)
+    second.unlink()
+    nights.run("verify", "--fix", status=4)
+    plan = nights.run("restore", "/", "--dry-run", *goal, status=4)
+    assert (plan["messages"], plan["lacking"]) == (0, 7)
+
+
+def test_an_archive_that_was_cut_before_its_first_mailbox_is_damaged_not_empty(nights: Nights) -> None:
+    nights.back_up()
+    (file,) = nights.archives()
+    cut_in_the_first_block(file)
+    for name in ("ls", "restore"):
+        goal = () if name == "ls" else ("--to", f"maildir:{nights.place / 'out'}")
+        told = command(name, "/", "-f", file, *goal, status=(4,))
+        assert told["error"]["code"] == "damaged", name
