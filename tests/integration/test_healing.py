@@ -184,15 +184,16 @@ def test_what_is_lost_for_good_is_accepted_and_stays_so(nights: Nights) -> None:
     nights.back_up()
     hit(nights.archives()[0], FrameType.MESSAGES)
     lost = nights.run("verify", "--fix", status=4)["affected"]
-    assert [one["remedy"] for one in lost] == ["next-backup"]
+    assert {one["remedy"] for one in lost} == {"next-backup"}
     found = nights.run("verify", "--accept", status=4)
-    assert (found["accepted"], len(found["affected"])) == ([], 1), "what the next backup heals is no loss yet"
+    assert (found["accepted"], len(found["affected"])) == ([], len(lost)), "the next backup heals that"
     nights.back_up()
-    (lost,) = nights.run("verify", status=4)["affected"]
-    assert lost["remedy"] == "moment"
+    lost = nights.run("verify", status=4)["affected"]
+    assert {one["remedy"] for one in lost} == {"moment"}
     found = nights.run("verify", "--accept")
-    assert (found["affected"], [one["path"] for one in found["accepted"]]) == ([], [lost["path"]])
-    assert nights.run("runs", lost["first"])["accepted"] == found["accepted"]
+    assert found["affected"] == []
+    assert [one["path"] for one in found["accepted"]] == [one["path"] for one in lost]
+    assert nights.run(f"runs {lost[0]['first']}")["accepted"] == found["accepted"]
     assert nights.run("verify")["accepted"] == found["accepted"]
     (nights.staging / ".mailhaul" / "catalog.sqlite").unlink()
     nights.run("catalog rebuild")
