@@ -11,14 +11,17 @@ import random
 import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from mailhaul.proto.archive import messages
 from mailhaul.proto.archive.frames import HEADER_BYTES
 from mailhaul.proto.errors import DamagedError
+from mailhaul.worker import gathering
 
 from ..archives import frames_of
 from ..maildirs import Maildir
@@ -273,6 +276,17 @@ class History:
         time.sleep(_SETTLED_SECONDS)
 
 
+def lived(history: History) -> None:
+    """Let a history happen; half of them with so small limits that mailboxes have several frames, and that
+    metadata is gathered anew every few nights."""
+    with ExitStack() as stack:
+        if history.rng.random() < 0.5:
+            stack.enter_context(patch.object(messages, "MOST_MESSAGES", 2))
+            stack.enter_context(patch.object(gathering, "MOST_ARCHIVES", 3))
+            stack.enter_context(patch.object(gathering, "_LEFT", 2))
+        history.live()
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_what_is_told_is_true_whatever_happened(tmp_path: Path, rounds: int, part: int) -> None:
     for number in range(max(5, rounds // PARTS // 2 if rounds < 1000 else rounds // PARTS)):
@@ -280,7 +294,7 @@ def test_what_is_told_is_true_whatever_happened(tmp_path: Path, rounds: int, par
         place = tmp_path / str(number)
         history = History(place, random.Random(seed))
         try:
-            history.live()
+            lived(history)
         except BaseException as error:
             error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
             raise

@@ -17,7 +17,7 @@ import pytest
 
 from ..trees import Entry, differences, snapshot
 from ..verifying import command_status, interrupted_after, mail_of
-from .test_damage_histories import PARTS, History
+from .test_damage_histories import PARTS, History, lived
 
 STEPS = 22
 
@@ -206,7 +206,7 @@ def test_every_kept_moment_restores_exactly(tmp_path: Path, rounds: int, part: i
         place = tmp_path / str(number)
         history = Calm(place, random.Random(seed))
         try:
-            history.live()
+            lived(history)
         except BaseException as error:
             error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
             raise
