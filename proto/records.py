@@ -230,6 +230,8 @@ class DirectoryKind(StrEnum):
     """One of the mailbox that is no folder, nor a part of any."""
     HOME = "home"
     """The home of the mailbox's user, or a directory in it."""
+    ABOVE = "above"
+    """One between the root of the partition and the mailbox, or its home: of a domain, of a letter."""
     CONTROL = "control"
     """Where the server keeps the lists of the folder, if not in it: in its control directory, or that."""
 
@@ -237,7 +239,8 @@ class DirectoryKind(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Directory:
     """A directory as it was. ``path`` is relative to the mailbox; of the kinds HOME and CONTROL relative to
-    the home and to the control directory, ``b""`` for these themselves."""
+    the home and to the control directory, ``b""`` for these themselves. Of the kind ABOVE it says how many
+    levels below the root of the partition it lies, as a decimal number."""
 
     path: bytes
     owner: Ownership

@@ -99,7 +99,7 @@ class ApartTree:
     def end(self) -> None:
         """What putting it into place has changed."""
         self._tree.remove()
-        self._tree.dress_merged(self._fd)
+        self._tree.dress_merged(self._fd, only_times=not self._is_new)
         if self._is_new:
             self._tree.dress(self._fd, self._tree.record(b""))
 

@@ -50,6 +50,11 @@ class Location:
             return self.anchor, self.below[:-1]
         return os.path.dirname(os.path.abspath(self.anchor)), ()
 
+    @property
+    def levels_above(self) -> int:
+        """How many directories lie between the anchor and the mailbox, or its home."""
+        return max(0, len(self.below) - (2 if self.has_home else 1))
+
     def above(self) -> Location:
         """The directory above the mailbox."""
         anchor, below = self.parent()

@@ -81,8 +81,16 @@ class MaildirStore:
             control = self._control(stack, user, root)
             index = self._surroundings.index(user)
             indexes = self._opened(stack, index) if index is not None else -1
+            places = Places(
+                root=root,
+                home=home,
+                control=control,
+                index=indexes,
+                also=self._surroundings.also,
+                above=self._above(stack, location),
+            )
             yield MaildirMailbox(
-                Places(root=root, home=home, control=control, index=indexes, also=self._surroundings.also),
+                places,
                 user,
                 location.place,
                 self._doveadm,
@@ -99,6 +107,14 @@ class MaildirStore:
         location = self._surroundings.control(user)
         directory = self._opened(stack, location) if location is not None else -1
         return control_of(root, directory) if directory >= 0 else None
+
+    def _above(self, stack: ExitStack, location: Location) -> list[int]:
+        """The directories above a mailbox, the topmost first."""
+        found: list[int] = []
+        for level in range(1, location.levels_above + 1):
+            below = location.below[:level]
+            found.append(self._opened(stack, Location(anchor=location.anchor, below=below, has_home=False)))
+        return found if -1 not in found else []
 
     def _opened(self, stack: ExitStack, location: Location) -> int:
         """A directory that belongs to a mailbox, -1 if there is none. Raises StoreError."""

@@ -14,7 +14,7 @@ from ...proto.records import Attributes, Directory, DirectoryKind, FileStat, Fol
 from . import folder_names, folder_state, uidlist
 from .attributes import AttributeReader, named
 from .control import Control, is_control_file
-from .directories import confirmed, joined, opened, ownership, split, unavailable
+from .directories import confirmed, described, joined, opened, ownership, split, unavailable
 from .doveadm import Doveadm, ServerFolder
 from .folder_opener import FolderOpener
 from .folder_state import FolderState
@@ -44,12 +44,14 @@ class _Same:
 class Places:
     """Where a mailbox lies, as open directories: its own (``root``), the ``home`` of its user (-1 if there
     is none), of which the patterns ``also`` belong to it, the one in which its server keeps its lists, and
-    the one of its ``index`` files (-1 if that is the mailbox), which are not looked at."""
+    the one of its ``index`` files (-1 if that is the mailbox), which are not looked at. ``above`` are those
+    between the root of the partition and the mailbox, or the home."""
 
     root: int
     home: int = -1
     control: Control | None = None
     index: int = -1
+    above: Sequence[int] = ()
     also: Sequence[str] = ()
 
     def apart(self) -> frozenset[tuple[int, int]]:
@@ -80,6 +82,7 @@ class MaildirMailbox:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self.place = place
+        self._places = places
         self._root = places.root
         self._home = places.home
         self._control = places.control
@@ -319,7 +322,16 @@ class MaildirMailbox:
             if self._home >= 0:
                 near[first] += self._home_files.directories()
             near[first] += self._lists.top()
+            near[first] += self._above()
         return near
+
+    def _above(self) -> Iterator[Directory]:
+        for level, directory in enumerate(self._places.above, 1):
+            status = os.fstat(directory)
+            attributes = self._attributes.of(directory, status.st_dev, b"..")
+            # Its time is that of the last mailbox that was made in it.
+            record = described(b"%d" % level, status, DirectoryKind.ABOVE, attributes)
+            yield replace(record, mtime_ns=0)
 
     def _others_wanted(self) -> Iterator[bytes]:
         """The directories that are no folders, without those of folders that are passed over."""

@@ -119,8 +119,7 @@ class MaildirTarget:
         os.makedirs(anchor, _ABOVE_MODE, exist_ok=True)
         start = open_directory(anchor)
         stack.callback(os.close, start)
-        above = descend_making(start, names[:-1], _ABOVE_MODE)
-        stack.callback(os.close, above)
+        above, made_above = _made_above(start, names[:-1], stack)
         mode = _HOME_MODE if location.has_home else _ABOVE_MODE
         new_home = bool(names) and make_directory(above, names[-1], mode)
         if new_home:
@@ -128,6 +127,8 @@ class MaildirTarget:
         parent = descend(above, names[-1:])
         stack.callback(os.close, parent)
         self._tidy(location, parent)
+        if new_home and not location.has_home:
+            made_above[len(names)] = parent
         new_home = new_home or (bool(names) and _is_abandoned(parent))
         return Site(
             root=-1,
@@ -136,6 +137,7 @@ class MaildirTarget:
             workshop=parent,
             home=parent if location.has_home else -1,
             new_home=new_home and location.has_home,
+            made_above=made_above,
         )
 
     def _tidy(self, location: Location, parent: int) -> None:
@@ -144,6 +146,20 @@ class MaildirTarget:
         if path not in self._tidied:
             self._tidied.add(path)
             remove_abandoned(parent)
+
+
+def _made_above(start: int, names: tuple[bytes, ...], stack: ExitStack) -> tuple[int, dict[int, int]]:
+    """A directory below another one, open as long as the stack, and those on the way that had to be made, by
+    their level."""
+    made: dict[int, int] = {}
+    directory = start
+    for level, name in enumerate(names, 1):
+        is_new = make_directory(directory, name, _ABOVE_MODE)
+        directory = descend(directory, (name,))
+        stack.callback(os.close, directory)
+        if is_new:
+            made[level] = directory
+    return directory, made
 
 
 def _opened_making(location: Location, stack: ExitStack) -> tuple[int, bool]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
@@ -65,7 +65,8 @@ class Site:
     """Open directories: the mailbox's own (``root``; -1 if it does not exist), the one above it where it
     will be called ``name`` (``parent``; -1 if it exists), the one for temporary trees (``workshop``), and
     the home of its user (-1 if there is none), which may have been made for it. Its server may keep lists
-    (``control``) and index files (``index``) elsewhere."""
+    (``control``) and index files (``index``) elsewhere. ``made_above`` are the directories above that were
+    made for it, by how many levels below the root they lie."""
 
     root: int
     parent: int
@@ -75,6 +76,7 @@ class Site:
     new_home: bool = False
     control: Apart | None = None
     index: Apart | None = None
+    made_above: Mapping[int, int] = field(default_factory=dict)
 
 
 class MaildirWriter:
@@ -102,6 +104,7 @@ class MaildirWriter:
         self._existing: list[ExistingFolder] = []
         self._home_tree: StagedTree | None = None
         self._home_record: Directory | None = None
+        self._above: dict[bytes, Directory] = {}
         self._is_added_to = site.root >= 0 and is_mailbox(site.root)
         if self._is_added_to:
             # It may have become another user's, or users may have other numbers now.
@@ -156,6 +159,7 @@ class MaildirWriter:
 
     def commit(self) -> None:
         try:
+            self._dress_above()
             self._finish()
             for apart in self._aparts():
                 # Before the mail can be seen: whoever sees it finds its UIDs.
@@ -247,7 +251,8 @@ class MaildirWriter:
         folder = self._numbers.folder(folder)
         owner = owner_of(folder)
         in_home = [one for one in folder.directories if one.kind is DirectoryKind.HOME]
-        elsewhere = (DirectoryKind.HOME, DirectoryKind.CONTROL)
+        elsewhere = (DirectoryKind.HOME, DirectoryKind.CONTROL, DirectoryKind.ABOVE)
+        self._above |= {one.path: one for one in folder.directories if one.kind is DirectoryKind.ABOVE}
         in_mailbox = [one for one in folder.directories if one.kind not in elsewhere]
         if self._control:
             self._control.describe(folder)
@@ -360,6 +365,13 @@ class MaildirWriter:
         finally:
             os.close(stage)
 
+    def _dress_above(self) -> None:
+        """The directories above, if they were made for this mailbox: else the server could make no other one
+        in them."""
+        for level, directory in self._site.made_above.items():
+            if record := self._above.get(b"%d" % level):
+                self._files.dress(directory, replace(record, mtime_ns=time.time_ns()))
+
     def _set_last_times(self) -> None:
         """What putting trees into place, and taking the temporary ones away, has changed."""
         self._tree.remove()
@@ -370,7 +382,7 @@ class MaildirWriter:
         if self._site.root >= 0:
             if not self._new.keys().isdisjoint(self._tree.merged):
                 _forget_folder_list(self._site.root)
-            self._tree.dress_merged(self._site.root)
+            self._tree.dress_merged(self._site.root, only_times=self._is_added_to)
         if self._site.new_home:
             self._tree.dress(self._site.home, self._home_record)
 

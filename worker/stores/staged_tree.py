@@ -95,11 +95,19 @@ class StagedTree:
         """Put what the finished tree holds into a directory; see ``Scaffold.merge``."""
         self.merged = self._scaffold.merge(target, kept)
 
-    def dress_merged(self, target: int) -> None:
-        """Set times of directories that were there already, where a folder came to be in them."""
+    def dress_merged(self, target: int, *, only_times: bool) -> None:
+        """Set times of directories that were there already, where a folder came to be in them; all else too
+        unless ``only_times``: who owns a directory, and who may enter it, may be another matter by now."""
         for path in reversed(self.merged):
-            if path in self._records:
-                self._dress(target, path)
+            record = self._records.get(path)
+            if record is None:
+                continue
+            with opened(target, split(path)) as directory:
+                if only_times:
+                    with suppress(OSError, OverflowError):
+                        os.utime(directory, ns=(record.mtime_ns, record.mtime_ns))
+                else:
+                    self.dress(directory, record)
 
     def dress(self, directory: int, record: Directory | None) -> None:
         """Make an open directory what it is to be like; None: nothing is known of it."""

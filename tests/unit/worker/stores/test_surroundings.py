@@ -266,3 +266,41 @@ def test_templates_are_checked(tmp_path: Path) -> None:
     partition = Partition(name="p", format="maildir", path=str(tmp_path), control=f"{tmp_path}/control")
     with pytest.raises(ConfigError, match="partition 'p'"):
         registry.open_store(partition)
+
+
+# Directories above, and those that are there
+
+
+@pytest.mark.parametrize("end", ["/Maildir", ""])
+def test_directories_above_come_back_with_their_modes(tmp_path: Path, end: str) -> None:
+    """A server that can't make a mailbox in the directory of a domain takes no mail for new users."""
+    path = "{domain}/{user[0]}/{user}" + end
+    for user in ("jane", "john"):
+        Maildir(tmp_path / "old" / "example.org" / user[0] / user / end.strip("/")).message("1.host:2,S")
+    (tmp_path / "old" / "example.org").chmod(0o2771)
+    (tmp_path / "old" / "example.org" / "j").chmod(0o750)
+    old, new = MaildirStore(f"{tmp_path}/old/{path}"), MaildirTarget(f"{tmp_path}/new/{path}")
+    assert copy_mail(old, new, ["jane@example.org"]) == []
+    domain, letter = tmp_path / "new" / "example.org", tmp_path / "new" / "example.org" / "j"
+    assert [one.stat().st_mode & 0o7777 for one in (domain, letter)] == [0o2771, 0o750]
+    # What is there already is somebody's by now.
+    domain.chmod(0o700)
+    assert copy_mail(old, new) == []
+    assert domain.stat().st_mode & 0o7777 == 0o700
+
+
+def test_a_restore_does_not_open_directories_that_are_there(tmp_path: Path) -> None:
+    box = Maildir(tmp_path / "mail" / "jane" / "Maildir")
+    (box.root / "Archive").mkdir(mode=0o755)
+    box.folder("Archive/2024")
+    old = store(tmp_path)
+    with old.open_mailbox("jane") as mailbox:
+        folders = [folder.folder for folder in mailbox.folders()]
+    (box.root / "Archive" / "2024").rename(tmp_path / "gone")
+    (box.root / "Archive").chmod(0o700)
+    before = (box.root / "Archive").stat()
+    with target(tmp_path).open_mailbox("jane", layout=folders) as writer:
+        writer.open_folder(folders[-1]).finish()
+        writer.commit()
+    assert (box.root / "Archive" / "2024" / "cur").is_dir()
+    assert (box.root / "Archive").stat().st_mode == before.st_mode
