@@ -37,6 +37,10 @@ def test_three_rounds(
     mailhaul.run(last, "backup")
     first, *others = (stored_mailboxes(mailhaul.place / f"staging{number}") for number in range(3))
     assert [stored_differences(first, other) for other in others] == [[], []]
+    if "LAYOUT=index" in RARE_LAYOUTS.get(layout, ""):
+        # The server alone knows what these folders are called.
+        mailhaul.run(mailhaul.configure(servers[-1], staging="named", **servers[-1].apart), "backup")
+        first = stored_mailboxes(mailhaul.place / "named")
     names = {folder.name for folder, _ in first[ALICE].folders}
     assert {"INBOX", "Archive/2024", "Entwürfe", "Rock & Roll"} <= names
     assert not [name for name in names if "~" in name or "mAildir" in name]

@@ -13,12 +13,12 @@ from .attributes import AttributeReader
 from .control import Control
 from .directories import descend, descend_making, exists, name_bytes, opened, ownership, split
 from .file_writer import FileWriter
-from .folder_names import directory_name
+from .folder_names import LIST_INDEX, directory_name
 from .notices import Notices
 from .opened import FileOpener
 from .staged_tree import StagedTree
 
-_OF_THE_MAILBOX = (b"dovecot-uidvalidity", b"subscriptions")
+_OF_THE_MAILBOX = (b"dovecot-uidvalidity", b"subscriptions", LIST_INDEX)
 _BLOCK_BYTES = 1 << 20
 _MODE = 0o700
 

@@ -16,6 +16,7 @@ INBOX = "INBOX"
 
 _PLAIN = re.compile(r"[ -%'-~]+")
 _CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f/]")
+_GUID = re.compile(rb"[0-9a-f]{32}")
 _SHIFTED = re.compile(rb"&([^-]*)-")
 
 
@@ -34,6 +35,17 @@ def names(paths: Iterable[bytes]) -> dict[bytes, str]:
         named[path] = name
         taken.add(name)
     return named
+
+
+LIST_INDEX = b"dovecot.list.index"
+"""How the files begin in which a server with ``LAYOUT=index`` has the names of its folders, and others a
+copy of what it finds in the directories."""
+
+
+def are_guids(paths: Iterable[bytes]) -> bool:
+    """With ``LAYOUT=index``: folders lie in directories that are called by their GUIDs."""
+    found = list(paths)
+    return bool(found) and all(map(_GUID.fullmatch, found))
 
 
 def directory_name(paths: Sequence[bytes]) -> bytes:

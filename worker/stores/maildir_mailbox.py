@@ -114,6 +114,11 @@ class MaildirMailbox:
             self._root, self._notices, look=self._compare, attributes=self._attributes, apart=control
         )
         self._names = folder_names.names(self._survey.folders)
+        # The names of these are in the server's list only.
+        self._has_guids = folder_names.are_guids(self._survey.folders)
+        if self._has_guids and (server := self._ask_server()):
+            names = {path: server.get(path.decode()) for path in self._names}
+            self._names |= {path: os.fsdecode(one.name) for path, one in names.items() if one}
         self._is_wanted = wanted
         self._wanted = {path: name for path, name in self._names.items() if wanted(name)}
         # By folder: the names in its new/ and cur/ that are no messages.
@@ -154,12 +159,20 @@ class MaildirMailbox:
             if self._control:
                 taken.add(file.path)
             yield file
+        if self._has_guids:
+            names = OtherFiles(self._list_of_names, self._notices, mark)
+            yield from names.directory(b"", lambda name: name.startswith(folder_names.LIST_INDEX))
         if self._control:
             control = OtherFiles(self._control.fd, self._notices, mark)
             yield from self._lists.files(control, self._wanted, taken)
         if self._home >= 0:
             yield from self._home_files.listed(mark)
         self._files_mark = mark.digest()
+
+    @property
+    def _list_of_names(self) -> int:
+        """The directory in which the server has the names of folders that are called by their GUIDs."""
+        return self._places.index if self._places.index >= 0 else self._root
 
     def _mailbox_files(self, mark: FilesMark) -> Iterator[ListedFile]:
         mailbox = OtherFiles(self._root, self._notices, mark, levels_above=1 if self._home >= 0 else 0)
@@ -365,6 +378,8 @@ class MaildirMailbox:
     def _base(self, file: ListedFile) -> tuple[int, bytes]:
         """Where a listed file lies: a directory, and the path in it."""
         if not file.home:
+            if self._has_guids and file.path.startswith(folder_names.LIST_INDEX):
+                return self._list_of_names, file.path
             where = self._lists.where(file)
             return (self._root, file.path) if where is None else where
         if self._home < 0:

@@ -36,6 +36,7 @@ from .dovecot_index import INDEX, StagedFolder, write_indexes
 from .existing_folder import ExistingFolder
 from .file_names import FileNames
 from .file_writer import FileWriter
+from .folder_names import LIST_INDEX, are_guids
 from .links import stays_inside
 from .new_folder import NewFolder, owner_of
 from .notices import Notices
@@ -113,7 +114,7 @@ class MaildirWriter:
         self._tree = StagedTree(site.workshop, self._files)
         self._names = FileNames(self._tree.top)
         self._control = self._apart(site.control, is_control_file)
-        self._index = self._apart(site.index, lambda name: name.startswith(INDEX))
+        self._index = self._apart(site.index, lambda name: name.startswith((INDEX, LIST_INDEX)))
 
     def _apart(self, apart: Apart | None, mine: Callable[[bytes], bool]) -> ApartTree | None:
         if apart is None:
@@ -381,10 +382,22 @@ class MaildirWriter:
             apart.end()
         if self._site.root >= 0:
             if not self._new.keys().isdisjoint(self._tree.merged):
-                _forget_folder_list(self._site.root)
+                self._forget_folder_list()
             self._tree.dress_merged(self._site.root, only_times=self._is_added_to)
         if self._site.new_home:
             self._tree.dress(self._site.home, self._home_record)
+
+    def _forget_folder_list(self) -> None:
+        """Remove Dovecot's copy of which folders there are. It makes it anew; while it has it, a directory
+        that was no folder when it looked (``Archive`` beside ``Archive/2024``) stays none."""
+        if are_guids(one.path for one in self._layout):
+            why = "the server lists no folder that it has forgotten the name of (LAYOUT=index)"
+            self._notices.add(b"", "name", why)
+            return
+        for name in map(name_bytes, os.listdir(self._site.root)):
+            if name.startswith(LIST_INDEX):
+                with suppress(OSError):
+                    os.unlink(name, dir_fd=self._site.root)
 
     def _kept(self, path: bytes) -> None:
         self._notices.add(path, "exists", "came into being meanwhile and is left as it is")
@@ -438,15 +451,6 @@ class MaildirWriter:
             except StoreError as error:
                 self._notices.add(b"", "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
         self._tree.finish_again()
-
-
-def _forget_folder_list(root: int) -> None:
-    """Remove Dovecot's cache of which folders there are. It makes it anew; while it has it, a directory
-    that was no folder when it looked (``Archive`` beside ``Archive/2024``) stays none."""
-    for name in map(name_bytes, os.listdir(root)):
-        if name.startswith(b"dovecot.list.index"):
-            with suppress(OSError):
-                os.unlink(name, dir_fd=root)
 
 
 def _stage(number: int) -> bytes:

@@ -38,6 +38,8 @@ RARE_LAYOUTS = {
     "utf-8": ":UTF-8",
     "fs-utf-8": ":LAYOUT=fs:UTF-8",
     "volatile": ":VOLATILEDIR={place}/volatile/%u",
+    "index": ":LAYOUT=index",
+    "index-layout-apart": ":LAYOUT=index:CONTROL=~/control:INDEX=~/index",
     "control": ":CONTROL=~/control",
     "control-below": ":CONTROL=~/Maildir/control",
     "fs-control": ":LAYOUT=fs:CONTROL=~/control",
@@ -50,6 +52,7 @@ APART = {
     "control": {"control": "{home}/control"},
     "control-below": {"control": "{home}/Maildir/control"},
     "fs-control": {"control": "{home}/control"},
+    "index-layout-apart": {"control": "{home}/control", "index": "{home}/index"},
     "dirname-control": {"control": "{home}/control", "index": "{home}/index"},
     "control-index": {
         "control": "{place}/control/{{user}}@{{domain}}",
@@ -248,11 +251,19 @@ class Dovecot:
 
     def drop(self, user: str, names: Sequence[str], messages: Sequence[bytes]) -> None:
         """Put files into ``new/`` of the INBOX, as a delivery agent that knows nothing of Dovecot does."""
-        maildir = self.maildir(user) / INBOXES.get(self.layout, "")
+        maildir = self.maildir(user) / self._inbox(user)
         for name, message in zip(names, messages, strict=True):
             (maildir / "tmp" / name).write_bytes(message)
             shutil.chown(maildir / "tmp" / name, OWNER, OWNER)
             (maildir / "tmp" / name).rename(maildir / "new" / name)
+
+    def _inbox(self, user: str) -> str:
+        """Where the INBOX lies in a mailbox."""
+        if "LAYOUT=index" not in RARE_LAYOUTS.get(self.layout, ""):
+            return INBOXES.get(self.layout, "")
+        command = [*self.doveadm, "mailbox", "status", "-u", user, "guid", "INBOX"]
+        told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return told.stdout.split("guid=")[1].strip()
 
     def _answers(self) -> bool:
         with self._inside():
