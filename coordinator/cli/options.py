@@ -117,7 +117,8 @@ store_option = click.option(
     type=PLACE,
     metavar="FORMAT:DIR",
     help="The mail store, instead of a configuration: maildir:DIR, where DIR is searched for Maildirs, "
-    "or says with {user} and {domain} where user names stand.",
+    "or says with {user} and {domain} where user names stand. What lies elsewhere may follow: "
+    ":CONTROL=TEMPLATE, :INDEX=TEMPLATE, :HOME=TEMPLATE.",
 )
 
 workers_option = click.option(

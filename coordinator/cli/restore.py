@@ -40,7 +40,7 @@ from .sources import chosen_backup
     type=PLACE,
     metavar="FORMAT:DIR",
     help="Restore to this place, not to where the mail was: maildir:DIR; mailboxes lie below DIR as they lay "
-    "below their root, or where {user} and {domain} say.",
+    "below their root, or where {user} and {domain} say. What lies elsewhere may follow, as with --store.",
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
 @click.option(

@@ -92,3 +92,24 @@ def _newest(mailhaul: Mailhaul) -> list[tuple[str, dict[int, int]]]:
     """Folders and how many keywords their messages have, by UID, of the newest backup."""
     folders = stored_mailboxes(mailhaul.staging)[ALICE].folders
     return [(one.name, {each.uid: len(each.keywords) for each in messages}) for one, messages in folders]
+
+
+def test_without_a_configuration(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
+) -> None:
+    """What lies elsewhere is named behind the directory."""
+    old, new = start_dovecot("fs-control"), start_dovecot("fs-control")
+    fill(old, ALICE, mails)
+    seen = old.view(ALICE)
+    staging = mailhaul.place / "staging"
+    place = f"maildir:{old.template}:CONTROL={old.apart['control']}"
+    mailhaul.run(None, "backup", "--store", place, "--staging", staging)
+    place = f"maildir:{new.template}:CONTROL={new.apart['control']}"
+    mailhaul.run(None, "restore", "/", "--staging", staging, "--to", place)
+    assert differences(seen, new.view(ALICE)) == []
+
+    # Without it the UIDs are missing, and that is told.
+    place = f"maildir:{old.template}"
+    report = mailhaul.run(None, "backup", "--store", place, "--staging", mailhaul.place / "other", status=3)
+    (told,) = report["skipped"]
+    assert (told["reason"], told["path"]) == ("uidlist", f"/primary/user/{ALICE}/.")
