@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import BackupError, EmptyStoreError, NotFoundError
-from ..proto.records import MailboxSize, Partition, Progress
+from ..proto.records import MailboxSize, Partition, Progress, Skipped
 from ..worker.inventory import Stock
 from ..worker.inventory_tasks import InventoryTask, run_inventory
 from .dispatch.engine import Engine
@@ -18,10 +18,11 @@ from .dispatch.engine import Engine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """A partition and its mailboxes, by user."""
+    """A partition and its mailboxes, by user. ``left_out`` is what looks like mail in it and is not taken."""
 
     partition: Partition
     sizes: Mapping[str, MailboxSize]
+    left_out: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,9 @@ def take_inventories(
 def _inventory(partition: Partition, stock: Stock, known: Mapping[str, MailboxSize]) -> Inventory:
     measured = {one.user: one for one in stock.measured}
     sizes = {user: measured[user] if user in measured else known[user] for user in stock.users}
-    return Inventory(partition=partition, sizes=sizes)
+    where = str(LogicalPath(partition.name))
+    left_out = tuple(Skipped(where, one.reason, f"{one.path}: {one.detail}") for one in stock.left_out)
+    return Inventory(partition=partition, sizes=sizes, left_out=left_out)
 
 
 def _empty(partition: Partition, missing: int) -> EmptyStoreError | None:

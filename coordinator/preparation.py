@@ -61,7 +61,11 @@ def make_plan(
         departures = _departures(config, request.paths, inventories, known, taken)
     plan = Plan(
         units=with_departures(run, units, departures, known, inventories),
-        left_out=(*taken.left_out, *_not_found(request, inventories)),
+        left_out=(
+            *taken.left_out,
+            *(skipped for one in inventories for skipped in one.left_out),
+            *_not_found(request, inventories),
+        ),
         alarms=_alarms(config, request.paths, inventories, known, departures),
         over=frozenset() if request.users else frozenset(_over(request.paths, inventories, known)),
     )

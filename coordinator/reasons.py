@@ -5,7 +5,7 @@ The words are those of ``Skipped.reason``.
 
 from __future__ import annotations
 
-EXCLUDED = frozenset({"excluded", "excluded-user", "group-off", "not-asked", "older"})
+EXCLUDED = frozenset({"excluded", "excluded-user", "group-off", "not-asked", "older", "accepted"})
 """What the configuration or the command line has left out."""
 
 NO_FAULT = EXCLUDED | {"vanished"}

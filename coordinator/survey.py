@@ -18,6 +18,8 @@ from .preparation import make_plan
 from .request import Request
 from .settings import Config, ExcludeConfig
 
+_PASSED_OVER = ("excluded-user", "group-off")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupSurvey:
@@ -34,7 +36,8 @@ class GroupSurvey:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """The groups, and by their paths the users in no group (and whether a run leaves them out) and in
-    several, with these. ``left_out`` are users and groups that a run over these paths passes over.
+    several, with these. ``left_out`` are users and groups that a run over these paths passes over,
+    ``not_taken`` is what looks like mail in the stores and is not backed up.
     ``excluded_folders`` are the patterns of folders that runs leave out, by group; "" for all groups.
     ``failures`` are the partitions that can't be listed."""
 
@@ -43,6 +46,7 @@ class Survey:
     ungrouped_left_out: bool
     several: Mapping[str, tuple[str, ...]]
     left_out: tuple[Skipped, ...]
+    not_taken: tuple[Skipped, ...]
     excluded_folders: Mapping[str, tuple[str, ...]]
     failures: tuple[Failure, ...]
 
@@ -80,7 +84,8 @@ def take_survey(config: Config, paths: Sequence[LogicalPath], *, engine: Engine)
         ungrouped=tuple(ungrouped),
         ungrouped_left_out=rules.ungrouped == "report",
         several=several,
-        left_out=tuple(one for one in plan.left_out if one.reason != NO_GROUP),
+        left_out=tuple(one for one in plan.left_out if one.reason in _PASSED_OVER),
+        not_taken=tuple(one for one in plan.left_out if one.reason not in {NO_GROUP, *_PASSED_OVER}),
         excluded_folders=_excluded_folders(config.exclude),
         failures=tuple(failures),
     )

@@ -42,6 +42,10 @@ class MailStore(Protocol):
         """Every user that has a mailbox here, each once, sorted. Raises StoreError if the root can't be
         listed."""
 
+    def left_out(self) -> Sequence[Skipped]:
+        """What looks like mail and is no mailbox that ``users()`` gave, and why; ``path`` is relative to the
+        root, printable. Complete once users() has returned."""
+
     def measure(self, user: str) -> MailboxSize:
         """Messages and bytes of a mailbox, from names alone where that is possible. An estimate."""
 

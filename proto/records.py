@@ -41,9 +41,10 @@ class Partition:
 
     ``path`` is a directory, or a template whose placeholders say where user names stand. ``hosts`` are
     those that have it: one, or all that share its storage. ``doveadm`` is the command (with its options)
-    that reaches the server of this partition; empty where there is none. ``renumbering`` is how restores
-    number its folders. ``home``, ``control`` and ``index`` are templates of the users' homes, and of where
-    the server keeps its lists and its index files of each mailbox; empty: beside, and in the mailbox.
+    that reaches the server of this partition; empty where there is none. ``accept`` are patterns of paths:
+    of what looks like mail, or lies in mailboxes, and is known not to be backed up. ``renumbering`` is how
+    restores number its folders. ``home``, ``control`` and ``index`` are templates of the users' homes, and of
+    where the server keeps its lists and its index files of each mailbox; empty: beside, and in the mailbox.
     ``also`` are patterns of what belongs to the mail in a home.
     """
 
@@ -52,6 +53,7 @@ class Partition:
     path: str
     hosts: tuple[str, ...] = ("localhost",)
     doveadm: tuple[str, ...] = ()
+    accept: tuple[str, ...] = ()
     renumbering: Renumbering = Renumbering()
     home: str = ""
     control: str = ""

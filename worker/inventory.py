@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from ..groups.paths import LogicalPath
 from ..groups.selection import Selection, Verdict
 from ..proto.ports import MailStore
-from ..proto.records import MailboxSize
+from ..proto.records import MailboxSize, Skipped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stock:
     """How many mailboxes a partition lists, which of them were asked for, and what was measured of these.
-    ``missing`` are paths to folders that their mailboxes don't have."""
+    ``missing`` are paths to folders that their mailboxes don't have. ``left_out`` is what looks like mail and
+    is no mailbox, if all of the partition was asked for; its paths are relative to the partition's root."""
 
     listed: int
     users: tuple[str, ...]
     measured: tuple[MailboxSize, ...]
     missing: tuple[LogicalPath, ...] = ()
+    left_out: tuple[Skipped, ...] = ()
 
 
 def take_stock(
@@ -43,7 +45,14 @@ def take_stock(
     missing = tuple(
         path for path in paths if path.folder and path.user in users and not _has_folder(store, path)
     )
-    return Stock(listed=len(listed), users=users, measured=measured, missing=missing)
+    asked_for_all = only is None and any(path.user is None for path in paths)
+    return Stock(
+        listed=len(listed),
+        users=users,
+        measured=measured,
+        missing=missing,
+        left_out=tuple(store.left_out()) if asked_for_all else (),
+    )
 
 
 def _has_folder(store: MailStore, path: LogicalPath) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..request import Request
 from ..settings import Codec, Config
 from ..users_file import read_users
 from .configuration import configured, described
+from .fresh_area import removed_if_failed
 from .options import (
     PATH,
     SINCE,
@@ -150,7 +152,8 @@ def command(
         log_file=log_file,
         as_json=as_json,
     )
-    return carry_out(config, asked)
+    with removed_if_failed(config.staging.path) if store and file is None else nullcontext():
+        return carry_out(config, asked)
 
 
 def _refuse_with_resume(resume: str | None, *others: object) -> None:

@@ -81,6 +81,10 @@ def _tell(survey: Survey, *, several_is_error: bool) -> None:
         say()
         say("left out, unless a path names it:")
         _list([_left_out(one) for one in survey.left_out])
+    if survey.not_taken:
+        say()
+        say("looks like mail, and is not backed up:")
+        _list([_left_out(one) for one in survey.not_taken])
     if survey.excluded_folders:
         say()
         say("folders left out, with those below, unless a path names them:")
@@ -115,6 +119,7 @@ def _document(survey: Survey) -> dict[str, object]:
         "ungrouped_left_out": survey.ungrouped_left_out,
         "several": survey.several,
         "left_out": survey.left_out,
+        "not_taken": survey.not_taken,
         "excluded_folders": survey.excluded_folders,
         "failures": [
             {"what": one.what, "code": one.error.code, "message": one.error.message}

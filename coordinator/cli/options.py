@@ -44,7 +44,14 @@ class _PlaceType(click.ParamType[Partition]):
         format_, colon, rest = value.partition(":")
         directory, *elsewhere = _ELSEWHERE.split(rest)
         if format_ not in FORMATS or not colon or not directory:
-            self.fail(f"{value!r} is no FORMAT:DIR; as an example, maildir:/srv/mail", param, ctx)
+            formats = ", ".join(FORMATS)
+            if colon and directory:
+                self.fail(f"{value!r}: there is no format {format_!r}; there is: {formats}", param, ctx)
+            self.fail(
+                f"{value!r} is no FORMAT:DIR, as maildir:/srv/mail is; FORMAT is one of: {formats}",
+                param,
+                ctx,
+            )
         try:
             # The shell leaves the ~ of maildir:~/Maildir alone.
             path = check_path(os.path.abspath(os.path.expanduser(directory)))

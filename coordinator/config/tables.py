@@ -133,6 +133,9 @@ class PartitionTable(Table):
     doveadm: Annotated[tuple[_Text, ...], BeforeValidator(_command)] | None = Field(
         default=None, description="a command, as one string or as a list of strings"
     )
+    accept: Annotated[tuple[_Text, ...], BeforeValidator(_names)] | None = Field(
+        default=None, description="a list of paths such as 'shared-folders/*' or 'old/jane'"
+    )
     uid_margin: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
         default=None, description="a number of messages, at most 2147483648"
     )

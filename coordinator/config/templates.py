@@ -29,6 +29,9 @@ format = "maildir"
 path = "/srv/mail/{domain}/{user}/Maildir"
 # With Dovecot: keeps what its clients have synchronised valid across a restore (HIGHESTMODSEQ).
 # doveadm = "doveadm"
+# What looks like mail in this store, or lies in its mailboxes, and is known not to be backed up: paths below
+# the root or in a mailbox. It is listed as accepted, and is no fault.
+# accept = ["shared-folders/*", "old-mdbox"]
 # A folder that a restore makes anew goes on so far above its old UIDNEXT: clients may have seen UIDs that the
 # server gave out after the backup.
 # uid_margin = 10000000

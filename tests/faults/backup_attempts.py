@@ -17,7 +17,7 @@ from pathlib import Path
 
 from mailhaul.proto.errors import BackupError
 from mailhaul.proto.ports import KnownMailbox, MailboxReader, MailStore
-from mailhaul.proto.records import ArchiveId, MailboxSize, Partition, RunId, Unit
+from mailhaul.proto.records import ArchiveId, MailboxSize, Partition, RunId, Skipped, Unit
 from mailhaul.worker.archive_settings import ArchiveSettings
 from mailhaul.worker.backup import back_up
 from mailhaul.worker.staging.sinks import StagedFile
@@ -36,6 +36,9 @@ class LoggedStore:
 
     def users(self) -> Iterator[str]:
         return self._store.users()
+
+    def left_out(self) -> tuple[Skipped, ...]:
+        return ()
 
     def measure(self, user: str) -> MailboxSize:
         return self._store.measure(user)

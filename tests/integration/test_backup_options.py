@@ -274,3 +274,76 @@ def test_nothing_is_left_behind(world: World) -> None:
     world.backup()
     world.backup("--thorough")
     assert list(world.place.rglob("*.partial")) == []
+
+
+def make_mdbox(root: Path) -> None:
+    (root / "mailboxes" / "INBOX" / "dbox-Mails").mkdir(parents=True)
+    (root / "storage").mkdir()
+    (root / "storage" / "m.1").write_text("x")
+
+
+def test_what_looks_like_mail_is_listed_until_it_is_accepted(world: World) -> None:
+    make_mdbox(world.mail / "eve" / "mdbox")
+    Maildir(world.mail / "fred" / ".maildir").message("1.fred:2,S")
+    shared = world.mail / "anna" / "Maildir" / "shared-folders"
+    shared.mkdir()
+    (shared / "sales").symlink_to("/srv/shared/sales")
+    # A Maildir that git has carried: its empty directories are gone.
+    (world.mail / "ben" / "Maildir" / "new").rmdir()
+    (world.mail / "ben" / "Maildir" / "tmp").rmdir()
+    told = {(one["path"], one["reason"]) for one in world.backup(status=3)["skipped"]}
+    assert told == {
+        ("/primary", "other-format"),
+        ("/primary", "no-user"),
+        ("/primary/early/anna/shared-folders/sales", "leads-out"),
+    }
+    assert world.restored() == mail_below(world.mail)
+    shown = world.run("groups", "--json")
+    assert {one["detail"].partition(":")[0] for one in shown["not_taken"]} == {"eve/mdbox", "fred/.maildir"}
+    assert "looks like mail, and is not backed up:" in world.run("groups")
+    # Every night the same, until it is accepted; what is new is listed all the same.
+    world.backup(status=3)
+    config = world.place / "mailhaul.toml"
+    accept = 'accept = ["eve", "*/.maildir", "shared-folders/*"]\n[groups]'
+    config.write_text(config.read_text().replace("[groups]", accept))
+    done = world.backup()
+    assert {one["reason"] for one in done["skipped"]} == {"accepted"}
+    make_mdbox(world.mail / "gina")
+    (one,) = [one for one in world.backup(status=3)["skipped"] if one["reason"] != "accepted"]
+    assert (one["reason"], one["detail"].partition(":")[0]) == ("other-format", "gina")
+    # A run over one user says nothing of the others.
+    assert world.backup("/primary/early/ben")["skipped"] == []
+
+
+def test_a_store_of_another_format_alone(world: World) -> None:
+    make_mdbox(world.place / "other" / "eve")
+    told = world.run(
+        "backup", "--json", "--store", f"maildir:{world.place}/other", "--staging", "st", status=3
+    )
+    assert [(one["reason"], one["detail"].partition(":")[0]) for one in told["skipped"]] == [
+        ("other-format", "eve")
+    ]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_store_that_fails_leaves_no_staging_area(world: World, there: bool) -> None:
+    staging = world.place / "above" / "staging"
+    if there:
+        staging.mkdir(parents=True)
+    (world.place / "empty").mkdir()
+    for store in ("empty", "missing"):
+        world.run("backup", "--store", f"maildir:{world.place}/{store}", "--staging", staging, status=1)
+        assert (world.place / "above").exists() == there
+    world.run("backup", "--store", f"maildir:{world.mail}/{{user}}/Maildir", "--staging", staging)
+    assert list(staging.rglob("*.mha"))
+    # What is there stays, also if a run fails.
+    world.run("backup", "--store", f"maildir:{world.place}/missing", "--staging", staging, status=1)
+    assert list(staging.rglob("*.mha"))
+
+
+def test_a_format_that_there_is_not_names_those_there_are(world: World) -> None:
+    for store in ("mbox:/srv/mail", "/srv/mail", "maildir:"):
+        world.run("backup", "--store", store, "--staging", "st", status=2)
+        assert "maildir" in world.err.partition("FORMAT:DIR")[0] or "is one of: maildir" in world.err
+    world.run("backup", "--store", "mbox:/srv/mail", "--staging", "st", status=2)
+    assert "there is no format 'mbox'; there is: maildir" in " ".join(world.err.split())

@@ -1,20 +1,24 @@
-"""Mailboxes found below a directory: a Maildir is where ``cur/`` and ``new/`` are.
+"""Mailboxes found below a directory; what is one is said in ``recognition``.
 
 A user is named by where the mailbox lies (``jane``, ``example.org/jane``), without a last ``Maildir``,
-``.maildir`` or ``mail``. Links are never followed, and a Maildir's own folders are not looked into: they
+``.maildir`` or ``mail``. Links are never followed, and a mailbox's own folders are not looked into: they
 are no users.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable, StoreError
-from .directories import DEEPEST, descend, is_directory, joined, name_bytes, open_directory, split
-from .location import MAILDIR_NAMES, RESERVED, Location, is_below, name_of
+from ...proto.records import Skipped
+from .acceptance import ACCEPTED, NOTHING, Acceptance
+from .directories import open_directory, split
+from .location import MAILDIR_NAMES, Location, name_of
+from .recognition import entries_of, is_mailbox
+from .walk import Finding, Walk
 
 HERE = b"."
 """The place of a mailbox that is the directory itself."""
@@ -23,21 +27,25 @@ HERE = b"."
 class Discovery:
     """The mailboxes below a directory, which may be one itself."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, acceptance: Acceptance = NOTHING) -> None:
         self._anchor = os.fsencode(path)
+        self._acceptance = acceptance
+        self._walk = Walk(self._anchor)
+        self._left_out: list[Skipped] = []
 
     def users(self) -> Iterator[str]:
         """Every user found, sorted. Raises StoreError if the directory can't be listed.
 
-        What can't be looked into for want of rights is told as if it were a mailbox, and so is a link to a
-        Maildir elsewhere: opening it will say why it is left out.
+        What can't be looked into for want of rights is told as if it were a mailbox, and so is a link to mail
+        elsewhere: opening it will say why it is left out, and what was stored of it stays the newest state.
         """
+        self._left_out = []
         try:
             root = open_directory(self._anchor)
         except OSError as error:
             raise StoreError(f"{printable(self._anchor)} can't be listed: {error.strerror}") from error
         try:
-            places = sorted(self._places(root, b"", 0))
+            places = sorted(one.path or HERE for one in self._walk.through(root) if self._is_taken(one))
         except OSError as error:
             raise StoreError(f"{printable(self._anchor)} can't be listed: {error.strerror}") from error
         finally:
@@ -47,6 +55,10 @@ class Discovery:
             short = self._user(place)
             taken.add(os.fsdecode(place) if short in taken else short)
         return iter(sorted(taken))
+
+    def left_out(self) -> Sequence[Skipped]:
+        """See ``MailStore.left_out``."""
+        return self._left_out
 
     def locate(self, user: str) -> Location:
         """Where the mailbox of a user lies. Raises StoreError if there is none."""
@@ -88,60 +100,31 @@ class Discovery:
             name = os.path.basename(above) or name
         return os.fsdecode(name or b"mailbox")
 
+    def _is_taken(self, found: Finding) -> bool:
+        """Whether a finding is a user; what is not, is noted."""
+        judged = self._acceptance.judged(found.skipped)
+        if found.kind == "mailbox":
+            return True
+        if found.kind in ("link", "unreadable") and judged.reason != ACCEPTED:
+            return True
+        self._left_out.append(judged)
+        return False
+
     def _is_mailbox(self, location: Location) -> bool:
         try:
             fd = location.open()
         except FileNotFoundError:
             return False
         except NotADirectoryError:
-            return self._leads_to_maildir(location.path)
+            return any(
+                self._walk.link(b"/".join(location.below[: depth + 1])) is not None
+                for depth in range(len(location.below))
+            )
         except OSError:
             return True
         try:
-            return is_directory(fd, b"cur") and is_directory(fd, b"new")
+            return is_mailbox(fd, entries_of(fd))
+        except OSError:
+            return True
         finally:
             os.close(fd)
-
-    def _places(self, fd: int, path: bytes, depth: int) -> Iterator[bytes]:
-        directories, links = _contents(fd)
-        if {b"cur", b"new"} <= directories:
-            yield path or HERE
-            return
-        for name in directories if depth < DEEPEST else ():
-            try:
-                below = descend(fd, (name,))
-            except FileNotFoundError:
-                continue
-            except OSError:
-                yield joined(path, name)
-                continue
-            try:
-                yield from self._places(below, joined(path, name), depth + 1)
-            finally:
-                os.close(below)
-        for name in links:
-            if self._leads_to_maildir(joined(self._anchor, joined(path, name))):
-                yield joined(path, name)
-
-    def _leads_to_maildir(self, path: bytes) -> bool:
-        """Whether this is a link to a Maildir that is not below the directory anyway."""
-        if not os.path.islink(path):
-            return False
-        target = os.path.realpath(path)
-        if is_below(os.path.realpath(self._anchor), target):
-            return False
-        return os.path.isdir(target + b"/cur") and os.path.isdir(target + b"/new")
-
-
-def _contents(fd: int) -> tuple[set[bytes], list[bytes]]:
-    """The directories and the links in a directory."""
-    directories: set[bytes] = set()
-    links: list[bytes] = []
-    with os.scandir(fd) as found:
-        for one in found:
-            name = name_bytes(one.name)
-            if one.is_symlink():
-                links.append(name)
-            elif one.is_dir() and not name.startswith(RESERVED) and name != b"lost+found":
-                directories.add(name)
-    return directories, links

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from ...proto.records import Skipped
+from .acceptance import NOTHING, Acceptance
 from .discovery import Discovery
 from .location import Location
 from .template import Template, is_template
@@ -16,6 +18,9 @@ class Layout(Protocol):
     def users(self) -> Iterator[str]:
         """See ``MailStore.users``."""
 
+    def left_out(self) -> Sequence[Skipped]:
+        """See ``MailStore.left_out``."""
+
     def locate(self, user: str) -> Location:
         """Where the mailbox of a user lies. Raises StoreError if it can't lie anywhere."""
 
@@ -23,6 +28,6 @@ class Layout(Protocol):
         """Where a mailbox that lay at ``place`` is to be written. Raises StoreError."""
 
 
-def make_layout(path: str) -> Layout:
+def make_layout(path: str, acceptance: Acceptance = NOTHING) -> Layout:
     """The layout that a partition's path means. Raises ConfigError for a template that is none."""
-    return Template(path) if is_template(path) else Discovery(path)
+    return Template(path, acceptance) if is_template(path) else Discovery(path, acceptance)

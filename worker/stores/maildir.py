@@ -6,27 +6,26 @@ Owns which mailboxes there are and how big. One mailbox is read by ``maildir_mai
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
 from ...proto.ports import KnownMailbox, MailboxReader
-from ...proto.records import MailboxSize
+from ...proto.records import MailboxSize, Skipped
+from .acceptance import Acceptance
 from .control import Control, control_of
-from .directories import joined, opened, split
+from .directories import joined
 from .doveadm import Doveadm
 from .layout import make_layout
 from .listing import PLACES
 from .location import Location
 from .maildir_mailbox import MaildirMailbox, Places
+from .measuring import measure
 from .notices import Notices
 from .surroundings import Surroundings
 from .survey import survey
-
-_SIZE = re.compile(r",S=(\d{1,12})")
 
 
 class MaildirStore:
@@ -38,16 +37,22 @@ class MaildirStore:
         doveadm: tuple[str, ...] = (),
         surroundings: Surroundings | None = None,
         *,
+        accept: tuple[str, ...] = (),
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        """``now`` is the clock, in nanoseconds since 1970. Raises ConfigError for a path that can't be."""
+        """``accept``: see Partition. ``now`` is the clock, in nanoseconds since 1970. Raises ConfigError for
+        a path that can't be."""
         self._surroundings = surroundings or Surroundings()
         self._now = now
-        self._layout = make_layout(path)
+        self._acceptance = Acceptance(accept)
+        self._layout = make_layout(path, self._acceptance)
         self._doveadm = Doveadm(doveadm) if doveadm else None
 
     def users(self) -> Iterator[str]:
         return self._layout.users()
+
+    def left_out(self) -> Sequence[Skipped]:
+        return self._layout.left_out()
 
     def measure(self, user: str) -> MailboxSize:
         try:
@@ -59,7 +64,7 @@ class MaildirStore:
         try:
             for folder in survey(mailbox, Notices()).folders:
                 for place in PLACES:
-                    some, more_bytes = _measure(mailbox, joined(folder, place.encode()))
+                    some, more_bytes = measure(mailbox, joined(folder, place.encode()))
                     messages += some
                     size_bytes += more_bytes
         finally:
@@ -96,6 +101,7 @@ class MaildirStore:
                 self._doveadm,
                 known=known,
                 wanted=wanted,
+                acceptance=self._acceptance,
                 now=self._now,
             )
 
@@ -137,19 +143,3 @@ def _open(location: Location) -> int:
         ) from error
     except OSError as error:
         raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
-
-
-def _measure(mailbox: int, path: bytes) -> tuple[int, int]:
-    """Messages and bytes of one directory; what can't be read counts as nothing."""
-    messages = size_bytes = 0
-    try:
-        with opened(mailbox, split(path)) as fd, os.scandir(fd) as found:
-            for one in found:
-                if one.name.startswith(".") or not one.is_file(follow_symlinks=False):
-                    continue
-                named = _SIZE.search(one.name)
-                messages += 1
-                size_bytes += int(named[1]) if named else one.stat(follow_symlinks=False).st_size
-    except OSError:
-        pass
-    return messages, size_bytes

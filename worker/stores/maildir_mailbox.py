@@ -12,6 +12,7 @@ from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder, KnownMailbox
 from ...proto.records import Attributes, Directory, DirectoryKind, FileStat, Folder, ListedFile, Skipped
 from . import folder_names, folder_state, uidlist
+from .acceptance import Acceptance
 from .attributes import AttributeReader, named
 from .control import Control, is_control_file
 from .directories import confirmed, described, joined, opened, ownership, split, unavailable
@@ -78,6 +79,7 @@ class MaildirMailbox:
         *,
         known: KnownMailbox | None,
         wanted: Callable[[str], bool],
+        acceptance: Acceptance,
         now: Callable[[], int],
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -89,6 +91,7 @@ class MaildirMailbox:
         self._user = user
         self._doveadm = doveadm
         self._known = known
+        self._acceptance = acceptance
         self._now = now
         self._sleep = sleep
         self._held_still = True
@@ -207,7 +210,7 @@ class MaildirMailbox:
         return FileStat(0, status.st_mtime_ns, ownership(status))
 
     def skipped(self) -> Sequence[Skipped]:
-        return self._notices.skipped
+        return self._acceptance.all_judged(self._notices.skipped)
 
     def _known_folder(self, path: bytes) -> KnownFolder | None:
         return self._known.folder(path) if self._known is not None else None

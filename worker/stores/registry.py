@@ -27,7 +27,8 @@ def _maildir_store(partition: Partition) -> MailStore:
     from .maildir import MaildirStore
     from .surroundings import surroundings_of
 
-    return MaildirStore(partition.path, partition.doveadm, surroundings_of(partition))
+    surroundings = surroundings_of(partition)
+    return MaildirStore(partition.path, partition.doveadm, surroundings, accept=partition.accept)
 
 
 def _maildir_target(partition: Partition) -> MailTarget:

@@ -10,12 +10,19 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...groups.paths import printable
 from ...proto.errors import ConfigError, StoreError
-from .directories import is_mailbox, open_directory
+from ...proto.records import Skipped
+from .acceptance import ACCEPTED, NOTHING, Acceptance
+from .directories import open_directory
 from .location import RESERVED, Location, is_below, name_of
+from .recognition import entries_of, is_mailbox
+from .walk import Walk, unreadable
+
+_LEVELS = 3
+"""How deep mail is looked for where the template expects none."""
 
 _PLACEHOLDER = re.compile(r"\{(user|domain)(?:\[(\d{1,3})(?::(\d{1,3}))?\])?\}")
 
@@ -28,7 +35,7 @@ def is_template(path: str) -> bool:
 class Template:
     """Where mailboxes lie, by a template. Raises ConfigError if the path is none that tells users apart."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, acceptance: Acceptance = NOTHING) -> None:
         names = [name for name in path.split("/") if name not in ("", ".")]
         fixed = next((at for at, name in enumerate(names) if "{" in name), len(names))
         self._pattern = names[fixed:]
@@ -40,6 +47,9 @@ class Template:
                 f"{path!r}: expected a path with {{user}}, and where wanted {{domain}} and letters of both "
                 "such as {user[0]}, and no other braces"
             )
+        self._acceptance = acceptance
+        self._walk = Walk(self._anchor)
+        self._left_out: list[Skipped] = []
         self._expressions = [re.compile(self._expression(name), re.DOTALL) for name in self._pattern]
 
     def locate(self, user: str) -> Location:
@@ -62,22 +72,69 @@ class Template:
         Links to directories inside the store are passed over, their targets are found by their own name;
         a mailbox behind one that leads elsewhere is told, though opening it will be refused.
         """
+        self._left_out = []
         root = os.path.realpath(self._anchor)
         return iter(sorted(set(self._found(root, self._anchor, [], 0))))
+
+    def left_out(self) -> Sequence[Skipped]:
+        """See ``MailStore.left_out``."""
+        return self._left_out
 
     def _found(self, root: bytes, path: bytes, names: list[bytes], level: int) -> Iterator[str]:
         if level == len(self._pattern):
             user = self._user(names)
-            if user is not None and _may_be_mailbox(path):
+            if user is None or not _may_be_mailbox(path):
+                self._look_for_mail(path, names)
+            elif not self._is_accepted(path):
                 yield user
             return
         if "{" not in self._pattern[level]:
             name = os.fsencode(self._pattern[level])
-            yield from self._found(root, path + b"/" + name, [*names, name], level + 1)
+            if os.path.lexists(path + b"/" + name):
+                yield from self._found(root, path + b"/" + name, [*names, name], level + 1)
+            else:
+                self._look_for_mail(path, names)
             return
         for name in _directories(root, path):
+            below = [*names, name]
             if self._expressions[level].fullmatch(os.fsdecode(name)):
-                yield from self._found(root, path + b"/" + name, [*names, name], level + 1)
+                yield from self._found(root, path + b"/" + name, below, level + 1)
+            else:
+                self._look_for_mail(path + b"/" + name, below)
+        self._look_for_mail(path, names, levels=-1)
+
+    def _is_accepted(self, path: bytes) -> bool:
+        """Whether a mailbox that can't be opened is known to the administrator, and accepted as it is."""
+        if not self._acceptance.any:
+            return False
+        below = path[len(self._anchor) + 1 :]
+        link = next((one for one in _above(below) if self._walk.link(one)), None)
+        if link is None:
+            return False
+        judged = self._acceptance.judged(Skipped(printable(link), "leads-out", "a symbolic link"))
+        if judged.reason == ACCEPTED:
+            self._left_out.append(judged)
+        return judged.reason == ACCEPTED
+
+    def _look_for_mail(self, path: bytes, names: list[bytes], levels: int = _LEVELS) -> None:
+        """Note what looks like mail in a directory that is no mailbox by this template, so many levels deep;
+        -1: only what the directory holds itself, in files."""
+        below = b"/".join(names)
+        try:
+            fd = open_directory(path)
+        except OSError:
+            return  # no directory; or it is above mailboxes, where that is an error
+        try:
+            if levels < 0:
+                entries = entries_of(fd)
+                found = list(self._walk.foreign(fd, below, entries))
+            else:
+                found = list(self._walk.through(fd, below, levels))
+        except OSError as error:
+            found = [unreadable(below, error)]
+        finally:
+            os.close(fd)
+        self._left_out += self._acceptance.all_judged(one.skipped for one in found if one.kind != "too-deep")
 
     def _expression(self, name: str) -> str:
         """What matches the names that this part of the template may become. Whether all parts mean the
@@ -124,8 +181,8 @@ class Template:
 
 
 def _may_be_mailbox(path: bytes) -> bool:
-    """Whether this is a Maildir with or without an INBOX, or something that can't be told without more
-    rights (then opening it will say so)."""
+    """Whether this is a mailbox with or without an INBOX, or something that can't be told without more rights
+    (then opening it will say so)."""
     try:
         fd = open_directory(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -133,15 +190,21 @@ def _may_be_mailbox(path: bytes) -> bool:
     except OSError:
         return True
     try:
-        return is_mailbox(fd)
+        return is_mailbox(fd, entries_of(fd), expected=True)
     except OSError:
         return True
     finally:
         os.close(fd)
 
 
+def _above(path: bytes) -> Iterator[bytes]:
+    """A path and those above it, beginning with the topmost."""
+    names = path.split(b"/")
+    return (b"/".join(names[:depth]) for depth in range(1, len(names) + 1))
+
+
 def _directories(root: bytes, path: bytes) -> list[bytes]:
-    """The directories in a directory, and links to directories outside of ``root``."""
+    """The directories in a directory, and links to directories that lie elsewhere than ``root``."""
     try:
         with os.scandir(path) as found:
             return sorted(one.name for one in found if _leads_on(root, one))
@@ -155,5 +218,6 @@ def _leads_on(root: bytes, one: os.DirEntry[bytes]) -> bool:
     if one.name.startswith(RESERVED) or one.name == b"lost+found":
         return False
     if one.is_symlink():
-        return os.path.isdir(one.path) and not is_below(root, os.path.realpath(one.path))
+        target = os.path.realpath(one.path)
+        return os.path.isdir(target) and not is_below(root, target) and not is_below(target, root)
     return one.is_dir()

@@ -41,6 +41,9 @@ class ThrottledStore:
     def users(self) -> Iterator[str]:
         return self._store.users()
 
+    def left_out(self) -> Sequence[Skipped]:
+        return self._store.left_out()
+
     def measure(self, user: str) -> MailboxSize:
         return self._store.measure(user)
 

@@ -20,6 +20,7 @@ from mailhaul.proto.records import (
     Partition,
     Progress,
     RunId,
+    Skipped,
     Unit,
     UnitReport,
 )
@@ -53,6 +54,9 @@ class Store:
 
     def users(self) -> Iterator[str]:
         return self._store.users()
+
+    def left_out(self) -> tuple[Skipped, ...]:
+        return ()
 
     def measure(self, user: str) -> MailboxSize:
         return self._store.measure(user)

@@ -55,6 +55,9 @@ class Store:
     def users(self) -> Iterator[str]:
         return iter(sorted(self.mail))
 
+    def left_out(self) -> tuple[Skipped, ...]:
+        return ()
+
     def measure(self, user: str) -> MailboxSize:
         return MemoryStore(self.mail).measure(user)
 

@@ -380,18 +380,6 @@ def test_mailboxes_that_cannot_be_entered(box: Maildir, tmp_path: Path) -> None:
         assert store(box).measure(user).messages == -1
 
 
-def test_measured_by_names_and_else_by_files(box: Maildir) -> None:
-    box.message("1.host,S=1000,W=1020:2,S", b"not that long")
-    box.message("2.host", b"12345")
-    box.message("3.host,S=7", place="new")
-    box.folder(".Sent")
-    box.message("4.host,S=1", folder=".Sent")
-    (box.root / "subscriptions").write_text("not counted")
-    box.message(".hidden")
-    size = store(box).measure("jane")
-    assert (size.messages, size.size_bytes) == (4, 1013)
-
-
 def test_reading_changes_nothing(box: Maildir) -> None:
     paths = [box.message("1.host"), box.uidlist("5 :1.host"), box.keywords("a")]
     for path in (*paths, box.root / "cur"):
