@@ -9,7 +9,7 @@ from itertools import islice
 from blake3 import blake3
 
 from ..groups.paths import LogicalPath, printable
-from ..proto.archive.columns import clamped
+from ..proto.archive.columns import BEYOND, clamped
 from ..proto.errors import MessageUnavailable
 from ..proto.ports import MailboxReader
 from ..proto.records import DIGEST_BYTES, FileStat, ListedFile, Piece, Skipped, StoredFile
@@ -93,7 +93,10 @@ class FileBackup:
 
     def _file(self, file: ListedFile) -> None:
         try:
-            self.stored.append(self._stored_file(file))
+            stored = self._stored_file(file)
+            self.stored.append(stored)
+            if clamped(stored.mtime_ns) != stored.mtime_ns:
+                self.skipped.append(Skipped(f"{self._path}/{printable(file.path)}", "date", BEYOND))
         except MessageUnavailable as error:
             self.skipped.append(Skipped(f"{self._path}/{printable(file.path)}", error.reason, error.message))
 

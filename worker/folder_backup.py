@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from blake3 import blake3
 
 from ..groups.paths import LogicalPath, message_path
-from ..proto.archive.columns import clamped
+from ..proto.archive.columns import BEYOND, clamped
 from ..proto.errors import DamagedError, MessageUnavailable
 from ..proto.ports import FolderReader
 from ..proto.records import Listed, Message, Skipped, Terms
@@ -314,6 +314,8 @@ class FolderBackup:
             found, stat = opened.listed or listed, opened.stat
             break
         self._tally.read += 1
+        if clamped(stat.mtime_ns) != stat.mtime_ns:
+            self._tally.skipped.append(Skipped(self._shown(listed), "date", BEYOND))
         message = Message(
             listed.uid,
             found.base,

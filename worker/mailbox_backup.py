@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from ..groups.paths import LogicalPath, printable
 from ..groups.selection import Verdict
+from ..proto.archive.columns import BEYOND, clamped
 from ..proto.errors import DamagedError, MessageUnavailable, StoreError
 from ..proto.ports import FolderReader, MailboxReader
 from ..proto.records import FolderLoss, MailboxSummary, Skipped, StoredFile
@@ -139,6 +140,9 @@ class MailboxBackup:
             ).run()
         if stored is None or (not comes_again and folder.folder != stored.folder):
             self._tally.differs = True
+        for one in folder.folder.directories if not comes_again else ():
+            if clamped(one.mtime_ns) != one.mtime_ns:
+                self._skip(f"{self._path}/{printable(one.path)}", "date", BEYOND)
 
     def _stored(self, folder: FolderReader) -> KnownMessages | None:
         """The folder as it was stored, under this path or another one."""

@@ -41,6 +41,10 @@ def pack_deltas(values: Sequence[int]) -> bytes:
     return pack("Q", ((value - before) & _WRAP for before, value in pairwise(chain((0,), values))))
 
 
+BEYOND = "its date is none that an archive can hold (1677 to 2262): the nearest one is stored"
+"""What is said of a message or file whose time is ``clamped``."""
+
+
 def clamped(value: int) -> int:
     """The signed 64-bit integer nearest to a value: a file's time may lie beyond all dates of a column."""
     return max(-(1 << 63), min(value, (1 << 63) - 1))

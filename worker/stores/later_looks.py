@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
+from .attributes import AttributeReader
 from .directories import confirmed, joined, opened, split
 from .location import RESERVED
 from .marks import tick_ns
@@ -25,8 +26,16 @@ class LaterLooks:
     """The directories of a mailbox as its survey found them, to be looked at again. ``now`` is the clock, in
     nanoseconds since 1970."""
 
-    def __init__(self, root: int, found: Survey, notices: Notices, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        root: int,
+        found: Survey,
+        notices: Notices,
+        attributes: AttributeReader,
+        now: Callable[[], int],
+    ) -> None:
         self.survey = found
+        self._attributes = attributes
         self._root = root
         self._notices = notices
         self._now = now
@@ -37,7 +46,7 @@ class LaterLooks:
         before = set(self.survey.folders)
         for path in list(self._times):
             for start in self._made_in(path):
-                self._add(survey(self._root, self._notices, start))
+                self._add(survey(self._root, self._notices, start, attributes=self._attributes))
         return [path for path in self.survey.folders if path not in before]
 
     def _made_in(self, path: bytes) -> Iterator[bytes]:

@@ -270,7 +270,7 @@ class MaildirMailbox:
     ) -> Iterator[MaildirFolder | UnchangedFolder]:
         """The folders into which mail came since they were read, and those that are new: what was moved from
         a folder read later into one looked at earlier was in neither."""
-        looks = LaterLooks(self._root, self._survey, self._notices, self._now)
+        looks = LaterLooks(self._root, self._survey, self._notices, self._attributes, self._now)
         for pause in PAUSES:
             if pause:
                 self._sleep(pause)

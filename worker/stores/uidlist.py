@@ -5,8 +5,9 @@ Version 3, as Dovecot writes it::
     3 V<uidvalidity> N<next uid> G<guid of the folder> [<key><value> ...]
     <uid> [<key><value> ...] :<file name as first seen>
 
-Version 1 (``1 <uidvalidity> <next uid>``, then ``<uid> <file name>``) is read too. A list may be cut
-off or garbled: what can be read of it is kept, and how much could not is told.
+Version 1 (``1 <uidvalidity> <next uid>``, then ``<uid> <file name>``) is read too. What Dovecot reads is
+read here: lines may end with CR LF, and keys of other programs have values of any characters. A list may be
+cut off or garbled: what can be read of it is kept, and how much could not is told.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _LONGEST_LINE = 1 << 16
 _LINES_AT_ONCE = 1000
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HEADER_V1 = re.compile(rb"1 +(\d{1,10}) +(\d{1,10}) *")
-_HEADER_V3 = re.compile(rb"3( +[!-~]+)* *")
+_HEADER_V3 = re.compile(rb"3(?: +[^\x00-\x20\x7f]+)* *")
 _NUMBERS = {key: re.compile(rb"(?<= )%s\d*(?= |$)" % key) for key in (b"V", b"N")}
 _GUID = re.compile(r"[0-9a-f]{32}")
 _FIELDS = re.compile(rb"[A-Z][!-~]*( [A-Z][!-~]*)*")
@@ -51,7 +52,7 @@ def parse_header(line: bytes) -> UidListHeader:
     if not _HEADER_V3.fullmatch(line):
         return UidListHeader(line)
     values = {field[:1]: field[1:] for field in line.split()[1:]}
-    guid = values.get(b"G", b"").decode("ascii")
+    guid = values.get(b"G", b"").decode("ascii", "ignore")
     return UidListHeader(line, 3, _number(values, b"V"), _number(values, b"N"), guid)
 
 
@@ -129,18 +130,20 @@ class UidList:
                 break
             position += len(block)
             *lines, rest = (rest + block).split(b"\n")
-            yield from lines
+            for line in lines:
+                yield line.removesuffix(b"\r")
             # What is longer is no line of a UID list, and must not fill the memory.
             rest = rest[:_LONGEST_LINE]
         if rest:
             # The server may have been writing this line when the list was opened.
             line, ended, _ = (rest + os.pread(self._fd, _LONGEST_LINE, position)).partition(b"\n")
             self.garbled += not ended
-            yield line
+            yield line.removesuffix(b"\r")
 
 
 def _uid(number: bytes) -> int:
-    return int(number) if number.isdigit() and len(number) <= 10 else 0
+    digits = number.lstrip(b"0")
+    return int(digits) if digits.isdigit() and len(digits) <= 10 else 0
 
 
 class UidListWriter:

@@ -175,6 +175,20 @@ def test_files_of_the_home_beside_the_mailbox(box: Maildir) -> None:
     }  # fmt: skip
 
 
+def test_a_script_of_the_home_by_its_short_name(box: Maildir) -> None:
+    home = box.root.parent
+    (home / ".sieve").write_text("keep;")
+    (home / ".sieve.svbin").write_bytes(b"\0")
+    assert read(box)[2] == {b"../.sieve": b"keep;", b"../.sieve.svbin": b"\0"}
+    (home / ".sieve").unlink()
+    (home / ".sieve").symlink_to("scripts/main")
+    assert read(box)[2][b"../.sieve"] == b"-> scripts/main"
+    (home / ".sieve").unlink()
+    (home / ".sieve").mkdir()
+    (home / ".sieve" / "main").write_text("stop;")
+    assert read(box)[2] == {b"../.sieve/main": b"stop;", b"../.sieve.svbin": b"\0"}
+
+
 def test_a_mailbox_whose_directory_is_the_users_has_no_home(tmp_path: Path) -> None:
     Maildir(tmp_path / "jane")
     (tmp_path / "dovecot-acl").write_text("of all users")

@@ -96,6 +96,22 @@ def test_lines_that_cannot_be_read_are_counted(tmp_path: Path, line: bytes) -> N
     assert found.garbled == 1
 
 
+@pytest.mark.parametrize("header", [HEADER, HEADER + b" Xw\xc3\xb6rld", b"3  V1500  N9 Q  "])
+def test_lines_may_end_as_in_other_systems(tmp_path: Path, header: bytes) -> None:
+    """As after an editor; Dovecot takes a CR before the LF for a part of the end."""
+    path = tmp_path / "list"
+    path.write_bytes(header + b"\r\n1 :1.host,S=5\r\n2 W12 :2.host:2,S\r\n003 :3.host\r\r\n4 :4.host\n")
+    found, entries = read(path)
+    assert (found.header.line, found.header.uidvalidity, found.header.uidnext) == (header, 1500, 9)
+    assert entries == [
+        (1, b"", b"1.host,S=5"),
+        (2, b"W12", b"2.host"),
+        (3, b"", b"3.host\r"),
+        (4, b"", b"4.host"),
+    ]
+    assert found.garbled == 0
+
+
 def test_a_list_that_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_bytes(HEADER + b"\n1 :a\n2 :bb")
