@@ -234,7 +234,7 @@ def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | Non
         try:
             for message in stored.messages(folder, resolved.uid):
                 known += 1
-                if not resolved.selects_message(message.uid, message.base):
+                if not resolved.selects_message(message.uid, message.base, message.suffix, message.place):
                     continue
                 if there is None or there.lack(message.pieces) is None:
                     sizes.append(message.size)

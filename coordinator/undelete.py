@@ -49,10 +49,10 @@ def plan_undelete(
 
 def _choices(found: WhatVanished, path: LogicalPath, into: str, as_user: str | None) -> tuple[Choice, ...]:
     """From each version the messages that it had last, the oldest version first."""
-    by_version: dict[tuple[RunId, ArchiveId], dict[str, set[bytes]]] = {}
+    by_version: dict[tuple[RunId, ArchiveId], dict[str, set[tuple[bytes, bytes]]]] = {}
     for one in found.vanished:
         folders = by_version.setdefault((one.last, one.archive), {})
-        folders.setdefault(one.folder, set()).add(one.message.base)
+        folders.setdefault(one.folder, set()).add((one.message.base, one.message.digest))
     user = found.whose.user or ""
     return tuple(
         Choice(
@@ -62,8 +62,8 @@ def _choices(found: WhatVanished, path: LogicalPath, into: str, as_user: str | N
             place=b"" if as_user else found.place,
             path=found.whose,
             rescues=tuple(
-                Rescue(folder=name, into=target_folder(path, into, name), messages=frozenset(bases))
-                for name, bases in sorted(folders.items())
+                Rescue(folder=name, into=target_folder(path, into, name), messages=frozenset(messages))
+                for name, messages in sorted(folders.items())
             ),
         )
         for (_, archive), folders in sorted(by_version.items())

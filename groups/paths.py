@@ -117,10 +117,12 @@ class LogicalPath:
             return True
         return self.uid is None and self.name is None and name.startswith(self.folder + "/")
 
-    def selects_message(self, uid: int, name: bytes) -> bool:
-        """Whether the path selects a message of a selected folder, by its UID (0: none) and lasting name."""
+    def selects_message(self, uid: int, name: bytes, suffix: bytes = b"", place: str = "") -> bool:
+        """Whether the path selects a message of a selected folder, by its UID (0: none) and lasting name.
+        Where several have that, the path may name one with what follows the name, and with where it lies
+        before it."""
         if self.name is not None:
-            return name == self.name
+            return self.name in (name, name + suffix, whole_name(name, suffix, place))
         return self.uid in (None, uid)
 
     def covers(self, other: LogicalPath) -> bool:
@@ -155,6 +157,11 @@ def message_path(
         # A file whose name is nothing but flags has an empty lasting name; a path needs one.
         return str(LogicalPath(partition, group, user, folder, name=uid_or_name or b":"))
     return str(LogicalPath(partition, group, user, folder, uid_or_name, explicit=ambiguous))
+
+
+def whole_name(name: bytes, suffix: bytes, place: str) -> bytes:
+    """What tells a message from all others of its folder, also from those of the same lasting name."""
+    return place.encode("utf-8", "surrogateescape") + b"/" + name + suffix
 
 
 def printable(name: bytes) -> str:

@@ -34,11 +34,11 @@ _DELETED = "T"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescue:
-    """Messages of one folder, by their lasting names, and the folder that they are put into."""
+    """Messages of one folder, by lasting name and digest, and the folder that they are put into."""
 
     folder: str
     into: str
-    messages: frozenset[bytes]
+    messages: frozenset[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +153,8 @@ class _Restore:
         path = path.resolve([one.folder.name for one in mailbox.folders])
 
         def selected(message: Message) -> Message | None:
-            return message if path.selects_message(message.uid, message.base) else None
+            chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)
+            return message if chosen else None
 
         chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
         for folder in chosen:
@@ -169,8 +170,10 @@ class _Restore:
         folders = {one.folder.name: one for one in mailbox.folders}
         for rescue in rescues:
 
-            def rescued(message: Message, wanted: frozenset[bytes] = rescue.messages) -> Message | None:
-                return _undeleted(message) if message.base in wanted else None
+            def rescued(
+                message: Message, wanted: frozenset[tuple[bytes, bytes]] = rescue.messages
+            ) -> Message | None:
+                return _undeleted(message) if (message.base, message.digest) in wanted else None
 
             folder = folders.get(rescue.folder)
             if folder is None:

@@ -5,19 +5,25 @@ Reads metadata only, but for ``one_message``. What is listed comes with its logi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
-from ...groups.paths import EVERYBODY, LogicalPath, message_path
+from ...groups.paths import EVERYBODY, LogicalPath, message_path, whole_name
 from ...proto.archive import stored
 from ...proto.archive.assembly import Contents
 from ...proto.archive.mailboxes import FolderEntry, Mailbox
-from ...proto.errors import NotFoundError, UsageError
+from ...proto.errors import DamagedError, NotFoundError, UsageError
 from ...proto.records import Message
 from ...worker.archives import OpenArchives
 from ..backup_set import BackupSet
 from ..history import MailboxVersion
+
+_MOST_OF_ONE_NAME = 10
+"""So many messages of one name are told apart in an error."""
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _FLAG_NAMES = {
@@ -113,6 +119,7 @@ class StoredMailbox:
         names = [one.folder.name for one in self._read.mailbox.folders]
         self._branches = branches(names)
         self._contents = Contents(archives.data)
+        self._shared: dict[bytes, frozenset[bytes]] = {}
         self._whose = LogicalPath(self.version.partition, path.group, self.version.user)
         self.path = path.resolve(names)
         """The path, with what is known now of the mailbox's folders."""
@@ -139,9 +146,18 @@ class StoredMailbox:
         """
         if self.path.uid is None and self.path.name is None:
             raise UsageError(f"{self.path} is no message: `mailhaul ls {self.path}` lists what it holds")
-        for _, message in self._messages():
-            return self._contents.message(message)
-        raise NotFoundError(f"{self.path}: the folder has no such message", path=str(self.path))
+        found: list[tuple[FolderEntry, Message]] = []
+        try:
+            found += islice(self._messages(), _MOST_OF_ONE_NAME)
+        except DamagedError:
+            if not found:
+                raise
+        if not found:
+            raise NotFoundError(f"{self.path}: the folder has no such message", path=str(self.path))
+        if len(found) > 1:
+            paths = ", ".join(self._message(*one).path for one in found)
+            raise UsageError(f"{self.path}: several messages have this name: {paths}")
+        return self._contents.message(found[0][1])
 
     def _is_below(self, folder: str) -> bool:
         names_message = self.path.uid is not None or self.path.name is not None
@@ -151,7 +167,7 @@ class StoredMailbox:
         for folder in self._read.mailbox.folders:
             if folder.folder.name == self.path.folder:
                 for message in self._read.messages(folder, self.path.uid):
-                    if self.path.selects_message(message.uid, message.base):
+                    if self.path.selects_message(message.uid, message.base, message.suffix, message.place):
                         yield folder, message
 
     def _folder(self, entry: FolderEntry) -> StoredFolder:
@@ -164,6 +180,23 @@ class StoredMailbox:
             uidnext=folder.uidnext,
         )
 
+    def _name(self, entry: FolderEntry, message: Message) -> bytes:
+        """What tells a message without UID from the others of its folder."""
+        if message.base in self._shared_names(entry):
+            return whole_name(message.base, message.suffix, message.place)
+        return message.base
+
+    def _shared_names(self, entry: FolderEntry) -> frozenset[bytes]:
+        """The lasting names that several messages of a folder have."""
+        shared = self._shared.get(entry.folder.path)
+        if shared is None:
+            names: Counter[bytes] = Counter()
+            with suppress(DamagedError):  # what is left of it is told apart
+                names.update(message.base for message in self._read.messages(entry))
+            shared = frozenset(name for name, count in names.items() if count > 1)
+            self._shared[entry.folder.path] = shared
+        return shared
+
     def _message(self, entry: FolderEntry, message: Message) -> StoredMessage:
         return StoredMessage(
             path=message_path(
@@ -171,7 +204,7 @@ class StoredMailbox:
                 self._whose.group or "",
                 self._whose.user or "",
                 entry.folder.name,
-                message.uid or message.base,
+                message.uid or self._name(entry, message),
                 ambiguous=f"{entry.folder.name}/{message.uid}" in self._branches,
             ),
             uid=message.uid,

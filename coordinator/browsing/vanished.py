@@ -2,8 +2,9 @@
 
 A message has vanished if some kept moment from the first to the last has it in one of the folders that are
 asked for, and at the last moment the mailbox has neither a message of its lasting name nor one of the same
-content, in any folder. Nothing is known of folders that were left out of the backup then: what they had is
-not told. One that only went to another folder (Trash) is told as moved: it is still there.
+content, in any folder. Two files may share a lasting name: a message that was there beside another one of
+that name is not taken for it. Nothing is known of folders that were left out of the backup then: what they
+had is not told. One that only went to another folder (Trash) is told as moved: it is still there.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from ...proto.records import ArchiveId, Message, RunId, Skipped, Terms
 from .metadata import MailboxFrames, lasting_key
 from .timeline import Span, Timeline
 
-_Key = tuple[str, bytes]
-"""Folder, and what a message is known by in it."""
+_Key = tuple[str, bytes, bytes]
+"""Folder, what a message is known by in it, and its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class _Search:
         self._whose = LogicalPath(timeline.partition, group, timeline.user)
         self._found: dict[_Key, Vanished] = {}
         self._seen: set[FramePointer] = set()
+        # By folder and what a message is known by: the digests that it had, the newest first.
+        self._named: dict[tuple[str, bytes], list[bytes]] = {}
         self._place = b""
         self._damaged: list[Skipped] = []
 
@@ -124,18 +127,40 @@ class _Search:
             self._seen.add(frame.pointer)
             try:
                 for message, terms in frame.rows():
-                    key = folder, lasting_key(message.uid, message.base)
-                    one = Vanished(folder, version.archive, span.last, message, terms)
-                    self._found.setdefault(key, one)
+                    self._note(Vanished(folder, version.archive, span.last, message, terms))
             except DamagedError as error:
                 self._tell(folder, error)
+
+    def _note(self, one: Vanished) -> None:
+        """Take a message down, unless it was changed later into one that was: that one counts."""
+        name, digest = lasting_key(one.message.uid, one.message.base), one.message.digest
+        digests = self._named.setdefault((one.folder, name), [])
+        if digest in digests or (digests and not self._is_beside(one, digests[-1])):
+            return
+        digests.append(digest)
+        self._found[one.folder, name, digest] = one
+
+    def _is_beside(self, one: Vanished, digest: bytes) -> bool:
+        """Whether the version that has a message has another one of its name in the folder, with this digest,
+        as far as that can be read."""
+        wanted = lasting_key(one.message.uid, one.message.base), digest
+        try:
+            mailbox = MailboxFrames(self._archives, one.archive, self._whose.user or "")
+            folder = mailbox.folders.get(one.folder)
+            return folder is not None and any(
+                (lasting_key(other.uid, other.base), other.digest) == wanted
+                for frame in mailbox.frames(folder)
+                for other in frame.messages()
+            )
+        except DamagedError:
+            return False
 
     def take_back(self, held: MailboxFrames) -> list[Moved]:
         """Take back what the mailbox has now; return what of it is in another folder."""
         known: dict[bytes, list[_Key]] = {}
-        for key, one in self._found.items():
+        for key in self._found:
             known.setdefault(key[1], []).append(key)
-            known.setdefault(one.message.digest, []).append(key)
+            known.setdefault(key[2], []).append(key)
         moved: list[Moved] = []
         for folder, frame in self._frames(held, lambda _: bool(self._found)):
             try:
@@ -146,7 +171,8 @@ class _Search:
                 continue
             for message in messages:
                 name = lasting_key(message.uid, message.base)
-                here = filter(None, map(self._pop, (*known.get(name, ()), *known.get(message.digest, ()))))
+                of_name = [key for key in known.get(name, ()) if self._is_now(key, message.digest)]
+                here = filter(None, map(self._pop, (*of_name, *known.get(message.digest, ()))))
                 moved += [
                     Moved(one.folder, folder, one.message, one.terms) for one in here if one.folder != folder
                 ]
@@ -173,13 +199,18 @@ class _Search:
     def _each_once(self) -> Iterator[Vanished]:
         """What was found, each message only where it was last: before, it may have been in another folder,
         also under another name."""
-        bases: set[bytes] = set()
+        named: set[tuple[bytes, bytes]] = set()
         contents: dict[bytes, RunId] = {}
-        for (_, base), one in self._found.items():
-            later = contents.setdefault(one.message.digest, one.last)
-            if base not in bases and later == one.last:
-                bases.add(base)
+        for (_, name, digest), one in self._found.items():
+            later = contents.setdefault(digest, one.last)
+            if (name, digest) not in named and later == one.last:
+                named.add((name, digest))
                 yield one
+
+    def _is_now(self, key: _Key, digest: bytes) -> bool:
+        """Whether a message may be what has its name now, with this digest: not if it was there beside it."""
+        one = self._found.get(key)
+        return one is not None and (digest == key[2] or not self._is_beside(one, digest))
 
     def _pop(self, key: _Key) -> Vanished | None:
         return self._found.pop(key, None)

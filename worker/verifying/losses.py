@@ -210,7 +210,7 @@ class _MailboxCheck:
         for message in found.messages():
             frame.count += 1
             frame.size_bytes += message.size
-            if one_message and not path.selects_message(message.uid, message.base):
+            if one_message and not _is_selected(path, message):
                 continue
             if one_message:
                 self._work.passed(1, message.size)
@@ -288,3 +288,7 @@ class _MailboxCheck:
             if new and self._work.lack(stored, self._whole) is None:
                 twins[stored.digest] = version.archive
         return twins
+
+
+def _is_selected(path: LogicalPath, message: Message) -> bool:
+    return path.selects_message(message.uid, message.base, message.suffix, message.place)
