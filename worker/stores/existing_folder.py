@@ -15,7 +15,7 @@ from .dotlock import uidlist_lock
 from .file_writer import FileWriter
 from .listing import NO_KEYWORDS, PLACES, Listing, record
 from .location import RESERVED
-from .message_places import MessagePlaces, is_variant, lasting_names, variant_parts
+from .message_places import MessagePlaces, is_variant, lasting_names, portable_name, variant_parts
 from .notices import Notices
 from .opened import FileOpener
 from .scaffold import link_new, make_durable
@@ -45,9 +45,10 @@ class ExistingFolder:
         self._known_expunged: set[bytes] | None = None
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
-        if message.size in self._sizes(message.base):
+        name = portable_name(message.base)
+        if message.size in self._sizes(message.base) | self._sizes(name):
             return False
-        for base in lasting_names(message.base):
+        for base in lasting_names(name):
             if self._listing.find(base) >= 0 or base in self._expunged():
                 continue
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from itertools import count
 
@@ -12,6 +13,8 @@ from .file_names import FileNames
 from .file_writer import FileWriter
 from .listing import PLACES
 
+_OF_OTHERS = re.compile(rb",(?:U=\d+|FMD5=[0-9A-Fa-f]{32})(?=,|$)")
+
 
 def lasting_names(base: bytes) -> Iterator[bytes]:
     """The lasting name that a message is to have, then others for it, in an order that is always the same:
@@ -20,6 +23,13 @@ def lasting_names(base: bytes) -> Iterator[bytes]:
     begin, end = variant_parts(base)
     for number in count(1):
         yield b"%s%d%s" % (begin, number, end)
+
+
+def portable_name(base: bytes) -> bytes:
+    """The lasting name without what other programs have written into it and would read of it: the UID and
+    folder of mbsync and OfflineIMAP (``U=``, ``FMD5=``). In a folder that has gone on meanwhile the UID is
+    another message's, or one that they know to be expunged."""
+    return _OF_OTHERS.sub(b"", base)
 
 
 def variant_parts(base: bytes) -> tuple[bytes, bytes]:

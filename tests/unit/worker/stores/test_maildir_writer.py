@@ -238,6 +238,55 @@ def test_a_name_of_an_expunged_message_is_not_used_again(target: MaildirTarget, 
         assert add(writer, INBOX, b"2.host") == [False]
 
 
+MD5 = b"f" * 32
+
+
+@pytest.mark.parametrize(
+    ("base", "restored"),
+    [
+        (b"2.host,U=5", "2.host"),
+        (b"2.host,U=5,FMD5=" + MD5, "2.host"),
+        (b"2.host,S=3,U=5,W=4", "2.host,S=3,W=4"),
+        (b"2.host,S=3", "2.host,S=3"),
+        (b"2.host,U=x,FMD5=1", "2.host,U=x,FMD5=1"),
+    ],
+)
+def test_what_other_programs_read_in_a_name_stays_out_of_a_folder_that_exists(
+    target: MaildirTarget, box: Maildir, base: bytes, restored: str
+) -> None:
+    """mbsync and OfflineIMAP keep the UID in the name: now it is another message's, or an expunged one's."""
+    box.message("9.host,U=5:2,S", b"another")
+    for _ in range(2):  # the second time it is known again
+        with writing(target) as writer:
+            folder = writer.open_folder(INBOX)
+            folder.add(message(base, b"old"), [b"old"])
+            folder.finish()
+        assert box.names() == sorted(["1.host,S=1:2,Sa", "9.host,U=5:2,S", f"{restored}:2,S"])
+    assert (box.root / "cur" / f"{restored}:2,S").read_bytes() == b"old"
+
+
+def test_a_message_that_is_there_under_its_whole_name_is_known(target: MaildirTarget, box: Maildir) -> None:
+    box.message("2.host,U=5:2,FS", b"old")
+    with writing(target) as writer:
+        folder = writer.open_folder(INBOX)
+        assert not folder.add(message(b"2.host,U=5", b"old"), [b"old"])
+        folder.finish()
+    assert box.names() == ["1.host,S=1:2,Sa", "2.host,U=5:2,FS"]
+
+
+def test_a_folder_that_comes_back_whole_keeps_the_names_of_other_programs(
+    target: MaildirTarget, root: Path
+) -> None:
+    """Their own record of it comes back with it."""
+    with writing(target) as writer:
+        folder = writer.open_folder(SENT)
+        folder.add(message(b"2.host,U=5", b"old"), [b"old"])
+        folder.finish()
+        writer.add_file(file(b".Sent/.uidvalidity", b"17\n5\n"), [b"17\n5\n"])
+    there = Maildir(root / "jane" / "Maildir")
+    assert there.names(".Sent") == ["2.host,U=5:2,S"]
+
+
 def test_keywords_of_a_folder_that_exists(target: MaildirTarget, box: Maildir) -> None:
     old = (box.root / "dovecot-keywords").stat()
     with writing(target) as writer:
