@@ -12,8 +12,10 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from ...proto.errors import MessageUnavailable
 from .directories import descend, is_directory, name_bytes
 from .location import MAILDIR_NAMES, RESERVED
+from .opened import FileOpener
 
 _SERVER_FILES = (
     b"dovecot.list.index",
@@ -123,13 +125,14 @@ def foreign_format(directory: int, entries: Entries) -> str:
 
 def mbox_files(directory: int, entries: Entries) -> list[bytes]:
     """The files in an open directory that are mbox mailboxes, as far as they can be read."""
-    return [name for name in list(entries.files)[:_MOST_LOOKED_AT] if _is_mbox(directory, name)]
+    opener = FileOpener()
+    return [name for name in list(entries.files)[:_MOST_LOOKED_AT] if _is_mbox(opener, directory, name)]
 
 
-def _is_mbox(directory: int, name: bytes) -> bool:
+def _is_mbox(opener: FileOpener, directory: int, name: bytes) -> bool:
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    except OSError:
+        fd, _ = opener.open_regular(directory, name)
+    except (OSError, MessageUnavailable):
         return False
     try:
         return os.read(fd, len(_MBOX_START)) == _MBOX_START

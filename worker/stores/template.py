@@ -16,7 +16,7 @@ from ...groups.paths import printable
 from ...proto.errors import ConfigError, StoreError
 from ...proto.records import Skipped
 from .acceptance import ACCEPTED, NOTHING, Acceptance
-from .directories import open_directory
+from .directories import is_directory, open_directory
 from .location import RESERVED, Location, is_below, name_of
 from .recognition import entries_of, is_mailbox
 from .walk import Walk, unreadable
@@ -190,7 +190,8 @@ def _may_be_mailbox(path: bytes) -> bool:
     except OSError:
         return True
     try:
-        return is_mailbox(fd, entries_of(fd), expected=True)
+        # Nearly all are seen to be one at first sight; a mailbox may hold thousands of folders.
+        return is_directory(fd, b"cur") or is_mailbox(fd, entries_of(fd), expected=True)
     except OSError:
         return True
     finally:

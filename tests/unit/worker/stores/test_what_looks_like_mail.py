@@ -160,6 +160,14 @@ class TestOtherFormats:
         users, left_out = look(tmp_path, pattern, "bob/mail")
         assert (users, [reason for _, reason in left_out]) == (["jane"], ["accepted"])
 
+    @BOTH
+    def test_looking_changes_nothing(self, tmp_path: Path, pattern: str) -> None:
+        mbox(tmp_path / "bob" / "mail")
+        before = (tmp_path / "bob" / "mail" / "inbox").stat().st_atime_ns
+        os.utime(tmp_path / "bob" / "mail" / "inbox", ns=(before - 10**15, before))
+        look(tmp_path, pattern)
+        assert (tmp_path / "bob" / "mail" / "inbox").stat().st_atime_ns == before - 10**15
+
     def test_an_mbox_beside_users_of_a_template(self, tmp_path: Path) -> None:
         Maildir(tmp_path / "jane")
         place(tmp_path, files={"bob": "From bob Sat Nov 21\n\nx\n", "notes": "from nobody"})
