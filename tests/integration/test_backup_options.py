@@ -307,9 +307,10 @@ def test_what_looks_like_mail_is_listed_until_it_is_accepted(world: World) -> No
     accept = 'accept = ["eve", "*/.maildir", "shared-folders/*"]\n[groups]'
     config.write_text(config.read_text().replace("[groups]", accept))
     done = world.backup()
-    assert {one["reason"] for one in done["skipped"]} == {"accepted"}
+    assert (done["skipped"], {one["reason"] for one in done["excluded"]}) == ([], {"accepted"})
+    assert len(done["excluded"]) == 3
     make_mdbox(world.mail / "gina")
-    (one,) = [one for one in world.backup(status=3)["skipped"] if one["reason"] != "accepted"]
+    (one,) = world.backup(status=3)["skipped"]
     assert (one["reason"], one["detail"].partition(":")[0]) == ("other-format", "gina")
     # A run over one user says nothing of the others.
     assert world.backup("/primary/early/ben")["skipped"] == []
