@@ -25,7 +25,7 @@ Identity = tuple[int, int]
 """Device and inode."""
 
 PATTERNS = (
-    *(".dovecot.sieve", ".dovecot.svbin", ".sieve", "sieve"),
+    *(".dovecot.sieve", ".dovecot.svbin", ".sieve", ".sieve.svbin", "sieve"),
     *("dovecot-acl", "dovecot-attributes"),
 )
 """What belongs to the mail in any home."""
