@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from mailhaul.tests.independent.agreement import disagreements
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE_FOLDERS = ("coordinator", "worker", "groups", "proto")
@@ -80,3 +82,18 @@ def shared() -> Path:
     if not (place / "corpus").is_dir():
         pytest.skip("no mail corpus: neither MAILHAUL_SHARED nor ../shared has one")
     return place
+
+
+@pytest.fixture(autouse=True)
+def _archives_are_read_alike(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Whatever archives a test leaves behind, whole or damaged: the reader that was written from FORMAT.md
+    alone gives of them what the product gives."""
+    top = tmp_path_factory.getbasetemp()
+    before = set(os.listdir(top))
+    yield
+    for place in sorted(set(os.listdir(top)) - before):
+        files = [path for path in (top / place).rglob("*.mha") if path.is_file()]
+        if files:
+            assert disagreements(files) == []
