@@ -80,9 +80,22 @@ SETTINGS = (
         value="12000",
         reason="how long the other side may take to answer that; counts in every process",
     ),
+    Setting(
+        name="RAY_gcs_server_port_wait_time_s",
+        value="300",
+        reason="how long a process that is started waits for the head to answer: 20 s are too short on a "
+        "busy host; counts in every process",
+    ),
+    Setting(
+        name="RAY_raylet_start_wait_time_s",
+        value="300",
+        reason="how long ray start waits for its node: at a load of 20 it takes more than Ray's 30 s; counts "
+        "on every host",
+    ),
 )
-"""Four times the values with which a cut link was seen after 5.5 s: a busy host is not a lost host. They have
-to be the same for the head, the nodes and the coordinator; the coordinator sets them for itself."""
+"""Health and keepalive are four times the values with which a cut link was seen after 5.5 s: a busy host is
+not a lost host. All have to be the same for the head, the nodes and the coordinator; that one sets them for
+itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

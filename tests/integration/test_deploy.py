@@ -143,6 +143,9 @@ def test_nodes_and_head_use_the_same_ports_and_environment(deploy: Path) -> None
     for unit in ("head", "node"):
         text = (deploy / "systemd" / f"mailhaul-ray-{unit}.service").read_text()
         assert "EnvironmentFile=/etc/mailhaul/ray.env\n" in text
+        # Ray opens its own directory to everybody.
+        assert "RuntimeDirectory=mailhaul-ray\nRuntimeDirectoryMode=0700\n" in text
+        assert "--temp-dir=/run/mailhaul-ray/ray" in ray[f"mailhaul-ray-{unit}.service"]
         assert "Restart=always\n" in text
 
 
