@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..groups.nearness import hint
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.records import RunId
 from .catalog import Catalog
@@ -21,7 +22,7 @@ _FOUND = {
 def absence(catalog: Catalog, run: RunId, path: LogicalPath) -> str:
     """A sentence on why nothing of a path was there as of a run; where it can be had, if it can."""
     if path.user is None:
-        return _NOTHING
+        return _NOTHING + _near(catalog, path)
     group = None if path.group == EVERYBODY else path.group
     known = list(catalog.histories(path.partition, group, path.user))
     before = [one for one in known if one.run <= run]
@@ -31,7 +32,28 @@ def absence(catalog: Catalog, run: RunId, path: LogicalPath) -> str:
     if later:
         first = min(later, key=lambda one: one.run)
         return f"{_NOTHING} as of run {run}; it was first stored in run {first.run}"
-    return _NOTHING
+    return _NOTHING + _near(catalog, path)
+
+
+def unknown(catalog: Catalog, path: LogicalPath) -> str:
+    """A sentence on why the backup holds nothing of a path at any time: it may be misspelt."""
+    return f"{_NOTHING}, at no kept moment{_near(catalog, path)}"
+
+
+def _near(catalog: Catalog, path: LogicalPath) -> str:
+    """Which partitions, groups or users there are with a name like that of the path."""
+    scopes = catalog.scopes()
+    partitions = {partition for partition, _ in scopes}
+    if path.partition is not None and path.partition not in partitions:
+        return hint(path.partition, partitions)
+    within = [scope for scope in scopes if path.partition in (None, scope[0])]
+    groups = {group for _, group in within} | {EVERYBODY}
+    if path.group is not None and path.group not in groups:
+        return hint(path.group, groups)
+    if path.user is None:
+        return ""
+    wanted = [scope for scope in within if path.selects_group(scope[1])]
+    return hint(path.user, (user for scope in wanted for user in catalog.known_users(*scope)))
 
 
 def _gone(catalog: Catalog, last: Version) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..proto.errors import ConfigError, UsageError
 from .definitions import GroupDefinition
+from .nearness import hint
 from .paths import EVERYBODY
 
 Several = Literal["report", "first-match", "error"]
@@ -57,7 +58,9 @@ def assign(users: Iterable[str], rules: GroupRules, chosen: Collection[str] | No
     users = tuple(users)
     if chosen is not None and (unknown := sorted(set(chosen) - set(rules.names()))):
         raise UsageError(
-            f"there is no group {unknown[0]!r}; there are {', '.join(rules.names())}", group=unknown[0]
+            f"there is no group {unknown[0]!r}{hint(unknown[0], rules.names())}; there are "
+            f"{', '.join(rules.names())}",
+            group=unknown[0],
         )
     if not rules.definitions:
         return Assignment(groups={EVERYBODY: users}, several={})

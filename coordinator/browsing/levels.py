@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+from ...groups.nearness import hint
 from ...groups.paths import EVERYBODY, LogicalPath, message_path, whole_name
 from ...proto.archive import stored
 from ...proto.archive.assembly import Contents
@@ -97,6 +98,21 @@ def users(backup: BackupSet, path: LogicalPath) -> list[tuple[str, MailboxVersio
     """Every mailbox of a group with its path, by user. Raises NotFoundError."""
     found = sorted(backup.select(path), key=lambda one: (one.partition, one.user))
     return [(str(LogicalPath(one.partition, path.group, one.user)), one) for one in found]
+
+
+def mailboxes_of(backup: BackupSet, path: LogicalPath, user: str) -> list[tuple[str, MailboxVersion]]:
+    """Every mailbox of a user below a path, in each of its groups, with its path; a name without a domain
+    stands for every user of that name. Raises NotFoundError."""
+    newest: dict[str, MailboxVersion] = {}
+    for one in backup.matching(path):
+        if user in (one.user, one.user.rpartition("@")[0]):
+            place = str(LogicalPath(one.partition, one.group, one.user))
+            if place not in newest or newest[place].run < one.run:
+                newest[place] = one
+    if not newest:
+        near = hint(user, (one.user for one in backup.versions))
+        raise NotFoundError(f"{path}: the backup holds no mailbox of {user!r}{near}", user=user)
+    return sorted(newest.items())
 
 
 def _heading(path: LogicalPath, versions: Iterable[MailboxVersion]) -> Heading:

@@ -11,6 +11,7 @@ from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveId, RunId
 from ...worker.archives import ArchivePlace
+from ..absence import unknown
 from ..catalog import Catalog
 from .timeline import Timeline, timelines
 
@@ -38,6 +39,6 @@ def read_past(catalog: Catalog, staging: Path, path: LogicalPath) -> Past:
     )
     found = tuple(timelines(versions, sorted(moments), path.group))
     if not found:
-        raise NotFoundError(f"{path}: the backup holds nothing of it, at no kept moment", path=str(path))
+        raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
     places = {name: ArchivePlace(file=str(staging / file)) for name, file in catalog.files().items()}
     return Past(timelines=found, moments=dict(sorted(moments.items())), places=places)

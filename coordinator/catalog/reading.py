@@ -87,7 +87,11 @@ class CatalogReader:
         started = list(self._runs_down("WHERE started <= ?", values.iso(values.meant(text))))
         kept = next(filter(self._is_kept, started), None)
         if started and kept is None:
-            raise NotFoundError(f"all runs up to {text} were purged: nothing is kept of them", time=text)
+            oldest = min(filter(self._is_kept, self._runs_down("")), default=None)
+            named = f"; the oldest moment that is kept is {oldest}" if oldest else ""
+            raise NotFoundError(
+                f"all runs up to {text} were purged: nothing is kept of them{named}", time=text
+            )
         return self._found(text, kept)
 
     def runs(self, most: int | None = None) -> list[RunRecord]:
@@ -305,7 +309,11 @@ class CatalogReader:
         return run
 
     def _unknown(self, text: str) -> NotFoundError:
-        return NotFoundError(f"the catalog knows no run for the time {text!r}", time=text)
+        message = f"the catalog knows no run for the time {text!r}"
+        oldest = min(filter(self._is_kept, self._runs_down("")), default=None)
+        if oldest is not None and not RUN_ID.fullmatch(text):
+            message += f"; the oldest moment that is kept is {oldest}"
+        return NotFoundError(message, time=text)
 
     def _state_at(self, scope: sqlite3.Row, run: RunId) -> tuple[int | None, bool]:
         """The run that tells how a scope was at a run (None: it was not stored yet), and whether it is

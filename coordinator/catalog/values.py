@@ -67,7 +67,8 @@ def meant(text: str) -> datetime:
             when = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(
-            f"{text!r} is no time: expected latest, a run id, or an ISO date or time", time=text
+            f"{text!r} is no time: expected latest, a run id, an ISO date or time, yesterday, or -3d",
+            time=text,
         ) from error
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 

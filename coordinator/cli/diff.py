@@ -17,6 +17,7 @@ from .options import json_option, path_argument, staging_option
 from .output import Column, moment, number, say
 from .program import Invocation
 from .sources import chosen_backup
+from .times import MOMENT
 
 _COLUMNS = [Column("came"), Column("went"), Column("flags"), Column("path", "<"), Column("what", "<")]
 _SENDER, _SUBJECT = 30, 40
@@ -30,8 +31,8 @@ _MESSAGES = [
 
 
 @click.command("diff")
-@click.argument("before", metavar="A")
-@click.argument("after", metavar="B")
+@click.argument("before", type=MOMENT, metavar="A")
+@click.argument("after", type=MOMENT, metavar="B")
 @path_argument
 @click.option("--messages", "each", is_flag=True, help="Tell of each message.")
 @staging_option
@@ -49,7 +50,7 @@ def command(
     """Tell what changed at PATH from time A to time B: mailboxes and folders that came or went, and how many
     messages came, went, or were marked in another way.
 
-    A time is a run, an ISO date or time (UTC), or latest.
+    A time is a run, latest, an ISO date or time (UTC unless it says otherwise), or yesterday.
 
     \b
     Example: what happened to a mailbox since Tuesday

@@ -20,6 +20,7 @@ from . import output
 from .options import SINCE, archives_option, at_option, json_option, path_argument, refuse, staging_option
 from .program import Invocation
 from .sources import chosen_backup, chosen_past
+from .times import from_now, here
 
 _COLUMNS = [*columns.MESSAGE, columns.PATH]
 _PAST = [*columns.MESSAGE, columns.FIRST, columns.LAST, columns.PATH]
@@ -33,6 +34,8 @@ class _UntilType(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
+        if (when := from_now(value, here())) is not None:
+            return when.timestamp()
         try:
             when = datetime.combine(date.fromisoformat(value), time.max, UTC)
         except ValueError:

@@ -10,14 +10,16 @@ import click
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import EXIT_OK, NotFoundError
 from ...proto.records import RunId
+from ..absence import unknown
 from ..catalog import Catalog
 from ..clock import RUN_ID, utc
 from ..holds import Hold, add_hold, read_holds
 from . import adapters, output
 from .configuration import staging_area
 from .options import json_option, refuse, staging_option
-from .output import Column, moment, say
+from .output import Column, say
 from .program import Invocation
+from .times import both
 
 _HOLDS = [
     Column("held", "<"),
@@ -71,7 +73,7 @@ def _known_path(area: Path, text: str) -> LogicalPath:
         group = None if path.user is not None or path.group == EVERYBODY else path.group
         known = catalog.histories(path.partition, group, path.user)
         if path != LogicalPath() and next(iter(known), None) is None:
-            raise NotFoundError(f"{path}: the backup holds nothing of it", path=str(path))
+            raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
     return path
 
 
@@ -92,7 +94,7 @@ def _list(holds: Sequence[Hold], *, as_json: bool) -> None:
 
 def _row(hold: Hold) -> Sequence[str]:
     by = "alarm" if hold.automatic else "hold"
-    return output.shown(hold.what), moment(hold.since), by, output.shown(hold.reason)
+    return output.shown(hold.what), both(hold.since), by, output.shown(hold.reason)
 
 
 def named(what: str) -> LogicalPath | RunId:

@@ -12,13 +12,23 @@ from ...proto.errors import EXIT_DAMAGED, EXIT_OK
 from ...worker.archives import opened_archives
 from ..backup_set import BackupSet, opened
 from ..browsing.chronicle import UNKNOWN, Entry, FolderHistory, mailbox_history
-from ..browsing.levels import Heading, StoredFolder, StoredMailbox, StoredMessage, groups, partitions, users
+from ..browsing.levels import (
+    Heading,
+    StoredFolder,
+    StoredMailbox,
+    StoredMessage,
+    groups,
+    mailboxes_of,
+    partitions,
+    users,
+)
 from ..history import MailboxVersion
 from . import output
 from .options import archives_option, at_option, json_option, path_argument, refuse, staging_option
 from .output import Column, moment, number, say, size
 from .program import Invocation
 from .sources import chosen_backup, chosen_past
+from .times import both
 
 _HEADINGS = [Column("users"), Column("messages"), Column("size"), Column("path", "<")]
 _USERS = [
@@ -52,6 +62,11 @@ _HISTORY = [
 @path_argument
 @at_option
 @click.option("--history", is_flag=True, help="Every kept version of the mailbox or folder at PATH.")
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="The mailboxes of this user in all partitions and groups; without its domain: of all of that name.",
+)
 @archives_option
 @staging_option
 @json_option
@@ -61,6 +76,7 @@ def command(
     path: LogicalPath,
     at: str | None,
     history: bool,
+    user: str | None,
     files: tuple[str, ...],
     staging: Path | None,
     as_json: bool,
@@ -72,9 +88,14 @@ def command(
     \b
     Example: the folders of a mailbox
       mailhaul ls /primary/user/jane@example.org
+    Example: wherever Jane has mail
+      mailhaul ls --user jane
     Example: what became of a folder since it is backed up
       mailhaul ls --history /primary/user/jane@example.org/Projects
     """
+    if user is not None:
+        refuse(history, "--history tells of one mailbox, --user of several: leave one of them out")
+        refuse(path.group is not None, f"--user looks into all groups: leave out {path}, or name a partition")
     if history:
         refuse(at is not None, "--history tells of all moments, --at asks for one: leave one of them out")
         refuse(bool(files), "--history asks the catalog, -f reads archives without it: leave one of them out")
@@ -82,7 +103,9 @@ def command(
         return _tell_history(invocation, path, staging, as_json=as_json)
     with chosen_backup(invocation, [path], at=at, files=files, staging=staging) as backup:
         output.list_skipped(backup.damaged, "damaged")
-        if path.user is not None:
+        if user is not None:
+            _list_users(path, mailboxes_of(backup, path, user), as_json=as_json)
+        elif path.user is not None:
             with opened(backup) as archives:
                 _list_mailbox(invocation, StoredMailbox(archives, backup, path), as_json=as_json)
         else:
@@ -92,11 +115,7 @@ def command(
 
 def _list_above(backup: BackupSet, path: LogicalPath, *, as_json: bool) -> None:
     if path.group is not None:
-        held = users(backup, path)
-        if as_json:
-            output.stream_json({"path": str(path)}, "users", (_user(*one) for one in held))
-        else:
-            output.print_table(_USERS, [_user_row(*one) for one in held])
+        _list_users(path, users(backup, path), as_json=as_json)
         return
     headings = partitions(backup) if path.partition is None else groups(backup, path)
     if as_json:
@@ -104,6 +123,13 @@ def _list_above(backup: BackupSet, path: LogicalPath, *, as_json: bool) -> None:
         output.print_json({"path": str(path), level: headings})
     else:
         output.print_table(_HEADINGS, map(_heading_row, headings))
+
+
+def _list_users(path: LogicalPath, held: Sequence[tuple[str, MailboxVersion]], *, as_json: bool) -> None:
+    if as_json:
+        output.stream_json({"path": str(path)}, "users", (_user(*one) for one in held))
+    else:
+        output.print_table(_USERS, [_user_row(*one) for one in held])
 
 
 def _heading_row(one: Heading) -> Sequence[str]:
@@ -149,7 +175,7 @@ def _tell_history(invocation: Invocation, path: LogicalPath, staging: Path | Non
 def _version_row(one: Entry) -> Sequence[str]:
     flags = "" if one.flags == UNKNOWN else number(one.flags)
     counts = number(one.messages), number(one.came), number(one.went), flags
-    return one.run, moment(one.started), *counts, output.shown(one.what)
+    return one.run, both(one.started), *counts, output.shown(one.what)
 
 
 def _version(one: Entry) -> dict[str, object]:

@@ -15,6 +15,7 @@ from ...proto.errors import UsageError
 from ...proto.records import Partition
 from ..settings import check_path, check_template
 from .program import Invocation
+from .times import MOMENT, from_now, here
 
 FORMATS = ("maildir",)
 
@@ -73,10 +74,18 @@ class _SinceType(click.ParamType[float]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
+        if (when := from_now(value, here())) is not None:
+            # From the first moment of a day on.
+            day = when.replace(hour=0, minute=0, second=0, microsecond=0)
+            return (when if value.startswith("-") else day).timestamp()
         try:
             when = datetime.fromisoformat(value)  # takes any sign between date and time
         except ValueError:
-            self.fail(f"{value!r} is no time: expected an ISO date or time, or YYYYMMDD:HHMMSS", param, ctx)
+            self.fail(
+                f"{value!r} is no time: expected an ISO date or time, YYYYMMDD:HHMMSS, yesterday, or -3d",
+                param,
+                ctx,
+            )
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
@@ -100,8 +109,10 @@ json_option = click.option(
 
 at_option = click.option(
     "--at",
+    type=MOMENT,
     metavar="T",
-    help="As of this time: a run, an ISO date or time (UTC), or latest.",
+    help="As of this time: a run, latest, an ISO date or time (UTC, unless it says otherwise), yesterday, "
+    "-3d (also h, m, w).",
 )
 
 archives_option = click.option(

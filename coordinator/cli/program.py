@@ -59,6 +59,18 @@ class Invocation:
 
 
 class _Commands(click.Group):
+    """For a mistyped name click suggests one of its own ``commands``; here these are loaded when used."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(
+                error.command_name, possibilities=COMMANDS, ctx=ctx
+            ) from None
+
     def list_commands(self, _ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

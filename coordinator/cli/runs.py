@@ -19,8 +19,9 @@ from ..verifying.accepting import AcceptedLoss, accepted_at, read_accepted
 from . import output
 from .configuration import staging_area
 from .options import json_option, refuse, staging_option
-from .output import Column, counted, duration, moment, number, say, size
+from .output import Column, counted, duration, number, say, size
 from .program import Invocation
+from .times import MOMENT, both
 
 _RUNS = [
     Column("run", "<"),
@@ -61,7 +62,7 @@ _UNITS = [
 
 
 @click.command("runs")
-@click.argument("run", required=False)
+@click.argument("run", type=MOMENT, required=False)
 @staging_option
 @click.option(
     "--skipped", "lists", flag_value="skipped", help="List all that RUN should have stored and did not."
@@ -152,7 +153,7 @@ def _list_runs(runs: Sequence[RunRecord], *, as_json: bool) -> None:
 def _run_row(one: RunRecord) -> Sequence[str]:
     return (
         one.run,
-        moment(one.started),
+        both(one.started),
         duration((one.ended - one.started).total_seconds()) if one.ended else "-",
         _state(one),
         number(one.mailboxes),
@@ -186,9 +187,9 @@ def _document(told: _Told) -> dict[str, object]:
 
 def _tell(told: _Told) -> None:
     record = told.record
-    ended = f", ended {moment(record.ended)}" if record.ended else ""
+    ended = f", ended {both(record.ended)}" if record.ended else ""
     say(f"run {record.run}: {_state(record)}")
-    say(f"started {moment(record.started)}{ended}")
+    say(f"started {both(record.started)}{ended}")
     say(output.shown(f"of {record.paths or '/'} {record.options}".rstrip()))
     if record.error:
         say(output.shown(f"error: {record.error}"))

@@ -14,7 +14,8 @@ from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
 from ..monitoring.status import RunStatus, UnitStatus
 from ..reasons import EXCLUDED, NO_FAULT
 from . import output
-from .output import Column, counted, duration, moment, number, say, shown, size
+from .output import Column, counted, duration, number, say, shown, size
+from .times import both
 
 STALE_SECONDS = 15.0
 """A status that is older was left by a program that hangs, or whose disk is full."""
@@ -219,7 +220,7 @@ def _run_row(one: PastRun) -> tuple[str, ...]:
 def _good_row(one: GoodBackup, now: datetime) -> tuple[str, ...]:
     return (
         shown(f"{one.partition}/{one.group}"),
-        moment(one.sealed),
+        both(one.sealed),
         _age(_seconds(one.sealed, now)) if one.sealed else "none",
         number(one.mailboxes),
         number(one.behind) if one.behind else "",
@@ -248,7 +249,7 @@ _BEHIND = [
 
 def show_behind(behind: Sequence[Behind], since: datetime | None, now: datetime) -> None:
     """Print the mailboxes that have no good backup."""
-    asked = "by the newest run" if since is None else f"since {moment(since)}"
+    asked = "by the newest run" if since is None else f"since {both(since)}"
     if not behind:
         say(f"every mailbox that is there has a good backup {asked}")
         return
@@ -259,7 +260,7 @@ def show_behind(behind: Sequence[Behind], since: datetime | None, now: datetime)
 def _behind_row(one: Behind, now: datetime) -> tuple[str, ...]:
     return (
         shown(str(LogicalPath(one.partition, one.group, one.user))),
-        moment(one.stored) if one.stored else "none",
+        both(one.stored) if one.stored else "none",
         _age(_seconds(one.stored, now)) if one.stored else "",
         shown(f"{one.reason}: {one.detail}" if one.detail else one.reason or "no run has tried since"),
     )

@@ -26,6 +26,7 @@ from .output import counted, note, say, size
 from .program import Invocation
 from .restoring import carry_out, chosen_goal
 from .sources import chosen_past
+from .times import MOMENT
 
 _RESERVED = frozenset(("cur", "new", "tmp"))  # directories of every Maildir
 _COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
@@ -34,9 +35,13 @@ _COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
 @click.command("undelete")
 @click.argument("path", type=PATH, metavar="PATH")
 @click.option(
-    "--from", "since", metavar="T", help="Look from this moment on. Default: the oldest that is kept."
+    "--from",
+    "since",
+    type=MOMENT,
+    metavar="T",
+    help="Look from this moment on. Default: the oldest that is kept.",
 )
-@click.option("--until", metavar="T", help="What is not there at this moment. Default: latest.")
+@click.option("--until", type=MOMENT, metavar="T", help="What is not there at this moment. Default: latest.")
 @click.option(
     "--into",
     metavar="FOLDER",

@@ -114,13 +114,15 @@ class RayCluster:
     def start_node(self, name: str) -> None:
         """Begin to start the node of a host, or its head; does not wait."""
         host = self._hosts[name]
+        # A new one each time: what an earlier start has left there tells Ray that it runs already.
+        temporary = tempfile.mkdtemp(prefix=f"{name}.", dir=self._place)
         role = _HEAD_OPTIONS if host is self._head else (f"--address={self.address}",)
         with self._log(name).open("ab") as log:
             self._nodes[name] = host.popen(
                 Path(sys.executable).with_name("ray"),
                 *("start", *role, *_OPTIONS),
                 f"--node-ip-address={host.address}",
-                f"--temp-dir={self._place / name}",
+                f"--temp-dir={temporary}",
                 f"--labels=mailhaul/host={name}",
                 env=self.environment(name),
                 stdout=log,

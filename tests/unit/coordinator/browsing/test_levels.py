@@ -71,3 +71,21 @@ def test_dates_that_no_calendar_has() -> None:
     assert levels.time_ns(10**18) is not None
     assert levels.time_ns(-(2**63)) is not None
     assert levels.time_ns(2**100) is None
+
+
+def test_a_user_is_found_in_all_partitions_and_groups() -> None:
+    found = levels.mailboxes_of(BACKUP, LogicalPath(), "ann")
+    assert [path for path, _ in found] == ["/p/a/ann", "/p/b/ann", "/q/user/ann"]
+    assert [path for path, _ in levels.mailboxes_of(BACKUP, LogicalPath("q"), "ann")] == ["/q/user/ann"]
+    with pytest.raises(NotFoundError, match=r"no mailbox of 'anm'; is it ann\?"):
+        levels.mailboxes_of(BACKUP, LogicalPath(), "anm")
+
+
+def test_a_name_without_its_domain_stands_for_all_of_that_name() -> None:
+    names = ("ann@example.org", "ann@example.net", "hann@example.org")
+    versions = tuple(version("p", "a", name, run) for name in names for run in ("1", "2"))
+    found = levels.mailboxes_of(BackupSet(versions=versions, places={}), LogicalPath(), "ann")
+    assert [(path, one.run) for path, one in found] == [
+        ("/p/a/ann@example.net", "2"),
+        ("/p/a/ann@example.org", "2"),
+    ]

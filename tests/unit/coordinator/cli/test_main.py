@@ -158,3 +158,10 @@ def test_help_is_quick_and_workers_pay_nothing() -> None:
         [sys.executable, "-c", call], capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_mistyped_command_suggests_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bakup"]) == 2
+    assert "No such command 'bakup'. Did you mean 'backup'?" in capsys.readouterr().err
+    assert main(["catalog", "rebild"]) == 2
+    assert "Did you mean 'rebuild'?" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""Times as people write them: ``yesterday``, ``-3d``; and as they read them: in UTC, and by their clock."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from . import adapters
+from .output import moment
+
+_AGO = re.compile(r"-([0-9]{1,5})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def from_now(text: str, now: datetime) -> datetime | None:
+    """The time that a text tells by its distance from ``now``, an aware time in the zone of whoever asks:
+    ``-3d`` (also ``m``, ``h``, ``w``) exactly, ``today`` and ``yesterday`` the last moment of that day. None
+    for any other text."""
+    if found := _AGO.fullmatch(text):
+        return now - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    if text in ("today", "yesterday"):
+        midnight = now.replace(hour=23, minute=59, second=59, microsecond=999_999)
+        return midnight - timedelta(days=1) if text == "yesterday" else midnight
+    return None
+
+
+def here() -> datetime:
+    """Now, in the zone of this host."""
+    return datetime.fromtimestamp(adapters.clock().now()).astimezone()
+
+
+class MomentType(click.ParamType[str]):
+    """A time as the catalog understands it: a run, ``latest``, an ISO date or time; one that is told by its
+    distance from now becomes the latter."""
+
+    name = "time"
+
+    def convert(self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None) -> str:
+        """See ParamType."""
+        text = str(value)
+        when = from_now(text, here())
+        return text if when is None else when.isoformat(timespec="seconds")
+
+
+MOMENT = MomentType()
+
+
+def both(when: datetime | None) -> str:
+    """A time in UTC, and beside it, where that differs, by the clock of this host: ``2026-11-21T22:04:10Z
+    (23:04 CET)``."""
+    if when is None:
+        return moment(None)
+    local = when.astimezone()
+    if not local.utcoffset():
+        return moment(when)
+    other_day = f"{local:%Y-%m-%d} " if local.date() != when.date() else ""
+    return f"{moment(when)} ({other_day}{local:%H:%M %Z})"
