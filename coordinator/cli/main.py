@@ -29,7 +29,7 @@ _TERMINATED = "terminated"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status; raises nothing but what ends the interpreter."""
-    from .program import Invocation, run
+    from .program import COMPLETE_VARIABLE, Invocation, run
     from .scratch import use_scratch_directory
 
     invocation = Invocation()
@@ -39,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         with _termination_raises():
+            if instruction := os.environ.get(COMPLETE_VARIABLE):  # noqa: TID251 (read at the edge)
+                from .completion import answer
+
+                return answer(instruction)
             use_scratch_directory()
             status = run(sys.argv[1:] if arguments is None else arguments, invocation)
             sys.stdout.flush()

@@ -34,8 +34,13 @@ COMMANDS = {
     "catalog": "Care for the record of runs and archives.",
     "receive": "Take archives from workers on other hosts (runs on the staging host).",
     "keys": "Care for the keys by which hosts know each other.",
+    "completion": "Print what makes a shell complete commands and options.",
+    "man": "Write the manual pages.",
 }
 """The commands in the order people meet them, each a module beside this one, and what ``--help`` says."""
+
+COMPLETE_VARIABLE = "_MAILHAUL_COMPLETE"
+"""Set by a shell that wants to know how a command line could go on: see ``completion``."""
 
 _EXIT_CODES = """\
 \b
