@@ -3,8 +3,9 @@
     python -m mailhaul.tests.integration.load_reader HOST BYTES_PER_SECOND MESSAGES_PER_SECOND SIZES
 
 SIZES are those of the messages, with commas. It says ``ready``, takes from stdin until when to read (by
-CLOCK_MONOTONIC), and says when it began and ended, and how many messages and bytes those were. A line that
-is empty stands for reading each message once.
+CLOCK_MONOTONIC), and says when it began and ended, how many messages and bytes those were, how many seconds
+it booked for bytes and for messages, and how long it was told to wait at most. A line that is empty stands
+for reading each message once.
 """
 
 from __future__ import annotations
@@ -15,10 +16,28 @@ from collections.abc import Iterator
 
 from mailhaul.proto.ports import MailStore
 from mailhaul.proto.records import Folder
-from mailhaul.worker.load import LoadLimits, bounded
+from mailhaul.worker.load import LoadLimits
+from mailhaul.worker.load.budget import Budget
+from mailhaul.worker.load.ledger import ALLOWANCES, Ledger, host_ledger
 from mailhaul.worker.stores.memory import Mail, MemoryStore, MemoryTarget
+from mailhaul.worker.stores.throttled import ThrottledStore
 
 from ..maildirs import message
+
+
+class Counted:
+    """A ledger that notes what was booked in it here, and how far ahead."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.seconds = [0.0] * ALLOWANCES
+        self.longest_wait_seconds = 0.0
+
+    def book(self, allowance: int, length_ns: int) -> int:
+        begins = self._ledger.book(allowance, length_ns)
+        self.seconds[allowance] += length_ns / 1e9
+        self.longest_wait_seconds = max(self.longest_wait_seconds, (begins - time.monotonic_ns()) / 1e9)
+        return begins
 
 
 def make_store(sizes: list[int]) -> MailStore:
@@ -46,7 +65,8 @@ def read(store: MailStore) -> Iterator[int]:
 def main() -> None:
     host, bytes_per_second, messages_per_second, sizes = sys.argv[1:]
     limits = LoadLimits(bytes_per_second=int(bytes_per_second), messages_per_second=int(messages_per_second))
-    store = bounded(make_store([int(one) for one in sizes.split(",")]), limits, host)
+    ledger = Counted(host_ledger(host))
+    store = ThrottledStore(make_store([int(one) for one in sizes.split(",")]), Budget(limits, ledger))
     print("ready", flush=True)
     until = float(sys.stdin.readline().strip() or 0)
     begun, messages, size_bytes = time.monotonic(), 0, 0
@@ -57,7 +77,8 @@ def main() -> None:
                 break
         if until <= time.monotonic():
             break
-    print(begun, time.monotonic(), messages, size_bytes, flush=True)
+    ended = time.monotonic()
+    print(begun, ended, messages, size_bytes, *ledger.seconds, ledger.longest_wait_seconds, flush=True)
 
 
 if __name__ == "__main__":

@@ -469,14 +469,12 @@ with Catalog.open(Path(sys.argv[1])) as catalog:
 
 
 @pytest.fixture
-def shared_staging(tmp_path: Path) -> Path:
-    """A staging area that others can reach (pytest's own directories are closed to them)."""
-    top = Path(tempfile.gettempdir())
-    for place in (tmp_path, *tmp_path.parents):
-        if place in (top, *top.parents):
-            break
-        place.chmod(0o755)
-    return tmp_path / "staging"
+def shared_staging() -> Iterator[Path]:
+    """A staging area that others can reach (pytest's own directories are closed to them, by each pytest that
+    is started)."""
+    with tempfile.TemporaryDirectory(prefix="mh-") as place:
+        Path(place).chmod(0o755)
+        yield Path(place, "staging")
 
 
 @pytest.mark.parametrize("left", ["nothing", "log", "log and shm"])
