@@ -14,12 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mailhaul.proto.archive.draft import read_draft
+from mailhaul.proto.archive.files import LocalFile
 from mailhaul.tests.faults.opened import OpenedMessages
 from mailhaul.tests.integration.installation import Backup, Installation, Settings, Share, workers_of
 from mailhaul.tests.integration.network import Network, open_network
@@ -94,11 +96,27 @@ class Scene:
         self.config = self.here.configure(shares, settings)
 
     def await_middle(self, backup: Backup) -> None:
-        """Until the second unit of the first host is at its second mailbox at least."""
-        self.wait(backup, lambda: len(self.opened["one"].mailboxes) >= 6, "the middle of the run")
+        """Until the second unit of the first host is at its second mailbox at least, and what was read has
+        arrived: on a busy machine workers are ahead of the receiver by more than a mailbox."""
+        middle = self.opened["one"]
+        self.wait(backup, lambda: len(middle.mailboxes) >= 6 and self._has_arrived(), "the middle of the run")
         self.sealed_before = self.here.sealed()
         assert self.sealed_before
         assert self.here.partials()
+
+    def _has_arrived(self) -> bool:
+        """Whether the archives that are being written lack no more than the mailbox that is being read."""
+        for file in self.here.staging.rglob("*.partial"):
+            name, group = file.relative_to(self.here.staging).parts[:2]
+            begun = [one for one in self.opened[name].mailboxes if re.fullmatch(self.groups[group], one)]
+            try:
+                with closing(LocalFile(str(file))) as partial:
+                    draft = read_draft(partial)
+            except FileNotFoundError:
+                continue  # sealed this moment
+            if len(begun) - (len(draft.archive.directory.mailboxes) if draft else 0) > 1:
+                return False
+        return True
 
     def wait(self, backup: Backup, arrived: Callable[[], bool], what: str) -> None:
         until = time.monotonic() + PATIENCE_SECONDS
