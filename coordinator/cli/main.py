@@ -30,7 +30,7 @@ _TERMINATED = "terminated"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit status; raises nothing but what ends the interpreter."""
     from .program import COMPLETE_VARIABLE, Invocation, run
-    from .scratch import use_scratch_directory
+    from .scratch import scratch_directory
 
     invocation = Invocation()
     for stream in (sys.stdout, sys.stderr):
@@ -38,12 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # What a terminal can't show must not end a command.
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _termination_raises():
+        with _termination_raises(), scratch_directory():
             if instruction := os.environ.get(COMPLETE_VARIABLE):  # noqa: TID251 (read at the edge)
                 from .completion import answer
 
                 return answer(instruction)
-            use_scratch_directory()
             status = run(sys.argv[1:] if arguments is None else arguments, invocation)
             sys.stdout.flush()
     except BaseException as error:

@@ -12,7 +12,8 @@ import os
 import shutil
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 
 _PREFIX = "mailhaul."
@@ -20,18 +21,28 @@ _SETTLED_SECONDS = 60.0
 """A directory that is younger may not be locked yet."""
 
 
-@cache
-def use_scratch_directory() -> None:
-    """Let all temporary files of this process, those of libraries too, be made in a directory of its own.
-    Where none can be made, nothing is changed: most commands need none."""
-    above = tempfile.gettempdir()
+@contextmanager
+def scratch_directory() -> Iterator[None]:
+    """As long as the context lasts, all temporary files of this process, those of libraries too, are made in
+    a directory of its own; that is there until the process ends. Where none can be made, nothing is changed:
+    most commands need none."""
+    before = tempfile.tempdir
     with suppress(OSError):
-        _remove_leftovers(above)
-        place = tempfile.mkdtemp(prefix=_PREFIX, dir=above)
-        _lock(place)  # and never let go of it
-        # Registered before multiprocessing does its own, so it is called after that.
-        atexit.register(_leave, place, os.getpid())
-        tempfile.tempdir = place
+        tempfile.tempdir = _own(tempfile.gettempdir())
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+
+
+@cache
+def _own(above: str) -> str:
+    _remove_leftovers(above)
+    place = tempfile.mkdtemp(prefix=_PREFIX, dir=above)
+    _lock(place)  # and never let go of it
+    # Registered before multiprocessing does its own, so it is called after that.
+    atexit.register(_leave, place, os.getpid())
+    return place
 
 
 def _leave(place: str, owner: int) -> None:

@@ -384,7 +384,7 @@ def test_wrong_use(
         ("backup", *of, "-f", "x.mha", "--workers", "2"),
         ("backup", *of, "-f", "-", "--json"),
         ("backup", f"{JANE}/INBOX/1", *of, "--staging", "new"),
-        ("backup", "--since", "yesterday", *of, "--staging", "new"),
+        ("backup", "--since", "whenever", *of, "--staging", "new"),
         ("backup", "--exclude-folder", "a//b", *of, "--staging", "new"),
         ("backup", "--resume", "latest", "--full", *at),
         ("backup", "--store", "maildir:/{nix}", "--staging", "new"),

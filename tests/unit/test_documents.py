@@ -44,7 +44,8 @@ def examples(text: str) -> Iterator[list[str]]:
         for line in fence.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             for at, word in enumerate(words):
-                if word.rpartition("/")[2] == "mailhaul":
+                # As a program, not as the user of that name.
+                if word.rpartition("/")[2] == "mailhaul" and words[at - 1] != "-u":
                     rest = words[at + 1 :]
                     yield rest[: rest.index("|")] if "|" in rest else rest
 

@@ -12,10 +12,13 @@ import pytest
 
 USES = """\
 import signal, sys, tempfile
-from mailhaul.coordinator.cli.scratch import use_scratch_directory
-use_scratch_directory()
-use_scratch_directory()
-print(tempfile.mkstemp()[1], flush=True)
+from mailhaul.coordinator.cli.scratch import scratch_directory
+before = tempfile.gettempdir()
+with scratch_directory():
+    pass
+assert tempfile.gettempdir() == before
+with scratch_directory():
+    print(tempfile.mkstemp()[1], flush=True)
 if "wait" in sys.argv:
     signal.pause()
 """
@@ -85,7 +88,7 @@ def test_nothing_else_is_touched(tmp_path: Path, kind: str) -> None:
 
 
 def test_without_a_place_for_temporary_files_commands_go_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-c", USES.replace("print", "0 and print"), "x"]
+    command = [sys.executable, "-P", "-c", USES.replace("print(", "0 and print("), "x"]
     done = subprocess.run(
         command, env={**os.environ, "TMPDIR": str(tmp_path / "none")}, timeout=30, check=False
     )
