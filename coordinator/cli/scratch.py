@@ -10,6 +10,7 @@ import atexit
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,10 @@ from functools import cache
 _PREFIX = "mailhaul."
 _SETTLED_SECONDS = 60.0
 """A directory that is younger may not be locked yet."""
+
+
+_LAST = -1000
+"""After all that multiprocessing does at its end."""
 
 
 @contextmanager
@@ -40,8 +45,11 @@ def _own(above: str) -> str:
     _remove_leftovers(above)
     place = tempfile.mkdtemp(prefix=_PREFIX, dir=above)
     _lock(place)  # and never let go of it
-    # Registered before multiprocessing does its own, so it is called after that.
-    atexit.register(_leave, place, os.getpid())
+    if util := sys.modules.get("multiprocessing.util"):
+        util.Finalize(None, _leave, (place, os.getpid()), exitpriority=_LAST)
+    else:
+        # What is registered later is called earlier: multiprocessing has cleaned up by then.
+        atexit.register(_leave, place, os.getpid())
     return place
 
 

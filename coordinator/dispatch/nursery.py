@@ -68,9 +68,14 @@ def _dismiss() -> None:
     if server._forkserver_pid is not None:
         with suppress(ProcessLookupError):
             os.kill(server._forkserver_pid, signal.SIGTERM)
-        leaving = threading.Thread(target=server._stop, daemon=True)
+        leaving = threading.Thread(target=_see_off, args=(server,), daemon=True)
         leaving.start()
         leaving.join(GRACE_SECONDS)
+
+
+def _see_off(server: Any) -> None:
+    with suppress(FileNotFoundError):  # its socket went with the directory of temporary files
+        server._stop()
 
 
 def _server() -> Any:

@@ -144,7 +144,10 @@ class TestAnyMoment:
         )
         assert len(usual.restored(f"{JANE}/Projects", "--at", "2026-11-16T12:00")) == 3
         assert usual.run("find", JANE, "--subject", "number 2", "--at", third)["messages"] == []
-        for wrong, text in (("2026-11-01", "knows no run"), ("yesterday", "is no time")):
+        for wrong, text in (
+            ("2026-11-01", f"the oldest moment that is kept is {first}"),
+            ("the day before", "is no time"),
+        ):
             usual.text("ls", JANE, "--at", wrong, status=2 if text == "is no time" else 1)
             assert text in usual.said
 
