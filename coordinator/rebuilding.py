@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
+from ..proto.archive.run_end import RunEnd, read_run_end
 from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
 from ..proto.records import ArchiveFacts, ArchiveId, RunId, Skipped
@@ -21,6 +22,7 @@ from .holds import read_holds
 from .lock import RunLock
 from .purging.doomed import read_doomed
 from .purging.record import read_purged
+from .run_archives import FOLDER
 
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
 
@@ -60,7 +62,7 @@ def rebuild_catalog(staging: Path) -> RebuildReport:
         # What would tell that a mailbox in them had departed may be deleted already.
         dead = frozenset(one.file for one in read_doomed(staging) if not one.instead)
         search = _Search(staging, dead, frozenset(orphan for one in recorded for orphan in one.orphans))
-        rebuilt = rebuild(staging, search, purged, partial(_references, staging))
+        rebuilt = rebuild(staging, search, purged, partial(_references, staging), search.ends)
     return RebuildReport(
         archives=rebuilt.archives,
         refused=(*search.refused, *rebuilt.refused),
@@ -81,6 +83,7 @@ class _Search:
     orphans: Collection[str]
     refused: list[Skipped] = field(default_factory=list)
     damaged: list[Skipped] = field(default_factory=list)
+    ends: list[RunEnd] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[FoundArchive]:
         files = [
@@ -105,6 +108,18 @@ class _Search:
                     continue
                 self.damaged += damage
                 yield FoundArchive(facts=facts, damaged=bool(damage))
+        for file in sorted(self.staging.glob(f"{FOLDER}/*/*.mhr")):
+            self._read_end(file)
+
+    def _read_end(self, file: Path) -> None:
+        """Keep what the archive of a run tells."""
+        local = open_place(ArchivePlace(file=str(file)))
+        try:
+            self.ends.append(read_run_end(local))
+        except (DamagedError, UnsupportedError) as error:
+            self.damaged.append(Skipped(str(file), error.code, f"how the run ended is lost: {error.message}"))
+        finally:
+            local.close()
 
 
 def _places(files: Iterable[Path]) -> dict[ArchiveId, ArchivePlace]:

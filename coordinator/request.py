@@ -23,7 +23,7 @@ from .users_file import UserList
 class Request:
     """What somebody asks of a run: of which mail (``paths``, these ``users`` only, without these folders
     beside those of the configuration), and how. ``accept_empty``: a partition that lists no mailbox is
-    believed.
+    believed; ``accept_moved``: so is one that lies elsewhere than before.
 
     Raises UsageError for a path to a message.
     """
@@ -33,6 +33,7 @@ class Request:
     mode: BackupMode = field(default_factory=BackupMode)
     exclude_folders: tuple[str, ...] = ()
     accept_empty: bool = False
+    accept_moved: bool = False
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -57,6 +58,7 @@ class Request:
             *(["--thorough"] if mode.thorough else []),
             *(["--self-contained"] if mode.self_contained else []),
             *(["--accept-empty"] if self.accept_empty else []),
+            *(["--accept-moved"] if self.accept_moved else []),
             *(word for name in self.exclude_folders for word in ("--exclude-folder", name)),
             *(["--users", self.users.source] if self.users else []),
         ]

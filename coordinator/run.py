@@ -17,11 +17,12 @@ its journal, however that came about.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from ..proto.errors import BackupError, ConfigError, UnplannedError, UnreadableStoreError
+from ..proto.errors import BackupError, ConfigError, StagingError, UnplannedError, UnreadableStoreError
 from ..proto.ports import Clock
 from ..proto.records import ArchiveId, Parents, Partition, RunId, Skipped, Unit, UnitReport
 from ..worker.archives import is_there
@@ -30,17 +31,20 @@ from ..worker.staging.names import PARTIAL
 from ..worker.tasks import run_backup
 from .alarms import Alarm, alarms_of_archives, alarms_of_unit
 from .catalog import Catalog
-from .clock import new_run_id, utc
+from .clock import utc
 from .dispatch.engine import Engine
 from .history import UnitPlan, Unplanned
 from .holds import Hold, add_holds
 from .inventory import Failure
 from .lock import RunLock
 from .observers import RunObserver
+from .places import refuse_other_store, refuse_staging_in_store
 from .plan import Plan
 from .preparation import make_plan
 from .request import Manner, Request
 from .result import RunResult
+from .run_archives import seal_run_archives
+from .run_ids import new_run_id, newest_given, note_given
 from .settings import Config
 from .work import BackupWork, GrantReading, GrantWriting, unit_task
 
@@ -68,8 +72,13 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
     """
     staging = config.staging.path
     with RunLock(staging) as lock, Catalog.open(staging, write=True) as catalog:
+        over = [one for one in config.partitions if any(p.selects_partition(one.name) for p in request.paths)]
+        refuse_staging_in_store(over, staging)
+        if not request.accept_moved:
+            refuse_other_store(over, catalog.stores())
         started = means.clock.now()
-        run = new_run_id(started, catalog.newest_run())
+        run = new_run_id(started, newest_given(staging, catalog))
+        note_given(staging, run)
         lock.note_run(run)
         means.observer.begun(run)
         # A new run begins: what others have left will not be continued any more.
@@ -84,13 +93,16 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
             options=request.options(),
             narrowed=request.narrowed,
             mode=manner.to_json(),
+            stores=over,
             unplanned=_unplanned(plan, failures),
         )
+        _seal_run_archives(staging, catalog)  # of a run that could not do so itself
         if failures and not plan.units:
             for failure in failures[1:]:  # the first one is raised
                 means.observer.failed(failure)
             error = failures[0].error
             means.observer.ended(catalog.end_run(run, utc(means.clock.now()), error=error.message), error)
+            _seal_run_archives(staging, catalog)
             raise error
         catalog.plan_units(plan.units, plan.over)
         return _Run(config, catalog, means, manner, run, started, failures).carry_out(plan)
@@ -175,12 +187,14 @@ class _Run:
             interrupted = not isinstance(error, Exception)
             state = catalog.end_run(run, self._now(), error=told, interrupted=interrupted)
             means.observer.ended(state, error)
+            _seal_run_archives(self._config.staging.path, catalog)
             raise
         told = "; ".join(f"{one.what}: {one.error.message}" for one in self._failures)
         state = catalog.end_run(run, self._now(), error=told)
         if not self._failures:
             _remove_partials(self._config.staging.path, run)
         means.observer.ended(state)
+        _seal_run_archives(self._config.staging.path, catalog)
         return RunResult(
             run=run,
             state=state,
@@ -273,6 +287,12 @@ class _Run:
         return utc(self._means.clock.now())
 
 
+def _seal_run_archives(staging: Path, catalog: Catalog) -> None:
+    """Nothing of the mail depends on them: where there is no room for one, the next run makes it."""
+    with suppress(StagingError):
+        seal_run_archives(staging, catalog)
+
+
 def why_ended(error: BaseException) -> str:
     """Why a run was ended early, in words."""
     if isinstance(error, KeyboardInterrupt):
@@ -312,5 +332,5 @@ def _unit(run: RunId, partition: Partition, plan: UnitPlan) -> Unit:
 def _remove_partials(staging: Path, run: str = "") -> None:
     """Remove the partial archives of all runs, or of one: those that were left, and what an attempt had begun
     to write at a unit that turned out to be unchanged."""
-    for partial in staging.glob(f"[!.]*/*/{run}*.mha*{PARTIAL}"):
+    for partial in staging.glob(f"[!.]*/*/{run}*.mh[ar]*{PARTIAL}"):
         partial.unlink(missing_ok=True)

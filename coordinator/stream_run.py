@@ -9,12 +9,12 @@ from ..proto.ports import Clock
 from ..proto.records import BackupMode, UnitReport
 from ..worker.attempt import write_stream
 from ..worker.staging.sinks import StreamSink
-from .clock import new_run_id
 from .dispatch.engine import Engine
 from .observers import RunObserver
 from .preparation import make_plan
 from .request import Manner, Request
 from .result import RunResult
+from .run_ids import new_run_id
 from .settings import Config
 from .work import StreamWork, unit_task
 

@@ -82,6 +82,7 @@ def restore(
             with target.open_mailbox(choice.to_user, choice.place, layout) as writer:
                 work.mailbox(_Source(stored, _whose(choice)), choice, writer)
         except StoreError as error:
+            work.drop_mailbox()
             work.skipped.append(Skipped(str(_whose(choice)), "mailbox", error.message))
     return work.report()
 
@@ -107,13 +108,25 @@ class _Source:
         return message_path(whose.partition or "", whose.group or "", whose.user or "", folder, named)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What was put into mailboxes."""
+
+    restored: int = 0
+    present: int = 0
+    files: int = 0
+    size_bytes: int = 0
+
+
 class _Restore:
-    """The counts of a restore while its mailboxes pass by."""
+    """The counts of a restore while its mailboxes pass by. Those of a mailbox count when it is committed:
+    before, nothing of it is durable."""
 
     def __init__(self, contents: Contents, progress: ProgressSink) -> None:
         self._contents = contents
         self._progress = progress
         self._restored = self._present = self._files = self._bytes = self._without_modseq = 0
+        self._durable = _Counts()
         self.skipped: list[Skipped] = []
         self.damaged: list[Skipped] = []
 
@@ -126,11 +139,12 @@ class _Restore:
             self.damaged.append(Skipped(path, reason, error.message))
 
     def report(self) -> RestoreReport:
+        durable = self._durable
         return RestoreReport(
-            restored=self._restored,
-            present=self._present,
-            files=self._files,
-            size_bytes=self._bytes,
+            restored=durable.restored,
+            present=durable.present,
+            files=durable.files,
+            size_bytes=durable.size_bytes,
             without_modseq=self._without_modseq,
             skipped=tuple(self.skipped),
             damaged=tuple(self.damaged),
@@ -142,11 +156,18 @@ class _Restore:
         else:
             self._put_back(source, choice.path, writer)
         writer.commit()
+        self._durable = _Counts(self._restored, self._present, self._files, self._bytes)
         self._without_modseq += writer.without_modseq()
         self.skipped.extend(
             Skipped(f"{source.whose}/{one.path}", one.reason, one.detail) for one in writer.skipped()
         )
         self._tell(source)
+
+    def drop_mailbox(self) -> None:
+        """The mailbox that was being written could not be committed: it does not count."""
+        kept = self._durable
+        self._restored, self._present = kept.restored, kept.present
+        self._files, self._bytes = kept.files, kept.size_bytes
 
     def _put_back(self, source: _Source, path: LogicalPath, writer: MailboxWriter) -> None:
         mailbox = source.stored.mailbox

@@ -25,7 +25,6 @@ from itertools import count
 from pathlib import Path
 
 from mailhaul.coordinator.catalog import Catalog
-from mailhaul.coordinator.clock import new_run_id
 from mailhaul.coordinator.core import (
     Assign,
     Core,
@@ -38,6 +37,7 @@ from mailhaul.coordinator.core import (
 )
 from mailhaul.coordinator.inventory import Inventory
 from mailhaul.coordinator.plan import make_units, muster
+from mailhaul.coordinator.run_ids import new_run_id
 from mailhaul.coordinator.settings import ExcludeConfig, GroupsConfig
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import (

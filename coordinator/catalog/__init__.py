@@ -1,8 +1,8 @@
 """The catalog: which runs there were, what became of their units, which archive holds which mailbox.
 
-It holds no fact that the archives do not, except how runs ended, which of them found nothing changed, and
-what was purged (of that there is a record beside it); so it can be made again from them (``rebuild``). A unit
-of a run is visible to restores from ``commit_unit`` on, and by nothing else.
+It holds no fact that the archives do not (of how runs ended there are archives of their own), except what was
+purged, of which there is a record beside it; so it can be made again from them (``rebuild``). A unit of a run
+is visible to restores from ``commit_unit`` on, and by nothing else.
 Its records are in ``history``.
 """
 

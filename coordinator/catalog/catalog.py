@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import UsageError
-from ...proto.records import ArchiveId, Losses, RunId, Skipped, Stretch, Unit, UnitReport
+from ...proto.records import ArchiveId, Losses, Partition, RunId, Skipped, Stretch, Unit, UnitReport
 from ..history import ResumedRun, RunState, Unplanned
 from . import database as files
 from . import journal, queries, standing, units, upkeep
@@ -52,10 +52,12 @@ class Catalog(CatalogReader):
         options: str = "",
         narrowed: bool = False,
         mode: str = "",
+        stores: Sequence[Partition] = (),
         unplanned: Unplanned | None = None,
     ) -> None:
         """Record that a run has begun, and what its plan could not hold. ``options`` are for people,
-        ``narrowed`` says whether they leave mail out; ``mode`` is kept for ``resume_run``.
+        ``narrowed`` says whether they leave mail out; ``mode`` is kept for ``resume_run``, ``stores`` are
+        the partitions that it is over.
 
         Runs that are still ``running`` are ended: the caller holds the run lock, so their program has died.
         Raises ValueError unless ``run`` sorts behind all others (``clock.new_run_id`` makes such ids)."""
@@ -73,6 +75,7 @@ class Catalog(CatalogReader):
                 options=options,
                 narrowed=narrowed,
                 mode=mode,
+                stores=stores,
                 unplanned=unplanned,
             )
 

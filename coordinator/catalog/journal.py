@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple
 from datetime import datetime
 
 from ...proto.errors import DamagedError, NotFoundError
-from ...proto.records import Departed, RunId, Skipped, Unit
+from ...proto.records import Departed, Partition, RunId, Skipped, Unit
 from ..history import RunState, UnitPlan, Unplanned
 from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
@@ -29,15 +29,15 @@ def insert_run(
     options: str = "",
     narrowed: bool = False,
     mode: str = "",
+    stores: Sequence[Partition] = (),
     error: str = "",
     unplanned: Unplanned | None = None,
 ) -> None:
     """A run that has begun. Twice the same is an IntegrityError."""
-    beside = unplanned or Unplanned()
     database.execute(
-        "INSERT INTO runs (number, run, started, state, paths, options, narrowed, mode, error, unplanned,"
-        " skipped, excluded) VALUES (?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, CAST(? AS TEXT),"
-        " CAST(? AS TEXT), ?, ?, ?)",
+        "INSERT INTO runs (number, run, started, state, paths, options, narrowed, mode, stores, error,"
+        " unplanned, skipped, excluded) VALUES (?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?,"
+        " CAST(? AS TEXT), ?, CAST(? AS TEXT), ?, ?, ?)",
         (
             run_number(run),
             run,
@@ -47,12 +47,34 @@ def insert_run(
             raw(options),
             narrowed,
             raw(mode),
+            encode_stores(stores),
             raw(error),
-            json.dumps(asdict(beside)),
-            sum(one.reason not in NO_FAULT for one in beside.left_out),
-            sum(one.reason in EXCLUDED for one in beside.left_out),
+            *encode_unplanned(unplanned or Unplanned()),
         ),
     )
+
+
+def encode_stores(stores: Iterable[Partition]) -> str:
+    """Where partitions lie, as text."""
+    return json.dumps([[one.name, one.format, one.path, list(one.hosts)] for one in stores])
+
+
+def stores(text: str) -> tuple[Partition, ...]:
+    """What ``encode_stores`` made. Raises DamagedError."""
+    try:
+        return tuple(
+            Partition(name=str(name), format=str(format_), path=str(path), hosts=tuple(map(str, hosts)))
+            for name, format_, path, hosts in json.loads(text)
+        )
+    except (TypeError, ValueError) as error:
+        raise DamagedError(f"the catalog holds partitions that are none; {ADVICE}") from error
+
+
+def encode_unplanned(unplanned: Unplanned) -> tuple[str, int, int]:
+    """What no unit of a run holds, as text; how much of it is a fault, how much was left out on purpose."""
+    faults = sum(one.reason not in NO_FAULT for one in unplanned.left_out)
+    excluded = sum(one.reason in EXCLUDED for one in unplanned.left_out)
+    return json.dumps(asdict(unplanned)), faults, excluded
 
 
 def close_run(

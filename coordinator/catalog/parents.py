@@ -10,7 +10,7 @@ from ...proto.records import ArchiveId, Parents
 from . import queries
 from .database import temporary
 from .units import losses_of
-from .values import raw
+from .values import file_name, raw
 
 Mailboxes = dict[str, ArchiveId]
 
@@ -28,7 +28,7 @@ def parents(
         others: Mailboxes = dict(database.execute(queries.OTHER_PARENTS, (raw(partition),)))
     mailboxes = {**own, **others}
     found = {
-        number: (ArchiveId(archive), file)
+        number: (ArchiveId(archive), file_name(file))
         for parent in set(mailboxes.values())
         for number, archive, file in database.execute(queries.AT_HAND, (parent,))
     }

@@ -189,7 +189,7 @@ STORED_AT = f"""
 # The mailboxes of a scope without a good backup by a run that began then (?2) or later, those without any
 # first; without a time those that the newest run did not store whole.
 BEHIND = """
-    SELECT p.user, g.run AS good, g.started AS stored, s.run AS since, p.reason, p.detail
+    SELECT p.user, g.run AS good, g.started AS stored_at, s.run AS since, p.reason, p.detail
     FROM present p LEFT JOIN runs g ON g.number = p.good LEFT JOIN runs s ON s.number = p.since
     WHERE p.scope = ?1 AND iif(?2 IS NULL, p.reason <> '', p.good IS NULL OR g.started < ?2)
     ORDER BY p.good IS NOT NULL, p.good, p.user"""
@@ -199,6 +199,28 @@ TOTALS = """
     SELECT s.partition, s.grp AS "group", sum(u.messages) AS messages, sum(u.read) AS read,
         sum(u.size_bytes) AS size_bytes, sum(u.new_bytes) AS new_bytes, sum(u.archive_bytes) AS archive_bytes
     FROM units u JOIN scopes s ON s.number = u.scope GROUP BY u.scope ORDER BY s.partition, s.grp"""
+
+UNIT_ENDS = """
+    SELECT u.*, s.partition, s.grp AS "group", a.archive, a.file
+    FROM units u JOIN scopes s ON s.number = u.scope LEFT JOIN archives a ON a.unit = u.number
+    WHERE u.run = ? ORDER BY u.number"""
+SKIPPED_OF_UNITS = """
+    SELECT k.unit, k.path, k.reason, k.detail FROM units u JOIN skipped k ON k.unit = u.number
+    WHERE u.run = ? ORDER BY k.number"""
+PRESENT = "SELECT user, since, good, reason, detail FROM present WHERE scope = ? ORDER BY user"
+
+# The users of a scope whose newest version has not departed, and the run of their first version.
+STORED_NOW = """
+    SELECT m.user, (SELECT min(run) FROM versions WHERE mailbox = m.number) AS first
+    FROM mailboxes m JOIN versions v ON v.mailbox = m.number AND v.run = (
+            SELECT max(run) FROM versions WHERE mailbox = m.number)
+    WHERE m.scope = ? AND v.departed IS NULL ORDER BY m.user"""
+
+# A row if a unit is kept, and its archive is not there.
+ARCHIVE_OF_KEPT_UNIT = """
+    SELECT 1 FROM units u WHERE u.number = ? AND u.state = 'sealed'
+        AND NOT EXISTS (SELECT 1 FROM archives a WHERE a.unit = u.number)
+        AND NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.scope = u.scope AND f.run = u.run)"""
 
 SKIPPED = """
     SELECT k.path, k.reason, k.detail FROM units u JOIN skipped k ON k.unit = u.number

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ...proto.archive.run_end import RunEnd
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Parents, RunId, Skipped, Stretch
+from ...proto.records import ArchiveId, Parents, Partition, RunId, Skipped, Stretch
 from ..clock import RUN_ID
 from ..history import (
     ArchiveRecord,
@@ -28,7 +29,7 @@ from ..history import (
     Version,
 )
 from . import database as files
-from . import journal, queries, units, upkeep, values
+from . import journal, queries, run_ends, units, upkeep, values
 from .parents import parents
 from .values import raw, run_number
 
@@ -126,6 +127,27 @@ class CatalogReader:
         with files.translated(self._path):
             return tuple(Skipped(*one) for one in journal.unplanned(self._database, run_number(run)).failed)
 
+    def stores(self, run: RunId | None = None) -> tuple[Partition, ...]:
+        """Where the partitions of a run lay; without one, where each lay in the newest run over it."""
+        if run is not None:
+            rows = self._rows("SELECT stores FROM runs WHERE number = ?", run_number(run))
+            return tuple(one for (text,) in rows for one in journal.stores(text))
+        found: dict[str, Partition] = {}
+        for (text,) in self._rows("SELECT DISTINCT stores FROM runs ORDER BY number DESC"):
+            for one in journal.stores(text):
+                found.setdefault(one.name, one)
+        return tuple(found.values())
+
+    def run_end(self, run: RunId) -> RunEnd:
+        """How a run ended, for an archive of the run to tell. Raises NotFoundError."""
+        with files.translated(self._path):
+            return run_ends.run_end(self._database, run)
+
+    def ended_runs(self) -> list[tuple[RunId, int]]:
+        """The runs that have ended, oldest first, and how often each had been resumed."""
+        query = "SELECT run, resumed FROM runs WHERE state <> 'running' ORDER BY number"
+        return [(RunId(values.checked(row)["run"]), row["resumed"]) for row in self._rows(query)]
+
     def alarms(self, run: RunId) -> tuple[Skipped, ...]:
         """What ``note_alarms`` was told of a run."""
         with files.translated(self._path):
@@ -159,7 +181,7 @@ class CatalogReader:
     def totals(self) -> list[Totals]:
         """What runs have done, in all, by partition and group. The sums never get smaller, not by purges
         either."""
-        return [Totals(**dict(row)) for row in self._rows(queries.TOTALS)]
+        return [Totals(**values.typed(row)) for row in self._rows(queries.TOTALS)]
 
     # Moments
 
@@ -267,7 +289,7 @@ class CatalogReader:
     def files(self) -> dict[ArchiveId, str]:
         """Where every archive that is at hand lies, relative to the staging area."""
         return {
-            ArchiveId(archive): file
+            ArchiveId(archive): values.file_name(file)
             for archive, file in self._rows("SELECT archive, file FROM archives WHERE NOT missing")
         }
 

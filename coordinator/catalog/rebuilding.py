@@ -9,10 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...proto.archive.run_end import RunEnd
 from ...proto.directories import make_private
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveFacts, ArchiveId, RunId, Skipped, UnitReport
-from . import journal, queries, units, upkeep
+from . import journal, queries, run_ends, units, upkeep
 from .database import companion, connect_private, create, place, transaction, translated
 from .values import run_number, run_started
 
@@ -67,13 +68,15 @@ def rebuild(
     found: Iterable[FoundArchive],
     purged: Iterable[PurgedMoments] = (),
     needed_references: NeededReferences = lambda _file, _users: (),
+    ends: Iterable[RunEnd] = (),
 ) -> Rebuilt:
-    """Make the catalog again from what the archives say, in any order; call it under the run lock.
+    """Make the catalog again from what the archives say, in any order; call it under the run lock. ``ends``,
+    what archives of runs say, is asked for when all that were ``found`` are entered.
 
     The new one is made beside the old, which stays if this fails, and is durable on return. Of two
-    generations of an archive the greater one counts. How the runs ended is not known any more: each is
-    ``partial``. Which runs found nothing changed is not known either, but for those that a purge has
-    recorded: mail as of the others is that of the run before. What was ``purged`` does not come back.
+    generations of an archive the greater one counts. A run of which no ``ends`` tell is ``partial``; if it
+    found nothing changed it is not known, unless a purge has recorded it. What was ``purged`` does not come
+    back.
 
     Raises StagingError.
     """
@@ -89,7 +92,7 @@ def rebuild(
                 database.execute("PRAGMA synchronous = OFF")
                 with transaction(database):
                     create(database)
-                    rebuilt = _fill(database, found, purged, needed_references)
+                    rebuilt = _fill(database, found, purged, needed_references, ends)
                 database.execute("PRAGMA journal_mode = WAL")
             _replace(new, path)
         finally:
@@ -102,6 +105,7 @@ def _fill(
     found: Iterable[FoundArchive],
     purged: Iterable[PurgedMoments],
     needed_references: NeededReferences,
+    ends: Iterable[RunEnd],
 ) -> Rebuilt:
     refused: list[Skipped] = []
     superseded: list[str] = []
@@ -112,6 +116,7 @@ def _fill(
             bare += [one.facts] if one.bare else []
         except _Contradiction as error:
             refused.append(Skipped(one.facts.file, "contradicts", str(error)))
+    told = _enter_ends(database, ends, refused)
     for scope in purged:
         _purge_again(database, scope)
     for facts in bare:
@@ -122,12 +127,35 @@ def _fill(
         # Else it tells how things are: that the last mailbox of a group has departed.
     _drop_idle_references(database, needed_references)
     (archives,) = database.execute("SELECT count(*) FROM archives WHERE unit IS NOT NULL").fetchone()
+    missing = tuple(run_ends.missing_archives(database, told))
     return Rebuilt(
         archives=archives,
         refused=tuple(refused),
         superseded=tuple(superseded),
-        missing=tuple(Skipped(*row) for row in database.execute(queries.MISSING)),
+        missing=tuple(
+            {
+                one.path: one
+                for one in (*missing, *(Skipped(*row) for row in database.execute(queries.MISSING)))
+            }.values()
+        ),
     )
+
+
+def _enter_ends(
+    database: sqlite3.Connection, ends: Iterable[RunEnd], refused: list[Skipped]
+) -> Sequence[RunEnd]:
+    """Enter how runs ended: those that can be. Returns them."""
+    told = tuple(ends)
+    database.execute("SAVEPOINT ends")
+    try:
+        run_ends.enter_runs(database, told)
+    except (sqlite3.IntegrityError, NotFoundError, OverflowError, ValueError) as error:
+        database.execute("ROLLBACK TO ends")
+        refused.append(Skipped("how runs ended", "contradicts", str(error)))
+        return ()
+    finally:
+        database.execute("RELEASE ends")
+    return told
 
 
 def _replace(new: Path, path: Path) -> None:

@@ -29,6 +29,7 @@ TABLES = (
         options TEXT NOT NULL,
         narrowed INTEGER NOT NULL,
         mode TEXT NOT NULL,
+        stores TEXT NOT NULL DEFAULT '[]',
         error TEXT NOT NULL,
         resumed INTEGER NOT NULL DEFAULT 0,
         unplanned TEXT NOT NULL DEFAULT '{}',

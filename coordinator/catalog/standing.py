@@ -10,8 +10,10 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ...groups.paths import LogicalPath
-from ...proto.records import Skipped, Unit, UnitReport
+from ...proto.archive.run_end import ScopeEnd
+from ...proto.records import RunId, Skipped, Unit, UnitReport
 from ..reasons import NO_FAULT
+from . import queries
 from .units import scope_number
 from .values import paths_of, raw, run_number
 
@@ -62,6 +64,38 @@ def note_report(database: sqlite3.Connection, report: UnitReport) -> None:
     good = ((number, raw(user), run) for user in whole if user not in troubles)
     database.executemany(_STORED, good)
     _note_troubles(database, number, run, {user: troubles[user] for user in whole if user in troubles})
+
+
+def enter_scope(database: sqlite3.Connection, scope: ScopeEnd, run: int) -> None:
+    """How the mailboxes of a group stood at the end of a run, as its record tells; those that came later are
+    not good yet."""
+    number = scope_number(database, scope.partition, scope.group)
+    good = run_number(RunId(scope.good)) if scope.good else None
+    others = {user for user, *_ in scope.others}
+    passed_over = set(scope.passed_over)
+    database.executemany(
+        "INSERT INTO present (scope, user, since, good) VALUES (?, CAST(? AS TEXT), ?, ?)",
+        [
+            (number, raw(user), first, good if first <= run else None)
+            for user, first in database.execute(queries.STORED_NOW, (number,)).fetchall()
+            if user not in others and user not in passed_over
+        ],
+    )
+    database.executemany(
+        "INSERT INTO present (scope, user, since, good, reason, detail)"
+        " VALUES (?, CAST(? AS TEXT), ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))",
+        (
+            (
+                number,
+                raw(user),
+                run_number(RunId(since)) if since else run,
+                run_number(RunId(last_good)) if last_good else None,
+                raw(reason),
+                raw(detail),
+            )
+            for user, last_good, since, reason, detail in scope.others
+        ),
+    )
 
 
 def note_failure(

@@ -149,6 +149,19 @@ def _insert_archive(database: sqlite3.Connection, archive: ArchiveId, values: Se
     return archive_number(database, archive)
 
 
+def insert_missing(
+    database: sqlite3.Connection,
+    archive: ArchiveId,
+    unit: int,
+    file: str,
+    size_bytes: int,
+    ended: str | None,
+) -> None:
+    """The archive of a unit, which is not there."""
+    number = _insert_archive(database, archive, (unit, raw(file), size_bytes, 0, ended))
+    database.execute("UPDATE archives SET missing = 1 WHERE number = ?", (number,))
+
+
 def archive_number(database: sqlite3.Connection, archive: ArchiveId) -> int:
     """The number of an archive. Raises NotFoundError."""
     row = database.execute("SELECT number FROM archives WHERE archive = ?", (archive,)).fetchone()

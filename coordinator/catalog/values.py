@@ -73,13 +73,52 @@ def meant(text: str) -> datetime:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
+_TEXTS = frozenset(
+    (
+        *("run", "started", "ended", "sealed", "state", "paths", "options", "error", "partition", "group"),
+        *("user", "file", "detail", "reason", "path", "good", "stored_at", "since"),
+    )
+)
+_MAYBE = frozenset(("ended", "sealed", "good", "stored_at", "since", "archive"))
+_FILE = re.compile(r"(?!\.)[^/\0]+(?:/(?!\.\.?(?:/|$))[^/\0]+)*")
+
+
 def checked(row: sqlite3.Row) -> dict[str, Any]:
-    """The values of a row that names a run, by column. Raises DamagedError if that is no run id: nothing
-    guards a value against damage but what it has to look like."""
-    values = dict(row)
+    """The values of a row that names a run, by column. Raises DamagedError if that is no run id, or if a
+    value is of another type than its column has: nothing guards a value against damage but what it has to
+    look like."""
+    values = typed(row)
     if not RUN_ID.fullmatch(str(values["run"])):
         raise DamagedError(f"the catalog holds a run id that is none: {values['run']!r}; {ADVICE}")
     return values
+
+
+def typed(row: sqlite3.Row) -> dict[str, Any]:
+    """The values of a row, by column. Raises DamagedError for one of a wrong type."""
+    values = dict(row)
+    for column, value in values.items():
+        if value is None and column in _MAYBE:
+            continue
+        expected: tuple[type, ...] = (int,)
+        if column in _TEXTS:
+            expected = (str,)
+        elif column == "archive":
+            expected = (bytes,)
+        elif column.endswith("seconds"):
+            expected = (int, float)
+        elif column == "departed":
+            expected = (int, str)
+        if not isinstance(value, expected):
+            raise DamagedError(f"the catalog holds {value!r} as {column}; {ADVICE}")
+    return values
+
+
+def file_name(text: object) -> str:
+    """The name of a file below the staging area, as a row has it. Raises DamagedError for one that leads out
+    of there: files are read and deleted by these names."""
+    if not isinstance(text, str) or not _FILE.fullmatch(text):
+        raise DamagedError(f"the catalog holds {text!r} as the file of an archive; {ADVICE}")
+    return text
 
 
 def run_record(row: sqlite3.Row) -> RunRecord:
@@ -98,6 +137,8 @@ def archive_record(row: sqlite3.Row, holes: tuple[Stretch, ...], lost: Losses) -
     values = checked(row)
     del values["number"]
     sealed, missing = _time(values.pop("sealed")), bool(values.pop("missing"))
+    if values["file"] or not missing:
+        file_name(values["file"])
     return ArchiveRecord(sealed=sealed, missing=missing, holes=holes, lost=lost, **values)
 
 
@@ -139,8 +180,8 @@ def good_backup(
 
 
 def behind(scope: sqlite3.Row, row: sqlite3.Row) -> Behind:
-    values = dict(row)
-    stored = _time(values.pop("stored"))
+    values = typed(row)
+    stored = _time(values.pop("stored_at"))
     return Behind(partition=scope["partition"], group=scope["group"], stored=stored, **values)
 
 

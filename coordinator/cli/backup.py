@@ -14,7 +14,7 @@ from ...proto.records import BackupMode, Partition
 from ..request import Request
 from ..settings import Codec, Config
 from ..users_file import read_users
-from .configuration import configured, described
+from .configuration import configured, described, recorded, resume_command, staging_area
 from .fresh_area import removed_if_failed
 from .options import (
     PATH,
@@ -75,6 +75,11 @@ from .workers import prepare_workers
     metavar="RUN",
     help="Go on with a run that was ended early: with all of it that is not sealed. latest, or its id.",
 )
+@click.option(
+    "--accept-moved",
+    is_flag=True,
+    help="Believe that a partition lies elsewhere now than when it was backed up last.",
+)
 @click.option("--now", is_flag=True, help="Begin at once, also outside of the configured window.")
 @metrics_option
 @log_option
@@ -99,6 +104,7 @@ def command(
     self_contained: bool,
     exclude_folders: tuple[str, ...],
     accept_empty: bool,
+    accept_moved: bool,
     users_file: Path | None,
     resume: str | None,
     now: bool,
@@ -119,7 +125,7 @@ def command(
         invocation.json = False  # no error either may get among the bytes of the archive
         refuse(as_json, "with -f - the standard output carries the archive: leave out --json")
     refuse(file is not None and workers is not None, "-f writes one file, in one process: no --workers")
-    config = _adjusted(_config(invocation, store, staging, file), workers, codec)
+    config = _adjusted(_config(invocation, store, staging, file, resume), workers, codec)
     refuse(
         file is not None and config.dispatch.engine != "local",
         "-f reads the partitions of this host: not with the hosts of a cluster (dispatch.engine)",
@@ -129,7 +135,7 @@ def command(
     )
     _refuse_with_resume(
         resume,
-        *(paths, users_file, store, file, exclude_folders, accept_empty),
+        *(paths, users_file, store, file, exclude_folders, accept_empty, accept_moved),
         mode != BackupMode(),
     )
     request = Request(
@@ -138,6 +144,7 @@ def command(
         mode=mode,
         exclude_folders=tuple(map(check_pattern, exclude_folders)),
         accept_empty=accept_empty,
+        accept_moved=accept_moved,
     )
     if file is None and config.dispatch.engine == "local":
         prepare_workers()
@@ -146,6 +153,7 @@ def command(
     asked = Asked(
         request=request,
         resume=resume,
+        again=lambda run: resume_command(invocation.config, staging, run),
         file=file,
         now=now,
         metrics_listen=metrics_listen,
@@ -165,12 +173,18 @@ def _refuse_with_resume(resume: str | None, *others: object) -> None:
 
 
 def _config(
-    invocation: Invocation, store: Partition | None, staging: Path | None, file: str | None
+    invocation: Invocation,
+    store: Partition | None,
+    staging: Path | None,
+    file: str | None,
+    resume: str | None,
 ) -> Config:
     refuse(
         file is not None and staging is not None,
         "-f writes one file instead of a staging area: leave one out",
     )
+    if store is None and staging is not None and resume is not None:
+        return recorded(staging_area(invocation, staging), resume)
     if store is None:
         refuse(staging is not None, "--staging says where to: say with --store FORMAT:DIR what to back up")
         return configured(invocation)

@@ -6,11 +6,12 @@ Apart from the command, because it takes long to load: as long as its workers ta
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
-from ...proto.records import Progress, Unit, UnitReport
+from ...proto.records import Progress, RunId, Unit, UnitReport
 from ..inventory import Failure
 from ..observers import RunObserver
 from ..plan import Plan
@@ -30,10 +31,12 @@ from .watching import watched_run
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What was said on the command line beside the configuration. ``resume`` goes on with that run instead of
-    beginning with the request; ``file`` takes everything instead of the staging area."""
+    beginning with the request; ``file`` takes everything instead of the staging area. ``again`` gives the
+    command that goes on with a run."""
 
     request: Request
     resume: str | None
+    again: Callable[[str], str]
     file: str | None
     now: bool
     metrics_listen: str | None
@@ -51,7 +54,13 @@ def carry_out(config: Config, asked: Asked) -> int:
             result = _to_stream(config, asked, asked.file, observer)
         else:
             with watched_run(config, clock, observer, asked.metrics_listen, asked.log_file) as watched:
-                result = _to_staging(config, asked, watched)
+                try:
+                    result = _to_staging(config, asked, watched)
+                except KeyboardInterrupt:
+                    if observer.planned_run:
+                        again = asked.again(observer.planned_run)
+                        note(f"what is sealed stays; `{again}` goes on with the rest")
+                    raise
     seconds = clock.monotonic() - began
     files = _archive_files(result, config, asked.file)
     tell_on_stderr(result)
@@ -104,9 +113,17 @@ class _Observer(RunObserver):
         self._display = display
         self._quiet = quiet
         self._waiting = ""
+        self._run = ""
+        self.planned_run = ""
+        """The run that can go on; empty until its plan is on record."""
+
+    def begun(self, run: RunId) -> None:
+        """See RunObserver."""
+        self._run = run
 
     def planned(self, plan: Plan) -> None:
         """See RunObserver."""
+        self.planned_run = self._run
         if not self._quiet:
             mailboxes = {(unit.partition.name, user) for unit in plan.units for user in unit.users}
             found = Amount(sum(one.messages for one in plan.units), sum(one.size_bytes for one in plan.units))

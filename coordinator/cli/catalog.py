@@ -27,8 +27,8 @@ def command() -> None:
 def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
     """Make the catalog again from the archives in the staging area.
 
-    How the runs ended is not known from archives: each is shown as partial then. Runs that found nothing
-    changed are not known at all; the mail as of them is that of the run before. What was purged stays so.
+    Runs are what they were, by the archives that tell how each ended (_runs/ in the staging area). One of
+    which there is none, as it was killed, is shown as partial. What was purged stays so.
 
     \b
     Example: the catalog was lost, the archives are there

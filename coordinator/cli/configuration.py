@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from ...proto.errors import ConfigError, UsageError
 from ...proto.records import Partition
+from ..catalog import Catalog
 from ..settings import Config, DispatchConfig, StagingConfig
 from .program import Invocation
 
@@ -48,6 +51,22 @@ def described(store: Partition, staging: Path | None) -> Config:
         partitions=(store,),
         dispatch=DispatchConfig(workers_per_host=default_workers()),
     )
+
+
+def recorded(staging: Path, run: str) -> Config:
+    """The configuration of a run that was begun with options, as the catalog has it. Raises UsageError for
+    one that was begun with a configuration over several hosts, NotFoundError."""
+    with Catalog.open(staging) as catalog:
+        stores = catalog.stores(catalog.resolve_time(run))
+    if not stores or any(one.hosts != ("localhost",) for one in stores):
+        raise UsageError(f"run {run} was begun with a configuration: resume it with that, without --staging")
+    return replace(described(stores[0], staging), partitions=stores)
+
+
+def resume_command(config: Path | None, staging: Path | None, run: str) -> str:
+    """The command that goes on with a run that was begun with such options."""
+    words = ["mailhaul", *(["--config", str(config)] if config else []), "backup", "--resume", run]
+    return shlex.join([*words, *(["--staging", str(staging)] if staging else [])])
 
 
 def staging_area(invocation: Invocation, staging: Path | None) -> Path:

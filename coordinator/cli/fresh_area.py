@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...proto.errors import BackupError
+from ..run_archives import FOLDER
 
 
 @contextmanager
@@ -21,8 +22,9 @@ def removed_if_failed(staging: Path) -> Iterator[None]:
     except BackupError:
         if made:
             with suppress(OSError):
-                if os.listdir(staging) == [".mailhaul"]:
-                    shutil.rmtree(staging / ".mailhaul")
+                if {".mailhaul", FOLDER}.issuperset(os.listdir(staging)):
+                    for name in (".mailhaul", FOLDER):
+                        shutil.rmtree(staging / name, ignore_errors=True)
             with suppress(OSError):  # not empty: somebody's, or an archive's
                 for one in made:
                     one.rmdir()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import Partition, RestoreReport, Skipped
 from ...worker.restore_tasks import RestoreTask
+from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
+from ..places import refuse_target
 from ..restoration import PlannedTask, run_tasks
 from ..settings import Config
 from . import adapters, output
-from .configuration import configured, default_workers
+from .configuration import configured, default_workers, staging_area
 from .options import refuse
 from .output import counted, duration, number, say, size
 from .program import Invocation
@@ -48,12 +51,23 @@ def chosen_goal(
     """Where the options say that mail goes. Raises UsageError, ConfigError."""
     if place is not None:
         adapters.check_target(place)
+        area = staging_area(invocation, staging) if staging or invocation.config else None
+        refuse_target(place, area, _known_stores(area))
         return Goal(place=place, config=None, workers=workers or default_workers())
     refuse(
         staging is not None, "say where to with --to FORMAT:DIR: --staging stands instead of a configuration"
     )
     config = configured(invocation)
     return Goal(place=None, config=config, workers=workers or config.dispatch.workers_per_host)
+
+
+def _known_stores(area: Path | None) -> tuple[Partition, ...]:
+    """The stores that were backed up into a staging area."""
+    try:
+        with Catalog.open(area or Path(os.devnull)) as catalog:
+            return catalog.stores()
+    except BackupError:  # whatever is wrong with it is told when it is needed
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,15 +54,15 @@ _GOOD = [
 ]
 
 
-def show(overview: Overview) -> None:
-    """Print it."""
+def show(overview: Overview, again: str = "mailhaul backup --resume latest") -> None:
+    """Print it; ``again`` is the command that goes on with the last run."""
     if overview.run is not None:
         _show_run(overview.run, overview.taken)
     elif overview.owner is not None:
         say(shown(f"in use by {overview.owner}"))
         say("it tells nothing: no run, or one that just begins")
     else:
-        _show_last(overview)
+        _show_last(overview, again)
     say()
     _show_room(overview)
     if overview.receiver is not None:
@@ -77,7 +77,7 @@ def show(overview: Overview) -> None:
             say("that of the worst mailbox; `mailhaul status --behind` lists those behind")
 
 
-def _show_last(overview: Overview) -> None:
+def _show_last(overview: Overview, again: str) -> None:
     if not overview.runs:
         say("no run is going on; there was none yet")
         return
@@ -86,7 +86,7 @@ def _show_last(overview: Overview) -> None:
     if last.state in ("interrupted", "partial", "failed"):
         say("`mailhaul runs latest` says why")
         if last.record.sealed_units + last.record.unchanged_units < last.record.planned_units:
-            say("`mailhaul backup --resume latest` goes on with it")
+            say(shown(f"`{again}` goes on with it"))
 
 
 def _show_run(run: RunStatus, now: datetime) -> None:

@@ -38,7 +38,7 @@ def read_doomed(staging: Path) -> tuple[Doomed, ...]:
     path = staging / ".mailhaul" / _FILE
     try:
         rows = json.loads(path.read_bytes())["files"]
-        return tuple(Doomed(str(row["file"]), str(row["instead"])) for row in rows)
+        return tuple(Doomed(_inside(row["file"]), _inside(row["instead"])) for row in rows)
     except FileNotFoundError:
         return ()
     except OSError as error:
@@ -47,6 +47,13 @@ def read_doomed(staging: Path) -> tuple[Doomed, ...]:
         raise DamagedError(
             f"{path} is damaged; remove it: at worst some files stay that are of no use", path=str(path)
         ) from error
+
+
+def _inside(file: object) -> str:
+    """The name of a file below the staging area, or nothing. Raises ValueError for one that leads out."""
+    if not isinstance(file, str) or file.startswith("/") or ".." in file.split("/"):
+        raise ValueError(f"{file!r} is no file of the staging area")
+    return file
 
 
 def write_doomed(staging: Path, files: Collection[Doomed]) -> None:

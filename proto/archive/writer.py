@@ -311,6 +311,10 @@ class ArchiveWriter:
         self._mailbox = MailboxUnderWay()
         return readable
 
+    def add_run_end(self, payload: bytes) -> None:
+        """What a RUN frame holds: how the run ended that the archive is of (``run_end``)."""
+        self._out.metadata(FrameType.RUN, payload)
+
     def finish(
         self,
         departed: Iterable[Departed] = (),

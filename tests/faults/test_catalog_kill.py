@@ -21,7 +21,8 @@ import sys
 from itertools import count
 from pathlib import Path
 from mailhaul.coordinator.catalog import Catalog
-from mailhaul.coordinator.clock import SystemClock, new_run_id, utc
+from mailhaul.coordinator.clock import SystemClock, utc
+from mailhaul.coordinator.run_ids import new_run_id
 from mailhaul.proto.records import ArchiveId, MailboxSummary, Partition, Skipped, Unit, UnitReport
 
 now = utc(SystemClock().now())

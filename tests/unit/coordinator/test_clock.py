@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhaul.coordinator.clock import RUN_ID, SystemClock, new_run_id, utc
+from mailhaul.coordinator.clock import RUN_ID, SystemClock, utc
+from mailhaul.coordinator.run_ids import new_run_id
 from mailhaul.proto.records import RunId
 
 NOW = datetime(2026, 11, 21, 3, 15, 0, 900_000, UTC).timestamp()

@@ -1,0 +1,105 @@
+"""Places that must not be each other: stores, staging areas, targets. Each check raises UsageError.
+
+Paths are compared as the file system has them, so that another name (a link, a bind mount) is no way around.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..proto.errors import UsageError
+from ..proto.records import Partition
+
+_PLACEHOLDER = re.compile(r"\{[^/{}]*\}")
+
+
+def refuse_staging_in_store(partitions: Iterable[Partition], staging: Path) -> None:
+    """Refuse a staging area inside a mail store, or the other way round: backups would be taken for mail. Of
+    stores on other hosts that can't be told."""
+    area = os.path.realpath(staging)
+    for one in partitions:
+        if "localhost" not in one.hosts:
+            continue
+        root = os.path.realpath(_root(one.path))
+        inside = re.compile(_pattern(os.path.realpath(_root(one.path)), one.path))
+        if inside.match(area):
+            raise UsageError(
+                f"the staging area {staging} lies inside the mail store of partition {one.name!r} "
+                f"({one.path}): choose a directory outside of it",
+                partition=one.name,
+            )
+        if _is_below(root, area):
+            raise UsageError(
+                f"the mail store of partition {one.name!r} ({one.path}) lies inside the staging area "
+                f"{staging}: choose another staging area",
+                partition=one.name,
+            )
+
+
+def refuse_other_store(partitions: Iterable[Partition], known: Iterable[Partition]) -> None:
+    """Refuse a partition that lay elsewhere when it was backed up last: all of its mailboxes would seem to be
+    gone, and others to have come."""
+    before = {one.name: one for one in known}
+    for one in partitions:
+        last = before.get(one.name)
+        if last is None or _is_same_store(one, last):
+            continue
+        raise UsageError(
+            f"partition {one.name!r} of this staging area was backed up from {last.format}:{last.path} "
+            f"until now, not from {one.format}:{one.path}: give the other store another partition or "
+            "another staging area; if it is the same that has moved, say --accept-moved",
+            partition=one.name,
+        )
+
+
+def refuse_target(target: Partition, staging: Path | None, stores: Iterable[Partition]) -> None:
+    """Refuse a target inside the staging area, and one that is a store that was backed up, by another name:
+    what would be restored beside it would be its own mail."""
+    root = os.path.realpath(_root(target.path))
+    if staging is not None and _is_below(root, os.path.realpath(staging)):
+        raise UsageError(f"--to {target.path} lies inside the staging area {staging}: restore to elsewhere")
+    for one in stores:
+        source, goal = _root(one.path), _root(target.path)
+        if "localhost" in one.hosts and source != goal and _is_same(source, goal):
+            raise UsageError(
+                f"--to {target.path} is the mail store of partition {one.name!r} by another name: to restore "
+                f"there, call it {one.path}",
+                partition=one.name,
+            )
+
+
+def _is_same_store(one: Partition, other: Partition) -> bool:
+    if one.format != other.format:
+        return False
+    root, before = _root(one.path), _root(other.path)
+    return one.path.removeprefix(root) == other.path.removeprefix(before) and (
+        root == before or _is_same(root, before)
+    )
+
+
+def _root(path: str) -> str:
+    """The directory of a store above all placeholders."""
+    found = _PLACEHOLDER.search(path)
+    return path if found is None else path[: found.start()].rpartition("/")[0] or "/"
+
+
+def _pattern(root: str, path: str) -> str:
+    """Matches what lies inside a store whose root is really this directory: in a mailbox, or anywhere below
+    where mailboxes are searched for."""
+    rest = path.removeprefix(_root(path))
+    names = "[^/]+".join(map(re.escape, _PLACEHOLDER.split(rest)))
+    return re.escape(root.rstrip("/")) + names + "(?:/|$)"
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _is_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:
+        return False

@@ -1,0 +1,44 @@
+"""The archives of runs: one small file for each run that has ended, which tells how.
+
+They lie beside the others, as ``_runs/YEAR/RUN.RESUMED.mhr``: who copies archives copies them too. They hold
+no mail; a purge leaves them, as the catalog keeps its record of runs that are purged.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import __version__
+from ..proto.archive.run_end import write_run_end
+from ..proto.records import ArchiveId, RunId
+from ..worker.staging.sinks import StagedFile
+from .catalog import Catalog
+
+FOLDER = "_runs"
+"""Below the staging area; no partition can be called so."""
+
+
+def run_archive(run: RunId, resumed: int) -> str:
+    """Where the archive of a run lies below the staging area, after it went on so many times."""
+    return f"{FOLDER}/{run[:4]}/{run}.{resumed}.mhr"
+
+
+def seal_run_archives(staging: Path, catalog: Catalog) -> None:
+    """Write the archive of every run that has ended and has none; older ones of the same run go. Call it
+    under the run lock. Raises StagingError."""
+    there = set(_names(staging))
+    for run, resumed in catalog.ended_runs():
+        name = run_archive(run, resumed)
+        if name in there:
+            continue
+        archive = ArchiveId(secrets.token_bytes(16))
+        write_run_end(catalog.run_end(run), StagedFile(staging / name), archive, f"mailhaul {__version__}")
+        for before in range(resumed):
+            (staging / run_archive(run, before)).unlink(missing_ok=True)
+
+
+def _names(staging: Path) -> Iterator[str]:
+    for path in staging.glob(f"{FOLDER}/*/*.mhr"):
+        yield str(path.relative_to(staging))

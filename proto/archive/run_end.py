@@ -1,0 +1,260 @@
+"""How a run ended, as an archive of its own tells it: the payloads of RUN frames. FORMAT.md, "RUN".
+
+Such an archive has no mailboxes. Where a catalog is made again from archives, it tells what the others can't:
+of units that found nothing changed or failed, of what was asked for, and which mailboxes have a good backup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import msgpack
+
+from ..errors import DamagedError
+from ..ports import ArchiveSink
+from ..records import ArchiveId, RunId, Skipped
+from . import claims
+from .contents import ArchiveHeader
+from .files import RandomAccess
+from .frames import FrameType
+from .scanning import FoundFrame, scan
+from .writer import ArchiveWriter
+
+NOWHERE = "-"
+"""The partition and group in the HEADER of an archive of a run: no real one is called so."""
+
+_PART_BYTES = 1 << 20
+_LISTS = ("stores", "units", "failed", "left_out", "alarms", "skipped", "scopes", "mailboxes", "passed_over")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitEnd:
+    """What became of a unit: ``state`` and counts as the catalog has them; of one that was sealed the archive
+    and where it lay below the staging area. Times are in seconds since 1970."""
+
+    partition: str
+    group: str
+    shard: int
+    state: str
+    archive: ArchiveId | None
+    file: str
+    attempts: int
+    error: str
+    counts: tuple[int, ...]
+    seconds: float
+    cpu_seconds: float
+    ended: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeEnd:
+    """The mailboxes of a group in a partition that were there: all that archives tell of and that had not
+    departed, but for those ``passed_over``. ``good`` is the last run that stored them whole, ``others`` are
+    those of whom that is not so: user, last good run (empty: none), first run that was to store it, reason,
+    detail."""
+
+    partition: str
+    group: str
+    good: str
+    others: tuple[tuple[str, str, str, str, str], ...] = ()
+    passed_over: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnd:
+    """A run, after it went on for the ``resumed``-th time. Times are in seconds since 1970. ``stores`` are
+    the partitions that it was over (name, format, path, hosts with a space between), ``failed`` are
+    partitions that could not be listed (name, code, text), ``left_out`` what no unit holds; ``skipped`` what
+    units left out, by the place of the unit in ``units``."""
+
+    run: RunId
+    started: float
+    ended: float | None
+    state: str
+    resumed: int
+    paths: str
+    options: str
+    narrowed: bool
+    error: str
+    stores: tuple[tuple[str, str, str, str], ...] = ()
+    units: tuple[UnitEnd, ...] = ()
+    failed: tuple[tuple[str, str, str], ...] = ()
+    left_out: tuple[Skipped, ...] = ()
+    alarms: tuple[Skipped, ...] = ()
+    skipped: tuple[tuple[int, Skipped], ...] = ()
+    scopes: tuple[ScopeEnd, ...] = ()
+
+
+def write_run_end(end: RunEnd, sink: ArchiveSink, archive: ArchiveId, program: str) -> str:
+    """Write the archive of a run and seal it; returns its name. Raises StagingError."""
+    header = ArchiveHeader(
+        archive=archive,
+        run=end.run,
+        run_started=end.started,
+        host="",
+        partition=NOWHERE,
+        format="",
+        group=NOWHERE,
+        shard=end.resumed,
+        program=program,
+    )
+    try:
+        sink.begin()
+        sink.restart()
+        writer = ArchiveWriter(sink, header)
+        for payload in encode(end):
+            writer.add_run_end(payload)
+        writer.finish()
+        return sink.seal()
+    finally:
+        sink.abort()
+
+
+def read_run_end(file: RandomAccess) -> RunEnd:
+    """What the archive of a run tells. Raises DamagedError if something of it is damaged."""
+    payloads = []
+    for found in scan(file):
+        if isinstance(found, FoundFrame) and found.header.type is FrameType.RUN:
+            if found.damage is not None:
+                raise found.damage
+            payloads.append(found.payload)
+    return decode(payloads)
+
+
+def encode(end: RunEnd) -> Iterator[bytes]:
+    """The payloads of the RUN frames of a run: the first has what there is once, each rows of the lists."""
+    payload: dict[str, Any] = {
+        "run": end.run,
+        "started": end.started,
+        "ended": end.ended,
+        "state": end.state,
+        "resumed": end.resumed,
+        "paths": end.paths,
+        "options": end.options,
+        "narrowed": end.narrowed,
+        "error": end.error,
+    }
+    weight = 0
+    for name, row in _rows(end):
+        payload.setdefault(name, []).append(row)
+        weight += len(_packed(row))
+        if weight >= _PART_BYTES:
+            yield _packed(payload)
+            payload, weight = {}, 0
+    # The last one says that it is: what is missing behind a damaged end is noticed.
+    yield _packed({**payload, "last": True})
+
+
+def _packed(value: object) -> bytes:
+    return cast(bytes, msgpack.packb(value, unicode_errors="surrogateescape"))
+
+
+def _rows(end: RunEnd) -> Iterator[tuple[str, Sequence[Any]]]:
+    for one in end.units:
+        places = (one.partition, one.group, one.shard, one.state, one.archive, one.file, one.attempts)
+        yield "units", (*places, one.error, one.counts, one.seconds, one.cpu_seconds, one.ended)
+    yield from (("stores", row) for row in end.stores)
+    yield from (("failed", row) for row in end.failed)
+    yield from (("left_out", (one.path, one.reason, one.detail)) for one in end.left_out)
+    yield from (("alarms", (one.path, one.reason, one.detail)) for one in end.alarms)
+    yield from (("skipped", (unit, one.path, one.reason, one.detail)) for unit, one in end.skipped)
+    for number, scope in enumerate(end.scopes):
+        yield "scopes", (scope.partition, scope.group, scope.good)
+        yield from (("mailboxes", (number, *row)) for row in scope.others)
+        yield from (("passed_over", (number, user)) for user in scope.passed_over)
+
+
+def decode(payloads: Iterable[bytes]) -> RunEnd:
+    """A run from the payloads of its RUN frames, in order. Raises DamagedError."""
+    lists: dict[str, list[Any]] = {name: [] for name in _LISTS}
+    first: dict[str, Any] | None = None
+    last = False
+    for payload in payloads:
+        row = claims.unpack_map(payload)
+        first = first or row
+        last = row.get("last") is True
+        for name, rows in lists.items():
+            rows += claims.rows(row.get(name, []))
+    if first is None or not last:
+        raise DamagedError("what the archive tells of its run is not complete", reason="metadata")
+    try:
+        return replace(_end(first, lists), scopes=_scopes(lists))
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DamagedError(
+            f"the end of a run is not complete: {claims.shown(error)}", reason="metadata"
+        ) from error
+
+
+def _end(row: dict[str, Any], lists: dict[str, list[Any]]) -> RunEnd:
+    return RunEnd(
+        run=RunId(claims.name(row["run"])),
+        started=float(row["started"]),
+        ended=_time(row["ended"]),
+        state=claims.name(row["state"]),
+        resumed=claims.number(row["resumed"]),
+        paths=claims.text(row["paths"]),
+        options=claims.text(row["options"]),
+        narrowed=claims.boolean(row["narrowed"]),
+        error=claims.text(row["error"]),
+        stores=tuple(_texts(one, 4) for one in lists["stores"]),
+        units=tuple(map(_unit, lists["units"])),
+        failed=tuple(_texts(one, 3) for one in lists["failed"]),
+        left_out=tuple(Skipped(*_texts(one, 3)) for one in lists["left_out"]),
+        alarms=tuple(Skipped(*_texts(one, 3)) for one in lists["alarms"]),
+        skipped=tuple(
+            (_below(unit, lists["units"]), Skipped(*_texts(one, 3))) for unit, *one in lists["skipped"]
+        ),
+    )
+
+
+def _unit(row: Sequence[Any]) -> UnitEnd:
+    partition, group, shard, state, archive, file, attempts, error, counts, seconds, cpu_seconds, ended = row
+    return UnitEnd(
+        partition=claims.name(partition),
+        group=claims.name(group),
+        shard=claims.number(shard),
+        state=claims.name(state),
+        archive=None if archive is None else claims.archive_id(archive),
+        file=claims.text(file),
+        attempts=claims.number(attempts),
+        error=claims.text(error),
+        counts=tuple(map(claims.number, claims.rows(counts))),
+        seconds=float(seconds),
+        cpu_seconds=float(cpu_seconds),
+        ended=_time(ended),
+    )
+
+
+def _scopes(lists: dict[str, list[Any]]) -> tuple[ScopeEnd, ...]:
+    scopes = [
+        ScopeEnd(**dict(zip(("partition", "group", "good"), _texts(one, 3), strict=True)))
+        for one in lists["scopes"]
+    ]
+    others: dict[int, list[Any]] = {}
+    passed_over: dict[int, list[str]] = {}
+    for number, *row in lists["mailboxes"]:
+        others.setdefault(_below(number, scopes), []).append(_texts(row, 5))
+    for number, user in lists["passed_over"]:
+        passed_over.setdefault(_below(number, scopes), []).append(claims.name(user))
+    return tuple(
+        replace(one, others=tuple(others.get(number, ())), passed_over=tuple(passed_over.get(number, ())))
+        for number, one in enumerate(scopes)
+    )
+
+
+def _texts(row: Sequence[Any], count: int) -> tuple[Any, ...]:
+    if len(row) != count:
+        raise ValueError(f"{len(row)} values instead of {count}")
+    return tuple(map(claims.text, row))
+
+
+def _below(number: Any, rows: Sequence[object]) -> int:
+    if claims.number(number) >= len(rows):
+        raise IndexError(number)
+    return cast(int, number)
+
+
+def _time(value: Any) -> float | None:
+    return None if value is None else float(value)
