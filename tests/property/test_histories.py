@@ -78,12 +78,14 @@ class Calm(History):
         before = set(self._runs())
         with interrupted_after(self.rng.choice([1, 2, 3]), fires=False):
             self._run("/")
-        if self._status == 1:
-            begun = sorted(set(self._runs()) - before)
-            if begun and self.rng.random() < 0.7:
-                self._run("--resume", begun[-1])
-            if self._status == 1:
-                self._run("/")
+        if self._status != 1:
+            return
+        begun = sorted(set(self._runs()) - before)
+        resumed = bool(begun) and self.rng.random() < 0.7
+        if resumed:
+            self._run("--resume", begun[-1])
+        if not resumed or self._status == 1:
+            self._run("/")
 
     def purge(self) -> None:
         self._command("purge", "--last", str(self.rng.choice([1, 2, 3])), status=(0,))
