@@ -79,7 +79,8 @@ class Builder:
             self._messages.append(path)
             if rng.random() < 0.8:
                 lines.append(f"{number + 1} :{base}\n")
-        if rng.random() < 0.8:
+        # A mailbox of a Dovecot without any list is one whose lists lie elsewhere, and that is told.
+        if rng.random() < 0.8 or not list(self.mailbox.rglob("dovecot-uidlist")):
             guid = f"{rng.getrandbits(128):032x}"
             (directory / "dovecot-uidlist").write_text(f"3 V77 N9 G{guid}\n" + "".join(lines))
         if rng.random() < 0.5:
