@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
 from ..proto.archive.splitting import archives_in
 from ..proto.errors import BackupError, DamagedError, NotFoundError, UsageError
-from ..proto.records import ArchiveId, RunId, Skipped
+from ..proto.records import ArchiveId, Departed, RunId, Skipped
 from ..worker.archives import ArchivePlace, OpenArchives, opened_archives
 from .absence import absence
 from .catalog import Catalog
@@ -101,6 +101,9 @@ def _versions_of(
     )
 
 
+_WHY_ABSENT = "run {run} found it gone ({reason}); name no archive from then on to have it as it was before"
+
+
 @dataclass(frozen=True, slots=True)
 class _Copy:
     """An archive that was found in a file. ``generation`` is None where its header is gone; ``damage`` says
@@ -113,8 +116,8 @@ class _Copy:
 
 def from_files(files: Iterable[Path]) -> BackupSet:
     """What bare archive files hold; a file may hold several, and a damaged one what is whole in it. Of two
-    generations of an archive the greater one counts; copies of one are used together. Mailboxes are there
-    also if a later archive tells that they have departed: who names files wants what is in them.
+    generations of an archive the greater one counts; copies of one are used together. A mailbox that has
+    departed is there only as it was stored later: who wants it as it was before names no archive from after.
 
     Raises DamagedError for a file of which nothing is an archive, BackupError for one that can't be read.
     """
@@ -126,6 +129,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     versions: list[MailboxVersion] = []
     places: dict[ArchiveId, ArchivePlace] = {}
     references: dict[ArchiveId, tuple[ArchiveId, ...]] = {}
+    gone: dict[LogicalPath, Departed] = {}
     for archive, copies in found.items():
         newest = max((one.generation or 0 for one in copies), default=0)
         first, *others = [one for one in copies if one.generation in (None, newest)]
@@ -139,6 +143,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
                 ]
                 del places[archive]
                 continue
+            _note_departures(reader, gone)
         versions += _versions_in(reader)
         if reader.damage:
             damaged += [one.damage for one in (first, *others) if one.damage]
@@ -147,7 +152,30 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     if not places and damaged:
         one = damaged[-1]
         raise DamagedError(f"{one.path}: nothing of it can be read: {one.detail}", reason="archive")
-    return BackupSet(versions=tuple(versions), places=places, references=references, damaged=tuple(damaged))
+    left = [one for one in versions if not _is_hidden(one, gone)]
+    return BackupSet(
+        versions=tuple(left),
+        places=places,
+        references=references,
+        damaged=tuple(damaged),
+        absent={path: _WHY_ABSENT.format(run=one.run, reason=one.reason) for path, one in gone.items()},
+    )
+
+
+def _note_departures(archive: ArchiveReader, gone: dict[LogicalPath, Departed]) -> None:
+    """Note who has departed, as an archive tells, each as of the latest run that found it."""
+    header = archive.header
+    with suppress(DamagedError):
+        for one in archive.departures():
+            path = LogicalPath(header.partition, header.group, one.user)
+            one = replace(one, run=one.run or header.run)
+            if path not in gone or gone[path].run < one.run:
+                gone[path] = one
+
+
+def _is_hidden(version: MailboxVersion, gone: Mapping[LogicalPath, Departed]) -> bool:
+    later = gone.get(LogicalPath(version.partition, version.group, version.user))
+    return later is not None and later.run > version.run
 
 
 def _versions_in(archive: ArchiveReader) -> Iterator[MailboxVersion]:

@@ -22,6 +22,9 @@ Known = Mapping[tuple[str, str], Mapping[str, MailboxVersion]]
 GONE = "removed"
 """The reason of a mailbox that the store does not list any more."""
 
+Carried = Mapping[tuple[str, str], Mapping[int, tuple[Departed, ...]]]
+"""By partition and group, then by shard, what earlier archives told."""
+
 Departures = dict[tuple[str, str], tuple[Departed, ...]]
 """By partition and group."""
 
@@ -114,6 +117,27 @@ def with_departures(
             for (partition, group, shard), here in placed.items()
         ),
     )
+
+
+def with_carried(units: Sequence[Unit], carried: Carried) -> tuple[Unit, ...]:
+    """The units, each with the departures that its archive tells of once more: those of its shard, and the
+    first unit of a group those of shards that have none."""
+    shards: dict[tuple[str, str], set[int]] = {}
+    for unit in units:
+        shards.setdefault((unit.partition.name, unit.group), set()).add(unit.shard)
+    told = []
+    for unit in units:
+        scope = unit.partition.name, unit.group
+        there, new = shards[scope], {one.user for one in unit.departed} | set(unit.users)
+        mine = [
+            one
+            for shard, gone in carried.get(scope, {}).items()
+            if shard == unit.shard or (shard not in there and unit.shard == min(there))
+            for one in gone
+            if one.user not in new
+        ]
+        told.append(replace(unit, carried=tuple(mine)) if mine else unit)
+    return tuple(told)
 
 
 def _groups_now(users: Sequence[str], rules: GroupRules, off: Collection[str]) -> dict[str, set[str]]:

@@ -89,6 +89,7 @@ class UnitPlan:
     shard: int
     users: tuple[str, ...]
     departed: tuple[Departed, ...] = ()
+    carried: tuple[Departed, ...] = ()
     size_bytes: int
     messages: int
 

@@ -10,7 +10,16 @@ from ..proto.errors import NotFoundError
 from ..proto.records import MailboxSize, RunId, Skipped
 from .alarms import Alarm, alarm_of_partition
 from .catalog import Catalog
-from .departures import GONE, Departures, Known, covered, find_departures, with_departures
+from .departures import (
+    GONE,
+    Carried,
+    Departures,
+    Known,
+    covered,
+    find_departures,
+    with_carried,
+    with_departures,
+)
 from .dispatch.engine import Engine
 from .history import MailboxVersion
 from .inventory import Failure, Inventory, take_inventories
@@ -56,11 +65,14 @@ def make_plan(
             for scope, versions in known.items()
         },
     )
+    carried: Carried = {}
+    if catalog is not None:
+        carried = {(partition, group): catalog.carried(partition, group) for partition, group in known}
     departures: Departures = {}
     if request.users is None:
         departures = _departures(config, request.paths, inventories, known, taken)
     plan = Plan(
-        units=with_departures(run, units, departures, known, inventories),
+        units=with_carried(with_departures(run, units, departures, known, inventories), carried),
         left_out=(
             *taken.left_out,
             *(skipped for one in inventories for skipped in one.left_out),

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
+from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.run_end import RunEnd, read_run_end
 from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
-from ..proto.records import ArchiveFacts, ArchiveId, RunId, Skipped
+from ..proto.records import ArchiveFacts, ArchiveId, Departed, RunId, Skipped
 from ..worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives, read_beginning
 from ..worker.staging.sealed import account_of
 from .backup_set import reader_over
@@ -152,6 +153,7 @@ def facts_of(
             Skipped(str(LogicalPath(header.partition, header.group, user)), "metadata", f"in {file}")
             for user in account.unreadable
         ]
+        gone = _departures(archive, damaged)
         facts = ArchiveFacts(
             archive=header.archive,
             run=RunId(header.run),
@@ -164,7 +166,8 @@ def facts_of(
             mailboxes=account.mailboxes,
             skipped=account.skipped,
             unopened=directory.unopened,
-            departed=directory.departed,
+            departed=tuple(one for one in gone if not one.run),
+            carried=tuple(one for one in gone if one.run),
             references=directory.references,
             holes=directory.holes,
             lost=archive.gone if damaged else directory.lost,
@@ -174,6 +177,15 @@ def facts_of(
         return facts, tuple(damaged)
     finally:
         local.close()
+
+
+def _departures(archive: ArchiveReader, damaged: list[Skipped]) -> tuple[Departed, ...]:
+    """Who has departed, as an archive tells; that this can't be told is added to ``damaged``."""
+    try:
+        return archive.departures()
+    except DamagedError as error:
+        damaged.append(Skipped(archive.file.name, "departed", error.message))
+        return ()
 
 
 def _references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveId]:

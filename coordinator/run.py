@@ -324,6 +324,7 @@ def _unit(run: RunId, partition: Partition, plan: UnitPlan) -> Unit:
         shard=plan.shard,
         users=plan.users,
         departed=plan.departed,
+        carried=plan.carried,
         size_bytes=plan.size_bytes,
         messages=plan.messages,
     )

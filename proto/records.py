@@ -75,19 +75,22 @@ class Departed:
     """A mailbox that was stored before and is not to be any more, as of this run.
 
     ``reason`` is ``removed`` (the store does not list it), ``left-group`` or ``moved`` (to another
-    partition); ``detail`` says where it is now.
+    partition); ``detail`` says where it is now. ``run`` is the run that found it, where that is an earlier
+    one than the run that tells of it once more; else empty.
     """
 
     user: str
     reason: str
     detail: str = ""
+    run: RunId = RunId("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
     """One (partition, group, shard) of one run: what is dispatched, retried, written to one archive.
 
-    ``departed`` are mailboxes that its archive tells of as gone.
+    ``departed`` are mailboxes that its archive tells of as gone, ``carried`` those that an earlier one told
+    of and that older archives still hold: to be told once more, should there be an archive.
     """
 
     run: RunId
@@ -96,6 +99,7 @@ class Unit:
     shard: int
     users: tuple[str, ...]
     departed: tuple[Departed, ...] = ()
+    carried: tuple[Departed, ...] = ()
     size_bytes: int = 0
     messages: int = 0
 
@@ -339,6 +343,7 @@ class UnitReport:
     skipped: tuple[Skipped, ...]
     unopened: tuple[Skipped, ...] = ()
     departed: tuple[Departed, ...] = ()
+    carried: tuple[Departed, ...] = ()
     losses: tuple[FolderLoss, ...] = ()
     references: tuple[ArchiveId, ...] = ()
     messages: int
@@ -393,6 +398,7 @@ class ArchiveFacts:
     skipped: tuple[Skipped, ...]
     unopened: tuple[Skipped, ...] = ()
     departed: tuple[Departed, ...] = ()
+    carried: tuple[Departed, ...] = ()
     references: tuple[ArchiveId, ...] = ()
     holes: tuple[Stretch, ...] = ()
     lost: Losses = Losses()

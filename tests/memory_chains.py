@@ -71,6 +71,7 @@ class Chain:
         mode: BackupMode | None = None,
         selection: Selection = EVERYTHING,
         departed: tuple[Departed, ...] = (),
+        carried: tuple[Departed, ...] = (),
         sink: ArchiveSink | None = None,
         **changes: Any,
     ) -> UnitReport:
@@ -84,6 +85,7 @@ class Chain:
                 shard=0,
                 users=tuple(users),
                 departed=departed,
+                carried=carried,
             ),
             **changes,
         )

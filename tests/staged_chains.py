@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.departures import with_carried
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.stored import OpenArchive, StoredMailbox
@@ -65,6 +66,8 @@ class StagedChain:
         gone = tuple(Departed(user, "removed") for user in departed)
         unit = Unit(run=run, partition=PARTITION, group=self.group, shard=0, users=tuple(mail), departed=gone)
         with Catalog.open(self.staging, write=True) as catalog:
+            told = {(PARTITION.name, self.group): catalog.carried(PARTITION.name, self.group)}
+            (unit,) = with_carried([unit], told)
             catalog.begin_run(run, started, paths=paths)
             catalog.plan_units([unit])
             changed = {user for user, folders in mail.items() if self._state.get(user) != folders}
@@ -96,7 +99,7 @@ class StagedChain:
         file = f"primary/{self.group}/{report.run}.0.mha"
         sink = StagedFile(self.staging / file)
         sink.begin()
-        writer = ArchiveWriter(sink, header)
+        writer = ArchiveWriter(sink, header, departed=(*report.departed, *report.carried))
         packer = Packer(writer)
         with opened_archives(self._places(catalog)) as archives:
             for user, folders in mail.items():
@@ -105,7 +108,7 @@ class StagedChain:
                     self._mailbox(writer, packer, user, folders, known)
                 else:
                     writer.refer_mailbox(known.entry)
-        totals = writer.finish(departed=report.departed)
+        totals = writer.finish()
         sink.seal()
         self._newest.update(dict.fromkeys(mail, archive))
         return replace(
@@ -208,6 +211,7 @@ def _report(unit: Unit, mail: Mail) -> UnitReport:
         ),
         skipped=(),
         departed=unit.departed,
+        carried=unit.carried,
         messages=sum(map(len, sizes.values())),
         size_bytes=sum(map(sum, sizes.values())),
         new_bytes=0,

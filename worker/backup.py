@@ -166,6 +166,7 @@ class _UnitBackup:
             skipped=(*unopened, *(one for skipped in self._skipped.values() for one in skipped)),
             unopened=unopened,
             departed=unit.departed,
+            carried=unit.carried,
             losses=tuple(self._losses),
             messages=sum(one.stored for one in mailboxes),
             read=self._read,

@@ -125,7 +125,7 @@ class UnitArchive:
     def finish(self, unopened: Iterable[Skipped]) -> tuple[ArchiveWriter, ArchiveTotals]:
         """The end of the archive, which is not sealed yet."""
         writer, _ = self.begin()
-        return writer, writer.finish(self._unit.departed, unopened)
+        return writer, writer.finish(unopened)
 
     def _begin(self) -> tuple[ArchiveWriter, Packer, Account | None]:
         """Behind what an earlier attempt left of the archive, with what it completed; or at its start."""
@@ -134,14 +134,20 @@ class UnitArchive:
         if draft is not None:
             try:
                 account = _completed(self._unit, draft)
-                writer = ArchiveWriter(self._sink, draft.archive.header, codec, level, draft=draft)
+                gone = draft.archive.departures()
+                if gone != (*self._unit.departed, *self._unit.carried):
+                    raise DamagedError("others have departed since", reason="foreign")
+                writer = ArchiveWriter(
+                    self._sink, draft.archive.header, codec, level, departed=gone, draft=draft
+                )
                 packer = Packer(writer, self._segments)
                 packer.recall(draft.archive)
             except DamagedError:
                 self._sink.restart()
             else:
                 return writer, packer, account
-        writer = ArchiveWriter(self._sink, _header(self._unit, self._settings), codec, level)
+        gone = (*self._unit.departed, *self._unit.carried)
+        writer = ArchiveWriter(self._sink, _header(self._unit, self._settings), codec, level, departed=gone)
         return writer, Packer(writer, self._segments), None
 
     def _keep(self, unchanged: Unchanged, writer: ArchiveWriter) -> None:

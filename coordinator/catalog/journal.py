@@ -163,11 +163,17 @@ def encode_plan(unit: Unit) -> str:
         {
             "users": unit.users,
             "departed": [astuple(one) for one in unit.departed],
+            "carried": [astuple(one) for one in unit.carried],
             "size_bytes": unit.size_bytes,
             "messages": unit.messages,
         },
         separators=(",", ":"),
     )
+
+
+def _departed(values: Sequence[object]) -> Departed:
+    user, reason, detail, run = map(str, values)
+    return Departed(user, reason, detail, RunId(run))
 
 
 def planned(row: sqlite3.Row) -> UnitPlan:
@@ -179,7 +185,8 @@ def planned(row: sqlite3.Row) -> UnitPlan:
             group=row["group"],
             shard=row["shard"],
             users=tuple(map(str, plan["users"])),
-            departed=tuple(Departed(*map(str, one)) for one in plan["departed"]),
+            departed=tuple(map(_departed, plan["departed"])),
+            carried=tuple(map(_departed, plan["carried"])),
             size_bytes=int(plan["size_bytes"]),
             messages=int(plan["messages"]),
         )

@@ -127,10 +127,10 @@ HISTORY_OF_ONE = _HISTORY.format(" AND m.user = CAST(?2 AS TEXT)")
 DEPARTURES = """
     SELECT s.partition, s.grp AS "group", m.user, r.run, r.started, u.shard, NULL AS archive, v.folders,
         v.listed, v.stored, v.skipped, v.size_bytes, v.added, v.vanished, v.changed, v.departed, v.detail
-    FROM units u JOIN versions v ON v.unit = u.number AND v.departed IS NOT NULL
-        JOIN mailboxes m ON m.number = v.mailbox JOIN scopes s ON s.number = m.scope
-        JOIN runs r ON r.number = v.run
-    WHERE u.run = ? ORDER BY s.partition, s.grp, m.user"""
+    FROM scopes s JOIN mailboxes m ON m.scope = s.number
+        JOIN versions v ON v.mailbox = m.number AND v.run = ?1 AND v.departed IS NOT NULL
+        JOIN units u ON u.number = v.unit JOIN runs r ON r.number = v.run
+    ORDER BY s.partition, s.grp, m.user"""
 
 # Of each wanted user the newest version in the scope ?1, where its archive is at hand. CROSS JOIN: the scope
 # may have many more users than are wanted, so they come first.
@@ -237,11 +237,34 @@ HIDDEN = """
     WHERE next IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM kept k WHERE k.run >= spans.run AND k.run < spans.next)"""
 
+# Whether an archive from before a departure is left: it may hold the mailbox, whatever is known of it.
+_OLDER_ARCHIVE = """EXISTS (
+        SELECT 1 FROM units o JOIN archives a ON a.unit = o.number
+        WHERE o.scope = ?1 AND o.run < v.run AND NOT a.missing)"""
+
 # Departures before which nothing is left of the mailbox: they hide nothing.
-IDLE_DEPARTURES = """
+_HIDING_NOTHING = """
     SELECT v.mailbox, v.run FROM mailboxes m JOIN versions v ON v.mailbox = m.number
     WHERE m.scope = ?1 AND v.departed IS NOT NULL AND NOT EXISTS (
-        SELECT 1 FROM versions x WHERE x.mailbox = v.mailbox AND x.run < v.run AND x.departed IS NULL)"""
+        SELECT 1 FROM versions x WHERE x.mailbox = v.mailbox AND x.run < v.run AND x.departed IS NULL)
+        AND NOT """
+IDLE_DEPARTURES = _HIDING_NOTHING + _OLDER_ARCHIVE
+
+# Mailboxes of a scope that are gone, and that older archives may hold: each archive tells so once more.
+_GONE = """
+    SELECT m.user, v.departed, ifnull(v.detail, '') AS detail, v.run, u.shard
+    FROM mailboxes m JOIN versions v ON v.mailbox = m.number AND v.run = (
+            SELECT max(run) FROM versions WHERE mailbox = m.number)
+        JOIN units u ON u.number = v.unit
+    WHERE m.scope = ?1 AND v.departed IS NOT NULL AND """
+CARRIED = _GONE + _OLDER_ARCHIVE + " ORDER BY m.user"
+
+# The departures that the archive ?1 is needed to tell of.
+TOLD_BY = """
+    SELECT m.user, v.departed, ifnull(v.detail, '') AS detail, nullif(v.run, u.run) AS run
+    FROM archives a JOIN units u ON u.number = a.unit JOIN versions v ON v.unit = u.number
+        JOIN mailboxes m ON m.number = v.mailbox
+    WHERE a.archive = ?1 AND v.departed IS NOT NULL ORDER BY m.user"""
 
 # Archives that some version needs; and the mailboxes whose metadata it needs in the archive of a unit. Where
 # an archive tells of departures only, there are none.

@@ -14,7 +14,7 @@ from typing import Self
 
 from ...proto.archive.run_end import RunEnd
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Parents, Partition, RunId, Skipped, Stretch
+from ...proto.records import ArchiveId, Departed, Parents, Partition, RunId, Skipped, Stretch
 from ..clock import RUN_ID
 from ..history import (
     ArchiveRecord,
@@ -262,6 +262,19 @@ class CatalogReader:
     def departures(self, run: RunId) -> list[Version]:
         """The mailboxes that a run found departed, as far as that hides something still."""
         return [values.version(row) for row in self._rows(queries.DEPARTURES, run_number(run))]
+
+    def carried(self, partition: str, group: str) -> dict[int, tuple[Departed, ...]]:
+        """The mailboxes that have departed from a group and that older archives may still hold, by the shard
+        whose archive told so last."""
+        found: dict[int, list[Departed]] = {}
+        for scope in self._scopes(partition, group):
+            for row in self._rows(queries.CARRIED, scope["number"]):
+                found.setdefault(row["shard"], []).append(values.departed(row))
+        return {shard: tuple(gone) for shard, gone in found.items()}
+
+    def told_by(self, archive: ArchiveId) -> tuple[Departed, ...]:
+        """The departures that an archive is needed to tell of."""
+        return tuple(map(values.departed, self._rows(queries.TOLD_BY, archive)))
 
     def parents(self, partition: str, group: str, users: Collection[str]) -> Parents:
         """What a unit of these users starts from: of each the newest version of its own group; of one that

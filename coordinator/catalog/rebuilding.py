@@ -240,6 +240,7 @@ def _report(facts: ArchiveFacts) -> UnitReport:
         mailboxes=facts.mailboxes,
         skipped=facts.skipped,
         departed=facts.departed,
+        carried=facts.carried,
         references=facts.references,
         messages=sum(mailbox.stored for mailbox in facts.mailboxes),
         size_bytes=sum(mailbox.size_bytes for mailbox in facts.mailboxes),

@@ -81,7 +81,7 @@ def end_unit(
         insert_losses(database, number, lost)
         insert_references(database, number, report.references)
         _insert_versions(database, unit, report.mailboxes)
-        _insert_departed(database, unit, report.departed)
+        _insert_departed(database, unit, (*report.departed, *report.carried))
     database.executemany(
         "INSERT INTO skipped (unit, path, reason, detail)"
         " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))",
@@ -245,13 +245,25 @@ def _insert_versions(database: sqlite3.Connection, unit: int, mailboxes: Sequenc
 
 
 def _insert_departed(database: sqlite3.Connection, unit: int, departed: Sequence[Departed]) -> None:
+    """A departure that was told before is told by this unit now: no older archive is needed for it."""
     scope, run = _known_to_scope(database, unit, [one.user for one in departed])
     database.executemany(
         "INSERT INTO versions (mailbox, run, unit, departed, detail, folders, listed, stored, skipped,"
         " size_bytes, added, vanished, changed)"
         " SELECT number, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), 0, 0, 0, 0, 0, 0, 0, 1 FROM mailboxes"
-        " WHERE scope = ? AND user = CAST(? AS TEXT)",
-        ((run, unit, raw(one.reason), raw(one.detail), scope, raw(one.user)) for one in departed),
+        " WHERE scope = ? AND user = CAST(? AS TEXT)"
+        " ON CONFLICT (mailbox, run) DO UPDATE SET unit = excluded.unit WHERE departed IS NOT NULL",
+        (
+            (
+                run_number(one.run) if one.run else run,
+                unit,
+                raw(one.reason),
+                raw(one.detail),
+                scope,
+                raw(one.user),
+            )
+            for one in departed
+        ),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import DamagedError, UsageError
-from ...proto.records import Losses, RunId, Stretch
+from ...proto.records import Departed, Losses, RunId, Stretch
 from ..clock import RUN_ID
 from ..history import (
     ArchiveRecord,
@@ -38,6 +38,12 @@ def run_id(number: int) -> RunId:
     """The run id that has this number."""
     stamp = f"{number >> 16:014d}"
     return RunId(f"{stamp[:8]}T{stamp[8:]}Z-{number & 0xFFFF:04x}")
+
+
+def departed(row: sqlite3.Row) -> Departed:
+    """A departure; that its ``run`` is NULL says that it is that of the archive."""
+    run = RunId("") if row["run"] is None else run_id(row["run"])
+    return Departed(row["user"], row["departed"], row["detail"], run)
 
 
 def run_started(run: RunId) -> datetime:

@@ -173,6 +173,7 @@ class _Repair:
                 dead=tuple(without(record.holes, (*record.lost.data, *self._lacking.get(archive, ())))),
                 spares=tuple(self._verification.spares.get(archive, ())),
                 mailboxes=tuple(mailboxes),
+                departed=self._catalog.told_by(archive),
             )
 
     def rewritten(self, record: ArchiveRecord, file: str, report: RepairReport) -> None:

@@ -14,7 +14,7 @@ from typing import cast
 import msgpack
 
 from ..errors import DamagedError, UnsupportedError
-from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, MailboxSummary, RunId, Skipped, Stretch
+from ..records import DIGEST_BYTES, ArchiveId, Losses, MailboxSummary, RunId, Skipped, Stretch
 from . import claims, columns
 from .frames import mailbox_position
 from .places import GONE, BlockTable, MailboxPlace
@@ -110,16 +110,17 @@ class ArchiveDirectory:
     """The table of contents of a whole archive, or the part of it in one frame.
 
     ``mailboxes`` are those that it tells of; ``places`` are where the frames of those lie that are written in
-    it, ascending by number. ``departed`` are mailboxes that are gone as of its run, ``unopened`` those that
-    could not be opened; ``holes`` are the stretches of the data that no block holds, ascending. ``lost`` is
-    what was damaged when the archive was written anew, and may be needed."""
+    it, ascending by number. ``departed_frames`` tell which mailboxes are gone as of its run, each part of
+    them with the offsets of its copies; ``unopened`` are those that could not be opened; ``holes`` are the
+    stretches of the data that no block holds, ascending. ``lost`` is what was damaged when the archive was
+    written anew, and may be needed."""
 
     mailboxes: tuple[MailboxEntry, ...]
     places: tuple[MailboxPlace, ...] = ()
     blocks: BlockTable
     data_bytes: int
     index_frames: tuple[int, ...]
-    departed: tuple[Departed, ...] = ()
+    departed_frames: tuple[tuple[int, ...], ...] = ()
     unopened: tuple[Skipped, ...] = ()
     holes: tuple[Stretch, ...] = ()
     lost: Losses = field(default_factory=Losses)
@@ -128,7 +129,8 @@ class ArchiveDirectory:
     def frames(self) -> int:
         """How many frames it names."""
         places = sum(one.count for one in self.places)
-        return places + len(self.blocks.file) + len(self.index_frames)
+        departed = sum(map(len, self.departed_frames))
+        return places + len(self.blocks.file) + len(self.index_frames) + departed
 
     @property
     def references(self) -> tuple[ArchiveId, ...]:

@@ -15,14 +15,14 @@ from typing import Any, cast
 import msgpack
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Departed, Losses, Skipped, Stretch
+from ..records import ArchiveId, Losses, Skipped, Stretch
 from . import claims, columns
 from .contents import LAST, ArchiveDirectory, MailboxEntry
 from .places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
 from .pointers import MailboxPointer
 
-MOST_GONE = 1 << 18
-"""Mailboxes that a directory may name as departed or unopened: nothing else bounds their number."""
+MOST_UNOPENED = 1 << 18
+"""Mailboxes that a directory may name as unopened: nothing else bounds their number."""
 
 MOST_LOST = 1 << 16
 """Stretches that a directory may name as lost, of data and of frames each."""
@@ -86,7 +86,7 @@ def _fields(whole: ArchiveDirectory) -> Iterator[_Rows]:
     yield "blocks", whole.blocks.data, lambda _: 20
     yield "holes", whole.holes, lambda _: 16
     yield "index_frames", whole.index_frames, lambda _: 9
-    yield "departed", whole.departed, lambda one: 16 + 4 * len(one.user + one.reason + one.detail)
+    yield "departed_frames", whole.departed_frames, lambda one: 4 + 9 * len(one)
     yield "unopened", whole.unopened, lambda one: 16 + 4 * len(one.path + one.reason + one.detail)
     yield "places", whole.places, lambda one: 40 + 14 * sum(map(len, one.parts)) + 19 * len(one.messages)
     yield "mailboxes", whole.mailboxes, _entry_bytes
@@ -122,7 +122,7 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
         "hole_length": columns.pack("Q", [one.length for one in part.holes]),
         "data_bytes": part.data_bytes,
         "index": list(part.index_frames),
-        "departed": [[one.user, one.reason, one.detail] for one in part.departed],
+        "departed": list(map(list, part.departed_frames)),
         "unopened": [[one.path, one.reason, one.detail] for one in part.unopened],
         "lost": list(map(list, part.lost.data)),
         "lost_frames": list(map(list, part.lost.frames)),
@@ -196,7 +196,7 @@ def decode(payload: bytes) -> DirectoryFrame:
             blocks=_block_table(row),
             data_bytes=claims.number(row["data_bytes"]),
             index_frames=_offsets(row["index"]),
-            departed=tuple(Departed(*_texts(one)) for one in row["departed"]),
+            departed_frames=tuple(map(_offsets, row["departed"])),
             unopened=tuple(Skipped(*_texts(one)) for one in row["unopened"]),
             holes=_holes(row),
             lost=Losses(_stretches(row.get("lost", ())), _stretches(row.get("lost_frames", ()))),
@@ -215,7 +215,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
     places: list[MailboxPlace] = []
     data, file, size = array("Q"), array("Q"), array("I")
     index: list[int] = []
-    departed: list[Departed] = []
+    departed_frames: list[tuple[int, ...]] = []
     unopened: list[Skipped] = []
     holes: list[Stretch] = []
     lost = Losses()
@@ -228,7 +228,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         file.extend(part.blocks.file)
         size.extend(part.blocks.size)
         index += part.index_frames
-        departed += part.departed
+        departed_frames += part.departed_frames
         unopened += part.unopened
         holes += part.holes
         lost = part.lost
@@ -236,10 +236,8 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         most_frames -= part.frames
         if most_frames < 0 or len(holes) > most_holes:
             raise DamagedError("the directory names more frames than there are", reason="metadata")
-        if len(departed) + len(unopened) > MOST_GONE:
-            raise DamagedError(
-                f"the directory names more than {MOST_GONE} mailboxes as gone", reason="metadata"
-            )
+        if len(unopened) > MOST_UNOPENED or len(departed_frames) > MOST_UNOPENED:
+            raise DamagedError("the directory names too many mailboxes as unopened", reason="metadata")
     if not _ascending([one.number for one in places]):
         raise DamagedError("the mailboxes are not in order", reason="metadata")
     if not _ascending(data) or not _ascending(file) or not _covered(data, holes, data_bytes):
@@ -250,7 +248,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         blocks=BlockTable(data=data, file=file, size=size),
         data_bytes=data_bytes,
         index_frames=tuple(index),
-        departed=tuple(departed),
+        departed_frames=tuple(departed_frames),
         unopened=tuple(unopened),
         holes=tuple(holes),
         lost=lost,

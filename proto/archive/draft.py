@@ -181,6 +181,7 @@ class _Found:
         self._parts: list[FramePlace] = []
         self._awaits_terms = False
         self._copies: list[FramePlace] = []
+        self._departed: list[int] = []
         self._cut: _Cut | None = None
 
     def take(self, at: int, header: FrameHeader, stored: bytes, where: str) -> None:
@@ -208,6 +209,10 @@ class _Found:
             self._check_position(header, len(self._messages), where)
             payload = frames.decode_payload(header, stored, where)
             self._end_mailbox(place, header, mailboxes.decode_head(payload))
+        elif kind is FrameType.DEPARTED:
+            if header.sequence != header.position + 1:
+                raise DamagedError(f"{where}: who has departed comes first", reason="frame-type")
+            self._departed.append(at)
         elif kind is FrameType.HEADER:
             found = _writable(frames.decode_payload(header, stored, where))
             if self._header not in (None, found):
@@ -232,6 +237,7 @@ class _Found:
             ),
             data_bytes=cut.data_bytes,
             index_frames=tuple(self._index_frames[: cut.index_frames]),
+            departed_frames=tuple((at,) for at in self._departed),
         )
         return Draft(
             archive=ArchiveReader(file, self._header, whole), size_bytes=cut.size_bytes, frames=cut.frames

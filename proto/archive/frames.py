@@ -38,6 +38,7 @@ class FrameType(IntEnum):
     DIRECTORY = 6
     FOOTER = 7
     SEARCH = 8
+    DEPARTED = 9
     FOLDERS = 10
     LATER = 0x80
     """Not written: stands for what a later version writes. Types from here on are optional."""

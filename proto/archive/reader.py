@@ -12,8 +12,8 @@ from contextlib import suppress
 from itertools import chain
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Losses, Skipped, Stretch
-from . import contents, directory, frames, mailboxes, messages
+from ..records import ArchiveId, Departed, Losses, RunId, Skipped, Stretch
+from . import contents, departed, directory, frames, mailboxes, messages
 from .contents import LAST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
 from .files import RandomAccess, ReadAhead, ReadTail, read_frame, read_stored
 from .frames import FrameHeader, FrameType
@@ -196,6 +196,28 @@ class ArchiveReader:
                 reason="metadata",
             )
         return place
+
+    def departures(self) -> tuple[Departed, ...]:
+        """The mailboxes that are gone as of its run, as far as that can be told from any copy. Raises
+        DamagedError if it can't be told of all."""
+        found: dict[tuple[str, RunId], Departed] = {}
+        for part, copies in enumerate(self.directory.departed_frames):
+            payload = self._departed_part(part, copies)
+            found.update(((one.user, one.run), one) for one in departed.decode(payload))
+            if len(found) > departed.MOST_DEPARTED:
+                raise DamagedError("too many mailboxes are named as gone", reason="metadata")
+        return tuple(found.values())
+
+    def _departed_part(self, part: int, copies: tuple[int, ...]) -> bytes:
+        for at in copies[:-1]:
+            with suppress(DamagedError):
+                header, payload = read_frame(
+                    self._metadata, FramePlace(at, 0), FrameType.DEPARTED, self.header.archive
+                )
+                if header.position == part:
+                    return payload
+        last = FramePlace(copies[-1] if copies else 0, 0)
+        return self.frame(last, FrameType.DEPARTED, part)[1]
 
     def index(self, *, lost: bool = False) -> Iterator[IndexRow]:
         """The segments that the archive holds, an INDEX frame at a time; with ``lost`` also those that lie in

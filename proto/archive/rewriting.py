@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from ..errors import DamagedError
 from ..ports import ArchiveSink
-from ..records import DIGEST_BYTES, ArchiveId, Losses, Stretch
+from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, Stretch
 from .contents import frames_gone
 from .frames import Codec
 from .reader import ArchiveReader
@@ -73,6 +73,7 @@ def rewrite(
     *,
     stretches: Iterable[Stretch],
     metadata: Metadata,
+    departed: Iterable[Departed] = (),
     fill: Fill | None = None,
     losses: Account | None = None,
     codec: Codec = Codec.LZ4,
@@ -80,7 +81,8 @@ def rewrite(
 ) -> Rewritten:
     """Write the next generation of an archive: of its data these ``stretches`` (ascending, not overlapping),
     the ``metadata`` that is wanted, under the same numbers, and the index of all segments that lie in the
-    stretches.
+    stretches. It tells of all that have departed, also of those that somebody else knows to have
+    ``departed``.
 
     Blocks that stay as a whole, and metadata, are copied as they are stored. Where a wanted stretch lies in
     a hole or a damaged block, ``fill`` is asked for it, in parts of at most 8 MiB that do not cross blocks;
@@ -89,18 +91,15 @@ def rewrite(
     says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``. Raises StagingError.
     """
     header = replace(source.header, generation=source.header.generation + 1)
-    archive = ArchiveWriter(sink, header, codec, level)
+    gone = {(one.user, one.run): one for one in (*_departures(source), *departed)}
+    archive = ArchiveWriter(sink, header, codec, level, departed=gone.values())
     kept = _Data(source, archive, fill).write(stretches)
     _write_index(source, archive, kept)
     unreadable = _write_metadata(source, archive, metadata)
     lost = source.directory.lost
     if losses is not None:
         lost = losses(archive.holes, frames_gone(archive.places, archive.lost_frames), archive.data_bytes)
-    totals = archive.finish(
-        (one for one in source.directory.departed if one.user in metadata.users),
-        source.directory.unopened,
-        lost,
-    )
+    totals = archive.finish(source.directory.unopened, lost)
     return Rewritten(
         totals.data_bytes,
         totals.archive_bytes,
@@ -130,6 +129,14 @@ def _write_metadata(source: ArchiveReader, archive: ArchiveWriter, wanted: Metad
         if entry.home.archive != archive.header.archive and entry.user in wanted.users:
             archive.take_over(entry)
     return tuple(lost)
+
+
+def _departures(source: ArchiveReader) -> tuple[Departed, ...]:
+    """Who has departed, as far as it can be told."""
+    try:
+        return source.departures()
+    except DamagedError:
+        return ()
 
 
 def _write_index(source: ArchiveReader, archive: ArchiveWriter, kept: _Stretches) -> None:

@@ -9,7 +9,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Departed, Losses, Skipped, Stretch
+from ..records import ArchiveId, Losses, Skipped, Stretch
 from . import contents, directory, frames, mailboxes
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .directory import DirectoryFrame
@@ -93,7 +93,7 @@ class _Salvage:
         self._index: list[int] = []
         self._frames: dict[int, _MailboxFrames] = {}
         self._unchanged: dict[str, MailboxEntry] = {}
-        self._departed: tuple[Departed, ...] = ()
+        self._departed: dict[int, list[int]] = {}
         self._unopened: tuple[Skipped, ...] = ()
         self._lost = Losses()
         self._has_end = False
@@ -133,6 +133,8 @@ class _Salvage:
             self._mailbox(found)
         elif kind is FrameType.UNCHANGED:
             self._take_unchanged(directory.decode_unchanged(found.payload), found.header.archive)
+        elif kind is FrameType.DEPARTED:
+            self._departed.setdefault(found.header.position, []).append(found.at)
         elif kind is FrameType.HEADER:
             self._say_header(found, found.payload)
         elif kind is FrameType.DIRECTORY:
@@ -145,10 +147,10 @@ class _Salvage:
         """What only the directory tells: where the frames lie was seen."""
         part = decoded.part
         self._take_unchanged(part.mailboxes, found.header.archive)
-        departed, unopened = self._departed + part.departed, self._unopened + part.unopened
-        if len(departed) + len(unopened) > directory.MOST_GONE:
-            raise DamagedError("too many mailboxes are named as gone", reason="metadata")
-        self._departed, self._unopened = departed, unopened
+        unopened = self._unopened + part.unopened
+        if len(unopened) > directory.MOST_UNOPENED:
+            raise DamagedError("too many mailboxes are named as unopened", reason="metadata")
+        self._unopened = unopened
         self._blocks.data_bytes = max(self._blocks.data_bytes, part.data_bytes)
         self._lost = part.lost or self._lost
         if decoded.header:
@@ -196,7 +198,7 @@ class _Salvage:
             blocks=table,
             data_bytes=data_bytes,
             index_frames=tuple(self._index),
-            departed=self._departed,
+            departed_frames=tuple(tuple(self._departed[part]) for part in sorted(self._departed)),
             unopened=self._unopened,
             holes=holes,
             lost=self._lost,

@@ -13,7 +13,14 @@ from .files import RandomAccess
 from .frames import FrameType
 from .scanning import FoundFrame, scan
 
-_PLACED = (FrameType.BLOCK, FrameType.MESSAGES, FrameType.MAILBOX, FrameType.SEARCH, FrameType.FOLDERS)
+_PLACED = (
+    FrameType.BLOCK,
+    FrameType.MESSAGES,
+    FrameType.MAILBOX,
+    FrameType.SEARCH,
+    FrameType.FOLDERS,
+    FrameType.DEPARTED,
+)
 """Their positions tell which frame it is."""
 
 

@@ -24,6 +24,7 @@ from ..records import (
     Terms,
 )
 from . import contents, directory, frames, mailboxes, messages, search
+from . import departed as departures
 from .claims import shown
 from .contents import MailboxEntry
 from .draft import Draft
@@ -74,10 +75,12 @@ class ArchiveWriter:
         codec: Codec = Codec.LZ4,
         level: int = 3,
         *,
+        departed: Iterable[Departed] = (),
         draft: Draft | None = None,
     ) -> None:
-        """Begins an archive; or goes on with ``draft``, which the sink holds and whose header this is.
-        Raises DamagedError if the draft can't be read."""
+        """Begins an archive that tells of these mailboxes as ``departed``; or goes on with ``draft``, which
+        the sink holds, which tells of the same, and whose header this is. Raises DamagedError if the draft
+        can't be read."""
         self.header = header
         self._sink = sink
         self._out = FrameWriter(sink, header.archive)
@@ -95,10 +98,13 @@ class ArchiveWriter:
         self._first = 0  # row of the frame that is being gathered: here begins what no folder points to yet
         self._references: dict[ArchiveId, None] = {}
         self._copies: list[tuple[Stored, int]] = []
+        self._departed = tuple(departed)
         self.lost_frames: list[int] = []
         if draft is None:
             self._write_header()
+            self._departed_frames = self._write_departed()
         else:
+            self._departed_frames = [one[0] for one in draft.archive.directory.departed_frames]
             self._go_on(draft)
 
     def _go_on(self, draft: Draft) -> None:
@@ -315,14 +321,9 @@ class ArchiveWriter:
         """What a RUN frame holds: how the run ended that the archive is of (``run_end``)."""
         self._out.metadata(FrameType.RUN, payload)
 
-    def finish(
-        self,
-        departed: Iterable[Departed] = (),
-        unopened: Iterable[Skipped] = (),
-        lost: Losses = _NOTHING_LOST,
-    ) -> ArchiveTotals:
-        """Directory and footer: nothing may be added after this. ``departed`` are mailboxes that are gone,
-        ``unopened`` those that could not be opened; ``lost`` is what was damaged and may be needed."""
+    def finish(self, unopened: Iterable[Skipped] = (), lost: Losses = _NOTHING_LOST) -> ArchiveTotals:
+        """Directory and footer: nothing may be added after this. ``unopened`` are mailboxes that could not be
+        opened; ``lost`` is what was damaged and may be needed."""
         self._blocks.flush()
         self._flush_index()
         self._flush_copies()
@@ -332,7 +333,7 @@ class ArchiveWriter:
             blocks=self._blocks.table(),
             data_bytes=self.data_bytes,
             index_frames=tuple(self._index_frames),
-            departed=tuple(departed),
+            departed_frames=tuple(zip(self._departed_frames, self._write_departed(), strict=True)),
             unopened=tuple(unopened),
             holes=self.holes,
             lost=lost,
@@ -392,6 +393,13 @@ class ArchiveWriter:
             position = frames.mailbox_position(self._number, len(self._mailbox.messages))
             self._mailbox.add_rows(FramePointer(self.header.archive, position, self._first, *told))
             self._first += told.messages
+
+    def _write_departed(self) -> list[int]:
+        """Who has departed. It stands at both ends: should one be lost, a mailbox would come back."""
+        return [
+            self._out.metadata(FrameType.DEPARTED, payload, position=part).at
+            for part, payload in enumerate(departures.encode(self._departed))
+        ]
 
     def _write_header(self) -> None:
         self._out.compressed(FrameType.HEADER, None, contents.encode_header(self.header))

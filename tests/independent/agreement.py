@@ -75,6 +75,8 @@ def _theirs(paths: list[Path]) -> Iterator[Content]:
     archives = Archives(path.read_bytes() for path in paths)
     for archive in archives.found.values():
         for user, home in archive.users().items():
+            if archives.hidden(archive, user):
+                continue
             try:
                 mailbox = archives.mailbox(home)
             except Refused:

@@ -12,7 +12,7 @@ from .columns import Refused, deltas, numbers, strings, unpacked
 from .frames import Frame, Part, parts_of
 from .mail import Piece, assembled
 
-FOLDERS, UNCHANGED, DEPARTED = 10, 139, 11
+FOLDERS, UNCHANGED, DEPARTED = 10, 139, 9
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,6 @@ class Archive:
         self._mailboxes: dict[int, Frame] = {}
         self._directories: list[list[Frame]] = []
         self._unchanged: list[Frame] = []
-        self.departures: list[Frame] = []
         header = None
         for part in used:
             self._directories.append([])
@@ -66,8 +65,6 @@ class Archive:
                     self._directories[-1].append(frame)
                 elif frame.kind == UNCHANGED:
                     self._unchanged.append(frame)
-                elif frame.kind == DEPARTED:
-                    self.departures.append(frame)
         self.directory = self._whole_directory()
         if header is None and self.directory and self.directory[-1]["header"]:
             header = unpacked(self.directory[-1]["header"])
@@ -128,6 +125,13 @@ class Archive:
                 found.setdefault(unpacked(frame.payload())["user"], Home(self.id, number))
         return found
 
+    def departures(self) -> Iterator[tuple[str, str]]:
+        """The users who are gone, and as of which run each."""
+        for kind, position in self._frames:
+            if kind == DEPARTED:
+                for user, _, _, run in self._payload(kind, position)["departed"]:
+                    yield user, run or self.header["run"]
+
     def _payload(self, kind: int, position: int) -> dict[str, Any]:
         if (kind, position) not in self._frames:
             raise Refused(f"no whole frame of type {kind} at {position:#x}")
@@ -156,6 +160,16 @@ class Archives:
                 self.found[archive] = Archive(copies)
             except Refused:
                 continue
+
+    def hidden(self, archive: Archive, user: str) -> bool:
+        """Whether a user is gone as of a later run than that of an archive."""
+        scope, run = (archive.header["partition"], archive.header["group"]), archive.header["run"]
+        return any(
+            user == gone and run < then
+            for other in self.found.values()
+            if (other.header["partition"], other.header["group"]) == scope
+            for gone, then in other.departures()
+        )
 
     def archive(self, archive: bytes) -> Archive:
         """Raises Refused if it is not at hand."""

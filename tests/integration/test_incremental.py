@@ -419,7 +419,7 @@ class TestElsewhere:
         report = backups.night(departed=(gone,))
         assert report.archive is not None
         assert report.departed == (gone,)
-        assert backups.chain.reader(report.archive).directory.departed == (gone,)
+        assert backups.chain.reader(report.archive).departures() == (gone,)
         assert backups.night().archive is None
         backups.check_all()
 

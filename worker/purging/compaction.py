@@ -6,7 +6,7 @@ Nothing is read but the archive itself; blocks that are needed as they are stay 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...proto.archive.draft import Draft
 from ...proto.archive.frames import Codec
@@ -59,10 +59,7 @@ def compact(
             archive,
             _Watched(sink, on_bytes),
             stretches=without(as_stretches(wanted), archive.directory.holes),
-            # It goes on telling of departures: else a catalog made anew would show the mailboxes again.
-            metadata=replace(
-                remains.metadata, users=remains.users.union(one.user for one in archive.directory.departed)
-            ),
+            metadata=remains.metadata,
             fill=_refuse,
             codec=codec,
             level=level,

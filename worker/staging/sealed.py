@@ -53,9 +53,11 @@ def _only(archive: ArchiveReader) -> OpenArchive:
 
 def report_of(archive: ArchiveReader, open_archive: OpenArchive) -> UnitReport:
     """The report of the unit that wrote a sealed archive, as far as the archive tells, and those that it
-    refers to: what the work cost is not known any more, nor how many messages it had to read."""
+    refers to: what the work cost is not known any more, nor how many messages it had to read. Raises
+    DamagedError if it can't be told who has departed."""
     header, directory = archive.header, archive.directory
     account = account_of(archive, open_archive)
+    gone = archive.departures()
     return UnitReport(
         run=header.run,
         partition=header.partition,
@@ -66,7 +68,8 @@ def report_of(archive: ArchiveReader, open_archive: OpenArchive) -> UnitReport:
         mailboxes=account.mailboxes,
         skipped=(*directory.unopened, *account.skipped),
         unopened=directory.unopened,
-        departed=directory.departed,
+        departed=tuple(one for one in gone if not one.run),
+        carried=tuple(one for one in gone if one.run),
         references=directory.references,
         messages=sum(one.stored for one in account.mailboxes),
         size_bytes=sum(one.size_bytes for one in account.mailboxes),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.rewriting import ALL, Rewritten, rewrite
 from ...proto.ports import ArchiveSink
-from ...proto.records import ArchiveId, Losses, Stretch
+from ...proto.records import ArchiveId, Departed, Losses, Stretch
 from ..availability import Availability
 from ..stretches import common, merged, without
 from .fillings import Filler, Filling
@@ -39,9 +39,11 @@ def repair(
     broken: Iterable[Stretch],
     dead: Sequence[Stretch],
     fillings: Sequence[Filling],
+    departed: Sequence[Departed] = (),
 ) -> RepairReport:
     """Write what is whole of an archive, and the fillings, into a sink, and seal it. ``broken`` is what can't
-    be read of its data, ``dead`` what need not be in it any more. Raises StagingError."""
+    be read of its data, ``dead`` what need not be in it any more; ``departed`` are mailboxes that are known
+    to be gone by it. Raises StagingError."""
     whole = [Stretch(0, source.directory.data_bytes)]
     gaps = (*Availability(source.directory, broken).gaps, *source.behind)
     filled = common(gaps, (Stretch(one.offset, one.length) for one in fillings))
@@ -54,6 +56,7 @@ def repair(
             sink,
             stretches=_apart(wanted, filled),
             metadata=ALL,
+            departed=departed,
             fill=Filler(fillings),
             losses=lambda holes, frames, end: Losses(
                 tuple(merged((*without(holes, dead), *without(source.behind, [Stretch(0, end)])))),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...proto.errors import StagingError
 from ...proto.ports import ProgressSink
-from ...proto.records import ArchiveId, Stretch
+from ...proto.records import ArchiveId, Departed, Stretch
 from .. import memory
 from ..archives import ArchivePlace, open_archive, open_place, opened_archives
 from ..local_task import LocalTask
@@ -62,7 +62,7 @@ class SparesTask(LocalTask):
 class RepairTask(LocalTask):
     """Write an archive anew into ``file``, without what of its data is ``dead``. What is lost of it is taken
     from ``spares``, and from what has the same content in these ``mailboxes``, as far as the other
-    ``archives`` have it."""
+    ``archives`` have it. It goes on telling of those that have ``departed``."""
 
     archive: ArchiveId
     file: str
@@ -71,6 +71,7 @@ class RepairTask(LocalTask):
     dead: tuple[Stretch, ...] = ()
     spares: tuple[Spare, ...] = ()
     mailboxes: tuple[KeptMailbox, ...] = ()
+    departed: tuple[Departed, ...] = ()
 
 
 def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:
@@ -117,6 +118,7 @@ def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
                 broken=broken[task.archive],
                 dead=task.dead,
                 fillings=fillings,
+                departed=task.departed,
             )
     finally:
         file.close()

@@ -107,13 +107,13 @@ def test_kept_moments_stay_as_they_were_and_nothing_else(
             ]
             assert set(catalog.known_users("primary", "user")) == set(states[-1])
             assert catalog.forget("primary", "user", [run_id(day) for day in kept], nobody) == 0
-        # Every version that is left holds at a kept moment; a departure that is left hides something.
+        # Every version that is left holds at a kept moment.
         visible = {(user, run) for day in kept for user, run in states[day].items()}
         left = list(catalog.histories())
         assert {(one.user, one.run) for one in left if not one.departed} == visible
-        for one in left:
-            if one.departed:
-                assert any(other.user == one.user and other.run < one.run for other in left)
+        # A departure stays while there are archives from before it: they may hold the mailbox.
+        archives = [one.run for one in catalog.archives()]
+        assert all(any(run < one.run for run in archives) for one in left if one.departed)
         # Who has departed stays so for runs to come.
         record_after = run_id(len(found))
         assert {one.user for one in catalog.mailboxes_at(record_after, group="user")} == set(states[-1])
@@ -161,7 +161,11 @@ def test_what_is_needed_for_what_is_left(catalog: Catalog) -> None:
         archive_id(last): {"anna"},
     }
     catalog.forget("primary", "user", [], nobody)
-    assert catalog.needed().users == {archive_id(unit(0, "a")): {"anna"}, archive_id(last): {"anna"}}
+    left = {archive_id(unit(0, "a")): {"anna"}, archive_id(last): {"anna"}}
+    assert catalog.needed().users == {**left, archive_id(unit(1)): frozenset()}
+    catalog.remove_archives([archive_id(unit(0))])
+    catalog.forget("primary", "user", [], nobody)  # no archive from before the departure is left
+    assert catalog.needed().users == left
     assert catalog.history("primary", "bob") == []
 
 

@@ -14,7 +14,7 @@ from mailhaul.proto.archive.contents import LAST, ArchiveDirectory, Footer, Inde
 from mailhaul.proto.archive.places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
 from mailhaul.proto.archive.pointers import MailboxPointer
 from mailhaul.proto.errors import DamagedError, UnsupportedError
-from mailhaul.proto.records import ArchiveId, Departed, Losses, Skipped, Stretch
+from mailhaul.proto.records import ArchiveId, Losses, Skipped, Stretch
 from mailhaul.tests.archives import archive_header, remapped, unpacked
 
 HEADER = contents.encode_header(archive_header())
@@ -156,7 +156,7 @@ def whole(mailboxes: int = 2, blocks: int = 3) -> ArchiveDirectory:
         blocks=table(*(100 * block for block in range(blocks))),
         data_bytes=100 * blocks,
         index_frames=(7, 8),
-        departed=(Departed("dora", "moved", "/secondary/user/dora"),),
+        departed_frames=((70, 900), (80, 980)),
         unopened=(Skipped("/primary/user/eve", "mailbox", "why"),),
     )
 
@@ -214,7 +214,7 @@ class TestDirectory:
             directory.decode(msgpack.packb(row))
 
     def test_it_counts_the_frames_it_names(self) -> None:
-        assert whole().frames == 2 * (2 + 2 + 2 * 2) + 3 + 2
+        assert whole().frames == 2 * (2 + 2 + 2 * 2) + 3 + 2 + 4
         assert again(whole(), whole().frames) == whole()
         with pytest.raises(DamagedError):
             again(whole(), whole().frames - 1)
@@ -316,7 +316,7 @@ class TestDirectory:
             {"holes": (Stretch(100, 0),)},
             {"holes": (Stretch(50, 1 << 64),)},
             {"holes": (Stretch(1 << 63, 5),)},
-            {"departed": (Departed("x", "removed"),) * directory.MOST_GONE},
+            {"unopened": (Skipped("x", "mailbox"),) * (directory.MOST_UNOPENED + 1)},
         ],
     )
     def test_parts_that_do_not_fit_together_are_damage(self, changes: dict[str, Any]) -> None:
@@ -355,7 +355,7 @@ class TestDirectory:
         large = replace(
             whole(50, 60),
             holes=tuple(Stretch(100 * number + 50, 50) for number in range(60)),
-            departed=tuple(Departed(f"user{number}", "removed") for number in range(30)),
+            departed_frames=tuple((number, 100 + number) for number in range(30)),
             unopened=tuple(Skipped(f"/p/g/{number}", "mailbox", "x" * 20) for number in range(30)),
             index_frames=tuple(range(100)),
         )

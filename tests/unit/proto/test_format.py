@@ -12,6 +12,7 @@ from mailhaul.proto.archive import (
     claims,
     columns,
     contents,
+    departed,
     directory,
     frames,
     framing,
@@ -148,7 +149,8 @@ class TestTables:
             "messages in a MESSAGES frame": messages.MOST_MESSAGES,
             "recipe": recipes.RECIPE_LIMIT - 1,
             "bytes of all parts of the directory, plain": directory.MOST_PLAIN_BYTES,
-            "rows of `departed` and `unopened`": directory.MOST_GONE,
+            "mailboxes that have departed": departed.MOST_DEPARTED,
+            "rows of `unopened`": directory.MOST_UNOPENED,
             "rows of `lost`, and of `lost_frames`": directory.MOST_LOST,
             "last second of `run_started`": contents._LAST_SECOND,
         }

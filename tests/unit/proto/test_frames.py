@@ -94,7 +94,7 @@ def test_a_frame_of_another_archive_is_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"flags": 1}, {"flags": 1 << 15}, {"key": 1}, {"type": 0}, {"type": 9}, {"codec": 3}]
+    "fields", [{"flags": 1}, {"flags": 1 << 15}, {"key": 1}, {"type": 0}, {"type": 99}, {"codec": 3}]
 )
 def test_what_a_later_version_may_write_is_refused_as_such(fields: dict[str, int]) -> None:
     with pytest.raises(UnsupportedError):

@@ -372,10 +372,10 @@ def test_what_a_run_tells_of_other_mailboxes_comes_back() -> None:
     departed = (Departed("dora", "removed"), Departed("eve", "moved", "/secondary/user/eve"))
     unopened = (Skipped("/primary/user/mallory", "mailbox", "permission denied"),)
     sink = MemorySink()
-    writer = ArchiveWriter(sink, header(FIRST))
-    writer.finish(departed=departed, unopened=unopened)
+    writer = ArchiveWriter(sink, header(FIRST), departed=departed)
+    writer.finish(unopened)
     for reader in (open_sealed(MemoryFile(bytes(sink.data))), salvage(MemoryFile(bytes(sink.data)))):
-        assert (reader.directory.departed, reader.directory.unopened) == (departed, unopened)
+        assert (reader.departures(), reader.directory.unopened) == (departed, unopened)
 
 
 class TestGoingOn:

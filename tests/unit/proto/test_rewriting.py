@@ -19,7 +19,7 @@ from mailhaul.proto.archive.rewriting import Fill, Rewritten, rewrite
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId, Departed, Losses, Skipped, Stretch
+from mailhaul.proto.records import ArchiveId, Departed, Losses, RunId, Skipped, Stretch
 from mailhaul.tests.archives import (
     MemoryFile,
     MemorySink,
@@ -28,6 +28,7 @@ from mailhaul.tests.archives import (
     frames_of,
     messages_of,
     metadata_of,
+    open_any,
     read_archive,
     terms_in,
     write_mailbox,
@@ -58,11 +59,11 @@ def written() -> bytes:
     """With small blocks and frames, so that a small archive has many of them."""
     with patch.object(framing, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 5):
         sink = MemorySink()
-        writer = ArchiveWriter(sink, archive_header(), Codec.LZ4)
+        writer = ArchiveWriter(sink, archive_header(), Codec.LZ4, departed=DEPARTED)
         packer = Packer(writer)
         for user, folders in MAILBOXES.items():
             write_mailbox(writer, packer, user, folders)
-        writer.finish(DEPARTED, UNOPENED)
+        writer.finish(UNOPENED)
     return bytes(sink.data)
 
 
@@ -171,10 +172,22 @@ def test_with_everything_in_it_nothing_but_the_generation_is_new() -> None:
     assert reader.header.generation == totals.generation == 1
     assert (reader.header.archive, totals.unreadable, totals.holes) == (SOURCE.header.archive, (), ())
     assert segments(reader) == segments(SOURCE)
-    assert (reader.directory.departed, reader.directory.unopened) == (DEPARTED[:1], UNOPENED)
+    assert (reader.departures(), reader.directory.unopened) == (DEPARTED, UNOPENED)
     # Blocks and messages are copied as they are stored.
     for kind in (FrameType.BLOCK, FrameType.MESSAGES, FrameType.SEARCH):
         assert checksums(data, kind) == checksums(DATA, kind)
+
+
+def test_what_somebody_else_knows_to_have_departed_is_told_too() -> None:
+    """Both frames that tell it are damaged; also when they are whole, and the other knows more."""
+    broken = bytearray(DATA)
+    for one in frames_of(DATA, FrameType.DEPARTED):
+        broken[one.end - 1] ^= 1
+    known = (DEPARTED[1], Departed("zoe", "removed", "", RunId("20260701T000000Z-0001")))
+    for data, told in ((DATA, {*DEPARTED, *known}), (bytes(broken), set(known))):
+        sink = MemorySink()
+        rewrite(open_any(data), sink, stretches=[WHOLE], metadata=rewriting.ALL, departed=known)
+        assert set(opened(bytes(sink.data)).departures()) == told
 
 
 def checksums(data: bytes, kind: FrameType) -> list[bytes]:
@@ -200,7 +213,7 @@ def test_only_some_users() -> None:
     data, totals = rewritten(SOURCE, [WHOLE], frozenset({"bob", "dora", "nobody"}))
     reader = opened(data)
     assert read_archive(reader) == ({key: mail for key, mail in ALL.items() if key[0] == "bob"}, [])
-    assert reader.directory.departed == DEPARTED[1:]
+    assert reader.departures() == DEPARTED
     assert totals.archive_bytes < len(DATA)
 
 

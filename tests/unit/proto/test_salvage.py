@@ -14,11 +14,14 @@ from mailhaul.proto.archive.frames import HEADER_BYTES, Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.scanning import FoundFrame, Gap, damage_of, scan
+from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, UnsupportedError
-from mailhaul.proto.records import ArchiveId
+from mailhaul.proto.records import ArchiveId, Departed
 from mailhaul.tests.archives import (
     Frame,
     MemoryFile,
+    MemorySink,
+    archive_header,
     encoded,
     expected,
     frames_of,
@@ -213,16 +216,16 @@ class TestSalvaging:
         sealed, found = open_sealed(MemoryFile(DATA)).directory, salvage(MemoryFile(DATA[:-400])).directory
         assert found.mailboxes == sealed.mailboxes
 
-    def test_a_directory_can_not_name_endless_mailboxes_as_gone(
+    def test_a_directory_can_not_name_endless_mailboxes_as_unopened(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(directory, "MOST_GONE", 3)
+        monkeypatch.setattr(directory, "MOST_UNOPENED", 3)
         one = of_kind(FrameType.DIRECTORY)[0]
-        payload = remapped(one.payload, departed=[["x", "removed", ""]] * 2)
+        payload = remapped(one.payload, unopened=[["x", "mailbox", ""]] * 2)
         data = DATA[: one.at] + encoded(one.header, payload) * 2 + DATA[one.end : -1]
         reader = salvage(MemoryFile(data))
-        assert len(reader.directory.departed) == 2
-        assert any("as gone" in damage.detail for damage in reader.damage)
+        assert len(reader.directory.unopened) == 2
+        assert any("as unopened" in damage.detail for damage in reader.damage)
 
     def test_without_a_mailbox_nobody_else_gets_its_messages(self) -> None:
         for number in range(3):
@@ -316,6 +319,23 @@ class TestSalvaging:
                 assert list(found.values()).count([]) == 1
                 assert all(messages in ([], ALL[key]) for key, messages in found.items())
                 assert damage
+
+    def test_who_has_departed_is_known_from_either_place(self) -> None:
+        gone = tuple(Departed(f"user{number}", "removed", "x" * 200) for number in range(12_000))
+        sink = MemorySink()
+        writer = ArchiveWriter(sink, archive_header(), departed=gone)
+        writer.finish()
+        data = bytes(sink.data)
+        told = frames_of(data, FrameType.DEPARTED)
+        assert len(told) > 4, "in several parts, each twice"
+        for one in told:
+            broken = bytearray(data)
+            broken[one.end - 1] ^= 1
+            for archive in (bytes(broken), bytes(broken[:-1])):
+                assert open_any(archive).departures() == gone
+        broken[told[len(told) // 2 - 1].end - 1] ^= 1  # the last part once more: both are gone
+        with pytest.raises(DamagedError):
+            open_any(bytes(broken)).departures()
 
     @pytest.mark.parametrize("kind", [128, 200, 255])
     def test_a_frame_of_an_optional_type_is_passed_over(self, kind: int) -> None:

@@ -24,6 +24,7 @@ from mailhaul.proto.records import (
     Folder,
     Listed,
     MailboxSize,
+    RunId,
     Skipped,
     Stretch,
     UnitReport,
@@ -200,8 +201,17 @@ class TestNothingToWrite:
         report = chain.run(store, (), departed=(gone,))
         assert report.departed == (gone,)
         assert report.archive is not None
-        directory = chain.reader(report.archive).directory
-        assert (directory.departed, directory.mailboxes) == ((gone,), ())
+        reader = chain.reader(report.archive)
+        assert (reader.departures(), reader.directory.mailboxes) == ((gone,), ())
+
+    def test_departures_that_were_told_before_are_not_worth_one(self, chain: Chain, store: Store) -> None:
+        earlier = Departed("zoe", "removed", "", RunId("20260101T000000Z-0001"))
+        assert chain.run(store, (), carried=(earlier,)).archive is None
+        gone = Departed("anna", "left-group", "now in groups staff")
+        report = chain.run(store, (), departed=(gone,), carried=(earlier,))
+        assert report.archive is not None
+        assert chain.reader(report.archive).departures() == (gone, earlier)
+        assert (report.departed, report.carried) == ((gone,), (earlier,))
 
 
 class TestWhatIsWritten:

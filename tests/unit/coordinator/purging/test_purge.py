@@ -180,7 +180,7 @@ def test_a_mailbox_that_is_gone_stays_until_its_last_moment_goes(chain: StagedCh
     purged(chain, 2)
     check(chain, list(chain.moments)[1:])
     with Catalog.open(chain.staging) as catalog:
-        assert {one.user for one in catalog.histories()} == {"jane"}
+        assert {one.user for one in catalog.histories() if not one.departed} == {"jane"}
 
 
 def test_a_departure_outlasts_compaction_and_the_catalog(chain: StagedChain) -> None:
@@ -191,7 +191,7 @@ def test_a_departure_outlasts_compaction_and_the_catalog(chain: StagedChain) -> 
     chain.run({"jane": {"INBOX": ()}})
     add_hold(chain.staging, Hold(run=min(chain.moments), since=STARTED))
     report = purged(chain, below=1.0)
-    assert [one.new_file[-7:] for one in report.compacted] == [".g1.mha"]
+    assert report.deleted, "the archive that told it first: a later one does"
     kept = [min(chain.moments), max(chain.moments)]
     check(chain, kept)
     rebuild_catalog(chain.staging)
