@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from reprlib import Repr
+from typing import cast
 
 import msgpack
 
@@ -28,16 +29,27 @@ def unpack_map(payload: bytes) -> dict[str, object]:
     """A msgpack map with text keys."""
     left = MOST_CONTAINERS
 
-    def counted(container: object) -> object:
+    def counted(container: list[object]) -> list[object]:
         nonlocal left
         left -= 1
         if left < 0:
             raise ValueError(f"more than {MOST_CONTAINERS} lists and maps")
         return container
 
+    def as_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
+        counted(cast(list[object], pairs))
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a map has the same key twice")
+        return found
+
     try:
         row = msgpack.unpackb(
-            payload, unicode_errors="surrogateescape", max_ext_len=0, list_hook=counted, object_hook=counted
+            payload,
+            unicode_errors="surrogateescape",
+            max_ext_len=0,
+            list_hook=counted,
+            object_pairs_hook=as_map,
         )
     except (ValueError, msgpack.UnpackException, MemoryError) as error:
         raise DamagedError(f"metadata is not msgpack: {error}", reason="metadata") from error

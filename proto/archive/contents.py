@@ -38,7 +38,8 @@ _LAST_SECOND = 253_402_300_799  # of the year 9999, where calendars end
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveHeader:
     """Whose archive it is. ``run_started`` is in seconds since 1970; ``generation`` counts how often it was
-    written anew without what nobody needs any more."""
+    written anew without what nobody needs any more; ``write_version`` is what a writer must understand to do
+    that, or to go on with it."""
 
     archive: ArchiveId
     run: RunId
@@ -50,6 +51,7 @@ class ArchiveHeader:
     shard: int
     program: str
     generation: int = 0
+    write_version: int = WRITE_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +229,7 @@ def decode_header(payload: bytes) -> ArchiveHeader:
         shard=claims.number(row.get("shard")),
         program=claims.text(row.get("program")),
         generation=claims.number(row.get("generation")),
+        write_version=claims.number(row.get("write_version")),
     )
 
 

@@ -12,7 +12,7 @@ from itertools import count
 
 from ..errors import DamagedError, UnsupportedError
 from ..records import ArchiveId
-from . import claims, contents, directory, frames, mailboxes
+from . import contents, directory, frames, mailboxes
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .files import RandomAccess
 from .frames import Codec, FrameHeader, FrameType
@@ -305,7 +305,6 @@ def _writable(payload: bytes) -> ArchiveHeader:
     header = contents.decode_header(payload)
     if header.generation:
         raise DamagedError("an archive that is written anew is not continued", reason="metadata")
-    version = claims.number(claims.unpack_map(payload).get("write_version"))
-    if version > contents.WRITE_VERSION:
-        raise UnsupportedError(f"the archive can be written only by a later version: {version}")
+    if header.write_version > contents.WRITE_VERSION:
+        raise UnsupportedError(f"the archive can be written only by a later version: {header.write_version}")
     return header

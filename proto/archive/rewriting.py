@@ -12,10 +12,10 @@ from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ..errors import DamagedError
+from ..errors import DamagedError, UnsupportedError
 from ..ports import ArchiveSink
 from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, Stretch
-from .contents import frames_gone
+from .contents import WRITE_VERSION, frames_gone
 from .frames import Codec
 from .reader import ArchiveReader
 from .writer import ArchiveTotals, ArchiveWriter
@@ -88,9 +88,15 @@ def rewrite(
     a hole or a damaged block, ``fill`` is asked for it, in parts of at most 8 MiB that do not cross blocks;
     what it can't give becomes a hole. Damaged messages and search terms are left out in such a way that a
     reader tells so. What of all that is not there is a loss, ``losses`` says; without it, what the source
-    says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``. Raises StagingError.
+    says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``. Raises
+    StagingError; UnsupportedError, before anything is written, if only a later version may do it.
     """
-    header = replace(source.header, generation=source.header.generation + 1)
+    if source.header.write_version > WRITE_VERSION:
+        raise UnsupportedError(
+            f"{source.file.name}: the archive can be written anew only by a later version: "
+            f"{source.header.write_version}"
+        )
+    header = replace(source.header, generation=source.header.generation + 1, write_version=WRITE_VERSION)
     gone = {(one.user, one.run): one for one in (*_departures(source), *departed)}
     archive = ArchiveWriter(sink, header, codec, level, departed=gone.values())
     kept = _Data(source, archive, fill).write(stretches)

@@ -38,7 +38,8 @@ class TestHeader:
             contents.decode_header(newer)
 
     def test_what_a_newer_writer_added_is_ignored(self) -> None:
-        assert contents.decode_header(remapped(HEADER, write_version=9, later=1)) == archive_header()
+        found = contents.decode_header(remapped(HEADER, write_version=9, later=1))
+        assert found == replace(archive_header(), write_version=9)
 
     @pytest.mark.parametrize(
         ("key", "value"),

@@ -11,16 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.archive import framing, messages, rewriting
-from mailhaul.proto.archive.contents import LAST
+from mailhaul.proto.archive.contents import LAST, WRITE_VERSION
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.rewriting import ALL as ALL_OF_IT
 from mailhaul.proto.archive.rewriting import Fill, Rewritten, rewrite
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.writer import ArchiveWriter
-from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId, Departed, Losses, RunId, Skipped, Stretch
 from mailhaul.tests.archives import (
+    Frame,
     MemoryFile,
     MemorySink,
     archive_header,
@@ -30,6 +31,8 @@ from mailhaul.tests.archives import (
     metadata_of,
     open_any,
     read_archive,
+    recrafted,
+    remapped,
     terms_in,
     write_mailbox,
 )
@@ -188,6 +191,22 @@ def test_what_somebody_else_knows_to_have_departed_is_told_too() -> None:
         sink = MemorySink()
         rewrite(open_any(data), sink, stretches=[WHOLE], metadata=rewriting.ALL, departed=known)
         assert set(opened(bytes(sink.data)).departures()) == told
+
+
+def test_what_only_a_later_version_may_write_is_left_alone() -> None:
+    later = remapped(frames_of(DATA)[0].payload, write_version=WRITE_VERSION + 1)
+
+    def change(one: Frame) -> bytes | None:
+        if one.header.type is FrameType.HEADER:
+            return later
+        return remapped(one.payload, header=later) if one.header.type is FrameType.DIRECTORY else None
+
+    newer = recrafted(DATA, change)
+    sink = MemorySink()
+    assert read_archive(opened(newer)) == (ALL, [])
+    with pytest.raises(UnsupportedError, match="later version"):
+        rewrite(opened(newer), sink, stretches=[WHOLE], metadata=rewriting.ALL)
+    assert not sink.data
 
 
 def checksums(data: bytes, kind: FrameType) -> list[bytes]:
