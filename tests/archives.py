@@ -345,6 +345,7 @@ def _directory_moved(payload: bytes, moved: Mapping[int, tuple[int, int]]) -> by
         block_file=columns.pack_deltas([moved[at][0] for at in file]),
         block_size=columns.pack("I", [moved[at][1] for at in file]),
         index=[moved[at][0] for at in row["index"]],
+        departed=[[moved[at][0] for at in copies] for copies in row["departed"]],
         parts=[moved[at][0] for at in row["parts"]],
     )
 

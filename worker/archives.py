@@ -145,7 +145,7 @@ class OpenArchives:
             whole = self._readers.get(archive) or self._opened(archive)
             directory = replace(whole.directory, mailboxes=())
             reader = self._data[archive] = ArchiveReader(
-                whole.file, whole.header, directory, whole.damage, whole.copies
+                whole.file, whole.header, directory, whole.damage, whole.copies, codec=whole.codec
             )
         return reader
 

@@ -13,6 +13,7 @@ from itertools import count
 from ..errors import DamagedError, UnsupportedError
 from ..records import ArchiveId
 from . import contents, directory, frames, mailboxes
+from .codec import PLAIN, FrameCodec
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .files import RandomAccess
 from .frames import Codec, FrameHeader, FrameType
@@ -56,10 +57,10 @@ def whole_frames(file: RandomAccess) -> WholeFrames:
     return found
 
 
-def read_draft(file: RandomAccess) -> Draft | None:
+def read_draft(file: RandomAccess, codec: FrameCodec = PLAIN) -> Draft | None:
     """What a file holds up to the last mailbox before the first damage; None if there is no whole mailbox,
     or a later version wrote it. Reads all of it once; a frame at a time is in memory."""
-    found = _Found()
+    found = _Found(codec)
     try:
         for at, header, stored in _walk(file):
             found.take(at, header, stored, f"{file.name} at {at}")
@@ -71,24 +72,22 @@ def read_draft(file: RandomAccess) -> Draft | None:
 def encode_draft(draft: Draft) -> bytes | None:
     """A draft for another host, without what is in the file; None if that takes more than
     MOST_DRAFT_BYTES."""
-    header = draft.archive.header
+    header, codec = draft.archive.header, draft.archive.codec
     *earlier, last = directory.parts(draft.archive.directory)
     payloads = [directory.encode(part) for part in earlier]
     payloads.append(directory.encode(last, contents.encode_header(header)))
     compressor = frames.Compressor(Codec.ZSTD)
     encoded = bytearray()
     for number, payload in enumerate(payloads):
-        codec, stored = compressor.compress(payload)
-        encoded += frames.encode_header(
-            FrameType.DIRECTORY, codec, stored, len(payload), header.archive, number, draft.frames
-        )
+        packed, stored = codec.pack(FrameType.DIRECTORY, header.archive, compressor, payload)
+        encoded += frames.pack_header(packed._replace(sequence=number, position=draft.frames))
         encoded += stored
         if len(encoded) > MOST_DRAFT_BYTES:
             return None
     return bytes(encoded)
 
 
-def decode_draft(data: bytes, file: RandomAccess) -> Draft:
+def decode_draft(data: bytes, file: RandomAccess, codec: FrameCodec = PLAIN) -> Draft:
     """The inverse of ``encode_draft``. ``file`` gives what is in the file, and ends where the draft ends.
 
     Raises DamagedError if it contradicts itself or the size of the file, UnsupportedError if a later version
@@ -96,7 +95,7 @@ def decode_draft(data: bytes, file: RandomAccess) -> Draft:
     """
     if len(data) > MOST_DRAFT_BYTES:
         raise DamagedError(f"{file.name}: a draft of {len(data)} bytes is not possible", reason="length")
-    decoded = list(_directory_frames(data, f"{file.name}: draft"))
+    decoded = list(_directory_frames(data, f"{file.name}: draft", codec))
     if not decoded:
         raise DamagedError(f"{file.name}: the draft is empty", reason="metadata")
     header = contents.decode_header(decoded[-1][1].header)
@@ -111,7 +110,7 @@ def decode_draft(data: bytes, file: RandomAccess) -> Draft:
         or not whole.frames < count <= most_frames
     ):
         raise DamagedError(f"{file.name}: the draft is not one of this file", reason="metadata")
-    return Draft(archive=ArchiveReader(file, header, whole), size_bytes=file.size, frames=count)
+    return Draft(archive=ArchiveReader(file, header, whole, codec=codec), size_bytes=file.size, frames=count)
 
 
 def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
@@ -132,7 +131,9 @@ def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
         owner = header.archive
 
 
-def _directory_frames(data: bytes, where: str) -> Iterator[tuple[FrameHeader, directory.DirectoryFrame]]:
+def _directory_frames(
+    data: bytes, where: str, codec: FrameCodec
+) -> Iterator[tuple[FrameHeader, directory.DirectoryFrame]]:
     at, left = 0, directory.MOST_PLAIN_BYTES
     while at < len(data):
         header = frames.decode_header(data[at : at + frames.HEADER_BYTES], where)
@@ -140,7 +141,7 @@ def _directory_frames(data: bytes, where: str) -> Iterator[tuple[FrameHeader, di
         left -= header.plain_bytes
         if header.type is not FrameType.DIRECTORY or left < 0:
             raise DamagedError(f"{where}: not a directory", reason="frame-type")
-        payload = frames.decode_payload(header, data[at : at + header.stored_bytes], where)
+        payload = codec.unpack(header, data[at : at + header.stored_bytes], where)
         yield header, directory.decode(payload)
         at += header.stored_bytes
 
@@ -168,7 +169,8 @@ class _Cut:
 class _Found:
     """What the frames of a file came to so far; ``draft`` is what of it ends with a mailbox."""
 
-    def __init__(self) -> None:
+    def __init__(self, codec: FrameCodec) -> None:
+        self._codec = codec
         self._header: ArchiveHeader | None = None
         self._entries: list[MailboxEntry] = []
         self._places: list[MailboxPlace] = []
@@ -207,14 +209,14 @@ class _Found:
             self._parts.append(place)
         elif kind is FrameType.MAILBOX:
             self._check_position(header, len(self._messages), where)
-            payload = frames.decode_payload(header, stored, where)
+            payload = self._codec.unpack(header, stored, where)
             self._end_mailbox(place, header, mailboxes.decode_head(payload))
         elif kind is FrameType.DEPARTED:
             if header.sequence != header.position + 1:
                 raise DamagedError(f"{where}: who has departed comes first", reason="frame-type")
             self._departed.append(at)
         elif kind is FrameType.HEADER:
-            found = _writable(frames.decode_payload(header, stored, where))
+            found = _writable(self._codec.unpack(header, stored, where))
             if self._header not in (None, found):
                 raise DamagedError(f"{where}: two headers that differ", reason="metadata")
             self._header = found
@@ -240,7 +242,9 @@ class _Found:
             departed_frames=tuple((at,) for at in self._departed),
         )
         return Draft(
-            archive=ArchiveReader(file, self._header, whole), size_bytes=cut.size_bytes, frames=cut.frames
+            archive=ArchiveReader(file, self._header, whole, codec=self._codec),
+            size_bytes=cut.size_bytes,
+            frames=cut.frames,
         )
 
     def _take_block(self, place: FramePlace, header: FrameHeader, where: str) -> None:

@@ -12,6 +12,7 @@ from typing import Protocol
 from ..errors import DamagedError, UnsupportedError
 from ..records import ArchiveId
 from . import frames
+from .codec import PLAIN, FrameCodec
 from .frames import FrameHeader, FrameType
 from .places import FramePlace
 
@@ -151,11 +152,15 @@ class ReadTail:
 
 
 def read_frame(
-    file: RandomAccess, place: FramePlace, kind: FrameType, owner: ArchiveId | None = None
+    file: RandomAccess,
+    place: FramePlace,
+    kind: FrameType,
+    owner: ArchiveId | None = None,
+    codec: FrameCodec = PLAIN,
 ) -> tuple[FrameHeader, bytes]:
     """The frame of this kind (and archive) at a place, checked and decompressed. Raises DamagedError."""
     header, stored = _read(file, place, kind, owner)
-    return header, frames.decode_payload(header, stored, f"{file.name} at {place.at}")
+    return header, codec.unpack(header, stored, f"{file.name} at {place.at}")
 
 
 def read_stored(

@@ -6,7 +6,6 @@ Owns the bytes of a frame and nothing of what a payload means. FORMAT.md, "Frame
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
 from enum import IntEnum
 from typing import NamedTuple
@@ -90,16 +89,6 @@ class Compressor:
         else:
             return Codec.NONE, data
         return (self.codec, packed) if len(packed) < len(data) else (Codec.NONE, data)
-
-
-class _Decompressor(threading.local):
-    """To make one takes longer than to decompress a small frame."""
-
-    def __init__(self) -> None:
-        self.zstd = zstandard.ZstdDecompressor()
-
-
-_of_this_thread = _Decompressor()
 
 
 def mailbox_position(mailbox: int, number: int) -> int:
@@ -189,23 +178,3 @@ def check_payload(header: FrameHeader, stored: bytes, where: str) -> None:
         raise DamagedError(f"{where}: the file ends inside a frame", reason="truncated")
     if checksum(stored) != header.checksum:
         raise DamagedError(f"{where}: the checksum of the frame does not match", reason="checksum")
-
-
-def decode_payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
-    """Check and decompress a stored payload. Raises DamagedError."""
-    check_payload(header, stored, where)
-    try:
-        if header.codec is Codec.LZ4:
-            plain: bytes = lz4.block.decompress(stored, uncompressed_size=header.plain_bytes)
-        elif header.codec is Codec.ZSTD:
-            # A frame that claims another size must not make the library allocate that much.
-            if zstandard.frame_content_size(stored) != header.plain_bytes:
-                raise DamagedError(f"{where}: the payload lies about its size", reason="length")
-            plain = _of_this_thread.zstd.decompress(stored, allow_extra_data=False)
-        else:
-            plain = stored
-    except (lz4.block.LZ4BlockError, zstandard.ZstdError, MemoryError) as error:
-        raise DamagedError(f"{where}: the payload does not decompress: {error}", reason="payload") from error
-    if len(plain) != header.plain_bytes:
-        raise DamagedError(f"{where}: the payload lies about its size", reason="length")
-    return plain

@@ -10,7 +10,8 @@ from array import array
 from ..ports import ArchiveSink
 from ..records import ArchiveId, Stretch
 from . import frames
-from .frames import Codec, FrameHeader, FrameType
+from .codec import PLAIN, FrameCodec, Stored
+from .frames import Codec, FrameType
 from .places import BlockTable, FramePlace
 
 BLOCK_BYTES = 256 << 10
@@ -18,24 +19,21 @@ BLOCK_BYTES = 256 << 10
 _SMALL_BYTES = 16 << 10
 """A payload up to this size is written together with its header: to copy it costs less than a write."""
 
-Stored = tuple[FrameHeader, bytes | bytearray | memoryview]
-"""A frame as it is stored in another archive, or elsewhere in this one."""
-
 
 class FrameWriter:
     """Writes frames of one archive. ``size_bytes`` and ``frames`` are what was written so far."""
 
-    def __init__(self, sink: ArchiveSink, archive: ArchiveId, size_bytes: int = 0, written: int = 0) -> None:
+    def __init__(self, sink: ArchiveSink, archive: ArchiveId, codec: FrameCodec = PLAIN) -> None:
         self._sink = sink
+        self._codec = codec
         self._archive = archive
         # Metadata has little but entropy to give: the entropy coder halves it where LZ4 would not.
         self._compressor = frames.Compressor(Codec.ZSTD)
-        self.size_bytes = size_bytes
-        self.frames = written
+        self.size_bytes = self.frames = 0
 
     def packed(self, kind: FrameType, payload: bytes) -> Stored:
         """A frame of metadata, ready to be copied; it belongs nowhere yet."""
-        return self._pack(kind, self._compressor, payload)
+        return self._codec.pack(kind, self._archive, self._compressor, payload)
 
     def metadata(self, kind: FrameType, payload: bytes, *, position: int = 0) -> FramePlace:
         """A frame whose payload is compressed as metadata is; returns where it lies."""
@@ -49,7 +47,7 @@ class FrameWriter:
         position: int = 0,
     ) -> FramePlace:
         """A frame whose payload is compressed like this, or not at all; returns where it lies."""
-        return self.copy(self._pack(kind, compressor, payload), position)
+        return self.copy(self._codec.pack(kind, self._archive, compressor, payload), position)
 
     def copy(self, stored: Stored, position: int) -> FramePlace:
         """A frame that is stored already, elsewhere: its payload is neither decompressed nor checked again.
@@ -66,16 +64,6 @@ class FrameWriter:
         self.size_bytes = at + frames.HEADER_BYTES + len(payload)
         self.frames += 1
         return FramePlace(at, self.size_bytes - at)
-
-    def _pack(
-        self, kind: FrameType, compressor: frames.Compressor | None, payload: bytes | memoryview
-    ) -> Stored:
-        if len(payload) > frames.LARGEST_FRAME:
-            raise OverflowError(f"a {kind.name} frame of {len(payload)} bytes is beyond the format")
-        codec, stored = (Codec.NONE, payload) if compressor is None else compressor.compress(payload)
-        checksum = frames.checksum(stored)
-        header = FrameHeader(kind, codec, len(stored), len(payload), self._archive, 0, 0, checksum)
-        return header, stored
 
 
 class BlockWriter:

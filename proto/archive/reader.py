@@ -9,11 +9,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Departed, Losses, RunId, Skipped, Stretch
 from . import contents, departed, directory, frames, mailboxes, messages
+from .codec import PLAIN, FrameCodec
 from .contents import LAST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
 from .files import RandomAccess, ReadAhead, ReadTail, read_frame, read_stored
 from .frames import FrameHeader, FrameType
@@ -48,12 +50,14 @@ class ArchiveReader:
         copies: RandomAccess | None = None,
         *,
         cut: bool = False,
+        codec: FrameCodec = PLAIN,
     ) -> None:
         self.file = file
         self.header = header
         self.directory = directory
         self.damage = damage
         self.cut = cut
+        self.codec = codec
         self.copies = copies
         self._elsewhere = Whereabouts(copies or file, header.archive)
         # Frames of metadata are small and lie side by side; blocks are large.
@@ -86,7 +90,7 @@ class ArchiveReader:
     ) -> tuple[FrameHeader, bytes]:
         """The frame of this kind (and position) at a place, or wherever it is, checked and decompressed. The
         size of the place may be 0 where it is not known."""
-        return self._found(read_frame, place, kind, position)
+        return self._found(partial(read_frame, codec=self.codec), place, kind, position)
 
     def stored_frame(self, place: FramePlace, kind: FrameType, position: int | None = None) -> _Stored:
         """The same as it is stored, checked and not decompressed: for copying."""
@@ -176,7 +180,7 @@ class ArchiveReader:
         place = self.messages_place(position)
         header, stored = self.stored_frame(place.frame, FrameType.MESSAGES, position)
         if header.plain_bytes <= messages.MOST_LOST_BYTES:
-            self._refuse_lost(frames.decode_payload(header, stored, self.file.name), position)
+            self._refuse_lost(self.codec.unpack(header, stored, self.file.name), position)
         try:
             return (header, stored), self.stored_frame(place.search, FrameType.SEARCH, position)
         except DamagedError:
@@ -212,7 +216,11 @@ class ArchiveReader:
         for at in copies[:-1]:
             with suppress(DamagedError):
                 header, payload = read_frame(
-                    self._metadata, FramePlace(at, 0), FrameType.DEPARTED, self.header.archive
+                    self._metadata,
+                    FramePlace(at, 0),
+                    FrameType.DEPARTED,
+                    self.header.archive,
+                    self.codec,
                 )
                 if header.position == part:
                     return payload
@@ -284,20 +292,22 @@ def read_footer(file: RandomAccess) -> tuple[FrameHeader, contents.Footer]:
     return header, footer
 
 
-def open_sealed(file: RandomAccess, copies: RandomAccess | None = None) -> ArchiveReader:
+def open_sealed(
+    file: RandomAccess, copies: RandomAccess | None = None, codec: FrameCodec = PLAIN
+) -> ArchiveReader:
     """A whole archive: footer and directory, with the copy of the header in it, are read and checked. That
     takes one read, but where the directory is unusually large. ``copies``: see ArchiveReader. Raises
     DamagedError, UnsupportedError."""
     tail = ReadTail(file, min(max(_TAIL_BYTES, file.size // _TAIL_SHARE), _MOST_TAIL_BYTES))
     try:
         end, footer = read_footer(tail)
-        header, whole = _directory(tail, footer, end.archive)
+        header, whole = _directory(tail, footer, end.archive, codec)
     except DamagedError:
         _refuse_newer(file)
         raise
     if footer.footer != file.size - FOOTER_FRAME_BYTES or header.archive != end.archive:
         raise DamagedError(f"{file.name}: header and footer do not belong together", reason="footer")
-    return ArchiveReader(file, header, whole, copies=copies)
+    return ArchiveReader(file, header, whole, copies=copies, codec=codec)
 
 
 def _refuse_newer(file: RandomAccess) -> None:
@@ -307,13 +317,13 @@ def _refuse_newer(file: RandomAccess) -> None:
 
 
 def _directory(
-    file: RandomAccess, footer: contents.Footer, archive: ArchiveId
+    file: RandomAccess, footer: contents.Footer, archive: ArchiveId, codec: FrameCodec
 ) -> tuple[ArchiveHeader, ArchiveDirectory]:
     left = directory.most_plain_bytes(file.size)
 
     def part(at: int) -> directory.DirectoryFrame:
         nonlocal left
-        header, payload = read_frame(file, FramePlace(at, 0), FrameType.DIRECTORY, archive)
+        header, payload = read_frame(file, FramePlace(at, 0), FrameType.DIRECTORY, archive, codec)
         left -= header.plain_bytes
         if left < 0:
             raise DamagedError(f"{file.name}: the directory is too large to be one", reason="length")

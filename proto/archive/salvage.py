@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ..errors import DamagedError
 from ..records import ArchiveId, Losses, Skipped, Stretch
 from . import contents, directory, frames, mailboxes
+from .codec import PLAIN, FrameCodec
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .directory import DirectoryFrame
 from .files import RandomAccess
@@ -22,18 +23,18 @@ from .reader import ArchiveReader, open_sealed
 from .scanning import FoundFrame, damage_of, scan
 
 
-def salvage(file: RandomAccess) -> ArchiveReader:
+def salvage(file: RandomAccess, codec: FrameCodec = PLAIN) -> ArchiveReader:
     """A reader over what is whole in a damaged or unfinished archive; its ``damage`` tells what is not.
 
     Raises DamagedError if not even that is possible, because both places that say whose archive it is are
     gone, and UnsupportedError if a newer version wrote it.
     """
-    work = _Salvage(file)
+    work = _Salvage(file, codec)
     try:
-        open_sealed(file)
+        open_sealed(file, codec=codec)
     except DamagedError as error:
         work.damage.append(Skipped(file.name, "archive", error.message))
-    for found in scan(file):
+    for found in scan(file, codec=codec):
         damage = damage_of(file, found)
         if damage is not None:
             work.damage.append(damage)
@@ -86,8 +87,9 @@ class _Blocks:
 class _Salvage:
     """What was found so far."""
 
-    def __init__(self, file: RandomAccess) -> None:
+    def __init__(self, file: RandomAccess, codec: FrameCodec) -> None:
         self._file = file
+        self._codec = codec
         self._header: ArchiveHeader | None = None
         self._blocks = _Blocks()
         self._index: list[int] = []
@@ -203,7 +205,14 @@ class _Salvage:
             holes=holes,
             lost=self._lost,
         )
-        return ArchiveReader(self._file, self._header, whole, tuple(self.damage), cut=not self._has_end)
+        return ArchiveReader(
+            self._file,
+            self._header,
+            whole,
+            tuple(self.damage),
+            cut=not self._has_end,
+            codec=self._codec,
+        )
 
 
 @dataclass(slots=True)

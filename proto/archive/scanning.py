@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..errors import DamagedError
 from ..records import ArchiveId, Skipped
 from . import contents, frames
+from .codec import PLAIN, FrameCodec
 from .files import RandomAccess
 from .frames import FrameHeader, FrameType
 
@@ -39,7 +40,9 @@ class Gap:
     length: int
 
 
-def scan(file: RandomAccess, owner: ArchiveId | None = None) -> Iterator[FoundFrame | Gap]:
+def scan(
+    file: RandomAccess, owner: ArchiveId | None = None, codec: FrameCodec = PLAIN
+) -> Iterator[FoundFrame | Gap]:
     """Every frame of an archive in order, and every stretch between frames that is none. ``owner`` is the
     archive, where that is known.
 
@@ -59,7 +62,9 @@ def scan(file: RandomAccess, owner: ArchiveId | None = None) -> Iterator[FoundFr
         start = at + frames.HEADER_BYTES
         end = start + header.stored_bytes
         try:
-            payload = _payload(header, file.read_at(start, header.stored_bytes), f"{file.name} at {at}")
+            payload = _payload(
+                codec, header, file.read_at(start, header.stored_bytes), f"{file.name} at {at}"
+            )
         except DamagedError as error:
             yield FoundFrame(at, header, b"", error)
             # Its length is known, but bytes may be missing in it, or there may be more.
@@ -71,11 +76,11 @@ def scan(file: RandomAccess, owner: ArchiveId | None = None) -> Iterator[FoundFr
         at = end
 
 
-def _payload(header: FrameHeader, stored: bytes, where: str) -> bytes:
+def _payload(codec: FrameCodec, header: FrameHeader, stored: bytes, where: str) -> bytes:
     if header.type is FrameType.LATER:
         frames.check_payload(header, stored, where)
         return b""
-    return frames.decode_payload(header, stored, where)
+    return codec.unpack(header, stored, where)
 
 
 def damage_of(file: RandomAccess, found: FoundFrame | Gap) -> Skipped | None:

@@ -26,10 +26,11 @@ from ..records import (
 from . import contents, directory, frames, mailboxes, messages, search
 from . import departed as departures
 from .claims import shown
+from .codec import PLAIN, FrameCodec, Stored
 from .contents import MailboxEntry
 from .draft import Draft
 from .frames import Codec, FrameType
-from .framing import BlockWriter, FrameWriter, Stored
+from .framing import BlockWriter, FrameWriter
 from .mailboxes import Mailbox
 from .messages import MessageColumns, MessageRows
 from .places import GONE, MailboxPlace, MessagesPlace
@@ -77,13 +78,14 @@ class ArchiveWriter:
         *,
         departed: Iterable[Departed] = (),
         draft: Draft | None = None,
+        frame_codec: FrameCodec = PLAIN,
     ) -> None:
         """Begins an archive that tells of these mailboxes as ``departed``; or goes on with ``draft``, which
         the sink holds, which tells of the same, and whose header this is. Raises DamagedError if the draft
         can't be read."""
         self.header = header
         self._sink = sink
-        self._out = FrameWriter(sink, header.archive)
+        self._out = FrameWriter(sink, header.archive, frame_codec)
         self._blocks = BlockWriter(self._out, frames.Compressor(codec, level))
         self._entries: list[MailboxEntry] = []
         self._unchanged: list[MailboxEntry] = []
@@ -197,7 +199,7 @@ class ArchiveWriter:
         """The same, and this archive tells of them itself. ``source`` is the archive of the pointer. Raises
         DamagedError, and writes nothing, if the frame is damaged; what they can be found by may be lost."""
         stored, terms = source.stored_messages(pointer.position)
-        whole = MessageRows(frames.decode_payload(*stored, source.file.name))
+        whole = MessageRows(source.codec.unpack(*stored, source.file.name))
         rows = whole.part(pointer.first, pointer.messages)
         if rows is not whole:
             # The others of its frame are of other folders.
@@ -446,7 +448,7 @@ def _stored_mailbox(
     """The frames of a mailbox without its messages, if they are those of which the directory tells. Raises
     DamagedError."""
     stored = source.stored_mailbox(place.number)
-    head = mailboxes.decode_head(frames.decode_payload(*stored[-1], source.file.name))
+    head = mailboxes.decode_head(source.codec.unpack(*stored[-1], source.file.name))
     if entry is not None and (head.user, head.listed) != (entry.user, entry.listed):
         raise DamagedError(f"directory and mailbox {shown(entry.user)} disagree", reason="metadata")
     return stored

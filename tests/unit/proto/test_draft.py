@@ -11,6 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from mailhaul.proto.archive import directory, draft, frames, framing, messages
+from mailhaul.proto.archive.codec import PLAIN
 from mailhaul.proto.archive.contents import READ_VERSION, decode_header, encode_header
 from mailhaul.proto.archive.draft import (
     Draft,
@@ -337,7 +338,7 @@ def same_directory(one: Draft) -> object:
 
 def frames_payload(data: bytes) -> bytes:
     header = frames.decode_header(data[:HEADER_BYTES], "")
-    return frames.decode_payload(header, data[HEADER_BYTES:], "")
+    return PLAIN.unpack(header, data[HEADER_BYTES:], "")
 
 
 def directory_frame(payload: bytes, codec: Codec = Codec.NONE) -> bytes:

@@ -25,6 +25,7 @@ from mailhaul.proto.archive import (
     writer,
 )
 from mailhaul.proto.archive.assembly import Contents
+from mailhaul.proto.archive.codec import PLAIN
 from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
@@ -93,7 +94,7 @@ class TestWorkedExample:
         data = hex_of(text)
         header = frames.decode_header(data[: frames.HEADER_BYTES], "example")
         assert header.codec is codec
-        plain = frames.decode_payload(header, data[frames.HEADER_BYTES :], "example")
+        plain = PLAIN.unpack(header, data[frames.HEADER_BYTES :], "example")
         assert plain == AGAIN
 
     def test_an_encoded_part(self, document: str) -> None:

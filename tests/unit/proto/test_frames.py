@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from mailhaul.proto.archive import frames
+from mailhaul.proto.archive.codec import PLAIN
 from mailhaul.proto.archive.frames import HEADER_BYTES, LARGEST_FRAME, Codec, FrameHeader, FrameType
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId
@@ -57,7 +58,7 @@ def test_a_payload_comes_back(codec: Codec) -> None:
     assert header == FrameHeader(
         FrameType.BLOCK, codec, len(stored), len(TEXT), ARCHIVE, 7, 4096, frames.checksum(stored)
     )
-    assert frames.decode_payload(header, stored, "here") == TEXT
+    assert PLAIN.unpack(header, stored, "here") == TEXT
 
 
 @pytest.mark.parametrize("codec", [Codec.LZ4, Codec.ZSTD])
@@ -127,7 +128,7 @@ def test_a_payload_that_was_changed_or_cut_is_damage(codec: Codec) -> None:
         (stored[:-1] + bytes([stored[-1] ^ 1]), "checksum"),
     ):
         with pytest.raises(DamagedError) as caught:
-            frames.decode_payload(header, wrong, "here")
+            PLAIN.unpack(header, wrong, "here")
         assert caught.value.facts["reason"] == reason
 
 
@@ -163,11 +164,11 @@ def test_a_crafted_payload_that_lies_about_itself_is_damage(
 ) -> None:
     header, stored = frame(payload, codec, plain_bytes)
     with pytest.raises(DamagedError) as caught:
-        frames.decode_payload(header, stored, "here")
+        PLAIN.unpack(header, stored, "here")
     assert caught.value.facts["reason"] in ("payload", "length")
 
 
 def test_a_header_of_a_smaller_payload_does_not_fit_a_larger_one() -> None:
     header, stored = frame(b"payload")
     with pytest.raises(DamagedError):
-        frames.decode_payload(header._replace(stored_bytes=6), stored[:6], "here")
+        PLAIN.unpack(header._replace(stored_bytes=6), stored[:6], "here")
