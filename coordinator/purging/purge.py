@@ -31,6 +31,7 @@ from ..readers import PATIENCE_SECONDS, reading
 from ..retention import RetentionRules
 from ..settings import ArchiveConfig
 from ..verifying.set_aside import strangers
+from .doomed import read_doomed
 from .plan import ArchivesPlan, Compaction, ScopePlan, plan_scope, plan_scopes, stored_archives
 from .record import PurgedScope, write_purged
 from .report import Compacted, Deleted, PurgeObserver, PurgeReport, PurgeRequest
@@ -110,7 +111,9 @@ def _orphans(staging: Path, catalog: Catalog) -> dict[tuple[str, str], list[str]
     found: dict[tuple[str, str], list[str]] = {}
     records = list(catalog.archives())
     known = {one.archive for one in records}
-    for name in strangers(staging, {one.file for one in records}):
+    # What an earlier purge has yet to delete was known once.
+    doomed = {name for one in read_doomed(staging) for name in (one.file, one.instead)}
+    for name in strangers(staging, {one.file for one in records} | doomed):
         with suppress(BackupError):
             header = read_beginning(ArchivePlace(file=str(staging / name)))
             if header.archive not in known:
