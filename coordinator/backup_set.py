@@ -89,7 +89,17 @@ def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> Backup
         places = {one: ArchivePlace(file=str(staging / file)) for one, file in catalog.files().items()}
         references = catalog.references({one.archive for one in versions})
         absent = {path: absence(catalog, run, path) for path in paths if not found[path]}
-    return BackupSet(versions=versions, places=places, references=references, absent=absent)
+        damaged = tuple(
+            Skipped(str(LogicalPath(one.partition, one.group)), "mailboxes", one.detail)
+            for one in catalog.nameless_losses(run)
+            if any(_may_be_in(path, one.partition, one.group, found[path]) for path in paths)
+        )
+    return BackupSet(versions=versions, places=places, references=references, absent=absent, damaged=damaged)
+
+
+def _may_be_in(path: LogicalPath, partition: str, group: str, found: Sequence[MailboxVersion]) -> bool:
+    """Whether a path may mean a mailbox of a group of which nothing is known any more."""
+    return path.selects_partition(partition) and path.selects_group(group) and not (path.user and found)
 
 
 def _versions_of(

@@ -200,6 +200,24 @@ class ArchiveRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NamelessLoss:
+    """So many ``mailboxes`` that a run stored in an archive and of which nothing tells any more, not even
+    whose they were."""
+
+    partition: str
+    group: str
+    run: RunId
+    archive: ArchiveId
+    mailboxes: int
+
+    @property
+    def detail(self) -> str:
+        """What is lost, for people."""
+        many = "1 mailbox is" if self.mailboxes == 1 else f"{self.mailboxes:,} mailboxes are"
+        return f"{many} lost that run {self.run} stored, and nothing tells any more whose"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxVersion:
     """The mailbox of a user as one run stored it, and the archive whose metadata describes it."""
 

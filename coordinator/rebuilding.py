@@ -113,10 +113,12 @@ class _Search:
             self._read_end(file)
 
     def _read_end(self, file: Path) -> None:
-        """Keep what the archive of a run tells."""
+        """Keep what the archive of a run tells; of one whose archives are orphans nothing."""
         local = open_place(ArchivePlace(file=str(file)))
         try:
-            self.ends.append(read_run_end(local))
+            end = read_run_end(local)
+            if not any(one.archive is not None and one.archive.hex() in self.orphans for one in end.units):
+                self.ends.append(end)
         except (DamagedError, UnsupportedError) as error:
             self.damaged.append(Skipped(str(file), error.code, f"how the run ended is lost: {error.message}"))
         finally:

@@ -93,6 +93,17 @@ ALL_ARCHIVES = _ARCHIVES + _IN_ORDER
 ARCHIVES_OF_RUN = _ARCHIVES + " WHERE r.number = ?" + _IN_ORDER
 ONE_ARCHIVE = _ARCHIVES + " WHERE a.archive = ?"
 
+# Units of kept moments that stored more mailboxes than are known: a catalog that was made again from archives
+# knows the mailboxes of which these still tell.
+FEWER_KNOWN = """
+    SELECT s.partition, s.grp AS "group", r.run, a.archive, u.mailboxes - (
+            SELECT count(*) FROM versions v WHERE v.unit = u.number AND v.departed IS NULL) AS mailboxes
+    FROM units u JOIN archives a ON a.unit = u.number JOIN runs r ON r.number = u.run
+        JOIN scopes s ON s.number = u.scope
+    WHERE NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.scope = u.scope AND f.run = u.run) AND u.mailboxes > (
+        SELECT count(*) FROM versions v WHERE v.unit = u.number AND v.departed IS NULL)
+    ORDER BY u.run, u.number"""
+
 SCOPES = """
     SELECT number, partition, grp AS "group" FROM scopes
     WHERE (?1 IS NULL OR partition = CAST(?1 AS TEXT)) AND (?2 IS NULL OR grp = CAST(?2 AS TEXT))

@@ -22,6 +22,7 @@ from ..history import (
     GoodBackup,
     MailboxVersion,
     Moment,
+    NamelessLoss,
     Needed,
     RunRecord,
     Totals,
@@ -298,6 +299,17 @@ class CatalogReader:
         for row in self._rows(queries.ONE_ARCHIVE, archive):
             return self._archive(row)
         raise NotFoundError(f"the catalog knows no archive {archive.hex()}", archive=archive.hex())
+
+    def nameless_losses(self, at: RunId | None = None) -> list[NamelessLoss]:
+        """Mailboxes that kept moments had and of which nothing tells any more: the archives that did are
+        damaged or gone, and the catalog was made again since. Only those that are lacking at a moment, if it
+        is named: none that a later run over the whole group has stored anew."""
+        found = [NamelessLoss(**values.checked(row)) for row in self._rows(queries.FEWER_KNOWN)]
+        return found if at is None else [one for one in found if self._lacks(one, at)]
+
+    def _lacks(self, loss: NamelessLoss, at: RunId) -> bool:
+        later = (one for one in self.moments(loss.partition, loss.group) if loss.run < one.run <= at)
+        return loss.run <= at and not any(one.whole and not one.unchanged for one in later)
 
     def files(self) -> dict[ArchiveId, str]:
         """Where every archive that is at hand lies, relative to the staging area."""

@@ -19,7 +19,7 @@ from ...worker.archives import ArchivePlace
 from ...worker.verifying.kept import KeptMailbox, KeptVersion
 from ..backup_set import BackupSet
 from ..catalog import Catalog
-from ..history import ArchiveRecord, Version
+from ..history import ArchiveRecord, NamelessLoss, Version
 from .set_aside import set_aside, strangers
 
 
@@ -45,8 +45,9 @@ class MailShare:
 class Examination:
     """All that is to be looked at for a path. ``places`` is where all archives lie that may be needed, and
     ``set_aside`` where damaged files of them do; ``references`` are those that the metadata of an archive
-    refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the catalog
-    does not know, ``missing`` archives whose files are recorded as gone."""
+    refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the catalog does not
+    know, ``missing`` archives whose files are recorded as gone, ``nameless`` mailboxes of which nothing tells
+    any more."""
 
     path: LogicalPath
     archives: tuple[Examinee, ...]
@@ -57,6 +58,7 @@ class Examination:
     set_aside: Mapping[ArchiveId, tuple[ArchivePlace, ...]] = field(default_factory=dict)
     strangers: tuple[str, ...] = ()
     missing: frozenset[ArchiveId] = frozenset()
+    nameless: tuple[NamelessLoss, ...] = ()
 
     def copies_of(self, archive: ArchiveId) -> tuple[ArchivePlace, ...]:
         """All files of an archive, whole or not."""
@@ -82,6 +84,7 @@ def examine_staging(
             mail.add(partition, user, versions, counts)
         references = catalog.references(mail.archives)
         missing = frozenset(catalog.missing())
+        nameless = [one for one in catalog.nameless_losses(moment) if one.archive in chosen]
     shares = mail.shares()
     needed = mail.archives | {one for archive in mail.archives for one in references.get(archive, ())}
     wanted = [
@@ -105,6 +108,11 @@ def examine_staging(
         lost={one.archive: one.lost for one in records.values() if one.lost},
         set_aside=set_aside(staging, records.values()),
         missing=missing,
+        nameless=tuple(
+            one
+            for one in nameless
+            if path.user is None and path.selects_partition(one.partition) and path.selects_group(one.group)
+        ),
         strangers=strangers(staging, {one.file for one in records.values()}) if path == LogicalPath() else (),
     )
 

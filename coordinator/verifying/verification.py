@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Skipped, Stretch
@@ -23,7 +24,7 @@ from ...worker.verifying.spares import Spares
 from ...worker.verifying.tasks import LossesTask, SparesTask, VerifyTask, run_losses, run_spares, run_verify
 from ...worker.verifying.verify import VerifyReport
 from ..dispatch.engine import Engine
-from ..history import ArchiveRecord
+from ..history import ArchiveRecord, NamelessLoss
 from .checked import Wholeness
 from .examination import Examination, Examinee, MailShare
 from .remedies import Affected, affected
@@ -147,7 +148,10 @@ def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholenes
     files = {archive: place.file for archive, place in examination.places.items()}
     # Of what an archive holds that can't be read nobody knows whether it is lost.
     unreadable = {archive for archive, report in reports.items() if report.unreadable}
-    losses = tuple(one for one in mail.losses if one.archive not in unreadable)
+    losses = (
+        *(one for one in mail.losses if one.archive not in unreadable),
+        *map(_nameless, examination.nameless),
+    )
     spares = _find_spares(examination, losses, broken, engine, on_progress)
     return Verification(
         reports=reports,
@@ -157,6 +161,18 @@ def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholenes
         affected=tuple(affected(loss, spares, files) for loss in losses),
         losses=losses,
         spares=spares,
+    )
+
+
+def _nameless(one: NamelessLoss) -> Loss:
+    return Loss(
+        mailbox=(one.partition, ""),
+        path=str(LogicalPath(one.partition, one.group)),
+        first=one.run,
+        last=one.run,
+        archive=one.archive,
+        reason="mailboxes",
+        detail=one.detail,
     )
 
 

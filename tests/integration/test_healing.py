@@ -12,6 +12,7 @@ import pytest
 
 from mailhaul.proto.archive.frames import FrameType
 
+from ..archives import frames_of
 from ..maildirs import Maildir
 from ..trees import differences, snapshot
 from ..verifying import command, hit, mail_of
@@ -308,3 +309,38 @@ def test_an_archive_that_was_cut_before_its_first_mailbox_is_damaged_not_empty(n
         goal = () if name == "ls" else ("--to", f"maildir:{nights.place / 'out'}")
         told = command(name, "/", "-f", file, *goal, status=(4,))
         assert told["error"]["code"] == "damaged", name
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("first", ["fix", "rebuild"])
+def test_mailboxes_of_which_nothing_tells_any_more_are_lost_all_the_same(
+    nights: Nights, damage: str, first: str
+) -> None:
+    """The archive has lost its last mailbox, or is gone, and the catalog is made again: how the run ended
+    tells that there was more."""
+    Maildir(nights.place / "store" / "zoe").message("1.M1P1.host:2,S")
+    lossy = nights.back_up()["run"]
+    nights.back_up("--self-contained")
+    file = nights.archives()[0]
+    if damage == "gone":
+        file.unlink()
+    else:
+        # Where the metadata of the last mailbox begins; its data and messages are there.
+        os.truncate(file, frames_of(file.read_bytes(), FrameType.MAILBOX)[-2].at)
+
+    def rebuild() -> None:
+        (nights.staging / ".mailhaul" / "catalog.sqlite").unlink()
+        command("catalog rebuild", "--staging", nights.staging, status=(0, 4))
+
+    for step in (rebuild, lambda: nights.run("verify", "--fix", status=4), rebuild)[first == "fix" :]:
+        step()
+    out = f"maildir:{nights.place / 'out'}"
+    told = nights.run("restore", "/", "--at", lossy, "--to", out, status=4)
+    assert "damaged" in told or told["error"]["code"] == "damaged"
+    nights.restores_exactly()
+    assert "mailboxes" in [one["reason"] for one in nights.run("verify", status=4)["affected"]]
+    nights.run("verify", "--fix", status=4)
+    nights.run("verify", "--accept")
+    nights.run("purge", "--last", "1")
+    assert nights.run("verify")["accepted"] == []
+    nights.restores_exactly()
