@@ -129,15 +129,18 @@ class CatalogReader:
             return tuple(Skipped(*one) for one in journal.unplanned(self._database, run_number(run)).failed)
 
     def stores(self, run: RunId | None = None) -> tuple[Partition, ...]:
-        """Where the partitions of a run lay; without one, where each lay in the newest run over it."""
+        """Where the partitions of a run lay; without one, where each lay when it was backed up last. A run
+        that could back up nothing of a partition does not tell where that lies."""
         if run is not None:
             rows = self._rows("SELECT stores FROM runs WHERE number = ?", run_number(run))
             return tuple(one for (text,) in rows for one in journal.stores(text))
-        found: dict[str, Partition] = {}
-        for (text,) in self._rows("SELECT DISTINCT stores FROM runs ORDER BY number DESC"):
-            for one in journal.stores(text):
-                found.setdefault(one.name, one)
-        return tuple(found.values())
+        query = """SELECT partition, stores FROM runs JOIN
+                (SELECT partition, max(run) AS newest FROM units JOIN scopes ON scopes.number = units.scope
+                    WHERE units.state IN ('sealed', 'unchanged') GROUP BY partition)
+            ON runs.number = newest"""
+        return tuple(
+            one for name, text in self._rows(query) for one in journal.stores(text) if one.name == name
+        )
 
     def run_end(self, run: RunId) -> RunEnd:
         """How a run ended, for an archive of the run to tell. Raises NotFoundError."""

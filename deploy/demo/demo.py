@@ -21,6 +21,7 @@ from pathlib import Path
 import make_store
 
 WIDTH = 79
+COUNTER = "dovecot-uidvalidity"
 CONFIGURATION = """\
 [staging]
 path = "staging"
@@ -78,7 +79,8 @@ def demo(place: Path) -> int:
     else:
         files = sum(not (store / path).is_dir() for path in tree(store))
         lists = sum(path.name == "dovecot-uidlist" for path in tree(store))
-        print(f"    {files:,} files: names, bytes, times and modes the same, and {lists} lists of UIDs")
+        print(f"    {files:,} files: names, bytes, times and modes the same, UIDs in {lists} lists, too;")
+        print("    new mail gets UIDs above all that clients may have seen since the backup")
 
     uid, message = middle_message(store / "example.org" / "jane" / "Maildir")
     shown = mailhaul(place, f"show /primary/north/jane@example.org/INBOX/{uid}")
@@ -109,12 +111,13 @@ def told(what: str, began: float) -> None:
 
 
 def tree(root: Path) -> Iterator[Path]:
-    """All files below a root, and the directories of its mailboxes, relative to it."""
+    """All files below a root, and the directories of its mailboxes, relative to it; without the marker beside
+    the counter of UIDVALIDITYs, whose name is the count."""
     for directory, below, names in os.walk(root):
         place = Path(directory).relative_to(root)
         if "Maildir" in place.parts:
             yield from (place / name for name in below)
-        yield from (place / name for name in names)
+        yield from (place / name for name in names if not name.startswith(f"{COUNTER}."))
 
 
 def differences(store: Path, restored: Path) -> list[str]:
@@ -131,19 +134,30 @@ def difference(old: Path, new: Path) -> str:
     before, after = old.lstat(), new.lstat()
     if before.st_mode != after.st_mode:
         return f"mode {stat.filemode(before.st_mode)} became {stat.filemode(after.st_mode)}"
+    if old.name == COUNTER:
+        return "" if int(new.read_text(), 16) > int(old.read_text(), 16) else "gives numbers a second time"
     if old.is_symlink():
         return "" if old.readlink() == new.readlink() else "another target"
     if before.st_mtime_ns != after.st_mtime_ns:
         return "another time"
     if old.name == "dovecot-uidlist":
+        if next_uid(old) >= next_uid(new):
+            return "gives UIDs a second time"
         return "" if uid_list(old) == uid_list(new) else "other UIDs"
     return "" if old.is_dir() or old.read_bytes() == new.read_bytes() else "other bytes"
 
 
-def uid_list(path: Path) -> tuple[str, dict[str, str]]:
+def uid_list(path: Path) -> tuple[list[str], dict[str, str]]:
     """UIDVALIDITY and the like, and the UID of each message, as ``dovecot-uidlist`` has them."""
     head, *lines = path.read_text().splitlines()
-    return head, {name: uid for uid, _, name in (line.partition(" :") for line in lines)}
+    fields = [field for field in head.split() if not field.startswith("N")]
+    return fields, {name: uid for uid, _, name in (line.partition(" :") for line in lines)}
+
+
+def next_uid(path: Path) -> int:
+    """The UID that the next message of a folder gets."""
+    head, *_ = path.read_text().splitlines()
+    return next(int(field[1:]) for field in head.split() if field.startswith("N"))
 
 
 def middle_message(mailbox: Path) -> tuple[int, Path]:

@@ -338,7 +338,9 @@ def test_a_store_that_fails_leaves_no_staging_area(world: World, there: bool) ->
     world.run("backup", "--store", f"maildir:{world.mail}/{{user}}/Maildir", "--staging", staging)
     assert list(staging.rglob("*.mha"))
     # What is there stays, also if a run fails.
-    world.run("backup", "--store", f"maildir:{world.place}/missing", "--staging", staging, status=1)
+    world.run("backup", "--store", f"maildir:{world.place}/missing", "--staging", staging, status=2)
+    world.mail.rename(world.place / "away")
+    world.run("backup", "--store", f"maildir:{world.mail}/{{user}}/Maildir", "--staging", staging, status=1)
     assert list(staging.rglob("*.mha"))
 
 

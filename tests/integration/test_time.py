@@ -438,6 +438,7 @@ class TestUndelete:
         week.deliver(1, flags="Sb")
         week.jane.keywords("work", "urgent")
         week.deliver(2)
+        week.jane.uidlist("1 :1.M1P1.host", "2 :2.M1P1.host")
         week.night()
         (week.jane.root / "cur" / "1.M1P1.host:2,Sb").unlink()
         week.night()
