@@ -1,6 +1,8 @@
 """kill -9 of the program, of its workers, of what these are forked from: at random points, again and again.
 
-After each: every file with a final name is whole, no process is left over, and the next run succeeds.
+After each: every file with a final name is whole, no process is left over, and the next run succeeds. Every
+run reads all and refers to nothing, so that each has all the work, and each archive can be checked by itself.
+In the end the last one restores exactly.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from pathlib import Path
 import pytest
 
 from ..checking import check_archive
+from ..trees import differences, snapshot
+from ..verifying import command, mail_of
 
 _PATIENCE_SECONDS = 60
 
@@ -37,6 +41,7 @@ def store(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(store: Path, staging: Path) -> subprocess.Popen[str]:
     arguments = [
         "backup",
+        "--self-contained",
         "--store",
         f"maildir:{store}",
         "--staging",
@@ -88,12 +93,13 @@ def finished(run: subprocess.Popen[str]) -> tuple[int, str, str]:
 @pytest.mark.timeout(1800)
 def test_killed_at_random_points(store: Path, tmp_path: Path, rounds: int) -> None:
     staging = tmp_path / "staging"
-    stored, whole_seconds = complete_run(store, staging)
+    sealed = Sealed(staging)
+    stored, whole_seconds = complete_run(store, sealed)
     assert stored > 500
     rng = random.Random(20)
     hit = {"program": 0, "worker": 0, "nursery": 0}
     partials = 0
-    for _ in range(rounds):
+    for number in range(rounds):
         victim = rng.choice([*hit])
         run = start(store, staging)
         await_workers(run)
@@ -107,25 +113,30 @@ def test_killed_at_random_points(store: Path, tmp_path: Path, rounds: int) -> No
         await_end(workers)
         if victim != "program":
             assert code == 0, f"a killed worker must be replaced: {err}"
-        check_and_remove(staging)
+        sealed.check_new()
         if victim == "program":
-            again, whole_seconds = complete_run(store, staging)
+            again, whole_seconds = complete_run(store, sealed)
             assert again == stored
+        if number % 10 == 9:
+            command("purge", "--last", "1", "--staging", staging)
     assert min(hit.values()) >= rounds // 6, f"the faults must fire: {hit}"
     assert partials or rounds < 20, "no round stopped a run in the middle of an archive"
+    target = tmp_path / "restored"
+    command("restore", "/", "--staging", staging, "--to", f"maildir:{target}")
+    assert differences(mail_of(snapshot(store, times=False)), mail_of(snapshot(target, times=False))) == []
 
 
-def complete_run(store: Path, staging: Path) -> tuple[int, float]:
+def complete_run(store: Path, sealed: Sealed) -> tuple[int, float]:
     """A run that nobody disturbs: messages stored, and how long the work took after the start."""
-    run = start(store, staging)
+    run = start(store, sealed.staging)
     await_workers(run)
     began = time.monotonic()
     code, out, err = finished(run)
     assert code == 0, err
     seconds = time.monotonic() - began
     stored = json.loads(out)["messages"]
-    assert check_and_remove(staging) == stored
-    assert not list(staging.rglob("*.partial"))
+    assert sealed.check_new() == stored
+    assert not list(sealed.staging.rglob("*.partial"))
     return stored, seconds
 
 
@@ -137,13 +148,18 @@ def await_workers(run: subprocess.Popen[str]) -> None:
         time.sleep(0.005)
 
 
-def check_and_remove(staging: Path) -> int:
-    """Check every sealed archive, then make room; returns how many messages they hold."""
-    archives = list(staging.rglob("*.mha"))
-    messages = sum(map(check_archive, archives))
-    for archive in archives:
-        archive.unlink()
-    return messages
+class Sealed:
+    """The archives of a staging area, each checked once."""
+
+    def __init__(self, staging: Path) -> None:
+        self.staging = staging
+        self._checked: set[Path] = set()
+
+    def check_new(self) -> int:
+        """Check every sealed archive that was not there before; returns how many messages they hold."""
+        new = [one for one in self.staging.rglob("*.mha") if one not in self._checked]
+        self._checked.update(new)
+        return sum(map(check_archive, new))
 
 
 def kill(pid: int) -> bool:
