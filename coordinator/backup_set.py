@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
 from ..proto.archive.splitting import archives_in
 from ..proto.errors import BackupError, DamagedError, NotFoundError, UsageError
-from ..proto.records import ArchiveId, Departed, RunId, Skipped
+from ..proto.records import ArchiveId, Departed, Referred, RunId, Skipped
 from ..worker.archives import ArchivePlace, OpenArchives, opened_archives
 from .absence import absence
 from .catalog import Catalog
@@ -22,16 +23,29 @@ from .history import MailboxVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NeededFile:
+    """The file of an archive that something needs: where it is, or what it is called (``""``: not known), as
+    far as it is known how large it is (0: it is not), and whether it is ``there``."""
+
+    archive: ArchiveId
+    file: str
+    size_bytes: int
+    there: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSet:
     """Mailboxes as they were at one time, and where the archives lie that are needed for them.
 
-    ``places`` has the archives that are at hand. ``references`` are the others that one refers to; of an
-    archive that is not in it that is not known. ``damaged`` are the files of which only a part could be read:
-    there may have been more mailboxes. ``absent`` says of a path why nothing of it is there.
+    ``places`` has the archives that are at hand, ``names`` what is known of these and others. ``references``
+    are the others that one refers to; of an archive that is not in it that is not known. ``damaged`` are the
+    files of which only a part could be read: there may have been more mailboxes. ``absent`` says of a path
+    why nothing of it is there.
     """
 
     versions: tuple[MailboxVersion, ...]
     places: Mapping[ArchiveId, ArchivePlace]
+    names: Mapping[ArchiveId, Referred] = field(default_factory=dict)
     references: Mapping[ArchiveId, tuple[ArchiveId, ...]] = field(default_factory=dict)
     damaged: tuple[Skipped, ...] = ()
     absent: Mapping[LogicalPath, str] = field(default_factory=dict)
@@ -65,10 +79,17 @@ class BackupSet:
             return DamagedError(f"{told}; but {self.damaged[0].path} is damaged: {self.damaged[0].detail}")
         return NotFoundError(told)
 
-    def lacks(self, version: MailboxVersion) -> list[ArchiveId]:
-        """The archives that a version needs and that are not at hand, as far as that is known."""
-        needed = (version.archive, *self.references.get(version.archive, ()))
-        return [one for one in needed if one not in self.places]
+    def needed_file(self, archive: ArchiveId) -> NeededFile:
+        """The file of an archive."""
+        known = self.names.get(archive, Referred(archive=archive))
+        place = self.places.get(archive)
+        there = place is not None and Path(place.file).exists()
+        return NeededFile(
+            archive=archive,
+            file=place.file if place is not None else known.file,
+            size_bytes=known.size_bytes,
+            there=there,
+        )
 
     def needed(self, archives: Iterable[ArchiveId]) -> dict[ArchiveId, ArchivePlace]:
         """Where these archives lie and all that they refer to, as far as they are at hand."""
@@ -86,6 +107,7 @@ def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> Backup
         run = catalog.resolve_time(at)
         found = {path: _versions_of(catalog, run, path, nearest=at != run) for path in paths}
         versions = tuple({one: None for path in paths for one in found[path]})
+        names = catalog.names()
         places = {one: ArchivePlace(file=str(staging / file)) for one, file in catalog.files().items()}
         references = catalog.references({one.archive for one in versions})
         absent = {path: absence(catalog, run, path) for path in paths if not found[path]}
@@ -94,7 +116,14 @@ def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> Backup
             for one in catalog.nameless_losses(run)
             if any(_may_be_in(path, one.partition, one.group, found[path]) for path in paths)
         )
-    return BackupSet(versions=versions, places=places, references=references, absent=absent, damaged=damaged)
+    return BackupSet(
+        versions=versions,
+        places=places,
+        names=names,
+        references=references,
+        absent=absent,
+        damaged=damaged,
+    )
 
 
 def _may_be_in(path: LogicalPath, partition: str, group: str, found: Sequence[MailboxVersion]) -> bool:
@@ -139,6 +168,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     versions: list[MailboxVersion] = []
     places: dict[ArchiveId, ArchivePlace] = {}
     references: dict[ArchiveId, tuple[ArchiveId, ...]] = {}
+    names: dict[ArchiveId, Referred] = {}
     gone: dict[LogicalPath, Departed] = {}
     for archive, copies in found.items():
         newest = max((one.generation or 0 for one in copies), default=0)
@@ -154,6 +184,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
                 del places[archive]
                 continue
             _note_departures(reader, gone)
+        names.update((one.archive, one) for one in reader.directory.referred if one.file)
         versions += _versions_in(reader)
         if reader.damage:
             damaged += [one.damage for one in (first, *others) if one.damage]
@@ -163,9 +194,13 @@ def from_files(files: Iterable[Path]) -> BackupSet:
         one = damaged[-1]
         raise DamagedError(f"{one.path}: nothing of it can be read: {one.detail}", reason="archive")
     left = [one for one in versions if not _is_hidden(one, gone)]
+    for archive, place in places.items():
+        size_bytes = place.size_bytes or os.stat(place.file).st_size
+        names[archive] = Referred(archive=archive, file=place.file, size_bytes=size_bytes)
     return BackupSet(
         versions=tuple(left),
         places=places,
+        names=names,
         references=references,
         damaged=tuple(damaged),
         absent={path: _WHY_ABSENT.format(run=one.run, reason=one.reason) for path, one in gone.items()},

@@ -88,6 +88,7 @@ class UnitPlan:
     group: str
     shard: int
     users: tuple[str, ...]
+    archive: ArchiveId
     departed: tuple[Departed, ...] = ()
     carried: tuple[Departed, ...] = ()
     size_bytes: int

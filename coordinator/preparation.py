@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import ChainMap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import NotFoundError
-from ..proto.records import MailboxSize, RunId, Skipped
+from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, MailboxSize, RunId, Skipped
 from .alarms import Alarm, alarm_of_partition
 from .catalog import Catalog
 from .departures import (
@@ -71,8 +73,11 @@ def make_plan(
     departures: Departures = {}
     if request.users is None:
         departures = _departures(config, request.paths, inventories, known, taken)
+    planned = with_carried(with_departures(run, units, departures, known, inventories), carried)
     plan = Plan(
-        units=with_carried(with_departures(run, units, departures, known, inventories), carried),
+        units=tuple(
+            replace(unit, archive=ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES))) for unit in planned
+        ),
         left_out=(
             *taken.left_out,
             *(skipped for one in inventories for skipped in one.left_out),

@@ -19,7 +19,7 @@ from ..worker.availability import Availabilities
 from ..worker.restore import Choice
 from ..worker.restore_tasks import RestoreTask, run_restore
 from ..worker.staging.area import StagingArea
-from .backup_set import BackupSet, opened
+from .backup_set import BackupSet, NeededFile, opened
 from .browsing.levels import no_such_folder
 from .dispatch.engine import Engine
 from .history import MailboxVersion
@@ -28,13 +28,14 @@ from .history import MailboxVersion
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedMailbox:
     """What is taken of one mailbox version, and where it goes: so many ``messages``, without those that are
-    known to be ``lacking``."""
+    known to be ``lacking``; and the archives that it ``needs``, as far as they are known."""
 
     version: MailboxVersion
     choice: Choice
     target: Partition
     messages: int
     size_bytes: int
+    needs: tuple[ArchiveId, ...]
     lacking: int = 0
 
 
@@ -58,12 +59,17 @@ class Access:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePlan:
     """What will be restored: mailboxes, by archive and user, and the tasks that they are split into.
-    ``missing`` are archives that they refer to and that are not at hand."""
+    ``needs`` are the archives that it takes, whether they are there or not."""
 
     mailboxes: tuple[PlannedMailbox, ...]
     tasks: tuple[PlannedTask, ...]
     places: Mapping[ArchiveId, ArchivePlace]
-    missing: tuple[ArchiveId, ...] = ()
+    needs: tuple[NeededFile, ...] = ()
+
+    @property
+    def missing(self) -> tuple[NeededFile, ...]:
+        """The archives that it takes and that are not there."""
+        return tuple(one for one in self.needs if not one.there)
 
     @property
     def lacking(self) -> int:
@@ -103,7 +109,7 @@ def plan_restore(
     with opened(backup) as archives:
         there = Availabilities(archives.data, {}) if exact else None
         chosen = [
-            _planned(archives, version, path, targets, as_user, there if backup.lacks(version) else None)
+            _planned(backup, archives, version, path, targets, as_user, there)
             for path in _without_covered(paths)
             for version in backup.select(path)
         ]
@@ -133,7 +139,7 @@ def plan_restore(
         mailboxes=tuple(one for group in grouped.values() for one in group),
         tasks=tuple(tasks),
         places=backup.places,
-        missing=tuple(dict.fromkeys(gone for one in chosen for gone in backup.lacks(one.version))),
+        needs=tuple(map(backup.needed_file, dict.fromkeys(need for one in chosen for need in one.needs))),
     )
 
 
@@ -181,6 +187,7 @@ def _without_covered(paths: Sequence[LogicalPath]) -> list[LogicalPath]:
 
 
 def _planned(
+    backup: BackupSet,
     archives: OpenArchives,
     version: MailboxVersion,
     path: LogicalPath,
@@ -193,11 +200,16 @@ def _planned(
     whose = LogicalPath(version.partition, version.group, version.user)
     selected = replace(path, partition=whose.partition, group=whose.group, user=whose.user)
     place, messages, size_bytes, lacking = b"", version.stored, version.size_bytes, 0
+    needs = version.archive, *backup.references.get(version.archive, ())
+    with suppress(DamagedError):
+        if (entry := archives(version.archive).entry(version.user)) is not None:
+            place = entry.place if as_user is None else b""
+            needs = version.archive, *entry.archives
+    if all(backup.needed_file(one).there for one in needs):
+        there = None
     if there is not None:
         messages, size_bytes, lacking = 0, 0, version.stored
     with suppress(DamagedError):  # the task that meets it again tells of it
-        if as_user is None and (entry := archives(version.archive).entry(version.user)) is not None:
-            place = entry.place
         if path.folder is not None or there is not None:
             stored = StoredMailbox(archives, version.archive, version.user)
             messages, size_bytes, lacking = _count(stored, selected, there)
@@ -213,6 +225,7 @@ def _planned(
         target=targets[version.partition],
         messages=messages,
         size_bytes=size_bytes,
+        needs=needs,
         lacking=lacking,
     )
 

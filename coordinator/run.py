@@ -323,6 +323,7 @@ def _unit(run: RunId, partition: Partition, plan: UnitPlan) -> Unit:
         group=plan.group,
         shard=plan.shard,
         users=plan.users,
+        archive=plan.archive,
         departed=plan.departed,
         carried=plan.carried,
         size_bytes=plan.size_bytes,

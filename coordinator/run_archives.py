@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..proto.archive.run_end import write_run_end
-from ..proto.records import ArchiveId, RunId
+from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId
 from ..worker.staging.sinks import StagedFile
 from .catalog import Catalog
 
@@ -33,7 +33,7 @@ def seal_run_archives(staging: Path, catalog: Catalog) -> None:
         name = run_archive(run, resumed)
         if name in there:
             continue
-        archive = ArchiveId(secrets.token_bytes(16))
+        archive = ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES))
         write_run_end(catalog.run_end(run), StagedFile(staging / name), archive, f"mailhaul {__version__}")
         for before in range(resumed):
             (staging / run_archive(run, before)).unlink(missing_ok=True)

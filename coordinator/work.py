@@ -5,14 +5,14 @@ Owns epochs: each attempt at a unit has a greater one than those before, in resu
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..proto.archive.frames import Codec
-from ..proto.records import ArchiveId, Parents, Unit
+from ..proto.records import Parents, Unit
 from ..worker.archive_settings import ArchiveSettings
 from ..worker.staging.area import StagingArea
+from ..worker.staging.names import archive_name
 from ..worker.tasks import BackupTask, UnitTask
 from .request import Manner
 from .settings import ArchiveConfig, Config
@@ -87,7 +87,7 @@ class BackupWork:
         """See Task."""
         task, unit = self.task, self.unit
         self.begin(unit, host, attempt)
-        name = f"{unit.partition.name}/{unit.group}/{unit.run}.{unit.shard}.mha"
+        name = archive_name(unit.partition.name, unit.group, unit.run, unit.shard, unit.archive)
         epoch = self.resumed << ATTEMPT_BITS | attempt
         here = host in ("", self.area.host)
         return BackupTask(
@@ -107,9 +107,8 @@ class BackupWork:
 
 
 def archive_settings(config: ArchiveConfig, started: float) -> ArchiveSettings:
-    """How a new archive is written, under an id of its own."""
+    """How a new archive is written."""
     return ArchiveSettings(
-        archive=ArchiveId(secrets.token_bytes(16)),
         run_started=started,
         codec=Codec.ZSTD if config.codec == "zstd" else Codec.LZ4,
         level=config.level,

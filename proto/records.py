@@ -16,7 +16,9 @@ RunId = NewType("RunId", str)
 """Sorts by start time: ``20261121T031500Z-4f3a``."""
 
 ArchiveId = NewType("ArchiveId", bytes)
-"""16 random bytes, chosen when an archive is begun."""
+"""16 random bytes, chosen before an archive is begun."""
+
+ARCHIVE_ID_BYTES = 16
 
 DIGEST_BYTES = 16
 """Length of every BLAKE3 digest kept (128 bits: no second message can be made to match one)."""
@@ -70,6 +72,17 @@ class MailboxSize:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referred:
+    """An archive that another refers to, as that tells: what its file was called when it was new, its run,
+    how large it was. Of one of which nothing is known any more the texts are empty, and the size is 0."""
+
+    archive: ArchiveId
+    file: str = ""
+    run: str = ""
+    size_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Departed:
     """A mailbox that was stored before and is not to be any more, as of this run.
@@ -89,6 +102,7 @@ class Departed:
 class Unit:
     """One (partition, group, shard) of one run: what is dispatched, retried, written to one archive.
 
+    ``archive`` is the id of that, chosen once for all attempts at it (empty while it is still planned).
     ``departed`` are mailboxes that its archive tells of as gone, ``carried`` those that an earlier one told
     of and that older archives still hold: to be told once more, should there be an archive.
     """
@@ -98,6 +112,7 @@ class Unit:
     group: str
     shard: int
     users: tuple[str, ...]
+    archive: ArchiveId = ArchiveId(b"")
     departed: tuple[Departed, ...] = ()
     carried: tuple[Departed, ...] = ()
     size_bytes: int = 0

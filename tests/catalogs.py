@@ -18,6 +18,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.worker.staging.names import archive_name
 
 START = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)
 PRIMARY = Partition(name="primary", format="maildir", path="/srv/mail")
@@ -38,7 +39,7 @@ def unit(
     partition: str = "primary",
 ) -> Unit:
     """A unit of the run of a day."""
-    return Unit(
+    unit = Unit(
         run=run_id(day),
         partition=replace(PRIMARY, name=partition),
         group=group,
@@ -46,6 +47,7 @@ def unit(
         users=users,
         departed=tuple(Departed(user, "removed") for user in departed),
     )
+    return replace(unit, archive=archive_id(unit))
 
 
 def summary(user: str, stored: int = 9, group: str = "user", partition: str = "primary") -> MailboxSummary:
@@ -72,14 +74,14 @@ def report(
     unit: Unit, stored: int = 9, skipped: tuple[Skipped, ...] = (), references: tuple[ArchiveId, ...] = ()
 ) -> UnitReport:
     """What the worker tells of a unit that it sealed."""
-    name = f"{unit.run}.{unit.group}.{unit.shard}"
+    names = unit.partition.name, unit.group, unit.run, unit.shard
     return UnitReport(
         run=unit.run,
         partition=unit.partition.name,
         group=unit.group,
         shard=unit.shard,
         archive=archive_id(unit),
-        file=f"{unit.partition.name}/{unit.group}/{name}.mha",
+        file=archive_name(*names, archive_id(unit)),
         mailboxes=tuple(summary(user, stored, unit.group, unit.partition.name) for user in unit.users),
         skipped=skipped,
         departed=unit.departed,

@@ -84,12 +84,13 @@ class Chain:
                 group=self.group,
                 shard=0,
                 users=tuple(users),
+                archive=ArchiveId(number.to_bytes(16, "big")),
                 departed=departed,
                 carried=carried,
             ),
             **changes,
         )
-        settings = ArchiveSettings(archive=ArchiveId(number.to_bytes(16, "big")), run_started=1.8e9 + number)
+        settings = ArchiveSettings(run_started=1.8e9 + number)
         into = sink or MemorySink()
         told: list[Progress] = []
         parents = OpenParents(self.parents(unit.users), self.open_file)

@@ -30,8 +30,8 @@ from mailhaul.worker.staging.intake import Limits
 from mailhaul.worker.staging.partial import PartialArchive
 from mailhaul.worker.staging.receiver import MOST_PAYLOAD_BYTES, Receiver, ReceiverSettings
 
-FILE = "primary/user/20261121T031500Z-4f3a.0.mha"
-OTHER = "primary/user/20261121T031500Z-4f3a.1.mha"
+FILE = "primary/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha"
+OTHER = "primary/user/20261121T031500Z-4f3a.1.0123456789abcdef.mha"
 SECRET = bytes(range(32))
 HOSTS = ("store01", "store02", "staging")
 ANYWHERE = "tcp://127.0.0.1:*"

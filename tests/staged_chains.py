@@ -28,6 +28,7 @@ from mailhaul.proto.records import (
 )
 from mailhaul.worker.archives import ArchivePlace, open_place, opened_archives
 from mailhaul.worker.packing import Packer
+from mailhaul.worker.staging.names import archive_name
 from mailhaul.worker.staging.sinks import StagedFile
 
 from .archives import MemoryOpened, archive_header, message
@@ -64,7 +65,16 @@ class StagedChain:
         started = STARTED + timedelta(days=len(self.moments))
         run = RunId(started.strftime("%Y%m%dT%H%M%SZ-0000"))
         gone = tuple(Departed(user, "removed") for user in departed)
-        unit = Unit(run=run, partition=PARTITION, group=self.group, shard=0, users=tuple(mail), departed=gone)
+        archive = ArchiveId(sha256(f"{run}/{self.group}".encode()).digest()[:16])
+        unit = Unit(
+            run=run,
+            partition=PARTITION,
+            group=self.group,
+            shard=0,
+            users=tuple(mail),
+            archive=archive,
+            departed=gone,
+        )
         with Catalog.open(self.staging, write=True) as catalog:
             told = {(PARTITION.name, self.group): catalog.carried(PARTITION.name, self.group)}
             (unit,) = with_carried([unit], told)
@@ -73,7 +83,7 @@ class StagedChain:
             changed = {user for user, folders in mail.items() if self._state.get(user) != folders}
             report = _report(unit, mail)
             if changed or gone:
-                report = self._write(report, mail, changed, started, catalog)
+                report = self._write(report, archive, mail, changed, started, catalog)
             catalog.commit_unit(report, sealed=started)
             catalog.end_run(run, started + timedelta(minutes=5))
         for one in gone:
@@ -83,9 +93,14 @@ class StagedChain:
         return run
 
     def _write(
-        self, report: UnitReport, mail: Mail, changed: set[str], started: datetime, catalog: Catalog
+        self,
+        report: UnitReport,
+        archive: ArchiveId,
+        mail: Mail,
+        changed: set[str],
+        started: datetime,
+        catalog: Catalog,
     ) -> UnitReport:
-        archive = ArchiveId(sha256(f"{report.run}/{self.group}".encode()).digest()[:16])
         # As a backup: what no newest version of a mailbox has may be purged at any time.
         self._stored = {
             data: self._stored[data]
@@ -96,7 +111,7 @@ class StagedChain:
         header = replace(
             archive_header(archive), run=report.run, run_started=started.timestamp(), group=self.group
         )
-        file = f"primary/{self.group}/{report.run}.0.mha"
+        file = archive_name("primary", self.group, report.run, 0, archive)
         sink = StagedFile(self.staging / file)
         sink.begin()
         writer = ArchiveWriter(sink, header, departed=(*report.departed, *report.carried))

@@ -13,6 +13,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.worker.staging.names import archive_name
 from mailhaul.worker.staging.receiver_status import ReceiverStatus, RefusedStranger, StreamStatus
 
 RUN = RunId("20261121T220000Z-4f3a")
@@ -47,6 +48,7 @@ def make_unit(
         group=group,
         shard=shard,
         users=("jane", "ola"),
+        archive=ArchiveId(f"{partition}/{group}/{shard}".encode().ljust(16)[-16:]),
         size_bytes=size_bytes,
         messages=size_bytes // 10,
     )
@@ -75,8 +77,8 @@ def make_report(unit: Unit, *, size_bytes: int = 1000, skipped: tuple[str, ...] 
         partition=unit.partition.name,
         group=unit.group,
         shard=unit.shard,
-        archive=ArchiveId(unit.label.encode().ljust(16)[-16:]),
-        file=f"{unit.partition.name}/{unit.group}/{unit.run}.{unit.shard}.mha",
+        archive=unit.archive,
+        file=archive_name(unit.partition.name, unit.group, unit.run, unit.shard, unit.archive),
         mailboxes=tuple(_summary(unit, user) for user in unit.users),
         skipped=tuple(
             Skipped(f"/{unit.partition.name}/{unit.group}/{unit.users[0]}", reason) for reason in skipped

@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..proto.archive.frames import Codec
-from ..proto.records import ArchiveId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveSettings:
     """How one archive is written. ``run_started`` is in seconds since 1970."""
 
-    archive: ArchiveId
     run_started: float
     codec: Codec = Codec.LZ4
     level: int = 3

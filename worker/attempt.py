@@ -83,8 +83,8 @@ class _Told:
 
 def _report_of(archive: ArchiveReader, task: BackupTask, parents: OpenParents) -> UnitReport:
     unit, header = task.unit, archive.header
-    names = (unit.run, unit.partition.name, unit.group, unit.shard)
-    if (header.run, header.partition, header.group, header.shard) != names:
+    names = (unit.archive, unit.run, unit.partition.name, unit.group, unit.shard)
+    if (header.archive, header.run, header.partition, header.group, header.shard) != names:
         raise StagingError(
             f"{archive.file.name}: there is another archive under the name of this one: move it away",
             path=archive.file.name,

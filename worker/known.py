@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from ..groups.paths import LogicalPath
 from ..proto.archive.contents import ArchiveHeader, IndexRow, MailboxEntry
@@ -20,9 +21,10 @@ from ..proto.archive.pointers import FramePointer
 from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.stored import Frames, read_mailbox
 from ..proto.archive.writer import ArchiveWriter
-from ..proto.errors import DamagedError
-from ..proto.records import DIGEST_BYTES, ArchiveId, Losses, Message, Parents, Piece, Stretch, Terms
+from ..proto.errors import AccessError, DamagedError
+from ..proto.records import DIGEST_BYTES, ArchiveId, Losses, Message, Parents, Piece, Referred, Stretch, Terms
 from .archives import begins_foreign, open_archive
+from .staging.names import archive_name, parse_name
 from .stretches import merged
 
 UNACCOUNTED = "unaccounted"
@@ -45,6 +47,7 @@ class OpenParents:
         self._lost_data: dict[ArchiveId, _Lost] = {}
         self._lost_metadata: dict[ArchiveId, _Lost] = {}
         self._found_lost: set[tuple[ArchiveId, int]] = set()
+        self._referred: dict[ArchiveId, Referred] = {}
 
     def knows(self, user: str) -> bool:
         """Whether the mailbox was stored before, be its metadata still there or not."""
@@ -98,6 +101,16 @@ class OpenParents:
             reader = self._open[archive] = self._opened(archive)
         self._open.move_to_end(archive)
         return reader
+
+    def referred(self, archive: ArchiveId) -> Referred:
+        """What an archive that refers to this one tells of it: a parent, or one that some parent refers to.
+        One that those can't tell of, as they are damaged, has the name that it has here."""
+        told = self._referred.get(archive, Referred(archive=archive))
+        if not told.file and archive in self._parents.files:
+            with suppress(AccessError):
+                name = replace(parse_name(self._parents.files[archive]), generation=0)
+                return Referred(archive=archive, file=str(name), run=name.run)
+        return told
 
     def intact(self, archives: Iterable[ArchiveId]) -> bool:
         """Whether nothing of the data of these archives is known to be lost."""
@@ -155,7 +168,16 @@ class OpenParents:
         except BaseException:
             file.close()
             raise
+        self._note_referred(reader)
         return reader
+
+    def _note_referred(self, reader: ArchiveReader) -> None:
+        header = reader.header
+        named = archive_name(header.partition, header.group, header.run, header.shard, header.archive)
+        own = Referred(archive=header.archive, file=named, run=header.run, size_bytes=reader.file.size)
+        self._referred[header.archive] = own
+        for one in reader.directory.referred:
+            self._referred.setdefault(one.archive, one)
 
     def _file(self, archive: ArchiveId) -> RandomAccess | None:
         name = self._parents.files.get(archive)

@@ -125,7 +125,7 @@ class UnitArchive:
     def finish(self, unopened: Iterable[Skipped]) -> tuple[ArchiveWriter, ArchiveTotals]:
         """The end of the archive, which is not sealed yet."""
         writer, _ = self.begin()
-        return writer, writer.finish(unopened)
+        return writer, writer.finish(unopened, known=self._parents.referred)
 
     def _begin(self) -> tuple[ArchiveWriter, Packer, Account | None]:
         """Behind what an earlier attempt left of the archive, with what it completed; or at its start."""
@@ -262,7 +262,8 @@ def _completed(unit: Unit, draft: Draft) -> Account:
     than its users, or does not tell of all of them."""
     header, account = draft.archive.header, account_of(draft.archive, lambda _: draft.archive)
     users = {one.user for one in account.mailboxes}
-    fits = (header.run, header.partition, header.group, header.shard) == (
+    fits = (header.archive, header.run, header.partition, header.group, header.shard) == (
+        unit.archive,
         unit.run,
         unit.partition.name,
         unit.group,
@@ -275,7 +276,7 @@ def _completed(unit: Unit, draft: Draft) -> Account:
 
 def _header(unit: Unit, settings: ArchiveSettings) -> ArchiveHeader:
     return ArchiveHeader(
-        archive=settings.archive,
+        archive=unit.archive,
         run=unit.run,
         run_started=settings.run_started,
         host=unit.partition.hosts[0],

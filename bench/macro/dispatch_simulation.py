@@ -48,6 +48,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.worker.staging.names import archive_name
 
 WORKERS = 4
 LARGEST_BYTES = {"20 GiB": 20 * 2**30, "one a worker": 2**60}
@@ -225,7 +226,7 @@ def _report(unit: Unit, hosts: Mapping[str, Host]) -> UnitReport:
         group=unit.group,
         shard=unit.shard,
         archive=ArchiveId(random.randbytes(16)),
-        file=f"{unit.partition.name}/{unit.group}/{unit.run}.{unit.shard}.mha",
+        file=archive_name(unit.partition.name, unit.group, unit.run, unit.shard, unit.archive),
         mailboxes=summaries,
         skipped=(),
         messages=sum(one.stored for one in summaries),

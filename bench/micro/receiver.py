@@ -125,7 +125,7 @@ def measure(directory: Path, parts: list[bytes]) -> Cost:
     """Stream and seal an archive once."""
     size = sum(map(len, parts))
     with receiving(directory) as (area, process):
-        name = "primary/user/20261121T031500Z-4f3a.0.mha"
+        name = "primary/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha"
         grant = issue(SECRET, Grant("write", HOST, name, 1, int(time.time()) + 3600))
         sink = open_sink(area, name, HOST, 1, grant)
         sink.begin()

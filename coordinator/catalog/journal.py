@@ -9,7 +9,7 @@ from dataclasses import asdict, astuple
 from datetime import datetime
 
 from ...proto.errors import DamagedError, NotFoundError
-from ...proto.records import Departed, Partition, RunId, Skipped, Unit
+from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, Departed, Partition, RunId, Skipped, Unit
 from ..history import RunState, UnitPlan, Unplanned
 from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
@@ -161,6 +161,7 @@ def encode_plan(unit: Unit) -> str:
     """What a unit consists of, as text: names that are not UTF-8 are escaped."""
     return json.dumps(
         {
+            "archive": unit.archive.hex(),
             "users": unit.users,
             "departed": [astuple(one) for one in unit.departed],
             "carried": [astuple(one) for one in unit.carried],
@@ -169,6 +170,13 @@ def encode_plan(unit: Unit) -> str:
         },
         separators=(",", ":"),
     )
+
+
+def _archive_id(text: str) -> ArchiveId:
+    archive = ArchiveId(bytes.fromhex(text))
+    if len(archive) != ARCHIVE_ID_BYTES:
+        raise ValueError("no id of an archive")
+    return archive
 
 
 def _departed(values: Sequence[object]) -> Departed:
@@ -184,6 +192,7 @@ def planned(row: sqlite3.Row) -> UnitPlan:
             partition=row["partition"],
             group=row["group"],
             shard=row["shard"],
+            archive=_archive_id(plan["archive"]),
             users=tuple(map(str, plan["users"])),
             departed=tuple(map(_departed, plan["departed"])),
             carried=tuple(map(_departed, plan["carried"])),

@@ -14,7 +14,7 @@ from typing import Self
 
 from ...proto.archive.run_end import RunEnd
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Departed, Parents, Partition, RunId, Skipped, Stretch
+from ...proto.records import ArchiveId, Departed, Parents, Partition, Referred, RunId, Skipped, Stretch
 from ..clock import RUN_ID
 from ..history import (
     ArchiveRecord,
@@ -319,6 +319,16 @@ class CatalogReader:
         return {
             ArchiveId(archive): values.file_name(file)
             for archive, file in self._rows("SELECT archive, file FROM archives WHERE NOT missing")
+        }
+
+    def names(self) -> dict[ArchiveId, Referred]:
+        """What every archive that is known is or was called, at hand or not, and how large it is."""
+        query = "SELECT archive, file, size_bytes FROM archives"
+        return {
+            ArchiveId(archive): Referred(
+                archive=ArchiveId(archive), file=file and values.file_name(file), size_bytes=size_bytes
+            )
+            for archive, file, size_bytes in self._rows(query)
         }
 
     def references(self, archives: Iterable[ArchiveId]) -> dict[ArchiveId, tuple[ArchiveId, ...]]:

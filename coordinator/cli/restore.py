@@ -12,6 +12,7 @@ import click
 from ...groups.paths import LogicalPath, printable
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, UsageError
 from ...proto.records import Partition, Renumbering, Skipped
+from ..backup_set import NeededFile
 from ..restoration import PlannedMailbox, RestorePlan, plan_restore
 from . import output
 from .means import open_restorers
@@ -29,6 +30,8 @@ from .output import Column, counted, number, say, size
 from .program import Invocation
 from .restoring import carry_out, chosen_goal
 from .sources import chosen_backup
+
+_NEEDS_LISTED = 50
 
 
 @click.command("restore")
@@ -104,6 +107,7 @@ def command(
         plan = plan_restore(
             backup, paths, targets, as_user=as_user, workers=goal.workers, access=access, exact=dry_run
         )
+        _tell_missing(plan)
         if dry_run:
             return _tell_plan(plan, backup.damaged, as_json=as_json)
         done = carry_out(plan.tasks, engine, as_json=as_json)
@@ -132,9 +136,14 @@ def _renumbering(
 # The plan
 
 
+def _tell_missing(plan: RestorePlan) -> None:
+    output.list_skipped(
+        [Skipped(output.shown(_named(one)), "missing", _sized(one)) for one in plan.missing], "not at hand"
+    )
+
+
 def _tell_plan(plan: RestorePlan, damaged: Sequence[Skipped], *, as_json: bool) -> int:
     output.list_skipped(damaged, "damaged")
-    output.list_skipped([Skipped(f"archive {one.hex()}", "missing") for one in plan.missing], "not at hand")
     if as_json:
         output.print_json(
             {
@@ -143,7 +152,8 @@ def _tell_plan(plan: RestorePlan, damaged: Sequence[Skipped], *, as_json: bool) 
                 "messages": plan.messages,
                 "size_bytes": plan.size_bytes,
                 "lacking": plan.lacking,
-                "missing": plan.missing,
+                "needs": plan.needs,
+                "missing": [one.archive for one in plan.missing],
                 "damaged": damaged,
             }
         )
@@ -158,12 +168,31 @@ def _tell_plan(plan: RestorePlan, damaged: Sequence[Skipped], *, as_json: bool) 
                 [Column("messages"), Column("size"), Column("what", "<"), Column("to", "<")], rows
             )
             say()
+        _tell_needs(plan)
         say(
             f"{counted(len(plan.mailboxes), 'mailbox', 'mailboxes')}, {counted(plan.messages, 'message')}, "
             f"{size(plan.size_bytes)} would be restored"
             + (f"; {counted(plan.lacking, 'message')} can't be: archives are missing" if plan.lacking else "")
         )
     return EXIT_DAMAGED if damaged or plan.lacking else EXIT_OK
+
+
+def _tell_needs(plan: RestorePlan) -> None:
+    """The files that it takes: whoever keeps some of them elsewhere fetches these."""
+    say(f"needs {counted(len(plan.needs), 'archive')}, {size(sum(one.size_bytes for one in plan.needs))}:")
+    for one in plan.needs[:_NEEDS_LISTED]:
+        say(output.shown(f"  {_named(one)}  {_sized(one)}" + ("" if one.there else "  not at hand")))
+    if len(plan.needs) > _NEEDS_LISTED:
+        say(f"  and {number(len(plan.needs) - _NEEDS_LISTED)} more (--json lists all)")
+    say()
+
+
+def _named(one: NeededFile) -> str:
+    return one.file or f"archive {one.archive.hex()}"
+
+
+def _sized(one: NeededFile) -> str:
+    return size(one.size_bytes) if one.size_bytes else ""
 
 
 def _by_archive(plan: RestorePlan) -> dict[str, list[PlannedMailbox]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import click
 
 from ...groups.paths import LogicalPath
+from ...proto.errors import AccessError
+from ...worker.staging.names import parse_name
 from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
 from ..history import Behind, GoodBackup
 from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
@@ -170,7 +173,7 @@ def _show_receiver(receiver: ReceiverStatus, now: float) -> None:
         output.print_table(_STREAMS, (_stream_row(one, now) for one in receiver.streams))
     for one in receiver.streams:
         if one.waiting:
-            say(shown(f"{one.file} waits: {one.waiting}"))
+            say(shown(f"{_unit_of(one)} waits: {one.waiting}"))
 
 
 def _show_room(overview: Overview) -> None:
@@ -197,12 +200,20 @@ def _unit_row(one: UnitStatus, now: datetime) -> tuple[str, ...]:
 
 def _stream_row(one: StreamStatus, now: float) -> tuple[str, ...]:
     return (
-        shown(one.file),
+        shown(_unit_of(one)),
         shown(one.host),
         duration(max(0, round(now - one.since))),
         size(one.written_bytes),
         str(one.epoch),
     )
+
+
+def _unit_of(stream: StreamStatus) -> str:
+    """Of which unit of which run an archive is: the rest of its name says nothing to people."""
+    with suppress(AccessError):
+        name = parse_name(stream.file)
+        return f"{name.partition}/{name.group}/{name.run}.{name.shard}"
+    return stream.file
 
 
 def _run_row(one: PastRun) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ CONFIG_TEMPLATE = """\
 # Relative paths are relative to the directory of this file. What is commented out shows what else there is.
 
 [staging]
-# Archives are written here: <path>/<partition>/<group>/<run>.<shard>.mha
+# Archives are written here: <path>/<partition>/<group>/<run>.<shard>.<id>.mha
 path = "/var/spool/mailhaul"
 # So much of the file system stays free; a worker that finds no room waits so long for some.
 reserve = "1 GiB"

@@ -14,7 +14,7 @@ from typing import cast
 import msgpack
 
 from ..errors import DamagedError, UnsupportedError
-from ..records import DIGEST_BYTES, ArchiveId, Losses, MailboxSummary, RunId, Skipped, Stretch
+from ..records import DIGEST_BYTES, ArchiveId, Losses, MailboxSummary, Referred, RunId, Skipped, Stretch
 from . import claims, columns
 from .frames import mailbox_position
 from .places import GONE, BlockTable, MailboxPlace
@@ -115,7 +115,7 @@ class ArchiveDirectory:
     it, ascending by number. ``departed_frames`` tell which mailboxes are gone as of its run, each part of
     them with the offsets of its copies; ``unopened`` are those that could not be opened; ``holes`` are the
     stretches of the data that no block holds, ascending. ``lost`` is what was damaged when the archive was
-    written anew, and may be needed."""
+    written anew, and may be needed. ``referred`` tells of the archives that the mailboxes refer to."""
 
     mailboxes: tuple[MailboxEntry, ...]
     places: tuple[MailboxPlace, ...] = ()
@@ -126,6 +126,7 @@ class ArchiveDirectory:
     unopened: tuple[Skipped, ...] = ()
     holes: tuple[Stretch, ...] = ()
     lost: Losses = field(default_factory=Losses)
+    referred: tuple[Referred, ...] = ()
 
     @property
     def frames(self) -> int:

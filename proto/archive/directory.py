@@ -15,7 +15,7 @@ from typing import Any, cast
 import msgpack
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Losses, Skipped, Stretch
+from ..records import ArchiveId, Losses, Referred, Skipped, Stretch
 from . import claims, columns
 from .contents import LAST, ArchiveDirectory, MailboxEntry
 from .places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
@@ -90,6 +90,7 @@ def _fields(whole: ArchiveDirectory) -> Iterator[_Rows]:
     yield "unopened", whole.unopened, lambda one: 16 + 4 * len(one.path + one.reason + one.detail)
     yield "places", whole.places, lambda one: 40 + 14 * sum(map(len, one.parts)) + 19 * len(one.messages)
     yield "mailboxes", whole.mailboxes, _entry_bytes
+    yield "referred", whole.referred, lambda one: 48 + 4 * len(one.file + one.run)
 
 
 def _entry_bytes(one: MailboxEntry) -> int:
@@ -113,6 +114,7 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
         "places": [_place_row(one) for one in part.places],
         "mailboxes": [_entry_row(one, archives) for one in part.mailboxes],
         "archives": list(archives),
+        "referred": [[one.archive, one.file, one.run, one.size_bytes] for one in part.referred],
         "blocks": len(part.blocks.data),
         "block_data": columns.pack_deltas(part.blocks.data),
         "block_file": columns.pack_deltas(part.blocks.file),
@@ -200,6 +202,7 @@ def decode(payload: bytes) -> DirectoryFrame:
             unopened=tuple(Skipped(*_texts(one)) for one in row["unopened"]),
             holes=_holes(row),
             lost=Losses(_stretches(row.get("lost", ())), _stretches(row.get("lost_frames", ()))),
+            referred=tuple(map(_referred, row["referred"])),
         )
         return DirectoryFrame(part, claims.octets(row["header"]), _offsets(row["parts"]))
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -218,6 +221,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
     departed_frames: list[tuple[int, ...]] = []
     unopened: list[Skipped] = []
     holes: list[Stretch] = []
+    referred: list[Referred] = []
     lost = Losses()
     data_bytes = 0
     most_holes = most_frames + 1
@@ -231,6 +235,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         departed_frames += part.departed_frames
         unopened += part.unopened
         holes += part.holes
+        referred += part.referred
         lost = part.lost
         data_bytes = part.data_bytes
         most_frames -= part.frames
@@ -252,6 +257,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         unopened=tuple(unopened),
         holes=tuple(holes),
         lost=lost,
+        referred=tuple(referred),
     )
 
 
@@ -299,6 +305,16 @@ def _mailbox_entry(row: list[Any], archives: list[ArchiveId]) -> MailboxEntry:
         added=claims.number(added),
         vanished=claims.number(vanished),
         changed=claims.boolean(changed),
+    )
+
+
+def _referred(row: list[Any]) -> Referred:
+    archive, file, run, size_bytes = row
+    return Referred(
+        archive=claims.archive_id(archive),
+        file=claims.text(file),
+        run=claims.text(run),
+        size_bytes=claims.number(size_bytes),
     )
 
 

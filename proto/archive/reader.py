@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Departed, Losses, RunId, Skipped, Stretch
+from ..records import ArchiveId, Departed, Losses, Referred, RunId, Skipped, Stretch
 from . import contents, departed, directory, frames, mailboxes, messages
 from .codec import PLAIN, FrameCodec
 from .contents import LAST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
@@ -64,12 +64,19 @@ class ArchiveReader:
         self._metadata = ReadAhead(file)
         self._entries: dict[str, MailboxEntry] | None = None
         self._places: dict[int, MailboxPlace] | None = None
+        self._referred: dict[ArchiveId, Referred] | None = None
 
     def entry(self, user: str) -> MailboxEntry | None:
         """The directory's entry of a user's mailbox, or None."""
         if self._entries is None:
             self._entries = {one.user: one for one in self.directory.mailboxes}
         return self._entries.get(user)
+
+    def referred(self, archive: ArchiveId) -> Referred:
+        """What the directory tells of an archive that is referred to."""
+        if self._referred is None:
+            self._referred = {one.archive: one for one in self.directory.referred}
+        return self._referred.get(archive, Referred(archive=archive))
 
     @property
     def behind(self) -> tuple[Stretch, ...]:

@@ -105,7 +105,7 @@ def rewrite(
     lost = source.directory.lost
     if losses is not None:
         lost = losses(archive.holes, frames_gone(archive.places, archive.lost_frames), archive.data_bytes)
-    totals = archive.finish(source.directory.unopened, lost)
+    totals = archive.finish(source.directory.unopened, lost, source.referred)
     return Rewritten(
         totals.data_bytes,
         totals.archive_bytes,

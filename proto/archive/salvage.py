@@ -9,7 +9,7 @@ from array import array
 from dataclasses import dataclass, field
 
 from ..errors import DamagedError
-from ..records import ArchiveId, Losses, Skipped, Stretch
+from ..records import ArchiveId, Losses, Referred, Skipped, Stretch
 from . import contents, directory, frames, mailboxes
 from .codec import PLAIN, FrameCodec
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
@@ -98,6 +98,7 @@ class _Salvage:
         self._departed: dict[int, list[int]] = {}
         self._unopened: tuple[Skipped, ...] = ()
         self._lost = Losses()
+        self._referred: dict[ArchiveId, Referred] = {}
         self._has_end = False
         self._frames_left = file.size // frames.HEADER_BYTES
         self.damage: list[Skipped] = []
@@ -155,6 +156,7 @@ class _Salvage:
         self._unopened = unopened
         self._blocks.data_bytes = max(self._blocks.data_bytes, part.data_bytes)
         self._lost = part.lost or self._lost
+        self._referred.update((one.archive, one) for one in part.referred)
         if decoded.header:
             self._has_end = True
             self._say_header(found, decoded.header)
@@ -204,6 +206,7 @@ class _Salvage:
             unopened=self._unopened,
             holes=holes,
             lost=self._lost,
+            referred=tuple(self._referred.values()),
         )
         return ArchiveReader(
             self._file,

@@ -6,7 +6,7 @@ a mailbox's messages before the mailbox, everything before the directory, the fo
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import DamagedError
@@ -18,6 +18,7 @@ from ..records import (
     Listed,
     Losses,
     Message,
+    Referred,
     Skipped,
     StoredFile,
     Stretch,
@@ -49,6 +50,10 @@ _HEADER_EVERY = 16
 _SHARED_MESSAGES = 512
 """A frame with fewer messages at the end of a folder goes on with those of the next one: a frame for each
 small folder would take several times as much as what it tells."""
+
+
+def _unknown(archive: ArchiveId) -> Referred:
+    return Referred(archive=archive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,9 +328,15 @@ class ArchiveWriter:
         """What a RUN frame holds: how the run ended that the archive is of (``run_end``)."""
         self._out.metadata(FrameType.RUN, payload)
 
-    def finish(self, unopened: Iterable[Skipped] = (), lost: Losses = _NOTHING_LOST) -> ArchiveTotals:
+    def finish(
+        self,
+        unopened: Iterable[Skipped] = (),
+        lost: Losses = _NOTHING_LOST,
+        known: Callable[[ArchiveId], Referred] = _unknown,
+    ) -> ArchiveTotals:
         """Directory and footer: nothing may be added after this. ``unopened`` are mailboxes that could not be
-        opened; ``lost`` is what was damaged and may be needed."""
+        opened; ``lost`` is what was damaged and may be needed; ``known`` tells of the archives that are
+        referred to."""
         self._blocks.flush()
         self._flush_index()
         self._flush_copies()
@@ -339,6 +350,7 @@ class ArchiveWriter:
             unopened=tuple(unopened),
             holes=self.holes,
             lost=lost,
+            referred=tuple(map(known, self._references)),
         )
         self._write_unchanged()
         *earlier, last = directory.parts(whole)

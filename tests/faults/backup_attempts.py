@@ -8,7 +8,6 @@ standard input if LOG.hold has the name in it. Prints the messages it has stored
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -61,8 +60,15 @@ def main(root: str, archive: str, epoch: str, log: str) -> None:
     partition = Partition(name="primary", format="maildir", path=root)
     store = LoggedStore(registry.open_store(partition), Path(log))
     run = RunId("20261121T031500Z-4f3a")
-    unit = Unit(run=run, partition=partition, group="user", shard=0, users=tuple(store.users()))
-    settings = ArchiveSettings(archive=ArchiveId(os.urandom(16)), run_started=1_795_230_000.0)
+    unit = Unit(
+        run=run,
+        partition=partition,
+        group="user",
+        shard=0,
+        users=tuple(store.users()),
+        archive=ArchiveId(b"of all attempts."),
+    )
+    settings = ArchiveSettings(run_started=1_795_230_000.0)
     try:
         report = back_up(unit, store, StagedFile(Path(archive), epoch=int(epoch)), settings, lambda _: None)
     except BackupError as error:

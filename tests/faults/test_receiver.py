@@ -424,7 +424,7 @@ class TestFullDisk:
                 writer = threading.Thread(target=write_and_seal, args=(waiting, 0))
                 writer.start()
                 wait_until("it is full", lambda: told == [FULL])
-                name = "other/user/20261121T031500Z-4f3a.0.mha"
+                name = "other/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha"
                 sink = receiver.place.sink(file=name)
                 sink.begin()
                 write_and_seal(sink, 0)
@@ -517,7 +517,7 @@ class TestHostileClient:
     @pytest.fixture
     def name(self, request: pytest.FixtureRequest) -> str:
         """The name of an archive that nobody else writes."""
-        return f"primary/user/{abs(hash(request.node.name))}.0.mha"
+        return f"primary/user/{abs(hash(request.node.name))}.0.0123456789abcdef.mha"
 
     @pytest.mark.parametrize(
         "grant",
@@ -528,11 +528,11 @@ class TestHostileClient:
             token(host="store02", secret=bytes(32)),
             token(host="store02", seconds=-1),
             token(host="store02", kind="read", file=""),
-            token(host="store02", file="../../escaped/user/x.0.mha"),
-            token(host="store02", file="primary/../../x.0.mha"),
-            token(host="store02", file="/tmp/user/x.0.mha"),
-            token(host="store02", file=".mailhaul/user/x.0.mha"),
-            token(host="store02", file="primary/user/x.0.mha.7.partial"),
+            token(host="store02", file="../../escaped/user/x.0.0123456789abcdef.mha"),
+            token(host="store02", file="primary/../../x.0.0123456789abcdef.mha"),
+            token(host="store02", file="/tmp/user/x.0.0123456789abcdef.mha"),
+            token(host="store02", file=".mailhaul/user/x.0.0123456789abcdef.mha"),
+            token(host="store02", file="primary/user/x.0.0123456789abcdef.mha.7.partial"),
         ],
         ids=itertools.count(),
     )

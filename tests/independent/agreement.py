@@ -24,7 +24,12 @@ def disagreements(files: Iterable[Path]) -> list[str]:
     """What only one of the two readers gives of these archives, a line each; empty where they agree."""
     paths = sorted(files)
     ours, theirs = set(read_by_product(paths)), set(_theirs(paths))
+    found = Archives(path.read_bytes() for path in paths).found.values()
     return [
+        f"archive {one.id.hex()} refers to others than it tells the names of"
+        for one in found
+        if one.named() != set(one.told_names())
+    ] + [
         f"{who}: archive {one[0].hex()}, {one[1]!r}, {one[2]!r}, UID {one[3]}, {one[4]!r}"
         for who, found in (("only the product", ours - theirs), ("only the other reader", theirs - ours))
         for one in sorted(found, key=repr)

@@ -125,6 +125,19 @@ class Archive:
                 found.setdefault(unpacked(frame.payload())["user"], Home(self.id, number))
         return found
 
+    def told_names(self) -> dict[bytes, str]:
+        """What the files of the archives are called that it refers to, as far as the directory is there."""
+        return {row[0]: row[1] for part in self.directory for row in part["referred"]}
+
+    def named(self) -> set[bytes]:
+        """The other archives that its rows of mailboxes name."""
+        return {
+            part["archives"][number]
+            for part in self.directory
+            for row in part["mailboxes"]
+            for number in (row[1], *row[8])
+        } - {self.id}
+
     def departures(self) -> Iterator[tuple[str, str]]:
         """The users who are gone, and as of which run each."""
         for kind, position in self._frames:

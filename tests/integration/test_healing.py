@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,14 @@ from ..archives import frames_of
 from ..maildirs import Maildir
 from ..trees import differences, snapshot
 from ..verifying import command, hit, mail_of
+
+
+def words(*arguments: str) -> str:
+    """What a command that finds damage says to people."""
+    called = [str(Path(sys.executable).with_name("mailhaul")), *arguments]
+    done = subprocess.run(called, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 4, done
+    return done.stdout + done.stderr
 
 
 class Nights:
@@ -289,6 +299,18 @@ def test_a_plan_promises_only_what_is_at_hand(nights: Nights) -> None:
         == (done["restored"], 6, [missing])
         == (1, 6, [missing])
     )
+    assert {one["archive"]: one["there"] for one in plan["needs"]} == {
+        missing: False,
+        **dict.fromkeys([one["archive"] for one in plan["mailboxes"]], True),
+    }
+    # It is told by the name that its file had, also where nothing of the staging area is at hand.
+    (gone,) = [one for one in plan["needs"] if not one["there"]]
+    assert gone["file"] == str(first.relative_to(nights.staging))
+    assert gone["size_bytes"] == first.stat().st_size
+    for way in (("--dry-run",), ()):
+        told = words("restore", "/", "-f", str(second), "--to", f"maildir:{nights.place / 'more'}", *way)
+        assert f"not at hand: {gone['file']} (missing): " in told
+        assert ("needs 2 archives, " in told) == bool(way)
     whole = command("restore", "/", "--dry-run", "-f", second, "-f", first, *goal)
     assert (whole["messages"], whole["lacking"], whole["missing"]) == (7, 0, [])
     first.unlink()

@@ -532,6 +532,11 @@ def test_full(server: Server, backups: Backups) -> None:
     backups.check()
 
 
+def name_of(number: int) -> str:
+    """What the archive of a run is called."""
+    return f"primary/user/20261121T03150{number}Z-4f3a.0.{bytes([number] * 8).hex()}.mha"
+
+
 class TestFromAnotherHost:
     """The worker has neither the archives nor the staging area."""
 
@@ -541,12 +546,19 @@ class TestFromAnotherHost:
             yield place
 
     def task(self, server: Server, place: Place, number: int, parents: Parents) -> BackupTask:
-        name = f"primary/user/20261121T03150{number}Z-4f3a.0.mha"
+        name = name_of(number)
         partition = Partition(name="primary", format="maildir", path=str(server.root), hosts=("store01",))
         run = RunId(f"20261121T03150{number}Z-4f3a")
         return BackupTask(
-            unit=Unit(run=run, partition=partition, group="user", shard=0, users=server.users),
-            settings=ArchiveSettings(archive=ArchiveId(bytes([number]) * 16), run_started=1.8e9 + number),
+            unit=Unit(
+                run=run,
+                partition=partition,
+                group="user",
+                shard=0,
+                users=server.users,
+                archive=ArchiveId(bytes([number]) * 16),
+            ),
+            settings=ArchiveSettings(run_started=1.8e9 + number),
             staging=place.staging(),
             name=name,
             epoch=1,
@@ -564,7 +576,7 @@ class TestFromAnotherHost:
             assert report.read == (12 if number == 1 else 1)
             assert report.archive is not None
             last = report.archive
-            files = {**parents.files, last: f"primary/user/{report.run}.0.mha"}
+            files = {**parents.files, last: name_of(number)}
             parents = Parents(mailboxes=dict.fromkeys(server.users, last), files=files)
             time.sleep(0.03)
             server.deliver(server.users[number % 2])
@@ -583,7 +595,7 @@ class TestFromAnotherHost:
         assert first.archive is not None
         parents = Parents(
             mailboxes=dict.fromkeys(server.users, first.archive),
-            files={first.archive: f"primary/user/{first.run}.0.mha"},
+            files={first.archive: name_of(1)},
         )
         names = place.names()
         report = run_backup(self.task(server, place, 2, parents), lambda _: None)

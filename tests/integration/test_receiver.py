@@ -92,7 +92,7 @@ class TestWriting:
         assert place.archive() == ARCHIVE
 
     def test_many_streams_at_once(self, place: Place) -> None:
-        names = [f"primary/user/20261121T031500Z-4f3a.{number}.mha" for number in range(12)]
+        names = [f"primary/user/20261121T031500Z-4f3a.{number}.0123456789abcdef.mha" for number in range(12)]
 
         def write(name: str) -> None:
             sink = place.sink(file=name, host="store01" if name[-5] in "02468" else "store02")
@@ -238,7 +238,7 @@ class TestConnection:
 
     def test_a_process_has_one_connection(self, running: tuple[Place, Receiver]) -> None:
         place, receiver = running
-        sinks = [place.sink(file=f"primary/user/x.{number}.mha") for number in range(3)]
+        sinks = [place.sink(file=f"primary/user/x.{number}.0123456789abcdef.mha") for number in range(3)]
         for sink in sinks:
             sink.begin()
         assert receiver.status().connections == 1
@@ -294,7 +294,7 @@ class TestReading:
         local.close()
 
     def test_one_that_is_not_there(self, sealed: Place) -> None:
-        assert sealed.file(file="primary/user/x.1.mha") is None
+        assert sealed.file(file="primary/user/x.1.0123456789abcdef.mha") is None
 
     def test_what_is_being_written_is_not_there(self, place: Place) -> None:
         sink = place.sink()
@@ -307,18 +307,22 @@ class TestReading:
     def test_a_symbolic_link_is_not_followed(self, sealed: Place, tmp_path: Path, way: str) -> None:
         secret = tmp_path / "elsewhere"
         secret.mkdir()
-        (secret / "x.0.mha").write_bytes(b"secret")
-        link = sealed.area / "primary" / ("user/x.0.mha" if way == "the file" else "linked")
-        link.symlink_to(secret / "x.0.mha" if way == "the file" else secret)
-        name = "primary/user/x.0.mha" if way == "the file" else "primary/linked/x.0.mha"
+        (secret / "x.0.0123456789abcdef.mha").write_bytes(b"secret")
+        link = sealed.area / "primary" / ("user/x.0.0123456789abcdef.mha" if way == "the file" else "linked")
+        link.symlink_to(secret / "x.0.0123456789abcdef.mha" if way == "the file" else secret)
+        name = (
+            "primary/user/x.0.0123456789abcdef.mha"
+            if way == "the file"
+            else "primary/linked/x.0.0123456789abcdef.mha"
+        )
         with pytest.raises(AccessError):
             sealed.file(file=name)
 
     def test_only_with_a_grant_for_it(self, sealed: Place) -> None:
         for grant in (
-            token(kind="read", file="primary/user/x.0.mha", host="store02"),
+            token(kind="read", file="primary/user/x.0.0123456789abcdef.mha", host="store02"),
             token(kind="read", file="", host="store01"),
-            token(kind="write", file="primary/user/x.0.mha", host="store02"),
+            token(kind="write", file="primary/user/x.0.0123456789abcdef.mha", host="store02"),
             token(kind="read", file="", host="store02", seconds=-1),
             token(kind="read", file="", host="store02", secret=bytes(32)),
         ):
@@ -337,7 +341,7 @@ class TestReading:
         assert isinstance(file, LocalFile)
         assert file.read_at(0, 100) == ARCHIVE[:100]
         file.close()
-        assert open_file(sealed.staging(), "primary/user/x.1.mha", "", b"") is None
+        assert open_file(sealed.staging(), "primary/user/x.1.0123456789abcdef.mha", "", b"") is None
 
 
 class TestProgress:
@@ -438,8 +442,15 @@ class TestWork:
         partition = Partition(name="primary", format="maildir", path=str(store), hosts=(host,))
         run = RunId("20261121T031500Z-4f3a")
         return BackupTask(
-            unit=Unit(run=run, partition=partition, group="user", shard=0, users=self.USERS),
-            settings=ArchiveSettings(archive=ArchiveId(bytes(range(epoch, epoch + 16))), run_started=1.8e9),
+            unit=Unit(
+                run=run,
+                partition=partition,
+                group="user",
+                shard=0,
+                users=self.USERS,
+                archive=ArchiveId(bytes(range(16))),
+            ),
+            settings=ArchiveSettings(run_started=1.8e9),
             staging=area,
             name=FILE,
             epoch=epoch,

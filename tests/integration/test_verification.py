@@ -178,7 +178,7 @@ def test_a_sample_is_taken_of_all_archives(chain: Backups) -> None:
 
 def test_files_that_the_catalog_does_not_know_or_knows_otherwise(chain: Backups) -> None:
     first, second, third, *_ = chain.archives()
-    stranger = first.with_name("20200101T000000Z-0000.0.mha")
+    stranger = first.with_name("20200101T000000Z-0000.0.0123456789abcdef.mha")
     stranger.write_bytes(first.read_bytes())
     document = chain.verify(damaged=False)
     assert document["unknown_files"] == [str(stranger.relative_to(chain.staging))]

@@ -167,8 +167,9 @@ def backed_up(root: Path, staging: Path) -> dict[str, StoredMailbox]:
         group="user",
         shard=0,
         users=("jane",),
+        archive=ARCHIVE,
     )
-    settings = ArchiveSettings(archive=ARCHIVE, run_started=1_795_000_000.0)
+    settings = ArchiveSettings(run_started=1_795_000_000.0)
     staging.mkdir()
     area = StagingArea(path=str(staging))
     report = run_backup(

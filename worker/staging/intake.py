@@ -25,7 +25,7 @@ from ...proto.wire.envelopes import (
 )
 from ...proto.wire.grants import Grant
 from .flow import CHUNK_BYTES, CLOSED, refusal
-from .names import check_name
+from .names import parse_name
 from .space import FULL, no_room
 from .stream import (
     Appended,
@@ -222,7 +222,7 @@ class Intake:
         using += [open_now.asked] if open_now else []
         if any(one.file != grant.file for one in using):
             raise AccessError("a stream of this number is open for another file")
-        check_name(grant.file)
+        parse_name(grant.file)
         return Asked(
             client=client,
             number=envelope.stream,

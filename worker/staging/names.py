@@ -1,5 +1,5 @@
-"""The names of archives in a staging area: ``PARTITION/GROUP/RUN.SHARD.mha``, made of safe names only; one
-that was written anew is ``RUN.SHARD.gGENERATION.mha``.
+"""The names of archives in a staging area, made and read: ``PARTITION/GROUP/RUN.SHARD.ID.mha``; of one that
+was written anew ``RUN.SHARD.ID.gGENERATION.mha``. ID are the first digits of the archive's id.
 
 Names come from other hosts, so a name that is not exactly of this form is no name, and no symbolic link
 is followed on the way to a file.
@@ -10,29 +10,70 @@ from __future__ import annotations
 import os
 import re
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...groups.definitions import SAFE_NAME
 from ...proto.errors import AccessError
+from ...proto.records import ArchiveId
 
 PARTIAL = ".partial"
 """The end of the name of an archive that is being written."""
 
-_ARCHIVE = re.compile(
-    rf"{SAFE_NAME}/{SAFE_NAME}/[A-Za-z0-9][A-Za-z0-9-]{{0,63}}\.[0-9]{{1,9}}(?:\.g[1-9][0-9]{{0,8}})?\.mha",
+_ID_BYTES = 8
+"""So much of an id is in the name, in hexadecimal digits: enough that no two archives have the same, and who
+sees names knows only half of what frames are told from mail by."""
+
+_NAME = re.compile(
+    rf"(?P<partition>{SAFE_NAME})/(?P<group>{SAFE_NAME})/(?P<run>[A-Za-z0-9][A-Za-z0-9-]{{0,63}})"
+    rf"\.(?P<shard>[0-9]{{1,9}})\.(?P<digits>[0-9a-f]{{{2 * _ID_BYTES}}})"
+    r"(?:\.g(?P<generation>[1-9][0-9]{0,8}))?\.mha",
     re.ASCII,
 )
 _GENERATION = re.compile(r"(?:\.g[1-9][0-9]{0,8})?\.mha$", re.ASCII)
 
 
-def check_name(file: str) -> None:
-    """Raises AccessError if this is no name of an archive."""
-    if not _ARCHIVE.fullmatch(file):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveName:
+    """What the name of an archive tells: whose it is, which (the first ``digits`` of its id), and how often
+    it was written anew. As text it is the name, relative to the staging area."""
+
+    partition: str
+    group: str
+    run: str
+    shard: int
+    digits: str
+    generation: int = 0
+
+    def __str__(self) -> str:
+        anew = f".g{self.generation}" if self.generation else ""
+        return f"{self.partition}/{self.group}/{self.run}.{self.shard}.{self.digits}{anew}.mha"
+
+
+def archive_name(partition: str, group: str, run: str, shard: int, archive: ArchiveId) -> str:
+    """What the file of a new archive is called, relative to the staging area."""
+    digits = archive[:_ID_BYTES].hex()
+    return str(ArchiveName(partition=partition, group=group, run=run, shard=shard, digits=digits))
+
+
+def parse_name(file: str) -> ArchiveName:
+    """The inverse of ``archive_name``. Raises AccessError if this is no name of an archive."""
+    found = _NAME.fullmatch(file)
+    if found is None:
         raise AccessError("this is no name of an archive in a staging area", file=file)
+    return ArchiveName(
+        partition=found["partition"],
+        group=found["group"],
+        run=found["run"],
+        shard=int(found["shard"]),
+        digits=found["digits"],
+        generation=int(found["generation"] or 0),
+    )
 
 
 def generation_name(file: str, generation: int) -> str:
-    """The name of an archive after it was written anew for the n-th time; ``file`` is any name of it."""
+    """The name of an archive after it was written anew for the n-th time. ``file`` is any name of it, also
+    one that somebody else gave it."""
     return _GENERATION.sub(f".g{generation}.mha" if generation else ".mha", file)
 
 
@@ -42,7 +83,7 @@ def archive_path(area: Path, file: str) -> Path:
     Raises AccessError if it is no such name, or if a directory on the way is a symbolic link or no
     directory at all.
     """
-    check_name(file)
+    parse_name(file)
     path = area / file
     for directory in (path.parent.parent, path.parent):
         try:

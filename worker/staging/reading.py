@@ -12,7 +12,7 @@ from ...proto.errors import AccessError, BackupError, NotFoundError, StagingErro
 from ...proto.wire.envelopes import Bytes, Envelope, Find, Found, Read
 from ...proto.wire.grants import Grant
 from .flow import refusal
-from .names import archive_path, check_name
+from .names import archive_path, parse_name
 from .partial import partial_path
 
 MOST_REQUESTS = 16
@@ -49,7 +49,7 @@ class OpenRequests:
     def admit(self, client: bytes, asked: Find | Read, grant: Grant) -> Request:
         """A request that is worked on until ``answered`` is told. Raises AccessError if the grant does not
         fit it, StagingError if there are too many."""
-        check_name(asked.file)
+        parse_name(asked.file)
         if grant.file != asked.file and (grant.kind, grant.file) != ("read", ""):
             raise AccessError("the grant is not one for this file")
         if self._open.get(client, 0) >= MOST_REQUESTS:

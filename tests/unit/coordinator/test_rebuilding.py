@@ -67,11 +67,10 @@ def test_what_can_be_had_without_one_archive_is_had_and_the_rest_named(
     chain: StagedChain, night: int
 ) -> None:
     runs = list(chain.moments)
-    gone = chain.staging / "primary" / "user" / f"{runs[night]}.0.mha"
     with Catalog.open(chain.staging) as catalog:
-        (archive,) = [one.archive for one in catalog.archives(runs[night])]
+        ((archive, gone),) = [(one.archive, one.file) for one in catalog.archives(runs[night])]
         referring = [one for one, others in catalog.references(catalog.files()).items() if archive in others]
-    gone.unlink()
+    (chain.staging / gone).unlink()
     report = rebuild_catalog(chain.staging)
     assert report.archives == 3
     assert [one.path for one in report.missing] == ([archive.hex()] if referring else [])

@@ -25,7 +25,6 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.groups.selection import Verdict
 from mailhaul.proto.errors import EmptyStoreError, NotFoundError, StagingError
 from mailhaul.proto.records import (
-    ArchiveId,
     BackupMode,
     Departed,
     MailboxSize,
@@ -151,7 +150,7 @@ class World(RunObserver):
             partition=unit.partition.name,
             group=unit.group,
             shard=unit.shard,
-            archive=None if unchanged else ArchiveId(task.settings.archive),
+            archive=None if unchanged else unit.archive,
             file=name,
             mailboxes=tuple(mailboxes),
             skipped=(),
@@ -325,7 +324,7 @@ def test_what_is_left_out_on_purpose_is_told_and_no_fault(world: World) -> None:
 def test_partials_that_nobody_goes_on_with_are_removed(world: World) -> None:
     place = world.staging / "one" / "user"
     place.mkdir(parents=True)
-    (place / "20200101T000000Z-0000.0.mha.1.partial").touch()
+    (place / "20200101T000000Z-0000.0.0123456789abcdef.mha.1.partial").touch()
     world.rules = GroupRules(definitions=parse_definitions("late=b.*", "groups"))
 
     def leave(task: BackupTask) -> UnitReport:

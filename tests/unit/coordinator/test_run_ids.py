@@ -41,7 +41,11 @@ def test_after_one_in_the_far_future(tmp_path: Path) -> None:
 
 def test_where_all_but_the_archives_is_lost(tmp_path: Path) -> None:
     (tmp_path / "primary" / "user").mkdir(parents=True)
-    for name in ("20991231T000000Z-0001.0.mha", "20991231T000001Z-0007.3.mha.5.partial", "x.mha"):
+    for name in (
+        "20991231T000000Z-0001.0.0123456789abcdef.mha",
+        "20991231T000001Z-0007.3.0123456789abcdef.mha.5.partial",
+        "x.mha",
+    ):
         (tmp_path / "primary" / "user" / name).touch()
     assert begun(tmp_path) == "20991231T000001Z-0008"
     shutil.rmtree(tmp_path / ".mailhaul")

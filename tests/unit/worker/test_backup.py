@@ -95,8 +95,10 @@ def run(
     unit: Unit = UNIT,
     progress: list[Progress] | None = None,
 ) -> UnitReport:
-    settings = ArchiveSettings(archive=archive, run_started=1_795_230_000.0)
-    return back_up(unit, store, sink, settings, ([] if progress is None else progress).append)
+    settings = ArchiveSettings(run_started=1_795_230_000.0)
+    return back_up(
+        replace(unit, archive=archive), store, sink, settings, ([] if progress is None else progress).append
+    )
 
 
 def ends(data: bytes) -> list[int]:
@@ -125,7 +127,7 @@ def test_what_is_complete_is_not_read_again(store: Store, whole: tuple[bytes, Un
     for number, end in enumerate(ends(data), 1):
         sink = MemorySink(data[: end + 10])
         store.opened.clear()
-        again = run(store, sink, SECOND)
+        again = run(store, sink)
         assert store.opened == list(MAIL)[number:]
         assert bytes(sink.data) == data, "as if it had been written at one go"
         assert work_free(again) == work_free(report)
@@ -136,9 +138,9 @@ def test_what_is_complete_is_not_read_again(store: Store, whole: tuple[bytes, Un
 def test_one_that_died_at_once_is_begun_again(store: Store, whole: tuple[bytes, UnitReport]) -> None:
     data, report = whole
     sink = MemorySink(data[: ends(data)[0] - 1])
-    again = run(store, sink, SECOND)
+    again = run(store, sink)
     assert store.opened == list(MAIL)
-    assert again.archive == SECOND
+    assert again.archive == FIRST
     assert again.mailboxes == report.mailboxes
     assert read_archive(open_sealed(MemoryFile(bytes(sink.data)))) == read_archive(
         open_sealed(MemoryFile(data))
@@ -166,7 +168,7 @@ def test_an_error_of_the_sink_keeps_what_is_there(store: Store, whole: tuple[byt
     assert sink.aborted
     store.opened.clear()
     after = MemorySink(bytes(sink.data))
-    assert work_free(run(store, after, SECOND)) == work_free(report)
+    assert work_free(run(store, after)) == work_free(report)
     assert store.opened == ["cleo", "dora"]
     assert bytes(after.data) == data
 
@@ -179,12 +181,12 @@ def test_a_mailbox_that_could_not_be_opened_is_tried_again(store: Store) -> None
     assert [one.path for one in report.skipped if one.reason == "mailbox"] == ["/primary/user/bert"]
     left = bytes(sink.data[: ends(bytes(sink.data))[1]])  # anna, cleo
     store.opened.clear()
-    again = run(store, MemorySink(left), SECOND)
+    again = run(store, MemorySink(left))
     assert store.opened == ["bert", "dora"]
     assert sorted(again.skipped, key=str) == sorted(report.skipped, key=str)
     store.broken = set()
     store.opened.clear()
-    healed = run(store, MemorySink(left), SECOND)
+    healed = run(store, MemorySink(left))
     assert store.opened == ["bert", "dora"]
     assert {one.user for one in healed.mailboxes} == set(MAIL)
 
@@ -209,10 +211,19 @@ def test_what_belongs_to_another_unit_is_not_used(
     assert report.archive == open_sealed(MemoryFile(bytes(sink.data))).header.archive == SECOND
 
 
+def test_another_archive_of_the_same_unit_is_not_gone_on_with(
+    store: Store, whole: tuple[bytes, UnitReport]
+) -> None:
+    """Its id would not be the one in the name."""
+    data, _ = whole
+    report = run(store, MemorySink(data[: ends(data)[1]]), SECOND)
+    assert (store.opened, report.archive) == (list(MAIL), SECOND)
+
+
 def test_users_may_come_in_another_order(store: Store, whole: tuple[bytes, UnitReport]) -> None:
     data, report = whole
     sink = MemorySink(data[: ends(data)[1]])
-    again = run(store, sink, SECOND, replace(UNIT, users=("dora", "cleo", "bert", "anna")))
+    again = run(store, sink, unit=replace(UNIT, users=("dora", "cleo", "bert", "anna")))
     assert store.opened == ["dora", "cleo"]
     assert {one.user: one for one in again.mailboxes} == {one.user: one for one in report.mailboxes}
 
@@ -221,7 +232,7 @@ def test_progress_tells_of_the_whole_archive(store: Store, whole: tuple[bytes, U
     data, report = whole
     end = ends(data)[1]
     told: list[Progress] = []
-    run(store, MemorySink(data[:end]), SECOND, progress=told)
+    run(store, MemorySink(data[:end]), progress=told)
     assert (told[0].messages, told[0].archive_bytes) == (3, end)
     assert told[0].size_bytes > told[0].new_bytes > len(NOISE), "the shared message is stored once"
     assert (told[-1].messages, told[-1].mailbox) == (report.messages, "dora")

@@ -18,12 +18,15 @@ from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.errors import MessageUnavailable, StagingError, StoreError
 from mailhaul.proto.ports import FolderReader, KnownMailbox, MailboxReader
 from mailhaul.proto.records import (
+    ArchiveId,
     BackupMode,
     Departed,
     FileStat,
     Folder,
     Listed,
     MailboxSize,
+    Parents,
+    Referred,
     RunId,
     Skipped,
     Stretch,
@@ -37,11 +40,13 @@ from mailhaul.tests.archives import (
 from mailhaul.tests.maildirs import file, message
 from mailhaul.tests.memory_chains import Chain
 from mailhaul.worker import known
+from mailhaul.worker.staging.names import archive_name, generation_name
 from mailhaul.worker.staging.sealed import report_of
 from mailhaul.worker.stores.memory import Mail, MemoryFolder, MemoryMailbox, MemoryStore
 
 NOISE = random.Random(2).randbytes(50_000)
 SENT = b".Sent"
+FIRST, SECOND = ArchiveId(b"1" * 16), ArchiveId(b"2" * 16)
 
 
 class Store:
@@ -550,3 +555,45 @@ class TestDamage:
         assert [one.user for one in report.mailboxes if one.changed] == ["dora"]
         for user in store.mail:
             assert bases(chain, user) == set(store.folder(user).messages)
+
+
+class TestNamesOfOthers:
+    """An archive tells what the files of those are called that it refers to."""
+
+    def test_of_each_night_and_of_those_before(self, store: Store, chain: Chain) -> None:
+        for _ in range(3):
+            store.deliver("anna")
+            night(chain, store)
+        reports = [one.report for one in chain.moments]
+        whole = open_sealed(MemoryFile(chain.archives[reports[-1].archive or FIRST])).directory
+        assert {one.archive for one in whole.referred} == set(whole.references) != set()
+        runs = {one.archive: one.run for one in reports}
+        for one in whole.referred:
+            run = runs[one.archive]
+            assert (one.file, one.run, one.size_bytes) == (
+                archive_name("primary", "user", run, 0, one.archive),
+                run,
+                len(chain.archives[one.archive]),
+            )
+
+    def test_one_that_is_lost_keeps_its_name(self, store: Store, chain: Chain) -> None:
+        """Its parents tell of it."""
+        for _ in range(2):
+            store.deliver("anna")
+            night(chain, store)
+        first, *_, last = [one.report for one in chain.moments]
+        assert first.archive is not None
+        assert last.archive is not None
+        told = open_sealed(MemoryFile(chain.archives[last.archive])).referred(first.archive)
+        del chain.archives[first.archive]
+        opened = known.OpenParents(chain.parents(tuple(store.mail)), chain.open_file)
+        opened.reader(last.archive)
+        assert opened.referred(first.archive) == told
+        assert told.run == first.run
+
+    def test_where_the_parents_can_not_tell_the_name_that_it_has_does(self) -> None:
+        named = archive_name("primary", "user", "20261121T000001Z-0001", 0, FIRST)
+        parents = Parents(files={FIRST: generation_name(named, 3)})
+        opened = known.OpenParents(parents, lambda _: None)
+        assert opened.referred(FIRST) == Referred(archive=FIRST, file=named, run="20261121T000001Z-0001")
+        assert opened.referred(SECOND) == Referred(archive=SECOND)

@@ -175,7 +175,7 @@ def test_last_good_backups_and_their_age(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_receiver(capsys: pytest.CaptureFixture[str]) -> None:
     stream = StreamStatus(
-        file=f"archive2024/sales/{RUN}.12.mha",
+        file=f"archive2024/sales/{RUN}.12.0123456789abcdef.mha",
         host="store01",
         epoch=65537,
         written_bytes=12_345_678_901,
@@ -187,8 +187,8 @@ def test_the_receiver(capsys: pytest.CaptureFixture[str]) -> None:
     assert "receiver: up for 1:00, 1 stream, 3 B received\n" in text
     assert "workers had to wait for it 6 times, 6:40 in all\n" in text
     assert "it turned away 10 strangers, 9 malformed messages, 7 requests\n" in text
-    assert f"{stream.file}  store01  1:06:40  12.3 GB  65537\n" in text
-    assert f"{stream.file} waits: the staging area is full\n" in text
+    assert f"archive2024/sales/{RUN}.12  store01  1:06:40  12.3 GB  65537\n" in text
+    assert f"archive2024/sales/{RUN}.12 waits: the staging area is full\n" in text
     quiet = replace(receiver, streams=(), credit_stalls=0, strangers=0, malformed=0, refused=0)
     text = shown(replace(make_overview(), receiver=quiet), capsys)
     assert text.endswith("receiver: up for 1:00, 0 streams, 3 B received\n")

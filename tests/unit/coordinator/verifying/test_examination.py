@@ -116,14 +116,14 @@ def test_what_is_lost_and_the_files_of_the_staging_area(staging: Path) -> None:
     with Catalog.open(staging, write=True) as catalog:
         catalog.mark_lost(archive, Losses((Stretch(5, 10),)))
         file = catalog.archive(archive).file
-    stranger = staging / "primary" / "user" / "20200101T000000Z-0000.0.mha"
+    stranger = staging / "primary" / "user" / "20200101T000000Z-0000.0.0123456789abcdef.mha"
     aside = staging / ".mailhaul" / "damaged" / file.replace(".mha", ".g2.mha")
     for path in (stranger, staging / file, aside):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     examination = examine_staging(staging, ALL)
     assert examination.lost == {archive: Losses((Stretch(5, 10),))}
-    assert examination.strangers == ("primary/user/20200101T000000Z-0000.0.mha",)
+    assert examination.strangers == ("primary/user/20200101T000000Z-0000.0.0123456789abcdef.mha",)
     assert [one.file for one in examination.copies_of(archive)] == [str(staging / file), str(aside)]
     assert examination.copies_of(ArchiveId(bytes(16))) == ()
     assert examine_staging(staging, LogicalPath.parse("/primary")).strangers == ()

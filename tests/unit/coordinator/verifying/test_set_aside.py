@@ -9,7 +9,7 @@ import pytest
 from mailhaul.coordinator.verifying.set_aside import drop_original, keep_copy
 from mailhaul.proto.errors import StagingError
 
-FILE = "primary/user/20261121T031500Z-4f3a.0.mha"
+FILE = "primary/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha"
 
 
 def put(staging: Path, content: bytes) -> Path:

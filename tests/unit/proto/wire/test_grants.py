@@ -19,7 +19,9 @@ from mailhaul.proto.wire.envelopes import MOST_GRANT_BYTES
 from mailhaul.proto.wire.grants import Grant, check, issue, load_secret
 
 SECRET = bytes(range(32))
-GRANT = Grant("write", "store01", "primary/user/20261121T031500Z-4f3a.0.mha", 65_537, 1_795_317_300)
+GRANT = Grant(
+    "write", "store01", "primary/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha", 65_537, 1_795_317_300
+)
 
 
 def test_comes_back_until_it_expires() -> None:

@@ -12,7 +12,7 @@ from mailhaul.proto.errors import StagingError
 from mailhaul.worker.staging.area import StagingArea, open_file, open_sink
 from mailhaul.worker.staging.sinks import StagedFile
 
-FILE = "primary/user/x.0.mha"
+FILE = "primary/user/x.0.0123456789abcdef.mha"
 
 
 @pytest.mark.parametrize("host", ["", "staging"])

@@ -28,7 +28,7 @@ from mailhaul.worker.staging.stream import (
     SealFile,
 )
 
-FILE = "primary/user/20261121T031500Z-4f3a.0.mha"
+FILE = "primary/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha"
 RANDOM = random.Random(5)
 ARCHIVE = write_archive({user: {"INBOX": [RANDOM.randbytes(60_000)]} for user in ("anna", "bert", "cleo")})
 FRAMES = frames_of(ARCHIVE)
@@ -208,7 +208,7 @@ def test_an_earlier_attempt_and_no_name(disk: Disk) -> None:
     disk.open(epoch=2)
     disk.close()
     assert reason(disk.open(2, epoch=1)) == "fenced"
-    assert reason(disk.open(2, file="../x/y.0.mha")) == "access"
+    assert reason(disk.open(2, file="../x/y.0.0123456789abcdef.mha")) == "access"
 
 
 def test_what_is_durable(disk: Disk) -> None:

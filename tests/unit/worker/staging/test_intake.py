@@ -43,8 +43,8 @@ from mailhaul.worker.staging.stream import (
     Stream,
 )
 
-FILE = "primary/user/20261121T031500Z-4f3a.0.mha"
-OTHER = "primary/user/20261121T031500Z-4f3a.1.mha"
+FILE = "primary/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha"
+OTHER = "primary/user/20261121T031500Z-4f3a.1.0123456789abcdef.mha"
 
 
 def token(file: str = FILE, epoch: int = 1, host: str = "store01", kind: str = "write") -> bytes:
@@ -225,8 +225,8 @@ class TestRefused:
         [
             (token(), "store02"),
             (token(kind="read"), "store01"),
-            (token(file="../user/x.0.mha"), "store01"),
-            (token(file=".mailhaul/x/y.0.mha"), "store01"),
+            (token(file="../user/x.0.0123456789abcdef.mha"), "store01"),
+            (token(file=".mailhaul/x/y.0.0123456789abcdef.mha"), "store01"),
         ],
     )
     def test_without_a_fitting_grant(self, shown: bytes, host: str) -> None:
@@ -575,7 +575,7 @@ class TestCredit:
     def test_windows_shrink_when_there_are_many_streams(self) -> None:
         house = House(Limits(window_bytes=8 << 20, total_bytes=16 << 20))
         for number in range(32):
-            house.opened(client=b"%d" % number, file=f"a/b/c.{number}.mha")
+            house.opened(client=b"%d" % number, file=f"a/b/c.{number}.0123456789abcdef.mha")
         for stream in house.intake.streams():
             house.tell(Data(7, 0), bytes(CHUNK_BYTES), client=stream.asked.client)
         house.work()

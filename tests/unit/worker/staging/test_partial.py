@@ -33,7 +33,7 @@ class Later(Syncer):
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "primary" / "user" / "20261121T031500Z-4f3a.0.mha"
+    return tmp_path / "primary" / "user" / "20261121T031500Z-4f3a.0.0123456789abcdef.mha"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mailhaul.proto.wire.grants import Grant
 from mailhaul.worker.staging.partial import partial_path
 from mailhaul.worker.staging.reading import MOST_REQUESTS, Answer, OpenRequests, Request, answer
 
-FILE = "primary/user/x.0.mha"
+FILE = "primary/user/x.0.0123456789abcdef.mha"
 ANY = Grant("read", "store01", "", 0, 10**12)
 
 
@@ -47,21 +47,21 @@ def test_finding_and_reading(area: Path) -> None:
 
 
 def test_what_is_not_there(area: Path) -> None:
-    assert refused(answer(area, find("primary/user/y.0.mha"))) == "not-found"
-    assert refused(answer(area, read("primary/other/y.0.mha", 0, 1))) == "not-found"
+    assert refused(answer(area, find("primary/user/y.0.0123456789abcdef.mha"))) == "not-found"
+    assert refused(answer(area, read("primary/other/y.0.0123456789abcdef.mha", 0, 1))) == "not-found"
 
 
 def test_what_is_no_archive(area: Path) -> None:
-    (area / "primary/user/link.0.mha").symlink_to(area / FILE)
-    (area / "primary/user/directory.0.mha").mkdir()
-    os.mkfifo(area / "primary/user/fifo.0.mha")
+    (area / "primary/user/link.0.0123456789abcdef.mha").symlink_to(area / FILE)
+    (area / "primary/user/directory.0.0123456789abcdef.mha").mkdir()
+    os.mkfifo(area / "primary/user/fifo.0.0123456789abcdef.mha")
     for name in ("link.0", "directory.0", "fifo.0", "../user/x.0"):
         assert refused(answer(area, find(f"primary/user/{name}.mha"))) == "access"
         assert refused(answer(area, read(f"primary/user/{name}.mha", 0, 1))) == "access"
 
 
 def test_a_draft_only_with_its_epoch(area: Path) -> None:
-    name = "primary/user/y.0.mha"
+    name = "primary/user/y.0.0123456789abcdef.mha"
     partial_path(area / name, 3).write_bytes(b"draft")
     assert answer(area, read(name, 0, 5, 3)).payload == b"draft"
     assert refused(answer(area, read(name, 0, 5, 2))) == "not-found"
@@ -85,8 +85,8 @@ def test_with_a_grant(grant: Grant, epoch: int) -> None:
 @pytest.mark.parametrize(
     "grant",
     [
-        Grant("read", "store01", "primary/user/y.0.mha", 0, 10**12),
-        Grant("write", "store01", "primary/user/y.0.mha", 0, 10**12),
+        Grant("read", "store01", "primary/user/y.0.0123456789abcdef.mha", 0, 10**12),
+        Grant("write", "store01", "primary/user/y.0.0123456789abcdef.mha", 0, 10**12),
         Grant("write", "store01", "", 0, 10**12),
     ],
 )

@@ -24,7 +24,12 @@ STATUS = ReceiverStatus(
     endpoint="tcp://127.0.0.1:7400",
     streams=(
         StreamStatus(
-            file="primary/user/x.0.mha", host="store01", epoch=1, written_bytes=5, waiting="", since=950.0
+            file="primary/user/x.0.0123456789abcdef.mha",
+            host="store01",
+            epoch=1,
+            written_bytes=5,
+            waiting="",
+            since=950.0,
         ),
     ),
     connections=1,
