@@ -10,7 +10,7 @@ from ...proto.records import Skipped
 
 ACCEPTED = "accepted"
 
-_NEVER = frozenset({"io-error", "vanished", "uidlist", "doveadm"})
+_NEVER = frozenset({"io-error", "vanished", "doveadm"})
 """What is no matter of where something lies."""
 
 

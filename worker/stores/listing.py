@@ -30,6 +30,16 @@ _INODE_BYTES = 8
 _UNKNOWN_INODES = (0, 0xFFFF_FFFF)
 """What file systems in user space give in a listing for a number that they do not know."""
 
+NAMES_LOOKED_AT = 200
+"""Where it is asked what kind of names a folder has: if the server has named any, it has named many."""
+
+
+def is_server_name(name: bytes) -> bool:
+    """Whether Dovecot, which keeps UIDs, has made the name of a message (or of its entry in a listing): no
+    other server writes the size that the message has with CR LF (``,W=``)."""
+    return b",W=" in name
+
+
 NO_KEYWORDS = FlagNames()
 """Where only names of files are looked at."""
 

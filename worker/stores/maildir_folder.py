@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import TypeVar
 
 from ...groups.paths import printable
@@ -12,7 +13,7 @@ from ...proto.errors import MessageUnavailable
 from ...proto.records import FileStat, Folder, Listed
 from .attributes import named
 from .directories import unavailable
-from .listing import Earlier, Listing, Numbering, Rescan, record
+from .listing import NAMES_LOOKED_AT, Earlier, Listing, Numbering, Rescan, is_server_name, record
 from .opened import FileOpener, StoreFile, file_stat
 
 _LOOKUPS = 4
@@ -60,6 +61,11 @@ class MaildirFolder:
     def holds_mail(self) -> bool:
         """Whether there is any message in it."""
         return len(self._listing) > 0
+
+    @property
+    def has_server_names(self) -> bool:
+        """Whether a server that keeps UIDs has named messages of it."""
+        return any(map(is_server_name, islice(self._listing.entries, NAMES_LOOKED_AT)))
 
     def __len__(self) -> int:
         return len(self._listing)

@@ -138,7 +138,9 @@ class MaildirMailbox:
                     folder = self._reader(stack, path, near[path])
                     yield folder
                     self._has_lists = self._has_lists or folder.folder.uidvalidity > 0
-                    self._holds_mail = self._holds_mail or (not self._has_lists and folder.holds_mail)
+                    if not self._has_lists:
+                        self._holds_mail = self._holds_mail or folder.holds_mail
+                        self._has_server = self._has_server or folder.has_server_names
                     self._strays[path] = folder.strays
                     earlier[path] = folder.remembered()
                     any_listed = any_listed or folder.was_listed

@@ -9,7 +9,7 @@ files or the names of its folders tell.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...proto.errors import MessageUnavailable
@@ -39,9 +39,9 @@ _MOST_LOOKED_AT = 200
 class Entries:
     """The names in a directory: ``directories`` without those of temporary trees, ``links``, ``files``."""
 
-    directories: Collection[bytes]
-    links: Collection[bytes]
-    files: Collection[bytes]
+    directories: Sequence[bytes]
+    links: Sequence[bytes]
+    files: Sequence[bytes]
 
 
 def entries_of(directory: int) -> Entries:
@@ -76,12 +76,14 @@ def is_mailbox(directory: int, entries: Entries, *, expected: bool = False) -> b
     if expected and (has_server_files or any(name.startswith(b"dovecot") for name in entries.files)):
         return True
     # With DIRNAME= the messages of a folder lie in a directory of it.
-    deep = 2 if expected or has_server_files else 1
-    for name in list(entries.directories)[:_MOST_LOOKED_AT]:
-        may_be_folder = name == b"INBOX" or (name.startswith(b".") and name not in MAILDIR_NAMES)
-        if (deep > 1 or may_be_folder) and _has_folder(directory, name, deep, expected=expected):
-            return True
-    return False
+    if expected or has_server_files:
+        return _any_folder(directory, entries.directories, 2, expected=expected)
+    if b"INBOX" in entries.directories and _has_folder(directory, b"INBOX", 1):
+        return True
+    hidden = [name for name in entries.directories if name.startswith(b".") and name not in MAILDIR_NAMES]
+    others = [name for name in entries.directories if name not in hidden]
+    # A Maildir in a hidden directory beside those of users (a quarantine) makes no mailbox of the store.
+    return _any_folder(directory, hidden, 1) and not _any_folder(directory, others, 2)
 
 
 def is_maildir(directory: int, entries: Entries) -> bool:
@@ -126,7 +128,7 @@ def foreign_format(directory: int, entries: Entries) -> str:
 def mbox_files(directory: int, entries: Entries) -> list[bytes]:
     """The files in an open directory that are mbox mailboxes, as far as they can be read."""
     opener = FileOpener()
-    return [name for name in list(entries.files)[:_MOST_LOOKED_AT] if _is_mbox(opener, directory, name)]
+    return [name for name in entries.files[:_MOST_LOOKED_AT] if _is_mbox(opener, directory, name)]
 
 
 def _is_mbox(opener: FileOpener, directory: int, name: bytes) -> bool:
@@ -142,7 +144,11 @@ def _is_mbox(opener: FileOpener, directory: int, name: bytes) -> bool:
         os.close(fd)
 
 
-def _has_folder(directory: int, name: bytes, levels: int, *, expected: bool) -> bool:
+def _any_folder(directory: int, names: Sequence[bytes], levels: int, *, expected: bool = False) -> bool:
+    return any(_has_folder(directory, name, levels, expected=expected) for name in names[:_MOST_LOOKED_AT])
+
+
+def _has_folder(directory: int, name: bytes, levels: int, *, expected: bool = False) -> bool:
     """Whether a directory is a folder, or holds one, so many levels deep."""
     try:
         below = descend(directory, (name,))
@@ -152,8 +158,7 @@ def _has_folder(directory: int, name: bytes, levels: int, *, expected: bool) -> 
         entries = entries_of(below)
         if is_maildir(below, entries) or (expected and b"cur" in entries.directories):
             return True
-        names = list(entries.directories)[:_MOST_LOOKED_AT] if levels > 1 else ()
-        return any(_has_folder(below, one, levels - 1, expected=expected) for one in names)
+        return levels > 1 and _any_folder(below, entries.directories, levels - 1, expected=expected)
     except OSError:
         return False
     finally:

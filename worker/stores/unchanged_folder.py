@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 from ...proto.ports import KnownFolder
 from ...proto.records import FileStat, Folder, Listed
-from .listing import Earlier
+from .listing import NAMES_LOOKED_AT, Earlier, is_server_name
 from .maildir_folder import MaildirFolder
 from .opened import StoreFile
 
@@ -57,6 +58,13 @@ class UnchangedFolder:
     def holds_mail(self) -> bool:
         """Whether there is any message in it, as far as is known."""
         return self._opened.holds_mail if self._opened else next(iter(self._known.bases()), None) is not None
+
+    @property
+    def has_server_names(self) -> bool:
+        """Whether a server that keeps UIDs has named messages of it, as far as is known."""
+        if self._opened:
+            return self._opened.has_server_names
+        return any(map(is_server_name, islice(self._known.bases(), NAMES_LOOKED_AT)))
 
     def __len__(self) -> int:
         return len(self._folder())

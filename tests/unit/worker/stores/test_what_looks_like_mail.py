@@ -111,6 +111,12 @@ class TestFoldersAreNoUsers:
         place(tmp_path, files={"README": "x", "dovecot.conf": "y"})
         assert look(tmp_path, "") == (["ann", "bob", "ex.org/carol"], [])
 
+    @pytest.mark.parametrize("below", ["", "Maildir"])
+    def test_a_hidden_one_beside_them_is_a_user_too(self, tmp_path: Path, below: str) -> None:
+        for user in (".quarantine", "ann", "bob"):
+            Maildir(tmp_path / user / below)
+        assert look(tmp_path, "") == ([".quarantine", "ann", "bob"], [])
+
 
 def mdbox(root: Path) -> None:
     place(root, "mailboxes/INBOX/dbox-Mails", "storage", files={"storage/m.1": "x", "subscriptions": "a\n"})
@@ -233,6 +239,17 @@ class TestLinks:
         (root / "inside").symlink_to("ann")
         (root / "dangling").symlink_to("nowhere")
         assert look(root, pattern) == (["ann"], [])
+
+
+@pytest.mark.parametrize("name", ["1.M1P1.host,S=15,W=18", "1.M1P1.host,S=15"])
+def test_lists_that_a_server_keeps_elsewhere_are_missed(tmp_path: Path, name: str) -> None:
+    """With CONTROL= and INDEX= elsewhere, only the names of the messages tell which server it is."""
+    Maildir(tmp_path / "jane" / "Maildir").message(f"{name}:2,S")
+    for accept, reason in (((), "uidlist"), ((".",), "accepted")):
+        with MaildirStore(f"{tmp_path}/{{user}}/Maildir", accept=accept).open_mailbox("jane") as mailbox:
+            read_mailbox(mailbox)
+            told = [(one.path, one.reason) for one in mailbox.skipped()]
+        assert told == ([(".", reason)] if ",W=" in name else [])
 
 
 def test_what_lies_in_a_mailbox_can_be_accepted_too(tmp_path: Path) -> None:
