@@ -235,7 +235,8 @@ def no_such_folder(path: LogicalPath, mailbox: Mailbox) -> NotFoundError:
     """The error for a path to a folder that a version of a mailbox has not; it tells of one that was there
     and was left out."""
     whose = LogicalPath(path.partition, path.group, path.user)
-    why = f"the mailbox has no such folder; `mailhaul ls {whose}` lists what it has"
+    near = hint(path.folder or "", (one.folder.name for one in mailbox.folders))
+    why = f"the mailbox has no such folder{near or f'; `mailhaul ls {whose}` lists what it has'}"
     for one in mailbox.skipped:
         left_out = LogicalPath.parse(one.path).folder if one.reason in _LEFT_OUT else None
         if left_out is not None and f"{path.folder}/".startswith(f"{left_out}/"):

@@ -369,10 +369,13 @@ class CatalogReader:
         return run
 
     def _unknown(self, text: str) -> NotFoundError:
-        message = f"the catalog knows no run for the time {text!r}"
         oldest = min(filter(self._is_kept, self._runs_down("")), default=None)
-        if oldest is not None and not RUN_ID.fullmatch(text):
-            message += f"; the oldest moment that is kept is {oldest}"
+        if oldest is None:
+            message = "no run is kept"
+        elif RUN_ID.fullmatch(text):
+            message = f"there is no run {text}; `mailhaul runs` lists those there are"
+        else:
+            message = f"no run of {text} or before is kept; the oldest that is kept is {oldest}"
         return NotFoundError(message, time=text)
 
     def _state_at(self, scope: sqlite3.Row, run: RunId) -> tuple[int | None, bool]:

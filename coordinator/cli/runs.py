@@ -98,8 +98,10 @@ def command(
     if as_json:
         output.print_json(_document(told))
     elif lists is not None:
-        for one in _listed(told, lists):
+        for one in (entries := _listed(told, lists)):
             say(_entry_line(one))
+        if not entries:
+            say(f"nothing {lists}")
     else:
         _tell(told)
     return EXIT_OK

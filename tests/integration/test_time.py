@@ -143,9 +143,11 @@ class TestAnyMoment:
             + [f"jane/.Projects/cur/{n}.M1P1.host:2,S" for n in (11, 12, 13)]
         )
         assert len(usual.restored(f"{JANE}/Projects", "--at", "2026-11-16T12:00")) == 3
+        usual.text("ls", f"{JANE}/Trsah", status=1)
+        assert "no such folder; is it Trash?" in usual.said
         assert usual.run("find", JANE, "--subject", "number 2", "--at", third)["messages"] == []
         for wrong, text in (
-            ("2026-11-01", f"the oldest moment that is kept is {first}"),
+            ("2026-11-01", f"the oldest that is kept is {first}"),
             ("the day before", "is no time"),
         ):
             usual.text("ls", JANE, "--at", wrong, status=2 if text == "is no time" else 1)

@@ -281,8 +281,10 @@ def test_times_mean_runs_of_which_something_is_kept(purged: Catalog) -> None:
         assert purged.resolve_time(run_id(day)) == run_id(day)
     with pytest.raises(NotFoundError, match="was purged"):
         purged.resolve_time(run_id(2))
-    with pytest.raises(NotFoundError, match="knows no run"):
+    with pytest.raises(NotFoundError, match="no run of 2026-11-20 or before is kept"):
         purged.resolve_time("2026-11-20")
+    with pytest.raises(NotFoundError, match="no run 20261120T000000Z-0000"):
+        purged.resolve_time("20261120T000000Z-0000")
     for text, day in (("2026-11-23", 1), ("2026-11-24", 3), ("2026-11-25", 4), ("latest", 5)):
         assert purged.resolve_time(text) == run_id(day), text
     assert [one.purged for one in purged.runs()] == [False, False, False, True, False, False]

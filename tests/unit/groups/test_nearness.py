@@ -15,8 +15,10 @@ KNOWN = ("jane@example.org", "jane@example.net", "joan", "mary", "sales")
     ("name", "expected"),
     [
         ("jane", "; is it jane@example.net or jane@example.org or joan?"),
-        ("joann", "; is it joan?"),
+        ("joann", "; is it joan or jane@example.net or jane@example.org?"),
         ("slaes", "; is it sales?"),
+        ("mray", "; is it mary?"),
+        ("jnae", "; is it jane@example.net or jane@example.org?"),
         ("jane@exampel.org", "; is it jane@example.net or jane@example.org?"),
         ("somebody", ""),
         ("mary", ""),
