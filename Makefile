@@ -64,7 +64,9 @@ $(READY): pyproject.toml
 	@touch $@
 
 servers:
-	@.ci/need dovecot:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd mbsync:isync ip:iproute2 nft:nftables openssl:openssl promtool:prometheus
+	@.ci/need dovecot:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd /usr/lib/dovecot/pop3:dovecot-pop3d \
+	    mbsync:isync debootstrap:debootstrap ip:iproute2 nft:nftables openssl:openssl promtool:prometheus
+	@.ci/debian13 make || [ $$? = 77 ]
 
 peers:
 	@.ci/need restic:restic borg:borgbackup lz4:lz4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,18 +11,25 @@ from pathlib import Path
 import pytest
 
 from mailhaul.tests.integration.command import Mailhaul
-from mailhaul.tests.integration.servers.dovecot import Dovecot, Ports, Programs, ensure_owner, free_ports
+from mailhaul.tests.integration.servers.dovecot import Dovecot, Ports, ensure_owner, free_ports
 from mailhaul.tests.integration.servers.mbsync import Mbsync
+from mailhaul.tests.integration.servers.programs import Programs, in_debian_13, installed
 
 StartDovecot = Callable[..., Dovecot]
 
 
 @pytest.fixture
-def start_dovecot(require_tool: Callable[[str], Path]) -> Iterator[StartDovecot]:
+def programs(request: pytest.FixtureRequest, require_tool: Callable[[str], Path], root: Path) -> Programs:
+    """The Dovecot that ``start_dovecot`` starts: the installed one, or what ``both_servers`` says."""
+    if getattr(request, "param", "installed") == "installed":
+        return installed(require_tool)
+    return in_debian_13(root, required=os.environ.get("CI") == "true")
+
+
+@pytest.fixture
+def start_dovecot(programs: Programs) -> Iterator[StartDovecot]:
     """``start_dovecot("fs", ports=None)``: a new, empty server. At the end of the test it is stopped and
     must have had nothing to complain of."""
-    programs = Programs(require_tool("dovecot"), require_tool("doveadm"))
-    require_tool("/usr/lib/dovecot/lmtp")
     if reason := ensure_owner():
         pytest.skip(reason)
     started: list[Dovecot] = []

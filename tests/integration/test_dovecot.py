@@ -11,7 +11,7 @@ import pytest
 
 from mailhaul.tests.integration.accounts import FLAGS, SIEVE, fill, message_files
 from mailhaul.tests.integration.command import Mailhaul
-from mailhaul.tests.integration.servers.dovecot import LAYOUTS, Dovecot
+from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.servers.imap import (
     SeenAccount,
     SeenFolder,
@@ -20,6 +20,8 @@ from mailhaul.tests.integration.servers.imap import (
     folder_differences,
     raised,
 )
+from mailhaul.tests.integration.servers.programs import both_servers, both_servers_with
+from mailhaul.tests.integration.servers.settings import LAYOUTS
 
 MARGIN = 10_000_000
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.net", "carol@example.org"
@@ -52,7 +54,7 @@ def without(account: SeenAccount, folder: str) -> SeenAccount:
     return SeenAccount(rest, account.subscribed)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@both_servers_with(LAYOUTS, ["maildir++"])
 def test_blank_server(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
 ) -> None:
@@ -128,6 +130,7 @@ def test_restore_in_place_changes_nothing(
     assert message_files(server.maildir(ALICE)) == files
 
 
+@both_servers
 def test_client_with_memory(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
 ) -> None:
@@ -183,6 +186,7 @@ def test_folder_that_was_deleted_under_doveadm(
     assert lowered(before, after) == {}
 
 
+@both_servers
 def test_deleted_message(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]) -> None:
     server = start_dovecot()
     fill(server, ALICE, mails)
@@ -229,7 +233,7 @@ def check_one_came_back(before: SeenFolder, after: SeenFolder, uid: int) -> int:
     return new
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@both_servers_with(LAYOUTS, ["maildir++"])
 def test_deleted_folder(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
 ) -> None:
@@ -253,6 +257,7 @@ def test_deleted_folder(
     assert min(raised(before, after).values()) >= MARGIN
 
 
+@both_servers
 def test_folder_with_other_mail(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
 ) -> None:

@@ -11,8 +11,10 @@ import pytest
 from mailhaul.tests import trees
 from mailhaul.tests.integration.accounts import fill
 from mailhaul.tests.integration.command import Mailhaul
-from mailhaul.tests.integration.servers.dovecot import LAYOUTS, RARE_LAYOUTS, Dovecot
+from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.servers.imap import differences
+from mailhaul.tests.integration.servers.programs import both_servers, both_servers_with
+from mailhaul.tests.integration.servers.settings import LAYOUTS, RARE_LAYOUTS
 from mailhaul.tests.stored import stored_differences, stored_mailboxes
 
 ALICE = "alice@example.org"
@@ -20,7 +22,7 @@ ALICE = "alice@example.org"
 StartDovecot = Callable[..., Dovecot]
 
 
-@pytest.mark.parametrize("layout", [*LAYOUTS, *RARE_LAYOUTS])
+@both_servers_with([*LAYOUTS, *RARE_LAYOUTS], ["dirname", "control-index", "index-layout-apart"])
 def test_three_rounds(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], layout: str
 ) -> None:
@@ -57,6 +59,7 @@ def _lasting(tree: dict[bytes, trees.Entry]) -> dict[bytes, trees.Entry]:
     }
 
 
+@both_servers
 def test_keywords_for_which_there_are_no_letters(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
 ) -> None:

@@ -22,15 +22,16 @@ from mailhaul.tests.integration.accounts import fill, message_files
 from mailhaul.tests.integration.installation import Backup, Installation, Settings, Share
 from mailhaul.tests.integration.network import Host, Network, open_network
 from mailhaul.tests.integration.ray_cluster import RayCluster, open_cluster
-from mailhaul.tests.integration.servers.dovecot import Dovecot, Ports, Programs, ensure_owner
+from mailhaul.tests.integration.servers.dovecot import Dovecot, Ports, ensure_owner
 from mailhaul.tests.integration.servers.imap import differences as differences_seen
+from mailhaul.tests.integration.servers.programs import installed
 
 from ..trees import Entry, differences, snapshot
 
 pytestmark = pytest.mark.xdist_group("ray")
 
 ALICE, BOB = "alice@example.org", "bob@example.net"
-PORTS = Ports(10143, 10024)  # each host has all ports to itself
+PORTS = Ports(10143, 10024, 10110)  # each host has all ports to itself
 
 StartDovecot = Callable[[Host], Dovecot]
 
@@ -50,8 +51,7 @@ def cluster(network: Network) -> Iterator[RayCluster]:
 @pytest.fixture
 def dovecot_on(require_tool: Callable[[str], Path]) -> Iterator[StartDovecot]:
     """``dovecot_on(host)``: a new, empty server there, with nothing to complain of at the end."""
-    programs = Programs(require_tool("dovecot"), require_tool("doveadm"))
-    require_tool("/usr/lib/dovecot/lmtp")
+    programs = installed(require_tool)
     if reason := ensure_owner():
         pytest.skip(reason)
     started: list[Dovecot] = []

@@ -7,6 +7,7 @@ Any user name with the password ``secret`` has an account; the home of ``alice@e
 from __future__ import annotations
 
 import os
+import poplib
 import pwd
 import re
 import shutil
@@ -16,110 +17,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from .imap import PASSWORD, Imap, SeenAccount
+from .programs import Programs
+from .settings import APART, INBOXES, RARE_LAYOUTS, settings
 
 OWNER = "vmail"
 """The system user that all mail belongs to."""
-
-LAYOUTS = {"maildir++": "", "fs": ":LAYOUT=fs"}
-"""How Dovecot lays folders out in a Maildir -> what ``mail_location`` says for it."""
-
-RARE_LAYOUTS = {
-    "inbox-below": ":INBOX=~/Maildir/.INBOX",
-    "fs-inbox-below": ":LAYOUT=fs:INBOX=~/Maildir/INBOX",
-    "dirname": ":LAYOUT=fs:DIRNAME=mAildir",
-    "index-elsewhere": ":INDEX=~/index",
-    "index-below": ":INDEX=~/Maildir/index",
-    "index-in-memory": ":INDEX=MEMORY",
-    "utf-8": ":UTF-8",
-    "fs-utf-8": ":LAYOUT=fs:UTF-8",
-    "volatile": ":VOLATILEDIR={place}/volatile/%u",
-    "index": ":LAYOUT=index",
-    "index-layout-apart": ":LAYOUT=index:CONTROL=~/control:INDEX=~/index",
-    "control": ":CONTROL=~/control",
-    "control-below": ":CONTROL=~/Maildir/control",
-    "fs-control": ":LAYOUT=fs:CONTROL=~/control",
-    "dirname-control": ":LAYOUT=fs:DIRNAME=mAildir:CONTROL=~/control:INDEX=~/index",
-    "control-index": ":INBOX=~/Maildir/.INBOX:CONTROL={place}/control/%u:INDEX={place}/index/%u",
-}
-"""The others that its documentation names."""
-
-APART = {
-    "control": {"control": "{home}/control"},
-    "control-below": {"control": "{home}/Maildir/control"},
-    "fs-control": {"control": "{home}/control"},
-    "index-layout-apart": {"control": "{home}/control", "index": "{home}/index"},
-    "dirname-control": {"control": "{home}/control", "index": "{home}/index"},
-    "control-index": {
-        "control": "{place}/control/{{user}}@{{domain}}",
-        "index": "{place}/index/{{user}}@{{domain}}",
-    },
-    "index-elsewhere": {"index": "{home}/index"},
-    "index-below": {"index": "{home}/Maildir/index"},
-}
-"""What a configuration of mailhaul says of layouts in which not everything lies in the mailbox."""
-
-INBOXES = {
-    "inbox-below": ".INBOX",
-    "fs-inbox-below": "INBOX",
-    "dirname": "INBOX/mAildir",
-    "dirname-control": "INBOX/mAildir",
-    "control-index": ".INBOX",
-}
-"""Where the INBOX lies, if not in the mailbox's own directory."""
-
-SETTINGS = """\
-protocols = imap lmtp
-listen = 127.0.0.1
-base_dir = {place}/run
-state_dir = {place}/state
-log_path = {place}/log
-instance_name = {place.name}
-ssl = no
-disable_plaintext_auth = no
-first_valid_uid = 1
-mail_location = maildir:~/Maildir{layout}
-mail_max_userip_connections = 50
-namespace inbox {{
-  inbox = yes
-  separator = /
-}}
-passdb {{
-  driver = static
-  args = password={password}
-}}
-userdb {{
-  driver = static
-  args = uid={owner} gid={owner} home={place}/home/%d/%n allow_all_users=yes
-}}
-service imap-login {{
-  process_min_avail = 1
-  service_count = 0
-  inet_listener imap {{
-    port = {ports.imap}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-service lmtp {{
-  inet_listener lmtp {{
-    port = {ports.lmtp}
-  }}
-}}
-service stats {{
-  unix_listener stats-writer {{
-    mode = 0666
-  }}
-}}
-protocol lmtp {{
-  postmaster_address = postmaster@example.org
-}}
-"""
 
 _COMPLAINT = re.compile(r"Warning:|Error:|Fatal:|Panic:")
 _KILLED = re.compile(r"master: Warning: Killed with signal 15")
@@ -128,26 +35,21 @@ _START_SECONDS = 10
 _STOP_SECONDS = 0.2
 
 
-class Programs(NamedTuple):
-    """The server, and what its administrator uses."""
-
-    dovecot: Path
-    doveadm: Path
-
-
 class Ports(NamedTuple):
     """The loopback ports of a server."""
 
     imap: int
     lmtp: int
+    pop3: int
 
 
 def free_ports() -> Ports:
-    """Two ports that nobody listens on right now."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        return Ports(one.getsockname()[1], other.getsockname()[1])
+    """Ports that nobody listens on right now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in Ports._fields]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return Ports(*(probe.getsockname()[1] for probe in probes))
 
 
 Inside = Callable[[], AbstractContextManager[None]]
@@ -168,17 +70,18 @@ class Dovecot:
         self.place = place
         self.ports = ports
         self._settings = place / "dovecot.conf"
-        self.doveadm = (str(programs.doveadm), "-c", str(self._settings))
-        self._program = programs.dovecot
+        self.doveadm = (*programs.doveadm, "-c", str(self._settings))
+        self._command = (*programs.dovecot, "-F", "-c", str(self._settings))
         self._process: subprocess.Popen[bytes] | None = None
         for directory in ("home", "volatile", "control", "index"):
             (place / directory).mkdir()
             shutil.chown(place / directory, OWNER, OWNER)
         self.layout = layout
-        location = {**LAYOUTS, **RARE_LAYOUTS}[layout].format(place=place)
-        self._settings.write_text(
-            SETTINGS.format(place=place, layout=location, owner=OWNER, password=PASSWORD, ports=ports)
-        )
+        # By number: a root of another system has users of its own.
+        owner = pwd.getpwnam(OWNER)
+        facts = {"place": place, "name": place.name, "uid": owner.pw_uid, "gid": owner.pw_gid}
+        facts |= {"password": PASSWORD, **ports._asdict()}
+        self._settings.write_text(settings(programs.version, layout, facts))
 
     @property
     def template(self) -> str:
@@ -202,9 +105,7 @@ class Dovecot:
     def start(self) -> None:
         """Returns when the server answers; raises RuntimeError with its log if it ends instead."""
         with self._inside():
-            self._process = subprocess.Popen(
-                [self._program, "-F", "-c", self._settings], stdin=subprocess.DEVNULL, start_new_session=True
-            )
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, start_new_session=True)
         until = time.monotonic() + _START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until:
@@ -236,6 +137,13 @@ class Dovecot:
         """All that a client can see of an account."""
         with self.login(user) as client:
             return client.view()
+
+    def pop3_names(self, user: str) -> list[str]:
+        """The unique ids (UIDL) of the INBOX, in its order."""
+        with self._inside(), closing(poplib.POP3("127.0.0.1", self.ports.pop3, timeout=60)) as client:
+            client.user(user)
+            client.pass_(PASSWORD)
+            return [line.split()[1].decode() for line in client.uidl()[1]]
 
     def deliver(self, messages: Sequence[bytes], *users: str) -> None:
         """Over LMTP, as a mail server in front of Dovecot does."""

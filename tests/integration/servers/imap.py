@@ -202,11 +202,13 @@ class Imap:
         _, old, new = self._code("COPYUID").split()
         return dict(zip(_numbers(old), _numbers(new), strict=True))
 
-    def resync(self, folder: str, uidvalidity: int, highestmodseq: int) -> Changes:
-        """Open a folder as a client that knew it in this state, and take in what the server tells of it."""
+    def resync(self, folder: str, uidvalidity: int, highestmodseq: int, known: str = "") -> Changes:
+        """Open a folder as a client that knew it in this state, with these UIDs (default: all up to the last
+        one that the server has), and take in what the server tells of it."""
         self._client.enable("QRESYNC")
         self._client.untagged_responses.clear()
-        self._ask("SELECT", quoted(folder), f"(QRESYNC ({uidvalidity} {highestmodseq}))")
+        memory = f"{uidvalidity} {highestmodseq} {known}".rstrip()
+        self._ask("SELECT", quoted(folder), f"(QRESYNC ({memory}))")
         told: dict[str, list[Any]] = dict(self._client.untagged_responses)
         flagged = [_CHANGED.match(line) for line in told.get("FETCH", [])]
         vanished = (line.removeprefix(b"(EARLIER) ").decode() for line in told.get("VANISHED", []))
