@@ -93,6 +93,12 @@ class Doveadm:
         settings = _options(_WRITE_AT_ONCE)
         self._run(*_looking_at(view), *settings, "force-resync", "-u", user, mask)
 
+    def index_of_inbox(self, user: str) -> bytes:
+        """The directory in which the server keeps the index files of the INBOX; empty if it keeps none. Opens
+        no folder. Raises StoreError."""
+        _refuse_patterns(user)
+        return self._run("mailbox", "path", "-u", user, "-t", "index", "INBOX").stdout.strip(b"\n")
+
     def _run(self, *arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
         done = self._called(*arguments)
         self._check(done)
@@ -137,6 +143,7 @@ def _looking_at(view: str) -> list[str]:
                     ("mail_index_path", ""),
                     ("mail_control_path", ""),
                     ("mailbox_list_layout", "maildir++"),
+                    ("mailbox_directory_name", ""),
                 )
             },
         }

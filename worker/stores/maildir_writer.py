@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
+from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
 from ...proto.records import Directory, DirectoryKind, Folder, Ownership, Renumbering, Skipped, StoredFile
@@ -36,7 +37,7 @@ from .dovecot_index import INDEX, StagedFolder, write_indexes
 from .existing_folder import ExistingFolder
 from .file_names import FileNames
 from .file_writer import FileWriter
-from .folder_names import LIST_INDEX, are_guids
+from .folder_names import INBOX, LIST_INDEX, are_guids
 from .links import stays_inside
 from .new_folder import NewFolder, owner_of
 from .notices import Notices
@@ -99,6 +100,7 @@ class MaildirWriter:
         self._numbers = Renumberer(renumbering, int(time.time()))
         self._counters: list[StoredFile] = []
         self._without_modseq = 0
+        self._indexed: set[bytes] = set()
         self._notices = Notices()
         self._files = FileWriter(self._notices)
         self._new: dict[bytes, NewFolder] = {}
@@ -179,7 +181,22 @@ class MaildirWriter:
                 f"the mailbox of {self._user!r} can't be put in place: {error.strerror}"
             ) from error
         self._files.report()
+        self._check_indexes()
         self._add_keywords_beyond()
+
+    def _check_indexes(self) -> None:
+        """Whether the server finds the index files that were written: it may keep its own elsewhere."""
+        inbox = next((one.path for one in self._layout if one.name == INBOX), None)
+        if self._doveadm is None or inbox not in self._indexed:
+            return
+        try:
+            place = self._doveadm.index_of_inbox(self._user)
+            if not os.path.exists(os.path.join(place, INDEX)):
+                where = printable(place) or "memory"
+                raise StoreError(f"the server keeps its index in {where}, not where the configuration says")
+        except StoreError as error:
+            self._without_modseq += len(self._indexed)
+            self._notices.add(b"", "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
 
     def _add_keywords_beyond(self) -> None:
         """Keywords for which the folders have no letters: only the server's index can hold them."""
@@ -448,6 +465,7 @@ class MaildirWriter:
             try:
                 write_indexes(self._doveadm, self._user, place, tree, staged, least)
                 self._without_modseq = 0
+                self._indexed = {one.folder.path for one in numbered}
             except StoreError as error:
                 self._notices.add(b"", "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
         self._tree.finish_again()

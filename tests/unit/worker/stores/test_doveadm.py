@@ -36,6 +36,9 @@ with (here / "calls").open("a") as calls:
     print(*words, sep="|", file=calls)
 if (here / "fails").exists():
     sys.exit("Error: first\\nError: no such user")
+if words[2:4] == ["mailbox", "path"]:
+    print(here / "index" if (here / "apart").exists() else here / "new" / "jane")
+    sys.exit()
 views = [pathlib.Path(word.removeprefix("mail_path=")) for word in options if word.startswith("mail_path=")]
 if not views:
     sys.stdout.buffer.write((here / "answer").read_bytes())
@@ -137,7 +140,8 @@ def test_recorded_and_raised(tmp_path: Path, doveadm: tuple[str, ...]) -> None:
     target = MaildirTarget(f"{tmp_path}/new/{{user}}", doveadm)
     assert copy_mail(store, target) == []
     made = [call.removeprefix("-c|my.conf|") for call in calls(tmp_path)]
-    listed, raised, *resyncs = [call for call in made if "status" not in call]
+    listed, raised, *resyncs, asked = [call for call in made if "status" not in call]
+    assert asked == "mailbox|path|-u|jane|-t|index|INBOX"
     assert listed == "mailbox|list|-u|jane"
     found = re.fullmatch(
         r"mailbox\|update\|-u\|jane\|--min-highest-modseq\|100000015\|--\|(INBOX.*0)", raised
@@ -234,6 +238,22 @@ def test_what_cannot_be_raised_is_told(
     assert [name for name in os.listdir(new.root) if "index" in name] == left
     assert new.names() == new.names(".Plain") == []
     assert new.leftovers() == []
+
+
+def test_index_files_where_the_server_does_not_look_are_told(
+    tmp_path: Path, doveadm: tuple[str, ...]
+) -> None:
+    original(tmp_path)
+    with MaildirStore(f"{tmp_path}/old/{{user}}").open_mailbox("jane") as reader:
+        folders = [one.folder for one in reader.folders()]
+    (tmp_path / "apart").touch()
+    with MaildirTarget(f"{tmp_path}/new/{{user}}", doveadm).open_mailbox("jane", layout=folders) as writer:
+        for folder in folders:
+            writer.open_folder(folder).finish()
+        writer.commit()
+        (notice,) = writer.skipped()
+        assert writer.without_modseq() == 1
+    assert (notice.reason, f"keeps its index in {tmp_path}/index," in notice.detail) == ("doveadm", True)
 
 
 def test_folders_that_no_server_counts_are_counted(tmp_path: Path) -> None:
