@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 from mailhaul.tests.integration.accounts import fill
 from mailhaul.tests.integration.command import Mailhaul
-from mailhaul.tests.integration.servers.dovecot import LAYOUTS, Dovecot
+from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.servers.mbsync import Mbsync
+from mailhaul.tests.integration.servers.programs import both_servers, both_servers_with
+from mailhaul.tests.integration.servers.settings import LAYOUTS
 
 ALICE = "alice@example.org"
 
@@ -20,7 +23,7 @@ MakeMbsync = Callable[[int, str], Mbsync]
 NOTHING_TO_DO = (0, "")
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@both_servers_with(LAYOUTS, ["maildir++"])
 def test_client_that_had_synced_before(
     start_dovecot: StartDovecot,
     make_mbsync: MakeMbsync,
@@ -44,6 +47,77 @@ def test_client_that_had_synced_before(
     assert mbsync.sync() == NOTHING_TO_DO
     assert mbsync.remembered() == copy
     check_both_directions(new, mbsync)
+
+
+@both_servers
+@pytest.mark.parametrize("margin", [None, 0])
+def test_mail_that_came_after_the_backup(
+    start_dovecot: StartDovecot, make_mbsync: MakeMbsync, mailhaul: Mailhaul, margin: int | None
+) -> None:
+    """The client has seen UIDs that were given out after the backup. New mail does not get them again; with
+    no margin it would, and be hidden from the client: the danger is real."""
+    server = start_dovecot()
+    server.deliver([numbered(number) for number in (1, 2, 3)], ALICE)
+    config = mailhaul.configure(server)
+    mailhaul.run(config, "backup")
+    server.deliver([numbered(number) for number in (4, 5, 6)], ALICE)
+    mbsync = make_mbsync(server.ports.imap, ALICE)
+    assert mbsync.sync()[0] == 0
+    assert copied(mbsync) == {1, 2, 3, 4, 5, 6}
+    shutil.rmtree(server.home(ALICE))
+    options = () if margin is None else ("--uid-margin", str(margin))
+    mailhaul.run(config, "restore", "/", *options)
+    server.deliver([numbered(number) for number in (7, 8)], ALICE)
+
+    assert mbsync.sync() == (0, "")
+    if margin == 0:
+        assert not copied(mbsync) & {7, 8}
+        return
+    # What nobody has any more is removed from the copy as any mail that was removed on the server.
+    assert copied(mbsync) == {1, 2, 3, 7, 8}
+    (old,) = (mbsync.copy / "INBOX").glob("*/*,U=3:2,*")
+    old.unlink()
+    assert mbsync.sync() == (0, "")
+    assert copied(mbsync) == stored(server) == {1, 2, 7, 8}
+
+
+def test_a_new_uidvalidity_stops_the_client(
+    start_dovecot: StartDovecot, make_mbsync: MakeMbsync, mailhaul: Mailhaul
+) -> None:
+    """It removes nothing on either side, says so, and a new copy has everything."""
+    server = start_dovecot()
+    server.deliver([numbered(number) for number in (1, 2, 3)], ALICE)
+    config = mailhaul.configure(server)
+    mailhaul.run(config, "backup")
+    server.deliver([numbered(number) for number in (4, 5, 6)], ALICE)
+    mbsync = make_mbsync(server.ports.imap, ALICE)
+    assert mbsync.sync()[0] == 0
+    shutil.rmtree(server.home(ALICE))
+    mailhaul.run(config, "restore", "/", "--new-uidvalidity")
+    server.deliver([numbered(number) for number in (7, 8)], ALICE)
+    status, said = mbsync.sync()
+    assert (status, "UIDVALIDITY genuinely changed" in said) == (1, True)
+    assert copied(mbsync) == {1, 2, 3, 4, 5, 6}
+    assert stored(server) == {1, 2, 3, 7, 8}
+
+
+def numbered(number: int) -> bytes:
+    return (
+        f"From: jane@example.org\r\nMessage-ID: <{number}@example.org>\r\nSubject: number {number}\r\n"
+        f"\r\n{number}\r\n"
+    ).encode()
+
+
+def copied(mbsync: Mbsync) -> set[int]:
+    """The numbers of the messages in the client's copy of the INBOX."""
+    files = [path for place in ("cur", "new") for path in (mbsync.copy / "INBOX" / place).iterdir()]
+    return {int(path.read_text().split()[-1]) for path in files}
+
+
+def stored(server: Dovecot) -> set[int]:
+    """The numbers of the messages in the INBOX."""
+    files = [path for place in ("cur", "new") for path in (server.maildir(ALICE) / place).iterdir()]
+    return {int(path.read_text().split()[-1]) for path in files}
 
 
 def check_both_directions(server: Dovecot, mbsync: Mbsync) -> None:
