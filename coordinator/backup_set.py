@@ -193,34 +193,41 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     if not places and damaged:
         one = damaged[-1]
         raise DamagedError(f"{one.path}: nothing of it can be read: {one.detail}", reason="archive")
-    left = [one for one in versions if not _is_hidden(one, gone)]
+    later = {one: gone_since for one in versions if (gone_since := _gone_since(one, gone)) is not None}
+    hidden = {LogicalPath(one.partition, one.group, one.user): since for one, since in later.items()}
     for archive, place in places.items():
         size_bytes = place.size_bytes or os.stat(place.file).st_size
         names[archive] = Referred(archive=archive, file=place.file, size_bytes=size_bytes)
     return BackupSet(
-        versions=tuple(left),
+        versions=tuple(one for one in versions if one not in later),
         places=places,
         names=names,
         references=references,
         damaged=tuple(damaged),
-        absent={path: _WHY_ABSENT.format(run=one.run, reason=one.reason) for path, one in gone.items()},
+        absent={
+            path: _WHY_ABSENT.format(run=one.run, reason=one.reason)
+            for path, one in {**gone, **hidden}.items()
+        },
     )
 
 
 def _note_departures(archive: ArchiveReader, gone: dict[LogicalPath, Departed]) -> None:
-    """Note who has departed, as an archive tells, each as of the latest run that found it."""
+    """Note who has departed, as an archive tells, each as of the latest run that found it; from all groups
+    under that of everybody."""
     header = archive.header
     with suppress(DamagedError):
         for one in archive.departures():
-            path = LogicalPath(header.partition, header.group, one.user)
             one = replace(one, run=one.run or header.run)
-            if path not in gone or gone[path].run < one.run:
-                gone[path] = one
+            groups = (header.group, EVERYBODY) if one.from_partition else (header.group,)
+            for path in (LogicalPath(header.partition, group, one.user) for group in groups):
+                if path not in gone or gone[path].run < one.run:
+                    gone[path] = one
 
 
-def _is_hidden(version: MailboxVersion, gone: Mapping[LogicalPath, Departed]) -> bool:
-    later = gone.get(LogicalPath(version.partition, version.group, version.user))
-    return later is not None and later.run > version.run
+def _gone_since(version: MailboxVersion, gone: Mapping[LogicalPath, Departed]) -> Departed | None:
+    """The departure that hides a version."""
+    paths = (LogicalPath(version.partition, group, version.user) for group in (version.group, EVERYBODY))
+    return next((gone[path] for path in paths if path in gone and gone[path].run > version.run), None)
 
 
 def _versions_in(archive: ArchiveReader) -> Iterator[MailboxVersion]:

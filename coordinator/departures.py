@@ -120,11 +120,14 @@ def with_departures(
 
 
 def with_carried(units: Sequence[Unit], carried: Carried) -> tuple[Unit, ...]:
-    """The units, each with the departures that its archive tells of once more: those of its shard, and the
-    first unit of a group those of shards that have none."""
+    """The units, each with the departures that its archive tells of once more: those of its shard, the first
+    unit of a group those of shards that have none, and the first of a partition those of groups that have no
+    unit any more. Of these only the mailboxes that left the partition: of the others their new group tells.
+    """
     shards: dict[tuple[str, str], set[int]] = {}
     for unit in units:
         shards.setdefault((unit.partition.name, unit.group), set()).add(unit.shard)
+    partitions = {unit.partition.name: unit.label for unit in reversed(units)}
     told = []
     for unit in units:
         scope = unit.partition.name, unit.group
@@ -136,8 +139,19 @@ def with_carried(units: Sequence[Unit], carried: Carried) -> tuple[Unit, ...]:
             for one in gone
             if one.user not in new
         ]
+        if partitions.get(unit.partition.name) == unit.label:
+            mine += _homeless(unit.partition.name, shards, carried)
+            mine = list(dict.fromkeys(mine))
         told.append(replace(unit, carried=tuple(mine)) if mine else unit)
     return tuple(told)
+
+
+def _homeless(
+    partition: str, shards: Mapping[tuple[str, str], Collection[int]], carried: Carried
+) -> Iterator[Departed]:
+    for scope, by_shard in carried.items():
+        if scope[0] == partition and scope not in shards:
+            yield from (one for gone in by_shard.values() for one in gone if one.from_partition)
 
 
 def _groups_now(users: Sequence[str], rules: GroupRules, off: Collection[str]) -> dict[str, set[str]]:

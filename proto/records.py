@@ -83,6 +83,10 @@ class Referred:
     size_bytes: int = 0
 
 
+LEFT_PARTITION = ("removed", "moved")
+"""The reasons of mailboxes that are in no group of their partition any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Departed:
     """A mailbox that was stored before and is not to be any more, as of this run.
@@ -96,6 +100,11 @@ class Departed:
     reason: str
     detail: str = ""
     run: RunId = RunId("")
+
+    @property
+    def from_partition(self) -> bool:
+        """Whether it is in no group of the partition any more."""
+        return self.reason in LEFT_PARTITION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

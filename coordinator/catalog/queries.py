@@ -238,15 +238,22 @@ SKIPPED = """
     WHERE u.run = ? ORDER BY k.number"""
 
 # Versions of the scope ?1 that hold at none of the kept runs, and are not the newest of their mailbox. A
-# version holds from its run until the next one.
+# version holds from its run until the next one. Of a mailbox that went to another group or partition the last
+# version stays until it is stored there: until then nobody else has it.
 HIDDEN = """
     WITH spans AS (
-        SELECT v.mailbox, v.run, lead(v.run) OVER (PARTITION BY v.mailbox ORDER BY v.run) AS next
+        SELECT v.mailbox, v.run, m.user, lead(v.run) OVER each AS next, lead(v.departed) OVER each AS gone
         FROM mailboxes m JOIN versions v ON v.mailbox = m.number
-        WHERE m.scope = ?1 AND m.number NOT IN (SELECT mailbox FROM held))
+        WHERE m.scope = ?1 AND m.number NOT IN (SELECT mailbox FROM held)
+        WINDOW each AS (PARTITION BY v.mailbox ORDER BY v.run))
     SELECT mailbox, run FROM spans
     WHERE next IS NOT NULL
-        AND NOT EXISTS (SELECT 1 FROM kept k WHERE k.run >= spans.run AND k.run < spans.next)"""
+        AND NOT EXISTS (SELECT 1 FROM kept k WHERE k.run >= spans.run AND k.run < spans.next)
+        AND (gone IS NULL OR gone NOT IN ('left-group', 'moved') OR EXISTS (
+            SELECT 1
+            FROM mailboxes o JOIN scopes t ON t.number = o.scope JOIN versions x ON x.mailbox = o.number
+            WHERE o.user = spans.user AND o.scope <> ?1 AND x.run >= spans.next AND x.departed IS NULL
+                AND (gone = 'moved') = (t.partition <> (SELECT partition FROM scopes WHERE number = ?1))))"""
 
 # Whether an archive from before a departure is left: it may hold the mailbox, whatever is known of it.
 _OLDER_ARCHIVE = """EXISTS (
@@ -276,6 +283,20 @@ TOLD_BY = """
     FROM archives a JOIN units u ON u.number = a.unit JOIN versions v ON v.unit = u.number
         JOIN mailboxes m ON m.number = v.mailbox
     WHERE a.archive = ?1 AND v.departed IS NOT NULL ORDER BY m.user"""
+
+# Departures for the reasons ?1 and ?2 (all, or those that the unit ?3 tells) hold in every group of the
+# partition in which the mailbox was stored before and not since.
+SPREAD_DEPARTURES = """
+    INSERT INTO versions (mailbox, run, unit, departed, detail, folders, listed, stored, skipped, size_bytes,
+        added, vanished, changed)
+    SELECT o.number, v.run, v.unit, v.departed, v.detail, 0, 0, 0, 0, 0, 0, 0, 1
+    FROM versions v JOIN mailboxes m ON m.number = v.mailbox JOIN scopes s ON s.number = m.scope
+        JOIN mailboxes o ON o.user = m.user AND o.number <> m.number
+        JOIN scopes t ON t.number = o.scope AND t.partition = s.partition
+    WHERE v.departed IN (?1, ?2) AND (?3 IS NULL OR v.unit = ?3) AND (
+        SELECT x.run < v.run AND x.departed IS NULL FROM versions x
+        WHERE x.mailbox = o.number AND x.run <= v.run ORDER BY x.run DESC LIMIT 1)
+    ON CONFLICT DO NOTHING"""
 
 # Archives that some version needs; and the mailboxes whose metadata it needs in the archive of a unit. Where
 # an archive tells of departures only, there are none.

@@ -116,6 +116,7 @@ def _fill(
             bare += [one.facts] if one.bare else []
         except _Contradiction as error:
             refused.append(Skipped(one.facts.file, "contradicts", str(error)))
+    units.spread_departures(database)
     told = _enter_ends(database, ends, refused)
     for scope in purged:
         _purge_again(database, scope)

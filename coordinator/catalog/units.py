@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Departed, Losses, MailboxSummary, RunId, Stretch, UnitReport
+from ...proto.records import (
+    LEFT_PARTITION,
+    ArchiveId,
+    Departed,
+    Losses,
+    MailboxSummary,
+    RunId,
+    Stretch,
+    UnitReport,
+)
 from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
 from .journal import known_run
@@ -82,6 +91,8 @@ def end_unit(
         insert_references(database, number, report.references)
         _insert_versions(database, unit, report.mailboxes)
         _insert_departed(database, unit, (*report.departed, *report.carried))
+        if any(one.from_partition for one in (*report.departed, *report.carried)):
+            spread_departures(database, unit)
     database.executemany(
         "INSERT INTO skipped (unit, path, reason, detail)"
         " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))",
@@ -265,6 +276,12 @@ def _insert_departed(database: sqlite3.Connection, unit: int, departed: Sequence
             for one in departed
         ),
     )
+
+
+def spread_departures(database: sqlite3.Connection, unit: int | None = None) -> None:
+    """Mailboxes that left their partition, as a unit tells, or any, have departed from all its groups that
+    have them as they were before."""
+    database.execute(queries.SPREAD_DEPARTURES, (*LEFT_PARTITION, unit))
 
 
 def _known_to_scope(database: sqlite3.Connection, unit: int, users: Iterable[str]) -> tuple[int, int]:

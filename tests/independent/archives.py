@@ -138,12 +138,12 @@ class Archive:
             for number in (row[1], *row[8])
         } - {self.id}
 
-    def departures(self) -> Iterator[tuple[str, str]]:
-        """The users who are gone, and as of which run each."""
+    def departures(self) -> Iterator[tuple[str, str, bool]]:
+        """The users who are gone, as of which run each, and whether from all groups of the partition."""
         for kind, position in self._frames:
             if kind == DEPARTED:
-                for user, _, _, run in self._payload(kind, position)["departed"]:
-                    yield user, run or self.header["run"]
+                for user, reason, _, run in self._payload(kind, position)["departed"]:
+                    yield user, run or self.header["run"], reason in ("removed", "moved")
 
     def _payload(self, kind: int, position: int) -> dict[str, Any]:
         if (kind, position) not in self._frames:
@@ -176,12 +176,12 @@ class Archives:
 
     def hidden(self, archive: Archive, user: str) -> bool:
         """Whether a user is gone as of a later run than that of an archive."""
-        scope, run = (archive.header["partition"], archive.header["group"]), archive.header["run"]
+        partition, group, run = (archive.header[key] for key in ("partition", "group", "run"))
         return any(
-            user == gone and run < then
+            user == gone and run < then and (everywhere or other.header["group"] == group)
             for other in self.found.values()
-            if (other.header["partition"], other.header["group"]) == scope
-            for gone, then in other.departures()
+            if other.header["partition"] == partition
+            for gone, then, everywhere in other.departures()
         )
 
     def archive(self, archive: bytes) -> Archive:

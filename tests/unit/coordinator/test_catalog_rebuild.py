@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from mailhaul.coordinator.catalog import Catalog, FoundArchive, PurgedMoments, rebuild
 from mailhaul.proto.errors import DamagedError, NotFoundError
-from mailhaul.proto.records import ArchiveFacts, ArchiveId, Losses, RunId, Skipped, Stretch
+from mailhaul.proto.records import ArchiveFacts, ArchiveId, Departed, Losses, RunId, Skipped, Stretch
 from mailhaul.tests.catalogs import (
     ODD,
     START,
@@ -268,3 +269,63 @@ def test_a_rebuilt_catalog_tells_of_kept_moments_what_the_old_one_did(
         for run in purged.forgotten:
             with pytest.raises(NotFoundError, match="purged"):
                 catalog.mailboxes_at(run)
+
+
+# A mailbox that is in no group of its partition any more
+
+
+def moved_and_removed() -> tuple[ArchiveFacts, ArchiveFacts, ArchiveFacts, ArchiveFacts]:
+    """A mailbox of one group that went to another one and was removed from the store: stored, left, stored
+    there, removed there."""
+    left = replace(unit(1), departed=(Departed("jane", "left-group", "now in group sales"),))
+    return (
+        facts(report(unit(0, users=("jane", "ola"))), 0),
+        facts(report(left), 1),
+        facts(report(unit(1, "sales", users=("jane",))), 1),
+        facts(report(unit(2, "sales", departed=("jane",))), 2),
+    )
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_who_left_the_partition_has_left_every_group(tmp_path: Path, order: tuple[int, ...]) -> None:
+    """Also where the archive is lost that told that the mailbox had left the first group."""
+    first, _, there, last = moved_and_removed()
+    entered = [found((first, there, last)[number]) for number in order]
+    rebuild(tmp_path, entered)
+    with Catalog.open(tmp_path, write=True) as catalog:
+        assert seen(catalog, 0) == [("jane", run_id(0)), ("ola", run_id(0))]
+        assert {user for user, _ in seen(catalog, 2)} == {"ola"}
+        assert set(catalog.known_users("primary", "user")) == {"ola"}
+        (gone,) = catalog.carried("primary", "user")[0]
+        assert gone == Departed("jane", "removed", "", run_id(2))
+        commit(catalog, 3, unit(3, "sales", users=("jane",)))  # and came back
+        assert {user for user, _ in seen(catalog, 3, group="sales")} == {"jane"}
+
+
+def test_who_left_a_group_only_is_there_still(tmp_path: Path) -> None:
+    first, left, there, _ = moved_and_removed()
+    rebuild(tmp_path, map(found, (there, left, first)))
+    with Catalog.open(tmp_path) as catalog:
+        assert seen(catalog, 1, group="user") == [("ola", run_id(0))]
+        assert seen(catalog, 1, group="sales") == [("jane", run_id(1))]
+
+
+def test_a_run_records_it_as_a_rebuild_does(tmp_path: Path) -> None:
+    with Catalog.open(tmp_path, write=True) as catalog:
+        commit(catalog, 0, unit(0, users=("jane", "ola")), unit(0, "sales", users=("jane",)))
+        commit(catalog, 1, unit(1, "sales", departed=("jane",)))
+        known = [(one.group, one.run, one.departed) for one in catalog.history("primary", "jane")]
+        assert known == [
+            ("sales", run_id(0), ""),
+            ("user", run_id(0), ""),
+            ("sales", run_id(1), "removed"),
+            ("user", run_id(1), "removed"),
+        ]
+        entries = [
+            facts(report(unit(1, "sales", departed=("jane",))), 1),
+            facts(report(unit(0, users=("jane", "ola"))), 0),
+            facts(report(unit(0, "sales", users=("jane",))), 0),
+        ]
+        rebuild(tmp_path, map(found, entries))
+    with Catalog.open(tmp_path) as catalog:
+        assert [(one.group, one.run, one.departed) for one in catalog.history("primary", "jane")] == known

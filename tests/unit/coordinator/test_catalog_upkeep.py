@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.proto.errors import NotFoundError, UsageError
-from mailhaul.proto.records import ArchiveId, Losses, RunId, Stretch
+from mailhaul.proto.records import ArchiveId, Departed, Losses, RunId, Stretch
 from mailhaul.tests.catalogs import START, archive_id, begin, commit, report, run_id, unchanged, unit
 
 USERS = ("anna", "bob", "carla")
@@ -236,3 +237,31 @@ def test_archives_go_unless_a_version_needs_them(catalog: Catalog) -> None:
     assert [one.archive for one in catalog.archives()] == [archive_id(unit(2))]
     assert catalog.references([archive_id(unit(2))]) == {archive_id(unit(2)): ()}
     assert catalog.run(run_id(0)).archive_bytes == 300  # what it did stays on record
+
+
+@pytest.mark.parametrize(("reason", "where"), [("left-group", "primary"), ("moved", "second")])
+def test_the_last_version_of_who_went_elsewhere_stays_until_it_is_stored_there(
+    catalog: Catalog, reason: str, where: str
+) -> None:
+    """A purge must not take the only one that there is: where the mailbox is now may have failed so far."""
+    commit(catalog, 0, unit(0, users=("anna", "jane")))
+    commit(catalog, 1, unit(1, users=("anna", "jane")))
+    commit(catalog, 2, replace(unit(2, users=("anna",)), departed=(Departed("jane", reason),)))
+
+    def purged() -> list[RunId]:
+        catalog.forget("primary", "user", (), lambda _: False)
+        return [one.run for one in catalog.history("primary", "jane", "user") if not one.departed]
+
+    assert purged() == [run_id(1)]
+    other = {"primary": "second", "second": "primary"}[where]
+    commit(catalog, 3, unit(3, "third", users=("jane",), partition=other))
+    assert purged() == [run_id(1)], "another mailbox of this name"
+    commit(catalog, 4, unit(4, "sales", users=("jane",), partition=where))
+    assert purged() == []
+
+
+def test_a_version_of_who_was_removed_goes_with_its_moments(catalog: Catalog) -> None:
+    commit(catalog, 0, unit(0, users=("anna", "jane")))
+    commit(catalog, 1, unit(1, users=("anna",), departed=("jane",)))
+    catalog.forget("primary", "user", (), lambda _: False)
+    assert [one.departed for one in catalog.history("primary", "jane") if not one.departed] == []

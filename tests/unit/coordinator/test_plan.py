@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from mailhaul.coordinator.departures import find_departures, with_departures
+from mailhaul.coordinator.departures import Carried, find_departures, with_carried, with_departures
 from mailhaul.coordinator.history import MailboxVersion
 from mailhaul.coordinator.inventory import Inventory
 from mailhaul.coordinator.plan import Muster, make_units, muster
@@ -221,6 +221,25 @@ class TestDepartures:
         assert departed("/one/late", known=known, stocks=(stock("one", "anna"),), groups=groups) == {
             ("one", "late"): (Departed("anna", "left-group", "now in groups early, older"),)
         }
+
+    def test_another_group_carries_on_what_a_group_that_is_no_more_has_told(self) -> None:
+        """Of those who are in no group any more: where the others went is told there."""
+        here = stock("one", "anna", "ben")
+        there = stock("two", "zoe")
+        units = [
+            Unit(run=RUN, partition=here.partition, group=group, shard=0, users=(user,))
+            for group, user in (("early", "anna"), ("late", "ben"))
+        ]
+        units.append(Unit(run=RUN, partition=there.partition, group="late", shard=0, users=("zoe",)))
+        gone = Departed("carl", "removed", "", RunId("20260801T000000Z-0001"))
+        moved = Departed("dan", "moved", "now in partition two", RunId("20260802T000000Z-0001"))
+        left = Departed("ben", "left-group", "now in group late", RunId("20260801T000000Z-0001"))
+        own = Departed("eve", "removed", "", RunId("20260803T000000Z-0001"))
+        carried: Carried = {
+            ("one", "sales"): {0: (gone, left), 1: (moved,)},
+            ("one", "early"): {0: (own, gone)},
+        }
+        assert [one.carried for one in with_carried(units, carried)] == [(own, gone, moved), (), ()]
 
     def test_each_is_told_by_the_unit_of_its_shard(self) -> None:
         here = stock("one", "anna", "ben", "zoe")
