@@ -174,5 +174,5 @@ def _what_of_folder(one: FolderDifference, version: Version) -> str:
     if one.renamed_from:
         told.append(f"renamed from {one.renamed_from}")
     if one.remade:
-        told.append(f"made anew: UIDVALIDITY {one.remade[0]}, now {one.remade[1]}")
+        told.append(f"recreated: UIDVALIDITY {one.remade[0]}, now {one.remade[1]}")
     return "; ".join(told)

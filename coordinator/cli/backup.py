@@ -48,9 +48,11 @@ from .workers import prepare_workers
 @click.option(
     "--thorough",
     is_flag=True,
-    help="Look at each message that is stored, also where nothing seems to have changed.",
+    help="Check the file of each stored message (size, time), also in folders that seem unchanged.",
 )
-@click.option("--self-contained", is_flag=True, help="Write archives that need no other ones; reads all.")
+@click.option(
+    "--self-contained", is_flag=True, help="Write archives that need no others; reads every message."
+)
 @click.option(
     "--exclude-folder",
     "exclude_folders",
@@ -61,7 +63,7 @@ from .workers import prepare_workers
 @click.option(
     "--accept-empty",
     is_flag=True,
-    help="Believe a partition that lists no mailbox: all that are known there are gone.",
+    help="Accept a partition that lists no mailbox: all that were stored of it have departed.",
 )
 @click.option(
     "--users",
@@ -73,12 +75,12 @@ from .workers import prepare_workers
 @click.option(
     "--resume",
     metavar="RUN",
-    help="Go on with a run that was ended early: with all of it that is not sealed. latest, or its id.",
+    help="Continue a run that was interrupted, with everything that is not sealed yet: latest, or its id.",
 )
 @click.option(
     "--accept-moved",
     is_flag=True,
-    help="Believe that a partition lies elsewhere now than when it was backed up last.",
+    help="Accept that a partition lies elsewhere than when it was backed up last.",
 )
 @click.option("--now", is_flag=True, help="Begin at once, also outside of the configured window.")
 @metrics_option

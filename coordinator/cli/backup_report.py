@@ -54,8 +54,8 @@ def _rows(result: RunResult, seconds: float) -> list[tuple[str, str, str]]:
         "departed": sum(len(one.departed) for one in reports),
     }
     traffic = {
-        "added": sum(one.added for one in mailboxes),
-        "vanished": sum(one.vanished for one in mailboxes),
+        "came": sum(one.added for one in mailboxes),
+        "went": sum(one.vanished for one in mailboxes),
     }
     excluded = result.excluded
     # What was taken over is in older archives: only a run that read everything can tell how much smaller.

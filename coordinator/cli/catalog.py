@@ -17,7 +17,7 @@ from .program import Invocation
 
 @click.group("catalog")
 def command() -> None:
-    """Care for the catalog: the record of runs, archives and mailboxes in the staging area."""
+    """Maintain the catalog: the record of runs, archives and mailboxes in the staging area."""
 
 
 @command.command("rebuild")
@@ -25,10 +25,10 @@ def command() -> None:
 @json_option
 @click.pass_obj
 def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
-    """Make the catalog again from the archives in the staging area.
+    """Rebuild the catalog from the archives in the staging area.
 
-    Runs are what they were, by the archives that tell how each ended (_runs/ in the staging area). One of
-    which there is none, as it was killed, is shown as partial. What was purged stays so.
+    The state of each run is restored from the archive that records its end (_runs/ in the staging area). A
+    run without one, because it was killed, is shown as partial. Purged runs stay purged.
 
     \b
     Example: the catalog was lost, the archives are there

@@ -47,8 +47,8 @@ def command(
     staging: Path | None,
     as_json: bool,
 ) -> int:
-    """Tell what changed at PATH from time A to time B: mailboxes and folders that came or went, and how many
-    messages came, went, or were marked in another way.
+    """Show what changed at PATH from time A to time B: mailboxes and folders that came or went, and how many
+    messages came, went, or have other flags.
 
     A time is a run, latest, an ISO date or time (UTC unless it says otherwise), or yesterday.
 
@@ -99,7 +99,7 @@ def _what(folder: FolderDifference) -> str:
     if folder.renamed_from:
         told.append(f"was {output.shown(folder.renamed_from)}")
     if folder.remade:
-        told.append(f"made anew: UIDVALIDITY {folder.remade[0]}, now {folder.remade[1]}")
+        told.append(f"recreated: UIDVALIDITY {folder.remade[0]}, now {folder.remade[1]}")
     return "; ".join(told)
 
 

@@ -38,10 +38,10 @@ _HOLDS = [
 def command(
     invocation: Invocation, what: str | None, reason: str, staging: Path | None, as_json: bool
 ) -> int:
-    """Hold what is kept of all mailboxes below PATH, or of RUN: nothing of it is purged until it is released.
-    Without either, list what is held.
+    """Protect all that is kept of the mailboxes below PATH, or of RUN, from purge until it is released.
+    Without an argument, list the holds.
 
-    A mailbox is held in all groups of its partition. Alarms hold mailboxes too, until they are released.
+    A mailbox is held in all groups of its partition. Alarms hold mailboxes, too, until they are released.
 
     \b
     Example: keep all that there is of a user

@@ -47,7 +47,7 @@ class _Keys(click.Group):
 
 @click.group("keys", cls=_Keys)
 def command() -> None:
-    """Care for the keys by which the hosts of a backup know each other. Alone it lists them.
+    """Make and list the keys with which the hosts of a backup authenticate. Without a command, list them.
 
     Each host has a pair, named as the configuration names the host, and the receiver has one. Only
     hosts whose public keys lie in the directory of the staging host are let in.

@@ -143,13 +143,13 @@ workers_option = click.option(
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="How many processes work at a time.",
+    help="The number of worker processes.",
 )
 
 metrics_option = click.option(
     "--metrics-listen",
     metavar="ADDRESS:PORT",
-    help="Answer Prometheus here meanwhile. Default: metrics.listen of the configuration.",
+    help="Serve metrics for Prometheus here meanwhile. Default: metrics.listen of the configuration.",
 )
 
 log_option = click.option(

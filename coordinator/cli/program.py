@@ -19,22 +19,22 @@ COMMANDS = {
     "init": "Write a commented mailhaul.toml and backup-groups.conf.",
     "groups": "Show how mailboxes fall into groups and shards.",
     "backup": "Back up mailboxes.",
-    "restore": "Put mailboxes, folders or messages back.",
-    "undelete": "Bring back what was deleted between two times.",
+    "restore": "Restore mailboxes, folders or messages.",
+    "undelete": "Restore what was deleted between two times.",
     "ls": "List what a backup holds.",
     "find": "Find messages by sender, subject, date, attachment.",
-    "diff": "Tell what changed between two times.",
+    "diff": "Show what changed between two times.",
     "show": "Print one message as it was stored.",
-    "status": "Tell what is going on now.",
-    "runs": "List the runs, or tell all about one.",
+    "status": "Show the current run and the last good backups.",
+    "runs": "List runs, or show one in full.",
     "verify": "Check archives for damage.",
-    "purge": "Drop what the retention rules let go.",
-    "hold": "Keep a mailbox or a run from being purged, or list what is held.",
-    "release": "Take holds back, also those of alarms.",
-    "catalog": "Care for the record of runs and archives.",
-    "receive": "Take archives from workers on other hosts (runs on the staging host).",
-    "keys": "Care for the keys by which hosts know each other.",
-    "completion": "Print what makes a shell complete commands and options.",
+    "purge": "Delete runs that the retention rules do not keep.",
+    "hold": "Protect a mailbox or a run from purge, or list the holds.",
+    "release": "Remove holds, also those set by alarms.",
+    "catalog": "Rebuild the catalog of runs and archives.",
+    "receive": "Receive archives from workers on other hosts (runs on the staging host).",
+    "keys": "Make and list the keys with which hosts authenticate.",
+    "completion": "Print a shell completion script.",
     "man": "Write the manual pages.",
 }
 """The commands in the order people meet them, each a module beside this one, and what ``--help`` says."""
@@ -108,7 +108,7 @@ def program(invocation: Invocation, config: Path | None, debug: bool) -> None:
     """Back up and restore mail stores: parallel, deduplicating, down to one message.
 
     \b
-    Back up a Maildir, look into the backup, put it back elsewhere:
+    Back up a Maildir, list the backup, restore it elsewhere:
       mailhaul backup --store maildir:~/Maildir --staging ./backup
       mailhaul ls / --staging ./backup
       mailhaul restore / --staging ./backup --to maildir:./restored

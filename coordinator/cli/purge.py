@@ -31,7 +31,7 @@ _count = click.IntRange(min=1)
 
 @click.command("purge")
 @path_argument
-@click.option("--dry-run", is_flag=True, help="Tell exactly what would go, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Show exactly what would be deleted, and change nothing.")
 @click.option("--last", type=_count, metavar="N", help="Keep the last N runs.")
 @click.option("--daily", type=_count, metavar="N", help="Keep the newest run of each of N days.")
 @click.option("--weekly", type=_count, metavar="N", help="... of N weeks.")
@@ -54,14 +54,14 @@ def command(
     workers: int | None,
     as_json: bool,
 ) -> int:
-    """Drop the runs that the retention rules let go, and free the room that only they need.
+    """Delete the runs that the retention rules do not keep, and free the space that only they need.
 
-    Of each group below PATH (a partition or group, or all) the runs stay that its rules say; those given as
-    options stand instead of all that are configured. What is held stays, and so does the newest state of
-    every mailbox that is not gone from the store.
+    The rules apply to each group below PATH (a partition or group, or all); rules given as options replace
+    all that are configured. What is held stays, and so does the newest state of every mailbox that is not
+    gone from the store.
 
     \b
-    Example: what would go, and how much room would that give?
+    Example: what would be deleted, and how much space would that free?
       mailhaul purge --dry-run --daily 14 --weekly 8 --monthly 12
     """
     area = staging_area(invocation, staging)
@@ -149,7 +149,7 @@ def _tell(report: PurgeReport, *, dry_run: bool) -> None:
         say(f"{told} {'keeps' if len(report.holds) == 1 else 'keep'} more (`mailhaul hold` lists them)")
     _tell_files("deleted", [f"{one.file}, {size(one.size_bytes)}" for one in report.deleted])
     _tell_files(
-        "written anew",
+        "rewritten",
         [
             f"{one.new_file}, {size(one.new_bytes)} instead of {size(one.size_bytes)}"
             for one in report.compacted
@@ -166,7 +166,7 @@ def _tell(report: PurgeReport, *, dry_run: bool) -> None:
         f"{counted(sum(len(one.forgotten) for one in report.scopes), 'run')} and "
         f"{counted(report.versions, 'version')} of mailboxes "
         f"{'would be ' if dry_run else ''}dropped, "
-        f"{counted(len(report.deleted), 'archive')} deleted, {number(len(report.compacted))} written anew: "
+        f"{counted(len(report.deleted), 'archive')} deleted, {number(len(report.compacted))} rewritten: "
         f"{size(report.free_bytes)} {would}"
     )
 

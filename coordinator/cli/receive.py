@@ -33,10 +33,10 @@ from .watching import open_log
 @log_option
 @click.pass_obj
 def command(invocation: Invocation, metrics_listen: str | None, log_file: Path | None) -> int:
-    """Take archives from workers on other hosts into the staging area, until it is ended (SIGTERM).
+    """Receive archives from workers on other hosts into the staging area, until SIGTERM.
 
-    Runs on the host of the staging area, all the time: backups and restores of other hosts need it. It may
-    be ended and started again while they go on.
+    Runs permanently on the host of the staging area: backups and restores of other hosts need it. It may be
+    restarted while they run.
 
     \b
     Example: with the addresses and keys of this configuration

@@ -22,10 +22,10 @@ from .program import Invocation
 @json_option
 @click.pass_obj
 def command(invocation: Invocation, what: str, staging: Path | None, as_json: bool) -> int:
-    """Take back the holds on PATH and on all below it, or on RUN. The retention rules count again then.
+    """Remove the holds on PATH and on everything below it, or on RUN. The retention rules apply again then.
 
     \b
-    Example: a mailbox was emptied on purpose, and the alarm is settled
+    Example: a mailbox was emptied on purpose; release the hold that the alarm has set
       mailhaul release /primary/user/jane@example.org
     """
     released = release(staging_area(invocation, staging), named(what))

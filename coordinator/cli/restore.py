@@ -49,23 +49,23 @@ _NEEDS_LISTED = 50
 @click.option(
     "--doveadm",
     metavar="COMMAND",
-    help="How the server of the target is reached, so that it counts on above what clients remember "
-    "(HIGHESTMODSEQ). Default: doveadm of the partition; with --to, none.",
+    help="The command that reaches the server of the target, so that HIGHESTMODSEQ is set above what "
+    "clients remember. Default: doveadm of the partition; with --to, none.",
 )
 @click.option(
     "--uid-margin",
     type=click.IntRange(0, 2**31),
     metavar="N",
-    help="How far above the recorded UIDNEXT folders go on that are made anew. Default: uid_margin of the "
-    "partition, 10000000.",
+    help="How far above the recorded UIDNEXT the UIDs of recreated folders continue. Default: uid_margin of "
+    "the partition, 10000000.",
 )
 @click.option(
     "--new-uidvalidity",
     is_flag=True,
-    help="Give folders that are made anew a UIDVALIDITY that they never had: all clients read them anew.",
+    help="Give recreated folders a UIDVALIDITY that they never had: all clients download them again.",
 )
 @workers_option
-@click.option("--dry-run", is_flag=True, help="Only tell what would be restored, from where, to where.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be restored, from where, to where.")
 @archives_option
 @staging_option
 @json_option
@@ -85,10 +85,10 @@ def command(
     staging: Path | None,
     as_json: bool,
 ) -> int:
-    """Put back what each PATH selects: everything (/), a group, a user, a folder, one message.
+    """Restore what each PATH selects: everything (/), a group, a user, a folder, one message.
 
-    What is there already is left as it is. Without --to, mail goes to the partition of the configuration
-    that it came from.
+    Messages that exist in the target are skipped, never overwritten. Without --to, mail is restored to the
+    partition of the configuration that it was backed up from.
 
     \b
     Example: one message, as it was in a mailbox on a day

@@ -25,7 +25,7 @@ from .progress import Amount, make_display, watched
 _WITHOUT_MODSEQ = (
     "{} came back with the old UIDVALIDITY but without HIGHESTMODSEQ: clients that know QRESYNC are not told "
     "what has changed or vanished since the backup. A restore with doveadm (of the partition, or --doveadm) "
-    "sets it; with --new-uidvalidity clients read everything anew"
+    "sets it; with --new-uidvalidity clients download everything again"
 )
 
 

@@ -65,26 +65,30 @@ _UNITS = [
 @click.argument("run", type=MOMENT, required=False)
 @staging_option
 @click.option(
-    "--skipped", "lists", flag_value="skipped", help="List all that RUN should have stored and did not."
+    "--skipped",
+    "lists",
+    flag_value="skipped",
+    help="List everything that RUN should have stored and did not.",
 )
-@click.option("--excluded", "lists", flag_value="excluded", help="List all that RUN left out on purpose.")
 @click.option(
-    "--failed", "lists", flag_value="failed", help="List the units and partitions that RUN gave up."
+    "--excluded", "lists", flag_value="excluded", help="List everything that RUN left out on purpose."
+)
+@click.option(
+    "--failed", "lists", flag_value="failed", help="List the units and partitions that failed in RUN."
 )
 @json_option
 @click.pass_obj
 def command(
     invocation: Invocation, run: str | None, staging: Path | None, lists: str | None, as_json: bool
 ) -> int:
-    """List the runs, newest first; or tell all about one: RUN is its id, latest, or an ISO time.
+    """List the runs, newest first; or show one in full: RUN is its id, latest, or an ISO time.
 
-    Of all the messages, so many were read in the run; the others were known and had not changed. Messages
-    came to folders and went from them since the run before. What is skipped should be in the backup and is
-    not; what is excluded was left out on purpose. What is purged can't be restored any more as it was in that
-    run.
+    read: the messages that were read in the run; the others had not changed. came, went: messages that are
+    new in their folder, or gone from it, since the run before. skipped: what should be in the backup and is
+    not; excluded: what was left out on purpose. A purged run can't be restored any more.
 
     \b
-    Example: what should have been stored in the last run and was not
+    Example: everything that the last run skipped
       mailhaul runs latest --skipped
     """
     area = staging_area(invocation, staging)

@@ -67,8 +67,8 @@ def command(
     behind: Since | None,
     as_json: bool,
 ) -> int:
-    """Tell what is going on: the run with its units and hosts, the receiver, the room, the last runs, and of
-    each group the last good backup: that of its worst mailbox that is there.
+    """Show the current run with its units and hosts, the receiver, the free space, the last runs, and for
+    each group the last good backup: the time by which every mailbox that is there was stored whole.
 
     \b
     Example: whose mail was not stored whole since Friday?

@@ -39,9 +39,9 @@ _COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
     "since",
     type=MOMENT,
     metavar="T",
-    help="Look from this moment on. Default: the oldest that is kept.",
+    help="Begin at this time. Default: the oldest kept run.",
 )
-@click.option("--until", type=MOMENT, metavar="T", help="What is not there at this moment. Default: latest.")
+@click.option("--until", type=MOMENT, metavar="T", help="What is missing at this time. Default: latest.")
 @click.option(
     "--into",
     metavar="FOLDER",
@@ -56,7 +56,7 @@ _COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
 @workers_option
-@click.option("--list", "--dry-run", "dry_run", is_flag=True, help="Only list what vanished.")
+@click.option("--list", "--dry-run", "dry_run", is_flag=True, help="Only list what was deleted.")
 @staging_option
 @json_option
 @click.pass_obj
@@ -73,15 +73,15 @@ def command(
     staging: Path | None,
     as_json: bool,
 ) -> int:
-    """Bring back what vanished from PATH, a mailbox or a folder: messages that some kept moment between the
-    two times has, and that are nowhere in the mailbox at the second. A message that was only moved is told,
-    and left where it is.
+    """Restore what was deleted from PATH, a mailbox or a folder: messages that some kept run between the two
+    times has, and that are nowhere in the mailbox at the second. Messages that were only moved are listed,
+    and left where they are.
 
-    They go into a folder of their own, with their flags but \\Deleted; those of folders below PATH into
-    folders below it. What was brought back before is not brought back again.
+    They are restored into a folder of their own, without the flag \\Deleted; those of folders below PATH
+    into folders below it. What was restored before is not restored again.
 
     \b
-    Example: what Jane deleted since Tuesday, first to look at, then for good
+    Example: list what Jane deleted since Tuesday, then restore it
       mailhaul undelete /primary/user/jane@example.org --from 2026-11-17 --list
       mailhaul undelete /primary/user/jane@example.org --from 2026-11-17
     """

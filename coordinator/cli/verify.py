@@ -63,7 +63,7 @@ class _Share(click.ParamType[float]):
 
 @click.command("verify")
 @path_argument
-@click.option("--data", is_flag=True, help="Put every message together, too, and compare its checksum.")
+@click.option("--data", is_flag=True, help="Also read every message and compare its checksum.")
 @at_option
 @click.option("--since", type=SINCE, metavar="T", help="Only archives that were sealed since then.")
 @click.option(
@@ -72,12 +72,14 @@ class _Share(click.ParamType[float]):
     metavar="N%",
     help="Only a share, chosen at random, of the frames of each archive; with --data, of the messages.",
 )
-@click.option("--resume", is_flag=True, help="Go on with the verification that was interrupted last.")
+@click.option("--resume", is_flag=True, help="Continue the verification that was interrupted last.")
 @click.option(
-    "--fix", "to_repair", is_flag=True, help="Write damaged archives anew, and set the files aside."
+    "--fix", "to_repair", is_flag=True, help="Rewrite damaged archives, and keep the damaged files aside."
 )
 @click.option(
-    "--accept", is_flag=True, help="Record that what is lost for good is known: it is no failure any more."
+    "--accept",
+    is_flag=True,
+    help="Record that losses which can't be mended are known: they are no failure any more.",
 )
 @archives_option
 @staging_option
@@ -100,14 +102,14 @@ def command(
     as_json: bool,
 ) -> int:
     """Check what is kept of PATH: that every frame of its archives has the checksum it was written with, and
-    that all the data that messages are made of is there, at every kept moment.
+    that all data of all messages is there, for every kept run.
 
-    What is damaged is told with each message that it costs, at which moments, and from where that could
-    still be had. With --fix a damaged archive is written anew with all of it that is whole, or that other
-    archives hold, too; what is lost then is read again by the next backup, if the mailbox still has it.
+    Damage is listed with each message that it costs, in which runs, and where that message can still be had.
+    With --fix a damaged archive is rewritten with everything in it that is whole, or that other archives
+    hold, too; what is lost is read again by the next backup, if the mailbox still has it.
 
-    With --accept all that is lost, and that neither other archives nor the next backup can bring back, is
-    recorded as known. It stays told, but no longer as a failure.
+    With --accept everything that is lost for good, because neither other archives nor the next backup can
+    bring it back, is recorded as known. It is still listed, but is no longer a failure.
 
     \b
     Example: is all that is kept of a user still whole?

@@ -90,7 +90,7 @@ def print_text(outcome: VerifyOutcome) -> None:
     say(_summary(outcome))
     if (outcome.damaged or outcome.verification.affected) and not outcome.repaired:
         output.note(
-            "verify --fix writes damaged archives anew, and lets the next backup read again what is lost"
+            "verify --fix rewrites damaged archives, and lets the next backup read again what is lost"
         )
     elif outcome.acceptable:
         output.note("verify --accept records what is lost for good as known: it is no failure any more then")
@@ -108,7 +108,7 @@ def _list(what: str, lines: Iterable[str]) -> None:
 def _by_outcome(repaired: Iterable[Repaired]) -> dict[str, list[Repaired]]:
     found: dict[str, list[Repaired]] = {}
     for one in repaired:
-        found.setdefault(_OUTCOMES[one.outcome] if one.whole else "written anew", []).append(one)
+        found.setdefault(_OUTCOMES[one.outcome] if one.whole else "rewritten", []).append(one)
     return found
 
 
@@ -152,7 +152,7 @@ def _repaired(repaired: Repaired) -> str:
         "missing": "the next backup reads again what it held, where the mailboxes still have it",
         "unreadable": f"nothing of it can be read: {repaired.detail}",
         "set-aside": "a newer file of the same archive is there",
-        "failed": f"it could not be written anew: {repaired.detail}",
+        "failed": f"it could not be rewritten: {repaired.detail}",
     }
     return f"{repaired.file}: {told[repaired.outcome]}{aside}"
 

@@ -228,7 +228,7 @@ class TestHistory:
         week.night()
         _, last = week.run("ls", "--history", f"{JANE}/Lists")["versions"]
         assert (last["came"], last["went"]) == (1, 1)
-        assert last["what"] == "made anew: UIDVALIDITY 1500, now 1600"
+        assert last["what"] == "recreated: UIDVALIDITY 1500, now 1600"
 
     def test_a_renamed_folder(self, week: Week) -> None:
         week.jane.folder(".Old")

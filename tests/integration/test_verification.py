@@ -231,7 +231,7 @@ def test_what_people_read(chain: Backups) -> None:
     assert {line.partition(":")[0] for line in lines[:-1]} == {
         "damaged",
         "lost",
-        "written anew",
+        "rewritten",
         "recorded as missing",
         "given up",
     }
@@ -245,6 +245,6 @@ def test_what_people_read(chain: Backups) -> None:
     ):
         assert told in text, told
     assert lines[-1].endswith(" lost")
-    assert "verify --fix writes damaged archives anew" in run("verify", *at)[2]
+    assert "verify --fix rewrites damaged archives" in run("verify", *at)[2]
     chain.back_up()
     assert "the same is in " in run("verify", *at)[1]
