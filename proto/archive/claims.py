@@ -25,6 +25,10 @@ shown = _Shortener.repr
 """A value as text for a message, shortened."""
 
 
+def _no_extension(code: int, _: bytes) -> None:
+    raise ValueError(f"extension type {code}")
+
+
 def unpack_map(payload: bytes) -> dict[str, object]:
     """A msgpack map with text keys."""
     left = MOST_CONTAINERS
@@ -47,6 +51,7 @@ def unpack_map(payload: bytes) -> dict[str, object]:
         row = msgpack.unpackb(
             payload,
             unicode_errors="surrogateescape",
+            ext_hook=_no_extension,
             max_ext_len=0,
             list_hook=counted,
             object_pairs_hook=as_map,

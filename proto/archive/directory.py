@@ -201,7 +201,7 @@ def decode(payload: bytes) -> DirectoryFrame:
             departed_frames=tuple(map(_offsets, row["departed"])),
             unopened=tuple(Skipped(*_texts(one)) for one in row["unopened"]),
             holes=_holes(row),
-            lost=Losses(_stretches(row.get("lost", ())), _stretches(row.get("lost_frames", ()))),
+            lost=Losses(_stretches(row["lost"]), _stretches(row["lost_frames"])),
             referred=tuple(map(_referred, row["referred"])),
         )
         return DirectoryFrame(part, claims.octets(row["header"]), _offsets(row["parts"]))

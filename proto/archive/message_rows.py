@@ -98,11 +98,9 @@ class MessageRows:
 
     def __init__(self, payload: bytes) -> None:
         self._row: Mapping[str, object] = claims.unpack_map(payload)
-        count = self._row.get("n")
-        if not isinstance(count, int) or not 0 <= count <= MOST_MESSAGES:
-            raise DamagedError(
-                f"a frame of {claims.shown(count)} messages is not possible", reason="metadata"
-            )
+        count = claims.number(self._row.get("n"))
+        if count > MOST_MESSAGES:
+            raise DamagedError(f"a frame of {count} messages is not possible", reason="metadata")
         self._count = count
 
     def __len__(self) -> int:

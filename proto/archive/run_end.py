@@ -25,6 +25,9 @@ from .writer import ArchiveWriter
 NOWHERE = "-"
 """The partition and group in the HEADER of an archive of a run: no real one is called so."""
 
+MOST_PLAIN_BYTES = 256 << 20
+"""What the RUN frames of an archive may come to, decompressed."""
+
 _PART_BYTES = 1 << 20
 _LISTS = ("stores", "units", "failed", "left_out", "alarms", "skipped", "scopes", "mailboxes", "passed_over")
 
@@ -114,13 +117,19 @@ def write_run_end(end: RunEnd, sink: ArchiveSink, archive: ArchiveId, program: s
 
 def read_run_end(file: RandomAccess) -> RunEnd:
     """What the archive of a run tells. Raises DamagedError if something of it is damaged."""
-    payloads = []
+    return decode(_payloads(file))
+
+
+def _payloads(file: RandomAccess) -> Iterator[bytes]:
+    left = MOST_PLAIN_BYTES
     for found in scan(file):
         if isinstance(found, FoundFrame) and found.header.type is FrameType.RUN:
             if found.damage is not None:
                 raise found.damage
-            payloads.append(found.payload)
-    return decode(payloads)
+            left -= found.header.plain_bytes
+            if left < 0:
+                raise DamagedError(f"{file.name}: no run has that much to tell", reason="length")
+            yield found.payload
 
 
 def encode(end: RunEnd) -> Iterator[bytes]:

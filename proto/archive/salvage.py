@@ -56,7 +56,7 @@ class _Blocks:
     """Where the data ends, if that is known."""
 
     def add(self, found: FoundFrame) -> None:
-        if found.header.plain_bytes and found.header.position < 1 << 62:
+        if found.header.plain_bytes and found.header.position <= contents.LAST - found.header.plain_bytes:
             self.data.append(found.header.position)
             self.size.append(found.header.plain_bytes)
             self.file.append(found.at)
@@ -101,6 +101,8 @@ class _Salvage:
         self._referred: dict[ArchiveId, Referred] = {}
         self._has_end = False
         self._frames_left = file.size // frames.HEADER_BYTES
+        # Each row stands in a directory, and those of mailboxes that are written elsewhere before it, too.
+        self._rows_left = 2 * directory.most_plain_bytes(file.size)
         self.damage: list[Skipped] = []
 
     def take(self, found: FoundFrame) -> None:
@@ -127,6 +129,10 @@ class _Salvage:
 
     def _take_whole(self, found: FoundFrame) -> None:
         kind = found.header.type
+        if kind in (FrameType.UNCHANGED, FrameType.DIRECTORY):
+            self._rows_left -= found.header.plain_bytes
+            if self._rows_left < 0:
+                raise DamagedError("more is told of mailboxes than a directory can hold", reason="length")
         if kind is FrameType.INDEX:
             self._index.append(found.at)
         elif kind is FrameType.FOLDERS:

@@ -233,8 +233,8 @@ def _messages(row: dict[str, Any]) -> Iterator[Mail]:
     uids, marks = numbers(row["uid"], 4, count), numbers(row["mark"], 4, count)
     dates, sizes = deltas(row["date"], count, signed=True), numbers(row["size"], 8, count)
     names = strings(row["name"], count)
-    notes = strings(row["notes"], count) if row["notes"] is not None else [b""] * count
-    links = numbers(row["link"], 8, count) if row["link"] is not None else [0] * count
+    notes = strings(row["notes"], count) if row.get("notes") is not None else [b""] * count
+    links = numbers(row["link"], 8, count) if row.get("link") is not None else [0] * count
     pieces = iter(list(_pieces(row)))
     for number, have in enumerate(numbers(row["pieces"], 4, count)):
         flags, keywords, _, store = row["marks"][marks[number]]

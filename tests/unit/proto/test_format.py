@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 from itertools import takewhile
 
 import pytest
@@ -20,6 +21,7 @@ from mailhaul.proto.archive import (
     messages,
     recipes,
     rewriting,
+    run_end,
     search,
     under_way,
     writer,
@@ -29,6 +31,7 @@ from mailhaul.proto.archive.codec import PLAIN
 from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.records import ArchiveId, Referred
 from mailhaul.tests.archives import (
     MemoryFile,
     frames_of,
@@ -153,6 +156,7 @@ class TestTables:
             "mailboxes that have departed": departed.MOST_DEPARTED,
             "rows of `unopened`": directory.MOST_UNOPENED,
             "rows of `lost`, and of `lost_frames`": directory.MOST_LOST,
+            "bytes of all RUN frames, plain": run_end.MOST_PLAIN_BYTES,
             "last second of `run_started`": contents._LAST_SECOND,
         }
 
@@ -217,6 +221,11 @@ class TestKeys:
         assert len(table(section(document, "Mailboxes of the directory"))) == len(entry)
         (place,) = unpacked(frames_of(example_archive(), FrameType.DIRECTORY)[0].payload)["places"]
         assert len(table(section(document, "Places of the directory"))) == len(place)
+        row = directory.encode(
+            replace(directory.only(()), referred=(Referred(archive=ArchiveId(bytes(16))),))
+        )
+        (named,) = unpacked(row)["referred"]
+        assert len(table(section(document, "Archives that are referred to"))) == len(named)
         (folder,) = unpacked(payload)["folders"]
         assert len(table(section(document, "Rows of a folder"))) == len(folder["frames"][0])
         (marks,) = unpacked(frames_of(example_archive(), FrameType.MESSAGES)[0].payload)["marks"]

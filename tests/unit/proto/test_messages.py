@@ -376,6 +376,7 @@ class TestClaims:
             b"\x81\xa1n\xc6\xff\xff\xff\xff",
             msgpack.packb({"n": msgpack.ExtType(5, b"x")}),
             b"\x81\xa1n\xd6\xff\0\0\0\0",
+            b"\x81\xa1n\xc7\0\x05",  # an extension without content
             b"\x82\xa1n\0\xa1n\0",  # a key twice
             b"\x82\xa1n\0\xa1x\x82\xa1y\0\xd9\x01y\0",  # also within, encoded in two ways
             msgpack.packb({"n": 0}) + b"\xc0",
