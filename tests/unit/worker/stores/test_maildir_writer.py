@@ -631,7 +631,10 @@ def test_no_descriptor_is_left_open(target: MaildirTarget, root: Path, box: Mail
 
 NAME = st.binary(min_size=1, max_size=20).filter(
     lambda name: (
-        not set(name) & {0, 47} and not name.startswith(b".") and name not in (b"cur", b"new", b"tmp")
+        not set(name) & {0, 47}
+        and not name.startswith(b".")
+        and name not in (b"cur", b"new", b"tmp")
+        and b",W=" not in name  # of a server that keeps UIDs: that they are missing would be told
     )
 )
 MESSAGE = st.tuples(NAME, st.sampled_from(["", ":2,", ":2,FS", ":2,Sab", ":1,x"]), st.binary(max_size=300))
