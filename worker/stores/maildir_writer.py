@@ -191,8 +191,9 @@ class MaildirWriter:
             return
         try:
             place = self._doveadm.index_of_inbox(self._user)
-            if not os.path.exists(os.path.join(place, INDEX)):
-                where = printable(place) or "memory"
+            # Without index files the server has no numbers that a client could remember.
+            if place and not os.path.exists(os.path.join(place, INDEX)):
+                where = printable(place)
                 raise StoreError(f"the server keeps its index in {where}, not where the configuration says")
         except StoreError as error:
             self._without_modseq += len(self._indexed)
