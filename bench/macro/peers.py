@@ -138,9 +138,9 @@ def machine() -> dict[str, object]:
     }
 
 
-def commit() -> str:
+def commit(checkout: Path = ROOT) -> str:
     """Short id of the commit, with ``+`` after it when files differ; ``none`` outside a git checkout."""
-    git = ["git", "-C", str(ROOT)]
+    git = ["git", "-C", str(checkout)]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True

@@ -47,16 +47,18 @@ class Program(Protocol):
 class Mailhaul:
     """mailhaul from this checkout, one partition, the predefined group."""
 
-    def __init__(self, place: Path, store: Store, *, codec: str, workers: int) -> None:
+    def __init__(
+        self, place: Path, store: Store, *, codec: str, workers: int, program: Path | None = None
+    ) -> None:
         self._place, self._store, self._codec = place, store, codec
+        self._program = program or Path(sys.executable).parent / "mailhaul"
         self._staging = place / "staging"
         self._workers = ("--workers", str(workers))
 
     def _command(self, name: str, *arguments: str) -> Command:
-        program = Path(sys.executable).parent / "mailhaul"
-        argv = (str(program), name, "--staging", str(self._staging), *arguments)
+        argv = (str(self._program), name, "--staging", str(self._staging), *arguments)
         # As it is once installed: it does not compile itself each time, whatever this checkout is set to.
-        env = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self._place.parent / "bytecode")}
+        env = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self._place / "bytecode")}
         return Command(argv, self._place, env)
 
     def create(self) -> Command | None:
@@ -80,8 +82,12 @@ class Mailhaul:
         return target
 
     def stored(self) -> tuple[int, int]:
-        archives = sum(file.stat().st_size for file in self._staging.rglob("*.mha"))
+        archives = sum(file.stat().st_size for file in self.archives())
         return archives, size_bytes(self._staging) - archives
+
+    def archives(self) -> set[Path]:
+        """The archives that it wrote so far."""
+        return set(self._staging.rglob("*.mha"))
 
 
 class Restic:
