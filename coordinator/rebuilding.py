@@ -11,10 +11,11 @@ from pathlib import Path
 
 from ..groups.paths import LogicalPath
 from ..proto.archive.reader import ArchiveReader
-from ..proto.archive.run_end import RunEnd, read_run_end
+from ..proto.archive.run_end import read_run_end
 from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
 from ..proto.records import ArchiveFacts, ArchiveId, Departed, RunId, Skipped
+from ..proto.run_ends import RunEnd
 from ..worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives, read_beginning
 from ..worker.staging.sealed import account_of
 from .backup_set import reader_over

@@ -25,7 +25,7 @@ from pathlib import Path
 from ..proto.errors import BackupError, ConfigError, StagingError, UnplannedError, UnreadableStoreError
 from ..proto.ports import Clock
 from ..proto.records import ArchiveId, Parents, Partition, RunId, Skipped, Unit, UnitReport
-from ..worker.archives import is_there
+from ..worker.first_frames import is_there
 from ..worker.staging.area import StagingArea
 from ..worker.staging.names import PARTIAL
 from ..worker.tasks import run_backup

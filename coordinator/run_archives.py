@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .. import __version__
-from ..proto.archive.run_end import write_run_end
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId
-from ..worker.staging.sinks import StagedFile
 from .catalog import Catalog
 
 FOLDER = "_runs"
@@ -28,6 +26,10 @@ def run_archive(run: RunId, resumed: int) -> str:
 def seal_run_archives(staging: Path, catalog: Catalog) -> None:
     """Write the archive of every run that has ended and has none; older ones of the same run go. Call it
     under the run lock. Raises StagingError."""
+    # All that it takes to write an archive: costs 0.1 s, which workers need in the beginning.
+    from ..proto.archive.run_end import write_run_end
+    from ..worker.staging.sinks import StagedFile
+
     there = set(_names(staging))
     for run, resumed in catalog.ended_runs():
         name = run_archive(run, resumed)

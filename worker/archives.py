@@ -6,16 +6,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ..proto.archive.contents import ArchiveHeader, decode_header
 from ..proto.archive.files import Joined, LocalFile, RandomAccess, read_frame
-from ..proto.archive.frames import HEADER_BYTES, FrameType
-from ..proto.archive.frames import decode_header as decode_frame_header
+from ..proto.archive.frames import FrameType
 from ..proto.archive.places import FramePlace
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
-from ..proto.errors import DamagedError, UnreadableError, UnsupportedError
+from ..proto.errors import DamagedError, UnreadableError
 from ..proto.records import ArchiveId
 
 _MOST_FILES = 64
@@ -83,28 +81,6 @@ def refuse_foreign(reader: ArchiveReader, archive: ArchiveId) -> None:
         raise DamagedError(
             f"{reader.file.name}: it holds archive {found.hex()}, not {archive.hex()}", reason="foreign"
         )
-
-
-def begins_foreign(file: RandomAccess, archive: ArchiveId) -> bool:
-    """Whether the first frame of a file is one of another archive. (Of a damaged one that can't be told.)"""
-    try:
-        return decode_frame_header(file.read_at(0, HEADER_BYTES), file.name).archive != archive
-    except (DamagedError, UnsupportedError):
-        return False
-
-
-def is_there(file: Path, archive: ArchiveId) -> bool:
-    """Whether a file of the staging area is there and does not begin as another archive than this one."""
-    try:
-        opened = LocalFile(str(file))
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True  # it can't be read: that says nothing of what it is
-    try:
-        return not begins_foreign(opened, archive)
-    finally:
-        opened.close()
 
 
 class OpenArchives:

@@ -23,7 +23,8 @@ from ..proto.archive.stored import Frames, read_mailbox
 from ..proto.archive.writer import ArchiveWriter
 from ..proto.errors import AccessError, DamagedError
 from ..proto.records import DIGEST_BYTES, ArchiveId, Losses, Message, Parents, Piece, Referred, Stretch, Terms
-from .archives import begins_foreign, open_archive
+from .archives import open_archive
+from .first_frames import begins_foreign
 from .staging.names import archive_name, parse_name
 from .stretches import merged
 

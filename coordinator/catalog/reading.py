@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ...proto.archive.run_end import RunEnd
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveId, Departed, Parents, Partition, Referred, RunId, Skipped, Stretch
+from ...proto.run_ends import RunEnd
 from ..clock import RUN_ID
 from ..history import (
     ArchiveRecord,

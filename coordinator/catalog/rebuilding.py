@@ -9,10 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...proto.archive.run_end import RunEnd
 from ...proto.directories import make_private
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveFacts, ArchiveId, RunId, Skipped, UnitReport
+from ...proto.run_ends import RunEnd
 from . import journal, queries, run_ends, units, upkeep
 from .database import companion, connect_private, create, place, transaction, translated
 from .values import run_number, run_started

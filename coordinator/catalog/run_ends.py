@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple
 from datetime import UTC, datetime
 
-from ...proto.archive.run_end import RunEnd, ScopeEnd, UnitEnd
 from ...proto.records import ArchiveId, Partition, RunId, Skipped
+from ...proto.run_ends import RunEnd, ScopeEnd, UnitEnd
 from ..history import Unplanned
 from . import journal, queries, standing, units
 from .values import iso, raw, run_number

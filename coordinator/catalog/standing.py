@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ...groups.paths import LogicalPath
-from ...proto.archive.run_end import ScopeEnd
 from ...proto.records import RunId, Skipped, Unit, UnitReport
+from ...proto.run_ends import ScopeEnd
 from ..reasons import NO_FAULT
 from . import queries
 from .units import scope_number

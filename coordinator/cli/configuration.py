@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ...proto.errors import ConfigError, UsageError
 from ...proto.records import Partition
-from ..catalog import Catalog
 from ..settings import Config, DispatchConfig, StagingConfig
 from .program import Invocation
 
@@ -56,6 +55,8 @@ def described(store: Partition, staging: Path | None) -> Config:
 def recorded(staging: Path, run: str) -> Config:
     """The configuration of a run that was begun with options, as the catalog has it. Raises UsageError for
     one that was begun with a configuration over several hosts, NotFoundError."""
+    from ..catalog import Catalog  # costs 0.1 s, and is asked here alone
+
     with Catalog.open(staging) as catalog:
         stores = catalog.stores(catalog.resolve_time(run))
     if not stores or any(one.hosts != ("localhost",) for one in stores):

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...proto.errors import BackupError
-from ..run_archives import FOLDER
 
 
 @contextmanager
@@ -21,6 +20,8 @@ def removed_if_failed(staging: Path) -> Iterator[None]:
         yield
     except BackupError:
         if made:
+            from ..run_archives import FOLDER  # costs 0.1 s, and most runs do not fail
+
             with suppress(OSError):
                 if {".mailhaul", FOLDER}.issuperset(os.listdir(staging)):
                     for name in (".mailhaul", FOLDER):

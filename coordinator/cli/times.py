@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from . import adapters
 from .output import moment
 
 _AGO = re.compile(r"-([0-9]{1,5})([mhdw])")
@@ -29,6 +28,8 @@ def from_now(text: str, now: datetime) -> datetime | None:
 
 def here() -> datetime:
     """Now, in the zone of this host."""
+    from . import adapters  # costs 0.1 s, and few commands are told a time that is counted from now
+
     return datetime.fromtimestamp(adapters.clock().now()).astimezone()
 
 

@@ -12,9 +12,9 @@ import pytest
 from mailhaul.proto.archive import run_end
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
-from mailhaul.proto.archive.run_end import RunEnd, ScopeEnd, UnitEnd
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, RunId, Skipped
+from mailhaul.proto.run_ends import RunEnd, ScopeEnd, UnitEnd
 from mailhaul.worker.staging.sinks import StreamSink
 
 ODD = "j\udcff\u00e9ne/example.org"
