@@ -162,8 +162,7 @@ class Piece(NamedTuple):
     joined: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """A message as a folder lists it, before it is read.
 
     ``base`` is its lasting name, ``suffix`` what the store has appended to it for now (flags);
@@ -179,7 +178,16 @@ class Listed:
     flags: str = ""
     fields: bytes = b""
     keywords: tuple[str, ...] = ()
-    inode: int = field(default=0, compare=False)
+    inode: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Listed) and self[:-1] == other[:-1]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash(self[:-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -492,8 +500,7 @@ class Progress(NamedTuple):
     waiting: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
+class FileStat(NamedTuple):
     """What the file system says of an opened file.
 
     ``identity`` is (device, inode) where several names share the file, else None; ``inode`` 0 where a store
@@ -503,6 +510,6 @@ class FileStat:
     size: int
     mtime_ns: int
     owner: Ownership
-    identity: tuple[int, int] | None = field(default=None)
+    identity: tuple[int, int] | None = None
     attributes: Attributes = ()
     inode: int = 0

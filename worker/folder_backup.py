@@ -191,11 +191,12 @@ class FolderBackup:
     def _rows(self, rows: list[tuple[Listed, int]]) -> None:
         """Write these messages anew. Those that were stored in a row, and need no look, are taken over at
         once: on an ordinary day that is nearly all of them."""
+        if self._looks or not (self._reliance.reuse and self._is_intact):
+            self._one_by_one(rows)
+            return
         single: list[tuple[Listed, int]] = []
         for stretch in self._known.rows.stretches(rows):
-            if self._looks or not (
-                self._reliance.reuse and self._is_intact and self._at_once(stretch, single)
-            ):
+            if not self._at_once(stretch, single):
                 single += stretch
         self._one_by_one(single)
 
@@ -221,7 +222,7 @@ class FolderBackup:
 
     def _one_by_one(self, rows: list[tuple[Listed, int]]) -> None:
         befores = dict(self._known.messages(position for _, position in rows))
-        if not self._is_same_folder:
+        if befores and not self._is_same_folder:
             # A copy has other files throughout.
             pairs = ((listed, befores[position][0]) for listed, position in rows if position in befores)
             self._is_same_folder = any(_is_file_of(listed, before) for listed, before in pairs)

@@ -11,7 +11,7 @@ from array import array
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
@@ -69,6 +69,11 @@ class KnownRows:
         self._stored = stored
         self._starts = array("Q", (0,))  # of the frames looked at so far, and where the next one starts
         self._hashed: tuple[array[int], Chains] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was stored."""
+        return self._stored is None or not self._stored.frames
 
     def place(self, position: int) -> tuple[int, int]:
         """The ordinal of the frame of a position, and the row in it."""
@@ -148,9 +153,14 @@ class KnownRows:
 
 def match(listing: Iterable[Listed], known: KnownRows) -> Iterator[SameFrame | Rows]:
     """The messages of a folder, in their order, in steps."""
+    if known.is_empty:
+        fresh = map(_as_stored, listing)
+        while rows := [(one, UNKNOWN) for one in islice(fresh, _MOST_ROWS)]:
+            yield Rows(rows)
+        return
     ahead = _Lookahead(listing)
     expected = 0
-    rows: list[tuple[Listed, int]] = []
+    rows = []
     while (first := ahead.first()) is not None:
         position = known.begins(first.base, expected)
         same = _same_frame(known, position, ahead)
@@ -219,7 +229,7 @@ class _Lookahead:
 def _as_stored(listed: Listed) -> Listed:
     """As the columns of a frame have it (``MessageColumns.add``), or nothing would ever be found again."""
     if not 0 <= listed.uid <= _LARGEST_UID:
-        listed = replace(listed, uid=0)
+        listed = listed._replace(uid=0)
     if not listed.uid and not listed.base:
-        listed = replace(listed, base=listed.suffix, suffix=b"")
+        listed = listed._replace(base=listed.suffix, suffix=b"")
     return listed

@@ -58,7 +58,7 @@ class Pursuit:
 
     def store(self, message: Listed) -> None:
         """A message that was not stored before is now."""
-        self._stored.append(hash(_key(message.base, message.inode)))
+        self._stored.append(hash(message.inode or message.base))
 
     def lose(self, folder: LogicalPath, message: Listed, path: str, detail: str) -> None:
         """A message was gone when it was to be read; it is counted as listed."""

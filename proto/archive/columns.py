@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, chain
+from operator import sub
 
 from ..errors import DamagedError
 
@@ -38,7 +39,10 @@ def unpack(code: str, data: object, count: int, name: str) -> Sequence[int]:
 
 def pack_deltas(values: Sequence[int]) -> bytes:
     """64-bit integers as differences from the one before, modulo 2**64: ordered ones compress well."""
-    return pack("Q", ((value - before) & _WRAP for before, value in pairwise(chain((0,), values))))
+    try:
+        return pack("q", map(sub, values, chain((0,), values)))
+    except OverflowError:
+        return pack("Q", [one & _WRAP for one in map(sub, values, chain((0,), values))])
 
 
 BEYOND = "its date is none that an archive can hold (1677 to 2262): the nearest one is stored"
@@ -52,8 +56,11 @@ def clamped(value: int) -> int:
 
 def unpack_deltas(data: object, count: int, name: str, *, signed: bool = False) -> list[int]:
     """The inverse of ``pack_deltas``. Raises DamagedError."""
-    values = [value & _WRAP for value in accumulate(unpack("Q", data, count, name))]
-    return [value - (1 << 64) if value >> 63 else value for value in values] if signed else values
+    values = list(accumulate(unpack("q", data, count, name)))
+    least = -(1 << 63) if signed else 0
+    if values and (min(values) < least or max(values) - least > _WRAP):
+        return [((value - least) & _WRAP) + least for value in values]
+    return values
 
 
 def pack_strings(values: Sequence[bytes]) -> list[bytes]:

@@ -103,14 +103,14 @@ class MessageColumns:
 
     def told(self, first: int) -> Told:
         """What there is to be told of the messages from row ``first`` on."""
-        uids = [uid for uid in self._uid[first:] if uid]
+        uids = self._uid[first:]
         numbers = list(self._archives)
         pieces = sum(self._counts[first:])
         used = dict.fromkeys(self._archive[len(self._archive) - pieces :])
         return Told(
             messages=len(self._uid) - first,
             size_bytes=sum(self._size[first:]),
-            low_uid=min(uids, default=0),
+            low_uid=min(filter(None, uids), default=0),
             high_uid=max(uids, default=0),
             data=tuple(numbers[one] for one in used),
         )

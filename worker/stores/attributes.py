@@ -42,6 +42,8 @@ class AttributeReader:
         follow = isinstance(file, int)
         try:
             names = os.listxattr(file, follow_symlinks=follow)
+            if not names:
+                return ()
             kept = sorted(name for name in names if name in _LISTS or name.startswith(_USER))
             values = [(name, os.getxattr(file, name, follow_symlinks=follow)) for name in kept]
         except FileNotFoundError:

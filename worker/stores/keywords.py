@@ -118,17 +118,16 @@ class FlagNames:
 
     def of(self, suffix: bytes, uid: int = 0) -> Flags:
         """The flags, and the names of the keywords: letters without a name stand for nothing."""
-        if more := self._beyond.get(uid):
-            flags, keywords = self._of_suffix(suffix)
+        known = self._known.get(suffix) or self._learn(suffix)
+        if self._beyond and (more := self._beyond.get(uid)):
+            flags, keywords = known
             return flags, tuple(sorted({*keywords, *more}))
-        return self._of_suffix(suffix)
+        return known
 
-    def _of_suffix(self, suffix: bytes) -> Flags:
-        flags = self._known.get(suffix)
-        if flags is None:
-            if len(self._known) >= _MOST_SUFFIXES:
-                self._known.clear()
-            flags = self._known[suffix] = self._named(flags_of(suffix))
+    def _learn(self, suffix: bytes) -> Flags:
+        if len(self._known) >= _MOST_SUFFIXES:
+            self._known.clear()
+        flags = self._known[suffix] = self._named(flags_of(suffix))
         return flags
 
     def _named(self, letters: str) -> Flags:

@@ -27,8 +27,10 @@ PLACES = ("new", "cur")
 
 _PASSES = 4
 _INODE_BYTES = 8
-_UNKNOWN_INODES = (0, 0xFFFF_FFFF)
-"""What file systems in user space give in a listing for a number that they do not know."""
+_UNKNOWN_INODE = 0xFFFF_FFFF
+"""What file systems in user space give in a listing for a number that they do not know, as they give 0."""
+
+_CUR = ord("c")
 
 NAMES_LOOKED_AT = 200
 """Where it is asked what kind of names a folder has: if the server has named any, it has named many."""
@@ -62,7 +64,7 @@ class Listing:
         self._before: dict[str, int] = {}
         self._settled = False
         for names in self._passes():
-            fresh = [entry for entry in names if not self._holds(entry)]
+            fresh = [entry for entry in names if not self._holds(entry)] if self.entries else list(names)
             self.entries += fresh
             self.entries.sort()
         self.settled = self._settled
@@ -230,9 +232,9 @@ def record(entry: bytes, names: FlagNames, uid: int = 0, fields: bytes = b"") ->
     suffix = rest[1 : -_INODE_BYTES - 1]
     flags, keywords = names.of(suffix, uid)
     inode = int.from_bytes(entry[-_INODE_BYTES:], "big")
-    if inode in _UNKNOWN_INODES:
+    if inode == _UNKNOWN_INODE:
         inode = 0
-    return Listed(base, suffix, "cur" if rest[:1] == b"c" else "new", uid, flags, fields, keywords, inode)
+    return Listed(base, suffix, "cur" if rest[0] == _CUR else "new", uid, flags, fields, keywords, inode)
 
 
 class Numbering:
@@ -255,8 +257,13 @@ class Numbering:
     def __iter__(self) -> Iterator[Listed]:
         """Every message in the order of UIDs, then those without one by name."""
         listed, uids, names = self._listing.listed, self._uids, self.names
-        for position in self._order:
-            yield listed(position, uids[position], self._fields_of(position), names)
+        if self._fields_at is None:
+            entries = self._listing.entries
+            for position in self._order:
+                yield record(entries[position], names, uids[position])
+        else:
+            for position in self._order:
+                yield listed(position, uids[position], self._fields_of(position), names)
         if len(self._order) < len(uids):
             for position, uid in enumerate(uids):
                 if not uid:

@@ -36,19 +36,24 @@ def measure(mailbox: int, path: bytes) -> tuple[int, int]:
 def _measured(fd: int, every: int) -> tuple[int, int | None]:
     """Messages and bytes in an open directory, where each so many-th is looked at; no bytes if names can't be
     believed. Raises OSError."""
-    messages = with_size = believed_bytes = seen_bytes = named_bytes = sample_bytes = 0
+    messages = believed_bytes = seen_bytes = named_bytes = sample_bytes = 0
+    left = 1  # until the next sample
     with os.scandir(fd) as found:
         for one in found:
             if one.name.startswith(".") or not one.is_file(follow_symlinks=False):
                 continue
             messages += 1
             named = _SIZE.search(one.name)
-            told_bytes = int(named[1]) if named else -1
-            is_sample = named is not None and with_size % every == 0
-            with_size += named is not None
-            if not is_sample and 0 <= told_bytes < _LARGE_BYTES:
-                believed_bytes += told_bytes
-                continue
+            is_sample = False
+            if named is not None:
+                told_bytes = int(named[1])
+                left -= 1
+                is_sample = not left
+                if is_sample:
+                    left = every
+                elif told_bytes < _LARGE_BYTES:
+                    believed_bytes += told_bytes
+                    continue
             try:
                 size_bytes = one.stat(follow_symlinks=False).st_size
             except FileNotFoundError:

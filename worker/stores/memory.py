@@ -193,7 +193,7 @@ class _Folder:
 
     def open_message(self, message: Listed) -> _Opened:
         now, content = self._now(message)
-        listed = replace(_listed(now, self._names), uid=message.uid, fields=message.fields)
+        listed = _listed(now, self._names)._replace(uid=message.uid, fields=message.fields)
         return _Opened(content, FileStat(len(content), now.date_ns, now.owner), listed)
 
     def stat(self, message: Listed) -> FileStat:

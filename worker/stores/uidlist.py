@@ -26,6 +26,7 @@ MAX_UIDNEXT = 0xFFFF_FFFF
 _READ_BYTES = 1 << 20
 _LONGEST_LINE = 1 << 16
 _LINES_AT_ONCE = 1000
+_UID_DIGITS = 10
 _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HEADER_V1 = re.compile(rb"1 +(\d{1,10}) +(\d{1,10}) *")
 _HEADER_V3 = re.compile(rb"3(?: +[^\x00-\x20\x7f]+)* *")
@@ -129,9 +130,9 @@ class UidList:
             if not block:
                 break
             position += len(block)
-            *lines, rest = (rest + block).split(b"\n")
-            for line in lines:
-                yield line.removesuffix(b"\r")
+            text = rest + block
+            *lines, rest = text.split(b"\n")
+            yield from (line.removesuffix(b"\r") for line in lines) if b"\r\n" in text else lines
             # What is longer is no line of a UID list, and must not fill the memory.
             rest = rest[:_LONGEST_LINE]
         if rest:
@@ -142,8 +143,9 @@ class UidList:
 
 
 def _uid(number: bytes) -> int:
-    digits = number.lstrip(b"0")
-    return int(digits) if digits.isdigit() and len(digits) <= 10 else 0
+    if len(number) > _UID_DIGITS:
+        number = number.lstrip(b"0")
+    return int(number) if number.isdigit() and len(number) <= _UID_DIGITS else 0
 
 
 class UidListWriter:

@@ -353,7 +353,7 @@ class TestAddingRows:
             assert messages.decode(gathered.take()) == [PLAIN]
 
     def test_a_name_that_no_frame_can_hold_is_refused(self) -> None:
-        long = replace(called(PLAIN), fields=bytes(MOST_TEXT_BYTES))
+        long = called(PLAIN)._replace(fields=bytes(MOST_TEXT_BYTES))
         with pytest.raises(StoreError):
             MessageColumns().has_room_for(MessageRows(encode(PLAIN)), 0, [long])
 

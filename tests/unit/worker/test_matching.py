@@ -4,7 +4,6 @@ stored is; what is known by name is found."""
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from itertools import groupby
 
 from hypothesis import given
@@ -99,7 +98,7 @@ def test_another_flag_uid_place_or_note() -> None:
         {"fields": b"W1"},
         {"keywords": ("x",)},
     ):
-        changed = [replace(FIRST[0], **change), *FIRST[1:]]
+        changed = [FIRST[0]._replace(**change), *FIRST[1:]]
         assert steps(changed, FIRST) == [("rows", [0, 1, 2, 3, 4])]
 
 
@@ -112,12 +111,12 @@ def test_frames_in_another_order() -> None:
 
 
 def test_a_name_that_comes_twice_is_not_known() -> None:
-    twin = replace(FIRST[1], uid=50)
+    twin = FIRST[1]._replace(uid=50)
     assert steps([listed(99), twin, FIRST[0]], [*FIRST, twin]) == [("rows", [UNKNOWN, UNKNOWN, 0])]
 
 
 def test_a_name_that_comes_twice_is_not_known_at_the_beginning_of_a_frame_either() -> None:
-    twin = replace(FIRST[0], uid=50)
+    twin = FIRST[0]._replace(uid=50)
     assert steps([twin, *FIRST[1:]], [*FIRST, twin]) == [("rows", [UNKNOWN, 1, 2, 3, 4])]
 
 
