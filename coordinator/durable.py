@@ -26,6 +26,16 @@ def replace_durably(path: Path, data: bytes) -> None:
         raise StagingError(f"{path}: can't be written: {error.strerror}", path=str(path)) from error
 
 
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a file; none where there is no such file. Raises StagingError."""
+    try:
+        return path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StagingError(f"{path}: can't be read: {error.strerror}", path=str(path)) from error
+
+
 def remove_durably(path: Path) -> None:
     """Remove a file, if it is there. Raises StagingError."""
     try:

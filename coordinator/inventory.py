@@ -6,7 +6,7 @@ The partitions are looked at where they lie, by tasks that the engine dispatches
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import BackupError, EmptyStoreError, NotFoundError
@@ -18,11 +18,13 @@ from .dispatch.engine import Engine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inventory:
-    """A partition and its mailboxes, by user. ``left_out`` is what looks like mail in it and is not taken."""
+    """A partition and its mailboxes, by user. ``left_out`` is what looks like mail in it and is not taken,
+    ``hints`` what may have been meant by users that were named and are not there."""
 
     partition: Partition
     sizes: Mapping[str, MailboxSize]
     left_out: tuple[Skipped, ...] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ def _inventory(partition: Partition, stock: Stock, known: Mapping[str, MailboxSi
     sizes = {user: measured[user] if user in measured else known[user] for user in stock.users}
     where = str(LogicalPath(partition.name))
     left_out = tuple(Skipped(where, one.reason, f"{one.path}: {one.detail}") for one in stock.left_out)
-    return Inventory(partition=partition, sizes=sizes, left_out=left_out)
+    return Inventory(partition=partition, sizes=sizes, left_out=left_out, hints=dict(stock.hints))
 
 
 def _empty(partition: Partition, missing: int) -> EmptyStoreError | None:

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..groups.assignment import assign
-from ..groups.nearness import hint
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..groups.sharding import shard, weight
 from ..proto.errors import NotFoundError
@@ -117,7 +116,7 @@ def _refuse_unknown(paths: Sequence[LogicalPath], inventories: Sequence[Inventor
             names = ", ".join(one.partition.name for one in inventories)
             raise NotFoundError(f"there is no partition {path.partition!r}; there are: {names}")
         if path.user is not None and not any(path.user in one.sizes for one in selected):
-            near = hint(path.user, (user for one in selected for user in one.sizes))
+            near = next((near for one in selected if (near := one.hints.get(path.user, ""))), "")
             raise NotFoundError(f"{path}: the mail store has no such mailbox{near}", path=str(path))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ..groups.nearness import hint
 from ..groups.paths import LogicalPath
 from ..groups.selection import Selection, Verdict
 from ..proto.ports import MailStore
@@ -15,13 +16,15 @@ from ..proto.records import MailboxSize, Skipped
 class Stock:
     """How many mailboxes a partition lists, which of them were asked for, and what was measured of these.
     ``missing`` are paths to folders that their mailboxes don't have. ``left_out`` is what looks like mail and
-    is no mailbox, if all of the partition was asked for; its paths are relative to the partition's root."""
+    is no mailbox, if all of the partition was asked for; its paths are relative to the partition's root.
+    ``hints`` are the users that were named and are not there, each with what may have been meant."""
 
     listed: int
     users: tuple[str, ...]
     measured: tuple[MailboxSize, ...]
     missing: tuple[LogicalPath, ...] = ()
     left_out: tuple[Skipped, ...] = ()
+    hints: tuple[tuple[str, str], ...] = ()
 
 
 def take_stock(
@@ -45,6 +48,7 @@ def take_stock(
     missing = tuple(
         path for path in paths if path.folder and path.user in users and not _has_folder(store, path)
     )
+    named = {path.user for path in paths if path.user is not None}
     asked_for_all = only is None and any(path.user is None for path in paths)
     return Stock(
         listed=len(listed),
@@ -52,6 +56,7 @@ def take_stock(
         measured=measured,
         missing=missing,
         left_out=tuple(store.left_out()) if asked_for_all else (),
+        hints=tuple((user, hint(user, listed)) for user in sorted(named.difference(listed))),
     )
 
 

@@ -150,9 +150,14 @@ class StoredMailbox:
         )
 
     def messages(self) -> Iterator[StoredMessage]:
-        """The messages that the path selects in the folder that it names. Lazily."""
+        """The messages that the path selects in the folder that it names. Lazily. Raises NotFoundError for a
+        path to a message that is not there."""
+        found = False
         for entry, message in self._messages():
+            found = True
             yield self._message(entry, message)
+        if not found and self._names_message:
+            raise self._no_such_message()
 
     def content(self) -> Iterator[bytes]:
         """The bytes of the one message that the path names.
@@ -160,7 +165,7 @@ class StoredMailbox:
         Raises UsageError if the path names something else, NotFoundError if there is no such message;
         DamagedError, after the last bytes, if they are not those that were stored.
         """
-        if self.path.uid is None and self.path.name is None:
+        if not self._names_message:
             raise UsageError(f"{self.path} is no message: `mailhaul ls {self.path}` lists what it holds")
         found: list[tuple[FolderEntry, Message]] = []
         try:
@@ -169,15 +174,21 @@ class StoredMailbox:
             if not found:
                 raise
         if not found:
-            raise NotFoundError(f"{self.path}: the folder has no such message", path=str(self.path))
+            raise self._no_such_message()
         if len(found) > 1:
             paths = ", ".join(self._message(*one).path for one in found)
             raise UsageError(f"{self.path}: several messages have this name: {paths}")
         return self._contents.message(found[0][1])
 
+    @property
+    def _names_message(self) -> bool:
+        return self.path.uid is not None or self.path.name is not None
+
+    def _no_such_message(self) -> NotFoundError:
+        return NotFoundError(f"{self.path}: the folder has no such message", path=str(self.path))
+
     def _is_below(self, folder: str) -> bool:
-        names_message = self.path.uid is not None or self.path.name is not None
-        return folder != self.path.folder and not names_message and self.path.selects_folder(folder)
+        return folder != self.path.folder and not self._names_message and self.path.selects_folder(folder)
 
     def _messages(self) -> Iterator[tuple[FolderEntry, Message]]:
         for folder in self._read.mailbox.folders:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ...proto.errors import DamagedError, StagingError
+from ...proto.errors import DamagedError
 from ...proto.records import RunId
-from ..durable import replace_durably
+from ..durable import read_lines, replace_durably
 
 _FILE = "purged.jsonl"
 
@@ -41,12 +41,7 @@ def write_purged(staging: Path, scopes: Iterable[PurgedScope]) -> None:
 def read_purged(staging: Path) -> tuple[PurgedScope, ...]:
     """What is recorded. Raises DamagedError, StagingError."""
     path = _place(staging)
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise StagingError(f"{path}: can't be read: {error.strerror}", path=str(path)) from error
+    lines = read_lines(path)
     try:
         return tuple(_scope(json.loads(line)) for line in lines)
     except (KeyError, TypeError, ValueError) as error:

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from ...proto.errors import DamagedError, StagingError
+from ...proto.errors import DamagedError
 from ...proto.records import ArchiveId, RunId
 from ...worker.verifying.losses import Loss
-from ..durable import replace_durably
+from ..durable import read_lines, replace_durably
 from .remedies import Affected
 from .verification import Verification
 
@@ -40,12 +40,7 @@ class AcceptedLoss:
 def read_accepted(staging: Path) -> tuple[AcceptedLoss, ...]:
     """What is recorded. Raises DamagedError, StagingError."""
     path = _place(staging)
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return ()
-    except OSError as error:
-        raise StagingError(f"{path}: can't be read: {error.strerror}", path=str(path)) from error
+    lines = read_lines(path)
     try:
         return tuple(
             AcceptedLoss(**{key: str(one) for key, one in json.loads(line).items()}) for line in lines

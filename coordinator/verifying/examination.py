@@ -17,6 +17,7 @@ from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveId, Losses, RunId
 from ...worker.archives import ArchivePlace
 from ...worker.verifying.kept import KeptMailbox, KeptVersion
+from ..absence import unknown
 from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..history import ArchiveRecord, NamelessLoss, Version
@@ -95,7 +96,8 @@ def examine_staging(
     ]
     # Of what is known there may be none that is new enough: the nights before found nothing changed.
     if not wanted and not shares and not (since and any(_holds(path, one) for one in records.values())):
-        raise NotFoundError(f"{path}: the catalog knows no archive of it", path=str(path))
+        with Catalog.open(staging) as catalog:
+            raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
     places = {one.archive: ArchivePlace(file=str(staging / one.file)) for one in records.values()}
     return Examination(
         path=path,

@@ -183,6 +183,10 @@ def test_a_run_over_one_folder_leaves_the_others_as_they_were(world: World) -> N
     assert world.restored() == after
     world.run("backup", "/primary/early/anna/Nix", status=1)
     assert "the mail store has no such folder" in world.err
+    world.run("backup", "/primary/early/ana", status=1)
+    assert "the mail store has no such mailbox; is it anna?" in world.err
+    world.run("verify", "/primary/early/ana", status=1)
+    assert "is it anna?" in world.err
 
 
 def test_excluded_users_and_groups_that_are_off(world: World) -> None:

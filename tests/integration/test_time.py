@@ -145,6 +145,8 @@ class TestAnyMoment:
         assert len(usual.restored(f"{JANE}/Projects", "--at", "2026-11-16T12:00")) == 3
         usual.text("ls", f"{JANE}/Trsah", status=1)
         assert "no such folder; is it Trash?" in usual.said
+        usual.text("ls", f"{JANE}/INBOX/;NAME=99.M1P1.host", status=1)
+        assert "the folder has no such message" in usual.said
         assert usual.run("find", JANE, "--subject", "number 2", "--at", third)["messages"] == []
         for wrong, text in (
             ("2026-11-01", f"the oldest that is kept is {first}"),
