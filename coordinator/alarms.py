@@ -67,6 +67,17 @@ def alarms_of_archives(unit: Unit, gone: Sequence[str]) -> Iterator[Alarm]:
         )
 
 
+def alarm_of_catalog(archives: int) -> Alarm:
+    """The catalog did not know the archives, and was made again from so many."""
+    return Alarm(
+        path="/",
+        reason="catalog-lost",
+        detail="the catalog was lost, or an old copy of it came back: it was made again, from "
+        f"{archives:,} archive{'s' * (archives != 1)}, as by `mailhaul catalog rebuild`",
+        held=(),
+    )
+
+
 def alarm_of_partition(
     partition: str, known: Collection[str], gone: Collection[str], share: float
 ) -> Alarm | None:

@@ -1,6 +1,7 @@
 """The table of contents of a run: inventory, plan, dispatch, commit.
 
     lock       one run at a time for a staging area                     lock
+    catalog    made again first, if it is lost                          rebuilding
     inventory  the users of each partition, and their sizes             preparation, inventory
     plan       assign to groups, shard, order; who has departed         plan, departures, groups/
     journal    what is to be done is in the catalog before it begins    catalog, request
@@ -16,8 +17,8 @@ its journal, however that came about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ from ..worker.first_frames import is_there
 from ..worker.staging.area import StagingArea
 from ..worker.staging.names import PARTIAL
 from ..worker.tasks import run_backup
-from .alarms import Alarm, alarms_of_archives, alarms_of_unit
+from .alarms import Alarm, alarm_of_catalog, alarms_of_archives, alarms_of_unit
 from .catalog import Catalog
 from .clock import utc
 from .dispatch.engine import Engine
@@ -41,6 +42,7 @@ from .observers import RunObserver
 from .places import refuse_other_store, refuse_staging_in_store
 from .plan import Plan
 from .preparation import make_plan
+from .rebuilding import rebuild_if_behind
 from .request import Manner, Request
 from .result import RunResult
 from .run_archives import seal_run_archives
@@ -71,7 +73,7 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
     nothing, StoreError if no partition can be listed, StagingError if the staging area can't be written.
     """
     staging = config.staging.path
-    with RunLock(staging) as lock, Catalog.open(staging, write=True) as catalog:
+    with _begun(staging) as (lock, catalog, told):
         over = [one for one in config.partitions if any(p.selects_partition(one.name) for p in request.paths)]
         refuse_staging_in_store(over, staging)
         if not request.accept_moved:
@@ -105,6 +107,7 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
             _seal_run_archives(staging, catalog)
             raise error
         catalog.plan_units(plan.units, plan.over)
+        plan = replace(plan, alarms=(*told, *plan.alarms))
         return _Run(config, catalog, means, manner, run, started, failures).carry_out(plan)
 
 
@@ -115,7 +118,7 @@ def resume_run(config: Config, run: str, means: Means) -> RunResult:
     ``run_to_staging``, and as ``Catalog.resume_run`` for a run that can't go on.
     """
     staging = config.staging.path
-    with RunLock(staging) as lock, Catalog.open(staging, write=True) as catalog:
+    with _begun(staging) as (lock, catalog, told):
         known = catalog.resolve_time(run)
         lock.note_run(known)
         means.observer.begun(known)
@@ -127,8 +130,21 @@ def resume_run(config: Config, run: str, means: Means) -> RunResult:
         ]
         manner = Manner.from_json(resumed.mode)
         work = _Run(config, catalog, means, manner, known, started, failures, resumed=resumed.resumed)
-        plan = Plan(units=work.planned(resumed.units), left_out=resumed.unplanned.left_out)
+        plan = Plan(
+            units=work.planned(resumed.units), left_out=resumed.unplanned.left_out, alarms=tuple(told)
+        )
         return replace(work.carry_out(plan), sealed_before=resumed.sealed)
+
+
+@contextmanager
+def _begun(staging: Path) -> Iterator[tuple[RunLock, Catalog, list[Alarm]]]:
+    """The run lock, the catalog, and what there is to tell of that: a run that began another one beside
+    archives of earlier runs would hide these, and the next purge would take them for orphans."""
+    with RunLock(staging) as lock:
+        remade = rebuild_if_behind(staging)
+        told = [alarm_of_catalog(remade.archives)] if remade else []
+        with Catalog.open(staging, write=True) as catalog:
+            yield lock, catalog, told
 
 
 class _Run:
@@ -157,6 +173,8 @@ class _Run:
         self._reports: list[UnitReport] = []
         self._alarms: list[Alarm] = []
         self._looked_for: set[ArchiveId] = set()
+        # Where mailboxes are lost of which nothing tells any more, what is known may be older than they were.
+        self._lacking = {(one.partition, one.group) for one in catalog.nameless_losses(run)}
 
     def planned(self, plans: Sequence[UnitPlan]) -> tuple[Unit, ...]:
         """The units of a journal, in the partitions that are configured now. Those of a partition that is
@@ -250,6 +268,8 @@ class _Run:
         self._looked_for.update(parents.files)
         # Told before what they held is read again: whoever moved them away can still bring them back.
         self._alarm(alarms_of_archives(unit, sorted(gone)))
+        if (unit.partition.name, unit.group) in self._lacking:
+            parents = replace(parents, elsewhere=frozenset(parents.mailboxes))
         return parents
 
     def _commit(self, unit: Unit, report: UnitReport, attempts: int) -> None:

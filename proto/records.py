@@ -444,7 +444,8 @@ class Parents:
 
     ``mailboxes`` gives for each user that is known the archive whose metadata tells of the mailbox.
     ``elsewhere`` are the users of whom this is not how their own group has them now: they are new to it, had
-    departed from it, or what it had is lost. So even if nothing has changed the unit must tell of them.
+    departed from it, or what it had is lost, or may be. So even if nothing has changed the unit must tell of
+    them.
     ``files`` are these archives and all that they refer to, by where they lie below the staging area: what
     is not among them is lost. ``lost`` is what is known to be damaged of those that are.
     """

@@ -84,7 +84,7 @@ class Store:
 def in_this_process(engine: Engine) -> Iterator[None]:
     """Commands work in the process that calls them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adapters, "make_engine", lambda *_: engine)
+        patch.setattr(adapters, "make_engine", lambda *_, **__: engine)
         yield
 
 

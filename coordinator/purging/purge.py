@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from ...proto.errors import BackupError
+from ...proto.errors import BackupError, DamagedError
 from ...proto.records import Skipped
 from ...worker.archives import ArchivePlace, read_beginning
 from ..catalog import Catalog
@@ -30,6 +30,7 @@ from ..lock import RunLock
 from ..readers import PATIENCE_SECONDS, reading
 from ..retention import RetentionRules
 from ..settings import ArchiveConfig
+from ..unknown import later_archives
 from ..verifying.set_aside import strangers
 from .doomed import read_doomed
 from .plan import ArchivesPlan, Compaction, ScopePlan, plan_scope, plan_scopes, stored_archives
@@ -47,14 +48,16 @@ def purge(
     """Purge a staging area.
 
     Raises NotFoundError if there is no catalog or no such group, UsageError for a path into a group,
-    LockedError while a run goes on: nothing has changed then. Whatever else is raised (StagingError,
-    DamagedError): a purge that is begun again goes on from there.
+    LockedError while a run goes on, DamagedError if the catalog is older than archives: nothing has changed
+    then. Whatever else is raised (StagingError, DamagedError): a purge that is begun again goes on from
+    there.
     """
     Catalog.open(staging).close()  # where there is none, none is made
     with ExitStack() as stack:
         stack.enter_context(RunLock(staging))
         holds = stack.enter_context(frozen_holds(staging))
         catalog = stack.enter_context(Catalog.open(staging, write=True))
+        _refuse_behind(staging, catalog)
         scopes = plan_scopes(catalog, request.path, request.rules_of, holds)
         steps = Steps(staging, catalog, observer)
         _record(staging, catalog, scopes)
@@ -74,12 +77,23 @@ def rehearse(
     """What ``purge`` would do, exactly; nothing is changed, and runs may go on. What would be written anew is
     made to know its size, and written nowhere. Raises as ``purge``, but for the lock of runs."""
     with reading(staging), Catalog.open(staging) as catalog, catalog.scratch() as scratch:
+        _refuse_behind(staging, catalog)
         holds = read_holds(staging)
         scopes = plan_scopes(scratch, request.path, request.rules_of, holds)
         versions = _forget(scratch, scopes, holds)
         plan = _plan(scratch, staging, request, engine, observer)
         done, failed = _measured(plan.compactions, request.archive, engine, observer)
     return _report(scopes, holds, versions, plan, done, failed)
+
+
+def _refuse_behind(staging: Path, catalog: Catalog) -> None:
+    """What an old copy of the catalog does not know would be taken for orphans from now on."""
+    if later := later_archives(staging, catalog.newest_run()):
+        raise DamagedError(
+            f"archives are there that came after all that the catalog knows ({len(later):,}, the first is "
+            f"{later[0]}): run `mailhaul catalog rebuild`",
+            path=str(staging),
+        )
 
 
 def _record(staging: Path, catalog: Catalog, planned: Iterable[ScopePlan]) -> None:

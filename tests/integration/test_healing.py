@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from mailhaul.proto.archive.frames import FrameType
 from ..archives import frames_of
 from ..maildirs import Maildir
 from ..trees import differences, snapshot
-from ..verifying import command, hit, mail_of
+from ..verifying import command, hit, interrupted_after, mail_of
 
 
 def words(*arguments: str) -> str:
@@ -264,12 +264,10 @@ def test_an_archive_that_was_sealed_and_never_committed(nights: Nights) -> None:
     """A crash between the two: after a purge and a rebuild it must not come back as damage."""
     nights.back_up()
     catalog = nights.staging / ".mailhaul" / "catalog.sqlite"
-    before = catalog.read_bytes()
     nights.deliver()
-    nights.back_up()
-    catalog.write_bytes(before)
+    with interrupted_after(1):  # that is the inventory
+        nights.back_up(status=1)
     (orphan,) = nights.archives()[1:]
-    time.sleep(1.1)  # within the same second the next run would have the same id
     nights.back_up("--full", "--self-contained")
     nights.run("purge", "--last", "1")
     nights.run("verify")
@@ -283,6 +281,72 @@ def test_an_archive_that_was_sealed_and_never_committed(nights: Nights) -> None:
     nights.run("verify")
     nights.back_up()
     nights.restores_exactly()
+
+
+def test_a_catalog_that_is_lost_is_made_again_by_the_next_backup(nights: Nights) -> None:
+    """Else it began another one, in which the nights before had never been; and the next purge took their
+    archives for orphans, which no rebuild enters any more."""
+    nights.deliver()
+    first = nights.back_up()["run"]
+    before = nights.place / "before"
+    shutil.copytree(nights.place / "store", before)
+    nights.expunge_last()
+    nights.deliver(2)
+    nights.back_up()
+    for file in (nights.staging / ".mailhaul").glob("catalog.sqlite*"):
+        file.unlink()
+    done = nights.back_up(status=3)
+    assert [(one["path"], one["reason"]) for one in done["alarms"]] == [("/", "catalog-lost")]
+    assert (done["state"], done["read"]) == ("done", 0)
+    nights.run("purge", "--last", "3")
+    nights.run("catalog rebuild")
+    target = nights.place / "then"
+    nights.run("restore", "/", "--at", first, "--to", f"maildir:{target}")
+    found, expected = snapshot(target, times=False), snapshot(before, times=False)
+    assert differences(mail_of(expected), mail_of(found)) == []
+    nights.back_up()
+    nights.restores_exactly()
+
+
+def test_an_old_copy_of_the_catalog_hides_nothing(nights: Nights) -> None:
+    nights.back_up()
+    catalog = nights.staging / ".mailhaul" / "catalog.sqlite"
+    old = catalog.read_bytes()
+    nights.deliver()
+    nights.back_up()
+    catalog.write_bytes(old)
+    for options in (("--dry-run",), ()):
+        refused = nights.run("purge", "--last", "1", *options, status=4)
+        assert "mailhaul catalog rebuild" in refused["error"]["message"]
+    assert nights.back_up(status=3)["alarms"][0]["reason"] == "catalog-lost"
+    assert len(nights.run("runs")["runs"]) == 3
+    nights.run("purge", "--last", "1")
+    nights.restores_exactly()
+
+
+def test_a_run_that_is_to_go_on_without_its_catalog(nights: Nights) -> None:
+    """It can't; but no empty catalog hides what there was."""
+    run = nights.back_up()["run"]
+    (nights.staging / ".mailhaul" / "catalog.sqlite").unlink()
+    command("backup", "--staging", nights.staging, "--resume", run, status=(1, 2))
+    nights.deliver()
+    nights.back_up(status=3)
+    assert len(nights.run("runs")["runs"]) == 2
+
+
+def test_what_seems_unchanged_beside_a_loss_is_told_anew(nights: Nights) -> None:
+    """The newest state of a mailbox is lost, and nothing tells whose it was: that it is as it was stored
+    before that does not tell how it was when the lost archive was written, but that is how it is now."""
+    nights.back_up()
+    nights.back_up("--self-contained")
+    nights.archives()[1].unlink()
+    nights.run("catalog rebuild", status=4)
+    told = nights.back_up()
+    nights.restores_exactly()
+    nights.run("catalog rebuild", status=4)
+    nights.restores_exactly()
+    assert told["archive_bytes"]
+    assert not nights.back_up()["archive_bytes"]
 
 
 def test_a_plan_promises_only_what_is_at_hand(nights: Nights) -> None:

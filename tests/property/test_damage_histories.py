@@ -9,109 +9,60 @@ from __future__ import annotations
 
 import random
 import shutil
-import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from mailhaul.proto.archive import messages
+from mailhaul.coordinator.catalog import Catalog
 from mailhaul.proto.archive.frames import HEADER_BYTES
 from mailhaul.proto.errors import DamagedError
-from mailhaul.worker import gathering
 
 from ..archives import frames_of
-from ..maildirs import Maildir
-from ..trees import Entry, differences, snapshot
-from ..verifying import command_status, interrupted_after, mail_of
+from ..histories import PARTS, History, Mail, lived, mail_at
+from ..trees import differences
+from ..verifying import interrupted_after
 
-FOLDERS = ("", ".Sent", ".Old")
-PARTS = 10
-STEPS = 16
-_SETTLED_SECONDS = 0.025  # a change that is younger may be followed by one that its folder does not show
+STEPS = 18
+
+_RECORDS = (
+    "purged.jsonl",
+    "accepted.jsonl",
+    "holds.json",
+    "purge.json",
+    "verify.json",
+    "run-id",
+    "status.json",
+)
+"""What lies beside the catalog."""
 
 
-class History:
-    """A store, its backups, and what is known to be true of them. ``hurt``: archives were damaged since the
-    last ``verify --fix``, so that nobody can know of it yet."""
+class Damaged(History):
+    """A history in which archives are damaged. ``hurt``: they were since the last ``verify --fix``, so that
+    nobody can know of it yet. ``moments`` is the mail at each run that was told to be done."""
 
     def __init__(self, place: Path, rng: random.Random) -> None:
-        self.place = place
-        self.staging = place / "staging"
-        self.store = place / "store"
-        self.rng = rng
-        self.told: list[str] = []
-        self.steps = 0
-        self._status = 0
+        super().__init__(place, rng)
         self.hurt = False
-        self.moments: dict[str, dict[bytes, Entry]] = {}
+        self.moments: dict[str, Mail] = {}
         self._copies: list[tuple[str, bytes]] = []
-        self._number = 0
-        for user in ("ann", "bob", "cay"):
-            for folder in FOLDERS[:2]:
-                self._deliver(user, folder)
-
-    # What happens to the mail
-
-    def deliver(self) -> None:
-        for _ in range(self.rng.choice([1, 1, 3])):
-            self._deliver(self._user(), self.rng.choice(FOLDERS))
-
-    def _deliver(self, user: str, folder: str) -> None:
-        self._number += 1
-        box = Maildir(self.store / user)
-        box.folder(folder)
-        content = b"Subject: %d\n\n" % self._number
-        content += self.rng.choice([b"", b"the same for many\n" * 9, self.rng.randbytes(200).hex().encode()])
-        box.message(f"{self._number}.M1P1.host:2,S", content, folder)
-
-    def expunge(self) -> None:
-        messages = sorted(self.store.glob("*/cur/*")) + sorted(self.store.glob("*/.*/cur/*"))
-        if messages:
-            self.rng.choice(messages).unlink()
-
-    def move(self) -> None:
-        messages = sorted(self.store.glob("*/cur/*"))
-        if messages:
-            chosen = self.rng.choice(messages)
-            box = Maildir(chosen.parent.parent)
-            box.folder(".Sent")
-            chosen.rename(box.root / ".Sent" / "cur" / chosen.name)
-
-    def flag(self) -> None:
-        messages = sorted(self.store.glob("*/cur/*:2,S"))
-        if messages:
-            chosen = self.rng.choice(messages)
-            chosen.rename(chosen.with_name(chosen.name.replace(":2,S", ":2,RS")))
-
-    def drop_folder(self) -> None:
-        shutil.rmtree(self.store / self._user() / self.rng.choice(FOLDERS[1:]), ignore_errors=True)
-
-    def drop_user(self) -> None:
-        if len(list(self.store.iterdir())) > 2:
-            shutil.rmtree(self.store / self._user())
-
-    def _user(self) -> str:
-        return self.rng.choice(sorted(path.name for path in self.store.iterdir()))
 
     # What happens to the archives
 
     def flip(self) -> None:
         """Some byte of any frame."""
+        self._change(self._flip)
 
-        def change(data: bytearray) -> None:
-            at = self.rng.randrange(len(data))
-            with suppress(DamagedError):
-                frame = self.rng.choice(frames_of(bytes(data)))
-                at = frame.at + 2
-                if self.rng.random() < 0.8 and frame.end > frame.at + HEADER_BYTES:
-                    at = self.rng.randrange(frame.at + HEADER_BYTES, frame.end)
-            data[min(at, len(data) - 1)] ^= 1 << self.rng.randrange(8)
-
-        self._change(change)
+    def _flip(self, data: bytearray) -> None:
+        at = self.rng.randrange(len(data))
+        with suppress(DamagedError):
+            frame = self.rng.choice(frames_of(bytes(data)))
+            at = frame.at + 2
+            if self.rng.random() < 0.8 and frame.end > frame.at + HEADER_BYTES:
+                at = self.rng.randrange(frame.at + HEADER_BYTES, frame.end)
+        data[min(at, len(data) - 1)] ^= 1 << self.rng.randrange(8)
 
     def zero(self) -> None:
         def change(data: bytearray) -> None:
@@ -122,17 +73,17 @@ class History:
         self._change(change)
 
     def cut(self) -> None:
-        def change(data: bytearray) -> None:
-            del data[self.rng.randrange(len(data)) :]
+        self._change(self._cut)
 
-        self._change(change)
+    def _cut(self, data: bytearray) -> None:
+        del data[self.rng.randrange(len(data)) :]
 
     def insert(self) -> None:
-        def change(data: bytearray) -> None:
-            at = self.rng.randrange(len(data))
-            data[at:at] = self.rng.randbytes(self.rng.choice([1, 80]))
+        self._change(self._insert)
 
-        self._change(change)
+    def _insert(self, data: bytearray) -> None:
+        at = self.rng.randrange(len(data))
+        data[at:at] = self.rng.randbytes(self.rng.choice([1, 80]))
 
     def lose(self) -> None:
         if archives := self.archives():
@@ -140,14 +91,19 @@ class History:
             self.hurt = True
 
     def swap(self) -> None:
-        archives = self.archives()
-        if len(archives) > 1:
-            one, other = self.rng.sample(archives, 2)
-            first, second = one.read_bytes(), other.read_bytes()
-            one.write_bytes(second)
-            if self.rng.random() < 0.5:
-                other.write_bytes(first)
+        if self._swap(self.archives()):
             self.hurt = True
+
+    def _swap(self, files: Sequence[Path]) -> bool:
+        """Whether there were two."""
+        if len(files) < 2:
+            return False
+        one, other = self.rng.sample(files, 2)
+        first, second = one.read_bytes(), other.read_bytes()
+        one.write_bytes(second)
+        if self.rng.random() < 0.5:
+            other.write_bytes(first)
+        return True
 
     def keep_copy(self) -> None:
         if archives := self.archives():
@@ -166,55 +122,122 @@ class History:
             self.hurt = True
 
     def _change(self, change: Callable[[bytearray], None]) -> None:
-        archives = [one for one in self.archives() if one.stat().st_size]
-        if archives:
-            chosen = self.rng.choice(archives)
-            data = bytearray(chosen.read_bytes())
-            change(data)
-            chosen.write_bytes(data)
+        if self._changed(change, self.archives()):
             self.hurt = True
+
+    def _changed(self, change: Callable[[bytearray], None], files: Sequence[Path]) -> bool:
+        """Change one of these files; whether there was one with anything in it."""
+        full = [one for one in files if one.stat().st_size]
+        if not full:
+            return False
+        chosen = self.rng.choice(full)
+        data = bytearray(chosen.read_bytes())
+        change(data)
+        chosen.write_bytes(data)
+        return True
 
     def archives(self) -> list[Path]:
         return sorted(self.staging.glob("[!.]*/*/*.mha"))
+
+    # What happens to what lies beside them
+
+    def hurt_run_archive(self) -> None:
+        """What tells how a run ended. No mail depends on it."""
+        files = sorted(self.staging.glob("_runs/*/*.mhr"))
+        how = self.rng.choice(["flip", "cut", "insert", "lose", "swap"])
+        if how == "swap":
+            self._swap(files)
+        elif how != "lose":
+            self._changed({"flip": self._flip, "cut": self._cut, "insert": self._insert}[how], files)
+        elif files:
+            self.rng.choice(files).unlink()
+
+    def hurt_record(self) -> None:
+        """A record beside the catalog is cut or lost. What can't do without says so, until it is removed:
+        then what it told is not known any more."""
+        file = self.staging / ".mailhaul" / self.rng.choice(_RECORDS)
+        if not file.exists():
+            return
+        if file.name == "purged.jsonl":
+            self.purged.clear()
+        if self.rng.random() < 0.5:
+            self._changed(self._cut, [file])
+            self.step(self.rng.choice([self.verify, self.purge, self.rebuild, self.back_up]))
+        file.unlink(missing_ok=True)
+
+    def keep_catalog(self) -> None:
+        if self.catalog().exists():
+            self._copies.append((str(self.catalog().relative_to(self.staging)), self.catalog().read_bytes()))
 
     # Commands
 
     def back_up(self) -> None:
         options = self.rng.choice([(), (), (), ("--full",), ("--self-contained",), ("--thorough",)])
-        self._backed_up(options)
+        self._backed_up(*options)
 
     def interrupted(self) -> None:
         """The program ends in the middle of a run, or just when an archive is sealed that the catalog does
-        not know yet."""
-        self._backed_up(outcomes=self.rng.choice([0, 1, 2]))
+        not know yet. Then the run may go on, though something was damaged meanwhile."""
+        before = {one["run"] for one in self.runs()}
+        self._backed_up(outcomes=self.rng.choice([0, 1, 2, 3]))
+        begun = sorted({one["run"] for one in self.runs()} - before)
+        if self.status == 1 and begun and self.rng.random() < 0.6:
+            if self.rng.random() < 0.3:
+                self.step(self.rng.choice([self.flip, self.cut, self.lose, self.swap, self.fix]))
+            self._backed_up("--resume", begun[-1])
 
-    def _backed_up(self, options: tuple[str, ...] = (), outcomes: int = 1000) -> Any:
-        now = snapshot(self.store, times=False)
-        store = ("--store", f"maildir:{self.store}")
+    def _backed_up(self, *options: str, outcomes: int = 1000) -> Any:
+        now = mail_at(self.store)
         with interrupted_after(outcomes, fires=False):
-            done = self._command("backup", *store, *options, status=(0, 1, 3, 4))
-        if self._status not in (0, 3):
+            done = self.command("backup", *options, *self.workers(), status=(0, 1, 3, 4))
+        if self.status not in (0, 3):
             return done
         run = done["run"]
         self.moments[run] = now
-        if not self.hurt and not done["skipped"]:
+        if not self.hurt and not done["skipped"] and not done["failures"]:
             assert self._restored(run), f"{run} was told to be done, and can't be restored: {done}"
         return done
 
+    def stream(self) -> None:
+        """All into one file: it holds all; and where it is damaged, it says so."""
+        file, now = self.place / "stream.mha", mail_at(self.store)
+        file.unlink(missing_ok=True)
+        self.command("backup", "-f", str(file), status=(0,))
+        assert self._gives(now, "-f", str(file)), "a stream was written and can't be restored"
+        self._changed(self.rng.choice([self._flip, self._insert]), [file])
+        self._gives(now, "-f", str(file))
+
     def verify(self) -> None:
-        self._command("verify", *self.rng.choice([(), ("--data",)]), status=(0, 1, 4))
+        options = [(), ("--data",), ("--sample", "40%"), ("--data", "--sample", "40%")]
+        self.command("verify", *self.rng.choice(options), status=(0, 1, 4))
+
+    def accept(self) -> None:
+        """What is lost for good is known. (That changes nothing of what a backup has to do.)"""
+        self.command("verify", "--accept", status=(0, 1, 4))
 
     def fix(self) -> None:
-        self._command("verify", "--fix", *self.rng.choice([(), ("--data",)]), status=(0, 1, 4))
-        if self._status != 1:
+        self.command("verify", "--fix", *self.rng.choice([(), ("--data",)]), status=(0, 1, 4))
+        if self.status != 1:
             self.hurt = False
 
     def purge(self) -> None:
-        self._command("purge", "--last", str(self.rng.choice([1, 2, 3])), status=(0, 1, 3, 4))
+        self.command("purge", "--last", str(self.rng.choice([1, 2, 3])), status=(0, 1, 3, 4))
+        self.note_purged()
+
+    def hold(self) -> None:
+        kept = [one["run"] for one in self.runs() if not one["purged"]]
+        what = self.rng.choice([f"/primary/user/{self.user()}", *kept[:2]])
+        self.command("hold", what, status=(0, 1, 4))
+
+    def release(self) -> None:
+        for one in self.command("hold", status=(0,))["holds"][:1]:
+            self.command("release", one["path"] or one["run"], status=(0,))
 
     def rebuild(self) -> None:
-        (self.staging / ".mailhaul" / "catalog.sqlite").unlink(missing_ok=True)
-        self._command("catalog rebuild", status=(0, 1, 3, 4))
+        if self.rng.random() < 0.5:
+            self.lose_catalog()
+        self.command("catalog rebuild", status=(0, 1, 3, 4))
+        self.note_purged()
 
     def restore_any(self) -> None:
         if self.moments:
@@ -222,69 +245,72 @@ class History:
 
     def _restored(self, run: str) -> bool:
         """Restore a moment: whether that says that all is there. Then it is."""
+        return self._gives(self.moments[run], "--at", run)
+
+    def _gives(self, mail: Mail, *source: str) -> bool:
+        """Restore from there: whether that says that all is there. Then it is this mail."""
         target = self.place / "restored"
-        where = ("--at", run, "--to", f"maildir:{target}")
-        done = self._command("restore", "/", *where, status=(0, 1, 3, 4))
+        where = (*source, "--to", f"maildir:{target}/{{user}}")
+        done = self.command("restore", "/", *where, status=(0, 1, 3, 4))
         try:
-            if self._status:
+            if self.status:
                 return False
             assert done["damaged"] == done["skipped"] == []
-            found = mail_of(snapshot(target, times=False)) if target.exists() else {}
-            assert differences(mail_of(self.moments[run]), found) == [], run
+            found = mail_at(target)
+            for user in mail.keys() | found.keys():
+                assert differences(mail.get(user, {}), found.get(user, {})) == [], (source, user)
             return True
         finally:
             shutil.rmtree(target, ignore_errors=True)
-
-    def _command(self, name: str, *options: str, status: tuple[int, ...]) -> Any:
-        self._status, told = command_status(name, "--staging", self.staging, *options)
-        self.told.append(f"{name} {' '.join(options)}: {self._status}")
-        assert self._status in status, told
-        return told
 
     # The whole
 
     def live(self) -> None:
         """Any mixture of all this; in the end all is well again."""
-        self._step(self.back_up)
+        self.step(self.back_up)
         mail = [self.deliver, self.deliver, self.expunge, self.move, self.flag, self.drop_folder]
+        mail += [self.drop_user, self.come, self.regroup, self.split]
         damage = [self.flip, self.flip, self.zero, self.cut, self.insert, self.lose, self.swap]
-        damage += [self.keep_copy, self.keep_copy, self.bring_back]
-        work = [self.back_up] * 5 + [self.fix, self.fix, self.purge, self.rebuild, self.interrupted]
-        work += [self.verify, self.restore_any]
+        damage += [self.keep_copy, self.keep_copy, self.keep_catalog, self.bring_back, self.bring_back]
+        damage += [self.hurt_run_archive, self.hurt_record, self.lose_catalog]
+        work = [self.back_up] * 6 + [self.fix] * 3 + [self.purge] * 2 + [self.rebuild] * 2
+        work += [self.interrupted] * 2 + [self.hold, self.release, self.stream]
+        work += [self.verify, self.accept, self.restore_any]
         for kinds in self.rng.choices([mail, damage, work], [3, 2, 5], k=STEPS):
-            self._step(self.rng.choice([*kinds, self.drop_user] if kinds is mail else kinds))
-        for step in (self.fix, self.deliver, self._heal, self.fix, self._heal, self._accept):
-            self._step(step)
+            self.step(self.rng.choice(kinds))
+        if not self.catalog().exists():
+            self.step(self.rebuild)
+        for step in (
+            self.fix,
+            self.deliver,
+            self._heal,
+            self.fix,
+            self._heal,
+            self._accept,
+            self._from_files,
+        ):
+            self.step(step)
 
     def _heal(self) -> None:
         done = self._backed_up()
-        assert (self._status, done["state"], done["skipped"]) == (0, "done", []), done
+        assert (self.status, done["state"], done["skipped"]) == (0, "done", []), done
 
     def _accept(self) -> None:
         """What is lost for good is known then, and stays so."""
-        accepted = self._command("verify", "--accept", status=(0, 4))["accepted"]
-        if self._status:
-            self._command("verify", "--fix", status=(4,))  # what others hold was not filled in yet
-            accepted = self._command("verify", "--accept", status=(0,))["accepted"]
-        (self.staging / ".mailhaul" / "catalog.sqlite").unlink()
-        self._command("catalog rebuild", status=(0, 3, 4))
-        assert len(self._command("verify", status=(0, 4))["accepted"]) <= len(accepted)
+        accepted = self.command("verify", "--accept", status=(0, 4))["accepted"]
+        if self.status:
+            self.command("verify", "--fix", status=(4,))  # what others hold was not filled in yet
+            accepted = self.command("verify", "--accept", status=(0,))["accepted"]
+        self.lose_catalog()
+        self.command("catalog rebuild", status=(0, 3, 4))
+        self.note_purged()
+        assert len(self.command("verify", status=(0, 4))["accepted"]) <= len(accepted)
 
-    def _step(self, step: Callable[[], None]) -> None:
-        self.told.append(step.__name__.strip("_"))
-        step()
-        time.sleep(_SETTLED_SECONDS)
-
-
-def lived(history: History) -> None:
-    """Let a history happen; half of them with so small limits that mailboxes have several frames, and that
-    metadata is gathered anew every few nights."""
-    with ExitStack() as stack:
-        if history.rng.random() < 0.5:
-            stack.enter_context(patch.object(messages, "MOST_MESSAGES", 2))
-            stack.enter_context(patch.object(gathering, "MOST_ARCHIVES", 3))
-            stack.enter_context(patch.object(gathering, "_LEFT", 2))
-        history.live()
+    def _from_files(self) -> None:
+        """With nothing but the archives: the newest state of all, and nobody who was removed before."""
+        with Catalog.open(self.staging) as catalog:
+            files = [str(self.staging / file) for file in catalog.files().values()]
+        self._gives(mail_at(self.store), *(part for file in files for part in ("-f", file)))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -292,9 +318,9 @@ def test_what_is_told_is_true_whatever_happened(tmp_path: Path, rounds: int, par
     for number in range(max(5, rounds // PARTS // 2 if rounds < 1000 else rounds // PARTS)):
         seed = part * 1_000_000 + number
         place = tmp_path / str(number)
-        history = History(place, random.Random(seed))
+        history = Damaged(place, random.Random(seed))
         try:
-            lived(history)
+            lived(history.live, history.rng)
         except BaseException as error:
             error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
             raise

@@ -8,34 +8,18 @@ Speaks to nothing but the command line.
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ..trees import Entry, differences, snapshot
-from ..verifying import command_status, interrupted_after, mail_of
-from .test_damage_histories import PARTS, History, lived
+from ..histories import PARTS, History, Mail, lived, mail_at
+from ..trees import differences
+from ..verifying import interrupted_after
 
-STEPS = 22
-
-CONFIG = """\
-[staging]
-path = "{staging}"
-
-[[partition]]
-name = "primary"
-format = "maildir"
-path = "{store}/{{user}}"
-
-[groups]
-file = "{place}/groups.conf"
-"""
-
-Mail = dict[str, dict[bytes, Entry]]
-"""The mail of each user."""
+STEPS = 24
 
 
 class Calm(History):
@@ -44,13 +28,14 @@ class Calm(History):
 
     def __init__(self, place: Path, rng: random.Random) -> None:
         super().__init__(place, rng)
-        self.config = place / "mailhaul.toml"
-        self.config.write_text(CONFIG.format(staging=self.staging, store=self.store, place=place))
-        (place / "groups.conf").write_text("few=a.*\n")
         self.stored: Mail = {}
         self.seen: dict[str, Mail] = {}
-        self.unfinished = ""
-        self._before: Mail = {}
+        self._stored_in: dict[str, str] = {}
+
+    def group_of(self, user: str) -> str:
+        """The group that a user is backed up in now."""
+        rules = (line.split("=") for line in self.groups.splitlines())
+        return next((group for group, expression in rules if re.fullmatch(expression, user)), "user")
 
     # Commands
 
@@ -60,52 +45,63 @@ class Calm(History):
 
     def back_up_one(self) -> None:
         """A user by name, or the users of a file: of others the backup tells what it told before."""
-        user = self._user()
+        user = self.user()
         if self.rng.random() < 0.5:
-            self._run(f"/primary/{'few' if user == 'ann' else 'user'}/{user}", users=[user])
+            self._run(f"/primary/{self.group_of(user)}/{user}", users=[user])
         else:
             listed = self.place / "users"
             listed.write_text(f"{user}\n")
             self._run("/", "--users", str(listed), users=[user])
 
     def back_up_group(self) -> None:
-        if (self.store / "ann").exists():
-            self._run("/primary/few", users=["ann"])
+        """A group by name. (``user`` as a path means everybody.)"""
+        group, there = self.group_of(self.user()), mail_at(self.store)
+        if group != "user":
+            gone = [user for user in self.stored if user not in there and self._stored_in[user] == group]
+            self._run(f"/primary/{group}", users=[*filter(lambda u: self.group_of(u) == group, there), *gone])
+
+    def back_up_anew(self) -> None:
+        """The catalog is gone: the next backup makes it again."""
+        self.lose_catalog()
+        self._run("/")
 
     def crash(self) -> None:
         """The program ends in the middle; then the run goes on, or another one begins. (Until then it is not
         known which of its units are in the backup.)"""
-        before = set(self._runs())
+        before = {one["run"] for one in self.runs()}
         with interrupted_after(self.rng.choice([1, 2, 3]), fires=False):
             self._run("/")
-        if self._status != 1:
+        if self.status != 1:
             return
-        begun = sorted(set(self._runs()) - before)
+        begun = sorted({one["run"] for one in self.runs()} - before)
         resumed = bool(begun) and self.rng.random() < 0.7
         if resumed:
             self._run("--resume", begun[-1])
-        if not resumed or self._status == 1:
+        if not resumed or self.status == 1:
             self._run("/")
 
     def purge(self) -> None:
-        self._command("purge", "--last", str(self.rng.choice([1, 2, 3])), status=(0,))
+        self.command("purge", "--last", str(self.rng.choice([1, 2, 3])), status=(0,))
+        self.note_purged()
 
     def hold(self) -> None:
-        what = self.rng.choice([f"/primary/user/{self._user()}", *self._kept()[-2:]])
-        self._command("hold", what, status=(0,))
+        what = self.rng.choice([f"/primary/user/{self.user()}", *self._kept()[-2:]])
+        self.command("hold", what, status=(0, 1))  # of a user who was not backed up yet
 
     def release(self) -> None:
-        for one in self._command("hold", status=(0,))["holds"][:1]:
-            self._command("release", one["path"] or one["run"], status=(0,))
+        for one in self.command("hold", status=(0,))["holds"][:1]:
+            self.command("release", one["path"] or one["run"], status=(0,))
 
     def rebuild(self) -> None:
-        (self.staging / ".mailhaul" / "catalog.sqlite").unlink(missing_ok=True)
-        self._command("catalog rebuild", status=(0, 3))
+        if self.rng.random() < 0.5:
+            self.lose_catalog()
+        self.command("catalog rebuild", status=(0, 3))
+        self.note_purged()
 
     def undelete(self) -> None:
-        user, target = self._user(), self.place / "undeleted"
+        user, target = self.user(), self.place / "undeleted"
         where = (f"/primary/user/{user}", "--to", f"maildir:{target}")
-        self._command("undelete", *where, status=(0, 1))
+        self.command("undelete", *where, status=(0, 1))
         shutil.rmtree(target, ignore_errors=True)
 
     def restore_any(self) -> None:
@@ -114,14 +110,14 @@ class Calm(History):
             self._restores(self.rng.choice(kept))
 
     def verify(self) -> None:
-        self._command("verify", "--data", status=(0,))
+        self.command("verify", "--data", status=(0,))
 
     # What is true then
 
     def _run(self, *options: str, users: list[str] | None = None) -> None:
-        before = _by_user(snapshot(self.store, times=False))
-        done = self._command("backup", *options, status=(0, 1, 3))
-        if self._status == 1:
+        before = mail_at(self.store)
+        done = self.command("backup", *options, *self.workers(), status=(0, 1, 3))
+        if self.status == 1:
             assert "error" in done, done
             return
         assert (done["state"], done["skipped"], done["failures"]) == ("done", [], []), done
@@ -131,57 +127,37 @@ class Calm(History):
             for user, mail in {**self.stored, **{one: before.get(one, {}) for one in covered}}.items()
             if user not in covered or user in before
         }
+        self._stored_in |= {user: self.group_of(user) for user in covered}
         self.seen[done["run"]] = dict(self.stored)
-
-    def _runs(self) -> list[str]:
-        if not (self.staging / ".mailhaul" / "catalog.sqlite").exists():
-            return []
-        return [one["run"] for one in self._command("runs", status=(0,))["runs"]]
 
     def _kept(self) -> list[str]:
         """The moments of all groups that can be restored."""
-        if not (self.staging / ".mailhaul" / "catalog.sqlite").exists():
-            return []
-        runs = self._command("runs", status=(0,))["runs"]
-        return sorted(one["run"] for one in runs if not one["purged"] and one["run"] in self.seen)
+        return sorted(one["run"] for one in self.runs() if not one["purged"] and one["run"] in self.seen)
 
     def _restores(self, run: str) -> None:
         target = self.place / "restored"
         where = ("--at", run, "--to", f"maildir:{target}/{{user}}")
-        done = self._command("restore", "/", *where, status=(0, 1))
-        if self._status == 0:
-            found = _by_user(snapshot(target, times=False)) if target.exists() else {}
+        done = self.command("restore", "/", *where, status=(0, 1))
+        if self.status == 0:
+            found = mail_at(target)
             for user in self.seen[run].keys() | found.keys():
                 assert differences(self.seen[run].get(user, {}), found.get(user, {})) == [], (run, user)
         else:  # one group is not kept as of this run: then each of its mailboxes says so
             assert done["error"]["code"] == "not-found", done
         shutil.rmtree(target, ignore_errors=True)
 
-    def _command(self, name: str, *options: str, status: tuple[int, ...]) -> Any:
-        self._status, told = command_status(f"--config {self.config} {name}", *options)
-        self.told.append(f"{name} {' '.join(options)}: {self._status}")
-        assert self._status in status, told
-        return told
-
     def live(self) -> None:
         """Any mixture of all this; in the end every moment that is kept is there."""
-        self._step(self.back_up)
-        mail = [
-            self.deliver,
-            self.deliver,
-            self.expunge,
-            self.move,
-            self.flag,
-            self.drop_folder,
-            self.drop_user,
-        ]
+        self.step(self.back_up)
+        mail = [self.deliver, self.deliver, self.expunge, self.move, self.flag, self.drop_folder]
+        mail += [self.drop_user, self.come, self.regroup, self.split]
         work: list[Callable[[], None]] = [self.back_up] * 4 + [self.back_up_one] * 2
         work += [self.back_up_group, self.crash, self.purge, self.hold, self.release, self.rebuild]
-        work += [self.undelete, self.restore_any, self.verify]
+        work += [self.back_up_anew, self.undelete, self.restore_any, self.verify]
         for kinds in self.rng.choices([mail, work], [3, 4], k=STEPS):
-            self._step(self.rng.choice(kinds))
-        self._step(self.back_up)
-        self._step(self.verify)
+            self.step(self.rng.choice(kinds))
+        self.step(self.back_up)
+        self.step(self.verify)
         kept = self._kept()
         assert kept
         for run in kept:
@@ -190,15 +166,7 @@ class Calm(History):
 
     def _restores_newest(self, run: str) -> None:
         self._restores(run)
-        assert self._status == 0, "the last moment can always be restored"
-
-
-def _by_user(tree: dict[bytes, Entry]) -> Mail:
-    found: Mail = {}
-    for where, entry in mail_of(tree).items():
-        user, _, rest = where.partition(b"/")
-        found.setdefault(user.decode(), {})[rest] = entry
-    return found
+        assert self.status == 0, "the last moment can always be restored"
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -208,7 +176,7 @@ def test_every_kept_moment_restores_exactly(tmp_path: Path, rounds: int, part: i
         place = tmp_path / str(number)
         history = Calm(place, random.Random(seed))
         try:
-            lived(history)
+            lived(history.live, history.rng)
         except BaseException as error:
             error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
             raise
