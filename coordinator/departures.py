@@ -1,8 +1,8 @@
 """Which mailboxes are gone as of a run: known to the catalog, and not to be stored any more. Pure.
 
 A mailbox departs from a group of a partition when the store does not list it any more, or when it is backed
-up in another group now. One that is merely left out (excluded, in no group, in a group that is off) stays as
-it was stored last.
+up in another group now: by this run, or it was before. Else it would be in none. One that is merely left out
+(excluded, in no group, in a group that is off) stays as it was stored last.
 """
 
 from __future__ import annotations
@@ -55,7 +55,14 @@ def find_departures(
         groups = _groups_now(there, rules, off)
         gone = [
             *(_elsewhere(user, partition, listed) for user in missing if user not in listed[partition]),
-            *(_left(user, groups[user]) for user in there if groups[user] - {group}),
+            *(
+                _left(user, groups[user])
+                for user in there
+                if any(
+                    user in taken.get((partition, one), ()) or user in known.get((partition, one), ())
+                    for one in groups[user] - {group}
+                )
+            ),
         ]
         if gone:
             found[scope] = tuple(sorted(gone, key=lambda one: one.user))

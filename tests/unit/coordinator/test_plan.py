@@ -193,7 +193,17 @@ class TestDepartures:
             Departed("zoe", "left-group", "now in groups late, older"),
         )
         assert departed("/", known=known, stocks=stocks, groups=groups) == {("one", "early"): told}
-        assert departed("/one/early", known=known, stocks=stocks, groups=groups) == {("one", "early"): told}
+
+    def test_who_is_in_another_group_stays_until_it_is_stored_there(self) -> None:
+        """Else a run over the old group would leave it in none."""
+        known = {("one", "early"): versions("anna", "ben")}
+        stocks = (stock("one", "anna", "ben"),)
+        groups = GroupsConfig(rules=rules("early=b.*\nlate=a.*"))
+        assert departed("/one/early", known=known, stocks=stocks, groups=groups) == {}
+        known[("one", "late")] = versions("anna")
+        assert departed("/one/early", known=known, stocks=stocks, groups=groups) == {
+            ("one", "early"): (Departed("anna", "left-group", "now in group late"),)
+        }
 
     def test_a_group_that_is_no_more_is_left_by_all(self) -> None:
         known = {("one", "sales"): versions("anna")}
@@ -216,7 +226,7 @@ class TestDepartures:
         }
 
     def test_who_is_in_several_groups_is_no_error_here(self) -> None:
-        known = {("one", "late"): versions("anna")}
+        known = {("one", "late"): versions("anna"), ("one", "early"): versions("anna")}
         groups = GroupsConfig(rules=rules("early=a.*\nolder=a.*\nlate=z.*", several="error"))
         assert departed("/one/late", known=known, stocks=(stock("one", "anna"),), groups=groups) == {
             ("one", "late"): (Departed("anna", "left-group", "now in groups early, older"),)

@@ -660,7 +660,8 @@ def test_any_tree_of_folders_comes_back(
     for entry in (old.root, *old.root.rglob("*")):
         os.utime(entry, ns=(date, date))
     skipped = copy_mail(MaildirStore(str(old.root)), MaildirTarget(str(place / "new")))
-    assert skipped == []
+    # Names such as Dovecot gives (",W=") without any UID list are told.
+    assert [one for one in skipped if one.reason != "uidlist"] == []
     same(old.root, place / "new")
 
 
