@@ -104,6 +104,13 @@ FEWER_KNOWN = """
         SELECT count(*) FROM versions v WHERE v.unit = u.number AND v.departed IS NULL)
     ORDER BY u.run, u.number"""
 
+# Runs that are done, behind one (?1) and up to another (?2), and that have no unit of a group (?3, ?4).
+RUNS_WITHOUT_UNIT = """
+    SELECT r.number, r.paths FROM runs r
+    WHERE r.number > ?1 AND r.number <= ?2 AND r.state = 'done' AND NOT r.narrowed AND NOT EXISTS (
+        SELECT 1 FROM units u JOIN scopes s ON s.number = u.scope
+        WHERE u.run = r.number AND s.partition = CAST(?3 AS TEXT) AND s.grp = CAST(?4 AS TEXT))"""
+
 SCOPES = """
     SELECT number, partition, grp AS "group" FROM scopes
     WHERE (?1 IS NULL OR partition = CAST(?1 AS TEXT)) AND (?2 IS NULL OR grp = CAST(?2 AS TEXT))

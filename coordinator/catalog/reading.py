@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveId, Departed, Parents, Partition, Referred, RunId, Skipped, Stretch
 from ...proto.run_ends import RunEnd
@@ -306,13 +307,25 @@ class CatalogReader:
     def nameless_losses(self, at: RunId | None = None) -> list[NamelessLoss]:
         """Mailboxes that kept moments had and of which nothing tells any more: the archives that did are
         damaged or gone, and the catalog was made again since. Only those that are lacking at a moment, if it
-        is named: none that a later run over the whole group has stored anew."""
+        is named: none of a group that a later run over all of it has stored anew, or found to be empty."""
         found = [NamelessLoss(**values.checked(row)) for row in self._rows(queries.FEWER_KNOWN)]
         return found if at is None else [one for one in found if self._lacks(one, at)]
 
     def _lacks(self, loss: NamelessLoss, at: RunId) -> bool:
         later = (one for one in self.moments(loss.partition, loss.group) if loss.run < one.run <= at)
-        return loss.run <= at and not any(one.whole and not one.unchanged for one in later)
+        told = any(one.whole and not one.unchanged for one in later)
+        return loss.run <= at and not told and not self._was_empty(loss, at)
+
+    def _was_empty(self, loss: NamelessLoss, at: RunId) -> bool:
+        """Whether a later run over all of the group found nobody in it: then it has no unit of that."""
+        group = LogicalPath(loss.partition, loss.group)
+        names = (run_number(loss.run), run_number(at), raw(loss.partition), raw(loss.group))
+        return any(
+            any(path.covers(group) for path in values.paths_of(row["paths"]))
+            and str(group)
+            not in {one.path for one in journal.unplanned(self._database, row["number"]).left_out}
+            for row in self._rows(queries.RUNS_WITHOUT_UNIT, *names)
+        )
 
     def files(self) -> dict[ArchiveId, str]:
         """Where every archive that is at hand lies, relative to the staging area."""
