@@ -54,11 +54,13 @@ class ArchivesPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredArchives:
-    """The archives that there are, and of each the users whose metadata in it is needed."""
+    """The archives that there are, and of each the users whose metadata in it is needed. ``lacking`` are
+    those that had more mailboxes of kept moments than is known: without them nothing told of the loss."""
 
     staging: Path
     records: Mapping[ArchiveId, ArchiveRecord]
     needed: Needed = field(default_factory=Needed)
+    lacking: frozenset[ArchiveId] = frozenset()
 
     def place(self, archive: ArchiveId) -> ArchivePlace:
         """Where an archive lies."""
@@ -118,6 +120,7 @@ def stored_archives(catalog: Catalog, staging: Path) -> StoredArchives:
         staging=staging,
         records={one.archive: one for one in catalog.archives()},
         needed=catalog.needed(),
+        lacking=frozenset(one.archive for one in catalog.nameless_losses()),
     )
 
 
@@ -142,17 +145,17 @@ def dead_archives(stored: StoredArchives, live: LiveData) -> tuple[ArchiveRecord
     return tuple(
         record
         for archive, record in stored.records.items()
-        if archive not in stored.needed.users and not live.needs(archive)
+        if archive not in stored.needed.users and archive not in stored.lacking and not live.needs(archive)
     )
 
 
 def candidates(stored: StoredArchives, live: LiveData) -> dict[ArchiveId, Remains]:
     """The archives of which something is needed, but perhaps not much."""
-    dead = {one.archive for one in dead_archives(stored, live)}
+    left_alone = {one.archive for one in dead_archives(stored, live)} | stored.lacking | live.untouchable
     return {
         archive: stored.remains(archive, live)
         for archive, record in stored.records.items()
-        if archive not in dead and archive not in live.untouchable and not record.missing
+        if archive not in left_alone and not record.missing
     }
 
 

@@ -334,6 +334,25 @@ def test_a_run_that_is_to_go_on_without_its_catalog(nights: Nights) -> None:
     assert len(nights.run("runs")["runs"]) == 2
 
 
+def test_a_purge_forgets_no_loss_of_a_moment_that_it_keeps(nights: Nights) -> None:
+    zoe = Maildir(nights.place / "store" / "zoe")
+    zoe.message("1.M1P1.host:2,S")
+    nights.back_up()
+    zoe.message("2.M1P1.host:2,S")
+    shutil.rmtree(nights.box.root)
+    lossy = nights.back_up("--self-contained")["run"]
+    nights.back_up("--self-contained")
+    nights.archives()[1].unlink()
+    nights.run("catalog rebuild", status=4)
+    goal = ("--at", lossy, "--to", f"maildir:{nights.place / 'then'}")
+    nights.run("restore", "/", *goal, status=4)
+    nights.run("purge", "--last", "2")
+    nights.run("restore", "/", *goal, status=4)
+    nights.run("purge", "--last", "1")
+    nights.run("verify")
+    nights.restores_exactly()
+
+
 def test_what_seems_unchanged_beside_a_loss_is_told_anew(nights: Nights) -> None:
     """The newest state of a mailbox is lost, and nothing tells whose it was: that it is as it was stored
     before that does not tell how it was when the lost archive was written, but that is how it is now."""
