@@ -14,9 +14,10 @@ from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
 from ..proto.archive.splitting import archives_in
-from ..proto.errors import BackupError, DamagedError, NotFoundError, UsageError
-from ..proto.records import ArchiveId, Departed, Referred, RunId, Skipped
+from ..proto.errors import AccessError, BackupError, DamagedError, NotFoundError, UsageError
+from ..proto.records import ArchiveId, Departed, RunId, Skipped
 from ..worker.archives import ArchivePlace, OpenArchives, opened_archives
+from ..worker.staging.names import name_of
 from .absence import absence
 from .catalog import Catalog
 from .history import MailboxVersion
@@ -37,7 +38,8 @@ class NeededFile:
 class BackupSet:
     """Mailboxes as they were at one time, and where the archives lie that are needed for them.
 
-    ``places`` has the archives that are at hand, ``names`` what is known of these and others. ``references``
+    ``places`` has the archives that are at hand, ``names`` what the files of these and others are called, as
+    far as that is known, and how large they are (0: not known). ``references``
     are the others that one refers to; of an archive that is not in it that is not known. ``damaged`` are the
     files of which only a part could be read: there may have been more mailboxes. ``absent`` says of a path
     why nothing of it is there.
@@ -45,7 +47,7 @@ class BackupSet:
 
     versions: tuple[MailboxVersion, ...]
     places: Mapping[ArchiveId, ArchivePlace]
-    names: Mapping[ArchiveId, Referred] = field(default_factory=dict)
+    names: Mapping[ArchiveId, tuple[str, int]] = field(default_factory=dict)
     references: Mapping[ArchiveId, tuple[ArchiveId, ...]] = field(default_factory=dict)
     damaged: tuple[Skipped, ...] = ()
     absent: Mapping[LogicalPath, str] = field(default_factory=dict)
@@ -81,13 +83,13 @@ class BackupSet:
 
     def needed_file(self, archive: ArchiveId) -> NeededFile:
         """The file of an archive."""
-        known = self.names.get(archive, Referred(archive=archive))
+        name, size_bytes = self.names.get(archive, ("", 0))
         place = self.places.get(archive)
         there = place is not None and Path(place.file).exists()
         return NeededFile(
             archive=archive,
-            file=place.file if place is not None else known.file,
-            size_bytes=known.size_bytes,
+            file=place.file if place is not None else name,
+            size_bytes=size_bytes,
             there=there,
         )
 
@@ -168,7 +170,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     versions: list[MailboxVersion] = []
     places: dict[ArchiveId, ArchivePlace] = {}
     references: dict[ArchiveId, tuple[ArchiveId, ...]] = {}
-    names: dict[ArchiveId, Referred] = {}
+    names: dict[ArchiveId, tuple[str, int]] = {}
     gone: dict[LogicalPath, Departed] = {}
     for archive, copies in found.items():
         newest = max((one.generation or 0 for one in copies), default=0)
@@ -184,7 +186,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
                 del places[archive]
                 continue
             _note_departures(reader, gone)
-        names.update((one.archive, one) for one in reader.directory.referred if one.file)
+        names.update(_names_told(reader))
         versions += _versions_in(reader)
         if reader.damage:
             damaged += [one.damage for one in (first, *others) if one.damage]
@@ -196,8 +198,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     later = {one: gone_since for one in versions if (gone_since := _gone_since(one, gone)) is not None}
     hidden = {LogicalPath(one.partition, one.group, one.user): since for one, since in later.items()}
     for archive, place in places.items():
-        size_bytes = place.size_bytes or os.stat(place.file).st_size
-        names[archive] = Referred(archive=archive, file=place.file, size_bytes=size_bytes)
+        names[archive] = place.file, place.size_bytes or os.stat(place.file).st_size
     return BackupSet(
         versions=tuple(one for one in versions if one not in later),
         places=places,
@@ -209,6 +210,15 @@ def from_files(files: Iterable[Path]) -> BackupSet:
             for path, one in {**gone, **hidden}.items()
         },
     )
+
+
+def _names_told(archive: ArchiveReader) -> Iterator[tuple[ArchiveId, tuple[str, int]]]:
+    """What the files of others are called, as an archive that refers to them tells."""
+    for other in archive.directory.references:
+        told = archive.referred(other)
+        with suppress(AccessError):
+            if name := name_of(told):
+                yield other, (name, told.size_bytes)
 
 
 def _note_departures(archive: ArchiveReader, gone: dict[LogicalPath, Departed]) -> None:

@@ -188,6 +188,7 @@ def facts_of(
             departed=tuple(one for one in gone if not one.run),
             carried=tuple(one for one in gone if one.run),
             references=directory.references,
+            referred=tuple(map(archive.referred, directory.references)),
             holes=directory.holes,
             lost=archive.gone if damaged else directory.lost,
             generation=header.generation,

@@ -74,12 +74,15 @@ class MailboxSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Referred:
-    """An archive that another refers to, as that tells: what its file was called when it was new, its run,
-    how large it was. Of one of which nothing is known any more the texts are empty, and the size is 0."""
+    """An archive that another refers to, as that tells: whose it is, what its file is called after, and how
+    large that was. Of one of which nothing is known any more ``run`` is empty; the size may be 0 (not known).
+    """
 
     archive: ArchiveId
-    file: str = ""
+    partition: str = ""
+    group: str = ""
     run: str = ""
+    shard: int = 0
     size_bytes: int = 0
 
 
@@ -409,7 +412,8 @@ class Losses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveFacts:
-    """What a sealed archive says of itself: enough to enter it into a catalog again.
+    """What a sealed archive says of itself: enough to enter it into a catalog again. ``referred`` is what it
+    knows of its ``references``.
 
     ``holes`` are the stretches of its data that it does not hold (any more), ``generation`` how often it was
     written anew without them; ``lost`` is what it says to be lost.
@@ -432,6 +436,7 @@ class ArchiveFacts:
     departed: tuple[Departed, ...] = ()
     carried: tuple[Departed, ...] = ()
     references: tuple[ArchiveId, ...] = ()
+    referred: tuple[Referred, ...] = ()
     holes: tuple[Stretch, ...] = ()
     lost: Losses = Losses()
     generation: int = 0

@@ -22,6 +22,7 @@ from mailhaul.proto.records import (
     MailboxSummary,
     Partition,
     Piece,
+    Referred,
     RunId,
     Unit,
     UnitReport,
@@ -123,7 +124,18 @@ class StagedChain:
                     self._mailbox(writer, packer, user, folders, known)
                 else:
                     writer.refer_mailbox(known.entry)
-        totals = writer.finish()
+        told = {
+            one.archive: Referred(
+                archive=one.archive,
+                partition=one.partition,
+                group=one.group,
+                run=one.run,
+                shard=one.shard,
+                size_bytes=one.size_bytes,
+            )
+            for one in catalog.archives()
+        }
+        totals = writer.finish(known=lambda one: told.get(one, Referred(archive=one)))
         sink.seal()
         self._newest.update(dict.fromkeys(mail, archive))
         return replace(

@@ -10,7 +10,6 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from ..groups.paths import LogicalPath
 from ..proto.archive.contents import ArchiveHeader, IndexRow, MailboxEntry
@@ -25,7 +24,7 @@ from ..proto.errors import AccessError, DamagedError
 from ..proto.records import DIGEST_BYTES, ArchiveId, Losses, Message, Parents, Piece, Referred, Stretch, Terms
 from .archives import open_archive
 from .first_frames import begins_foreign
-from .staging.names import archive_name, parse_name
+from .staging.names import parse_name
 from .stretches import merged
 
 UNACCOUNTED = "unaccounted"
@@ -107,10 +106,16 @@ class OpenParents:
         """What an archive that refers to this one tells of it: a parent, or one that some parent refers to.
         One that those can't tell of, as they are damaged, has the name that it has here."""
         told = self._referred.get(archive, Referred(archive=archive))
-        if not told.file and archive in self._parents.files:
+        if not told.run and archive in self._parents.files:
             with suppress(AccessError):
-                name = replace(parse_name(self._parents.files[archive]), generation=0)
-                return Referred(archive=archive, file=str(name), run=name.run)
+                name = parse_name(self._parents.files[archive])
+                return Referred(
+                    archive=archive,
+                    partition=name.partition,
+                    group=name.group,
+                    run=name.run,
+                    shard=name.shard,
+                )
         return told
 
     def intact(self, archives: Iterable[ArchiveId]) -> bool:
@@ -174,11 +179,16 @@ class OpenParents:
 
     def _note_referred(self, reader: ArchiveReader) -> None:
         header = reader.header
-        named = archive_name(header.partition, header.group, header.run, header.shard, header.archive)
-        own = Referred(archive=header.archive, file=named, run=header.run, size_bytes=reader.file.size)
-        self._referred[header.archive] = own
+        self._referred[header.archive] = Referred(
+            archive=header.archive,
+            partition=header.partition,
+            group=header.group,
+            run=header.run,
+            shard=header.shard,
+            size_bytes=reader.file.size,
+        )
         for one in reader.directory.referred:
-            self._referred.setdefault(one.archive, one)
+            self._referred.setdefault(one.archive, reader.referred(one.archive))
 
     def _file(self, archive: ArchiveId) -> RandomAccess | None:
         name = self._parents.files.get(archive)

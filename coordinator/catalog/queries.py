@@ -312,9 +312,10 @@ NEEDED = """
     WHERE EXISTS (SELECT 1 FROM versions v WHERE v.unit = a.unit) ORDER BY a.number"""
 STORED = "SELECT mailbox FROM versions WHERE unit = ? AND departed IS NULL"
 
-# Archives that are not at hand, and a file that refers to each.
+# Archives that are not at hand: what each was called, if that is known, and a file that refers to it.
 MISSING = """
-    SELECT lower(hex(o.archive)), 'missing' AS reason, 'referred to by ' || min(a.file) AS detail
+    SELECT lower(hex(o.archive)), 'missing' AS reason,
+        iif(o.file = '', '', o.file || ', ') || 'referred to by ' || min(a.file) AS detail
     FROM archives o JOIN refs ON refs.other = o.number JOIN archives a ON a.number = refs.archive
     WHERE o.missing GROUP BY o.number ORDER BY o.number"""
 REFERRING_TO_MISSING = """

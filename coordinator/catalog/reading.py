@@ -14,7 +14,7 @@ from typing import Self
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Departed, Parents, Partition, Referred, RunId, Skipped, Stretch
+from ...proto.records import ArchiveId, Departed, Parents, Partition, RunId, Skipped, Stretch
 from ...proto.run_ends import RunEnd
 from ..clock import RUN_ID
 from ..history import (
@@ -334,13 +334,12 @@ class CatalogReader:
             for archive, file in self._rows("SELECT archive, file FROM archives WHERE NOT missing")
         }
 
-    def names(self) -> dict[ArchiveId, Referred]:
-        """What every archive that is known is or was called, at hand or not, and how large it is."""
-        query = "SELECT archive, file, size_bytes FROM archives"
+    def names(self) -> dict[ArchiveId, tuple[str, int]]:
+        """What the file of every archive that is known is or was called, at hand or not, and how large it
+        is."""
+        query = "SELECT archive, file, size_bytes FROM archives WHERE file <> ''"
         return {
-            ArchiveId(archive): Referred(
-                archive=ArchiveId(archive), file=file and values.file_name(file), size_bytes=size_bytes
-            )
+            ArchiveId(archive): (values.file_name(file), size_bytes)
             for archive, file, size_bytes in self._rows(query)
         }
 

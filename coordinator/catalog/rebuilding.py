@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...proto.directories import make_private
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveFacts, ArchiveId, RunId, Skipped, UnitReport
+from ...proto.records import ArchiveFacts, ArchiveId, Referred, RunId, Skipped, UnitReport
 from ...proto.run_ends import RunEnd
 from . import journal, queries, run_ends, units, upkeep
 from .database import companion, connect_private, create, place, transaction, translated
@@ -109,13 +109,16 @@ def _fill(
 ) -> Rebuilt:
     refused: list[Skipped] = []
     superseded: list[str] = []
+    named: dict[ArchiveId, Referred] = {}
     bare: list[ArchiveFacts] = []
     for one in found:
         try:
             superseded += _enter(database, one)
             bare += [one.facts] if one.bare else []
+            named.update((other.archive, other) for other in one.facts.referred)
         except _Contradiction as error:
             refused.append(Skipped(one.facts.file, "contradicts", str(error)))
+    units.name_missing(database, named.values())
     units.spread_departures(database)
     told = _enter_ends(database, ends, refused)
     for scope in purged:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
-from ...proto.errors import NotFoundError
+from ...proto.errors import AccessError, NotFoundError
 from ...proto.records import (
     LEFT_PARTITION,
     ArchiveId,
     Departed,
     Losses,
     MailboxSummary,
+    Referred,
     RunId,
     Stretch,
     UnitReport,
 )
+from ...worker.staging.names import name_of
 from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
 from .journal import known_run
@@ -193,6 +196,18 @@ def insert_references(database: sqlite3.Connection, number: int, others: Iterabl
             "INSERT INTO refs (archive, other) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (number, archive_number(database, other)),
         )
+
+
+def name_missing(database: sqlite3.Connection, referred: Iterable[Referred]) -> None:
+    """What the files of archives are called that are not at hand, as those tell that refer to them."""
+    for one in referred:
+        with suppress(AccessError):
+            if name := name_of(one):
+                database.execute(
+                    "UPDATE archives SET file = CAST(? AS TEXT), size_bytes = ?"
+                    " WHERE archive = ? AND unit IS NULL AND file = ''",
+                    (raw(name), one.size_bytes, one.archive),
+                )
 
 
 def insert_holes(database: sqlite3.Connection, number: int, holes: Iterable[Stretch]) -> None:

@@ -90,7 +90,7 @@ def _fields(whole: ArchiveDirectory) -> Iterator[_Rows]:
     yield "unopened", whole.unopened, lambda one: 16 + 4 * len(one.path + one.reason + one.detail)
     yield "places", whole.places, lambda one: 40 + 14 * sum(map(len, one.parts)) + 19 * len(one.messages)
     yield "mailboxes", whole.mailboxes, _entry_bytes
-    yield "referred", whole.referred, lambda one: 48 + 4 * len(one.file + one.run)
+    yield "referred", whole.referred, lambda one: 48 + 4 * len(one.partition + one.group + one.run)
 
 
 def _entry_bytes(one: MailboxEntry) -> int:
@@ -114,7 +114,7 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
         "places": [_place_row(one) for one in part.places],
         "mailboxes": [_entry_row(one, archives) for one in part.mailboxes],
         "archives": list(archives),
-        "referred": [[one.archive, one.file, one.run, one.size_bytes] for one in part.referred],
+        "referred": list(map(_referred_row, part.referred)),
         "blocks": len(part.blocks.data),
         "block_data": columns.pack_deltas(part.blocks.data),
         "block_file": columns.pack_deltas(part.blocks.file),
@@ -148,6 +148,10 @@ def _entry_row(one: MailboxEntry, archives: dict[ArchiveId, int]) -> list[object
         one.vanished,
         one.changed,
     ]
+
+
+def _referred_row(one: Referred) -> list[object]:
+    return [one.archive, one.run, one.shard, one.size_bytes, one.partition, one.group]
 
 
 def _place_row(one: MailboxPlace) -> list[object]:
@@ -309,11 +313,13 @@ def _mailbox_entry(row: list[Any], archives: list[ArchiveId]) -> MailboxEntry:
 
 
 def _referred(row: list[Any]) -> Referred:
-    archive, file, run, size_bytes = row
+    archive, run, shard, size_bytes, partition, group = row
     return Referred(
         archive=claims.archive_id(archive),
-        file=claims.text(file),
+        partition=claims.text(partition),
+        group=claims.text(group),
         run=claims.text(run),
+        shard=claims.number(shard),
         size_bytes=claims.number(size_bytes),
     )
 

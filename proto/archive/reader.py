@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -75,7 +76,13 @@ class ArchiveReader:
     def referred(self, archive: ArchiveId) -> Referred:
         """What the directory tells of an archive that is referred to."""
         if self._referred is None:
-            self._referred = {one.archive: one for one in self.directory.referred}
+            own = self.header
+            self._referred = {
+                one.archive: replace(
+                    one, partition=one.partition or own.partition, group=one.group or own.group
+                )
+                for one in self.directory.referred
+            }
         return self._referred.get(archive, Referred(archive=archive))
 
     @property

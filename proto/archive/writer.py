@@ -350,7 +350,7 @@ class ArchiveWriter:
             unopened=tuple(unopened),
             holes=self.holes,
             lost=lost,
-            referred=tuple(map(known, self._references)),
+            referred=tuple(self._without_own_scope(known(one)) for one in self._references),
         )
         self._write_unchanged()
         *earlier, last = directory.parts(whole)
@@ -360,6 +360,15 @@ class ArchiveWriter:
         footer = contents.Footer(directory=at, footer=self.archive_bytes, frames=self._out.frames + 1)
         self._out.compressed(FrameType.FOOTER, None, contents.encode_footer(footer))
         return ArchiveTotals(self.data_bytes, self.archive_bytes)
+
+    def _without_own_scope(self, other: Referred) -> Referred:
+        """Most are of the partition and group of this one, which need not stand there each time."""
+        own = self.header
+        return replace(
+            other,
+            partition="" if other.partition == own.partition else other.partition,
+            group="" if other.group == own.group else other.group,
+        )
 
     def _write_unchanged(self) -> None:
         """What the directory is to tell of mailboxes that are written elsewhere: nothing else here does."""

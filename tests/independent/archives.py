@@ -127,7 +127,13 @@ class Archive:
 
     def told_names(self) -> dict[bytes, str]:
         """What the files of the archives are called that it refers to, as far as the directory is there."""
-        return {row[0]: row[1] for part in self.directory for row in part["referred"]}
+        own = self.header
+        return {
+            archive: f"{partition or own['partition']}/{group or own['group']}/"
+            f"{run}.{shard}.{archive.hex()[:16]}.mha"
+            for part in self.directory
+            for archive, run, shard, _, partition, group in part["referred"]
+        }
 
     def named(self) -> set[bytes]:
         """The other archives that its rows of mailboxes name."""

@@ -78,7 +78,7 @@ def written() -> bytes:
     writer.end_mailbox("anna", b"anna", len(MAIL), 0, ())
     write_mailbox(writer, packer, "carl", {"INBOX": [b"Subject: new\n\nnew"]})
     writer.refer_mailbox(bob)
-    writer.finish(known=lambda one: Referred(archive=one, file="p/g/r.0.mha", run="r", size_bytes=9))
+    writer.finish(known=lambda one: Referred(archive=one, partition="p", group="g", run="r", size_bytes=9))
     return bytes(sink.data)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ...groups.definitions import SAFE_NAME
 from ...proto.errors import AccessError
-from ...proto.records import ArchiveId
+from ...proto.records import ArchiveId, Referred
 
 PARTIAL = ".partial"
 """The end of the name of an archive that is being written."""
@@ -54,6 +54,16 @@ def archive_name(partition: str, group: str, run: str, shard: int, archive: Arch
     """What the file of a new archive is called, relative to the staging area."""
     digits = archive[:_ID_BYTES].hex()
     return str(ArchiveName(partition=partition, group=group, run=run, shard=shard, digits=digits))
+
+
+def name_of(archive: Referred) -> str:
+    """What the file of an archive was called when it was new, as one that refers to it tells; empty where it
+    does not. Raises AccessError if no archive can be called so."""
+    if not archive.run:
+        return ""
+    name = archive_name(archive.partition, archive.group, archive.run, archive.shard, archive.archive)
+    parse_name(name)
+    return name
 
 
 def parse_name(file: str) -> ArchiveName:

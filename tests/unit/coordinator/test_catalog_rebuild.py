@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from mailhaul.coordinator.catalog import Catalog, FoundArchive, PurgedMoments, rebuild
 from mailhaul.proto.errors import DamagedError, NotFoundError
-from mailhaul.proto.records import ArchiveFacts, ArchiveId, Departed, Losses, RunId, Skipped, Stretch
+from mailhaul.proto.records import (
+    ArchiveFacts,
+    ArchiveId,
+    Departed,
+    Losses,
+    Referred,
+    RunId,
+    Skipped,
+    Stretch,
+)
 from mailhaul.tests.catalogs import (
     ODD,
     START,
@@ -28,6 +37,7 @@ from mailhaul.tests.catalogs import (
     unchanged,
     unit,
 )
+from mailhaul.worker.staging.names import archive_name
 
 STRANGER = ArchiveId(b"never seen here!")
 
@@ -269,6 +279,20 @@ def test_a_rebuilt_catalog_tells_of_kept_moments_what_the_old_one_did(
         for run in purged.forgotten:
             with pytest.raises(NotFoundError, match="purged"):
                 catalog.mailboxes_at(run)
+
+
+def test_what_an_archive_tells_of_others_names_them_and_leads_nowhere_else(tmp_path: Path) -> None:
+    told = Referred(archive=STRANGER, partition="primary", group="user", run=run_id(0), size_bytes=70)
+    later = replace(facts(report(unit(1, users=("anna",)), references=(STRANGER,)), 1), referred=(told,))
+    for one, file in (
+        (told, archive_name("primary", "user", run_id(0), 0, STRANGER)),
+        (replace(told, partition="../.."), ""),
+        (replace(told, run="", shard=7), ""),
+    ):
+        rebuild(tmp_path, [found(replace(later, referred=(one,)))])
+        with Catalog.open(tmp_path) as catalog:
+            assert catalog.missing() == {STRANGER: file}
+            assert catalog.names().get(STRANGER) == ((file, 70) if file else None)
 
 
 # A mailbox that is in no group of its partition any more

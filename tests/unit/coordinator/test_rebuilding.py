@@ -74,10 +74,11 @@ def test_what_can_be_had_without_one_archive_is_had_and_the_rest_named(
     report = rebuild_catalog(chain.staging)
     assert report.archives == 3
     assert [one.path for one in report.missing] == ([archive.hex()] if referring else [])
+    assert all(one.detail.startswith(f"{gone}, referred to by ") for one in report.missing)
     with Catalog.open(chain.staging) as catalog:
         known = [one.run for one in catalog.moments("primary", "user")]
         assert known == [run for run in runs if run not in (runs[night], runs[3])]
-        assert set(catalog.missing()) == ({archive} if referring else set())
+        assert catalog.missing() == ({archive: gone} if referring else {})
         assert archive not in catalog.parents("primary", "user", ["anna"]).files
     lost: list[RunId] = []
     for run in known:
