@@ -289,7 +289,8 @@ def test_what_an_archive_tells_of_others_names_them_and_leads_nowhere_else(tmp_p
         (replace(told, partition="../.."), ""),
         (replace(told, run="", shard=7), ""),
     ):
-        rebuild(tmp_path, [found(replace(later, referred=(one,)))])
+        entry = found(replace(later, referred=(one,)))
+        rebuild(tmp_path, [entry], needed_references=lambda _file, _users: (STRANGER,))
         with Catalog.open(tmp_path) as catalog:
             assert catalog.missing() == {STRANGER: file}
             assert catalog.names().get(STRANGER) == ((file, 70) if file else None)
