@@ -176,6 +176,13 @@ class History:
         time.sleep(_SETTLED_SECONDS)
 
 
+def seeds(rounds: int, part: int) -> range:
+    """Those of one of the parts in which a model is tried: 50 histories in all, as many as ``rounds`` from
+    1,000 on."""
+    count = rounds // PARTS if rounds >= 1000 else max(1, min(rounds, 100) // PARTS // 2)
+    return range(part * 1_000_000, part * 1_000_000 + count)
+
+
 def by_user(tree: dict[bytes, Entry]) -> Mail:
     """The mail of a tree in which each user has a directory."""
     found: Mail = {}

@@ -77,6 +77,27 @@ def test_full_target(store: Path, tmp_path: Path, small_disk: Path) -> None:
     assert len(whole) < 2
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["new folders", "folders that exist"])
+def test_what_a_full_target_is_told_to_have_is_there(
+    store: Path, tmp_path: Path, small_disk: Path, there: bool
+) -> None:
+    """Counts are of what is durable, not of what was tried."""
+    staging = tmp_path / "elsewhere"
+    assert mailhaul("backup", "--store", f"maildir:{store}", "--staging", staging).returncode == 0
+    if there:
+        for user in ("anna", "bert"):
+            for sub in ("cur", "new", "tmp"):
+                (small_disk / user / sub).mkdir(parents=True)
+    where = ("--staging", staging, "--to", f"maildir:{small_disk}/{{user}}")
+    done = mailhaul("restore", "/", *where, "--workers", "1", "--json")
+    assert done.returncode in (1, 3), done.stderr
+    assert "No space left" in done.stderr + done.stdout
+    contents = {path.read_bytes() for path in store.glob("*/cur/*")}
+    found = [path.read_bytes() for path in small_disk.glob("*/[cn]*/*")]
+    assert contents.issuperset(found)
+    assert len(set(found)) == len(found) == json.loads(done.stdout)["restored"] < len(contents)
+
+
 def test_unwritable_staging_area(store: Path, tmp_path: Path) -> None:
     (tmp_path / "staging").write_bytes(b"a file, not a directory")
     done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", tmp_path / "staging")

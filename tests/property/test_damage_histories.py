@@ -21,7 +21,7 @@ from mailhaul.proto.archive.frames import HEADER_BYTES
 from mailhaul.proto.errors import DamagedError
 
 from ..archives import frames_of
-from ..histories import PARTS, History, Mail, lived, mail_at
+from ..histories import PARTS, History, Mail, lived, mail_at, seeds
 from ..trees import differences
 from ..verifying import interrupted_after
 
@@ -315,9 +315,8 @@ class Damaged(History):
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_what_is_told_is_true_whatever_happened(tmp_path: Path, rounds: int, part: int) -> None:
-    for number in range(max(5, rounds // PARTS // 2 if rounds < 1000 else rounds // PARTS)):
-        seed = part * 1_000_000 + number
-        place = tmp_path / str(number)
+    for seed in seeds(rounds, part):
+        place = tmp_path / str(seed)
         history = Damaged(place, random.Random(seed))
         try:
             lived(history.live, history.rng)

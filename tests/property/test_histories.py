@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ..histories import PARTS, History, Mail, lived, mail_at
+from ..histories import PARTS, History, Mail, lived, mail_at, seeds
 from ..trees import differences
 from ..verifying import interrupted_after
 
@@ -171,9 +171,8 @@ class Calm(History):
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_kept_moment_restores_exactly(tmp_path: Path, rounds: int, part: int) -> None:
-    for number in range(max(3, rounds // PARTS // 4)):
-        seed = part * 1_000_000 + number
-        place = tmp_path / str(number)
+    for seed in seeds(rounds, part):
+        place = tmp_path / str(seed)
         history = Calm(place, random.Random(seed))
         try:
             lived(history.live, history.rng)
