@@ -48,6 +48,9 @@ class Damaged(History):
         self.hurt = False
         self.moments: dict[str, Mail] = {}
         self._copies: list[tuple[str, bytes]] = []
+        self._forgetful = (
+            False  # runs that were purged may come back, and with them losses that were accepted
+        )
 
     # What happens to the archives
 
@@ -160,6 +163,7 @@ class Damaged(History):
             return
         if file.name == "purged.jsonl":
             self.purged.clear()
+            self._forgetful = True
         if self.rng.random() < 0.5:
             self._changed(self._cut, [file])
             self.step(self.rng.choice([self.verify, self.purge, self.rebuild, self.back_up]))
@@ -304,7 +308,8 @@ class Damaged(History):
         self.lose_catalog()
         self.command("catalog rebuild", status=(0, 3, 4))
         self.note_purged()
-        assert len(self.command("verify", status=(0, 4))["accepted"]) <= len(accepted)
+        after = self.command("verify", status=(0, 4))["accepted"]
+        assert self._forgetful or len(after) <= len(accepted)
 
     def _from_files(self) -> None:
         """With nothing but the archives: the newest state of all, and nobody who was removed before."""
