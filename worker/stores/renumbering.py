@@ -43,14 +43,16 @@ class Renumberer:
     def folder(self, folder: Folder) -> Folder:
         """A folder with the numbers that it comes back with; unchanged if its numbers are not known.
 
-        Where no UID is left above the margin, it gets a new UIDVALIDITY, too.
+        With a new UIDVALIDITY the UIDs go on above the margin, too: mbsync looks whether the messages are the
+        old ones, and goes on with what it remembers if enough of them are. Where no UID is left above the
+        margin, UIDVALIDITY is new, and UIDNEXT as it was.
         """
         if not folder.uidvalidity:
             return folder
         uidnext = max(folder.uidnext, 1) + self._how.uid_margin
         if self._how.new_uidvalidity or uidnext > MAX_UIDNEXT:
-            return replace(folder, uidvalidity=self._new_uidvalidity(folder.uidvalidity))
-        return replace(folder, uidnext=uidnext)
+            folder = replace(folder, uidvalidity=self._new_uidvalidity(folder.uidvalidity))
+        return replace(folder, uidnext=uidnext) if uidnext <= MAX_UIDNEXT else folder
 
     def takes(self, name: bytes, content: Iterable[bytes]) -> bool:
         """Whether a file at the top of the mailbox is the counter of UIDVALIDITYs, or its marker; then its
@@ -94,12 +96,14 @@ class Renumberer:
             return beginning
         uidnext, uidvalidity = int(found["uidnext"]), int(found["uidvalidity"] or 0)
         raised = uidnext + self._how.uid_margin
-        if uidvalidity and (self._how.new_uidvalidity or raised > MAX_UIDNEXT):
-            changed = {"uidvalidity": self._new_uidvalidity(uidvalidity)}
-        else:
-            changed = {"uidnext": min(raised, MAX_UIDNEXT)}
-        (key, number) = changed.popitem()
-        return beginning[: found.start(key)] + b"%d" % number + beginning[found.end(key) :]
+        changed = {"uidnext": raised} if raised <= MAX_UIDNEXT else {}
+        if uidvalidity and (self._how.new_uidvalidity or not changed):
+            changed["uidvalidity"] = self._new_uidvalidity(uidvalidity)
+        elif not changed:
+            changed["uidnext"] = MAX_UIDNEXT
+        for key in sorted(changed, key=found.start, reverse=True):
+            beginning = beginning[: found.start(key)] + b"%d" % changed[key] + beginning[found.end(key) :]
+        return beginning
 
     def _new_uidvalidity(self, old: int) -> int:
         """A UIDVALIDITY that no folder of this mailbox has had."""

@@ -58,7 +58,7 @@ def test_new_uidvalidities_differ_from_each_other_and_from_the_old_ones() -> Non
     given = [one.uidvalidity for one in new]
     assert len(set(given)) == len(old)
     assert all(0 < one < 2**32 and one != was for one, was in zip(given, old, strict=True))
-    assert {one.uidnext for one in new} == {7}
+    assert {one.uidnext for one in new} == {107}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,8 @@ def test_files_of_courier(name: bytes, content: bytes, expected: bytes) -> None:
         assert b"".join(renumberer().courier(name, pieces)) == expected
     if name == b"courierimapuiddb" and expected != content:
         changed = b"".join(renumberer(new=True).courier(name, [content]))
-        assert changed.startswith(b"1 %d " % (NOW + 1))
+        uidnext = expected.split(maxsplit=3)[2]
+        assert changed.startswith(b"1 %d %s\n" % (NOW + 1, uidnext))
 
 
 def test_a_restored_store(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_restored_store_with_new_uidvalidities(tmp_path: Path) -> None:
     lists = [tmp_path / "new" / folder / "dovecot-uidlist" for folder in ("", ".Work", ".Sent")]
     headers = [parse_header(one.read_bytes().splitlines()[0]) for one in lists]
     assert len({one.uidvalidity for one in headers}) == 3
-    assert all(one.uidvalidity > 10**9 and (one.uidnext, one.guid) == (4, GUID) for one in headers)
+    assert all(one.uidvalidity > 10**9 and (one.uidnext, one.guid) == (10_000_004, GUID) for one in headers)
     assert [one.read_text().splitlines()[1] for one in lists] == ["3 W5 :1.host"] * 3
     counter = int((tmp_path / "new" / "dovecot-uidvalidity").read_text(), 16)
     assert counter >= max(one.uidvalidity for one in headers)
