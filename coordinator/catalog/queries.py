@@ -2,7 +2,8 @@
 
 _GOOD = "('sealed', 'unchanged')"
 
-# A run is purged if of every scope that it stored something of, it is forgotten as a moment.
+# A run is purged if it is forgotten as a moment, and not one of a scope that it stored something of. A unit
+# whose archive was purged need not be known as sealed: its run may have ended before it recorded that.
 _RUNS = f"""
     SELECT r.run, r.started, r.ended, r.state, r.paths, r.options, r.error, r.narrowed,
         json_array_length(r.alarms) AS alarms,
@@ -10,7 +11,8 @@ _RUNS = f"""
         count(*) FILTER (WHERE u.state = 'sealed') AS sealed_units,
         count(*) FILTER (WHERE u.state = 'unchanged') AS unchanged_units,
         count(*) FILTER (WHERE u.state = 'failed') AS failed_units,
-        count(f.run) > 0 AND count(f.run) = count(*) FILTER (WHERE u.state IN {_GOOD}) AS purged,
+        r.number IN (SELECT run FROM forgotten)
+            AND count(*) FILTER (WHERE u.state IN {_GOOD} AND f.run IS NULL) = 0 AS purged,
         ifnull(sum(u.mailboxes), 0) AS mailboxes,
         ifnull(sum(u.departed), 0) AS departed,
         r.skipped + ifnull(sum(u.skipped), 0) AS skipped,
@@ -23,7 +25,7 @@ _RUNS = f"""
         ifnull(sum(u.new_bytes), 0) AS new_bytes,
         ifnull(sum(u.archive_bytes), 0) AS archive_bytes
     FROM runs r LEFT JOIN units u ON u.run = r.number
-        LEFT JOIN forgotten f ON f.scope = u.scope AND f.run = u.run AND u.state IN {_GOOD}"""  # noqa: S608
+        LEFT JOIN forgotten f ON f.scope = u.scope AND f.run = u.run"""  # noqa: S608
 NEWEST_RUNS = _RUNS + " GROUP BY r.number ORDER BY r.number DESC LIMIT ?"
 ONE_RUN = _RUNS + " WHERE r.number = ? GROUP BY r.number"
 

@@ -283,6 +283,27 @@ def test_an_archive_that_was_sealed_and_never_committed(nights: Nights) -> None:
     nights.restores_exactly()
 
 
+def test_a_purged_run_stays_purged_whose_archive_only_a_rebuild_has_known(nights: Nights) -> None:
+    """How it ended tells that it had stored nothing: the archive did, and that is deleted."""
+    nights.back_up()
+    nights.deliver()
+    with interrupted_after(1):  # that is the inventory
+        nights.back_up(status=1)
+    nights.back_up("--self-contained")
+    nights.run("catalog rebuild")
+    nights.run("purge", "--last", "1")
+    assert len(nights.archives()) == 1
+
+    def told() -> list[tuple[str, bool]]:
+        return [(one["state"], one["purged"]) for one in nights.run("runs")["runs"]]
+
+    before = told()
+    assert before == [("done", False), ("failed", True), ("done", True)]
+    nights.run("catalog rebuild")
+    assert told() == before
+    nights.restores_exactly()
+
+
 def test_a_catalog_that_is_lost_is_made_again_by_the_next_backup(nights: Nights) -> None:
     """Else it began another one, in which the nights before had never been; and the next purge took their
     archives for orphans, which no rebuild enters any more."""
