@@ -177,7 +177,7 @@ def test_exclusions_are_counted_apart(place: Place) -> None:
     assert "excluded: 3 (excluded 3); `mailhaul runs" in text
     assert place.run("runs", "latest", "--skipped").startswith("/primary/user/ben (mailbox) ")
     assert place.run("runs", "latest", "--excluded").count("\n") == 3
-    assert place.run("runs", "latest", "--failed") == ""
+    assert place.run("runs", "latest", "--failed") == "nothing failed\n"
 
 
 def test_long_lists_are_summed_and_had_on_demand(place: Place) -> None:
