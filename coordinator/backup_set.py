@@ -145,6 +145,10 @@ def _versions_of(
 _WHY_ABSENT = "run {run} found it gone ({reason}); name no archive from then on to have it as it was before"
 
 
+_Gone = dict[tuple[str, str | None, str], Departed]
+"""Who has departed: by partition, group (None: all; one may be called as ``EVERYBODY`` is), and user."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Copy:
     """An archive that was found in a file. ``generation`` is None where its header is gone; ``damage`` says
@@ -171,7 +175,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     places: dict[ArchiveId, ArchivePlace] = {}
     references: dict[ArchiveId, tuple[ArchiveId, ...]] = {}
     names: dict[ArchiveId, tuple[str, int]] = {}
-    gone: dict[LogicalPath, Departed] = {}
+    gone: _Gone = {}
     for archive, copies in found.items():
         newest = max((one.generation or 0 for one in copies), default=0)
         first, *others = [one for one in copies if one.generation in (None, newest)]
@@ -207,7 +211,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
         damaged=tuple(damaged),
         absent={
             path: _WHY_ABSENT.format(run=one.run, reason=one.reason)
-            for path, one in {**gone, **hidden}.items()
+            for path, one in {**_paths(gone), **hidden}.items()
         },
     )
 
@@ -221,23 +225,30 @@ def _names_told(archive: ArchiveReader) -> Iterator[tuple[ArchiveId, tuple[str, 
                 yield other, (name, told.size_bytes)
 
 
-def _note_departures(archive: ArchiveReader, gone: dict[LogicalPath, Departed]) -> None:
-    """Note who has departed, as an archive tells, each as of the latest run that found it; from all groups
-    under that of everybody."""
+def _note_departures(archive: ArchiveReader, gone: _Gone) -> None:
+    """Note who has departed, as an archive tells, each as of the latest run that found it."""
     header = archive.header
     with suppress(DamagedError):
         for one in archive.departures():
             one = replace(one, run=one.run or header.run)
-            groups = (header.group, EVERYBODY) if one.from_partition else (header.group,)
-            for path in (LogicalPath(header.partition, group, one.user) for group in groups):
-                if path not in gone or gone[path].run < one.run:
-                    gone[path] = one
+            groups = (header.group, None) if one.from_partition else (header.group,)
+            for scope in ((header.partition, group, one.user) for group in groups):
+                if scope not in gone or gone[scope].run < one.run:
+                    gone[scope] = one
 
 
-def _gone_since(version: MailboxVersion, gone: Mapping[LogicalPath, Departed]) -> Departed | None:
+def _gone_since(version: MailboxVersion, gone: _Gone) -> Departed | None:
     """The departure that hides a version."""
-    paths = (LogicalPath(version.partition, group, version.user) for group in (version.group, EVERYBODY))
-    return next((gone[path] for path in paths if path in gone and gone[path].run > version.run), None)
+    scopes = ((version.partition, group, version.user) for group in (version.group, None))
+    return next((gone[scope] for scope in scopes if scope in gone and gone[scope].run > version.run), None)
+
+
+def _paths(gone: _Gone) -> dict[LogicalPath, Departed]:
+    """Departures by the path that a person would name."""
+    return {
+        LogicalPath(partition, EVERYBODY if group is None else group, user): one
+        for (partition, group, user), one in gone.items()
+    }
 
 
 def _versions_in(archive: ArchiveReader) -> Iterator[MailboxVersion]:

@@ -70,3 +70,15 @@ def test_who_came_back_is_there(tmp_path: Path) -> None:
         archive(tmp_path, 2, "user", {"jane": MAIL}),
     ]
     assert [one.run for one in from_files(files).versions] == [run_of(2)]
+
+
+@pytest.mark.parametrize("group", ["staff", EVERYBODY])
+def test_who_left_a_group_is_in_the_other_one_however_the_first_is_called(tmp_path: Path, group: str) -> None:
+    left = Departed("jane", "left-group", "now in group sales")
+    files = [
+        archive(tmp_path, 1, group, {"jane": MAIL}),
+        archive(tmp_path, 1, "sales", {"jane": MAIL}),
+        archive(tmp_path, 2, group, {"ola": MAIL}, left),
+    ]
+    found = sorted((one.group, one.user) for one in from_files(files).versions)
+    assert found == sorted([("sales", "jane"), (group, "ola")])
