@@ -13,19 +13,18 @@ from ..groups.paths import LogicalPath
 from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.run_end import read_run_end
 from ..proto.archive.stored import OpenArchive
-from ..proto.errors import DamagedError, NotFoundError, UnsupportedError
+from ..proto.errors import DamagedError, UnsupportedError
 from ..proto.records import ArchiveFacts, ArchiveId, Departed, RunId, Skipped
 from ..proto.run_ends import RunEnd
 from ..worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives, read_beginning
 from ..worker.staging.sealed import account_of
 from .backup_set import reader_over
-from .catalog import Catalog, FoundArchive, PurgedMoments, rebuild
+from .catalog import FoundArchive, PurgedMoments, rebuild
 from .holds import read_holds
 from .lock import RunLock
 from .purging.doomed import read_doomed
 from .purging.record import read_purged
 from .run_archives import FOLDER
-from .unknown import later_archives
 
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
 
@@ -49,21 +48,11 @@ def rebuild_catalog(staging: Path) -> RebuildReport:
     StagingError if the catalog can't be written, DamagedError if a record of purges or holds is.
     """
     with RunLock(staging):
-        return _made_again(staging)
+        return rebuild_locked(staging)
 
 
-def rebuild_if_behind(staging: Path) -> RebuildReport | None:
-    """Make the catalog again if it is lost, or if an old copy of it came back: else the moments that it does
-    not know would seem never to have been. Call it under the run lock. Raises as ``rebuild_catalog``."""
-    try:
-        with Catalog.open(staging) as catalog:
-            newest = catalog.newest_run()
-    except NotFoundError:
-        newest = None
-    return _made_again(staging) if later_archives(staging, newest) else None
-
-
-def _made_again(staging: Path) -> RebuildReport:
+def rebuild_locked(staging: Path) -> RebuildReport:
+    """``rebuild_catalog`` for who holds the run lock."""
     holds = read_holds(staging)
     recorded = read_purged(staging)
     purged = [

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ..proto.errors import BackupError
+from ..proto.errors import BackupError, NotFoundError
 from ..proto.records import RunId
-from ..worker.archives import ArchivePlace, read_beginning
+from .catalog import Catalog
 from .clock import RUN_ID
 from .purging.record import read_purged
+
+
+def is_behind(staging: Path) -> bool:
+    """Whether the catalog is lost though there are archives, or an old copy of it came back. Raises as
+    ``later_archives``."""
+    try:
+        with Catalog.open(staging) as catalog:
+            newest = catalog.newest_run()
+    except NotFoundError:
+        newest = None
+    return bool(later_archives(staging, newest))
 
 
 def later_archives(staging: Path, newest: RunId | None) -> list[str]:
@@ -29,6 +40,8 @@ def later_archives(staging: Path, newest: RunId | None) -> list[str]:
 
 def _is_archive(file: Path, orphans: Collection[str]) -> bool:
     """Whether this is an archive, and none of these (ids in hex)."""
+    from ..worker.archives import ArchivePlace, read_beginning  # costs 0.1 s, and hardly any run needs it
+
     try:
         return read_beginning(ArchivePlace(file=str(file))).archive.hex() not in orphans
     except BackupError:
