@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 from .. import __version__
-from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId
+from ..proto.errors import DamagedError, UnreadableError, UnsupportedError
+from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId, Skipped
 from .catalog import Catalog
 
 FOLDER = "_runs"
@@ -39,6 +41,34 @@ def seal_run_archives(staging: Path, catalog: Catalog) -> None:
         write_run_end(catalog.run_end(run), StagedFile(staging / name), archive, f"mailhaul {__version__}")
         for before in range(resumed):
             (staging / run_archive(run, before)).unlink(missing_ok=True)
+
+
+def damaged_run_archives(staging: Path, catalog: Catalog) -> Iterator[Skipped]:
+    """The archives of runs that are damaged, or that are of another run. One that is not there is no damage:
+    the next run writes it."""
+    from ..proto.archive.run_end import read_run_end
+    from ..worker.archives import ArchivePlace, open_place
+
+    there = set(_names(staging))
+    for run, resumed in catalog.ended_runs():
+        name = run_archive(run, resumed)
+        if name not in there:
+            continue
+        try:
+            with closing(open_place(ArchivePlace(file=str(staging / name)))) as file:
+                if read_run_end(file).run != run:
+                    raise DamagedError("it is of another run")
+        except (UnreadableError, UnsupportedError):
+            continue  # it may be whole
+        except DamagedError as error:
+            yield Skipped(name, "run", f"it does not tell how the run ended: {error.message}")
+
+
+def renew_run_archives(staging: Path, catalog: Catalog) -> None:
+    """Write those anew that are damaged or not there. As ``seal_run_archives``."""
+    for one in list(damaged_run_archives(staging, catalog)):
+        (staging / one.path).unlink(missing_ok=True)
+    seal_run_archives(staging, catalog)
 
 
 def _names(staging: Path) -> Iterator[str]:

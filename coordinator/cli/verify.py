@@ -106,7 +106,8 @@ def command(
 
     Damage is listed with each message that it costs, in which runs, and where that message can still be had.
     With --fix a damaged archive is rewritten with everything in it that is whole, or that other archives
-    hold, too; what is lost is read again by the next backup, if the mailbox still has it.
+    hold, too; what is lost is read again by the next backup, if the mailbox still has it. Archives of runs
+    (_runs/) are written anew from the catalog.
 
     With --accept everything that is lost for good, because neither other archives nor the next backup can
     bring it back, is recorded as known. It is still listed, but is no longer a failure.
@@ -164,6 +165,7 @@ class _Run:
         self._clock = adapters.clock()
         self._began = self._clock.monotonic()
         self._repaired: tuple[Repaired, ...] = ()
+        self._renewed: tuple[str, ...] = ()
         self._accepted: tuple[AcceptedLoss, ...] = ()
 
     def look(self, order: Order, examination: Examination, wholeness: Wholeness) -> None:
@@ -194,6 +196,7 @@ class _Run:
                 display.progress,
                 lambda reason: display.say(f"waiting: {reason}"),
             )
+        self._renewed = tuple(one.path for one in self._examination.run_archives)
 
     def leave_out_accepted(self, staging: Path) -> None:
         """What was accepted before is no failure."""
@@ -223,8 +226,9 @@ class _Run:
             order=order,
             verification=self._verification,
             examination=self._examination,
-            damaged=(*damaged, *self._verification.damaged),
+            damaged=(*damaged, *self._examination.run_archives, *self._verification.damaged),
             repaired=self._repaired,
+            renewed=self._renewed,
             accepted=self._accepted,
             acceptable=bool(
                 acceptable(self._verification, self._examination.missing, utc(self._clock.now()))

@@ -21,7 +21,8 @@ _MORE = "more (--json lists all)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOutcome:
-    """A verification that has ended. ``accepted`` are losses that were accepted, and are in nothing else
+    """A verification that has ended. ``renewed`` are archives of runs that were written anew from the
+    catalog; ``accepted`` are losses that were accepted, and are in nothing else
     here, and ``acceptable`` tells whether others could be; ``checked`` is what is recorded of archives, by
     their ids."""
 
@@ -30,6 +31,7 @@ class VerifyOutcome:
     examination: Examination
     damaged: tuple[Skipped, ...]
     repaired: tuple[Repaired, ...]
+    renewed: tuple[str, ...]
     accepted: tuple[AcceptedLoss, ...]
     acceptable: bool
     checked: Mapping[str, Checked]
@@ -60,6 +62,7 @@ def print_document(outcome: VerifyOutcome) -> None:
             "unknown_files": outcome.examination.strangers,
             "set_aside": [one.file for places in outcome.examination.set_aside.values() for one in places],
             "repaired": outcome.repaired,
+            "renewed": outcome.renewed,
         }
     )
 
@@ -83,12 +86,13 @@ def print_text(outcome: VerifyOutcome) -> None:
     _list("lost", (_loss(loss, to_fix) for loss in verification.affected))
     for what, repaired in _by_outcome(outcome.repaired).items():
         _list(what, map(_repaired, repaired))
+    _list("written anew from the catalog", outcome.renewed)
     for file in outcome.examination.strangers[:_LISTED]:
         output.note(f"not in the catalog: {file}")
     if len(outcome.examination.strangers) > _LISTED:
         output.note(f"not in the catalog: and {number(len(outcome.examination.strangers) - _LISTED)} {_MORE}")
     say(_summary(outcome))
-    if (outcome.damaged or outcome.verification.affected) and not outcome.repaired:
+    if (outcome.damaged or outcome.verification.affected) and not (outcome.repaired or outcome.renewed):
         output.note(
             "verify --fix rewrites damaged archives, and lets the next backup read again what is lost"
         )

@@ -14,13 +14,14 @@ from pathlib import Path
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Losses, RunId
+from ...proto.records import ArchiveId, Losses, RunId, Skipped
 from ...worker.archives import ArchivePlace
 from ...worker.verifying.kept import KeptMailbox, KeptVersion
 from ..absence import unknown
 from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..history import ArchiveRecord, NamelessLoss, Version
+from ..run_archives import damaged_run_archives
 from .set_aside import set_aside, strangers
 
 
@@ -48,7 +49,7 @@ class Examination:
     ``set_aside`` where damaged files of them do; ``references`` are those that the metadata of an archive
     refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the catalog does not
     know, ``missing`` archives whose files are recorded as gone, ``nameless`` mailboxes of which nothing tells
-    any more."""
+    any more, ``run_archives`` archives of runs that are damaged."""
 
     path: LogicalPath
     archives: tuple[Examinee, ...]
@@ -60,6 +61,7 @@ class Examination:
     strangers: tuple[str, ...] = ()
     missing: frozenset[ArchiveId] = frozenset()
     nameless: tuple[NamelessLoss, ...] = ()
+    run_archives: tuple[Skipped, ...] = ()
 
     def copies_of(self, archive: ArchiveId) -> tuple[ArchivePlace, ...]:
         """All files of an archive, whole or not."""
@@ -86,6 +88,7 @@ def examine_staging(
         references = catalog.references(mail.archives)
         missing = frozenset(catalog.missing())
         nameless = [one for one in catalog.nameless_losses(moment) if one.archive in chosen]
+        run_archives = tuple(damaged_run_archives(staging, catalog)) if path == LogicalPath() else ()
     shares = mail.shares()
     needed = mail.archives | {one for archive in mail.archives for one in references.get(archive, ())}
     wanted = [
@@ -116,6 +119,7 @@ def examine_staging(
             if path.user is None and path.selects_partition(one.partition) and path.selects_group(one.group)
         ),
         strangers=strangers(staging, {one.file for one in records.values()}) if path == LogicalPath() else (),
+        run_archives=run_archives,
     )
 
 

@@ -32,6 +32,7 @@ from ..dispatch.engine import Engine
 from ..history import ArchiveRecord
 from ..lock import RunLock
 from ..readers import exclusive
+from ..run_archives import renew_run_archives
 from .examination import Examination
 from .set_aside import drop_original, keep_copy
 from .verification import Verification, broken_of, needed_places
@@ -71,7 +72,8 @@ def repair(
     on_progress: ProgressSink,
     on_wait: Callable[[str], object] = lambda _: None,
 ) -> tuple[Repaired, ...]:
-    """Repair what a verification found to be damaged, as far as it has not changed since.
+    """Repair what a verification found to be damaged, as far as it has not changed since; the archives of
+    runs are written anew from the catalog.
 
     Nobody may use archives meanwhile, the caller included. Raises LockedError while a run or a reader does,
     StagingError.
@@ -91,6 +93,7 @@ def repair(
                 work.not_rewritten(record, outcome.failure())
         work.drop_originals()
         work.mark_lost({task.archive for task in tasks})
+        renew_run_archives(staging, catalog)
         return tuple(work.repaired)
 
 

@@ -191,6 +191,44 @@ def test_an_archive_that_is_missing_is_told_before_what_it_held_is_read_again(ni
     assert nights.back_up()["alarms"] == []
 
 
+def flipped(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 0x55
+    file.write_bytes(data)
+
+
+def of_another_run(file: Path) -> None:
+    file.write_bytes(next(one for one in file.parent.iterdir() if one != file).read_bytes())
+
+
+@pytest.mark.parametrize("harm", [flipped, of_another_run])
+def test_the_archive_of_a_run_that_is_damaged_is_written_anew(
+    nights: Nights, harm: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, and without an archive of the run, a new catalog would not know that anything is lost."""
+    other = Maildir(nights.place / "store" / "ola")
+    (nights.place / "groups.conf").write_text("few=j.*\nrest=o.*\n")
+    monkeypatch.chdir(nights.place)
+    (nights.place / "mailhaul.toml").write_text(
+        f"[staging]\npath = '{nights.staging}'\n"
+        f"[[partition]]\nname = 'primary'\nformat = 'maildir'\npath = '{nights.place}/store/{{user}}'\n"
+        "[groups]\nfile = 'groups.conf'\n"
+    )
+    for number in range(2):
+        nights.deliver()
+        other.message(f"{number}.M1P1.host:2,S", b"Subject: %d\n\nola\n" % number)
+        ran = command("backup")["run"]
+    harm(nights.staging / "_runs" / ran[:4] / f"{ran}.0.mhr")
+    (found,) = nights.run("verify", status=4)["damaged"]
+    assert (found["path"], found["reason"]) == (f"_runs/{ran[:4]}/{ran}.0.mhr", "run")
+    next(nights.staging.glob(f"primary/rest/{ran}.*.mha")).unlink()
+    assert nights.run("verify", "--fix", status=4)["renewed"] == [found["path"]]
+    assert found not in nights.run("verify", status=4)["damaged"]
+    (nights.staging / ".mailhaul" / "catalog.sqlite").unlink()
+    command("catalog rebuild", "--staging", nights.staging, status=(4,))
+    nights.run("restore", "/", "--at", ran, "--to", f"maildir:{nights.place / 'new'}", status=4)
+
+
 def test_what_is_lost_for_good_is_accepted_and_stays_so(nights: Nights) -> None:
     nights.back_up()
     hit(nights.archives()[0], FrameType.MESSAGES)

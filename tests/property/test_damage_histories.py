@@ -145,7 +145,7 @@ class Damaged(History):
     # What happens to what lies beside them
 
     def hurt_run_archive(self) -> None:
-        """What tells how a run ended. No mail depends on it."""
+        """What tells how a run ended, and which archives it made. No mail lies in it."""
         files = sorted(self.staging.glob("_runs/*/*.mhr"))
         how = self.rng.choice(["flip", "cut", "insert", "lose", "swap"])
         if how == "swap":
