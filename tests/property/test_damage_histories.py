@@ -161,13 +161,16 @@ class Damaged(History):
         file = self.staging / ".mailhaul" / self.rng.choice(_RECORDS)
         if not file.exists():
             return
-        if file.name == "purged.jsonl":
-            self.purged.clear()
-            self._forgetful = True
+        tells_of_purges = file.name == "purged.jsonl"
+        self._forgetful = self._forgetful or tells_of_purges
         if self.rng.random() < 0.5:
             self._changed(self._cut, [file])
+            if tells_of_purges:
+                self.purged.clear()
             self.step(self.rng.choice([self.verify, self.purge, self.rebuild, self.back_up]))
         file.unlink(missing_ok=True)
+        if tells_of_purges:
+            self.purged.clear()  # also what was noted meanwhile: the cut record still told of some
 
     def keep_catalog(self) -> None:
         if self.catalog().exists():

@@ -81,7 +81,7 @@ def is_mailbox(directory: int, entries: Entries, *, expected: bool = False) -> b
     if b"INBOX" in entries.directories and _has_folder(directory, b"INBOX", 1):
         return True
     hidden = [name for name in entries.directories if name.startswith(b".") and name not in MAILDIR_NAMES]
-    others = [name for name in entries.directories if name not in hidden]
+    others = sorted({*entries.directories}.difference(hidden))
     # A Maildir in a hidden directory beside those of users (a quarantine) makes no mailbox of the store.
     return _any_folder(directory, hidden, 1) and not _any_folder(directory, others, 2)
 
