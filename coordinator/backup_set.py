@@ -39,10 +39,9 @@ class BackupSet:
     """Mailboxes as they were at one time, and where the archives lie that are needed for them.
 
     ``places`` has the archives that are at hand, ``names`` what the files of these and others are called, as
-    far as that is known, and how large they are (0: not known). ``references``
-    are the others that one refers to; of an archive that is not in it that is not known. ``damaged`` are the
-    files of which only a part could be read: there may have been more mailboxes. ``absent`` says of a path
-    why nothing of it is there.
+    far as that is known, and how large they are (0: not known). ``references`` are the others that one refers
+    to; of an archive that is not in it that is not known. ``damaged`` are the files of which only a part
+    could be read: there may have been more mailboxes. ``absent`` says of a path why nothing of it is there.
     """
 
     versions: tuple[MailboxVersion, ...]

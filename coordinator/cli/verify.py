@@ -107,7 +107,7 @@ def command(
     Damage is listed with each message that it costs, in which runs, and where that message can still be had.
     With --fix a damaged archive is rewritten with everything in it that is whole, or that other archives
     hold, too; what is lost is read again by the next backup, if the mailbox still has it. Archives of runs
-    (_runs/) are written anew from the catalog.
+    (_runs/) are rewritten from the catalog.
 
     With --accept everything that is lost for good, because neither other archives nor the next backup can
     bring it back, is recorded as known. It is still listed, but is no longer a failure.

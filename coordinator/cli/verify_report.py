@@ -21,10 +21,9 @@ _MORE = "more (--json lists all)"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyOutcome:
-    """A verification that has ended. ``renewed`` are archives of runs that were written anew from the
-    catalog; ``accepted`` are losses that were accepted, and are in nothing else
-    here, and ``acceptable`` tells whether others could be; ``checked`` is what is recorded of archives, by
-    their ids."""
+    """A verification that has ended. ``renewed`` are archives of runs that were rewritten from the catalog.
+    ``accepted`` are losses that were accepted, and are in nothing else here, and ``acceptable`` tells whether
+    others could be; ``checked`` is what is recorded of archives, by their ids."""
 
     order: Order
     verification: Verification
@@ -86,7 +85,7 @@ def print_text(outcome: VerifyOutcome) -> None:
     _list("lost", (_loss(loss, to_fix) for loss in verification.affected))
     for what, repaired in _by_outcome(outcome.repaired).items():
         _list(what, map(_repaired, repaired))
-    _list("written anew from the catalog", outcome.renewed)
+    _list("rewritten from the catalog", outcome.renewed)
     for file in outcome.examination.strangers[:_LISTED]:
         output.note(f"not in the catalog: {file}")
     if len(outcome.examination.strangers) > _LISTED:

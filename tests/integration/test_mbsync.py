@@ -49,14 +49,8 @@ def test_client_that_had_synced_before(
     check_both_directions(new, mbsync)
 
 
-@both_servers
-@pytest.mark.parametrize("margin", [None, 0])
-def test_mail_that_came_after_the_backup(
-    start_dovecot: StartDovecot, make_mbsync: MakeMbsync, mailhaul: Mailhaul, margin: int | None
-) -> None:
-    """The client has seen UIDs that were given out after the backup. New mail does not get them again; with
-    no margin it would, and be hidden from the client: the danger is real."""
-    server = start_dovecot()
+def lost_after_more_mail(server: Dovecot, make_mbsync: MakeMbsync, mailhaul: Mailhaul) -> tuple[Path, Mbsync]:
+    """Three messages, a backup, three more, which the client fetches; then the home is lost."""
     server.deliver([numbered(number) for number in (1, 2, 3)], ALICE)
     config = mailhaul.configure(server)
     mailhaul.run(config, "backup")
@@ -65,6 +59,18 @@ def test_mail_that_came_after_the_backup(
     assert mbsync.sync()[0] == 0
     assert copied(mbsync) == {1, 2, 3, 4, 5, 6}
     shutil.rmtree(server.home(ALICE))
+    return config, mbsync
+
+
+@both_servers
+@pytest.mark.parametrize("margin", [None, 0])
+def test_mail_that_came_after_the_backup(
+    start_dovecot: StartDovecot, make_mbsync: MakeMbsync, mailhaul: Mailhaul, margin: int | None
+) -> None:
+    """The client has seen UIDs that were given out after the backup. New mail does not get them again; with
+    no margin it would, and be hidden from the client: the danger is real."""
+    server = start_dovecot()
+    config, mbsync = lost_after_more_mail(server, make_mbsync, mailhaul)
     options = () if margin is None else ("--uid-margin", str(margin))
     mailhaul.run(config, "restore", "/", *options)
     server.deliver([numbered(number) for number in (7, 8)], ALICE)
@@ -86,13 +92,7 @@ def test_a_new_uidvalidity_stops_the_client(
 ) -> None:
     """It removes nothing on either side, says so, and a new copy has everything."""
     server = start_dovecot()
-    server.deliver([numbered(number) for number in (1, 2, 3)], ALICE)
-    config = mailhaul.configure(server)
-    mailhaul.run(config, "backup")
-    server.deliver([numbered(number) for number in (4, 5, 6)], ALICE)
-    mbsync = make_mbsync(server.ports.imap, ALICE)
-    assert mbsync.sync()[0] == 0
-    shutil.rmtree(server.home(ALICE))
+    config, mbsync = lost_after_more_mail(server, make_mbsync, mailhaul)
     mailhaul.run(config, "restore", "/", "--new-uidvalidity")
     server.deliver([numbered(number) for number in (7, 8)], ALICE)
     status, said = mbsync.sync()
