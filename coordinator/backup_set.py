@@ -16,8 +16,8 @@ from ..proto.archive.scanning import owner_of
 from ..proto.archive.splitting import archives_in
 from ..proto.errors import AccessError, BackupError, DamagedError, NotFoundError, UsageError
 from ..proto.records import ArchiveId, Departed, RunId, Skipped
-from ..worker.archives import ArchivePlace, OpenArchives, opened_archives
-from ..worker.staging.names import name_of
+from ..worker.archives.names import name_of
+from ..worker.archives.opened import ArchivePlace, OpenArchives, opened_archives
 from .absence import absence
 from .catalog import Catalog
 from .history import MailboxVersion

@@ -12,7 +12,7 @@ from ..groups.paths import LogicalPath
 from ..proto.errors import BackupError, EmptyStoreError, NotFoundError
 from ..proto.records import MailboxSize, Partition, Progress, Skipped
 from ..worker.inventory import Stock
-from ..worker.inventory_tasks import InventoryTask, run_inventory
+from ..worker.tasks.inventory import InventoryTask, run_inventory
 from .dispatch.engine import Engine
 
 

@@ -16,8 +16,8 @@ from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
 from ..proto.records import ArchiveFacts, ArchiveId, Departed, RunId, Skipped
 from ..proto.run_ends import RunEnd
-from ..worker.archives import ArchivePlace, OpenArchives, open_place, opened_archives, read_beginning
-from ..worker.staging.sealed import account_of
+from ..worker.archives.opened import ArchivePlace, OpenArchives, open_place, opened_archives, read_beginning
+from ..worker.archives.sealed import account_of
 from .backup_set import reader_over
 from .catalog import FoundArchive, PurgedMoments, rebuild
 from .holds import read_holds

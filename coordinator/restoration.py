@@ -14,11 +14,11 @@ from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, NotFoundError, UsageError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
-from ..worker.archives import ArchivePlace, OpenArchives
-from ..worker.availability import Availabilities
+from ..worker.archives.availability import Availabilities
+from ..worker.archives.opened import ArchivePlace, OpenArchives
 from ..worker.restore import Choice
-from ..worker.restore_tasks import RestoreTask, run_restore
 from ..worker.staging.area import StagingArea
+from ..worker.tasks.restore import RestoreTask, run_restore
 from .backup_set import BackupSet, NeededFile, opened
 from .browsing.levels import no_such_folder
 from .dispatch.engine import Engine

@@ -26,10 +26,10 @@ from pathlib import Path
 from ..proto.errors import BackupError, ConfigError, StagingError, UnplannedError, UnreadableStoreError
 from ..proto.ports import Clock
 from ..proto.records import ArchiveId, Parents, Partition, RunId, Skipped, Unit, UnitReport
-from ..worker.first_frames import is_there
+from ..worker.archives.first_frames import is_there
+from ..worker.archives.names import PARTIAL
 from ..worker.staging.area import StagingArea
-from ..worker.staging.names import PARTIAL
-from ..worker.tasks import run_backup
+from ..worker.tasks.backup import run_backup
 from .alarms import Alarm, alarm_of_catalog, alarms_of_archives, alarms_of_unit
 from .catalog import Catalog
 from .clock import utc

@@ -47,7 +47,7 @@ def damaged_run_archives(staging: Path, catalog: Catalog) -> Iterator[Skipped]:
     """The archives of runs that are damaged, or that are of another run. One that is not there is no damage:
     the next run writes it."""
     from ..proto.archive.run_end import read_run_end
-    from ..worker.archives import ArchivePlace, open_place
+    from ..worker.archives.opened import ArchivePlace, open_place
 
     there = set(_names(staging))
     for run, resumed in catalog.ended_runs():

@@ -7,8 +7,8 @@ from functools import partial
 
 from ..proto.ports import Clock
 from ..proto.records import BackupMode, UnitReport
-from ..worker.attempt import write_stream
 from ..worker.staging.sinks import StreamSink
+from ..worker.tasks.attempt import write_stream
 from .dispatch.engine import Engine
 from .observers import RunObserver
 from .preparation import make_plan

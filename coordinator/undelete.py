@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from ..groups.paths import LogicalPath
 from ..proto.records import ArchiveId, Partition, RunId
-from ..worker.archives import ArchivePlace
+from ..worker.archives.opened import ArchivePlace
 from ..worker.restore import Choice, Rescue
-from ..worker.restore_tasks import RestoreTask
+from ..worker.tasks.restore import RestoreTask
 from .browsing.vanished import WhatVanished
 from .restoration import Access, PlannedTask, grants_for
 

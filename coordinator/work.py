@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from ..proto.archive.frames import Codec
 from ..proto.records import Parents, Unit
-from ..worker.archive_settings import ArchiveSettings
+from ..worker.archives.names import archive_name
+from ..worker.packing.settings import ArchiveSettings
 from ..worker.staging.area import StagingArea
-from ..worker.staging.names import archive_name
-from ..worker.tasks import BackupTask, UnitTask
+from ..worker.tasks.backup import BackupTask, UnitTask
 from .request import Manner
 from .settings import ArchiveConfig, Config
 

@@ -24,7 +24,7 @@ from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, FileStat, Folder, Listed, Message, Ownership, RunId, Terms
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 
 ARCHIVE = ArchiveId(bytes(range(16)))
 OWNER = Ownership(0o600, 1000, 1000)
@@ -162,7 +162,7 @@ def write_archive(mailboxes: Mailboxes, *, archive: ArchiveId = ARCHIVE, codec: 
 
 
 def open_any(data: bytes) -> ArchiveReader:
-    """As ``worker.archives.open_archive`` does it: the whole archive, else what is whole in it."""
+    """As ``worker.archives.opened.open_archive`` does it: the whole archive, else what is whole in it."""
     file = MemoryFile(data)
     try:
         return open_sealed(file)

@@ -18,7 +18,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
-from mailhaul.worker.staging.names import archive_name
+from mailhaul.worker.archives.names import archive_name
 
 START = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)
 PRIMARY = Partition(name="primary", format="maildir", path="/srv/mail")

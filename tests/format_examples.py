@@ -20,7 +20,7 @@ from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import ArchiveId, Directory, Folder, Message, Ownership, RunId, StoredFile, Terms
 from mailhaul.tests.archives import Frame, MemoryOpened, MemorySink, frames_of
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 
 DOCUMENT = Path(frames.__file__).parent / "FORMAT.md"
 ARCHIVE = ArchiveId(b"0123456789abcdef")

@@ -17,7 +17,7 @@ from unittest.mock import patch
 
 from mailhaul.groups import sharding
 from mailhaul.proto.archive import messages
-from mailhaul.worker import gathering
+from mailhaul.worker.comparing import gathering
 
 from .maildirs import Maildir
 from .trees import Entry, snapshot

@@ -30,9 +30,9 @@ from mailhaul.proto.records import (
     UnitReport,
 )
 from mailhaul.tests.archives import MemoryFile, MemorySink
-from mailhaul.worker.archive_settings import ArchiveSettings
 from mailhaul.worker.backup import back_up
-from mailhaul.worker.known import OpenParents
+from mailhaul.worker.comparing.known import OpenParents
+from mailhaul.worker.packing.settings import ArchiveSettings
 
 PARTITION = Partition(name="primary", format="maildir", path="mail")
 

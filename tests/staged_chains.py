@@ -27,9 +27,9 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
-from mailhaul.worker.archives import ArchivePlace, open_place, opened_archives
-from mailhaul.worker.packing import Packer
-from mailhaul.worker.staging.names import archive_name
+from mailhaul.worker.archives.names import archive_name
+from mailhaul.worker.archives.opened import ArchivePlace, open_place, opened_archives
+from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.staging.sinks import StagedFile
 
 from .archives import MemoryOpened, archive_header, message

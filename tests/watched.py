@@ -13,7 +13,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
-from mailhaul.worker.staging.names import archive_name
+from mailhaul.worker.archives.names import archive_name
 from mailhaul.worker.staging.receiver_status import ReceiverStatus, RefusedStranger, StreamStatus
 
 RUN = RunId("20261121T220000Z-4f3a")

@@ -1,14 +1,14 @@
 """The table of contents of a backup: one unit, from its mailboxes to a sealed archive.
 
     for each mailbox of the unit
-      known     how it was stored last                            known
+      known     how it was stored last                            comparing/
       for each folder                                             mailbox_backup
         unchanged: take over what is stored                       stores/
         list    its messages, with their UIDs                     stores/
-        match   which of them are stored already                  matching
+        match   which of them are stored already                  comparing/
         read    each one that is not                              folder_backup, stores/
-        cut     header | body | MIME parts                        segments
-        dedup   seen in this group? keep a reference              packing, dedup
+        cut     header | body | MIME parts                        packing/
+        dedup   seen in this group? keep a reference              packing/
         pack    append to the block; full: compress, frame        proto.archive.writer
       keep      the mailbox's other files                         file_backup
       mark      a checkpoint: this mailbox is complete            unit_archive
@@ -39,11 +39,11 @@ from ..proto.records import (
     Unit,
     UnitReport,
 )
-from .archive_settings import ArchiveSettings
+from .archives.sealed import Account
+from .comparing.known import KnownVersion, OpenParents
 from .folder_backup import Reliance
-from .known import KnownVersion, OpenParents
 from .mailbox_backup import Approach, MailboxBackup, MailboxOutcome
-from .staging.sealed import Account
+from .packing.settings import ArchiveSettings
 from .unit_archive import AlreadyStored, LateMailbox, UnitArchive
 
 _PROGRESS_MESSAGES = 64

@@ -13,7 +13,7 @@ from ..proto.archive.columns import BEYOND, clamped
 from ..proto.errors import MessageUnavailable
 from ..proto.ports import MailboxReader
 from ..proto.records import DIGEST_BYTES, FileStat, ListedFile, Piece, Skipped, StoredFile
-from .known import KnownVersion
+from .comparing.known import KnownVersion
 from .unit_archive import LateMailbox
 
 _MOST_FILES = 1 << 17

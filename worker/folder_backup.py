@@ -20,10 +20,10 @@ from ..proto.archive.columns import BEYOND, clamped
 from ..proto.errors import DamagedError, MessageUnavailable
 from ..proto.ports import FolderReader
 from ..proto.records import Listed, Message, Skipped, Terms
-from .known import UNACCOUNTED, KnownMessages, KnownVersion
-from .known_tally import KnownTally
-from .matching import Rows, SameFrame, match
-from .pursuit import Pursuit
+from .comparing.known import UNACCOUNTED, KnownMessages, KnownVersion
+from .comparing.known_tally import KnownTally
+from .comparing.matching import Rows, SameFrame, match
+from .comparing.pursuit import Pursuit
 from .unit_archive import LateMailbox
 
 _ATTEMPTS = 3

@@ -20,10 +20,10 @@ from ..proto.archive.columns import BEYOND, clamped
 from ..proto.errors import DamagedError, MessageUnavailable, StoreError
 from ..proto.ports import FolderReader, MailboxReader
 from ..proto.records import FolderLoss, MailboxSummary, Skipped, StoredFile
+from .comparing.known import UNACCOUNTED, KnownMessages, KnownVersion
+from .comparing.known_tally import KnownTally
 from .file_backup import FileBackup
 from .folder_backup import FolderBackup, Reliance, Tally
-from .known import UNACCOUNTED, KnownMessages, KnownVersion
-from .known_tally import KnownTally
 from .unit_archive import LateMailbox, Unchanged, UnitArchive
 
 NOT_ASKED = "not-asked"

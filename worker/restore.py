@@ -25,7 +25,7 @@ from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, MessageUnavailable, StoreError, UnreadableError
 from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
 from ..proto.records import ArchiveId, Folder, Message, Progress, RestoreReport, Skipped, StoredFile
-from .archives import OpenArchives
+from .archives.opened import OpenArchives
 
 _PROGRESS_MESSAGES = 64
 

@@ -19,11 +19,11 @@ from ..proto.archive.writer import ArchiveTotals, ArchiveWriter
 from ..proto.errors import DamagedError
 from ..proto.ports import ArchiveSink
 from ..proto.records import ArchiveId, Folder, Listed, Message, Skipped, Terms, Unit
-from .archive_settings import ArchiveSettings
-from .gathering import to_gather
-from .known import KnownMessages, OpenParents
-from .packing import Packer, Segments
-from .staging.sealed import Account, account_of
+from .archives.sealed import Account, account_of
+from .comparing.gathering import to_gather
+from .comparing.known import KnownMessages, OpenParents
+from .packing.packer import Packer, Segments
+from .packing.settings import ArchiveSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
-from mailhaul.worker.staging.names import archive_name
+from mailhaul.worker.archives.names import archive_name
 
 WORKERS = 4
 LARGEST_BYTES = {"20 GiB": 20 * 2**30, "one a worker": 2**60}

@@ -10,7 +10,7 @@ from typing import Literal
 from ...groups.paths import LogicalPath, message_path
 from ...proto.errors import DamagedError, NotFoundError
 from ...proto.records import Skipped
-from ...worker.archives import OpenArchives
+from ...worker.archives.opened import OpenArchives
 from ..backup_set import BackupSet
 from ..history import MailboxVersion
 from .comparison import Change, ChangedMessage, FolderDifference, changed_messages, folder_differences

@@ -9,7 +9,7 @@ from datetime import datetime
 from ...groups.paths import LogicalPath, message_path
 from ...proto.errors import DamagedError, NotFoundError, UsageError
 from ...proto.records import RunId, Skipped
-from ...worker.archives import OpenArchives
+from ...worker.archives.opened import OpenArchives
 from ..backup_set import BackupSet
 from ..history import MailboxVersion, Version
 from .header_text import file_name, header_date, header_text

@@ -19,7 +19,7 @@ from ...proto.archive.assembly import Contents
 from ...proto.archive.mailboxes import FolderEntry, Mailbox
 from ...proto.errors import DamagedError, NotFoundError, UsageError
 from ...proto.records import Message
-from ...worker.archives import OpenArchives
+from ...worker.archives.opened import OpenArchives
 from ..backup_set import BackupSet
 from ..history import MailboxVersion
 

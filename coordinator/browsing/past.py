@@ -10,7 +10,7 @@ from pathlib import Path
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveId, RunId
-from ...worker.archives import ArchivePlace
+from ...worker.archives.opened import ArchivePlace
 from ..absence import unknown
 from ..catalog import Catalog
 from .timeline import Timeline, timelines

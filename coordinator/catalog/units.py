@@ -19,7 +19,7 @@ from ...proto.records import (
     Stretch,
     UnitReport,
 )
-from ...worker.staging.names import name_of
+from ...worker.archives.names import name_of
 from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
 from .journal import known_run

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from ...proto.directories import sync_directory
 from ...proto.errors import LockedError, StagingError, UsageError
-from ...worker.staging.names import PARTIAL
+from ...worker.archives.names import PARTIAL
 from .options import STDIO
 
 

@@ -11,7 +11,7 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
-from ...worker.archives import opened_archives
+from ...worker.archives.opened import opened_archives
 from ..backup_set import opened
 from ..browsing.finding import Finder, FoundMessage
 from ..browsing.search import Query

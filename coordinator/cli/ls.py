@@ -9,7 +9,7 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
-from ...worker.archives import opened_archives
+from ...worker.archives.opened import opened_archives
 from ..backup_set import BackupSet, opened
 from ..browsing.chronicle import UNKNOWN, Entry, FolderHistory, mailbox_history
 from ..browsing.levels import (

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import Partition, RestoreReport, Skipped
-from ...worker.restore_tasks import RestoreTask
+from ...worker.tasks.restore import RestoreTask
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..places import refuse_target

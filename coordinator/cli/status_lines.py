@@ -10,7 +10,7 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import AccessError
-from ...worker.staging.names import parse_name
+from ...worker.archives.names import parse_name
 from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
 from ..history import Behind, GoodBackup
 from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun

@@ -10,7 +10,7 @@ import click
 from ...groups.paths import LogicalPath, message_path
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, NotFoundError, UsageError
 from ...proto.records import Message, Partition, RunId, Terms
-from ...worker.archives import OpenArchives, opened_archives
+from ...worker.archives.opened import OpenArchives, opened_archives
 from ..browsing.header_text import header_date, header_text
 from ..browsing.levels import time_ns
 from ..browsing.past import Past

@@ -15,9 +15,9 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, UsageError
 from ...proto.records import Skipped
-from ...worker.archives import ArchivePlace
+from ...worker.archives.opened import ArchivePlace
+from ...worker.tasks.verifying import VerifyTask
 from ...worker.verifying.examiner import Depth
-from ...worker.verifying.tasks import VerifyTask
 from ..clock import utc
 from ..dispatch.engine import Outcome
 from ..lock import RunLock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..dispatch.nursery import prepare
 
-_WORK = ("worker.attempt", "worker.inventory_tasks", "worker.stores.maildir")
+_WORK = ("worker.tasks.attempt", "worker.tasks.inventory", "worker.stores.maildir")
 """What the workers of a backup need, below the root package."""
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UsageError
 from ...proto.records import ArchiveId, RunId
-from ...worker.archives import ArchivePlace
+from ...worker.archives.names import generation_name
+from ...worker.archives.opened import ArchivePlace
 from ...worker.purging.compaction import Remains
 from ...worker.purging.liveness import LiveData, NeededArchive, Shares
-from ...worker.staging.names import generation_name
 from ..catalog import Catalog
 from ..history import ArchiveRecord, Moment, Needed
 from ..holds import Holds

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ...proto.errors import BackupError, DamagedError
 from ...proto.records import Skipped
-from ...worker.archives import ArchivePlace, read_beginning
+from ...worker.archives.opened import ArchivePlace, read_beginning
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..holds import Holds, frozen_holds, read_holds

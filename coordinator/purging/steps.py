@@ -11,8 +11,8 @@ from ...proto.archive.rewriting import Rewritten
 from ...proto.directories import sync_directory
 from ...proto.errors import BackupError, LockedError, StagingError
 from ...proto.records import Skipped
-from ...worker.purging.tasks import CompactionTask, run_compaction
 from ...worker.staging.sinks import PARTIAL
+from ...worker.tasks.purging import CompactionTask, run_compaction
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..readers import exclusive

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from ...proto.ports import ProgressSink, Task
 from ...proto.records import ArchiveId
-from ...worker.archives import ArchivePlace
+from ...worker.archives.opened import ArchivePlace
 from ...worker.purging.bounds import joined
 from ...worker.purging.compaction import Remains
 from ...worker.purging.liveness import LiveData, NeededArchive, Shares
-from ...worker.purging.tasks import LiveTask, SharesTask, run_live, run_shares
+from ...worker.tasks.purging import LiveTask, SharesTask, run_live, run_shares
 from ..dispatch.engine import Engine
 from .plan import ArchivesPlan, StoredArchives, candidates, dead_archives, mostly_dead, needed_archives
 

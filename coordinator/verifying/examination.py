@@ -15,7 +15,7 @@ from pathlib import Path
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveId, Losses, RunId, Skipped
-from ...worker.archives import ArchivePlace
+from ...worker.archives.opened import ArchivePlace
 from ...worker.verifying.kept import KeptMailbox, KeptVersion
 from ..absence import unknown
 from ..backup_set import BackupSet

@@ -21,12 +21,12 @@ from typing import Literal
 from ...proto.errors import BackupError, DamagedError, NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Stretch
-from ...worker.archives import ArchivePlace, read_beginning
-from ...worker.staging.names import generation_name
-from ...worker.stretches import common, merged, without
+from ...worker.archives.names import generation_name
+from ...worker.archives.opened import ArchivePlace, read_beginning
+from ...worker.archives.stretches import common, merged, without
+from ...worker.tasks.verifying import RepairTask, run_repair
 from ...worker.verifying.kept import KeptMailbox
 from ...worker.verifying.repair import RepairReport
-from ...worker.verifying.tasks import RepairTask, run_repair
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..history import ArchiveRecord

@@ -11,8 +11,8 @@ from pathlib import Path
 from ...proto.directories import make_directories, sync_directory
 from ...proto.errors import StagingError
 from ...proto.records import ArchiveId
-from ...worker.archives import ArchivePlace
-from ...worker.staging.names import generation_name
+from ...worker.archives.names import generation_name
+from ...worker.archives.opened import ArchivePlace
 from ..history import ArchiveRecord
 
 

@@ -15,13 +15,13 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Skipped, Stretch
-from ...worker.archives import ArchivePlace
-from ...worker.stretches import merged
+from ...worker.archives.opened import ArchivePlace
+from ...worker.archives.stretches import merged
+from ...worker.tasks.verifying import LossesTask, SparesTask, VerifyTask, run_losses, run_spares, run_verify
 from ...worker.verifying.examiner import Depth
 from ...worker.verifying.kept import KeptMailbox
 from ...worker.verifying.losses import Loss, LossReport
 from ...worker.verifying.spares import Spares
-from ...worker.verifying.tasks import LossesTask, SparesTask, VerifyTask, run_losses, run_spares, run_verify
 from ...worker.verifying.verify import VerifyReport
 from ..dispatch.engine import Engine
 from ..history import ArchiveRecord, NamelessLoss

@@ -17,8 +17,8 @@ from pathlib import Path
 from mailhaul.proto.errors import BackupError
 from mailhaul.proto.ports import KnownMailbox, MailboxReader, MailStore
 from mailhaul.proto.records import ArchiveId, MailboxSize, Partition, RunId, Skipped, Unit
-from mailhaul.worker.archive_settings import ArchiveSettings
 from mailhaul.worker.backup import back_up
+from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.staging.sinks import StagedFile
 from mailhaul.worker.stores import registry
 

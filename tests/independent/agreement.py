@@ -10,7 +10,7 @@ from mailhaul.coordinator.backup_set import from_files
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.errors import DamagedError, UnsupportedError
-from mailhaul.worker.archives import opened_archives
+from mailhaul.worker.archives.opened import opened_archives
 
 from .archives import Archives, Mail
 from .columns import Refused

@@ -30,13 +30,13 @@ from mailhaul.tests.maildirs import Maildir
 from mailhaul.tests.memory_chains import Chain
 from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
 from mailhaul.tests.trees import Entry, differences, snapshot
-from mailhaul.worker.archive_settings import ArchiveSettings
-from mailhaul.worker.archives import ArchivePlace, opened_archives
+from mailhaul.worker.archives.opened import ArchivePlace, opened_archives
+from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.restore import Choice, restore
 from mailhaul.worker.stores import opened
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_target import MaildirTarget
-from mailhaul.worker.tasks import BackupTask, run_backup
+from mailhaul.worker.tasks.backup import BackupTask, run_backup
 
 NOISE = random.Random(8).randbytes(20_000)
 

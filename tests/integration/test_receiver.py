@@ -28,10 +28,9 @@ from mailhaul.tests.receiving import (
     write_frames,
 )
 from mailhaul.tests.trees import snapshot
-from mailhaul.worker.archive_settings import ArchiveSettings
-from mailhaul.worker.archives import ArchivePlace
+from mailhaul.worker.archives.opened import ArchivePlace
+from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.restore import Choice
-from mailhaul.worker.restore_tasks import RestoreTask, run_restore
 from mailhaul.worker.staging.area import StagingArea, open_file, open_sink
 from mailhaul.worker.staging.events import EventReceiver, EventSender
 from mailhaul.worker.staging.links import SharedConnection
@@ -40,7 +39,8 @@ from mailhaul.worker.staging.receiver import Receiver, ReceiverSettings
 from mailhaul.worker.staging.receiver_status import STATUS_FILE
 from mailhaul.worker.staging.remote import RemoteSink
 from mailhaul.worker.staging.sinks import StagedFile
-from mailhaul.worker.tasks import BackupTask, run_backup
+from mailhaul.worker.tasks.backup import BackupTask, run_backup
+from mailhaul.worker.tasks.restore import RestoreTask, run_restore
 
 RANDOM = random.Random(11)
 MAILBOXES = {

@@ -43,7 +43,7 @@ from mailhaul.tests.archives import (
     unpacked,
     write_archive,
 )
-from mailhaul.worker.archives import open_archive
+from mailhaul.worker.archives.opened import open_archive
 from mailhaul.worker.verifying.verify import verify_frames
 
 

@@ -15,10 +15,10 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import Directory, Folder, Partition, StoredFile
 from mailhaul.tests.archives import ARCHIVE, OWNER, MemoryOpened, MemorySink, archive_header, message
-from mailhaul.worker.archives import ArchivePlace
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.archives.opened import ArchivePlace
+from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.restore import Choice
-from mailhaul.worker.restore_tasks import RestoreTask, run_restore
+from mailhaul.worker.tasks.restore import RestoreTask, run_restore
 
 MAIL = b"Subject: x\n\nbody\n"
 HOSTILE = [

@@ -44,10 +44,10 @@ from mailhaul.tests.archives import (
     write_archive,
     write_mailbox,
 )
-from mailhaul.worker.known import OpenParents
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.archives.sealed import report_of
+from mailhaul.worker.comparing.known import OpenParents
+from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.purging.compaction import NoSink
-from mailhaul.worker.staging.sealed import report_of
 from mailhaul.worker.staging.sinks import StreamSink
 
 from ..unit.proto.test_run_end import END

@@ -16,12 +16,12 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import ArchiveId, Partition, RunId, Skipped, Unit
 from mailhaul.tests import trees
 from mailhaul.tests.stored import StoredMailbox, stored_differences, stored_mailboxes
-from mailhaul.worker.archive_settings import ArchiveSettings
-from mailhaul.worker.archives import ArchivePlace
+from mailhaul.worker.archives.opened import ArchivePlace
+from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.restore import Choice
-from mailhaul.worker.restore_tasks import RestoreTask, run_restore
 from mailhaul.worker.staging.area import StagingArea
-from mailhaul.worker.tasks import BackupTask, run_backup
+from mailhaul.worker.tasks.backup import BackupTask, run_backup
+from mailhaul.worker.tasks.restore import RestoreTask, run_restore
 
 ARCHIVE = ArchiveId(bytes(range(16)))
 SECOND_NS = 1_000_000_000

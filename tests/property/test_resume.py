@@ -21,7 +21,7 @@ from mailhaul.tests.archives import (
     read_archive,
     write_mailbox,
 )
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.verifying.verify import verify_frames
 
 _NOISE = random.Random(11).randbytes(5000)

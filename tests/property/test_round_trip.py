@@ -13,7 +13,8 @@ from mailhaul.proto.archive.frames import Codec
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.tests.archives import MemoryFile, expected, read_archive, write_archive
-from mailhaul.worker import packing, segments
+from mailhaul.worker.packing import packer as packing
+from mailhaul.worker.packing import segments
 
 
 @st.composite

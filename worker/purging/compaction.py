@@ -15,8 +15,8 @@ from ...proto.archive.rewriting import Metadata, Rewritten, rewrite
 from ...proto.errors import DamagedError
 from ...proto.ports import ArchiveSink
 from ...proto.records import ArchiveId, Stretch
-from ..archives import ArchivePlace, open_place, refuse_foreign
-from ..stretches import without
+from ..archives.opened import ArchivePlace, open_place, refuse_foreign
+from ..archives.stretches import without
 from .bounds import as_stretches, unpacked, widened
 from .liveness import CLOSE_BYTES
 

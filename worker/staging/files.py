@@ -14,8 +14,8 @@ from pathlib import Path
 from ...proto.archive.draft import encode_draft, read_draft, whole_frames
 from ...proto.archive.reader import read_footer
 from ...proto.errors import BackupError, DamagedError, StagingError
+from ..archives.names import archive_path
 from .frame_chain import FrameChain
-from .names import archive_path
 from .partial import PartialArchive, open_partial
 from .space import Space
 from .stream import (

@@ -24,8 +24,8 @@ from ...proto.wire.envelopes import (
     Sealed,
 )
 from ...proto.wire.grants import Grant
+from ..archives.names import parse_name
 from .flow import CHUNK_BYTES, CLOSED, refusal
-from .names import parse_name
 from .space import FULL, no_room
 from .stream import (
     Appended,

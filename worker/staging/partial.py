@@ -16,7 +16,7 @@ from pathlib import Path
 from ...proto.archive.files import LocalFile
 from ...proto.directories import make_directories, sync_directory
 from ...proto.errors import FencedError, StagingError
-from .names import PARTIAL
+from ..archives.names import PARTIAL
 from .syncing import Syncer
 
 _WRITE_BACK_BYTES = 8 << 20

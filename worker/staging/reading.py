@@ -11,8 +11,8 @@ from pathlib import Path
 from ...proto.errors import AccessError, BackupError, NotFoundError, StagingError
 from ...proto.wire.envelopes import Bytes, Envelope, Find, Found, Read
 from ...proto.wire.grants import Grant
+from ..archives.names import archive_path, parse_name
 from .flow import refusal
-from .names import archive_path, parse_name
 from .partial import partial_path
 
 MOST_REQUESTS = 16

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from ...proto.archive.draft import Draft, read_draft
 from ...proto.errors import StagingError
-from .names import PARTIAL
+from ..archives.names import PARTIAL
 from .partial import PartialArchive, open_partial
 from .space import Space, no_room
 

@@ -12,7 +12,7 @@ from ...proto.archive.reader import ArchiveReader
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Message, Progress, StoredFile, Stretch
-from ..availability import Availabilities, Lack
+from ..archives.availability import Availabilities, Lack
 
 _PROGRESS_MESSAGES = 1024
 _PARTS = 1 << 20  # of which a share takes some

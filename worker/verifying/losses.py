@@ -24,7 +24,7 @@ from ...proto.archive.stored import StoredMailbox, StoredRows
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Message, RunId, StoredFile, Stretch
-from ..availability import Lack
+from ..archives.availability import Lack
 from .examiner import Depth, Examiner
 from .kept import KeptMailbox, KeptVersion, contents_of
 

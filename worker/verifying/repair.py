@@ -11,8 +11,8 @@ from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.rewriting import ALL, Rewritten, rewrite
 from ...proto.ports import ArchiveSink
 from ...proto.records import ArchiveId, Departed, Losses, Stretch
-from ..availability import Availability
-from ..stretches import common, merged, without
+from ..archives.availability import Availability
+from ..archives.stretches import common, merged, without
 from .fillings import Filler, Filling
 
 

@@ -14,9 +14,9 @@ from ...proto.archive.reader import ArchiveReader
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import DIGEST_BYTES, ArchiveId, Progress, Stretch
-from ..archives import ArchivePlace, open_archive, open_place
-from ..availability import Availabilities
-from ..stretches import merged
+from ..archives.availability import Availabilities
+from ..archives.opened import ArchivePlace, open_archive, open_place
+from ..archives.stretches import merged
 
 
 class Spare(NamedTuple):

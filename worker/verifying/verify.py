@@ -20,9 +20,9 @@ from ...proto.archive.scanning import FoundFrame, damage_of, scan
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress, Skipped, Stretch
-from ..archives import open_archive
-from ..availability import block_stretches
-from ..stretches import merged
+from ..archives.availability import block_stretches
+from ..archives.opened import open_archive
+from ..archives.stretches import merged
 
 _PROGRESS_BYTES = 16 << 20
 

@@ -15,7 +15,7 @@ from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import ArchiveId, Departed, RunId
 from mailhaul.tests.archives import MemorySink, archive_header, write_mailbox
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 
 MAIL = {"INBOX": [b"Subject: 1\n\none"]}
 

@@ -37,7 +37,7 @@ from mailhaul.tests.catalogs import (
     unchanged,
     unit,
 )
-from mailhaul.worker.staging.names import archive_name
+from mailhaul.worker.archives.names import archive_name
 
 STRANGER = ArchiveId(b"never seen here!")
 

@@ -11,7 +11,7 @@ import pytest
 from mailhaul.coordinator.dispatch.cluster import SETTINGS, RayCluster, environment, run_on_cluster
 from mailhaul.coordinator.settings import TlsConfig
 from mailhaul.proto.errors import AccessError
-from mailhaul.worker.verifying.tasks import VerifyTask, run_verify
+from mailhaul.worker.tasks.verifying import VerifyTask, run_verify
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_token_that_is_missing_is_named(tmp_path: Path) -> None:
         ("coordinator.dispatch.ray_process", "ray"),
         ("coordinator.dispatch.local", "ray"),
         ("coordinator.dispatch.actor", "ray pydantic sqlite3 click rich mailhaul.coordinator.cli"),
-        ("worker.tasks", "ray pydantic sqlite3 click rich mailhaul.coordinator"),
+        ("worker.tasks.backup", "ray pydantic sqlite3 click rich mailhaul.coordinator"),
     ],
 )
 def test_what_must_not_be_imported(module: str, unwanted: str) -> None:

@@ -26,7 +26,7 @@ from mailhaul.proto.errors import DamagedError, NotFoundError
 from mailhaul.proto.records import Departed, RunId, Stretch
 from mailhaul.tests.archives import MemorySink, frames_of, metadata_of
 from mailhaul.tests.staged_chains import StagedChain
-from mailhaul.worker.archives import open_archive
+from mailhaul.worker.archives.opened import open_archive
 
 BOX = b"From: a@example.org\n\n" + b"kept since the first night " * 40
 

@@ -13,7 +13,7 @@ from mailhaul.coordinator.restoration import RestorePlan, plan_restore
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import DamagedError, NotFoundError, UsageError
 from mailhaul.proto.records import ArchiveId, Partition, RunId
-from mailhaul.worker.archives import ArchivePlace, OpenArchives
+from mailhaul.worker.archives.opened import ArchivePlace, OpenArchives
 
 RUN = RunId("20261121T031500Z-4f3a")
 TARGET = Partition(name="x", format="maildir", path="/x")

@@ -35,7 +35,7 @@ from mailhaul.proto.records import (
 )
 from mailhaul.worker.inventory import Stock
 from mailhaul.worker.staging.area import StagingArea
-from mailhaul.worker.tasks import BackupTask
+from mailhaul.worker.tasks.backup import BackupTask
 
 from ...watched import FakeClock
 

@@ -40,7 +40,7 @@ from mailhaul.tests.archives import (
     write_archive,
     write_mailbox,
 )
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 
 
 def noise(seed: int, size: int) -> bytes:

@@ -36,7 +36,7 @@ from mailhaul.tests.archives import (
     write_archive,
     write_mailbox,
 )
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.verifying.verify import verify_frames
 
 FIRST, SECOND, THIRD = (ArchiveId(bytes([number]) * 16) for number in (1, 2, 3))

@@ -36,7 +36,7 @@ from mailhaul.tests.archives import (
     terms_in,
     write_mailbox,
 )
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.verifying.verify import verify_frames
 
 

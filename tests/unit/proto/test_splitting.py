@@ -24,7 +24,7 @@ from mailhaul.tests.archives import (
     read_archive,
     write_archive,
 )
-from mailhaul.worker.archives import open_archive
+from mailhaul.worker.archives.opened import open_archive
 
 MAIL = {"alice": {"INBOX": [b"h: %d\n\n" % n + b"alice's words " * 9 for n in range(4)], "Sent": [b"a"]}}
 OTHERS = {"bob": {"INBOX": [b"bob's"]}, "carol": {"INBOX": [b"carol's"], "Sent": [b"x"]}}

@@ -31,7 +31,7 @@ from mailhaul.tests.archives import (
     write_archive,
     write_mailbox,
 )
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 
 NOISE = random.Random(1).randbytes(3 * BLOCK_BYTES)
 MAILBOXES = {

@@ -26,8 +26,8 @@ from mailhaul.proto.records import (
 )
 from mailhaul.tests.archives import MemoryFile, MemorySink, frames_of, read_archive
 from mailhaul.tests.maildirs import message
-from mailhaul.worker.archive_settings import ArchiveSettings
 from mailhaul.worker.backup import back_up
+from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.stores.memory import Mail, MemoryFolder, MemoryMailbox, MemoryStore
 
 NOISE = random.Random(3).randbytes(300_000)

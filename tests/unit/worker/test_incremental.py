@@ -39,9 +39,9 @@ from mailhaul.tests.archives import (
 )
 from mailhaul.tests.maildirs import file, message
 from mailhaul.tests.memory_chains import Chain
-from mailhaul.worker import known
-from mailhaul.worker.staging.names import archive_name, generation_name, name_of
-from mailhaul.worker.staging.sealed import report_of
+from mailhaul.worker.archives.names import archive_name, generation_name, name_of
+from mailhaul.worker.archives.sealed import report_of
+from mailhaul.worker.comparing import known
 from mailhaul.worker.stores.memory import Mail, MemoryFolder, MemoryMailbox, MemoryStore
 
 NOISE = random.Random(2).randbytes(50_000)

@@ -14,7 +14,7 @@ import pytest
 from mailhaul.proto.records import Listed
 from mailhaul.tests.maildirs import Maildir
 from mailhaul.tests.memory_chains import Chain
-from mailhaul.worker.pursuit import UNSETTLED
+from mailhaul.worker.comparing.pursuit import UNSETTLED
 from mailhaul.worker.stores import later_looks, maildir_mailbox
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_folder import MaildirFolder

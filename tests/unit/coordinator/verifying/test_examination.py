@@ -16,7 +16,7 @@ from mailhaul.coordinator.verifying.examination import Examination, examine_file
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import ArchiveId, Losses, Stretch, Unit
-from mailhaul.worker.archives import ArchivePlace
+from mailhaul.worker.archives.opened import ArchivePlace
 
 from ....catalogs import START, archive_id, report, run_id, unchanged, unit
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.records import ArchiveId
+from mailhaul.worker.archives.stretches import without
 from mailhaul.worker.purging import bounds as module
 from mailhaul.worker.purging.bounds import Stretches, as_stretches, joined, merged, pairs, unpacked, widened
-from mailhaul.worker.stretches import without
 
 _bounds = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 30))).map(
     lambda found: array("Q", [end for begin, length in found for end in (begin, begin + length)])

@@ -13,7 +13,7 @@ from mailhaul.proto.archive.places import FramePlace
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId
-from mailhaul.worker.archives import ArchivePlace, open_place, opened_archives
+from mailhaul.worker.archives.opened import ArchivePlace, open_place, opened_archives
 from mailhaul.worker.purging.bounds import unpacked
 from mailhaul.worker.purging.compaction import NoSink, Remains, compact
 from mailhaul.worker.purging.liveness import LiveData, NeededArchive, live_data, shares

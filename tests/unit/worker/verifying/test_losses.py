@@ -29,7 +29,7 @@ from mailhaul.tests.archives import (
     write_archive,
 )
 from mailhaul.tests.checking import kept_mailboxes, losses_of
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.verifying.examiner import Depth
 from mailhaul.worker.verifying.losses import Loss, LossReport, find_losses
 

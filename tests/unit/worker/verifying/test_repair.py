@@ -31,10 +31,11 @@ from mailhaul.tests.archives import (
     write_mailbox,
 )
 from mailhaul.tests.checking import kept_mailboxes, losses_of
-from mailhaul.worker.archives import ArchivePlace
-from mailhaul.worker.packing import Packer
+from mailhaul.worker.archives.opened import ArchivePlace
+from mailhaul.worker.packing.packer import Packer
+from mailhaul.worker.tasks import verifying as verify_tasks
+from mailhaul.worker.tasks.verifying import RepairTask, run_repair
 from mailhaul.worker.verifying import fillings
-from mailhaul.worker.verifying import tasks as verify_tasks
 from mailhaul.worker.verifying.fillings import (
     Filler,
     Filling,
@@ -45,7 +46,6 @@ from mailhaul.worker.verifying.fillings import (
 )
 from mailhaul.worker.verifying.repair import RepairReport, repair
 from mailhaul.worker.verifying.spares import Spare, covered, find_spares
-from mailhaul.worker.verifying.tasks import RepairTask, run_repair
 from mailhaul.worker.verifying.verify import broken_stretches, verify_archive
 
 RNG = random.Random(3)

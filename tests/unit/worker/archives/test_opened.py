@@ -1,0 +1,115 @@
+"""Many archives read at a time: few files open, few directories in memory, and the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mailhaul.proto.archive.assembly import Contents
+from mailhaul.proto.archive.files import RandomAccess
+from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.records import ArchiveId
+from mailhaul.worker.archives import opened as archives
+from mailhaul.worker.archives.opened import ArchivePlace, OpenArchives, open_place, opened_archives
+
+from ....archives import (
+    messages_of,
+    write_archive,
+)
+
+MAIL = [b"Subject: %d\n\n" % number + b"text " * 200 for number in range(5)]
+
+
+class Opener:
+    """Opens files, and knows which are open."""
+
+    def __init__(self) -> None:
+        self.open: set[int] = set()
+        self.opened = 0
+
+    def __call__(self, place: ArchivePlace) -> RandomAccess:
+        self.opened += 1
+        file = open_place(place)
+        close: Callable[[], None] = file.close
+        number = self.opened
+        self.open.add(number)
+
+        def closing() -> None:
+            self.open.discard(number)
+            close()
+
+        file.close = closing  # type: ignore[method-assign]
+        return file
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[ArchiveId, ArchivePlace]:
+    found = {}
+    for number, data in enumerate(MAIL):
+        archive = ArchiveId(bytes([number]) * 16)
+        path = tmp_path / f"{number}.mha"
+        path.write_bytes(write_archive({"ann": {"INBOX": [data]}, "ben": {"INBOX": []}}, archive=archive))
+        found[archive] = ArchivePlace(file=str(path))
+    return found
+
+
+def contents(opened: OpenArchives, archive: ArchiveId) -> bytes:
+    reader = opened(archive)
+    entry = reader.entry("ann")
+    assert entry is not None
+    (folder,) = reader.mailbox(entry.home.number).folders
+    (message,) = messages_of(reader, entry, folder)
+    return b"".join(Contents(opened.data).message(message))
+
+
+def test_few_files_are_open(places: dict[ArchiveId, ArchivePlace], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_MOST_FILES", 2)
+    opener = Opener()
+    with opened_archives(places, opener) as opened:
+        for _ in range(2):
+            assert [contents(opened, one) for one in places] == MAIL
+            assert len(opener.open) <= 2
+    assert not opener.open
+    assert opener.opened > len(places)
+
+
+def test_few_directories_are_kept(
+    places: dict[ArchiveId, ArchivePlace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "_MOST_ENTRIES", 4)
+    with opened_archives(places) as opened:
+        first, *others = places
+        reader = opened(first)
+        assert opened(first) is reader
+        for one in others:
+            opened(one)
+        assert opened(first) is not reader
+        assert opened.data(first).directory.mailboxes == ()
+        assert opened.data(first) is opened.data(first)
+        # One that others have displaced can still be used.
+        assert reader.entry("ben") is not None
+        assert [contents(opened, one) for one in places] == MAIL
+
+
+def test_what_is_not_there(places: dict[ArchiveId, ArchivePlace]) -> None:
+    with opened_archives({**places, ArchiveId(b"x" * 16): ArchivePlace(file="/nowhere")}) as opened:
+        for archive in (ArchiveId(b"x" * 16), ArchiveId(b"y" * 16)):
+            for way in (opened, opened.data):
+                with pytest.raises(DamagedError) as caught:
+                    way(archive)
+                assert caught.value.facts["reason"] == "missing"
+
+
+def test_a_file_that_is_gone_meanwhile(places: dict[ArchiveId, ArchivePlace]) -> None:
+    """A file that is gone when it has to be opened again is missing, as any other."""
+    (first, *_) = places
+    with opened_archives({first: places[first]}) as opened:
+        reader = opened(first)
+        opened._pool.close()
+        Path(places[first].file).unlink()
+        entry = reader.entry("ann")
+        assert entry is not None
+        with pytest.raises(DamagedError):
+            reader.mailbox(entry.home.number)

@@ -1,0 +1,1 @@
+"""What a store lists, compared with how it was stored last."""

@@ -1,0 +1,1 @@
+"""Destinations: where archives lie for good. One adapter for each kind."""

@@ -1,0 +1,146 @@
+"""From the bytes of a message to pieces of an archive: cut, look up, store what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from blake3 import blake3
+
+from ...proto.archive.contents import IndexRow
+from ...proto.archive.messages import join_pieces
+from ...proto.archive.reader import ArchiveReader
+from ...proto.archive.writer import ArchiveWriter
+from ...proto.errors import MessageUnavailable
+from ...proto.ports import OpenedFile
+from ...proto.records import DIGEST_BYTES, ArchiveId, Piece, Terms
+from .dedup import SegmentIndex
+from .segments import Cutter
+from .terms import terms_of
+
+WINDOW_BYTES = 8 << 20
+"""Larger messages are read, cut and stored in windows of this size, so that memory stays bounded."""
+
+MOST_PIECES = 1 << 16
+"""A content that comes to more pieces is not cut any further: its list must fit the archive's frames."""
+
+_MOST_LINKS = 100_000
+
+Packed = tuple[int, bytes, tuple[Piece, ...]]
+"""Size in bytes, digest, pieces."""
+
+Segments = Iterable[tuple[ArchiveId, IndexRow]]
+"""What archives remember of their segments."""
+
+
+class Packer:
+    """Stores contents in one archive, each segment once. Remembers all that it stored.
+
+    ``earlier`` gives the segments of other archives that pieces may refer to; it is asked when the first
+    segment is to be stored.
+    """
+
+    def __init__(self, archive: ArchiveWriter, earlier: Callable[[], Segments] = lambda: ()) -> None:
+        self._archive = archive
+        self._earlier: Callable[[], Segments] | None = earlier
+        self._index = SegmentIndex()
+        self._cutter = Cutter()
+        self._links: dict[tuple[int, ...], tuple[Packed, Terms]] = {}
+
+    def recall(self, attempt: ArchiveReader) -> None:
+        """Know the segments that an earlier attempt stored in this archive. Raises DamagedError."""
+        for row in attempt.index():
+            self._index.extend(attempt.header.archive, row.digests, row.offsets)
+
+    def store(self, opened: OpenedFile, known: Packed | None = None) -> Packed:
+        """Store the whole content; one that is as ``known`` is not stored again, and has its pieces.
+
+        Raises MessageUnavailable: ``changed`` if its size was not what the file system said, else whatever
+        reading raised; what was stored by then is left unused."""
+        return self._store(opened, known, None)[0]
+
+    def store_message(self, opened: OpenedFile, known: Packed | None = None) -> tuple[Packed, Terms]:
+        """The same for a message, and what it can be found by."""
+        identity = _identity(opened)
+        if identity is not None and (linked := self._links.get(identity)):
+            return linked
+        stored = self._store(opened, known, terms_of)
+        if identity is not None:
+            if len(self._links) >= _MOST_LINKS:
+                self._links.clear()
+            self._links[identity] = stored
+        return stored
+
+    def _store(
+        self, opened: OpenedFile, known: Packed | None, find_terms: Callable[[bytes], Terms] | None
+    ) -> tuple[Packed, Terms]:
+        size = opened.stat.size
+        pieces: list[Piece] = []
+        if size <= WINDOW_BYTES:
+            # One byte more than there should be: a full read proves that the file did not grow.
+            data = opened.read(size + 1)
+            digest = blake3(data)
+            read = len(data)
+            terms = find_terms(data) if find_terms else Terms()
+            if known is not None and known[:2] == (read, digest.digest(length=DIGEST_BYTES)):
+                return known, terms
+            self._window(data, pieces, body=False)
+        else:
+            read, digest, terms = self._windows(opened, pieces, find_terms)
+        if read != size:
+            raise MessageUnavailable(f"{read} bytes read where {size} were announced", reason="changed")
+        return (size, digest.digest(length=DIGEST_BYTES), tuple(pieces)), terms
+
+    def _windows(
+        self, opened: OpenedFile, pieces: list[Piece], find_terms: Callable[[bytes], Terms] | None
+    ) -> tuple[int, blake3, Terms]:
+        digest, read, rest, body, terms = blake3(), 0, b"", False, Terms()
+        while data := opened.read(WINDOW_BYTES):
+            if not read and find_terms:
+                terms = find_terms(data)
+            read += len(data)
+            if read > opened.stat.size:
+                break
+            digest.update(data)
+            # A window ends where a line ends, so that base64 stays in step.
+            data = rest + data
+            end = data.rfind(b"\n") + 1 or len(data)
+            self._window(data[:end], pieces, body)
+            rest, body = data[end:], True
+        self._window(rest, pieces, body)
+        return read, digest, terms
+
+    def _window(self, data: bytes, pieces: list[Piece], body: bool) -> None:
+        archive, index = self._archive, self._index
+        own = archive.header.archive
+        if len(pieces) >= MOST_PIECES:
+            join_pieces(pieces, Piece(own, archive.append(data), len(data)))
+            return
+        for segment, recipe, indexed, joined in self._cutter.cut(data, body):
+            length = len(segment)
+            if indexed:
+                key = blake3(segment).digest(length=DIGEST_BYTES)
+                if self._earlier is not None:
+                    self._learn_earlier()
+                found = index.find(key)
+                if found is not None:
+                    name, offset = found
+                else:
+                    name, offset = own, archive.append(segment)
+                    index.add(own, key, offset)
+                    archive.remember(key, offset, length)
+            else:
+                name, offset = own, archive.append(segment)
+            join_pieces(pieces, Piece(name, offset, length, recipe, joined))
+
+    def _learn_earlier(self) -> None:
+        if self._earlier is not None:
+            for archive, row in self._earlier():
+                self._index.extend(archive, row.digests, row.offsets)
+            self._earlier = None
+
+
+def _identity(opened: OpenedFile) -> tuple[int, ...] | None:
+    """What names of one file have in common: the number of an inode is given away again when its last name
+    is gone; its time is not."""
+    stat = opened.stat
+    return stat.identity and (*stat.identity, stat.size, stat.mtime_ns)

@@ -1,0 +1,16 @@
+"""How the archive of a unit is written: what a task carries to the worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...proto.archive.frames import Codec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveSettings:
+    """How one archive is written. ``run_started`` is in seconds since 1970."""
+
+    run_started: float
+    codec: Codec = Codec.LZ4
+    level: int = 3

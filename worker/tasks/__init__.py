@@ -1,0 +1,1 @@
+"""What engines dispatch: frozen tasks, and the function that does each."""

@@ -1,0 +1,106 @@
+"""One attempt at a unit, on the host that a task was sent to: builds the adapters that the task names, and
+calls the data path: for a run into the staging area, and for one into a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from ...proto.archive.files import LocalFile, RandomAccess
+from ...proto.archive.reader import ArchiveReader, open_sealed
+from ...proto.directories import sync_directory
+from ...proto.errors import StagingError
+from ...proto.ports import ArchiveSink, ProgressSink
+from ...proto.records import Progress, UnitReport
+from .. import memory
+from ..archives.sealed import report_of
+from ..backup import back_up
+from ..comparing.known import OpenParents
+from ..load import bounded, gentle
+from ..staging.area import open_file, open_sink
+from ..staging.sinks import StreamSink
+from ..stores import registry
+from .backup import BackupTask, UnitTask
+
+
+def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
+    """Back up the unit of a task, with the adapters that it names; see ``worker.backup.back_up``. What is
+    sealed already is not written again: the report tells of it."""
+    memory.keep_freed_memory()
+    told = _Told(progress, task.unit.label)
+    parents = OpenParents(task.parents, _opened_by(task))
+    with gentle(task.load), closing(parents):
+        sealed = _sealed(task, parents)
+        if sealed is not None:
+            # An earlier attempt sealed it, but its answer was lost: a sealed archive is never written again.
+            return sealed
+        sink = open_sink(task.staging, task.name, task.host, task.epoch, task.grant, told.waiting)
+        return _back_up(task, sink, told, parents)
+
+
+def write_stream(sink: StreamSink, task: UnitTask, progress: ProgressSink) -> UnitReport:
+    """Back up the unit of a task into a stream, as an archive that refers to no other."""
+    memory.keep_freed_memory()
+    with gentle(task.load):
+        return _back_up(task, sink, progress, None)
+
+
+def _back_up(
+    task: UnitTask, sink: ArchiveSink, progress: ProgressSink, parents: OpenParents | None
+) -> UnitReport:
+    return back_up(
+        task.unit,
+        bounded(registry.open_store(task.unit.partition), task.load, task.host),
+        sink,
+        task.settings,
+        progress,
+        mode=task.mode,
+        parents=parents,
+        selection=task.selection,
+    )
+
+
+def _opened_by(task: BackupTask) -> Callable[[str], RandomAccess | None]:
+    """How the host of a task reads the archives that are there."""
+    return lambda name: open_file(task.staging, name, task.host, task.read_grant)
+
+
+class _Told:
+    """The progress of a unit, and what it waits for."""
+
+    def __init__(self, progress: ProgressSink, unit: str) -> None:
+        self._progress = progress
+        self._last = Progress(unit, 0, 0)
+
+    def __call__(self, progress: Progress) -> None:
+        self._last = progress
+        self._progress(progress)
+
+    def waiting(self, reason: str) -> None:
+        self._progress(self._last._replace(waiting=reason))
+
+
+def _report_of(archive: ArchiveReader, task: BackupTask, parents: OpenParents) -> UnitReport:
+    unit, header = task.unit, archive.header
+    names = (unit.archive, unit.run, unit.partition.name, unit.group, unit.shard)
+    if (header.archive, header.run, header.partition, header.group, header.shard) != names:
+        raise StagingError(
+            f"{archive.file.name}: there is another archive under the name of this one: move it away",
+            path=archive.file.name,
+        )
+    return report_of(archive, parents.reader)
+
+
+def _sealed(task: BackupTask, parents: OpenParents) -> UnitReport | None:
+    """The report of an archive that is there already."""
+    file = open_file(task.staging, task.name, task.host, task.grant)
+    if file is None:
+        return None
+    try:
+        if isinstance(file, LocalFile):
+            # Who sealed it may have died before its name was durable.
+            sync_directory(Path(file.name).parent)
+        return _report_of(open_sealed(file), task, parents)
+    finally:
+        file.close()

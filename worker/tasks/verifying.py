@@ -1,0 +1,138 @@
+"""What a verification dispatches, as ``tasks`` does for the rest: all of it runs beside the archives."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...proto.errors import StagingError
+from ...proto.ports import ProgressSink
+from ...proto.records import ArchiveId, Departed, Stretch
+from .. import memory
+from ..archives.opened import ArchivePlace, open_archive, open_place, opened_archives
+from ..staging.sinks import StagedFile
+from ..verifying.examiner import Depth
+from ..verifying.fillings import segment_fillings, twin_fillings
+from ..verifying.kept import KeptMailbox
+from ..verifying.losses import LossReport, find_losses
+from ..verifying.repair import RepairReport, repair
+from ..verifying.spares import Spare, Spares, find_spares
+from ..verifying.verify import VerifyReport, verify_archive, verify_sample
+from .local import LocalTask
+
+Places = Mapping[ArchiveId, ArchivePlace]
+Broken = Mapping[ArchiveId, tuple[Stretch, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyTask(LocalTask):
+    """Check one archive by itself; or only a ``share`` of its frames, chosen by ``seed``."""
+
+    place: ArchivePlace
+    share: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossesTask(LocalTask):
+    """Find out what of these mailboxes can't be restored. ``archives`` are all that may be needed for that;
+    ``broken`` has those that are damaged. ``label`` is how the task is called in its progress."""
+
+    mailboxes: tuple[KeptMailbox, ...]
+    archives: Places
+    broken: Broken
+    depth: Depth
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparesTask(LocalTask):
+    """Find out which other ``archives`` hold what is ``lost`` in some, whose files are ``copies``: those of
+    today, and earlier ones."""
+
+    lost: Mapping[ArchiveId, tuple[Stretch, ...]]
+    copies: Mapping[ArchiveId, tuple[ArchivePlace, ...]]
+    archives: Places
+    broken: Broken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairTask(LocalTask):
+    """Write an archive anew into ``file``, without what of its data is ``dead``. What is lost of it is taken
+    from ``spares``, and from what has the same content in these ``mailboxes``, as far as the other
+    ``archives`` have it. It goes on telling of those that have ``departed``."""
+
+    archive: ArchiveId
+    file: str
+    archives: Places
+    broken: Broken
+    dead: tuple[Stretch, ...] = ()
+    spares: tuple[Spare, ...] = ()
+    mailboxes: tuple[KeptMailbox, ...] = ()
+    departed: tuple[Departed, ...] = ()
+
+
+def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:
+    """See ``verify``. Raises DamagedError (``missing``) if there is no such file."""
+    memory.keep_freed_memory()
+    file = open_place(task.place)
+    try:
+        if task.share is None:
+            return verify_archive(file, progress)
+        return verify_sample(file, task.share, random.Random(task.seed))  # noqa: S311
+    finally:
+        file.close()
+
+
+def run_losses(task: LossesTask, progress: ProgressSink) -> LossReport:
+    """See ``losses.find_losses``."""
+    memory.keep_freed_memory()
+    with opened_archives(task.archives) as archives:
+        return find_losses(task.mailboxes, archives, task.broken, task.depth, progress, task.label)
+
+
+def run_spares(task: SparesTask, progress: ProgressSink) -> Spares:
+    """See ``spares.find_spares``."""
+    with opened_archives(task.archives) as archives:
+        return find_spares(task.lost, task.copies, tuple(task.archives), archives, task.broken, progress)
+
+
+def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
+    """See ``repair.repair``. Raises DamagedError if nothing of the archive can be read."""
+    memory.keep_freed_memory()
+    place = task.archives[task.archive]
+    file = open_place(place)
+    try:
+        source = open_archive(file, archive=task.archive)
+        broken = {**task.broken, task.archive: verify_archive(file, progress).broken}
+        with opened_archives(task.archives) as archives:
+            fillings = [
+                *segment_fillings(task.spares, archives),
+                *twin_fillings(task.archive, task.mailboxes, archives, broken),
+            ]
+            report = repair(
+                source,
+                StagedFile(Path(task.file)),
+                broken=broken[task.archive],
+                dead=task.dead,
+                fillings=fillings,
+                departed=task.departed,
+            )
+    finally:
+        file.close()
+    _check(Path(task.file), progress)
+    return report
+
+
+def _check(file: Path, progress: ProgressSink) -> None:
+    """The damaged file is set aside only for one that is whole. Raises StagingError."""
+    written = open_place(ArchivePlace(file=str(file)))
+    try:
+        damaged = verify_archive(written, progress).damaged
+    finally:
+        written.close()
+    if damaged:
+        file.unlink()
+        raise StagingError(f"{file}: what was written is not what is there now: {damaged[0].detail}")
