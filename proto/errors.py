@@ -145,6 +145,45 @@ class HostError(BackupError):
     code = "host"
 
 
+class PlaceError(BackupError):
+    """A place where archives lie (a destination) refuses, or can't do, what it was asked for."""
+
+    code = "place"
+
+
+class PlaceUnavailableError(PlaceError):
+    """A place can't be reached, is too busy, or failed in a way that may pass."""
+
+    code = "place-unavailable"
+    retryable = True
+
+
+class PlaceFullError(PlaceError):
+    """A place has no room for more."""
+
+    code = "place-full"
+    retryable = True
+
+
+class ExistsError(PlaceError):
+    """A place has something else under this name: nothing is ever overwritten."""
+
+    code = "exists"
+
+
+class LockedUntilError(PlaceError):
+    """A place does not let go of a copy before a time, which is among the facts as ``until``."""
+
+    code = "locked-until"
+
+
+class NotYetError(PlaceError):
+    """A copy has to be made ready before it can be read: thawed, or brought with its volume."""
+
+    code = "not-yet"
+    retryable = True
+
+
 class DamagedError(BackupError):
     """Stored data is not what was written: truncated, altered, or lying about itself."""
 

@@ -30,6 +30,8 @@ _NAME = re.compile(
     r"(?:\.g(?P<generation>[1-9][0-9]{0,8}))?\.mha",
     re.ASCII,
 )
+_MOST_NAME = 400
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 _GENERATION = re.compile(r"(?:\.g[1-9][0-9]{0,8})?\.mha$", re.ASCII)
 
 
@@ -79,6 +81,14 @@ def parse_name(file: str) -> ArchiveName:
         digits=found["digits"],
         generation=int(found["generation"] or 0),
     )
+
+
+def check_file_name(name: str) -> str:
+    """The name of a file in a place: levels of ASCII letters, digits and ``._-``, with ``/`` between; none
+    begins with a dot. Returns it, or raises AccessError."""
+    if len(name) > _MOST_NAME or not _FILE_NAME.fullmatch(name):
+        raise AccessError(f"{name!r} is no name that a file in a place may have", file=name)
+    return name
 
 
 def generation_name(file: str, generation: int) -> str:
