@@ -106,11 +106,11 @@ class Place(Protocol):
 
     def request(self, copies: Collection[tuple[str, str]]) -> None:
         """Ask once for all of these (name, version) that have to be made ready before they can be opened: out
-        of a cold storage class, a volume that somebody has to bring. Does not wait. Repeatable, also by another
-        process: what was asked for is not asked for again."""
+        of a cold storage class, a volume that somebody has to bring. Does not wait. Repeatable, also by other
+        processes: what was asked for is not asked for again."""
 
     def reading_order(self, copies: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-        """These (name, version) in the order in which the place is read fastest: each volume once, forward."""
+        """These (name, version) in the order in which the place is read fastest: each volume once."""
 
     def close(self) -> None:
         """Repeatable. What was put and not committed counts for nothing."""

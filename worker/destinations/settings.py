@@ -1,0 +1,17 @@
+"""What a destination is configured with: a frozen record for each kind, fit to be sent to a worker. Light: no
+adapter is imported for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryDestination:
+    """A directory: of this host, over NFS, on a disk that is carried. ``path`` is absolute."""
+
+    name: str
+    path: str
+
+
+Destination = DirectoryDestination
