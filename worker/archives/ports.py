@@ -101,8 +101,8 @@ class Place(Protocol):
         later; returns that, as the place tells it now. Raises PlaceError where a place can't."""
 
     def remove(self, name: str, version: str = "") -> None:
-        """Remove a copy for good. Repeatable: one that is not there is no error. Raises LockedUntilError while
-        the place does not let go of it."""
+        """Remove a copy for good. Repeatable: one that is not there is no error. Raises LockedUntilError
+        while the place does not let go of it."""
 
     def request(self, copies: Collection[tuple[str, str]]) -> None:
         """Ask once for all of these (name, version) that have to be made ready before they can be opened: out
