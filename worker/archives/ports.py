@@ -1,7 +1,8 @@
 """The port to a place where archives lie: the staging area, a destination, files that somebody names.
 
-An archive has an address, its id and its name. A place knows names only; which copy of which archive lies where
-is in the catalog. ``tests/contract/test_places.py`` holds every adapter and every wrapper to these promises.
+An archive has an address, its id and its name. A place knows names only; which copy of which archive lies
+where is in the catalog. ``tests/contract/test_places.py`` holds every adapter and
+every wrapper to these promises.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class Copy:
 
 
 class Place(Protocol):
-    """Files by name. Names are those that ``names.check_file_name`` lets pass, going in and coming out: others
-    are refused (AccessError), and passed over when files are listed.
+    """Files by name. Names are those that ``names.check_file_name`` lets pass, going in and coming out:
+    others are refused (AccessError), and passed over when files are listed.
 
     All methods but ``close`` may raise, beside what they say: PlaceUnavailableError (it can't be reached, is
     too busy, or failed in a way that may pass: the same call may succeed later), AccessError (credentials,
@@ -58,16 +59,16 @@ class Place(Protocol):
     needs one brings back all of it first."""
 
     def list(self, prefix: str = "") -> Iterator[Copy]:
-        """Every whole file whose name begins so, in any order; of several versions of a name all. What is being
-        written is not among them. What ``put`` and ``commit`` made durable before is."""
+        """Every whole file whose name begins so, in any order; of several versions of a name all. What is
+        being written is not among them. What ``put`` and ``commit`` made durable before is."""
 
     def stat(self, name: str, version: str = "") -> Copy | None:
         """The copy of this name (and version; the newest where that is empty), asked anew each time; None if
         there is none. Reads no content."""
 
     def open(self, name: str, version: str = "") -> RandomAccess:
-        """The bytes of a copy. Its ``read_at`` raises DamagedError (``io-error``) for bytes that are lost, and
-        what every method of a place may raise.
+        """The bytes of a copy. Its ``read_at`` raises DamagedError (``io-error``) for bytes that are lost,
+        and what every method of a place may raise.
 
         Raises DamagedError (``missing``) if there is none; NotYetError if it has to be made ready first
         (``request``)."""
@@ -85,7 +86,7 @@ class Place(Protocol):
         reading them back. After ``commit`` it is durable.
 
         Never overwrites. Repeatable: if the very same bytes are there already that is their copy. Memory does
-        not depend on the size. ``lock_until``: it can't be removed before then; read back, not only asked for.
+        not depend on the size. ``lock_until``: not to be removed before then; read back, not only asked for.
         An exception raised by ``source`` passes through and leaves nothing.
 
         Raises ExistsError if something else has that name, PlaceFullError if there is no room.

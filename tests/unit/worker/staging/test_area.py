@@ -42,5 +42,6 @@ def test_the_reserve_and_the_patience_of_the_area(tmp_path: Path) -> None:
 
 
 def test_without_zeromq() -> None:
-    program = "import sys, mailhaul.worker.tasks.backup, mailhaul.worker.staging.area; sys.exit('zmq' in sys.modules)"
+    modules = "mailhaul.worker.tasks.backup, mailhaul.worker.staging.area"
+    program = f"import sys, {modules}; sys.exit('zmq' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", program], check=False, timeout=60).returncode == 0
