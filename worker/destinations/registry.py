@@ -1,0 +1,25 @@
+"""From the settings of a destination to its adapter, which is imported only when one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..archives.ports import Place
+from .settings import Destination, DirectoryDestination
+
+
+def open_destination(settings: Destination) -> Place:
+    """The place. Nothing is reached before the first call of a method."""
+    return _OPENERS[type(settings)](settings)
+
+
+def _directory(settings: DirectoryDestination) -> Place:
+    from .directory import DirectoryPlace
+
+    return DirectoryPlace(settings.name, settings.path, area=settings.area)
+
+
+_OPENERS: Mapping[type, Callable[[Any], Place]] = {
+    DirectoryDestination: _directory,
+}
