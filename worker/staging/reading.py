@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...proto.errors import AccessError, BackupError, NotFoundError, StagingError
+from ...proto.errors import AccessError, BackupError, DamagedError, NotFoundError, StagingError
 from ...proto.wire.envelopes import Bytes, Envelope, Find, Found, Read
 from ...proto.wire.grants import Grant
 from ..archives.names import archive_path, parse_name
@@ -97,7 +97,9 @@ def _read(area: Path, asked: Read, epoch: int) -> bytes:
     try:
         return os.pread(descriptor, asked.length, asked.offset)
     except OSError as error:
-        raise StagingError(f"{asked.file}: {error.strerror} at {asked.offset}", errno=error.errno) from error
+        # As LocalFile tells it: the bytes are lost, and who can do without them goes on.
+        where = f"{asked.file}: {error.strerror} at {asked.offset}"
+        raise DamagedError(where, reason="io-error", errno=error.errno) from error
     finally:
         os.close(descriptor)
 
