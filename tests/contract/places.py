@@ -9,14 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mailhaul.worker.archives.counted import CountedPlace, Traffic
+from mailhaul.worker.archives.paced import PacedPlace
 from mailhaul.worker.archives.ports import Place
+from mailhaul.worker.archives.retried import Patience, RetriedPlace
 from mailhaul.worker.destinations.directory import found_directory
 from mailhaul.worker.destinations.memory import MemoryFiles, MemoryPlace
 from mailhaul.worker.destinations.registry import open_destination
 from mailhaul.worker.destinations.settings import Destination, DirectoryDestination
+
+from ..faulty_places import Fault, Faults, FaultyPlace
 
 AREA = "5a8d6c11"
 
@@ -64,7 +69,44 @@ def _directory(place: Path) -> Iterator[Adapter]:
     yield Adapter(open=lambda: open_destination(settings), settings=settings, plant=plant, remains=remains)
 
 
-ADAPTERS: Mapping[str, Callable[[Path], AbstractContextManager[Adapter]]] = {
+Made = Callable[[Path], AbstractContextManager[Adapter]]
+
+
+def _wrapped(made: Made, wrap: Callable[[Place], Place]) -> Made:
+    """An adapter in a wrapper; of other processes, which open it without, it need not be shown again."""
+
+    @contextmanager
+    def wrapped(place: Path) -> Iterator[Adapter]:
+        with made(place) as adapter:
+            yield replace(adapter, settings=None, open=lambda: wrap(adapter.open()))
+
+    return wrapped
+
+
+class _Generous:
+    """A pace that is never too fast."""
+
+    def spend_message(self) -> None:
+        pass
+
+    def spend_bytes(self, count: int) -> None:
+        assert count >= 0
+
+
+def _retried(place: Place) -> Place:
+    """One whose every method fails at first, and whose next answer is lost."""
+    methods = ("list", "stat", "open", "put", "commit", "lock", "remove", "request", "read")
+    faults = [fault for one in methods for fault in (Fault(one, 1), Fault(one, 2, "lost"))]
+    patience = Patience(clock=lambda: 0.0, sleep=lambda _seconds: None)
+    return RetriedPlace(FaultyPlace(place, Faults(*faults)), patience)
+
+
+ADAPTERS: Mapping[str, Made] = {
     "memory": _memory,
     "directory": _directory,
+    "counted": _wrapped(_directory, lambda place: CountedPlace(place, Traffic())),
+    "paced": _wrapped(_directory, lambda place: PacedPlace(place, _Generous())),
+    "faulty": _wrapped(_memory, lambda place: FaultyPlace(place, Faults())),
+    "retried memory": _wrapped(_memory, _retried),
+    "retried directory": _wrapped(_directory, _retried),
 }
