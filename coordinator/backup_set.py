@@ -15,9 +15,11 @@ from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
 from ..proto.archive.splitting import archives_in
 from ..proto.errors import AccessError, BackupError, DamagedError, NotFoundError, UsageError
-from ..proto.records import ArchiveId, Departed, RunId, Skipped
+from ..proto.records import ArchiveId, Departed, Location, RunId, Skipped
+from ..worker.archives.holdings import NAMED_FILES, Holdings, NamedFiles, Stretched
 from ..worker.archives.names import name_of
-from ..worker.archives.opened import ArchivePlace, OpenArchives, opened_archives
+from ..worker.archives.opened import OpenArchives, opened_archives
+from ..worker.staging.area import StagingArea
 from .absence import absence
 from .catalog import Catalog
 from .history import MailboxVersion
@@ -38,14 +40,14 @@ class NeededFile:
 class BackupSet:
     """Mailboxes as they were at one time, and where the archives lie that are needed for them.
 
-    ``places`` has the archives that are at hand, ``names`` what the files of these and others are called, as
-    far as that is known, and how large they are (0: not known). ``references`` are the others that one refers
+    ``archives`` are those that are at hand, ``names`` what the files of these and others are called, as far
+    as that is known, and how large they are (0: not known). ``references`` are the others that one refers
     to; of an archive that is not in it that is not known. ``damaged`` are the files of which only a part
     could be read: there may have been more mailboxes. ``absent`` says of a path why nothing of it is there.
     """
 
     versions: tuple[MailboxVersion, ...]
-    places: Mapping[ArchiveId, ArchivePlace]
+    archives: Holdings
     names: Mapping[ArchiveId, tuple[str, int]] = field(default_factory=dict)
     references: Mapping[ArchiveId, tuple[ArchiveId, ...]] = field(default_factory=dict)
     damaged: tuple[Skipped, ...] = ()
@@ -83,22 +85,20 @@ class BackupSet:
     def needed_file(self, archive: ArchiveId) -> NeededFile:
         """The file of an archive."""
         name, size_bytes = self.names.get(archive, ("", 0))
-        place = self.places.get(archive)
-        there = place is not None and Path(place.file).exists()
         return NeededFile(
             archive=archive,
-            file=place.file if place is not None else name,
+            file=self.archives.path(archive) or name,
             size_bytes=size_bytes,
-            there=there,
+            there=self.archives.are_there(archive),
         )
 
-    def needed(self, archives: Iterable[ArchiveId]) -> dict[ArchiveId, ArchivePlace]:
-        """Where these archives lie and all that they refer to, as far as they are at hand."""
+    def needed(self, archives: Iterable[ArchiveId]) -> Holdings:
+        """These archives and all that they refer to, as far as they are at hand."""
         wanted: set[ArchiveId] = set()
         for one in archives:
             wanted.add(one)
-            wanted.update(self.references.get(one, self.places))
-        return {one: place for one, place in self.places.items() if one in wanted}
+            wanted.update(self.references.get(one, self.archives.locations))
+        return self.archives.of(one for one in self.archives.locations if one in wanted)
 
 
 def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> BackupSet:
@@ -109,7 +109,7 @@ def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> Backup
         found = {path: _versions_of(catalog, run, path, nearest=at != run) for path in paths}
         versions = tuple({one: None for path in paths for one in found[path]})
         names = catalog.names()
-        places = {one: ArchivePlace(file=str(staging / file)) for one, file in catalog.files().items()}
+        archives = Holdings(locations=catalog.locations(), places=(StagingArea(path=str(staging)),))
         references = catalog.references({one.archive for one in versions})
         absent = {path: absence(catalog, run, path) for path in paths if not found[path]}
         damaged = tuple(
@@ -119,7 +119,7 @@ def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> Backup
         )
     return BackupSet(
         versions=versions,
-        places=places,
+        archives=archives,
         names=names,
         references=references,
         absent=absent,
@@ -150,10 +150,10 @@ _Gone = dict[tuple[str, str | None, str], Departed]
 
 @dataclass(frozen=True, slots=True)
 class _Copy:
-    """An archive that was found in a file. ``generation`` is None where its header is gone; ``damage`` says
-    why not all of it can be read."""
+    """An archive that was found in a file, or in a stretch of one. ``generation`` is None where its header is
+    gone; ``damage`` says why not all of it can be read."""
 
-    place: ArchivePlace
+    file: Stretched
     generation: int | None
     damage: Skipped | None
 
@@ -171,22 +171,22 @@ def from_files(files: Iterable[Path]) -> BackupSet:
         for archive, copy in _copies(file, damaged):
             found.setdefault(archive, []).append(copy)
     versions: list[MailboxVersion] = []
-    places: dict[ArchiveId, ArchivePlace] = {}
+    there: dict[ArchiveId, tuple[Stretched, ...]] = {}
     references: dict[ArchiveId, tuple[ArchiveId, ...]] = {}
     names: dict[ArchiveId, tuple[str, int]] = {}
     gone: _Gone = {}
     for archive, copies in found.items():
         newest = max((one.generation or 0 for one in copies), default=0)
         first, *others = [one for one in copies if one.generation in (None, newest)]
-        places[archive] = replace(first.place, copies=tuple(one.place for one in others))
-        with opened_archives({archive: places[archive]}) as archives:
+        there[archive] = tuple(one.file for one in (first, *others))
+        with opened_archives(_holdings({archive: there[archive]})) as archives:
             try:
                 reader = archives(archive)
             except DamagedError as error:
                 damaged += [one.damage for one in copies if one.damage] or [
-                    Skipped(first.place.file, "archive", error.message)
+                    Skipped(first.file.path, "archive", error.message)
                 ]
-                del places[archive]
+                del there[archive]
                 continue
             _note_departures(reader, gone)
         names.update(_names_told(reader))
@@ -195,16 +195,16 @@ def from_files(files: Iterable[Path]) -> BackupSet:
             damaged += [one.damage for one in (first, *others) if one.damage]
         else:
             references[archive] = reader.directory.references
-    if not places and damaged:
+    if not there and damaged:
         one = damaged[-1]
         raise DamagedError(f"{one.path}: nothing of it can be read: {one.detail}", reason="archive")
     later = {one: gone_since for one in versions if (gone_since := _gone_since(one, gone)) is not None}
     hidden = {LogicalPath(one.partition, one.group, one.user): since for one, since in later.items()}
-    for archive, place in places.items():
-        names[archive] = place.file, place.size_bytes or os.stat(place.file).st_size
+    for archive, (best, *_) in there.items():
+        names[archive] = best.path, best.size_bytes or os.stat(best.path).st_size
     return BackupSet(
         versions=tuple(one for one in versions if one not in later),
-        places=places,
+        archives=_holdings(there),
         names=names,
         references=references,
         damaged=tuple(damaged),
@@ -222,6 +222,17 @@ def _names_told(archive: ArchiveReader) -> Iterator[tuple[ArchiveId, tuple[str, 
         with suppress(AccessError):
             if name := name_of(told):
                 yield other, (name, told.size_bytes)
+
+
+def _holdings(files: Mapping[ArchiveId, Sequence[Stretched]]) -> Holdings:
+    """The archives that were found in files, with all copies of each."""
+    every: list[Stretched] = []
+    locations = {}
+    for archive, copies in files.items():
+        numbers = range(len(every), len(every) + len(copies))
+        locations[archive] = tuple(Location(NAMED_FILES, str(number)) for number in numbers)
+        every += copies
+    return Holdings(locations=locations, places=(NamedFiles(files=tuple(every)),))
 
 
 def _note_departures(archive: ArchiveReader, gone: _Gone) -> None:
@@ -284,7 +295,7 @@ def _copies(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchiveId, _Co
             raise UsageError(f"{file} is a directory: name the archive files in it") from error
         raise DamagedError(f"{file}: nothing of it can be read: {error.message}", reason="archive") from error
     for one in found:
-        place = ArchivePlace(file=str(file), start=one.start, size_bytes=one.size)
+        place = Stretched(path=str(file), start=one.start, size_bytes=one.size)
         told: list[Skipped] = []
         try:
             header = reader_over(one, told).header
@@ -312,5 +323,5 @@ def reader_over(file: LocalFile, damaged: list[Skipped]) -> ArchiveReader:
 @contextmanager
 def opened(backup: BackupSet) -> Iterator[OpenArchives]:
     """Readers over the archives of a set; closed at the end."""
-    with opened_archives(backup.places) as archives:
+    with opened_archives(backup.archives) as archives:
         yield archives

@@ -178,11 +178,38 @@ class Moment:
     unchanged: bool = False
 
 
+CopyState = Literal["copied", "kept", "lost"]
+"""Of a copy: it was put there; it was still there when it was looked at later, and counts from then on; it
+was not there any more, or damaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyRecord:
+    """A copy of an archive in a place, under the ``name`` of its ``generation``, and of this ``version``
+    where the place counts them.
+
+    ``checksum`` is the BLAKE3 digest of all its bytes, empty where nobody took it. It was ``copied`` then,
+    ``verified`` last then (found there, or read), and its place does not remove it before ``locked_until``.
+    Times are aware.
+    """
+
+    place: str
+    name: str
+    version: str = ""
+    generation: int = 0
+    size_bytes: int
+    checksum: bytes = b""
+    state: CopyState = "kept"
+    copied: datetime | None = None
+    verified: datetime | None = None
+    locked_until: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveRecord:
-    """A sealed archive; ``file`` is relative to the staging area.
+    """A sealed archive: what it is called, how large it is, and where ``copies`` of it lie.
 
-    ``missing``: the file is gone, or nothing of it can be read. ``lost`` is what is known to be damaged of
+    ``missing``: no copy is left of which anything can be read. ``lost`` is what is known to be damaged of
     it, ``holes`` are all stretches of its data that it does not hold (any more), ascending.
     """
 
@@ -191,13 +218,14 @@ class ArchiveRecord:
     partition: str
     group: str
     shard: int
-    file: str
+    name: str
     size_bytes: int
     sealed: datetime | None
     generation: int = 0
     missing: bool = False
     holes: tuple[Stretch, ...] = ()
     lost: Losses = field(default_factory=Losses)
+    copies: tuple[CopyRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,11 @@ from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
 from ..proto.records import ArchiveFacts, ArchiveId, Departed, RunId, Skipped
 from ..proto.run_ends import RunEnd
-from ..worker.archives.opened import ArchivePlace, OpenArchives, open_place, opened_archives, read_beginning
+from ..worker.archives.holdings import Holdings, staged
+from ..worker.archives.opened import OpenArchives, opened_archives, read_beginning
+from ..worker.archives.places import open_local
 from ..worker.archives.sealed import account_of
+from ..worker.staging.area import StagingArea
 from .backup_set import reader_over
 from .catalog import FoundArchive, PurgedMoments, rebuild
 from .holds import read_holds
@@ -98,7 +101,7 @@ class _Search:
             for file in sorted(self.staging.glob("[!.]*/*/*.mha"))
             if str(file.relative_to(self.staging)) not in self.dead
         ]
-        with opened_archives(_places(files)) as archives:
+        with opened_archives(_newest(self.staging, files)) as archives:
             yield from self._found(files, archives)
 
     def _found(self, files: list[Path], archives: OpenArchives) -> Iterator[FoundArchive]:
@@ -120,7 +123,7 @@ class _Search:
 
     def _read_end(self, file: Path) -> None:
         """Keep what the archive of a run tells; of one whose archives are orphans nothing."""
-        local = open_place(ArchivePlace(file=str(file)))
+        local = open_local(str(file))
         try:
             end = read_run_end(local)
             if not any(one.archive is not None and one.archive.hex() in self.orphans for one in end.units):
@@ -131,16 +134,15 @@ class _Search:
             local.close()
 
 
-def _places(files: Iterable[Path]) -> dict[ArchiveId, ArchivePlace]:
-    """Where the newest generation of each archive lies, as far as the beginnings of the files tell."""
-    found: dict[ArchiveId, tuple[int, ArchivePlace]] = {}
+def _newest(staging: Path, files: Iterable[Path]) -> Holdings:
+    """The newest generation of each archive, as far as the beginnings of the files tell."""
+    found: dict[ArchiveId, tuple[int, str]] = {}
     for file in files:
-        place = ArchivePlace(file=str(file))
         with suppress(DamagedError, UnsupportedError):
-            header = read_beginning(place)
-            if found.get(header.archive, (-1, place))[0] < header.generation:
-                found[header.archive] = header.generation, place
-    return {archive: place for archive, (_, place) in found.items()}
+            header = read_beginning(str(file))
+            if found.get(header.archive, (-1, ""))[0] < header.generation:
+                found[header.archive] = header.generation, str(file.relative_to(staging))
+    return staged(StagingArea(path=str(staging)), {archive: name for archive, (_, name) in found.items()})
 
 
 def facts_of(
@@ -151,7 +153,7 @@ def facts_of(
 
     Raises DamagedError if all is lost, UnsupportedError.
     """
-    local = open_place(ArchivePlace(file=str(file)))
+    local = open_local(str(file))
     try:
         damaged: list[Skipped] = []
         archive = reader_over(local, damaged)
@@ -169,7 +171,7 @@ def facts_of(
             partition=header.partition,
             group=header.group,
             shard=header.shard,
-            file=str(file.relative_to(staging)),
+            name=str(file.relative_to(staging)),
             size_bytes=local.size,
             mailboxes=account.mailboxes,
             skipped=account.skipped,
@@ -199,7 +201,7 @@ def _departures(archive: ArchiveReader, damaged: list[Skipped]) -> tuple[Departe
 
 def _references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveId]:
     """The other archives that the metadata of these users in an archive names."""
-    local = open_place(ArchivePlace(file=str(staging / file)))
+    local = open_local(str(staging / file))
     try:
         archive = reader_over(local, [])
         entries = [one for one in archive.directory.mailboxes if one.user in users]

@@ -15,7 +15,8 @@ from ..proto.errors import DamagedError, NotFoundError, UsageError
 from ..proto.ports import ProgressSink
 from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
 from ..worker.archives.availability import Availabilities
-from ..worker.archives.opened import ArchivePlace, OpenArchives
+from ..worker.archives.holdings import Holdings
+from ..worker.archives.opened import OpenArchives
 from ..worker.restore import Choice
 from ..worker.staging.area import StagingArea
 from ..worker.tasks.restore import RestoreTask, run_restore
@@ -63,7 +64,7 @@ class RestorePlan:
 
     mailboxes: tuple[PlannedMailbox, ...]
     tasks: tuple[PlannedTask, ...]
-    places: Mapping[ArchiveId, ArchivePlace]
+    archives: Holdings
     needs: tuple[NeededFile, ...] = ()
 
     @property
@@ -125,7 +126,6 @@ def plan_restore(
                 choices=tuple(one.choice for one in part),
                 target=target,
                 label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
-                staging=access.area if access else None,
                 grants=grants,
             )
             tasks.append(
@@ -138,7 +138,7 @@ def plan_restore(
     return RestorePlan(
         mailboxes=tuple(one for group in grouped.values() for one in group),
         tasks=tuple(tasks),
-        places=backup.places,
+        archives=backup.archives,
         needs=tuple(map(backup.needed_file, dict.fromkeys(need for one in chosen for need in one.needs))),
     )
 

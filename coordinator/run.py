@@ -25,7 +25,7 @@ from pathlib import Path
 
 from ..proto.errors import BackupError, ConfigError, StagingError, UnplannedError, UnreadableStoreError
 from ..proto.ports import Clock
-from ..proto.records import ArchiveId, Parents, Partition, RunId, Skipped, Unit, UnitReport
+from ..proto.records import STAGING, ArchiveId, Parents, Partition, RunId, Skipped, Unit, UnitReport
 from ..worker.archives.first_frames import is_there
 from ..worker.archives.names import PARTIAL
 from ..worker.staging.area import StagingArea
@@ -265,11 +265,14 @@ class _Run:
         parents = self._catalog.parents(unit.partition.name, unit.group, unit.users)
         staging = self._config.staging.path
         gone = [
-            file
-            for archive, file in parents.files.items()
-            if archive not in self._looked_for and not is_there(staging / file, archive)
+            one.name
+            for archive, copies in parents.locations.items()
+            for one in copies[:1]
+            if archive not in self._looked_for
+            and one.place == STAGING
+            and not is_there(staging / one.name, archive)
         ]
-        self._looked_for.update(parents.files)
+        self._looked_for.update(parents.locations)
         # Told before what they held is read again: whoever moved them away can still bring them back.
         self._alarm(alarms_of_archives(unit, sorted(gone)))
         if (unit.partition.name, unit.group) in self._lacking:
@@ -278,7 +281,7 @@ class _Run:
 
     def _commit(self, unit: Unit, report: UnitReport, attempts: int) -> None:
         if report.archive is not None:
-            report = replace(report, file=str(Path(report.file).relative_to(self._config.staging.path)))
+            report = replace(report, name=str(Path(report.name).relative_to(self._config.staging.path)))
         # Held before it is visible: no purge may come in between.
         self._alarm(alarms_of_unit(report, self._config.retention.alarm_share))
         self._catalog.commit_unit(report, sealed=self._now(), attempts=attempts)

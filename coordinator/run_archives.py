@@ -47,7 +47,7 @@ def damaged_run_archives(staging: Path, catalog: Catalog) -> Iterator[Skipped]:
     """The archives of runs that are damaged, or that are of another run. One that is not there is no damage:
     the next run writes it."""
     from ..proto.archive.run_end import read_run_end
-    from ..worker.archives.opened import ArchivePlace, open_place
+    from ..worker.archives.places import open_local
 
     there = set(_names(staging))
     for run, resumed in catalog.ended_runs():
@@ -55,7 +55,7 @@ def damaged_run_archives(staging: Path, catalog: Catalog) -> Iterator[Skipped]:
         if name not in there:
             continue
         try:
-            with closing(open_place(ArchivePlace(file=str(staging / name)))) as file:
+            with closing(open_local(str(staging / name))) as file:
                 if read_run_end(file).run != run:
                     raise DamagedError("it is of another run")
         except (UnreadableError, UnsupportedError):

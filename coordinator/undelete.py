@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..groups.paths import LogicalPath
 from ..proto.records import ArchiveId, Partition, RunId
-from ..worker.archives.opened import ArchivePlace
+from ..worker.archives.holdings import Holdings
 from ..worker.restore import Choice, Rescue
 from ..worker.tasks.restore import RestoreTask
 from .browsing.vanished import WhatVanished
@@ -25,21 +23,20 @@ def plan_undelete(
     path: LogicalPath,
     into: str,
     target: Partition,
-    places: Mapping[ArchiveId, ArchivePlace],
+    archives: Holdings,
     *,
     as_user: str | None = None,
     access: Access | None = None,
 ) -> PlannedTask:
     """The task that puts what vanished into the mailbox, or into that of ``as_user``. One task: what comes
-    from several versions goes into the same folders. ``places`` are all archives that there are."""
+    from several versions goes into the same folders. ``archives`` are all that there are."""
     choices = _choices(found, path, into, as_user)
     return PlannedTask(
         task=RestoreTask(
-            archives=places,  # which of them the metadata lies in is told by that alone
+            archives=archives,  # which of them the metadata lies in is told by that alone
             choices=choices,
             target=target,
             label=f"{path.partition}/{path.group} 1",
-            staging=access.area if access else None,
             grants=grants_for(access, target),
         ),
         messages=len(found.vanished),

@@ -40,12 +40,9 @@ def later_archives(staging: Path, newest: RunId | None) -> list[str]:
 
 def _is_archive(file: Path, orphans: Collection[str]) -> bool:
     """Whether this is an archive, and none of these (ids in hex)."""
-    from ..worker.archives.opened import (  # costs 0.1 s, and hardly any run needs it
-        ArchivePlace,
-        read_beginning,
-    )
+    from ..worker.archives.opened import read_beginning  # costs 0.1 s, and hardly any run needs it
 
     try:
-        return read_beginning(ArchivePlace(file=str(file))).archive.hex() not in orphans
+        return read_beginning(str(file)).archive.hex() not in orphans
     except BackupError:
         return False

@@ -72,6 +72,20 @@ class MailboxSize:
     size_bytes: int
 
 
+STAGING = "staging"
+"""What the staging area is called among the places where archives lie."""
+
+
+class Location(NamedTuple):
+    """Where a copy of an archive lies: under this ``name`` in the place that is called so. ``version`` is
+    what the place calls this very copy, if it does; a size of 0 is not known."""
+
+    place: str
+    name: str
+    version: str = ""
+    size_bytes: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Referred:
     """An archive that another refers to, as that tells: whose it is, what its file is called after, and how
@@ -361,7 +375,7 @@ class MailboxSummary:
 class UnitReport:
     """What became of one unit.
 
-    ``archive`` is None, and ``file`` empty, if nothing had changed: what was stored before tells of this run
+    ``archive`` is None, and ``name`` empty, if nothing had changed: what was stored before tells of this run
     too, and no archive was written. ``unopened`` are mailboxes that could not be opened at all (they are in
     ``skipped`` too); ``departed`` those that are gone. ``references`` are the other archives that its
     metadata names. Of all its ``messages``, ``read`` were read in this run. ``losses``: folders of which many
@@ -373,7 +387,7 @@ class UnitReport:
     group: str
     shard: int
     archive: ArchiveId | None
-    file: str
+    name: str
     mailboxes: tuple[MailboxSummary, ...]
     skipped: tuple[Skipped, ...]
     unopened: tuple[Skipped, ...] = ()
@@ -419,7 +433,7 @@ class ArchiveFacts:
     written anew without them; ``lost`` is what it says to be lost.
 
     ``started`` is when its run began, ``sealed`` when it was sealed (None where that is not known),
-    both aware; ``file`` is relative to the staging area.
+    both aware.
     """
 
     archive: ArchiveId
@@ -428,7 +442,7 @@ class ArchiveFacts:
     partition: str
     group: str
     shard: int
-    file: str
+    name: str
     size_bytes: int
     mailboxes: tuple[MailboxSummary, ...]
     skipped: tuple[Skipped, ...]
@@ -450,14 +464,13 @@ class Parents:
     ``mailboxes`` gives for each user that is known the archive whose metadata tells of the mailbox.
     ``elsewhere`` are the users of whom this is not how their own group has them now: they are new to it, had
     departed from it, or what it had is lost, or may be. So even if nothing has changed the unit must tell of
-    them.
-    ``files`` are these archives and all that they refer to, by where they lie below the staging area: what
-    is not among them is lost. ``lost`` is what is known to be damaged of those that are.
+    them. ``locations`` are these archives and all that they refer to, with where they lie: what is not among
+    them is lost. ``lost`` is what is known to be damaged of those that are.
     """
 
     mailboxes: Mapping[str, ArchiveId] = field(default_factory=dict)
     elsewhere: frozenset[str] = frozenset()
-    files: Mapping[ArchiveId, str] = field(default_factory=dict)
+    locations: Mapping[ArchiveId, tuple[Location, ...]] = field(default_factory=dict)
     lost: Mapping[ArchiveId, Losses] = field(default_factory=dict)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -23,7 +24,18 @@ from mailhaul.proto.archive.scanning import FoundFrame, scan
 from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId, FileStat, Folder, Listed, Message, Ownership, RunId, Terms
+from mailhaul.proto.records import (
+    ArchiveId,
+    FileStat,
+    Folder,
+    Listed,
+    Location,
+    Message,
+    Ownership,
+    RunId,
+    Terms,
+)
+from mailhaul.worker.archives.holdings import NAMED_FILES, Holdings, NamedFiles, Stretched
 from mailhaul.worker.packing.packer import Packer
 
 ARCHIVE = ArchiveId(bytes(range(16)))
@@ -32,6 +44,15 @@ ARRIVED_NS = 1_785_542_400_000_000_000
 
 Mailboxes = Mapping[str, Mapping[str, Iterable[bytes]]]
 """User -> folder -> messages."""
+
+
+def in_files(files: Mapping[ArchiveId, str | Path]) -> Holdings:
+    """Archives, each in a file of its own."""
+    numbered = enumerate(files)
+    return Holdings(
+        locations={archive: (Location(NAMED_FILES, str(number)),) for number, archive in numbered},
+        places=(NamedFiles(files=tuple(Stretched(path=str(path)) for path in files.values())),),
+    )
 
 
 class MemorySink:

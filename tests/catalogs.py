@@ -81,7 +81,7 @@ def report(
         group=unit.group,
         shard=unit.shard,
         archive=archive_id(unit),
-        file=archive_name(*names, archive_id(unit)),
+        name=archive_name(*names, archive_id(unit)),
         mailboxes=tuple(summary(user, stored, unit.group, unit.partition.name) for user in unit.users),
         skipped=skipped,
         departed=unit.departed,
@@ -99,7 +99,7 @@ def report(
 
 def unchanged(unit: Unit) -> UnitReport:
     """What the worker tells of a unit in which nothing had changed."""
-    return replace(report(unit), archive=None, file="", read=0, new_bytes=0, archive_bytes=0)
+    return replace(report(unit), archive=None, name="", read=0, new_bytes=0, archive_bytes=0)
 
 
 def facts(report: UnitReport, day: int) -> ArchiveFacts:
@@ -112,7 +112,7 @@ def facts(report: UnitReport, day: int) -> ArchiveFacts:
         partition=report.partition,
         group=report.group,
         shard=report.shard,
-        file=report.file,
+        name=report.name,
         size_bytes=report.archive_bytes,
         mailboxes=report.mailboxes,
         skipped=report.skipped,

@@ -18,6 +18,7 @@ from mailhaul.proto.records import (
     BackupMode,
     Departed,
     Folder,
+    Location,
     Losses,
     Message,
     Parents,
@@ -93,7 +94,7 @@ class Chain:
         settings = ArchiveSettings(run_started=1.8e9 + number)
         into = sink or MemorySink()
         told: list[Progress] = []
-        parents = OpenParents(self.parents(unit.users), self.open_file)
+        parents = OpenParents(self.parents(unit.users), self.open_copy)
         report = back_up(
             unit,
             store,
@@ -133,18 +134,20 @@ class Chain:
         mailboxes = {user: self.newest[user] for user in users if user in self.newest}
         return Parents(
             mailboxes=mailboxes,
-            files={one: one.hex() for one in self.archives},
+            locations={one: (Location("memory", one.hex()),) for one in self.archives},
             lost={
                 one: Losses(self.lost.get(one, ()), self.lost_frames.get(one, ()))
                 for one in self.lost.keys() | self.lost_frames.keys()
             },
         )
 
-    def open_file(self, name: str) -> MemoryFile | None:
+    def open_copy(self, location: Location) -> MemoryFile:
         """See OpenParents."""
-        archive = ArchiveId(bytes.fromhex(name))
+        archive = ArchiveId(bytes.fromhex(location.name))
         self.opened.append(archive)
-        return MemoryFile(self.archives[archive]) if archive in self.archives else None
+        if archive not in self.archives:
+            raise DamagedError("it is gone", reason="missing")
+        return MemoryFile(self.archives[archive])
 
     def reader(self, archive: ArchiveId) -> ArchiveReader:
         """Raises DamagedError if it is not there."""

@@ -20,12 +20,13 @@ from typing import Any
 
 from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
+from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.ports import ArchiveSink
 from mailhaul.proto.wire.grants import Grant, issue
 from mailhaul.proto.wire.keys import make_pair, read_allowed, read_pair
 from mailhaul.proto.wire.server import Server
 from mailhaul.tests.archives import frames_of
-from mailhaul.worker.staging.area import ReceiverAddress, StagingArea, open_file, open_sink
+from mailhaul.worker.staging.area import ReceiverAddress, StagingArea, open_area, open_sink
 from mailhaul.worker.staging.intake import Limits
 from mailhaul.worker.staging.partial import PartialArchive
 from mailhaul.worker.staging.receiver import MOST_PAYLOAD_BYTES, Receiver, ReceiverSettings
@@ -36,6 +37,26 @@ SECRET = bytes(range(32))
 HOSTS = ("store01", "store02", "staging")
 ANYWHERE = "tcp://127.0.0.1:*"
 DEADLINE_SECONDS = 60.0
+
+
+def open_file(area: StagingArea, name: str, host: str, grant: bytes) -> RandomAccess | None:
+    """An archive of a staging area, None if there is none; what it takes to read it is closed with it."""
+    source = open_area(area, host, grant)
+    try:
+        file = source.open(name)
+    except BaseException as error:
+        source.close()
+        if isinstance(error, DamagedError) and error.facts.get("reason") == "missing":
+            return None
+        raise
+    close_file = file.close
+
+    def close() -> None:
+        close_file()
+        source.close()
+
+    file.close = close  # type: ignore[method-assign]
+    return file
 
 
 @dataclass(frozen=True)
@@ -75,7 +96,7 @@ class Place:
         return open_sink(self.staging(), file, host, epoch, grant, **given)
 
     def file(self, *, file: str = FILE, host: str = "store02", grant: bytes = b"") -> RandomAccess | None:
-        """An archive as it is read on a host."""
+        """An archive as it is read on a host; with it the connection is closed."""
         return open_file(self.staging(), file, host, grant or token(kind="read", file="", host=host))
 
     def server(self) -> Server:

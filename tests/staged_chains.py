@@ -27,9 +27,12 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.worker.archives.holdings import Holdings, staged
 from mailhaul.worker.archives.names import archive_name
-from mailhaul.worker.archives.opened import ArchivePlace, open_place, opened_archives
+from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.archives.places import open_local
 from mailhaul.worker.packing.packer import Packer
+from mailhaul.worker.staging.area import StagingArea
 from mailhaul.worker.staging.sinks import StagedFile
 
 from .archives import MemoryOpened, archive_header, message
@@ -117,7 +120,7 @@ class StagedChain:
         sink.begin()
         writer = ArchiveWriter(sink, header, departed=(*report.departed, *report.carried))
         packer = Packer(writer)
-        with opened_archives(self._places(catalog)) as archives:
+        with opened_archives(self._holdings(catalog)) as archives:
             for user, folders in mail.items():
                 known = StoredMailbox(archives, self._newest[user], user) if user in self._state else None
                 if known is None or user in changed:
@@ -141,7 +144,7 @@ class StagedChain:
         return replace(
             report,
             archive=archive,
-            file=file,
+            name=file,
             archive_bytes=totals.archive_bytes,
             references=writer.references,
         )
@@ -175,12 +178,13 @@ class StagedChain:
             writer.end_folder(Folder(name=name, path=b"." + name.encode()))
         writer.end_mailbox(user, user.encode(), uid, size_bytes, ())
 
-    def _places(self, catalog: Catalog) -> dict[ArchiveId, ArchivePlace]:
-        return {one.archive: ArchivePlace(file=str(self.staging / one.file)) for one in catalog.archives()}
+    def _holdings(self, catalog: Catalog) -> Holdings:
+        names = {one.archive: one.name for one in catalog.archives()}
+        return staged(StagingArea(path=str(self.staging)), names)
 
     def read(self, run: RunId) -> State:
         """All mail as it was at a run, read from the archives. Raises DamagedError, NotFoundError."""
-        with Catalog.open(self.staging) as catalog, opened_archives(self._places(catalog)) as archives:
+        with Catalog.open(self.staging) as catalog, opened_archives(self._holdings(catalog)) as archives:
             contents = Contents(archives)
             state: State = {}
             for version in catalog.mailboxes_at(run, partition="primary", group=self.group):
@@ -189,7 +193,7 @@ class StagedChain:
 
     def read_user(self, run: RunId, user: str) -> dict[str, tuple[bytes, ...]]:
         """One mailbox as it was stored in a run, whether or not that is kept as a moment."""
-        with Catalog.open(self.staging) as catalog, opened_archives(self._places(catalog)) as archives:
+        with Catalog.open(self.staging) as catalog, opened_archives(self._holdings(catalog)) as archives:
             (version,) = [one for one in catalog.histories(user=user) if one.run == run]
             assert version.archive is not None
             return _mail(archives, version.archive, Contents(archives), user)
@@ -208,7 +212,7 @@ class StagedChain:
 
     def archive(self, file: str) -> ArchiveReader:
         """One archive, whole. Close it."""
-        return open_sealed(open_place(ArchivePlace(file=str(self.staging / file))))
+        return open_sealed(open_local(str(self.staging / file)))
 
 
 def _report(unit: Unit, mail: Mail) -> UnitReport:
@@ -222,7 +226,7 @@ def _report(unit: Unit, mail: Mail) -> UnitReport:
         group=unit.group,
         shard=unit.shard,
         archive=None,
-        file="",
+        name="",
         mailboxes=tuple(
             MailboxSummary(
                 partition=unit.partition.name,

@@ -78,7 +78,7 @@ def make_report(unit: Unit, *, size_bytes: int = 1000, skipped: tuple[str, ...] 
         group=unit.group,
         shard=unit.shard,
         archive=unit.archive,
-        file=archive_name(unit.partition.name, unit.group, unit.run, unit.shard, unit.archive),
+        name=archive_name(unit.partition.name, unit.group, unit.run, unit.shard, unit.archive),
         mailboxes=tuple(_summary(unit, user) for user in unit.users),
         skipped=tuple(
             Skipped(f"/{unit.partition.name}/{unit.group}/{unit.users[0]}", reason) for reason in skipped

@@ -27,11 +27,13 @@ from dataclasses import replace
 
 from ..groups.paths import LogicalPath
 from ..groups.selection import EVERYTHING, Selection, Verdict
+from ..proto.archive.files import RandomAccess
 from ..proto.errors import DamagedError, StoreError
 from ..proto.ports import ArchiveSink, MailStore, ProgressSink
 from ..proto.records import (
     BackupMode,
     FolderLoss,
+    Location,
     MailboxSummary,
     Parents,
     Progress,
@@ -48,6 +50,10 @@ from .unit_archive import AlreadyStored, LateMailbox, UnitArchive
 
 _PROGRESS_MESSAGES = 64
 _USUAL = BackupMode()
+
+
+def _nothing_stored(_location: Location) -> RandomAccess:
+    raise DamagedError("nothing was stored before", reason="missing")
 
 
 def back_up(
@@ -104,7 +110,7 @@ class _UnitBackup:
         self._store = store
         self._progress = progress
         self._mode = mode
-        self._parents = parents or OpenParents(Parents(), lambda _name: None)
+        self._parents = parents or OpenParents(Parents(), _nothing_stored)
         self._selection = selection
         segments = (lambda: ()) if mode.self_contained else self._parents.segments
         self._archive = UnitArchive(
@@ -145,7 +151,7 @@ class _UnitBackup:
         return replace(
             self.report(),
             archive=writer.header.archive,
-            file=sink.seal(),
+            name=sink.seal(),
             references=writer.references,
             new_bytes=totals.data_bytes,
             archive_bytes=totals.archive_bytes,
@@ -161,7 +167,7 @@ class _UnitBackup:
             group=unit.group,
             shard=unit.shard,
             archive=None,
-            file="",
+            name="",
             mailboxes=mailboxes,
             skipped=(*unopened, *(one for skipped in self._skipped.values() for one in skipped)),
             unopened=unopened,

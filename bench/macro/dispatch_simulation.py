@@ -226,7 +226,7 @@ def _report(unit: Unit, hosts: Mapping[str, Host]) -> UnitReport:
         group=unit.group,
         shard=unit.shard,
         archive=ArchiveId(random.randbytes(16)),
-        file=archive_name(unit.partition.name, unit.group, unit.run, unit.shard, unit.archive),
+        name=archive_name(unit.partition.name, unit.group, unit.run, unit.shard, unit.archive),
         mailboxes=summaries,
         skipped=(),
         messages=sum(one.stored for one in summaries),

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, RunId
-from ...worker.archives.opened import ArchivePlace
+from ...proto.records import RunId
+from ...worker.archives.holdings import Holdings
+from ...worker.staging.area import StagingArea
 from ..absence import unknown
 from ..catalog import Catalog
 from .timeline import Timeline, timelines
@@ -22,7 +23,7 @@ class Past:
 
     timelines: tuple[Timeline, ...]
     moments: Mapping[RunId, datetime]
-    places: Mapping[ArchiveId, ArchivePlace]
+    archives: Holdings
 
 
 def read_past(catalog: Catalog, staging: Path, path: LogicalPath) -> Past:
@@ -40,5 +41,5 @@ def read_past(catalog: Catalog, staging: Path, path: LogicalPath) -> Past:
     found = tuple(timelines(versions, sorted(moments), path.group))
     if not found:
         raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
-    places = {name: ArchivePlace(file=str(staging / file)) for name, file in catalog.files().items()}
-    return Past(timelines=found, moments=dict(sorted(moments.items())), places=places)
+    archives = Holdings(locations=catalog.locations(), places=(StagingArea(path=str(staging)),))
+    return Past(timelines=found, moments=dict(sorted(moments.items())), archives=archives)

@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import UsageError
-from ...proto.records import ArchiveId, Losses, Partition, RunId, Skipped, Stretch, Unit, UnitReport
-from ..history import ResumedRun, RunState, Unplanned
+from ...proto.records import ArchiveId, Location, Losses, Partition, RunId, Skipped, Stretch, Unit, UnitReport
+from ..history import CopyRecord, ResumedRun, RunState, Unplanned
 from . import database as files
-from . import journal, queries, standing, units, upkeep
+from . import journal, locations, queries, standing, units, upkeep
 from .reading import CatalogReader
-from .values import run_number
+from .values import raw, run_number
 
 _NOTHING_LOST = Losses()
 
@@ -191,20 +191,20 @@ class Catalog(CatalogReader):
         self,
         archive: ArchiveId,
         *,
-        file: str,
+        name: str,
         size_bytes: int,
         generation: int,
         holes: Iterable[Stretch],
         references: Iterable[ArchiveId],
         lost: Losses = _NOTHING_LOST,
     ) -> None:
-        """Record that an archive was written anew to another file. What was known of its holes, references
-        and losses is replaced; it is not missing any more. Raises NotFoundError."""
+        """Record that an archive was written anew, under another name, in the staging area. What was known of
+        its holes, references and losses is replaced; it is not missing any more. Raises NotFoundError."""
         with self._transaction() as database:
             upkeep.replace_archive(
                 database,
                 archive,
-                file=file,
+                name=name,
                 size_bytes=size_bytes,
                 generation=generation,
                 holes=holes,
@@ -229,8 +229,38 @@ class Catalog(CatalogReader):
             units.insert_losses(database, number, lost)
 
     def set_missing(self, archive: ArchiveId) -> None:
-        """Record that the file of an archive is gone, or that nothing of it can be read. Its mailboxes are
-        known still; the next run reads again what it held. Raises NotFoundError."""
+        """Record that an archive is gone from the staging area, or that nothing of it can be read there. If
+        it has no other copy it is missing: its mailboxes are known still, and the next run reads again what
+        it held. Raises NotFoundError."""
+        with self._transaction() as database:
+            locations.drop_staged(database, units.archive_number(database, archive))
+
+    # What sweeps and recalls record: copies
+
+    def put_copy(self, archive: ArchiveId, copy: CopyRecord) -> None:
+        """Enter a copy of an archive, in place of what is known of the same one (place, name, version).
+        Raises NotFoundError."""
+        with self._transaction() as database:
+            locations.put_copy(database, units.archive_number(database, archive), copy)
+
+    def drop_copy(self, archive: ArchiveId, location: Location) -> None:
+        """Forget a copy that was removed, or that never was. Raises NotFoundError."""
+        with self._transaction() as database:
+            locations.drop_copy(database, units.archive_number(database, archive), location)
+
+    def free_staged(self, archive: ArchiveId) -> None:
+        """Record, before it is deleted there, that an archive does not lie in the staging area any more.
+        Raises NotFoundError, and UsageError unless another copy counts."""
         with self._transaction() as database:
             number = units.archive_number(database, archive)
-            database.execute("UPDATE archives SET missing = 1 WHERE number = ?", (number,))
+            locations.refuse_last(locations.copies_of(database, number), archive)
+            locations.drop_staged(database, number)
+
+    def forget_discarded(self, location: Location) -> None:
+        """Record that a copy which nobody needs was removed by its place. Repeatable."""
+        with self._transaction() as database:
+            database.execute(
+                "DELETE FROM discarded WHERE place = CAST(? AS TEXT) AND name = CAST(? AS TEXT)"
+                " AND version = CAST(? AS TEXT)",
+                tuple(map(raw, location[:3])),
+            )

@@ -6,11 +6,12 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
-from ...proto.records import ArchiveId, Parents
+from ...proto.records import ArchiveId, Location, Parents
 from . import queries
 from .database import temporary
+from .locations import copies_of
 from .units import losses_of
-from .values import file_name, raw
+from .values import raw
 
 Mailboxes = dict[str, ArchiveId]
 
@@ -28,17 +29,22 @@ def parents(
         others: Mailboxes = dict(database.execute(queries.OTHER_PARENTS, (raw(partition),)))
     mailboxes = {**own, **others}
     found = {
-        number: (ArchiveId(archive), file_name(file))
+        number: ArchiveId(archive)
         for parent in set(mailboxes.values())
-        for number, archive, file in database.execute(queries.AT_HAND, (parent,))
+        for number, archive in database.execute(queries.AT_HAND, (parent,))
     }
     return Parents(
         mailboxes=mailboxes,
         elsewhere=frozenset(others),
-        files=dict(found.values()),
-        lost={
-            archive: lost for number, (archive, _) in found.items() if (lost := losses_of(database, number))
+        locations={
+            archive: tuple(
+                Location(one.place, one.name, one.version)
+                for one in copies_of(database, number)
+                if one.state != "lost"
+            )
+            for number, archive in found.items()
         },
+        lost={archive: lost for number, archive in found.items() if (lost := losses_of(database, number))},
     )
 
 

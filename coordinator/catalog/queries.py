@@ -86,7 +86,7 @@ END_UNIT = """
     WHERE number = ?"""
 
 _ARCHIVES = """
-    SELECT a.number, a.archive, r.run, s.partition, s.grp AS "group", u.shard, a.file, a.size_bytes,
+    SELECT a.number, a.archive, r.run, s.partition, s.grp AS "group", u.shard, a.name, a.size_bytes,
         a.sealed, a.generation, a.missing
     FROM archives a JOIN units u ON u.number = a.unit JOIN runs r ON r.number = u.run
         JOIN scopes s ON s.number = u.scope"""
@@ -176,10 +176,20 @@ OTHER_PARENTS = """
 
 # The archive ?1 and those that it refers to, as far as they are at hand.
 AT_HAND = """
-    SELECT number, archive, file FROM archives WHERE archive = ?1 AND NOT missing
-    UNION SELECT o.number, o.archive, o.file
+    SELECT number, archive FROM archives WHERE archive = ?1 AND NOT missing
+    UNION SELECT o.number, o.archive
     FROM archives a JOIN refs ON refs.archive = a.number JOIN archives o ON o.number = refs.other
     WHERE a.archive = ?1 AND NOT o.missing"""
+
+# Copies, the best to read first.
+_BEST_FIRST = "state = 'lost', place <> 'staging', state = 'copied', generation DESC, place, name, version"
+COPIES = f"""
+    SELECT place, name, version, generation, size_bytes, checksum, state, copied, verified, locked_until
+    FROM locations WHERE archive = ? ORDER BY {_BEST_FIRST}"""  # noqa: S608
+LOCATIONS = f"""
+    SELECT (SELECT a.archive FROM archives a WHERE a.number = l.archive) AS archive, place, name, version,
+        size_bytes
+    FROM locations l WHERE state <> 'lost' ORDER BY l.archive, {_BEST_FIRST}"""  # noqa: S608
 
 HOLES = "SELECT offset, length FROM holes WHERE archive = ? ORDER BY offset"
 LOST = "SELECT offset, length FROM lost WHERE archive = ? ORDER BY offset"
@@ -221,7 +231,7 @@ TOTALS = """
     FROM units u JOIN scopes s ON s.number = u.scope GROUP BY u.scope ORDER BY s.partition, s.grp"""
 
 UNIT_ENDS = """
-    SELECT u.*, s.partition, s.grp AS "group", a.archive, a.file
+    SELECT u.*, s.partition, s.grp AS "group", a.archive, a.name
     FROM units u JOIN scopes s ON s.number = u.scope LEFT JOIN archives a ON a.unit = u.number
     WHERE u.run = ? ORDER BY u.number"""
 SKIPPED_OF_UNITS = """
@@ -317,10 +327,10 @@ STORED = "SELECT mailbox FROM versions WHERE unit = ? AND departed IS NULL"
 # Archives that are not at hand: what each was called, if that is known, and a file that refers to it.
 MISSING = """
     SELECT lower(hex(o.archive)), 'missing' AS reason,
-        iif(o.file = '', '', o.file || ', ') || 'referred to by ' || min(a.file) AS detail
+        iif(o.name = '', '', o.name || ', ') || 'referred to by ' || min(a.name) AS detail
     FROM archives o JOIN refs ON refs.other = o.number JOIN archives a ON a.number = refs.archive
     WHERE o.missing GROUP BY o.number ORDER BY o.number"""
 REFERRING_TO_MISSING = """
-    SELECT DISTINCT a.number, a.archive, a.unit, a.file
+    SELECT DISTINCT a.number, a.archive, a.unit, a.name
     FROM archives o JOIN refs ON refs.other = o.number JOIN archives a ON a.number = refs.archive
     WHERE o.missing AND a.unit IS NOT NULL"""

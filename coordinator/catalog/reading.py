@@ -14,7 +14,7 @@ from typing import Self
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Departed, Parents, Partition, RunId, Skipped, Stretch
+from ...proto.records import ArchiveId, Departed, Location, Parents, Partition, RunId, Skipped, Stretch
 from ...proto.run_ends import RunEnd
 from ..clock import RUN_ID
 from ..history import (
@@ -31,7 +31,7 @@ from ..history import (
     Version,
 )
 from . import database as files
-from . import journal, queries, run_ends, units, upkeep, values
+from . import journal, locations, queries, run_ends, units, upkeep, values
 from .parents import parents
 from .values import raw, run_number
 
@@ -327,20 +327,24 @@ class CatalogReader:
             for row in self._rows(queries.RUNS_WITHOUT_UNIT, *names)
         )
 
-    def files(self) -> dict[ArchiveId, str]:
-        """Where every archive that is at hand lies, relative to the staging area."""
-        return {
-            ArchiveId(archive): values.file_name(file)
-            for archive, file in self._rows("SELECT archive, file FROM archives WHERE NOT missing")
-        }
+    def locations(self) -> dict[ArchiveId, tuple[Location, ...]]:
+        """Where the copies of every archive lie that is at hand, that in the staging area first."""
+        found: dict[ArchiveId, list[Location]] = {}
+        with files.translated(self._path):
+            for archive, location in locations.locations(self._database):
+                found.setdefault(archive, []).append(location)
+        return {archive: tuple(copies) for archive, copies in found.items()}
+
+    def discarded(self) -> list[Location]:
+        """The copies that nobody needs, and that their places have yet to remove."""
+        return [Location(*row) for row in self._rows("SELECT place, name, version FROM discarded")]
 
     def names(self) -> dict[ArchiveId, tuple[str, int]]:
-        """What the file of every archive that is known is or was called, at hand or not, and how large it
-        is."""
-        query = "SELECT archive, file, size_bytes FROM archives WHERE file <> ''"
+        """What every archive that is known is or was called, at hand or not, and how large it is."""
+        query = "SELECT archive, name, size_bytes FROM archives WHERE name <> ''"
         return {
-            ArchiveId(archive): (values.file_name(file), size_bytes)
-            for archive, file, size_bytes in self._rows(query)
+            ArchiveId(archive): (values.archive_name(name), size_bytes)
+            for archive, name, size_bytes in self._rows(query)
         }
 
     def references(self, archives: Iterable[ArchiveId]) -> dict[ArchiveId, tuple[ArchiveId, ...]]:
@@ -349,9 +353,9 @@ class CatalogReader:
             return {one: upkeep.references(self._database, one) for one in archives}
 
     def missing(self) -> dict[ArchiveId, str]:
-        """The archives that should be at hand and are not; with the file, where it is known."""
-        query = "SELECT archive, file FROM archives WHERE missing ORDER BY number"
-        return {ArchiveId(archive): file for archive, file in self._rows(query)}
+        """The archives that should be at hand and are not; with the name, where it is known."""
+        query = "SELECT archive, name FROM archives WHERE missing ORDER BY number"
+        return {ArchiveId(archive): name for archive, name in self._rows(query)}
 
     def needed(self) -> Needed:
         """What must stay for the versions that the catalog knows. It is looked at as a whole before: what it
@@ -425,7 +429,8 @@ class CatalogReader:
         holes = tuple(Stretch(*one) for one in self._rows(queries.HOLES, row["number"]))
         with files.translated(self._path):
             lost = units.losses_of(self._database, row["number"])
-        return values.archive_record(row, holes, lost)
+            copies = locations.copies_of(self._database, row["number"])
+        return values.archive_record(row, holes, lost, copies)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -117,7 +117,7 @@ def _fill(
             bare += [one.facts] if one.bare else []
             named.update((other.archive, other) for other in one.facts.referred)
         except _Contradiction as error:
-            refused.append(Skipped(one.facts.file, "contradicts", str(error)))
+            refused.append(Skipped(one.facts.name, "contradicts", str(error)))
     units.name_missing(database, named.values())
     units.spread_departures(database)
     told = _enter_ends(database, ends, refused)
@@ -190,7 +190,7 @@ def _enter(database: sqlite3.Connection, found: FoundArchive) -> Sequence[str]:
     try:
         known = _known(database, facts)
         if known is not None and known["generation"] > facts.generation:
-            return [facts.file]
+            return [facts.name]
         if known is None or known["generation"] == facts.generation:
             _insert_unit(database, facts)
         units.end_unit(
@@ -202,7 +202,7 @@ def _enter(database: sqlite3.Connection, found: FoundArchive) -> Sequence[str]:
             holes=facts.holes,
             lost=facts.lost,
         )
-        return [] if known is None else [known["file"]]
+        return [] if known is None else [known["name"]]
     except (sqlite3.IntegrityError, NotFoundError, OverflowError, ValueError) as error:
         # What an archive says of itself may be made up; it must not keep the others out.
         database.execute("ROLLBACK TO entry")
@@ -215,13 +215,13 @@ def _known(database: sqlite3.Connection, facts: ArchiveFacts) -> sqlite3.Row | N
     """Another generation of an archive that was entered before. Raises ValueError if that was of another
     unit."""
     found: sqlite3.Row | None = database.execute(
-        "SELECT unit, file, generation FROM archives WHERE archive = ? AND unit IS NOT NULL",
+        "SELECT unit, name, generation FROM archives WHERE archive = ? AND unit IS NOT NULL",
         (facts.archive,),
     ).fetchone()
     if found is not None:
         unit = units.unit_number(database, facts.run, facts.partition, facts.group, facts.shard)
         if unit != found["unit"]:
-            raise ValueError(f"{found['file']} has the same id, and is of another unit")
+            raise ValueError(f"{found['name']} has the same id, and is of another unit")
     return found
 
 
@@ -240,7 +240,7 @@ def _report(facts: ArchiveFacts) -> UnitReport:
         group=facts.group,
         shard=facts.shard,
         archive=facts.archive,
-        file=facts.file,
+        name=facts.name,
         mailboxes=facts.mailboxes,
         skipped=facts.skipped,
         departed=facts.departed,
@@ -287,7 +287,7 @@ def _drop_idle_references(database: sqlite3.Connection, needed_references: Neede
             "SELECT m.user FROM versions v JOIN mailboxes m ON m.number = v.mailbox WHERE v.unit = ?",
             (row["unit"],),
         )
-        needed = set(needed_references(row["file"], frozenset(user for (user,) in users)))
+        needed = set(needed_references(row["name"], frozenset(user for (user,) in users)))
         named = upkeep.references(database, row["archive"])
         idle = [one for one in named if one not in needed]
         database.executemany(

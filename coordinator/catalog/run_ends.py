@@ -67,7 +67,7 @@ def _unit_end(row: sqlite3.Row) -> UnitEnd:
         shard=row["shard"],
         state=row["state"],
         archive=None if row["archive"] is None else ArchiveId(row["archive"]),
-        file=row["file"] or "",
+        file=row["name"] or "",
         attempts=row["attempts"],
         error=row["error"],
         counts=tuple(row[column] for column in COUNTS),

@@ -6,16 +6,17 @@ stored, or it had ``departed`` (the reason); then the row hides the mailbox from
 until the next one of its mailbox.
 
 An archive that others refer to and that is not at hand has a row without a unit; ``missing`` tells it, and
-any other whose file is gone. ``lost`` is what was damaged of the data of archives, ``lost_frames`` of their
-metadata, by positions. ``forgotten`` are the runs that can't be restored from any more, by scope.
-``present`` are the mailboxes that are there, as of the newest run over their group: ``since`` is the first
-run that was to store one, ``good`` the newest that stored it whole, ``reason`` why the newest did not.
-``plan`` is the journal of a run: what a unit consists of, until it is sealed; ``unplanned`` what no unit of
-the run holds though it was asked for. Texts may hold the raw bytes of file names, which are not always UTF-8;
-so they are bound as bytes and CAST.
+any other of which no copy is left. ``locations`` are the copies, by place; ``discarded`` those that nobody
+needs and that their places have yet to remove. ``lost`` is what was damaged of the data of archives,
+``lost_frames`` of their metadata, by positions. ``forgotten`` are the runs that can't be restored from any
+more, by scope. ``present`` are the mailboxes that are there, as of the newest run over their group: ``since``
+is the first run that was to store one, ``good`` the newest that stored it whole, ``reason`` why the newest
+did not. ``plan`` is the journal of a run: what a unit consists of, until it is sealed; ``unplanned`` what no
+unit of the run holds though it was asked for. Texts may hold the raw bytes of file names, which are not
+always UTF-8; so they are bound as bytes and CAST.
 """
 
-VERSION = 4
+VERSION = 5
 """Kept in user_version. A change of the tables raises it."""
 
 TABLES = (
@@ -72,12 +73,31 @@ TABLES = (
         number INTEGER PRIMARY KEY,
         archive BLOB NOT NULL UNIQUE,
         unit INTEGER UNIQUE REFERENCES units,
-        file TEXT NOT NULL,
+        name TEXT NOT NULL,
         size_bytes INTEGER NOT NULL,
         generation INTEGER NOT NULL DEFAULT 0,
         missing INTEGER NOT NULL DEFAULT 0,
         sealed TEXT)""",
     "CREATE INDEX archives_missing ON archives (missing) WHERE missing",
+    """CREATE TABLE locations (
+        archive INTEGER NOT NULL REFERENCES archives,
+        place TEXT NOT NULL,
+        version TEXT NOT NULL,
+        name TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        checksum BLOB NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('copied', 'kept', 'lost')),
+        copied TEXT,
+        verified TEXT,
+        locked_until TEXT,
+        PRIMARY KEY (archive, place, name, version)) WITHOUT ROWID""",
+    "CREATE INDEX locations_by_place ON locations (place, state)",
+    """CREATE TABLE discarded (
+        place TEXT NOT NULL,
+        name TEXT NOT NULL,
+        version TEXT NOT NULL,
+        PRIMARY KEY (place, name, version)) WITHOUT ROWID""",
     """CREATE TABLE refs (
         archive INTEGER NOT NULL REFERENCES archives,
         other INTEGER NOT NULL REFERENCES archives,

@@ -23,6 +23,7 @@ from ...worker.archives.names import name_of
 from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
 from .journal import known_run
+from .locations import stage_copy
 from .values import iso, raw, run_number
 
 _NOTHING_LOST = Losses()
@@ -87,8 +88,9 @@ def end_unit(
         database.execute(f"DELETE FROM {table} WHERE unit = ?", (unit,))  # noqa: S608
     _remove_archive_of(database, unit)
     if report.archive is not None:
-        values = (unit, raw(report.file), report.archive_bytes, generation, ended and iso(ended))
+        values = (unit, raw(report.name), report.archive_bytes, generation, ended and iso(ended))
         number = _insert_archive(database, report.archive, values)
+        stage_copy(database, number, report.name, report.archive_bytes, generation)
         insert_holes(database, number, holes)
         insert_losses(database, number, lost)
         insert_references(database, number, report.references)
@@ -140,6 +142,7 @@ def _remove_archive_of(database: sqlite3.Connection, unit: int) -> None:
     if row is None:
         return
     forget_content(database, row[0])
+    database.execute("DELETE FROM locations WHERE archive = ?", (row[0],))
     if database.execute("SELECT 1 FROM refs WHERE other = ?", (row[0],)).fetchone() is None:
         database.execute("DELETE FROM archives WHERE number = ?", (row[0],))
     else:
@@ -147,16 +150,16 @@ def _remove_archive_of(database: sqlite3.Connection, unit: int) -> None:
 
 
 def _insert_archive(database: sqlite3.Connection, archive: ArchiveId, values: Sequence[object]) -> int:
-    """A sealed archive: its unit, file, size, generation, and when it was sealed. Returns its number."""
+    """A sealed archive: its unit, name, size, generation, and when it was sealed. Returns its number."""
     # One that others refer to may have a row already, as missing.
     taken = database.execute(
-        "UPDATE archives SET unit = ?, file = CAST(? AS TEXT), size_bytes = ?, generation = ?, sealed = ?,"
+        "UPDATE archives SET unit = ?, name = CAST(? AS TEXT), size_bytes = ?, generation = ?, sealed = ?,"
         " missing = 0 WHERE archive = ? AND unit IS NULL",
         (*values, archive),
     )
     if not taken.rowcount:
         database.execute(
-            "INSERT INTO archives (unit, file, size_bytes, generation, sealed, archive)"
+            "INSERT INTO archives (unit, name, size_bytes, generation, sealed, archive)"
             " VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?)",
             (*values, archive),
         )
@@ -167,12 +170,12 @@ def insert_missing(
     database: sqlite3.Connection,
     archive: ArchiveId,
     unit: int,
-    file: str,
+    name: str,
     size_bytes: int,
     ended: str | None,
 ) -> None:
     """The archive of a unit, which is not there."""
-    number = _insert_archive(database, archive, (unit, raw(file), size_bytes, 0, ended))
+    number = _insert_archive(database, archive, (unit, raw(name), size_bytes, 0, ended))
     database.execute("UPDATE archives SET missing = 1 WHERE number = ?", (number,))
 
 
@@ -188,7 +191,7 @@ def insert_references(database: sqlite3.Connection, number: int, others: Iterabl
     """The archives that the metadata of one names; those that are not known are missing."""
     for other in others:
         database.execute(
-            "INSERT INTO archives (archive, file, size_bytes, missing) VALUES (?, '', 0, 1)"
+            "INSERT INTO archives (archive, name, size_bytes, missing) VALUES (?, '', 0, 1)"
             " ON CONFLICT DO NOTHING",
             (other,),
         )
@@ -204,8 +207,8 @@ def name_missing(database: sqlite3.Connection, referred: Iterable[Referred]) -> 
         with suppress(AccessError):
             if name := name_of(one):
                 database.execute(
-                    "UPDATE archives SET file = CAST(? AS TEXT), size_bytes = ?"
-                    " WHERE archive = ? AND unit IS NULL AND file = ''",
+                    "UPDATE archives SET name = CAST(? AS TEXT), size_bytes = ?"
+                    " WHERE archive = ? AND unit IS NULL AND name = ''",
                     (raw(name), one.size_bytes, one.archive),
                 )
 

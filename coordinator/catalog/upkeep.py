@@ -11,6 +11,7 @@ from ...proto.records import ArchiveId, Losses, RunId, Stretch
 from ..history import Needed
 from . import queries
 from .database import check, temporary
+from .locations import discard_copies, stage_copy
 from .units import archive_number, forget_content, insert_holes, insert_losses, insert_references
 from .values import raw, run_number
 
@@ -104,7 +105,7 @@ def replace_archive(
     database: sqlite3.Connection,
     archive: ArchiveId,
     *,
-    file: str,
+    name: str,
     size_bytes: int,
     generation: int,
     holes: Iterable[Stretch],
@@ -114,10 +115,10 @@ def replace_archive(
     """See ``Catalog.replace_archive``."""
     number = archive_number(database, archive)
     database.execute(
-        "UPDATE archives SET file = CAST(? AS TEXT), size_bytes = ?, generation = ?, missing = 0"
-        " WHERE number = ?",
-        (raw(file), size_bytes, generation, number),
+        "UPDATE archives SET name = CAST(? AS TEXT), size_bytes = ?, generation = ? WHERE number = ?",
+        (raw(name), size_bytes, generation, number),
     )
+    stage_copy(database, number, name, size_bytes, generation)
     forget_content(database, number)
     insert_holes(database, number, holes)
     insert_losses(database, number, lost)
@@ -136,6 +137,7 @@ def remove_archives(database: sqlite3.Connection, archives: Iterable[ArchiveId])
                 archive=archive.hex(),
             )
         forget_content(database, row["number"])
+        discard_copies(database, row["number"])
         database.execute("DELETE FROM refs WHERE other = ?", (row["number"],))
         database.execute("DELETE FROM archives WHERE number = ?", (row["number"],))
 

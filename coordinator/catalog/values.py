@@ -10,12 +10,14 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import DamagedError, UsageError
-from ...proto.records import Departed, Losses, RunId, Stretch
+from ...proto.errors import AccessError, DamagedError, UsageError
+from ...proto.records import STAGING, Departed, Location, Losses, RunId, Stretch
+from ...worker.archives.names import check_relative
 from ..clock import RUN_ID
 from ..history import (
     ArchiveRecord,
     Behind,
+    CopyRecord,
     GoodBackup,
     MailboxVersion,
     Moment,
@@ -82,11 +84,26 @@ def meant(text: str) -> datetime:
 _TEXTS = frozenset(
     (
         *("run", "started", "ended", "sealed", "state", "paths", "options", "error", "partition", "group"),
-        *("user", "file", "detail", "reason", "path", "good", "stored_at", "since"),
+        *(
+            "user",
+            "name",
+            "place",
+            "version",
+            "copied",
+            "verified",
+            "locked_until",
+            "detail",
+            "reason",
+            "path",
+            "good",
+            "stored_at",
+            "since",
+        ),
     )
 )
-_MAYBE = frozenset(("ended", "sealed", "good", "stored_at", "since", "archive"))
-_FILE = re.compile(r"(?!\.)[^/\0]+(?:/(?!\.\.?(?:/|$))[^/\0]+)*")
+_MAYBE = frozenset(
+    ("ended", "sealed", "good", "stored_at", "since", "archive", "copied", "verified", "locked_until")
+)
 
 
 def checked(row: sqlite3.Row) -> dict[str, Any]:
@@ -108,7 +125,7 @@ def typed(row: sqlite3.Row) -> dict[str, Any]:
         expected: tuple[type, ...] = (int,)
         if column in _TEXTS:
             expected = (str,)
-        elif column == "archive":
+        elif column in ("archive", "checksum"):
             expected = (bytes,)
         elif column.endswith("seconds"):
             expected = (int, float)
@@ -119,12 +136,33 @@ def typed(row: sqlite3.Row) -> dict[str, Any]:
     return values
 
 
-def file_name(text: object) -> str:
-    """The name of a file below the staging area, as a row has it. Raises DamagedError for one that leads out
-    of there: files are read and deleted by these names."""
-    if not isinstance(text, str) or not _FILE.fullmatch(text):
-        raise DamagedError(f"the catalog holds {text!r} as the file of an archive; {ADVICE}")
-    return text
+def archive_name(text: object) -> str:
+    """The name of an archive, as a row has it. Raises DamagedError for one that leads out of the staging
+    area: files are read and deleted by these names."""
+    try:
+        return check_relative(text if isinstance(text, str) else "")
+    except AccessError as error:
+        raise DamagedError(f"the catalog holds {text!r} as the name of an archive; {ADVICE}") from error
+
+
+def location(row: sqlite3.Row) -> Location:
+    """Where a copy lies. Raises DamagedError."""
+    values = typed(row)
+    place, name = values["place"], values["name"]
+    return Location(
+        place,
+        archive_name(name) if place == STAGING else name,
+        values["version"],
+        0 if place == STAGING else values["size_bytes"],
+    )
+
+
+def copy_record(row: sqlite3.Row) -> CopyRecord:
+    values = typed(row)
+    if values["place"] == STAGING:
+        archive_name(values["name"])
+    values.update({name: _time(values[name]) for name in ("copied", "verified", "locked_until")})
+    return CopyRecord(**values)
 
 
 def run_record(row: sqlite3.Row) -> RunRecord:
@@ -139,13 +177,15 @@ def unit_record(row: sqlite3.Row) -> UnitRecord:
     return UnitRecord(purged=bool(values.pop("purged")), **values)
 
 
-def archive_record(row: sqlite3.Row, holes: tuple[Stretch, ...], lost: Losses) -> ArchiveRecord:
+def archive_record(
+    row: sqlite3.Row, holes: tuple[Stretch, ...], lost: Losses, copies: tuple[CopyRecord, ...]
+) -> ArchiveRecord:
     values = checked(row)
     del values["number"]
     sealed, missing = _time(values.pop("sealed")), bool(values.pop("missing"))
-    if values["file"] or not missing:
-        file_name(values["file"])
-    return ArchiveRecord(sealed=sealed, missing=missing, holes=holes, lost=lost, **values)
+    if values["name"] or not missing:
+        archive_name(values["name"])
+    return ArchiveRecord(sealed=sealed, missing=missing, holes=holes, lost=lost, copies=copies, **values)
 
 
 def mailbox_version(scope: sqlite3.Row, row: sqlite3.Row) -> MailboxVersion:

@@ -130,7 +130,7 @@ def _unit(report: UnitReport) -> dict[str, object]:
         "group": report.group,
         "shard": report.shard,
         "archive": report.archive,
-        "file": report.file,
+        "file": report.name,
         "mailboxes": len(report.mailboxes),
         "changed": sum(one.changed for one in report.mailboxes),
         "departed": len(report.departed),

@@ -101,7 +101,7 @@ def command(
     if through:
         with (
             chosen_past(invocation, path, staging=staging) as (_, past),
-            opened_archives(past.places) as archives,
+            opened_archives(past.archives) as archives,
         ):
             finder = Finder(archives, path, query)
             _tell(invocation, path, finder.at_any_time(past, deleted=deleted), past=True, as_json=as_json)

@@ -159,7 +159,7 @@ def _user(path: str, one: MailboxVersion) -> dict[str, object]:
 def _tell_history(invocation: Invocation, path: LogicalPath, staging: Path | None, *, as_json: bool) -> int:
     with (
         chosen_past(invocation, path, staging=staging) as (_, past),
-        opened_archives(past.places) as archives,
+        opened_archives(past.archives) as archives,
     ):
         (timeline,) = past.timelines
         reading = FolderHistory(archives, past, path)

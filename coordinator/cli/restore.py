@@ -222,8 +222,7 @@ def _planned(plan: RestorePlan, one: PlannedMailbox) -> dict[str, object]:
 
 def _file(plan: RestorePlan, one: PlannedMailbox) -> str:
     """Where the metadata of a mailbox lies."""
-    place = plan.places.get(one.version.archive)
-    return place.file if place is not None else f"archive {one.version.archive.hex()}"
+    return plan.archives.path(one.version.archive) or f"archive {one.version.archive.hex()}"
 
 
 def _where(one: PlannedMailbox) -> str:

@@ -118,7 +118,7 @@ def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
         record=record,
         units=catalog.units(record.run),
         files={
-            (one.partition, one.group, one.shard): area / one.file
+            (one.partition, one.group, one.shard): area / one.name
             for one in catalog.archives(record.run)
             if not one.missing
         },

@@ -90,7 +90,7 @@ def command(
     goal = None if dry_run else chosen_goal(invocation, place, workers, staging)
     with (
         chosen_past(invocation, path, staging=staging) as (catalog, past),
-        opened_archives(past.places) as archives,
+        opened_archives(past.archives) as archives,
     ):
         last = catalog.resolve_time("latest" if until is None else until)
         folder = folder or f"Restored {catalog.run(last).started:%Y-%m-%d}"
@@ -109,7 +109,7 @@ def command(
                 path,
                 folder,
                 targets[timeline.partition],
-                past.places,
+                past.archives,
                 as_user=as_user,
                 access=access,
             )

@@ -15,7 +15,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, UsageError
 from ...proto.records import Skipped
-from ...worker.archives.opened import ArchivePlace
+from ...worker.archives.holdings import described
 from ...worker.tasks.verifying import VerifyTask
 from ...worker.verifying.examiner import Depth
 from ..clock import utc
@@ -24,7 +24,7 @@ from ..lock import RunLock
 from ..readers import reading
 from ..verifying.accepting import AcceptedLoss, acceptable, read_accepted, without_accepted, write_accepted
 from ..verifying.checked import Checked, Journal, Order, Unfinished, Wholeness, read_checked
-from ..verifying.examination import Examination, examine_files, examine_staging
+from ..verifying.examination import Examination, Examinee, examine_files, examine_staging
 from ..verifying.repairing import Repaired, repair
 from ..verifying.verification import VerifyPlan, plan_verification, verify
 from . import adapters, verify_report
@@ -134,7 +134,7 @@ def command(
         asked = LogicalPath.parse(order.path)
         examination = examine_staging(area, asked, at=order.at, since=order.since)
         run.look(order, examination, journal)
-        journal.ended(set(examination.places))
+        journal.ended(set(examination.holdings.locations))
         run.leave_out_accepted(area)
     if to_repair:
         run.repair(area)
@@ -176,7 +176,11 @@ class _Run:
 
         def ended(outcome: Outcome[Any, Any]) -> tuple[str, Amount]:
             task = outcome.task
-            label = task.place.file if isinstance(task, VerifyTask) else getattr(task, "label", "")
+            label = (
+                described(task.location, task.places)
+                if isinstance(task, VerifyTask)
+                else getattr(task, "label", "")
+            )
             return label, expected.get(label, Amount())
 
         with make_display(self._clock, as_json=self._as_json) as display:
@@ -254,16 +258,16 @@ def _expected(plan: VerifyPlan) -> dict[str, Amount]:
     expected: dict[str, Amount] = {}
     for one in plan.archives:
         # One file may hold several archives.
-        known = expected.get(one.place.file, Amount())
-        expected[one.place.file] = known + Amount(0, _file_bytes(one.place))
+        known = expected.get(one.file, Amount())
+        expected[one.file] = known + Amount(0, _file_bytes(one))
     expected.update((part.label, Amount(part.messages, part.size_bytes)) for part in plan.parts)
     return expected
 
 
-def _file_bytes(place: ArchivePlace) -> int:
-    if place.size_bytes is not None:
-        return place.size_bytes
+def _file_bytes(one: Examinee) -> int:
+    if one.location.size_bytes:
+        return one.location.size_bytes
     try:
-        return os.stat(place.file).st_size
+        return os.stat(one.file).st_size
     except OSError:
         return 0  # its verification tells why

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from ...proto.records import ArchiveId, Skipped
+from ...worker.archives.holdings import described
 from ..verifying.accepting import AcceptedLoss
 from ..verifying.checked import Checked, Order
 from ..verifying.examination import Examination
@@ -59,7 +60,11 @@ def print_document(outcome: VerifyOutcome) -> None:
             "affected": verification.affected,
             "accepted": outcome.accepted,
             "unknown_files": outcome.examination.strangers,
-            "set_aside": [one.file for places in outcome.examination.set_aside.values() for one in places],
+            "set_aside": [
+                described(one, outcome.examination.aside)
+                for copies in outcome.examination.set_aside.values()
+                for one in copies
+            ],
             "repaired": outcome.repaired,
             "renewed": outcome.renewed,
         }

@@ -166,7 +166,7 @@ class RunLog(RunObserver):
         """See RunObserver."""
         self._of(unit.label).info(
             "unit.sealed",
-            file=report.file,
+            file=report.name,
             mailboxes=len(report.mailboxes),
             messages=report.messages,
             read=report.read,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UsageError
-from ...proto.records import ArchiveId, RunId
+from ...proto.records import STAGING, ArchiveId, Location, RunId
+from ...worker.archives.holdings import Holdings, staged
 from ...worker.archives.names import generation_name
-from ...worker.archives.opened import ArchivePlace
 from ...worker.purging.compaction import Remains
 from ...worker.purging.liveness import LiveData, NeededArchive, Shares
+from ...worker.staging.area import StagingArea
 from ..catalog import Catalog
 from ..history import ArchiveRecord, Moment, Needed
 from ..holds import Holds
@@ -40,8 +41,8 @@ class Compaction:
 
     @property
     def new_file(self) -> str:
-        """What its file is called then."""
-        return generation_name(self.record.file, self.record.generation + 1)
+        """What it is called then."""
+        return generation_name(self.record.name, self.record.generation + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,20 +58,20 @@ class StoredArchives:
     """The archives that there are, and of each the users whose metadata in it is needed. ``lacking`` are
     those that had more mailboxes of kept moments than is known: without them nothing told of the loss."""
 
-    staging: Path
+    area: StagingArea
     records: Mapping[ArchiveId, ArchiveRecord]
     needed: Needed = field(default_factory=Needed)
     lacking: frozenset[ArchiveId] = frozenset()
 
-    def place(self, archive: ArchiveId) -> ArchivePlace:
-        """Where an archive lies."""
-        return ArchivePlace(file=str(self.staging / self.records[archive].file))
+    def staged(self, archives: Iterable[ArchiveId]) -> Holdings:
+        """Those of these archives that are known, as they lie in the staging area."""
+        return staged(self.area, {one: self.records[one].name for one in archives if one in self.records})
 
     def remains(self, archive: ArchiveId, live: LiveData) -> Remains:
         """What stays of an archive."""
         return Remains(
             archive=archive,
-            place=self.place(archive),
+            location=Location(STAGING, self.records[archive].name),
             stretches=live.stretches.get(archive, b""),
             users=self.needed.users.get(archive, frozenset()),
             mailboxes=live.mailboxes.get(archive, frozenset()),
@@ -117,7 +118,7 @@ def plan_scope(
 def stored_archives(catalog: Catalog, staging: Path) -> StoredArchives:
     """What there is, and what of it the versions need that the catalog knows."""
     return StoredArchives(
-        staging=staging,
+        area=StagingArea(path=str(staging)),
         records={one.archive: one for one in catalog.archives()},
         needed=catalog.needed(),
         lacking=frozenset(one.archive for one in catalog.nameless_losses()),

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from ...proto.errors import BackupError, DamagedError
 from ...proto.records import Skipped
-from ...worker.archives.opened import ArchivePlace, read_beginning
+from ...worker.archives.opened import read_beginning
+from ...worker.staging.area import StagingArea
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..holds import Holds, frozen_holds, read_holds
@@ -82,7 +83,7 @@ def rehearse(
         scopes = plan_scopes(scratch, request.path, request.rules_of, holds)
         versions = _forget(scratch, scopes, holds)
         plan = _plan(scratch, staging, request, engine, observer)
-        done, failed = _measured(plan.compactions, request.archive, engine, observer)
+        done, failed = _measured(staging, plan.compactions, request.archive, engine, observer)
     return _report(scopes, holds, versions, plan, done, failed)
 
 
@@ -127,9 +128,9 @@ def _orphans(staging: Path, catalog: Catalog) -> dict[tuple[str, str], list[str]
     known = {one.archive for one in records}
     # What an earlier purge has yet to delete was known once.
     doomed = {name for one in read_doomed(staging) for name in (one.file, one.instead)}
-    for name in strangers(staging, {one.file for one in records} | doomed):
+    for name in strangers(staging, {one.name for one in records} | doomed):
         with suppress(BackupError):
-            header = read_beginning(ArchivePlace(file=str(staging / name)))
+            header = read_beginning(str(staging / name))
             if header.archive not in known:
                 found.setdefault((header.partition, header.group), []).append(header.archive.hex())
     return found
@@ -156,14 +157,19 @@ def _plan(
 
 
 def _measured(
-    compactions: Sequence[Compaction], settings: ArchiveConfig, engine: Engine, observer: PurgeObserver
+    staging: Path,
+    compactions: Sequence[Compaction],
+    settings: ArchiveConfig,
+    engine: Engine,
+    observer: PurgeObserver,
 ) -> tuple[tuple[Compacted, ...], tuple[Skipped, ...]]:
     """What writing archives anew would come to, and where it would fail."""
     done: list[Compacted] = []
     failed: list[Skipped] = []
-    for one, written in rewritten(compactions, {}, settings, engine, observer):
+    area = StagingArea(path=str(staging))
+    for one, written in rewritten(compactions, area, settings, engine, observer, write=False):
         if isinstance(written, BackupError):
-            failed.append(Skipped(one.record.file, written.code, written.message))
+            failed.append(Skipped(one.record.name, written.code, written.message))
         else:
             done.append(compacted(one, written))
     return tuple(done), tuple(failed)
@@ -182,7 +188,7 @@ def _report(
         scopes=scopes,
         holds=holds.all,
         versions=versions,
-        deleted=tuple(Deleted(one.file, one.size_bytes) for one in plan.dead),
+        deleted=tuple(Deleted(one.name, one.size_bytes) for one in plan.dead),
         compacted=tuple(sorted(done, key=lambda one: one.file)),
         failed=failed,
         left=left,

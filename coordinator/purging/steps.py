@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ...proto.archive.rewriting import Rewritten
 from ...proto.directories import sync_directory
 from ...proto.errors import BackupError, LockedError, StagingError
 from ...proto.records import Skipped
+from ...worker.staging.area import StagingArea
 from ...worker.staging.sinks import PARTIAL
 from ...worker.tasks.purging import CompactionTask, run_compaction
 from ..catalog import Catalog
@@ -35,8 +36,8 @@ class Steps:
         """Record what is to be deleted, beside what earlier purges left. The catalog forgets the archives
         that nobody needs, and their files are deleted if nobody reads archives just now: there may be no room
         for what is written next. New files that were never brought into use go first."""
-        dead = (Doomed(one.file) for one in plan.dead)
-        replaced = (Doomed(one.record.file, one.new_file) for one in plan.compactions)
+        dead = (Doomed(one.name) for one in plan.dead)
+        replaced = (Doomed(one.record.name, one.new_file) for one in plan.compactions)
         self._doomed = tuple(dict.fromkeys((*self._doomed, *dead, *replaced)))
         write_doomed(self._staging, self._doomed)
         self._remove_unfinished()
@@ -50,14 +51,14 @@ class Steps:
         could not be done: such an archive stays as it is."""
         done: list[Compacted] = []
         failed: list[Skipped] = []
-        targets = {one.record.file: str(self._staging / one.new_file) for one in compactions}
-        for one, written in rewritten(compactions, targets, settings, engine, self._observer):
+        area = StagingArea(path=str(self._staging))
+        for one, written in rewritten(compactions, area, settings, engine, self._observer):
             if isinstance(written, BackupError):
-                failed.append(Skipped(one.record.file, written.code, written.message))
+                failed.append(Skipped(one.record.name, written.code, written.message))
                 continue
             self._catalog.replace_archive(
                 one.record.archive,
-                file=one.new_file,
+                name=one.new_file,
                 size_bytes=written.archive_bytes,
                 generation=written.generation,
                 holes=written.holes,
@@ -98,7 +99,7 @@ class Steps:
         self._unlink((*unfinished, *partial))
 
     def _files(self, which: Callable[[Doomed, Collection[str]], str]) -> list[str]:
-        known = {one.file for one in self._catalog.archives()}
+        known = {one.name for one in self._catalog.archives()}
         return [file for one in self._doomed if (file := which(one, known))]
 
     def _unlink(self, files: Iterable[str]) -> None:
@@ -118,18 +119,25 @@ class Steps:
 
 def rewritten(
     compactions: Sequence[Compaction],
-    targets: Mapping[str, str],
+    area: StagingArea,
     settings: ArchiveConfig,
     engine: Engine,
     observer: PurgeObserver,
+    *,
+    write: bool = True,
 ) -> Iterator[tuple[Compaction, Rewritten | BackupError]]:
-    """Have archives written anew, and what became of each. ``targets`` are the new files by the old ones;
-    where there is none, nothing is written."""
-    by_file = {one.record.file: one for one in compactions}
+    """Have archives of a staging area written anew, and what became of each; or, if not to ``write``, what
+    would."""
+    by_file = {one.record.name: one for one in compactions}
     codec = Codec.ZSTD if settings.codec == "zstd" else Codec.LZ4
     tasks = [
         CompactionTask(
-            label=file, remains=one.remains, codec=codec, level=settings.level, target=targets.get(file, "")
+            label=file,
+            remains=one.remains,
+            codec=codec,
+            level=settings.level,
+            staging=area,
+            name=one.new_file if write else "",
         )
         for file, one in by_file.items()
     ]
@@ -145,7 +153,7 @@ def rewritten(
 def compacted(compaction: Compaction, written: Rewritten) -> Compacted:
     """What an archive was and is, for the report."""
     return Compacted(
-        file=compaction.record.file,
+        file=compaction.record.name,
         new_file=compaction.new_file,
         size_bytes=compaction.record.size_bytes,
         new_bytes=written.archive_bytes,

@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 from ...proto.ports import ProgressSink, Task
 from ...proto.records import ArchiveId
-from ...worker.archives.opened import ArchivePlace
+from ...worker.archives.holdings import Holdings
 from ...worker.purging.bounds import joined
 from ...worker.purging.compaction import Remains
 from ...worker.purging.liveness import LiveData, NeededArchive, Shares
+from ...worker.staging.area import StagingArea
 from ...worker.tasks.purging import LiveTask, SharesTask, run_live, run_shares
 from ..dispatch.engine import Engine
 from .plan import ArchivesPlan, StoredArchives, candidates, dead_archives, mostly_dead, needed_archives
@@ -27,7 +28,7 @@ def plan_archives(stored: StoredArchives, below: float, engine: Engine) -> Archi
     live = _live_data(stored, engine)
     remains = candidates(stored, live)
     shares: dict[ArchiveId, Shares] = {}
-    for part in _reports(engine, run_shares, list(_parts(remains))):
+    for part in _reports(engine, run_shares, list(_parts(remains, stored.area))):
         shares.update(part)
     return ArchivesPlan(
         dead=dead_archives(stored, live), compactions=mostly_dead(stored, remains, shares, below)
@@ -35,7 +36,7 @@ def plan_archives(stored: StoredArchives, below: float, engine: Engine) -> Archi
 
 
 def _live_data(stored: StoredArchives, engine: Engine) -> LiveData:
-    tasks = [LiveTask(needed=part, archives=_places(stored, part)) for part in needed_archives(stored)]
+    tasks = [LiveTask(needed=part, archives=_named(stored, part)) for part in needed_archives(stored)]
     found = list(_reports(engine, run_live, tasks))
     return LiveData(
         stretches=joined(one.stretches for one in found),
@@ -45,10 +46,9 @@ def _live_data(stored: StoredArchives, engine: Engine) -> LiveData:
     )
 
 
-def _places(stored: StoredArchives, needed: Iterable[NeededArchive]) -> dict[ArchiveId, ArchivePlace]:
-    """Where the archives lie that tell of some mailboxes, and those that they refer to."""
-    named = (name for one in needed for name in (one.archive, *one.references))
-    return {name: stored.place(name) for name in dict.fromkeys(named) if name in stored.records}
+def _named(stored: StoredArchives, needed: Iterable[NeededArchive]) -> Holdings:
+    """The archives that tell of some mailboxes, and those that they refer to."""
+    return stored.staged(dict.fromkeys(name for one in needed for name in (one.archive, *one.references)))
 
 
 def _together(found: Iterable[Mapping[ArchiveId, frozenset[int]]]) -> dict[ArchiveId, frozenset[int]]:
@@ -59,10 +59,10 @@ def _together(found: Iterable[Mapping[ArchiveId, frozenset[int]]]) -> dict[Archi
     return {archive: frozenset(numbers) for archive, numbers in together.items()}
 
 
-def _parts(remains: Mapping[ArchiveId, Remains]) -> Iterator[SharesTask]:
+def _parts(remains: Mapping[ArchiveId, Remains], area: StagingArea) -> Iterator[SharesTask]:
     archives = list(remains.items())
     for at in range(0, len(archives), _AT_ONCE):
-        yield SharesTask(archives=dict(archives[at : at + _AT_ONCE]))
+        yield SharesTask(archives=dict(archives[at : at + _AT_ONCE]), places=(area,))
 
 
 def _reports(

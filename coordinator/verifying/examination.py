@@ -14,23 +14,26 @@ from pathlib import Path
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Losses, RunId, Skipped
-from ...worker.archives.opened import ArchivePlace
+from ...proto.records import ArchiveId, Location, Losses, RunId, Skipped
+from ...worker.archives.holdings import Holdings, PlaceSettings, staged
+from ...worker.staging.area import StagingArea
 from ...worker.verifying.kept import KeptMailbox, KeptVersion
 from ..absence import unknown
 from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..history import ArchiveRecord, NamelessLoss, Version
 from ..run_archives import damaged_run_archives
-from .set_aside import set_aside, strangers
+from .set_aside import set_aside, set_aside_folder, strangers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examinee:
-    """An archive that is to be checked. ``record`` is what the catalog says of it, where it was asked."""
+    """A copy of an archive that is to be checked, and its file for people. ``record`` is what the catalog
+    says of it, where it was asked."""
 
     archive: ArchiveId
-    place: ArchivePlace
+    location: Location
+    file: str
     record: ArchiveRecord | None = None
 
 
@@ -45,28 +48,33 @@ class MailShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examination:
-    """All that is to be looked at for a path. ``places`` is where all archives lie that may be needed, and
-    ``set_aside`` where damaged files of them do; ``references`` are those that the metadata of an archive
-    refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the catalog does not
-    know, ``missing`` archives whose files are recorded as gone, ``nameless`` mailboxes of which nothing tells
-    any more, ``run_archives`` archives of runs that are damaged."""
+    """All that is to be looked at for a path. ``holdings`` are all archives that may be needed, and
+    ``set_aside`` damaged files of them, which lie in ``aside``; ``references`` are those that the metadata of
+    an archive refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the
+    catalog does not know, ``missing`` archives whose files are recorded as gone, ``nameless`` mailboxes of
+    which nothing tells any more, ``run_archives`` archives of runs that are damaged."""
 
     path: LogicalPath
     archives: tuple[Examinee, ...]
     mail: tuple[MailShare, ...]
-    places: Mapping[ArchiveId, ArchivePlace]
+    holdings: Holdings
     references: Mapping[ArchiveId, tuple[ArchiveId, ...]]
     lost: Mapping[ArchiveId, Losses] = field(default_factory=dict)
-    set_aside: Mapping[ArchiveId, tuple[ArchivePlace, ...]] = field(default_factory=dict)
+    set_aside: Mapping[ArchiveId, tuple[Location, ...]] = field(default_factory=dict)
+    aside: tuple[PlaceSettings, ...] = ()
     strangers: tuple[str, ...] = ()
     missing: frozenset[ArchiveId] = frozenset()
     nameless: tuple[NamelessLoss, ...] = ()
     run_archives: tuple[Skipped, ...] = ()
 
-    def copies_of(self, archive: ArchiveId) -> tuple[ArchivePlace, ...]:
+    def copies_of(self, archive: ArchiveId) -> tuple[Location, ...]:
         """All files of an archive, whole or not."""
-        today = (self.places[archive],) if archive in self.places else ()
-        return (*today, *self.set_aside.get(archive, ()))
+        return (*self.holdings.locations.get(archive, ()), *self.set_aside.get(archive, ()))
+
+    @property
+    def places(self) -> tuple[PlaceSettings, ...]:
+        """The places of all these files."""
+        return (*self.holdings.places, *self.aside)
 
 
 def examine_staging(
@@ -101,24 +109,31 @@ def examine_staging(
     if not wanted and not shares and not (since and any(_holds(path, one) for one in records.values())):
         with Catalog.open(staging) as catalog:
             raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
-    places = {one.archive: ArchivePlace(file=str(staging / one.file)) for one in records.values()}
+    holdings = staged(StagingArea(path=str(staging)), {one.archive: one.name for one in records.values()})
     return Examination(
         path=path,
         archives=tuple(
-            Examinee(archive=one.archive, place=places[one.archive], record=one) for one in wanted
+            Examinee(
+                archive=one.archive,
+                location=holdings.locations[one.archive][0],
+                file=holdings.path(one.archive),
+                record=one,
+            )
+            for one in wanted
         ),
         mail=shares,
-        places=places,
+        holdings=holdings,
         references=references,
         lost={one.archive: one.lost for one in records.values() if one.lost},
         set_aside=set_aside(staging, records.values()),
+        aside=(set_aside_folder(staging),),
         missing=missing,
         nameless=tuple(
             one
             for one in nameless
             if path.user is None and path.selects_partition(one.partition) and path.selects_group(one.group)
         ),
-        strangers=strangers(staging, {one.file for one in records.values()}) if path == LogicalPath() else (),
+        strangers=strangers(staging, {one.name for one in records.values()}) if path == LogicalPath() else (),
         run_archives=run_archives,
     )
 
@@ -126,7 +141,7 @@ def examine_staging(
 def examine_files(backup: BackupSet, path: LogicalPath) -> Examination:
     """What archive files that were named hold of a path. Raises NotFoundError."""
     backup.select(path)
-    mail = _Mail(set(backup.places))
+    mail = _Mail(set(backup.archives.locations))
     mailbox, order = attrgetter("partition", "user"), attrgetter("partition", "user", "group", "run")
     for (partition, user), found in groupby(sorted(backup.matching(path), key=order), mailbox):
         rows = list(found)
@@ -138,13 +153,13 @@ def examine_files(backup: BackupSet, path: LogicalPath) -> Examination:
     return Examination(
         path=path,
         archives=tuple(
-            Examinee(archive=one, place=place)
-            for one, place in backup.places.items()
+            Examinee(archive=one, location=copies[0], file=backup.archives.path(one))
+            for one, copies in backup.archives.locations.items()
             if one in mail.archives or path == LogicalPath()
         ),
         mail=shares,
-        places=backup.places,
-        references={one: tuple(backup.places) for one in mail.archives},
+        holdings=backup.archives,
+        references={one: tuple(backup.archives.locations) for one in mail.archives},
     )
 
 

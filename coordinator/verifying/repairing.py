@@ -12,7 +12,7 @@ Each step can be repeated: whatever was left by a repair that was interrupted, t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import Literal
 
 from ...proto.errors import BackupError, DamagedError, NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
-from ...proto.records import ArchiveId, Stretch
+from ...proto.records import STAGING, ArchiveId, Location, Stretch
 from ...worker.archives.names import generation_name
-from ...worker.archives.opened import ArchivePlace, read_beginning
+from ...worker.archives.opened import read_beginning
 from ...worker.archives.stretches import common, merged, without
+from ...worker.staging.area import StagingArea
 from ...worker.tasks.verifying import RepairTask, run_repair
 from ...worker.verifying.kept import KeptMailbox
 from ...worker.verifying.repair import RepairReport
@@ -35,7 +36,7 @@ from ..readers import exclusive
 from ..run_archives import renew_run_archives
 from .examination import Examination
 from .set_aside import drop_original, keep_copy
-from .verification import Verification, broken_of, needed_places
+from .verification import Verification, broken_of, needed_archives
 
 RepairOutcome = Literal["rewritten", "missing", "unreadable", "set-aside", "failed"]
 
@@ -88,7 +89,7 @@ def repair(
         for outcome in engine(run_repair, tasks, on_progress):
             record = work.record(outcome.task.archive)
             if outcome.report is not None:
-                work.rewritten(record, outcome.task.file, outcome.report)
+                work.rewritten(record, outcome.task.name, outcome.report)
             else:
                 work.not_rewritten(record, outcome.failure())
         work.drop_originals()
@@ -132,12 +133,11 @@ class _Repair:
         """Files that a repair left which was interrupted: a damaged one whose archive was rewritten, and one
         that was written anew and that the catalog never knew."""
         for name in self._examination.strangers:
-            place = ArchivePlace(file=str(self._staging / name))
             with suppress(BackupError):
-                header = read_beginning(place)
+                header = read_beginning(str(self._staging / name))
                 archive, generation = header.archive, header.generation
                 record = self._catalog.archive(archive)
-                if generation < record.generation and (self._staging / record.file).exists():
+                if generation < record.generation and (self._staging / record.name).exists():
                     aside = str(keep_copy(self._staging, name))
                     self._replaced.append(name)
                     self.repaired.append(
@@ -155,23 +155,27 @@ class _Repair:
             except NotFoundError:
                 continue  # it was purged meanwhile
             known = reports.get(archive)
-            if known is not None and known.record is not None and known.record.file != record.file:
+            if known is not None and known.record is not None and known.record.name != record.name:
                 continue  # it was written anew meanwhile
-            if not (self._staging / record.file).exists():
+            if not (self._staging / record.name).exists():
                 self._catalog.set_missing(archive)
-                self.repaired.append(Repaired(archive=archive, file=record.file, outcome="missing"))
+                self.repaired.append(Repaired(archive=archive, file=record.name, outcome="missing"))
                 continue
             mailboxes = self._affected(archive)
-            target = self._staging / generation_name(record.file, record.generation + 1)
-            target.unlink(missing_ok=True)  # of a repair that was interrupted before the catalog knew it
+            name = generation_name(record.name, record.generation + 1)
+            # Of a repair that was interrupted before the catalog knew it.
+            (self._staging / name).unlink(missing_ok=True)
+            needed = needed_archives(examination, mailboxes).locations
+            here = Location(STAGING, record.name)
             yield RepairTask(
                 archive=archive,
-                file=str(target),
-                archives={
-                    **needed_places(examination, mailboxes),
-                    **self._holders(archive),
-                    archive: ArchivePlace(file=str(self._staging / record.file)),
-                },
+                location=here,
+                staging=StagingArea(path=str(self._staging)),
+                name=name,
+                archives=replace(
+                    examination.holdings,
+                    locations={**needed, **self._holders(archive), archive: (here,)},
+                ),
                 broken=broken,
                 dead=tuple(without(record.holes, (*record.lost.data, *self._lacking.get(archive, ())))),
                 spares=tuple(self._verification.spares.get(archive, ())),
@@ -179,26 +183,25 @@ class _Repair:
                 departed=self._catalog.told_by(archive),
             )
 
-    def rewritten(self, record: ArchiveRecord, file: str, report: RepairReport) -> None:
-        """An archive is there anew, whole and durable."""
-        new_file = str(Path(file).relative_to(self._staging))
-        aside = keep_copy(self._staging, record.file)
+    def rewritten(self, record: ArchiveRecord, name: str, report: RepairReport) -> None:
+        """An archive is there anew under this name, whole and durable."""
+        aside = keep_copy(self._staging, record.name)
         self._catalog.replace_archive(
             record.archive,
-            file=new_file,
+            name=name,
             size_bytes=report.size_bytes,
             generation=report.generation,
             holes=report.holes,
             references=report.references,
             lost=report.lost,
         )
-        self._replaced.append(record.file)
+        self._replaced.append(record.name)
         self.repaired.append(
             Repaired(
                 archive=record.archive,
-                file=record.file,
+                file=record.name,
                 outcome="rewritten",
-                new_file=new_file,
+                new_file=name,
                 aside=str(aside),
                 filled_bytes=report.filled_bytes,
                 lost_bytes=sum(one.length for one in common(report.lost.data, report.holes)),
@@ -210,17 +213,17 @@ class _Repair:
         """An archive could not be written anew: as nothing of it can be read, or else."""
         if not isinstance(error, DamagedError) or isinstance(error, UnreadableError):
             repaired = Repaired(
-                archive=record.archive, file=record.file, outcome="failed", detail=error.message
+                archive=record.archive, file=record.name, outcome="failed", detail=error.message
             )
             self.repaired.append(repaired)
             return
-        aside = keep_copy(self._staging, record.file)
+        aside = keep_copy(self._staging, record.name)
         self._catalog.set_missing(record.archive)
-        self._replaced.append(record.file)
+        self._replaced.append(record.name)
         self.repaired.append(
             Repaired(
                 archive=record.archive,
-                file=record.file,
+                file=record.name,
                 outcome="unreadable",
                 aside=str(aside),
                 detail=error.message,
@@ -236,7 +239,7 @@ class _Repair:
         """What is lost of the other archives is recorded, too: the next backup reads it again. A catalog that
         was made again knows of holes, and not that somebody needs what was there."""
         for archive, stretches in self._lacking.items():
-            if archive in rewritten or archive not in self._examination.places:
+            if archive in rewritten or archive not in self._examination.holdings.locations:
                 continue
             with suppress(NotFoundError):
                 record = self.record(archive)
@@ -258,7 +261,7 @@ class _Repair:
             if (one.partition, one.user) in hit
         ]
 
-    def _holders(self, archive: ArchiveId) -> dict[ArchiveId, ArchivePlace]:
+    def _holders(self, archive: ArchiveId) -> Mapping[ArchiveId, tuple[Location, ...]]:
         """The archives that hold some of what is lost in one."""
         spares = self._verification.spares.get(archive, ())
-        return {one.archive: self._examination.places[one.archive] for one in spares}
+        return self._examination.holdings.of(one.archive for one in spares).locations

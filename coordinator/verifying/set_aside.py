@@ -10,10 +10,13 @@ from pathlib import Path
 
 from ...proto.directories import make_directories, sync_directory
 from ...proto.errors import StagingError
-from ...proto.records import ArchiveId
+from ...proto.records import ArchiveId, Location
+from ...worker.archives.holdings import Folder
 from ...worker.archives.names import generation_name
-from ...worker.archives.opened import ArchivePlace
 from ..history import ArchiveRecord
+
+SET_ASIDE = "set-aside"
+"""What the files that were set aside are called among the places."""
 
 
 def aside_place(staging: Path, file: str) -> Path:
@@ -52,16 +55,21 @@ def drop_original(staging: Path, file: str) -> None:
         raise StagingError(f"{path}: can't be set aside: {error.strerror}", path=str(path)) from error
 
 
-def set_aside(staging: Path, records: Iterable[ArchiveRecord]) -> dict[ArchiveId, tuple[ArchivePlace, ...]]:
+def set_aside_folder(staging: Path) -> Folder:
+    """Where the files lie that were set aside, as a place."""
+    return Folder(name=SET_ASIDE, path=str(staging / ".mailhaul" / "damaged"))
+
+
+def set_aside(staging: Path, records: Iterable[ArchiveRecord]) -> dict[ArchiveId, tuple[Location, ...]]:
     """The files of each archive that were set aside, the newest first."""
-    found: dict[ArchiveId, tuple[ArchivePlace, ...]] = {}
-    names = {generation_name(one.file, 0): one.archive for one in records}
+    found: dict[ArchiveId, tuple[Location, ...]] = {}
+    names = {generation_name(one.name, 0): one.archive for one in records}
     root = staging / ".mailhaul" / "damaged"
     for path in sorted(root.glob("*/*/*.mha*"), reverse=True):
         name = str(path.relative_to(root))
         archive = names.get(generation_name(name[: name.rindex(".mha") + 4], 0))
         if archive is not None:
-            found[archive] = (*found.get(archive, ()), ArchivePlace(file=str(path)))
+            found[archive] = (*found.get(archive, ()), Location(SET_ASIDE, name))
     return found
 
 

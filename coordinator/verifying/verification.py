@@ -15,7 +15,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Skipped, Stretch
-from ...worker.archives.opened import ArchivePlace
+from ...worker.archives.holdings import Holdings
 from ...worker.archives.stretches import merged
 from ...worker.tasks.verifying import LossesTask, SparesTask, VerifyTask, run_losses, run_spares, run_verify
 from ...worker.verifying.examiner import Depth
@@ -145,7 +145,7 @@ def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholenes
     names_message = path.uid is not None or path.name is not None
     if names_message and not mail.messages and not mail.losses:
         raise NotFoundError(f"{path}: there is no such message", path=str(path))
-    files = {archive: place.file for archive, place in examination.places.items()}
+    files = {archive: examination.holdings.path(archive) for archive in examination.holdings.locations}
     # Of what an archive holds that can't be read nobody knows whether it is lost.
     unreadable = {archive for archive, report in reports.items() if report.unreadable}
     losses = (
@@ -182,7 +182,12 @@ def _check_archives(
     """A report of each archive, checked by itself and against what the catalog says of it."""
     depth = plan.depth
     wanted = {
-        VerifyTask(place=one.place, share=depth.share, seed=depth.seed + number): one
+        VerifyTask(
+            location=one.location,
+            places=plan.examination.places,
+            share=depth.share,
+            seed=depth.seed + number,
+        ): one
         for number, one in enumerate(plan.archives)
     }
     reports: dict[ArchiveId, VerifyReport] = {}
@@ -193,11 +198,11 @@ def _check_archives(
         else:
             error = outcome.failure()
             if isinstance(error, UnreadableError):
-                reports[one.archive] = VerifyReport(file=one.place.file, unreadable=error.message)
+                reports[one.archive] = VerifyReport(file=one.file, unreadable=error.message)
                 continue
             reason = str(error.facts.get("reason", error.code))
-            lost = Skipped(one.place.file, reason, error.message)
-            report = VerifyReport(file=one.place.file, damaged=(lost,))
+            lost = Skipped(one.file, reason, error.message)
+            report = VerifyReport(file=one.file, damaged=(lost,))
         reports[one.archive] = report
         if not report.damaged:
             wholeness.archive_whole(one.archive)
@@ -267,27 +272,21 @@ def _check_mail(
 
 
 def _loss_task(plan: VerifyPlan, part: MailPart, broken: Broken, number: int) -> LossesTask:
-    needed = needed_places(plan.examination, part.mailboxes)
+    needed = needed_archives(plan.examination, part.mailboxes)
     return LossesTask(
         mailboxes=part.mailboxes,
         archives=needed,
-        broken={archive: broken[archive] for archive in needed if archive in broken},
+        broken={archive: broken[archive] for archive in needed.locations if archive in broken},
         depth=replace(plan.depth, seed=plan.depth.seed + number),
         label=part.label,
     )
 
 
-def needed_places(
-    examination: Examination, mailboxes: Iterable[KeptMailbox]
-) -> dict[ArchiveId, ArchivePlace]:
-    """Where all archives lie that mailboxes may need."""
+def needed_archives(examination: Examination, mailboxes: Iterable[KeptMailbox]) -> Holdings:
+    """All archives that mailboxes may need."""
     telling = {version.archive: None for one in mailboxes for version in one.versions}
     referred = (other for archive in telling for other in examination.references.get(archive, ()))
-    return {
-        archive: examination.places[archive]
-        for archive in dict.fromkeys((*telling, *referred))
-        if archive in examination.places
-    }
+    return examination.holdings.of(dict.fromkeys((*telling, *referred)))
 
 
 def _find_spares(
@@ -306,7 +305,8 @@ def _find_spares(
     task = SparesTask(
         lost={archive: tuple(merged(stretches)) for archive, stretches in lost.items()},
         copies={archive: examination.copies_of(archive) for archive in lost},
-        archives=examination.places,
+        places=examination.places,
+        archives=examination.holdings,
         broken=broken,
     )
     for outcome in engine(run_spares, [task], on_progress):

@@ -48,7 +48,7 @@ def read_by_product(paths: list[Path]) -> Iterator[Content]:
     if not readable:
         return
     found = from_files(readable)
-    with opened_archives(found.places) as archives:
+    with opened_archives(found.archives) as archives:
         contents = Contents(archives)
         for version in found.versions:
             try:

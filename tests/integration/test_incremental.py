@@ -15,9 +15,11 @@ import pytest
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.groups.selection import EVERYTHING, FolderRules, Selection
 from mailhaul.proto.records import (
+    STAGING,
     ArchiveId,
     BackupMode,
     Departed,
+    Location,
     Parents,
     Partition,
     RunId,
@@ -25,12 +27,13 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
-from mailhaul.tests.archives import messages_of
+from mailhaul.tests.archives import in_files, messages_of
 from mailhaul.tests.maildirs import Maildir
 from mailhaul.tests.memory_chains import Chain
 from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
 from mailhaul.tests.trees import Entry, differences, snapshot
-from mailhaul.worker.archives.opened import ArchivePlace, opened_archives
+from mailhaul.worker.archives.holdings import Holdings
+from mailhaul.worker.archives.opened import opened_archives
 from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.restore import Choice, restore
 from mailhaul.worker.stores import opened
@@ -153,8 +156,8 @@ class Backups:
         for one, data in self.chain.archives.items():
             file = self.place / f"{one.hex()}.mha"
             file.write_bytes(data)
-            places[one] = ArchivePlace(file=str(file))
-        with opened_archives(places) as archives:
+            places[one] = file
+        with opened_archives(in_files(places)) as archives:
             report = restore(archives, (choice,), MaildirTarget(str(target)), lambda _: None)
         assert (report.damaged, report.skipped) == ((), ())
         return snapshot(target / user)
@@ -208,7 +211,7 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 def test_nothing_changed(backups: Backups, opens: list[bytes]) -> None:
     report = backups.night()
-    assert (report.archive, report.file, report.read, opens) == (None, "", 0, [])
+    assert (report.archive, report.name, report.read, opens) == (None, "", 0, [])
     assert report.messages == 12
     assert all(not one.changed for one in report.mailboxes)
     assert all(one.listed == one.stored == 6 for one in report.mailboxes)
@@ -576,14 +579,13 @@ class TestFromAnotherHost:
             assert report.read == (12 if number == 1 else 1)
             assert report.archive is not None
             last = report.archive
-            files = {**parents.files, last: name_of(number)}
-            parents = Parents(mailboxes=dict.fromkeys(server.users, last), files=files)
+            there = {**parents.locations, last: (Location(STAGING, name_of(number)),)}
+            parents = Parents(mailboxes=dict.fromkeys(server.users, last), locations=there)
             time.sleep(0.03)
             server.deliver(server.users[number % 2])
         assert report.references
         assert report.new_bytes < 5000
-        places = {one: ArchivePlace(file=str(place.area / name)) for one, name in parents.files.items()}
-        with opened_archives(places) as archives:
+        with opened_archives(Holdings(locations=parents.locations, places=(place.staging(),))) as archives:
             reader = archives(last)
             stored = {one.user: one.stored for one in reader.directory.mailboxes}
         assert stored == dict.fromkeys(server.users, 8)
@@ -595,7 +597,7 @@ class TestFromAnotherHost:
         assert first.archive is not None
         parents = Parents(
             mailboxes=dict.fromkeys(server.users, first.archive),
-            files={first.archive: name_of(1)},
+            locations={first.archive: (Location(STAGING, name_of(1)),)},
         )
         names = place.names()
         report = run_backup(self.task(server, place, 2, parents), lambda _: None)

@@ -22,16 +22,17 @@ from mailhaul.tests.receiving import (
     FILE,
     Place,
     make_place,
+    open_file,
     receiver_thread,
     token,
     wait_until,
     write_frames,
 )
 from mailhaul.tests.trees import snapshot
-from mailhaul.worker.archives.opened import ArchivePlace
+from mailhaul.worker.archives.holdings import staged
 from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.restore import Choice
-from mailhaul.worker.staging.area import StagingArea, open_file, open_sink
+from mailhaul.worker.staging.area import StagingArea, open_sink
 from mailhaul.worker.staging.events import EventReceiver, EventSender
 from mailhaul.worker.staging.links import SharedConnection
 from mailhaul.worker.staging.partial import partial_path
@@ -460,14 +461,13 @@ class TestWork:
 
     def restore(self, place: Place, archive: ArchiveId, target: Path) -> RestoreTask:
         return RestoreTask(
-            archives={archive: ArchivePlace(file=str(place.area / FILE))},
+            archives=staged(place.staging(), {archive: FILE}),
             choices=tuple(
                 Choice(archive=archive, user=user, to_user=user, path=LogicalPath("primary", "user", user))
                 for user in self.USERS
             ),
             target=Partition(name="primary", format="maildir", path=f"{target}/{{user}}", hosts=("store02",)),
             label="restore",
-            staging=place.staging(),
             grants={"store02": token(kind="read", file="", host="store02")},
             host="store02",
         )

@@ -317,7 +317,7 @@ class Damaged(History):
     def _from_files(self) -> None:
         """With nothing but the archives: the newest state of all, and nobody who was removed before."""
         with Catalog.open(self.staging) as catalog:
-            files = [str(self.staging / file) for file in catalog.files().values()]
+            files = [str(self.staging / one.name) for one, *_ in catalog.locations().values()]
         self._gives(mail_at(self.store), *(part for file in files for part in ("-f", file)))
 
 

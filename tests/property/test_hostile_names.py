@@ -14,8 +14,15 @@ from hypothesis import strategies as st
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import Directory, Folder, Partition, StoredFile
-from mailhaul.tests.archives import ARCHIVE, OWNER, MemoryOpened, MemorySink, archive_header, message
-from mailhaul.worker.archives.opened import ArchivePlace
+from mailhaul.tests.archives import (
+    ARCHIVE,
+    OWNER,
+    MemoryOpened,
+    MemorySink,
+    archive_header,
+    in_files,
+    message,
+)
 from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.restore import Choice
 from mailhaul.worker.tasks.restore import RestoreTask, run_restore
@@ -141,7 +148,7 @@ def test_nothing_is_written_outside_the_target(
         archive.write_bytes(hostile_archive(outside, user, place, folder, path, base, suffix, sub, files))
         before = list(tree(root, target))
         task = RestoreTask(
-            archives={ARCHIVE: ArchivePlace(file=str(archive))},
+            archives=in_files({ARCHIVE: archive}),
             choices=(
                 Choice(
                     archive=ARCHIVE,
@@ -172,7 +179,7 @@ def test_a_harmless_archive_is_restored() -> None:
             hostile_archive(b"/", "jane", b"", "INBOX", b"", b"1.x", b":2,S", "cur", [b"subscriptions"])
         )
         task = RestoreTask(
-            archives={ARCHIVE: ArchivePlace(file=str(archive))},
+            archives=in_files({ARCHIVE: archive}),
             choices=(
                 Choice(
                     archive=ARCHIVE, user="jane", to_user="jane", path=LogicalPath("primary", "user", "jane")

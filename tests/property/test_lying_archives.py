@@ -31,7 +31,7 @@ from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, UnsupportedError
-from mailhaul.proto.records import ArchiveId, Departed, Parents, Referred, RunId, Stretch
+from mailhaul.proto.records import ArchiveId, Departed, Location, Parents, Referred, RunId, Stretch
 from mailhaul.tests.archives import (
     Frame,
     MemoryFile,
@@ -135,9 +135,9 @@ def use(data: bytes) -> set[bytes]:
     parents = OpenParents(
         Parents(
             mailboxes=dict.fromkeys(("anna", "bob", "carl"), SECOND),
-            files={one: one.hex() for one in files},
+            locations={one: (Location("here", one.hex()),) for one in files},
         ),
-        lambda name: MemoryFile(files[ArchiveId(bytes.fromhex(name))]),
+        lambda one: MemoryFile(files[ArchiveId(bytes.fromhex(one.name))]),
     )
     for user in ("anna", "bob", "carl"):
         parents.mailbox("primary", user)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import ArchiveId, Partition, RunId, Skipped, Unit
 from mailhaul.tests import trees
+from mailhaul.tests.archives import in_files
 from mailhaul.tests.stored import StoredMailbox, stored_differences, stored_mailboxes
-from mailhaul.worker.archives.opened import ArchivePlace
 from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.restore import Choice
 from mailhaul.worker.staging.area import StagingArea
@@ -182,7 +182,7 @@ def backed_up(root: Path, staging: Path) -> dict[str, StoredMailbox]:
 def restored(staging: Path, root: Path) -> tuple[Skipped, ...]:
     choice = Choice(archive=ARCHIVE, user="jane", to_user="jane", path=LogicalPath("primary", "user", "jane"))
     target = Partition(name="primary", format="maildir", path=f"{root}/{{user}}/Maildir")
-    archives = {ARCHIVE: ArchivePlace(file=str(staging / "a.mha"))}
+    archives = in_files({ARCHIVE: staging / "a.mha"})
     report = run_restore(
         RestoreTask(archives=archives, choices=(choice,), target=target, label="x"), lambda _: None
     )

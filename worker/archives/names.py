@@ -30,6 +30,7 @@ _NAME = re.compile(
     r"(?:\.g(?P<generation>[1-9][0-9]{0,8}))?\.mha",
     re.ASCII,
 )
+_RELATIVE = re.compile(r"(?!\.)[^/\0]+(?:/(?!\.\.?(?:/|$))[^/\0]+)*")
 _MOST_NAME = 400
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 _GENERATION = re.compile(r"(?:\.g[1-9][0-9]{0,8})?\.mha$", re.ASCII)
@@ -88,6 +89,14 @@ def check_file_name(name: str) -> str:
     begins with a dot. Returns it, or raises AccessError."""
     if len(name) > _MOST_NAME or not _FILE_NAME.fullmatch(name):
         raise AccessError(f"{name!r} is no name that a file in a place may have", file=name)
+    return name
+
+
+def check_relative(name: str) -> str:
+    """The name of a file in a staging area, also one that somebody else gave it: relative, and nothing in it
+    leads out of there or into hidden directories. Returns it, or raises AccessError."""
+    if not _RELATIVE.fullmatch(name):
+        raise AccessError(f"{name!r} is no name that a file in a staging area may have", file=name)
     return name
 
 

@@ -1,54 +1,36 @@
-"""Where archives lie, and readers over them: whole ones, and what is whole in damaged ones."""
+"""Readers over archives, wherever these lie: over whole ones, and over what is whole in damaged ones."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 
 from ...proto.archive.contents import ArchiveHeader, decode_header
-from ...proto.archive.files import Joined, LocalFile, RandomAccess, read_frame
+from ...proto.archive.files import Joined, RandomAccess, read_frame
 from ...proto.archive.frames import FrameType
 from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.salvage import salvage
-from ...proto.errors import DamagedError, UnreadableError
-from ...proto.records import ArchiveId
+from ...proto.errors import DamagedError
+from ...proto.records import ArchiveId, Location
+from .holdings import Holdings
+from .places import Places, open_local
 
 _MOST_FILES = 64
 _MOST_ENTRIES = 200_000  # of mailboxes in directories, about 0.5 kB each
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivePlace:
-    """Where an archive lies: a file, or the stretch of it from ``start`` on (``size_bytes`` of it); and other
-    ``copies`` of the same generation."""
-
-    file: str
-    start: int = 0
-    size_bytes: int | None = None
-    copies: tuple[ArchivePlace, ...] = ()
-
-
-def open_place(place: ArchivePlace) -> LocalFile:
-    """The file of an archive. Raises DamagedError (``missing``) if it can't be opened, UnreadableError if
-    that is not allowed."""
-    try:
-        return LocalFile(place.file, place.start, place.size_bytes)
-    except PermissionError as error:
-        raise UnreadableError(f"{place.file}: {error.strerror}", reason="unreadable") from error
-    except OSError as error:
-        raise DamagedError(f"{place.file}: {error.strerror}", reason="missing") from error
-
-
-def read_beginning(place: ArchivePlace) -> ArchiveHeader:
+def beginning_of(file: RandomAccess) -> ArchiveHeader:
     """The header of an archive, without looking at the rest of it. Raises DamagedError, UnsupportedError."""
-    file = open_place(place)
-    try:
-        return decode_header(read_frame(file, FramePlace(0, 0), FrameType.HEADER)[1])
-    finally:
-        file.close()
+    return decode_header(read_frame(file, FramePlace(0, 0), FrameType.HEADER)[1])
+
+
+def read_beginning(path: str) -> ArchiveHeader:
+    """As ``beginning_of``, of a file of this host."""
+    with closing(open_local(path)) as file:
+        return beginning_of(file)
 
 
 def open_archive(
@@ -87,14 +69,9 @@ class OpenArchives:
     """Readers of archives, opened when first asked for: as many as there are, whatever the number of files
     that may be open and however many mailboxes their directories name."""
 
-    def __init__(
-        self,
-        places: Mapping[ArchiveId, ArchivePlace],
-        open_file: Callable[[ArchivePlace], RandomAccess],
-        stack: ExitStack,
-    ) -> None:
-        self._places = places
-        self._pool = _FilePool(open_file)
+    def __init__(self, holdings: Holdings, places: Places, stack: ExitStack) -> None:
+        self._locations = holdings.locations
+        self._pool = _FilePool(places)
         self._readers: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
         self._entries = 0
         self._data: dict[ArchiveId, ArchiveReader] = {}
@@ -126,36 +103,40 @@ class OpenArchives:
         return reader
 
     def _opened(self, archive: ArchiveId) -> ArchiveReader:
-        place = self._places.get(archive)
-        if place is None:
+        copies = self._locations.get(archive, ())
+        if not copies:
             raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
-        files = []
-        for one in (place, *place.copies):
+        return open_archive(*self._files(copies), archive=archive)
+
+    def _files(self, copies: Sequence[Location]) -> list[RandomAccess]:
+        """Those of some copies that can be opened. Raises the error of the first if none can."""
+        files: list[RandomAccess] = []
+        first: DamagedError | None = None
+        for one in copies:
             try:
                 files.append(_PooledFile(self._pool, one))
-            except DamagedError:
-                if one == place and not place.copies:
-                    raise
-        if not files:
-            raise DamagedError(f"{place.file}: no copy of it can be opened", reason="missing")
-        return open_archive(*files, archive=archive)
+            except DamagedError as error:
+                first = first or error
+        if first is not None and not files:
+            raise first
+        return files
 
 
 class _FilePool:
     """The files that were read last, open."""
 
-    def __init__(self, open_file: Callable[[ArchivePlace], RandomAccess]) -> None:
-        self._open_file = open_file
-        self._files: OrderedDict[ArchivePlace, RandomAccess] = OrderedDict()
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._files: OrderedDict[Location, RandomAccess] = OrderedDict()
 
-    def file(self, place: ArchivePlace) -> RandomAccess:
-        file = self._files.get(place)
+    def file(self, location: Location) -> RandomAccess:
+        file = self._files.get(location)
         if file is not None:
-            self._files.move_to_end(place)
+            self._files.move_to_end(location)
             return file
         if len(self._files) >= _MOST_FILES:
             self._files.popitem(last=False)[1].close()
-        file = self._files[place] = self._open_file(place)
+        file = self._files[location] = self._places.open(location)
         return file
 
     def close(self) -> None:
@@ -167,25 +148,21 @@ class _FilePool:
 class _PooledFile:
     """A RandomAccess that is opened again where the pool has closed it meanwhile."""
 
-    def __init__(self, pool: _FilePool, place: ArchivePlace) -> None:
+    def __init__(self, pool: _FilePool, location: Location) -> None:
         self._pool = pool
-        self._place = place
-        file = pool.file(place)
+        self._location = location
+        file = pool.file(location)
         self.name, self.size = file.name, file.size
 
     def read_at(self, offset: int, length: int) -> bytes:
-        return self._pool.file(self._place).read_at(offset, length)
+        return self._pool.file(self._location).read_at(offset, length)
 
     def close(self) -> None:
         """The pool closes it."""
 
 
 @contextmanager
-def opened_archives(
-    places: Mapping[ArchiveId, ArchivePlace],
-    open_file: Callable[[ArchivePlace], RandomAccess] = open_place,
-) -> Iterator[OpenArchives]:
-    """Readers over the archives at these places; closed at the end. ``open_file`` is the way to them, and
-    raises DamagedError where there is none."""
-    with ExitStack() as stack:
-        yield OpenArchives(places, open_file, stack)
+def opened_archives(holdings: Holdings, host: str = "", grant: bytes = b"") -> Iterator[OpenArchives]:
+    """Readers over archives; closed at the end. ``host`` and ``grant``: see Places."""
+    with ExitStack() as stack, closing(Places(holdings.places, host, grant)) as places:
+        yield OpenArchives(holdings, places, stack)

@@ -14,9 +14,6 @@ from typing import Protocol
 
 from ...proto.archive.files import RandomAccess
 
-STAGING = "staging"
-"""What the staging area is called among the places."""
-
 OnBytes = Callable[[int], object]
 """Told of bytes that were copied, some at a time; must be quick and must not raise."""
 
@@ -41,7 +38,24 @@ class Copy:
     locked_until: datetime | None = None
 
 
-class Place(Protocol):
+class Source(Protocol):
+    """A place as who only reads needs it."""
+
+    name: str
+    """What the configuration, the catalog and people call it."""
+
+    def open(self, name: str, version: str = "") -> RandomAccess:
+        """The bytes of a copy. Its ``read_at`` raises DamagedError (``io-error``) for bytes that are lost,
+        and what every method of a place may raise.
+
+        Raises DamagedError (``missing``) if there is none, UnreadableError if the system does not let it be
+        read; NotYetError if it has to be made ready first (``Place.request``)."""
+
+    def close(self) -> None:
+        """Repeatable."""
+
+
+class Place(Source, Protocol):
     """Files by name. Names are those that ``names.check_file_name`` lets pass, going in and coming out:
     others are refused (AccessError), and passed over when files are listed.
 
@@ -50,9 +64,6 @@ class Place(Protocol):
     permissions), PlaceError (anything else: the same call will fail again). A place is for one thread, unless
     its adapter says otherwise; it is opened in the process that uses it, never handed over a fork.
     """
-
-    name: str
-    """What the configuration, the catalog and people call it."""
 
     reads_anywhere: bool
     """Whether parts of a file can be had at about the price of these parts: if not (a tape, a program), who
@@ -65,13 +76,6 @@ class Place(Protocol):
     def stat(self, name: str, version: str = "") -> Copy | None:
         """The copy of this name (and version; the newest where that is empty), asked anew each time; None if
         there is none. Reads no content."""
-
-    def open(self, name: str, version: str = "") -> RandomAccess:
-        """The bytes of a copy. Its ``read_at`` raises DamagedError (``io-error``) for bytes that are lost,
-        and what every method of a place may raise.
-
-        Raises DamagedError (``missing``) if there is none; NotYetError if it has to be made ready first
-        (``request``)."""
 
     def put(
         self,

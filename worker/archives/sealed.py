@@ -64,7 +64,7 @@ def report_of(archive: ArchiveReader, open_archive: OpenArchive) -> UnitReport:
         group=header.group,
         shard=header.shard,
         archive=header.archive,
-        file=archive.file.name,
+        name=archive.file.name,
         mailboxes=account.mailboxes,
         skipped=(*directory.unopened, *account.skipped),
         unopened=directory.unopened,

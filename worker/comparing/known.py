@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from ...groups.paths import LogicalPath
 from ...proto.archive.contents import ArchiveHeader, IndexRow, MailboxEntry
@@ -20,10 +20,11 @@ from ...proto.archive.pointers import FramePointer
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.stored import Frames, read_mailbox
 from ...proto.archive.writer import ArchiveWriter
-from ...proto.errors import AccessError, DamagedError
+from ...proto.errors import AccessError, DamagedError, StagingError, UnreadableError
 from ...proto.records import (
     DIGEST_BYTES,
     ArchiveId,
+    Location,
     Losses,
     Message,
     Parents,
@@ -46,13 +47,13 @@ _MOST_OPEN = 32
 class OpenParents:
     """The parents of a unit, opened when they are asked for; close them.
 
-    ``open_file`` opens an archive by where it lies below the staging area. It gives None where there is none,
-    and raises DamagedError where it can't be read.
+    ``open_copy`` opens a copy of an archive; see ``Places.open``. An archive that the system does not let be
+    read ends the unit with StagingError.
     """
 
-    def __init__(self, parents: Parents, open_file: Callable[[str], RandomAccess | None]) -> None:
+    def __init__(self, parents: Parents, open_copy: Callable[[Location], RandomAccess]) -> None:
         self._parents = parents
-        self._open_file = open_file
+        self._open_copy = open_copy
         self._open: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
         self._lost_data: dict[ArchiveId, _Lost] = {}
         self._lost_metadata: dict[ArchiveId, _Lost] = {}
@@ -116,9 +117,9 @@ class OpenParents:
         """What an archive that refers to this one tells of it: a parent, or one that some parent refers to.
         One that those can't tell of, as they are damaged, has the name that it has here."""
         told = self._referred.get(archive, Referred(archive=archive))
-        if not told.run and archive in self._parents.files:
+        if not told.run and (copies := self._parents.locations.get(archive)):
             with suppress(AccessError):
-                name = parse_name(self._parents.files[archive])
+                name = parse_name(copies[0].name)
                 return Referred(
                     archive=archive,
                     partition=name.partition,
@@ -152,7 +153,7 @@ class OpenParents:
 
     def segments(self) -> Iterator[tuple[ArchiveId, IndexRow]]:
         """The segments that all these archives remember, without those that are lost."""
-        for archive in self._parents.files:
+        for archive in self._parents.locations:
             lost = self._lost_of(archive)
             if lost is _NOTHING_LEFT:
                 continue
@@ -177,8 +178,6 @@ class OpenParents:
 
     def _opened(self, archive: ArchiveId) -> ArchiveReader:
         file = self._file(archive)
-        if file is None:
-            raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
         try:
             reader = open_archive(file, archive=archive)
         except BaseException:
@@ -200,9 +199,18 @@ class OpenParents:
         for one in reader.directory.referred:
             self._referred.setdefault(one.archive, reader.referred(one.archive))
 
-    def _file(self, archive: ArchiveId) -> RandomAccess | None:
-        name = self._parents.files.get(archive)
-        return None if name is None else self._open_file(name)
+    def _file(self, archive: ArchiveId) -> RandomAccess:
+        """The first copy of an archive that can be opened. Raises DamagedError."""
+        failed = DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
+        for one in self._parents.locations.get(archive, ()):
+            try:
+                return self._open_copy(one)
+            except UnreadableError as error:
+                # As if it were damaged, all that it holds would be read and stored again.
+                raise StagingError(error.message) from error
+            except DamagedError as error:
+                failed = error
+        raise failed
 
     def _lost(self, archive: ArchiveId) -> Losses:
         return self._parents.lost.get(archive, _NO_LOSS)
@@ -217,16 +225,11 @@ class OpenParents:
     def _look_for(self, archive: ArchiveId) -> _Lost:
         if archive not in self._open:
             try:
-                file = self._file(archive)
+                with closing(self._file(archive)) as file:
+                    if begins_foreign(file, archive):
+                        return _NOTHING_LEFT
             except DamagedError:
                 return _NOTHING_LEFT
-            if file is None:
-                return _NOTHING_LEFT
-            try:
-                if begins_foreign(file, archive):
-                    return _NOTHING_LEFT
-            finally:
-                file.close()
         return _Lost(self._lost(archive).data)
 
 

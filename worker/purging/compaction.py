@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...proto.archive.draft import Draft
+from ...proto.archive.files import RandomAccess
 from ...proto.archive.frames import Codec
 from ...proto.archive.reader import open_sealed
 from ...proto.archive.rewriting import Metadata, Rewritten, rewrite
 from ...proto.errors import DamagedError
 from ...proto.ports import ArchiveSink
-from ...proto.records import ArchiveId, Stretch
-from ..archives.opened import ArchivePlace, open_place, refuse_foreign
+from ...proto.records import ArchiveId, Location, Stretch
+from ..archives.opened import refuse_foreign
 from ..archives.stretches import without
 from .bounds import as_stretches, unpacked, widened
 from .liveness import CLOSE_BYTES
@@ -28,7 +29,7 @@ class Remains:
     itself."""
 
     archive: ArchiveId
-    place: ArchivePlace
+    location: Location
     stretches: bytes
     users: frozenset[str]
     mailboxes: frozenset[int] = frozenset()
@@ -41,14 +42,20 @@ class Remains:
 
 
 def compact(
-    remains: Remains, sink: ArchiveSink, *, codec: Codec, level: int, on_bytes: Callable[[int], object]
+    remains: Remains,
+    file: RandomAccess,
+    sink: ArchiveSink,
+    *,
+    codec: Codec,
+    level: int,
+    on_bytes: Callable[[int], object],
 ) -> Rewritten:
-    """Write what stays of an archive, and seal it; ``on_bytes`` is told how much was written.
+    """Write what stays of an archive, which is in ``file``, and seal it; ``on_bytes`` is told how much was
+    written.
 
     Raises DamagedError if something of it is damaged: it is left to ``verify --fix`` then. Raises
     StagingError if it can't be written.
     """
-    file = open_place(remains.place)
     try:
         archive = open_sealed(file)
         refuse_foreign(archive, remains.archive)
@@ -73,7 +80,6 @@ def compact(
         return written
     finally:
         sink.abort()
-        file.close()
 
 
 def _refuse(stretch: Stretch) -> bytes | None:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...proto.errors import DamagedError, StagingError
+from ...proto.errors import StagingError
 from ...proto.ports import ArchiveSink
+from ...proto.records import STAGING
 
 if TYPE_CHECKING:
     # Who only tells others of an area need not know how archives are read and written.
-    from ...proto.archive.files import LocalFile, RandomAccess
+    from ..archives.ports import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,40 +78,19 @@ def open_sink(
     return RemoteSink(share.connection, name, grant, str(path), on_wait=on_wait, on_close=share.close)
 
 
-def open_file(area: StagingArea, name: str, host: str, grant: bytes) -> RandomAccess | None:
-    """The sealed archive of this name, or None if there is none.
-
-    Raises DamagedError (``io-error``) if it can't be read; StagingError if that is not allowed, and for an
-    area on another host AccessError, StagingError and LeaseLostError, which say nothing about the archive.
-    """
-    path = Path(area.path, name)
+def open_area(area: StagingArea, host: str, grant: bytes) -> Source:
+    """The archives of a staging area, as this host reads them (empty: that of the area). Of one on another
+    host ``open`` also raises AccessError, StagingError and LeaseLostError, which say nothing of the
+    archive."""
     if _is_here(area, host):
-        return _open_here(path)
+        from ..archives.places import FolderSource
+
+        return FolderSource(STAGING, area.path)
     from .links import SharedConnection
-    from .remote import find_file
+    from .remote import ReceiverSource
 
     share = SharedConnection(_receiver(area, host), host, area.lease_seconds)
-    file = None
-    try:
-        file = find_file(share.connection, name, grant, str(path), share.close)
-    finally:
-        if file is None:
-            share.close()
-    return file
-
-
-def _open_here(path: Path) -> LocalFile | None:
-    from ...proto.archive.files import LocalFile
-
-    try:
-        return LocalFile(str(path))
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        # As if it were damaged, all that it holds would be read and stored again.
-        raise StagingError(f"{path}: {error.strerror}", path=str(path)) from error
-    except OSError as error:
-        raise DamagedError(f"{path}: {error.strerror}", reason="io-error") from error
+    return ReceiverSource(share.connection, grant, area.path, share.close)
 
 
 def _is_here(area: StagingArea, host: str) -> bool:

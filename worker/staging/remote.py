@@ -4,6 +4,8 @@ and RandomAccess over the connection to the receiver.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 
 from ...proto.archive.draft import Draft, decode_draft
@@ -15,6 +17,7 @@ from ...proto.errors import (
     StagingError,
     UnsupportedError,
 )
+from ...proto.records import STAGING
 from ...proto.wire.envelopes import Bytes, Find, Found, Read, Refused
 from .connection import Answer, Connection, Line
 from .flow import error_of
@@ -145,7 +148,7 @@ class RemoteFile(Line):
     """A file of the staging area, read in pieces that are fetched ahead. See RandomAccess; beside
     DamagedError, ``read_at`` raises LeaseLostError and AccessError, which say nothing about the file.
 
-    To be used by one thread at a time. ``on_close`` is called when it needs the connection no more.
+    To be used by one thread at a time.
     """
 
     def __init__(
@@ -155,7 +158,6 @@ class RemoteFile(Line):
         grant: bytes,
         path: str,
         size: int,
-        on_close: Callable[[], object] = _nothing,
     ) -> None:
         self.name = path
         self.size = size
@@ -163,7 +165,6 @@ class RemoteFile(Line):
         self._file = file
         self._grant = grant
         self._pieces = Pieces(size)
-        self._on_close = on_close
         self._closed = False
         self._failure: BackupError | None = None
         with connection.lock:
@@ -192,7 +193,6 @@ class RemoteFile(Line):
         self._closed = True
         with self._connection.lock:
             self._connection.detach(self._number)
-        self._on_close()
 
     def greeted(self) -> None:
         """See Line."""
@@ -223,14 +223,39 @@ class RemoteFile(Line):
             self._pieces.asked(offset)
 
 
-def find_file(
-    connection: Connection, file: str, grant: bytes, path: str, on_close: Callable[[], object] = _nothing
-) -> RemoteFile | None:
-    """The sealed archive of this name, or None if there is none. Raises LeaseLostError, AccessError, and
-    StagingError if the receiver can't tell."""
-    search = _Search(connection, file, grant)
-    size = search.size()
-    return None if size is None else RemoteFile(connection, file, grant, path, size, on_close)
+class ReceiverSource:
+    """The sealed archives of a staging area, read through its receiver. See Source; ``open`` also raises
+    LeaseLostError, AccessError, and StagingError if the receiver can't tell. ``on_close`` is called when it
+    needs the connection no more."""
+
+    name = STAGING
+
+    def __init__(
+        self,
+        connection: Connection,
+        grant: bytes,
+        area: str,
+        on_close: Callable[[], object] = _nothing,
+    ) -> None:
+        self._connection = connection
+        self._grant = grant
+        self._area = area
+        self._on_close = on_close
+        self._closed = False
+
+    def open(self, name: str, _version: str = "") -> RemoteFile:
+        """See Source."""
+        path = os.path.join(self._area, name)
+        size = _Search(self._connection, name, self._grant).size()
+        if size is None:
+            raise DamagedError(f"{path}: {os.strerror(errno.ENOENT)}", reason="missing")
+        return RemoteFile(self._connection, name, self._grant, path, size)
+
+    def close(self) -> None:
+        """See Source."""
+        if not self._closed:
+            self._closed = True
+            self._on_close()
 
 
 class _Search(Line):

@@ -3,22 +3,22 @@ calls the data path: for a run into the staging area, and for one into a stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from ...proto.archive.files import LocalFile, RandomAccess
+from ...proto.archive.files import LocalFile
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.directories import sync_directory
-from ...proto.errors import StagingError
+from ...proto.errors import DamagedError, StagingError, UnreadableError
 from ...proto.ports import ArchiveSink, ProgressSink
-from ...proto.records import Progress, UnitReport
+from ...proto.records import STAGING, Location, Progress, UnitReport
 from .. import memory
+from ..archives.places import Places
 from ..archives.sealed import report_of
 from ..backup import back_up
 from ..comparing.known import OpenParents
 from ..load import bounded, gentle
-from ..staging.area import open_file, open_sink
+from ..staging.area import open_sink
 from ..staging.sinks import StreamSink
 from ..stores import registry
 from .backup import BackupTask, UnitTask
@@ -29,8 +29,9 @@ def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
     sealed already is not written again: the report tells of it."""
     memory.keep_freed_memory()
     told = _Told(progress, task.unit.label)
-    parents = OpenParents(task.parents, _opened_by(task))
-    with gentle(task.load), closing(parents):
+    places = Places((task.staging,), task.host, task.read_grant)
+    parents = OpenParents(task.parents, places.open)
+    with gentle(task.load), closing(places), closing(parents):
         sealed = _sealed(task, parents)
         if sealed is not None:
             # An earlier attempt sealed it, but its answer was lost: a sealed archive is never written again.
@@ -61,11 +62,6 @@ def _back_up(
     )
 
 
-def _opened_by(task: BackupTask) -> Callable[[str], RandomAccess | None]:
-    """How the host of a task reads the archives that are there."""
-    return lambda name: open_file(task.staging, name, task.host, task.read_grant)
-
-
 class _Told:
     """The progress of a unit, and what it waits for."""
 
@@ -94,13 +90,18 @@ def _report_of(archive: ArchiveReader, task: BackupTask, parents: OpenParents) -
 
 def _sealed(task: BackupTask, parents: OpenParents) -> UnitReport | None:
     """The report of an archive that is there already."""
-    file = open_file(task.staging, task.name, task.host, task.grant)
-    if file is None:
-        return None
-    try:
-        if isinstance(file, LocalFile):
-            # Who sealed it may have died before its name was durable.
-            sync_directory(Path(file.name).parent)
-        return _report_of(open_sealed(file), task, parents)
-    finally:
-        file.close()
+    location = Location(STAGING, task.name)
+    with closing(Places((task.staging,), task.host, task.grant)) as places:
+        try:
+            file = places.open(location)
+        except UnreadableError as error:
+            raise StagingError(error.message, path=places.described(location)) from error
+        except DamagedError as error:
+            if error.facts.get("reason") != "missing":
+                raise
+            return None
+        with closing(file):
+            if isinstance(file, LocalFile):
+                # Who sealed it may have died before its name was durable.
+                sync_directory(Path(file.name).parent)
+            return _report_of(open_sealed(file), task, parents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
 from .. import memory
-from ..archives.opened import ArchivePlace, open_place, opened_archives, refuse_foreign
+from ..archives.holdings import Holdings, PlaceSettings
+from ..archives.opened import opened_archives, refuse_foreign
+from ..archives.places import Places
 from ..purging.bounds import unpacked
 from ..purging.compaction import NoSink, Remains, compact
 from ..purging.liveness import LiveData, NeededArchive, Shares, live_data, shares
+from ..staging.area import StagingArea
 from ..staging.sinks import StagedFile
 from .local import LocalTask
 
@@ -27,27 +31,29 @@ class LiveTask(LocalTask):
     read for it."""
 
     needed: tuple[NeededArchive, ...]
-    archives: Mapping[ArchiveId, ArchivePlace]
+    archives: Holdings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharesTask(LocalTask):
-    """Find out how much of archives is alive."""
+    """Find out how much of archives in these ``places`` is alive."""
 
     archives: Mapping[ArchiveId, Remains]
+    places: tuple[PlaceSettings, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompactionTask(LocalTask):
-    """Write what remains of an archive anew as the file ``target``; or, if that is empty, nowhere, to find
-    out how large it would be. ``codec`` and ``level`` are for blocks that can't stay as they are; ``label``
-    is how the task is called in its progress."""
+    """Write what remains of an archive anew as ``name`` of the ``staging`` area; or, if that is empty,
+    nowhere, to find out how large it would be. ``codec`` and ``level`` are for blocks that can't stay as they
+    are; ``label`` is how the task is called in its progress."""
 
     label: str
     remains: Remains
     codec: Codec
     level: int
-    target: str = ""
+    staging: StagingArea
+    name: str = ""
 
 
 def run_live(task: LiveTask, progress: ProgressSink) -> LiveData:
@@ -60,29 +66,25 @@ def run_live(task: LiveTask, progress: ProgressSink) -> LiveData:
 def run_shares(task: SharesTask, _progress: ProgressSink) -> dict[ArchiveId, Shares]:
     """See ``liveness.shares``. Archives that are damaged are left out."""
     found = {}
-    for archive, remains in task.archives.items():
-        try:
-            file = open_place(remains.place)
-        except DamagedError:
-            continue
-        try:
-            reader = open_sealed(file)
-            refuse_foreign(reader, archive)
-            found[archive] = shares(reader, unpacked(remains.stretches), remains.metadata)
-        except DamagedError:
-            continue
-        finally:
-            file.close()
+    with closing(Places(task.places)) as places:
+        for archive, remains in task.archives.items():
+            with suppress(DamagedError), closing(places.open(remains.location)) as file:
+                reader = open_sealed(file)
+                refuse_foreign(reader, archive)
+                found[archive] = shares(reader, unpacked(remains.stretches), remains.metadata)
     return found
 
 
 def run_compaction(task: CompactionTask, progress: ProgressSink) -> Rewritten:
     """See ``compaction.compact``."""
     memory.keep_freed_memory()
-    return compact(
-        task.remains,
-        StagedFile(Path(task.target)) if task.target else NoSink(),
-        codec=task.codec,
-        level=task.level,
-        on_bytes=lambda size_bytes: progress(Progress(task.label, 0, size_bytes)),
-    )
+    sink = StagedFile(Path(task.staging.path, task.name)) if task.name else NoSink()
+    with closing(Places((task.staging,))) as places, closing(places.open(task.remains.location)) as file:
+        return compact(
+            task.remains,
+            file,
+            sink,
+            codec=task.codec,
+            level=task.level,
+            on_bytes=lambda size_bytes: progress(Progress(task.label, 0, size_bytes)),
+        )

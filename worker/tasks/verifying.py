@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.errors import StagingError
 from ...proto.ports import ProgressSink
-from ...proto.records import ArchiveId, Departed, Stretch
+from ...proto.records import ArchiveId, Departed, Location, Stretch
 from .. import memory
-from ..archives.opened import ArchivePlace, open_archive, open_place, opened_archives
+from ..archives.holdings import Holdings, PlaceSettings
+from ..archives.opened import open_archive, opened_archives
+from ..archives.places import Places, open_local
+from ..staging.area import StagingArea
 from ..staging.sinks import StagedFile
 from ..verifying.examiner import Depth
 from ..verifying.fillings import segment_fillings, twin_fillings
@@ -22,15 +26,15 @@ from ..verifying.spares import Spare, Spares, find_spares
 from ..verifying.verify import VerifyReport, verify_archive, verify_sample
 from .local import LocalTask
 
-Places = Mapping[ArchiveId, ArchivePlace]
 Broken = Mapping[ArchiveId, tuple[Stretch, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyTask(LocalTask):
-    """Check one archive by itself; or only a ``share`` of its frames, chosen by ``seed``."""
+    """Check one copy of an archive by itself; or only a ``share`` of its frames, chosen by ``seed``."""
 
-    place: ArchivePlace
+    location: Location
+    places: tuple[PlaceSettings, ...]
     share: float | None = None
     seed: int = 0
 
@@ -41,7 +45,7 @@ class LossesTask(LocalTask):
     ``broken`` has those that are damaged. ``label`` is how the task is called in its progress."""
 
     mailboxes: tuple[KeptMailbox, ...]
-    archives: Places
+    archives: Holdings
     broken: Broken
     depth: Depth
     label: str
@@ -50,23 +54,27 @@ class LossesTask(LocalTask):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparesTask(LocalTask):
     """Find out which other ``archives`` hold what is ``lost`` in some, whose files are ``copies``: those of
-    today, and earlier ones."""
+    today, and earlier ones, in ``places``."""
 
     lost: Mapping[ArchiveId, tuple[Stretch, ...]]
-    copies: Mapping[ArchiveId, tuple[ArchivePlace, ...]]
-    archives: Places
+    copies: Mapping[ArchiveId, tuple[Location, ...]]
+    places: tuple[PlaceSettings, ...]
+    archives: Holdings
     broken: Broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairTask(LocalTask):
-    """Write an archive anew into ``file``, without what of its data is ``dead``. What is lost of it is taken
-    from ``spares``, and from what has the same content in these ``mailboxes``, as far as the other
-    ``archives`` have it. It goes on telling of those that have ``departed``."""
+    """Write an archive, whose file is at ``location``, anew as ``name`` of the ``staging`` area, without what
+    of its data is ``dead``. What is lost of it is taken from ``spares``, and from what has the same content
+    in these ``mailboxes``, as far as the other ``archives`` have it. It goes on telling of those that have
+    ``departed``."""
 
     archive: ArchiveId
-    file: str
-    archives: Places
+    location: Location
+    staging: StagingArea
+    name: str
+    archives: Holdings
     broken: Broken
     dead: tuple[Stretch, ...] = ()
     spares: tuple[Spare, ...] = ()
@@ -77,13 +85,10 @@ class RepairTask(LocalTask):
 def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:
     """See ``verify``. Raises DamagedError (``missing``) if there is no such file."""
     memory.keep_freed_memory()
-    file = open_place(task.place)
-    try:
+    with closing(Places(task.places)) as places, closing(places.open(task.location)) as file:
         if task.share is None:
             return verify_archive(file, progress)
         return verify_sample(file, task.share, random.Random(task.seed))  # noqa: S311
-    finally:
-        file.close()
 
 
 def run_losses(task: LossesTask, progress: ProgressSink) -> LossReport:
@@ -95,16 +100,16 @@ def run_losses(task: LossesTask, progress: ProgressSink) -> LossReport:
 
 def run_spares(task: SparesTask, progress: ProgressSink) -> Spares:
     """See ``spares.find_spares``."""
-    with opened_archives(task.archives) as archives:
-        return find_spares(task.lost, task.copies, tuple(task.archives), archives, task.broken, progress)
+    with opened_archives(task.archives) as archives, closing(Places(task.places)) as places:
+        holders = tuple(task.archives.locations)
+        return find_spares(task.lost, task.copies, places, holders, archives, task.broken, progress)
 
 
 def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
     """See ``repair.repair``. Raises DamagedError if nothing of the archive can be read."""
     memory.keep_freed_memory()
-    place = task.archives[task.archive]
-    file = open_place(place)
-    try:
+    target = Path(task.staging.path, task.name)
+    with closing(Places((task.staging,))) as places, closing(places.open(task.location)) as file:
         source = open_archive(file, archive=task.archive)
         broken = {**task.broken, task.archive: verify_archive(file, progress).broken}
         with opened_archives(task.archives) as archives:
@@ -114,25 +119,20 @@ def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
             ]
             report = repair(
                 source,
-                StagedFile(Path(task.file)),
+                StagedFile(target),
                 broken=broken[task.archive],
                 dead=task.dead,
                 fillings=fillings,
                 departed=task.departed,
             )
-    finally:
-        file.close()
-    _check(Path(task.file), progress)
+    _check(target, progress)
     return report
 
 
 def _check(file: Path, progress: ProgressSink) -> None:
     """The damaged file is set aside only for one that is whole. Raises StagingError."""
-    written = open_place(ArchivePlace(file=str(file)))
-    try:
+    with closing(open_local(str(file))) as written:
         damaged = verify_archive(written, progress).damaged
-    finally:
-        written.close()
     if damaged:
         file.unlink()
         raise StagingError(f"{file}: what was written is not what is there now: {damaged[0].detail}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import NamedTuple
 
 from ...proto.archive.contents import IndexRow, decode_index
@@ -13,9 +13,10 @@ from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
-from ...proto.records import DIGEST_BYTES, ArchiveId, Progress, Stretch
+from ...proto.records import DIGEST_BYTES, ArchiveId, Location, Progress, Stretch
 from ..archives.availability import Availabilities
-from ..archives.opened import ArchivePlace, open_archive, open_place
+from ..archives.opened import open_archive
+from ..archives.places import Places
 from ..archives.stretches import merged
 
 
@@ -36,7 +37,8 @@ Spares = Mapping[ArchiveId, Sequence[Spare]]
 
 def find_spares(
     lost: Mapping[ArchiveId, Sequence[Stretch]],
-    copies: Mapping[ArchiveId, Sequence[ArchivePlace]],
+    copies: Mapping[ArchiveId, Sequence[Location]],
+    places: Places,
     holders: Iterable[ArchiveId],
     open_holder: Callable[[ArchiveId], ArchiveReader],
     broken: Mapping[ArchiveId, tuple[Stretch, ...]],
@@ -49,7 +51,8 @@ def find_spares(
     """
     wanted: dict[bytes, list[tuple[ArchiveId, int, int]]] = {}
     for archive, stretches in lost.items():
-        for digest, offset, length in _lost_segments(archive, merged(stretches), copies.get(archive, ())):
+        files = copies.get(archive, ())
+        for digest, offset, length in _lost_segments(archive, merged(stretches), files, places):
             wanted.setdefault(digest, []).append((archive, offset, length))
     there = Availabilities(open_holder, broken)
     found: dict[ArchiveId, dict[int, Spare]] = {archive: {} for archive in lost}
@@ -78,23 +81,19 @@ def covered(stretch: Stretch, spares: Sequence[Spare]) -> list[Spare]:
 
 
 def _lost_segments(
-    archive: ArchiveId, stretches: Sequence[Stretch], copies: Sequence[ArchivePlace]
+    archive: ArchiveId, stretches: Sequence[Stretch], copies: Sequence[Location], places: Places
 ) -> Iterator[tuple[bytes, int, int]]:
     """Digest, offset and length of each segment of which something is lost."""
     starts = [one.offset for one in stretches]
-    for place in copies:
-        with suppress(DamagedError):
-            file = open_place(place)
-            try:
-                reader = open_archive(file)
-                if reader.header.archive != archive:
-                    continue
-                for digest, offset, length in _segments(_whole_index(reader)):
-                    last = bisect_right(starts, offset + length - 1) - 1
-                    if last >= 0 and stretches[last].offset + stretches[last].length > offset:
-                        yield digest, offset, length
-            finally:
-                file.close()
+    for one in copies:
+        with suppress(DamagedError), closing(places.open(one)) as file:
+            reader = open_archive(file)
+            if reader.header.archive != archive:
+                continue
+            for digest, offset, length in _segments(_whole_index(reader)):
+                last = bisect_right(starts, offset + length - 1) - 1
+                if last >= 0 and stretches[last].offset + stretches[last].length > offset:
+                    yield digest, offset, length
 
 
 def _whole_index(archive: ArchiveReader) -> Iterator[IndexRow]:

@@ -77,7 +77,7 @@ def test_a_run_from_beginning_to_end(catalog: Catalog) -> None:
     assert list(catalog.skipped(run_id(0))) == [gone]
     (archive,) = catalog.archives()
     assert archive == catalog.archive(archive.archive)
-    assert (archive.file, archive.size_bytes, archive.sealed) == (report(first).file, 300, START)
+    assert (archive.name, archive.size_bytes, archive.sealed) == (report(first).name, 300, START)
 
 
 def test_how_a_run_ends_is_counted_not_claimed(catalog: Catalog) -> None:

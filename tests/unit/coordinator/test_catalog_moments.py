@@ -15,7 +15,7 @@ import pytest
 from mailhaul.coordinator.catalog import Catalog, queries
 from mailhaul.coordinator.history import Moment
 from mailhaul.proto.errors import NotFoundError
-from mailhaul.proto.records import ArchiveId, Losses, RunId, Skipped, Stretch, Unit
+from mailhaul.proto.records import STAGING, ArchiveId, Location, Losses, RunId, Skipped, Stretch, Unit
 from mailhaul.tests.catalogs import (
     ODD,
     START,
@@ -160,11 +160,12 @@ def test_parents_are_the_newest_versions_of_the_own_group(catalog: Catalog) -> N
         ODD: archive_id(unit(0)),
         "bob": archive_id(unit(0, shard=1)),
     }
-    assert parents.files == {
-        archive_id(one): report(one).file for one in (unit(0), unit(0, shard=1), unit(1))
+    assert parents.locations == {
+        archive_id(one): (Location(STAGING, report(one).name),)
+        for one in (unit(0), unit(0, shard=1), unit(1))
     }
     assert parents.lost == {}
-    assert catalog.parents("primary", "user", []).files == {}
+    assert catalog.parents("primary", "user", []).locations == {}
 
 
 def test_who_is_new_to_a_group_is_known_from_elsewhere(catalog: Catalog) -> None:
@@ -192,9 +193,11 @@ def test_parents_bring_what_they_refer_to_and_what_of_it_is_lost(catalog: Catalo
     catalog.mark_lost(archive_id(unit(0)), Losses((Stretch(8, 2), Stretch(0, 4)), (Stretch(1, 1),)))
     catalog.set_missing(archive_id(unit(1)))
     parents = catalog.parents("primary", "user", ["anna"])
-    assert parents.files == {archive_id(one): report(one).file for one in (unit(0), last)}
+    assert parents.locations == {
+        archive_id(one): (Location(STAGING, report(one).name),) for one in (unit(0), last)
+    }
     assert parents.lost == {archive_id(unit(0)): Losses((Stretch(0, 4), Stretch(8, 2)), (Stretch(1, 1),))}
-    assert catalog.missing() == {archive_id(unit(1)): report(unit(1)).file, stranger: ""}
+    assert catalog.missing() == {archive_id(unit(1)): report(unit(1)).name, stranger: ""}
     assert catalog.references([archive_id(last)]) == {archive_id(last): others}
 
     catalog.set_missing(archive_id(last))

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from mailhaul.coordinator.catalog import Catalog, FoundArchive, PurgedMoments, rebuild
 from mailhaul.proto.errors import DamagedError, NotFoundError
 from mailhaul.proto.records import (
+    STAGING,
     ArchiveFacts,
     ArchiveId,
     Departed,
+    Location,
     Losses,
     Referred,
     RunId,
@@ -79,20 +81,20 @@ def test_rebuilt_catalog_tells_the_same(tmp_path: Path) -> None:
 def test_rebuild_leaves_out_what_contradicts_and_says_so(tmp_path: Path) -> None:
     good = facts(report(unit(0, users=("anna",))), 0)
     bad = [
-        replace(good, file="copy.mha"),
-        replace(good, file="other.mha", archive=ArchiveId(b"other of the run")),
-        replace(good, file="same-user.mha", archive=ArchiveId(b"x" * 16), shard=1),
-        replace(good, file="run.mha", archive=ArchiveId(b"y" * 16), run=RunId("../../etc")),
-        replace(good, file="naive.mha", run=run_id(3), started=datetime(2026, 1, 1)),
-        replace(good, file="huge.mha", run=run_id(4), shard=1 << 70),
-        replace(good, file="name.mha", run=run_id(5), partition="\ud800"),
-        replace(good, file="newer.mha", shard=2, generation=1),
+        replace(good, name="copy.mha"),
+        replace(good, name="other.mha", archive=ArchiveId(b"other of the run")),
+        replace(good, name="same-user.mha", archive=ArchiveId(b"x" * 16), shard=1),
+        replace(good, name="run.mha", archive=ArchiveId(b"y" * 16), run=RunId("../../etc")),
+        replace(good, name="naive.mha", run=run_id(3), started=datetime(2026, 1, 1)),
+        replace(good, name="huge.mha", run=run_id(4), shard=1 << 70),
+        replace(good, name="name.mha", run=run_id(5), partition="\ud800"),
+        replace(good, name="newer.mha", shard=2, generation=1),
     ]
     done = rebuild(tmp_path, map(found, [good, *bad]))
-    assert [(one.path, one.reason) for one in done.refused] == [(one.file, "contradicts") for one in bad]
+    assert [(one.path, one.reason) for one in done.refused] == [(one.name, "contradicts") for one in bad]
     assert done.archives == 1
     with Catalog.open(tmp_path) as catalog:
-        assert [one.file for one in catalog.archives()] == [good.file]
+        assert [one.name for one in catalog.archives()] == [good.name]
         assert [(run.run, run.planned_units) for run in catalog.runs()] == [(run_id(0), 1)]
 
 
@@ -129,7 +131,7 @@ def test_of_two_generations_the_greater_one_counts(tmp_path: Path, newest_first:
     old = facts(report(unit(0, users=("anna", "bob"))), 0)
     new = replace(
         old,
-        file="new.g1.mha",
+        name="new.g1.mha",
         generation=1,
         size_bytes=50,
         mailboxes=old.mailboxes[:1],
@@ -138,10 +140,10 @@ def test_of_two_generations_the_greater_one_counts(tmp_path: Path, newest_first:
     later = facts(report(unit(1, users=("anna",)), references=(old.archive,)), 1)
     order = [new, later, old] if newest_first else [later, old, new]
     done = rebuild(tmp_path, map(found, order))
-    assert (done.archives, done.refused, done.superseded, done.missing) == (2, (), (old.file,), ())
+    assert (done.archives, done.refused, done.superseded, done.missing) == (2, (), (old.name,), ())
     with Catalog.open(tmp_path) as catalog:
         record = catalog.archive(old.archive)
-        assert (record.file, record.generation, record.size_bytes) == ("new.g1.mha", 1, 50)
+        assert (record.name, record.generation, record.size_bytes) == ("new.g1.mha", 1, 50)
         assert (record.holes, record.lost) == (new.holes, Losses())
         assert seen(catalog, 0) == [("anna", run_id(0))]
         assert catalog.references([later.archive]) == {later.archive: (old.archive,)}
@@ -158,11 +160,13 @@ def test_what_an_archive_says_to_be_lost(tmp_path: Path) -> None:
 def test_archives_that_are_not_there_are_named(tmp_path: Path) -> None:
     later = facts(report(unit(1, users=("anna",)), references=(STRANGER,)), 1)
     done = rebuild(tmp_path, [found(later)], (), lambda _file, _users: [STRANGER])
-    assert done.missing == (Skipped(STRANGER.hex(), "missing", f"referred to by {later.file}"),)
+    assert done.missing == (Skipped(STRANGER.hex(), "missing", f"referred to by {later.name}"),)
     with Catalog.open(tmp_path) as catalog:
         assert catalog.missing() == {STRANGER: ""}
         assert seen(catalog, 1) == [("anna", run_id(1))]
-        assert catalog.parents("primary", "user", ["anna"]).files == {later.archive: later.file}
+        assert catalog.parents("primary", "user", ["anna"]).locations == {
+            later.archive: (Location(STAGING, later.name),)
+        }
 
 
 def test_what_only_purged_versions_referred_to_is_not_missed(tmp_path: Path) -> None:
@@ -177,7 +181,7 @@ def test_what_only_purged_versions_referred_to_is_not_missed(tmp_path: Path) -> 
 
     purged = PurgedMoments(partition="primary", group="user", forgotten=(run_id(0),))
     done = rebuild(tmp_path, map(found, [old, new]), [purged], references)
-    assert asked == [(old.file, frozenset({"bob"}))]
+    assert asked == [(old.name, frozenset({"bob"}))]
     assert done.missing == ()
     with Catalog.open(tmp_path) as catalog:
         assert catalog.missing() == {}

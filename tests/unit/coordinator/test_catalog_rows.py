@@ -35,15 +35,17 @@ def spoil(tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.parametrize(
     "file", ["../../etc/passwd", "/etc/passwd", "primary/../../x.mha", "", ".mailhaul/x", "a//b"]
 )
+@pytest.mark.parametrize(("table", "key"), [("archives", "number"), ("locations", "archive")])
 def test_a_file_that_leads_out_of_the_staging_area(
-    spoil: Callable[[str], Path], capsys: pytest.CaptureFixture[str], file: str
+    spoil: Callable[[str], Path], capsys: pytest.CaptureFixture[str], table: str, key: str, file: str
 ) -> None:
-    staging = spoil(f"UPDATE archives SET file = '{file}' WHERE number = 1")
+    staging = spoil(f"UPDATE {table} SET name = '{file}' WHERE {table}.{key} = 1")
     with Catalog.open(staging) as catalog:
-        with pytest.raises(DamagedError, match="as the file of an archive"):
+        with pytest.raises(DamagedError, match="as the name of an archive"):
             list(catalog.archives())
-        with pytest.raises(DamagedError, match="as the file of an archive"):
-            catalog.files()
+    if table == "locations":
+        with Catalog.open(staging) as catalog, pytest.raises(DamagedError, match="as the name of an archive"):
+            catalog.locations()
     assert main(["purge", "--staging", str(staging), "--last", "1"]) == 4
     assert "this is a bug" not in capsys.readouterr().err
 

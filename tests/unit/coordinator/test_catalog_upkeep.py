@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.proto.errors import NotFoundError, UsageError
-from mailhaul.proto.records import ArchiveId, Departed, Losses, RunId, Stretch
+from mailhaul.proto.records import STAGING, ArchiveId, Departed, Location, Losses, RunId, Stretch
 from mailhaul.tests.catalogs import START, archive_id, begin, commit, report, run_id, unchanged, unit
 
 USERS = ("anna", "bob", "carla")
@@ -197,7 +197,7 @@ def test_an_archive_that_was_written_anew(catalog: Catalog) -> None:
 
     catalog.replace_archive(
         archive_id(last),
-        file="new\udcff.g1.mha",
+        name="new\udcff.g1.mha",
         size_bytes=77,
         generation=1,
         holes=[Stretch(500, 2), Stretch(0, 100)],
@@ -205,7 +205,7 @@ def test_an_archive_that_was_written_anew(catalog: Catalog) -> None:
         lost=Losses((Stretch(500, 2),), (Stretch(3 << 32, 1 << 32),)),
     )
     now = catalog.archive(archive_id(last))
-    assert (now.file, now.size_bytes, now.generation, now.missing) == ("new\udcff.g1.mha", 77, 1, False)
+    assert (now.name, now.size_bytes, now.generation, now.missing) == ("new\udcff.g1.mha", 77, 1, False)
     assert (now.holes, now.lost) == (
         (Stretch(0, 100), Stretch(500, 2)),
         Losses((Stretch(500, 2),), (Stretch(3 << 32, 1 << 32),)),
@@ -213,7 +213,7 @@ def test_an_archive_that_was_written_anew(catalog: Catalog) -> None:
     assert (now.run, now.sealed) == (run_id(1), START)
     assert catalog.references([now.archive]) == {now.archive: (archive_id(unit(0)),)}
     assert catalog.missing() == {}  # nobody refers to the stranger any more
-    assert catalog.files()[now.archive] == "new\udcff.g1.mha"
+    assert catalog.locations()[now.archive] == (Location(STAGING, "new\udcff.g1.mha"),)
     catalog.mark_lost(now.archive, Losses())
     assert catalog.archive(now.archive).lost == Losses()
     with pytest.raises(NotFoundError):

@@ -47,7 +47,7 @@ def test_every_moment_is_there_again(chain: StagedChain) -> None:
     runs = list(chain.moments)
     with Catalog.open(chain.staging) as catalog:
         before = list(catalog.histories())
-        references = catalog.references(catalog.files())
+        references = catalog.references(catalog.locations())
     shutil.rmtree(chain.staging / ".mailhaul")
     report = rebuild_catalog(chain.staging)
     assert (report.archives, report.refused, report.damaged, report.missing) == (4, (), (), ())
@@ -55,7 +55,7 @@ def test_every_moment_is_there_again(chain: StagedChain) -> None:
         assert [
             (one.user, one.run, one.departed, one.archive, one.stored) for one in catalog.histories()
         ] == [(one.user, one.run, one.departed, one.archive, one.stored) for one in before]
-        assert catalog.references(catalog.files()) == references
+        assert catalog.references(catalog.locations()) == references
         with pytest.raises(NotFoundError):  # no archive tells of a night in which nothing had changed
             catalog.resolve_time(runs[3])
     for run in (*runs[:3], runs[4]):
@@ -68,8 +68,10 @@ def test_what_can_be_had_without_one_archive_is_had_and_the_rest_named(
 ) -> None:
     runs = list(chain.moments)
     with Catalog.open(chain.staging) as catalog:
-        ((archive, gone),) = [(one.archive, one.file) for one in catalog.archives(runs[night])]
-        referring = [one for one, others in catalog.references(catalog.files()).items() if archive in others]
+        ((archive, gone),) = [(one.archive, one.name) for one in catalog.archives(runs[night])]
+        referring = [
+            one for one, others in catalog.references(catalog.locations()).items() if archive in others
+        ]
     (chain.staging / gone).unlink()
     report = rebuild_catalog(chain.staging)
     assert report.archives == 3
@@ -79,7 +81,7 @@ def test_what_can_be_had_without_one_archive_is_had_and_the_rest_named(
         known = [one.run for one in catalog.moments("primary", "user")]
         assert known == [run for run in runs if run not in (runs[night], runs[3])]
         assert catalog.missing() == ({archive: gone} if referring else {})
-        assert archive not in catalog.parents("primary", "user", ["anna"]).files
+        assert archive not in catalog.parents("primary", "user", ["anna"]).locations
     lost: list[RunId] = []
     for run in known:
         try:
@@ -94,13 +96,13 @@ def test_what_can_be_had_without_one_archive_is_had_and_the_rest_named(
 def test_what_was_damaged_is_told(chain: StagedChain) -> None:
     """Without its directory an archive is read from its beginning; what it needs is found all the same."""
     with Catalog.open(chain.staging) as catalog:
-        references = catalog.references(catalog.files())
+        references = catalog.references(catalog.locations())
     for file in chain.staging.glob("primary/user/*.mha"):
         file.write_bytes(file.read_bytes()[:-200])
     report = rebuild_catalog(chain.staging)
     assert (report.archives, len(report.damaged)) == (4, 4)
     with Catalog.open(chain.staging) as catalog:
-        assert {one: set(others) for one, others in catalog.references(catalog.files()).items()} == {
+        assert {one: set(others) for one, others in catalog.references(catalog.locations()).items()} == {
             one: set(others) for one, others in references.items()
         }
     newest = list(chain.moments)[-1]
@@ -145,12 +147,12 @@ def test_a_date_means_what_is_kept_and_a_restore_takes_the_archives_that_it_need
     ):
         backup = from_catalog(chain.staging, at, [everything])
         assert {one.run for one in backup.select(everything)} == {run}, at
-        assert all(Path(place.file).exists() for place in backup.places.values())
+        assert all(backup.archives.are_there(one) for one in backup.archives.locations)
     (older,) = {one.archive for one in from_catalog(chain.staging, runs[1], [everything]).versions}
     needed = from_catalog(chain.staging, runs[1], [everything]).needed([older])
     with Catalog.open(chain.staging) as catalog:
         (first,) = [one.archive for one in catalog.archives(runs[0])]
-    assert set(needed) == {older, first}
+    assert set(needed.locations) == {older, first}
 
 
 def test_of_two_generations_of_a_bare_archive_the_greater_one_counts(
@@ -171,7 +173,7 @@ def test_of_two_generations_of_a_bare_archive_the_greater_one_counts(
     for files in ([old, new], [new, old]):
         backup = from_files(files)
         assert [one.user for one in backup.versions] == ["anna"]
-        assert [place.file for place in backup.places.values()] == [str(new)]
+        assert [backup.archives.path(one) for one in backup.archives.locations] == [str(new)]
     assert [one.user for one in from_files([old]).versions] == ["anna", "bob"]
 
 
@@ -223,16 +225,16 @@ def test_of_a_bare_archive_without_directory_every_other_one_may_be_needed(chain
     files = sorted(chain.staging.glob("primary/user/*.mha"))
     whole = from_files(files)
     (first,) = {one.archive for one in whole.versions if one.run == next(iter(chain.moments))}
-    assert len(whole.needed([first])) == 1
-    assert len(whole.places) == 4
+    assert len(whole.needed([first]).locations) == 1
+    assert len(whole.archives.locations) == 4
     files[0].write_bytes(files[0].read_bytes()[:-200])
-    assert len(from_files(files).needed([first])) == 4
+    assert len(from_files(files).needed([first]).locations) == 4
 
 
 def archive_of(chain: StagedChain, night: int) -> Path:
     with Catalog.open(chain.staging) as catalog:
         (one,) = catalog.archives(list(chain.moments)[night])
-    return chain.staging / one.file
+    return chain.staging / one.name
 
 
 def spoiled(file: Path, kind: FrameType, which: slice) -> None:
@@ -287,7 +289,7 @@ def test_an_archive_that_a_purge_had_yet_to_delete_brings_nobody_back(chain: Sta
     """A mailbox in it has departed; the archive that told so is deleted."""
     first, _, third, *_ = chain.moments
     with Catalog.open(chain.staging) as catalog:
-        dead, tombstone = (one.file for run in (first, third) for one in catalog.archives(run))
+        dead, tombstone = (one.name for run in (first, third) for one in catalog.archives(run))
     chain.run({"anna": {"INBOX": (b"6",)}, "carla": {"INBOX": (b"5",)}})
     last = list(chain.moments)[-1]
     left = (chain.staging / dead).read_bytes()

@@ -13,7 +13,8 @@ from mailhaul.coordinator.restoration import RestorePlan, plan_restore
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import DamagedError, NotFoundError, UsageError
 from mailhaul.proto.records import ArchiveId, Partition, RunId
-from mailhaul.worker.archives.opened import ArchivePlace, OpenArchives
+from mailhaul.tests.archives import in_files
+from mailhaul.worker.archives.opened import OpenArchives
 
 RUN = RunId("20261121T031500Z-4f3a")
 TARGET = Partition(name="x", format="maildir", path="/x")
@@ -54,9 +55,9 @@ def plan(
     workers: int = 1,
     **targets: Partition,
 ) -> RestorePlan:
-    places = {one.archive: ArchivePlace(file=one.archive.decode()) for one in versions}
+    archives = in_files({one.archive: one.archive.decode() for one in versions})
     return plan_restore(
-        BackupSet(versions=tuple(versions), places=places),
+        BackupSet(versions=tuple(versions), archives=archives),
         [LogicalPath.parse(path) for path in paths],
         targets or {"p": TARGET, "q": TARGET},
         as_user=as_user,

@@ -151,7 +151,7 @@ class World(RunObserver):
             group=unit.group,
             shard=unit.shard,
             archive=None if unchanged else unit.archive,
-            file=name,
+            name=name,
             mailboxes=tuple(mailboxes),
             skipped=(),
             departed=unit.departed,

@@ -62,13 +62,13 @@ def test_a_group_is_as_good_as_its_worst_mailbox(catalog: Catalog) -> None:
     (behind,) = catalog.behind()
     assert (behind.user, behind.good, behind.since) == ("bob", run_id(0), run_id(0))
     assert (behind.reason, behind.detail) == ("mailbox", "no rights")
-    night(catalog, 3, replace(whole(3), archive=None, file=""))
+    night(catalog, 3, replace(whole(3), archive=None, name=""))
     assert (only(catalog).run, list(catalog.behind())) == (run_id(3), [])
 
 
 def test_a_night_in_which_nothing_could_be_read_is_not_good(catalog: Catalog) -> None:
     night(catalog, 0, whole(0))
-    night(catalog, 1, replace(unread(1, *USERS), archive=None, file=""))
+    night(catalog, 1, replace(unread(1, *USERS), archive=None, name=""))
     assert (only(catalog).run, only(catalog).behind) == (run_id(0), 3)
 
 

@@ -18,12 +18,14 @@ from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.errors import MessageUnavailable, StagingError, StoreError
 from mailhaul.proto.ports import FolderReader, KnownMailbox, MailboxReader
 from mailhaul.proto.records import (
+    STAGING,
     ArchiveId,
     BackupMode,
     Departed,
     FileStat,
     Folder,
     Listed,
+    Location,
     MailboxSize,
     Parents,
     Referred,
@@ -40,6 +42,7 @@ from mailhaul.tests.archives import (
 from mailhaul.tests.maildirs import file, message
 from mailhaul.tests.memory_chains import Chain
 from mailhaul.worker.archives.names import archive_name, generation_name, name_of
+from mailhaul.worker.archives.places import Places
 from mailhaul.worker.archives.sealed import report_of
 from mailhaul.worker.comparing import known
 from mailhaul.worker.stores.memory import Mail, MemoryFolder, MemoryMailbox, MemoryStore
@@ -156,7 +159,7 @@ class TestNothingToWrite:
     def test_the_sink_is_not_touched(self, store: Store, chain: Chain) -> None:
         sink = Counting()
         report = night(chain, store, sink=sink)
-        assert (report.archive, report.file, report.archive_bytes, report.references) == (None, "", 0, ())
+        assert (report.archive, report.name, report.archive_bytes, report.references) == (None, "", 0, ())
         assert (sink.begun, sink.sealed, sink.aborted) == (False, False, True)
         assert report.messages == sum(one.stored for one in report.mailboxes) == 32
         assert report.size_bytes == chain.moments[0].report.size_bytes
@@ -584,15 +587,15 @@ class TestNamesOfOthers:
         assert last.archive is not None
         told = open_sealed(MemoryFile(chain.archives[last.archive])).referred(first.archive)
         del chain.archives[first.archive]
-        opened = known.OpenParents(chain.parents(tuple(store.mail)), chain.open_file)
+        opened = known.OpenParents(chain.parents(tuple(store.mail)), chain.open_copy)
         opened.reader(last.archive)
         assert opened.referred(first.archive) == told
         assert told.run == first.run
 
     def test_where_the_parents_can_not_tell_the_name_that_it_has_does(self) -> None:
         named = archive_name("primary", "user", "20261121T000001Z-0001", 0, FIRST)
-        parents = Parents(files={FIRST: generation_name(named, 3)})
-        opened = known.OpenParents(parents, lambda _: None)
+        there = {FIRST: (Location(STAGING, generation_name(named, 3)),)}
+        opened = known.OpenParents(Parents(locations=there), Places(()).open)
         told = opened.referred(FIRST)
         assert name_of(told) == named
         assert (told.run, told.size_bytes) == ("20261121T000001Z-0001", 0)

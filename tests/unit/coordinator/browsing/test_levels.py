@@ -11,6 +11,7 @@ from mailhaul.coordinator.history import MailboxVersion
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import ArchiveId, RunId
+from mailhaul.worker.archives.holdings import Holdings
 
 
 def version(partition: str, group: str, user: str, run: str) -> MailboxVersion:
@@ -36,7 +37,7 @@ BACKUP = BackupSet(
         version("p", "b", "x/y", "2"),
         version("q", "user", "ann", "1"),
     ),
-    places={},
+    archives=Holdings(),
 )
 
 
@@ -84,7 +85,7 @@ def test_a_user_is_found_in_all_partitions_and_groups() -> None:
 def test_a_name_without_its_domain_stands_for_all_of_that_name() -> None:
     names = ("ann@example.org", "ann@example.net", "hann@example.org")
     versions = tuple(version("p", "a", name, run) for name in names for run in ("1", "2"))
-    found = levels.mailboxes_of(BackupSet(versions=versions, places={}), LogicalPath(), "ann")
+    found = levels.mailboxes_of(BackupSet(versions=versions, archives=Holdings()), LogicalPath(), "ann")
     assert [(path, one.run) for path, one in found] == [
         ("/p/a/ann@example.net", "2"),
         ("/p/a/ann@example.org", "2"),

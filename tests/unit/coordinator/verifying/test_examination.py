@@ -16,7 +16,8 @@ from mailhaul.coordinator.verifying.examination import Examination, examine_file
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import ArchiveId, Losses, Stretch, Unit
-from mailhaul.worker.archives.opened import ArchivePlace
+from mailhaul.tests.archives import in_files
+from mailhaul.worker.archives.holdings import described
 
 from ....catalogs import START, archive_id, report, run_id, unchanged, unit
 
@@ -89,7 +90,7 @@ def test_what_was_sealed_since(staging: Path) -> None:
     examination = examine_staging(staging, ALL, since=START + timedelta(days=1))
     assert seen(examination) == {"jane": [(3, 3, 3, True)], "john": [(1, 1, 2, False)]}
     assert len(examination.archives) == 2
-    assert len(examination.places) == 3, "others may be needed, too"
+    assert len(examination.holdings.locations) == 3, "others may be needed, too"
 
 
 def test_a_path_takes_what_it_needs(staging: Path) -> None:
@@ -115,7 +116,7 @@ def test_what_is_lost_and_the_files_of_the_staging_area(staging: Path) -> None:
     archive = archive_id(unit(0))
     with Catalog.open(staging, write=True) as catalog:
         catalog.mark_lost(archive, Losses((Stretch(5, 10),)))
-        file = catalog.archive(archive).file
+        file = catalog.archive(archive).name
     stranger = staging / "primary" / "user" / "20200101T000000Z-0000.0.0123456789abcdef.mha"
     aside = staging / ".mailhaul" / "damaged" / file.replace(".mha", ".g2.mha")
     for path in (stranger, staging / file, aside):
@@ -124,13 +125,16 @@ def test_what_is_lost_and_the_files_of_the_staging_area(staging: Path) -> None:
     examination = examine_staging(staging, ALL)
     assert examination.lost == {archive: Losses((Stretch(5, 10),))}
     assert examination.strangers == ("primary/user/20200101T000000Z-0000.0.0123456789abcdef.mha",)
-    assert [one.file for one in examination.copies_of(archive)] == [str(staging / file), str(aside)]
+    assert [described(one, examination.places) for one in examination.copies_of(archive)] == [
+        str(staging / file),
+        str(aside),
+    ]
     assert examination.copies_of(ArchiveId(bytes(16))) == ()
     assert examine_staging(staging, LogicalPath.parse("/primary")).strangers == ()
 
 
 def test_files_that_were_named(tmp_path: Path) -> None:
-    places = {ArchiveId(bytes([n]) * 16): ArchivePlace(file=f"{n}.mha") for n in range(2)}
+    archives = in_files({ArchiveId(bytes([n]) * 16): f"{n}.mha" for n in range(2)})
     versions = tuple(
         MailboxVersion(
             partition="primary",
@@ -145,12 +149,12 @@ def test_files_that_were_named(tmp_path: Path) -> None:
             skipped=0,
             size_bytes=900,
         )
-        for day, archive in enumerate(places)
+        for day, archive in enumerate(archives.locations)
         for user in ("jane", "john")
     )
-    examination = examine_files(BackupSet(versions=versions, places=places), ALL)
-    assert [one.archive for one in examination.archives] == list(places)
+    examination = examine_files(BackupSet(versions=versions, archives=archives), ALL)
+    assert [one.archive for one in examination.archives] == list(archives.locations)
     ((first, second),) = {mailbox.versions for share in examination.mail for mailbox in share.mailboxes}
     assert (first.first, second.last, second.current) == (run_id(0), run_id(1), False)
     with pytest.raises(NotFoundError):
-        examine_files(BackupSet(versions=versions, places=places), LogicalPath.parse("/x"))
+        examine_files(BackupSet(versions=versions, archives=archives), LogicalPath.parse("/x"))

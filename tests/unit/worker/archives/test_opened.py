@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from mailhaul.proto.archive.assembly import Contents
-from mailhaul.proto.archive.files import RandomAccess
+from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId
 from mailhaul.worker.archives import opened as archives
-from mailhaul.worker.archives.opened import ArchivePlace, OpenArchives, open_place, opened_archives
+from mailhaul.worker.archives import places
+from mailhaul.worker.archives.opened import OpenArchives, opened_archives
+from mailhaul.worker.archives.places import open_local
 
 from ....archives import (
+    in_files,
     messages_of,
     write_archive,
 )
@@ -29,9 +32,9 @@ class Opener:
         self.open: set[int] = set()
         self.opened = 0
 
-    def __call__(self, place: ArchivePlace) -> RandomAccess:
+    def __call__(self, path: str, start: int = 0, size_bytes: int | None = None) -> LocalFile:
         self.opened += 1
-        file = open_place(place)
+        file = open_local(path, start, size_bytes)
         close: Callable[[], None] = file.close
         number = self.opened
         self.open.add(number)
@@ -45,13 +48,13 @@ class Opener:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> dict[ArchiveId, ArchivePlace]:
+def files(tmp_path: Path) -> dict[ArchiveId, Path]:
     found = {}
     for number, data in enumerate(MAIL):
         archive = ArchiveId(bytes([number]) * 16)
         path = tmp_path / f"{number}.mha"
         path.write_bytes(write_archive({"ann": {"INBOX": [data]}, "ben": {"INBOX": []}}, archive=archive))
-        found[archive] = ArchivePlace(file=str(path))
+        found[archive] = path
     return found
 
 
@@ -64,23 +67,22 @@ def contents(opened: OpenArchives, archive: ArchiveId) -> bytes:
     return b"".join(Contents(opened.data).message(message))
 
 
-def test_few_files_are_open(places: dict[ArchiveId, ArchivePlace], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_files_are_open(files: dict[ArchiveId, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "_MOST_FILES", 2)
     opener = Opener()
-    with opened_archives(places, opener) as opened:
+    monkeypatch.setattr(places, "open_local", opener)
+    with opened_archives(in_files(files)) as opened:
         for _ in range(2):
-            assert [contents(opened, one) for one in places] == MAIL
+            assert [contents(opened, one) for one in files] == MAIL
             assert len(opener.open) <= 2
     assert not opener.open
-    assert opener.opened > len(places)
+    assert opener.opened > len(files)
 
 
-def test_few_directories_are_kept(
-    places: dict[ArchiveId, ArchivePlace], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_directories_are_kept(files: dict[ArchiveId, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archives, "_MOST_ENTRIES", 4)
-    with opened_archives(places) as opened:
-        first, *others = places
+    with opened_archives(in_files(files)) as opened:
+        first, *others = files
         reader = opened(first)
         assert opened(first) is reader
         for one in others:
@@ -90,11 +92,11 @@ def test_few_directories_are_kept(
         assert opened.data(first) is opened.data(first)
         # One that others have displaced can still be used.
         assert reader.entry("ben") is not None
-        assert [contents(opened, one) for one in places] == MAIL
+        assert [contents(opened, one) for one in files] == MAIL
 
 
-def test_what_is_not_there(places: dict[ArchiveId, ArchivePlace]) -> None:
-    with opened_archives({**places, ArchiveId(b"x" * 16): ArchivePlace(file="/nowhere")}) as opened:
+def test_what_is_not_there(files: dict[ArchiveId, Path]) -> None:
+    with opened_archives(in_files({**files, ArchiveId(b"x" * 16): "/nowhere"})) as opened:
         for archive in (ArchiveId(b"x" * 16), ArchiveId(b"y" * 16)):
             for way in (opened, opened.data):
                 with pytest.raises(DamagedError) as caught:
@@ -102,13 +104,13 @@ def test_what_is_not_there(places: dict[ArchiveId, ArchivePlace]) -> None:
                 assert caught.value.facts["reason"] == "missing"
 
 
-def test_a_file_that_is_gone_meanwhile(places: dict[ArchiveId, ArchivePlace]) -> None:
+def test_a_file_that_is_gone_meanwhile(files: dict[ArchiveId, Path]) -> None:
     """A file that is gone when it has to be opened again is missing, as any other."""
-    (first, *_) = places
-    with opened_archives({first: places[first]}) as opened:
+    (first, *_) = files
+    with opened_archives(in_files({first: files[first]})) as opened:
         reader = opened(first)
         opened._pool.close()
-        Path(places[first].file).unlink()
+        files[first].unlink()
         entry = reader.entry("ann")
         assert entry is not None
         with pytest.raises(DamagedError):

@@ -6,7 +6,7 @@ import pytest
 
 from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId, Losses, Message, Parents, Piece, Stretch
+from mailhaul.proto.records import ArchiveId, Location, Losses, Message, Parents, Piece, Stretch
 from mailhaul.tests.archives import MemoryFile, write_archive
 from mailhaul.worker.comparing import known
 from mailhaul.worker.comparing.known import KnownMessages, OpenParents
@@ -27,10 +27,11 @@ class Staging:
         self.opened: list[str] = []
         self.open = 0
 
-    def __call__(self, name: str) -> RandomAccess | None:
+    def __call__(self, location: Location) -> RandomAccess:
+        name = location.name
         self.opened.append(name)
         if name not in self.files:
-            return None
+            raise DamagedError("it is gone", reason="missing")
         staging = self
 
         class Counted(MemoryFile):
@@ -42,8 +43,12 @@ class Staging:
 
     def parents(self, **changes: object) -> OpenParents:
         users = {f"user{number}": one for number, one in enumerate(NAMES)}
-        facts: dict[str, object] = {"mailboxes": users, "files": {one: one.hex() for one in NAMES}}
+        facts: dict[str, object] = {"mailboxes": users, "locations": {one: located(one) for one in NAMES}}
         return OpenParents(Parents(**{**facts, **changes}), self)  # type: ignore[arg-type]
+
+
+def located(archive: ArchiveId) -> tuple[Location, ...]:
+    return (Location("here", archive.hex()),)
 
 
 def every(folder: KnownMessages) -> list[Message]:
@@ -128,7 +133,7 @@ def test_lost_stretches(staging: Staging) -> None:
 
 
 def test_an_archive_that_is_not_among_the_files_is_lost(staging: Staging) -> None:
-    parents = staging.parents(files={SECOND: SECOND.hex()})
+    parents = staging.parents(locations={SECOND: located(SECOND)})
     assert not parents.intact([FIRST, SECOND])
     assert not parents.hold([Piece(FIRST, 0, 1)])
     assert parents.hold([Piece(SECOND, 0, 1)])

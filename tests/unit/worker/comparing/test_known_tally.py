@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId, Listed, Parents, Terms
+from mailhaul.proto.records import ArchiveId, Listed, Location, Parents, Terms
 from mailhaul.tests.archives import MemoryFile, write_archive
 from mailhaul.worker.comparing.known import KnownMessages, OpenParents
 from mailhaul.worker.comparing.known_tally import KnownTally
@@ -18,7 +18,8 @@ DATA = write_archive({"alice": {"INBOX": [b"Subject: %d\n\nbody" % n for n in ra
 @pytest.fixture
 def stored() -> KnownMessages:
     parents = OpenParents(
-        Parents(mailboxes={"alice": ARCHIVE}, files={ARCHIVE: "a"}), lambda _: MemoryFile(DATA)
+        Parents(mailboxes={"alice": ARCHIVE}, locations={ARCHIVE: (Location("here", "a"),)}),
+        lambda _: MemoryFile(DATA),
     )
     version = parents.mailbox("primary", "alice")
     assert version is not None

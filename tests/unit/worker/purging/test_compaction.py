@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from array import array
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,13 @@ import pytest
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.places import FramePlace
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
+from mailhaul.proto.archive.rewriting import Rewritten
 from mailhaul.proto.errors import DamagedError
-from mailhaul.proto.records import ArchiveId
-from mailhaul.worker.archives.opened import ArchivePlace, open_place, opened_archives
+from mailhaul.proto.ports import ArchiveSink
+from mailhaul.proto.records import STAGING, ArchiveId, Location
+from mailhaul.tests.archives import in_files
+from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.archives.places import open_local
 from mailhaul.worker.purging.bounds import unpacked
 from mailhaul.worker.purging.compaction import NoSink, Remains, compact
 from mailhaul.worker.purging.liveness import LiveData, NeededArchive, live_data, shares
@@ -35,7 +41,7 @@ def file(tmp_path: Path) -> Path:
 
 def alive(file: Path, users: frozenset[str], references: tuple[ArchiveId, ...] = ()) -> LiveData:
     needed = NeededArchive(archive=ARCHIVE, users=users, references=references)
-    with opened_archives({ARCHIVE: ArchivePlace(file=str(file))}) as archives:
+    with opened_archives(in_files({ARCHIVE: file})) as archives:
         return live_data((needed,), archives, lambda _: None)
 
 
@@ -43,7 +49,7 @@ def remains(file: Path, users: frozenset[str], live: LiveData | None = None) -> 
     found = live or alive(file, users)
     return Remains(
         archive=ARCHIVE,
-        place=ArchivePlace(file=str(file)),
+        location=Location(STAGING, file.name),
         stretches=found.stretches.get(ARCHIVE, b""),
         users=users,
         mailboxes=found.mailboxes.get(ARCHIVE, frozenset()),
@@ -51,14 +57,20 @@ def remains(file: Path, users: frozenset[str], live: LiveData | None = None) -> 
     )
 
 
+def compacted(
+    what: Remains, sink: ArchiveSink, place: Path, on_bytes: Callable[[int], object] = lambda _: None
+) -> Rewritten:
+    with closing(open_local(str(place / what.location.name))) as file:
+        return compact(what, file, sink, codec=Codec.LZ4, level=3, on_bytes=on_bytes)
+
+
 def rewritten(what: Remains, target: Path) -> ArchiveReader:
-    sink = StagedFile(target)
     told: list[int] = []
-    written = compact(what, sink, codec=Codec.LZ4, level=3, on_bytes=told.append)
+    written = compacted(what, StagedFile(target), target.parent, told.append)
     assert written.archive_bytes == told[-1] == target.stat().st_size
-    counted = compact(what, NoSink(), codec=Codec.LZ4, level=3, on_bytes=lambda _: None)
+    counted = compacted(what, NoSink(), target.parent)
     assert counted == written, "what is announced is what comes out"
-    return open_sealed(open_place(ArchivePlace(file=str(target))))
+    return open_sealed(open_local(str(target)))
 
 
 def share(archive: ArchiveReader, file: Path, users: frozenset[str]) -> float:
@@ -68,7 +80,7 @@ def share(archive: ArchiveReader, file: Path, users: frozenset[str]) -> float:
 
 
 def test_all_of_an_archive_is_alive(file: Path) -> None:
-    archive = open_sealed(open_place(ArchivePlace(file=str(file))))
+    archive = open_sealed(open_local(str(file)))
     live = alive(file, USERS)
     assert list(unpacked(live.stretches[ARCHIVE])) == [0, archive.directory.data_bytes]
     assert share(archive, file, USERS) == 1.0
@@ -77,7 +89,7 @@ def test_all_of_an_archive_is_alive(file: Path) -> None:
 
 def test_half_of_an_archive_remains(file: Path, tmp_path: Path) -> None:
     half = frozenset({"john"})
-    archive = open_sealed(open_place(ArchivePlace(file=str(file))))
+    archive = open_sealed(open_local(str(file)))
     assert 0.48 < share(archive, file, half) < 0.52
     new = rewritten(remains(file, half), tmp_path / "new.mha")
     assert new.file.size < 0.53 * archive.file.size
@@ -91,10 +103,10 @@ def test_half_of_an_archive_remains(file: Path, tmp_path: Path) -> None:
 
 def test_scattered_messages_remain(file: Path, tmp_path: Path) -> None:
     """Data alone, as for another archive's metadata: each third stretch of 700 bytes."""
-    archive = open_sealed(open_place(ArchivePlace(file=str(file))))
+    archive = open_sealed(open_local(str(file)))
     wanted = array("Q", [end for at in range(0, 900_000, 2100) for end in (at, at + 700)])
-    place = ArchivePlace(file=str(file))
-    what = Remains(archive=ARCHIVE, place=place, stretches=wanted.tobytes(), users=frozenset())
+    here = Location(STAGING, file.name)
+    what = Remains(archive=ARCHIVE, location=here, stretches=wanted.tobytes(), users=frozenset())
     live = shares(archive, wanted, what.metadata)
     new = rewritten(what, tmp_path / "new.mha")
     assert live.live_bytes == pytest.approx(300_000, rel=0.02)
@@ -128,7 +140,7 @@ def test_damaged_data_is_left_alone(file: Path, tmp_path: Path) -> None:
     what = remains(file, USERS)
     damaged(file, FrameType.BLOCK, 1)
     with pytest.raises(DamagedError, match="is damaged"):
-        compact(what, StagedFile(tmp_path / "new.mha"), codec=Codec.LZ4, level=3, on_bytes=lambda _: None)
+        compacted(what, StagedFile(tmp_path / "new.mha"), tmp_path)
     assert not (tmp_path / "new.mha").exists()
 
 
@@ -163,7 +175,7 @@ def test_a_damaged_mailbox_is_left_alone(file: Path, tmp_path: Path) -> None:
     damaged(file, FrameType.MAILBOX, 1)
     assert alive(file, USERS).untouchable
     with pytest.raises(DamagedError, match="metadata of 1 mailbox"):
-        compact(what, StagedFile(tmp_path / "new.mha"), codec=Codec.LZ4, level=3, on_bytes=lambda _: None)
+        compacted(what, StagedFile(tmp_path / "new.mha"), tmp_path)
 
 
 def test_each_frame_is_read_once(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +189,6 @@ def test_each_frame_is_read_once(file: Path, tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(ArchiveReader, "frame", counted)
     needed = NeededArchive(archive=ARCHIVE, users=USERS)
-    with opened_archives({ARCHIVE: ArchivePlace(file=str(file))}) as archives:
+    with opened_archives(in_files({ARCHIVE: file})) as archives:
         live_data((needed,) * 10, archives, lambda _: None)
     assert len(read) == len(set(read)) == 4

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mailhaul.proto.errors import StagingError
-from mailhaul.worker.staging.area import StagingArea, open_file, open_sink
+from mailhaul.tests.receiving import open_file
+from mailhaul.worker.staging.area import StagingArea, open_sink
 from mailhaul.worker.staging.sinks import StagedFile
 
 FILE = "primary/user/x.0.0123456789abcdef.mha"

@@ -16,7 +16,7 @@ from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.recipes import RAW
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, StagingError
-from mailhaul.proto.records import ArchiveId, Piece, Stretch
+from mailhaul.proto.records import STAGING, ArchiveId, Location, Piece, Stretch
 from mailhaul.tests.archives import (
     ARCHIVE,
     MemoryFile,
@@ -31,8 +31,10 @@ from mailhaul.tests.archives import (
     write_mailbox,
 )
 from mailhaul.tests.checking import kept_mailboxes, losses_of
-from mailhaul.worker.archives.opened import ArchivePlace
+from mailhaul.worker.archives.holdings import Holdings
+from mailhaul.worker.archives.places import Places
 from mailhaul.worker.packing.packer import Packer
+from mailhaul.worker.staging.area import StagingArea
 from mailhaul.worker.tasks import verifying as verify_tasks
 from mailhaul.worker.tasks.verifying import RepairTask, run_repair
 from mailhaul.worker.verifying import fillings
@@ -159,9 +161,9 @@ def test_a_twin_that_is_damaged_itself_gives_nothing() -> None:
     assert twin_fillings(ARCHIVE, kept_mailboxes(hurt, twin), known.__getitem__, broken) == []
 
 
-def place(path: Path, data: bytes) -> ArchivePlace:
+def place(path: Path, data: bytes) -> Location:
     path.write_bytes(data)
-    return ArchivePlace(file=str(path))
+    return Location(STAGING, path.name)
 
 
 def test_segments_are_found_by_their_digests_and_fill_the_gaps(tmp_path: Path) -> None:
@@ -170,7 +172,8 @@ def test_segments_are_found_by_their_digests_and_fill_the_gaps(tmp_path: Path) -
     known = opener(hurt, other)
     lost = {ARCHIVE: broken_stretches(hurt)}
     copies = {ARCHIVE: (place(tmp_path / "hurt", damaged(DATA)),)}
-    spares = find_spares(lost, copies, [ARCHIVE, OTHER], known.__getitem__, lost)
+    places = Places((StagingArea(path=str(tmp_path)),))
+    spares = find_spares(lost, copies, places, [ARCHIVE, OTHER], known.__getitem__, lost)
     (spare,) = spares[ARCHIVE]
     assert (spare.archive, spare.length) == (OTHER, len(ATTACHMENT))
     _, report = repaired(damaged(DATA), *segment_fillings(spares[ARCHIVE], known.__getitem__))
@@ -178,8 +181,8 @@ def test_segments_are_found_by_their_digests_and_fill_the_gaps(tmp_path: Path) -
     # Other bytes than the digest says are no filling.
     wrong = segment_fillings([spare._replace(at=spare.at + 1)], known.__getitem__)
     assert repaired(damaged(DATA), *wrong)[1].filled_bytes == 0
-    assert find_spares(lost, {}, [OTHER], known.__getitem__, lost) == {ARCHIVE: ()}
-    assert find_spares(lost, copies, [OTHER], known.__getitem__, {OTHER: (Stretch(0, 1 << 20),)}) == {
+    assert find_spares(lost, {}, places, [OTHER], known.__getitem__, lost) == {ARCHIVE: ()}
+    assert find_spares(lost, copies, places, [OTHER], known.__getitem__, {OTHER: (Stretch(0, 1 << 20),)}) == {
         ARCHIVE: ()
     }
 
@@ -241,22 +244,28 @@ def test_what_is_too_large_for_memory_is_left_out(monkeypatch: pytest.MonkeyPatc
 # As a task
 
 
+def repair_task(archive: ArchiveId, location: Location, target: Path) -> RepairTask:
+    area = StagingArea(path=str(target.parent))
+    return RepairTask(
+        archive=archive,
+        location=location,
+        staging=area,
+        name=target.name,
+        archives=Holdings(locations={archive: (location,)}, places=(area,)),
+        broken={},
+    )
+
+
 def test_the_task_writes_and_checks_a_file(tmp_path: Path) -> None:
-    there = place(tmp_path / "a.mha", damaged(DATA, 0))
     target = tmp_path / "a.g1.mha"
-    task = RepairTask(archive=ARCHIVE, file=str(target), archives={ARCHIVE: there}, broken={})
+    task = repair_task(ARCHIVE, place(tmp_path / "a.mha", damaged(DATA, 0)), target)
     report = run_repair(task, lambda _: None)
     assert report.size_bytes == target.stat().st_size
     assert sorted(one.name for one in tmp_path.iterdir()) == ["a.g1.mha", "a.mha"]
 
 
 def test_the_task_refuses_what_is_no_such_archive(tmp_path: Path) -> None:
-    task = RepairTask(
-        archive=OTHER,
-        file=str(tmp_path / "new.mha"),
-        archives={OTHER: place(tmp_path / "a", DATA)},
-        broken={},
-    )
+    task = repair_task(OTHER, place(tmp_path / "a", DATA), tmp_path / "new.mha")
     with pytest.raises(DamagedError, match="it holds archive"):
         run_repair(task, lambda _: None)
     place(tmp_path / "a", b"nothing")
@@ -268,12 +277,7 @@ def test_the_task_refuses_what_is_no_such_archive(tmp_path: Path) -> None:
 def test_what_was_written_and_is_not_whole_does_not_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = RepairTask(
-        archive=ARCHIVE,
-        file=str(tmp_path / "new.mha"),
-        archives={ARCHIVE: place(tmp_path / "a.mha", DATA)},
-        broken={},
-    )
+    task = repair_task(ARCHIVE, place(tmp_path / "a.mha", DATA), tmp_path / "new.mha")
 
     def repaired_badly(*arguments: object, **more: object) -> RepairReport:
         report: RepairReport = repair(*arguments, **more)  # type: ignore[arg-type]

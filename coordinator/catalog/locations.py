@@ -1,0 +1,108 @@
+"""Where copies of archives lie: each function is one step of a transaction that writes their rows, or a look
+at them. An archive of which no copy is left but lost ones is ``missing``.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from ...proto.errors import UsageError
+from ...proto.records import STAGING, ArchiveId, Location
+from ..history import CopyRecord
+from . import queries, values
+from .values import raw
+
+
+def put_copy(database: sqlite3.Connection, number: int, copy: CopyRecord) -> None:
+    """Enter a copy of an archive, in place of what was known of the same one."""
+    database.execute(
+        "INSERT OR REPLACE INTO locations (archive, place, name, version, generation, size_bytes, checksum,"
+        " state, copied, verified, locked_until)"
+        " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?)",
+        (
+            number,
+            raw(copy.place),
+            raw(copy.name),
+            raw(copy.version),
+            copy.generation,
+            copy.size_bytes,
+            copy.checksum,
+            copy.state,
+            *(_iso(when) for when in (copy.copied, copy.verified, copy.locked_until)),
+        ),
+    )
+    note_missing(database, number)
+
+
+def _iso(when: datetime | None) -> str | None:
+    return None if when is None else values.iso(when)
+
+
+def stage_copy(
+    database: sqlite3.Connection, number: int, name: str, size_bytes: int, generation: int
+) -> None:
+    """The archive lies in the staging area under this name, in place of what lay there of it before."""
+    drop_staged(database, number)
+    put_copy(
+        database,
+        number,
+        CopyRecord(place=STAGING, name=name, generation=generation, size_bytes=size_bytes),
+    )
+
+
+def drop_staged(database: sqlite3.Connection, number: int) -> None:
+    """The archive does not lie in the staging area any more."""
+    database.execute("DELETE FROM locations WHERE archive = ? AND place = ?", (number, STAGING))
+    note_missing(database, number)
+
+
+def drop_copy(database: sqlite3.Connection, number: int, location: Location) -> None:
+    """Forget a copy."""
+    database.execute(
+        "DELETE FROM locations WHERE archive = ? AND place = CAST(? AS TEXT) AND name = CAST(? AS TEXT)"
+        " AND version = CAST(? AS TEXT)",
+        (number, raw(location.place), raw(location.name), raw(location.version)),
+    )
+    note_missing(database, number)
+
+
+def discard_copies(database: sqlite3.Connection, number: int) -> None:
+    """An archive goes, as nobody needs it: its copies in destinations have yet to be removed there."""
+    database.execute(
+        "INSERT OR IGNORE INTO discarded (place, name, version)"
+        " SELECT place, name, version FROM locations WHERE archive = ? AND place <> ?",
+        (number, STAGING),
+    )
+    database.execute("DELETE FROM locations WHERE archive = ?", (number,))
+
+
+def note_missing(database: sqlite3.Connection, number: int) -> None:
+    """Whether an archive is missing follows from its copies."""
+    database.execute(
+        "UPDATE archives SET missing = NOT EXISTS ("
+        " SELECT 1 FROM locations WHERE archive = ?1 AND state <> 'lost') WHERE number = ?1",
+        (number,),
+    )
+
+
+def refuse_last(copies: Iterable[CopyRecord], archive: ArchiveId) -> None:
+    """Raise UsageError unless another copy counts beside that in the staging area."""
+    if not any(one.place != STAGING and one.state == "kept" for one in copies):
+        raise UsageError(
+            f"archive {archive.hex()} has no other copy: it must stay in the staging area",
+            archive=archive.hex(),
+        )
+
+
+def copies_of(database: sqlite3.Connection, number: int) -> tuple[CopyRecord, ...]:
+    """The copies of an archive, that in the staging area first, then those that count. Raises
+    DamagedError."""
+    return tuple(map(values.copy_record, database.execute(queries.COPIES, (number,))))
+
+
+def locations(database: sqlite3.Connection) -> Iterator[tuple[ArchiveId, Location]]:
+    """Every copy that is not lost, archive by archive, as ``copies_of`` orders them. Raises DamagedError."""
+    for row in database.execute(queries.LOCATIONS):
+        yield ArchiveId(row["archive"]), values.location(row)

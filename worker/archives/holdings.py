@@ -1,0 +1,97 @@
+"""Which archives can be read, and where: light records that tasks carry. Nothing is opened here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...proto.records import STAGING, ArchiveId, Location
+from ..staging.area import StagingArea
+
+NAMED_FILES = "files"
+"""What files that somebody names are called among the places."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """A directory of this host that archives are read from, and what it is called among the places."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretched:
+    """A file that somebody named, or the stretch of it from ``start`` on (``size_bytes`` of it)."""
+
+    path: str
+    start: int = 0
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFiles:
+    """Files that somebody named. As a place it calls them by their numbers."""
+
+    files: tuple[Stretched, ...] = ()
+
+
+PlaceSettings = StagingArea | Folder | NamedFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holdings:
+    """Archives that can be read, and how: where the copies of each lie, the best to read first, and the
+    ``places`` that they lie in."""
+
+    locations: Mapping[ArchiveId, tuple[Location, ...]] = field(default_factory=dict)
+    places: tuple[PlaceSettings, ...] = ()
+
+    def of(self, archives: Iterable[ArchiveId]) -> Holdings:
+        """Only these of them."""
+        kept = {one: self.locations[one] for one in archives if one in self.locations}
+        return Holdings(locations=kept, places=self.places)
+
+    def path(self, archive: ArchiveId) -> str:
+        """Where the best copy of an archive lies, for people; empty if there is none."""
+        copies = self.locations.get(archive, ())
+        return described(copies[0], self.places) if copies else ""
+
+    def are_there(self, archive: ArchiveId) -> bool:
+        """Whether a copy is there: of those on this host it is looked for, the others are where they were
+        put."""
+        return any(
+            path.exists() if (path := path_of(one, self.places)) else True
+            for one in self.locations.get(archive, ())
+        )
+
+
+def staged(area: StagingArea, names: Mapping[ArchiveId, str]) -> Holdings:
+    """Archives of a staging area, by their names there."""
+    return Holdings(
+        locations={archive: (Location(STAGING, name),) for archive, name in names.items()}, places=(area,)
+    )
+
+
+def described(location: Location, places: Iterable[PlaceSettings]) -> str:
+    """Where a copy lies, for people: a path where it has one."""
+    path = path_of(location, places)
+    return f"{location.place}:{location.name}" if path is None else str(path)
+
+
+def path_of(location: Location, places: Iterable[PlaceSettings]) -> Path | None:
+    """The file of a copy on its host; None for one that is no file there."""
+    for one in places:
+        if name_of(one) == location.place:
+            if isinstance(one, NamedFiles):
+                return Path(one.files[int(location.name)].path)
+            return Path(one.path, location.name)
+    return None
+
+
+def name_of(settings: PlaceSettings) -> str:
+    """What a place is called."""
+    if isinstance(settings, StagingArea):
+        return STAGING
+    return NAMED_FILES if isinstance(settings, NamedFiles) else settings.name

@@ -1,0 +1,101 @@
+"""The places that a task reads archives from, by what is configured of them: each is opened when something in
+it is first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ...proto.archive.files import LocalFile, RandomAccess
+from ...proto.errors import DamagedError, PlaceError, UnreadableError
+from ...proto.records import Location
+from ..staging.area import StagingArea, open_area
+from .holdings import NAMED_FILES, NamedFiles, PlaceSettings, described, name_of
+from .names import check_relative
+from .ports import Source
+
+
+class Places:
+    """Places that are open; close them. ``host`` is where this runs (empty: on the staging host), ``grant``
+    lets it read what lies there."""
+
+    def __init__(self, settings: Iterable[PlaceSettings], host: str = "", grant: bytes = b"") -> None:
+        self._settings = {name_of(one): one for one in settings}
+        self._host = host
+        self._grant = grant
+        self._open: dict[str, Source] = {}
+
+    def open(self, location: Location) -> RandomAccess:
+        """The bytes of a copy. Raises as ``Source.open``; PlaceError for a place that is not configured."""
+        return self._place(location.place).open(location.name, location.version)
+
+    def described(self, location: Location) -> str:
+        """Where a copy lies, for people."""
+        return described(location, self._settings.values())
+
+    def close(self) -> None:
+        """Repeatable."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def _place(self, name: str) -> Source:
+        place = self._open.get(name)
+        if place is None:
+            settings = self._settings.get(name)
+            if settings is None:
+                raise PlaceError(f"there is no place {name!r} in the configuration", place=name)
+            place = self._open[name] = self._opened(settings)
+        return place
+
+    def _opened(self, settings: PlaceSettings) -> Source:
+        if isinstance(settings, StagingArea):
+            return open_area(settings, self._host, self._grant)
+        if isinstance(settings, NamedFiles):
+            return _OpenedFiles(settings)
+        return FolderSource(settings.name, settings.path)
+
+
+class FolderSource:
+    """A directory of this host, for reading. See Source."""
+
+    def __init__(self, name: str, path: str) -> None:
+        self.name = name
+        self._path = path
+
+    def open(self, name: str, _version: str = "") -> LocalFile:
+        """See Source."""
+        return open_local(str(Path(self._path, check_relative(name))))
+
+    def close(self) -> None:
+        """See Source."""
+
+
+class _OpenedFiles:
+    """Files that somebody named. See Source."""
+
+    name = NAMED_FILES
+
+    def __init__(self, settings: NamedFiles) -> None:
+        self._files = settings.files
+
+    def open(self, name: str, _version: str = "") -> LocalFile:
+        """See Source."""
+        file = self._files[int(name)]
+        return open_local(file.path, file.start, file.size_bytes)
+
+    def close(self) -> None:
+        """See Source."""
+
+
+def open_local(path: str, start: int = 0, size_bytes: int | None = None) -> LocalFile:
+    """A file of this host, or a stretch of it. Raises DamagedError (``missing``) if it can't be opened,
+    UnreadableError if that is not allowed."""
+    try:
+        return LocalFile(path, start, size_bytes)
+    except PermissionError as error:
+        raise UnreadableError(f"{path}: {error.strerror}", reason="unreadable") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DamagedError(f"{path}: {error.strerror}", reason="missing") from error
+    except OSError as error:
+        raise DamagedError(f"{path}: {error.strerror}", reason="io-error") from error
