@@ -17,6 +17,8 @@ class RunResult:
     """How a run ended. ``skipped`` is all that its units did not read, and who was left out: what is
     missing (``left_out``), what is ``excluded``, and what had vanished.
 
+    ``troubles`` are told beside that: nothing of the mail is missing for them.
+
     Of a run that was resumed, the units are those that were done since; ``sealed_before`` were done then.
     """
 
@@ -27,6 +29,7 @@ class RunResult:
     skipped: tuple[Skipped, ...]
     alarms: tuple[Alarm, ...] = ()
     sealed_before: int = 0
+    troubles: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> tuple[Skipped, ...]:

@@ -39,9 +39,11 @@ from .holds import Hold, add_holds
 from .inventory import Failure
 from .lock import RunLock
 from .observers import RunObserver
+from .opening import Opening, opening_of
 from .places import refuse_other_store, refuse_staging_in_store
 from .plan import Plan
 from .preparation import make_plan
+from .ready import remove, settle
 from .request import Manner, Request
 from .result import RunResult
 from .run_archives import seal_run_archives
@@ -70,9 +72,10 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
     """Back up what is asked for into the staging area, and record it in its catalog.
 
     Raises LockedError while another run goes on, UsageError or NotFoundError for paths that select
-    nothing, StoreError if no partition can be listed, StagingError if the staging area can't be written.
+    nothing, StoreError if no partition can be listed, StagingError if the staging area can't be written,
+    ConfigError for an owner or group of it that there is not.
     """
-    staging = config.staging.path
+    staging, opening = config.staging.path, opening_of(config.staging)
     with _begun(staging) as (lock, catalog, told):
         over = [one for one in config.partitions if any(p.selects_partition(one.name) for p in request.paths)]
         refuse_staging_in_store(over, staging)
@@ -108,7 +111,7 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
             raise error
         catalog.plan_units(plan.units, plan.over)
         plan = replace(plan, alarms=(*told, *plan.alarms))
-        return _Run(config, catalog, means, manner, run, started, failures).carry_out(plan)
+        return _Run(config, opening, catalog, means, manner, run, started, failures).carry_out(plan)
 
 
 def resume_run(config: Config, run: str, means: Means) -> RunResult:
@@ -117,19 +120,22 @@ def resume_run(config: Config, run: str, means: Means) -> RunResult:
     What an earlier attempt has left of a unit is continued after its last checkpoint. Raises as
     ``run_to_staging``, and as ``Catalog.resume_run`` for a run that can't go on.
     """
-    staging = config.staging.path
+    staging, opening = config.staging.path, opening_of(config.staging)
     with _begun(staging) as (lock, catalog, told):
         known = catalog.resolve_time(run)
         lock.note_run(known)
         means.observer.begun(known)
         resumed = catalog.resume_run(known)
+        remove(staging, known)
         started = resumed.started.timestamp()
         failures = [
             Failure(what=what, error=UnplannedError(f"{message} (a new run tries it again)", code=code))
             for what, code, message in resumed.unplanned.failed
         ]
         manner = Manner.from_json(resumed.mode)
-        work = _Run(config, catalog, means, manner, known, started, failures, resumed=resumed.resumed)
+        work = _Run(
+            config, opening, catalog, means, manner, known, started, failures, resumed=resumed.resumed
+        )
         plan = Plan(
             units=work.planned(resumed.units), left_out=resumed.unplanned.left_out, alarms=tuple(told)
         )
@@ -157,6 +163,7 @@ class _Run:
     def __init__(
         self,
         config: Config,
+        opening: Opening,
         catalog: Catalog,
         means: Means,
         manner: Manner,
@@ -167,6 +174,7 @@ class _Run:
         resumed: int = 0,
     ) -> None:
         self._config = config
+        self._opening = opening
         self._catalog = catalog
         self._means = means
         self._manner = manner
@@ -209,14 +217,14 @@ class _Run:
             interrupted = not isinstance(error, Exception)
             state = catalog.end_run(run, self._now(), error=told, interrupted=interrupted)
             means.observer.ended(state, error)
-            _seal_run_archives(self._config.staging.path, catalog)
+            self._settle()
             raise
         told = "; ".join(f"{one.what}: {one.error.message}" for one in self._failures)
         state = catalog.end_run(run, self._now(), error=told)
         if not self._failures:
             _remove_partials(self._config.staging.path, run)
         means.observer.ended(state)
-        _seal_run_archives(self._config.staging.path, catalog)
+        troubles = self._settle()
         return RunResult(
             run=run,
             state=state,
@@ -224,7 +232,18 @@ class _Run:
             failures=tuple(self._failures),
             skipped=(*plan.left_out, *(one for report in self._reports for one in report.skipped)),
             alarms=tuple(self._alarms),
+            troubles=troubles,
         )
+
+    def _settle(self) -> tuple[str, ...]:
+        """The run has ended: its own archive, and the manifest of all of them. Returns what went wrong."""
+        staging = self._config.staging.path
+        _seal_run_archives(staging, self._catalog)
+        try:
+            settle(staging, self._catalog, self._opening, self._run)
+        except BackupError as error:
+            return (f"the manifest of the run is not there: {error.message}",)
+        return ()
 
     def _dispatch(self, plan: Plan) -> None:
         means = self._means

@@ -15,6 +15,7 @@ from .. import __version__
 from ..proto.errors import DamagedError, UnreadableError, UnsupportedError
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId, Skipped
 from .catalog import Catalog
+from .ready import withdrawn
 
 FOLDER = "_runs"
 """Below the staging area; no partition can be called so."""
@@ -39,8 +40,10 @@ def seal_run_archives(staging: Path, catalog: Catalog) -> None:
             continue
         archive = ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES))
         write_run_end(catalog.run_end(run), StagedFile(staging / name), archive, f"mailhaul {__version__}")
-        for before in range(resumed):
-            (staging / run_archive(run, before)).unlink(missing_ok=True)
+        outdated = {run_archive(run, before) for before in range(resumed)} & there
+        with withdrawn(staging, outdated):
+            for before in outdated:
+                (staging / before).unlink(missing_ok=True)
 
 
 def damaged_run_archives(staging: Path, catalog: Catalog) -> Iterator[Skipped]:
@@ -66,8 +69,10 @@ def damaged_run_archives(staging: Path, catalog: Catalog) -> Iterator[Skipped]:
 
 def renew_run_archives(staging: Path, catalog: Catalog) -> None:
     """Write those anew that are damaged or not there. As ``seal_run_archives``."""
-    for one in list(damaged_run_archives(staging, catalog)):
-        (staging / one.path).unlink(missing_ok=True)
+    damaged = [one.path for one in damaged_run_archives(staging, catalog)]
+    with withdrawn(staging, damaged):
+        for name in damaged:
+            (staging / name).unlink(missing_ok=True)
     seal_run_archives(staging, catalog)
 
 

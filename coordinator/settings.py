@@ -74,7 +74,8 @@ class StagingConfig:
 
     ``listen`` is where its receiver takes archives from workers on other hosts, ``address`` how they reach
     it, ``keys`` the directory of key files on every host. ``reserve_bytes`` of the file system stay free;
-    a worker that finds no room waits for some for up to ``patience_seconds``.
+    a worker that finds no room waits for some for up to ``patience_seconds``. ``owner``, ``group`` (names, or
+    numbers as text; empty: as it is written) and ``mode`` are what archives get when a run has ended.
     """
 
     path: Path
@@ -84,6 +85,9 @@ class StagingConfig:
     keys: Path = Path("/etc/mailhaul/keys")
     reserve_bytes: int = 2**30
     patience_seconds: float = 3600.0
+    owner: str = ""
+    group: str = ""
+    mode: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -199,11 +199,11 @@ class StagedChain:
             return _mail(archives, version.archive, Contents(archives), user)
 
     def files(self) -> set[str]:
-        """All that lies in the staging area, but for locks and the catalog."""
+        """All that lies in the staging area, but for locks, the catalog and manifests."""
         return {
             str(path.relative_to(self.staging))
             for path in self.staging.rglob("*")
-            if path.is_file() and ".mailhaul" not in path.parts
+            if path.is_file() and not {".mailhaul", "_ready"} & {*path.parts}
         }
 
     def size_bytes(self) -> int:

@@ -72,7 +72,7 @@ def carry_out(config: Config, asked: Asked) -> int:
             tell(line)
     if result.failures:
         return EXIT_FAILED
-    return EXIT_SKIPPED if result.left_out or result.alarms else EXIT_OK
+    return EXIT_SKIPPED if result.left_out or result.alarms or result.troubles else EXIT_OK
 
 
 def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResult:

@@ -46,6 +46,16 @@ def _seconds(text: object) -> float:
     return float(int(found[1]) * _SECONDS[found[2]])
 
 
+def _mode(text: object) -> int:
+    found = re.fullmatch(r"0?([0-7]{3})", text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("no mode")
+    mode = int(found[1], 8)
+    if mode & 0o600 != 0o600 or mode & 0o133:
+        raise ValueError("no mode that lets others only read")
+    return mode
+
+
 def _window(text: object) -> Window:
     if not isinstance(text, str):
         raise ValueError("no text")
@@ -114,6 +124,11 @@ class StagingTable(Table):
         default=None, description="a size such as '2 GiB'"
     )
     wait_for_space: _Seconds | None = Field(default=None, description="a time such as '90s' or '1h'")
+    owner: _Text | None = Field(default=None, description="the name of a user of this host")
+    group: _Text | None = Field(default=None, description="the name of a group of this host")
+    mode: Annotated[int, BeforeValidator(_mode)] | None = Field(
+        default=None, description="'0600', '0640' or '0644': what others may do, at most read"
+    )
 
 
 class PartitionTable(Table):

@@ -10,6 +10,11 @@ path = "/var/spool/mailhaul"
 # So much of the file system stays free; a worker that finds no room waits so long for some.
 reserve = "1 GiB"
 wait_for_space = "1h"
+# Whose the archives are when a run has ended, and who may read them ("0600", "0640" or "0644"): for a program
+# that carries them away from here.
+# owner = "mailhaul"
+# group = "backup"
+# mode = "0640"
 # With mail on other hosts: what this host is called below, where `mailhaul receive` listens, how the others
 # reach it, and the directory of key files on each of them (see `mailhaul keys`).
 # host = "staging01"

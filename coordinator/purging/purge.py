@@ -29,6 +29,7 @@ from ..dispatch.engine import Engine
 from ..holds import Holds, frozen_holds, read_holds
 from ..lock import RunLock
 from ..readers import PATIENCE_SECONDS, reading
+from ..ready import settle
 from ..retention import RetentionRules
 from ..settings import ArchiveConfig
 from ..unknown import later_archives
@@ -69,6 +70,7 @@ def purge(
         steps.remove(plan)
         done, failed = steps.compact(plan.compactions, request.archive, engine)
         left_files = steps.delete(PATIENCE_SECONDS)
+        settle(staging, catalog)
     return _report(scopes, holds, versions, plan, done, failed, left_files)
 
 

@@ -17,6 +17,7 @@ from ...worker.tasks.purging import CompactionTask, run_compaction
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..readers import exclusive
+from ..ready import withdrawn
 from ..settings import ArchiveConfig
 from .doomed import Doomed, read_doomed, write_doomed
 from .plan import ArchivesPlan, Compaction
@@ -105,13 +106,17 @@ class Steps:
     def _unlink(self, files: Iterable[str]) -> None:
         """Durably; those that are gone already are gone."""
         directories = set()
-        for file in files:
-            path = self._staging / file
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise StagingError(f"{path}: can't be deleted: {error.strerror}", path=str(path)) from error
-            directories.add(path.parent)
+        going = tuple(files)
+        with withdrawn(self._staging, going):
+            for file in going:
+                path = self._staging / file
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    raise StagingError(
+                        f"{path}: can't be deleted: {error.strerror}", path=str(path)
+                    ) from error
+                directories.add(path.parent)
         for directory in directories:
             with suppress(OSError):  # a file that is there again after a crash is deleted again
                 sync_directory(directory)

@@ -33,6 +33,7 @@ from ..dispatch.engine import Engine
 from ..history import ArchiveRecord
 from ..lock import RunLock
 from ..readers import exclusive
+from ..ready import settle, withdrawn
 from ..run_archives import renew_run_archives
 from .examination import Examination
 from .set_aside import drop_original, keep_copy
@@ -95,6 +96,7 @@ def repair(
         work.drop_originals()
         work.mark_lost({task.archive for task in tasks})
         renew_run_archives(staging, catalog)
+        settle(staging, catalog)
         return tuple(work.repaired)
 
 
@@ -232,8 +234,9 @@ class _Repair:
 
     def drop_originals(self) -> None:
         """Damaged files, which are kept elsewhere by now, lose their places."""
-        for file in self._replaced:
-            drop_original(self._staging, file)
+        with withdrawn(self._staging, self._replaced):
+            for file in self._replaced:
+                drop_original(self._staging, file)
 
     def mark_lost(self, rewritten: Container[ArchiveId]) -> None:
         """What is lost of the other archives is recorded, too: the next backup reads it again. A catalog that

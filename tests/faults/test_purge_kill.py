@@ -15,10 +15,12 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.purging.purge import purge
 from mailhaul.coordinator.purging.report import PurgeReport, PurgeRequest
+from mailhaul.coordinator.ready import settle
 from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.groups.paths import LogicalPath
 
+from ..manifests import check_manifests
 from ..staged_chains import StagedChain
 from .killed import killed_at
 
@@ -70,6 +72,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> StagedChain:
     chain.run({"jane": {"INBOX": jane[:2]}, "john": {"INBOX": (rng.randbytes(9000), *john[:2])}})
     chain.run({"jane": {"INBOX": jane[:2]}}, departed=["john"])
     chain.run({"jane": {"INBOX": jane[1:2]}})
+    with Catalog.open(chain.staging) as catalog:
+        settle(chain.staging, catalog)
     return chain
 
 
@@ -91,7 +95,9 @@ def test_killed_purge_is_finished_by_the_next(made: StagedChain, tmp_path: Path)
         chain = made.moved(staging)
         for run in kept:  # also before anything was mended
             assert chain.read(run) == made.moments[run], f"killed at step {step}"
+        assert check_manifests(staging)
         run_purge(staging)
+        assert check_manifests(staging) == check_manifests(reference)
         assert content(staging) == content(reference), f"killed at step {step}"
         assert told(staging) == told(reference), f"killed at step {step}"
         for run in kept:

@@ -225,7 +225,7 @@ class TestTemplates:
         for name, table in TABLES.items():
             for key in table.model_fields:
                 tables = f"{name}.{key}".strip(".") in TABLES or name == ""
-                expected = f"[{name}.group." if key == "group" else f"{key} = "
+                expected = f"[{name}.group." if f"{name}.{key}.NAME" in TABLES else f"{key} = "
                 assert tables or expected in config.CONFIG_TEMPLATE
 
 
