@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from botocore.exceptions import ClientError
+
+from mailhaul.tests.integration.servers.object_storage import S3Server, moto
 from mailhaul.worker.archives.counted import CountedPlace, Traffic
 from mailhaul.worker.archives.paced import PacedPlace
 from mailhaul.worker.archives.ports import Place
@@ -19,6 +22,7 @@ from mailhaul.worker.archives.retried import Patience, RetriedPlace
 from mailhaul.worker.destinations.directory import found_directory
 from mailhaul.worker.destinations.memory import MemoryFiles, MemoryPlace
 from mailhaul.worker.destinations.registry import open_destination
+from mailhaul.worker.destinations.s3.dialect import keep_dialect
 from mailhaul.worker.destinations.settings import Destination, DirectoryDestination
 
 from ..faulty_places import Fault, Faults, FaultyPlace
@@ -69,6 +73,39 @@ def _directory(place: Path) -> Iterator[Adapter]:
     yield Adapter(open=lambda: open_destination(settings), settings=settings, plant=plant, remains=remains)
 
 
+@contextmanager
+def _s3(place: Path) -> Iterator[Adapter]:
+    yield bucket_adapter(moto(), place)
+
+
+def bucket_adapter(server: S3Server, place: Path) -> Adapter:
+    """A new bucket of a server, with locks where it has them."""
+    bucket = server.new_bucket(locks=server.locks)
+    settings = server.destination(
+        bucket, place / "journal", lock="governance" if server.locks else "", part_threads=2
+    )
+    keep_dialect(settings.journal, server.dialect())
+    client = server.client()
+
+    def plant(name: str, data: bytes) -> None:
+        with suppress(ClientError):  # not every server takes every name
+            client.put_object(Bucket=bucket, Key=settings.prefix + name, Body=data)
+
+    def remains() -> list[str]:
+        begun = client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())
+        return [one["Key"] for one in begun] + [one.name for one in (place / "journal").glob("*.upload")]
+
+    return Adapter(
+        open=lambda: open_destination(settings),
+        settings=settings,
+        plant=plant,
+        remains=remains,
+        locks=server.locks,
+        most_memory_bytes=36 << 20,
+        file_bytes=48 << 20,
+    )
+
+
 Made = Callable[[Path], AbstractContextManager[Adapter]]
 
 
@@ -104,6 +141,7 @@ def _retried(place: Place) -> Place:
 ADAPTERS: Mapping[str, Made] = {
     "memory": _memory,
     "directory": _directory,
+    "s3": _s3,
     "counted": _wrapped(_directory, lambda place: CountedPlace(place, Traffic())),
     "paced": _wrapped(_directory, lambda place: PacedPlace(place, _Generous())),
     "faulty": _wrapped(_memory, lambda place: FaultyPlace(place, Faults())),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..archives.ports import Place
-from .settings import Destination, DirectoryDestination
+from .settings import Destination, DirectoryDestination, S3Destination
 
 
 def open_destination(settings: Destination) -> Place:
@@ -20,6 +20,13 @@ def _directory(settings: DirectoryDestination) -> Place:
     return DirectoryPlace(settings.name, settings.path, area=settings.area)
 
 
+def _s3(settings: S3Destination) -> Place:
+    from .s3.place import S3Place
+
+    return S3Place(settings)
+
+
 _OPENERS: Mapping[type, Callable[[Any], Place]] = {
     DirectoryDestination: _directory,
+    S3Destination: _s3,
 }
