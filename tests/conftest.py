@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from mailhaul.tests.independent.agreement import disagreements
+from mailhaul.tests.agreement import disagreements
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE_FOLDERS = ("coordinator", "worker", "groups", "proto")
@@ -88,8 +88,8 @@ def shared() -> Path:
 def _archives_are_read_alike(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """Whatever archives a test leaves behind, whole or damaged: the reader that was written from FORMAT.md
-    alone gives of them what the product gives."""
+    """Whatever archives a test leaves behind, whole or damaged: the reader that is laid beside archives
+    gives of them what the product gives."""
     top = tmp_path_factory.getbasetemp()
     before = set(os.listdir(top))
     yield

@@ -11,6 +11,8 @@ import pytest
 
 from ..trees import Entry, differences, snapshot
 
+READER = Path("worker", "keepsake", "mailhaul_restore.py")
+
 
 def run(*arguments: str | Path) -> str:
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=280, check=False)
@@ -40,7 +42,7 @@ def mailboxes(root: Path) -> dict[bytes, Entry]:
 
 
 @pytest.mark.parametrize("codec", ["lz4", "zstd"])
-def test_everything_comes_back(store: Path, tmp_path: Path, codec: str) -> None:
+def test_everything_comes_back(store: Path, tmp_path: Path, root: Path, codec: str) -> None:
     staging, target = tmp_path / "staging", tmp_path / "restored"
     program = (sys.executable, "-m", "mailhaul")
     options = ("--staging", staging, "--workers", "2", "--codec", codec)
@@ -53,4 +55,8 @@ def test_everything_comes_back(store: Path, tmp_path: Path, codec: str) -> None:
     )
     assert (restored["restored"], restored["skipped"], restored["damaged"]) == (messages, [], [])
     assert differences(mailboxes(store), mailboxes(target)) == []
+    if codec == "lz4":
+        alone = tmp_path / "alone"
+        run(sys.executable, "-I", root / READER, staging, "--to", alone)
+        assert differences(mailboxes(target), mailboxes(alone)) == []
     run(*program, "verify", "--data", "--staging", staging)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from mailhaul.tests.archives import (
     in_files,
     message,
 )
+from mailhaul.worker.keepsake import mailhaul_restore
 from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.restore import Choice
 from mailhaul.worker.tasks.restore import RestoreTask, run_restore
@@ -169,6 +171,11 @@ def test_nothing_is_written_outside_the_target(
         assert list(tree(root, target)) == before
         # Every message is accounted for: written, or named as not.
         assert report.restored + report.present + len(report.skipped) + len(report.damaged) > 0
+        shutil.rmtree(target)
+        layout = ("--layout", "{user}/Maildir") if template else ()
+        status = mailhaul_restore.main([str(archive), "--to", str(target), *layout])
+        assert status in (mailhaul_restore.EXIT_OK, mailhaul_restore.EXIT_SKIPPED)
+        assert list(tree(root, target)) == before
 
 
 def test_a_harmless_archive_is_restored() -> None:

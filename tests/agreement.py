@@ -1,0 +1,137 @@
+"""What the product reads of archives, and what the reader that is laid beside them does, which was written
+from FORMAT.md alone: the same, or one of them is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from mailhaul.coordinator.backup_set import from_files
+from mailhaul.proto.archive.assembly import Contents
+from mailhaul.proto.archive.stored import StoredMailbox
+from mailhaul.proto.errors import DamagedError, UnsupportedError
+from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.keepsake import mailhaul_restore
+from mailhaul.worker.keepsake.mailhaul_restore import Damaged
+
+Content = tuple[bytes, str, bytes, int, bytes, bytes]
+"""Archive, user, folder or file, UID, name, digest of what was read."""
+
+
+def disagreements(files: Iterable[Path]) -> list[str]:
+    """What only one of the two readers gives of these archives, a line each; empty where they agree."""
+    paths = sorted(files)
+    ours, theirs = set(read_by_product(paths)), set(_theirs(paths))
+    return [
+        *_untold(paths),
+        *(
+            f"{who}: archive {one[0].hex()}, {one[1]!r}, {one[2]!r}, UID {one[3]}, {one[4]!r}"
+            for who, found in (("only the product", ours - theirs), ("only the other reader", theirs - ours))
+            for one in sorted(found, key=repr)
+        ),
+    ]
+
+
+def _untold(paths: list[Path]) -> Iterator[str]:
+    """The archives that refer to others without telling what these are called."""
+    archives = mailhaul_restore.Archives(map(str, paths))
+    for archive in archives.found.values():
+        named = {one for part in archive.directory() for one in part["archives"]} - {archive.id}
+        if named - archive.references().keys():
+            yield f"archive {archive.id.hex()} refers to others than it tells the names of"
+    archives.close()
+
+
+def read_by_product(paths: list[Path]) -> Iterator[Content]:
+    """All that the product reads of these files."""
+    readable = []
+    for path in paths:
+        try:
+            from_files([path])
+        except (DamagedError, UnsupportedError):
+            continue
+        readable.append(path)
+    if not readable:
+        return
+    found = from_files(readable)
+    with opened_archives(found.archives) as archives:
+        contents = Contents(archives)
+        for version in found.versions:
+            try:
+                stored = StoredMailbox(archives, version.archive, version.user)
+            except DamagedError:
+                continue
+            for folder in stored.mailbox.folders:
+                for rows in stored.frames(folder):
+                    try:
+                        messages = rows.messages()
+                    except DamagedError:
+                        continue
+                    for message in messages:
+                        try:
+                            read = _digest(b"".join(contents.message(message)))
+                        except DamagedError:
+                            continue
+                        name = folder.folder.path
+                        yield version.archive, version.user, name, message.uid, message.base, read
+            for file in stored.mailbox.files:
+                try:
+                    read = _digest(b"".join(contents.message(file)))
+                except DamagedError:
+                    continue
+                yield version.archive, version.user, file.path, 0, b"", read
+
+
+def _theirs(paths: list[Path]) -> Iterator[Content]:
+    archives = mailhaul_restore.Archives(map(str, paths))
+    gone = _departures(archives)
+    for archive in archives.found.values():
+        for told in archive.told():
+            whose = archive.partition, told.user
+            if archive.run < max(gone.get((*whose, archive.group), ""), gone.get((*whose, ""), "")):
+                continue
+            try:
+                mailbox = archives.mailbox(told.home)
+            except Damaged:
+                continue
+            for folder in mailbox["folders"]:
+                yield from _messages(archives, archive.id, told.user, mailbox, folder)
+            for file in mailbox["files"]:
+                with suppress(Damaged):
+                    read = b"".join(archives.file_content(mailbox, file))
+                    yield archive.id, told.user, file[0], 0, b"", _digest(read)
+    archives.close()
+
+
+def _messages(
+    archives: mailhaul_restore.Archives,
+    archive: bytes,
+    user: str,
+    mailbox: dict[str, Any],
+    folder: dict[str, Any],
+) -> Iterator[Content]:
+    for _, mails in archives.messages(mailbox, folder):
+        if isinstance(mails, Damaged):
+            continue
+        for mail in mails:
+            with suppress(Damaged):
+                read = b"".join(archives.content(mail))
+                yield archive, user, folder["path"], mail.uid, mail.name, _digest(read)
+
+
+def _departures(archives: mailhaul_restore.Archives) -> dict[tuple[str, str, str], str]:
+    """The last run as of which a user is gone from a partition and a group, or from all ("")."""
+    gone: dict[tuple[str, str, str], str] = {}
+    for archive in archives.found.values():
+        for one in archive.departures(lambda _: None):
+            whose = archive.partition, one.user, "" if one.everywhere else archive.group
+            gone[whose] = max(gone.get(whose, ""), one.run)
+    return gone
+
+
+def _digest(data: bytes) -> bytes:
+    return blake3(data).digest()[:16]

@@ -1,0 +1,318 @@
+"""The reader that is laid beside archives: what it does by itself where others have modules, its command.
+That it gives what the product gives is held by every test that leaves archives (``tests/conftest.py``)."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import lz4.block
+import pytest
+import zstandard
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailhaul.proto.archive.writer import ArchiveWriter
+from mailhaul.proto.records import ArchiveId, Folder
+from mailhaul.tests.archives import MemoryOpened, MemorySink, archive_header, message
+from mailhaul.tests.staged_chains import StagedChain
+from mailhaul.worker.keepsake import mailhaul_restore
+from mailhaul.worker.keepsake.mailhaul_restore import Means, PlainBlake3, plain_lz4, plain_zstd
+from mailhaul.worker.packing.packer import Packer
+
+RNG = random.Random(27)
+TEXT = b"".join(b"Subject: %d\r\n\r\nthe same words again, %d\r\n" % (n % 7, n) for n in range(4000))
+
+
+def command(*arguments: object) -> int:
+    return mailhaul_restore.main([str(one) for one in arguments])
+
+
+def one_archive(mail: dict[str, dict[str, list[bytes]]], number: int = 1) -> bytes:
+    """An archive of these messages, by user and folder; INBOX is the Maildir itself."""
+    sink = MemorySink()
+    writer = ArchiveWriter(sink, archive_header(ArchiveId(bytes([number]) * 16)))
+    packer = Packer(writer)
+    for user, folders in mail.items():
+        uid = 0
+        for name, contents in folders.items():
+            for data in contents:
+                uid += 1
+                _, digest, pieces = packer.store(MemoryOpened(data))
+                writer.add_message(message(uid, data, pieces, digest))
+            writer.end_folder(
+                Folder(
+                    name=name,
+                    path=b"" if name == "INBOX" else b"." + name.encode(),
+                    uidvalidity=7,
+                    uidnext=uid + 1,
+                )
+            )
+        size = sum(len(data) for contents in folders.values() for data in contents)
+        writer.end_mailbox(user, user.encode(), uid, size, ())
+    writer.finish()
+    return bytes(sink.data)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Two users."""
+    mail = {
+        user: {"INBOX": [TEXT[:900], b"m: %s\n" % user.encode()], "Sent": [TEXT]} for user in ("anna", "bert")
+    }
+    place = tmp_path / "one.mha"
+    place.write_bytes(one_archive(mail))
+    return place
+
+
+def contents(target: Path) -> list[bytes]:
+    """Of all messages that were restored."""
+    return sorted(
+        one.read_bytes() for one in target.rglob("*") if one.parent.name in ("cur", "new") and one.is_file()
+    )
+
+
+@pytest.mark.parametrize(
+    "size", [0, 1, 64, 1023, 1024, 1025, 2048, 3073, 5120, 1 << 20, (1 << 20) + 1, 2_500_000]
+)
+def test_blake3_is_blake3(size: int) -> None:
+    data = RNG.randbytes(size)
+    hashed = PlainBlake3()
+    hashed.update(data[: size // 3])
+    hashed.update(data[size // 3 :])
+    assert hashed.digest() == blake3(data).digest()
+
+
+@given(st.lists(st.sampled_from([b"a", b"abc", b"abcdefgh", TEXT[:300], bytes(40)]), max_size=60))
+def test_lz4_is_lz4(parts: list[bytes]) -> None:
+    plain = b"".join(parts)
+    assert plain_lz4(lz4.block.compress(plain, store_size=False), len(plain)) == plain
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255), st.integers(0, 400))
+def test_a_damaged_lz4_block_gives_no_more_than_was_promised(at: int, value: int, cut: int) -> None:
+    block = bytearray(lz4.block.compress(TEXT[:6000], store_size=False))
+    block[at % len(block)] = value
+    with suppress(ValueError, IndexError):
+        assert len(plain_lz4(bytes(block[: len(block) - cut]), 6000)) <= 6000
+
+
+MIXED = [b"a", b"abc", TEXT[:300], bytes(40), RNG.randbytes(60), bytes(RNG.choices(b"etaoin shrdlu", k=900))]
+
+
+@given(
+    st.lists(st.sampled_from(MIXED), max_size=300),
+    st.sampled_from([-5, 1, 3, 9, 19]),
+    st.booleans(),
+)
+def test_zstd_is_zstd(parts: list[bytes], level: int, checksum: bool) -> None:
+    plain = b"".join(parts)
+    compressor = zstandard.ZstdCompressor(level=level, write_checksum=checksum)
+    assert plain_zstd(compressor.compress(plain), len(plain)) == plain
+
+
+def test_zstd_over_many_blocks() -> None:
+    words = [RNG.randbytes(RNG.randrange(2, 9)) for _ in range(3000)]
+    plain = b"".join(RNG.choices(words, k=90_000)) + bytes(200_000) + TEXT * 3
+    for level in (1, 3, 12):
+        assert plain_zstd(zstandard.ZstdCompressor(level=level).compress(plain), len(plain)) == plain
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255), st.integers(0, 400))
+def test_a_damaged_zstd_frame_gives_no_more_than_was_promised(at: int, value: int, cut: int) -> None:
+    frame = bytearray(zstandard.ZstdCompressor(level=3).compress(MIXED[5] + TEXT[:6000]))
+    frame[at % len(frame)] = value
+    with suppress(ValueError, IndexError, struct.error):
+        assert len(plain_zstd(bytes(frame[: len(frame) - cut]), 6900)) <= 6900
+
+
+def test_it_reads_the_same_without_any_module(archive: Path) -> None:
+    found = []
+    for plain in (False, True):
+        archives = mailhaul_restore.Archives([str(archive)], Means(plain=plain))
+        (one,) = archives.found.values()
+        found.append(
+            [
+                b"".join(archives.content(mail))
+                for told in one.told()
+                for folder in archives.mailbox(told.home)["folders"]
+                for _, mails in archives.messages(archives.mailbox(told.home), folder)
+                for mail in mails
+            ]
+        )
+    assert found[0] == found[1]
+    assert len(found[0]) == 6
+
+
+def pythons() -> Iterator[str]:
+    """Interpreters of other versions that run here, without our modules."""
+    for minor in range(8, 20):
+        python = shutil.which(f"python3.{minor}")
+        if (
+            python
+            and subprocess.run([python, "-I", "-c", ""], capture_output=True, check=False).returncode == 0
+        ):
+            yield python
+
+
+@pytest.mark.parametrize("python", [*pythons()] or [sys.executable])
+def test_it_runs_with_nothing_but_python(python: str, archive: Path, root: Path) -> None:
+    """Also with versions that the rest does not run with."""
+    target = archive.parent / "restored"
+    reader = root / "worker" / "keepsake" / "mailhaul_restore.py"
+    done = subprocess.run(
+        [python, "-I", "-W", "error", reader, archive, "--to", target],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2 mailboxes, 6 messages" in done.stdout
+    assert len(contents(target)) == 6
+
+
+def test_lists(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(archive, "--list") == 0
+    run = archive_header().run
+    size = 900 + len(b"m: anna\n") + len(TEXT)
+    assert capsys.readouterr().out.splitlines() == [
+        f"/primary/user/{user}\t3\t{size}\t{run}" for user in ("anna", "bert")
+    ]
+    assert command(archive, "--list", "--path", "/primary/user/bert") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"/primary/user/bert/INBOX\t2\t{size - len(TEXT)}\t{run}",
+        f"/primary/user/bert/Sent\t1\t{len(TEXT)}\t{run}",
+    ]
+    assert command(archive, "--runs") == 0
+    assert capsys.readouterr().out == f"{run}\t1\tprimary\n"
+
+
+def test_one_folder_of_one_user(archive: Path) -> None:
+    target = archive.parent / "restored"
+    assert command(archive, "--to", target, "--path", "/primary/user/anna/Sent") == 0
+    assert contents(target) == [TEXT]
+    assert {one.name for one in target.iterdir()} == {"anna"}
+
+
+def test_uids_go_on_far_above(archive: Path) -> None:
+    target = archive.parent / "restored"
+    assert command(archive, "--to", target, "--uid-margin", 100) == 0
+    header, *lines = (target / "anna" / "dovecot-uidlist").read_text().splitlines()
+    assert header == "3 V7 N103"
+    assert [line.partition(" ")[0] for line in lines] == ["1", "2"]
+
+
+def test_mailboxes_go_where_a_template_says(tmp_path: Path) -> None:
+    (tmp_path / "one.mha").write_bytes(one_archive({"anna@example.org": {"INBOX": [TEXT]}}))
+    target = tmp_path / "restored"
+    assert command(tmp_path, "--to", target, "--layout", "{domain}/{user[0]}/{user}/Maildir") == 0
+    assert [*target.glob("example.org/a/anna/Maildir/cur/*")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--layout", "mail"), ("--layout", "{user}/../x"), ("--path", "anna"), ("--path", "/primary/../x")],
+)
+def test_wrong_use(archive: Path, wrong: tuple[str, str]) -> None:
+    assert command(archive, "--to", archive.parent / "restored", *wrong) == 2
+
+
+def test_it_restores_into_a_new_directory_only(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(archive, "--to", archive.parent) == 2
+    assert "is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("lacking", "whole"), [(50, 6), (2000, 3)])
+def test_an_archive_without_its_end_is_told_and_used(
+    archive: Path, capsys: pytest.CaptureFixture[str], lacking: int, whole: int
+) -> None:
+    """Without its footer all is there; without more, all mailboxes before."""
+    data = archive.read_bytes()
+    archive.write_bytes(data[: len(data) - lacking])
+    target = archive.parent / "restored"
+    assert command(archive, "--to", target) == 4
+    assert "has no end" in capsys.readouterr().err
+    assert len(contents(target)) == whole
+
+
+def test_what_is_damaged_is_named_and_the_rest_restored(
+    archive: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(archive.read_bytes())
+    frame = mailhaul_restore.Archives([str(archive)])
+    (one,) = frame.found.values()
+    (offset, *_) = one.parts[0].of_kind(mailhaul_restore.BLOCK).all()
+    data[offset + 100] ^= 1
+    archive.write_bytes(data)
+    target = archive.parent / "restored"
+    assert command(archive, "--to", target) == 4
+    told = capsys.readouterr().err
+    assert "/primary/user/anna/INBOX/1: no whole frame of type 2" in told
+    left = contents(target)
+    assert 0 < len(left) < 6
+    assert not [*target.rglob(".mailhaul-restore*")]
+
+
+def test_archives_one_after_the_other_in_a_file(tmp_path: Path) -> None:
+    parts = [one_archive({f"user{n}": {"INBOX": [b"m: %d\n" % n]}}, n) for n in range(1, 4)]
+    (tmp_path / "all.mha").write_bytes(bytes(1000).join(parts) + bytes(512))
+    assert command(tmp_path, "--to", tmp_path / "restored") == 0
+    assert contents(tmp_path / "restored") == [b"m: 1\n", b"m: 2\n", b"m: 3\n"]
+
+
+@pytest.fixture
+def nights(tmp_path: Path) -> StagedChain:
+    """Three runs: what an earlier one has is referred to; the last one finds that bert has gone."""
+    chain = StagedChain(tmp_path / "staging")
+    mail = {
+        user: {"INBOX": tuple(b"m: %s %d\n" % (user.encode(), n) for n in range(5))}
+        for user in ("anna", "bert")
+    }
+    chain.run(mail)
+    chain.run({**mail, "anna": {"INBOX": (*mail["anna"]["INBOX"], b"m: new\n")}})
+    chain.run({"anna": mail["anna"]}, departed=["bert"])
+    return chain
+
+
+def test_at_each_run(nights: StagedChain, tmp_path: Path) -> None:
+    for number, (run, state) in enumerate(nights.moments.items()):
+        target = tmp_path / str(number)
+        assert command(nights.staging, "--to", target, "--run", run) == 0
+        stored = sorted(one for folders in state.values() for folder in folders.values() for one in folder)
+        assert contents(target) == stored
+    assert command(nights.staging, "--to", tmp_path / "newest") == 0
+    assert contents(tmp_path / "newest") == stored
+
+
+def test_an_archive_that_is_missing_is_named(
+    nights: StagedChain, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *_ = sorted(nights.files())
+    (nights.staging / first).unlink()
+    assert command(nights.staging, "--to", tmp_path / "restored") == 4
+    assert f"is not at hand: {first}" in capsys.readouterr().err
+
+
+def test_several_partitions_do_not_mix(tmp_path: Path) -> None:
+    for number, partition in enumerate(("one", "two"), 1):
+        sink = MemorySink()
+        header = replace(archive_header(ArchiveId(bytes([number]) * 16)), partition=partition)
+        writer = ArchiveWriter(sink, header)
+        data = partition.encode() + b"\n"
+        _, digest, pieces = Packer(writer).store(MemoryOpened(data))
+        writer.add_message(message(1, data, pieces, digest))
+        writer.end_folder(Folder(name="INBOX", path=b""))
+        writer.end_mailbox("anna", b"anna", 1, len(data), ())
+        writer.finish()
+        (tmp_path / f"{partition}.mha").write_bytes(sink.data)
+    assert command(tmp_path, "--to", tmp_path / "restored") == 0
+    assert contents(tmp_path / "restored" / "two" / "anna") == [b"two\n"]

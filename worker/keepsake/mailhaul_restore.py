@@ -1,0 +1,2310 @@
+#!/usr/bin/env python3
+"""Restore mail from archives of mailhaul with nothing but this file and Python 3.8 or newer.
+
+    python3 THIS_FILE FILE_OR_DIRECTORY... --list
+    python3 THIS_FILE FILE_OR_DIRECTORY... --to DIRECTORY [--run RUN] [--path /PARTITION/GROUP/USER/FOLDER]
+
+What it makes are Maildirs: messages byte for byte with their flags and times, UID lists, keywords, the
+other files. It needs every archive that the wanted ones refer to, and says which of these are not there. Each
+message is checked against its digest. What is damaged is named, and the rest is restored. It is slow, less so
+where the modules blake3, lz4 and zstandard are installed.
+
+Written after the document FORMAT.md of mailhaul (format 3) and independent of the rest of the program, which
+restores faster, into other places and other formats, and beside mail that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import errno
+import os
+import re
+import struct
+import sys
+import time
+import zlib
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import OrderedDict
+from itertools import accumulate
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_SKIPPED, EXIT_DAMAGED = range(5)
+
+READ_VERSION = 3
+HEADER, BLOCK, MESSAGES, MAILBOX, INDEX, DIRECTORY, FOOTER, SEARCH, DEPARTED, FOLDERS = range(1, 11)
+UNCHANGED = 139
+
+MOST_PAYLOAD = 8_388_608
+MOST_CONTAINERS = 1_048_576
+MOST_DEPTH = 32
+MOST_MESSAGES = 4_096
+MOST_RECIPE = 2_050
+MOST_DIRECTORY = 268_435_456
+CACHE_BYTES = 64 << 20
+STEP = 1 << 20
+SECTOR = 4096
+MOST_OPEN = 100
+
+Path = Tuple[bytes, ...]
+
+
+class Damaged(Exception):
+    """This is not what a writer wrote, or it is not at hand."""
+
+
+class Refused(Exception):
+    """One thing can't be put where it is to be; the rest can."""
+
+
+class Failed(Exception):
+    """Nothing more can be done. ``status`` is the exit status."""
+
+    def __init__(self, message: str, status: int = EXIT_FAILED) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@contextlib.contextmanager
+def understood(what: str) -> Iterator[None]:
+    """Whatever goes wrong while values of an archive are taken apart: they are not what they should be."""
+    try:
+        yield
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        struct.error,
+    ) as error:
+        raise Damaged(f"{what} is not what it should be ({type(error).__name__}: {error})") from error
+
+
+# ---------------------------------------------------------------------------------------------------------
+# BLAKE3. One big integer holds the same word of many chunks, 64 bits for each, so that Python's arithmetic
+# works on all of them at once.
+
+IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
+PERMUTATION = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+COLUMNS = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15))
+DIAGONALS = ((0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
+CHUNK_START, CHUNK_END, PARENT, ROOT = 1, 2, 4, 8
+CHUNK, BATCH = 1024, 1024  # bytes of a chunk, chunks at once
+
+Node = Sequence[int]
+
+
+def spread(values: Sequence[int]) -> int:
+    """Numbers side by side, 64 bits for each."""
+    return int.from_bytes(struct.pack(f"<{len(values)}Q", *values), "little")
+
+
+def gathered(wide: int, count: int) -> Tuple[int, ...]:
+    """The inverse of ``spread``."""
+    return struct.unpack(f"<{count}Q", wide.to_bytes(8 * count, "little"))
+
+
+def compressed(
+    node: Node, words: Sequence[int], counter: int, length: int, flags: int, ones: int
+) -> List[int]:
+    """BLAKE3's compression of one block of each lane. ``ones`` has a 1 in each lane."""
+    low = ones * 0xFFFFFFFF
+    state = [*node, *(ones * one for one in IV[:4]), counter & low, (counter >> 32) & low]
+    state += [ones * length, ones * flags]
+    block = list(words)
+    for turn in range(7):
+        for number, (a, b, c, d) in enumerate(COLUMNS + DIAGONALS):
+            va, vb, vc, vd = state[a], state[b], state[c], state[d]
+            va = (va + vb + block[2 * number]) & low
+            vd ^= va
+            vd = ((vd >> 16) | (vd << 16)) & low
+            vc = (vc + vd) & low
+            vb ^= vc
+            vb = ((vb >> 12) | (vb << 20)) & low
+            va = (va + vb + block[2 * number + 1]) & low
+            vd ^= va
+            vd = ((vd >> 8) | (vd << 24)) & low
+            vc = (vc + vd) & low
+            vb ^= vc
+            state[a], state[b], state[c], state[d] = va, ((vb >> 7) | (vb << 25)) & low, vc, vd
+        if turn < 6:
+            block = [block[one] for one in PERMUTATION]
+    return [state[one] ^ state[one + 8] for one in range(8)]
+
+
+def whole_chunks(data: Any, first: int) -> List[Node]:
+    """The nodes of so many whole chunks, of which the first has this number."""
+    count = len(data) // CHUNK
+    words = array("I", bytes(data)) if array("I").itemsize == 4 else array("L", bytes(data))
+    if sys.byteorder == "big":
+        words.byteswap()
+    ones = spread([1] * count)
+    counter = spread(range(first, first + count))
+    node: Node = [ones * one for one in IV]
+    for block in range(16):
+        row = [spread(words[16 * block + word :: 256]) for word in range(16)]
+        flags = (CHUNK_START if block == 0 else 0) | (CHUNK_END if block == 15 else 0)
+        node = compressed(node, row, counter, 64, flags, ones)
+    return list(zip(*(gathered(wide, count) for wide in node)))
+
+
+def last_chunk(data: bytes, number: int, flags: int) -> Node:
+    """The node of a chunk that may be short; ``flags`` for its last block."""
+    node: Node = IV
+    blocks = max(1, (len(data) + 63) // 64)
+    for block in range(blocks):
+        part = data[64 * block : 64 * block + 64]
+        words = struct.unpack("<16I", part.ljust(64, b"\0"))
+        own = (CHUNK_START if block == 0 else 0) | (CHUNK_END | flags if block == blocks - 1 else 0)
+        node = compressed(node, words, number, len(part), own, 1)
+    return node
+
+
+def tree(nodes: List[Node], flags: int) -> Node:
+    """The node above all of these; ``flags`` for it alone."""
+    while len(nodes) > 1:
+        pairs = len(nodes) // 2
+        left, right = zip(*nodes[: 2 * pairs : 2]), zip(*nodes[1 : 2 * pairs : 2])
+        words = [spread(one) for one in (*left, *right)]
+        ones = spread([1] * pairs)
+        own = PARENT | (flags if len(nodes) == 2 else 0)
+        wide = compressed([ones * one for one in IV], words, 0, 64, own, ones)
+        nodes = [*zip(*(gathered(one, pairs) for one in wide)), *nodes[2 * pairs :]]
+    return nodes[0]
+
+
+class PlainBlake3:
+    """BLAKE3 in Python."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._nodes: List[Node] = []
+
+    def update(self, data: bytes) -> None:
+        """Take more in."""
+        self._data += data
+        # What may be the last chunk waits: that one is marked.
+        while len(self._data) > BATCH * CHUNK:
+            with memoryview(self._data) as view:
+                chunks = whole_chunks(view[: BATCH * CHUNK], BATCH * len(self._nodes))
+            self._nodes.append(tree(chunks, 0))
+            del self._data[: BATCH * CHUNK]
+
+    def digest(self) -> bytes:
+        """32 bytes."""
+        whole = max(0, (len(self._data) - 1) // CHUNK)
+        number = BATCH * len(self._nodes)
+        nodes = whole_chunks(self._data[: whole * CHUNK], number) if whole else []
+        alone = not nodes and not self._nodes
+        nodes.append(last_chunk(bytes(self._data[whole * CHUNK :]), number + whole, ROOT if alone else 0))
+        root = tree([*self._nodes, tree(nodes, 0 if self._nodes else ROOT)], ROOT)
+        return struct.pack("<8I", *root)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Codecs
+
+
+def plain_lz4(data: bytes, size: int) -> bytes:
+    """One LZ4 block that holds so many bytes. Raises ValueError or IndexError."""
+    out = bytearray()
+    at, end = 0, len(data)
+    while at < end:
+        token = data[at]
+        at += 1
+        length = token >> 4
+        if length == 15:
+            more = 255
+            while more == 255:
+                more = data[at]
+                at += 1
+                length += more
+        if at + length > end or len(out) + length > size:
+            raise ValueError("literals beyond the end")
+        out += data[at : at + length]
+        at += length
+        if at == end:
+            break
+        distance = data[at] | data[at + 1] << 8
+        at += 2
+        length = (token & 15) + 4
+        if length == 19:
+            more = 255
+            while more == 255:
+                more = data[at]
+                at += 1
+                length += more
+        copy_back(out, distance, length, size)
+    return bytes(out)
+
+
+class BackwardBits:
+    """Bits that are read from the end of their bytes towards the beginning; behind that come zeros."""
+
+    def __init__(self, data: bytes) -> None:
+        if not data or not data[-1]:
+            raise ValueError("bits without an end mark")
+        self._data = data
+        self.left = 8 * len(data) - 9 + data[-1].bit_length()
+
+    def peek(self, count: int) -> int:
+        """The next bits as a number, at most 56 of them."""
+        at = self.left - count
+        if at < 0:
+            return self.peek(self.left) << -at if self.left > 0 else 0
+        found = int.from_bytes(self._data[at >> 3 : (at >> 3) + 8], "little")
+        return found >> (at & 7) & ((1 << count) - 1)
+
+    def read(self, count: int) -> int:
+        """The same, and go on behind them."""
+        found = self.peek(count)
+        self.left -= count
+        return found
+
+
+class Fse(NamedTuple):
+    """A table of zstd's entropy coder: by state the symbol, and how the next state is found."""
+
+    log: int
+    symbols: Sequence[int]
+    bits: Sequence[int]
+    bases: Sequence[int]
+
+    @classmethod
+    def of(cls, log: int, shares: Sequence[int]) -> Fse:
+        """From the shares of the symbols; -1 for less than one."""
+        size = 1 << log
+        symbols, high, at = [0] * size, size, 0
+        for symbol, share in enumerate(shares):
+            if share < 0:
+                high -= 1
+                symbols[high] = symbol
+        for symbol, share in enumerate(shares):
+            for _ in range(share):
+                symbols[at] = symbol
+                at = (at + (size >> 1) + (size >> 3) + 3) & (size - 1)
+                while at >= high:
+                    at = (at + (size >> 1) + (size >> 3) + 3) & (size - 1)
+        if at or sum(map(abs, shares)) != size:
+            raise ValueError("shares that do not add up")
+        following = [abs(share) for share in shares]
+        bits, bases = [], []
+        for symbol in symbols:
+            turn = following[symbol]
+            following[symbol] += 1
+            bits.append(log + 1 - turn.bit_length())
+            bases.append((turn << bits[-1]) - size)
+        return cls(log, symbols, bits, bases)
+
+    @classmethod
+    def read(cls, data: bytes, most_log: int, most_symbols: int) -> Tuple[Fse, int]:
+        """From how a block tells the shares; also returns how many bytes that takes."""
+        bits, at = int.from_bytes(data[:512], "little"), 4
+        log = (bits & 15) + 5
+        if log > most_log:
+            raise ValueError("too large a table")
+        left = 1 << log
+        shares: List[int] = []
+        while left > 0:
+            width = (left + 1).bit_length()
+            value = bits >> at & ((1 << width) - 1)
+            low, few = (1 << (width - 1)) - 1, (1 << width) - left - 2
+            at += width
+            if value & low < few:
+                at -= 1
+                value &= low
+            elif value > low:
+                value -= few
+            shares.append(value - 1)
+            left -= abs(value - 1)
+            again = 3 if value == 1 else 0
+            while again == 3:
+                again = bits >> at & 3
+                at += 2
+                shares += [0] * again
+            if len(shares) > most_symbols:
+                raise ValueError("too many symbols")
+        length = (at + 7) // 8
+        if left or length > len(data):
+            raise ValueError("shares that do not add up")
+        return cls.of(log, shares), length
+
+
+LITERAL_SHARES = (4, 3, *(2,) * 11, 1, 1, 1, *(2,) * 9, 3, 2, *(1,) * 5, *(-1,) * 4)
+OFFSET_SHARES = (*(1,) * 6, 2, 2, 2, *(1,) * 15, *(-1,) * 5)
+MATCH_SHARES = (1, 4, 3, *(2,) * 6, *(1,) * 37, *(-1,) * 7)
+LITERAL_BITS = (*(0,) * 16, 1, 1, 1, 1, 2, 2, 3, 3, 4, *range(6, 17))
+MATCH_BITS = (*(0,) * 32, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, *range(7, 17))
+LITERAL_BASES = (
+    *accumulate((0, *(1 << bits for bits in LITERAL_BITS[:24]))),
+    *(1 << n for n in range(6, 17)),
+)
+MATCH_BASES = (
+    *accumulate((3, *(1 << bits for bits in MATCH_BITS[:42]))),
+    *((1 << n) + 3 for n in range(7, 17)),
+)
+KINDS = (  # of a sequence: how many literals, how far back, how many bytes from there
+    (Fse.of(6, LITERAL_SHARES), 9, 36),
+    (Fse.of(5, OFFSET_SHARES), 8, 32),
+    (Fse.of(6, MATCH_SHARES), 9, 53),
+)
+MOST_BLOCK = 1 << 17
+
+
+class PlainZstd:
+    """Decompresses one zstd frame that holds so many bytes (RFC 8878). Raises ValueError or IndexError."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._out = bytearray()
+        self._huffman: Tuple[int, List[int], List[int]] = (0, [], [])
+        self._tables: List[Optional[Fse]] = [None, None, None]
+        self._repeated = [1, 4, 8]
+
+    def decompress(self, data: bytes) -> bytes:
+        """All of it."""
+        if zstd_size(data) != self._size:
+            raise ValueError("a frame that does not tell its size")
+        told = data[4]
+        at = zstd_start(data)
+        if told & 11:
+            raise ValueError("a frame with a dictionary, or of a later version")
+        is_last = False
+        while not is_last:
+            header = int.from_bytes(data[at : at + 3], "little")
+            is_last, kind, length = bool(header & 1), header >> 1 & 3, header >> 3
+            block = data[at + 3 : at + 3 + (1 if kind == 1 else length)]
+            at += 3 + len(block)
+            if kind == 3 or len(block) != (1 if kind == 1 else length) or length > MOST_BLOCK:
+                raise ValueError("no block")
+            if kind == 2:
+                self._block(block)
+            else:
+                self._out += block * length if kind == 1 else block
+            if len(self._out) > self._size:
+                raise ValueError("more than was told")
+        if at + (4 if told & 4 else 0) != len(data):
+            raise ValueError("something behind the frame")
+        return bytes(self._out)
+
+    def _block(self, data: bytes) -> None:
+        literals, at = self._literals(data)
+        count = data[at]
+        at += 1
+        if count == 255:
+            count, at = int.from_bytes(data[at : at + 2], "little") + 0x7F00, at + 2
+        elif count > 127:
+            count, at = (count - 128 << 8) + data[at], at + 1
+        if count:
+            modes = data[at]
+            at += 1
+            for number, (usual, most_log, most_symbols) in enumerate(KINDS):
+                mode = modes >> 6 - 2 * number & 3
+                if mode == 0:
+                    self._tables[number] = usual
+                elif mode == 1:
+                    self._tables[number] = Fse(0, [data[at]], [0], [0])
+                    at += 1
+                elif mode == 2:
+                    self._tables[number], length = Fse.read(data[at:], most_log, most_symbols)
+                    at += length
+            used = self._sequences(literals, count, BackwardBits(data[at:]))
+        else:
+            used = 0
+        self._out += literals[used:]
+
+    def _sequences(self, literals: bytes, count: int, bits: BackwardBits) -> int:
+        """Carry them out; returns how many of the literals they took."""
+        first, second, third = self._tables
+        if first is None or second is None or third is None:
+            raise ValueError("a table that was never told")
+        out, used = self._out, 0
+        a, b, c = bits.read(first.log), bits.read(second.log), bits.read(third.log)
+        for turn in range(count):
+            code = second.symbols[b]
+            far = (1 << code) + bits.read(code)
+            code = third.symbols[c]
+            length = MATCH_BASES[code] + bits.read(MATCH_BITS[code])
+            code = first.symbols[a]
+            plain = LITERAL_BASES[code] + bits.read(LITERAL_BITS[code])
+            if turn < count - 1:
+                a = first.bases[a] + bits.read(first.bits[a])
+                c = third.bases[c] + bits.read(third.bits[c])
+                b = second.bases[b] + bits.read(second.bits[b])
+            if bits.left < 0 or used + plain > len(literals):
+                raise ValueError("sequences beyond the end")
+            out += literals[used : used + plain]
+            used += plain
+            copy_back(out, self._distance(far, plain), length, self._size)
+        if bits.left:
+            raise ValueError("bits that nobody wanted")
+        return used
+
+    def _distance(self, far: int, literals: int) -> int:
+        """How far back a match lies; small numbers stand for earlier ones."""
+        known = self._repeated
+        if far > 3:
+            self._repeated = [far - 3, *known[:2]]
+            return far - 3
+        which = far - 1 if literals else far
+        found = known[which] if which < 3 else known[0] - 1
+        self._repeated = [found, *(one for at, one in enumerate(known[:3]) if at != min(which, 2))]
+        return found
+
+    def _literals(self, data: bytes) -> Tuple[bytes, int]:
+        """The literals of a block, and where they end."""
+        kind, form = data[0] & 3, data[0] >> 2 & 3
+        if kind < 2:
+            width = (1, 2, 1, 3)[form]
+            size = int.from_bytes(data[:width], "little") >> (4 if form & 1 else 3)
+            stored = data[width : width + (1 if kind else size)]
+            if size > MOST_BLOCK or len(stored) != (1 if kind else size):
+                raise ValueError("no literals")
+            return stored * size if kind else stored, width + len(stored)
+        width, digits = ((3, 10), (3, 10), (4, 14), (5, 18))[form]
+        header = int.from_bytes(data[:width], "little") >> 4
+        size, length = header & (1 << digits) - 1, header >> digits
+        stored = data[width : width + length]
+        if size > MOST_BLOCK or len(stored) != length:
+            raise ValueError("no literals")
+        if kind == 2:
+            used = self._read_huffman(stored)
+            stored = stored[used:]
+        if form == 0:
+            return self._decoded(stored, size), width + length
+        ends = [*accumulate((6, *struct.unpack("<3H", stored[:6]))), len(stored)]
+        share = (size + 3) // 4
+        shares = (share, share, share, size - 3 * share)
+        parts = [self._decoded(stored[ends[n] : ends[n + 1]], one) for n, one in enumerate(shares)]
+        return b"".join(parts), width + length
+
+    def _decoded(self, data: bytes, size: int) -> bytes:
+        """One stream of Huffman codes."""
+        most, symbols, lengths = self._huffman
+        bits = BackwardBits(data)
+        out = bytearray()
+        for _ in range(size):
+            code = bits.peek(most)
+            out.append(symbols[code])
+            bits.left -= lengths[code]
+        if bits.left:
+            raise ValueError("codes that do not come out")
+        return bytes(out)
+
+    def _read_huffman(self, data: bytes) -> int:
+        """Take the table of codes; returns how many bytes it takes."""
+        told = data[0]
+        if told > 127:
+            count = told - 127
+            used = 1 + (count + 1) // 2
+            weights = [half for byte in data[1:used] for half in (byte >> 4, byte & 15)][:count]
+        else:
+            used = 1 + told
+            table, length = Fse.read(data[1:used], 6, 256)
+            weights = self._weights(table, BackwardBits(data[1 + length : used]))
+        total = sum(1 << one - 1 for one in weights if one)
+        most = total.bit_length()
+        left = (1 << most) - total
+        if not total or most > 11 or left & left - 1:
+            raise ValueError("no table of codes")
+        weights.append(left.bit_length())
+        symbols: List[int] = []
+        lengths: List[int] = []
+        for weight in range(1, most + 1):
+            for symbol, one in enumerate(weights):
+                if one == weight:
+                    symbols += [symbol] * (1 << weight - 1)
+                    lengths += [most + 1 - weight] * (1 << weight - 1)
+        if len(symbols) != 1 << most or len(weights) > 256:
+            raise ValueError("no table of codes")
+        self._huffman = most, symbols, lengths
+        return used
+
+    def _weights(self, table: Fse, bits: BackwardBits) -> List[int]:
+        """Two states take turns; the one whose turn it is not has the last word."""
+        found: List[int] = []
+        state, other = bits.read(table.log), bits.read(table.log)
+        while len(found) < 255:
+            found.append(table.symbols[state])
+            state = table.bases[state] + bits.read(table.bits[state])
+            if bits.left < 0:
+                return [*found, table.symbols[other]]
+            state, other = other, state
+        raise ValueError("too many weights")
+
+
+def copy_back(out: bytearray, distance: int, length: int, size: int) -> None:
+    """Repeat what lies so far back; not beyond so many bytes in all. Raises ValueError."""
+    start = len(out) - distance
+    if distance <= 0 or start < 0 or len(out) + length > size:
+        raise ValueError("a match that is not there")
+    if distance >= length:
+        out += out[start : start + length]
+    else:
+        out += (out[start:] * (length // distance + 1))[:length]
+
+
+def zstd_start(data: bytes) -> int:
+    """Where the first block of a zstd frame begins."""
+    told = data[4]
+    is_single = told >> 5 & 1
+    return 6 - is_single + (0, 1, 2, 4)[told & 3] + ((0, 2, 4, 8)[told >> 6] or is_single)
+
+
+def zstd_size(data: bytes) -> Optional[int]:
+    """The size of its content as a zstd frame tells it; None if it does not."""
+    told = data[4]
+    width = (0, 2, 4, 8)[told >> 6] or told >> 5 & 1
+    if not width or data[:4] != b"\x28\xb5\x2f\xfd":
+        return None
+    start = zstd_start(data)
+    return int.from_bytes(data[start - width : start], "little") + (256 if width == 2 else 0)
+
+
+def plain_zstd(data: bytes, size: int) -> bytes:
+    """One zstd frame that holds so many bytes. Raises ValueError or IndexError."""
+    return PlainZstd(size).decompress(data)
+
+
+class Means:
+    """How digests are made and payloads decompressed: by modules where they are installed. All of these raise
+    ValueError or the like for what is damaged."""
+
+    def __init__(self, *, plain: bool = False) -> None:
+        self.new_hash: Callable[[], Any] = PlainBlake3
+        self.lz4: Callable[[bytes, int], bytes] = plain_lz4
+        self.zstd: Callable[[bytes, int], bytes] = plain_zstd
+        if not plain:
+            self._look_for_modules()
+
+    def _look_for_modules(self) -> None:
+        with contextlib.suppress(ImportError):
+            from blake3 import blake3
+
+            self.new_hash = blake3
+        with contextlib.suppress(ImportError):
+            import lz4.block
+
+            self.lz4 = lambda data, size: bytes(lz4.block.decompress(data, uncompressed_size=size))
+        with contextlib.suppress(ImportError):
+            from compression import zstd  # type: ignore[import-not-found, unused-ignore]
+
+            self.zstd = lambda data, size: _whole(zstd.ZstdDecompressor(), data, size)
+            return
+        with contextlib.suppress(ImportError):
+            import zstandard
+
+            self.zstd = lambda data, size: _whole(zstandard.ZstdDecompressor().decompressobj(), data, size)
+
+    def digest(self, data: bytes) -> bytes:
+        """As it stands in archives."""
+        hashed = self.new_hash()
+        hashed.update(data)
+        return bytes(hashed.digest()[:16])
+
+    def decompressed(self, codec: int, data: bytes, size: int) -> bytes:
+        """A payload as it is plain. Raises Damaged."""
+        try:
+            if codec == 0:
+                plain = data
+            elif codec == 1:
+                plain = self.lz4(data, size)
+            elif codec == 2:
+                plain = self.zstd(data, size)
+            else:
+                raise Damaged(f"a codec of a later version ({codec})")
+        except (Damaged, Failed, MemoryError):
+            raise
+        except Exception as error:  # each module has errors of its own
+            raise Damaged(f"a payload that can't be decompressed ({error})") from error
+        if len(plain) != size:
+            raise Damaged("a payload of another size")
+        return plain
+
+
+def _whole(decompressor: Any, data: bytes, size: int) -> bytes:
+    """One zstd frame that tells its size, and nothing behind it."""
+    if zstd_size(data) != size:
+        raise ValueError("a frame that does not tell its size")
+    plain = bytes(decompressor.decompress(data))
+    if not decompressor.eof or decompressor.unused_data:
+        raise ValueError("not one whole frame")
+    return plain
+
+
+# ---------------------------------------------------------------------------------------------------------
+# msgpack and columns
+
+
+class Unpacker:
+    """Reads the one map of a payload. Raises Damaged."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+        self._containers = 0
+
+    def map(self) -> Dict[str, Any]:
+        """All of the payload."""
+        with understood("metadata"):
+            found = self._value(0)
+            if not isinstance(found, dict) or self._at != len(self._data):
+                raise ValueError("not one map")
+        return found
+
+    def _take(self, length: int) -> bytes:
+        end = self._at + length
+        if end > len(self._data):
+            raise ValueError("it ends too soon")
+        found = self._data[self._at : end]
+        self._at = end
+        return found
+
+    def _number(self, length: int) -> int:
+        return int.from_bytes(self._take(length), "big")
+
+    def _value(self, depth: int) -> Any:
+        kind = self._take(1)[0]
+        if kind < 0x80:
+            return kind
+        if kind < 0x90:
+            return self._pairs(kind & 15, depth)
+        if kind < 0xA0:
+            return self._list(kind & 15, depth)
+        if kind < 0xC0:
+            return self._text(kind & 31)
+        if kind >= 0xE0:
+            return kind - 256
+        if kind in (0xC0, 0xC2, 0xC3):
+            return {0xC0: None, 0xC2: False, 0xC3: True}[kind]
+        if 0xC4 <= kind <= 0xC6:
+            return self._take(self._number(1 << kind - 0xC4))
+        if kind in (0xCA, 0xCB):
+            return struct.unpack(">f" if kind == 0xCA else ">d", self._take(4 if kind == 0xCA else 8))[0]
+        if 0xCC <= kind <= 0xCF:
+            return self._number(1 << kind - 0xCC)
+        if 0xD0 <= kind <= 0xD3:
+            return int.from_bytes(self._take(1 << kind - 0xD0), "big", signed=True)
+        if 0xD9 <= kind <= 0xDB:
+            return self._text(self._number(1 << kind - 0xD9))
+        if kind in (0xDC, 0xDD):
+            return self._list(self._number(2 << kind - 0xDC), depth)
+        if kind in (0xDE, 0xDF):
+            return self._pairs(self._number(2 << kind - 0xDE), depth)
+        raise ValueError("an extension type")
+
+    def _text(self, length: int) -> str:
+        return self._take(length).decode("utf-8", "surrogateescape")
+
+    def _enter(self, depth: int, items: int) -> None:
+        self._containers += 1
+        if self._containers > MOST_CONTAINERS or depth >= MOST_DEPTH or items > len(self._data) - self._at:
+            raise ValueError("too many lists and maps")
+
+    def _list(self, length: int, depth: int) -> List[Any]:
+        self._enter(depth, length)
+        return [self._value(depth + 1) for _ in range(length)]
+
+    def _pairs(self, length: int, depth: int) -> Dict[Any, Any]:
+        self._enter(depth, length)
+        found: Dict[Any, Any] = {}
+        for _ in range(length):
+            key = self._value(depth + 1)
+            if not isinstance(key, str) or key in found:
+                raise ValueError("a key twice, or one that is no text")
+            found[key] = self._value(depth + 1)
+        return found
+
+
+def number(value: Any, most: int = (1 << 63) - 1) -> int:
+    """A number that is not negative. Raises ValueError."""
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError("no number, or too great a one")
+    return value
+
+
+def integer(value: Any) -> int:
+    """A number of either sign. Raises ValueError."""
+    if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
+        raise ValueError("no integer")
+    return value
+
+
+def text(value: Any) -> str:
+    """Raises ValueError if it is none."""
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return value
+
+
+def octets(value: Any, length: Optional[int] = None) -> bytes:
+    """Bytes, of a length. Raises ValueError."""
+    if not isinstance(value, bytes) or length not in (None, len(value)):
+        raise ValueError("no bytes, or of another length")
+    return value
+
+
+def column(data: Any, width: int, count: Optional[int] = None) -> Tuple[int, ...]:
+    """A column of numbers of so many bytes each. Raises ValueError."""
+    found = octets(data, None if count is None else width * count)
+    return struct.unpack(f"<{len(found) // width}{ {2: 'H', 4: 'I', 8: 'Q'}[width] }", found)
+
+
+def deltas(data: Any, count: Optional[int] = None, *, signed: bool = False) -> List[int]:
+    """A delta column. Raises ValueError."""
+    sums = [value & 0xFFFFFFFFFFFFFFFF for value in accumulate(column(data, 8, count))]
+    return [value - (1 << 64) if signed and value >> 63 else value for value in sums]
+
+
+def strings(value: Any, count: int) -> List[bytes]:
+    """A string column. Raises ValueError."""
+    lengths, data = value
+    ends = [0, *accumulate(column(lengths, 4, count))]
+    octets(data, ends[-1])
+    return [data[ends[row] : ends[row + 1]] for row in range(count)]
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Files and frames
+
+MAGIC = b"\x9dMH\x0a"
+LAYOUT = struct.Struct("<4sBBHII16sQQ16sII")
+
+
+class Frame(NamedTuple):
+    """The header of a frame, whose own checksum is right; ``offset`` in the file."""
+
+    offset: int
+    kind: int
+    codec: int
+    flags: int
+    stored: int
+    plain: int
+    archive: bytes
+    sequence: int
+    position: int
+    checksum: bytes
+    slot: int
+
+    @property
+    def end(self) -> int:
+        """Where the next one begins."""
+        return self.offset + LAYOUT.size + self.stored
+
+    @property
+    def begins_archive(self) -> bool:
+        """Whether an archive begins here."""
+        return self.kind == HEADER and self.sequence == 0
+
+
+class Positions:
+    """Where frames of one kind lie, by their positions: 16 bytes for each."""
+
+    def __init__(self) -> None:
+        self.positions = array("Q")
+        self._offsets = array("Q")
+        self._is_sorted = True
+
+    def add(self, position: int, offset: int) -> None:
+        """One more."""
+        if self.positions and position < self.positions[-1]:
+            self._is_sorted = False
+        self.positions.append(position)
+        self._offsets.append(offset)
+
+    def find(self, position: int) -> Sequence[int]:
+        """The offsets of those at this position, in the order of the file."""
+        self.sort()
+        return self._offsets[bisect_left(self.positions, position) : bisect_right(self.positions, position)]
+
+    def all(self) -> Sequence[int]:
+        """All offsets, by positions."""
+        self.sort()
+        return self._offsets
+
+    def sort(self) -> None:
+        """Order them by position, and then as in the file."""
+        if not self._is_sorted:
+            order = sorted(range(len(self.positions)), key=self.positions.__getitem__)
+            self.positions = array("Q", (self.positions[one] for one in order))
+            self._offsets = array("Q", (self._offsets[one] for one in order))
+            self._is_sorted = True
+
+
+class Part:
+    """One archive as it stands in one file. Of one that is whole its directory tells where the frames lie;
+    all frames are looked for (``walked``) where that can't be had, or is not right."""
+
+    def __init__(self, file: ArchiveFile, archive: bytes, begin: int, *, walked: bool) -> None:
+        self.file = file
+        self.archive = archive
+        self.begin = begin
+        self.walked = walked
+        self.has_end = False
+        self._frames: Dict[int, Positions] = {}
+
+    def add(self, kind: int, position: int, offset: int) -> None:
+        """A frame lies there, as far as is known."""
+        self._frames.setdefault(kind, Positions()).add(position, offset)
+
+    def of_kind(self, kind: int) -> Positions:
+        """The frames of a kind."""
+        return self._frames.get(kind) or Positions()
+
+    def payloads(self, kind: int, position: Optional[int] = None) -> Iterator[Tuple[int, bytes]]:
+        """The (position, payload) of each whole frame of a kind, or of those at one position."""
+        found = self.of_kind(kind)
+        for offset in list(found.all() if position is None else found.find(position)):
+            frame = self.file.frame(offset)
+            if frame is None or (frame.kind, frame.archive) != (kind, self.archive):
+                continue
+            if position in (None, frame.position):
+                with contextlib.suppress(Damaged):
+                    yield frame.position, self.file.payload(frame)
+
+    def header(self) -> Optional[Dict[str, Any]]:
+        """Whose archive it is, as any HEADER frame tells, or the directory."""
+        for _, payload in self.payloads(HEADER):
+            with contextlib.suppress(Damaged):
+                return checked_header(Unpacker(payload).map(), self.archive)
+        for row in reversed(self.directory()):
+            if row["header"]:
+                with contextlib.suppress(Damaged):
+                    return checked_header(Unpacker(row["header"]).map(), self.archive)
+        return None
+
+    def directory(self) -> List[Dict[str, Any]]:
+        """All parts of the directory, in their order; none if one is missing."""
+        rows: List[Dict[str, Any]] = []
+        size = 0
+        for offset in sorted(self.of_kind(DIRECTORY).all()):
+            frame = self.file.frame(offset)
+            size += frame.plain if frame else 0
+            try:
+                if frame is None or size > max(MOST_DIRECTORY, self.file.size // 2048):
+                    raise Damaged("no directory")
+                rows.append(Unpacker(self.file.payload(frame)).map())
+            except Damaged:
+                if not self.walked:
+                    return []
+        with contextlib.suppress(Damaged), understood("directory"):
+            if rows and octets(rows[-1]["header"]) and len(rows[-1]["parts"]) == len(rows) - 1:
+                return rows
+        return []
+
+
+class OpenFiles:
+    """Files that are read, of which few are open at a time. Raises Failed for one that can't be opened."""
+
+    def __init__(self) -> None:
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def of(self, name: str) -> int:
+        """The file, opened."""
+        if name not in self._open:
+            if len(self._open) >= MOST_OPEN:
+                os.close(self._open.popitem(last=False)[1])
+            try:
+                self._open[name] = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise Failed(f"{shown(name)}: {error.strerror}") from error
+        self._open.move_to_end(name)
+        return self._open[name]
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+
+class ArchiveFile:
+    """A file with archives in it. What can't be read of it counts as zeros."""
+
+    def __init__(self, name: str, means: Means, files: OpenFiles) -> None:
+        self.name = name
+        self._means = means
+        self._files = files
+        self.size = os.fstat(files.of(name)).st_size
+        self._walked: Optional[List[Part]] = None
+        self._found = array("Q")
+        self._searched = 0
+
+    def read(self, offset: int, length: int) -> bytes:
+        """So many bytes, fewer at the end."""
+        length = max(0, min(length, self.size - offset))
+        file = self._files.of(self.name)
+        found = bytearray()
+        try:
+            while len(found) < length:
+                more = os.pread(file, length - len(found), offset + len(found))
+                if not more:
+                    break
+                found += more
+        except OSError:
+            if length <= SECTOR:
+                return bytes(length)
+            starts = range(offset, offset + length, SECTOR)
+            return b"".join(self.read(at, min(SECTOR, offset + length - at)) for at in starts)
+        return bytes(found)
+
+    def frame(self, offset: int) -> Optional[Frame]:
+        """The frame whose header lies there."""
+        data = self.read(offset, LAYOUT.size)
+        if len(data) < LAYOUT.size or not data.startswith(MAGIC):
+            return None
+        (_, kind, codec, flags, stored, plain, archive, sequence, position, checksum, slot, crc) = (
+            LAYOUT.unpack(data)
+        )
+        if zlib.crc32(data[:-4]) != crc or stored > MOST_PAYLOAD or plain > MOST_PAYLOAD:
+            return None
+        return Frame(offset, kind, codec, flags, stored, plain, archive, sequence, position, checksum, slot)
+
+    def _stored(self, frame: Frame) -> bytes:
+        """Its payload, checked. Raises Damaged."""
+        stored = self.read(frame.offset + LAYOUT.size, frame.stored)
+        if len(stored) != frame.stored or self._means.digest(stored) != frame.checksum:
+            raise Damaged("a frame is damaged")
+        return stored
+
+    def payload(self, frame: Frame) -> bytes:
+        """Its payload, checked and decompressed. Raises Damaged."""
+        if frame.flags or frame.slot:
+            raise Damaged("a frame is encrypted, or of a later version")
+        return self._means.decompressed(frame.codec, self._stored(frame), frame.plain)
+
+    def is_whole(self, frame: Frame) -> bool:
+        """Whether its payload is what was written."""
+        try:
+            self._stored(frame)
+        except Damaged:
+            return False
+        return True
+
+    def parts(self) -> List[Part]:
+        """The archives in it: by their footers where these lead back to its beginning, else by all frames."""
+        found: List[Part] = []
+        end = self.size
+        while end:
+            end = self._before_zeros(end)
+            part = self._sealed(end) if end else None
+            if part is None:
+                break
+            found.append(part)
+            end = part.begin
+        return self.walk() if end else found[::-1]
+
+    def _before_zeros(self, end: int) -> int:
+        while end:
+            start = max(0, end - STEP)
+            data = self.read(start, end - start).rstrip(b"\0")
+            if data:
+                return start + len(data)
+            end = start
+        return 0
+
+    def _sealed(self, end: int) -> Optional[Part]:
+        """The archive that ends there, if footer, directory and beginning fit together."""
+        footer = self.frame(end - LAYOUT.size - 32) if end >= LAYOUT.size + 32 else None
+        if footer is None or footer.kind != FOOTER or footer.end != end:
+            return None
+        try:
+            told = self.payload(footer)
+            directory, own, _, name = struct.unpack("<QQQ8s", told)
+            begin = footer.offset - own
+            first = self.frame(begin) if begin >= 0 else None
+            if (
+                name != b"mailhaul"
+                or first is None
+                or not first.begins_archive
+                or first.archive != footer.archive
+            ):
+                return None
+            part = Part(self, footer.archive, begin, walked=False)
+            part.has_end = True
+            part.add(HEADER, 0, begin)
+            self._enter_directory(part, begin + directory)
+        except (Damaged, struct.error):
+            return None
+        return part
+
+    def _enter_directory(self, part: Part, offset: int) -> None:
+        """Where the frames lie, as the directory tells. Raises Damaged."""
+        last = self.frame(offset)
+        if last is None or last.kind != DIRECTORY or last.archive != part.archive:
+            raise Damaged("no directory")
+        with understood("directory"):
+            for one in Unpacker(self.payload(last)).map()["parts"]:
+                part.add(DIRECTORY, 0, part.begin + number(one))
+        part.add(DIRECTORY, 0, offset)
+        rows = part.directory()
+        if not rows:
+            raise Damaged("no directory")
+        with understood("directory"):
+            for row in rows:
+                count = number(row["blocks"])
+                for position, at in zip(deltas(row["block_data"], count), deltas(row["block_file"], count)):
+                    part.add(BLOCK, position, part.begin + at)
+                for place, own, folders, frames in row["places"]:
+                    mailbox = number(place, (1 << 31) - 1) << 32
+                    for at in own[::2]:
+                        part.add(MAILBOX, mailbox + len(frames), part.begin + number(at))
+                    for count, one in enumerate(folders):
+                        for at in one[::2]:
+                            part.add(FOLDERS, mailbox + count, part.begin + number(at))
+                    for count, (at, size, _) in enumerate(frames):
+                        if size:
+                            part.add(MESSAGES, mailbox + count, part.begin + number(at))
+                for count, offsets in enumerate(row["departed"]):
+                    for at in offsets:
+                        part.add(DEPARTED, count, part.begin + number(at))
+
+    def walk(self) -> List[Part]:
+        """The archives in it, by looking at every frame (FORMAT.md, *Several archives in one file*)."""
+        if self._walked is None:
+            self._walked = list(self._walk())
+        return self._walked
+
+    def _walk(self) -> Iterator[Part]:
+        part: Optional[Part] = None
+        promised = 0
+        frame = self.frame(0) or self._next(1, lambda _: True)
+        while frame is not None:
+            if part is None or frame.archive != part.archive or frame.begins_archive:
+                if part is not None:
+                    yield part
+                part = Part(self, frame.archive, frame.offset, walked=True)
+            part.add(frame.kind, frame.position, frame.offset)
+            following = self.frame(frame.end)
+            ended, at = False, frame.end
+            if frame.kind == FOOTER or following is None:
+                if self.is_whole(frame):
+                    ended = part.has_end = frame.kind == FOOTER
+                elif following is None:
+                    # Its length is known; if no frame begins behind it, bytes may be missing.
+                    at, promised = frame.offset + 1, frame.end
+                    following = self.frame(at)
+            if following is None or not (
+                ended or following.archive == part.archive or following.begins_archive
+            ):
+                following = self._resumed(at, part.archive, promised, ended=ended)
+            if ended:
+                yield part
+                part = None
+            frame = following
+        if part is not None:
+            yield part
+
+    def _resumed(self, at: int, archive: bytes, promised: int, *, ended: bool) -> Optional[Frame]:
+        """Where to go on when no frame of this archive begins here."""
+        if ended:
+            return self._next(at, lambda _: True)
+        own = self._next(at, lambda one: one.archive == archive)
+        if own is not None and not own.begins_archive:
+            return own
+        begins = self._next(at, lambda one: one.begins_archive and not one.end <= promised)
+        return begins or self._next(max(at, promised), lambda _: True)
+
+    def _next(self, offset: int, wanted: Callable[[Frame], bool]) -> Optional[Frame]:
+        """The first frame from here on that is wanted."""
+        place = 0
+        while True:
+            place = max(place, bisect_left(self._found, offset))
+            while place == len(self._found):
+                if not self._search():
+                    return None
+                place = bisect_left(self._found, offset)
+            frame = self.frame(self._found[place])
+            if frame is not None and wanted(frame):
+                return frame
+            place += 1
+
+    def _search(self) -> bool:
+        """Look for frames in the next stretch of the file; False at its end."""
+        if self._searched >= self.size:
+            return False
+        data = self.read(self._searched, STEP + len(MAGIC) - 1)
+        at = data.find(MAGIC)
+        while 0 <= at < STEP:
+            if self.frame(self._searched + at) is not None:
+                self._found.append(self._searched + at)
+            at = data.find(MAGIC, at + 1)
+        self._searched += STEP
+        return True
+
+
+def checked_header(row: Dict[str, Any], archive: bytes) -> Dict[str, Any]:
+    """A HEADER that can be believed. Raises Damaged."""
+    with understood("header"):
+        if number(row["read_version"]) > READ_VERSION:
+            raise Damaged("a later version wrote this archive: it takes a later version of this program")
+        if octets(row["archive"]) != archive:
+            raise Damaged("the header is that of another archive")
+        for key in ("run", "partition", "group", "host", "format"):
+            text(row[key])
+        number(row["generation"])
+        number(row["shard"])
+    return row
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Archives
+
+
+class Home(NamedTuple):
+    """Where a mailbox was written."""
+
+    archive: bytes
+    number: int
+
+
+class Told(NamedTuple):
+    """A mailbox as an archive tells of it: counts are None where only its own frame has them."""
+
+    user: str
+    home: Home
+    stored: Optional[int]
+    size: Optional[int]
+    place: bytes
+
+
+class Departure(NamedTuple):
+    """Who is gone, since which run; from all groups of the partition, or from one."""
+
+    user: str
+    run: str
+    everywhere: bool
+
+
+class Piece(NamedTuple):
+    """``length`` stored bytes at ``offset`` of the data of an archive."""
+
+    archive: bytes
+    offset: int
+    length: int
+    recipe: int
+    joined: bool
+
+
+class Mail(NamedTuple):
+    """A message as a MESSAGES frame tells of it. The last six are what a Maildir notes."""
+
+    uid: int
+    name: bytes
+    flags: str
+    keywords: Tuple[str, ...]
+    date_ns: int
+    size: int
+    notes: bytes
+    link: int
+    digest: bytes
+    pieces: Tuple[Piece, ...]
+    place: str
+    suffix: bytes
+    mode: int
+    owner: int
+    group: int
+    attributes: Sequence[Sequence[Any]]
+
+
+class Archive:
+    """One archive, of all copies of its greatest generation."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        headers = [(part, part.header()) for part in parts]
+        newest = max((one["generation"] for _, one in headers if one is not None), default=0)
+        used = [(part, one) for part, one in headers if one is None or one["generation"] == newest]
+        header = next((one for _, one in used if one is not None), None)
+        if header is None:
+            raise Damaged("nothing says whose mail it is, or a later version wrote it")
+        self.id = parts[0].archive
+        self.header = header
+        self.parts = [part for part, _ in used]
+        self.has_end = any(part.has_end for part in self.parts)
+        self._blocks: Optional[array[int]] = None
+
+    @property
+    def partition(self) -> str:
+        """Its partition; so for the next ones."""
+        return text(self.header["partition"])
+
+    @property
+    def group(self) -> str:
+        """Its backup group."""
+        return text(self.header["group"])
+
+    @property
+    def run(self) -> str:
+        """The run that wrote it."""
+        return text(self.header["run"])
+
+    def names(self) -> str:
+        """Which it is, for people."""
+        return f"{self.id.hex()[:16]} ({', '.join(sorted({shown(one.file.name) for one in self.parts}))})"
+
+    def find(self, kind: int, position: int) -> bytes:
+        """The payload of a frame, from any copy in which it is whole. Raises Damaged."""
+        for part in self.parts:
+            for _, payload in part.payloads(kind, position):
+                return payload
+        self._walk()
+        for part in self.parts:
+            for _, payload in part.payloads(kind, position):
+                return payload
+        raise Damaged(f"no whole frame of type {kind} at position {position:#x} in archive {self.names()}")
+
+    def _walk(self) -> None:
+        """Look at every frame of the files of which only the directory was believed so far."""
+        for part in [one for one in self.parts if not one.walked]:
+            found = [one for one in part.file.walk() if one.archive == self.id and one.begin == part.begin]
+            self.parts[self.parts.index(part) : self.parts.index(part) + 1] = found or [part]
+            part.walked = True
+            self._blocks = None
+
+    def block_begin(self, offset: int) -> int:
+        """Where the block begins that has this offset of the data, if any has. Raises Damaged."""
+        if self._blocks is None:
+            merged = sorted({one for part in self.parts for one in part.of_kind(BLOCK).positions})
+            self._blocks = array("Q", merged)
+        at = bisect_right(self._blocks, offset) - 1
+        if at < 0:
+            raise Damaged(f"archive {self.names()} has no data at {offset}")
+        return self._blocks[at]
+
+    def directory(self) -> List[Dict[str, Any]]:
+        """Of any part that has it whole; else empty."""
+        return next((rows for rows in (part.directory() for part in self.parts) if rows), [])
+
+    def told(self) -> Iterator[Told]:
+        """The mailboxes that it tells of."""
+        rows = self.directory()
+        seen: Set[str] = set()
+        whole = bool(rows)
+        if not whole:
+            self._walk()
+            for part in self.parts:
+                for _, payload in part.payloads(UNCHANGED):
+                    with contextlib.suppress(Damaged):
+                        rows.append(Unpacker(payload).map())
+        for row in rows:
+            with contextlib.suppress(Damaged), understood("directory"):
+                for one in row["mailboxes"]:
+                    user = text(one[0])
+                    if user not in seen:
+                        seen.add(user)
+                        home = Home(
+                            octets(row["archives"][number(one[1])], 16), number(one[2], (1 << 31) - 1)
+                        )
+                        yield Told(user, home, number(one[5]), number(one[6]), octets(one[7]))
+        if not whole:
+            for home, mailbox in self._written():
+                if mailbox["user"] not in seen:
+                    seen.add(mailbox["user"])
+                    yield Told(mailbox["user"], home, None, None, mailbox["place"])
+
+    def _written(self) -> Iterator[Tuple[Home, Dict[str, Any]]]:
+        """The mailboxes of which it has a whole last frame."""
+        for position in sorted({one for part in self.parts for one in part.of_kind(MAILBOX).positions}):
+            with contextlib.suppress(Damaged), understood("mailbox"):
+                mailbox = Unpacker(self.find(MAILBOX, position)).map()
+                text(mailbox["user"])
+                octets(mailbox["place"])
+                yield Home(self.id, position >> 32), mailbox
+
+    def departures(self, problem: Callable[[str], None]) -> Iterator[Departure]:
+        """Who has departed, as it tells; a ``problem`` for each part that can't be read."""
+        for position in sorted({one for part in self.parts for one in part.of_kind(DEPARTED).positions}):
+            try:
+                with understood("departures"):
+                    for user, reason, _, run in Unpacker(self.find(DEPARTED, position)).map()["departed"]:
+                        yield Departure(text(user), text(run) or self.run, reason in ("removed", "moved"))
+            except Damaged as error:
+                problem(f"who has departed can't be told: {error}")
+
+    def references(self) -> Dict[bytes, str]:
+        """What the files of the archives are called that it refers to, as far as the directory tells; empty
+        where nothing is known but the id."""
+        found: Dict[bytes, str] = {}
+        for row in self.directory():
+            with contextlib.suppress(Damaged), understood("directory"):
+                for archive, run, shard, _, partition, group in row["referred"]:
+                    where = f"{text(partition) or self.partition}/{text(group) or self.group}"
+                    name = f"{where}/{text(run)}.{number(shard)}.{octets(archive, 16).hex()[:16]}.mha"
+                    found[archive] = name if run else ""
+        return found
+
+    def mailbox(self, home_number: int) -> Dict[str, Any]:
+        """A mailbox that is written here, with the lists of its FOLDERS frames. Raises Damaged."""
+        positions = [
+            one for part in self.parts for one in part.of_kind(MAILBOX).positions if one >> 32 == home_number
+        ]
+        if not positions:
+            raise Damaged(f"no mailbox {home_number} in archive {self.names()}")
+        last = Unpacker(self.find(MAILBOX, positions[0])).map()
+        with understood("mailbox"):
+            parts = number(last["parts"], 32)
+            rows = [Unpacker(self.find(FOLDERS, home_number << 32 | one)).map() for one in range(parts)]
+            rows.append(last)
+            for row in rows:
+                for folder in row["folders"]:
+                    for one in folder["directories"]:
+                        one[6] = () if one[6] is None else row["attributes"][number(one[6])]
+                for one in row["files"]:
+                    one[10] = () if one[10] is None else row["attributes"][number(one[10])]
+            for name in ("folders", "files", "skipped"):
+                last[name] = [one for row in rows for one in row[name]]
+            text(last["user"])
+            octets(last["place"])
+            if len(last["folders"]) != number(last["count"]):
+                raise Damaged("the mailbox has another number of folders")
+        return last
+
+    def messages(self, mailbox: int, frame: int) -> List[Mail]:
+        """The messages of a frame. Raises Damaged."""
+        row = Unpacker(self.find(MESSAGES, mailbox << 32 | frame)).map()
+        with understood("messages"):
+            return list(_messages(row))
+
+
+def _messages(row: Dict[str, Any]) -> Iterator[Mail]:
+    count = number(row["n"], MOST_MESSAGES)
+    uids, marks = column(row["uid"], 4, count), column(row["mark"], 4, count)
+    dates, sizes = deltas(row["date"], count, signed=True), column(row["size"], 8, count)
+    names = strings(row["name"], count)
+    notes = strings(row["notes"], count) if row.get("notes") is not None else [b""] * count
+    links = column(row["link"], 8, count) if row.get("link") is not None else (0,) * count
+    digests = octets(row["digest"], 16 * count)
+    have = column(row["pieces"], 4, count)
+    pieces = _pieces(row, sum(have))
+    for at in range(count):
+        flags, keywords, attributes, store = row["marks"][marks[at]]
+        place, suffix, mode, owner, group = store[:5] if store else ("new", b"", 0o600, 0, 0)
+        yield Mail(
+            uid=uids[at],
+            name=names[at],
+            flags=text(flags),
+            keywords=tuple(text(row["keywords"][number(one)]) for one in keywords),
+            date_ns=dates[at],
+            size=number(sizes[at]),
+            notes=notes[at],
+            link=links[at],
+            digest=digests[16 * at : 16 * at + 16],
+            pieces=tuple(next(pieces) for _ in range(have[at])),
+            place=text(place),
+            suffix=octets(suffix),
+            mode=number(mode, 0xFFFF),
+            owner=number(owner, 0xFFFFFFFF),
+            group=number(group, 0xFFFFFFFF),
+            attributes=() if attributes is None else row["attributes"][number(attributes)],
+        )
+
+
+def _pieces(row: Dict[str, Any], count: int) -> Iterator[Piece]:
+    archives, lengths = column(row["archive"], 2, count), column(row["length"], 4, count)
+    gaps, recipes = column(row["gap"], 8, count), column(row["recipe"], 2, count)
+    end = 0
+    for archive, gap, length, recipe in zip(archives, gaps, lengths, recipes):
+        offset = (end + gap) & 0xFFFFFFFFFFFFFFFF
+        yield Piece(octets(row["archives"][archive], 16), offset, length, recipe & 0x7FFF, bool(recipe >> 15))
+        end = offset + length
+
+
+class Encoder:
+    """Stored bytes of a run of pieces as mail."""
+
+    def __init__(self, recipe: int) -> None:
+        if recipe > MOST_RECIPE:
+            raise Damaged("no such recipe")
+        self.recipe = recipe
+        self._line = 3 * ((recipe - 1) >> 1) if recipe else 0
+        self._end = b"\r\n" if (recipe - 1) & 1 else b"\n"
+        self._rest = b""
+        self._is_first = True
+
+    def add(self, data: bytes) -> Iterator[bytes]:
+        """More of it."""
+        if not self.recipe:
+            yield data
+            return
+        unit = self._line or 3
+        step = max(1, 49_152 // unit) * unit
+        data = self._rest + data
+        whole = len(data) - len(data) % unit
+        for at in range(0, whole, step):
+            yield self._lines(data[at : min(at + step, whole)])
+        self._rest = data[whole:]
+
+    def finish(self) -> Iterator[bytes]:
+        """The last of it."""
+        if self._rest:
+            yield self._lines(self._rest)
+            self._rest = b""
+
+    def _lines(self, data: bytes) -> bytes:
+        encoded = base64.b64encode(data)
+        if not self._line:
+            return encoded
+        width = self._line // 3 * 4
+        lines = self._end.join(encoded[at : at + width] for at in range(0, len(encoded), width))
+        lines = lines if self._is_first else self._end + lines
+        self._is_first = False
+        return lines
+
+
+class Archives:
+    """All archives that are at hand. ``problems`` are what there is to say of the files."""
+
+    def __init__(self, names: Iterable[str], means: Optional[Means] = None) -> None:
+        self._means = means or Means()
+        self._files = OpenFiles()
+        self.problems: List[str] = []
+        self.found: Dict[bytes, Archive] = {}
+        self._absent: Dict[bytes, str] = {}
+        self._blocks: OrderedDict[Tuple[bytes, int], bytes] = OrderedDict()
+        self._cached = 0
+        self._messages: Tuple[Tuple[bytes, int, int], List[Mail]] = ((b"", 0, 0), [])
+        parts: Dict[bytes, List[Part]] = {}
+        for name in sorted(names):
+            file = ArchiveFile(name, self._means, self._files)
+            found = file.parts()
+            if not found:
+                self.problems.append(f"{shown(name)}: there is no archive in this file")
+            for part in found:
+                parts.setdefault(part.archive, []).append(part)
+        for archive, copies in parts.items():
+            where = ", ".join(sorted({shown(part.file.name) for part in copies}))
+            try:
+                one = self.found[archive] = Archive(copies)
+            except Damaged as error:
+                self.problems.append(f"{where}: {error}")
+                continue
+            if not one.has_end:
+                self.problems.append(
+                    f"{where}: archive {archive.hex()[:16]} of run {shown(one.run)} has no end: it was cut "
+                    "off, or never finished; what is whole of it is restored"
+                )
+
+    def close(self) -> None:
+        """Close all files."""
+        self._files.close()
+
+    def archive(self, archive: bytes) -> Archive:
+        """Raises Damaged if it is not at hand."""
+        if archive in self.found:
+            return self.found[archive]
+        if archive not in self._absent:
+            names = (one.references().get(archive, "") for one in self.found.values())
+            name = next((one for one in names if one), "")
+            self._absent[archive] = f"archive {archive.hex()[:16]} is not at hand{name and ': '}{shown(name)}"
+        raise Damaged(self._absent[archive])
+
+    def mailbox(self, home: Home) -> Dict[str, Any]:
+        """The metadata of a mailbox. Raises Damaged."""
+        return self.archive(home.archive).mailbox(home.number)
+
+    def messages(self, mailbox: Dict[str, Any], folder: Dict[str, Any]) -> Iterator[Tuple[int, Any]]:
+        """The messages of a folder in their order: pairs of how many, and a list of them or why there are
+        none. Raises Damaged."""
+        with understood("folder"):
+            rows = [
+                ((octets(mailbox["archives"][number(row[0])], 16), number(row[1]), number(row[2])), row[3:5])
+                for row in folder["frames"]
+            ]
+            spans = [(number(first), number(count, MOST_MESSAGES)) for _, (first, count) in rows]
+        for (key, _), (first, count) in zip(rows, spans):
+            try:
+                found = self._rows(*key)
+                if first + count > len(found):
+                    raise Damaged("messages that are not there")
+                yield count, found[first : first + count]
+            except Damaged as error:
+                yield count, error
+
+    def _rows(self, archive: bytes, mailbox: int, frame: int) -> List[Mail]:
+        key = archive, mailbox, frame
+        if self._messages[0] != key:
+            self._messages = key, self.archive(archive).messages(mailbox, frame)
+        return self._messages[1]
+
+    def content(self, mail: Mail) -> Iterator[bytes]:
+        """A message; Damaged is raised at the end, if it is not the one that was stored."""
+        return self._checked(mail.pieces, mail.size, mail.digest)
+
+    def file_content(self, mailbox: Dict[str, Any], file: Sequence[Any]) -> Iterator[bytes]:
+        """As ``content`` of a file that is no message."""
+        with understood("file"):
+            pieces = [
+                Piece(
+                    octets(mailbox["archives"][number(row[0])], 16),
+                    number(row[1]),
+                    number(row[2]),
+                    number(row[3]),
+                    bool(row[4]),
+                )
+                for row in file[9]
+            ]
+            size, digest = number(file[7]), octets(file[8], 16)
+        return self._checked(pieces, size, digest)
+
+    def _checked(self, pieces: Sequence[Piece], size: int, digest: bytes) -> Iterator[bytes]:
+        left = size
+        hashed = self._means.new_hash()
+        for data in self._assembled(pieces):
+            left -= len(data)
+            if left < 0:
+                raise Damaged("more content than was stored")
+            hashed.update(data)
+            yield data
+        if left or hashed.digest()[:16] != digest:
+            raise Damaged("another content than was stored")
+
+    def _assembled(self, pieces: Sequence[Piece]) -> Iterator[bytes]:
+        encoder: Optional[Encoder] = None
+        for piece in pieces:
+            if not piece.joined:
+                if encoder:
+                    yield from encoder.finish()
+                encoder = Encoder(piece.recipe)
+            elif encoder is None or not piece.recipe or encoder.recipe != piece.recipe:
+                raise Damaged("a joined piece without a run")
+            archive = self.archive(piece.archive)
+            offset, left = piece.offset, piece.length
+            while left:
+                begin, block = self._block(archive, offset)
+                data = block[offset - begin : offset - begin + left]
+                if not data:
+                    raise Damaged(f"archive {archive.names()} has no data at {offset}")
+                yield from encoder.add(data)
+                offset, left = offset + len(data), left - len(data)
+        if encoder:
+            yield from encoder.finish()
+
+    def _block(self, archive: Archive, offset: int) -> Tuple[int, bytes]:
+        """The block with this offset of the data, kept for the next ones."""
+        last = next(reversed(self._blocks), None)
+        if (
+            last is not None
+            and last[0] == archive.id
+            and last[1] <= offset < last[1] + len(self._blocks[last])
+        ):
+            return last[1], self._blocks[last]
+        begin = archive.block_begin(offset)
+        key = archive.id, begin
+        block = self._blocks.pop(key, None)
+        if block is None:
+            block = archive.find(BLOCK, begin)
+            self._cached += len(block)
+        self._blocks[key] = block
+        while self._cached > CACHE_BYTES and len(self._blocks) > 1:
+            self._cached -= len(self._blocks.popitem(last=False)[1])
+        return begin, block
+
+
+# ---------------------------------------------------------------------------------------------------------
+# What is wanted
+
+
+class State(NamedTuple):
+    """A mailbox as it was at a run: as the archive of that run, or of an earlier one, tells."""
+
+    partition: str
+    group: str
+    user: str
+    run: str
+    format: str
+    told: Told
+
+    @property
+    def path(self) -> str:
+        """Its logical path."""
+        return f"/{shown(self.partition)}/{shown(self.group)}/{shown(self.user).replace('/', '%2F')}"
+
+
+class Wanted(NamedTuple):
+    """What a logical path selects; None for everything from there on."""
+
+    partition: Optional[str] = None
+    group: Optional[str] = None
+    user: Optional[str] = None
+    folder: Optional[str] = None
+
+    @classmethod
+    def parse(cls, path: str) -> Wanted:
+        """Raises Failed for what is no path."""
+        levels = [one for one in path.strip("/").split("/") if one]
+        if not path.startswith("/") or any(one in (".", "..") for one in levels):
+            raise Failed(f"{path!r} is no path like /partition/group/user/folder", EXIT_USAGE)
+        plain = [os.fsdecode(_percent_decoded(os.fsencode(one))) for one in levels]
+        return cls(*plain[:3], *(["/".join(plain[3:])] if plain[3:] else []))
+
+    def selects(self, state: State) -> bool:
+        """Whether anything of a mailbox is wanted. The group ``user`` holds everybody."""
+        return (
+            self.partition in (None, state.partition)
+            and self.group in (None, "user", state.group)
+            and self.user in (None, state.user)
+        )
+
+    def selects_folder(self, name: str) -> bool:
+        """Whether a folder of a mailbox that is wanted is."""
+        return self.folder in (None, name) or name.startswith(f"{self.folder}/")
+
+
+def _percent_decoded(data: bytes) -> bytes:
+    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes([int(found[1], 16)]), data)
+
+
+def shown(value: object) -> str:
+    """A name, fit for a terminal: what would disturb it is percent-encoded."""
+    name = os.fsdecode(value) if isinstance(value, bytes) else str(value)
+    return "".join(
+        one
+        if one.isprintable() and one != "%"
+        else "".join(f"%{byte:02X}" for byte in one.encode("utf-8", "surrogateescape"))
+        for one in name
+    )
+
+
+def states(archives: Archives, run: Optional[str], problem: Callable[[str], None]) -> List[State]:
+    """The newest state of each mailbox, or that at a run (FORMAT.md, *What is newest*)."""
+    found: Dict[Tuple[str, str, str], State] = {}
+    gone: Dict[Tuple[str, Optional[str], str], str] = {}
+    for archive in archives.found.values():
+        partition, group = archive.partition, archive.group
+        for one in archive.departures(problem):
+            if run is None or one.run <= run:
+                whose = partition, None if one.everywhere else group, one.user
+                gone[whose] = max(gone.get(whose, ""), one.run)
+        if run is not None and archive.run > run:
+            continue
+        for told in archive.told():
+            key = partition, group, told.user
+            if key not in found or found[key].run < archive.run:
+                found[key] = State(*key, archive.run, text(archive.header["format"]), told)
+    return sorted(
+        one
+        for (partition, group, user), one in found.items()
+        if one.run >= max(gone.get((partition, group, user), ""), gone.get((partition, None, user), ""))
+    )
+
+
+def chosen(found: Sequence[State], wanted: Sequence[Wanted]) -> List[Tuple[State, List[Wanted]]]:
+    """The mailboxes that are wanted, each with what is wanted of it. Of a user in several groups of a
+    partition the newest one, among those that are asked for."""
+    best: Dict[Tuple[str, str], Tuple[State, List[Wanted]]] = {}
+    for state in found:
+        asked = [one for one in wanted if one.selects(state)]
+        key = state.partition, state.user
+        if asked and (key not in best or best[key][0].run < state.run):
+            best[key] = state, asked
+    return list(best.values())
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Maildirs
+
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NO_GO = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+LISTS = ("system.posix_acl_access", "system.posix_acl_default")
+MOST_LINKS = 1 << 18
+UIDLIST, KEYWORDS = b"dovecot-uidlist", b"dovecot-keywords"
+GUID = re.compile(r"[0-9a-f]{32}")
+FIELDS = re.compile(rb"[A-Z][!-~]*( [A-Z][!-~]*)*")
+PLACEHOLDER = re.compile(r"\{(user|domain)(?:\[(\d{1,3})(?::(\d{1,3}))?\])?\}")
+
+
+class Dress(NamedTuple):
+    """What a file or a directory is given at the end."""
+
+    mode: int
+    owner: int
+    group: int
+    mtime_ns: int
+    attributes: Sequence[Sequence[Any]] = ()
+
+
+def dress_of(row: Sequence[Any]) -> Dress:
+    """From mode on, as rows of directories and files have it. Raises ValueError."""
+    mode, owner, group, mtime_ns = row[:4]
+    attributes = row[-1]
+    return Dress(
+        number(mode, 0xFFFF),
+        number(owner, 0xFFFFFFFF),
+        number(group, 0xFFFFFFFF),
+        integer(mtime_ns),
+        attributes,
+    )
+
+
+def split(path: bytes) -> Path:
+    """The names on a relative path; none of them leads anywhere else. Raises Refused."""
+    names = tuple(path.split(b"/")) if path else ()
+    for name in names:
+        checked_name(name)
+    return names
+
+
+def checked_name(name: bytes) -> bytes:
+    """A name that can be one of a file in a directory. Raises Refused."""
+    if name in (b"", b".", b"..") or b"/" in name or b"\0" in name:
+        raise Refused(f"{shown(name)!r} is no name for a file")
+    return name
+
+
+def stays_inside(link: Path, target: bytes, levels_above: int) -> bool:
+    """Whether a symbolic link leads to something in the mailbox, or so many levels above."""
+    names = [name for name in target.split(b"/") if name not in (b"", b".")]
+    upward = next((at for at, name in enumerate(names) if name != b".."), len(names))
+    outside = not target or target.startswith(b"/") or b"\0" in target or b".." in names[upward:]
+    return not outside and upward <= len(link) - 1 + levels_above
+
+
+class Tree:
+    """The directory that is restored into. Nothing is ever written through a symbolic link, nor over
+    something that is there. Raises Refused, or Failed where nothing more can be written at all."""
+
+    def __init__(self, top: str) -> None:
+        try:
+            os.makedirs(top, exist_ok=True)
+            if os.listdir(top):
+                raise Failed(f"{shown(top)} is not empty: restore into a new directory", EXIT_USAGE)
+            self._top = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Failed(f"{shown(top)}: {error.strerror}") from error
+        self.undressed = 0
+
+    @contextlib.contextmanager
+    def directory(self, names: Path) -> Iterator[int]:
+        """A directory below it, opened; made where there is none."""
+        with refusing():
+            fd = os.dup(self._top)
+        try:
+            for name in names:
+                with refusing():
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, 0o700, dir_fd=fd)
+                    below = os.open(name, DIRECTORY_FLAGS, dir_fd=fd)
+                os.close(fd)
+                fd = below
+            yield fd
+        finally:
+            os.close(fd)
+
+    def write(self, directory: int, name: bytes, content: Iterable[bytes], dress: Dress) -> None:
+        """A new file. Nothing of it is to be seen before all of it is there; nothing is left of it after an
+        exception, also one that ``content`` raised."""
+        checked_name(name)
+        new = b".mailhaul-restore.%d" % os.getpid()
+        with refusing():
+            if exists(directory, name):
+                raise Refused("something has its name already")
+            fd = os.open(new, NEW_FILE, 0o600, dir_fd=directory)
+        try:
+            with refusing():
+                try:
+                    for data in content:
+                        rest = memoryview(data)
+                        while rest:
+                            rest = rest[os.write(fd, rest) :]
+                    self.dress(fd, dress, 0o777)
+                finally:
+                    os.close(fd)
+                os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(new, dir_fd=directory)
+            raise
+
+    def link(self, directory: int, name: bytes, target: bytes, dress: Dress) -> None:
+        """A symbolic link."""
+        with refusing():
+            os.symlink(target, checked_name(name), dir_fd=directory)
+        try:
+            os.chown(name, dress.owner, dress.group, dir_fd=directory, follow_symlinks=False)
+            os.utime(name, ns=(dress.mtime_ns, dress.mtime_ns), dir_fd=directory, follow_symlinks=False)
+        except (OSError, OverflowError):
+            self.undressed += 1
+
+    def dress(self, fd: int, dress: Dress, bits: int) -> None:
+        """Give an open file or directory its owner, mode, attributes and time, as far as that can be; of
+        the attributes those that users may set, and access lists."""
+        whole = True
+        try:
+            os.fchown(fd, dress.owner, dress.group)
+        except (OSError, OverflowError):
+            whole = False
+        mode = dress.mode & bits
+        try:
+            os.fchmod(fd, mode)
+            for name, value in dress.attributes:
+                if text(name) in LISTS or name.startswith("user."):
+                    try:
+                        os.setxattr(fd, name, octets(value))
+                    except (OSError, AttributeError):
+                        whole = False
+                        if name == LISTS[0]:  # with one, these bits are not the group's rights
+                            os.fchmod(fd, mode & ~0o070)
+        except (OSError, ValueError, TypeError):
+            whole = False
+        try:
+            os.utime(fd, ns=(dress.mtime_ns, dress.mtime_ns))
+        except (OSError, OverflowError):
+            whole = False
+        self.undressed += not whole
+
+    def close(self) -> None:
+        """All of it is on the disk then."""
+        os.sync()
+        os.close(self._top)
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Turn the system's errors into ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_GO:
+            raise Failed(f"the target can't be written: {error.strerror}") from error
+        raise Refused(f"it can't be written: {error.strerror}") from error
+
+
+def exists(directory: int, name: bytes) -> bool:
+    """Whether there is anything of this name."""
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def uid_list(folder: Dict[str, Any], mails: Dict[int, Tuple[bytes, bytes]], margin: int) -> bytes:
+    """What ``dovecot-uidlist`` is to say: names and notes by their UIDs. The next UID is so much greater than
+    the recorded one. Raises ValueError."""
+    validity, following = number(folder["uidvalidity"]), number(folder["uidnext"])
+    following = min(max(following, max(mails, default=0) + 1) + margin, 0xFFFFFFFF)
+    header = octets(folder["header"])
+    if re.fullmatch(rb"3(?: +[^\x00-\x20\x7f]+)* *", header) and re.search(rb" V[0-9]+(?= |$)", header):
+        header = re.sub(rb"(?<= )V[0-9]*(?= |$)", b"V%d" % validity, header, count=1)
+        header, changed = re.subn(rb"(?<= )N[0-9]*(?= |$)", b"N%d" % following, header, count=1)
+        header += b"" if changed else b" N%d" % following
+    else:
+        guid = text(folder["guid"])
+        header = b"3 V%d N%d" % (validity, following) + (
+            b" G" + guid.encode() if GUID.fullmatch(guid) else b""
+        )
+    lines = [header + b"\n"]
+    for uid, (name, notes) in sorted(mails.items()):
+        fields = b" " + notes if FIELDS.fullmatch(notes) else b""
+        lines.append(b"%d%s :%s\n" % (uid, fields, name))
+    return b"".join(lines)
+
+
+class Counts:
+    """What was done, and what was not."""
+
+    def __init__(self) -> None:
+        self.mailboxes = self.messages = self.size = 0
+        self.damaged = self.refused = 0
+
+    def problem(self, where: str, error: Exception | str, count: int = 1) -> None:
+        """So many things are not restored."""
+        if isinstance(error, Refused):
+            self.refused += count
+        else:
+            self.damaged += count
+        say(f"{where}: {error}" if where else str(error))
+
+
+class MailboxWriter:
+    """One mailbox, made anew below ``top``."""
+
+    def __init__(
+        self,
+        archives: Archives,
+        tree: Tree,
+        state: State,
+        wanted: Sequence[Wanted],
+        counts: Counts,
+        margin: int,
+    ) -> None:
+        self._archives = archives
+        self._tree = tree
+        self._state = state
+        self._wanted = wanted
+        self._counts = counts
+        self._margin = margin
+        self._links: OrderedDict[Tuple[int, bytes], Tuple[Path, bytes]] = OrderedDict()
+        self._directories: Dict[Path, Dress] = {}
+        self._lists: Dict[Path, Dress] = {}
+        self._symlinks: List[Tuple[Path, bytes, Dress, bool]] = []
+
+    def write(self, mailbox: Dict[str, Any], top: Path) -> None:
+        """All that is wanted of it."""
+        home = top[:-1] if len(top) > 1 else None
+        folders = [one for one in mailbox["folders"] if self._is_wanted(one)]
+        for folder in folders:
+            self._attempt(folder, lambda one: self._folder(mailbox, one, top, home))
+        for file in mailbox["files"]:
+            if self._is_file_wanted(file, folders):
+                self._attempt(file, lambda one: self._file(mailbox, one, top, home))
+        for folder in folders:
+            self._attempt(folder, lambda one: self._keywords(one, top))
+        for names, target, dress, in_home in self._symlinks:
+            above, base = names[:-1], home if in_home else top
+            try:
+                levels = 1 if home is not None and not in_home else 0
+                if not stays_inside(names, target, levels):
+                    raise Refused("a symbolic link that leads out of the mailbox")
+                with self._tree.directory((*(base or ()), *above)) as directory:
+                    self._tree.link(directory, names[-1], target, dress)
+            except Refused as error:
+                self._counts.problem(f"{self._state.path} ({shown(b'/'.join(names))})", error)
+        for names, dress in sorted(self._directories.items(), key=lambda one: -len(one[0])):
+            with contextlib.suppress(Refused), self._tree.directory(names) as directory:
+                self._tree.dress(directory, dress, 0o3777)
+        self._counts.mailboxes += 1
+
+    def _attempt(self, what: Any, do: Callable[[Any], None]) -> None:
+        """One folder or file: what goes wrong with it does not keep the others out."""
+        where = self._state.path
+        try:
+            with understood("the mailbox"):
+                where += (
+                    f"/{shown(text(what['name']))}"
+                    if isinstance(what, dict)
+                    else f" ({shown(octets(what[0]))})"
+                )
+                do(what)
+        except (Damaged, Refused) as error:
+            self._counts.problem(where, error)
+
+    def _is_wanted(self, folder: Dict[str, Any]) -> bool:
+        name = str(folder.get("name"))
+        return any(one.selects_folder(name) for one in self._wanted)
+
+    def _is_file_wanted(self, file: Sequence[Any], folders: Sequence[Dict[str, Any]]) -> bool:
+        """Of a part of a mailbox: the files of the folders that are wanted."""
+        if any(one.folder is None for one in self._wanted):
+            return True
+        if not isinstance(file[0], bytes) or file[1]:
+            return False
+        above = file[0].rpartition(b"/")[0]
+        return any(one["path"] == above for one in folders)
+
+    def _folder(
+        self, mailbox: Dict[str, Any], folder: Dict[str, Any], top: Path, home: Optional[Path]
+    ) -> None:
+        path = (*top, *split(octets(folder["path"])))
+        for part in ((), (b"cur",), (b"new",), (b"tmp",)):
+            with self._tree.directory((*path, *part)):
+                pass
+        for row in folder["directories"]:
+            base = home if row[0] == "home" else top
+            names = (*base, *split(octets(row[1]))) if base is not None else ()
+            if row[0] == "uidlist":
+                self._lists[names] = dress_of(row[2:])
+            elif row[0] in ("folder", "part", "near", "home") and names:
+                self._directories[names] = dress_of(row[2:])
+                with self._tree.directory(names):
+                    pass
+        where = f"{self._state.path}/{shown(text(folder['name']))}"
+        listed: Dict[int, Tuple[bytes, bytes]] = {}
+        with contextlib.ExitStack() as stack:
+            places = {
+                one: stack.enter_context(self._tree.directory((*path, one))) for one in (b"cur", b"new")
+            }
+            for count, mails in self._archives.messages(mailbox, folder):
+                if isinstance(mails, Damaged):
+                    self._counts.problem(f"{where}: {count} messages", mails, count)
+                    continue
+                for mail in mails:
+                    try:
+                        self._message(mail, places, path)
+                    except (Damaged, Refused) as error:
+                        self._counts.problem(f"{where}/{mail.uid or ';NAME=' + shown(mail.name)}", error)
+                        continue
+                    self._counts.messages += 1
+                    self._counts.size += mail.size
+                    if 0 < mail.uid < 0xFFFFFFFF and b"\n" not in mail.name:
+                        listed.setdefault(mail.uid, (mail.name, mail.notes))
+        if number(folder["uidvalidity"]):
+            content = uid_list(folder, listed, self._margin)
+            with self._tree.directory(path) as directory:
+                self._tree.write(directory, UIDLIST, [content], self._list_dress(path, UIDLIST))
+
+    def _message(self, mail: Mail, places: Dict[bytes, int], path: Path) -> None:
+        place = os.fsencode(mail.place)
+        if place not in places:
+            raise Refused(f"{shown(mail.place)!r} is neither cur nor new")
+        name = checked_name(mail.name + mail.suffix)
+        known = self._links.get((mail.link, mail.digest)) if mail.link else None
+        if known is not None and self._same_file(known, places[place], name):
+            return
+        dress = Dress(mail.mode, mail.owner, mail.group, mail.date_ns, mail.attributes)
+        self._tree.write(places[place], name, self._archives.content(mail), dress)
+        if mail.link:
+            self._links[mail.link, mail.digest] = (*path, place), name
+            if len(self._links) > MOST_LINKS:
+                self._links.popitem(last=False)
+
+    def _same_file(self, known: Tuple[Path, bytes], directory: int, name: bytes) -> bool:
+        """Whether a file that was written got this name too."""
+        try:
+            with self._tree.directory(known[0]) as other, refusing():
+                os.link(known[1], name, src_dir_fd=other, dst_dir_fd=directory, follow_symlinks=False)
+        except Refused:
+            return False
+        return True
+
+    def _list_dress(self, path: Path, name: bytes) -> Dress:
+        """As it was, or as the server would make it."""
+        if (*path, name) in self._lists:
+            return self._lists[(*path, name)]
+        above = self._directories.get(path, Dress(0o700, os.geteuid(), os.getegid(), 0))
+        return Dress(above.mode & 0o666, above.owner, above.group, time.time_ns())
+
+    def _keywords(self, folder: Dict[str, Any], top: Path) -> None:
+        """Name the keywords, unless the file that does so was restored."""
+        names = [text(one) for one in folder["keywords"]][:26]
+        path = (*top, *split(octets(folder["path"])))
+        lines = [f"{at} {name}\n" for at, name in enumerate(names) if name and not set("\n\0") & set(name)]
+        with self._tree.directory(path) as directory:
+            if lines and not exists(directory, KEYWORDS):
+                content = "".join(lines).encode("utf-8", "surrogateescape")
+                self._tree.write(directory, KEYWORDS, [content], self._list_dress(path, KEYWORDS))
+
+    def _file(self, mailbox: Dict[str, Any], file: Sequence[Any], top: Path, home: Optional[Path]) -> None:
+        names = split(octets(file[0]))
+        base = home if file[1] else top
+        if base is None or not names:
+            raise Refused("there is no place for it")
+        dress = dress_of(file[3:])
+        if file[2] is not None:
+            self._symlinks.append((names, octets(file[2]), dress, bool(file[1])))
+            return
+        with self._tree.directory((*base, *names[:-1])) as directory:
+            self._tree.write(directory, names[-1], self._archives.file_content(mailbox, file), dress)
+
+
+class Layout:
+    """Where mailboxes go: as they lay below their partition, or by a template as in the configuration."""
+
+    def __init__(self, template: str, partitions: Set[str]) -> None:
+        self._names = [one for one in template.split("/") if one]
+        self._several = len(partitions) > 1
+        rest = PLACEHOLDER.sub("", template)
+        if template and ("{user}" not in template or "{" in rest or "}" in rest or ".." in self._names):
+            raise Failed(
+                f"--layout {template!r}: expected a path with {{user}}, and {{domain}}, if any", EXIT_USAGE
+            )
+
+    def place(self, state: State, place: bytes) -> Path:
+        """The names of directories on the way to a mailbox. Raises Refused."""
+        above = (checked_name(os.fsencode(state.partition)),) if self._several else ()
+        if self._names:
+            return (*above, *(checked_name(os.fsencode(one)) for one in self._expanded(state.user)))
+        return (*above, *(split(place) if place else (checked_name(os.fsencode(state.user)), b"Maildir")))
+
+    def _expanded(self, user: str) -> Iterator[str]:
+        local, domain = user, ""
+        if any("{domain" in one for one in self._names):
+            local, _, domain = user.rpartition("@")
+        values = {"user": local, "domain": domain}
+
+        def value(found: re.Match[str]) -> str:
+            whole = values[found[1]]
+            if found[2] is None:
+                return whole
+            return whole[int(found[2]) : int(found[3]) if found[3] else int(found[2]) + 1]
+
+        for one in self._names:
+            yield PLACEHOLDER.sub(value, one)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# The command
+
+
+def say(line: str) -> None:
+    """What is no result."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def found_files(names: Sequence[str]) -> List[str]:
+    """The files that are named, and the archives below directories that are."""
+    found: List[str] = []
+    for name in names:
+        if not os.path.isdir(name):
+            found.append(name)
+            continue
+        for directory, below, files in os.walk(name):
+            below[:] = sorted(one for one in below if not one.startswith("."))
+            found += [os.path.join(directory, one) for one in files if one.endswith(".mha")]
+    return list(OrderedDict.fromkeys(found))
+
+
+def list_mailboxes(
+    archives: Archives, selected: Sequence[Tuple[State, List[Wanted]]], counts: Counts
+) -> None:
+    """A line for each mailbox: path, messages, bytes, run; of users that are named one for each folder."""
+    for state, wanted in selected:
+        told = state.told
+        if all(one.user is None for one in wanted) and told.stored is not None:
+            print(state.path, told.stored, told.size, state.run, sep="\t")
+            continue
+        try:
+            mailbox = archives.mailbox(told.home)
+            with understood("mailbox"):
+                for folder in mailbox["folders"]:
+                    if any(one.selects_folder(text(folder["name"])) for one in wanted):
+                        rows = folder["frames"]
+                        messages, size = (
+                            sum(number(row[4]) for row in rows),
+                            sum(number(row[5]) for row in rows),
+                        )
+                        print(f"{state.path}/{shown(folder['name'])}", messages, size, state.run, sep="\t")
+        except Damaged as error:
+            counts.problem(state.path, error)
+
+
+def list_runs(archives: Archives) -> None:
+    """A line for each run: its id, how many archives it wrote, their partitions."""
+    runs: Dict[str, List[Archive]] = {}
+    for archive in archives.found.values():
+        runs.setdefault(archive.run, []).append(archive)
+    for run, written in sorted(runs.items()):
+        print(shown(run), len(written), ",".join(sorted({shown(one.partition) for one in written})), sep="\t")
+
+
+def restore(
+    archives: Archives,
+    selected: Sequence[Tuple[State, List[Wanted]]],
+    target: str,
+    counts: Counts,
+    *,
+    layout: str = "",
+    margin: int = 0,
+) -> None:
+    """Write what is wanted below a new directory."""
+    layouts = Layout(layout, {state.partition for state, _ in selected})
+    tree = Tree(target)
+    last = time.monotonic()
+    # Deeper ones first: what is made in a directory changes its time.
+    ordered = sorted(selected, key=lambda one: (-one[0].told.place.count(b"/"), one[0]))
+    try:
+        for state, wanted in ordered:
+            if state.format != "maildir":
+                counts.problem(state.path, Refused(f"a mailbox of format {shown(state.format)!r}"))
+                continue
+            try:
+                mailbox = archives.mailbox(state.told.home)
+                top = layouts.place(state, mailbox["place"])
+                if not top:
+                    raise Refused("it has no place below its partition: give a --layout")
+                MailboxWriter(archives, tree, state, wanted, counts, margin).write(mailbox, top)
+            except (Damaged, Refused) as error:
+                counts.problem(state.path, error)
+            if time.monotonic() - last > 10:
+                last = time.monotonic()
+                say(f"{counts.mailboxes} of {len(selected)} mailboxes, {counts.messages} messages")
+    finally:
+        tree.close()
+    if tree.undressed:
+        say(f"{tree.undressed} files and directories lack their owner, mode, attributes or time: be root")
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    made.add_argument(
+        "files", nargs="+", metavar="FILE_OR_DIRECTORY", help="archives (*.mha), or where they lie"
+    )
+    what = made.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--to", metavar="DIRECTORY", help="restore into this directory, which is empty or not there"
+    )
+    what.add_argument("--list", action="store_true", help="list mailboxes: path, messages, bytes, run")
+    what.add_argument("--runs", action="store_true", help="list the runs: id, archives, partitions")
+    made.add_argument("--run", metavar="RUN", help="as it was at this run, not at the newest one")
+    made.add_argument(
+        "--path",
+        action="append",
+        metavar="PATH",
+        help="/partition/group/user/folder, or less; may be repeated",
+    )
+    made.add_argument(
+        "--layout",
+        default="",
+        metavar="TEMPLATE",
+        help="where mailboxes go below the directory, such as '{domain}/{user}/Maildir'; else as they lay",
+    )
+    made.add_argument(
+        "--uid-margin",
+        type=int,
+        default=10_000_000,
+        metavar="N",
+        help="how far above the recorded one new UIDs begin: clients may know some that no backup has",
+    )
+    return made
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do it; returns the exit status. Raises Failed."""
+    counts = Counts()
+    wanted = [Wanted.parse(one) for one in arguments.path or ["/"]]
+    files = found_files(arguments.files)
+    archives = Archives(files)
+    for problem in archives.problems:
+        counts.problem("", problem)
+    if not archives.found:
+        raise Failed("there are no archives here", EXIT_DAMAGED if counts.damaged else EXIT_FAILED)
+    if arguments.runs:
+        list_runs(archives)
+    else:
+        if arguments.run and arguments.run not in {one.run for one in archives.found.values()}:
+            say(f"no archive is of run {shown(arguments.run)}: what is newest before it counts")
+        told = states(archives, arguments.run, lambda one: counts.problem("", one))
+        selected = chosen(told, wanted)
+        if not selected:
+            raise Failed(
+                "nothing of what is there is selected", EXIT_DAMAGED if counts.damaged else EXIT_FAILED
+            )
+        if arguments.list:
+            list_mailboxes(archives, selected, counts)
+        else:
+            restore(
+                archives,
+                selected,
+                arguments.to,
+                counts,
+                layout=arguments.layout,
+                margin=max(0, arguments.uid_margin),
+            )
+            print(f"{counts.mailboxes} mailboxes, {counts.messages} messages, {counts.size} bytes restored")
+    if counts.damaged or counts.refused:
+        say(f"not restored, or not told: {counts.damaged + counts.refused}, see above")
+    return EXIT_DAMAGED if counts.damaged else EXIT_SKIPPED if counts.refused else EXIT_OK
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """The command; returns the exit status."""
+    given = command_line().parse_args(arguments)
+    try:
+        return run(given)
+    except Failed as error:
+        say(f"error: {error}")
+        return error.status
+    except KeyboardInterrupt:
+        say("ended by Ctrl-C")
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
