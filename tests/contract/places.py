@@ -23,7 +23,7 @@ from mailhaul.worker.destinations.directory import found_directory
 from mailhaul.worker.destinations.memory import MemoryFiles, MemoryPlace
 from mailhaul.worker.destinations.registry import open_destination
 from mailhaul.worker.destinations.s3.dialect import keep_dialect
-from mailhaul.worker.destinations.settings import Destination, DirectoryDestination
+from mailhaul.worker.destinations.settings import Destination, DirectoryDestination, TapeDestination
 
 from ..faulty_places import Fault, Faults, FaultyPlace
 
@@ -54,6 +54,30 @@ class Adapter:
 def _memory(_: Path) -> Iterator[Adapter]:
     files = MemoryFiles()
     yield Adapter(open=lambda: MemoryPlace("memory", files), locks=True, most_memory_bytes=None)
+
+
+@contextmanager
+def _tape(place: Path) -> Iterator[Adapter]:
+    (place / "tapes").mkdir()
+    settings = TapeDestination(
+        name="drive", state=str(place / "state"), file=str(place / "tapes"), buffer_bytes=4 << 20
+    )
+    yield Adapter(open=lambda: open_destination(settings), settings=settings)
+
+
+@contextmanager
+def _spanning_tapes(place: Path) -> Iterator[Adapter]:
+    """Tapes so short that a file takes several."""
+    (place / "tapes").mkdir()
+    settings = TapeDestination(
+        name="drive",
+        state=str(place / "state"),
+        file=str(place / "tapes"),
+        record_bytes=10_240,
+        capacity_bytes=6 << 20,
+        buffer_bytes=4 << 20,
+    )
+    yield Adapter(open=lambda: open_destination(settings), settings=settings)
 
 
 @contextmanager
@@ -142,6 +166,8 @@ ADAPTERS: Mapping[str, Made] = {
     "memory": _memory,
     "directory": _directory,
     "s3": _s3,
+    "tape": _tape,
+    "tapes that end": _spanning_tapes,
     "counted": _wrapped(_directory, lambda place: CountedPlace(place, Traffic())),
     "paced": _wrapped(_directory, lambda place: PacedPlace(place, _Generous())),
     "faulty": _wrapped(_memory, lambda place: FaultyPlace(place, Faults())),

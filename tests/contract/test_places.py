@@ -165,6 +165,7 @@ def test_nothing_is_overwritten(adapter: Adapter, place: Place, size: int, salt:
     copy = put(place, NAME)
     with pytest.raises(ExistsError):
         put(place, NAME, size, salt)
+    place.close()  # it may be alone with what it has in its hands: a drive
     with closing(adapter.open()) as other:
         assert holds(other, copy)
         assert names(other) == [NAME]

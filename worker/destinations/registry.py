@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..archives.ports import Place
-from .settings import Destination, DirectoryDestination, S3Destination
+from .settings import Destination, DirectoryDestination, S3Destination, TapeDestination
 
 
 def open_destination(settings: Destination) -> Place:
@@ -26,7 +26,14 @@ def _s3(settings: S3Destination) -> Place:
     return S3Place(settings)
 
 
+def _tape(settings: TapeDestination) -> Place:
+    from .tape.opening import open_tape_place
+
+    return open_tape_place(settings)
+
+
 _OPENERS: Mapping[type, Callable[[Any], Place]] = {
     DirectoryDestination: _directory,
     S3Destination: _s3,
+    TapeDestination: _tape,
 }

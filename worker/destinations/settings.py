@@ -46,4 +46,31 @@ class S3Destination:
     thaw_tier: Literal["Bulk", "Standard", "Expedited"] = "Standard"
 
 
-Destination = DirectoryDestination | S3Destination
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapeDestination:
+    """Tapes of one pool: a directory of volumes that are files (``file``), or drives (``devices``, stable
+    names that do not rewind) and the robot that feeds them (``changer``), if there is one.
+
+    ``state`` is the directory where is recorded what is on which volume. ``record_bytes``, ``allocation`` and
+    ``reuse_seconds`` (how long after its last archive a volume whose archives were all removed is labelled
+    anew; None: never) hold for what is labelled from now on. ``capacity_bytes`` is that of a volume that is a
+    file. ``load_seconds``: so long a drive may take until it is ready.
+    """
+
+    name: str
+    state: str
+    file: str = ""
+    devices: tuple[str, ...] = ()
+    changer: str = ""
+    pool: str = "default"
+    allocation: str = "full"
+    record_bytes: int = 256 << 10
+    capacity_bytes: int = 100 * 10**9
+    reuse_seconds: float | None = None
+    label_blanks: bool = False
+    load_seconds: float = 7200.0
+    buffer_bytes: int = 32 << 20
+
+
+Destination = DirectoryDestination | S3Destination | TapeDestination

@@ -1,0 +1,100 @@
+"""Tapes that are files: a destination over them, and what may happen to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import rmtree
+
+from mailhaul.worker.destinations.settings import TapeDestination
+from mailhaul.worker.destinations.tape.file_drive import FileDrive, TapeEnd
+from mailhaul.worker.destinations.tape.file_library import FileLibrary
+from mailhaul.worker.destinations.tape.opening import Tape, open_tape, tape_place
+from mailhaul.worker.destinations.tape.place import TapePlace
+from mailhaul.worker.destinations.tape.stocktaking import Stock, take_stock
+
+from .contract.putting import Pattern
+
+RECORD = 10_240
+
+
+def source(name: str, size: int) -> Pattern:
+    """Bytes that are those of this archive only."""
+    return Pattern(size, name.encode())
+
+
+@dataclass
+class Tapes:
+    """A pool of volumes below a directory."""
+
+    root: Path
+    end: TapeEnd = field(default_factory=lambda: TapeEnd(capacity_bytes=1 << 30))
+    settings: TapeDestination = field(init=False)
+    now: datetime = datetime(2026, 11, 29, 3, 15, tzinfo=UTC)
+
+    def __post_init__(self) -> None:
+        self.directory = self.root / "tapes"
+        self.directory.mkdir(parents=True)
+        self.settings = TapeDestination(
+            name="drive",
+            state=str(self.root / "state"),
+            file=str(self.directory),
+            record_bytes=RECORD,
+            buffer_bytes=1 << 20,
+        )
+
+    def tape(self, **changes: object) -> Tape:
+        settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        return open_tape(settings, now=lambda: self.now, library=FileLibrary(str(self.directory), self.end))
+
+    def open(self, **changes: object) -> TapePlace:
+        return tape_place(self.settings, self.tape(**changes))
+
+    def later(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+    def put(self, archives: Mapping[str, int]) -> None:
+        """Put and commit these names and sizes, each of bytes of its own."""
+        with closing(self.open()) as place:
+            for name, size in archives.items():
+                place.put(name, source(name, size))
+            place.commit()
+
+    def volumes(self) -> list[Path]:
+        return sorted(self.directory.glob("*.tap"))
+
+    def forget(self) -> None:
+        """The inventory is lost."""
+        rmtree(self.root / "state")
+
+    def take_stock(self) -> list[Stock]:
+        """Make the inventory from the volumes."""
+        tape = self.tape()
+        return list(take_stock(iter(tape.library.cartridges()), tape.mounts, tape.inventory))
+
+    def check(self, archives: Mapping[str, int]) -> None:
+        """That these archives are there, and nothing else, and can be read."""
+        with closing(self.open()) as place:
+            listed = {copy.name: copy for copy in place.list()}
+            assert {name: copy.size_bytes for name, copy in listed.items()} == dict(archives)
+            order = place.reading_order([(copy.name, copy.version) for copy in listed.values()])
+            for name, version in order:
+                with closing(place.open(name, version)) as file:
+                    whole = source(name, archives[name])
+                    assert file.size == whole.size
+                    assert file.read_at(0, file.size) == whole.read_at(0, whole.size)
+
+
+def damage(volume: Path, block: int) -> None:
+    """A block of a volume can't be read from now on."""
+    drive = FileDrive(str(volume), TapeEnd(capacity_bytes=1 << 40))
+    drive.locate(block + 1)
+    start, end = drive._starts[block], drive._starts[block + 1]
+    drive.close()
+    with volume.open("r+b") as file:
+        for at in (start + 3, end - 1):
+            file.seek(at)
+            file.write(b"\x80")

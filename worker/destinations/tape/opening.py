@@ -1,0 +1,71 @@
+"""From the settings of a tape destination to the parts that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ..settings import TapeDestination
+from .allocating import Allocator
+from .file_drive import TapeEnd
+from .file_library import FileLibrary
+from .front import front_files
+from .inventory import Inventory
+from .library import Library
+from .mounting import Mounts
+from .place import TapePlace
+from .pools import Allocation, Pool
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tape:
+    """A tape destination, taken apart: what its commands work with."""
+
+    library: Library
+    inventory: Inventory
+    mounts: Mounts
+    allocator: Allocator
+    pool: Pool
+
+
+def open_tape(
+    settings: TapeDestination, *, now: Callable[[], datetime] = _utc_now, library: Library | None = None
+) -> Tape:
+    """Nothing is reached before something is asked for. ``library``: other volumes than the settings name."""
+    reuse = None if settings.reuse_seconds is None else timedelta(seconds=settings.reuse_seconds)
+    pool = Pool(name=settings.pool, allocation=Allocation(settings.allocation), reuse_after=reuse)
+    inventory = Inventory(settings.state)
+    library = library or _library(settings)
+    mounts = Mounts(library, inventory, pool.name, lambda: now().isoformat())
+    allocator = Allocator(
+        inventory,
+        mounts,
+        pool,
+        record_bytes=settings.record_bytes,
+        label_blanks=settings.label_blanks or bool(settings.file),
+        front=front_files,
+        now=now,
+    )
+    return Tape(library=library, inventory=inventory, mounts=mounts, allocator=allocator, pool=pool)
+
+
+def open_tape_place(settings: TapeDestination) -> TapePlace:
+    """The place."""
+    tape = open_tape(settings)
+    return tape_place(settings, tape)
+
+
+def tape_place(settings: TapeDestination, tape: Tape) -> TapePlace:
+    """The place over parts that are open already."""
+    return TapePlace(
+        settings.name, tape.inventory, tape.mounts, tape.allocator, buffer_bytes=settings.buffer_bytes
+    )
+
+
+def _library(settings: TapeDestination) -> Library:
+    return FileLibrary(settings.file, TapeEnd(capacity_bytes=settings.capacity_bytes))
