@@ -17,13 +17,21 @@ its journal, however that came about.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from ..proto.errors import BackupError, ConfigError, StagingError, UnplannedError, UnreadableStoreError
+from ..groups.paths import LogicalPath
+from ..proto.errors import (
+    BackupError,
+    ConfigError,
+    HookError,
+    StagingError,
+    UnplannedError,
+    UnreadableStoreError,
+)
 from ..proto.ports import Clock
 from ..proto.records import STAGING, ArchiveId, Parents, Partition, RunId, Skipped, Unit, UnitReport
 from ..worker.archives.first_frames import is_there
@@ -36,6 +44,8 @@ from .clock import utc
 from .dispatch.engine import Engine
 from .history import UnitPlan, Unplanned
 from .holds import Hold, add_holds
+from .hooks import NO_HOOKS, Hooks, HooksBehind
+from .hooks import told as told_hooks
 from .inventory import Failure
 from .lock import RunLock
 from .observers import RunObserver
@@ -43,7 +53,7 @@ from .opening import Opening, opening_of
 from .places import refuse_other_store, refuse_staging_in_store
 from .plan import Plan
 from .preparation import make_plan
-from .ready import remove, settle
+from .ready import manifest, remove, settle
 from .request import Manner, Request
 from .result import RunResult
 from .run_archives import seal_run_archives
@@ -66,6 +76,7 @@ class Means:
     grant: GrantWriting
     read_grant: GrantReading
     observer: RunObserver
+    hooks: Hooks = NO_HOOKS
 
 
 def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
@@ -73,7 +84,7 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
 
     Raises LockedError while another run goes on, UsageError or NotFoundError for paths that select
     nothing, StoreError if no partition can be listed, StagingError if the staging area can't be written,
-    ConfigError for an owner or group of it that there is not.
+    ConfigError for an owner or group of it that there is not, HookError.
     """
     staging, opening = config.staging.path, opening_of(config.staging)
     with _begun(staging) as (lock, catalog, told):
@@ -88,30 +99,45 @@ def run_to_staging(config: Config, request: Request, means: Means) -> RunResult:
         means.observer.begun(run)
         # A new run begins: what others have left will not be continued any more.
         _remove_partials(staging)
-        workers = config.dispatch.workers_per_host
-        plan, failures = make_plan(config, run, request, catalog, means.inventory, workers=workers)
-        manner = Manner.of(request, config.exclude)
-        catalog.begin_run(
-            run,
-            utc(started),
-            paths=" ".join(map(str, request.paths)),
-            options=request.options(),
-            narrowed=request.narrowed,
-            mode=manner.to_json(),
-            stores=over,
-            unplanned=_unplanned(plan, failures),
-        )
-        _seal_run_archives(staging, catalog)  # of a run that could not do so itself
-        if failures and not plan.units:
-            for failure in failures[1:]:  # the first one is raised
-                means.observer.failed(failure)
-            error = failures[0].error
+
+        def begin(unplanned: Unplanned | None = None) -> None:
+            catalog.begin_run(
+                run,
+                utc(started),
+                paths=" ".join(map(str, request.paths)),
+                options=request.options(),
+                narrowed=request.narrowed,
+                mode=manner.to_json(),
+                stores=over,
+                unplanned=unplanned,
+            )
+            _seal_run_archives(staging, catalog)  # of a run that could not do so itself
+
+        def end(error: BackupError) -> None:
             means.observer.ended(catalog.end_run(run, utc(means.clock.now()), error=error.message), error)
             _seal_run_archives(staging, catalog)
-            raise error
-        catalog.plan_units(plan.units, plan.over)
-        plan = replace(plan, alarms=(*told, *plan.alarms))
-        return _Run(config, opening, catalog, means, manner, run, started, failures).carry_out(plan)
+
+        manner = Manner.of(request, config.exclude)
+        try:
+            with means.hooks.around("run", _facts(staging, run, request.paths)) as around:
+                workers = config.dispatch.workers_per_host
+                plan, failures = make_plan(config, run, request, catalog, means.inventory, workers=workers)
+                begin(_unplanned(plan, failures))
+                if failures and not plan.units:
+                    for failure in failures[1:]:  # the first one is raised
+                        means.observer.failed(failure)
+                    end(failures[0].error)
+                    raise failures[0].error
+                catalog.plan_units(plan.units, plan.over)
+                plan = replace(plan, alarms=(*told, *plan.alarms))
+                work = _Run(config, opening, catalog, means, manner, run, started, failures)
+                result = work.carry_out(plan)
+                around.facts.update(_outcome(staging, result))
+        except HookError as error:
+            begin()
+            end(error)
+            raise
+        return replace(result, troubles=(*result.troubles, *around.troubles))
 
 
 def resume_run(config: Config, run: str, means: Means) -> RunResult:
@@ -125,21 +151,26 @@ def resume_run(config: Config, run: str, means: Means) -> RunResult:
         known = catalog.resolve_time(run)
         lock.note_run(known)
         means.observer.begun(known)
-        resumed = catalog.resume_run(known)
-        remove(staging, known)
-        started = resumed.started.timestamp()
-        failures = [
-            Failure(what=what, error=UnplannedError(f"{message} (a new run tries it again)", code=code))
-            for what, code, message in resumed.unplanned.failed
-        ]
-        manner = Manner.from_json(resumed.mode)
-        work = _Run(
-            config, opening, catalog, means, manner, known, started, failures, resumed=resumed.resumed
-        )
-        plan = Plan(
-            units=work.planned(resumed.units), left_out=resumed.unplanned.left_out, alarms=tuple(told)
-        )
-        return replace(work.carry_out(plan), sealed_before=resumed.sealed)
+        with means.hooks.around("run", _facts(staging, known, ())) as around:
+            result = _go_on(config, opening, catalog, means, known, told)
+            around.facts.update(_outcome(staging, result))
+    return replace(result, troubles=(*result.troubles, *around.troubles))
+
+
+def _go_on(
+    config: Config, opening: Opening, catalog: Catalog, means: Means, known: RunId, told: Sequence[Alarm]
+) -> RunResult:
+    resumed = catalog.resume_run(known)
+    remove(config.staging.path, known)
+    started = resumed.started.timestamp()
+    failures = [
+        Failure(what=what, error=UnplannedError(f"{message} (a new run tries it again)", code=code))
+        for what, code, message in resumed.unplanned.failed
+    ]
+    manner = Manner.from_json(resumed.mode)
+    work = _Run(config, opening, catalog, means, manner, known, started, failures, resumed=resumed.resumed)
+    plan = Plan(units=work.planned(resumed.units), left_out=resumed.unplanned.left_out, alarms=tuple(told))
+    return replace(work.carry_out(plan), sealed_before=resumed.sealed)
 
 
 @contextmanager
@@ -185,6 +216,7 @@ class _Run:
         self._reports: list[UnitReport] = []
         self._alarms: list[Alarm] = []
         self._looked_for: set[ArchiveId] = set()
+        self._hooks = HooksBehind(means.hooks, "after_unit")
         # Where mailboxes are lost of which nothing tells any more, what is known may be older than they were.
         self._lacking = {(one.partition, one.group) for one in catalog.nameless_losses(run)}
 
@@ -212,6 +244,7 @@ class _Run:
         try:
             self._alarm(plan.alarms)
             self._dispatch(plan)
+            troubles = told_hooks(self._hooks.failures())
         except BaseException as error:
             told = f"ended early: {why_ended(error)}"
             interrupted = not isinstance(error, Exception)
@@ -219,12 +252,14 @@ class _Run:
             means.observer.ended(state, error)
             self._settle()
             raise
+        finally:
+            self._hooks.end()
         told = "; ".join(f"{one.what}: {one.error.message}" for one in self._failures)
         state = catalog.end_run(run, self._now(), error=told)
         if not self._failures:
             _remove_partials(self._config.staging.path, run)
         means.observer.ended(state)
-        troubles = self._settle()
+        troubles = (*troubles, *self._settle())
         return RunResult(
             run=run,
             state=state,
@@ -306,6 +341,11 @@ class _Run:
         self._catalog.commit_unit(report, sealed=self._now(), attempts=attempts)
         self._means.observer.sealed(unit, report)
         self._reports.append(report)
+        facts = {"state": "unchanged", "messages": report.messages}
+        if report.archive is not None:
+            path = self._config.staging.path / report.file
+            facts = {**facts, "state": "sealed", "file": str(path), "size_bytes": report.archive_bytes}
+        self._hooks.call(self._unit_facts(unit, facts))
 
     def _alarm(self, alarms: Iterable[Alarm]) -> None:
         found = list(alarms)
@@ -328,9 +368,32 @@ class _Run:
         self._catalog.fail_unit(unit, error.message, attempts=attempts)
         self._means.observer.failed(failure)
         self._failures.append(failure)
+        self._hooks.call(self._unit_facts(unit, {"state": "failed", "error": error.message}))
+
+    def _unit_facts(self, unit: Unit, facts: Mapping[str, object]) -> dict[str, object]:
+        """What a hook is told of a unit that is done."""
+        of = {"partition": unit.partition.name, "group": unit.group, "shard": unit.shard}
+        return {"run": self._run, "staging": str(self._config.staging.path), **of, **facts}
 
     def _now(self) -> datetime:
         return utc(self._means.clock.now())
+
+
+def _facts(staging: Path, run: RunId, paths: Iterable[LogicalPath]) -> dict[str, object]:
+    """What a hook is told of a run that begins."""
+    return {"run": run, "staging": str(staging), "paths": list(map(str, paths))}
+
+
+def _outcome(staging: Path, result: RunResult) -> dict[str, object]:
+    """And of one that has ended."""
+    return {
+        "state": result.state,
+        "error": "; ".join(f"{one.what}: {one.error.message}" for one in result.failures),
+        "archives": [one.file for one in result.reports if one.archive is not None],
+        "manifest": str(manifest(staging, result.run)),
+        "skipped": len(result.left_out),
+        "alarms": len(result.alarms),
+    }
 
 
 def _seal_run_archives(staging: Path, catalog: Catalog) -> None:

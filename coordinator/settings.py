@@ -141,6 +141,16 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HookConfig:
+    """A program that is called, without a shell. It may take ``limit_seconds``, or ``until`` a time of the
+    day (minutes since midnight) comes next."""
+
+    command: tuple[str, ...]
+    limit_seconds: float = 600.0
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All that is configured."""
 
@@ -154,6 +164,7 @@ class Config:
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    hooks: Mapping[str, HookConfig] = field(default_factory=dict)
 
 
 def check_path(path: str) -> str:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..proto.ports import Clock
-from ..proto.records import BackupMode, UnitReport
+from ..proto.records import BackupMode, RunId, UnitReport
 from ..worker.staging.sinks import StreamSink
 from ..worker.tasks.attempt import write_stream
 from .dispatch.engine import Engine
+from .hooks import NO_HOOKS, Hooks
 from .observers import RunObserver
 from .preparation import make_plan
 from .request import Manner, Request
@@ -28,16 +29,28 @@ class StreamMeans:
     inventory: Engine
     backup: Engine
     observer: RunObserver
+    hooks: Hooks = NO_HOOKS
 
 
 def run_to_stream(config: Config, request: Request, sink: StreamSink, means: StreamMeans) -> RunResult:
     """Back up what is asked for into one stream, an archive for each unit. All is read.
 
     Needs no staging area and leaves no trace in a catalog. Raises UsageError or NotFoundError for paths that
-    select nothing, StoreError if a partition can't be listed, StagingError if the stream can't be written.
+    select nothing, StoreError if a partition can't be listed, StagingError if the stream can't be written,
+    HookError.
     """
     started = means.clock.now()
     run = new_run_id(started)
+    facts = {"run": run, "file": sink.name, "paths": list(map(str, request.paths))}
+    with means.hooks.around("run", facts) as around:
+        result = _carry_out(config, request, sink, means, run, started)
+        around.facts.update(state=result.state, skipped=len(result.left_out))
+    return replace(result, troubles=around.troubles)
+
+
+def _carry_out(
+    config: Config, request: Request, sink: StreamSink, means: StreamMeans, run: RunId, started: float
+) -> RunResult:
     plan, failures = make_plan(config, run, request, None, means.inventory, workers=1)
     if failures:
         raise failures[0].error

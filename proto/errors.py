@@ -145,6 +145,12 @@ class HostError(BackupError):
     code = "host"
 
 
+class HookError(BackupError):
+    """A program of the site that is called before something failed: it is not done."""
+
+    code = "hook"
+
+
 class PlaceError(BackupError):
     """A place where archives lie (a destination) refuses, or can't do, what it was asked for."""
 

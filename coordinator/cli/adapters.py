@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ...proto.ports import Clock
 from ...proto.records import Partition
 from ...worker.stores import registry
@@ -9,6 +11,8 @@ from ..clock import SystemClock
 from ..dispatch.driver import ATTEMPTS, Admission, always
 from ..dispatch.engine import Engine
 from ..dispatch.local import local_engine
+from ..hooks import Hooks
+from ..settings import Config
 
 
 def make_engine(workers: int, admit: Admission = always, *, attempts: int = ATTEMPTS) -> Engine:
@@ -19,6 +23,11 @@ def make_engine(workers: int, admit: Admission = always, *, attempts: int = ATTE
 def check_target(partition: Partition) -> None:
     """Raise ConfigError for a place that nothing can be restored to, before any work begins."""
     registry.open_target(partition)
+
+
+def hooks(config: Config) -> Hooks:
+    """The programs that the configuration says are called."""
+    return Hooks(config.hooks, clock(), os.environ, config.staging.path)  # noqa: TID251 (read at the edge)
 
 
 def clock() -> Clock:

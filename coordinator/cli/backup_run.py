@@ -95,6 +95,7 @@ def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -
         inventory=adapters.make_engine(0),
         backup=adapters.make_engine(0, admit, attempts=1),
         observer=observer,
+        hooks=adapters.hooks(config),
     )
     with archive_stream(file) as stream:
         return run_to_stream(config, asked.request, StreamSink(stream, name), means)

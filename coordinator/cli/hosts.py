@@ -51,6 +51,7 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
             grant=_grants(config, "write"),
             read_grant=_reading(config),
             observer=observer,
+            hooks=adapters.hooks(config),
         )
 
 

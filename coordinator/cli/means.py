@@ -61,6 +61,7 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
             grant=lambda _host, _file, _epoch: b"",
             read_grant=lambda _host: b"",
             observer=observer,
+            hooks=adapters.hooks(config),
         )
         return
     from . import hosts

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ...groups.paths import LogicalPath, printable
-from ...proto.errors import EXIT_DAMAGED, EXIT_OK, UsageError
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED, UsageError
 from ...proto.records import Partition, Renumbering, Skipped
 from ..backup_set import NeededFile
 from ..restoration import PlannedMailbox, RestorePlan, plan_restore
@@ -28,7 +28,7 @@ from .options import (
 )
 from .output import Column, counted, number, say, size
 from .program import Invocation
-from .restoring import carry_out, chosen_goal
+from .restoring import carry_out, chosen_goal, restore_hooks
 from .sources import chosen_backup
 
 _NEEDS_LISTED = 50
@@ -110,8 +110,15 @@ def command(
         _tell_missing(plan)
         if dry_run:
             return _tell_plan(plan, backup.damaged, as_json=as_json)
-        done = carry_out(plan.tasks, engine, as_json=as_json)
-        return done.tell({"mailboxes": len(plan.mailboxes)}, backup.damaged, as_json=as_json)
+        hooks = restore_hooks(invocation, goal.config, files=files, staging=staging)
+        with hooks.around("restore", {"paths": list(map(str, paths))}) as around:
+            done = carry_out(plan.tasks, engine, as_json=as_json)
+            around.facts.update(done.facts())
+        status = done.tell({"mailboxes": len(plan.mailboxes)}, backup.damaged, as_json=as_json)
+        for trouble in around.troubles:
+            output.note(output.shown(trouble))
+            status = status or EXIT_SKIPPED
+        return status
 
 
 def _words(command: str | None) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from ...proto.records import Partition, RestoreReport, Skipped
 from ...worker.tasks.restore import RestoreTask
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
+from ..hooks import NO_HOOKS, Hooks
 from ..places import refuse_target
 from ..restoration import PlannedTask, run_tasks
 from ..settings import Config
@@ -61,6 +62,15 @@ def chosen_goal(
     return Goal(place=None, config=config, workers=workers or config.dispatch.workers_per_host)
 
 
+def restore_hooks(
+    invocation: Invocation, config: Config | None, *, files: Sequence[str], staging: Path | None
+) -> Hooks:
+    """The hooks of a restore: those of the configuration, where it has one."""
+    if config is None and not files and staging is None:
+        config = configured(invocation)  # it says where the archives are
+    return adapters.hooks(config) if config is not None else NO_HOOKS
+
+
 def _known_stores(area: Path | None) -> tuple[Partition, ...]:
     """The stores that were backed up into a staging area."""
     try:
@@ -76,6 +86,12 @@ class Done:
 
     report: RestoreReport
     seconds: float
+
+    def facts(self) -> dict[str, object]:
+        """What a hook is told."""
+        report = self.report
+        counts = {"restored": report.restored, "present": report.present, "skipped": len(report.skipped)}
+        return {"state": "done", **counts, "damaged": len(report.damaged)}
 
     def tell(self, head: Mapping[str, object], damaged: Sequence[Skipped], *, as_json: bool) -> int:
         """Print it, with what was ``damaged`` before it began; returns the exit status."""

@@ -14,6 +14,7 @@ from ...proto.errors import EXIT_OK
 from ...proto.records import Skipped
 from ..catalog import Catalog
 from ..history import RunRecord, UnitRecord, Version
+from ..hooks import HookFailure, failures_of
 from ..reasons import EXCLUDED, NO_FAULT
 from ..verifying.accepting import AcceptedLoss, accepted_at, read_accepted
 from . import output
@@ -129,13 +130,14 @@ def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
         excluded=[one for one in entries if one.reason in EXCLUDED],
         vanished=[one for one in entries if one.reason in NO_FAULT - EXCLUDED],
         accepted=accepted_at(read_accepted(area), record.run),
+        hooks=failures_of(area, record.run),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
     """All that is told of a run; ``files`` are the archives that are there, by unit, ``partitions`` those
-    that could not be listed; ``accepted`` is what of this moment is lost for good."""
+    that could not be listed; ``accepted`` is what of this moment is lost for good; ``hooks`` have failed."""
 
     record: RunRecord
     units: Sequence[UnitRecord]
@@ -147,6 +149,7 @@ class _Told:
     excluded: Sequence[Skipped]
     vanished: Sequence[Skipped]
     accepted: Sequence[AcceptedLoss]
+    hooks: Sequence[HookFailure]
 
 
 def _list_runs(runs: Sequence[RunRecord], *, as_json: bool) -> None:
@@ -188,6 +191,7 @@ def _document(told: _Told) -> dict[str, object]:
         "excluded_entries": told.excluded,
         "vanished_entries": told.vanished,
         "accepted": told.accepted,
+        "failed_hooks": told.hooks,
     }
 
 
@@ -218,6 +222,8 @@ def _tell(told: _Told) -> None:
     _tell_sums("vanished while they were looked at", told.vanished, "--json lists them")
     accepted = [Skipped(one.path, one.reason, f"accepted {one.accepted}") for one in told.accepted]
     _tell_entries("losses that were accepted", accepted, "--json has all")
+    hooks = [Skipped(one.hook, one.why, one.output.strip().replace("\n", "; ")) for one in told.hooks]
+    _tell_entries("hooks that failed", hooks, "--json has all")
 
 
 def _listed(told: _Told, lists: str) -> Sequence[Skipped]:

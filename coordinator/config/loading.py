@@ -22,6 +22,7 @@ from ..settings import (
     DispatchConfig,
     ExcludeConfig,
     GroupsConfig,
+    HookConfig,
     LogConfig,
     MetricsConfig,
     RetentionConfig,
@@ -35,6 +36,8 @@ from .tables import (
     DispatchTable,
     ExcludeTable,
     GroupsTable,
+    HooksTable,
+    HookTable,
     PartitionTable,
     RetentionTable,
     Root,
@@ -69,6 +72,7 @@ def load(path: Path) -> Config:
         load=LoadLimits(**_given(root.load)),
         archive=_archive(path, root.archive),
         metrics=MetricsConfig(**_with_paths(path, _given(root.metrics), "textfile")),
+        hooks=_hooks(root.hooks),
         log=LogConfig(**_with_paths(path, _given(root.log), "file")),
     )
     _check_hosts(path, config)
@@ -191,6 +195,22 @@ def _archive(path: Path, table: ArchiveTable) -> ArchiveConfig:
     if table.level is not None and table.codec != "zstd":
         raise wrong_value(path, "archive.level", table.level, "no level without codec = 'zstd'")
     return ArchiveConfig(**_given(table))
+
+
+def _hooks(table: HooksTable) -> dict[str, HookConfig]:
+    given = _given(table)
+    limit = given.pop("limit", None)
+    return {name: _hook(one, limit) for name, one in given.items() if one is not None}
+
+
+def _hook(table: HookTable, default: float | str | None) -> HookConfig:
+    limit = default if table.limit is None else table.limit
+    if limit is None:
+        return HookConfig(command=table.command)
+    if isinstance(limit, float):
+        return HookConfig(command=table.command, limit_seconds=limit)
+    hours, _, minutes = limit.partition(":")
+    return HookConfig(command=table.command, until=int(hours) * 60 + int(minutes))
 
 
 def _given(table: Table) -> dict[str, Any]:

@@ -46,6 +46,12 @@ def _seconds(text: object) -> float:
     return float(int(found[1]) * _SECONDS[found[2]])
 
 
+def _limit(text: object) -> float | str:
+    if isinstance(text, str) and re.fullmatch(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", text):
+        return text
+    return _seconds(text)
+
+
 def _mode(text: object) -> int:
     found = re.fullmatch(r"0?([0-7]{3})", text) if isinstance(text, str) else None
     if found is None:
@@ -259,6 +265,34 @@ class LogTable(Table):
     file: _Text | None = Field(default=None, description="a file")
 
 
+_Limit = Annotated[float | str, BeforeValidator(_limit)]
+_Command = Annotated[tuple[_Text, ...], BeforeValidator(_command), Field(min_length=1)]
+
+
+class HookTable(Table):
+    command: _Command = Field(description="a list of strings: a program and its arguments")
+    limit: _Limit | None = Field(default=None, description="a time such as '10m', or one of the day: '06:00'")
+
+
+def _hook(given: object) -> object:
+    return {"command": given} if isinstance(given, list) else given
+
+
+_Hook = Annotated[HookTable, BeforeValidator(_hook)]
+_HOOK = Field(default=None, description="a list of strings, or a table with command and limit")
+
+
+class HooksTable(Table):
+    limit: _Limit | None = Field(default=None, description="a time such as '10m', or one of the day: '06:00'")
+    before_run: _Hook | None = _HOOK
+    after_unit: _Hook | None = _HOOK
+    after_run: _Hook | None = _HOOK
+    before_sweep: _Hook | None = _HOOK
+    after_sweep: _Hook | None = _HOOK
+    before_restore: _Hook | None = _HOOK
+    after_restore: _Hook | None = _HOOK
+
+
 class ArchiveTable(Table):
     codec: Codec | None = Field(default=None, description="'lz4' or 'zstd'")
     level: Annotated[int, Field(ge=1, le=22)] | None = Field(
@@ -279,6 +313,7 @@ class Root(Table):
     archive: ArchiveTable = Field(default=ArchiveTable(), description="an [archive] table")
     metrics: MetricsTable = Field(default=MetricsTable(), description="a [metrics] table")
     log: LogTable = Field(default=LogTable(), description="a [log] table")
+    hooks: HooksTable = Field(default=HooksTable(), description="a [hooks] table")
 
 
 TABLES: dict[str, type[Table]] = {
@@ -296,5 +331,7 @@ TABLES: dict[str, type[Table]] = {
     "archive": ArchiveTable,
     "metrics": MetricsTable,
     "log": LogTable,
+    "hooks": HooksTable,
+    **{f"hooks.{name}": HookTable for name in HooksTable.model_fields if name != "limit"},
 }
 """By their names; NAME stands for that of a group."""

@@ -119,6 +119,19 @@ codec = "lz4"
 # listen = "127.0.0.1:9410"
 # textfile = "/var/lib/prometheus/node-exporter/mailhaul.prom"
 
+[hooks]
+# Programs that are called, without a shell: the facts come as JSON on stdin, and as MAILHAUL_... in the
+# environment. If one fails that is called before, nothing is done; if one after, that is told (exit code 3).
+# None may take longer than its limit: a time such as "10m", or one of the day such as "06:00".
+# limit = "10m"
+# before_run = ["/usr/local/sbin/snapshot-store", "make"]
+# after_unit = ["/usr/local/sbin/note-archive"]
+# after_run = { command = ["/usr/local/sbin/snapshot-store", "drop"], limit = "06:00" }
+# before_sweep = ["/usr/local/sbin/mount-vault"]
+# after_sweep = ["/usr/local/sbin/unmount-vault"]
+# before_restore = ["/usr/local/sbin/note-restore", "begun"]
+# after_restore = ["/usr/local/sbin/note-restore", "ended"]
+
 [log]
 # Events are appended to this file, a JSON object a line.
 # file = "/var/log/mailhaul.log"

@@ -137,7 +137,7 @@ class StreamSink:
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self._stream = stream
-        self._name = name
+        self.name = name
 
     def begin(self) -> Draft | None:
         """See ArchiveSink. Always at the start."""
@@ -151,7 +151,7 @@ class StreamSink:
         try:
             self._stream.write(data)
         except OSError as error:
-            raise StagingError(f"can't write to {self._name}: {error.strerror}") from error
+            raise StagingError(f"can't write to {self.name}: {error.strerror}") from error
 
     def checkpoint(self) -> None:
         """See ArchiveSink. A stream can promise nothing."""
@@ -161,8 +161,8 @@ class StreamSink:
         try:
             self._stream.flush()
         except OSError as error:
-            raise StagingError(f"can't write to {self._name}: {error.strerror}") from error
-        return self._name
+            raise StagingError(f"can't write to {self.name}: {error.strerror}") from error
+        return self.name
 
     def abort(self) -> None:
         """See ArchiveSink. The stream simply ends without a footer."""
