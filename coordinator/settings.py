@@ -14,6 +14,7 @@ from typing import Literal
 from ..groups.assignment import GroupRules
 from ..groups.expressions import Expression
 from ..proto.records import Partition
+from ..worker.destinations.settings import Destination
 from ..worker.load import LoadLimits
 from .retention import RetentionRules
 from .window import Window
@@ -151,6 +152,42 @@ class HookConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRules:
+    """Where the archives of a group go, and when.
+
+    Each has a copy at every destination of ``copies`` (by name); without any it stays in the staging area
+    only. It is swept when it was sealed ``after_seconds`` ago. Once it has its copies, and was sealed
+    ``keep_staged_seconds`` ago, its staging space is freed (None: only when space is short); that of the
+    newest run of a group stays for quick restores as long as there is space, if ``keep_newest``.
+    """
+
+    copies: tuple[str, ...] = ()
+    after_seconds: float = 0.0
+    keep_staged_seconds: float | None = None
+    keep_newest: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepConfig:
+    """How archives leave the staging area. ``groups`` have rules of their own instead of ``rules``.
+
+    So many ``streams`` run at the same time to each destination, which all together keep to the limits (zero:
+    there is none). A copy counts after a second look at it, ``look_again_seconds`` after it was made.
+    """
+
+    rules: SweepRules = field(default_factory=SweepRules)
+    groups: Mapping[str, SweepRules] = field(default_factory=dict)
+    streams: int = 4
+    bytes_per_second: int = 0
+    requests_per_second: int = 0
+    look_again_seconds: float = 3600.0
+
+    def of_group(self, group: str) -> SweepRules:
+        """The rules of a group."""
+        return self.groups.get(group, self.rules)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All that is configured."""
 
@@ -165,6 +202,8 @@ class Config:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     hooks: Mapping[str, HookConfig] = field(default_factory=dict)
+    destinations: tuple[Destination, ...] = ()
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 def check_path(path: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -30,7 +29,8 @@ from ..settings import (
     TlsConfig,
 )
 from ..users_file import read_users
-from .problems import config_error, wrong_value
+from .destinations import destinations, sweep
+from .problems import check_names, config_error, wrong_value
 from .tables import (
     ArchiveTable,
     DispatchTable,
@@ -42,7 +42,7 @@ from .tables import (
     RetentionTable,
     Root,
     StagingTable,
-    Table,
+    with_paths,
 )
 
 
@@ -62,6 +62,7 @@ def load(path: Path) -> Config:
         raise config_error(path, error.errors(include_url=False)) from None
     groups = _groups(path, root.groups)
     names = groups.rules.names()
+    places = destinations(path, root.destination)
     config = Config(
         staging=_staging(path, root.staging),
         partitions=_partitions(path, root.partition),
@@ -69,11 +70,13 @@ def load(path: Path) -> Config:
         exclude=_exclude(path, root.exclude, names),
         retention=_retention(path, root.retention, names),
         dispatch=_dispatch(path, root.dispatch),
-        load=LoadLimits(**_given(root.load)),
+        load=LoadLimits(**root.load.given()),
         archive=_archive(path, root.archive),
-        metrics=MetricsConfig(**_with_paths(path, _given(root.metrics), "textfile")),
+        metrics=MetricsConfig(**with_paths(path, root.metrics.given(), "textfile")),
         hooks=_hooks(root.hooks),
-        log=LogConfig(**_with_paths(path, _given(root.log), "file")),
+        log=LogConfig(**with_paths(path, root.log.given(), "file")),
+        destinations=places,
+        sweep=sweep(path, root.sweep, names, [one.name for one in places]),
     )
     _check_hosts(path, config)
     return config
@@ -91,24 +94,18 @@ def _read(path: Path, subject: str) -> str:
 
 
 def _staging(path: Path, table: StagingTable) -> StagingConfig:
-    given = _with_paths(path, _given(table), "path", "keys")
+    given = with_paths(path, table.given(), "path", "keys")
     names = {"reserve": "reserve_bytes", "wait_for_space": "patience_seconds"}
     return StagingConfig(**{names.get(key, key): value for key, value in given.items()})
 
 
 def _dispatch(path: Path, table: DispatchTable) -> DispatchConfig:
-    given = _with_paths(path, _given(table), "token_file")
+    given = with_paths(path, table.given(), "token_file")
     if host_patience := given.pop("host_patience", None):
         given["host_patience_seconds"] = host_patience
     if tls := given.pop("tls", None):
-        given["tls"] = TlsConfig(**_with_paths(path, _given(tls), "cert", "key", "ca"))
+        given["tls"] = TlsConfig(**with_paths(path, tls.given(), "cert", "key", "ca"))
     return DispatchConfig(**given)
-
-
-def _with_paths(path: Path, given: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Relative paths become what they are relative to the configuration file."""
-    directory = path.absolute().parent
-    return {key: directory / value if key in keys else value for key, value in given.items()}
 
 
 def _check_hosts(path: Path, config: Config) -> None:
@@ -139,7 +136,7 @@ def _partitions(path: Path, tables: Sequence[PartitionTable]) -> tuple[Partition
 
 
 def _partition(path: Path, index: int, table: PartitionTable) -> Partition:
-    given = {"name": "primary"} | _given(table)
+    given = {"name": "primary"} | table.given()
     if "host" in given:
         if "hosts" in given:
             expected = "host or hosts, not both"
@@ -151,54 +148,47 @@ def _partition(path: Path, index: int, table: PartitionTable) -> Partition:
 
 
 def _groups(path: Path, table: GroupsTable) -> GroupsConfig:
-    given = _given(table)
+    given = table.given()
     limits = {"largest_unit_bytes": given.pop("largest_unit")} if "largest_unit" in given else {}
     definitions: tuple[GroupDefinition, ...] = ()
     if name := given.pop("file", None):
         file = path.absolute().parent / name
         definitions = parse_definitions(_read(file, f"{path}: groups.file = {name!r}"), str(file))
     off = given.pop("off", None) or ()
-    _check_names(path, "groups.off", off, [one.name for one in definitions])
+    check_names(path, "groups.off", off, [one.name for one in definitions])
     return GroupsConfig(rules=GroupRules(definitions=definitions, **given), off=frozenset(off), **limits)
 
 
 def _exclude(path: Path, table: ExcludeTable, groups: Collection[str]) -> ExcludeConfig:
-    given = _given(table)
+    given = table.given()
     given["users"] = tuple(map(compile_expression, given.get("users") or ()))
     if name := given.pop("users_file", None):
         given["listed_users"] = read_users(path.absolute().parent / name).users
     named = given.pop("group", {})
-    _check_names(path, "exclude.group", named, groups)
+    check_names(path, "exclude.group", named, groups)
     return ExcludeConfig(group_folders={group: found.folders for group, found in named.items()}, **given)
 
 
 def _retention(path: Path, table: RetentionTable, groups: Collection[str]) -> RetentionConfig:
-    given = _given(table)
+    given = table.given()
     named = given.pop("group", {})
-    _check_names(path, "retention.group", named, groups)
+    check_names(path, "retention.group", named, groups)
     shares = {key: given.pop(key) for key in ("compact_below", "alarm_share") if key in given}
     return RetentionConfig(
         rules=RetentionRules(**given),
-        groups={group: RetentionRules(**_given(rules)) for group, rules in named.items()},
+        groups={group: RetentionRules(**rules.given()) for group, rules in named.items()},
         **shares,
     )
-
-
-def _check_names(path: Path, key: str, names: Collection[str], groups: Collection[str]) -> None:
-    for name in names:
-        if name not in groups:
-            expected = f"names of groups that are defined: {', '.join(groups) or 'there are none'}"
-            raise wrong_value(path, key, name, expected)
 
 
 def _archive(path: Path, table: ArchiveTable) -> ArchiveConfig:
     if table.level is not None and table.codec != "zstd":
         raise wrong_value(path, "archive.level", table.level, "no level without codec = 'zstd'")
-    return ArchiveConfig(**_given(table))
+    return ArchiveConfig(**table.given())
 
 
 def _hooks(table: HooksTable) -> dict[str, HookConfig]:
-    given = _given(table)
+    given = table.given()
     limit = given.pop("limit", None)
     return {name: _hook(one, limit) for name, one in given.items() if one is not None}
 
@@ -211,8 +201,3 @@ def _hook(table: HookTable, default: float | str | None) -> HookConfig:
         return HookConfig(command=table.command, limit_seconds=limit)
     hours, _, minutes = limit.partition(":")
     return HookConfig(command=table.command, until=int(hours) * 60 + int(minutes))
-
-
-def _given(table: Table) -> dict[str, Any]:
-    """The keys that the file gives, so that every default stands once, in the record."""
-    return {name: getattr(table, name) for name in table.model_fields_set}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pydantic_core import ErrorDetails
 
 from ...proto.errors import ConfigError
 from .tables import TABLES
+
+_KINDS = [repr(name.removeprefix("destination.")) for name in TABLES if name.startswith("destination.")]
 
 
 def config_error(path: Path, errors: Sequence[ErrorDetails]) -> ConfigError:
@@ -19,9 +21,11 @@ def config_error(path: Path, errors: Sequence[ErrorDetails]) -> ConfigError:
 
 
 def _line(path: Path, error: ErrorDetails) -> str:
+    key = _dotted(error["loc"])
+    if error["type"].startswith("union_tag"):
+        return f"{path}: {_kind(key, error)}: expected one of {', '.join(_KINDS)}"
     *table, name = _names(error["loc"])
     fields = TABLES[".".join(table)].model_fields
-    key = _dotted(error["loc"])
     if error["type"] == "extra_forbidden":
         return f"{path}: {key}: no such key; expected one of {', '.join(fields)}"
     expected = f"expected {fields[name].description}"
@@ -29,6 +33,13 @@ def _line(path: Path, error: ErrorDetails) -> str:
         return f"{path}: {key} is missing: {expected}"
     reason = f" ({error['ctx']['error']})" if error["type"] == "value_error" else ""
     return f"{path}: {key} = {_shown(error['input'])}: {expected}{reason}"
+
+
+def _kind(key: str, error: ErrorDetails) -> str:
+    """What is wrong with the kind of a destination."""
+    if error["type"] == "union_tag_not_found":
+        return f"{key}.kind is missing"
+    return f"{key}.kind = {_shown(error['input']['kind'])}"
 
 
 def _names(location: tuple[int | str, ...]) -> list[str]:
@@ -45,6 +56,14 @@ def wrong_value(path: Path, key: str, value: object, expected: str) -> ConfigErr
     return ConfigError(f"{path}: {key} = {_shown(value)}: expected {expected}", file=str(path), keys=[key])
 
 
+def check_names(path: Path, key: str, names: Collection[str], groups: Collection[str]) -> None:
+    """Raise the error for the first of these names that no group has."""
+    for name in names:
+        if name not in groups:
+            expected = f"names of groups that are defined: {', '.join(groups) or 'there are none'}"
+            raise wrong_value(path, key, name, expected)
+
+
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 100 else text[:100] + "…"
@@ -52,6 +71,9 @@ def _shown(value: object) -> str:
 
 def _dotted(location: tuple[int | str, ...]) -> str:
     """``partition[0].path``"""
+    if location[0] == "destination":
+        # The third part is the kind, which no key is called by.
+        location = (*location[:2], *location[3:])
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(
         "."
     )

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -20,7 +21,7 @@ from ..settings import Codec, EngineName, check_path, check_template
 from ..window import Window
 
 _PORT = r"(?:[1-9][0-9]{0,4})"
-_DURATION = re.compile(r"([0-9]{1,6}) ?(s|m|h|d)")
+_DURATION = re.compile(r"([0-9]{1,6}) ?(s|m|h|d|seconds?|minutes?|hours?|days?)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([kmgt]i?b)", re.IGNORECASE)
 _UNITS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
@@ -43,7 +44,7 @@ def _seconds(text: object) -> float:
     found = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         raise ValueError("no whole number with s, m, h or d")
-    return float(int(found[1]) * _SECONDS[found[2]])
+    return float(int(found[1]) * _SECONDS[found[2][0]])
 
 
 def _limit(text: object) -> float | str:
@@ -95,6 +96,12 @@ def _command(words: object) -> object:
     return tuple(words) if isinstance(words, list) else words
 
 
+def _program(words: object) -> object:
+    if isinstance(words, list):
+        return tuple(words)
+    raise ValueError("it is no list: nothing is split, and no shell is started")
+
+
 def _home_pattern(path: str) -> str:
     if any(level in ("", ".", "..") for level in path.split("/")):
         raise ValueError("no path in a home")
@@ -111,6 +118,8 @@ _Pattern = Annotated[str, AfterValidator(_pattern)]
 _HomePattern = Annotated[_Text, AfterValidator(_home_pattern)]
 _Expression = Annotated[str, AfterValidator(_expression)]
 _Count = Annotated[int, Field(ge=1)]
+_Program = Annotated[tuple[_Text, ...], BeforeValidator(_program), Field(min_length=1)]
+_PROGRAM = "a program and its arguments, a list of strings such as ['prog', '--to', '{name}']"
 _Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -118,6 +127,16 @@ class Table(BaseModel):
     """A table of the file. None is a key that is not given."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    def given(self) -> dict[str, Any]:
+        """The keys that the file gives, so that every default stands once, in the record."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+def with_paths(path: Path, given: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """Relative paths become what they are relative to the configuration file ``path``."""
+    directory = path.absolute().parent
+    return {key: directory / value if key in keys else value for key, value in given.items()}
 
 
 class StagingTable(Table):
@@ -300,6 +319,50 @@ class ArchiveTable(Table):
     )
 
 
+class DestinationTable(Table):
+    name: _Name = Field(
+        description="at most 100 letters, digits, '.', '_', '-', beginning with a letter or digit"
+    )
+
+
+class DirectoryTable(DestinationTable):
+    kind: Literal["directory"]
+    path: _Text = Field(description="a directory")
+
+
+class CommandTable(DestinationTable):
+    kind: Literal["command"]
+    put: _Program = Field(description=_PROGRAM)
+    get: _Program = Field(description=_PROGRAM)
+    stat: _Program | None = Field(default=None, description=_PROGRAM)
+    list: _Program | None = Field(default=None, description=_PROGRAM)
+    remove: _Program | None = Field(default=None, description=_PROGRAM)
+    time_limit: _Seconds | None = Field(default=None, description="a time such as '90s' or '6h'")
+
+
+class SweepRulesTable(Table):
+    copies: Annotated[tuple[_Name, ...], BeforeValidator(_names)] | None = Field(
+        default=None, description="a list of the names of destinations"
+    )
+    after: _Seconds | None = Field(default=None, description="a time such as '2h' or '1 day'")
+    keep_staged: _Seconds | None = Field(default=None, description="a time such as '12h' or '7 days'")
+    keep_newest: bool | None = Field(default=None, description="true or false")
+
+
+class SweepTable(SweepRulesTable):
+    streams: Annotated[int, Field(ge=1, le=256)] | None = Field(
+        default=None, description="a whole number from 1 to 256"
+    )
+    bytes_per_second: Annotated[int, BeforeValidator(_rate), Field(ge=1)] | None = Field(
+        default=None, description="a size such as '50 MB'"
+    )
+    requests_per_second: _Count | None = Field(default=None, description="a whole number from 1")
+    look_again: _Seconds | None = Field(default=None, description="a time such as '1h' or '1 day'")
+    group: dict[str, SweepRulesTable] = Field(
+        default={}, description="a table [sweep.group.NAME] for each group"
+    )
+
+
 class Root(Table):
     staging: StagingTable = Field(description="a [staging] table")
     partition: Annotated[list[PartitionTable], Field(min_length=1)] = Field(
@@ -314,6 +377,10 @@ class Root(Table):
     metrics: MetricsTable = Field(default=MetricsTable(), description="a [metrics] table")
     log: LogTable = Field(default=LogTable(), description="a [log] table")
     hooks: HooksTable = Field(default=HooksTable(), description="a [hooks] table")
+    destination: list[Annotated[DirectoryTable | CommandTable, Field(discriminator="kind")]] = Field(
+        default=[], description="[[destination]] tables"
+    )
+    sweep: SweepTable = Field(default=SweepTable(), description="a [sweep] table")
 
 
 TABLES: dict[str, type[Table]] = {
@@ -333,5 +400,9 @@ TABLES: dict[str, type[Table]] = {
     "log": LogTable,
     "hooks": HooksTable,
     **{f"hooks.{name}": HookTable for name in HooksTable.model_fields if name != "limit"},
+    "destination.directory": DirectoryTable,
+    "destination.command": CommandTable,
+    "sweep": SweepTable,
+    "sweep.group.NAME": SweepRulesTable,
 }
-"""By their names; NAME stands for that of a group."""
+"""By their names; NAME stands for that of a group. Of destinations each kind has its own."""

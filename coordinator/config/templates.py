@@ -132,6 +132,43 @@ codec = "lz4"
 # before_restore = ["/usr/local/sbin/note-restore", "begun"]
 # after_restore = ["/usr/local/sbin/note-restore", "ended"]
 
+# Where archives are kept for good, one table for each; see `mailhaul destination check NAME`.
+# A directory: of this host, over NFS, on a disk that is carried.
+# [[destination]]
+# name = "vault"
+# kind = "directory"
+# path = "/mnt/vault"
+# Programs that take files from their input and bring them back by their output. {name} stands for the name of
+# a file, {prefix} for how names begin; no shell is started. stat prints the size of a file, list prints name
+# and size of each on a line. A program that lets no byte through for so long is ended.
+# [[destination]]
+# name = "elsewhere"
+# kind = "command"
+# put = ["ssh", "vault01", "keep", "{name}"]
+# get = ["ssh", "vault01", "bring", "{name}"]
+# stat = ["ssh", "vault01", "size", "{name}"]
+# list = ["ssh", "vault01", "names", "{prefix}"]
+# remove = ["ssh", "vault01", "forget", "{name}"]
+# time_limit = "1h"
+
+[sweep]
+# Archives are copied to all of these destinations, once they are so old.
+# copies = ["vault", "elsewhere"]
+# after = "0s"
+# With all its copies, and so old, an archive leaves the staging area; without this only when space is short.
+# keep_staged = "7 days"
+# What the newest run of a group wrote stays as long as there is space: restores from it are quick.
+# keep_newest = true
+# So many copies are made at a time to each destination, by all together no faster than this.
+# streams = 4
+# bytes_per_second = "100 MB"
+# requests_per_second = 100
+# A copy counts when it was found again so long after it was made.
+# look_again = "1h"
+# Groups may have rules of their own; what they do not say is as above:
+# [sweep.group.groupA]
+# copies = ["vault"]
+
 [log]
 # Events are appended to this file, a JSON object a line.
 # file = "/var/log/mailhaul.log"

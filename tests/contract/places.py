@@ -23,7 +23,12 @@ from mailhaul.worker.destinations.directory import found_directory
 from mailhaul.worker.destinations.memory import MemoryFiles, MemoryPlace
 from mailhaul.worker.destinations.registry import open_destination
 from mailhaul.worker.destinations.s3.dialect import keep_dialect
-from mailhaul.worker.destinations.settings import Destination, DirectoryDestination, TapeDestination
+from mailhaul.worker.destinations.settings import (
+    CommandDestination,
+    Destination,
+    DirectoryDestination,
+    TapeDestination,
+)
 
 from ..faulty_places import Fault, Faults, FaultyPlace
 
@@ -130,6 +135,28 @@ def bucket_adapter(server: S3Server, place: Path) -> Adapter:
     )
 
 
+@contextmanager
+def _command(place: Path) -> Iterator[Adapter]:
+    """Programs that know nothing of whole files: what is cut off half-way they keep."""
+    root = place / "kept"
+    root.mkdir()
+    path = f"{root}/{{name}}"
+    settings = CommandDestination(
+        name="elsewhere",
+        put=("sh", "-c", 'mkdir -p "${1%/*}" && cat > "$1"', "put", path),
+        get=("cat", path),
+        list=("find", str(root), "-type", "f", "-printf", "%s %P\n"),
+        remove=("rm", path),
+        limit_seconds=60.0,
+    )
+
+    def plant(name: str, data: bytes) -> None:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+
+    yield Adapter(open=lambda: open_destination(settings), settings=settings, plant=plant)
+
+
 Made = Callable[[Path], AbstractContextManager[Adapter]]
 
 
@@ -168,6 +195,7 @@ ADAPTERS: Mapping[str, Made] = {
     "s3": _s3,
     "tape": _tape,
     "tapes that end": _spanning_tapes,
+    "command": _command,
     "counted": _wrapped(_directory, lambda place: CountedPlace(place, Traffic())),
     "paced": _wrapped(_directory, lambda place: PacedPlace(place, _Generous())),
     "faulty": _wrapped(_memory, lambda place: FaultyPlace(place, Faults())),

@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..archives.ports import Place
-from .settings import Destination, DirectoryDestination, S3Destination, TapeDestination
+from .settings import (
+    CommandDestination,
+    Destination,
+    DirectoryDestination,
+    S3Destination,
+    TapeDestination,
+)
 
 
 def open_destination(settings: Destination) -> Place:
@@ -32,8 +38,15 @@ def _tape(settings: TapeDestination) -> Place:
     return open_tape_place(settings)
 
 
+def _command(settings: CommandDestination) -> Place:
+    from .command import CommandPlace
+
+    return CommandPlace(settings)
+
+
 _OPENERS: Mapping[type, Callable[[Any], Place]] = {
     DirectoryDestination: _directory,
     S3Destination: _s3,
     TapeDestination: _tape,
+    CommandDestination: _command,
 }

@@ -73,4 +73,24 @@ class TapeDestination:
     buffer_bytes: int = 32 << 20
 
 
-Destination = DirectoryDestination | S3Destination | TapeDestination
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandDestination:
+    """Programs that take files and bring them back, each a list of words; ``{name}`` in one stands for the
+    name of the file, ``{prefix}`` in ``list`` for how names begin. No shell is started.
+
+    ``put`` reads the file from its standard input, ``get`` writes it to its standard output. ``stat`` prints
+    its size, or nothing if there is none; ``list`` a line for each file, size first, then the name: one of
+    the two has to be there. Without ``remove`` nothing is removed. A program through which no byte goes for
+    ``limit_seconds`` is ended.
+    """
+
+    name: str
+    put: tuple[str, ...]
+    get: tuple[str, ...]
+    stat: tuple[str, ...] = ()
+    list: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    limit_seconds: float = 3600.0
+
+
+Destination = DirectoryDestination | S3Destination | TapeDestination | CommandDestination

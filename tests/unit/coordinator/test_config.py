@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,22 @@ from mailhaul.coordinator.settings import (
     MetricsConfig,
     RetentionConfig,
     StagingConfig,
+    SweepConfig,
+    SweepRules,
     TlsConfig,
 )
 from mailhaul.coordinator.window import Window
 from mailhaul.groups.assignment import GroupRules
 from mailhaul.proto.errors import ConfigError
 from mailhaul.proto.records import Partition
+from mailhaul.worker.destinations.settings import CommandDestination, DirectoryDestination
 from mailhaul.worker.load import LoadLimits
 
 STAGING = '[staging]\npath = "staging"\n'
 PARTITION = '[[partition]]\nformat = "maildir"\npath = "/srv/mail/{user}"\n'
 MINIMAL = STAGING + PARTITION
+VAULT = '[[destination]]\nname = "vault"\nkind = "directory"\npath = "/mnt/vault"\n'
+COMMAND = '[[destination]]\nname = "elsewhere"\nkind = "command"\n'
 
 
 def write(directory: Path, text: str | bytes, groups: str | bytes | None = None) -> Path:
@@ -124,6 +130,31 @@ class TestValues:
             textfile = "mailhaul.prom"
             [log]
             file = "/var/log/mailhaul.log"
+            [[destination]]
+            name = "vault"
+            kind = "directory"
+            path = "mnt/vault"
+            [[destination]]
+            name = "elsewhere"
+            kind = "command"
+            put = ["keep", "{name}"]
+            get = ["bring", "{name}"]
+            stat = ["size", "{name}"]
+            list = ["names", "{prefix}"]
+            remove = ["forget", "{name}"]
+            time_limit = "90s"
+            [sweep]
+            copies = ["vault", "elsewhere"]
+            after = "2h"
+            keep_staged = "7 days"
+            keep_newest = false
+            streams = 8
+            bytes_per_second = "50 MB"
+            requests_per_second = 20
+            look_again = "1 day"
+            [sweep.group.a]
+            copies = []
+            keep_staged = "1 hour"
         """
         (tmp_path / "nobody").write_text("# left\njane@example.org\n")
         loaded = config.load(write(tmp_path, text, groups="a=[[:alpha:]].*\n"))
@@ -175,6 +206,34 @@ class TestValues:
         assert loaded.archive == ArchiveConfig(codec="zstd", level=9)
         assert loaded.metrics == MetricsConfig(listen="127.0.0.1:9410", textfile=tmp_path / "mailhaul.prom")
         assert loaded.log == LogConfig(file=Path("/var/log/mailhaul.log"))
+        assert loaded.destinations == (
+            DirectoryDestination(name="vault", path=str(tmp_path / "mnt/vault")),
+            CommandDestination(
+                name="elsewhere",
+                put=("keep", "{name}"),
+                get=("bring", "{name}"),
+                stat=("size", "{name}"),
+                list=("names", "{prefix}"),
+                remove=("forget", "{name}"),
+                limit_seconds=90,
+            ),
+        )
+        rules = SweepRules(
+            copies=("vault", "elsewhere"),
+            after_seconds=7200,
+            keep_staged_seconds=7 * 86400,
+            keep_newest=False,
+        )
+        assert loaded.sweep == SweepConfig(
+            rules=rules,
+            groups={"a": replace(rules, copies=(), keep_staged_seconds=3600)},
+            streams=8,
+            bytes_per_second=50_000_000,
+            requests_per_second=20,
+            look_again_seconds=86400,
+        )
+        assert loaded.sweep.of_group("a").copies == ()
+        assert loaded.sweep.of_group("b") == rules
         assert pickle.loads(pickle.dumps(loaded)) == loaded
 
     @pytest.mark.parametrize(
@@ -210,7 +269,7 @@ class TestTemplates:
     def test_what_they_only_suggest_loads_too(self, tmp_path: Path) -> None:
         """Every comment that looks like a setting is one; those of several hosts need others beside them."""
         before, hosts, after = config.CONFIG_TEMPLATE.partition("# host =")
-        text = before + hosts + re.sub(r"(?m)^# (?=\[\w|\w+ = )", "", after)
+        text = before + hosts + re.sub(r"(?m)^# (?=\[+\w|\w+ = )", "", after)
         for several in ("listen", "address", "keys", "hosts"):
             text = re.sub(rf"(?m)^{several} = ", f"# {several} = ", text)
         text = text.replace('codec = "lz4"', 'codec = "zstd"')
@@ -220,6 +279,7 @@ class TestTemplates:
         loaded = config.load(tmp_path / "mailhaul.toml")
         assert loaded.partitions[0].doveadm == ("doveadm",)
         assert [group.name for group in loaded.groups.rules.definitions] == ["groupA", "groupB"]
+        assert loaded.sweep.of_group("groupA").copies == ("vault",)
 
     def test_every_key_is_in_the_template(self) -> None:
         for name, table in TABLES.items():
@@ -305,6 +365,31 @@ class TestErrors:
             ("[retention]", "last = 0", "retention.last = 0: expected a whole number from 1"),
             ("[retention]", "alarm_share = 1.5", "alarm_share = 1.5: expected a number from 0 to 1"),
             ("[retention.group.user]", "dayly = 1", "retention.group.user.dayly: no such key; expected one"),
+            ("[[destination]]", "", "destination[0].kind is missing: expected one of 'directory'"),
+            ("[[destination]]", 'kind = "ftp"', "destination[0].kind = 'ftp': expected one of 'directory'"),
+            ("[[destination]]", "kind = 3", "destination[0].kind = 3: expected one of 'directory'"),
+            ("", "[destination]", "destination = {}: expected [[destination]] tables"),
+            ("[[destination]]", 'kind = "directory"', "destination[0].name is missing: expected at most"),
+            (VAULT, VAULT, "destination[1].name = 'vault': expected a name that no other destination has"),
+            (VAULT, VAULT.replace('"v', '"V'), "destination[1].name = 'Vault': expected a name that no"),
+            (VAULT.replace("vault", "staging"), "", "destination[0].name = 'staging': expected a name that"),
+            (VAULT, 'prefix = "a"', "destination[0].prefix: no such key; expected one of name, kind, path"),
+            (COMMAND, "put = []", "destination[0].put = []: expected a program and its arguments, a list"),
+            (COMMAND, 'put = "a b"', "put = 'a b': expected a program and its arguments, a list of strings"),
+            (COMMAND, 'put = "a b"', "(it is no list: nothing is split, and no shell is started)"),
+            (COMMAND, 'put = ["a", 3]', "destination[0].put[1] = 3: expected a program and its arguments"),
+            (COMMAND, 'put = ["a"]', "destination[0].get is missing: expected a program and its arguments"),
+            (
+                COMMAND,
+                'put = ["a"]\nget = ["b"]',
+                "destination 'elsewhere': stat and list are missing: expected",
+            ),
+            ("[sweep]", 'copies = ["tape"]', "sweep.copies = 'tape': expected names of destinations: there"),
+            (f"{VAULT}[sweep]", 'copies = ["x"]', "sweep.copies = 'x': expected names of destinations: vau"),
+            ("[sweep.group.user]", 'copies = ["x"]', "sweep.group.user.copies = 'x': expected names of"),
+            ("[sweep.group.nix]", "", "sweep.group = 'nix': expected names of groups that are defined"),
+            ("[sweep]", 'keep_staged = "a week"', "keep_staged = 'a week': expected a time such as '12h'"),
+            ("[sweep]", "streams = 0", "sweep.streams = 0: expected a whole number from 1 to 256"),
             ("[groups]", 'file = "none"', "file = 'none': expected a file that can be read: No such file"),
             ("[groups]", 'file = "."', "file = '.': expected a file that can be read: Is a directory"),
         ],
