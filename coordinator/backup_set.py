@@ -19,10 +19,12 @@ from ..proto.records import ArchiveId, Departed, Location, RunId, Skipped
 from ..worker.archives.holdings import NAMED_FILES, Holdings, NamedFiles, Stretched
 from ..worker.archives.names import name_of
 from ..worker.archives.opened import OpenArchives, opened_archives
+from ..worker.destinations.settings import Destination
 from ..worker.staging.area import StagingArea
 from .absence import absence
 from .catalog import Catalog
 from .history import MailboxVersion
+from .holdings import holdings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +103,22 @@ class BackupSet:
         return self.archives.of(one for one in self.archives.locations if one in wanted)
 
 
-def from_catalog(staging: Path, at: str, paths: Sequence[LogicalPath]) -> BackupSet:
-    """What was kept at a time (a run id, ``latest``, an ISO date or time). Raises NotFoundError, also where
-    a run is named that was purged; a date means the newest moment of each group that is kept."""
+def from_catalog(
+    staging: Path,
+    at: str,
+    paths: Sequence[LogicalPath],
+    destinations: Sequence[Destination] = (),
+    only: str | None = None,
+) -> BackupSet:
+    """What was kept at a time (a run id, ``latest``, an ISO date or time), as far as ``holdings`` says that
+    it can be read. Raises NotFoundError, also where a run is named that was purged; a date means the newest
+    moment of each group that is kept; UsageError for a destination that there is not."""
     with Catalog.open(staging) as catalog:
         run = catalog.resolve_time(at)
         found = {path: _versions_of(catalog, run, path, nearest=at != run) for path in paths}
         versions = tuple({one: None for path in paths for one in found[path]})
         names = catalog.names()
-        archives = Holdings(locations=catalog.locations(), places=(StagingArea(path=str(staging)),))
+        archives = holdings(catalog, StagingArea(path=str(staging)), destinations, only)
         references = catalog.references({one.archive for one in versions})
         absent = {path: absence(catalog, run, path) for path in paths if not found[path]}
         damaged = tuple(

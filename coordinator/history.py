@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ..proto.records import ArchiveId, Departed, Losses, RunId, Skipped, Stretch
+from ..proto.records import STAGING, ArchiveId, Departed, Losses, RunId, Skipped, Stretch
 
 RunState = Literal["running", "done", "partial", "failed", "interrupted"]
 UnitState = Literal["planned", "sealed", "unchanged", "failed"]
@@ -226,6 +226,11 @@ class ArchiveRecord:
     holes: tuple[Stretch, ...] = ()
     lost: Losses = field(default_factory=Losses)
     copies: tuple[CopyRecord, ...] = ()
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether it lies in the staging area."""
+        return any(one.place == STAGING and one.state != "lost" for one in self.copies)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

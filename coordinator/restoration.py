@@ -122,7 +122,7 @@ def plan_restore(
         grants = grants_for(access, target)
         for part in _parts(group, max(1, total // (2 * workers))):
             task = RestoreTask(
-                archives=backup.needed({one.version.archive for one in part}),
+                archives=reached(backup.needed({one.version.archive for one in part}), access),
                 choices=tuple(one.choice for one in part),
                 target=target,
                 label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
@@ -141,6 +141,11 @@ def plan_restore(
         archives=backup.archives,
         needs=tuple(map(backup.needed_file, dict.fromkeys(need for one in chosen for need in one.needs))),
     )
+
+
+def reached(archives: Holdings, access: Access | None) -> Holdings:
+    """Archives as those reach them who restore."""
+    return archives if access is None else archives.reached(access.area)
 
 
 def grants_for(access: Access | None, target: Partition) -> dict[str, bytes]:
@@ -200,11 +205,10 @@ def _planned(
     whose = LogicalPath(version.partition, version.group, version.user)
     selected = replace(path, partition=whose.partition, group=whose.group, user=whose.user)
     place, messages, size_bytes, lacking = b"", version.stored, version.size_bytes, 0
-    needs = version.archive, *backup.references.get(version.archive, ())
+    needs = needs_of(backup, archives, version)
     with suppress(DamagedError):
         if (entry := archives(version.archive).entry(version.user)) is not None:
             place = entry.place if as_user is None else b""
-            needs = version.archive, *entry.archives
     if all(backup.needed_file(one).there for one in needs):
         there = None
     if there is not None:
@@ -228,6 +232,14 @@ def _planned(
         needs=needs,
         lacking=lacking,
     )
+
+
+def needs_of(backup: BackupSet, archives: OpenArchives, version: MailboxVersion) -> tuple[ArchiveId, ...]:
+    """The archives that a mailbox version lies in, as far as they are known."""
+    with suppress(DamagedError):
+        if (entry := archives(version.archive).entry(version.user)) is not None:
+            return version.archive, *entry.archives
+    return version.archive, *backup.references.get(version.archive, ())
 
 
 def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | None) -> tuple[int, int, int]:

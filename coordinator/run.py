@@ -33,9 +33,9 @@ from ..proto.errors import (
     UnreadableStoreError,
 )
 from ..proto.ports import Clock
-from ..proto.records import STAGING, ArchiveId, Parents, Partition, RunId, Skipped, Unit, UnitReport
+from ..proto.records import STAGING, ArchiveId, Location, Parents, Partition, RunId, Skipped, Unit, UnitReport
 from ..worker.archives.first_frames import is_there
-from ..worker.archives.names import PARTIAL
+from ..worker.archives.names import PARTIAL, excerpt_name
 from ..worker.staging.area import StagingArea
 from ..worker.tasks.backup import run_backup
 from .alarms import Alarm, alarm_of_catalog, alarms_of_archives, alarms_of_unit
@@ -322,9 +322,7 @@ class _Run:
             one.name
             for archive, copies in parents.locations.items()
             for one in copies[:1]
-            if archive not in self._looked_for
-            and one.place == STAGING
-            and not is_there(staging / one.name, archive)
+            if archive not in self._looked_for and not is_there(staging / _staged_name(one), archive)
         ]
         self._looked_for.update(parents.locations)
         # Told before what they held is read again: whoever moved them away can still bring them back.
@@ -400,6 +398,10 @@ def _seal_run_archives(staging: Path, catalog: Catalog) -> None:
     """Nothing of the mail depends on them: where there is no room for one, the next run makes it."""
     with suppress(StagingError):
         seal_run_archives(staging, catalog)
+
+
+def _staged_name(location: Location) -> str:
+    return location.name if location.place == STAGING else excerpt_name(location.name)
 
 
 def why_ended(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from ..worker.archives.holdings import Holdings
 from ..worker.restore import Choice, Rescue
 from ..worker.tasks.restore import RestoreTask
 from .browsing.vanished import WhatVanished
-from .restoration import Access, PlannedTask, grants_for
+from .restoration import Access, PlannedTask, grants_for, reached
 
 
 def target_folder(path: LogicalPath, into: str, folder: str) -> str:
@@ -33,7 +33,7 @@ def plan_undelete(
     choices = _choices(found, path, into, as_user)
     return PlannedTask(
         task=RestoreTask(
-            archives=archives,  # which of them the metadata lies in is told by that alone
+            archives=reached(archives, access),  # which of them the metadata lies in is told by that alone
             choices=choices,
             target=target,
             label=f"{path.partition}/{path.group} 1",

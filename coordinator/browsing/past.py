@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,9 +11,11 @@ from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
 from ...proto.records import RunId
 from ...worker.archives.holdings import Holdings
+from ...worker.destinations.settings import Destination
 from ...worker.staging.area import StagingArea
 from ..absence import unknown
 from ..catalog import Catalog
+from ..holdings import holdings
 from .timeline import Timeline, timelines
 
 
@@ -26,7 +28,9 @@ class Past:
     archives: Holdings
 
 
-def read_past(catalog: Catalog, staging: Path, path: LogicalPath) -> Past:
+def read_past(
+    catalog: Catalog, staging: Path, path: LogicalPath, destinations: Sequence[Destination] = ()
+) -> Past:
     """The past of all mailboxes that a path selects. Raises NotFoundError if there is none."""
     moments = {
         moment.run: moment.started
@@ -41,5 +45,5 @@ def read_past(catalog: Catalog, staging: Path, path: LogicalPath) -> Past:
     found = tuple(timelines(versions, sorted(moments), path.group))
     if not found:
         raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
-    archives = Holdings(locations=catalog.locations(), places=(StagingArea(path=str(staging)),))
+    archives = holdings(catalog, StagingArea(path=str(staging)), destinations)
     return Past(timelines=found, moments=dict(sorted(moments.items())), archives=archives)

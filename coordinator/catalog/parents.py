@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ...proto.records import ArchiveId, Location, Parents
+from ...proto.records import STAGING, ArchiveId, Location, Parents
+from ...worker.archives.holdings import EXCERPTS
+from ..history import CopyRecord
 from . import queries
 from .database import temporary
 from .locations import copies_of
@@ -36,16 +38,16 @@ def parents(
     return Parents(
         mailboxes=mailboxes,
         elsewhere=frozenset(others),
-        locations={
-            archive: tuple(
-                Location(one.place, one.name, one.version)
-                for one in copies_of(database, number)
-                if one.state != "lost"
-            )
-            for number, archive in found.items()
-        },
+        locations={archive: _near(copies_of(database, number)) for number, archive in found.items()},
         lost={archive: lost for number, archive in found.items() if (lost := losses_of(database, number))},
     )
+
+
+def _near(copies: Sequence[CopyRecord]) -> tuple[Location, ...]:
+    """Where the metadata of an archive is read from by a backup: the staging area alone, which has an excerpt
+    of each that has left it."""
+    staged = tuple(Location(STAGING, one.name) for one in copies if one.place == STAGING)
+    return staged or tuple(dict.fromkeys(Location(EXCERPTS, one.name) for one in copies))
 
 
 @contextmanager

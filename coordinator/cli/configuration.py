@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...proto.errors import ConfigError, UsageError
 from ...proto.records import Partition
+from ...worker.destinations.settings import Destination
 from ..settings import Config, DispatchConfig, StagingConfig
 from .program import Invocation
 
@@ -68,6 +70,25 @@ def resume_command(config: Path | None, staging: Path | None, run: str) -> str:
     """The command that goes on with a run that was begun with such options."""
     words = ["mailhaul", *(["--config", str(config)] if config else []), "backup", "--resume", run]
     return shlex.join([*words, *(["--staging", str(staging)] if staging else [])])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """A staging area, and the destinations that its archives go to."""
+
+    area: Path
+    destinations: tuple[Destination, ...] = ()
+
+
+def chosen_site(invocation: Invocation, staging: Path | None, named: Sequence[Destination] = ()) -> Site:
+    """The staging area and the destinations of the configuration, or those that options name. Raises
+    ConfigError, UsageError."""
+    if staging is None:
+        if named:
+            raise UsageError("--destination stands beside --staging: a configuration names its destinations")
+        config = configured(invocation)
+        return Site(area=config.staging.path, destinations=config.destinations)
+    return Site(area=staging_area(invocation, staging), destinations=tuple(named))
 
 
 def staging_area(invocation: Invocation, staging: Path | None) -> Path:

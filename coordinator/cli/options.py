@@ -13,6 +13,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition
+from ...worker.destinations.settings import DirectoryDestination
 from ..settings import check_path, check_template
 from .program import Invocation
 from .times import MOMENT, from_now, here
@@ -89,7 +90,25 @@ class _SinceType(click.ParamType[float]):
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
+class _DestinationType(click.ParamType[DirectoryDestination]):
+    """``directory:DIR``, as a destination that is called so."""
+
+    name = "destination"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> DirectoryDestination:
+        if isinstance(value, DirectoryDestination):
+            return value
+        kind, colon, directory = value.partition(":")
+        if kind != "directory" or not colon or not directory:
+            self.fail(f"{value!r} is no directory:DIR; other kinds need a configuration", param, ctx)
+        path = os.path.abspath(os.path.expanduser(directory))
+        return DirectoryDestination(name=f"directory:{path}", path=path)
+
+
 PATH = _LogicalPathType()
+DESTINATION = _DestinationType()
 PLACE = _PlaceType()
 SINCE = _SinceType()
 
@@ -128,6 +147,22 @@ staging_option = click.option(
     metavar="DIR",
     callback=_absolute,
     help="The staging area, instead of a configuration.",
+)
+
+destination_option = click.option(
+    "--destination",
+    "destinations",
+    type=DESTINATION,
+    multiple=True,
+    metavar="directory:DIR",
+    help="A directory that archives have gone to, beside --staging; may be repeated.",
+)
+
+from_option = click.option(
+    "--from",
+    "only",
+    metavar="NAME",
+    help="Read archives from this destination only. Default: from the nearest copy of each.",
 )
 
 store_option = click.option(

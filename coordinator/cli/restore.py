@@ -12,7 +12,9 @@ import click
 from ...groups.paths import LogicalPath, printable
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED, UsageError
 from ...proto.records import Partition, Renumbering, Skipped
+from ...worker.destinations.settings import Destination
 from ..backup_set import NeededFile
+from ..recalling import to_recall
 from ..restoration import PlannedMailbox, RestorePlan, plan_restore
 from . import output
 from .means import open_restorers
@@ -21,6 +23,8 @@ from .options import (
     PLACE,
     archives_option,
     at_option,
+    destination_option,
+    from_option,
     json_option,
     refuse,
     staging_option,
@@ -28,6 +32,7 @@ from .options import (
 )
 from .output import Column, counted, number, say, size
 from .program import Invocation
+from .recalling import bring_back, wait_option
 from .restoring import carry_out, chosen_goal, restore_hooks
 from .sources import chosen_backup
 
@@ -64,10 +69,13 @@ _NEEDS_LISTED = 50
     is_flag=True,
     help="Give recreated folders a UIDVALIDITY that they never had: all clients download them again.",
 )
+@from_option
+@wait_option
 @workers_option
 @click.option("--dry-run", is_flag=True, help="Only show what would be restored, from where, to where.")
 @archives_option
 @staging_option
+@destination_option
 @json_option
 @click.pass_obj
 def command(
@@ -79,16 +87,20 @@ def command(
     doveadm: str | None,
     uid_margin: int | None,
     new_uidvalidity: bool,
+    only: str | None,
+    wait: float,
     workers: int | None,
     dry_run: bool,
     files: tuple[str, ...],
     staging: Path | None,
+    destinations: tuple[Destination, ...],
     as_json: bool,
 ) -> int:
     """Restore what each PATH selects: everything (/), a group, a user, a folder, one message.
 
     Messages that exist in the target are skipped, never overwritten. Without --to, mail is restored to the
-    partition of the configuration that it was backed up from.
+    partition of the configuration that it was backed up from. Archives that have left the staging area are
+    read where they are, or recalled first where they can't be read in parts, as on tape.
 
     \b
     Example: one message, as it was in a mailbox on a day
@@ -97,7 +109,9 @@ def command(
     goal = chosen_goal(invocation, place, workers, staging)
     command_words = _words(doveadm)
     with (
-        chosen_backup(invocation, paths, at=at, files=files, staging=staging) as backup,
+        chosen_backup(
+            invocation, paths, at=at, files=files, staging=staging, destinations=destinations, only=only
+        ) as backup,
         open_restorers(None if dry_run else goal.config, goal.workers) as (engine, access),
     ):
         targets = {
@@ -107,6 +121,13 @@ def command(
         plan = plan_restore(
             backup, paths, targets, as_user=as_user, workers=goal.workers, access=access, exact=dry_run
         )
+        needs = [one.archive for one in plan.needs]
+        if not dry_run and (wanted := to_recall(backup.archives, needs, far=access is not None)):
+            recalled = bring_back(
+                invocation, staging, backup.archives, wanted, goal.workers, wait, as_json=as_json
+            )
+            there = replace(backup, archives=backup.archives.back(dict(recalled.now)))
+            plan = plan_restore(there, paths, targets, as_user=as_user, workers=goal.workers, access=access)
         _tell_missing(plan)
         if dry_run:
             return _tell_plan(plan, backup.damaged, as_json=as_json)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import BackupError, UsageError
+from ...worker.destinations.settings import Destination
 from ..backup_set import BackupSet, from_catalog, from_files
 from ..browsing.past import Past, read_past
 from ..catalog import Catalog
 from ..readers import reading
-from .configuration import staging_area
+from .configuration import chosen_site
 from .options import STDIO, refuse
 from .output import note, size
 from .program import Invocation
@@ -32,17 +33,22 @@ def chosen_backup(
     at: str | None,
     files: Sequence[str],
     staging: Path | None,
+    destinations: Sequence[Destination] = (),
+    only: str | None = None,
 ) -> Iterator[BackupSet]:
-    """The backup that the options name, as of the time that they say; ``latest`` if none.
+    """The backup that the options name, as of the time that they say; ``latest`` if none. With ``only`` it is
+    read from the destination of that name.
 
     An archive that comes through a pipe lies in a temporary file until the context ends; until then no purge
     deletes any of the staging area.
     """
     if not files:
-        area = staging_area(invocation, staging)
-        with reading(area):
-            yield from_catalog(area, "latest" if at is None else at, paths)
+        site = chosen_site(invocation, staging, destinations)
+        with reading(site.area):
+            when = "latest" if at is None else at
+            yield from_catalog(site.area, when, paths, site.destinations, only)
         return
+    refuse(bool(destinations or only), "-f reads archives that are named: leave out --destination and --from")
     with named_archives(at=at, files=files, staging=staging) as found:
         yield found
 
@@ -53,9 +59,9 @@ def chosen_past(
 ) -> Iterator[tuple[Catalog, Past]]:
     """The catalog of the staging area, and all that it keeps of a path through time. Until the context ends
     no purge deletes any archive."""
-    area = staging_area(invocation, staging)
-    with reading(area), Catalog.open(area) as catalog:
-        yield catalog, read_past(catalog, area, path)
+    site = chosen_site(invocation, staging)
+    with reading(site.area), Catalog.open(site.area) as catalog:
+        yield catalog, read_past(catalog, site.area, path, site.destinations)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...proto.errors import ConfigError
-from ...worker.archives.ports import STAGING
+from ...proto.records import STAGING
 from ...worker.destinations.settings import CommandDestination, Destination, DirectoryDestination
 from ..settings import SweepConfig, SweepRules
 from .problems import check_names, wrong_value

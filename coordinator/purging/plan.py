@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UsageError
 from ...proto.records import STAGING, ArchiveId, Location, RunId
-from ...worker.archives.holdings import Holdings, staged
+from ...worker.archives.holdings import Holdings
 from ...worker.archives.names import generation_name
 from ...worker.purging.compaction import Remains
 from ...worker.purging.liveness import LiveData, NeededArchive, Shares
 from ...worker.staging.area import StagingArea
 from ..catalog import Catalog
 from ..history import ArchiveRecord, Moment, Needed
+from ..holdings import holdings
 from ..holds import Holds
 from ..retention import Reasons, RetentionRules, reasons
 
@@ -59,13 +60,10 @@ class StoredArchives:
     those that had more mailboxes of kept moments than is known: without them nothing told of the loss."""
 
     area: StagingArea
+    archives: Holdings
     records: Mapping[ArchiveId, ArchiveRecord]
     needed: Needed = field(default_factory=Needed)
     lacking: frozenset[ArchiveId] = frozenset()
-
-    def staged(self, archives: Iterable[ArchiveId]) -> Holdings:
-        """Those of these archives that are known, as they lie in the staging area."""
-        return staged(self.area, {one: self.records[one].name for one in archives if one in self.records})
 
     def remains(self, archive: ArchiveId, live: LiveData) -> Remains:
         """What stays of an archive."""
@@ -117,8 +115,10 @@ def plan_scope(
 
 def stored_archives(catalog: Catalog, staging: Path) -> StoredArchives:
     """What there is, and what of it the versions need that the catalog knows."""
+    area = StagingArea(path=str(staging))
     return StoredArchives(
-        area=StagingArea(path=str(staging)),
+        area=area,
+        archives=holdings(catalog, area),
         records={one.archive: one for one in catalog.archives()},
         needed=catalog.needed(),
         lacking=frozenset(one.archive for one in catalog.nameless_losses()),
@@ -156,7 +156,7 @@ def candidates(stored: StoredArchives, live: LiveData) -> dict[ArchiveId, Remain
     return {
         archive: stored.remains(archive, live)
         for archive, record in stored.records.items()
-        if archive not in left_alone and not record.missing
+        if archive not in left_alone and record.is_staged
     }
 
 

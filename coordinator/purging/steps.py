@@ -11,6 +11,7 @@ from ...proto.archive.rewriting import Rewritten
 from ...proto.directories import sync_directory
 from ...proto.errors import BackupError, LockedError, StagingError
 from ...proto.records import Skipped
+from ...worker.archives.names import excerpt_name
 from ...worker.staging.area import StagingArea
 from ...worker.staging.sinks import PARTIAL
 from ...worker.tasks.purging import CompactionTask, run_compaction
@@ -112,6 +113,7 @@ class Steps:
                 path = self._staging / file
                 try:
                     path.unlink(missing_ok=True)
+                    (self._staging / excerpt_name(file)).unlink(missing_ok=True)
                 except OSError as error:
                     raise StagingError(
                         f"{path}: can't be deleted: {error.strerror}", path=str(path)

@@ -48,7 +48,9 @@ def _live_data(stored: StoredArchives, engine: Engine) -> LiveData:
 
 def _named(stored: StoredArchives, needed: Iterable[NeededArchive]) -> Holdings:
     """The archives that tell of some mailboxes, and those that they refer to."""
-    return stored.staged(dict.fromkeys(name for one in needed for name in (one.archive, *one.references)))
+    return stored.archives.of(
+        dict.fromkeys(name for one in needed for name in (one.archive, *one.references))
+    )
 
 
 def _together(found: Iterable[Mapping[ArchiveId, frozenset[int]]]) -> dict[ArchiveId, frozenset[int]]:

@@ -5,18 +5,25 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import accumulate
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from ..errors import DamagedError, UnsupportedError
+from ..errors import DamagedError, PlaceError, UnsupportedError
 from ..records import ArchiveId
 from . import frames
 from .codec import PLAIN, FrameCodec
 from .frames import FrameHeader, FrameType
 from .places import FramePlace
 
+T = TypeVar("T")
+
+_NOT_THERE = ("missing", "elsewhere")
 _AHEAD_BYTES = 32 << 10
+_GAP_BYTES = 256 << 10
+_FIRST_ONWARD_BYTES = 1 << 20
+_MOST_ONWARD_BYTES = 8 << 20
 _MOST_FRAME_BYTES = frames.HEADER_BYTES + frames.LARGEST_FRAME
 
 
@@ -92,6 +99,41 @@ class Joined:
         """See RandomAccess."""
 
 
+class Twins:
+    """A RandomAccess over files that hold the same bytes, in the order in which they are to be read: of what
+    can't be read in one the next is asked for. A frame that is damaged in one is read from the next, too (see
+    ``read_frame``). Closed with it."""
+
+    def __init__(self, files: Sequence[RandomAccess]) -> None:
+        self.files = files
+        self.name = files[0].name
+        self.size = files[0].size
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See RandomAccess. What a place raises that can't be read now passes through if no other has the
+        bytes: nothing is known to be lost then."""
+        return self.first(lambda file: file.read_at(offset, length))
+
+    def first(self, read: Callable[[RandomAccess], T]) -> T:
+        """What can be read first of these files."""
+        damaged: DamagedError | None = None
+        away: PlaceError | None = None
+        for file in self.files:
+            try:
+                return read(file)
+            except DamagedError as error:
+                if damaged is None or damaged.facts.get("reason") in _NOT_THERE:
+                    damaged = error
+            except PlaceError as error:
+                away = away or error
+        raise away or damaged or DamagedError(f"{self.name}: there is no copy", reason="missing")
+
+    def close(self) -> None:
+        """See RandomAccess."""
+        for file in self.files:
+            file.close()
+
+
 class ReadAhead:
     """A RandomAccess over another one, for many small reads that lie close together: it reads more than it is
     asked for, and keeps that until a read lies elsewhere."""
@@ -117,6 +159,40 @@ class ReadAhead:
             return self._file.read_at(offset, length)
         self._at = offset
         return self._kept[:length]
+
+    def close(self) -> None:
+        """See RandomAccess."""
+        self._file.close()
+
+
+class ReadOnward:
+    """A RandomAccess over another one of which each read is a request to somewhere else: of reads that follow
+    one another each asks for more at once than the last; one that lies elsewhere for no more than it
+    needs."""
+
+    def __init__(self, file: RandomAccess) -> None:
+        self.name = file.name
+        self.size = file.size
+        self._file = file
+        self._at = self._end = 0
+        self._kept = b""
+        self._ahead = 0
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See RandomAccess."""
+        within = offset - self._at
+        if not (within >= 0 and within + length <= len(self._kept)):
+            follows = 0 < self._end <= offset <= self._end + _GAP_BYTES
+            self._ahead = min(max(2 * self._ahead, _FIRST_ONWARD_BYTES), _MOST_ONWARD_BYTES) if follows else 0
+            self._kept, self._at, within = self._read(offset, length), offset, 0
+        self._end = offset + length
+        return self._kept[within : within + length]
+
+    def _read(self, offset: int, length: int) -> bytes:
+        if length < self._ahead:
+            with suppress(DamagedError):  # what can't be read may lie behind what is asked for
+                return self._file.read_at(offset, self._ahead)
+        return self._file.read_at(offset, length)
 
     def close(self) -> None:
         """See RandomAccess."""

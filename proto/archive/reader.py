@@ -13,12 +13,12 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 
-from ..errors import DamagedError
+from ..errors import DamagedError, PlaceError
 from ..records import ArchiveId, Departed, Losses, Referred, RunId, Skipped, Stretch
 from . import contents, departed, directory, frames, mailboxes, messages
 from .codec import PLAIN, FrameCodec
 from .contents import LAST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
-from .files import RandomAccess, ReadAhead, ReadTail, read_frame, read_stored
+from .files import RandomAccess, ReadAhead, ReadTail, Twins, read_frame, read_stored
 from .frames import FrameHeader, FrameType
 from .mailboxes import Mailbox
 from .places import GONE, FramePlace, MailboxPlace, MessagesPlace
@@ -35,11 +35,11 @@ _Read = Callable[[RandomAccess, FramePlace, FrameType, ArchiveId], _Stored]
 
 
 class ArchiveReader:
-    """One archive whose header and directory are known. Methods raise DamagedError wherever the file is
-    not what a writer wrote. ``open_sealed`` makes one from a whole file, ``salvage`` from a broken one;
+    """One archive whose header and directory are known. Methods raise DamagedError wherever the file is not
+    what a writer wrote. ``open_sealed`` makes one from a whole file, ``salvage`` from a broken one;
     ``damage`` is what salvaging found to be broken; with ``cut`` nobody knows where its data ended. A frame
-    that is not where the directory says, or not whole, is looked for in all of ``copies``: the file itself,
-    and others that hold the same archive.
+    that is not where the directory says, or not whole, is looked for at the same place of its twins, and in
+    all of ``copies``: the file itself, and others that hold the same archive.
     """
 
     def __init__(
@@ -60,7 +60,9 @@ class ArchiveReader:
         self.cut = cut
         self.codec = codec
         self.copies = copies
-        self._elsewhere = Whereabouts(copies or file, header.archive)
+        # All of a file is searched only where that is near: of twins the first.
+        self._twins = file.files if isinstance(file, Twins) else ()
+        self._elsewhere = Whereabouts(copies or (self._twins or (file,))[0], header.archive)
         # Frames of metadata are small and lie side by side; blocks are large.
         self._metadata = ReadAhead(file)
         self._entries: dict[str, MailboxEntry] | None = None
@@ -121,6 +123,11 @@ class ArchiveReader:
             )
         except DamagedError as damage:
             error = damage
+        for twin in self._twins:
+            with suppress(DamagedError, PlaceError):
+                found = read(twin, place, kind, archive)
+                if position in (None, found[0].position):
+                    return found
         other = self._elsewhere.offset(kind, position) if position is not None else None
         if other is None:
             raise error

@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...proto.records import STAGING, ArchiveId, Location
+from ..destinations.settings import Destination
 from ..staging.area import StagingArea
+from .names import excerpt_name
+
+EXCERPTS = "excerpts"
+"""What the excerpts of archives in the staging area are called among the places, each by the name of its
+archive."""
 
 NAMED_FILES = "files"
 """What files that somebody names are called among the places."""
@@ -37,7 +43,7 @@ class NamedFiles:
     files: tuple[Stretched, ...] = ()
 
 
-PlaceSettings = StagingArea | Folder | NamedFiles
+PlaceSettings = StagingArea | Folder | NamedFiles | Destination
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +59,25 @@ class Holdings:
         kept = {one: self.locations[one] for one in archives if one in self.locations}
         return Holdings(locations=kept, places=self.places)
 
+    def back(self, names: Mapping[ArchiveId, str]) -> Holdings:
+        """The same when these archives lie in the staging area again, under these names."""
+        staged = {
+            archive: (Location(STAGING, name), *self.locations.get(archive, ()))
+            for archive, name in names.items()
+        }
+        return Holdings(locations={**self.locations, **staged}, places=self.places)
+
+    def reached(self, area: StagingArea) -> Holdings:
+        """The same for workers that reach the staging area in this way."""
+        places = tuple(area if isinstance(one, StagingArea) else one for one in self.places)
+        return Holdings(locations=self.locations, places=places)
+
     def path(self, archive: ArchiveId) -> str:
         """Where the best copy of an archive lies, for people; empty if there is none."""
-        copies = self.locations.get(archive, ())
-        return described(copies[0], self.places) if copies else ""
+        for one in self.locations.get(archive, ()):
+            if one.place != EXCERPTS:
+                return described(one, self.places)
+        return ""
 
     def are_there(self, archive: ArchiveId) -> bool:
         """Whether a copy is there: of those on this host it is looked for, the others are where they were
@@ -64,6 +85,7 @@ class Holdings:
         return any(
             path.exists() if (path := path_of(one, self.places)) else True
             for one in self.locations.get(archive, ())
+            if one.place != EXCERPTS
         )
 
 
@@ -83,10 +105,13 @@ def described(location: Location, places: Iterable[PlaceSettings]) -> str:
 def path_of(location: Location, places: Iterable[PlaceSettings]) -> Path | None:
     """The file of a copy on its host; None for one that is no file there."""
     for one in places:
+        if isinstance(one, StagingArea) and location.place == EXCERPTS:
+            return Path(one.path, excerpt_name(location.name))
         if name_of(one) == location.place:
             if isinstance(one, NamedFiles):
                 return Path(one.files[int(location.name)].path)
-            return Path(one.path, location.name)
+            if isinstance(one, StagingArea | Folder):
+                return Path(one.path, location.name)
     return None
 
 

@@ -17,6 +17,9 @@ from ...groups.definitions import SAFE_NAME
 from ...proto.errors import AccessError
 from ...proto.records import ArchiveId, Referred
 
+EXCERPTS = "_metadata"
+"""Below the staging area: where the excerpts of archives lie. No partition can be called so."""
+
 PARTIAL = ".partial"
 """The end of the name of an archive that is being written."""
 
@@ -31,6 +34,7 @@ _NAME = re.compile(
     re.ASCII,
 )
 _RELATIVE = re.compile(r"(?!\.)[^/\0]+(?:/(?!\.\.?(?:/|$))[^/\0]+)*")
+_EXCERPT = ".mhx"
 _MOST_NAME = 400
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 _GENERATION = re.compile(r"(?:\.g[1-9][0-9]{0,8})?\.mha$", re.ASCII)
@@ -113,8 +117,24 @@ def archive_path(area: Path, file: str) -> Path:
     directory at all.
     """
     parse_name(file)
+    return _path_below(area, file)
+
+
+def readable_path(area: Path, file: str) -> Path:
+    """As ``archive_path``; ``file`` may be the name of an excerpt, too."""
+    kind, _, name = file.partition("/")
+    parse_name(name.removesuffix(_EXCERPT) + ".mha" if kind == EXCERPTS else file)
+    return _path_below(area, file)
+
+
+def excerpt_name(name: str) -> str:
+    """What the excerpt of an archive of this name is called, relative to the staging area."""
+    return f"{EXCERPTS}/{name.removesuffix('.mha')}{_EXCERPT}"
+
+
+def _path_below(area: Path, file: str) -> Path:
     path = area / file
-    for directory in (path.parent.parent, path.parent):
+    for directory in reversed(path.parents[: file.count("/")]):
         try:
             mode = os.lstat(directory).st_mode
         except FileNotFoundError:

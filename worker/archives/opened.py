@@ -8,12 +8,12 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
 from ...proto.archive.contents import ArchiveHeader, decode_header
-from ...proto.archive.files import Joined, RandomAccess, read_frame
+from ...proto.archive.files import Joined, RandomAccess, Twins, read_frame
 from ...proto.archive.frames import FrameType
 from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.salvage import salvage
-from ...proto.errors import DamagedError
+from ...proto.errors import BackupError, DamagedError, PlaceError
 from ...proto.records import ArchiveId, Location
 from .holdings import Holdings
 from .places import Places, open_local
@@ -39,30 +39,44 @@ def open_archive(
     """A reader over an archive: over all of it, or over what is whole in it if it is damaged. What is damaged
     in one of several copies is taken from another. Raises DamagedError if nothing can be read, or
     (``foreign``) if it is not ``archive``, where that is known."""
-    reader = _reader((file, *copies))
+    files = (file, *copies)
+    together = Joined(files) if copies else None
+    refused: BackupError | None = None
+    for one in files:
+        for twin in one.files if isinstance(one, Twins) else (one,):
+            try:
+                found = open_sealed(twin, together)
+            except DamagedError:
+                continue
+            except PlaceError as error:
+                refused = refused or error
+                continue
+            if archive is None or found.header.archive == archive:
+                return _over(one, found) if isinstance(one, Twins) else found
+            refused = refused or _foreign(found, archive)
+    if refused is not None:
+        raise refused
+    reader = salvage(together or file)
     if archive is not None:
         refuse_foreign(reader, archive)
     return reader
 
 
-def _reader(files: tuple[RandomAccess, ...]) -> ArchiveReader:
-    together = Joined(files) if len(files) > 1 else files[0]
-    for one in files:
-        try:
-            return open_sealed(one, together)
-        except DamagedError:
-            continue
-    return salvage(together)
+def _over(twins: Twins, first: ArchiveReader) -> ArchiveReader:
+    """The reader of one of some twins, over all of them."""
+    return ArchiveReader(twins, first.header, first.directory, copies=first.copies, codec=first.codec)
 
 
 def refuse_foreign(reader: ArchiveReader, archive: ArchiveId) -> None:
     """Raise DamagedError (``foreign``) if a file holds another archive than it should: an old copy may have
     come back under its name."""
-    found = reader.header.archive
-    if found != archive:
-        raise DamagedError(
-            f"{reader.file.name}: it holds archive {found.hex()}, not {archive.hex()}", reason="foreign"
-        )
+    if reader.header.archive != archive:
+        raise _foreign(reader, archive)
+
+
+def _foreign(reader: ArchiveReader, archive: ArchiveId) -> DamagedError:
+    held = reader.header.archive.hex()
+    return DamagedError(f"{reader.file.name}: it holds archive {held}, not {archive.hex()}", reason="foreign")
 
 
 class OpenArchives:
@@ -109,17 +123,20 @@ class OpenArchives:
         return open_archive(*self._files(copies), archive=archive)
 
     def _files(self, copies: Sequence[Location]) -> list[RandomAccess]:
-        """Those of some copies that can be opened. Raises the error of the first if none can."""
-        files: list[RandomAccess] = []
-        first: DamagedError | None = None
+        """Those of some copies that can be opened; those with the same name hold the same bytes. Raises the
+        error of the first if none can."""
+        files: dict[str, list[RandomAccess]] = {}
+        first: BackupError | None = None
         for one in copies:
             try:
-                files.append(_PooledFile(self._pool, one))
-            except DamagedError as error:
+                file = _PooledFile(self._pool, one)
+            except (DamagedError, PlaceError) as error:
                 first = first or error
+            else:
+                files.setdefault(one.name, []).append(file)
         if first is not None and not files:
             raise first
-        return files
+        return [Twins(twins) if len(twins) > 1 else twins[0] for twins in files.values()]
 
 
 class _FilePool:
@@ -151,8 +168,12 @@ class _PooledFile:
     def __init__(self, pool: _FilePool, location: Location) -> None:
         self._pool = pool
         self._location = location
-        file = pool.file(location)
-        self.name, self.size = file.name, file.size
+        if location.size_bytes:
+            # What lies far away is opened only if something of it is needed.
+            self.name, self.size = f"{location.place}:{location.name}", location.size_bytes
+        else:
+            file = pool.file(location)
+            self.name, self.size = file.name, file.size
 
     def read_at(self, offset: int, length: int) -> bytes:
         return self._pool.file(self._location).read_at(offset, length)

@@ -7,12 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...proto.archive.files import LocalFile, RandomAccess
+from ...proto.archive.files import LocalFile, RandomAccess, ReadOnward
 from ...proto.errors import DamagedError, PlaceError, UnreadableError
-from ...proto.records import Location
+from ...proto.records import STAGING, Location
+from ..destinations.settings import Destination
 from ..staging.area import StagingArea, open_area
-from .holdings import NAMED_FILES, NamedFiles, PlaceSettings, described, name_of
-from .names import check_relative
+from .excerpts import Excerpt
+from .holdings import EXCERPTS, NAMED_FILES, Folder, NamedFiles, PlaceSettings, described, name_of
+from .names import check_relative, excerpt_name
 from .ports import Source
 
 
@@ -22,13 +24,16 @@ class Places:
 
     def __init__(self, settings: Iterable[PlaceSettings], host: str = "", grant: bytes = b"") -> None:
         self._settings = {name_of(one): one for one in settings}
+        if STAGING in self._settings:
+            self._settings[EXCERPTS] = self._settings[STAGING]
         self._host = host
         self._grant = grant
         self._open: dict[str, Source] = {}
 
     def open(self, location: Location) -> RandomAccess:
         """The bytes of a copy. Raises as ``Source.open``; PlaceError for a place that is not configured."""
-        return self._place(location.place).open(location.name, location.version)
+        file = self._place(location.place).open(location.name, location.version)
+        return ReadOnward(file) if isinstance(self._settings[location.place], Destination) else file
 
     def described(self, location: Location) -> str:
         """Where a copy lies, for people."""
@@ -45,15 +50,20 @@ class Places:
             settings = self._settings.get(name)
             if settings is None:
                 raise PlaceError(f"there is no place {name!r} in the configuration", place=name)
-            place = self._open[name] = self._opened(settings)
+            place = self._open[name] = self._opened(name, settings)
         return place
 
-    def _opened(self, settings: PlaceSettings) -> Source:
+    def _opened(self, name: str, settings: PlaceSettings) -> Source:
         if isinstance(settings, StagingArea):
-            return open_area(settings, self._host, self._grant)
+            area = open_area(settings, self._host, self._grant)
+            return _Excerpts(area) if name == EXCERPTS else area
         if isinstance(settings, NamedFiles):
             return _OpenedFiles(settings)
-        return FolderSource(settings.name, settings.path)
+        if isinstance(settings, Folder):
+            return FolderSource(settings.name, settings.path)
+        from ..destinations.registry import open_destination
+
+        return open_destination(settings)
 
 
 class FolderSource:
@@ -69,6 +79,28 @@ class FolderSource:
 
     def close(self) -> None:
         """See Source."""
+
+
+class _Excerpts:
+    """The excerpts of archives in a staging area, by the names of the archives. See Source."""
+
+    name = EXCERPTS
+
+    def __init__(self, area: Source) -> None:
+        self._area = area
+
+    def open(self, name: str, _version: str = "") -> Excerpt:
+        """See Source."""
+        file = self._area.open(excerpt_name(name))
+        try:
+            return Excerpt(file)
+        except BaseException:
+            file.close()
+            raise
+
+    def close(self) -> None:
+        """See Source."""
+        self._area.close()
 
 
 class _OpenedFiles:

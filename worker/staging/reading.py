@@ -11,7 +11,7 @@ from pathlib import Path
 from ...proto.errors import AccessError, BackupError, DamagedError, NotFoundError, StagingError
 from ...proto.wire.envelopes import Bytes, Envelope, Find, Found, Read
 from ...proto.wire.grants import Grant
-from ..archives.names import archive_path, parse_name
+from ..archives.names import readable_path
 from .flow import refusal
 from .partial import partial_path
 
@@ -49,7 +49,6 @@ class OpenRequests:
     def admit(self, client: bytes, asked: Find | Read, grant: Grant) -> Request:
         """A request that is worked on until ``answered`` is told. Raises AccessError if the grant does not
         fit it, StagingError if there are too many."""
-        parse_name(asked.file)
         if grant.file != asked.file and (grant.kind, grant.file) != ("read", ""):
             raise AccessError("the grant is not one for this file")
         if self._open.get(client, 0) >= MOST_REQUESTS:
@@ -79,7 +78,7 @@ def answer(area: Path, request: Request) -> Answer:
 
 
 def _size(area: Path, file: str) -> int:
-    descriptor = _open(archive_path(area, file), file)
+    descriptor = _open(readable_path(area, file), file)
     try:
         return os.fstat(descriptor).st_size
     finally:
@@ -87,7 +86,7 @@ def _size(area: Path, file: str) -> int:
 
 
 def _read(area: Path, asked: Read, epoch: int) -> bytes:
-    path = archive_path(area, asked.file)
+    path = readable_path(area, asked.file)
     try:
         descriptor = _open(path, asked.file)
     except NotFoundError:

@@ -1,0 +1,105 @@
+"""What the commands share that bring archives back: doing it, and telling how far it is and what is waited
+for."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...proto.records import ArchiveId
+from ...worker.archives.holdings import Holdings
+from ...worker.staging.area import StagingArea
+from ...worker.tasks.recalling import Wanted
+from ..recalling import Recalled, RecallObserver, recall
+from . import adapters, output
+from .configuration import configured
+from .output import counted
+from .program import Invocation
+from .progress import Amount, make_display
+
+_POLL_SECONDS = 30.0
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class _WaitType(click.ParamType[float]):
+    """A duration such as ``90s``, ``48h``, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9]{1,6})([smhd])", value)
+        if found is None:
+            self.fail(f"{value!r} is no duration such as 90s, 30m, 48h or 3d", param, ctx)
+        return float(int(found[1]) * _UNITS[found[2]])
+
+
+wait_option = click.option(
+    "--wait",
+    type=_WaitType(),
+    default="48h",
+    metavar="TIME",
+    help="How long to wait for archives that have to be made ready first: out of cold storage, or on a tape "
+    "that somebody has to bring. Default: 48h.",
+)
+
+
+def bring_back(
+    invocation: Invocation,
+    staging: Path | None,
+    holdings: Holdings,
+    archives: Iterable[ArchiveId],
+    workers: int,
+    wait_seconds: float,
+    *,
+    as_json: bool,
+) -> Recalled:
+    """Recall archives into the staging area that options or the configuration name. Raises StagingError."""
+    clock = adapters.clock()
+    until = clock.monotonic() + wait_seconds
+    told = ""
+
+    def waiting(count: int, why: str) -> None:
+        nonlocal told
+        if why != told:
+            told = why
+            output.note(f"waiting for {counted(count, 'archive')}: {why}")
+
+    def pause() -> bool:
+        left = until - clock.monotonic()
+        time.sleep(max(0.0, min(_POLL_SECONDS, left)))
+        return left > 0
+
+    with make_display(clock, as_json=as_json) as display:
+
+        def begin(wanted: Sequence[Wanted]) -> None:
+            total = sum(one.location.size_bytes for one in wanted)
+            display.begin({"recall": Amount(0, total)})
+
+        return recall(
+            _area(invocation, staging),
+            holdings,
+            archives,
+            adapters.make_engine(workers),
+            now=lambda: datetime.fromtimestamp(clock.now(), UTC),
+            pause=pause,
+            observer=RecallObserver(begin=begin, progress=display.progress, waiting=waiting),
+        )
+
+
+def _area(invocation: Invocation, staging: Path | None) -> StagingArea:
+    if staging is not None:
+        return StagingArea(path=str(staging))
+    config = configured(invocation).staging
+    return StagingArea(
+        path=str(config.path),
+        reserve_bytes=config.reserve_bytes,
+        patience_seconds=config.patience_seconds,
+    )

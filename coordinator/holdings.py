@@ -1,0 +1,48 @@
+"""The archives that can be read, and in which order their copies are: the nearest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..proto.errors import UsageError
+from ..proto.records import STAGING, ArchiveId, Location
+from ..worker.archives.holdings import EXCERPTS, Holdings
+from ..worker.destinations.settings import Destination
+from ..worker.staging.area import StagingArea
+from .catalog.reading import CatalogReader
+
+
+def holdings(
+    catalog: CatalogReader,
+    area: StagingArea,
+    destinations: Sequence[Destination] = (),
+    only: str | None = None,
+) -> Holdings:
+    """Every archive of which there is a copy in the staging area or in one of these destinations; or in the
+    one that is called ``only``. Of what has left the staging area the excerpt there is read first, and what
+    is not in that from the destinations in their order. Raises UsageError if there is none of that name.
+    """
+    if only is not None:
+        destinations = [one for one in destinations if one.name == only]
+        if not destinations:
+            raise UsageError(f"there is no destination {only!r} in the configuration", place=only)
+    order = {one.name: number for number, one in enumerate(destinations)}
+    found: dict[ArchiveId, tuple[Location, ...]] = {}
+    for archive, copies in catalog.locations().items():
+        chosen = _in_order(copies, order) if only is None else _of_place(copies, only)
+        if chosen:
+            found[archive] = chosen
+    return Holdings(locations=found, places=(*(() if only else (area,)), *destinations))
+
+
+def _in_order(copies: Iterable[Location], order: Mapping[str, int]) -> tuple[Location, ...]:
+    staged = [one for one in copies if one.place == STAGING]
+    away = sorted((one for one in copies if one.place in order), key=lambda one: order[one.place])
+    if staged:
+        return (*staged, *away)
+    excerpts = dict.fromkeys(Location(EXCERPTS, one.name) for one in copies)
+    return (*excerpts, *away)
+
+
+def _of_place(copies: Iterable[Location], place: str) -> tuple[Location, ...]:
+    return tuple(one for one in copies if one.place == place)

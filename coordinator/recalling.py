@@ -1,0 +1,210 @@
+"""The table of contents of a recall: archives come back into the staging area, each from its nearest copy.
+
+    which copies there are of each archive                            holdings
+    as long as there are some to bring back:
+      ask each place once for all that it has to make ready           worker.archives.ports
+      bring back what can be had now                                  worker.tasks.recalling
+      record what is there; of what failed the next copy is taken
+      wait for what has to be made ready
+
+It can be broken off at any time and begun again: what has arrived stays, what was asked for is not asked for
+again. The catalog is not locked meanwhile, and nothing is deleted (the caller is in ``readers.reading``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from ..proto.errors import BackupError, DamagedError, NotFoundError, NotYetError
+from ..proto.ports import ProgressSink
+from ..proto.records import STAGING, ArchiveId, Location
+from ..worker.archives.holdings import EXCERPTS, NAMED_FILES, Holdings
+from ..worker.destinations.registry import open_destination
+from ..worker.destinations.settings import Destination
+from ..worker.staging.area import StagingArea
+from ..worker.tasks.recalling import RecallReport, RecallTask, Wanted, run_recall
+from .catalog import Catalog
+from .dispatch.engine import Engine
+from .history import CopyRecord
+
+_STREAMS = 4  # of a place that can be read anywhere: each brings back one archive after the other
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """What a recall came to: the archives that lie in the staging area ``now``, by their names there, so many
+    ``size_bytes`` of which came back; and those of which no copy could be had, with the last error."""
+
+    now: tuple[tuple[ArchiveId, str], ...] = ()
+    size_bytes: int = 0
+    failed: tuple[tuple[ArchiveId, BackupError], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallObserver:
+    """Who looks on: told of the archives that are to come back, of progress, and of waiting (how many
+    archives, why; repeated as long as it lasts)."""
+
+    begin: Callable[[Sequence[Wanted]], object] = lambda _: None
+    progress: ProgressSink = lambda _: None
+    waiting: Callable[[int, str], object] = lambda _count, _why: None
+
+
+def to_recall(holdings: Holdings, archives: Iterable[ArchiveId], *, far: bool) -> list[ArchiveId]:
+    """Those of some archives that have to come back before they can be used: no copy of them is in the
+    staging area, nor (unless those who need them are ``far`` from the staging host) in a place whose files
+    can be read in parts."""
+    near = {STAGING, NAMED_FILES}
+    for one in holdings.places:
+        if isinstance(one, Destination) and not far:
+            with suppress(BackupError), closing(open_destination(one)) as place:
+                if place.reads_anywhere:
+                    near.add(one.name)
+    return [
+        one
+        for one in dict.fromkeys(archives)
+        if (copies := holdings.locations.get(one)) and not any(copy.place in near for copy in copies)
+    ]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is left: of each archive the copies that were not tried yet."""
+
+    left: dict[ArchiveId, list[Wanted]] = field(default_factory=dict)
+    now: dict[ArchiveId, str] = field(default_factory=dict)
+    size_bytes: int = 0
+    failed: dict[ArchiveId, BackupError] = field(default_factory=dict)
+
+
+def recall(
+    area: StagingArea,
+    holdings: Holdings,
+    archives: Iterable[ArchiveId],
+    engine: Engine,
+    *,
+    now: Callable[[], datetime],
+    pause: Callable[[], bool],
+    observer: RecallObserver,
+) -> Recalled:
+    """Bring back those of these archives that are not in the staging area. ``pause`` is called when there is
+    nothing to do but to wait; once it says no, what is still to be made ready has failed. Raises
+    StagingError.
+    """
+    destinations = {one.name: one for one in holdings.places if isinstance(one, Destination)}
+    with Catalog.open(Path(area.path), write=True) as catalog:
+        work = _begun(catalog, holdings, archives)
+        observer.begin([copies[0] for copies in work.left.values()])
+        while work.left:
+            tasks = list(_tasks(area, destinations, work))
+            waiting: dict[ArchiveId, str] = {}
+            for outcome in engine(run_recall, tasks, observer.progress):
+                report = outcome.report or RecallReport(
+                    failed=tuple((one, outcome.failure()) for one in outcome.task.wanted)
+                )
+                waiting.update((one.archive, why) for one, why in report.waiting)
+                _record(catalog, report, work, now())
+            if not waiting:
+                continue
+            observer.waiting(len(waiting), next(iter(waiting.values())))
+            if not pause():
+                for archive, why in waiting.items():
+                    work.left.pop(archive, None)
+                    work.failed[archive] = NotYetError(why)
+    return Recalled(
+        now=tuple(work.now.items()), size_bytes=work.size_bytes, failed=tuple(sorted(work.failed.items()))
+    )
+
+
+def _begun(catalog: Catalog, holdings: Holdings, archives: Iterable[ArchiveId]) -> _Work:
+    work = _Work()
+    for archive in dict.fromkeys(archives):
+        copies = holdings.locations.get(archive, ())
+        if staged := [one.name for one in copies if one.place == STAGING]:
+            work.now[archive] = staged[0]
+            continue
+        checksums = _checksums(catalog, archive)
+        away = [one for one in copies if one.place != EXCERPTS]
+        if away:
+            work.left[archive] = [
+                Wanted(archive=archive, location=one, checksum=checksums.get(one[:3], b"")) for one in away
+            ]
+        else:
+            work.failed[archive] = DamagedError(f"archive {archive.hex()} has no copy", reason="missing")
+    return work
+
+
+def _checksums(catalog: Catalog, archive: ArchiveId) -> dict[tuple[str, str, str], bytes]:
+    with suppress(NotFoundError):
+        return {(one.place, one.name, one.version): one.checksum for one in catalog.archive(archive).copies}
+    return {}
+
+
+def _tasks(area: StagingArea, destinations: dict[str, Destination], work: _Work) -> Iterable[RecallTask]:
+    """What each place is to bring back, in the order in which it is read fastest."""
+    by_place: dict[str, list[Wanted]] = {}
+    for copies in work.left.values():
+        by_place.setdefault(copies[0].location.place, []).append(copies[0])
+    for name, wanted in by_place.items():
+        settings = destinations[name]
+        by_copy = {(one.location.name, one.location.version): one for one in wanted}
+        streams = 1
+        # What is wrong with a place is told by each task that reads there.
+        with suppress(BackupError), closing(open_destination(settings)) as place:
+            place.request(list(by_copy))
+            wanted = [by_copy[one] for one in place.reading_order(list(by_copy))]
+            streams = _STREAMS if place.reads_anywhere else 1
+        for number in range(min(streams, len(wanted))):
+            yield RecallTask(
+                wanted=tuple(wanted[number::streams]),
+                place=settings,
+                staging=area,
+                label=f"recall from {name} {number + 1}",
+            )
+
+
+def _record(catalog: Catalog, report: RecallReport, work: _Work, when: datetime) -> None:
+    for one, size_bytes in report.recalled:
+        generation = next(
+            (
+                known.generation
+                for known in catalog.archive(one.archive).copies
+                if known.name == one.location.name
+            ),
+            0,
+        )
+        catalog.put_copy(
+            one.archive,
+            CopyRecord(
+                place=STAGING,
+                name=one.location.name,
+                generation=generation,
+                size_bytes=size_bytes,
+                checksum=one.checksum,
+                copied=when,
+                verified=when,
+            ),
+        )
+        work.left.pop(one.archive, None)
+        work.now[one.archive] = one.location.name
+        work.size_bytes += size_bytes
+    for one, error in report.failed:
+        if isinstance(error, DamagedError):
+            _lost(catalog, one.archive, one.location)
+        copies = work.left.get(one.archive, [])
+        del copies[:1]
+        if not copies:
+            work.left.pop(one.archive, None)
+            work.failed[one.archive] = error
+
+
+def _lost(catalog: Catalog, archive: ArchiveId, location: Location) -> None:
+    """A copy is not what was put there, or not there at all: it counts no more, and the next sweep makes
+    another."""
+    for one in catalog.archive(archive).copies:
+        if (one.place, one.name, one.version) == location[:3]:
+            catalog.put_copy(archive, replace(one, state="lost"))

@@ -1,0 +1,126 @@
+"""What a recall dispatches, on the host of the staging area: archives come back from a destination."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from blake3 import blake3
+
+from ...proto.archive.files import RandomAccess
+from ...proto.errors import BackupError, DamagedError, NotYetError, StagingError
+from ...proto.ports import ProgressSink
+from ...proto.records import ArchiveId, Location, Progress
+from ..archives.opened import beginning_of
+from ..archives.places import Places, open_local
+from ..archives.ports import OnBytes
+from ..destinations.settings import Destination
+from ..staging.area import StagingArea
+from ..staging.sinks import StagedFile
+from ..staging.space import Space
+from .local import LocalTask
+
+_PART_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A copy of an archive that is to come back. ``checksum`` is the BLAKE3 digest of all its bytes, empty
+    where that is not known."""
+
+    archive: ArchiveId
+    location: Location
+    checksum: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallTask(LocalTask):
+    """Bring copies back from one place into the staging area, in this order. ``label`` is how the task is
+    called in its progress."""
+
+    wanted: tuple[Wanted, ...]
+    place: Destination
+    staging: StagingArea
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecallReport:
+    """Which archives lie in the staging area now, and how large they are; which have to be made ready first
+    (``waiting``, and why); and which could not be brought back (``failed``)."""
+
+    recalled: tuple[tuple[Wanted, int], ...] = ()
+    waiting: tuple[tuple[Wanted, str], ...] = ()
+    failed: tuple[tuple[Wanted, BackupError], ...] = field(default=())
+
+
+def run_recall(task: RecallTask, progress: ProgressSink) -> RecallReport:
+    """Bring back what can be had now. What fails, or has to be made ready first, does not keep the others."""
+    recalled: list[tuple[Wanted, int]] = []
+    waiting: list[tuple[Wanted, str]] = []
+    failed: list[tuple[Wanted, BackupError]] = []
+    done = 0
+
+    def told(size_bytes: int) -> None:
+        nonlocal done
+        done += size_bytes
+        progress(Progress(task.label, len(recalled), done))
+
+    with closing(Places((task.place,))) as places:
+        for one in task.wanted:
+            try:
+                with closing(places.open(one.location)) as file:
+                    recalled.append((one, _bring_back(file, one, task.staging, told)))
+            except NotYetError as error:
+                waiting.append((one, error.message))
+            except BackupError as error:
+                failed.append((one, error))
+    return RecallReport(recalled=tuple(recalled), waiting=tuple(waiting), failed=tuple(failed))
+
+
+def _bring_back(file: RandomAccess, wanted: Wanted, area: StagingArea, told: OnBytes) -> int:
+    """Copy a file into the staging area: whole and as it was, or not at all. Returns its size. Raises
+    DamagedError if it is not what was put there."""
+    path = Path(area.path, wanted.location.name)
+    if path.exists():
+        with closing(open_local(str(path))) as there:
+            if not wanted.checksum or _digest_of(there) == wanted.checksum:
+                return there.size
+        raise StagingError(f"{path}: there is another file under the name of this archive: move it away")
+    header = beginning_of(file)
+    if header.archive != wanted.archive:
+        raise DamagedError(f"{file.name}: it holds archive {header.archive.hex()}", reason="foreign")
+    sink = StagedFile(
+        path, space=Space(Path(area.path), area.reserve_bytes), patience_seconds=area.patience_seconds
+    )
+    digest = blake3()
+    try:
+        if sink.begin() is not None:
+            sink.restart()
+        for part in _parts(file):
+            digest.update(part)
+            sink.write(part)
+            told(len(part))
+        if wanted.checksum and digest.digest() != wanted.checksum:
+            raise DamagedError(f"{file.name}: it is not what was put there", reason="checksum")
+        sink.seal()
+    finally:
+        sink.abort()
+    return file.size
+
+
+def _digest_of(file: RandomAccess) -> bytes:
+    digest = blake3()
+    for part in _parts(file):
+        digest.update(part)
+    return digest.digest()
+
+
+def _parts(file: RandomAccess) -> Iterator[bytes]:
+    for at in range(0, file.size, _PART_BYTES):
+        part = file.read_at(at, _PART_BYTES)
+        if len(part) != min(_PART_BYTES, file.size - at):
+            raise DamagedError(f"{file.name}: it ends at {at + len(part)}", reason="truncated")
+        yield part
