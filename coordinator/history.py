@@ -189,7 +189,8 @@ class CopyRecord:
     where the place counts them.
 
     ``checksum`` is the BLAKE3 digest of all its bytes, empty where nobody took it. It was ``copied`` then,
-    ``verified`` last then (found there, or read), and its place does not remove it before ``locked_until``.
+    ``verified`` last then (found there, or read), ``checked`` last then (all of it was read and was as it was
+    put), and its place does not remove it before ``locked_until``.
     Times are aware.
     """
 
@@ -202,6 +203,7 @@ class CopyRecord:
     state: CopyState = "kept"
     copied: datetime | None = None
     verified: datetime | None = None
+    checked: datetime | None = None
     locked_until: datetime | None = None
 
 
@@ -228,9 +230,14 @@ class ArchiveRecord:
     copies: tuple[CopyRecord, ...] = ()
 
     @property
+    def staged_name(self) -> str:
+        """What it is called in the staging area; empty if it does not lie there."""
+        return next((one.name for one in self.copies if one.place == STAGING), "")
+
+    @property
     def is_staged(self) -> bool:
         """Whether it lies in the staging area."""
-        return any(one.place == STAGING and one.state != "lost" for one in self.copies)
+        return bool(self.staged_name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,8 @@ def put_copy(database: sqlite3.Connection, number: int, copy: CopyRecord) -> Non
     """Enter a copy of an archive, in place of what was known of the same one."""
     database.execute(
         "INSERT OR REPLACE INTO locations (archive, place, name, version, generation, size_bytes, checksum,"
-        " state, copied, verified, locked_until)"
-        " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?)",
+        " state, copied, verified, checked, locked_until)"
+        " VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             number,
             raw(copy.place),
@@ -30,7 +30,7 @@ def put_copy(database: sqlite3.Connection, number: int, copy: CopyRecord) -> Non
             copy.size_bytes,
             copy.checksum,
             copy.state,
-            *(_iso(when) for when in (copy.copied, copy.verified, copy.locked_until)),
+            *(_iso(when) for when in (copy.copied, copy.verified, copy.checked, copy.locked_until)),
         ),
     )
     note_missing(database, number)

@@ -184,7 +184,8 @@ AT_HAND = """
 # Copies, the best to read first.
 _BEST_FIRST = "state = 'lost', place <> 'staging', state = 'copied', generation DESC, place, name, version"
 COPIES = f"""
-    SELECT place, name, version, generation, size_bytes, checksum, state, copied, verified, locked_until
+    SELECT place, name, version, generation, size_bytes, checksum, state, copied, verified, checked,
+        locked_until
     FROM locations WHERE archive = ? ORDER BY {_BEST_FIRST}"""  # noqa: S608
 LOCATIONS = f"""
     SELECT (SELECT a.archive FROM archives a WHERE a.number = l.archive) AS archive, place, name, version,

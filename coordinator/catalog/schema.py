@@ -90,6 +90,7 @@ TABLES = (
         state TEXT NOT NULL CHECK (state IN ('copied', 'kept', 'lost')),
         copied TEXT,
         verified TEXT,
+        checked TEXT,
         locked_until TEXT,
         PRIMARY KEY (archive, place, name, version)) WITHOUT ROWID""",
     "CREATE INDEX locations_by_place ON locations (place, state)",

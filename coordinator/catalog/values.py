@@ -91,6 +91,7 @@ _TEXTS = frozenset(
             "version",
             "copied",
             "verified",
+            "checked",
             "locked_until",
             "detail",
             "reason",
@@ -102,7 +103,18 @@ _TEXTS = frozenset(
     )
 )
 _MAYBE = frozenset(
-    ("ended", "sealed", "good", "stored_at", "since", "archive", "copied", "verified", "locked_until")
+    (
+        "ended",
+        "sealed",
+        "good",
+        "stored_at",
+        "since",
+        "archive",
+        "copied",
+        "verified",
+        "checked",
+        "locked_until",
+    )
 )
 
 
@@ -161,7 +173,7 @@ def copy_record(row: sqlite3.Row) -> CopyRecord:
     values = typed(row)
     if values["place"] == STAGING:
         archive_name(values["name"])
-    values.update({name: _time(values[name]) for name in ("copied", "verified", "locked_until")})
+    values.update({name: _time(values[name]) for name in ("copied", "verified", "checked", "locked_until")})
     return CopyRecord(**values)
 
 

@@ -20,6 +20,8 @@ from .times import MOMENT, from_now, here
 
 FORMATS = ("maildir",)
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
 STDIO = "-"
 """As a file: the standard input or output."""
 
@@ -90,6 +92,20 @@ class _SinceType(click.ParamType[float]):
         return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
+class _DurationType(click.ParamType[float]):
+    """A duration such as ``90s``, ``48h``, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9]{1,6})([smhd])", value)
+        if found is None:
+            self.fail(f"{value!r} is no duration such as 90s, 30m, 48h or 3d", param, ctx)
+        return float(int(found[1]) * _SECONDS[found[2]])
+
+
 class _DestinationType(click.ParamType[DirectoryDestination]):
     """``directory:DIR``, as a destination that is called so."""
 
@@ -108,6 +124,7 @@ class _DestinationType(click.ParamType[DirectoryDestination]):
 
 
 PATH = _LogicalPathType()
+DURATION = _DurationType()
 DESTINATION = _DestinationType()
 PLACE = _PlaceType()
 SINCE = _SinceType()

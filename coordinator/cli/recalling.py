@@ -3,12 +3,10 @@ for."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,31 +17,17 @@ from ...worker.tasks.recalling import Wanted
 from ..recalling import Recalled, RecallObserver, recall
 from . import adapters, output
 from .configuration import configured
+from .options import DURATION
 from .output import counted
 from .program import Invocation
 from .progress import Amount, make_display
 
 _POLL_SECONDS = 30.0
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class _WaitType(click.ParamType[float]):
-    """A duration such as ``90s``, ``48h``, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        found = re.fullmatch(r"([0-9]{1,6})([smhd])", value)
-        if found is None:
-            self.fail(f"{value!r} is no duration such as 90s, 30m, 48h or 3d", param, ctx)
-        return float(int(found[1]) * _UNITS[found[2]])
 
 
 wait_option = click.option(
     "--wait",
-    type=_WaitType(),
+    type=DURATION,
     default="48h",
     metavar="TIME",
     help="How long to wait for archives that have to be made ready first: out of cold storage, or on a tape "

@@ -16,6 +16,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, UsageError
 from ...proto.records import Skipped
 from ...worker.archives.holdings import described
+from ...worker.destinations.settings import Destination
 from ...worker.tasks.verifying import VerifyTask
 from ...worker.verifying.examiner import Depth
 from ..clock import utc
@@ -28,11 +29,13 @@ from ..verifying.examination import Examination, Examinee, examine_files, examin
 from ..verifying.repairing import Repaired, repair
 from ..verifying.verification import VerifyPlan, plan_verification, verify
 from . import adapters, verify_report
-from .configuration import default_workers, staging_area
+from .configuration import chosen_site, default_workers
 from .options import (
+    DURATION,
     SINCE,
     archives_option,
     at_option,
+    destination_option,
     json_option,
     path_argument,
     refuse,
@@ -42,6 +45,7 @@ from .options import (
 from .program import Invocation
 from .progress import Amount, make_display, watched
 from .sources import named_archives
+from .verify_copies import verify_copies
 
 
 class _Share(click.ParamType[float]):
@@ -83,6 +87,20 @@ class _Share(click.ParamType[float]):
 )
 @archives_option
 @staging_option
+@destination_option
+@click.option(
+    "--from",
+    "only",
+    metavar="NAME",
+    help="Read the copies of archives at this destination instead, first those not read for longest.",
+)
+@click.option(
+    "--older-than",
+    "age",
+    type=DURATION,
+    metavar="TIME",
+    help="With --from: only copies that were not read for so long, such as 90d.",
+)
 @workers_option
 @json_option
 @click.pass_obj
@@ -98,6 +116,9 @@ def command(
     accept: bool,
     files: tuple[str, ...],
     staging: Path | None,
+    destinations: tuple[Destination, ...],
+    only: str | None,
+    age: float | None,
     workers: int | None,
     as_json: bool,
 ) -> int:
@@ -112,10 +133,24 @@ def command(
     With --accept everything that is lost for good, because neither other archives nor the next backup can
     bring it back, is recorded as known. It is still listed, but is no longer a failure.
 
+    With --from the copies at a destination are read, all of each, and compared with what was put there. One
+    that is damaged or gone counts no more, so that the next sweep makes another. What was read is recorded at
+    once: a verification that is broken off goes on with the rest when it is begun again.
+
     \b
     Example: is all that is kept of a user still whole?
       mailhaul verify --data /primary/user/jane@example.org
     """
+    refuse(
+        age is not None and only is None, "--older-than is about copies at a destination: say which, --from"
+    )
+    if only is not None:
+        refuse(
+            bool(files or data or at or since or sample or resume or to_repair or accept),
+            "--from reads copies as they are: leave out the other options",
+        )
+        site = chosen_site(invocation, staging, destinations)
+        return verify_copies(site, path, only, age, workers or default_workers(), as_json=as_json)
     order = Order(path=str(path), data=data, at=at, since=None if since is None else utc(since), share=sample)
     run = _Run(workers or default_workers(), as_json=as_json)
     if files:
@@ -127,12 +162,15 @@ def command(
         with named_archives(at=at, files=files, staging=staging) as backup:
             run.look(order, examine_files(backup, path), Wholeness())
         return run.tell(order, damaged=backup.damaged)
-    area = staging_area(invocation, staging)
+    site = chosen_site(invocation, staging, destinations)
+    area = site.area
     unfinished = _resumed(area, order) if resume else None
     order = unfinished.order if unfinished else order
     with reading(area), Journal(area, order, _now, resumed=unfinished) as journal:
         asked = LogicalPath.parse(order.path)
-        examination = examine_staging(area, asked, at=order.at, since=order.since)
+        examination = examine_staging(
+            area, asked, at=order.at, since=order.since, destinations=site.destinations
+        )
         run.look(order, examination, journal)
         journal.ended(set(examination.holdings.locations))
         run.leave_out_accepted(area)

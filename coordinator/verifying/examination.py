@@ -5,7 +5,7 @@ an archive is read here.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -14,14 +14,16 @@ from pathlib import Path
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Location, Losses, RunId, Skipped
-from ...worker.archives.holdings import Holdings, PlaceSettings, staged
+from ...proto.records import STAGING, ArchiveId, Location, Losses, RunId, Skipped
+from ...worker.archives.holdings import Holdings, PlaceSettings
+from ...worker.destinations.settings import Destination
 from ...worker.staging.area import StagingArea
 from ...worker.verifying.kept import KeptMailbox, KeptVersion
 from ..absence import unknown
 from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..history import ArchiveRecord, NamelessLoss, Version
+from ..holdings import holdings
 from ..run_archives import damaged_run_archives
 from .set_aside import set_aside, set_aside_folder, strangers
 
@@ -78,10 +80,17 @@ class Examination:
 
 
 def examine_staging(
-    staging: Path, path: LogicalPath, *, at: str | None = None, since: datetime | None = None
+    staging: Path,
+    path: LogicalPath,
+    *,
+    at: str | None = None,
+    since: datetime | None = None,
+    destinations: Sequence[Destination] = (),
 ) -> Examination:
     """What the catalog of a staging area knows of a path: all that is kept, or only as of the moment ``at``;
-    only archives sealed ``since`` then, and the versions that they tell of. Raises NotFoundError."""
+    only archives sealed ``since`` then, and the versions that they tell of. An archive that has left the
+    staging area is no file to check here; the mail in it is looked at wherever it is. Raises
+    NotFoundError."""
     with Catalog.open(staging) as catalog:
         moment = None if at is None else catalog.resolve_time(at)
         records = {one.archive: one for one in catalog.archives()}
@@ -96,6 +105,7 @@ def examine_staging(
         references = catalog.references(mail.archives)
         missing = frozenset(catalog.missing())
         nameless = [one for one in catalog.nameless_losses(moment) if one.archive in chosen]
+        there = holdings(catalog, StagingArea(path=str(staging)), destinations)
         run_archives = tuple(damaged_run_archives(staging, catalog)) if path == LogicalPath() else ()
     shares = mail.shares()
     needed = mail.archives | {one for archive in mail.archives for one in references.get(archive, ())}
@@ -109,20 +119,20 @@ def examine_staging(
     if not wanted and not shares and not (since and any(_holds(path, one) for one in records.values())):
         with Catalog.open(staging) as catalog:
             raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
-    holdings = staged(StagingArea(path=str(staging)), {one.archive: one.name for one in records.values()})
     return Examination(
         path=path,
         archives=tuple(
             Examinee(
                 archive=one.archive,
-                location=holdings.locations[one.archive][0],
-                file=holdings.path(one.archive),
+                location=Location(STAGING, one.staged_name or one.name),
+                file=str(staging / (one.staged_name or one.name)),
                 record=one,
             )
             for one in wanted
+            if one.staged_name or one.missing
         ),
         mail=shares,
-        holdings=holdings,
+        holdings=there,
         references=references,
         lost={one.archive: one.lost for one in records.values() if one.lost},
         set_aside=set_aside(staging, records.values()),

@@ -159,6 +159,8 @@ class _Repair:
             known = reports.get(archive)
             if known is not None and known.record is not None and known.record.name != record.name:
                 continue  # it was written anew meanwhile
+            if not record.is_staged and not record.missing:
+                continue  # what its copies have lost is recorded with the rest
             if not (self._staging / record.name).exists():
                 self._catalog.set_missing(archive)
                 self.repaired.append(Repaired(archive=archive, file=record.name, outcome="missing"))

@@ -261,3 +261,49 @@ class TestAsACommand:
         assert told["damaged"] == []
         assert {one["reason"] for one in told["skipped"]} == {"place-unavailable"}
         assert told["restored"] == 0
+
+
+class TestVerification:
+    def options(self, site: Site) -> list[str | Path]:
+        return ["--staging", site.staging, "--destination", site.near, "--destination", site.far]
+
+    def test_what_has_left_the_staging_area_is_not_missed_there(self, site: Site) -> None:
+        copy_out(site.staging, *site.vaults)
+        free(site.staging)
+        for options in ([], ["--data"]):
+            report = site.mailhaul.run(None, "verify", *options, *self.options(site))
+            assert (report["damaged"], report["affected"]) == ([], [])
+
+    def test_copies_are_read_where_they_are_the_oldest_first(self, site: Site) -> None:
+        copy_out(site.staging, *site.vaults)
+        near = ("--from", site.near, *self.options(site))
+        assert site.mailhaul.run(None, "verify", *near)["whole"] == 3
+        assert site.mailhaul.run(None, "verify", *near, "--older-than", "1h")["whole"] == 0
+        assert site.mailhaul.run(None, "verify", *near, "--older-than", "0s")["whole"] == 3
+        assert site.mailhaul.run(None, "verify", *self.options(site), "--from", site.far)["whole"] == 3
+
+    def test_a_copy_that_is_damaged_or_gone_counts_no_more(self, site: Site) -> None:
+        copy_out(site.staging, *site.vaults)
+        first, second, *_ = site.names()
+        damaged = site.copy_of(first)
+        damaged.chmod(0o600)
+        damaged.write_bytes(damaged.read_bytes()[:-5] + b"12345")
+        site.copy_of(second).unlink()
+        told = site.mailhaul.run(None, "verify", "--from", site.near, *self.options(site), status=4)
+        assert told["whole"] == 1
+        assert {one["reason"] for one in told["damaged"]} == {"checksum", "missing"}
+        with Catalog.open(site.staging) as catalog:
+            states = {
+                one: {copy.place: copy.state for copy in catalog.archive(one).copies} for one in site.names()
+            }
+        assert [states[one][site.near] for one in (first, second)] == ["lost", "lost"]
+        assert {one[site.far] for one in states.values()} == {"kept"}
+
+    def test_a_destination_that_is_away_is_no_damage(self, site: Site, tmp_path: Path) -> None:
+        copy_out(site.staging, *site.vaults)
+        (tmp_path / "near").rename(tmp_path / "unmounted")
+        told = site.mailhaul.run(None, "verify", "--from", site.near, *self.options(site), status=1)
+        assert (told["whole"], told["damaged"]) == (0, [])
+        assert {one["reason"] for one in told["not_read"]} == {"place-unavailable"}
+        with Catalog.open(site.staging) as catalog:
+            assert {copy.state for one in catalog.archives() for copy in one.copies} == {"kept"}

@@ -86,7 +86,7 @@ def _bring_back(file: RandomAccess, wanted: Wanted, area: StagingArea, told: OnB
     path = Path(area.path, wanted.location.name)
     if path.exists():
         with closing(open_local(str(path))) as there:
-            if not wanted.checksum or _digest_of(there) == wanted.checksum:
+            if not wanted.checksum or digest_of(there) == wanted.checksum:
                 return there.size
         raise StagingError(f"{path}: there is another file under the name of this archive: move it away")
     header = beginning_of(file)
@@ -111,10 +111,12 @@ def _bring_back(file: RandomAccess, wanted: Wanted, area: StagingArea, told: OnB
     return file.size
 
 
-def _digest_of(file: RandomAccess) -> bytes:
+def digest_of(file: RandomAccess, told: OnBytes = lambda _: None) -> bytes:
+    """The BLAKE3 digest of all bytes of a file. Raises DamagedError if it can't be read to its end."""
     digest = blake3()
     for part in _parts(file):
         digest.update(part)
+        told(len(part))
     return digest.digest()
 
 

@@ -26,6 +26,7 @@ VAULT = CopyRecord(
     state="copied",
     copied=WHEN,
     verified=WHEN,
+    checked=WHEN.replace(hour=9),
     locked_until=WHEN.replace(year=2027),
 )
 

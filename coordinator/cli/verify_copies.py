@@ -1,0 +1,63 @@
+"""``mailhaul verify --from``: copies of archives are read at their destination."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, UsageError
+from ...worker.tasks.checking import CheckReport, CheckTask
+from ..catalog import Catalog
+from ..clock import utc
+from ..dispatch.engine import Outcome
+from ..history import ArchiveRecord
+from ..readers import reading
+from ..verifying.copies import check_copies, due_copies
+from . import adapters, output
+from .configuration import Site
+from .output import counted, say
+from .progress import Amount, make_display, watched
+
+
+def verify_copies(
+    site: Site, path: LogicalPath, name: str, age_seconds: float | None, workers: int, *, as_json: bool
+) -> int:
+    """Read the copies at a destination, of the groups that a path selects, and tell what was found. Raises
+    UsageError."""
+    if path.user is not None:
+        raise UsageError(f"{path}: copies are of whole archives: name a partition or a group", path=str(path))
+    if all(one.name != name for one in site.destinations):
+        raise UsageError(f"there is no destination {name!r} in the configuration", place=name)
+    clock = adapters.clock()
+    before = None if age_seconds is None else utc(clock.now()) - timedelta(seconds=age_seconds)
+    with reading(site.area), make_display(clock, as_json=as_json) as display:
+        with Catalog.open(site.area) as catalog:
+            due = due_copies((one for one in catalog.archives() if _is_in(path, one)), [name], before)
+        display.begin({one.location.name: Amount(0, one.location.size_bytes) for one in due})
+        done = check_copies(
+            site.area,
+            due,
+            site.destinations,
+            watched(adapters.make_engine(workers), display, _ended),
+            display.progress,
+            lambda: utc(clock.now()),
+        )
+    output.list_skipped(done.damaged, "damaged")
+    output.list_skipped(done.unread, "not read")
+    if as_json:
+        output.print_json(
+            {"destination": name, "whole": done.whole, "damaged": done.damaged, "not_read": done.unread}
+        )
+    else:
+        say(f"{counted(done.whole, 'copy', 'copies')} at {output.shown(name)} read and whole")
+    if done.damaged:
+        return EXIT_DAMAGED
+    return EXIT_FAILED if done.unread else EXIT_OK
+
+
+def _is_in(path: LogicalPath, one: ArchiveRecord) -> bool:
+    return path.selects_partition(one.partition) and path.selects_group(one.group)
+
+
+def _ended(outcome: Outcome[CheckTask, CheckReport]) -> tuple[str, Amount]:
+    return outcome.task.label, Amount(0, sum(one.location.size_bytes for one in outcome.task.wanted))

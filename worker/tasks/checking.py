@@ -1,0 +1,73 @@
+"""What a verification of copies dispatches, on the host of the staging area: copies are read where they
+lie."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+
+from ...proto.archive.files import RandomAccess
+from ...proto.errors import BackupError, DamagedError
+from ...proto.ports import ProgressSink
+from ...proto.records import Progress
+from ..archives.places import Places
+from ..archives.ports import OnBytes
+from ..destinations.settings import Destination
+from ..verifying.verify import verify_archive
+from .local import LocalTask
+from .recalling import Wanted, digest_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckTask(LocalTask):
+    """Read copies in one place, all of each, in this order. ``label`` is how the task is called in its
+    progress."""
+
+    wanted: tuple[Wanted, ...]
+    place: Destination
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """Which copies are as they were put there; which are not (DamagedError), or could not be read now."""
+
+    whole: tuple[Wanted, ...] = ()
+    failed: tuple[tuple[Wanted, BackupError], ...] = ()
+
+
+def run_check(task: CheckTask, progress: ProgressSink) -> CheckReport:
+    """Check each copy against the checksum of what was put, or where that is not known by its own
+    checksums."""
+    whole: list[Wanted] = []
+    failed: list[tuple[Wanted, BackupError]] = []
+    done = 0
+
+    def told(size_bytes: int) -> None:
+        nonlocal done
+        done += size_bytes
+        progress(Progress(task.label, len(whole), done))
+
+    with closing(Places((task.place,))) as places:
+        for one in task.wanted:
+            try:
+                with closing(places.open(one.location)) as file:
+                    _check(file, one, told)
+            except BackupError as error:
+                failed.append((one, error))
+            else:
+                whole.append(one)
+    return CheckReport(whole=tuple(whole), failed=tuple(failed))
+
+
+def _check(file: RandomAccess, wanted: Wanted, told: OnBytes) -> None:
+    if wanted.checksum:
+        if digest_of(file, told) != wanted.checksum:
+            raise DamagedError(f"{file.name}: it is not what was put there", reason="checksum")
+        return
+    report = verify_archive(file, lambda _: None)
+    told(file.size)
+    if report.damaged:
+        raise DamagedError(f"{file.name}: {report.damaged[0].detail}", reason=report.damaged[0].reason)
+    if report.archive != wanted.archive:
+        raise DamagedError(f"{file.name}: it holds another archive", reason="foreign")
