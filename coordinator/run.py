@@ -341,7 +341,7 @@ class _Run:
         self._reports.append(report)
         facts = {"state": "unchanged", "messages": report.messages}
         if report.archive is not None:
-            path = self._config.staging.path / report.file
+            path = self._config.staging.path / report.name
             facts = {**facts, "state": "sealed", "file": str(path), "size_bytes": report.archive_bytes}
         self._hooks.call(self._unit_facts(unit, facts))
 
@@ -387,7 +387,7 @@ def _outcome(staging: Path, result: RunResult) -> dict[str, object]:
     return {
         "state": result.state,
         "error": "; ".join(f"{one.what}: {one.error.message}" for one in result.failures),
-        "archives": [one.file for one in result.reports if one.archive is not None],
+        "archives": [one.name for one in result.reports if one.archive is not None],
         "manifest": str(manifest(staging, result.run)),
         "skipped": len(result.left_out),
         "alarms": len(result.alarms),

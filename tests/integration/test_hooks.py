@@ -56,7 +56,11 @@ class Site:
         )
 
     def start(self, *words: str | Path) -> subprocess.Popen[str]:
-        command = [Path(sys.executable).with_name("mailhaul"), "--config", self.place / "mailhaul.toml"]
+        command: list[str | Path] = [
+            Path(sys.executable).with_name("mailhaul"),
+            "--config",
+            self.place / "mailhaul.toml",
+        ]
         return subprocess.Popen(
             [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.place
         )

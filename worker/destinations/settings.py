@@ -46,7 +46,6 @@ class S3Destination:
     thaw_tier: Literal["Bulk", "Standard", "Expedited"] = "Standard"
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapeDestination:
     """Tapes of one pool: a directory of volumes that are files (``file``), or drives (``devices``, stable
