@@ -68,7 +68,12 @@ def test_only_the_package_itself_lies_in_the_root(root: Path) -> None:
 def test_wheel_holds_the_product_and_nothing_else(modules: frozenset[Path], wheel: Path) -> None:
     shipped = {file.relative_to(wheel) for file in wheel.rglob("*") if file.is_file()}
     shipped = {file for file in shipped if not file.parts[0].endswith(".dist-info")}
-    documents = {Path("py.typed"), Path("proto/archive/FORMAT.md"), Path("proto/wire/WIRE.md")}
+    documents = {
+        Path("py.typed"),
+        Path("proto/archive/FORMAT.md"),
+        Path("proto/wire/WIRE.md"),
+        Path("worker/destinations/tape/TAPE.md"),
+    }
     assert shipped == {"mailhaul" / file for file in modules | documents}
 
 
