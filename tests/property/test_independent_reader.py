@@ -11,13 +11,14 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mailhaul.tests.agreement import disagreements, read_by_product
 from mailhaul.tests.integration.command import Mailhaul
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.trees import differences, snapshot
+from mailhaul.worker.keepsake import mailhaul_restore
 
 from ..integration.test_incremental import Server
 
@@ -106,6 +107,8 @@ def changed(whole: bytes, changes: list[tuple[str, float, int]]) -> bytes:
     return bytes(data)
 
 
+@example(copies=[[], [[("cut", 0.875, 4096)]], [[]]], together=True)
+@example(copies=[[], [], [[("cut", 0.125, 4096)], []]], together=True)
 @settings(max_examples=60)
 @given(
     copies=st.lists(st.lists(st.lists(CHANGES, max_size=3), max_size=2), min_size=3, max_size=3),
@@ -124,6 +127,14 @@ def test_damaged_archives_are_read_alike(
         for name, data in [("all.mha", b"".join(data for _, data in found))] if together else found:
             (Path(place) / name).write_bytes(data)
         assert disagreements(Path(place).iterdir()) == []
+
+
+def test_whole_archives_are_found_by_their_footers(tmp_path: Path) -> None:
+    """Not by walking over all of a file, which would take hours for a large one."""
+    (tmp_path / "all.mha").write_bytes(b"".join(data for _, data in sorted(staged()[0].items())) + bytes(100))
+    archives = mailhaul_restore.Archives([str(tmp_path / "all.mha")])
+    parts = [part for archive in archives.found.values() for part in archive.parts]
+    assert [part.walked for part in parts] == [False] * 3
 
 
 def test_what_was_not_damaged_is_all_there(tmp_path: Path) -> None:

@@ -932,6 +932,8 @@ class ArchiveFile:
         self._walked: Optional[List[Part]] = None
         self._found = array("Q")
         self._searched = 0
+        self._limit = self.size
+        self._promised = 0
 
     def read(self, offset: int, length: int) -> bytes:
         """So many bytes, fewer at the end."""
@@ -952,7 +954,10 @@ class ArchiveFile:
         return bytes(found)
 
     def frame(self, offset: int) -> Optional[Frame]:
-        """The frame whose header lies there."""
+        """The frame whose header lies there, before what is looked at ends."""
+        return self._frame(offset) if offset + LAYOUT.size <= self._limit else None
+
+    def _frame(self, offset: int) -> Optional[Frame]:
         data = self.read(offset, LAYOUT.size)
         if len(data) < LAYOUT.size or not data.startswith(MAGIC):
             return None
@@ -985,17 +990,33 @@ class ArchiveFile:
         return True
 
     def parts(self) -> List[Part]:
-        """The archives in it: by their footers where these lead back to its beginning, else by all frames."""
-        found: List[Part] = []
+        """The archives in it: by their footers as far as these lead back, what lies before by all frames."""
+        front, sealed = self._divided()
+        return [*front, *sealed]
+
+    def _divided(self) -> Tuple[List[Part], List[Part]]:
+        """The archives at its end whose footers are to be believed, and what was found before them."""
+        sealed: List[Part] = []
+        ends: List[int] = []
         end = self.size
         while end:
             end = self._before_zeros(end)
             part = self._sealed(end) if end else None
             if part is None:
                 break
-            found.append(part)
+            sealed.insert(0, part)
+            ends.insert(0, end)
             end = part.begin
-        return self.walk() if end else found[::-1]
+        self._limit = end
+        self._promised = 0
+        front = list(self._walk()) if end else []
+        while sealed and self._promised >= ends[0]:
+            # All of it lies within a frame that was cut off: mail, perhaps, and no archive of its own.
+            del sealed[0], ends[0]
+            self._limit = sealed[0].begin if sealed else self.size
+            front = list(self._walk())
+        self._limit = self.size
+        return front, sealed
 
     def _before_zeros(self, end: int) -> int:
         while end:
@@ -1051,11 +1072,11 @@ class ArchiveFile:
                 for place, own, folders, frames in row["places"]:
                     mailbox = number(place, (1 << 31) - 1) << 32
                     for at in own[::2]:
-                        part.add(MAILBOX, mailbox + len(frames), part.begin + number(at))
+                        part.add(MAILBOX, mailbox + len(frames) // 3, part.begin + number(at))
                     for count, one in enumerate(folders):
                         for at in one[::2]:
                             part.add(FOLDERS, mailbox + count, part.begin + number(at))
-                    for count, (at, size, _) in enumerate(frames):
+                    for count, (at, size) in enumerate(zip(frames[::3], frames[1::3])):
                         if size:
                             part.add(MESSAGES, mailbox + count, part.begin + number(at))
                 for count, offsets in enumerate(row["departed"]):
@@ -1065,13 +1086,19 @@ class ArchiveFile:
     def walk(self) -> List[Part]:
         """The archives in it, by looking at every frame (FORMAT.md, *Several archives in one file*)."""
         if self._walked is None:
-            self._walked = list(self._walk())
+            front, sealed = self._divided()
+            ends = [*(one.begin for one in sealed[1:]), self.size]
+            for one, end in zip(sealed, ends):
+                self._limit = end
+                front += self._walk(one.begin)
+            self._limit = self.size
+            self._walked = front
         return self._walked
 
-    def _walk(self) -> Iterator[Part]:
+    def _walk(self, begin: int = 0) -> Iterator[Part]:
         part: Optional[Part] = None
         promised = 0
-        frame = self.frame(0) or self._next(1, lambda _: True)
+        frame = self.frame(begin) or self._next(begin + 1, lambda _: True)
         while frame is not None:
             if part is None or frame.archive != part.archive or frame.begins_archive:
                 if part is not None:
@@ -1087,6 +1114,7 @@ class ArchiveFile:
                     # Its length is known; if no frame begins behind it, bytes may be missing.
                     at, promised = frame.offset + 1, frame.end
                     following = self.frame(at)
+            self._promised = frame.end
             if following is None or not (
                 ended or following.archive == part.archive or following.begins_archive
             ):
@@ -1129,7 +1157,7 @@ class ArchiveFile:
         data = self.read(self._searched, STEP + len(MAGIC) - 1)
         at = data.find(MAGIC)
         while 0 <= at < STEP:
-            if self.frame(self._searched + at) is not None:
+            if self._frame(self._searched + at) is not None:
                 self._found.append(self._searched + at)
             at = data.find(MAGIC, at + 1)
         self._searched += STEP
