@@ -1000,6 +1000,7 @@ class ArchiveFile:
         ends: List[int] = []
         end = self.size
         while end:
+            self._limit = self.size
             end = self._before_zeros(end)
             part = self._sealed(end) if end else None
             if part is None:
@@ -1028,7 +1029,7 @@ class ArchiveFile:
         return 0
 
     def _sealed(self, end: int) -> Optional[Part]:
-        """The archive that ends there, if footer, directory and beginning fit together."""
+        """The archive that ends there, if footer and beginning fit together."""
         footer = self.frame(end - LAYOUT.size - 32) if end >= LAYOUT.size + 32 else None
         if footer is None or footer.kind != FOOTER or footer.end != end:
             return None
@@ -1044,12 +1045,17 @@ class ArchiveFile:
                 or first.archive != footer.archive
             ):
                 return None
-            part = Part(self, footer.archive, begin, walked=False)
-            part.has_end = True
-            part.add(HEADER, 0, begin)
-            self._enter_directory(part, begin + directory)
         except (Damaged, struct.error):
             return None
+        part = Part(self, footer.archive, begin, walked=False)
+        part.has_end = True
+        part.add(HEADER, 0, begin)
+        try:
+            self._enter_directory(part, begin + directory)
+        except Damaged:
+            # Where it begins and ends is known; what is in it is found by its frames.
+            self._limit = end
+            part = next(self._walk(begin), part)
         return part
 
     def _enter_directory(self, part: Part, offset: int) -> None:
@@ -1133,8 +1139,14 @@ class ArchiveFile:
         own = self._next(at, lambda one: one.archive == archive)
         if own is not None and not own.begins_archive:
             return own
-        begins = self._next(at, lambda one: one.begins_archive and not one.end <= promised)
+        begins = self._next(at, lambda one: one.begins_archive and self._goes_on(one, promised))
         return begins or self._next(max(at, promised), lambda _: True)
+
+    def _goes_on(self, first: Frame, promised: int) -> bool:
+        """Whether not all of the archive that begins there lies before an offset."""
+        return (
+            first.end > promised or self._next(promised, lambda one: one.archive == first.archive) is not None
+        )
 
     def _next(self, offset: int, wanted: Callable[[Frame], bool]) -> Optional[Frame]:
         """The first frame from here on that is wanted."""
