@@ -243,6 +243,22 @@ class Catalog(CatalogReader):
         with self._transaction() as database:
             locations.put_copy(database, units.archive_number(database, archive), copy)
 
+    def put_copies(self, copies: Iterable[tuple[ArchiveId, CopyRecord]]) -> None:
+        """``put_copy`` for several, and what was lost under the same names in the same places is not known
+        any more. Copies of archives that are gone from the catalog are needed by nobody: they are to be
+        removed by their places."""
+        with self._transaction() as database:
+            for archive, copy in copies:
+                locations.note_arrival(database, archive, copy)
+
+    def discard_copy(self, archive: ArchiveId, location: Location) -> None:
+        """Record that nobody needs this copy any more: it is to be removed by its place. Raises
+        NotFoundError."""
+        with self._transaction() as database:
+            number = units.archive_number(database, archive)
+            locations.drop_copy(database, number, location)
+            locations.discard(database, location)
+
     def drop_copy(self, archive: ArchiveId, location: Location) -> None:
         """Forget a copy that was removed, or that never was. Raises NotFoundError."""
         with self._transaction() as database:

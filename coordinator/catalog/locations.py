@@ -68,6 +68,35 @@ def drop_copy(database: sqlite3.Connection, number: int, location: Location) -> 
     note_missing(database, number)
 
 
+def note_arrival(database: sqlite3.Connection, archive: ArchiveId, copy: CopyRecord) -> None:
+    """A copy is there: of an archive that is known, in place of what was lost under its name; else it is one
+    that nobody needs."""
+    row = database.execute("SELECT number FROM archives WHERE archive = ?", (archive,)).fetchone()
+    if row is None:
+        discard(database, Location(copy.place, copy.name, copy.version))
+        return
+    database.execute(
+        "DELETE FROM locations WHERE archive = ? AND place = CAST(? AS TEXT) AND name = CAST(? AS TEXT)"
+        " AND state = 'lost'",
+        (row["number"], raw(copy.place), raw(copy.name)),
+    )
+    database.execute(
+        "DELETE FROM discarded WHERE place = CAST(? AS TEXT) AND name = CAST(? AS TEXT)"
+        " AND version = CAST(? AS TEXT)",
+        (raw(copy.place), raw(copy.name), raw(copy.version)),
+    )
+    put_copy(database, row["number"], copy)
+
+
+def discard(database: sqlite3.Connection, location: Location) -> None:
+    """Nobody needs a copy: its place has yet to remove it."""
+    database.execute(
+        "INSERT OR IGNORE INTO discarded (place, name, version)"
+        " VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))",
+        (raw(location.place), raw(location.name), raw(location.version)),
+    )
+
+
 def discard_copies(database: sqlite3.Connection, number: int) -> None:
     """An archive goes, as nobody needs it: its copies in destinations have yet to be removed there."""
     database.execute(

@@ -304,6 +304,13 @@ class CatalogReader:
             return self._archive(row)
         raise NotFoundError(f"the catalog knows no archive {archive.hex()}", archive=archive.hex())
 
+    def users_of(self, archive: ArchiveId) -> list[str]:
+        """The users whose mailboxes an archive tells of, as versions that are known."""
+        query = """SELECT m.user FROM archives a JOIN versions v ON v.unit = a.unit
+                JOIN mailboxes m ON m.number = v.mailbox
+            WHERE a.archive = ?"""
+        return [user for (user,) in self._rows(query, archive)]
+
     def nameless_losses(self, at: RunId | None = None) -> list[NamelessLoss]:
         """Mailboxes that kept moments had and of which nothing tells any more: the archives that did are
         damaged or gone, and the catalog was made again since. Only those that are lacking at a moment, if it

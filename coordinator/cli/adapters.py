@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from ...proto.ports import Clock
 from ...proto.records import Partition
@@ -18,6 +19,11 @@ from ..settings import Config
 def make_engine(workers: int, admit: Admission = always, *, attempts: int = ATTEMPTS) -> Engine:
     """Up to so many worker processes on this machine; 0 stands for this process."""
     return local_engine(workers, admit=admit, attempts=attempts)
+
+
+def make_lanes(lanes: Sequence[str]) -> Engine:
+    """A worker process on this machine for each lane. What fails is told: a sweep does it the next time."""
+    return local_engine(1, attempts=1, lanes=lanes)
 
 
 def check_target(partition: Partition) -> None:

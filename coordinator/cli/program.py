@@ -28,6 +28,7 @@ COMMANDS = {
     "status": "Show the current run and the last good backups.",
     "runs": "List runs, or show one in full.",
     "verify": "Check archives for damage.",
+    "sweep": "Copy archives to their destinations, and free staging space.",
     "recall": "Bring archives back that a restore needs.",
     "purge": "Delete runs that the retention rules do not keep.",
     "hold": "Protect a mailbox or a run from purge, or list the holds.",

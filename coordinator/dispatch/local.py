@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,9 @@ HERE = ""
 _JOIN_SECONDS = 1.0
 
 
-def local_engine(workers: int, *, admit: Admission = always, attempts: int = ATTEMPTS) -> Engine:
+def local_engine(
+    workers: int, *, admit: Admission = always, attempts: int = ATTEMPTS, lanes: Sequence[str] = ()
+) -> Engine:
     """``run_tasks`` with a fixed number of workers, as the port that runs and restores use. Tasks are begun
     while ``admit`` says so, and tried so often."""
 
@@ -42,7 +45,13 @@ def local_engine(workers: int, *, admit: Admission = always, attempts: int = ATT
         function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[TaskT], on_progress: ProgressSink
     ) -> Iterator[Outcome[TaskT, ReportT]]:
         return run_tasks(
-            function, tasks, workers=workers, on_progress=on_progress, attempts=attempts, admit=admit
+            function,
+            tasks,
+            workers=workers,
+            on_progress=on_progress,
+            attempts=attempts,
+            admit=admit,
+            lanes=lanes,
         )
 
     return engine
@@ -57,9 +66,12 @@ def run_tasks(
     attempts: int = ATTEMPTS,
     admit: Admission = always,
     pace: Pace = STEADY,
+    lanes: Sequence[str] = (),
 ) -> Iterator[Outcome[TaskT, ReportT]]:
     """See ``Engine``: up to ``workers`` processes, never more than tasks; 0 stands for this process. All
-    tasks run here, whatever their hosts, and are told so by an empty name.
+    tasks run here, whatever their hosts, and are told so by an empty name. With ``lanes`` there are so many
+    workers for each, and a task names those that it can be done in as its hosts: who is slow in one holds
+    nobody up in another.
 
     ``function`` must be importable by its name, tasks and reports picklable. ``on_progress`` is called
     by the thread that iterates. Closing the iterator, or an exception in its consumer's loop, ends the
@@ -73,7 +85,12 @@ def run_tasks(
     crew: _Here | _Processes = (
         _Here(function, on_progress) if workers == 0 else _Processes(function, on_progress)
     )
-    core = Core([()] * len(tasks), hosts=[HERE], workers=max(workers, 1), attempts=attempts)
+    core = Core(
+        [task.hosts if lanes else () for task in tasks],
+        hosts=lanes or [HERE],
+        workers=max(workers, 1),
+        attempts=attempts,
+    )
     try:
         yield from dispatch(tasks, core, crew, pace=pace, admit=admit)
     finally:
@@ -81,29 +98,28 @@ def run_tasks(
 
 
 class _Here:
-    """One worker, which is this process."""
+    """Workers that are this process, one after the other."""
 
     def __init__(self, function: Callable[[Any, ProgressSink], object], on_progress: ProgressSink) -> None:
         self._function = function
         self._on_progress = on_progress
-        self._next: Callable[[], Event] | None = None
+        self._next: deque[Callable[[], Event]] = deque()
 
     def start(self, worker: int, _host: str) -> None:
-        self._next = lambda: WorkerReady(worker)
+        self._next.append(lambda: WorkerReady(worker))
 
     def assign(self, worker: int, task: object) -> None:
         call = partial(self._function, task, self._on_progress)
-        self._next = lambda: event_of(worker, child.attempt(call))
+        self._next.append(lambda: event_of(worker, child.attempt(call)))
 
     def stop(self, worker: int) -> None:
         pass
 
     def events(self, timeout_seconds: float) -> list[Event]:
-        if self._next is None:
+        if not self._next:
             time.sleep(timeout_seconds)
             return []
-        todo, self._next = self._next, None
-        return [todo()]
+        return [self._next.popleft()()]
 
     def close(self) -> None:
         pass

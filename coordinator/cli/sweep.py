@@ -1,0 +1,166 @@
+"""``mailhaul sweep``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_OK, EXIT_SKIPPED
+from ...proto.records import Progress, Skipped
+from ..clock import utc
+from ..sweeping.report import DestinationReport, SweepObserver, SweepReport, SweepRequest
+from ..sweeping.sweep import rehearse, sweep
+from . import adapters, output
+from .configuration import configured
+from .options import json_option, path_argument
+from .output import Column, counted, note, number, say, size
+from .program import Invocation
+from .progress import Amount, Display, make_display
+
+_LISTED = 20
+"""So many of a kind are listed for people; JSON has all."""
+
+
+@click.command("sweep")
+@path_argument
+@click.option(
+    "--to", metavar="NAME", default="", help="Only to this destination, at once, whatever the rules."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be copied and freed, and change nothing.")
+@json_option
+@click.pass_obj
+def command(invocation: Invocation, path: LogicalPath, to: str, dry_run: bool, as_json: bool) -> int:
+    """Copy archives from the staging area to their destinations, and free the space of those that have
+    all their copies.
+
+    Which archives go where, and when, is configured ([sweep]). What is copied is checked before and compared
+    afterwards; a copy counts when it was still there at a later look. Runs, restores and purges go on
+    meanwhile. What could not be done is done by the next sweep.
+
+    \b
+    Example: bring everything to a disk that is carried away tonight.
+      mailhaul sweep --to disk
+    """
+    config = configured(invocation)
+    request = SweepRequest(
+        path=path,
+        to=to,
+        config=config.sweep,
+        destinations=config.destinations,
+        reserve_bytes=config.staging.reserve_bytes,
+    )
+    troubles: tuple[str, ...] = ()
+    if dry_run:
+        report = rehearse(config.staging.path, request, _now)
+    else:
+        with (
+            make_display(adapters.clock(), as_json=as_json) as display,
+            adapters.hooks(config).around("sweep", {"path": str(path), "to": to}) as around,
+        ):
+            report = sweep(config.staging.path, request, adapters.make_lanes, _now, _Shown(display))
+            around.facts.update(report.facts())
+        troubles = around.troubles
+    if as_json:
+        output.print_json({"dry_run": dry_run, **_document(report), "troubles": troubles})
+    else:
+        _tell(report, dry_run=dry_run)
+    for trouble in troubles:
+        note(output.shown(trouble))
+    return report.exit_code or (EXIT_SKIPPED if troubles else EXIT_OK)
+
+
+def _now() -> datetime:
+    return utc(adapters.clock().now())
+
+
+class _Shown(SweepObserver):
+    """The course of a sweep on stderr."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+
+    def copying(self, batches: Mapping[str, int]) -> None:
+        """See SweepObserver."""
+        self._display.begin({batch: Amount(0, size_bytes) for batch, size_bytes in batches.items()})
+
+    def progress(self, progress: Progress) -> None:
+        """See SweepObserver."""
+        self._display.progress(progress)
+
+    def copied(self, batch: str, copied_bytes: int) -> None:
+        """See SweepObserver."""
+        self._display.end(batch, Amount(0, copied_bytes))
+
+    def stopped(self, destination: str, why: str) -> None:
+        """See SweepObserver."""
+        self._display.say(f"{destination} is left alone: {output.shown(why)}")
+
+    def waiting(self, reason: str) -> None:
+        """See SweepObserver."""
+        self._display.say(f"waiting: {reason}")
+
+
+def _document(report: SweepReport) -> dict[str, object]:
+    return {
+        "destinations": report.destinations,
+        "damaged": report.damaged,
+        "freed": report.freed,
+        "freed_bytes": report.freed_bytes,
+        "left": report.left,
+    }
+
+
+def _tell(report: SweepReport, *, dry_run: bool) -> None:
+    output.print_table(
+        [
+            Column("destination", "<"),
+            Column("to copy" if dry_run else "copied"),
+            Column("bytes"),
+            Column("to look at" if dry_run else "count now"),
+            Column("lost"),
+            Column("removed"),
+            Column("left for later"),
+        ],
+        [
+            (
+                one.name,
+                number(one.copied),
+                size(one.copied_bytes),
+                number(one.looked),
+                number(len(one.lost)),
+                number(one.removed),
+                number(one.waiting),
+            )
+            for one in report.destinations
+        ],
+    )
+    for one in report.destinations:
+        _tell_destination(one)
+    output.list_skipped(report.damaged, "damaged, and not copied")
+    if report.left:
+        note(
+            f"{counted(len(report.left), 'archive')} can't leave the staging area yet, as archives are being "
+            "read: the next sweep does it"
+        )
+    would = "would leave" if dry_run else "left"
+    say(f"{counted(len(report.freed), 'archive')} {would} the staging area: {size(report.freed_bytes)}")
+
+
+def _tell_destination(report: DestinationReport) -> None:
+    if report.stopped is not None:
+        note(f"{report.name} was left alone: {output.shown(report.stopped.detail)}")
+    for name in report.lost[:_LISTED]:
+        note(f"{report.name}: {output.shown(name)} is not there any more: it is copied again")
+    if len(report.lost) > _LISTED:
+        note(f"{report.name}: and {number(len(report.lost) - _LISTED)} more (--json lists all)")
+    failed: tuple[Skipped, ...] = tuple(report.failed)
+    output.list_skipped(failed, f"not done at {report.name}")
+    if report.locked:
+        until = max((when for _, when in report.locked if when is not None), default=None)
+        note(
+            f"{report.name} keeps {counted(len(report.locked), 'copy', 'copies')} that nobody needs, the "
+            f"last until {output.moment(until)}"
+        )

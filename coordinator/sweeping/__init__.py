@@ -1,0 +1,1 @@
+"""Archives leave the staging area for the places where they stay."""

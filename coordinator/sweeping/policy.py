@@ -1,0 +1,199 @@
+"""What a sweep is to do, decided from what is recorded of archives and their copies. Pure.
+
+A copy is ``copied`` when its place said that it is durable, and counts (``kept``) when it was still there
+at a later look. An archive has its copies when one counts at every destination that the rules of its group
+name, in the generation that the archive is in now; where they name none, one that counts anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ...groups.paths import LogicalPath
+from ...proto.records import STAGING, ArchiveId, Location, RunId
+from ...worker.archives.names import archive_name, generation_name
+from ..history import ArchiveRecord, CopyRecord
+from ..settings import SweepRules
+
+LONGEST_AGO = timedelta(days=1)
+"""A copy for which staging space is freed was looked at no longer ago than this."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """An archive that is to have a copy called ``name`` at a destination, and where its bytes are taken from.
+    ``checksum`` is that of the copies that it has, empty while there is none."""
+
+    record: ArchiveRecord
+    destination: str
+    name: str
+    source: Location
+    checksum: bytes
+
+
+def selected(records: Iterable[ArchiveRecord], path: LogicalPath) -> Iterator[ArchiveRecord]:
+    """The archives of the groups that a path selects."""
+    return (one for one in records if path.selects_partition(one.partition) and path.selects_group(one.group))
+
+
+def wanted(
+    records: Iterable[ArchiveRecord], rules_of: Callable[[str], SweepRules], now: datetime
+) -> Iterator[Wanted]:
+    """The copies that the rules ask for and that there are not, in the order of the archives: the oldest
+    first. What lies nowhere that it could be copied from is not among them."""
+    for record in records:
+        rules = rules_of(record.group)
+        source = source_of(record)
+        if source is None or _age(record, now) < timedelta(seconds=rules.after_seconds):
+            continue
+        for destination in rules.copies:
+            if not has_copy(record, destination):
+                yield Wanted(
+                    record=record,
+                    destination=destination,
+                    name=name_in_places(record),
+                    source=source,
+                    checksum=known_checksum(record),
+                )
+
+
+def only(destination: str) -> Callable[[str], SweepRules]:
+    """The rules of a sweep to one destination, at once, whatever is configured."""
+    return lambda _group: SweepRules(copies=(destination,))
+
+
+def name_in_places(record: ArchiveRecord) -> str:
+    """What the copies of an archive are called, also where somebody renamed its file."""
+    name = archive_name(record.partition, record.group, record.run, record.shard, record.archive)
+    return generation_name(name, record.generation)
+
+
+def source_of(record: ArchiveRecord) -> Location | None:
+    """Where the bytes of an archive are taken from."""
+    staged = staged_copy(record)
+    return None if staged is None else Location(STAGING, staged.name)
+
+
+def staged_copy(record: ArchiveRecord) -> CopyRecord | None:
+    """What lies of an archive in the staging area."""
+    return next((one for one in record.copies if one.place == STAGING and one.state != "lost"), None)
+
+
+def known_checksum(record: ArchiveRecord) -> bytes:
+    """What all copies of an archive must have; empty where that is not known yet."""
+    sums = (one.checksum for one in record.copies if one.generation == record.generation)
+    return next(filter(None, sums), b"")
+
+
+def has_copy(record: ArchiveRecord, place: str) -> bool:
+    """Whether a place was given a copy, and has not lost it as far as is known."""
+    return any(one.place == place and one.state != "lost" for one in _current(record))
+
+
+def counting(record: ArchiveRecord) -> frozenset[str]:
+    """The destinations at which a copy counts."""
+    return frozenset(one.place for one in _current(record) if one.place != STAGING and one.state == "kept")
+
+
+def has_its_copies(record: ArchiveRecord, rules: SweepRules) -> bool:
+    """Whether an archive has all copies that it needs to leave the staging area."""
+    there = counting(record)
+    return bool(there) and there.issuperset(rules.copies)
+
+
+def due_looks(
+    records: Iterable[ArchiveRecord], places: Collection[str], look_again_seconds: float, now: datetime
+) -> Iterator[tuple[ArchiveId, CopyRecord]]:
+    """The copies at these places that do not count yet and are to be looked at again."""
+    for record in records:
+        for copy in record.copies:
+            if copy.place in places and copy.state == "copied":
+                copied = copy.copied or now
+                if now - copied >= timedelta(seconds=look_again_seconds):
+                    yield record.archive, copy
+
+
+def stale_looks(
+    records: Iterable[ArchiveRecord], places: Collection[str], now: datetime
+) -> Iterator[tuple[ArchiveId, CopyRecord]]:
+    """The copies of these archives that count, and were looked at too long ago to free staging for them."""
+    for record in records:
+        for copy in _current(record):
+            fresh = copy.verified is not None and now - copy.verified <= LONGEST_AGO
+            if copy.place in places and copy.state == "kept" and not fresh:
+                yield record.archive, copy
+
+
+def was_looked_at(record: ArchiveRecord, rules: SweepRules, places: Collection[str], now: datetime) -> bool:
+    """Whether the copies that an archive needs were looked at lately, as far as they are at these places:
+    what somebody else keeps nobody can look at."""
+    needed = frozenset(rules.copies) or counting(record)
+    return not any(copy.place in needed for _, copy in stale_looks([record], places, now))
+
+
+def outdated(
+    records: Iterable[ArchiveRecord], rules_of: Callable[[str], SweepRules]
+) -> Iterator[tuple[ArchiveId, CopyRecord]]:
+    """The copies of what an archive was before it was written anew, once it has its copies as it is now."""
+    for record in records:
+        if has_its_copies(record, rules_of(record.group)):
+            for copy in record.copies:
+                if copy.place != STAGING and copy.generation != record.generation:
+                    yield record.archive, copy
+
+
+def freeable(
+    records: Sequence[ArchiveRecord],
+    rules_of: Callable[[str], SweepRules],
+    now: datetime,
+    short_bytes: int,
+    held: Callable[[ArchiveRecord], bool],
+) -> list[ArchiveRecord]:
+    """The archives whose staging space is to be freed, oldest first: those that were kept there long enough;
+    and while that is less than ``short_bytes``, others, those of the newest runs last.
+
+    None that lacks a copy, none that is held.
+    """
+    newest = _newest_runs(records)
+    free: list[ArchiveRecord] = []
+    early: list[ArchiveRecord] = []
+    last: list[ArchiveRecord] = []
+    for record in sorted(records, key=lambda one: one.run):
+        rules = rules_of(record.group)
+        if staged_copy(record) is None or not has_its_copies(record, rules) or held(record):
+            continue
+        if rules.keep_newest and record.run == newest[record.partition, record.group]:
+            last.append(record)
+        elif rules.keep_staged_seconds is not None and _age(record, now) >= timedelta(
+            seconds=rules.keep_staged_seconds
+        ):
+            free.append(record)
+        else:
+            early.append(record)
+    freed_bytes = sum(one.size_bytes for one in free)
+    for record in (*early, *last):
+        if freed_bytes >= short_bytes:
+            break
+        free.append(record)
+        freed_bytes += record.size_bytes
+    return free
+
+
+def _newest_runs(records: Iterable[ArchiveRecord]) -> Mapping[tuple[str, str], RunId]:
+    newest: dict[tuple[str, str], RunId] = {}
+    for one in records:
+        scope = one.partition, one.group
+        newest[scope] = max(newest.get(scope, one.run), one.run)
+    return newest
+
+
+def _current(record: ArchiveRecord) -> Iterator[CopyRecord]:
+    return (one for one in record.copies if one.generation == record.generation)
+
+
+def _age(record: ArchiveRecord, now: datetime) -> timedelta:
+    """How long ago an archive was sealed; of one that does not tell, long enough. A clock that was set back
+    holds nothing up."""
+    return timedelta.max if record.sealed is None else max(now - record.sealed, timedelta())

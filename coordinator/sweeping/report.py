@@ -1,0 +1,115 @@
+"""What a sweep is asked for, whom it tells of its course, and what it says in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
+from ...proto.records import Progress, Skipped
+from ...worker.destinations.settings import Destination
+from ..settings import SweepConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRequest:
+    """What is to be swept: the groups below ``path``, by the rules of ``config``, to ``destinations``; or at
+    once to the one that is called ``to``, whatever the rules. So many bytes (``reserve_bytes``) of the
+    staging area's file system should be free. What can't be reached is tried again for
+    ``patience_seconds``."""
+
+    path: LogicalPath = field(default_factory=LogicalPath)
+    to: str = ""
+    config: SweepConfig = field(default_factory=SweepConfig)
+    destinations: tuple[Destination, ...] = ()
+    reserve_bytes: int = 0
+    patience_seconds: float = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class DestinationReport:
+    """What was done at one destination.
+
+    ``copied`` archives (``copied_bytes``) and ``companions``, files that lie beside them, were put there;
+    of ``looked`` copies so many count from now on, ``lost`` ones are not there any more; ``removed`` ones
+    were needed by nobody. ``locked`` are those that it does not let go of yet. ``failed`` is what could not
+    be done, by name; ``stopped`` why it was left alone, in its own words. ``waiting`` copies were to be made
+    and were not tried.
+    """
+
+    name: str
+    copied: int = 0
+    copied_bytes: int = 0
+    companions: int = 0
+    looked: int = 0
+    lost: list[str] = field(default_factory=list)
+    removed: int = 0
+    locked: list[tuple[str, datetime | None]] = field(default_factory=list)
+    failed: list[Skipped] = field(default_factory=list)
+    stopped: Skipped | None = None
+    waiting: int = 0
+
+    @property
+    def in_order(self) -> bool:
+        """Whether all was done that was to be done."""
+        return self.stopped is None and not self.failed and not self.lost
+
+    @property
+    def all_failed(self) -> bool:
+        """Whether something was to be done and nothing was."""
+        done = self.copied or self.companions or self.looked or self.removed
+        return not done and (self.stopped is not None or bool(self.failed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """What was swept. ``damaged`` are archives that were not copied since they are; ``freed`` those whose
+    staging space was freed; ``left`` are such for which it could not, as somebody read archives."""
+
+    destinations: tuple[DestinationReport, ...]
+    damaged: tuple[Skipped, ...] = ()
+    freed: tuple[str, ...] = ()
+    freed_bytes: int = 0
+    left: tuple[str, ...] = ()
+
+    def facts(self) -> dict[str, object]:
+        """For those who are told of it in short."""
+        return {
+            "copied": sum(one.copied for one in self.destinations),
+            "copied_bytes": sum(one.copied_bytes for one in self.destinations),
+            "freed": len(self.freed),
+            "freed_bytes": self.freed_bytes,
+            "failed": [one.name for one in self.destinations if not one.in_order],
+            "damaged": len(self.damaged),
+            "state": "done" if self.exit_code == EXIT_OK else "partial",
+        }
+
+    @property
+    def exit_code(self) -> int:
+        """What it comes to, for a script."""
+        if self.damaged:
+            return EXIT_DAMAGED
+        if self.destinations and all(one.all_failed for one in self.destinations):
+            return EXIT_FAILED
+        return EXIT_OK if all(one.in_order for one in self.destinations) else EXIT_SKIPPED
+
+
+class SweepObserver:
+    """Is told how a sweep goes on; does nothing with it."""
+
+    def copying(self, batches: Mapping[str, int]) -> None:
+        """These batches of files are going to be copied, which have so many bytes."""
+
+    def progress(self, progress: Progress) -> None:
+        """So much of a batch was copied."""
+
+    def copied(self, batch: str, copied_bytes: int) -> None:
+        """A batch has ended."""
+
+    def stopped(self, destination: str, why: str) -> None:
+        """A destination is left alone for this time."""
+
+    def waiting(self, reason: str) -> None:
+        """Something is waited for."""

@@ -1,0 +1,339 @@
+"""The steps of a sweep at its destinations, in the order that makes a crash harmless at any time: what a
+place made durable is recorded after that, and so is what it removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ...proto.errors import BackupError, DamagedError, NotFoundError
+from ...proto.ports import ProgressSink, Task
+from ...proto.records import STAGING, ArchiveId, Location, Skipped
+from ...worker.archives.ports import Copy
+from ...worker.destinations.settings import Destination
+from ...worker.staging.area import StagingArea
+from ...worker.sweeping.parcels import Delivery, Look, Parcel, Removal
+from ...worker.tasks.sweeping import (
+    DeliveryTask,
+    LookTask,
+    Manners,
+    NamesTask,
+    RemovalTask,
+    run_delivery,
+    run_look,
+    run_names,
+    run_removal,
+)
+from ..catalog import Catalog
+from ..dispatch.engine import Engine, Outcome
+from ..history import CopyRecord
+from .companions import FOLDERS, Companion
+from .lanes import batches, lanes_of
+from .policy import Wanted
+from .report import DestinationReport, SweepObserver
+
+ReportT = TypeVar("ReportT")
+TaskT = TypeVar("TaskT", bound=Task)
+
+MakeEngine = Callable[[Sequence[str]], Engine]
+"""An engine with these lanes."""
+
+
+def nothing_done(
+    function: Callable[[Any, ProgressSink], ReportT],  # noqa: ARG001 (an Engine)
+    tasks: Sequence[TaskT],  # noqa: ARG001
+    on_progress: ProgressSink,  # noqa: ARG001
+) -> Iterator[Outcome[TaskT, ReportT]]:
+    """The engine of who only plans."""
+    return iter(())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """A parcel, its size, and the archive that it is, if it is one."""
+
+    parcel: Parcel
+    size_bytes: int
+    generation: int = 0
+
+
+class Steps:
+    """The steps of one sweep; whoever takes them holds the locks of the ``destinations``. ``now`` tells the
+    time."""
+
+    def __init__(
+        self,
+        staging: Path,
+        destinations: Iterable[Destination],
+        streams: int,
+        manners: Manners,
+        make_engine: MakeEngine,
+        now: Callable[[], datetime],
+        observer: SweepObserver,
+    ) -> None:
+        self._staging = staging
+        self._destinations = {one.name: one for one in destinations}
+        self._lanes = {one.name: lanes_of(one, streams) for one in self._destinations.values()}
+        self._engine = make_engine([lane for lanes in self._lanes.values() for lane in lanes])
+        self._manners = manners
+        self._now = now
+        self._observer = observer
+        self.reports = {name: DestinationReport(name=name) for name in self._destinations}
+        self.damaged: dict[str, Skipped] = {}
+
+    def look(self, copies: Iterable[tuple[ArchiveId, CopyRecord]]) -> None:
+        """Look for copies where they should be: those that are there count from now on, the others are
+        lost."""
+        by_place: dict[str, dict[Location, tuple[ArchiveId, CopyRecord]]] = {}
+        for archive, copy in copies:
+            where = Location(copy.place, copy.name, copy.version, copy.size_bytes)
+            by_place.setdefault(copy.place, {})[where] = archive, copy
+        tasks = [
+            LookTask(**self._at(name), copies=tuple(found)) for name, found in self._at_open(by_place).items()
+        ]
+        for name, told in self._done(run_look, tasks):
+            if isinstance(told, BackupError):
+                self._stop(name, told)
+                continue
+            self._record_look(name, told, by_place[name])
+
+    def copy(self, wanted: Iterable[Wanted], files: Sequence[Companion]) -> None:
+        """Copy archives, and the files that go with them as far as they are not there. What is durable at
+        its place is recorded, batch by batch."""
+        by_place: dict[str, list[_File]] = {name: [] for name in self._destinations}
+        for one in wanted:
+            by_place[one.destination].append(_archive_file(one))
+        for name, there in self._names().items():
+            by_place[name] += [_companion_file(one) for one in files if one.name not in there]
+        tasks = []
+        told: dict[str, int] = {}
+        for name, these in self._at_open(by_place).items():
+            for number, batch in enumerate(
+                batches(these, self._destinations[name], len(self._lanes[name])), 1
+            ):
+                label = f"{name} {number}"
+                told[label] = sum(one.size_bytes for one in batch)
+                tasks.append(
+                    _Batch(
+                        task=DeliveryTask(
+                            destination=self._destinations[name],
+                            lanes=self._lanes[name],
+                            manners=self._manners,
+                            label=label,
+                            parcels=tuple(one.parcel for one in batch),
+                            places=(StagingArea(path=str(self._staging)),),
+                        ),
+                        files={one.parcel.name: one for one in batch},
+                        is_open=self._is_open,
+                    )
+                )
+        self._observer.copying(told)
+        # Batches of all places take turns: who is first in the list must not hold up the others' workers.
+        for outcome in self._engine(run_delivery, tasks, self._observer.progress):
+            ended = outcome.task
+            name = ended.task.destination.name
+            if outcome.report is None:
+                self._stop(name, outcome.failure())
+                self.reports[name].waiting += len(ended.files)
+                continue
+            copied_bytes = self._record_delivery(name, ended, outcome.report)
+            self._observer.copied(ended.task.label, copied_bytes)
+
+    def remove(self, discarded: Iterable[Location]) -> None:
+        """Have copies removed that nobody needs, and forget those that are gone."""
+        by_place: dict[str, list[Location]] = {}
+        for one in discarded:
+            by_place.setdefault(one.place, []).append(one)
+        tasks = [
+            RemovalTask(
+                destination=self._destinations[name], lanes=self._lanes[name][:1], copies=tuple(those)
+            )
+            for name, those in self._at_open(by_place).items()
+        ]
+        for name, told in self._done(run_removal, tasks):
+            if isinstance(told, BackupError):
+                self._stop(name, told)
+                continue
+            self._record_removal(name, told)
+
+    def _at(self, name: str) -> dict[str, Any]:
+        """What a small task at a destination has in common with others."""
+        return {
+            "destination": self._destinations[name],
+            "lanes": self._lanes[name][:1],
+            "manners": self._manners,
+        }
+
+    def _is_open(self, name: str) -> bool:
+        return self.reports[name].stopped is None
+
+    def _at_open(self, by_place: Mapping[str, ReportT]) -> dict[str, ReportT]:
+        """What is at places that this sweep is at, and that were not left alone."""
+        return {
+            name: those
+            for name, those in by_place.items()
+            if those and name in self.reports and self._is_open(name)
+        }
+
+    def _stop(self, name: str, error: BackupError) -> None:
+        report = self.reports[name]
+        if report.stopped is None:
+            report.stopped = Skipped(name, error.code, error.message)
+            self._observer.stopped(name, error.message)
+
+    def _done(
+        self, function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[Any]
+    ) -> Iterator[tuple[str, ReportT | BackupError]]:
+        if tasks:
+            for outcome in self._engine(function, tasks, lambda _: None):
+                yield outcome.task.destination.name, outcome.report or outcome.failure()
+
+    def _names(self) -> dict[str, frozenset[str]]:
+        """What lies beside the archives at each place."""
+        tasks = [
+            NamesTask(**self._at(name), prefixes=tuple(f"{folder}/" for folder in FOLDERS))
+            for name in self._at_open(self._destinations)
+        ]
+        found: dict[str, frozenset[str]] = {}
+        if tasks:
+            for outcome in self._engine(run_names, tasks, lambda _: None):
+                name = outcome.task.destination.name
+                if outcome.report is None:
+                    self._stop(name, outcome.failure())
+                else:
+                    found[name] = outcome.report
+        return found
+
+    def _record_look(
+        self, name: str, told: Look, copies: Mapping[Location, tuple[ArchiveId, CopyRecord]]
+    ) -> None:
+        report, now = self.reports[name], self._now()
+        entered = []
+        for where, there in told.found:
+            archive, copy = copies[where]
+            if there.checksum not in (b"", copy.checksum) and copy.checksum:
+                entered.append((archive, replace(copy, state="lost", verified=now)))
+                report.lost.append(copy.name)
+                continue
+            kept = replace(copy, state="kept", verified=now)
+            entered.append((archive, _with_lock(kept, there)))
+            report.looked += 1
+        for where in told.lost:
+            archive, copy = copies[where]
+            entered.append((archive, replace(copy, state="lost", verified=now)))
+            report.lost.append(copy.name)
+        with self._catalog() as catalog:
+            catalog.put_copies(entered)
+        if told.stopped is not None:
+            self._stop(name, told.stopped)
+
+    def _record_delivery(self, name: str, batch: _Batch, told: Delivery) -> int:
+        report, now = self.reports[name], self._now()
+        entered = []
+        copied_bytes = 0
+        for parcel, copy in told.put:
+            copied_bytes += copy.size_bytes
+            if parcel.archive is None:
+                report.companions += 1
+                continue
+            report.copied += 1
+            report.copied_bytes += copy.size_bytes
+            entered.append((parcel.archive, _record(name, copy, batch.files[parcel.name].generation, now)))
+        with self._catalog() as catalog:
+            catalog.put_copies(entered)
+        for parcel, error in told.failed:
+            if isinstance(error, DamagedError):
+                self._note_damage(parcel, error)
+            else:
+                report.failed.append(Skipped(parcel.name, error.code, error.message))
+        report.waiting += len(batch.files) - len(told.put) - len(told.failed)
+        if told.stopped is not None:
+            self._stop(name, told.stopped)
+        return copied_bytes
+
+    def _note_damage(self, parcel: Parcel, error: DamagedError) -> None:
+        """One whose file is gone may have been purged meanwhile, or written anew: then it is no damage."""
+        if parcel.archive is not None:
+            with self._catalog() as catalog:
+                try:
+                    record = catalog.archive(parcel.archive)
+                except NotFoundError:
+                    return
+            if all(one.name != parcel.source.name for one in record.copies if one.place == STAGING):
+                return
+        self.damaged[parcel.name] = Skipped(parcel.name, error.code, error.message)
+
+    def _record_removal(self, name: str, told: Removal) -> None:
+        report = self.reports[name]
+        with self._catalog() as catalog:
+            for one in told.removed:
+                catalog.forget_discarded(one)
+        report.removed += len(told.removed)
+        report.locked += [(one.name, until) for one, until in told.locked]
+        report.failed += [Skipped(one.name, error.code, error.message) for one, error in told.failed]
+        if told.stopped is not None:
+            self._stop(name, told.stopped)
+
+    @contextmanager
+    def _catalog(self) -> Iterator[Catalog]:
+        # Opened for each step: it may have been made anew meanwhile, as another file.
+        with Catalog.open(self._staging, write=True) as catalog:
+            yield catalog
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """A delivery as it is dispatched: nothing of it, if its place was left alone meanwhile."""
+
+    task: DeliveryTask
+    files: Mapping[str, _File]
+    is_open: Callable[[str], bool]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """See Task."""
+        return self.task.hosts
+
+    def attempted(self, _host: str, _attempt: int) -> DeliveryTask:
+        """See Task."""
+        return self.task if self.is_open(self.task.destination.name) else replace(self.task, parcels=())
+
+
+def _archive_file(wanted: Wanted) -> _File:
+    record = wanted.record
+    parcel = Parcel(
+        name=wanted.name,
+        source=wanted.source,
+        archive=record.archive,
+        checksum=wanted.checksum,
+        damaged=bool(record.lost),
+    )
+    return _File(parcel=parcel, size_bytes=record.size_bytes, generation=record.generation)
+
+
+def _companion_file(companion: Companion) -> _File:
+    parcel = Parcel(name=companion.name, source=Location(STAGING, companion.name))
+    return _File(parcel=parcel, size_bytes=companion.size_bytes)
+
+
+def _record(place: str, copy: Copy, generation: int, now: datetime) -> CopyRecord:
+    return CopyRecord(
+        place=place,
+        name=copy.name,
+        version=copy.version,
+        generation=generation,
+        size_bytes=copy.size_bytes,
+        checksum=copy.checksum,
+        state="copied",
+        copied=now,
+        verified=now,
+        locked_until=copy.locked_until,
+    )
+
+
+def _with_lock(record: CopyRecord, there: Copy) -> CopyRecord:
+    return record if there.locked_until is None else replace(record, locked_until=there.locked_until)

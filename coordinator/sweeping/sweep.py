@@ -1,0 +1,228 @@
+"""The table of contents of a sweep: archives are copied to the places where they stay, and leave the staging
+area when their copies count.
+
+    lock     one sweep at a time for each destination                          locks
+    look     copies that were made some time ago: they count, or are lost      worker.sweeping.looking
+    plan     which archives are to go where                                    policy
+    copy     in parallel, each checked before and compared after               worker.sweeping.putting
+    record   what its place made durable, batch by batch                       catalog
+    free     staging space of what has its copies, after one more look         freeing
+    remove   copies that nobody needs                                          worker.sweeping.removing
+
+Every step can be repeated. What a sweep that was killed has put and not recorded, the next one finds when it
+puts the same under the same name, and records it then. A destination that does not do what it should is left
+alone until the next time, and the others go on; nothing is ever given up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.errors import LockedError, NotFoundError, UsageError
+from ...proto.records import ArchiveId, Location, Skipped
+from ...worker.destinations.settings import Destination
+from ...worker.load import LoadLimits
+from ...worker.staging.space import Space
+from ...worker.tasks.sweeping import Manners
+from ..catalog import Catalog
+from ..history import ArchiveRecord, CopyRecord
+from ..holds import read_holds
+from . import policy
+from .companions import companions
+from .freeing import free, held_archive, restage
+from .locks import sweeping
+from .report import DestinationReport, SweepObserver, SweepReport, SweepRequest
+from .steps import MakeEngine, Steps, nothing_done
+
+NOBODY = SweepObserver()
+
+
+def sweep(
+    staging: Path,
+    request: SweepRequest,
+    make_engine: MakeEngine,
+    now: Callable[[], datetime],
+    observer: SweepObserver = NOBODY,
+) -> SweepReport:
+    """Sweep a staging area, while runs, purges and restores go on.
+
+    Raises UsageError for a path into a group or a destination that there is not, NotFoundError if there is no
+    catalog, LockedError if other sweeps are at all of the destinations, StagingError, DamagedError.
+    """
+    _check(request)
+    Catalog.open(staging).close()  # where there is none, none is made
+    with _locked(staging, _chosen(request)) as (destinations, busy):
+        work = _Sweep(staging, request, destinations, make_engine, now, observer)
+        work.look_again()
+        work.copy()
+        freed, left = ([], []) if request.to else work.free()
+        work.remove()
+    reports = {**work.steps.reports, **busy}
+    return SweepReport(
+        destinations=tuple(reports[name] for name in sorted(reports)),
+        damaged=tuple(work.steps.damaged.values()),
+        freed=tuple(one.name for one in freed),
+        freed_bytes=sum(one.size_bytes for one in freed),
+        left=tuple(left),
+    )
+
+
+def rehearse(staging: Path, request: SweepRequest, now: Callable[[], datetime]) -> SweepReport:
+    """What ``sweep`` would do, as far as the catalog tells: no destination is asked, nothing is changed.
+    Raises as ``sweep``, but for locks."""
+    _check(request)
+    work = _Sweep(staging, request, _chosen(request), lambda _lanes: nothing_done, now, NOBODY)
+    for one in work.wanted():
+        report = work.steps.reports[one.destination]
+        report.copied += 1
+        report.copied_bytes += one.record.size_bytes
+    for _, copy in work.due_looks():
+        work.steps.reports[copy.place].looked += 1
+    freed = [] if request.to else work.freeable()
+    return SweepReport(
+        destinations=tuple(work.steps.reports.values()),
+        freed=tuple(one.name for one in freed),
+        freed_bytes=sum(one.size_bytes for one in freed),
+    )
+
+
+class _Sweep:
+    """A sweep whose locks are held."""
+
+    def __init__(
+        self,
+        staging: Path,
+        request: SweepRequest,
+        destinations: Sequence[Destination],
+        make_engine: MakeEngine,
+        now: Callable[[], datetime],
+        observer: SweepObserver,
+    ) -> None:
+        self._staging = staging
+        self._request = request
+        self._config = request.config
+        self._places = frozenset(one.name for one in destinations)
+        self._now = now
+        self._observer = observer
+        self._rules_of = policy.only(request.to) if request.to else request.config.of_group
+        self.steps = Steps(
+            staging,
+            destinations,
+            request.config.streams,
+            _manners(staging, request),
+            make_engine,
+            now,
+            observer,
+        )
+
+    def look_again(self) -> None:
+        """Look for the copies that do not count yet."""
+        self.steps.look(self.due_looks())
+
+    def due_looks(self) -> Iterator[tuple[ArchiveId, CopyRecord]]:
+        """The copies that are to be looked for."""
+        seconds = self._config.look_again_seconds
+        return policy.due_looks(self._records(), self._places, seconds, self._now())
+
+    def copy(self) -> None:
+        """Copy what is not everywhere where it should be."""
+        self.steps.copy(self.wanted(), list(companions(self._staging)))
+        if self._config.look_again_seconds <= 0:
+            self.look_again()
+
+    def wanted(self) -> Iterator[policy.Wanted]:
+        """The copies that are to be made at the destinations of this sweep."""
+        wanted = policy.wanted(self._records(), self._rules_of, self._now())
+        return (one for one in wanted if one.destination in self._places)
+
+    def free(self) -> tuple[list[ArchiveRecord], list[str]]:
+        """Free staging space, after a look at the copies that this relies on."""
+        restage(self._staging, self._records())
+        self.steps.look(policy.stale_looks(self.freeable(), self._places, self._now()))
+        configured = {one.name for one in self._request.destinations}
+        safe = [
+            one
+            for one in self.freeable()
+            if policy.was_looked_at(one, self._rules_of(one.group), configured, self._now())
+        ]
+        return free(self._staging, safe, self._observer.waiting) if safe else ([], [])
+
+    def remove(self) -> None:
+        """Remove the copies that nobody needs."""
+        with Catalog.open(self._staging, write=True) as catalog:
+            for archive, copy in policy.outdated(self._records(), self._config.of_group):
+                with suppress(NotFoundError):  # purged meanwhile, and its copies with it
+                    catalog.discard_copy(archive, Location(copy.place, copy.name, copy.version))
+            discarded = catalog.discarded()
+        self.steps.remove(discarded)
+
+    def freeable(self) -> list[ArchiveRecord]:
+        space = Space(self._staging, self._request.reserve_bytes)
+        short_bytes = self._request.reserve_bytes - space.room().free_bytes
+        holds = read_holds(self._staging)
+        with Catalog.open(self._staging) as catalog:
+            return policy.freeable(
+                self._records(),
+                self._config.of_group,
+                self._now(),
+                short_bytes,
+                lambda record: held_archive(catalog, holds, record),
+            )
+
+    def _records(self) -> list[ArchiveRecord]:
+        with Catalog.open(self._staging) as catalog:
+            return list(policy.selected(catalog.archives(), self._request.path))
+
+
+def _manners(staging: Path, request: SweepRequest) -> Manners:
+    limits = LoadLimits(
+        bytes_per_second=request.config.bytes_per_second,
+        messages_per_second=request.config.requests_per_second,
+    )
+    limited = limits.bytes_per_second or limits.messages_per_second
+    return Manners(
+        patience_seconds=request.patience_seconds,
+        limits=limits,
+        ledger=str(staging / ".mailhaul" / "sweeps" / "pace") if limited else "",
+    )
+
+
+def _check(request: SweepRequest) -> None:
+    if request.path.user is not None:
+        raise UsageError(
+            f"{request.path}: archives are those of groups: name a partition or a group",
+            path=str(request.path),
+        )
+    names = [one.name for one in request.destinations]
+    if not names:
+        raise UsageError("there is no destination: configure one ([[destination]])")
+    if request.to and request.to not in names:
+        raise UsageError(f"there is no destination {request.to!r}; there is: {', '.join(names)}")
+
+
+def _chosen(request: SweepRequest) -> list[Destination]:
+    return [one for one in request.destinations if request.to in ("", one.name)]
+
+
+@contextmanager
+def _locked(
+    staging: Path, destinations: Sequence[Destination]
+) -> Iterator[tuple[list[Destination], dict[str, DestinationReport]]]:
+    """The destinations at which nobody else sweeps, and what there is to say of the others. Raises
+    LockedError if that are all."""
+    ours: list[Destination] = []
+    busy: dict[str, DestinationReport] = {}
+    with ExitStack() as stack:
+        for one in destinations:
+            try:
+                stack.enter_context(sweeping(staging, one.name))
+                ours.append(one)
+            except LockedError as error:
+                if len(busy) == len(destinations) - 1:
+                    raise
+                stopped = Skipped(one.name, error.code, error.message)
+                busy[one.name] = DestinationReport(name=one.name, stopped=stopped)
+        yield ours, busy

@@ -1,0 +1,47 @@
+"""Copies are looked for where they should be: without a list of all where they are few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...proto.errors import BackupError
+from ...proto.records import Location
+from ..archives.ports import Copy, Place
+from .parcels import Look
+
+_MOST_SINGLY = 200
+"""From more than so many on, a list of all the place has is cheaper."""
+
+
+def look(place: Place, copies: Sequence[Location]) -> Look:
+    """What the place has of these copies of its own, asked anew. One of another size is lost, too."""
+    found: list[tuple[Location, Copy]] = []
+    lost: list[Location] = []
+    try:
+        listed = _listed(place) if len(copies) > _MOST_SINGLY else None
+        for one in copies:
+            copy = place.stat(one.name, one.version) if listed is None else listed.get(one[1:3])
+            if copy is None or copy.size_bytes != one.size_bytes:
+                # A list may be older than what it tells of.
+                copy = place.stat(one.name, one.version) if listed is not None else copy
+            if copy is not None and copy.size_bytes == one.size_bytes:
+                found.append((one, copy))
+            else:
+                lost.append(one)
+    except BackupError as error:
+        return Look(found=tuple(found), lost=tuple(lost), stopped=error)
+    return Look(found=tuple(found), lost=tuple(lost))
+
+
+def names(place: Place, prefixes: Sequence[str]) -> frozenset[str]:
+    """The names of all that a place has below these. Raises as its ``list``."""
+    return frozenset(one.name for prefix in prefixes for one in place.list(prefix))
+
+
+def _listed(place: Place) -> dict[tuple[str, str], Copy]:
+    listed: dict[tuple[str, str], Copy] = {}
+    for copy in place.list():
+        listed[copy.name, copy.version] = copy
+        # Who asks without a version means the newest, which ``stat`` tells.
+        listed.setdefault((copy.name, ""), copy)
+    return listed

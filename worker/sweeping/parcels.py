@@ -1,0 +1,60 @@
+"""What a sweep hands to a place, and what the place made of it: light records that cross processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ...proto.errors import BackupError
+from ...proto.records import ArchiveId, Location
+from ..archives.ports import Copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parcel:
+    """A file that is to have a copy called ``name``; its bytes are at ``source``.
+
+    Of an ``archive`` every frame is checked first, unless ``damaged`` says that it is known not to be whole.
+    A ``checksum`` (BLAKE3) is what another copy of it has: these bytes must be the same.
+    """
+
+    name: str
+    source: Location
+    archive: ArchiveId | None = None
+    checksum: bytes = b""
+    damaged: bool = False
+    lock_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What became of parcels: ``put`` are durable at the place, each with the checksum of its bytes;
+    ``failed`` are not there, and say why. ``stopped`` is why the place was left alone from there on: the
+    parcels of which nothing is said were not tried.
+    """
+
+    put: tuple[tuple[Parcel, Copy], ...] = ()
+    failed: tuple[tuple[Parcel, BackupError], ...] = ()
+    stopped: BackupError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What a place told of copies: those that are there, with what it knows of them, and those that are
+    not. ``stopped`` is why it was not asked for the others."""
+
+    found: tuple[tuple[Location, Copy], ...] = ()
+    lost: tuple[Location, ...] = ()
+    stopped: BackupError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What became of copies that nobody needs: ``removed`` are not there any more, ``locked`` are not to be
+    removed before a time (None: the place does not tell), ``failed`` say why not. ``stopped`` is why the
+    others were not tried."""
+
+    removed: tuple[Location, ...] = ()
+    locked: tuple[tuple[Location, datetime | None], ...] = ()
+    failed: tuple[tuple[Location, BackupError], ...] = ()
+    stopped: BackupError | None = None

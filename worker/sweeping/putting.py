@@ -1,0 +1,86 @@
+"""Files are put at a place, some at a time, and count when the place says that they are durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import replace
+
+from ...proto.archive.files import RandomAccess
+from ...proto.errors import (
+    AccessError,
+    BackupError,
+    DamagedError,
+    ExistsError,
+    PlaceError,
+    PlaceFullError,
+    PlaceUnavailableError,
+)
+from ...proto.records import Location
+from ..archives.ports import Copy, OnBytes, Place
+from .checking import checked_digest, digest
+from .parcels import Delivery, Parcel
+
+_MOST_REFUSALS = 3
+"""A place that refuses so many files in a row is left alone."""
+
+OpenSource = Callable[[Location], RandomAccess]
+
+
+def deliver(place: Place, parcels: Iterable[Parcel], open_source: OpenSource, on_bytes: OnBytes) -> Delivery:
+    """Put parcels at a place, in this order, and make them durable there.
+
+    A damaged source costs its own parcel only. A place that is full, can't be reached or lets nobody in is
+    left alone from there on; what it took before is made durable all the same.
+    """
+    put: list[tuple[Parcel, Copy]] = []
+    failed: list[tuple[Parcel, BackupError]] = []
+    stopped: BackupError | None = None
+    refusals = 0
+    for parcel in parcels:
+        try:
+            put.append((parcel, _put(place, parcel, open_source, on_bytes)))
+            refusals = 0
+        except (PlaceFullError, PlaceUnavailableError, AccessError) as error:
+            stopped = error
+        except ExistsError as error:
+            failed.append((parcel, error))
+        except PlaceError as error:
+            failed.append((parcel, error))
+            refusals += 1
+            stopped = error if refusals == _MOST_REFUSALS else None
+        except BackupError as error:
+            failed.append((parcel, error))
+        if stopped is not None:
+            break
+    try:
+        if put:
+            place.commit()
+    except BackupError as error:
+        # Each may be there or not: they are put again, which finds those that are.
+        return Delivery(failed=tuple(failed), stopped=error)
+    return Delivery(put=tuple(put), failed=tuple(failed), stopped=stopped)
+
+
+def _put(place: Place, parcel: Parcel, open_source: OpenSource, on_bytes: OnBytes) -> Copy:
+    with closing(open_source(parcel.source)) as source:
+        checksum = _checksum(source, parcel)
+        copy = place.put(parcel.name, source, lock_until=parcel.lock_until, on_bytes=on_bytes)
+    if copy.size_bytes != source.size or copy.checksum not in (b"", checksum):
+        raise DamagedError(
+            f"{source.name} changed while it was copied to {place.name}", reason="changed", place=place.name
+        )
+    return replace(copy, checksum=checksum)
+
+
+def _checksum(source: RandomAccess, parcel: Parcel) -> bytes:
+    """Raises DamagedError for what is not to be copied."""
+    if parcel.archive is None or parcel.damaged or parcel.checksum:
+        found = digest(source)
+    else:
+        found = checked_digest(source, parcel.archive)
+    if parcel.checksum not in (b"", found):
+        raise DamagedError(
+            f"{source.name} is not what was copied before: it was damaged since", reason="changed"
+        )
+    return found
