@@ -32,6 +32,11 @@ class Arrival:
         """Give it its name in an open directory. Raises FileExistsError, OSError."""
         publish(self._directory, self._name, directory, name)
 
+    def replace(self, directory: int, name: str) -> None:
+        """The same, durably, in the place of what has that name. Raises OSError."""
+        os.rename(self._name, name, src_dir_fd=self._directory, dst_dir_fd=directory)
+        os.fsync(directory)
+
     def close(self) -> None:
         """Remove it, unless it was published."""
         with suppress(OSError):

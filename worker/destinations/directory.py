@@ -17,6 +17,7 @@ from ...proto.errors import (
     ExistsError,
     PlaceError,
     PlaceUnavailableError,
+    UnreadableError,
 )
 from ..archives.names import check_file_name
 from ..archives.ports import Copy, OnBytes
@@ -83,6 +84,10 @@ class DirectoryPlace:
                     return StoredFile(self.name, name, os.open(last, _FILE, dir_fd=directory))
             except FileNotFoundError:
                 raise self._missing(name) from None
+            except PermissionError as error:
+                raise UnreadableError(
+                    f"{self.name}:{name}: {error.strerror}", place=self.name, file=name
+                ) from error
 
     def put(
         self,
@@ -284,15 +289,19 @@ class StoredFile:
             self._fd = -1
 
 
-def found_directory(path: str, area: str) -> str:
+def found_directory(path: str, area: str, *, take_over: bool = False) -> str:
     """Make a directory, if it is not there, the destination of the staging area with this id, unless it is
-    one of another already; returns whose it is then. Repeatable. Raises OSError, PlaceError."""
+    one of another already (``take_over``: even then); returns whose it is now. Repeatable. Raises OSError,
+    PlaceError."""
     make_directories(Path(path))
     root = os.open(path, _ROOT)
     try:
         with closing(new_arrival(root)) as new:
             os.write(new.fd, encode_mark(area))
             os.fsync(new.fd)
+            if take_over:
+                new.replace(root, MARK)
+                return area
             with suppress(FileExistsError):
                 new.publish(root, MARK)
             os.fsync(root)

@@ -20,6 +20,12 @@ def open_destination(settings: Destination) -> Place:
     return _OPENERS[type(settings)](settings)
 
 
+def free_bytes(place: Place) -> int | None:
+    """How much room there is; None where a place can't tell. Raises what its methods raise."""
+    ask: Callable[[], int] | None = getattr(place, "free_bytes", None)
+    return None if ask is None else ask()
+
+
 def _directory(settings: DirectoryDestination) -> Place:
     from .directory import DirectoryPlace
 

@@ -3,8 +3,9 @@ adapter is imported for it."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,9 +13,16 @@ class DirectoryDestination:
     """A directory: of this host, over NFS, on a disk that is carried. ``path`` is absolute. ``area`` is the
     id of the staging area whose archives are put there; who only reads need not tell it."""
 
+    kind: ClassVar[str] = "directory"
+
     name: str
     path: str
     area: str = ""
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people."""
+        return self.path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +35,8 @@ class S3Destination:
     with; empty: nothing is locked. ``legal_hold``: each archive is held until somebody ends that.
     ``thaw_tier`` and ``thaw_days``: how fast what lies in a cold class is brought back, and for how long.
     """
+
+    kind: ClassVar[str] = "s3"
 
     name: str
     bucket: str
@@ -44,6 +54,11 @@ class S3Destination:
     requests_per_second: int = 0
     thaw_days: int = 7
     thaw_tier: Literal["Bulk", "Standard", "Expedited"] = "Standard"
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people."""
+        return f"{self.endpoint or 's3:/'}/{self.bucket}/{self.prefix}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +98,8 @@ class CommandDestination:
     ``limit_seconds`` is ended.
     """
 
+    kind: ClassVar[str] = "command"
+
     name: str
     put: tuple[str, ...]
     get: tuple[str, ...]
@@ -90,6 +107,11 @@ class CommandDestination:
     list: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     limit_seconds: float = 3600.0
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people."""
+        return shlex.join(self.put)
 
 
 Destination = DirectoryDestination | S3Destination | TapeDestination | CommandDestination

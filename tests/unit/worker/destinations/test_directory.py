@@ -18,6 +18,7 @@ from mailhaul.proto.errors import (
     PlaceError,
     PlaceFullError,
     PlaceUnavailableError,
+    UnreadableError,
 )
 from mailhaul.tests.contract.putting import Pattern
 from mailhaul.tests.faults.killed import killed_at
@@ -223,6 +224,21 @@ def test_lost_bytes_are_damage_and_a_lost_disk_is_none(root: Path, monkeypatch: 
         (root / NAME).write_bytes(b"cut")
         with pytest.raises(DamagedError, match="was cut at 3"):
             file.read_at(0, 10)
+
+
+def test_what_may_not_be_read_is_not_taken_for_damaged(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = opened(root)
+    place.put(NAME, Pattern(SIZE))
+    really = os.open
+
+    def refused(path: str, *arguments: object, **more: object) -> int:
+        if path.endswith(".mha"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return really(path, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(UnreadableError, match="Permission denied"):
+        place.open(NAME)
 
 
 def test_only_what_nobody_writes_is_left_over(root: Path) -> None:

@@ -1,0 +1,137 @@
+"""``mailhaul destination``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from ...proto.errors import EXIT_FAILED, EXIT_OK, BackupError
+from ...worker.destinations.checking import check as check_destination
+from ...worker.destinations.registry import free_bytes, open_destination
+from ...worker.destinations.settings import Destination
+from ..destinations import named, ready, take_into_use
+from . import output
+from .configuration import chosen_site
+from .options import destination_option, json_option, staging_option
+from .output import Column, note, number, say, shown, size
+from .program import Invocation
+
+_LISTED = [
+    Column("name", "<"),
+    Column("kind", "<"),
+    Column("files"),
+    Column("size"),
+    Column("free"),
+    Column("where", "<"),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """A destination and what is there; ``error`` says why that is not known."""
+
+    name: str
+    kind: str
+    where: str
+    files: int | None = None
+    size_bytes: int | None = None
+    free_bytes: int | None = None
+    error: str = ""
+
+
+@click.group("destination")
+def command() -> None:
+    """List, check and take over the places where archives are kept for good.
+
+    They are configured by [[destination]] tables, or named beside --staging.
+
+    \b
+    Example: a new disk, and how much is on it later
+      mailhaul destination check vault
+      mailhaul destination list
+    """
+
+
+@command.command("list")
+@staging_option
+@destination_option
+@json_option
+@click.pass_obj
+def list_command(
+    invocation: Invocation, staging: Path | None, destinations: Sequence[Destination], as_json: bool
+) -> int:
+    """List the destinations, and how much is there.
+
+    Each is asked, so this takes its time where there are many files.
+
+    \b
+    Example:
+      mailhaul destination list
+    """
+    chosen = chosen_site(invocation, staging, destinations)
+    listed = [_list(ready(one, chosen.area)) for one in chosen.destinations]
+    if as_json:
+        output.print_json({"destinations": listed})
+    elif listed:
+        output.print_table(_LISTED, map(_row, listed))
+    else:
+        say("there are no destinations")
+    for one in listed:
+        if one.error:
+            note(shown(one.error))
+    return EXIT_FAILED if any(one.error for one in listed) else EXIT_OK
+
+
+@command.command("check")
+@click.argument("name")
+@staging_option
+@destination_option
+@json_option
+@click.pass_obj
+def check_command(
+    invocation: Invocation,
+    name: str,
+    staging: Path | None,
+    destinations: Sequence[Destination],
+    as_json: bool,
+) -> int:
+    """Find out whether the destination NAME does what is asked of it, with a file that is written, read back
+    and removed. A new one is made that of this staging area; a directory that is not there is made.
+
+    \b
+    Example: a new disk is mounted at the path of the destination vault
+      mailhaul destination check vault
+    """
+    chosen = chosen_site(invocation, staging, destinations)
+    settings = take_into_use(named(chosen.destinations, name), chosen.area)
+    findings = check_destination(settings)
+    if as_json:
+        output.print_json({"destination": name, "findings": {one.what: one.found for one in findings}})
+    else:
+        for one in findings:
+            say(shown(f"{name}: {one.what}: {one.found}"))
+    return EXIT_OK
+
+
+def _list(settings: Destination) -> _Listed:
+    listed = _Listed(name=settings.name, kind=settings.kind, where=settings.where)
+    files = size_bytes = 0
+    try:
+        with closing(open_destination(settings)) as place:
+            for copy in place.list():
+                files += 1
+                size_bytes += copy.size_bytes
+            free = free_bytes(place)
+    except BackupError as error:
+        return replace(listed, error=error.message)
+    return replace(listed, files=files, size_bytes=size_bytes, free_bytes=free)
+
+
+def _row(one: _Listed) -> Sequence[str]:
+    files = "-" if one.files is None else number(one.files)
+    sizes = ["-" if count is None else size(count) for count in (one.size_bytes, one.free_bytes)]
+    return output.name(one.name), one.kind, files, *sizes, shown(one.where)
