@@ -8,20 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
 from ..proto.errors import UsageError
 from ..worker.destinations.founding import found, found_if_new
 from ..worker.destinations.settings import Destination, DirectoryDestination
 from .area_id import area_id
 from .durable import replace_durably
+from .settings import own_directory
 
 _KNOWN = "known"
-
-
-def own_directory(staging: Path, name: str) -> Path:
-    """Where what has to be kept of a destination lies."""
-    return staging / ".mailhaul" / "destinations" / quote(name, safe="")
 
 
 def named(destinations: Iterable[Destination], name: str) -> Destination:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from ..groups.assignment import GroupRules
 from ..groups.expressions import Expression
@@ -204,6 +205,11 @@ class Config:
     hooks: Mapping[str, HookConfig] = field(default_factory=dict)
     destinations: tuple[Destination, ...] = ()
     sweep: SweepConfig = field(default_factory=SweepConfig)
+
+
+def own_directory(staging: Path, destination: str) -> Path:
+    """Where what has to be kept of a destination lies, by its name."""
+    return staging / ".mailhaul" / "destinations" / quote(destination, safe="")
 
 
 def check_path(path: str) -> str:

@@ -9,15 +9,32 @@ from typing import Any
 
 from ...proto.errors import ConfigError
 from ...proto.records import STAGING
-from ...worker.destinations.settings import CommandDestination, Destination, DirectoryDestination
-from ..settings import SweepConfig, SweepRules
+from ...worker.destinations.settings import (
+    CommandDestination,
+    Destination,
+    DirectoryDestination,
+    S3Destination,
+    TapeDestination,
+)
+from ..settings import SweepConfig, SweepRules, own_directory
 from .problems import check_names, wrong_value
-from .tables import CommandTable, DestinationTable, DirectoryTable, SweepRulesTable, SweepTable, with_paths
+from .tables import (
+    CommandTable,
+    DestinationTable,
+    DirectoryTable,
+    S3Table,
+    SweepRulesTable,
+    SweepTable,
+    TapeTable,
+    with_paths,
+)
 
 
-def destinations(path: Path, tables: Sequence[DestinationTable]) -> tuple[Destination, ...]:
-    """Those that are configured. Raises ConfigError."""
-    found = tuple(_RECORDS[type(table)](path, table.given()) for table in tables)
+def destinations(path: Path, tables: Sequence[DestinationTable], staging: Path) -> tuple[Destination, ...]:
+    """Those that are configured beside a staging area. Raises ConfigError."""
+    found = tuple(
+        _RECORDS[type(table)](path, table.given(), own_directory(staging, table.name)) for table in tables
+    )
     names = [STAGING]
     for index, one in enumerate(found):
         # Not by capitals alone: files are called after them.
@@ -65,12 +82,42 @@ def _rules(
     return replace(before, **{renamed.get(key, key): value for key, value in given.items()})
 
 
-def _directory(path: Path, given: dict[str, Any]) -> DirectoryDestination:
+def _directory(path: Path, given: dict[str, Any], _own: Path) -> DirectoryDestination:
     found = with_paths(path, given, "path")
     return DirectoryDestination(name=found["name"], path=str(found["path"]))
 
 
-def _command(path: Path, given: dict[str, Any]) -> CommandDestination:
+def _s3(path: Path, given: dict[str, Any], own: Path) -> S3Destination:
+    for key in ("credentials", "ca_file"):
+        if key in given:
+            given[key] = str(with_paths(path, given, key)[key])
+    if prefix := given.get("prefix", ""):
+        given["prefix"] = prefix.rstrip("/") + "/"
+    if "tags" in given:
+        given["tags"] = tuple(sorted(given["tags"].items()))
+    return S3Destination(**_renamed(given, {}), journal=str(own))
+
+
+def _tape(path: Path, given: dict[str, Any], own: Path) -> TapeDestination:
+    name = given["name"]
+    if ("file" in given) == ("device" in given):
+        raise wrong_value(path, f"destination {name!r}: file", given.get("file"), "either a file or a device")
+    if "file" in given:
+        given["file"] = str(with_paths(path, given, "file")["file"])
+    return TapeDestination(**_renamed(given, _TAPE), state=str(own))
+
+
+_TAPE = {
+    "device": "devices",
+    "record": "record_bytes",
+    "capacity": "capacity_bytes",
+    "reuse_after": "reuse_seconds",
+    "load_time": "load_seconds",
+    "buffer": "buffer_bytes",
+}
+
+
+def _command(path: Path, given: dict[str, Any], _own: Path) -> CommandDestination:
     if not given.get("stat") and not given.get("list"):
         raise ConfigError(
             f"{path}: destination {given['name']!r}: stat and list are missing: expected one of them, so "
@@ -78,13 +125,17 @@ def _command(path: Path, given: dict[str, Any]) -> CommandDestination:
             file=str(path),
             keys=["destination.stat", "destination.list"],
         )
-    renamed = {"time_limit": "limit_seconds"}
-    return CommandDestination(
-        **{renamed.get(key, key): value for key, value in given.items() if key != "kind"}
-    )
+    return CommandDestination(**_renamed(given, {"time_limit": "limit_seconds"}))
 
 
-_RECORDS: Mapping[type, Callable[[Path, dict[str, Any]], Destination]] = {
+def _renamed(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of a table as the record has them."""
+    return {names.get(key, key): value for key, value in given.items() if key != "kind"}
+
+
+_RECORDS: Mapping[type, Callable[[Path, dict[str, Any], Path], Destination]] = {
     DirectoryTable: _directory,
+    S3Table: _s3,
+    TapeTable: _tape,
     CommandTable: _command,
 }

@@ -62,9 +62,10 @@ def load(path: Path) -> Config:
         raise config_error(path, error.errors(include_url=False)) from None
     groups = _groups(path, root.groups)
     names = groups.rules.names()
-    places = destinations(path, root.destination)
+    staging = _staging(path, root.staging)
+    places = destinations(path, root.destination, staging.path)
     config = Config(
-        staging=_staging(path, root.staging),
+        staging=staging,
         partitions=_partitions(path, root.partition),
         groups=groups,
         exclude=_exclude(path, root.exclude, names),

@@ -96,6 +96,10 @@ def _command(words: object) -> object:
     return tuple(words) if isinstance(words, list) else words
 
 
+def _devices(devices: object) -> object:
+    return (devices,) if isinstance(devices, str) else _names(devices)
+
+
 def _program(words: object) -> object:
     if isinstance(words, list):
         return tuple(words)
@@ -118,6 +122,7 @@ _Pattern = Annotated[str, AfterValidator(_pattern)]
 _HomePattern = Annotated[_Text, AfterValidator(_home_pattern)]
 _Expression = Annotated[str, AfterValidator(_expression)]
 _Count = Annotated[int, Field(ge=1)]
+_Device = Annotated[str, Field(pattern=r"^/dev/tape/by-[a-z]+/[^/]+-nst$")]
 _Program = Annotated[tuple[_Text, ...], BeforeValidator(_program), Field(min_length=1)]
 _PROGRAM = "a program and its arguments, a list of strings such as ['prog', '--to', '{name}']"
 _Share = Annotated[float, Field(ge=0, le=1)]
@@ -330,6 +335,60 @@ class DirectoryTable(DestinationTable):
     path: _Text = Field(description="a directory")
 
 
+class S3Table(DestinationTable):
+    kind: Literal["s3"]
+    bucket: _Text = Field(description="the name of a bucket")
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = Field(
+        default=None, description="a URL such as 'https://s3.example.org'"
+    )
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = Field(
+        default=None, description="how the names of objects begin, such as 'site1/'"
+    )
+    region: _Text | None = Field(default=None, description="the name of a region")
+    credentials: _Text | None = Field(default=None, description="a file")
+    ca_file: _Text | None = Field(default=None, description="a file")
+    lock: Literal["governance", "compliance"] | None = Field(
+        default=None, description="'governance' or 'compliance'"
+    )
+    legal_hold: bool | None = Field(default=None, description="true or false")
+    storage_class: _Text | None = Field(default=None, description="a storage class such as 'STANDARD_IA'")
+    tags: dict[str, str] | None = Field(default=None, description="a table of texts")
+    part_threads: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None, description="a whole number from 1 to 64"
+    )
+    requests_per_second: _Count | None = Field(default=None, description="a whole number from 1")
+    thaw_days: _Count | None = Field(default=None, description="a whole number from 1")
+    thaw_tier: Literal["Bulk", "Standard", "Expedited"] | None = Field(
+        default=None, description="'Bulk', 'Standard' or 'Expedited'"
+    )
+
+
+class TapeTable(DestinationTable):
+    kind: Literal["tape"]
+    file: _Text | None = Field(default=None, description="a directory of volumes that are files")
+    device: Annotated[tuple[_Device, ...], BeforeValidator(_devices), Field(min_length=1)] | None = Field(
+        default=None,
+        description="a drive that does not rewind, such as '/dev/tape/by-id/...-nst', or a list of them",
+    )
+    changer: _Text | None = Field(default=None, description="a device such as '/dev/tape/by-id/...-changer'")
+    pool: _Name | None = Field(default=None, description="the name of a pool of volumes")
+    allocation: Literal["full", "day", "week"] | None = Field(
+        default=None, description="'full', 'day' or 'week'"
+    )
+    record: Annotated[int, BeforeValidator(_size_bytes), Field(ge=10_240, le=8 << 20)] | None = Field(
+        default=None, description="a size from 10240 bytes to 8 MiB, such as '256 KiB'"
+    )
+    capacity: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20)] | None = Field(
+        default=None, description="a size of at least 1 MiB, such as '100 GB'"
+    )
+    reuse_after: _Seconds | None = Field(default=None, description="a time such as '30 days'")
+    label_blanks: bool | None = Field(default=None, description="true or false")
+    load_time: _Seconds | None = Field(default=None, description="a time such as '2h'")
+    buffer: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20, le=2**30)] | None = Field(
+        default=None, description="a size from 1 MiB to 1 GiB, such as '32 MiB'"
+    )
+
+
 class CommandTable(DestinationTable):
     kind: Literal["command"]
     put: _Program = Field(description=_PROGRAM)
@@ -377,9 +436,9 @@ class Root(Table):
     metrics: MetricsTable = Field(default=MetricsTable(), description="a [metrics] table")
     log: LogTable = Field(default=LogTable(), description="a [log] table")
     hooks: HooksTable = Field(default=HooksTable(), description="a [hooks] table")
-    destination: list[Annotated[DirectoryTable | CommandTable, Field(discriminator="kind")]] = Field(
-        default=[], description="[[destination]] tables"
-    )
+    destination: list[
+        Annotated[DirectoryTable | S3Table | TapeTable | CommandTable, Field(discriminator="kind")]
+    ] = Field(default=[], description="[[destination]] tables")
     sweep: SweepTable = Field(default=SweepTable(), description="a [sweep] table")
 
 
@@ -401,6 +460,8 @@ TABLES: dict[str, type[Table]] = {
     "hooks": HooksTable,
     **{f"hooks.{name}": HookTable for name in HooksTable.model_fields if name != "limit"},
     "destination.directory": DirectoryTable,
+    "destination.s3": S3Table,
+    "destination.tape": TapeTable,
     "destination.command": CommandTable,
     "sweep": SweepTable,
     "sweep.group.NAME": SweepRulesTable,

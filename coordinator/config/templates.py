@@ -138,6 +138,46 @@ codec = "lz4"
 # name = "vault"
 # kind = "directory"
 # path = "/mnt/vault"
+# Object storage. credentials is a file of mode 0600 with AWS_ACCESS_KEY_ID= and AWS_SECRET_ACCESS_KEY=;
+# without it the environment has them. With a lock nothing can be removed as long as a kept run needs it.
+# [[destination]]
+# name = "ceph"
+# kind = "s3"
+# endpoint = "https://s3.example.org"
+# bucket = "mail"
+# prefix = "site1/"
+# region = "eu-central"
+# credentials = "/etc/mailhaul/ceph.env"
+# ca_file = "/etc/mailhaul/ca.pem"
+# lock = "compliance"
+# legal_hold = false
+# storage_class = "STANDARD_IA"
+# tags = { owner = "mail" }
+# part_threads = 4
+# requests_per_second = 100
+# What lies in a cold class is brought back so fast, and stays for so long.
+# thaw_tier = "Standard"
+# thaw_days = 7
+# Tapes: a directory of volumes that are files (file), or drives (device) and the robot that feeds them. A
+# volume takes archives until it is full, or those of one day or week; so long after its last archive was
+# removed (reuse_after) it is labelled anew.
+# [[destination]]
+# name = "drive"
+# kind = "tape"
+# file = "/var/lib/mailhaul/drive0"
+# capacity = "100 GB"
+# pool = "default"
+# allocation = "full"
+# reuse_after = "30 days"
+# record = "256 KiB"
+# buffer = "32 MiB"
+# [[destination]]
+# name = "robot"
+# kind = "tape"
+# device = ["/dev/tape/by-id/scsi-3500-nst", "/dev/tape/by-id/scsi-3501-nst"]
+# changer = "/dev/tape/by-id/scsi-3502-changer"
+# label_blanks = false
+# load_time = "2h"
 # Programs that take files from their input and bring them back by their output. {name} stands for the name of
 # a file, {prefix} for how names begin; no shell is started. stat prints the size of a file, list prints name
 # and size of each on a line. A program that lets no byte through for so long is ended.

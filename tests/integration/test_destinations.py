@@ -124,7 +124,9 @@ def test_options_instead_of_a_configuration(destination: Destination, tmp_path: 
     assert (tmp_path / "disks" / "one" / MARK).exists()
     listed = destination("list", *options, "--json").document["destinations"]
     assert [(one["name"], one["error"]) for one in listed] == [(name, "")]
-    assert f"there is no destination 'x'; there is: {name}" in destination("check", "x", *options, status=2).err
+    assert (
+        f"there is no destination 'x'; there is: {name}" in destination("check", "x", *options, status=2).err
+    )
     assert destination("list", "--staging", "staging").out == "there are no destinations\n"
     assert "stands beside --staging" in destination("list", "--destination", "directory:x", status=2).err
 

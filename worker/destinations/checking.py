@@ -13,7 +13,7 @@ from ...proto.errors import AccessError, ExistsError, LockedUntilError, PlaceErr
 from ..archives.ports import Place
 from .copying import is_same
 from .memory import MemoryFile
-from .registry import open_destination
+from .registry import open_destination, probe_destination
 from .settings import Destination
 
 CHECKS = "mailhaul-check"
@@ -34,12 +34,16 @@ class Finding:
 def check(
     settings: Destination, *, size_bytes: int = CHECK_BYTES, clock: Callable[[], float] = time.monotonic
 ) -> Sequence[Finding]:
-    """Write, find, list, read back, refuse another one of the same name, remove.
+    """Write, find, list, read back, refuse another one of the same name, remove. What else an adapter has to
+    know of the other side it finds out and keeps.
 
     Raises what the methods of a place raise; PlaceError for a promise that is not kept.
     """
+    probed = probe_destination(settings)
+    findings = [Finding(name.replace("_", " "), "yes" if told else "no") for name, told in probed.items()]
     with closing(open_destination(settings)) as place:
-        return _Check(place, size_bytes, clock).run()
+        findings += _Check(place, size_bytes, clock).run()
+    return findings
 
 
 class _Check:

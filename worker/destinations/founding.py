@@ -12,7 +12,7 @@ from .directory import found_directory
 from .marks import MARK, MOST_MARK_BYTES, decode_mark, encode_mark
 from .memory import MemoryFile
 from .registry import open_destination
-from .settings import Destination, DirectoryDestination
+from .settings import Destination, DirectoryDestination, TapeDestination
 from .system_errors import told
 
 _MADE_BY_SYSTEMS = {"lost+found", ".Trash-0", "System Volume Information"}
@@ -27,6 +27,8 @@ def found(settings: Destination, area: str, *, take_over: bool = False) -> None:
             owner = found_directory(settings.path, area)
             if owner != area and take_over:
                 owner = found_directory(settings.path, area, take_over=True)
+    elif isinstance(settings, TapeDestination):
+        return  # each volume has its label, and what is on them is recorded in the staging area
     else:
         with closing(open_destination(settings)) as place:
             owner = _found(place, area, take_over=take_over)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..archives.ports import Place
@@ -18,6 +19,16 @@ from .settings import (
 def open_destination(settings: Destination) -> Place:
     """The place. Nothing is reached before the first call of a method."""
     return _OPENERS[type(settings)](settings)
+
+
+def probe_destination(settings: Destination) -> Mapping[str, bool]:
+    """What the other side can do, found out by doing it, and kept where the adapter looks for it. Raises what
+    the methods of a place raise."""
+    if not isinstance(settings, S3Destination):
+        return {}
+    from .s3.probing import probe
+
+    return asdict(probe(settings))
 
 
 def free_bytes(place: Place) -> int | None:

@@ -72,6 +72,8 @@ class TapeDestination:
     file. ``load_seconds``: so long a drive may take until it is ready.
     """
 
+    kind: ClassVar[str] = "tape"
+
     name: str
     state: str
     file: str = ""
@@ -85,6 +87,11 @@ class TapeDestination:
     label_blanks: bool = False
     load_seconds: float = 7200.0
     buffer_bytes: int = 32 << 20
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people."""
+        return self.file or ", ".join(self.devices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,13 +30,20 @@ from mailhaul.coordinator.window import Window
 from mailhaul.groups.assignment import GroupRules
 from mailhaul.proto.errors import ConfigError
 from mailhaul.proto.records import Partition
-from mailhaul.worker.destinations.settings import CommandDestination, DirectoryDestination
+from mailhaul.worker.destinations.settings import (
+    CommandDestination,
+    DirectoryDestination,
+    S3Destination,
+    TapeDestination,
+)
 from mailhaul.worker.load import LoadLimits
 
 STAGING = '[staging]\npath = "staging"\n'
 PARTITION = '[[partition]]\nformat = "maildir"\npath = "/srv/mail/{user}"\n'
 MINIMAL = STAGING + PARTITION
 VAULT = '[[destination]]\nname = "vault"\nkind = "directory"\npath = "/mnt/vault"\n'
+S3 = '[[destination]]\nname = "ceph"\nkind = "s3"\nbucket = "mail"\n'
+TAPE = '[[destination]]\nname = "drive"\nkind = "tape"\n'
 COMMAND = '[[destination]]\nname = "elsewhere"\nkind = "command"\n'
 
 
@@ -143,6 +150,40 @@ class TestValues:
             list = ["names", "{prefix}"]
             remove = ["forget", "{name}"]
             time_limit = "90s"
+            [[destination]]
+            name = "ceph"
+            kind = "s3"
+            endpoint = "https://s3.example.org"
+            bucket = "mail"
+            prefix = "site1"
+            region = "eu"
+            credentials = "ceph.env"
+            ca_file = "/ca.pem"
+            lock = "compliance"
+            legal_hold = true
+            storage_class = "STANDARD_IA"
+            tags = { b = "2", a = "1" }
+            part_threads = 2
+            requests_per_second = 9
+            thaw_days = 3
+            thaw_tier = "Bulk"
+            [[destination]]
+            name = "files"
+            kind = "tape"
+            file = "drive0"
+            capacity = "2 GB"
+            pool = "weekly"
+            allocation = "week"
+            reuse_after = "30 days"
+            record = "10 KiB"
+            label_blanks = true
+            load_time = "10m"
+            buffer = "8 MiB"
+            [[destination]]
+            name = "drives"
+            kind = "tape"
+            device = ["/dev/tape/by-id/a-nst", "/dev/tape/by-id/b-nst"]
+            changer = "/dev/tape/by-id/c-changer"
             [sweep]
             copies = ["vault", "elsewhere"]
             after = "2h"
@@ -216,6 +257,43 @@ class TestValues:
                 list=("names", "{prefix}"),
                 remove=("forget", "{name}"),
                 limit_seconds=90,
+            ),
+            S3Destination(
+                name="ceph",
+                bucket="mail",
+                journal="/var/spool/mailhaul/.mailhaul/destinations/ceph",
+                endpoint="https://s3.example.org",
+                prefix="site1/",
+                region="eu",
+                credentials=str(tmp_path / "ceph.env"),
+                ca_file="/ca.pem",
+                lock="compliance",
+                legal_hold=True,
+                storage_class="STANDARD_IA",
+                tags=(("a", "1"), ("b", "2")),
+                part_threads=2,
+                requests_per_second=9,
+                thaw_days=3,
+                thaw_tier="Bulk",
+            ),
+            TapeDestination(
+                name="files",
+                state="/var/spool/mailhaul/.mailhaul/destinations/files",
+                file=str(tmp_path / "drive0"),
+                pool="weekly",
+                allocation="week",
+                record_bytes=10_240,
+                capacity_bytes=2 * 10**9,
+                reuse_seconds=30 * 86400,
+                label_blanks=True,
+                load_seconds=600,
+                buffer_bytes=8 << 20,
+            ),
+            TapeDestination(
+                name="drives",
+                state="/var/spool/mailhaul/.mailhaul/destinations/drives",
+                devices=("/dev/tape/by-id/a-nst", "/dev/tape/by-id/b-nst"),
+                changer="/dev/tape/by-id/c-changer",
             ),
         )
         rules = SweepRules(
@@ -384,6 +462,23 @@ class TestErrors:
                 'put = ["a"]\nget = ["b"]',
                 "destination 'elsewhere': stat and list are missing: expected",
             ),
+            (S3, 'endpoint = "s3.example.org"', "endpoint = 's3.example.org': expected a URL such as"),
+            (S3, 'lock = "yes"', "destination[0].lock = 'yes': expected 'governance' or 'compliance'"),
+            (S3, "tags = { a = 1 }", "destination[0].tags.a = 1: expected a table of texts"),
+            (
+                S3,
+                'prefix = "../x"',
+                "destination[0].prefix = '../x': expected how the names of objects begin",
+            ),
+            (TAPE, "", "destination 'drive': file = None: expected either a file or a device"),
+            (TAPE, 'file = "a"\ndevice = "/dev/tape/by-id/a-nst"', "expected either a file or a device"),
+            (
+                TAPE,
+                'device = "/dev/st0"',
+                "destination[0].device[0] = '/dev/st0': expected a drive that does",
+            ),
+            (TAPE, 'file = "a"\nrecord = "1 KB"', "record = '1 KB': expected a size from 10240 bytes to 8 M"),
+            (TAPE, 'file = "a"\nallocation = "month"', "allocation = 'month': expected 'full', 'day' or '"),
             ("[sweep]", 'copies = ["tape"]', "sweep.copies = 'tape': expected names of destinations: there"),
             (f"{VAULT}[sweep]", 'copies = ["x"]', "sweep.copies = 'x': expected names of destinations: vau"),
             ("[sweep.group.user]", 'copies = ["x"]', "sweep.group.user.copies = 'x': expected names of"),
