@@ -241,6 +241,28 @@ class ArchiveRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceStanding:
+    """So many copies (``archives``) are in this ``state`` in a place, and have so many bytes."""
+
+    place: str
+    state: CopyState
+    archives: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyStanding:
+    """Where copies are. Of ``alone`` archives copies count in one place only, the oldest sealed at
+    ``alone_since``; of ``unswept`` ones none counts outside of the staging area."""
+
+    places: tuple[PlaceStanding, ...] = ()
+    alone: int = 0
+    alone_since: datetime | None = None
+    unswept: int = 0
+    unswept_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NamelessLoss:
     """So many ``mailboxes`` that a run stored in an archive and of which nothing tells any more, not even
     whose they were."""

@@ -335,3 +335,13 @@ REFERRING_TO_MISSING = """
     SELECT DISTINCT a.number, a.archive, a.unit, a.name
     FROM archives o JOIN refs ON refs.other = o.number JOIN archives a ON a.number = refs.archive
     WHERE o.missing AND a.unit IS NOT NULL"""
+
+# The archives of which copies count in one place only, and those of which none counts but in the place ?1:
+# how many, and since when the oldest is sealed.
+ALONE = """
+    SELECT count(*), min(sealed) FROM archives a WHERE unit IS NOT NULL AND (
+        SELECT count(DISTINCT place) FROM locations l WHERE l.archive = a.number AND l.state = 'kept') = 1"""
+UNSWEPT = """
+    SELECT count(*), min(sealed) FROM archives a WHERE unit IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM locations l
+        WHERE l.archive = a.number AND l.state = 'kept' AND l.place <> ?)"""

@@ -14,17 +14,29 @@ from typing import Self
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveId, Departed, Location, Parents, Partition, RunId, Skipped, Stretch
+from ...proto.records import (
+    STAGING,
+    ArchiveId,
+    Departed,
+    Location,
+    Parents,
+    Partition,
+    RunId,
+    Skipped,
+    Stretch,
+)
 from ...proto.run_ends import RunEnd
 from ..clock import RUN_ID
 from ..history import (
     ArchiveRecord,
     Behind,
+    CopyStanding,
     GoodBackup,
     MailboxVersion,
     Moment,
     NamelessLoss,
     Needed,
+    PlaceStanding,
     RunRecord,
     Totals,
     UnitRecord,
@@ -303,6 +315,25 @@ class CatalogReader:
         for row in self._rows(queries.ONE_ARCHIVE, archive):
             return self._archive(row)
         raise NotFoundError(f"the catalog knows no archive {archive.hex()}", archive=archive.hex())
+
+    def copy_standing(self) -> CopyStanding:
+        """How many copies there are where, and how long archives have been without."""
+        places = tuple(
+            PlaceStanding(**values.typed(row))
+            for row in self._rows(
+                "SELECT place, state, count(*) AS archives, sum(size_bytes) AS size_bytes FROM locations"
+                " GROUP BY place, state ORDER BY place, state"
+            )
+        )
+        ((alone, since),) = self._rows(queries.ALONE)
+        ((unswept, waiting),) = self._rows(queries.UNSWEPT, STAGING)
+        return CopyStanding(
+            places=places,
+            alone=alone,
+            alone_since=values.time_of(since),
+            unswept=unswept,
+            unswept_since=values.time_of(waiting),
+        )
 
     def users_of(self, archive: ArchiveId) -> list[str]:
         """The users whose mailboxes an archive tells of, as versions that are known."""

@@ -173,13 +173,13 @@ def copy_record(row: sqlite3.Row) -> CopyRecord:
     values = typed(row)
     if values["place"] == STAGING:
         archive_name(values["name"])
-    values.update({name: _time(values[name]) for name in ("copied", "verified", "checked", "locked_until")})
+    values.update({name: time_of(values[name]) for name in ("copied", "verified", "checked", "locked_until")})
     return CopyRecord(**values)
 
 
 def run_record(row: sqlite3.Row) -> RunRecord:
     values = checked(row)
-    started, ended = _started(values), _time(values.pop("ended"))
+    started, ended = _started(values), time_of(values.pop("ended"))
     narrowed, purged = bool(values.pop("narrowed")), bool(values.pop("purged"))
     return RunRecord(started=started, ended=ended, narrowed=narrowed, purged=purged, **values)
 
@@ -194,7 +194,7 @@ def archive_record(
 ) -> ArchiveRecord:
     values = checked(row)
     del values["number"]
-    sealed, missing = _time(values.pop("sealed")), bool(values.pop("missing"))
+    sealed, missing = time_of(values.pop("sealed")), bool(values.pop("missing"))
     if values["name"] or not missing:
         archive_name(values["name"])
     return ArchiveRecord(sealed=sealed, missing=missing, holes=holes, lost=lost, copies=copies, **values)
@@ -222,7 +222,7 @@ def good_backup(
         if row is None:
             return None, None
         values = checked(row)
-        return values["run"], _time(values["sealed"]) or _time(values["started"])
+        return values["run"], time_of(values["sealed"]) or time_of(values["started"])
 
     run, sealed = when(None if standing["never"] else standing["worst"])
     return GoodBackup(
@@ -239,7 +239,7 @@ def good_backup(
 
 def behind(scope: sqlite3.Row, row: sqlite3.Row) -> Behind:
     values = typed(row)
-    stored = _time(values.pop("stored_at"))
+    stored = time_of(values.pop("stored_at"))
     return Behind(partition=scope["partition"], group=scope["group"], stored=stored, **values)
 
 
@@ -270,13 +270,14 @@ def paths_of(text: str) -> Iterator[LogicalPath]:
 
 
 def _started(values: dict[str, Any]) -> datetime:
-    started = _time(values.pop("started"))
+    started = time_of(values.pop("started"))
     if started is None:
         raise DamagedError(f"the catalog does not say when run {values['run']} started; {ADVICE}")
     return started
 
 
-def _time(text: str | None) -> datetime | None:
+def time_of(text: str | None) -> datetime | None:
+    """A time as it is stored; None for none. Raises DamagedError."""
     try:
         return None if text is None else datetime.fromisoformat(text)
     except (TypeError, ValueError) as error:

@@ -78,6 +78,26 @@ def show(overview: Overview, again: str = "mailhaul backup --resume latest") -> 
         output.print_table(_GOOD, (_good_row(one, overview.taken) for one in overview.good))
         if any(one.behind or one.never for one in overview.good):
             say("that of the worst mailbox; `mailhaul status --behind` lists those behind")
+    if overview.sweeps:
+        say()
+        _show_copies(overview)
+
+
+def _show_copies(overview: Overview) -> None:
+    standing = overview.copies
+    counting = [one for one in standing.places if one.state == "kept"]
+    told = ", ".join(f"{one.place} {number(one.archives)} ({size(one.size_bytes)})" for one in counting)
+    say(shown(f"copies that count: {told}"))
+    for many, since, what in (
+        (standing.unswept, standing.unswept_since, "in the staging area only"),
+        (standing.alone, standing.alone_since, "in one place only"),
+    ):
+        if many:
+            say(f"{what}: {counted(many, 'archive')}, the oldest of {output.moment(since)}")
+    for one in overview.sweeps:
+        said = f": {one.error}" if one.error else ""
+        failing = f", not all since {output.moment(one.failing_since)}{said}" if one.failing_since else ""
+        say(shown(f"swept to {one.destination}: {output.moment(one.ended)}{failing}"))
 
 
 def _show_last(overview: Overview, again: str) -> None:

@@ -7,7 +7,7 @@ lost, and they never get smaller.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from prometheus_client.registry import Collector
 
 from ...proto.errors import BackupError, NotFoundError
 from ..catalog import Catalog
-from ..history import GoodBackup, RunRecord, Totals
+from ..history import CopyStanding, GoodBackup, RunRecord, Totals
+from ..sweeping.record import LastSweep, last_sweeps
 from .families import GROUP, LEFT_OUT, counter, gauge, left_out
 from .status import RUN_STATES, run_state
 
@@ -39,6 +40,8 @@ class _Known:
 
     good: Sequence[GoodBackup] = ()
     totals: Sequence[Totals] = ()
+    copies: CopyStanding = field(default_factory=CopyStanding)
+    sweeps: Sequence[LastSweep] = ()
     last: tuple[RunRecord, str, Mapping[str, int]] | None = None
 
 
@@ -68,6 +71,9 @@ class CatalogCollector(Collector):
                 GROUP,
                 ((one.partition, one.group, value(one)) for one in known.totals),
             )
+        if known.sweeps:  # where there are no destinations, nothing is missing there
+            yield from _copies(known.copies)
+            yield from _sweeps(known.sweeps)
         if known.last is not None:
             yield from _last_run(*known.last)
 
@@ -82,7 +88,13 @@ class CatalogCollector(Collector):
             if catalog.newest_run() is not None:
                 record = catalog.run("latest")
                 last = record, run_state(record, self._staging), catalog.reasons(record.run)
-            return _Known(good=good, totals=catalog.totals(), last=last)
+            return _Known(
+                good=good,
+                totals=catalog.totals(),
+                copies=catalog.copy_standing(),
+                sweeps=last_sweeps(self._staging),
+                last=last,
+            )
 
 
 def _standing(good: Iterable[GoodBackup]) -> Iterator[Metric]:
@@ -116,6 +128,49 @@ _STANDING: tuple[tuple[str, str, Callable[[GoodBackup], float]], ...] = (
     ),
     ("mailboxes_never_stored", "Mailboxes that no run has ever stored whole.", lambda one: one.never),
 )
+
+
+def _copies(standing: CopyStanding) -> Iterator[Metric]:
+    labels = ("place", "state")
+    for name, text, value in (
+        ("archives", "Archives of which a copy is in a place, by its state.", lambda one: one.archives),
+        ("archive_bytes", "Bytes of the copies in a place, by their state.", lambda one: one.size_bytes),
+    ):
+        samples = ((one.place, one.state, value(one)) for one in standing.places)
+        yield gauge(f"mailhaul_place_{name}", text, labels, samples)
+    for name, text, number in (
+        ("one_place_archives", "Archives whose copies count in one place only.", standing.alone),
+        (
+            "one_place_since_timestamp_seconds",
+            "When the oldest of these was sealed; 0: there is none.",
+            _seconds(standing.alone_since),
+        ),
+        ("unswept_archives", "Archives of which no copy counts but in the staging area.", standing.unswept),
+        (
+            "unswept_since_timestamp_seconds",
+            "When the oldest of these was sealed; 0: there is none.",
+            _seconds(standing.unswept_since),
+        ),
+    ):
+        yield gauge(f"mailhaul_{name}", text, (), [(number,)])
+
+
+def _sweeps(sweeps: Sequence[LastSweep]) -> Iterator[Metric]:
+    for name, text, value in (
+        (
+            "last_timestamp_seconds",
+            "When a destination was swept last, however that ended.",
+            lambda one: _seconds(one.ended),
+        ),
+        (
+            "failing_since_timestamp_seconds",
+            "Since when sweeps to a destination leave something undone; 0: the last did not.",
+            lambda one: _seconds(one.failing_since),
+        ),
+        ("waiting_archives", "Archives that the last sweep left for the next.", lambda one: one.waiting),
+    ):
+        samples = ((one.destination, value(one)) for one in sweeps)
+        yield gauge(f"mailhaul_sweep_{name}", text, ("destination",), samples)
 
 
 def _last_run(last: RunRecord, state: str, reasons: Mapping[str, int]) -> Iterator[Metric]:

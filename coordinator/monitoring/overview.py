@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from ...proto.errors import NotFoundError
 from ...worker.staging.receiver_status import STATUS_FILE, ReceiverStatus
 from ...worker.staging.space import Room, Space
 from ..catalog import Catalog
-from ..history import GoodBackup, RunRecord
+from ..history import CopyStanding, GoodBackup, RunRecord
 from ..lock import lock_owner
 from ..settings import Config
 from ..snapshots import read_snapshot
+from ..sweeping.record import LastSweep, last_sweeps
 from .status import RunStatus, run_state, status_file
 
 RECEIVER_SECONDS = 10.0
@@ -49,6 +50,8 @@ class Overview:
     reserve_bytes: int
     runs: tuple[PastRun, ...]
     good: tuple[GoodBackup, ...]
+    copies: CopyStanding = field(default_factory=CopyStanding)
+    sweeps: tuple[LastSweep, ...] = ()
 
 
 def take_overview(
@@ -63,10 +66,12 @@ def take_overview(
     room = Space(staging, reserve_bytes).room()
     runs: list[RunRecord] = []
     good: list[GoodBackup] = []
+    copies = CopyStanding()
     try:
         with Catalog.open(staging) as catalog:
             runs = catalog.runs(_LAST_RUNS)
             good = catalog.last_good()
+            copies = catalog.copy_standing()
     except NotFoundError:
         pass
     return Overview(
@@ -79,6 +84,8 @@ def take_overview(
         reserve_bytes=reserve_bytes,
         runs=tuple(PastRun(record=one, state=run_state(one, staging)) for one in runs),
         good=tuple(one for one in good if wanted is None or (one.partition, one.group) in wanted),
+        copies=copies,
+        sweeps=last_sweeps(staging),
     )
 
 

@@ -29,6 +29,8 @@ from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, write_textfile
 from mailhaul.coordinator.monitoring.metrics import staging_collectors
 from mailhaul.coordinator.settings import Config, StagingConfig
+from mailhaul.coordinator.sweeping.record import note_sweep
+from mailhaul.coordinator.sweeping.report import DestinationReport
 from mailhaul.proto.errors import StoreError
 from mailhaul.worker.staging.receiver_status import write_status
 
@@ -272,6 +274,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         catalog.plan_units([make_unit()])
         catalog.commit_unit(make_report(make_unit(), skipped=("changed",)), sealed=utc(START))
     write_status(staging, make_receiver_status())
+    note_sweep(staging, DestinationReport(name="vault"), utc(START))
     course = Course(FakeClock(), 1)
     course.planned(make_plan(make_unit(), left_out=1))
     course.failed(Failure(what="p", error=StoreError("gone")))
