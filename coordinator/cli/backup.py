@@ -156,6 +156,7 @@ def command(
         request=request,
         resume=resume,
         again=lambda run: resume_command(invocation.config, staging, run),
+        config_file=invocation.config,
         file=file,
         now=now,
         metrics_listen=metrics_listen,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
@@ -32,11 +32,12 @@ from .watching import watched_run
 class Asked:
     """What was said on the command line beside the configuration. ``resume`` goes on with that run instead of
     beginning with the request; ``file`` takes everything instead of the staging area. ``again`` gives the
-    command that goes on with a run."""
+    command that goes on with a run; ``config_file`` is the configuration that was named."""
 
     request: Request
     resume: str | None
     again: Callable[[str], str]
+    config_file: Path | None
     file: str | None
     now: bool
     metrics_listen: str | None
@@ -78,6 +79,10 @@ def carry_out(config: Config, asked: Asked) -> int:
 def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResult:
     admit = admission(config, now=asked.now, waiting=observer.waiting)
     with open_means(config, observer, admit) as means:
+        if config.destinations:
+            from .pressure import Sweeper, relieved
+
+            means = replace(means, backup=relieved(means.backup, Sweeper(asked.config_file)))
         if asked.resume is not None:
             return resume_run(config, asked.resume, means)
         return run_to_staging(config, asked.request, means)
