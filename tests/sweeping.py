@@ -16,12 +16,10 @@ from mailhaul.coordinator.settings import SweepConfig, SweepRules
 from mailhaul.coordinator.sweeping.report import SweepObserver, SweepReport, SweepRequest
 from mailhaul.coordinator.sweeping.sweep import sweep
 from mailhaul.groups.paths import LogicalPath
-from mailhaul.worker.destinations.directory import found_directory
 from mailhaul.worker.destinations.settings import Destination, DirectoryDestination
 
 from .staged_chains import STARTED, StagedChain
 
-AREA = "area"
 HOUR = timedelta(hours=1)
 
 
@@ -30,11 +28,10 @@ def here(lanes: Sequence[str]) -> Engine:
     return local_engine(0, attempts=1, lanes=lanes)
 
 
-def directory(tmp_path: Path, name: str, area: str = AREA) -> DirectoryDestination:
-    """A destination that is a directory."""
-    path = str(tmp_path / name)
-    found_directory(path, area)
-    return DirectoryDestination(name=name, path=path, area=AREA)
+def directory(tmp_path: Path, name: str) -> DirectoryDestination:
+    """An empty directory that can become a destination."""
+    (tmp_path / name).mkdir()
+    return DirectoryDestination(name=name, path=str(tmp_path / name))
 
 
 def files_at(destination: DirectoryDestination) -> dict[str, bytes]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 
 import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_OK, EXIT_SKIPPED
 from ...proto.records import Progress, Skipped
+from ...worker.destinations.settings import Destination
 from ..clock import utc
+from ..hooks import NO_HOOKS
+from ..settings import SweepConfig, SweepRules
 from ..sweeping.report import DestinationReport, SweepObserver, SweepReport, SweepRequest
 from ..sweeping.sweep import rehearse, sweep
 from . import adapters, output
-from .configuration import configured
-from .options import json_option, path_argument
+from .configuration import chosen_site, configured
+from .options import destination_option, json_option, path_argument, staging_option
 from .output import Column, counted, note, number, say, size
 from .program import Invocation
 from .progress import Amount, Display, make_display
@@ -30,9 +34,19 @@ _LISTED = 20
     "--to", metavar="NAME", default="", help="Only to this destination, at once, whatever the rules."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be copied and freed, and change nothing.")
+@staging_option
+@destination_option
 @json_option
 @click.pass_obj
-def command(invocation: Invocation, path: LogicalPath, to: str, dry_run: bool, as_json: bool) -> int:
+def command(
+    invocation: Invocation,
+    path: LogicalPath,
+    to: str,
+    dry_run: bool,
+    staging: Path | None,
+    destinations: Sequence[Destination],
+    as_json: bool,
+) -> int:
     """Copy archives from the staging area to their destinations, and free the space of those that have
     all their copies.
 
@@ -44,23 +58,27 @@ def command(invocation: Invocation, path: LogicalPath, to: str, dry_run: bool, a
     Example: bring everything to a disk that is carried away tonight.
       mailhaul sweep --to disk
     """
-    config = configured(invocation)
+    site = chosen_site(invocation, staging, destinations)
+    config = configured(invocation) if staging is None else None
+    named = SweepConfig(rules=SweepRules(copies=tuple(one.name for one in site.destinations)))
     request = SweepRequest(
         path=path,
         to=to,
-        config=config.sweep,
-        destinations=config.destinations,
-        reserve_bytes=config.staging.reserve_bytes,
+        config=config.sweep if config else named,
+        destinations=site.destinations,
+        reserve_bytes=config.staging.reserve_bytes if config else 0,
     )
     troubles: tuple[str, ...] = ()
     if dry_run:
-        report = rehearse(config.staging.path, request, _now)
+        report = rehearse(site.area, request, _now)
     else:
         with (
             make_display(adapters.clock(), as_json=as_json) as display,
-            adapters.hooks(config).around("sweep", {"path": str(path), "to": to}) as around,
+            (adapters.hooks(config) if config else NO_HOOKS).around(
+                "sweep", {"path": str(path), "to": to}
+            ) as around,
         ):
-            report = sweep(config.staging.path, request, adapters.make_lanes, _now, _Shown(display))
+            report = sweep(site.area, request, adapters.make_lanes, _now, _Shown(display))
             around.facts.update(report.facts())
         troubles = around.troubles
     if as_json:

@@ -20,6 +20,9 @@ from ..settings import SweepRules
 LONGEST_AGO = timedelta(days=1)
 """A copy for which staging space is freed was looked at no longer ago than this."""
 
+LOOK_EVERY = timedelta(days=7)
+"""Copies that count are looked for so often, without being read."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -39,13 +42,16 @@ def selected(records: Iterable[ArchiveRecord], path: LogicalPath) -> Iterator[Ar
 
 
 def wanted(
-    records: Iterable[ArchiveRecord], rules_of: Callable[[str], SweepRules], now: datetime
+    records: Iterable[ArchiveRecord],
+    rules_of: Callable[[str], SweepRules],
+    sources: Sequence[str],
+    now: datetime,
 ) -> Iterator[Wanted]:
     """The copies that the rules ask for and that there are not, in the order of the archives: the oldest
-    first. What lies nowhere that it could be copied from is not among them."""
+    first. What lies neither in the staging area nor at one of these ``sources`` is not among them."""
     for record in records:
         rules = rules_of(record.group)
-        source = source_of(record)
+        source = source_of(record, sources)
         if source is None or _age(record, now) < timedelta(seconds=rules.after_seconds):
             continue
         for destination in rules.copies:
@@ -70,10 +76,15 @@ def name_in_places(record: ArchiveRecord) -> str:
     return generation_name(name, record.generation)
 
 
-def source_of(record: ArchiveRecord) -> Location | None:
-    """Where the bytes of an archive are taken from."""
+def source_of(record: ArchiveRecord, sources: Sequence[str]) -> Location | None:
+    """Where the bytes of an archive are taken from: the staging area, else the first of these places at which
+    a copy counts."""
     staged = staged_copy(record)
-    return None if staged is None else Location(STAGING, staged.name)
+    if staged is not None:
+        return Location(STAGING, staged.name)
+    away = [one for one in _current(record) if one.place in sources and one.state == "kept"]
+    best = min(away, key=lambda one: sources.index(one.place), default=None)
+    return None if best is None else Location(best.place, best.name, best.version, best.size_bytes)
 
 
 def staged_copy(record: ArchiveRecord) -> CopyRecord | None:
@@ -106,13 +117,16 @@ def has_its_copies(record: ArchiveRecord, rules: SweepRules) -> bool:
 def due_looks(
     records: Iterable[ArchiveRecord], places: Collection[str], look_again_seconds: float, now: datetime
 ) -> Iterator[tuple[ArchiveId, CopyRecord]]:
-    """The copies at these places that do not count yet and are to be looked at again."""
+    """The copies at these places that are to be looked for: those that do not count yet, in time, the others
+    now and then."""
+    again = timedelta(seconds=look_again_seconds)
     for record in records:
         for copy in record.copies:
-            if copy.place in places and copy.state == "copied":
-                copied = copy.copied or now
-                if now - copied >= timedelta(seconds=look_again_seconds):
-                    yield record.archive, copy
+            if copy.place not in places or copy.state == "lost":
+                continue
+            last = copy.copied if copy.state == "copied" else copy.verified
+            if last is None or now - last >= (again if copy.state == "copied" else LOOK_EVERY):
+                yield record.archive, copy
 
 
 def stale_looks(

@@ -62,13 +62,14 @@ class _File:
 
 
 class Steps:
-    """The steps of one sweep; whoever takes them holds the locks of the ``destinations``. ``now`` tells the
-    time."""
+    """The steps of one sweep; whoever takes them holds the locks of the ``destinations``. What is not staged
+    is copied from ``sources``. ``now`` tells the time."""
 
     def __init__(
         self,
         staging: Path,
         destinations: Iterable[Destination],
+        sources: Iterable[Destination],
         streams: int,
         manners: Manners,
         make_engine: MakeEngine,
@@ -76,6 +77,7 @@ class Steps:
         observer: SweepObserver,
     ) -> None:
         self._staging = staging
+        self._places = (StagingArea(path=str(staging)), *sources)
         self._destinations = {one.name: one for one in destinations}
         self._lanes = {one.name: lanes_of(one, streams) for one in self._destinations.values()}
         self._engine = make_engine([lane for lanes in self._lanes.values() for lane in lanes])
@@ -125,7 +127,7 @@ class Steps:
                             manners=self._manners,
                             label=label,
                             parcels=tuple(one.parcel for one in batch),
-                            places=(StagingArea(path=str(self._staging)),),
+                            places=self._places,
                         ),
                         files={one.parcel.name: one for one in batch},
                         is_open=self._is_open,

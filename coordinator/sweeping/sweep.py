@@ -21,23 +21,29 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from ...proto.errors import LockedError, NotFoundError, UsageError
+from ...proto.errors import BackupError, LockedError, NotFoundError, UsageError
 from ...proto.records import ArchiveId, Location, Skipped
-from ...worker.destinations.settings import Destination
+from ...worker.destinations.settings import Destination, TapeDestination
 from ...worker.load import LoadLimits
 from ...worker.staging.space import Space
 from ...worker.tasks.sweeping import Manners
 from ..catalog import Catalog
+from ..destinations import begin_to_use, ready
 from ..history import ArchiveRecord, CopyRecord
 from ..holds import read_holds
 from . import policy
 from .companions import companions
 from .freeing import free, held_archive, restage
 from .locks import sweeping
+from .record import note_sweep
 from .report import DestinationReport, SweepObserver, SweepReport, SweepRequest
 from .steps import MakeEngine, Steps, nothing_done
 
 NOBODY = SweepObserver()
+
+_LEAST_MARGIN_BYTES = 16 << 20
+_MARGIN_SHARE = 50
+"""So much more than the reserve is to be free; of the file system a fiftieth."""
 
 
 def sweep(
@@ -54,13 +60,15 @@ def sweep(
     """
     _check(request)
     Catalog.open(staging).close()  # where there is none, none is made
-    with _locked(staging, _chosen(request)) as (destinations, busy):
+    with _taken(staging, _chosen(request), now()) as (destinations, refused):
         work = _Sweep(staging, request, destinations, make_engine, now, observer)
         work.look_again()
         work.copy()
         freed, left = ([], []) if request.to else work.free()
         work.remove()
-    reports = {**work.steps.reports, **busy}
+        for one in work.steps.reports.values():
+            note_sweep(staging, one, now())
+    reports = {**work.steps.reports, **refused}
     return SweepReport(
         destinations=tuple(reports[name] for name in sorted(reports)),
         damaged=tuple(work.steps.damaged.values()),
@@ -105,12 +113,15 @@ class _Sweep:
         self._request = request
         self._config = request.config
         self._places = frozenset(one.name for one in destinations)
+        # Whole volumes are not read for a sweep: that is what a recall is for.
+        self._sources = [one.name for one in request.destinations if not isinstance(one, TapeDestination)]
         self._now = now
         self._observer = observer
         self._rules_of = policy.only(request.to) if request.to else request.config.of_group
         self.steps = Steps(
             staging,
             destinations,
+            [ready(one, staging) for one in request.destinations],
             request.config.streams,
             _manners(staging, request),
             make_engine,
@@ -135,7 +146,7 @@ class _Sweep:
 
     def wanted(self) -> Iterator[policy.Wanted]:
         """The copies that are to be made at the destinations of this sweep."""
-        wanted = policy.wanted(self._records(), self._rules_of, self._now())
+        wanted = policy.wanted(self._records(), self._rules_of, self._sources, self._now())
         return (one for one in wanted if one.destination in self._places)
 
     def free(self) -> tuple[list[ArchiveRecord], list[str]]:
@@ -160,8 +171,10 @@ class _Sweep:
         self.steps.remove(discarded)
 
     def freeable(self) -> list[ArchiveRecord]:
-        space = Space(self._staging, self._request.reserve_bytes)
-        short_bytes = self._request.reserve_bytes - space.room().free_bytes
+        room = Space(self._staging, self._request.reserve_bytes).room()
+        # Whoever waits for room has left a little less than a piece of it free.
+        margin_bytes = max(_LEAST_MARGIN_BYTES, room.total_bytes // _MARGIN_SHARE)
+        short_bytes = self._request.reserve_bytes + margin_bytes - room.free_bytes
         holds = read_holds(self._staging)
         with Catalog.open(self._staging) as catalog:
             return policy.freeable(
@@ -208,21 +221,26 @@ def _chosen(request: SweepRequest) -> list[Destination]:
 
 
 @contextmanager
-def _locked(
-    staging: Path, destinations: Sequence[Destination]
+def _taken(
+    staging: Path, destinations: Sequence[Destination], now: datetime
 ) -> Iterator[tuple[list[Destination], dict[str, DestinationReport]]]:
-    """The destinations at which nobody else sweeps, and what there is to say of the others. Raises
-    LockedError if that are all."""
+    """The destinations at which nobody else sweeps and that are this staging area's, fit to be opened, and
+    what there is to say of the others. Raises LockedError if others sweep at all of them."""
     ours: list[Destination] = []
-    busy: dict[str, DestinationReport] = {}
+    refused: dict[str, DestinationReport] = {}
+    locked: list[LockedError] = []
     with ExitStack() as stack:
         for one in destinations:
             try:
                 stack.enter_context(sweeping(staging, one.name))
-                ours.append(one)
-            except LockedError as error:
-                if len(busy) == len(destinations) - 1:
-                    raise
+                ours.append(begin_to_use(one, staging))
+            except BackupError as error:
+                if isinstance(error, LockedError):
+                    locked.append(error)
                 stopped = Skipped(one.name, error.code, error.message)
-                busy[one.name] = DestinationReport(name=one.name, stopped=stopped)
-        yield ours, busy
+                refused[one.name] = DestinationReport(name=one.name, stopped=stopped)
+                if not isinstance(error, LockedError):
+                    note_sweep(staging, refused[one.name], now)
+        if len(locked) == len(destinations):
+            raise locked[0]
+        yield ours, refused

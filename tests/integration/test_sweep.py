@@ -11,7 +11,6 @@ import pytest
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
-from mailhaul.worker.destinations.directory import found_directory
 
 from ..maildirs import Maildir
 
@@ -47,7 +46,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.setattr(adapters, "make_engine", lambda *_, **__: local_engine(0))
     (tmp_path / "mailhaul.toml").write_text(CONFIG.format(store=tmp_path / "store"))
     for name in ("vault", "disk"):
-        found_directory(str(tmp_path / name), "")
+        (tmp_path / name).mkdir()
     for user in ("anna", "ben"):
         mailbox = Maildir(tmp_path / "store" / user)
         for number in range(3):
@@ -101,3 +100,11 @@ def test_what_is_no_destination_is_refused(run: Run) -> None:
     run("backup")
     assert run("sweep", "--to", "tape", status=2) == ""
     assert run("sweep", "/primary/user/anna", status=2) == ""
+
+
+def test_without_a_configuration_directories_are_named(tmp_path: Path, run: Run) -> None:
+    run("backup")
+    named = ("--staging", str(tmp_path / "staging"), "--destination", f"directory:{tmp_path / 'vault'}")
+    ended = main(["sweep", *named])
+    assert ended == 0
+    assert _archives(tmp_path / "vault") == _archives(tmp_path / "staging")

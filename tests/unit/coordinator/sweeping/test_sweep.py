@@ -15,6 +15,7 @@ from mailhaul.proto.records import STAGING, Location
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.sweeping import Swept, directory, files_at, places_of
 from mailhaul.worker.archives.names import EXCERPTS, excerpt_name
+from mailhaul.worker.destinations.directory import found_directory
 
 A_MAIL = b"Subject: a\r\n\r\n" + b"a" * 3000
 B_MAIL = b"Subject: b\r\n\r\n" + b"b" * 3000
@@ -128,12 +129,14 @@ def test_where_no_destination_is_there_a_sweep_has_failed(swept: Swept) -> None:
 
 
 def test_a_destination_of_another_staging_area_is_not_written(swept: Swept, tmp_path: Path) -> None:
-    other = directory(tmp_path, "other", area="another")
+    other = directory(tmp_path, "other")
+    found_directory(other.path, "another")
     swept.destinations = (other,)
     swept.rules = SweepRules(copies=("other",))
     report = swept.sweep()
     assert report.exit_code == EXIT_FAILED
-    assert "another staging area" in report.destinations[0].failed[0].detail
+    assert report.destinations[0].stopped is not None
+    assert "another staging area" in report.destinations[0].stopped.detail
     assert files_at(other) == {}
 
 
