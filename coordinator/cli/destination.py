@@ -9,15 +9,17 @@ from pathlib import Path
 
 import click
 
-from ...proto.errors import EXIT_FAILED, EXIT_OK, BackupError
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...worker.destinations.checking import check as check_destination
 from ...worker.destinations.registry import free_bytes, open_destination
 from ...worker.destinations.settings import Destination
+from ..adopting import adopt
+from ..clock import utc
 from ..destinations import named, ready, take_into_use
-from . import output
+from . import adapters, output
 from .configuration import chosen_site
 from .options import destination_option, json_option, staging_option
-from .output import Column, note, number, say, shown, size
+from .output import Column, counted, note, number, say, shown, size
 from .program import Invocation
 
 _LISTED = [
@@ -115,6 +117,54 @@ def check_command(
         for one in findings:
             say(shown(f"{name}: {one.what}: {one.found}"))
     return EXIT_OK
+
+
+@command.command("adopt")
+@click.argument("name")
+@staging_option
+@destination_option
+@json_option
+@click.pass_obj
+def adopt_command(
+    invocation: Invocation,
+    name: str,
+    staging: Path | None,
+    destinations: Sequence[Destination],
+    as_json: bool,
+) -> int:
+    """Take over what lies at the destination NAME, also if it was one of another staging area: it is that of
+    this one from now on, and its copies of archives that the catalog knows are entered there.
+
+    Each archive is opened, none is read as a whole: `mailhaul verify` does that.
+
+    \b
+    Example: a disk with archives was carried here
+      mailhaul destination adopt vault
+    """
+    chosen = chosen_site(invocation, staging, destinations)
+    done = adopt(named(chosen.destinations, name), chosen.area, utc(adapters.clock().now()))
+    if as_json:
+        output.print_json(
+            {
+                "destination": name,
+                "entered": done.entered,
+                "known": done.known,
+                "unknown": done.unknown,
+                "damaged": done.damaged,
+                "others": done.others,
+            }
+        )
+    else:
+        say(
+            f"{name}: {counted(done.entered, 'copy', 'copies')} entered, {number(done.known)} known already, "
+            f"{counted(done.others, 'other file')}"
+        )
+    output.list_skipped(done.damaged, "damaged")
+    for one in done.unknown:
+        note(f"{shown(one)}: an archive that the catalog does not know")
+    if done.damaged:
+        return EXIT_DAMAGED
+    return EXIT_SKIPPED if done.unknown else EXIT_OK
 
 
 def _list(settings: Destination) -> _Listed:

@@ -1,0 +1,118 @@
+"""Takes over what lies at a destination: a disk that was carried here, copies that a lost catalog forgot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ..proto.archive.reader import open_sealed
+from ..proto.errors import AccessError, DamagedError, NotFoundError, UnsupportedError
+from ..proto.records import ArchiveId, Skipped
+from ..worker.archives.names import parse_name
+from ..worker.archives.ports import Copy, Place
+from ..worker.destinations.registry import open_destination
+from ..worker.destinations.settings import Destination
+from .catalog import Catalog
+from .destinations import take_into_use
+from .history import CopyRecord
+from .sweeping.locks import sweeping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adopted:
+    """How many copies were ``entered`` into the catalog and how many were ``known``; which archives it does
+    not know, by name; what is called an archive and is no whole one; how many other files there are."""
+
+    entered: int
+    known: int
+    unknown: tuple[str, ...]
+    damaged: tuple[Skipped, ...]
+    others: int
+
+
+def adopt(settings: Destination, staging: Path, now: datetime) -> Adopted:
+    """Make a destination that of this staging area, whoever's it was, and enter the copies that are there of
+    archives that the catalog knows. They count as those that a sweep has made: after a later look.
+
+    Raises LockedError while a sweep to it goes on, PlaceError and its kin, StagingError.
+    """
+    found: list[tuple[ArchiveId, Copy]] = []
+    damaged: list[Skipped] = []
+    others = 0
+    with sweeping(staging, settings.name):
+        ready = take_into_use(settings, staging, take_over=True)
+        with closing(open_destination(ready)) as place:
+            for copy in _in_order(place):
+                try:
+                    parse_name(copy.name)
+                except AccessError:
+                    others += 1
+                    continue
+                try:
+                    found.append((_archive_in(place, copy), copy))
+                except (DamagedError, UnsupportedError) as error:
+                    damaged.append(Skipped(copy.name, error.code, error.message))
+        entered, known, unknown = _enter(staging, settings.name, found, damaged, now)
+    return Adopted(
+        entered=entered, known=known, unknown=tuple(unknown), damaged=tuple(damaged), others=others
+    )
+
+
+def _in_order(place: Place) -> Iterator[Copy]:
+    """All that is there, as it is read fastest."""
+    copies = {(copy.name, copy.version): copy for copy in place.list()}
+    return (copies[address] for address in place.reading_order(sorted(copies)))
+
+
+def _archive_in(place: Place, copy: Copy) -> ArchiveId:
+    """Which archive a copy is; it has its end and its directory."""
+    with closing(place.open(copy.name, copy.version)) as file:
+        return open_sealed(file).header.archive
+
+
+def _enter(
+    staging: Path,
+    place: str,
+    found: list[tuple[ArchiveId, Copy]],
+    damaged: list[Skipped],
+    now: datetime,
+) -> tuple[int, int, list[str]]:
+    entered = known = 0
+    unknown: list[str] = []
+    with Catalog.open(staging, write=True) as catalog:
+        for archive, copy in found:
+            generation = parse_name(copy.name).generation
+            try:
+                copies = catalog.archive(archive).copies
+            except NotFoundError:
+                unknown.append(copy.name)
+                continue
+            sizes = {one.size_bytes for one in copies if one.generation == generation and one.size_bytes}
+            if sizes and copy.size_bytes not in sizes:
+                damaged.append(Skipped(copy.name, "length", "it has another size than the archive"))
+            elif any(
+                (one.place, one.name, one.version) == (place, copy.name, copy.version) and one.state != "lost"
+                for one in copies
+            ):
+                known += 1
+            else:
+                catalog.put_copy(archive, _record(place, copy, generation, now))
+                entered += 1
+    return entered, known, unknown
+
+
+def _record(place: str, copy: Copy, generation: int, now: datetime) -> CopyRecord:
+    return CopyRecord(
+        place=place,
+        name=copy.name,
+        version=copy.version,
+        generation=generation,
+        size_bytes=copy.size_bytes,
+        checksum=copy.checksum,
+        state="copied",
+        copied=now,
+        locked_until=copy.locked_until,
+    )
