@@ -1,4 +1,4 @@
-"""Places that must not be each other: stores, staging areas, targets. Each check raises UsageError.
+"""Places that must not be each other: stores, staging areas, targets. Each ``refuse`` raises UsageError.
 
 Paths are compared as the file system has them, so that another name (a link, a bind mount) is no way around.
 """
@@ -37,6 +37,26 @@ def refuse_staging_in_store(partitions: Iterable[Partition], staging: Path) -> N
                 f"{staging}: choose another staging area",
                 partition=one.name,
             )
+
+
+def on_same_device(partitions: Iterable[Partition], staging: Path) -> tuple[str, ...]:
+    """The partitions of this host whose mail lies on the device of the staging area, as far as can be seen:
+    what destroys the one takes the other along."""
+    device = _device(os.path.realpath(staging))
+    return tuple(
+        one.name
+        for one in partitions
+        if "localhost" in one.hosts and _device(os.path.realpath(_root(one.path))) == device
+    )
+
+
+def device_warning(partitions: Iterable[str]) -> str:
+    """What there is to say of them."""
+    return (
+        f"the staging area lies on the device of the mail of {', '.join(partitions)}: what destroys the one "
+        "takes the other along. Have archives carried elsewhere; same_device = true in [staging] ends this "
+        "warning"
+    )
 
 
 def refuse_other_store(partitions: Iterable[Partition], known: Iterable[Partition]) -> None:
@@ -92,6 +112,17 @@ def _pattern(root: str, path: str) -> str:
     rest = path.removeprefix(_root(path))
     names = "[^/]+".join(map(re.escape, _PLACEHOLDER.split(rest)))
     return re.escape(root.rstrip("/")) + names + "(?:/|$)"
+
+
+def _device(path: str) -> int:
+    """That of a directory, or of the first one above that is there."""
+    while True:
+        try:
+            return os.stat(path).st_dev
+        except OSError:
+            if path in ("/", ""):
+                return 0
+            path = os.path.dirname(path)
 
 
 def _is_below(path: str, directory: str) -> bool:

@@ -1,8 +1,9 @@
-"""The table of contents of a catalog's rebuild: read every archive, add what was purged, write it anew."""
+"""The table of contents of a catalog's rebuild: begin with a snapshot, read the archives that it does not
+know, add what was purged, write it anew."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,59 +23,68 @@ from ..worker.archives.places import open_local
 from ..worker.archives.sealed import account_of
 from ..worker.staging.area import StagingArea
 from .backup_set import reader_over
-from .catalog import FoundArchive, PurgedMoments, rebuild
-from .holds import read_holds
+from .catalog import Base, Catalog, FoundArchive, PurgedMoments, Start, newest_base, rebuild
+from .holds import Holds, read_holds
+from .keepsakes import keep_catalog
 from .lock import RunLock
 from .purging.doomed import read_doomed
-from .purging.record import read_purged
-from .run_archives import FOLDER
+from .purging.record import PurgedScope, read_purged
+from .run_archives import FOLDER, run_archive
+from .unknown import is_behind
 
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildReport:
-    """How many archives are in the catalog now; which files are not, and why, or as a newer generation of the
+    """How many archives are in the catalog now, and from which snapshot it was begun (empty: from none);
+    which files are not, and why, or as a newer generation of the
     same archive is; what of the archives is damaged; and which others they refer to that are not there."""
 
     archives: int
+    origin: str
     refused: tuple[Skipped, ...]
     superseded: tuple[str, ...]
     damaged: tuple[Skipped, ...]
     missing: tuple[Skipped, ...]
 
 
-def rebuild_catalog(staging: Path) -> RebuildReport:
-    """Make the catalog again from the sealed archives of the staging area.
+def rebuild_catalog(staging: Path, *, every_archive: bool = False) -> RebuildReport:
+    """Make the catalog again from the sealed archives of the staging area. Where it is lost, or older than
+    they are, only from those that the newest sound snapshot does not know, unless ``every_archive`` is to be
+    read.
 
     What was purged stays so, by the records that purges keep. Raises LockedError while a run goes on,
     StagingError if the catalog can't be written, DamagedError if a record of purges or holds is.
     """
     with RunLock(staging):
-        return rebuild_locked(staging)
+        return rebuild_locked(staging, every_archive=every_archive or not _is_behind(staging))
 
 
-def rebuild_locked(staging: Path) -> RebuildReport:
-    """``rebuild_catalog`` for who holds the run lock."""
+def _is_behind(staging: Path) -> bool:
+    try:
+        return is_behind(staging)
+    except DamagedError:
+        return True
+
+
+def rebuild_locked(staging: Path, *, every_archive: bool = False) -> RebuildReport:
+    """``rebuild_catalog`` for who holds the run lock; whatever there is of the catalog."""
     holds = read_holds(staging)
     recorded = read_purged(staging)
-    purged = [
-        PurgedMoments(
-            partition=one.partition,
-            group=one.group,
-            forgotten=one.forgotten,
-            unchanged=one.unchanged,
-            newest=max(one.kept, default=None),
-            held=partial(holds.holds_user, one.partition, one.group),
-        )
-        for one in recorded
-    ]
+    base = None if every_archive else newest_base(staging)
     # What would tell that a mailbox in them had departed may be deleted already.
     dead = frozenset(one.file for one in read_doomed(staging) if not one.instead)
-    search = _Search(staging, dead, frozenset(orphan for one in recorded for orphan in one.orphans))
-    rebuilt = rebuild(staging, search, purged, partial(_references, staging), search.ends)
+    search = _Search(staging, dead, frozenset(orphan for one in recorded for orphan in one.orphans), base)
+    start = None if base is None else Start(base=base, gone=search.gone())
+    rebuilt = rebuild(
+        staging, search, [*_purged(recorded, holds, base)], partial(_references, staging), search.ends, start
+    )
+    with Catalog.open(staging, write=True) as catalog:
+        keep_catalog(staging, catalog)
     return RebuildReport(
         archives=rebuilt.archives,
+        origin=base.origin if base else "",
         refused=(*search.refused, *rebuilt.refused),
         superseded=rebuilt.superseded,
         damaged=tuple(search.damaged),
@@ -82,26 +92,63 @@ def rebuild_locked(staging: Path) -> RebuildReport:
     )
 
 
+def _purged(recorded: Iterable[PurgedScope], holds: Holds, base: Base | None) -> Iterator[PurgedMoments]:
+    """What was purged of each group, by the record of that and by the catalog that is begun with."""
+    scopes = set(base.scopes if base else ())
+    for one in recorded:
+        scopes.discard((one.partition, one.group))
+        yield PurgedMoments(
+            partition=one.partition,
+            group=one.group,
+            forgotten=one.forgotten,
+            unchanged=one.unchanged,
+            newest=max(one.kept, default=None),
+            held=partial(holds.holds_user, one.partition, one.group),
+        )
+    for partition, group in sorted(scopes):
+        yield PurgedMoments(
+            partition=partition,
+            group=group,
+            forgotten=(),
+            held=partial(holds.holds_user, partition, group),
+        )
+
+
 @dataclass(slots=True)
 class _Search:
-    """The archives of a staging area but for ``dead`` ones, which a purge has yet to delete, and ``orphans``
-    (ids in hex): no catalog knew those when something was purged that they may refer to. And what was found
-    on the way that is none or is damaged."""
+    """The archives of a staging area that its ``base`` does not know, but for ``dead`` ones, which a purge
+    has yet to delete, and ``orphans`` (ids in hex): no catalog knew those when something was purged that they
+    may refer to. And what was found on the way that is none or is damaged."""
 
     staging: Path
     dead: Collection[str]
     orphans: Collection[str]
+    base: Base | None = None
     refused: list[Skipped] = field(default_factory=list)
     damaged: list[Skipped] = field(default_factory=list)
     ends: list[RunEnd] = field(default_factory=list)
 
+    def gone(self) -> frozenset[ArchiveId]:
+        """The archives of the base that do not lie any more where they lay, or have another size."""
+        known = self.base.staged if self.base else {}
+        return frozenset(archive for name, (archive, size) in known.items() if self._size(name) != size)
+
+    def _size(self, name: str) -> int:
+        try:
+            return (self.staging / name).stat().st_size
+        except OSError:
+            return -1
+
     def __iter__(self) -> Iterator[FoundArchive]:
+        known = dict(self.base.staged) if self.base else {}
+        known = {name: one for name, one in known.items() if self._size(name) == one[1]}
         files = [
             file
             for file in sorted(self.staging.glob("[!.]*/*/*.mha"))
-            if str(file.relative_to(self.staging)) not in self.dead
+            if (name := str(file.relative_to(self.staging))) not in self.dead and name not in known
         ]
-        with opened_archives(_newest(self.staging, files)) as archives:
+        at_hand = {archive: name for name, (archive, _) in known.items()}
+        with opened_archives(_newest(self.staging, files, at_hand)) as archives:
             yield from self._found(files, archives)
 
     def _found(self, files: list[Path], archives: OpenArchives) -> Iterator[FoundArchive]:
@@ -118,8 +165,11 @@ class _Search:
                     continue
                 self.damaged += damage
                 yield FoundArchive(facts=facts, damaged=bool(damage))
+        ended = self.base.ended if self.base else ()
+        known = {run_archive(run, resumed) for run, resumed in ended}
         for file in sorted(self.staging.glob(f"{FOLDER}/*/*.mhr")):
-            self._read_end(file)
+            if str(file.relative_to(self.staging)) not in known:
+                self._read_end(file)
 
     def _read_end(self, file: Path) -> None:
         """Keep what the archive of a run tells; of one whose archives are orphans nothing."""
@@ -134,15 +184,17 @@ class _Search:
             local.close()
 
 
-def _newest(staging: Path, files: Iterable[Path]) -> Holdings:
-    """The newest generation of each archive, as far as the beginnings of the files tell."""
+def _newest(staging: Path, files: Iterable[Path], known: Mapping[ArchiveId, str]) -> Holdings:
+    """The newest generation of each archive, as far as the beginnings of the files tell, and those that are
+    ``known``."""
     found: dict[ArchiveId, tuple[int, str]] = {}
     for file in files:
         with suppress(DamagedError, UnsupportedError):
             header = read_beginning(str(file))
             if found.get(header.archive, (-1, ""))[0] < header.generation:
                 found[header.archive] = header.generation, str(file.relative_to(staging))
-    return staged(StagingArea(path=str(staging)), {archive: name for archive, (_, name) in found.items()})
+    names = {**known, **{archive: name for archive, (_, name) in found.items()}}
+    return staged(StagingArea(path=str(staging)), names)
 
 
 def facts_of(
@@ -199,9 +251,13 @@ def _departures(archive: ArchiveReader, damaged: list[Skipped]) -> tuple[Departe
         return ()
 
 
-def _references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveId]:
-    """The other archives that the metadata of these users in an archive names."""
-    local = open_local(str(staging / file))
+def _references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveId] | None:
+    """The other archives that the metadata of these users in an archive names; None if it does not lie in the
+    staging area any more."""
+    try:
+        local = open_local(str(staging / file))
+    except DamagedError:
+        return None
     try:
         archive = reader_over(local, [])
         entries = [one for one in archive.directory.mailboxes if one.user in users]

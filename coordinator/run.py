@@ -47,6 +47,7 @@ from .holds import Hold, add_holds
 from .hooks import NO_HOOKS, Hooks, HooksBehind
 from .hooks import told as told_hooks
 from .inventory import Failure
+from .keepsakes import keep_catalog
 from .lock import RunLock
 from .observers import RunObserver
 from .opening import Opening, opening_of
@@ -271,14 +272,20 @@ class _Run:
         )
 
     def _settle(self) -> tuple[str, ...]:
-        """The run has ended: its own archive, and the manifest of all of them. Returns what went wrong."""
+        """The run has ended: its own archive, a snapshot of the catalog as it is now, and the manifest of all
+        archives. Returns what went wrong."""
         staging = self._config.staging.path
+        troubles = []
         _seal_run_archives(staging, self._catalog)
+        try:
+            keep_catalog(staging, self._catalog)
+        except BackupError as error:
+            troubles.append(f"there is no snapshot of the catalog after this run: {error.message}")
         try:
             settle(staging, self._catalog, self._opening, self._run)
         except BackupError as error:
-            return (f"the manifest of the run is not there: {error.message}",)
-        return ()
+            troubles.append(f"the manifest of the run is not there: {error.message}")
+        return tuple(troubles)
 
     def _dispatch(self, plan: Plan) -> None:
         means = self._means

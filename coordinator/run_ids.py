@@ -10,11 +10,13 @@ import secrets
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from ..proto.errors import BackupError
 from ..proto.records import RunId
 from .catalog import Catalog
+from .catalog.snapshots import FOLDER
 from .clock import RUN_ID, utc
 from .durable import replace_durably
 
@@ -65,8 +67,8 @@ def _noted(staging: Path) -> RunId | None:
 
 
 def _named(staging: Path) -> Iterator[RunId]:
-    """The runs in the names of archives, also of those that are not whole."""
-    for path in staging.glob("[!.]*/*/*.mh[ar]*"):
+    """The runs in the names of archives, also of those that are not whole, and of snapshots."""
+    for path in chain(staging.glob("[!.]*/*/*.mh[ar]*"), staging.glob(f"{FOLDER}/*")):
         found = RUN_ID.match(path.name)
         if found is not None:
             yield RunId(found[0])

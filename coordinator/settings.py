@@ -77,7 +77,8 @@ class StagingConfig:
     ``listen`` is where its receiver takes archives from workers on other hosts, ``address`` how they reach
     it, ``keys`` the directory of key files on every host. ``reserve_bytes`` of the file system stay free;
     a worker that finds no room waits for some for up to ``patience_seconds``. ``owner``, ``group`` (names, or
-    numbers as text; empty: as it is written) and ``mode`` are what archives get when a run has ended.
+    numbers as text; empty: as it is written) and ``mode`` are what archives get when a run has ended. With
+    ``same_device`` it is known to lie on the device of the mail, and nobody is warned of that.
     """
 
     path: Path
@@ -90,6 +91,7 @@ class StagingConfig:
     owner: str = ""
     group: str = ""
     mode: int | None = None
+    same_device: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from mailhaul import __version__
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.catalog.snapshots import FOLDER
 from mailhaul.coordinator.departures import with_carried
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
@@ -31,6 +33,7 @@ from mailhaul.worker.archives.holdings import Holdings, staged
 from mailhaul.worker.archives.names import archive_name
 from mailhaul.worker.archives.opened import opened_archives
 from mailhaul.worker.archives.places import open_local
+from mailhaul.worker.keepsake.readme import README, reader_name
 from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.staging.area import StagingArea
 from mailhaul.worker.staging.sinks import StagedFile
@@ -199,11 +202,14 @@ class StagedChain:
             return _mail(archives, version.archive, Contents(archives), user)
 
     def files(self) -> set[str]:
-        """All that lies in the staging area, but for locks, the catalog and manifests."""
+        """All that lies in the staging area, but for locks, the catalog, and what is kept beside archives."""
+        kept = {README, reader_name(__version__)}
         return {
             str(path.relative_to(self.staging))
             for path in self.staging.rglob("*")
-            if path.is_file() and not {".mailhaul", "_ready"} & {*path.parts}
+            if path.is_file()
+            and not {".mailhaul", "_ready", FOLDER} & set(path.parts)
+            and path.name not in kept
         }
 
     def size_bytes(self) -> int:

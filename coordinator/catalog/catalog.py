@@ -10,7 +10,7 @@ from ...proto.errors import UsageError
 from ...proto.records import ArchiveId, Location, Losses, Partition, RunId, Skipped, Stretch, Unit, UnitReport
 from ..history import CopyRecord, ResumedRun, RunState, Unplanned
 from . import database as files
-from . import journal, locations, queries, standing, units, upkeep
+from . import journal, locations, queries, snapshots, standing, units, upkeep
 from .reading import CatalogReader
 from .values import raw, run_number
 
@@ -40,6 +40,13 @@ class Catalog(CatalogReader):
         """A catalog in memory with the same content: what is written to it, is nowhere else."""
         with files.translated(self._path):
             return Catalog(files.copied(self._database), self._path)
+
+    def take_snapshot(self, staging: Path) -> str:
+        """Lay a snapshot of the catalog beside the archives, durably; its name. There is none of a catalog
+        that knows no run: then the name is empty. The caller holds the run lock. Raises StagingError."""
+        newest = self.newest_run()
+        with files.translated(staging / snapshots.FOLDER):
+            return "" if newest is None else str(snapshots.take(self._database, staging, newest))
 
     # What a run records: its journal
 

@@ -334,7 +334,7 @@ MISSING = """
 REFERRING_TO_MISSING = """
     SELECT DISTINCT a.number, a.archive, a.unit, a.name
     FROM archives o JOIN refs ON refs.other = o.number JOIN archives a ON a.number = refs.archive
-    WHERE o.missing AND a.unit IS NOT NULL"""
+    WHERE o.missing AND a.unit IS NOT NULL AND NOT a.missing"""
 
 # The archives of which copies count in one place only, and those of which none counts but in the place ?1:
 # how many, and since when the oldest is sealed.

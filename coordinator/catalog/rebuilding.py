@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,15 @@ from ...proto.directories import make_private
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveFacts, ArchiveId, Referred, RunId, Skipped, UnitReport
 from ...proto.run_ends import RunEnd
-from . import journal, queries, run_ends, units, upkeep
+from . import journal, locations, queries, run_ends, units, upkeep
+from .bases import Base
 from .database import companion, connect_private, create, place, transaction, translated
 from .values import run_number, run_started
 
 _REBUILT = "rebuilt from archives: whether other units failed is not known"
 
-NeededReferences = Callable[[str, frozenset[str]], Iterable[ArchiveId]]
-"""Tells of an archive (its file) which others the metadata of these users names."""
+NeededReferences = Callable[[str, frozenset[str]], Iterable[ArchiveId] | None]
+"""Tells of an archive (its name) which others the metadata of these users names; None: that is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,15 @@ class PurgedMoments:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A catalog that a rebuild begins with, in place of an empty one; the archives of it that are ``gone``
+    from where they lay in the staging area."""
+
+    base: Base
+    gone: frozenset[ArchiveId]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuilt:
     """How many archives were entered; which could not be, as they contradict others; which files hold an
     older generation of one that was; and which archives others refer to that are not there, with one of these
@@ -69,9 +79,11 @@ def rebuild(
     purged: Iterable[PurgedMoments] = (),
     needed_references: NeededReferences = lambda _file, _users: (),
     ends: Iterable[RunEnd] = (),
+    start: Start | None = None,
 ) -> Rebuilt:
     """Make the catalog again from what the archives say, in any order; call it under the run lock. ``ends``,
-    what archives of runs say, is asked for when all that were ``found`` are entered.
+    what archives of runs say, is asked for when all that were ``found`` are entered. With a ``start`` only
+    archives and ends have to be among them that it does not know.
 
     The new one is made beside the old, which stays if this fails, and is durable on return. Of two
     generations of an archive the greater one counts. A run of which no ``ends`` tell is ``partial``; if it
@@ -86,13 +98,19 @@ def rebuild(
         make_private(path.parent)
         new.unlink(missing_ok=True)
         try:
+            if start is not None:
+                start.base.path.rename(new)
             with closing(connect_private(new)) as database:
                 # A crash leaves the old catalog in place, so nothing here needs a journal on disk.
                 database.execute("PRAGMA journal_mode = MEMORY")
                 database.execute("PRAGMA synchronous = OFF")
                 with transaction(database):
-                    create(database)
-                    rebuilt = _fill(database, found, purged, needed_references, ends)
+                    if start is None:
+                        create(database)
+                    else:
+                        # What a run that ended early relied on may have been purged since.
+                        journal.drop_plans(database)
+                    rebuilt = _fill(database, found, purged, needed_references, ends, start)
                 database.execute("PRAGMA journal_mode = WAL")
             _replace(new, path)
         finally:
@@ -106,21 +124,26 @@ def _fill(
     purged: Iterable[PurgedMoments],
     needed_references: NeededReferences,
     ends: Iterable[RunEnd],
+    start: Start | None,
 ) -> Rebuilt:
+    gone = set(start.gone) if start else set()
     refused: list[Skipped] = []
     superseded: list[str] = []
     named: dict[ArchiveId, Referred] = {}
     bare: list[ArchiveFacts] = []
     for one in found:
         try:
-            superseded += _enter(database, one)
+            older = _enter(database, one, gone)
+            superseded += [] if one.facts.archive in gone else older
+            gone.discard(one.facts.archive)
             bare += [one.facts] if one.bare else []
             named.update((other.archive, other) for other in one.facts.referred)
         except _Contradiction as error:
             refused.append(Skipped(one.facts.name, "contradicts", str(error)))
     units.name_missing(database, named.values())
     units.spread_departures(database)
-    told = _enter_ends(database, ends, refused)
+    known_to = max((run for run, _ in start.base.ended), default=None) if start else None
+    told = _enter_ends(database, ends, refused, known_to)
     for scope in purged:
         _purge_again(database, scope)
     for facts in bare:
@@ -129,9 +152,11 @@ def _fill(
         if upkeep.moments_of(database, number)[-1:] != [run_number(facts.run)]:
             upkeep.insert_forgotten(database, number, [run_number(facts.run)])
         # Else it tells how things are: that the last mailbox of a group has departed.
+    for archive in gone:
+        _lose(database, archive)
     _drop_idle_references(database, needed_references)
     (archives,) = database.execute("SELECT count(*) FROM archives WHERE unit IS NOT NULL").fetchone()
-    missing = tuple(run_ends.missing_archives(database, told))
+    missing = (*run_ends.missing_archives(database, told), *_still_needed(database, gone))
     return Rebuilt(
         archives=archives,
         refused=tuple(refused),
@@ -145,14 +170,37 @@ def _fill(
     )
 
 
+def _lose(database: sqlite3.Connection, archive: ArchiveId) -> None:
+    """An archive is not in the staging area any more: a purge has deleted it, or it is missing there."""
+    row = database.execute("SELECT number, unit FROM archives WHERE archive = ?", (archive,)).fetchone()
+    if row is None:
+        return
+    is_needed = database.execute(
+        "SELECT 1 FROM versions WHERE unit = ? UNION ALL SELECT 1 FROM refs WHERE other = ?",
+        (row["unit"], row["number"]),
+    )
+    if is_needed.fetchone():
+        locations.drop_staged(database, row["number"])
+    else:
+        upkeep.remove_archives(database, [archive])
+
+
+def _still_needed(database: sqlite3.Connection, gone: Iterable[ArchiveId]) -> Iterator[Skipped]:
+    """Those of them that are missing now."""
+    for archive in sorted(gone):
+        query = "SELECT name FROM archives WHERE archive = ? AND missing"
+        for (name,) in database.execute(query, (archive,)).fetchall():
+            yield Skipped(archive.hex(), "missing", f"{name}, which a snapshot of the catalog tells of")
+
+
 def _enter_ends(
-    database: sqlite3.Connection, ends: Iterable[RunEnd], refused: list[Skipped]
+    database: sqlite3.Connection, ends: Iterable[RunEnd], refused: list[Skipped], known_to: RunId | None
 ) -> Sequence[RunEnd]:
     """Enter how runs ended: those that can be. Returns them."""
     told = tuple(ends)
     database.execute("SAVEPOINT ends")
     try:
-        run_ends.enter_runs(database, told)
+        run_ends.enter_runs(database, told, known_to)
     except (sqlite3.IntegrityError, NotFoundError, OverflowError, ValueError) as error:
         database.execute("ROLLBACK TO ends")
         refused.append(Skipped("how runs ended", "contradicts", str(error)))
@@ -181,8 +229,9 @@ class _Contradiction(Exception):
     """An archive says what can't be true beside what others say."""
 
 
-def _enter(database: sqlite3.Connection, found: FoundArchive) -> Sequence[str]:
+def _enter(database: sqlite3.Connection, found: FoundArchive, gone: Collection[ArchiveId]) -> Sequence[str]:
     """Enter one archive: all of it, or nothing. Returns the file of an older generation, be it this one.
+    What is known of those that are ``gone`` from where they lay, gives way.
 
     Raises _Contradiction."""
     facts = found.facts
@@ -192,7 +241,7 @@ def _enter(database: sqlite3.Connection, found: FoundArchive) -> Sequence[str]:
         if known is not None and known["generation"] > facts.generation:
             return [facts.name]
         if known is None or known["generation"] == facts.generation:
-            _insert_unit(database, facts)
+            _insert_unit(database, facts, gone)
         units.end_unit(
             database,
             _report(facts),
@@ -225,10 +274,15 @@ def _known(database: sqlite3.Connection, facts: ArchiveFacts) -> sqlite3.Row | N
     return found
 
 
-def _insert_unit(database: sqlite3.Connection, facts: ArchiveFacts) -> None:
+def _insert_unit(database: sqlite3.Connection, facts: ArchiveFacts, gone: Collection[ArchiveId]) -> None:
     number = run_number(facts.run)
     if database.execute("SELECT 1 FROM runs WHERE number = ?", (number,)).fetchone() is None:
         journal.insert_run(database, facts.run, facts.started, "partial", error=_REBUILT)
+    unit = units.unit_number(database, facts.run, facts.partition, facts.group, facts.shard)
+    if unit is not None:
+        row = database.execute("SELECT archive FROM archives WHERE unit = ?", (unit,)).fetchone()
+        if row is None or row["archive"] in gone:
+            return
     units.insert_unit(database, facts.run, facts.partition, facts.group, facts.shard)
 
 
@@ -287,7 +341,10 @@ def _drop_idle_references(database: sqlite3.Connection, needed_references: Neede
             "SELECT m.user FROM versions v JOIN mailboxes m ON m.number = v.mailbox WHERE v.unit = ?",
             (row["unit"],),
         )
-        needed = set(needed_references(row["name"], frozenset(user for (user,) in users)))
+        told = needed_references(row["name"], frozenset(user for (user,) in users))
+        if told is None:
+            continue
+        needed = set(told)
         named = upkeep.references(database, row["archive"])
         idle = [one for one in named if one not in needed]
         database.executemany(

@@ -103,9 +103,9 @@ def _scope_ends(database: sqlite3.Connection) -> Iterator[ScopeEnd]:
         )
 
 
-def enter_runs(database: sqlite3.Connection, ends: Iterable[RunEnd]) -> None:
+def enter_runs(database: sqlite3.Connection, ends: Iterable[RunEnd], known_to: RunId | None = None) -> None:
     """Enter how runs ended beside what archives have told of their units. Of a run the last end counts, and
-    for how mailboxes stand that of the last run."""
+    for how mailboxes stand that of the last run, if that is not before what is ``known_to`` the catalog."""
     newest: dict[RunId, RunEnd] = {}
     for end in ends:
         known = newest.get(end.run)
@@ -113,8 +113,9 @@ def enter_runs(database: sqlite3.Connection, ends: Iterable[RunEnd]) -> None:
             newest[end.run] = end
     for run in sorted(newest):
         _enter_run(database, newest[run])
-    if newest:
+    if newest and max(newest) >= (known_to or ""):
         last = newest[max(newest)]
+        database.execute("DELETE FROM present")
         for scope in last.scopes:
             standing.enter_scope(database, scope, run_number(last.run))
 

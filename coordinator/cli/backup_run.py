@@ -14,6 +14,7 @@ from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import Progress, RunId, Unit, UnitReport
 from ..inventory import Failure
 from ..observers import RunObserver
+from ..places import device_warning, on_same_device
 from ..plan import Plan
 from ..request import Request
 from ..result import RunResult
@@ -77,6 +78,9 @@ def carry_out(config: Config, asked: Asked) -> int:
 
 
 def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResult:
+    staging = config.staging
+    if not staging.same_device and (together := on_same_device(config.partitions, staging.path)):
+        note(device_warning(together))
     admit = admission(config, now=asked.now, waiting=observer.waiting)
     with open_means(config, observer, admit) as means:
         if config.destinations:

@@ -22,10 +22,17 @@ def command() -> None:
 
 @command.command("rebuild")
 @staging_option
+@click.option(
+    "--every-archive", is_flag=True, help="Read every archive, even if there is a snapshot of the catalog."
+)
 @json_option
 @click.pass_obj
-def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
+def rebuild(invocation: Invocation, staging: Path | None, every_archive: bool, as_json: bool) -> int:
     """Rebuild the catalog from the archives in the staging area.
+
+    If the catalog is missing, damaged, or older than the archives, the rebuild starts from the newest intact
+    snapshot (_catalog/ in the staging area) and reads only the archives that the snapshot does not know.
+    Otherwise, or with --every-archive, it reads them all.
 
     The state of each run is restored from the archive that records its end (_runs/ in the staging area). A
     run without one, because it was killed, is shown as partial. Purged runs stay purged.
@@ -35,7 +42,7 @@ def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
       mailhaul catalog rebuild --staging /var/spool/mailhaul
     """
     area = staging_area(invocation, staging)
-    report = rebuild_catalog(area)
+    report = rebuild_catalog(area, every_archive=every_archive)
     output.list_skipped(report.damaged, "damaged")
     output.list_skipped(report.refused, "not entered")
     output.list_skipped(report.missing, "missing")
@@ -46,6 +53,7 @@ def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
             {
                 "staging": area,
                 "archives": report.archives,
+                "origin": report.origin,
                 "refused": report.refused,
                 "damaged": report.damaged,
                 "missing": report.missing,
@@ -53,7 +61,8 @@ def rebuild(invocation: Invocation, staging: Path | None, as_json: bool) -> int:
             }
         )
     else:
-        say(f"{counted(report.archives, 'archive')} entered into the catalog of {area}")
+        since = f", starting from {report.origin}" if report.origin else ""
+        say(f"{counted(report.archives, 'archive')} entered into the catalog of {area}{since}")
     if report.damaged or report.missing:
         return EXIT_DAMAGED
     return EXIT_SKIPPED if report.refused else EXIT_OK

@@ -48,7 +48,9 @@ def configured(invocation: Invocation) -> Config:
 def described(store: Partition, staging: Path | None) -> Config:
     """The configuration that options describe: one partition, everybody in the group ``user``."""
     return Config(
-        staging=StagingConfig(path=staging or NO_STAGING, reserve_bytes=0, patience_seconds=0),
+        staging=StagingConfig(
+            path=staging or NO_STAGING, reserve_bytes=0, patience_seconds=0, same_device=True
+        ),
         partitions=(store,),
         dispatch=DispatchConfig(workers_per_host=default_workers()),
     )

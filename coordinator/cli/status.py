@@ -83,13 +83,16 @@ def command(
     config = None if staging else configured(invocation)
     wanted = None if config is None else configured_groups(config)
     reserve_bytes = 0 if config is None else config.staging.reserve_bytes
+    partitions = () if config is None or config.staging.same_device else config.partitions
     clock = adapters.clock()
 
     def show() -> None:
         if not area.is_dir():
             _show_nothing(area, as_json=as_json)
             return
-        overview = take_overview(area, utc(clock.now()), reserve_bytes=reserve_bytes, wanted=wanted)
+        overview = take_overview(
+            area, utc(clock.now()), reserve_bytes=reserve_bytes, wanted=wanted, partitions=partitions
+        )
         if as_json:
             output.print_json(_document(overview))
         else:

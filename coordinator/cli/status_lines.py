@@ -15,6 +15,7 @@ from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
 from ..history import Behind, GoodBackup
 from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
 from ..monitoring.status import RunStatus, UnitStatus
+from ..places import device_warning
 from ..reasons import EXCLUDED, NO_FAULT
 from . import output
 from .output import Column, counted, duration, number, say, shown, size
@@ -68,6 +69,8 @@ def show(overview: Overview, again: str = "mailhaul backup --resume latest") -> 
         _show_last(overview, again)
     say()
     _show_room(overview)
+    if overview.same_device:
+        say(shown(device_warning(overview.same_device)))
     if overview.receiver is not None:
         _show_receiver(overview.receiver, overview.taken.timestamp())
     if overview.runs:

@@ -159,6 +159,7 @@ class StagingTable(Table):
     mode: Annotated[int, BeforeValidator(_mode)] | None = Field(
         default=None, description="'0600', '0640' or '0644': what others may do, at most read"
     )
+    same_device: bool | None = Field(default=None, description="true or false")
 
 
 class PartitionTable(Table):

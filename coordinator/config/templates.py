@@ -15,6 +15,8 @@ wait_for_space = "1h"
 # owner = "mailhaul"
 # group = "backup"
 # mode = "0640"
+# A staging area on the device of the mail is lost with it: it is warned of, unless that is known.
+# same_device = true
 # With mail on other hosts: what this host is called below, where `mailhaul receive` listens, how the others
 # reach it, and the directory of key files on each of them (see `mailhaul keys`).
 # host = "staging01"

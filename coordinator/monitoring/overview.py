@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import NotFoundError
+from ...proto.records import Partition
 from ...worker.staging.receiver_status import STATUS_FILE, ReceiverStatus
 from ...worker.staging.space import Room, Space
 from ..catalog import Catalog
 from ..history import CopyStanding, GoodBackup, RunRecord
 from ..lock import lock_owner
+from ..places import on_same_device
 from ..settings import Config
 from ..snapshots import read_snapshot
 from ..sweeping.record import LastSweep, last_sweeps
@@ -38,7 +40,8 @@ class Overview:
 
     ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells nothing:
     it is just beginning, or is no run. ``receiver`` is what that told last, None if there was none yet.
-    ``runs`` are the newest ones, newest first.
+    ``runs`` are the newest ones, newest first. ``same_device`` are the partitions whose mail would be lost
+    with the staging area.
     """
 
     staging: Path
@@ -52,6 +55,7 @@ class Overview:
     good: tuple[GoodBackup, ...]
     copies: CopyStanding = field(default_factory=CopyStanding)
     sweeps: tuple[LastSweep, ...] = ()
+    same_device: tuple[str, ...] = ()
 
 
 def take_overview(
@@ -60,9 +64,11 @@ def take_overview(
     *,
     reserve_bytes: int = 0,
     wanted: Collection[tuple[str, str]] | None = None,
+    partitions: Iterable[Partition] = (),
 ) -> Overview:
     """Look at a staging area. Of the last good backups only those of ``wanted`` (partition, group) are
-    told, if it is not None. Raises StagingError, and DamagedError for a catalog that is none."""
+    told, if it is not None; ``partitions`` must not lie on its device. Raises StagingError, and DamagedError
+    for a catalog that is none."""
     room = Space(staging, reserve_bytes).room()
     runs: list[RunRecord] = []
     good: list[GoodBackup] = []
@@ -86,6 +92,7 @@ def take_overview(
         good=tuple(one for one in good if wanted is None or (one.partition, one.group) in wanted),
         copies=copies,
         sweeps=last_sweeps(staging),
+        same_device=on_same_device(partitions, staging),
     )
 
 

@@ -20,13 +20,14 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
-from ...proto.errors import BackupError, DamagedError
+from ...proto.errors import BackupError, DamagedError, StagingError
 from ...proto.records import Skipped
 from ...worker.archives.opened import read_beginning
 from ...worker.staging.area import StagingArea
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..holds import Holds, frozen_holds, read_holds
+from ..keepsakes import drop_old_keepsakes, keep_catalog
 from ..lock import RunLock
 from ..readers import PATIENCE_SECONDS, reading
 from ..ready import settle
@@ -70,6 +71,9 @@ def purge(
         steps.remove(plan)
         done, failed = steps.compact(plan.compactions, request.archive, engine)
         left_files = steps.delete(PATIENCE_SECONDS)
+        with suppress(StagingError):  # it frees space: there may be none yet
+            keep_catalog(staging, catalog)
+            drop_old_keepsakes(staging)
         settle(staging, catalog)
     return _report(scopes, holds, versions, plan, done, failed, left_files)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ...proto.errors import BackupError, DamagedError, NotFoundError, UnreadableError
+from ...proto.errors import BackupError, DamagedError, NotFoundError, StagingError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import STAGING, ArchiveId, Location, Stretch
 from ...worker.archives.names import generation_name
@@ -31,6 +31,7 @@ from ...worker.verifying.repair import RepairReport
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..history import ArchiveRecord
+from ..keepsakes import keep_catalog
 from ..lock import RunLock
 from ..readers import exclusive
 from ..ready import settle, withdrawn
@@ -96,6 +97,9 @@ def repair(
         work.drop_originals()
         work.mark_lost({task.archive for task in tasks})
         renew_run_archives(staging, catalog)
+        if work.repaired:
+            with suppress(StagingError):
+                keep_catalog(staging, catalog)
         settle(staging, catalog)
         return tuple(work.repaired)
 

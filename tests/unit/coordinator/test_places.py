@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mailhaul.coordinator.places import refuse_other_store, refuse_staging_in_store, refuse_target
+from mailhaul.coordinator.places import (
+    on_same_device,
+    refuse_other_store,
+    refuse_staging_in_store,
+    refuse_target,
+)
 from mailhaul.proto.errors import UsageError
 from mailhaul.proto.records import Partition
 
@@ -38,6 +43,15 @@ def test_a_staging_area_inside_a_store(tmp_path: Path, path: str, staging: str, 
         return
     with pytest.raises(UsageError, match="lies inside"):
         refuse_staging_in_store([store(tmp_path / path)], tmp_path / staging)
+
+
+def test_a_staging_area_on_the_device_of_the_mail(tmp_path: Path) -> None:
+    """Neither needs to be there yet; and a bind mount, or a link, is no other device."""
+    (tmp_path / "link").symlink_to("mail")
+    stores = [store(tmp_path / "mail"), store(tmp_path / "link" / "{user}", hosts=("elsewhere",))]
+    assert on_same_device(stores, tmp_path / "not" / "yet") == ("primary",)
+    assert on_same_device([store(Path("/proc"))], tmp_path) == ()
+    assert on_same_device(stores, Path("/proc/self")) == ()
 
 
 def test_two_stores_under_one_name(tmp_path: Path) -> None:

@@ -1,0 +1,141 @@
+"""What is laid beside the archives, so that they are enough: a README, a reader that needs nothing but
+Python, and after each change of the catalog a snapshot of it and the same as a table of text.
+
+They lie in the staging area as archives do, under names that are never given twice, and go along with them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from .. import __version__
+from ..groups.paths import printable
+from ..proto.directories import make_directories, sync_directory
+from ..proto.errors import AccessError, StagingError
+from ..worker.archives.names import parse_name
+from ..worker.keepsake.readme import README, area_of, reader, reader_name, readme
+from .catalog import Catalog
+from .catalog.snapshots import FOLDER, drop_old, snapshots
+from .durable import replace_durably
+
+_AREA = re.compile(r"[0-9a-f]{32}")
+_GZIP = 16 + zlib.MAX_WBITS
+_LEVEL = 1
+
+
+def area_id(staging: Path) -> str:
+    """The id of a staging area: by chance, chosen when it is first asked for. It is kept beside the catalog,
+    and told in README.txt. Raises StagingError."""
+    own = staging / ".mailhaul" / "area-id"
+    with suppress(OSError, UnicodeDecodeError):
+        if _AREA.fullmatch(found := own.read_text("ascii").strip()):
+            return found
+    with suppress(OSError):
+        if _AREA.fullmatch(found := area_of((staging / README).read_bytes())):
+            return found
+    made = secrets.token_hex(16)
+    replace_durably(own, f"{made}\n".encode())
+    return made
+
+
+def companions(staging: Path) -> Iterator[tuple[str, bytes]]:
+    """README and reader: names and contents. They are put where there is nothing of that name. Raises
+    StagingError."""
+    yield README, readme(area_id(staging))
+    yield reader_name(__version__), reader()
+
+
+def newest_keepsakes(staging: Path) -> list[str]:
+    """The names of what has to go along with the archives, as far as it is there: README, readers, the newest
+    snapshot and its table."""
+    stems = [str(one).removesuffix(".sqlite.gz") for one in snapshots(staging)[:1]]
+    names = [README, *(path.name for path in sorted(staging.glob(reader_name("*"))))]
+    names += [f"{stem}{ending}" for stem in stems for ending in (".sqlite.gz", ".names.tsv.gz")]
+    return [name for name in names if (staging / name).is_file()]
+
+
+def keep_catalog(staging: Path, catalog: Catalog) -> None:
+    """Lay the catalog as it is now beside the archives, and README and reader where they are not there. Call
+    it under the run lock. Raises StagingError."""
+    for name, content in companions(staging):
+        if not (staging / name).exists():
+            _put(staging / name, [content])
+    if taken := catalog.take_snapshot(staging):
+        _put(_table(staging / taken), _packed(name_map(area_id(staging), catalog)))
+
+
+def drop_old_keepsakes(staging: Path) -> None:
+    """Remove all snapshots but the newest ones, and their tables."""
+    drop_old(staging)
+    kept = {_table(staging / str(one)) for one in snapshots(staging)}
+    for path in (staging / FOLDER).glob("*.names.tsv.gz"):
+        if path not in kept:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def name_map(area: str, catalog: Catalog) -> Iterator[str]:
+    """The lines of the table: which archives there are, what each needs, and which has whose mail at the
+    newest moment."""
+    yield f"# mailhaul: the archives of staging area {area} after run {catalog.newest_run() or ''}"
+    yield "# archive: name, id, partition, group, run, shard, generation, bytes"
+    yield "# needs: name, the names of the others that it refers to"
+    yield "# mailbox: partition, group, user, messages, bytes, run, the archive that tells of it"
+    names = {archive: name for archive, (name, _) in catalog.names().items()}
+    for archive, (name, size_bytes) in catalog.names().items():
+        with suppress(AccessError):
+            told = parse_name(name)
+            facts = (told.partition, told.group, told.run, told.shard, told.generation, size_bytes)
+            yield _line("archive", name, archive.hex(), *facts)
+    for archive, others in catalog.references(names).items():
+        if others:
+            yield _line("needs", names[archive], *(names.get(one, one.hex()) for one in others))
+    newest = catalog.newest_run()
+    if newest is not None:
+        for one in catalog.mailboxes_at(newest):
+            where = names.get(one.archive, "")
+            yield _line(
+                "mailbox", one.partition, one.group, one.user, one.stored, one.size_bytes, one.run, where
+            )
+
+
+def _line(*values: object) -> str:
+    return "\t".join(printable(os.fsencode(str(one))) for one in values)
+
+
+def _table(snapshot: Path) -> Path:
+    return snapshot.with_name(snapshot.name.removesuffix(".sqlite.gz") + ".names.tsv.gz")
+
+
+def _packed(lines: Iterable[str]) -> Iterator[bytes]:
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    for line in lines:
+        yield packer.compress(line.encode("utf-8", "surrogateescape") + b"\n")
+    yield packer.flush()
+
+
+def _put(path: Path, content: Iterable[bytes]) -> None:
+    """A new file, whole and durable under its name, or nothing."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        make_directories(path.parent)
+        new.unlink(missing_ok=True)
+        new.touch(mode=0o600)  # users' names are in it
+        try:
+            with new.open("wb") as file:
+                for data in content:
+                    file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            new.rename(path)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StagingError(f"{path}: can't be written: {error.strerror}", path=str(path)) from error
