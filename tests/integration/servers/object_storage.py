@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -110,13 +111,21 @@ def moto() -> S3Server:
     """moto, in a process of its own that ends with this one."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = started(command)
     atexit.register(end, process)
     server = S3Server(name="moto", port=port, key="key", secret="secret", locks=True)
     wait_for(server.port, process)
     return server
+
+
+def started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A server that does not outlive this process, however that ends."""
+    return subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "--", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def free_port() -> int:

@@ -122,7 +122,10 @@ def meaning_of(error: Exception) -> Meaning:
         return Meaning.STRANGER
     if isinstance(error, foreign.SSLError):
         return Meaning.REFUSED
-    if isinstance(error, foreign.HTTPClientError | foreign.IncompleteReadError | OSError):
+    if isinstance(
+        error,
+        foreign.ConnectionError | foreign.HTTPClientError | foreign.IncompleteReadError | OSError,
+    ):
         return Meaning.UNKNOWN
     return Meaning.REFUSED
 

@@ -69,11 +69,11 @@ class Retention:
                 name,
                 found.version,
                 Retention={"Mode": mode, "RetainUntilDate": until},
-                expecting=(Meaning.UNSUPPORTED, Meaning.MISSING, Meaning.REFUSED),
+                expecting=(Meaning.UNSUPPORTED, Meaning.MISSING),
             )
         except Told as told:
             raise self._bucket.told(
-                PlaceError, name, f"can't be locked: {told.meaning.name.lower()}"
+                PlaceError, name, "can't be locked: the server has no locks"
             ) from told.__cause__
 
     def _look(self, name: str, version: str) -> StoredObject:
