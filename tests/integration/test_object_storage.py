@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -259,3 +262,24 @@ def test_a_forked_process_has_a_client_of_its_own(ceph: S3Server, tmp_path: Path
         assert opened.stat(NAME) is not None
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert opened.open(NAME, copy.version).read_at(0, 9) == Pattern(9).read_at(0, 9)
+
+
+def test_memory_does_not_depend_on_the_size(ceph: S3Server, tmp_path: Path) -> None:
+    settings = ceph.destination(ceph.new_bucket(), tmp_path / "journal")
+    keep_dialect(settings.journal, replace(ceph.dialect(), versions=False, locks=False))
+    code = (
+        "import pickle, resource, sys\n"
+        "from mailhaul.tests.contract.putting import Pattern\n"
+        "from mailhaul.worker.destinations.registry import open_destination\n"
+        "settings, name, size = pickle.load(sys.stdin.buffer)\n"
+        "open_destination(settings).put(name, Pattern(size))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps((settings, NAME, 300 << 20)),
+        capture_output=True,
+        timeout=250,
+        check=True,
+    )
+    assert int(done.stdout) <= 200_000_000

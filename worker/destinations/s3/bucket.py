@@ -143,7 +143,7 @@ class Bucket:
     def put(
         self,
         name: str,
-        data: bytes,
+        data: bytes | bytearray,
         told: dict[str, str],
         *,
         only_new: bool,
@@ -215,7 +215,7 @@ class Bucket:
         return error(f"{self._settings.name}: {name} {text}", place=self._settings.name, file=name, **facts)
 
 
-def md5_text(data: bytes) -> str:
+def md5_text(data: bytes | bytearray) -> str:
     """What a server checks the bytes it received by."""
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 

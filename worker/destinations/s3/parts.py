@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from blake3 import blake3
 
 from ....proto.archive.files import RandomAccess
-from ..copying import piece_of
+from ..copying import PIECE_BYTES, piece_of
 
 _MIB = 1 << 20
 USUAL_PART_BYTES = 8 * _MIB
@@ -30,35 +28,41 @@ def on_their_way(part: int, threads: int) -> int:
 
 
 class ReadOnce:
-    """The parts of a file one after the other. ``digest`` is that of what was read."""
+    """A file that is read once, from its beginning to its end. ``digest`` is that of what was read."""
 
     def __init__(self, source: RandomAccess) -> None:
         self._source = source
         self._hashed = blake3()
+        self._at = 0
 
-    def parts(self, length: int) -> Iterator[bytes]:
-        """All of the file, in parts of this length and a rest. Raises DamagedError if it ends early."""
-        at = 0
-        while at < self._source.size:
-            part = self._part(at, min(length, self._source.size - at))
-            at += len(part)
-            yield part
+    @property
+    def left(self) -> int:
+        """How many bytes are still to be read."""
+        return self._source.size - self._at
 
-    def whole(self) -> bytes:
-        """All of a file that fits into one part."""
-        return b"".join(self.parts(USUAL_PART_BYTES))
+    def fill(self, buffer: bytearray) -> bytes | bytearray:
+        """The next bytes, in a buffer that they fill, or the rest of them. Raises DamagedError if the file
+        ends early."""
+        wanted = min(len(buffer), self.left)
+        there = 0
+        while there < wanted:
+            piece = piece_of(self._source, self._at)[: wanted - there]
+            self._hashed.update(piece)
+            buffer[there : there + len(piece)] = piece
+            there += len(piece)
+            self._at += len(piece)
+        return buffer if wanted == len(buffer) else bytes(memoryview(buffer)[:wanted])
 
     @property
     def digest(self) -> bytes:
         """The BLAKE3 digest of all that was read."""
         return self._hashed.digest()
 
-    def _part(self, at: int, length: int) -> bytes:
-        pieces: list[bytes] = []
-        while length:
-            piece = piece_of(self._source, at)[:length]
-            self._hashed.update(piece)
-            pieces.append(piece)
-            at += len(piece)
-            length -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+def digest_of(source: RandomAccess) -> bytes:
+    """The BLAKE3 digest of all of a file."""
+    reading = ReadOnce(source)
+    buffer = bytearray(min(source.size, PIECE_BYTES))
+    while reading.left:
+        reading.fill(buffer)
+    return reading.digest

@@ -29,7 +29,7 @@ from .answers import Meaning
 from .bucket import CHECKSUM, PUT, SIZE, Bucket, StoredObject, md5_text
 from .connection import Connection, Told
 from .dialect import Dialect
-from .parts import USUAL_PART_BYTES, ReadOnce, on_their_way, part_bytes
+from .parts import USUAL_PART_BYTES, ReadOnce, digest_of, on_their_way, part_bytes
 from .reading import S3File
 from .uploads import Upload, Uploads
 
@@ -66,7 +66,7 @@ class Putting:
 
     def _put_whole(self, name: str, source: RandomAccess, dialect: Dialect, on_bytes: OnBytes) -> Copy:
         reading = ReadOnce(source)
-        data = reading.whole()
+        data = reading.fill(bytearray(source.size))
         token = secrets.token_hex(16)
         told = {PUT: token, SIZE: str(len(data)), CHECKSUM: reading.digest.hex()}
 
@@ -95,7 +95,7 @@ class Putting:
         told = {PUT: secrets.token_hex(16), SIZE: str(source.size)}
         if self._bucket.is_cold(name):
             # It can't be read back for hours: what it is has to be told beforehand.
-            told[CHECKSUM] = _digest_of(source).hex()
+            told[CHECKSUM] = digest_of(source).hex()
         upload = self._uploads.begin(name, told[PUT])
         try:
             answer = self._bucket.ask_about(
@@ -124,20 +124,27 @@ class Putting:
         length = part_bytes(size_bytes)
         most = on_their_way(length, self._connection.settings.part_threads)
         pool = self._threads()
-        waiting: deque[tuple[int, int, Future[str]]] = deque()
+        waiting: deque[tuple[bytearray, int, Future[str]]] = deque()
         sent: list[dict[str, Any]] = []
 
-        def take() -> None:
-            number, count, future = waiting.popleft()
-            sent.append({"PartNumber": number, "ETag": future.result()})
+        def take() -> bytearray:
+            """Wait for the first that is on its way; its buffer is free again."""
+            buffer, count, future = waiting.popleft()
+            sent.append({"PartNumber": len(sent) + 1, "ETag": future.result()})
             on_bytes(count)
+            return buffer
 
+        free: list[bytearray] = []
+        number = 0
         try:
-            for number, data in enumerate(reading.parts(length), 1):
+            while reading.left:
+                number += 1
+                buffer = free.pop() if free else bytearray(length)
+                data = reading.fill(buffer)
                 if len(waiting) >= most:
-                    take()
+                    free.append(take())
                 future = pool.submit(self._send_part, upload, number, data)
-                waiting.append((number, len(data), future))
+                waiting.append((buffer, len(data), future))
             while waiting:
                 take()
         finally:
@@ -147,7 +154,7 @@ class Putting:
                     future.exception()
         return sent
 
-    def _send_part(self, upload: Upload, number: int, data: bytes) -> str:
+    def _send_part(self, upload: Upload, number: int, data: bytes | bytearray) -> str:
         answer = self._bucket.ask_about(
             "upload_part",
             upload.name,
@@ -221,7 +228,7 @@ class Putting:
         digest: bytes | None = None
         if found.size_bytes == source.size:
             if found.checksum:
-                mine = _digest_of(source)
+                mine = digest_of(source)
                 digest = mine if mine == found.checksum else None
             elif not found.thawed:
                 raise self._error(NotYetError, name, "lies in a cold class, and can't be compared")
@@ -245,7 +252,7 @@ class Putting:
         found = self._bucket.look(copy.name, copy.version)
         if found is not None and found.size_bytes == copy.size_bytes:
             with closing(S3File(self._bucket, copy.name, found)) as file:
-                if _digest_of(file) == copy.checksum:
+                if digest_of(file) == copy.checksum:
                     return
             self._bucket.drop(copy.name, copy.version)
         raise self._error(PlaceUnavailableError, copy.name, "did not arrive as it was sent")
@@ -323,10 +330,3 @@ class Putting:
 
     def _error(self, error: type[PlaceError], name: str, text: str) -> PlaceError:
         return error(f"{self._place}: {name} {text}", place=self._place, file=name)
-
-
-def _digest_of(source: RandomAccess) -> bytes:
-    reading = ReadOnce(source)
-    for _ in reading.parts(USUAL_PART_BYTES):
-        pass
-    return reading.digest
