@@ -7,7 +7,7 @@ READY := .venv/.installed
 JOBS ?= $(shell expr $$(nproc) + 1)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help demo test check lint integration faults soak bench bench-2g bench-nights servers peers clean
+.PHONY: help demo test check lint integration faults soak tape bench bench-2g bench-nights servers peers clean
 
 help:
 	@echo "make demo         back up a sample store, restore it, compare"
@@ -15,6 +15,7 @@ help:
 	@echo "make check        format, lint, types, import rules, quick tests"
 	@echo "make integration  tests against a real Dovecot"
 	@echo "make faults       planned failures; make soak: the same for much longer"
+	@echo "make tape         tests of real tape drives and a robot, in an emulated machine (10 minutes)"
 	@echo "make bench        mailhaul beside restic, borg, tar on 200 MB; make bench-2g: on 2 GB"
 	@echo "make bench-nights nights after the first backup (needs the corpus); BASE=CHECKOUT: beside an earlier state"
 	@echo "make clean        remove all that these targets made here"
@@ -44,6 +45,11 @@ faults: $(READY) servers
 
 soak: $(READY) servers
 	$(PYTEST) tests/faults tests/property --rounds 1000 --hypothesis-profile soak --timeout 14400
+
+tape: $(READY)
+	@.ci/need qemu-system-x86_64:qemu-system-x86 busybox:busybox-static depmod:kmod cpio:cpio tgtd:tgt \
+	    iscsid:open-iscsi mtx:mtx sg_logs:sg3-utils
+	$(BIN)/python -P -m mailhaul.tests.emulated.machine sh tests/emulated/tape_library.sh
 
 bench: $(READY) peers
 	$(BIN)/python -P -m mailhaul.bench.macro.peers small

@@ -34,6 +34,7 @@ COMMANDS = {
     "hold": "Protect a mailbox or a run from purge, or list the holds.",
     "release": "Remove holds, also those set by alarms.",
     "destination": "List, check and take over the places where archives are kept for good.",
+    "tape": "List, label, look through, eject and check tapes.",
     "catalog": "Rebuild the catalog of runs and archives.",
     "receive": "Receive archives from workers on other hosts (runs on the staging host).",
     "keys": "Make and list the keys with which hosts authenticate.",

@@ -6,6 +6,7 @@ never in parts) or a filemark. ``tests/contract/test_tape_drives.py`` holds ever
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -73,6 +74,10 @@ class Drive(Protocol):
 
     def status(self) -> DriveStatus:
         """Not to be asked between reads that belong together."""
+
+    def alerts(self) -> Sequence[str]:
+        """What the drive tells of itself and the volume since somebody last asked (TapeAlert), in words;
+        nothing where it can't."""
 
     def close(self) -> None:
         """Let go of the drive; the volume stays in it. Repeatable. What was written behind the last filemark

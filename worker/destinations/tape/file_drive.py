@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ....proto.errors import (
@@ -123,6 +124,10 @@ class FileDrive:
     def status(self) -> DriveStatus:
         """See Drive."""
         return DriveStatus(write_protected=self._protected)
+
+    def alerts(self) -> Sequence[str]:
+        """See Drive."""
+        return ()
 
     def close(self) -> None:
         """See Drive."""

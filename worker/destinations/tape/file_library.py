@@ -17,11 +17,13 @@ _EJECTED = "ejected"
 
 
 class FileLibrary:
-    """See Library. The directory has to be there: one that is not is a disk that was not mounted."""
+    """See Library. The directory has to be there: one that is not is a disk that was not mounted. ``make``:
+    it is made, since nothing was ever written there."""
 
-    def __init__(self, directory: str, end: TapeEnd) -> None:
+    def __init__(self, directory: str, end: TapeEnd, *, make: bool = False) -> None:
         self._directory = Path(directory)
         self._end = end
+        self._make_directory = make
 
     def cartridges(self) -> Sequence[Cartridge]:
         """See Library."""
@@ -65,6 +67,8 @@ class FileLibrary:
 
     def _names(self) -> list[str]:
         try:
+            if self._make_directory:
+                self._directory.mkdir(parents=True, exist_ok=True)
             return os.listdir(self._directory)
         except OSError as error:
             raise PlaceUnavailableError(f"{self._directory}: {error.strerror}") from error

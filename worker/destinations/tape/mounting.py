@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ....proto.errors import BackupError, NotYetError, PlaceError, PlaceUnavailableError
+from .alerts import WORN
 from .contents import Label
 from .drive import Drive
 from .inventory import Inventory, KnownVolume, Wanted
@@ -110,7 +111,18 @@ class Mounts:
         """Nothing is in the drive any more, as far as this place goes. Repeatable."""
         mounted, self._mounted = self._mounted, None
         if mounted is not None:
-            mounted.drive.close()
+            try:
+                self._note_alerts(mounted)
+            finally:
+                mounted.drive.close()
+
+    def _note_alerts(self, mounted: Mounted) -> None:
+        """What the drive says of the volume is recorded; of a worn one nothing more is asked."""
+        alerts = mounted.drive.alerts()
+        known = self._inventory.get(mounted.label.volume) if alerts and mounted.label else None
+        if known is not None:
+            worn = ", ".join(alert for alert in alerts if alert in WORN)
+            self._inventory.put(replace(known, alerts=tuple(alerts), retired=worn))
 
     def _candidates(self, known: KnownVolume) -> Iterator[Cartridge]:
         """Where a volume may be. Where its own cartridge turns out to hold another one, tags tell nothing,

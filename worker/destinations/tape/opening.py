@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from ..settings import TapeDestination
 from .allocating import Allocator
+from .changer import Changer
+from .drive_library import DriveLibrary
 from .file_drive import TapeEnd
 from .file_library import FileLibrary
 from .front import front_files
@@ -40,7 +42,7 @@ def open_tape(
     reuse = None if settings.reuse_seconds is None else timedelta(seconds=settings.reuse_seconds)
     pool = Pool(name=settings.pool, allocation=Allocation(settings.allocation), reuse_after=reuse)
     inventory = Inventory(settings.state)
-    library = library or _library(settings)
+    library = library or _library(settings, new=next(inventory.all(), None) is None)
     mounts = Mounts(library, inventory, pool.name, lambda: now().isoformat())
     allocator = Allocator(
         inventory,
@@ -67,5 +69,9 @@ def tape_place(settings: TapeDestination, tape: Tape) -> TapePlace:
     )
 
 
-def _library(settings: TapeDestination) -> Library:
-    return FileLibrary(settings.file, TapeEnd(capacity_bytes=settings.capacity_bytes))
+def _library(settings: TapeDestination, *, new: bool) -> Library:
+    if settings.devices:
+        changer = Changer(settings.changer) if settings.changer else None
+        return DriveLibrary(settings.devices, changer, settings.state, settings.load_seconds)
+    end = TapeEnd(capacity_bytes=settings.capacity_bytes)
+    return FileLibrary(settings.file, end, make=new)
