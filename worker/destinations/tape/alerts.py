@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 _PAGE = 0x2E
 _HEADER_BYTES = 4
@@ -29,12 +31,12 @@ WORN = frozenset(ALERTS[flag] for flag in (4, 6, 7, 8, 13, 14, 15, 19, 51, 52))
 def read_alerts(device: str) -> Sequence[str]:
     """The flags that were raised since somebody last asked; none where the program or the page is not there.
     Asking clears them."""
-    program = shutil.which("sg_logs")
-    if program is None:
+    program, generic = shutil.which("sg_logs"), generic_device(device)
+    if program is None or generic is None:
         return ()
     try:
         done = subprocess.run(
-            [program, f"--page={_PAGE:#x}", "--raw", device],
+            [program, f"--page={_PAGE:#x}", "--raw", generic],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_TIMEOUT_SECONDS,
@@ -43,6 +45,12 @@ def read_alerts(device: str) -> Sequence[str]:
     except (OSError, subprocess.TimeoutExpired):
         return ()
     return decode_alerts(done.stdout) if done.returncode == 0 else ()
+
+
+def generic_device(device: str, classes: Path = Path("/sys/class/scsi_tape")) -> str | None:
+    """The other device of a drive, which can be asked while this one is open; None if it has none."""
+    found = sorted((classes / os.path.basename(os.path.realpath(device)) / "device/scsi_generic").glob("sg*"))
+    return f"/dev/{found[0].name}" if found else None
 
 
 def decode_alerts(page: bytes) -> Sequence[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mailhaul.worker.destinations.tape.alerts import WORN, decode_alerts
+from pathlib import Path
+
+from mailhaul.worker.destinations.tape.alerts import WORN, decode_alerts, generic_device
 
 
 def page(*flags: int) -> bytes:
@@ -21,3 +23,12 @@ def test_another_or_a_short_page_tells_nothing() -> None:
     assert list(decode_alerts(b"")) == []
     assert list(decode_alerts(b"\x2f" + page(7)[1:])) == []
     assert list(decode_alerts(page(64)[:20])) == []
+
+
+def test_a_drive_is_asked_by_its_other_device(tmp_path: Path) -> None:
+    """Its own is open, and for one only."""
+    (tmp_path / "classes/nst3/device/scsi_generic/sg7").mkdir(parents=True)
+    link = tmp_path / "scsi-EXAMPLE-nst"
+    link.symlink_to("/dev/nst3")
+    assert generic_device(str(link), tmp_path / "classes") == "/dev/sg7"
+    assert generic_device("/dev/nst4", tmp_path / "classes") is None
