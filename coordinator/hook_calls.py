@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 _OUTPUT_BYTES = 4000  # so much of what a hook says last is kept
@@ -27,7 +27,30 @@ def run_hook(
     stop: Event,
 ) -> tuple[str, str]:
     """Call a program with these facts, and wait for it so long, or until ``stop``. Returns why it failed, or
-    nothing, and what it said last."""
+    nothing, and what it said last.
+
+    In a thread, which no Ctrl-C interrupts just when it has started what has to be ended.
+    """
+    answers: list[tuple[str, str]] = []
+    thread = Thread(target=lambda: answers.append(_call(command, facts, environment, seconds, stop)))
+    try:
+        thread.start()
+        thread.join()
+    except BaseException:
+        stop.set()
+        with suppress(RuntimeError):  # it has not begun; when it does, it ends
+            thread.join()
+        raise
+    return answers[0]
+
+
+def _call(
+    command: Sequence[str],
+    facts: Mapping[str, Any],
+    environment: Mapping[str, str],
+    seconds: float,
+    stop: Event,
+) -> tuple[str, str]:
     variables = {
         f"MAILHAUL_{key.upper()}": str(value)
         for key, value in facts.items()

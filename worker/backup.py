@@ -104,12 +104,14 @@ class _UnitBackup:
         parents: OpenParents | None,
         selection: Selection,
     ) -> None:
-        # Without parents nobody could tell of what is stored: a stream has to be an archive of its own.
+        # Without parents nobody could tell of what is stored: a stream has to be an archive of its own. What
+        # later runs refer to has whole mailboxes, a stream only the folders that were asked for.
         self.to_write = parents is None or bool(unit.departed)
         self._unit = unit
         self._store = store
         self._progress = progress
         self._mode = mode
+        self._takes_all = mode.self_contained and parents is not None
         self._parents = parents or OpenParents(Parents(), _nothing_stored)
         self._selection = selection
         segments = (lambda: ()) if mode.self_contained else self._parents.segments
@@ -208,7 +210,7 @@ class _UnitBackup:
 
         def judge(folder: str) -> Verdict:
             verdict = self._selection.judge(path.partition or "", path.group or "", user, folder)
-            takes_all = whole or self._mode.self_contained
+            takes_all = whole or self._takes_all
             return Verdict.TAKEN if takes_all and verdict is Verdict.PASSED_OVER else verdict
 
         approach = Approach(judge=judge, reliance=self._reliance, told=lambda late: self._tell(user, late))

@@ -35,6 +35,7 @@ COMMANDS = {
     "release": "Remove holds, also those set by alarms.",
     "destination": "List, check and take over the places where archives are kept for good.",
     "tape": "List, label, look through, eject and check tapes.",
+    "tree": "Make a tree of directories for programs that back up by directories.",
     "catalog": "Rebuild the catalog of runs and archives.",
     "receive": "Receive archives from workers on other hosts (runs on the staging host).",
     "keys": "Make and list the keys with which hosts authenticate.",
