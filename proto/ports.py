@@ -23,6 +23,7 @@ from .records import (
 
 if TYPE_CHECKING:
     from .archive.draft import Draft
+    from .archive.files import RandomAccess
 
 
 class Clock(Protocol):
@@ -235,9 +236,12 @@ class ArchiveSink(Protocol):
     def begin(self) -> Draft | None:
         """Open for writing; call it once, before all else. What an earlier attempt left there, whole up to
         the end of a mailbox: writing goes on behind that, unless ``restart`` is called. None where there is
-        nothing of use; writing begins at the start then. What is returned can be read until ``seal`` or
-        ``abort``. Raises StagingError, also if the archive is sealed already; FencedError if a later attempt
-        has taken over."""
+        nothing of use; writing begins at the start then. Raises StagingError, also if the archive is sealed
+        already; FencedError if a later attempt has taken over."""
+
+    @property
+    def written(self) -> RandomAccess:
+        """The file as far as the draft goes that ``begin`` returned; until ``seal`` or ``abort``."""
 
     def restart(self) -> None:
         """Drop what ``begin`` returned, before anything is written: writing begins at the start. Raises

@@ -13,7 +13,8 @@ import msgpack
 from mailhaul.proto.archive import columns, contents, frames, search
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.contents import ArchiveHeader, MailboxEntry
-from mailhaul.proto.archive.draft import Draft, read_draft
+from mailhaul.proto.archive.draft import Draft, Unfinished, read_draft
+from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.archive.frames import Codec, FrameHeader, FrameType, mailbox_position
 from mailhaul.proto.archive.mailboxes import FolderEntry
 from mailhaul.proto.archive.places import MailboxPlace
@@ -24,6 +25,7 @@ from mailhaul.proto.archive.scanning import FoundFrame, scan
 from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.ports import ArchiveSink
 from mailhaul.proto.records import (
     ArchiveId,
     FileStat,
@@ -55,6 +57,18 @@ def in_files(files: Mapping[ArchiveId, str | Path]) -> Holdings:
     )
 
 
+def taken_up(sink: ArchiveSink) -> Unfinished | None:
+    """Begin to write; what an earlier attempt left there, opened."""
+    draft = sink.begin()
+    return draft.over(sink.written) if draft else None
+
+
+def unfinished_in(data: bytes) -> Unfinished | None:
+    """What the draft is that a file begins with, opened."""
+    draft = read_draft(MemoryFile(data))
+    return draft.over(MemoryFile(data)) if draft else None
+
+
 class MemorySink:
     """An ArchiveSink that keeps what it is given, behind what an earlier attempt ``left``."""
 
@@ -66,6 +80,10 @@ class MemorySink:
         draft = read_draft(MemoryFile(bytes(self.data)))
         del self.data[draft.size_bytes if draft else 0 :]
         return draft
+
+    @property
+    def written(self) -> RandomAccess:
+        return MemoryFile(bytes(self.data))
 
     def restart(self) -> None:
         self.data.clear()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from .. import __version__
 from ..proto.archive.contents import ArchiveHeader
-from ..proto.archive.draft import Draft
+from ..proto.archive.draft import Unfinished
 from ..proto.archive.messages import MessageRows
 from ..proto.archive.pointers import FramePointer
 from ..proto.archive.writer import ArchiveTotals, ArchiveWriter
@@ -130,8 +130,9 @@ class UnitArchive:
     def _begin(self) -> tuple[ArchiveWriter, Packer, Account | None]:
         """Behind what an earlier attempt left of the archive, with what it completed; or at its start."""
         codec, level = self._settings.codec, self._settings.level
-        draft = self._sink.begin()
-        if draft is not None:
+        found = self._sink.begin()
+        if found is not None:
+            draft = found.over(self._sink.written)
             try:
                 account = _completed(self._unit, draft)
                 gone = draft.archive.departures()
@@ -257,7 +258,7 @@ class LateMailbox:
         self.size_bytes += size_bytes
 
 
-def _completed(unit: Unit, draft: Draft) -> Account:
+def _completed(unit: Unit, draft: Unfinished) -> Account:
     """What a draft tells of its mailboxes. Raises DamagedError if it is not one of this unit and no others
     than its users, or does not tell of all of them."""
     header, account = draft.archive.header, account_of(draft.archive, lambda _: draft.archive)

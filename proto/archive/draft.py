@@ -28,11 +28,27 @@ MOST_DRAFT_BYTES = 8 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """The first ``size_bytes`` of an archive, ``frames`` frames: a writer goes on behind them.
+    """What the first ``size_bytes`` of an archive hold, ``frames`` frames: a writer goes on behind them.
 
-    ``archive`` reads what is there; its directory names all mailboxes, blocks and index frames. There is
-    at least one mailbox, and the last one has no copy of its MAILBOX frame yet.
+    ``directory`` names all mailboxes, blocks and index frames. There is at least one mailbox, and the last
+    one has no copy of its MAILBOX frame yet.
     """
+
+    header: ArchiveHeader
+    directory: ArchiveDirectory
+    size_bytes: int
+    frames: int
+    codec: FrameCodec = PLAIN
+
+    def over(self, file: RandomAccess) -> Unfinished:
+        """The same, with the file that it is in."""
+        archive = ArchiveReader(file, self.header, self.directory, codec=self.codec)
+        return Unfinished(archive=archive, size_bytes=self.size_bytes, frames=self.frames)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """An archive up to the end of a draft, opened: ``archive`` reads what is there."""
 
     archive: ArchiveReader
     size_bytes: int
@@ -66,14 +82,14 @@ def read_draft(file: RandomAccess, codec: FrameCodec = PLAIN) -> Draft | None:
             found.take(at, header, stored, f"{file.name} at {at}")
     except (DamagedError, UnsupportedError):
         pass  # what was found before it counts
-    return found.draft(file)
+    return found.draft()
 
 
 def encode_draft(draft: Draft) -> bytes | None:
     """A draft for another host, without what is in the file; None if that takes more than
     MOST_DRAFT_BYTES."""
-    header, codec = draft.archive.header, draft.archive.codec
-    *earlier, last = directory.parts(draft.archive.directory)
+    header, codec = draft.header, draft.codec
+    *earlier, last = directory.parts(draft.directory)
     payloads = [directory.encode(part) for part in earlier]
     payloads.append(directory.encode(last, contents.encode_header(header)))
     compressor = frames.Compressor(Codec.ZSTD)
@@ -87,30 +103,30 @@ def encode_draft(draft: Draft) -> bytes | None:
     return bytes(encoded)
 
 
-def decode_draft(data: bytes, file: RandomAccess, codec: FrameCodec = PLAIN) -> Draft:
-    """The inverse of ``encode_draft``. ``file`` gives what is in the file, and ends where the draft ends.
+def decode_draft(data: bytes, name: str, size_bytes: int, codec: FrameCodec = PLAIN) -> Draft:
+    """The inverse of ``encode_draft``, of a file that ends where the draft ends.
 
     Raises DamagedError if it contradicts itself or the size of the file, UnsupportedError if a later version
     made it.
     """
     if len(data) > MOST_DRAFT_BYTES:
-        raise DamagedError(f"{file.name}: a draft of {len(data)} bytes is not possible", reason="length")
-    decoded = list(_directory_frames(data, f"{file.name}: draft", codec))
+        raise DamagedError(f"{name}: a draft of {len(data)} bytes is not possible", reason="length")
+    decoded = list(_directory_frames(data, f"{name}: draft", codec))
     if not decoded:
-        raise DamagedError(f"{file.name}: the draft is empty", reason="metadata")
+        raise DamagedError(f"{name}: the draft is empty", reason="metadata")
     header = contents.decode_header(decoded[-1][1].header)
-    most_frames = file.size // frames.HEADER_BYTES
+    most_frames = size_bytes // frames.HEADER_BYTES
     whole = directory.join((one.part for _, one in decoded), most_frames)
     count = decoded[-1][0].position
     written = [MailboxPointer(header.archive, one.number) for one in whole.places]
     if (
         not written
         or [one.home for one in whole.mailboxes] != written
-        or _end(whole) > file.size
+        or _end(whole) > size_bytes
         or not whole.frames < count <= most_frames
     ):
-        raise DamagedError(f"{file.name}: the draft is not one of this file", reason="metadata")
-    return Draft(archive=ArchiveReader(file, header, whole, codec=codec), size_bytes=file.size, frames=count)
+        raise DamagedError(f"{name}: the draft is not one of this file", reason="metadata")
+    return Draft(header=header, directory=whole, size_bytes=size_bytes, frames=count, codec=codec)
 
 
 def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
@@ -224,7 +240,7 @@ class _Found:
             raise DamagedError(f"{where}: all mailboxes come before", reason="frame-type")
         self._awaits_terms = kind is FrameType.MESSAGES
 
-    def draft(self, file: RandomAccess) -> Draft | None:
+    def draft(self) -> Draft | None:
         """None if there is no whole mailbox."""
         cut = self._cut
         if self._header is None or cut is None:
@@ -242,9 +258,11 @@ class _Found:
             departed_frames=tuple((at,) for at in self._departed),
         )
         return Draft(
-            archive=ArchiveReader(file, self._header, whole, codec=self._codec),
+            header=self._header,
+            directory=whole,
             size_bytes=cut.size_bytes,
             frames=cut.frames,
+            codec=self._codec,
         )
 
     def _take_block(self, place: FramePlace, header: FrameHeader, where: str) -> None:

@@ -29,7 +29,7 @@ from . import departed as departures
 from .claims import shown
 from .codec import PLAIN, FrameCodec, Stored
 from .contents import MailboxEntry
-from .draft import Draft
+from .draft import Unfinished
 from .frames import Codec, FrameType
 from .framing import BlockWriter, FrameWriter
 from .mailboxes import Mailbox
@@ -82,7 +82,7 @@ class ArchiveWriter:
         level: int = 3,
         *,
         departed: Iterable[Departed] = (),
-        draft: Draft | None = None,
+        draft: Unfinished | None = None,
         frame_codec: FrameCodec = PLAIN,
     ) -> None:
         """Begins an archive that tells of these mailboxes as ``departed``; or goes on with ``draft``, which
@@ -114,7 +114,7 @@ class ArchiveWriter:
             self._departed_frames = [one[0] for one in draft.archive.directory.departed_frames]
             self._go_on(draft)
 
-    def _go_on(self, draft: Draft) -> None:
+    def _go_on(self, draft: Unfinished) -> None:
         whole = draft.archive.directory
         last = whole.places[-1]
         self._copies = [(stored, stored[0].position) for stored in draft.archive.stored_mailbox(last.number)]

@@ -11,6 +11,7 @@ import pytest
 
 from mailhaul.proto.errors import StagingError
 from mailhaul.proto.ports import ArchiveSink
+from mailhaul.tests.archives import taken_up
 from mailhaul.worker.purging.compaction import NoSink
 from mailhaul.worker.staging.sinks import StagedFile, StreamSink
 
@@ -135,7 +136,7 @@ def test_a_later_attempt_goes_on(adapter: Adapter) -> None:
     sink.checkpoint()
     sink.abort()
     sink = adapter.open(2)
-    draft = sink.begin()
+    draft = taken_up(sink)
     assert draft is not None
     assert [one.user for one in draft.archive.directory.mailboxes] == ["alice", "bob"]
     assert read_archive(draft.archive)[1] == [], "it can be read while writing goes on"

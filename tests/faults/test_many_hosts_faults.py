@@ -114,7 +114,7 @@ class Scene:
                     draft = read_draft(partial)
             except FileNotFoundError:
                 continue  # sealed this moment
-            if len(begun) - (len(draft.archive.directory.mailboxes) if draft else 0) > 1:
+            if len(begun) - (len(draft.directory.mailboxes) if draft else 0) > 1:
                 return False
         return True
 

@@ -17,7 +17,7 @@ from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.errors import AccessError, FencedError, LeaseLostError, StagingError
 from mailhaul.proto.records import ArchiveId, Partition, Progress, RunId, Unit
-from mailhaul.tests.archives import expected, frames_of, read_archive, write_archive
+from mailhaul.tests.archives import expected, frames_of, read_archive, taken_up, write_archive
 from mailhaul.tests.receiving import (
     FILE,
     Place,
@@ -124,7 +124,7 @@ class TestWriting:
         wait_until("all is written", lambda: partial.stat().st_size == HALF)
         first.abort()
         second = place.sink(epoch=2, host="store02")
-        draft = second.begin()
+        draft = taken_up(second)
         assert draft is not None
         users = [entry.user for entry in draft.archive.directory.mailboxes]
         assert users == list(MAILBOXES)[: len(users)]

@@ -148,10 +148,10 @@ def use(data: bytes) -> set[bytes]:
         with suppress(DamagedError, UnsupportedError):
             draft = read_draft(MemoryFile(cut))
             if draft is not None:
-                draft.archive.departures()
+                draft.over(MemoryFile(cut)).archive.departures()
                 encoded = encode_draft(draft)
                 assert encoded is not None
-                decode_draft(encoded, MemoryFile(cut[: draft.size_bytes]))
+                decode_draft(encoded, "draft", draft.size_bytes)
     with suppress(DamagedError, UnsupportedError):
         run_end.read_run_end(MemoryFile(data))
     return found

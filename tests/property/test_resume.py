@@ -19,6 +19,7 @@ from mailhaul.tests.archives import (
     expected,
     frames_of,
     read_archive,
+    taken_up,
     write_mailbox,
 )
 from mailhaul.worker.packing.packer import Packer
@@ -42,7 +43,7 @@ def attempt(left: bytes, mailboxes: dict[str, dict[str, list[bytes]]]) -> tuple[
     """The archive that comes of it, and how many mailboxes were written."""
     with patch.object(framing, "BLOCK_BYTES", 900), patch.object(messages, "MOST_MESSAGES", 3):
         sink = MemorySink(left)
-        draft = sink.begin()
+        draft = taken_up(sink)
         archive = ArchiveWriter(sink, archive_header(), draft=draft)
         packer = Packer(archive)
         done: set[str] = set()

@@ -13,7 +13,7 @@ from ...proto.archive.files import RandomAccess
 from ...proto.archive.frames import Codec
 from ...proto.archive.reader import open_sealed
 from ...proto.archive.rewriting import Metadata, Rewritten, rewrite
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, StagingError
 from ...proto.ports import ArchiveSink
 from ...proto.records import ArchiveId, Location, Stretch
 from ..archives.opened import refuse_foreign
@@ -92,6 +92,11 @@ class NoSink:
     def begin(self) -> Draft | None:
         """See ArchiveSink."""
         return None
+
+    @property
+    def written(self) -> RandomAccess:
+        """See ArchiveSink. Nothing."""
+        raise StagingError("nothing was written before")
 
     def restart(self) -> None:
         """See ArchiveSink."""

@@ -154,6 +154,6 @@ def _continued(partial: PartialArchive, have: int) -> tuple[FrameChain, bytes]:
             partial.truncate(0)
             return FrameChain(), b""
         partial.truncate(draft.size_bytes)
-        return FrameChain(draft.archive.header.archive, draft.frames), encoded
+        return FrameChain(draft.header.archive, draft.frames), encoded
     finally:
         reader.close()

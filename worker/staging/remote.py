@@ -62,7 +62,7 @@ class RemoteSink:
         self._on_close = on_close
         self._told = ""
         self._stream = OutgoingStream(connection, grant)
-        self._draft: RemoteFile | None = None
+        self._written: RemoteFile | None = None
         self._closed = False
 
     @property
@@ -76,12 +76,20 @@ class RemoteSink:
         encoded, size = self._stream.draft, self._stream.size_bytes
         if not encoded:
             return None
-        self._draft = RemoteFile(self._connection, self._file, self._grant, self._path, size)
         try:
-            return decode_draft(encoded, self._draft)
+            draft = decode_draft(encoded, self._path, size)
         except (DamagedError, UnsupportedError):
             self.restart()
             return None
+        self._written = RemoteFile(self._connection, self._file, self._grant, self._path, size)
+        return draft
+
+    @property
+    def written(self) -> RemoteFile:
+        """See ArchiveSink."""
+        if self._written is None:
+            raise StagingError(f"nothing was written to {self._path} before", path=self._path)
+        return self._written
 
     def restart(self) -> None:
         """See ArchiveSink."""
@@ -123,8 +131,8 @@ class RemoteSink:
         if self._closed:
             return
         self._closed = True
-        if self._draft is not None:
-            self._draft.close()
+        if self._written is not None:
+            self._written.close()
         with self._connection.lock:
             self._stream.close()
         self._on_close()

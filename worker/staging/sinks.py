@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...proto.archive.draft import Draft, read_draft
+from ...proto.archive.files import RandomAccess
 from ...proto.errors import StagingError
 from ..archives.names import PARTIAL
 from .partial import PartialArchive, open_partial
@@ -47,7 +48,7 @@ class StagedFile:
         self._on_wait = on_wait
         self._clock = clock
         self._file: PartialArchive | None = None
-        self._draft: Draft | None = None
+        self._written: RandomAccess | None = None
         self._whole_bytes = 0
 
     def begin(self) -> Draft | None:
@@ -65,8 +66,15 @@ class StagedFile:
             return None
         # What is written behind it is none of the draft.
         reader.size = draft.size_bytes
-        self._draft = draft
+        self._written = reader
         return draft
+
+    @property
+    def written(self) -> RandomAccess:
+        """See ArchiveSink."""
+        if self._written is None:
+            raise StagingError(f"nothing was written to {self._path} before", path=str(self._path))
+        return self._written
 
     def restart(self) -> None:
         """See ArchiveSink."""
@@ -106,8 +114,8 @@ class StagedFile:
             with suppress(StagingError):
                 file.truncate(self._whole_bytes)
             file.close()
-        if self._draft is not None:
-            self._draft.archive.close()
+        if self._written is not None:
+            self._written.close()
 
     def _opened(self) -> PartialArchive:
         if self._file is None:
@@ -142,6 +150,11 @@ class StreamSink:
     def begin(self) -> Draft | None:
         """See ArchiveSink. Always at the start."""
         return None
+
+    @property
+    def written(self) -> RandomAccess:
+        """See ArchiveSink. Nothing."""
+        raise StagingError(f"nothing was written to {self.name} before")
 
     def restart(self) -> None:
         """See ArchiveSink. It is at the start."""

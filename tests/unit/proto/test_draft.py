@@ -15,6 +15,7 @@ from mailhaul.proto.archive.codec import PLAIN
 from mailhaul.proto.archive.contents import READ_VERSION, decode_header, encode_header
 from mailhaul.proto.archive.draft import (
     Draft,
+    Unfinished,
     WholeFrames,
     decode_draft,
     encode_draft,
@@ -36,6 +37,8 @@ from mailhaul.tests.archives import (
     frames_of,
     read_archive,
     remapped,
+    taken_up,
+    unfinished_in,
     unpacked,
     write_archive,
     write_mailbox,
@@ -70,8 +73,8 @@ def primaries() -> list[Frame]:
 CUTS = [one.end for one in primaries()]
 
 
-def draft_of(data: bytes) -> Draft | None:
-    return read_draft(MemoryFile(data))
+def draft_of(data: bytes) -> Unfinished | None:
+    return unfinished_in(data)
 
 
 def cut_of(data: bytes) -> int:
@@ -209,7 +212,7 @@ class TestGoingOn:
 def gone_on(left: bytes, mailboxes: int = len(MAILBOXES)) -> bytes:
     """The archive of the first so many mailboxes, by a writer that finds this."""
     sink = MemorySink(left)
-    found = sink.begin()
+    found = taken_up(sink)
     with (
         patch.object(framing, "BLOCK_BYTES", 1500),
         patch.object(messages, "MOST_MESSAGES", 5),
@@ -235,11 +238,12 @@ class TestSending:
         there = sent_draft(cut)
         data = encode_draft(there)
         assert data is not None
-        back = decode_draft(data, MemoryFile(DATA[:cut]))
+        back = decode_draft(data, "draft", len(DATA[:cut]))
         assert (back.size_bytes, back.frames) == (there.size_bytes, there.frames)
-        assert back.archive.header == there.archive.header
+        assert back.header == there.header
         assert same_directory(back) == same_directory(there)
-        assert read_archive(back.archive) == read_archive(there.archive)
+        file = MemoryFile(DATA[:cut])
+        assert read_archive(back.over(file).archive) == read_archive(there.over(file).archive)
 
     def test_a_large_one_comes_in_parts(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(directory, "_PART_BYTES", 1)
@@ -247,7 +251,7 @@ class TestSending:
         data = encode_draft(there)
         assert data is not None
         assert data.count(frames.MAGIC) > 4
-        assert same_directory(decode_draft(data, MemoryFile(DATA[: CUTS[-1]]))) == same_directory(there)
+        assert same_directory(decode_draft(data, "draft", len(DATA[: CUTS[-1]]))) == same_directory(there)
 
     def test_one_that_is_too_large_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
         there = sent_draft(CUTS[-1])
@@ -258,7 +262,7 @@ class TestSending:
         monkeypatch.setattr(draft, "MOST_DRAFT_BYTES", len(data) - 1)
         assert encode_draft(there) is None
         with pytest.raises(DamagedError, match="not possible"):
-            decode_draft(data, MemoryFile(DATA[: CUTS[-1]]))
+            decode_draft(data, "draft", len(DATA[: CUTS[-1]]))
 
     def test_damage_is_found(self) -> None:
         data = sent()
@@ -266,14 +270,14 @@ class TestSending:
             broken = bytearray(data)
             broken[at] ^= 1
             with pytest.raises((DamagedError, UnsupportedError)):
-                decode_draft(bytes(broken), MemoryFile(DATA[: CUTS[1]]))
+                decode_draft(bytes(broken), "draft", len(DATA[: CUTS[1]]))
         for size in range(0, len(data), 11):
             with pytest.raises(DamagedError):
-                decode_draft(data[:size], MemoryFile(DATA[: CUTS[1]]))
+                decode_draft(data[:size], "draft", len(DATA[: CUTS[1]]))
 
     def test_that_of_another_file_is_refused(self) -> None:
         with pytest.raises(DamagedError):
-            decode_draft(sent(), MemoryFile(DATA[: CUTS[0]]))
+            decode_draft(sent(), "draft", len(DATA[: CUTS[0]]))
 
     @pytest.mark.parametrize(
         "change",
@@ -294,11 +298,11 @@ class TestSending:
         payload = frames_payload(sent())
         crafted = directory_frame(remapped(payload, **change(unpacked(payload))))
         with pytest.raises(DamagedError):
-            decode_draft(crafted, MemoryFile(DATA[: CUTS[1]]))
+            decode_draft(crafted, "draft", len(DATA[: CUTS[1]]))
 
     def test_other_frames_are_refused(self) -> None:
         with pytest.raises(DamagedError):
-            decode_draft(DATA[: CUTS[1]], MemoryFile(DATA[: CUTS[1]]))
+            decode_draft(DATA[: CUTS[1]], "draft", len(DATA[: CUTS[1]]))
 
     def test_it_can_not_be_made_to_take_all_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Frames that are small as they are sent, and large as they are plain."""
@@ -306,7 +310,7 @@ class TestSending:
         payload = remapped(frames_payload(sent()), padding=bytes(frames.LARGEST_FRAME - 2000), header=b"")
         frame = directory_frame(payload, Codec.ZSTD)
         with pytest.raises(DamagedError, match="not a directory"):
-            decode_draft(frame * 10, MemoryFile(DATA[: CUTS[1]]))
+            decode_draft(frame * 10, "draft", len(DATA[: CUTS[1]]))
 
     def test_a_later_version_is_told(self) -> None:
         header = remapped(encode_header(archive_header()), read_version=READ_VERSION + 1)
@@ -314,11 +318,11 @@ class TestSending:
             decode_header(header)
         crafted = directory_frame(remapped(frames_payload(sent()), header=header))
         with pytest.raises(UnsupportedError):
-            decode_draft(crafted, MemoryFile(DATA[: CUTS[1]]))
+            decode_draft(crafted, "draft", len(DATA[: CUTS[1]]))
 
 
 def sent_draft(cut: int) -> Draft:
-    found = draft_of(DATA[:cut])
+    found = read_draft(MemoryFile(DATA[:cut]))
     assert found is not None
     return found
 
@@ -331,7 +335,7 @@ def sent() -> bytes:
 
 
 def same_directory(one: Draft) -> object:
-    told = one.archive.directory
+    told = one.directory
     blocks = list(told.blocks.data), list(told.blocks.file)
     return told.mailboxes, blocks, told.data_bytes, told.index_frames
 

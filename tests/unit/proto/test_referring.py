@@ -32,7 +32,9 @@ from mailhaul.tests.archives import (
     place_of,
     position_of,
     replaced,
+    taken_up,
     terms_in,
+    unfinished_in,
     write_archive,
     write_mailbox,
 )
@@ -392,7 +394,7 @@ class TestGoingOn:
         writer.refer(pointers_of(SOURCE, "bob")[0])
         writer.end_folder(Folder(name="INBOX", path=b""))
         writer.end_mailbox("bob", b"", 1, 0, (), added=5, vanished=6)
-        draft = read_draft(MemoryFile(bytes(sink.data)))
+        draft = unfinished_in(bytes(sink.data))
         assert draft is not None
         (bob,) = draft.archive.directory.mailboxes
         assert (bob.added, bob.vanished, bob.changed, bob.archives) == (5, 6, True, (FIRST,))
@@ -407,7 +409,7 @@ class TestGoingOn:
 
 def incremental(left: bytes) -> bytes:
     sink = MemorySink(left)
-    draft = sink.begin()
+    draft = taken_up(sink)
     writer = ArchiveWriter(sink, header(SECOND), draft=draft)
     done = {one.user for one in draft.archive.directory.mailboxes} if draft else set()
     for user in ("alice", "bob"):

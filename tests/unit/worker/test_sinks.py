@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.proto.errors import FencedError, StagingError
-from mailhaul.tests.archives import read_archive, write_archive
+from mailhaul.tests.archives import read_archive, taken_up, write_archive
 from mailhaul.worker.staging.partial import open_partial, partial_path
 from mailhaul.worker.staging.sinks import StagedFile, StreamSink
 from mailhaul.worker.staging.space import FULL, Space
@@ -62,7 +62,7 @@ class TestStagedFile:
         path = tmp_path / "unit.mha"
         partial_path(path, 1).write_bytes(ARCHIVE[:-1])
         sink = StagedFile(path, epoch=2)
-        draft = sink.begin()
+        draft = taken_up(sink)
         assert draft is not None
         assert [one.user for one in draft.archive.directory.mailboxes] == ["alice", "bob"]
         assert partial_path(path, 2).read_bytes() == ARCHIVE[: draft.size_bytes]

@@ -11,7 +11,6 @@ from blake3 import blake3
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.columns import pack_deltas
 from mailhaul.proto.archive.contents import IndexRow
-from mailhaul.proto.archive.draft import read_draft
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
@@ -26,6 +25,7 @@ from mailhaul.tests.archives import (
     frames_of,
     message,
     remapped,
+    unfinished_in,
 )
 from mailhaul.worker.packing import packer as packing
 from mailhaul.worker.packing.packer import Packed, Packer
@@ -212,7 +212,7 @@ class TestGoingOn:
 
     def test_what_is_stored_already_is_not_stored_again(self) -> None:
         data = b"Subject: x\n\n" + noise(5000)
-        draft = read_draft(MemoryFile(self.left([data, attachment(noise(300_000))])))
+        draft = unfinished_in(self.left([data, attachment(noise(300_000))]))
         assert draft is not None
         archive = ArchiveWriter(MemorySink(), archive_header(), draft=draft)
         packer, before = Packer(archive), archive.data_bytes
@@ -225,7 +225,7 @@ class TestGoingOn:
         data = self.left([b"Subject: x\n\n" + noise(5000)])
         (index,) = frames_of(data, FrameType.INDEX)
         changed = remapped(index.payload, offset=pack_deltas([5000]))
-        draft = read_draft(MemoryFile(data[: index.at] + encoded(index.header, changed) + data[index.end :]))
+        draft = unfinished_in(data[: index.at] + encoded(index.header, changed) + data[index.end :])
         assert draft is not None
         with pytest.raises(DamagedError):
             Work().packer.recall(draft.archive)

@@ -10,6 +10,7 @@ import pytest
 from mailhaul.proto.errors import AccessError, StagingError
 from mailhaul.proto.wire.envelopes import Bytes, Find, Found, Read, Refused
 from mailhaul.proto.wire.grants import Grant
+from mailhaul.worker.archives.names import excerpt_name
 from mailhaul.worker.staging.partial import partial_path
 from mailhaul.worker.staging.reading import MOST_REQUESTS, Answer, OpenRequests, Request, answer
 
@@ -110,3 +111,21 @@ def test_some_at_a_time() -> None:
     requests.answered(b"gone")
     for _ in range(MOST_REQUESTS):
         requests.admit(b"a", asked, ANY)
+
+
+def test_excerpts_are_read_as_archives_are(area: Path) -> None:
+    """An archive that has left the staging area is known to the other hosts from these."""
+    name = excerpt_name(FILE)
+    assert refused(answer(area, find(name))) == "not-found"
+    (area / name).parent.mkdir(parents=True)
+    (area / name).write_bytes(b"excerpt")
+    assert answer(area, find(name)) == Answer(b"c", Found(5, 7))
+    assert answer(area, read(name, 2, 3)) == Answer(b"c", Bytes(5, 2), b"cer")
+    for wrong in (
+        f"_metadata/{FILE}",
+        "_metadata/x.mhx",
+        "_metadata/../primary/user/x.0.0123456789abcdef.mhx",
+    ):
+        assert refused(answer(area, find(wrong))) in ("access", "not-found")
+    (area / "_metadata" / "linked").symlink_to(area / "_metadata" / "primary")
+    assert refused(answer(area, find(name.replace("primary", "linked")))) == "access"
