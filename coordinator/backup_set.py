@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..groups.paths import EVERYBODY, LogicalPath
-from ..proto.archive.files import LocalFile
+from ..proto.archive.files import RandomAccess
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
@@ -319,7 +319,7 @@ def _copies(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchiveId, _Co
             one.close()
 
 
-def reader_over(file: LocalFile, damaged: list[Skipped]) -> ArchiveReader:
+def reader_over(file: RandomAccess, damaged: list[Skipped]) -> ArchiveReader:
     """A reader over an archive, or over what is whole in it; then why that is not all is added."""
     try:
         return open_sealed(file)

@@ -3,34 +3,39 @@ know, add what was purged, write it anew."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
+from ..proto.archive.files import RandomAccess
 from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.run_end import read_run_end
 from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
-from ..proto.records import ArchiveFacts, ArchiveId, Departed, RunId, Skipped
+from ..proto.records import STAGING, ArchiveFacts, ArchiveId, Departed, Location, RunId, Skipped
 from ..proto.run_ends import RunEnd
-from ..worker.archives.holdings import Holdings, staged
-from ..worker.archives.opened import OpenArchives, opened_archives, read_beginning
+from ..worker.archives.excerpts import Excerpt
+from ..worker.archives.holdings import EXCERPTS, Holdings
+from ..worker.archives.names import archive_of_excerpt, excerpt_name, is_excerpt
+from ..worker.archives.opened import OpenArchives, beginning_of, opened_archives
 from ..worker.archives.places import open_local
 from ..worker.archives.sealed import account_of
 from ..worker.staging.area import StagingArea
 from .backup_set import reader_over
 from .catalog import Base, Catalog, FoundArchive, PurgedMoments, Start, newest_base, rebuild
+from .fetching import Fetched
+from .history import CopyRecord
 from .holds import Holds, read_holds
 from .keepsakes import keep_catalog
 from .lock import RunLock
 from .purging.doomed import read_doomed
 from .purging.record import PurgedScope, read_purged
 from .run_archives import FOLDER, run_archive
-from .unknown import is_behind
+from .unknown import archives_and_excerpts, is_behind
 
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
 
@@ -49,16 +54,21 @@ class RebuildReport:
     missing: tuple[Skipped, ...]
 
 
-def rebuild_catalog(staging: Path, *, every_archive: bool = False) -> RebuildReport:
+def rebuild_catalog(
+    staging: Path, *, every_archive: bool = False, fetch: Callable[[], Fetched] = Fetched
+) -> RebuildReport:
     """Make the catalog again from the sealed archives of the staging area. Where it is lost, or older than
     they are, only from those that the newest sound snapshot does not know, unless ``every_archive`` is to be
-    read.
+    read. ``fetch`` is called first, to bring what a destination has (see ``fetching``).
 
     What was purged stays so, by the records that purges keep. Raises LockedError while a run goes on,
     StagingError if the catalog can't be written, DamagedError if a record of purges or holds is.
     """
     with RunLock(staging):
-        return rebuild_locked(staging, every_archive=every_archive or not _is_behind(staging))
+        fetched = fetch()
+        every = every_archive or not _is_behind(staging)
+        report = rebuild_locked(staging, every_archive=every, copies=fetched.copies)
+    return replace(report, damaged=(*fetched.failed, *report.damaged))
 
 
 def _is_behind(staging: Path) -> bool:
@@ -68,8 +78,11 @@ def _is_behind(staging: Path) -> bool:
         return True
 
 
-def rebuild_locked(staging: Path, *, every_archive: bool = False) -> RebuildReport:
-    """``rebuild_catalog`` for who holds the run lock; whatever there is of the catalog."""
+def rebuild_locked(
+    staging: Path, *, every_archive: bool = False, copies: Iterable[CopyRecord] = ()
+) -> RebuildReport:
+    """``rebuild_catalog`` for who holds the run lock; whatever there is of the catalog. ``copies`` are known
+    to lie in a destination."""
     holds = read_holds(staging)
     recorded = read_purged(staging)
     base = None if every_archive else newest_base(staging)
@@ -78,7 +91,13 @@ def rebuild_locked(staging: Path, *, every_archive: bool = False) -> RebuildRepo
     search = _Search(staging, dead, frozenset(orphan for one in recorded for orphan in one.orphans), base)
     start = None if base is None else Start(base=base, gone=search.gone())
     rebuilt = rebuild(
-        staging, search, [*_purged(recorded, holds, base)], partial(_references, staging), search.ends, start
+        staging,
+        search,
+        [*_purged(recorded, holds, base)],
+        partial(_references, staging),
+        search.ends,
+        start,
+        copies,
     )
     with Catalog.open(staging, write=True) as catalog:
         keep_catalog(staging, catalog)
@@ -142,10 +161,13 @@ class _Search:
     def __iter__(self) -> Iterator[FoundArchive]:
         known = dict(self.base.staged) if self.base else {}
         known = {name: one for name, one in known.items() if self._size(name) == one[1]}
+        known_excerpts = {excerpt_name(name) for name in self.base.names} if self.base else set()
         files = [
             file
-            for file in sorted(self.staging.glob("[!.]*/*/*.mha"))
-            if (name := str(file.relative_to(self.staging))) not in self.dead and name not in known
+            for file in archives_and_excerpts(self.staging)
+            if (name := str(file.relative_to(self.staging))) not in self.dead
+            and name not in known
+            and name not in known_excerpts
         ]
         at_hand = {archive: name for name, (archive, _) in known.items()}
         with opened_archives(_newest(self.staging, files, at_hand)) as archives:
@@ -164,7 +186,8 @@ class _Search:
                     self.refused.append(Skipped(str(file), "orphan", _ORPHAN))
                     continue
                 self.damaged += damage
-                yield FoundArchive(facts=facts, damaged=bool(damage))
+                staged = not is_excerpt(str(file.relative_to(self.staging)))
+                yield FoundArchive(facts=facts, damaged=bool(damage), staged=staged)
         ended = self.base.ended if self.base else ()
         known = {run_archive(run, resumed) for run, resumed in ended}
         for file in sorted(self.staging.glob(f"{FOLDER}/*/*.mhr")):
@@ -190,11 +213,35 @@ def _newest(staging: Path, files: Iterable[Path], known: Mapping[ArchiveId, str]
     found: dict[ArchiveId, tuple[int, str]] = {}
     for file in files:
         with suppress(DamagedError, UnsupportedError):
-            header = read_beginning(str(file))
+            name = str(file.relative_to(staging))
+            with closing(_opened(staging, name)) as opened:
+                header = beginning_of(opened)
             if found.get(header.archive, (-1, ""))[0] < header.generation:
-                found[header.archive] = header.generation, str(file.relative_to(staging))
+                found[header.archive] = header.generation, name
     names = {**known, **{archive: name for archive, (_, name) in found.items()}}
-    return staged(StagingArea(path=str(staging)), names)
+    return Holdings(
+        locations={archive: (_location(name),) for archive, name in names.items()},
+        places=(StagingArea(path=str(staging)),),
+    )
+
+
+def _location(name: str) -> Location:
+    """Where an archive is read, of which there is a file of this name in the staging area."""
+    return Location(EXCERPTS, archive_of_excerpt(name)) if is_excerpt(name) else Location(STAGING, name)
+
+
+def _opened(staging: Path, name: str) -> RandomAccess:
+    """An archive of the staging area, or what its excerpt there has of it. Raises DamagedError."""
+    if not is_excerpt(name):
+        if (staging / name).exists():
+            return open_local(str(staging / name))
+        name = excerpt_name(name)
+    file = open_local(str(staging / name))
+    try:
+        return Excerpt(file)
+    except BaseException:
+        file.close()
+        raise
 
 
 def facts_of(
@@ -205,7 +252,8 @@ def facts_of(
 
     Raises DamagedError if all is lost, UnsupportedError.
     """
-    local = open_local(str(file))
+    name = str(file.relative_to(staging))
+    local = _opened(staging, name)
     try:
         damaged: list[Skipped] = []
         archive = reader_over(local, damaged)
@@ -223,7 +271,7 @@ def facts_of(
             partition=header.partition,
             group=header.group,
             shard=header.shard,
-            name=str(file.relative_to(staging)),
+            name=archive_of_excerpt(name) if is_excerpt(name) else name,
             size_bytes=local.size,
             mailboxes=account.mailboxes,
             skipped=account.skipped,
@@ -252,10 +300,10 @@ def _departures(archive: ArchiveReader, damaged: list[Skipped]) -> tuple[Departe
 
 
 def _references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveId] | None:
-    """The other archives that the metadata of these users in an archive names; None if it does not lie in the
-    staging area any more."""
+    """The other archives that the metadata of these users in an archive names; None if nothing of it lies in
+    the staging area any more."""
     try:
-        local = open_local(str(staging / file))
+        local = _opened(staging, file)
     except DamagedError:
         return None
     try:

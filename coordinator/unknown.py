@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import closing
 from pathlib import Path
 
 from ..proto.errors import BackupError, NotFoundError
 from ..proto.records import RunId
+from ..worker.archives.names import EXCERPTS, excerpt_name
 from .catalog import Catalog
+from .catalog.snapshots import snapshots
 from .clock import RUN_ID
 from .purging.record import read_purged
 
@@ -20,7 +23,20 @@ def is_behind(staging: Path) -> bool:
             newest = catalog.newest_run()
     except NotFoundError:
         newest = None
-    return bool(later_archives(staging, newest))
+    return bool(later_archives(staging, newest)) or _later_snapshot(staging, newest)
+
+
+def _later_snapshot(staging: Path, newest: RunId | None) -> bool:
+    """Whether a snapshot of the catalog tells of a later run."""
+    return any(newest is None or one.run > newest for one in snapshots(staging)[:1])
+
+
+def archives_and_excerpts(staging: Path) -> list[Path]:
+    """The archives that lie in a staging area, and the excerpts of others that have left it."""
+    staged = sorted(staging.glob("[!.]*/*/*.mha"))
+    here = {excerpt_name(str(file.relative_to(staging))) for file in staged}
+    excerpts = sorted(staging.glob(f"{EXCERPTS}/*/*/*.mhx"))
+    return [*staged, *(file for file in excerpts if str(file.relative_to(staging)) not in here)]
 
 
 def later_archives(staging: Path, newest: RunId | None) -> list[str]:
@@ -31,7 +47,7 @@ def later_archives(staging: Path, newest: RunId | None) -> list[str]:
     """
     found = [
         file
-        for file in sorted(staging.glob("[!.]*/*/*.mha"))
+        for file in archives_and_excerpts(staging)
         if (run := RUN_ID.match(file.name)) and (newest is None or run[0] > newest)
     ]
     orphans = {one for scope in read_purged(staging) for one in scope.orphans} if found else set()
@@ -40,9 +56,14 @@ def later_archives(staging: Path, newest: RunId | None) -> list[str]:
 
 def _is_archive(file: Path, orphans: Collection[str]) -> bool:
     """Whether this is an archive, and none of these (ids in hex)."""
-    from ..worker.archives.opened import read_beginning  # costs 0.1 s, and hardly any run needs it
+    # Costs 0.1 s, and hardly any run needs it.
+    from ..worker.archives.excerpts import Excerpt
+    from ..worker.archives.opened import beginning_of
+    from ..worker.archives.places import open_local
 
     try:
-        return read_beginning(str(file)).archive.hex() not in orphans
+        with closing(open_local(str(file))) as opened:
+            archive = beginning_of(Excerpt(opened) if file.suffix == ".mhx" else opened).archive
     except BackupError:
         return False
+    return archive.hex() not in orphans

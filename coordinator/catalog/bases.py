@@ -23,12 +23,13 @@ _STAGED = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """A catalog in a file of its own (``path``), which comes from ``origin``. ``staged`` are the archives
-    that it tells to lie in the staging area, by name, with their sizes; ``ended`` the runs that it knows the
-    end of, and how often each had been resumed; ``scopes`` its groups."""
+    """A catalog in a file of its own (``path``), which comes from ``origin``. ``names`` are those of all its
+    archives, ``staged`` those that it tells to lie in the staging area, by name, with their sizes; ``ended``
+    the runs that it knows the end of, and how often each had been resumed; ``scopes`` its groups."""
 
     path: Path
     origin: str
+    names: frozenset[str]
     staged: Mapping[str, tuple[ArchiveId, int]]
     ended: frozenset[tuple[RunId, int]]
     scopes: tuple[tuple[str, str], ...]
@@ -78,6 +79,7 @@ def _base(path: Path, origin: str) -> Base:
         return Base(
             path=path,
             origin=origin,
+            names=frozenset(name for name, _ in known.names().values()),
             staged={
                 row["name"]: (ArchiveId(row["archive"]), row["size_bytes"])
                 for row in database.execute(_STAGED, (STAGING,))

@@ -13,6 +13,8 @@ from ...proto.directories import make_private
 from ...proto.errors import NotFoundError
 from ...proto.records import ArchiveFacts, ArchiveId, Referred, RunId, Skipped, UnitReport
 from ...proto.run_ends import RunEnd
+from ...worker.archives.names import parse_name
+from ..history import CopyRecord
 from . import journal, locations, queries, run_ends, units, upkeep
 from .bases import Base
 from .database import companion, connect_private, create, place, transaction, translated
@@ -26,10 +28,12 @@ NeededReferences = Callable[[str, frozenset[str]], Iterable[ArchiveId] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundArchive:
-    """An archive that was found. ``damaged``: not all of it can be read."""
+    """An archive that was found: in the staging area (``staged``), or only an excerpt of it there.
+    ``damaged``: not all of it can be read."""
 
     facts: ArchiveFacts
     damaged: bool = False
+    staged: bool = True
 
     @property
     def bare(self) -> bool:
@@ -80,10 +84,12 @@ def rebuild(
     needed_references: NeededReferences = lambda _file, _users: (),
     ends: Iterable[RunEnd] = (),
     start: Start | None = None,
+    copies: Iterable[CopyRecord] = (),
 ) -> Rebuilt:
     """Make the catalog again from what the archives say, in any order; call it under the run lock. ``ends``,
     what archives of runs say, is asked for when all that were ``found`` are entered. With a ``start`` only
-    archives and ends have to be among them that it does not know.
+    archives and ends have to be among them that it does not know. ``copies`` are known to lie in
+    destinations.
 
     The new one is made beside the old, which stays if this fails, and is durable on return. Of two
     generations of an archive the greater one counts. A run of which no ``ends`` tell is ``partial``; if it
@@ -110,7 +116,7 @@ def rebuild(
                     else:
                         # What a run that ended early relied on may have been purged since.
                         journal.drop_plans(database)
-                    rebuilt = _fill(database, found, purged, needed_references, ends, start)
+                    rebuilt = _fill(database, found, purged, needed_references, ends, start, copies)
                 database.execute("PRAGMA journal_mode = WAL")
             _replace(new, path)
         finally:
@@ -125,6 +131,7 @@ def _fill(
     needed_references: NeededReferences,
     ends: Iterable[RunEnd],
     start: Start | None,
+    copies: Iterable[CopyRecord],
 ) -> Rebuilt:
     gone = set(start.gone) if start else set()
     refused: list[Skipped] = []
@@ -152,6 +159,7 @@ def _fill(
         if upkeep.moments_of(database, number)[-1:] != [run_number(facts.run)]:
             upkeep.insert_forgotten(database, number, [run_number(facts.run)])
         # Else it tells how things are: that the last mailbox of a group has departed.
+    _enter_copies(database, copies)
     for archive in gone:
         _lose(database, archive)
     _drop_idle_references(database, needed_references)
@@ -168,6 +176,22 @@ def _fill(
             }.values()
         ),
     )
+
+
+def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) -> None:
+    """Enter copies, by the names of their archives; those of archives that are not known are passed over, and
+    those of another size than such a generation has."""
+    query = (
+        "SELECT number, generation, size_bytes FROM archives"
+        " WHERE unit IS NOT NULL AND lower(substr(hex(archive), 1, 16)) = ?"
+    )
+    for one in copies:
+        name = parse_name(one.name)
+        row = database.execute(query, (name.digits,)).fetchone()
+        if row is None or name.generation > row["generation"]:
+            continue
+        if name.generation < row["generation"] or one.size_bytes == row["size_bytes"]:
+            locations.put_copy(database, row["number"], one)
 
 
 def _lose(database: sqlite3.Connection, archive: ArchiveId) -> None:
@@ -251,6 +275,8 @@ def _enter(database: sqlite3.Connection, found: FoundArchive, gone: Collection[A
             holes=facts.holes,
             lost=facts.lost,
         )
+        if not found.staged:
+            locations.drop_staged(database, units.archive_number(database, facts.archive))
         return [] if known is None else [known["name"]]
     except (sqlite3.IntegrityError, NotFoundError, OverflowError, ValueError) as error:
         # What an archive says of itself may be made up; it must not keep the others out.

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
-from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED, UsageError
+from ...worker.destinations.settings import Destination
+from ..clock import utc
+from ..fetching import Fetched, fetch
 from ..rebuilding import rebuild_catalog
-from . import output
-from .configuration import staging_area
-from .options import json_option, staging_option
+from . import adapters, output
+from .configuration import Site, chosen_site
+from .options import destination_option, json_option, staging_option
 from .output import counted, say
 from .program import Invocation
 
@@ -22,17 +27,34 @@ def command() -> None:
 
 @command.command("rebuild")
 @staging_option
+@destination_option
+@click.option(
+    "--from",
+    "only",
+    metavar="NAME",
+    help="The staging area is lost: first bring back from this destination what that takes.",
+)
 @click.option(
     "--every-archive", is_flag=True, help="Read every archive, even if there is a snapshot of the catalog."
 )
 @json_option
 @click.pass_obj
-def rebuild(invocation: Invocation, staging: Path | None, every_archive: bool, as_json: bool) -> int:
+def rebuild(
+    invocation: Invocation,
+    staging: Path | None,
+    destinations: tuple[Destination, ...],
+    only: str | None,
+    every_archive: bool,
+    as_json: bool,
+) -> int:
     """Rebuild the catalog from the archives in the staging area.
 
     If the catalog is missing, damaged, or older than the archives, the rebuild starts from the newest intact
     snapshot (_catalog/ in the staging area) and reads only the archives that the snapshot does not know.
     Otherwise, or with --every-archive, it reads them all.
+
+    With --from the newest snapshot, the records of runs and an excerpt of each archive come from a
+    destination first: all but the mail itself. After that nights, ls and restores work as before.
 
     The state of each run is restored from the archive that records its end (_runs/ in the staging area). A
     run without one, because it was killed, is shown as partial. Purged runs stay purged.
@@ -41,8 +63,9 @@ def rebuild(invocation: Invocation, staging: Path | None, every_archive: bool, a
     Example: the catalog was lost, the archives are there
       mailhaul catalog rebuild --staging /var/spool/mailhaul
     """
-    area = staging_area(invocation, staging)
-    report = rebuild_catalog(area, every_archive=every_archive)
+    site = chosen_site(invocation, staging, destinations)
+    area = site.area
+    report = rebuild_catalog(area, every_archive=every_archive, fetch=_fetching(site, only))
     output.list_skipped(report.damaged, "damaged")
     output.list_skipped(report.refused, "not entered")
     output.list_skipped(report.missing, "missing")
@@ -66,3 +89,13 @@ def rebuild(invocation: Invocation, staging: Path | None, every_archive: bool, a
     if report.damaged or report.missing:
         return EXIT_DAMAGED
     return EXIT_SKIPPED if report.refused else EXIT_OK
+
+
+def _fetching(site: Site, name: str | None) -> Callable[[], Fetched]:
+    """What brings the files of a destination; nothing without one. Raises UsageError."""
+    if name is None:
+        return Fetched
+    for one in site.destinations:
+        if one.name == name:
+            return partial(fetch, site.area, one, utc(adapters.clock().now()))
+    raise UsageError(f"there is no destination {name!r} in the configuration", place=name)

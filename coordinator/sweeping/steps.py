@@ -31,7 +31,7 @@ from ...worker.tasks.sweeping import (
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..history import CopyRecord
-from .companions import FOLDERS, Companion
+from .companions import PREFIXES, Companion
 from .lanes import batches, lanes_of
 from .policy import Wanted
 from .report import DestinationReport, SweepObserver
@@ -196,10 +196,7 @@ class Steps:
 
     def _names(self) -> dict[str, frozenset[str]]:
         """What lies beside the archives at each place."""
-        tasks = [
-            NamesTask(**self._at(name), prefixes=tuple(f"{folder}/" for folder in FOLDERS))
-            for name in self._at_open(self._destinations)
-        ]
+        tasks = [NamesTask(**self._at(name), prefixes=PREFIXES) for name in self._at_open(self._destinations)]
         found: dict[str, frozenset[str]] = {}
         if tasks:
             for outcome in self._engine(run_names, tasks, lambda _: None):

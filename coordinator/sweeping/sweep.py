@@ -8,6 +8,7 @@ area when their copies count.
     record   what its place made durable, batch by batch                       catalog
     free     staging space of what has its copies, after one more look         freeing
     remove   copies that nobody needs                                          worker.sweeping.removing
+    keep     the catalog as it is now, beside the archives                     keepsakes
 
 Every step can be repeated. What a sweep that was killed has put and not recorded, the next one finds when it
 puts the same under the same name, and records it then. A destination that does not do what it should is left
@@ -31,6 +32,8 @@ from ..catalog import Catalog
 from ..destinations import begin_to_use, ready
 from ..history import ArchiveRecord, CopyRecord
 from ..holds import read_holds
+from ..keepsakes import keep_catalog
+from ..lock import RunLock
 from . import policy
 from .companions import companions
 from .freeing import free, held_archive, restage
@@ -69,6 +72,8 @@ def sweep(
         for one in work.steps.reports.values():
             note_sweep(staging, one, now())
     reports = {**work.steps.reports, **refused}
+    if freed or any(one.copied or one.looked for one in reports.values()):
+        _keep_catalog(staging)
     return SweepReport(
         destinations=tuple(reports[name] for name in sorted(reports)),
         damaged=tuple(work.steps.damaged.values()),
@@ -95,6 +100,13 @@ def rehearse(staging: Path, request: SweepRequest, now: Callable[[], datetime]) 
         freed=tuple(one.name for one in freed),
         freed_bytes=sum(one.size_bytes for one in freed),
     )
+
+
+def _keep_catalog(staging: Path) -> None:
+    """Lay a snapshot of the catalog beside the archives, which tells of the copies: the next sweep takes it
+    along. A run that goes on does so itself at its end."""
+    with suppress(LockedError), RunLock(staging), Catalog.open(staging, write=True) as catalog:
+        keep_catalog(staging, catalog)
 
 
 class _Sweep:

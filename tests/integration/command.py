@@ -55,7 +55,7 @@ class Mailhaul:
         these."""
         named: list[str | Path] = [] if config is None else ["--config", config]
         done = subprocess.run(
-            [Path(sys.executable).with_name("mailhaul"), *named, command, "--json", *arguments],
+            [Path(sys.executable).with_name("mailhaul"), *named, *command.split(), "--json", *arguments],
             cwd=self.place,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -132,6 +132,16 @@ def excerpt_name(name: str) -> str:
     return f"{EXCERPTS}/{name.removesuffix('.mha')}{_EXCERPT}"
 
 
+def is_excerpt(name: str) -> bool:
+    """Whether this is the name of an excerpt."""
+    return name.startswith(f"{EXCERPTS}/") and name.endswith(_EXCERPT)
+
+
+def archive_of_excerpt(name: str) -> str:
+    """The inverse of ``excerpt_name``."""
+    return name.removeprefix(f"{EXCERPTS}/").removesuffix(_EXCERPT) + ".mha"
+
+
 def _path_below(area: Path, file: str) -> Path:
     path = area / file
     for directory in reversed(path.parents[: file.count("/")]):

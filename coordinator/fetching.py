@@ -1,0 +1,114 @@
+"""What a destination has beside archives, and the excerpts of these, come into a staging area that has lost
+them: all that it takes to make the catalog again, and for nights to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ..proto.archive.files import RandomAccess
+from ..proto.directories import make_directories
+from ..proto.errors import AccessError, BackupError, StagingError
+from ..proto.records import Skipped
+from ..worker.archives.excerpts import write_excerpt
+from ..worker.archives.names import excerpt_name, parse_name
+from ..worker.archives.ports import Copy, Place
+from ..worker.destinations.registry import open_destination
+from ..worker.destinations.settings import Destination
+from .durable import replace_durably
+from .history import CopyRecord
+from .sweeping.companions import FOLDERS
+
+_PART_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """The ``copies`` of archives that a destination has; and what of it could not be read."""
+
+    copies: tuple[CopyRecord, ...] = ()
+    failed: tuple[Skipped, ...] = ()
+
+
+def fetch(
+    staging: Path,
+    destination: Destination,
+    now: datetime,
+    on_archive: Callable[[str], object] = lambda _name: None,
+) -> Fetched:
+    """Bring from a destination what tells of runs and of the catalog, and an excerpt of each archive that
+    does not lie in the staging area. Repeatable: what is here already stays. Nothing is changed there.
+
+    Raises PlaceError, AccessError if it can't be listed, StagingError.
+    """
+    copies: list[CopyRecord] = []
+    failed: list[Skipped] = []
+    with closing(open_destination(destination)) as place:
+        listed = list(place.list())
+        place.request([(one.name, one.version) for one in listed if _is_beside(one.name)])
+        for one in listed:
+            try:
+                if _is_beside(one.name):
+                    _fetch_file(staging, place, one)
+                elif _is_archive(one.name):
+                    on_archive(one.name)
+                    copies.append(_copy_record(destination.name, one, now))
+                    _fetch_excerpt(staging, place, one)
+            except StagingError:
+                raise
+            except BackupError as error:
+                reason = str(error.facts.get("reason", error.code))
+                failed.append(Skipped(f"{destination.name}:{one.name}", reason, error.message))
+    return Fetched(copies=tuple(copies), failed=tuple(failed))
+
+
+def _is_beside(name: str) -> bool:
+    return name.startswith(tuple(f"{folder}/" for folder in FOLDERS))
+
+
+def _is_archive(name: str) -> bool:
+    try:
+        parse_name(name)
+    except AccessError:
+        return False
+    return True
+
+
+def _copy_record(place: str, copy: Copy, now: datetime) -> CopyRecord:
+    return CopyRecord(
+        place=place,
+        name=copy.name,
+        version=copy.version,
+        generation=parse_name(copy.name).generation,
+        size_bytes=copy.size_bytes,
+        checksum=copy.checksum,
+        verified=now,
+        locked_until=copy.locked_until,
+    )
+
+
+def _fetch_file(staging: Path, place: Place, copy: Copy) -> None:
+    path = staging / copy.name
+    if not path.exists():
+        with closing(place.open(copy.name, copy.version)) as file:
+            data = b"".join(_parts(file))
+        try:
+            make_directories(path.parent)
+            replace_durably(path, data)
+        except OSError as error:
+            raise StagingError(f"{path}: {error.strerror}", path=str(path)) from error
+
+
+def _parts(file: RandomAccess) -> list[bytes]:
+    return [file.read_at(at, _PART_BYTES) for at in range(0, file.size, _PART_BYTES)]
+
+
+def _fetch_excerpt(staging: Path, place: Place, copy: Copy) -> None:
+    path = staging / excerpt_name(copy.name)
+    if not path.exists() and not (staging / copy.name).exists():
+        with closing(place.open(copy.name, copy.version)) as file:
+            write_excerpt(file, path)
