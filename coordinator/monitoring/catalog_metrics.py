@@ -132,12 +132,14 @@ _STANDING: tuple[tuple[str, str, Callable[[GoodBackup], float]], ...] = (
 
 def _copies(standing: CopyStanding) -> Iterator[Metric]:
     labels = ("place", "state")
-    for name, text, value in (
-        ("archives", "Archives of which a copy is in a place, by its state.", lambda one: one.archives),
-        ("archive_bytes", "Bytes of the copies in a place, by their state.", lambda one: one.size_bytes),
-    ):
-        samples = ((one.place, one.state, value(one)) for one in standing.places)
-        yield gauge(f"mailhaul_place_{name}", text, labels, samples)
+    archives = ((one.place, one.state, one.archives) for one in standing.places)
+    yield gauge(
+        "mailhaul_place_archives", "Archives of which a copy is in a place, by its state.", labels, archives
+    )
+    sizes = ((one.place, one.state, one.size_bytes) for one in standing.places)
+    yield gauge(
+        "mailhaul_place_archive_bytes", "Bytes of the copies in a place, by their state.", labels, sizes
+    )
     for name, text, number in (
         ("one_place_archives", "Archives whose copies count in one place only.", standing.alone),
         (

@@ -113,7 +113,7 @@ class SweptChain(StagedChain):
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     made = World(random.Random(0))
-    monkeypatch.setitem(registry._OPENERS, InMemory, made.opened)  # type: ignore[attr-defined, call-overload]
+    monkeypatch.setitem(registry._OPENERS, InMemory, made.opened)
     monkeypatch.setattr(Catalog, "_transaction", _striking(Catalog._transaction, made))
     return made
 
