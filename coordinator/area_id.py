@@ -1,4 +1,6 @@
-"""The id of a staging area, made once: what destinations are marked with, so that they are not mixed up."""
+"""The id of a staging area, made once: what destinations are marked with, so that they are not mixed up. It
+is kept beside the catalog, and told in README.txt, which goes to every destination.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,9 @@ from pathlib import Path
 
 from ..proto.directories import make_private, sync_directory
 from ..proto.errors import StagingError
+from ..worker.keepsake.readme import README, area_of
 
-_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 def area_id(staging: Path) -> str:
@@ -20,7 +23,7 @@ def area_id(staging: Path) -> str:
     try:
         make_private(path.parent)
         if not path.exists():
-            _make(path)
+            _make(path, _told(staging) or secrets.token_hex(16))
         text = path.read_text("ascii", errors="replace").strip()
     except OSError as error:
         raise StagingError(
@@ -31,13 +34,22 @@ def area_id(staging: Path) -> str:
     return text
 
 
-def _make(path: Path) -> None:
+def _told(staging: Path) -> str:
+    """What README.txt says: it may have come back from a destination. Empty if it says nothing."""
+    try:
+        told = area_of((staging / README).read_bytes())
+    except OSError:
+        return ""
+    return told if _ID.fullmatch(told) else ""
+
+
+def _make(path: Path, made: str) -> None:
     """Whoever comes first makes it; it is whole when it has its name."""
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, f"{secrets.token_hex(8)}\n".encode())
+            os.write(fd, f"{made}\n".encode())
             os.fsync(fd)
         finally:
             os.close(fd)

@@ -21,7 +21,7 @@ from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
 from .durable import replace_durably
 from .history import CopyRecord
-from .sweeping.companions import FOLDERS
+from .sweeping.companions import PREFIXES
 
 _PART_BYTES = 1 << 20
 
@@ -67,7 +67,7 @@ def fetch(
 
 
 def _is_beside(name: str) -> bool:
-    return name.startswith(tuple(f"{folder}/" for folder in FOLDERS))
+    return name.startswith(PREFIXES)
 
 
 def _is_archive(name: str) -> bool:

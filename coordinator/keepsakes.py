@@ -7,8 +7,6 @@ They lie in the staging area as archives do, under names that are never given tw
 from __future__ import annotations
 
 import os
-import re
-import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,29 +17,13 @@ from ..groups.paths import printable
 from ..proto.directories import make_directories, sync_directory
 from ..proto.errors import AccessError, StagingError
 from ..worker.archives.names import parse_name
-from ..worker.keepsake.readme import README, area_of, reader, reader_name, readme
+from ..worker.keepsake.readme import README, reader, reader_name, readme
+from .area_id import area_id
 from .catalog import Catalog
 from .catalog.snapshots import FOLDER, drop_old, snapshots
-from .durable import replace_durably
 
-_AREA = re.compile(r"[0-9a-f]{32}")
 _GZIP = 16 + zlib.MAX_WBITS
 _LEVEL = 1
-
-
-def area_id(staging: Path) -> str:
-    """The id of a staging area: by chance, chosen when it is first asked for. It is kept beside the catalog,
-    and told in README.txt. Raises StagingError."""
-    own = staging / ".mailhaul" / "area-id"
-    with suppress(OSError, UnicodeDecodeError):
-        if _AREA.fullmatch(found := own.read_text("ascii").strip()):
-            return found
-    with suppress(OSError):
-        if _AREA.fullmatch(found := area_of((staging / README).read_bytes())):
-            return found
-    made = secrets.token_hex(16)
-    replace_durably(own, f"{made}\n".encode())
-    return made
 
 
 def companions(staging: Path) -> Iterator[tuple[str, bytes]]:

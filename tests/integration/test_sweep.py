@@ -11,6 +11,7 @@ import pytest
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
+from mailhaul.coordinator.sweeping.companions import companions
 
 from ..maildirs import Maildir
 
@@ -74,13 +75,15 @@ def test_archives_and_what_tells_of_runs_lie_at_every_destination(tmp_path: Path
     assert [(one["name"], one["copied"]) for one in planned["destinations"]] == [("vault", 2), ("disk", 2)]
     assert _archives(tmp_path / "vault") == {}
 
+    beside = len(list(companions(tmp_path / "staging")))
+    assert beside == 8, "what tells of each run, a snapshot and its table after each, README and reader"
     done = json.loads(run("sweep", "--json"))
     staged = _archives(tmp_path / "staging")
     assert len(staged) == 4, "two archives, two that tell of runs"
     assert _archives(tmp_path / "vault") == _archives(tmp_path / "disk") == staged
     assert [(one["copied"], one["companions"], one["looked"]) for one in done["destinations"]] == [
-        (2, 2, 2),
-        (2, 2, 2),
+        (2, beside, 2),
+        (2, beside, 2),
     ]
     assert "0 archives left the staging area" in run("sweep")
 

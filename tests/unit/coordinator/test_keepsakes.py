@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from mailhaul import __version__
 from mailhaul.coordinator import rebuilding as mailhaul_rebuilding
+from mailhaul.coordinator.area_id import area_id
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.catalog.snapshots import KEPT, snapshots
 from mailhaul.coordinator.dispatch.engine import Outcome
 from mailhaul.coordinator.history import CopyRecord
-from mailhaul.coordinator.keepsakes import area_id, companions, keep_catalog, name_map, newest_keepsakes
+from mailhaul.coordinator.keepsakes import companions, keep_catalog, name_map, newest_keepsakes
 from mailhaul.coordinator.purging.purge import purge
 from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
