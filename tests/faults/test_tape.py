@@ -288,6 +288,17 @@ def test_a_pool_without_room_says_what_it_needs(tmp_path: Path) -> None:
         assert tape.inventory.wanted() == []
 
 
+def test_a_new_volume_is_read_between_writes(tmp_path: Path) -> None:
+    tapes = Tapes(tmp_path)
+    with closing(tapes.open()) as place:
+        for name in ("p/first.mha", "p/second.mha", "p/third.mha"):
+            place.put(name, source(name, 2 * RECORD))
+            with closing(place.open(name)) as file:
+                assert file.read_at(0, file.size) == source(name, file.size).read_at(0, file.size)
+        place.commit()
+    tapes.check(dict.fromkeys(["p/first.mha", "p/second.mha", "p/third.mha"], 2 * RECORD))
+
+
 def test_a_source_that_fails_in_the_middle_leaves_the_others(tmp_path: Path) -> None:
     tapes = Tapes(tmp_path)
     with closing(tapes.open()) as place:

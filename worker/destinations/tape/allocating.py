@@ -89,6 +89,7 @@ class Allocator:
             uses=before.uses + 1 if before else 1,
         )
         end = write_label(mounted.drive, label, self._front(), instead_of=before.volume if before else None)
+        self._mounts.labelled(label)
         if before is not None:
             self._inventory.forget(before.volume)
         known = KnownVolume(label=label, contents=Contents(end_block=end), tag=mounted.cartridge.tag)

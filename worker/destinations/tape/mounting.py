@@ -80,6 +80,11 @@ class Mounts:
         self._mounted = mounted
         return mounted
 
+    def labelled(self, label: Label) -> None:
+        """What is in the drive has this label from now on."""
+        if self._mounted is not None:
+            self._mounted = replace(self._mounted, label=label)
+
     def in_reach(self, known: KnownVolume) -> bool:
         """Whether a volume seems to be there: nothing is loaded for it."""
         mounted = self._mounted
