@@ -11,7 +11,7 @@ from . import tape_check, tape_eject, tape_inventory, tape_label, tape_list
 def command() -> None:
     """List, label, look through, eject and check the tapes of a destination.
 
-    NAME is that of a destination of the kind tape. A volume is called by its label, its bar code or its UUID.
+    NAME is that of a destination of the kind tape.
 
     \b
     Example: a new tape in the robot of the destination library

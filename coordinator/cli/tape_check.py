@@ -22,7 +22,7 @@ from .tape_volumes import tape_of, volume_of
 @json_option
 @click.pass_obj
 def command(invocation: Invocation, name: str, volume: str, why: str | None, as_json: bool) -> int:
-    """Read all of VOLUME and compare each archive with its checksum.
+    """Read all of VOLUME (its label, bar code or UUID) and compare each archive with its checksum.
 
     \b
     Example:
