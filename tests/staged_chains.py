@@ -49,6 +49,12 @@ STARTED = datetime(2026, 8, 1, 2, 0, tzinfo=UTC)
 PARTITION = Partition(name="primary", format="maildir", path="/srv/mail")
 
 
+def is_keepsake(path: Path) -> bool:
+    """Whether this is laid beside archives, or a part of making it."""
+    beside = (README, reader_name(__version__), "area-id", "snapshot.new")
+    return FOLDER in path.parts or path.name in beside
+
+
 class StagedChain:
     """A staging area to which runs are added, one a day, each over one group."""
 
@@ -203,13 +209,10 @@ class StagedChain:
 
     def files(self) -> set[str]:
         """All that lies in the staging area, but for locks, the catalog, and what is kept beside archives."""
-        kept = {README, reader_name(__version__)}
         return {
             str(path.relative_to(self.staging))
             for path in self.staging.rglob("*")
-            if path.is_file()
-            and not {".mailhaul", "_ready", FOLDER} & set(path.parts)
-            and path.name not in kept
+            if path.is_file() and not {".mailhaul", "_ready"} & {*path.parts} and not is_keepsake(path)
         }
 
     def size_bytes(self) -> int:

@@ -21,7 +21,7 @@ from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.groups.paths import LogicalPath
 
 from ..manifests import check_manifests
-from ..staged_chains import StagedChain
+from ..staged_chains import StagedChain, is_keepsake
 from .killed import killed_at
 
 KEEP = 2
@@ -46,11 +46,13 @@ def run_purge(staging: Path) -> PurgeReport:
 
 
 def content(staging: Path) -> dict[str, bytes]:
-    """Everything there but locks and the catalog's own files."""
+    """Everything there but what is laid beside archives, locks and the catalog's own files."""
     return {
         str(path.relative_to(staging)): path.read_bytes()
         for path in sorted(staging.rglob("*"))
-        if path.is_file() and not path.name.startswith(("catalog.sqlite", "lock", "readers.lock", "holds."))
+        if path.is_file()
+        and not path.name.startswith(("catalog.sqlite", "lock", "readers.lock", "holds."))
+        and not is_keepsake(path)
     }
 
 

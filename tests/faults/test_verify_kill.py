@@ -13,6 +13,7 @@ import pytest
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.proto.archive.frames import FrameType
 
+from ..staged_chains import is_keepsake
 from ..verifying import Backups, damage_data, hit, make_chain
 from .killed import killed_at
 
@@ -29,11 +30,13 @@ STEPS: list[tuple[Any, str]] = [
 
 
 def content(staging: Path) -> dict[str, bytes]:
-    """Everything there but locks, the record of verifications and the catalog's own files."""
+    """Everything there but what is laid beside archives, locks, what was verified, and the catalog."""
     return {
         str(path.relative_to(staging)): path.read_bytes()
         for path in sorted(staging.rglob("*"))
-        if path.is_file() and not path.name.startswith(("catalog.sqlite", "lock", "readers.", "verify."))
+        if path.is_file()
+        and not path.name.startswith(("catalog.sqlite", "lock", "readers.", "verify."))
+        and not is_keepsake(path)
     }
 
 

@@ -18,10 +18,12 @@ from typing import Any
 
 import pytest
 
+from mailhaul import __version__
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.proto.archive.frames import FrameType
+from mailhaul.worker.keepsake.readme import README, reader_name
 
 from ..maildirs import Maildir
 from ..manifests import check_manifests
@@ -102,7 +104,10 @@ def test_a_manifest_names_what_its_run_has_sealed(site: Site) -> None:
         files = {str(Path(one).relative_to(site.staging)) for one in done["archives"]}
         assert len(files) == archives
         assert set(named[done["run"]]) == files | {f"_runs/{done['run'][:4]}/{done['run']}.0.mhr"}
-    assert {path.name for path in site.staging.iterdir()} == {".mailhaul", "_ready", "_runs", "primary"}
+    assert {path.name for path in site.staging.iterdir()} == {
+        *(".mailhaul", "_catalog", "_ready", "_runs", "primary"),
+        *(README, reader_name(__version__)),
+    }
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in site.staging.rglob("*"))
 
 
@@ -241,9 +246,9 @@ def test_the_layout_is_as_documented(site: Site, root: Path) -> None:
     tables = re.findall(r"^\| `([^`]+)` \|", (root / "docs" / "staging-layout.md").read_text(), re.MULTILINE)
     name = "[A-Za-z0-9][A-Za-z0-9._-]*"
     words = {"PARTITION": name, "GROUP": name, "RUN": RUN, "SHARD": "[0-9]+", "ID": "[0-9a-f]{16}"}
-    words |= {"gN": "g[0-9]+", "N": "[0-9]+", "YEAR": "[0-9]{4}", "...": ".+"}
+    words |= {"gN": "g[0-9]+", "N": "[0-9]+", "YEAR": "[0-9]{4}", "...": ".+", "VERSION": "[0-9.]+"}
     patterns = {
-        name: "".join(words.get(word, re.escape(word)) for word in re.split(r"(\.\.\.|[./])", name))
+        name: "".join(words.get(word, re.escape(word)) for word in re.split(r"(\.\.\.|[./-])", name))
         for name in tables
     }
     site.deliver("anna", "anna", "anna", "ben")
