@@ -80,7 +80,11 @@ servers:
 	    radosgw:radosgw ceph-mon:ceph-mon ceph-osd:ceph-osd ceph:ceph-common \
 	    swift-proxy-server:swift-proxy swift-account-server:swift-account \
 	    swift-container-server:swift-container swift-object-server:swift-object swift-ring-builder:swift \
-	    memcached:memcached
+	    memcached:memcached \
+	    amdump:amanda-server amdump:libencode-locale-perl amdump:libjson-perl \
+	    /usr/lib/amanda/application/amgtar:amanda-client bacula-dir:bacula-director \
+	    bacula-dir:bacula-director-sqlite3 bacula-sd:bacula-sd bacula-fd:bacula-fd bconsole:bacula-console \
+	    sqlite3:sqlite3
 	@.ci/debian13 make || [ $$? = 77 ]
 
 peers:
