@@ -31,6 +31,7 @@ from mailhaul.proto.archive.files import LocalFile
 from mailhaul.tests.faults.http_proxy import HttpProxy
 from mailhaul.tests.integration.servers.object_storage import S3Server
 from mailhaul.tests.integration.servers.rgw import rgw
+from mailhaul.worker.destinations.s3.dialect import keep_dialect
 from mailhaul.worker.destinations.s3.place import S3Place
 from mailhaul.worker.destinations.settings import S3Destination
 
@@ -83,6 +84,7 @@ def put_all(place: Path, settings: S3Destination) -> None:
 def mailhaul(server: S3Server, archives: Path, scratch: Path) -> Command:
     """Puts them into a new bucket, whose server is known."""
     settings = server.destination(server.new_bucket(), scratch / "journal", part_threads=PARTS)
+    keep_dialect(settings.journal, server.dialect())
     told = json.dumps([str(archives), asdict(settings)])
     return Command((sys.executable, "-P", "-m", __spec__.name, "--put", told), scratch)
 
@@ -98,7 +100,9 @@ def rclone(server: S3Server, archives: Path, scratch: Path) -> Command:
         f"--config={settings}", f"--transfers={FILES}", f"--s3-upload-concurrency={PARTS}",
         "--s3-chunk-size=8M", "--s3-upload-cutoff=8M", "--s3-no-check-bucket",
     )  # fmt: skip
-    return Command(("rclone", "copy", *options, str(archives), f"s:{server.new_bucket()}/site1"), scratch)
+    argv = ("rclone", "copy", *options, str(archives), f"s:{server.new_bucket()}/site1")
+    # Its client can't do with a bundle of certificates that is set for others.
+    return Command(argv, scratch, {"AWS_CA_BUNDLE": ""})
 
 
 PROGRAMS = {"mailhaul": mailhaul, "rclone": rclone}

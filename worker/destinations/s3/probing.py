@@ -25,6 +25,7 @@ PROBES = ".check/"
 """Below the prefix: no name of a file begins with a dot."""
 
 _LOCKED_SECONDS = 5
+_LINE_BYTES = 4096
 
 
 def probe(settings: S3Destination) -> Dialect:
@@ -146,7 +147,8 @@ class _Lines:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._data = b"".join(b"%08d" % number for number in range(-(-size // 8)))[:size]
+        count = -(-size // _LINE_BYTES)
+        self._data = b"".join(b"%08d" % number * (_LINE_BYTES // 8) for number in range(count))[:size]
 
     def read_at(self, offset: int, length: int) -> bytes:
         """See RandomAccess."""
