@@ -43,8 +43,8 @@ _ORPHAN = "its run ended before the catalog knew it, and what it refers to may h
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildReport:
     """How many archives are in the catalog now, and from which snapshot it was begun (empty: from none);
-    which files are not, and why, or as a newer generation of the
-    same archive is; what of the archives is damaged; and which others they refer to that are not there."""
+    which files are not, and why, or as a newer generation of the same archive is; what of the archives is
+    damaged; and which others they refer to that are not there."""
 
     archives: int
     origin: str
@@ -94,7 +94,7 @@ def rebuild_locked(
         staging,
         search,
         [*_purged(recorded, holds, base)],
-        partial(_references, staging),
+        partial(references, staging),
         search.ends,
         start,
         copies,
@@ -146,6 +146,7 @@ class _Search:
     refused: list[Skipped] = field(default_factory=list)
     damaged: list[Skipped] = field(default_factory=list)
     ends: list[RunEnd] = field(default_factory=list)
+    _runs: set[RunId] = field(default_factory=set)
 
     def gone(self) -> frozenset[ArchiveId]:
         """The archives of the base that do not lie any more where they lay, or have another size."""
@@ -186,10 +187,12 @@ class _Search:
                     self.refused.append(Skipped(str(file), "orphan", _ORPHAN))
                     continue
                 self.damaged += damage
+                self._runs.add(facts.run)
                 staged = not is_excerpt(str(file.relative_to(self.staging)))
                 yield FoundArchive(facts=facts, damaged=bool(damage), staged=staged)
+        # An archive does not tell how its unit went: the end of its run is entered once more then.
         ended = self.base.ended if self.base else ()
-        known = {run_archive(run, resumed) for run, resumed in ended}
+        known = {run_archive(run, resumed) for run, resumed in ended if run not in self._runs}
         for file in sorted(self.staging.glob(f"{FOLDER}/*/*.mhr")):
             if str(file.relative_to(self.staging)) not in known:
                 self._read_end(file)
@@ -299,7 +302,7 @@ def _departures(archive: ArchiveReader, damaged: list[Skipped]) -> tuple[Departe
         return ()
 
 
-def _references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveId] | None:
+def references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveId] | None:
     """The other archives that the metadata of these users in an archive names; None if nothing of it lies in
     the staging area any more."""
     try:

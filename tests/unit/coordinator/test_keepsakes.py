@@ -20,7 +20,7 @@ from mailhaul.coordinator.area_id import area_id
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.catalog.snapshots import KEPT, snapshots
 from mailhaul.coordinator.dispatch.engine import Outcome
-from mailhaul.coordinator.history import CopyRecord
+from mailhaul.coordinator.history import CopyRecord, Version
 from mailhaul.coordinator.keepsakes import companions, keep_catalog, name_map, newest_keepsakes
 from mailhaul.coordinator.purging.purge import purge
 from mailhaul.coordinator.purging.report import PurgeRequest
@@ -31,6 +31,7 @@ from mailhaul.coordinator.run_ids import newest_given
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import StagingError
 from mailhaul.proto.ports import ProgressSink
+from mailhaul.proto.records import ArchiveId
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.worker.archives.names import check_file_name
 from mailhaul.worker.keepsake import mailhaul_restore
@@ -62,10 +63,23 @@ def lose_catalog(staging: Path) -> None:
         file.unlink()
 
 
+def _hides(earlier: Sequence[Version], departure: Version) -> bool:
+    """A departure that nothing is left of to hide may be gone, or not yet."""
+    scope = (departure.partition, departure.group, departure.user)
+    return any((one.partition, one.group, one.user) == scope and one.departed is None for one in earlier)
+
+
 def told(staging: Path) -> dict[str, object]:
-    """All that a catalog tells that archives, and archives of runs, tell too."""
+    """All that a catalog tells that archives, and archives of runs, tell too; of references those that a
+    version needs, for others may be gone, or not yet."""
     with Catalog.open(staging) as catalog:
         records = list(catalog.archives())
+        histories = list(catalog.histories())
+        users: dict[ArchiveId, set[str]] = {}
+        for one in histories:
+            if one.archive is not None:
+                users.setdefault(one.archive, set()).add(one.user)
+        named = catalog.references([record.archive for record in records])
         return {
             "archives": {one.archive: replace(one, sealed=None) for one in records},
             "histories": [
@@ -79,13 +93,17 @@ def told(staging: Path) -> dict[str, object]:
                     one.stored,
                     one.size_bytes,
                 )
-                for one in catalog.histories()
+                for place, one in enumerate(histories)
+                if one.departed is None or _hides(histories[:place], one)
             ],
             "moments": {scope: catalog.moments(*scope) for scope in catalog.scopes()},
             "forgotten": {scope: catalog.forgotten(*scope) for scope in catalog.scopes()},
             "references": {
-                one: set(others)
-                for one, others in catalog.references([record.archive for record in records]).items()
+                one.archive: needed & set(named[one.archive])
+                for one in records
+                if (
+                    needed := mailhaul_rebuilding.references(staging, one.name, users.get(one.archive, set()))
+                )
             },
             "runs": [(one.run, one.state, one.sealed_units) for one in catalog.runs()],
             "missing": catalog.missing(),
