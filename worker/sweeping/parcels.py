@@ -14,8 +14,8 @@ from ..archives.ports import Copy
 class Parcel:
     """A file that is to have a copy called ``name``; its bytes are at ``source``.
 
-    Of an ``archive`` every frame is checked first, unless ``damaged`` says that it is known not to be whole.
-    A ``checksum`` (BLAKE3) is what another copy of it has: these bytes must be the same.
+    Of an ``archive`` every frame is checked as it is copied, unless ``damaged`` says that it is known not to
+    be whole. A ``checksum`` (BLAKE3) is what another copy of it has: these bytes must be the same.
     """
 
     name: str

@@ -18,7 +18,7 @@ from ...proto.errors import (
 )
 from ...proto.records import Location
 from ..archives.ports import Copy, OnBytes, Place
-from .checking import checked_digest, digest
+from .checking import CheckedSource
 from .parcels import Delivery, Parcel
 
 _MOST_REFUSALS = 3
@@ -63,24 +63,13 @@ def deliver(place: Place, parcels: Iterable[Parcel], open_source: OpenSource, on
 
 
 def _put(place: Place, parcel: Parcel, open_source: OpenSource, on_bytes: OnBytes) -> Copy:
-    with closing(open_source(parcel.source)) as source:
-        checksum = _checksum(source, parcel)
+    first = not parcel.checksum and not parcel.damaged
+    with closing(open_source(parcel.source)) as file:
+        source = CheckedSource(file, archive=parcel.archive if first else None, checksum=parcel.checksum)
         copy = place.put(parcel.name, source, lock_until=parcel.lock_until, on_bytes=on_bytes)
+        checksum = source.read_rest()
     if copy.size_bytes != source.size or copy.checksum not in (b"", checksum):
         raise DamagedError(
             f"{source.name} changed while it was copied to {place.name}", reason="changed", place=place.name
         )
     return replace(copy, checksum=checksum)
-
-
-def _checksum(source: RandomAccess, parcel: Parcel) -> bytes:
-    """Raises DamagedError for what is not to be copied."""
-    if parcel.archive is None or parcel.damaged or parcel.checksum:
-        found = digest(source)
-    else:
-        found = checked_digest(source, parcel.archive)
-    if parcel.checksum not in (b"", found):
-        raise DamagedError(
-            f"{source.name} is not what was copied before: it was damaged since", reason="changed"
-        )
-    return found
