@@ -32,14 +32,21 @@ def run_hook(
     In a thread, which no Ctrl-C interrupts just when it has started what has to be ended.
     """
     answers: list[tuple[str, str]] = []
-    thread = Thread(target=lambda: answers.append(_call(command, facts, environment, seconds, stop)))
+    ended = Event()
+
+    def call() -> None:
+        try:
+            answers.append(_call(command, facts, environment, seconds, stop))
+        finally:
+            ended.set()
+
     try:
-        thread.start()
-        thread.join()
+        Thread(target=call).start()
+        # Not join: of Python 3.9 to 3.12 it takes a thread for ended when it is interrupted itself.
+        ended.wait()
     except BaseException:
         stop.set()
-        with suppress(RuntimeError):  # it has not begun; when it does, it ends
-            thread.join()
+        ended.wait(3 * _TERM_SECONDS)  # where it has not begun: when it does, it ends
         raise
     return answers[0]
 

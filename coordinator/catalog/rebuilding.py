@@ -164,7 +164,7 @@ def _fill(
         _lose(database, archive)
     _drop_idle_references(database, needed_references)
     (archives,) = database.execute("SELECT count(*) FROM archives WHERE unit IS NOT NULL").fetchone()
-    missing = (*run_ends.missing_archives(database, told), *_still_needed(database, gone))
+    missing = (*run_ends.missing_archives(database, told), *(_known_missing(database) if start else ()))
     return Rebuilt(
         archives=archives,
         refused=tuple(refused),
@@ -209,12 +209,10 @@ def _lose(database: sqlite3.Connection, archive: ArchiveId) -> None:
         upkeep.remove_archives(database, [archive])
 
 
-def _still_needed(database: sqlite3.Connection, gone: Iterable[ArchiveId]) -> Iterator[Skipped]:
-    """Those of them that are missing now."""
-    for archive in sorted(gone):
-        query = "SELECT name FROM archives WHERE archive = ? AND missing"
-        for (name,) in database.execute(query, (archive,)).fetchall():
-            yield Skipped(archive.hex(), "missing", f"{name}, which a snapshot of the catalog tells of")
+def _known_missing(database: sqlite3.Connection) -> Iterator[Skipped]:
+    """What is missing and needed, now or since before the snapshot."""
+    for archive, name in database.execute("SELECT archive, name FROM archives WHERE missing").fetchall():
+        yield Skipped(archive.hex(), "missing", f"{name}, which a snapshot of the catalog tells of")
 
 
 def _enter_ends(

@@ -35,7 +35,7 @@ for shard in count():
     catalog.plan_units([Unit(run=run, partition=partition, group="user", shard=shard, users=tuple(users))])
     catalog.commit_unit(UnitReport(
         run=run, partition="primary", group="user", shard=shard,
-        archive=ArchiveId(f"{{run[9:15]}}{{run[-4:]}}{{shard:06d}}".encode()), file=f"{{run}}.{{shard}}.mha",
+        archive=ArchiveId(f"{{run[9:15]}}{{run[-4:]}}{{shard:06d}}".encode()), name=f"{{run}}.{{shard}}.mha",
         mailboxes=tuple(MailboxSummary(partition="primary", group="user", user=user, folders=1, listed=2,
             stored=1, skipped=1, size_bytes=1) for user in users),
         skipped=tuple(Skipped(user, "vanished") for user in users),

@@ -46,12 +46,13 @@ def run_purge(staging: Path) -> PurgeReport:
 
 
 def content(staging: Path) -> dict[str, bytes]:
-    """Everything there but what is laid beside archives, locks and the catalog's own files."""
+    """Everything there but what is laid beside archives, locks, the catalog's own files, and an id of the
+    staging area that did not come to have its name."""
     return {
         str(path.relative_to(staging)): path.read_bytes()
         for path in sorted(staging.rglob("*"))
         if path.is_file()
-        and not path.name.startswith(("catalog.sqlite", "lock", "readers.lock", "holds."))
+        and not path.name.startswith(("catalog.sqlite", "lock", "readers.lock", "holds.", "area-id."))
         and not is_keepsake(path)
     }
 

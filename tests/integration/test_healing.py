@@ -226,6 +226,7 @@ def test_the_archive_of_a_run_that_is_damaged_is_written_anew(
     assert found not in nights.run("verify", status=4)["damaged"]
     (nights.staging / ".mailhaul" / "catalog.sqlite").unlink()
     command("catalog rebuild", "--staging", nights.staging, status=(4,))
+    command("catalog rebuild", "--every-archive", "--staging", nights.staging, status=(4,))
     nights.run("restore", "/", "--at", ran, "--to", f"maildir:{nights.place / 'new'}", status=4)
 
 
@@ -494,7 +495,7 @@ def test_mailboxes_of_which_nothing_tells_any_more_are_lost_all_the_same(
 
     def rebuild() -> None:
         (nights.staging / ".mailhaul" / "catalog.sqlite").unlink()
-        command("catalog rebuild", "--staging", nights.staging, status=(0, 4))
+        command("catalog rebuild", "--every-archive", "--staging", nights.staging, status=(0, 4))
 
     for step in (rebuild, lambda: nights.run("verify", "--fix", status=4), rebuild)[first == "fix" :]:
         step()

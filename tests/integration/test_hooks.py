@@ -183,8 +183,9 @@ def test_after_run_is_called_however_the_run_ends(site: Site) -> None:
 
 
 def test_ctrl_c_ends_the_hook_too(site: Site, tmp_path: Path) -> None:
+    """Also a hook that does not listen."""
     child = tmp_path / "child"
-    site.configure(before_run=shell(f"echo $$ > {child}; exec sleep 300"))
+    site.configure(before_run=shell(f"trap '' TERM; echo $$ > {child}; exec sleep 300"))
     process = site.start("backup")
     until = time.monotonic() + 60
     while not (child.exists() and child.read_text().strip()):
