@@ -324,19 +324,28 @@ class _Run:
 
     def _parents(self, unit: Unit) -> Parents:
         parents = self._catalog.parents(unit.partition.name, unit.group, unit.users)
-        staging = self._config.staging.path
-        gone = [
-            one.name
-            for archive, copies in parents.locations.items()
-            for one in copies[:1]
-            if archive not in self._looked_for and not is_there(staging / _staged_name(one), archive)
-        ]
+        gone = self._gone(parents)
+        if gone:
+            # A sweep may have freed them since they were asked for: it tells the catalog first.
+            parents = self._catalog.parents(unit.partition.name, unit.group, unit.users)
+            gone = self._gone(parents)
         self._looked_for.update(parents.locations)
         # Told before what they held is read again: whoever moved them away can still bring them back.
         self._alarm(alarms_of_archives(unit, sorted(gone)))
         if (unit.partition.name, unit.group) in self._lacking:
             parents = replace(parents, elsewhere=frozenset(parents.mailboxes))
         return parents
+
+    def _gone(self, parents: Parents) -> list[str]:
+        """The names of the archives that are not where they should be; each is looked for once in a run."""
+        staging = self._config.staging.path
+        return [
+            copies[0].name
+            for archive, copies in parents.locations.items()
+            if copies
+            and archive not in self._looked_for
+            and not is_there(staging / _staged_name(copies[0]), archive)
+        ]
 
     def _commit(self, unit: Unit, report: UnitReport, attempts: int) -> None:
         if report.archive is not None:

@@ -20,7 +20,7 @@ from ...proto.archive.pointers import FramePointer
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.stored import Frames, read_mailbox
 from ...proto.archive.writer import ArchiveWriter
-from ...proto.errors import AccessError, DamagedError, StagingError, UnreadableError
+from ...proto.errors import AccessError, DamagedError
 from ...proto.records import (
     DIGEST_BYTES,
     ArchiveId,
@@ -33,6 +33,7 @@ from ...proto.records import (
     Stretch,
     Terms,
 )
+from ..archives.departing import Departing
 from ..archives.first_frames import begins_foreign
 from ..archives.names import parse_name
 from ..archives.opened import open_archive
@@ -161,6 +162,13 @@ class OpenParents:
                 for row in self._index(archive):
                     yield archive, lost.without(row) if lost else row
 
+    def let_go(self) -> None:
+        """Close the files of the archives until something in them is read again: those that have left the
+        staging area meanwhile take up space as long as they are open."""
+        for one in self._open.values():
+            if isinstance(one.file, Departing):
+                one.file.let_go()
+
     def close(self) -> None:
         """Close the archives. Repeatable."""
         while self._open:
@@ -199,18 +207,12 @@ class OpenParents:
         for one in reader.directory.referred:
             self._referred.setdefault(one.archive, reader.referred(one.archive))
 
-    def _file(self, archive: ArchiveId) -> RandomAccess:
-        """The first copy of an archive that can be opened. Raises DamagedError."""
-        failed = DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
-        for one in self._parents.locations.get(archive, ()):
-            try:
-                return self._open_copy(one)
-            except UnreadableError as error:
-                # As if it were damaged, all that it holds would be read and stored again.
-                raise StagingError(error.message) from error
-            except DamagedError as error:
-                failed = error
-        raise failed
+    def _file(self, archive: ArchiveId) -> Departing:
+        """The first copy of an archive that can be opened. Raises DamagedError, StagingError."""
+        copies = self._parents.locations.get(archive, ())
+        if not copies:
+            raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
+        return Departing(copies, self._open_copy)
 
     def _lost(self, archive: ArchiveId) -> Losses:
         return self._parents.lost.get(archive, _NO_LOSS)

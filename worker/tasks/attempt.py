@@ -3,6 +3,7 @@ calls the data path: for a run into the staging area, and for one into a stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ..comparing.known import OpenParents
 from ..load import bounded, gentle
 from ..staging.area import open_sink
 from ..staging.sinks import StreamSink
+from ..staging.space import FULL
 from ..stores import registry
 from .backup import BackupTask, UnitTask
 
@@ -28,9 +30,9 @@ def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
     """Back up the unit of a task, with the adapters that it names; see ``worker.backup.back_up``. What is
     sealed already is not written again: the report tells of it."""
     memory.keep_freed_memory()
-    told = _Told(progress, task.unit.label)
     places = Places((task.staging,), task.host, task.read_grant)
     parents = OpenParents(task.parents, places.open)
+    told = _Told(progress, task.unit.label, parents.let_go)
     with gentle(task.load), closing(places), closing(parents):
         sealed = _sealed(task, parents)
         if sealed is not None:
@@ -63,10 +65,11 @@ def _back_up(
 
 
 class _Told:
-    """The progress of a unit, and what it waits for."""
+    """The progress of a unit, and what it waits for. ``make_room`` is called while that is room."""
 
-    def __init__(self, progress: ProgressSink, unit: str) -> None:
+    def __init__(self, progress: ProgressSink, unit: str, make_room: Callable[[], object]) -> None:
         self._progress = progress
+        self._make_room = make_room
         self._last = Progress(unit, 0, 0)
 
     def __call__(self, progress: Progress) -> None:
@@ -74,6 +77,8 @@ class _Told:
         self._progress(progress)
 
     def waiting(self, reason: str) -> None:
+        if reason == FULL:
+            self._make_room()
         self._progress(self._last._replace(waiting=reason))
 
 

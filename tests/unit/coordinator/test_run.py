@@ -12,7 +12,7 @@ import pytest
 from mailhaul.coordinator.alarms import Alarm
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.engine import Engine, Outcome
-from mailhaul.coordinator.history import RunRecord
+from mailhaul.coordinator.history import CopyRecord, RunRecord
 from mailhaul.coordinator.holds import read_holds
 from mailhaul.coordinator.observers import RunObserver
 from mailhaul.coordinator.request import Request
@@ -25,6 +25,7 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.groups.selection import Verdict
 from mailhaul.proto.errors import EmptyStoreError, NotFoundError, StagingError
 from mailhaul.proto.records import (
+    ArchiveId,
     BackupMode,
     Departed,
     MailboxSize,
@@ -33,6 +34,7 @@ from mailhaul.proto.records import (
     Skipped,
     UnitReport,
 )
+from mailhaul.worker.archives.names import excerpt_name
 from mailhaul.worker.inventory import Stock
 from mailhaul.worker.staging.area import StagingArea
 from mailhaul.worker.tasks.backup import BackupTask
@@ -182,6 +184,37 @@ def test_a_run_in_which_nothing_changed(world: World) -> None:
     assert world.now() == {"one/user/anna": 100, "one/user/ben": 20}
     # Each attempt is told where its mailboxes were stored last.
     assert [sorted(task.parents.mailboxes) for task in world.tasks] == [[], ["anna", "ben"]]
+
+
+def test_an_archive_that_leaves_the_staging_area_while_it_is_looked_for_is_not_missed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.run()
+    looked: list[Path] = []
+
+    def look(file: Path, archive: ArchiveId) -> bool:
+        if not looked:  # a sweep frees it at this moment
+            with Catalog.open(world.staging, write=True) as catalog:
+                (record,) = catalog.archives()
+                kept = CopyRecord(place="vault", name=record.name, size_bytes=1, state="kept")
+                catalog.put_copy(archive, kept)
+                excerpt = world.staging / excerpt_name(record.name)
+                excerpt.parent.mkdir(parents=True)
+                excerpt.touch()
+                catalog.free_staged(archive)
+                file.unlink()
+        looked.append(file)
+        return file.exists()
+
+    monkeypatch.setattr("mailhaul.coordinator.run.is_there", look)
+    world.messages["one"]["anna"] += 1
+    world.run()
+    assert len(looked) == 2
+    assert world.told == []
+    (world.staging / world.tasks[-1].name).unlink()
+    world.messages["one"]["anna"] += 1
+    world.run()
+    assert [one.reason for one in world.told] == ["archive-missing"]
 
 
 def test_options_reach_the_workers_and_the_record(world: World) -> None:
