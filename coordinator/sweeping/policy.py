@@ -27,13 +27,15 @@ LOOK_EVERY = timedelta(days=7)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """An archive that is to have a copy called ``name`` at a destination, and where its bytes are taken from.
-    ``checksum`` is that of the copies that it has, empty while there is none."""
+    ``checksum`` is that of the copies that it has, empty while there is none. ``lost`` are the versions of
+    those that the destination had."""
 
     record: ArchiveRecord
     destination: str
     name: str
     source: Location
     checksum: bytes
+    lost: tuple[str, ...] = ()
 
 
 def selected(records: Iterable[ArchiveRecord], path: LogicalPath) -> Iterator[ArchiveRecord]:
@@ -62,6 +64,7 @@ def wanted(
                     name=name_in_places(record),
                     source=source,
                     checksum=known_checksum(record),
+                    lost=tuple(one.version for one in _current(record) if one.place == destination),
                 )
 
 

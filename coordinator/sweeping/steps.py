@@ -310,6 +310,7 @@ def _archive_file(wanted: Wanted) -> _File:
         archive=record.archive,
         checksum=wanted.checksum,
         damaged=bool(record.lost),
+        instead_of=wanted.lost,
     )
     return _File(parcel=parcel, size_bytes=record.size_bytes, generation=record.generation)
 

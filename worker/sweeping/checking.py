@@ -76,6 +76,11 @@ class CheckedSource:
                 )
 
 
+def digest(file: RandomAccess) -> bytes:
+    """The BLAKE3 digest of any file. Raises DamagedError."""
+    return CheckedSource(file).read_rest()
+
+
 class _Frames:
     """The frames of an archive, as they come along."""
 

@@ -16,6 +16,7 @@ class Parcel:
 
     Of an ``archive`` every frame is checked as it is copied, unless ``damaged`` says that it is known not to
     be whole. A ``checksum`` (BLAKE3) is what another copy of it has: these bytes must be the same.
+    What the place has in the versions ``instead_of`` was found to be damaged or missing.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Parcel:
     archive: ArchiveId | None = None
     checksum: bytes = b""
     damaged: bool = False
+    instead_of: tuple[str, ...] = ()
     lock_until: datetime | None = None
 
 

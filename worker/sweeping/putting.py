@@ -12,13 +12,14 @@ from ...proto.errors import (
     BackupError,
     DamagedError,
     ExistsError,
+    NotYetError,
     PlaceError,
     PlaceFullError,
     PlaceUnavailableError,
 )
 from ...proto.records import Location
 from ..archives.ports import Copy, OnBytes, Place
-from .checking import CheckedSource
+from .checking import CheckedSource, digest
 from .parcels import Delivery, Parcel
 
 _MOST_REFUSALS = 3
@@ -64,8 +65,12 @@ def deliver(place: Place, parcels: Iterable[Parcel], open_source: OpenSource, on
 
 def _put(place: Place, parcel: Parcel, open_source: OpenSource, on_bytes: OnBytes) -> Copy:
     first = not parcel.checksum and not parcel.damaged
+    archive = parcel.archive if first else None
     with closing(open_source(parcel.source)) as file:
-        source = CheckedSource(file, archive=parcel.archive if first else None, checksum=parcel.checksum)
+        if parcel.instead_of:
+            whole = CheckedSource(file, archive=archive, checksum=parcel.checksum)
+            _remove_damaged(place, parcel, whole.read_rest())
+        source = CheckedSource(file, archive=archive, checksum=parcel.checksum)
         copy = place.put(parcel.name, source, lock_until=parcel.lock_until, on_bytes=on_bytes)
         checksum = source.read_rest()
     if copy.size_bytes != source.size or copy.checksum not in (b"", checksum):
@@ -73,3 +78,29 @@ def _put(place: Place, parcel: Parcel, open_source: OpenSource, on_bytes: OnByte
             f"{source.name} changed while it was copied to {place.name}", reason="changed", place=place.name
         )
     return replace(copy, checksum=checksum)
+
+
+def _remove_damaged(place: Place, parcel: Parcel, checksum: bytes) -> None:
+    """Take away what has not this checksum, where a copy was found to be damaged: else the place would hold
+    on to it, or take it for the copy that is to come. Raises ExistsError where it stays."""
+    for version in parcel.instead_of:
+        try:
+            if place.stat(parcel.name, version) is not None and not _is(
+                place, parcel.name, version, checksum
+            ):
+                place.remove(parcel.name, version)
+        except PlaceUnavailableError:
+            raise
+        except PlaceError as error:
+            raise ExistsError(
+                f"a damaged copy can't be replaced: {error.message}", place=place.name, file=parcel.name
+            ) from error
+
+
+def _is(place: Place, name: str, version: str, checksum: bytes) -> bool:
+    """Whether a copy, read anew, has this checksum."""
+    try:
+        with closing(place.open(name, version)) as file:
+            return digest(file) == checksum
+    except (DamagedError, NotYetError):
+        return False
