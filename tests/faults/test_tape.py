@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from mailhaul.proto.errors import (
 from mailhaul.worker.destinations.tape.file_drive import FileDrive, TapeEnd
 from mailhaul.worker.destinations.tape.file_library import FileLibrary
 from mailhaul.worker.destinations.tape.headers import decode
-from mailhaul.worker.destinations.tape.opening import open_tape, tape_place
+from mailhaul.worker.destinations.tape.opening import open_tape, open_tape_place, tape_place
 
 from ..contract.putting import Failing
 from ..tapes import RECORD, Tapes, damage, source
@@ -252,6 +253,18 @@ def test_a_library_that_is_gone_is_told(tmp_path: Path) -> None:
             place.open("p/first.mha")
         with pytest.raises(PlaceUnavailableError):
             place.put("p/second.mha", source("p/second.mha", RECORD))
+
+
+def test_a_short_volume_warns_in_time_and_is_used(tmp_path: Path) -> None:
+    """As the configuration allows it: not all of it is the end."""
+    settings = replace(Tapes(tmp_path).settings, capacity_bytes=1 << 20)
+    with closing(open_tape_place(settings)) as place:
+        for number in range(4):
+            place.put(f"p/user/{number}.mha", source(f"{number}", 300_000))
+        place.commit()
+    assert len(list((tmp_path / "tapes").glob("*.tap"))) == 2
+    with closing(open_tape_place(settings)) as place:
+        assert len(list(place.list())) == 4
 
 
 def test_several_drives_at_once(tmp_path: Path) -> None:

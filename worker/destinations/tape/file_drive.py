@@ -29,6 +29,9 @@ _DAMAGED = 1 << 31
 """In the length of a record: it can't be read."""
 _MOST_RECORD = 1 << 24
 
+WARNING_BYTES = 4 << 20
+"""So long before its end a volume warns, unless it is short itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TapeEnd:
@@ -36,7 +39,7 @@ class TapeEnd:
     write is refused. Some drives have what they refuse on the tape nevertheless (``keeps_refused``)."""
 
     capacity_bytes: int
-    warning_bytes: int = 4 << 20
+    warning_bytes: int = WARNING_BYTES
     keeps_refused: bool = False
 
 

@@ -10,7 +10,7 @@ from ..settings import TapeDestination
 from .allocating import Allocator
 from .changer import Changer
 from .drive_library import DriveLibrary
-from .file_drive import TapeEnd
+from .file_drive import WARNING_BYTES, TapeEnd
 from .file_library import FileLibrary
 from .front import front_files
 from .inventory import Inventory
@@ -73,5 +73,6 @@ def _library(settings: TapeDestination, *, new: bool) -> Library:
     if settings.devices:
         changer = Changer(settings.changer) if settings.changer else None
         return DriveLibrary(settings.devices, changer, settings.state, settings.load_seconds)
-    end = TapeEnd(capacity_bytes=settings.capacity_bytes)
+    warning_bytes = min(WARNING_BYTES, settings.capacity_bytes // 4)
+    end = TapeEnd(capacity_bytes=settings.capacity_bytes, warning_bytes=warning_bytes)
     return FileLibrary(settings.file, end, make=new)
