@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 from mailhaul.worker.destinations.settings import TapeDestination
 from mailhaul.worker.destinations.tape.file_drive import FileDrive, TapeEnd
@@ -19,6 +21,7 @@ from mailhaul.worker.destinations.tape.stocktaking import Stock, take_stock
 from .contract.putting import Pattern
 
 RECORD = 10_240
+_DAMAGED = 1 << 31  # as TAPE.md says of volumes in files
 
 
 def source(name: str, size: int) -> Pattern:
@@ -98,3 +101,50 @@ def damage(volume: Path, block: int) -> None:
         for at in (start + 3, end - 1):
             file.seek(at)
             file.write(b"\x80")
+
+
+def taken_off(volumes: Iterable[Path]) -> dict[str, bytes]:
+    """The files that lie on volumes, each as it was written last."""
+    return {name: data for (name, _), data in copies_on(volumes).items()}
+
+
+def copies_on(volumes: Iterable[Path]) -> dict[tuple[str, str], bytes]:
+    """The files that lie whole on volumes, with the addresses where they begin: for who has nothing but
+    TAPE.md. What is on damaged blocks comes as zeros."""
+    parts: dict[tuple[str, str], dict[int, bytes]] = {}
+    sizes: dict[tuple[str, str], int] = {}
+    for volume in volumes:
+        blocks = list(_blocks(volume.read_bytes()))
+        uuid = _told(blocks[0])[1].get("volume") if blocks else None
+        begun: dict[int, tuple[tuple[str, str], int]] = {}
+        for number, block in enumerate(blocks):
+            kind, facts = _told(block)
+            if (facts.get("volume"), facts.get("block")) != (uuid, number):
+                continue
+            if kind == "archive":
+                copy = facts["name"], facts.get("first") or f"{uuid}:{number}"
+                begun[number] = copy, facts.get("offset_bytes", 0)
+                sizes[copy] = facts.get("size_bytes", 0)
+            elif kind == "archive-end" and facts.get("archive", 0) in begun:
+                copy, offset = begun[facts.get("archive", 0)]
+                data = b"".join(blocks[facts.get("archive", 0) + 1 : number])
+                parts.setdefault(copy, {})[offset] = data[: facts.get("bytes", 0)]
+    files = {copy: b"".join(found[offset] for offset in sorted(found)) for copy, found in parts.items()}
+    return {copy: data for copy, data in files.items() if len(data) == sizes[copy]}
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        told = int.from_bytes(data[at : at + 4], "little")
+        length = told & ~_DAMAGED
+        yield bytes(length) if told & _DAMAGED else data[at + 4 : at + 4 + length]
+        at += 8 + length + length % 2 if length else 4
+
+
+def _told(block: bytes) -> tuple[str, dict[str, Any]]:
+    """The kind of a record that tells, and what it does; nothing of other blocks."""
+    first, _, rest = block.partition(b"\n")
+    if not first.startswith(b"mailhaul-tape 1 "):
+        return "", {}
+    return first.split()[2].decode(), json.loads(rest)

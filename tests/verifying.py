@@ -85,6 +85,7 @@ def in_this_process(engine: Engine) -> Iterator[None]:
     """Commands work in the process that calls them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapters, "make_engine", lambda *_, **__: engine)
+        patch.setattr(adapters, "make_lanes", lambda names: local_engine(0, attempts=1, lanes=names))
         yield
 
 
