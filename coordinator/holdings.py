@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..proto.errors import UsageError
-from ..proto.records import STAGING, ArchiveId, Location
-from ..worker.archives.holdings import EXCERPTS, Holdings
+from ..proto.records import CONFIRMED, STAGING, ArchiveId, Location
+from ..worker.archives.holdings import EXCERPTS, ConfirmedCopies, Holdings
 from ..worker.destinations.settings import Destination
 from ..worker.staging.area import StagingArea
 from .catalog.reading import CatalogReader
@@ -20,19 +20,21 @@ def holdings(
 ) -> Holdings:
     """Every archive of which there is a copy in the staging area or in one of these destinations; or in the
     one that is called ``only``. Of what has left the staging area the excerpt there is read first, and what
-    is not in that from the destinations in their order. Raises UsageError if there is none of that name.
+    is not in that from the destinations in their order; last comes what other programs have to bring back.
+    Raises UsageError if there is none of that name.
     """
     if only is not None:
         destinations = [one for one in destinations if one.name == only]
         if not destinations:
             raise UsageError(f"there is no destination {only!r} in the configuration", place=only)
-    order = {one.name: number for number, one in enumerate(destinations)}
+    order = {name: number for number, name in enumerate((*(one.name for one in destinations), CONFIRMED))}
     found: dict[ArchiveId, tuple[Location, ...]] = {}
     for archive, copies in catalog.locations().items():
         chosen = _in_order(copies, order) if only is None else _of_place(copies, only)
         if chosen:
             found[archive] = chosen
-    return Holdings(locations=found, places=(*(() if only else (area,)), *destinations))
+    here = () if only else (area, ConfirmedCopies(staging=area.path))
+    return Holdings(locations=found, places=(*here, *destinations))
 
 
 def _in_order(copies: Iterable[Location], order: Mapping[str, int]) -> tuple[Location, ...]:

@@ -15,12 +15,13 @@ from pathlib import Path
 from .. import __version__
 from ..groups.paths import printable
 from ..proto.directories import make_directories, sync_directory
-from ..proto.errors import AccessError, StagingError
+from ..proto.errors import AccessError, LockedError, StagingError
 from ..worker.archives.names import parse_name
 from ..worker.keepsake.readme import README, reader, reader_name, readme
 from .area_id import area_id
 from .catalog import Catalog
 from .catalog.snapshots import FOLDER, drop_old, snapshots
+from .lock import RunLock
 
 _GZIP = 16 + zlib.MAX_WBITS
 _LEVEL = 1
@@ -50,6 +51,12 @@ def keep_catalog(staging: Path, catalog: Catalog) -> None:
             _put(staging / name, [content])
     if taken := catalog.take_snapshot(staging):
         _put(_table(staging / taken), _packed(name_map(area_id(staging), catalog)))
+
+
+def keep_catalog_now(staging: Path) -> None:
+    """``keep_catalog`` for who does not hold the run lock: a run that goes on does so itself at its end."""
+    with suppress(LockedError), RunLock(staging), Catalog.open(staging, write=True) as catalog:
+        keep_catalog(staging, catalog)
 
 
 def drop_old_keepsakes(staging: Path) -> None:

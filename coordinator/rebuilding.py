@@ -85,7 +85,8 @@ def rebuild_locked(
     to lie in a destination."""
     holds = read_holds(staging)
     recorded = read_purged(staging)
-    base = None if every_archive else newest_base(staging)
+    newest = newest_base(staging)
+    base, older = (None, newest) if every_archive else (newest, None)
     # What would tell that a mailbox in them had departed may be deleted already.
     dead = frozenset(one.file for one in read_doomed(staging) if not one.instead)
     search = _Search(staging, dead, frozenset(orphan for one in recorded for orphan in one.orphans), base)
@@ -98,7 +99,10 @@ def rebuild_locked(
         search.ends,
         start,
         copies,
+        older,
     )
+    if older is not None:
+        older.path.unlink(missing_ok=True)
     with Catalog.open(staging, write=True) as catalog:
         keep_catalog(staging, catalog)
     return RebuildReport(

@@ -13,7 +13,7 @@ again. The catalog is not locked meanwhile, and nothing is deleted (the caller i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -21,8 +21,8 @@ from pathlib import Path
 
 from ..proto.errors import BackupError, DamagedError, NotFoundError, NotYetError
 from ..proto.ports import ProgressSink
-from ..proto.records import STAGING, ArchiveId, Location
-from ..worker.archives.holdings import EXCERPTS, NAMED_FILES, Holdings
+from ..proto.records import CONFIRMED, STAGING, ArchiveId, Location
+from ..worker.archives.holdings import EXCERPTS, NAMED_FILES, ConfirmedCopies, Holdings, name_of
 from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
 from ..worker.staging.area import StagingArea
@@ -95,12 +95,12 @@ def recall(
     nothing to do but to wait; once it says no, what is still to be made ready has failed. Raises
     StagingError.
     """
-    destinations = {one.name: one for one in holdings.places if isinstance(one, Destination)}
+    places = {name_of(one): one for one in holdings.places if isinstance(one, Destination | ConfirmedCopies)}
     with Catalog.open(Path(area.path), write=True) as catalog:
         work = _begun(catalog, holdings, archives)
         observer.begin([copies[0] for copies in work.left.values()])
         while work.left:
-            tasks = list(_tasks(area, destinations, work))
+            tasks = list(_tasks(area, places, work))
             waiting: dict[ArchiveId, str] = {}
             for outcome in engine(run_recall, tasks, observer.progress):
                 report = outcome.report or RecallReport(
@@ -110,7 +110,7 @@ def recall(
                 _record(catalog, report, work, now())
             if not waiting:
                 continue
-            observer.waiting(len(waiting), next(iter(waiting.values())))
+            observer.waiting(len(waiting), "; ".join(dict.fromkeys(waiting.values())))
             if not pause():
                 for archive, why in waiting.items():
                     work.left.pop(archive, None)
@@ -144,20 +144,23 @@ def _checksums(catalog: Catalog, archive: ArchiveId) -> dict[tuple[str, str, str
     return {}
 
 
-def _tasks(area: StagingArea, destinations: dict[str, Destination], work: _Work) -> Iterable[RecallTask]:
+def _tasks(
+    area: StagingArea, places: Mapping[str, Destination | ConfirmedCopies], work: _Work
+) -> Iterable[RecallTask]:
     """What each place is to bring back, in the order in which it is read fastest."""
     by_place: dict[str, list[Wanted]] = {}
     for copies in work.left.values():
         by_place.setdefault(copies[0].location.place, []).append(copies[0])
     for name, wanted in by_place.items():
-        settings = destinations[name]
+        settings = places[name]
         by_copy = {(one.location.name, one.location.version): one for one in wanted}
         streams = 1
-        # What is wrong with a place is told by each task that reads there.
-        with suppress(BackupError), closing(open_destination(settings)) as place:
-            place.request(list(by_copy))
-            wanted = [by_copy[one] for one in place.reading_order(list(by_copy))]
-            streams = _STREAMS if place.reads_anywhere else 1
+        if isinstance(settings, Destination):
+            # What is wrong with a place is told by each task that reads there.
+            with suppress(BackupError), closing(open_destination(settings)) as place:
+                place.request(list(by_copy))
+                wanted = [by_copy[one] for one in place.reading_order(list(by_copy))]
+                streams = _STREAMS if place.reads_anywhere else 1
         for number in range(min(streams, len(wanted))):
             yield RecallTask(
                 wanted=tuple(wanted[number::streams]),
@@ -204,7 +207,9 @@ def _record(catalog: Catalog, report: RecallReport, work: _Work, when: datetime)
 
 def _lost(catalog: Catalog, archive: ArchiveId, location: Location) -> None:
     """A copy is not what was put there, or not there at all: it counts no more, and the next sweep makes
-    another."""
+    another. What somebody else keeps was not read here."""
+    if location.place == CONFIRMED:
+        return
     for one in catalog.archive(archive).copies:
         if (one.place, one.name, one.version) == location[:3]:
             catalog.put_copy(archive, replace(one, state="lost"))

@@ -49,22 +49,31 @@ def seal_run_archives(staging: Path, catalog: Catalog) -> None:
 def damaged_run_archives(staging: Path, catalog: Catalog) -> Iterator[Skipped]:
     """The archives of runs that are damaged, or that are of another run. One that is not there is no damage:
     the next run writes it."""
-    from ..proto.archive.run_end import read_run_end
-    from ..worker.archives.places import open_local
-
     there = set(_names(staging))
     for run, resumed in catalog.ended_runs():
         name = run_archive(run, resumed)
         if name not in there:
             continue
         try:
-            with closing(open_local(str(staging / name))) as file:
-                if read_run_end(file).run != run:
-                    raise DamagedError("it is of another run")
+            check_run_archive(staging, run, resumed)
         except (UnreadableError, UnsupportedError):
             continue  # it may be whole
         except DamagedError as error:
             yield Skipped(name, "run", f"it does not tell how the run ended: {error.message}")
+
+
+def check_run_archive(staging: Path, run: RunId, resumed: int) -> None:
+    """That the archive of a run is there and whole, to its last byte: what a rebuild needs of it may be whole
+    without its end, but nobody else can tell. Raises DamagedError if not, UnsupportedError."""
+    from ..proto.archive.run_end import read_run_end
+    from ..worker.archives.opened import beginning_of
+    from ..worker.archives.places import open_local
+    from ..worker.sweeping.checking import CheckedSource
+
+    with closing(open_local(str(staging / run_archive(run, resumed)))) as file:
+        CheckedSource(file, archive=beginning_of(file).archive).read_rest()
+        if read_run_end(file).run != run:
+            raise DamagedError("it is of another run")
 
 
 def renew_run_archives(staging: Path, catalog: Catalog) -> None:

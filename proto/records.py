@@ -75,6 +75,10 @@ class MailboxSize:
 STAGING = "staging"
 """What the staging area is called among the places where archives lie."""
 
+CONFIRMED = "confirmed"
+"""What is called so among them is kept by other programs: somebody has confirmed that they took it. The
+``version`` of such a copy says where it is, in words."""
+
 
 class Location(NamedTuple):
     """Where a copy of an archive lies: under this ``name`` in the place that is called so. ``version`` is

@@ -22,7 +22,7 @@ from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.assembly import Contents
 from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.stored import StoredMailbox
-from ..proto.errors import DamagedError, MessageUnavailable, StoreError, UnreadableError
+from ..proto.errors import DamagedError, MessageUnavailable, PlaceError, StoreError, UnreadableError
 from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
 from ..proto.records import ArchiveId, Folder, Message, Progress, RestoreReport, Skipped, StoredFile
 from .archives.opened import OpenArchives
@@ -67,8 +67,9 @@ def restore(
 ) -> RestoreReport:
     """Restore the chosen parts of the chosen mailboxes, in this order; a mailbox may be chosen several times.
 
-    What is damaged or can't be written is listed in the report and the rest goes on. Raises StoreError
-    if the target as a whole can't be written.
+    What is damaged or can't be written is listed in the report and the rest goes on; so is a mailbox of which
+    nothing is written, as it needs what can't be read where it lies now. Raises StoreError if the target as
+    a whole can't be written.
     """
     work = _Restore(Contents(archives.data), progress)
     for choice in choices:
@@ -77,6 +78,9 @@ def restore(
         except DamagedError as error:
             work.lose(str(_whose(choice)), "metadata", error)
             continue
+        except PlaceError as error:
+            work.skipped.append(Skipped(str(_whose(choice)), error.code, error.message))
+            continue
         try:
             layout = [one.folder for one in stored.mailbox.folders]
             with target.open_mailbox(choice.to_user, choice.place, layout) as writer:
@@ -84,6 +88,9 @@ def restore(
         except StoreError as error:
             work.drop_mailbox()
             work.skipped.append(Skipped(str(_whose(choice)), "mailbox", error.message))
+        except PlaceError as error:
+            work.drop_mailbox()
+            work.skipped.append(Skipped(str(_whose(choice)), error.code, error.message))
     return work.report()
 
 

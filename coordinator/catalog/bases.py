@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ...proto.directories import make_private
 from ...proto.errors import BackupError, DamagedError, NotFoundError, UnsupportedError
-from ...proto.records import STAGING, ArchiveId, RunId
+from ...proto.records import STAGING, ArchiveId, Location, RunId
+from ..history import CopyRecord
 from .database import check, connect, connect_private, open_reader, place, translated
 from .reading import CatalogReader
 from .snapshots import snapshots, unpack
@@ -56,6 +57,14 @@ def newest_base(staging: Path) -> Base | None:
             catalog.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
     return _base(path, "the catalog as it was")
+
+
+def copies_known_to(base: Base) -> tuple[list[tuple[ArchiveId, CopyRecord]], list[Location]]:
+    """Where a catalog tells that archives lie outside of the staging area, and what there nobody needs."""
+    with translated(base.path), closing(connect(base.path)) as database:
+        known = CatalogReader(database, base.path)
+        copies = [(one.archive, copy) for one in known.archives() for copy in one.copies]
+        return [pair for pair in copies if pair[1].place != STAGING], known.discarded()
 
 
 def _newest_run(staging: Path) -> RunId | None:

@@ -7,7 +7,18 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import UsageError
-from ...proto.records import ArchiveId, Location, Losses, Partition, RunId, Skipped, Stretch, Unit, UnitReport
+from ...proto.records import (
+    CONFIRMED,
+    ArchiveId,
+    Location,
+    Losses,
+    Partition,
+    RunId,
+    Skipped,
+    Stretch,
+    Unit,
+    UnitReport,
+)
 from ..history import CopyRecord, ResumedRun, RunState, Unplanned
 from . import database as files
 from . import journal, locations, queries, snapshots, standing, units, upkeep
@@ -257,6 +268,30 @@ class Catalog(CatalogReader):
         with self._transaction() as database:
             for archive, copy in copies:
                 locations.note_arrival(database, archive, copy)
+
+    def confirm(self, archive: ArchiveId, copy: CopyRecord) -> bool:
+        """Enter what another program keeps of an archive, in place of all that was confirmed of it before.
+        False, and nothing changes, if the archive was written anew meanwhile. Raises NotFoundError."""
+        with self._transaction() as database:
+            number = units.archive_number(database, archive)
+            query = "SELECT generation FROM archives WHERE number = ?"
+            (generation,) = database.execute(query, (number,)).fetchone()
+            if generation == copy.generation:
+                locations.drop_confirmed(database, number)
+                locations.put_copy(database, number, copy)
+            return bool(generation == copy.generation)
+
+    def forget_confirmed(self, archives: Iterable[ArchiveId]) -> None:
+        """Record that other programs do not keep these archives any more. Raises NotFoundError."""
+        with self._transaction() as database:
+            for archive in archives:
+                locations.drop_confirmed(database, units.archive_number(database, archive))
+
+    def forget_discarded_elsewhere(self) -> list[Location]:
+        """Returns what other programs keep and nobody needs any more, and forgets it: nobody here can remove
+        it."""
+        with self._transaction() as database:
+            return locations.take_discarded(database, CONFIRMED)
 
     def discard_copy(self, archive: ArchiveId, location: Location) -> None:
         """Record that nobody needs this copy any more: it is to be removed by its place. Raises

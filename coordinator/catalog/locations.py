@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from ...proto.errors import UsageError
-from ...proto.records import STAGING, ArchiveId, Location
+from ...proto.records import CONFIRMED, STAGING, ArchiveId, Location
 from ..history import CopyRecord
 from . import queries, values
 from .values import raw
@@ -58,6 +58,12 @@ def drop_staged(database: sqlite3.Connection, number: int) -> None:
     note_missing(database, number)
 
 
+def drop_confirmed(database: sqlite3.Connection, number: int) -> None:
+    """No other program keeps the archive, in any generation."""
+    database.execute("DELETE FROM locations WHERE archive = ? AND place = ?", (number, CONFIRMED))
+    note_missing(database, number)
+
+
 def drop_copy(database: sqlite3.Connection, number: int, location: Location) -> None:
     """Forget a copy."""
     database.execute(
@@ -95,6 +101,13 @@ def discard(database: sqlite3.Connection, location: Location) -> None:
         " VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))",
         (raw(location.place), raw(location.name), raw(location.version)),
     )
+
+
+def take_discarded(database: sqlite3.Connection, place: str) -> list[Location]:
+    """The copies in a place that nobody needs; they are forgotten."""
+    rows = database.execute("SELECT place, name, version FROM discarded WHERE place = ?", (place,)).fetchall()
+    database.execute("DELETE FROM discarded WHERE place = ?", (place,))
+    return [Location(*row) for row in rows]
 
 
 def discard_copies(database: sqlite3.Connection, number: int) -> None:

@@ -16,7 +16,7 @@ from ...proto.run_ends import RunEnd
 from ...worker.archives.names import parse_name
 from ..history import CopyRecord
 from . import journal, locations, queries, run_ends, units, upkeep
-from .bases import Base
+from .bases import Base, copies_known_to
 from .database import companion, connect_private, create, place, transaction, translated
 from .values import run_number, run_started
 
@@ -85,11 +85,12 @@ def rebuild(
     ends: Iterable[RunEnd] = (),
     start: Start | None = None,
     copies: Iterable[CopyRecord] = (),
+    older: Base | None = None,
 ) -> Rebuilt:
     """Make the catalog again from what the archives say, in any order; call it under the run lock. ``ends``,
     what archives of runs say, is asked for when all that were ``found`` are entered. With a ``start`` only
     archives and ends have to be among them that it does not know. ``copies`` are known to lie in
-    destinations.
+    destinations; those that an ``older`` catalog knew are carried over, as no file here tells where they are.
 
     The new one is made beside the old, which stays if this fails, and is durable on return. Of two
     generations of an archive the greater one counts. A run of which no ``ends`` tell is ``partial``; if it
@@ -116,7 +117,7 @@ def rebuild(
                     else:
                         # What a run that ended early relied on may have been purged since.
                         journal.drop_plans(database)
-                    rebuilt = _fill(database, found, purged, needed_references, ends, start, copies)
+                    rebuilt = _fill(database, found, purged, needed_references, ends, start, copies, older)
                 database.execute("PRAGMA journal_mode = WAL")
             _replace(new, path)
         finally:
@@ -132,6 +133,7 @@ def _fill(
     ends: Iterable[RunEnd],
     start: Start | None,
     copies: Iterable[CopyRecord],
+    older: Base | None,
 ) -> Rebuilt:
     gone = set(start.gone) if start else set()
     refused: list[Skipped] = []
@@ -140,8 +142,8 @@ def _fill(
     bare: list[ArchiveFacts] = []
     for one in found:
         try:
-            older = _enter(database, one, gone)
-            superseded += [] if one.facts.archive in gone else older
+            earlier = _enter(database, one, gone)
+            superseded += [] if one.facts.archive in gone else earlier
             gone.discard(one.facts.archive)
             bare += [one.facts] if one.bare else []
             named.update((other.archive, other) for other in one.facts.referred)
@@ -159,6 +161,8 @@ def _fill(
         if upkeep.moments_of(database, number)[-1:] != [run_number(facts.run)]:
             upkeep.insert_forgotten(database, number, [run_number(facts.run)])
         # Else it tells how things are: that the last mailbox of a group has departed.
+    if older is not None:
+        _carry_over(database, older)
     _enter_copies(database, copies)
     for archive in gone:
         _lose(database, archive)
@@ -192,6 +196,23 @@ def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) ->
             continue
         if name.generation < row["generation"] or one.size_bytes == row["size_bytes"]:
             locations.put_copy(database, row["number"], one)
+
+
+def _carry_over(database: sqlite3.Connection, older: Base) -> None:
+    """Enter the copies that an older catalog knew, as far as their archives were found again; those of others
+    are left alone."""
+    copies, discarded = copies_known_to(older)
+    for archive, copy in copies:
+        row = database.execute(
+            "SELECT number, generation, size_bytes FROM archives WHERE archive = ? AND unit IS NOT NULL",
+            (archive,),
+        ).fetchone()
+        if row is None or copy.generation > row["generation"]:
+            continue
+        if copy.generation < row["generation"] or copy.size_bytes == row["size_bytes"]:
+            locations.put_copy(database, row["number"], copy)
+    for location in discarded:
+        locations.discard(database, location)
 
 
 def _lose(database: sqlite3.Connection, archive: ArchiveId) -> None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "runs": "List runs, or show one in full.",
     "verify": "Check archives for damage.",
     "sweep": "Copy archives to their destinations, and free staging space.",
+    "confirm": "Record that another program has taken archives.",
     "recall": "Bring archives back that a restore needs.",
     "purge": "Delete runs that the retention rules do not keep.",
     "hold": "Protect a mailbox or a run from purge, or list the holds.",

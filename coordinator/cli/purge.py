@@ -18,6 +18,7 @@ from ..retention import RetentionRules
 from ..settings import ArchiveConfig, RetentionConfig
 from . import adapters, output
 from .configuration import configured, default_workers, staging_area
+from .kept_elsewhere import facts, tell_outdated, tell_unneeded
 from .options import json_option, path_argument, staging_option, workers_option
 from .output import Column, counted, note, number, say, size
 from .program import Invocation
@@ -136,6 +137,8 @@ def _document(report: PurgeReport) -> dict[str, object]:
         "compacted": report.compacted,
         "failed": report.failed,
         "left": report.left,
+        "unneeded": facts(report.unneeded),
+        "outdated": facts(report.outdated),
         "free_bytes": report.free_bytes,
     }
 
@@ -155,6 +158,8 @@ def _tell(report: PurgeReport, *, dry_run: bool) -> None:
             for one in report.compacted
         ],
     )
+    tell_outdated(report.outdated)
+    tell_unneeded(report.unneeded)
     output.list_skipped(report.failed, "left as it is")
     if report.left:
         note(

@@ -10,6 +10,7 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import AccessError
+from ...proto.records import STAGING
 from ...worker.archives.names import parse_name
 from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
 from ..history import Behind, GoodBackup
@@ -81,7 +82,7 @@ def show(overview: Overview, again: str = "mailhaul backup --resume latest") -> 
         output.print_table(_GOOD, (_good_row(one, overview.taken) for one in overview.good))
         if any(one.behind or one.never for one in overview.good):
             say("that of the worst mailbox; `mailhaul status --behind` lists those behind")
-    if overview.sweeps:
+    if overview.sweeps or any(one.place != STAGING for one in overview.copies.places):
         say()
         _show_copies(overview)
 

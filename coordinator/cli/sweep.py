@@ -19,6 +19,7 @@ from ..sweeping.report import DestinationReport, SweepObserver, SweepReport, Swe
 from ..sweeping.sweep import rehearse, sweep
 from . import adapters, output
 from .configuration import chosen_site, configured
+from .kept_elsewhere import facts, tell_unneeded
 from .options import destination_option, json_option, path_argument, staging_option
 from .output import Column, counted, note, number, say, size
 from .program import Invocation
@@ -128,6 +129,7 @@ def _document(report: SweepReport) -> dict[str, object]:
         "freed": report.freed,
         "freed_bytes": report.freed_bytes,
         "left": report.left,
+        "unneeded": facts(report.unneeded),
     }
 
 
@@ -163,6 +165,7 @@ def _tell(report: SweepReport, *, dry_run: bool) -> None:
             f"{counted(len(report.left), 'archive')} can't leave the staging area yet, as archives are being "
             "read: the next sweep does it"
         )
+    tell_unneeded(report.unneeded)
     would = "would leave" if dry_run else "left"
     say(f"{counted(len(report.freed), 'archive')} {would} the staging area: {size(report.freed_bytes)}")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...proto.errors import ConfigError
-from ...proto.records import STAGING
+from ...proto.records import CONFIRMED, STAGING
+from ...worker.archives.holdings import EXCERPTS
 from ...worker.destinations.settings import (
     CommandDestination,
     Destination,
@@ -35,11 +36,12 @@ def destinations(path: Path, tables: Sequence[DestinationTable], staging: Path) 
     found = tuple(
         _RECORDS[type(table)](path, table.given(), own_directory(staging, table.name)) for table in tables
     )
-    names = [STAGING]
+    reserved = (STAGING, CONFIRMED, EXCERPTS)
+    names = list(reserved)
     for index, one in enumerate(found):
         # Not by capitals alone: files are called after them.
         if one.name.lower() in names:
-            expected = f"a name that no other destination has, and not {STAGING!r}"
+            expected = f"a name that no other destination has, and none of {', '.join(reserved)}"
             raise wrong_value(path, f"destination[{index}].name", one.name, expected)
         names.append(one.name.lower())
     return found
@@ -75,8 +77,8 @@ def _rules(
 ) -> SweepRules:
     """The rules that a table gives; what it does not say is as ``before``."""
     for name in given.get("copies") or ():
-        if name not in names:
-            expected = f"names of destinations: {', '.join(names) or 'there are none'}"
+        if name != CONFIRMED and name not in names:
+            expected = f"names of destinations: {', '.join((*names, CONFIRMED))}"
             raise wrong_value(path, f"{key}.copies", name, expected)
     renamed = {"after": "after_seconds", "keep_staged": "keep_staged_seconds"}
     return replace(before, **{renamed.get(key, key): value for key, value in given.items()})

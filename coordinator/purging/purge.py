@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ...proto.errors import BackupError, DamagedError, StagingError
-from ...proto.records import Skipped
+from ...proto.records import CONFIRMED, Location, Skipped
 from ...worker.archives.opened import read_beginning
 from ...worker.staging.area import StagingArea
 from ..catalog import Catalog
@@ -71,11 +72,13 @@ def purge(
         steps.remove(plan)
         done, failed = steps.compact(plan.compactions, request.archive, engine)
         left_files = steps.delete(PATIENCE_SECONDS)
+        unneeded = catalog.forget_discarded_elsewhere()
         with suppress(StagingError):  # it frees space: there may be none yet
             keep_catalog(staging, catalog)
             drop_old_keepsakes(staging)
         settle(staging, catalog)
-    return _report(scopes, holds, versions, plan, done, failed, left_files)
+    report = _report(scopes, holds, versions, plan, done, failed, left_files)
+    return replace(report, unneeded=tuple(unneeded), outdated=_outdated(plan, done))
 
 
 def rehearse(
@@ -179,6 +182,18 @@ def _measured(
         else:
             done.append(compacted(one, written))
     return tuple(done), tuple(failed)
+
+
+def _outdated(plan: ArchivesPlan, done: Iterable[Compacted]) -> tuple[Location, ...]:
+    """What other programs keep of archives that were written anew."""
+    anew = {one.file for one in done}
+    return tuple(
+        Location(copy.place, copy.name, copy.version)
+        for one in plan.compactions
+        if one.record.name in anew
+        for copy in one.record.copies
+        if copy.place == CONFIRMED and copy.generation == one.record.generation
+    )
 
 
 def _report(

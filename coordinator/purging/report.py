@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ...groups.paths import LogicalPath
-from ...proto.records import Progress, Skipped
+from ...proto.records import Location, Progress, Skipped
 from ..holds import Hold
 from ..retention import RetentionRules
 from ..settings import ArchiveConfig
@@ -47,7 +47,9 @@ class PurgeReport:
     """What was purged, or would be: so many ``versions`` of mailboxes, and archives.
 
     ``failed`` are archives that could not be written anew, and stay as they are. ``left`` are files that
-    could not be deleted yet, as somebody read archives all the time: the next purge does it.
+    could not be deleted yet, as somebody read archives all the time: the next purge does it. ``unneeded`` is
+    what other programs keep, at its ``version``, and nobody needs any more; ``outdated`` what they keep of
+    archives as they were before they were written anew, which does not count any more.
     """
 
     scopes: tuple[ScopePlan, ...]
@@ -57,6 +59,8 @@ class PurgeReport:
     compacted: tuple[Compacted, ...]
     failed: tuple[Skipped, ...] = ()
     left: tuple[str, ...] = ()
+    unneeded: tuple[Location, ...] = ()
+    outdated: tuple[Location, ...] = ()
 
     @property
     def free_bytes(self) -> int:

@@ -7,17 +7,18 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ...proto.directories import sync_directory
-from ...proto.errors import LockedError, StagingError
-from ...proto.records import STAGING
+from ...proto.errors import DamagedError, LockedError, NotFoundError, StagingError
+from ...proto.records import STAGING, Skipped
 from ...worker.archives.excerpts import write_excerpt
 from ...worker.archives.first_frames import is_there
 from ...worker.archives.names import excerpt_name
 from ...worker.archives.places import open_local
+from ...worker.tasks.recalling import digest_of
 from ..catalog import Catalog
 from ..history import ArchiveRecord, CopyRecord
 from ..holds import Holds
 from ..readers import exclusive
-from .policy import name_in_places, staged_copy
+from .policy import known_checksum, name_in_places, staged_copy
 
 _PATIENCE_SECONDS = 10.0
 
@@ -78,18 +79,31 @@ def _free(staging: Path, catalog: Catalog, record: ArchiveRecord) -> bool:
     return True
 
 
-def restage(staging: Path, records: Sequence[ArchiveRecord]) -> int:
+def restage(staging: Path, records: Sequence[ArchiveRecord]) -> list[Skipped]:
     """Enter archives that lie in the staging area although they were freed there: a sweep was killed before
-    it deleted them. Returns how many."""
-    found = [
-        one
-        for one in records
-        if staged_copy(one) is None and one.copies and is_there(staging / one.name, one.archive)
-    ]
-    with Catalog.open(staging, write=True) as catalog:
-        for one in found:
-            copy = CopyRecord(
-                place=STAGING, name=one.name, generation=one.generation, size_bytes=one.size_bytes
-            )
+    it deleted them, or another program has brought them back. Returns those that are not what they were: they
+    are left alone, as is what is not all there yet."""
+    altered: list[Skipped] = []
+    for one in records:
+        if staged_copy(one) is not None or not one.copies or not is_there(staging / one.name, one.archive):
+            continue
+        try:
+            with closing(open_local(str(staging / one.name))) as file:
+                if file.size < one.size_bytes:
+                    continue
+                checksum = known_checksum(one)
+                if checksum and digest_of(file) != checksum:
+                    raise DamagedError("it was freed, and what lies under its name is not what it was")
+        except DamagedError as error:
+            altered.append(Skipped(one.name, error.code, error.message))
+            continue
+        copy = CopyRecord(
+            place=STAGING,
+            name=one.name,
+            generation=one.generation,
+            size_bytes=one.size_bytes,
+            checksum=checksum,
+        )
+        with Catalog.open(staging, write=True) as catalog, suppress(NotFoundError):  # purged meanwhile
             catalog.put_copy(one.archive, copy)
-    return len(found)
+    return altered

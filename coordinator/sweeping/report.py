@@ -8,7 +8,7 @@ from datetime import datetime
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
-from ...proto.records import Progress, Skipped
+from ...proto.records import Location, Progress, Skipped
 from ...worker.destinations.settings import Destination
 from ..settings import SweepConfig
 
@@ -66,13 +66,15 @@ class DestinationReport:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepReport:
     """What was swept. ``damaged`` are archives that were not copied since they are; ``freed`` those whose
-    staging space was freed; ``left`` are such for which it could not, as somebody read archives."""
+    staging space was freed; ``left`` are such for which it could not, as somebody read archives. ``unneeded``
+    is what other programs keep, at its ``version``, and nobody needs any more."""
 
     destinations: tuple[DestinationReport, ...]
     damaged: tuple[Skipped, ...] = ()
     freed: tuple[str, ...] = ()
     freed_bytes: int = 0
     left: tuple[str, ...] = ()
+    unneeded: tuple[Location, ...] = ()
 
     def facts(self) -> dict[str, object]:
         """For those who are told of it in short."""

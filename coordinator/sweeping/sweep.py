@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import BackupError, LockedError, NotFoundError, UsageError
-from ...proto.records import ArchiveId, Location, Skipped
+from ...proto.records import CONFIRMED, ArchiveId, Location, Skipped
 from ...worker.destinations.settings import Destination, TapeDestination
 from ...worker.load import LoadLimits
 from ...worker.staging.space import Space
@@ -32,8 +32,7 @@ from ..catalog import Catalog
 from ..destinations import begin_to_use, ready
 from ..history import ArchiveRecord, CopyRecord
 from ..holds import read_holds
-from ..keepsakes import keep_catalog
-from ..lock import RunLock
+from ..keepsakes import keep_catalog_now
 from . import policy
 from .companions import companions
 from .freeing import free, held_archive, restage
@@ -62,24 +61,25 @@ def sweep(
     catalog, LockedError if other sweeps are at all of the destinations, StagingError, DamagedError.
     """
     _check(request)
-    Catalog.open(staging).close()  # where there is none, none is made
+    _check_sweepable(staging, request)
     with _taken(staging, _chosen(request), now()) as (destinations, refused):
         work = _Sweep(staging, request, destinations, make_engine, now, observer)
         work.look_again()
         work.copy()
         freed, left = ([], []) if request.to else work.free()
-        work.remove()
+        unneeded = work.remove()
         for one in work.steps.reports.values():
             note_sweep(staging, one, now())
     reports = {**work.steps.reports, **refused}
     if freed or any(one.copied or one.looked for one in reports.values()):
-        _keep_catalog(staging)
+        keep_catalog_now(staging)
     return SweepReport(
         destinations=tuple(reports[name] for name in sorted(reports)),
         damaged=tuple(work.steps.damaged.values()),
         freed=tuple(one.name for one in freed),
         freed_bytes=sum(one.size_bytes for one in freed),
         left=tuple(left),
+        unneeded=tuple(unneeded),
     )
 
 
@@ -87,6 +87,7 @@ def rehearse(staging: Path, request: SweepRequest, now: Callable[[], datetime]) 
     """What ``sweep`` would do, as far as the catalog tells: no destination is asked, nothing is changed.
     Raises as ``sweep``, but for locks."""
     _check(request)
+    _check_sweepable(staging, request)
     work = _Sweep(staging, request, _chosen(request), lambda _lanes: nothing_done, now, NOBODY)
     for one in work.wanted():
         report = work.steps.reports[one.destination]
@@ -100,13 +101,6 @@ def rehearse(staging: Path, request: SweepRequest, now: Callable[[], datetime]) 
         freed=tuple(one.name for one in freed),
         freed_bytes=sum(one.size_bytes for one in freed),
     )
-
-
-def _keep_catalog(staging: Path) -> None:
-    """Lay a snapshot of the catalog beside the archives, which tells of the copies: the next sweep takes it
-    along. A run that goes on does so itself at its end."""
-    with suppress(LockedError), RunLock(staging), Catalog.open(staging, write=True) as catalog:
-        keep_catalog(staging, catalog)
 
 
 class _Sweep:
@@ -163,7 +157,8 @@ class _Sweep:
 
     def free(self) -> tuple[list[ArchiveRecord], list[str]]:
         """Free staging space, after a look at the copies that this relies on."""
-        restage(self._staging, self._records())
+        for one in restage(self._staging, self._records()):
+            self.steps.damaged[one.path] = one
         self.steps.look(policy.stale_looks(self.freeable(), self._places, self._now()))
         configured = {one.name for one in self._request.destinations}
         safe = [
@@ -173,14 +168,16 @@ class _Sweep:
         ]
         return free(self._staging, safe, self._observer.waiting) if safe else ([], [])
 
-    def remove(self) -> None:
-        """Remove the copies that nobody needs."""
+    def remove(self) -> list[Location]:
+        """Remove the copies that nobody needs; returns those that only other programs can."""
         with Catalog.open(self._staging, write=True) as catalog:
             for archive, copy in policy.outdated(self._records(), self._config.of_group):
                 with suppress(NotFoundError):  # purged meanwhile, and its copies with it
                     catalog.discard_copy(archive, Location(copy.place, copy.name, copy.version))
+            unneeded = catalog.forget_discarded_elsewhere()
             discarded = catalog.discarded()
         self.steps.remove(discarded)
+        return unneeded
 
     def freeable(self) -> list[ArchiveRecord]:
         room = Space(self._staging, self._request.reserve_bytes).room()
@@ -222,10 +219,20 @@ def _check(request: SweepRequest) -> None:
             path=str(request.path),
         )
     names = [one.name for one in request.destinations]
-    if not names:
-        raise UsageError("there is no destination: configure one ([[destination]])")
     if request.to and request.to not in names:
-        raise UsageError(f"there is no destination {request.to!r}; there is: {', '.join(names)}")
+        raise UsageError(f"there is no destination {request.to!r}; there is: {', '.join(names) or 'none'}")
+
+
+def _check_sweepable(staging: Path, request: SweepRequest) -> None:
+    """Without destinations there is something to do only where other programs keep copies. Where there is no
+    catalog, none is made."""
+    with Catalog.open(staging) as catalog:
+        kept = any(one.place == CONFIRMED for one in catalog.copy_standing().places)
+    if not (request.destinations or kept):
+        raise UsageError(
+            "there is no destination: configure one ([[destination]]), or `mailhaul confirm` what another "
+            "program keeps"
+        )
 
 
 def _chosen(request: SweepRequest) -> list[Destination]:
@@ -253,6 +260,6 @@ def _taken(
                 refused[one.name] = DestinationReport(name=one.name, stopped=stopped)
                 if not isinstance(error, LockedError):
                     note_sweep(staging, refused[one.name], now)
-        if len(locked) == len(destinations):
+        if locked and len(locked) == len(destinations):
             raise locked[0]
         yield ours, refused

@@ -70,7 +70,8 @@ class VerifyPlan:
 class Verification:
     """What was looked at: each archive with its report; ``messages`` of all versions, of which ``contents``
     different ones, ``size_bytes`` of them, were put together and compared. ``affected`` is what can't be
-    restored, because of ``losses``; ``spares`` is what others hold of it."""
+    restored, because of ``losses``; ``spares`` is what others hold of it. ``unread`` is what lies where it
+    can't be read now, so that nothing is known of it."""
 
     reports: Mapping[ArchiveId, VerifyReport]
     messages: int
@@ -79,6 +80,7 @@ class Verification:
     affected: tuple[Affected, ...]
     losses: tuple[Loss, ...]
     spares: Spares
+    unread: tuple[Skipped, ...] = ()
 
     @property
     def damaged(self) -> tuple[Skipped, ...]:
@@ -87,12 +89,14 @@ class Verification:
 
     @property
     def unreadable(self) -> tuple[Skipped, ...]:
-        """The archives that the system does not let be read."""
-        return tuple(
+        """The archives that can't be read: the system does not let them, or they are not where they could
+        be."""
+        refused = (
             Skipped(report.file, UnreadableError.code, report.unreadable)
             for report in self.reports.values()
             if report.unreadable
         )
+        return (*refused, *self.unread)
 
 
 def plan_verification(examination: Examination, depth: Depth, wholeness: Wholeness) -> VerifyPlan:
@@ -161,6 +165,7 @@ def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholenes
         affected=tuple(affected(loss, spares, files) for loss in losses),
         losses=losses,
         spares=spares,
+        unread=mail.unread,
     )
 
 
@@ -262,8 +267,9 @@ def _check_mail(
             contents=total.contents + report.contents,
             size_bytes=total.size_bytes + report.size_bytes,
             losses=(*total.losses, *report.losses),
+            unread=tuple(dict.fromkeys((*total.unread, *report.unread))),
         )
-        if not report.losses:  # else none of its archives ever comes to 0
+        if not (report.losses or report.unread):  # else none of its archives ever comes to 0
             left.subtract(parts[outcome.task.label].archives)
             for archive in parts[outcome.task.label].archives:
                 if not left[archive]:

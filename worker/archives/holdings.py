@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...proto.records import STAGING, ArchiveId, Location
+from ...proto.records import CONFIRMED, STAGING, ArchiveId, Location
 from ..destinations.settings import Destination
 from ..staging.area import StagingArea
 from .names import excerpt_name
@@ -28,6 +28,13 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConfirmedCopies:
+    """What other programs keep: only they can bring it back, into the ``staging`` area."""
+
+    staging: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stretched:
     """A file that somebody named, or the stretch of it from ``start`` on (``size_bytes`` of it)."""
 
@@ -43,7 +50,7 @@ class NamedFiles:
     files: tuple[Stretched, ...] = ()
 
 
-PlaceSettings = StagingArea | Folder | NamedFiles | Destination
+PlaceSettings = StagingArea | Folder | NamedFiles | ConfirmedCopies | Destination
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +88,9 @@ class Holdings:
 
     def are_there(self, archive: ArchiveId) -> bool:
         """Whether a copy is there: of those on this host it is looked for, the others are where they were
-        put."""
+        put. What other programs keep is not there before they bring it back."""
         return any(
-            path.exists() if (path := path_of(one, self.places)) else True
+            path.exists() if (path := path_of(one, self.places)) else one.place != CONFIRMED
             for one in self.locations.get(archive, ())
             if one.place != EXCERPTS
         )
@@ -98,6 +105,8 @@ def staged(area: StagingArea, names: Mapping[ArchiveId, str]) -> Holdings:
 
 def described(location: Location, places: Iterable[PlaceSettings]) -> str:
     """Where a copy lies, for people: a path where it has one."""
+    if location.place == CONFIRMED:
+        return f"{location.name}, kept at {location.version}"
     path = path_of(location, places)
     return f"{location.place}:{location.name}" if path is None else str(path)
 
@@ -119,4 +128,6 @@ def name_of(settings: PlaceSettings) -> str:
     """What a place is called."""
     if isinstance(settings, StagingArea):
         return STAGING
+    if isinstance(settings, ConfirmedCopies):
+        return CONFIRMED
     return NAMED_FILES if isinstance(settings, NamedFiles) else settings.name

@@ -13,7 +13,16 @@ from ...proto.records import STAGING, Location
 from ..destinations.settings import Destination
 from ..staging.area import StagingArea, open_area
 from .excerpts import Excerpt
-from .holdings import EXCERPTS, NAMED_FILES, Folder, NamedFiles, PlaceSettings, described, name_of
+from .holdings import (
+    EXCERPTS,
+    NAMED_FILES,
+    ConfirmedCopies,
+    Folder,
+    NamedFiles,
+    PlaceSettings,
+    described,
+    name_of,
+)
 from .names import check_relative, excerpt_name
 from .ports import Source
 
@@ -61,6 +70,10 @@ class Places:
             return _OpenedFiles(settings)
         if isinstance(settings, Folder):
             return FolderSource(settings.name, settings.path)
+        if isinstance(settings, ConfirmedCopies):
+            from .confirmed import ConfirmedSource
+
+            return ConfirmedSource(settings)
         from ..destinations.registry import open_destination
 
         return open_destination(settings)

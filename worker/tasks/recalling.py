@@ -13,6 +13,7 @@ from ...proto.archive.files import RandomAccess
 from ...proto.errors import BackupError, DamagedError, NotYetError, StagingError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Location, Progress
+from ..archives.holdings import ConfirmedCopies
 from ..archives.opened import beginning_of
 from ..archives.places import Places, open_local
 from ..archives.ports import OnBytes
@@ -41,7 +42,7 @@ class RecallTask(LocalTask):
     called in its progress."""
 
     wanted: tuple[Wanted, ...]
-    place: Destination
+    place: Destination | ConfirmedCopies
     staging: StagingArea
     label: str
 

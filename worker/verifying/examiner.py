@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from ...groups.paths import LogicalPath
 from ...proto.archive.assembly import Contents
 from ...proto.archive.reader import ArchiveReader
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, PlaceError
 from ...proto.ports import ProgressSink
-from ...proto.records import ArchiveId, Message, Progress, StoredFile, Stretch
+from ...proto.records import ArchiveId, Message, Progress, Skipped, StoredFile, Stretch
 from ..archives.availability import Availabilities, Lack
 
 _PROGRESS_MESSAGES = 1024
@@ -48,6 +48,7 @@ class Examiner:
         self._progress = progress
         self._label = label
         self._told = 0
+        self._unread: dict[str, Skipped] = {}
         self.messages = self.covered_bytes = self.contents = self.size_bytes = 0
 
     def has_all(self, stretches: Mapping[ArchiveId, array[int]]) -> bool:
@@ -55,7 +56,8 @@ class Examiner:
         return all(self._there.has_all(archive, found) for archive, found in stretches.items())
 
     def lack(self, stored: Message | StoredFile, whole: set[int]) -> Lack | None:
-        """Why a content can't be had; ``whole`` are those that were read before."""
+        """Why a content can't be had; ``whole`` are those that were read before. Of one that can't be read
+        where it lies now nobody knows."""
         lack = self._there.lack(stored.pieces)
         if lack is not None or not self.depth.data:
             return lack
@@ -68,10 +70,23 @@ class Examiner:
                 pass
         except DamagedError as error:
             return Lack(error, ())
+        except PlaceError as error:
+            self.note_unread(error)
+            return None
         whole.add(key)
         self.contents += isinstance(stored, Message)
         self.size_bytes += stored.size
         return None
+
+    def note_unread(self, error: PlaceError) -> None:
+        """Something lies where it can't be read now."""
+        name = str(error.facts.get("name", error.facts.get("place", "")))
+        self._unread.setdefault(error.message, Skipped(name, error.code, error.message))
+
+    @property
+    def unread(self) -> tuple[Skipped, ...]:
+        """What could not be read where it lies, and why: each reason once."""
+        return tuple(self._unread.values())
 
     def _is_chosen(self, key: int) -> bool:
         """Whether a content is in the sample; wherever it comes, the answer is the same."""

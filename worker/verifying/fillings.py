@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ...proto.archive import recipes
 from ...proto.archive.assembly import Contents
 from ...proto.archive.reader import ArchiveReader
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, PlaceError
 from ...proto.records import ArchiveId, Message, Ownership, Piece, StoredFile, Stretch
 from .examiner import Depth, Examiner
 from .kept import KeptMailbox, contents_of
@@ -59,7 +59,7 @@ class Filler:
             one = self._fillings[number]
             try:
                 more = one.read()[offset - one.offset :]
-            except DamagedError:
+            except (DamagedError, PlaceError):
                 return None
             if not more:
                 return None
@@ -115,7 +115,7 @@ def _from_twin(archive: ArchiveId, lost: Stored, twin: Stored, reader: _Reader) 
                 filling = Filling(piece.offset, piece.length, reader.reading(twin, run, at, piece.length))
                 try:
                     usable = len(filling.read()) == piece.length
-                except DamagedError:
+                except (DamagedError, PlaceError):
                     usable = False
                 if usable:
                     yield filling

@@ -21,9 +21,9 @@ from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.stored import StoredMailbox, StoredRows
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, PlaceError
 from ...proto.ports import ProgressSink
-from ...proto.records import ArchiveId, Message, RunId, StoredFile, Stretch
+from ...proto.records import ArchiveId, Message, RunId, Skipped, StoredFile, Stretch
 from ..archives.availability import Lack
 from .examiner import Depth, Examiner
 from .kept import KeptMailbox, KeptVersion, contents_of
@@ -57,12 +57,14 @@ class Loss:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossReport:
     """What was looked at: ``messages`` of all versions, of which ``contents`` different ones with
-    ``size_bytes`` were put together and compared; and what is lost."""
+    ``size_bytes`` were put together and compared; what is lost; and what is ``unread``, as it can't be read
+    where it lies now."""
 
     messages: int = 0
     contents: int = 0
     size_bytes: int = 0
     losses: tuple[Loss, ...] = ()
+    unread: tuple[Skipped, ...] = ()
 
 
 def find_losses(
@@ -81,11 +83,18 @@ def find_losses(
     for mailbox in mailboxes:
         check = _MailboxCheck(work, mailbox)
         for version in mailbox.versions:
-            check.version(version)
+            try:
+                check.version(version)
+            except PlaceError as error:
+                work.note_unread(error)
         losses += check.losses()
     work.tell()
     return LossReport(
-        messages=work.messages, contents=work.contents, size_bytes=work.size_bytes, losses=tuple(losses)
+        messages=work.messages,
+        contents=work.contents,
+        size_bytes=work.size_bytes,
+        losses=tuple(losses),
+        unread=work.unread,
     )
 
 

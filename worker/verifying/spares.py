@@ -11,7 +11,7 @@ from ...proto.archive.contents import IndexRow, decode_index
 from ...proto.archive.frames import FrameType
 from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, PlaceError
 from ...proto.ports import ProgressSink
 from ...proto.records import DIGEST_BYTES, ArchiveId, Location, Progress, Stretch
 from ..archives.availability import Availabilities
@@ -86,7 +86,7 @@ def _lost_segments(
     """Digest, offset and length of each segment of which something is lost."""
     starts = [one.offset for one in stretches]
     for one in copies:
-        with suppress(DamagedError), closing(places.open(one)) as file:
+        with suppress(DamagedError, PlaceError), closing(places.open(one)) as file:
             reader = open_archive(file)
             if reader.header.archive != archive:
                 continue
@@ -107,7 +107,7 @@ def _held(
     open_archive: Callable[[ArchiveId], ArchiveReader], archive: ArchiveId
 ) -> Iterator[tuple[bytes, int, int]]:
     """Digest, offset and length of each segment of an archive, as far as its index can be read."""
-    with suppress(DamagedError):
+    with suppress(DamagedError, PlaceError):
         yield from _segments(open_archive(archive).index())
 
 
