@@ -1752,6 +1752,8 @@ NO_GO = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno
 LISTS = ("system.posix_acl_access", "system.posix_acl_default")
 MOST_LINKS = 1 << 18
 UIDLIST, KEYWORDS = b"dovecot-uidlist", b"dovecot-keywords"
+MOST_LETTERS = 26
+MOST_UIDS = 50
 GUID = re.compile(r"[0-9a-f]{32}")
 FIELDS = re.compile(rb"[A-Z][!-~]*( [A-Z][!-~]*)*")
 PLACEHOLDER = re.compile(r"\{(user|domain)(?:\[(\d{1,3})(?::(\d{1,3}))?\])?\}")
@@ -2054,6 +2056,8 @@ class MailboxWriter:
                     pass
         where = f"{self._state.path}/{shown(text(folder['name']))}"
         listed: Dict[int, Tuple[bytes, bytes]] = {}
+        lettered = {text(one) for one in folder["keywords"][:MOST_LETTERS]}
+        beyond: Dict[str, List[int]] = {}
         with contextlib.ExitStack() as stack:
             places = {
                 one: stack.enter_context(self._tree.directory((*path, one))) for one in (b"cur", b"new")
@@ -2070,8 +2074,15 @@ class MailboxWriter:
                         continue
                     self._counts.messages += 1
                     self._counts.size += mail.size
+                    for keyword in set(mail.keywords) - lettered:
+                        beyond.setdefault(keyword, []).append(mail.uid)
                     if 0 < mail.uid < 0xFFFFFFFF and b"\n" not in mail.name:
                         listed.setdefault(mail.uid, (mail.name, mail.notes))
+        for keyword, uids in sorted(beyond.items()):
+            # Only the index of a server can hold them: a name of a file has letters for so many.
+            shown_uids = " ".join(map(str, uids[:MOST_UIDS])) + (" ..." if len(uids) > MOST_UIDS else "")
+            lost = Refused(f"no letter is left for the keyword {shown(keyword)!r}: UIDs {shown_uids}")
+            self._counts.problem(where, lost)
         if number(folder["uidvalidity"]):
             content = uid_list(folder, listed, self._margin)
             with self._tree.directory(path) as directory:
@@ -2110,7 +2121,7 @@ class MailboxWriter:
 
     def _keywords(self, folder: Dict[str, Any], top: Path) -> None:
         """Name the keywords, unless the file that does so was restored."""
-        names = [text(one) for one in folder["keywords"]][:26]
+        names = [text(one) for one in folder["keywords"]][:MOST_LETTERS]
         path = (*top, *split(octets(folder["path"])))
         lines = [f"{at} {name}\n" for at, name in enumerate(names) if name and not set("\n\0") & set(name)]
         with self._tree.directory(path) as directory:

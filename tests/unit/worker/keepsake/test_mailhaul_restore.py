@@ -211,6 +211,36 @@ def test_uids_go_on_far_above(archive: Path) -> None:
     assert [line.partition(" ")[0] for line in lines] == ["1", "2"]
 
 
+def test_keywords_for_which_no_letter_is_left_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sink = MemorySink()
+    writer = ArchiveWriter(sink, archive_header(ArchiveId(bytes(16))))
+    packer = Packer(writer)
+    lettered = tuple(f"first{number}" for number in range(26))
+    for uid in range(1, 61):
+        data = b"mail %d\n" % uid
+        _, digest, pieces = packer.store(MemoryOpened(data))
+        keywords = ("first0", "late", "later") if uid == 7 else ("first0", "late")
+        writer.add_message(replace(message(uid, data, pieces, digest), keywords=keywords))
+    folder = Folder(name="INBOX", path=b"", uidvalidity=7, uidnext=61, keywords=(*lettered, "late"))
+    writer.end_folder(folder)
+    writer.end_mailbox("anna", b"anna", 60, 60 * 8, ())
+    writer.finish()
+    (tmp_path / "one.mha").write_bytes(sink.data)
+    assert command(tmp_path / "one.mha", "--to", tmp_path / "target") == 3
+    told = capsys.readouterr().err
+    where = "/primary/user/anna/INBOX: no letter is left for the keyword"
+    assert f"{where} 'late': UIDs 1 2 3" in told
+    assert "49 50 ..." in told
+    assert f"{where} 'later': UIDs 7\n" in told
+    assert "first0" not in told
+    assert (tmp_path / "target" / "anna" / "dovecot-keywords").read_text().splitlines() == [
+        f"{number} {name}" for number, name in enumerate(lettered)
+    ]
+    assert len(contents(tmp_path / "target")) == 60
+
+
 def test_mailboxes_go_where_a_template_says(tmp_path: Path) -> None:
     (tmp_path / "one.mha").write_bytes(one_archive({"anna@example.org": {"INBOX": [TEXT]}}))
     target = tmp_path / "restored"
