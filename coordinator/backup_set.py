@@ -25,6 +25,7 @@ from .absence import absence
 from .catalog import Catalog
 from .history import MailboxVersion
 from .holdings import holdings
+from .streams import Streams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +185,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     references: dict[ArchiveId, tuple[ArchiveId, ...]] = {}
     names: dict[ArchiveId, tuple[str, int]] = {}
     gone: _Gone = {}
+    streams = Streams()
     for archive, copies in found.items():
         newest = max((one.generation or 0 for one in copies), default=0)
         first, *others = [one for one in copies if one.generation in (None, newest)]
@@ -198,12 +200,14 @@ def from_files(files: Iterable[Path]) -> BackupSet:
                 del there[archive]
                 continue
             _note_departures(reader, gone)
+            streams.look(reader, first.file.path)
         names.update(_names_told(reader))
         versions += _versions_in(reader)
         if reader.damage:
             damaged += [one.damage for one in (first, *others) if one.damage]
         else:
             references[archive] = reader.directory.references
+    damaged += streams.cut(found)
     if not there and damaged:
         one = damaged[-1]
         raise DamagedError(f"{one.path}: nothing of it can be read: {one.detail}", reason="archive")

@@ -1,14 +1,21 @@
-"""A run into one stream instead of a staging area: archives that refer to no other, one after the other."""
+"""A run into one stream instead of a staging area: archives that refer to no other, one after the other, and
+the archive of the run as the end of the stream."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from .. import __version__
+from ..proto.archive.run_end import write_run_end
 from ..proto.ports import Clock
-from ..proto.records import BackupMode, RunId, UnitReport
+from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, BackupMode, RunId, UnitReport
+from ..proto.run_ends import RunEnd, UnitEnd
 from ..worker.staging.sinks import StreamSink
 from ..worker.tasks.attempt import write_stream
+from ..worker.tasks.backup import UnitTask
 from .dispatch.engine import Engine
 from .hooks import NO_HOOKS, Hooks
 from .observers import RunObserver
@@ -33,7 +40,8 @@ class StreamMeans:
 
 
 def run_to_stream(config: Config, request: Request, sink: StreamSink, means: StreamMeans) -> RunResult:
-    """Back up what is asked for into one stream, an archive for each unit. All is read.
+    """Back up what is asked for into one stream, an archive for each unit, and one of the run, without which
+    nobody could tell that the stream was cut between two of them. All is read.
 
     Needs no staging area and leaves no trace in a catalog. Raises UsageError or NotFoundError for paths that
     select nothing, StoreError if a partition can't be listed, StagingError if the stream can't be written,
@@ -57,7 +65,9 @@ def _carry_out(
     means.observer.planned(plan)
     manner = Manner.of(replace(request, mode=_alone(request.mode)), config.exclude)
     work = [
-        StreamWork(task=unit_task(unit, config, manner, started), begin=means.observer.attempted)
+        StreamWork(
+            task=_into_stream(unit_task(unit, config, manner, started)), begin=means.observer.attempted
+        )
         for unit in plan.units
     ]
     reports: list[UnitReport] = []
@@ -66,12 +76,51 @@ def _carry_out(
             raise outcome.failure()
         means.observer.sealed(outcome.task.task.unit, outcome.report)
         reports.append(outcome.report)
+    end = _end(run, started, means.clock.now(), request, reports)
+    archive = ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES))
+    write_run_end(end, sink, archive, f"mailhaul {__version__}", stream=True)
     return RunResult(
         run=run,
         state="done",
         reports=tuple(reports),
         failures=(),
         skipped=(*plan.left_out, *(one for report in reports for one in report.skipped)),
+    )
+
+
+def _into_stream(task: UnitTask) -> UnitTask:
+    return replace(task, settings=replace(task.settings, stream=True))
+
+
+def _end(run: RunId, started: float, ended: float, request: Request, reports: Iterable[UnitReport]) -> RunEnd:
+    return RunEnd(
+        run=run,
+        started=started,
+        ended=ended,
+        state="done",
+        resumed=0,
+        paths=" ".join(map(str, request.paths)),
+        options="",
+        narrowed=False,
+        error="",
+        units=tuple(map(_unit_end, reports)),
+    )
+
+
+def _unit_end(report: UnitReport) -> UnitEnd:
+    return UnitEnd(
+        partition=report.partition,
+        group=report.group,
+        shard=report.shard,
+        state="sealed",
+        archive=report.archive,
+        file="",
+        attempts=1,
+        error="",
+        counts=(len(report.mailboxes),),
+        seconds=report.seconds,
+        cpu_seconds=report.cpu_seconds,
+        ended=None,
     )
 
 

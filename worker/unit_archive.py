@@ -286,6 +286,7 @@ def _header(unit: Unit, settings: ArchiveSettings) -> ArchiveHeader:
         group=unit.group,
         shard=unit.shard,
         program=f"mailhaul {__version__}",
+        stream=settings.stream,
     )
 
 

@@ -39,7 +39,7 @@ _LAST_SECOND = 253_402_300_799  # of the year 9999, where calendars end
 class ArchiveHeader:
     """Whose archive it is. ``run_started`` is in seconds since 1970; ``generation`` counts how often it was
     written anew without what nobody needs any more; ``write_version`` is what a writer must understand to do
-    that, or to go on with it."""
+    that, or to go on with it. ``stream``: it stands in a stream that the archive of its run ends."""
 
     archive: ArchiveId
     run: RunId
@@ -52,6 +52,7 @@ class ArchiveHeader:
     program: str
     generation: int = 0
     write_version: int = WRITE_VERSION
+    stream: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +204,7 @@ def encode_header(header: ArchiveHeader) -> bytes:
         "shard": header.shard,
         "program": header.program,
         "generation": header.generation,
+        **({"stream": True} if header.stream else {}),
     }
     return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
 
@@ -231,6 +233,7 @@ def decode_header(payload: bytes) -> ArchiveHeader:
         program=claims.text(row.get("program")),
         generation=claims.number(row.get("generation")),
         write_version=claims.number(row.get("write_version")),
+        stream=row.get("stream") is True,
     )
 
 

@@ -33,8 +33,11 @@ _PART_BYTES = 1 << 20
 _LISTS = ("stores", "units", "failed", "left_out", "alarms", "skipped", "scopes", "mailboxes", "passed_over")
 
 
-def write_run_end(end: RunEnd, sink: ArchiveSink, archive: ArchiveId, program: str) -> str:
-    """Write the archive of a run and seal it; returns its name. Raises StagingError."""
+def write_run_end(
+    end: RunEnd, sink: ArchiveSink, archive: ArchiveId, program: str, *, stream: bool = False
+) -> str:
+    """Write the archive of a run and seal it; returns its name. ``stream``: as the end of one. Raises
+    StagingError."""
     header = ArchiveHeader(
         archive=archive,
         run=end.run,
@@ -45,6 +48,7 @@ def write_run_end(end: RunEnd, sink: ArchiveSink, archive: ArchiveId, program: s
         group=NOWHERE,
         shard=end.resumed,
         program=program,
+        stream=stream,
     )
     try:
         sink.begin()
@@ -61,6 +65,11 @@ def write_run_end(end: RunEnd, sink: ArchiveSink, archive: ArchiveId, program: s
 def read_run_end(file: RandomAccess) -> RunEnd:
     """What the archive of a run tells. Raises DamagedError if something of it is damaged."""
     return decode(_payloads(file))
+
+
+def archives_of(end: RunEnd) -> frozenset[ArchiveId]:
+    """The archives that a run has sealed."""
+    return frozenset(one.archive for one in end.units if one.archive is not None)
 
 
 def _payloads(file: RandomAccess) -> Iterator[bytes]:

@@ -35,7 +35,9 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_SKIPPED, EXIT_DAMAGED = range(5)
 
 READ_VERSION = 3
 HEADER, BLOCK, MESSAGES, MAILBOX, INDEX, DIRECTORY, FOOTER, SEARCH, DEPARTED, FOLDERS = range(1, 11)
-UNCHANGED = 139
+RUN, UNCHANGED = 137, 139
+
+NOWHERE = "-"
 
 MOST_PAYLOAD = 8_388_608
 MOST_CONTAINERS = 1_048_576
@@ -1314,6 +1316,27 @@ class Archive:
             raise Damaged(f"archive {self.names()} has no data at {offset}")
         return self._blocks[at]
 
+    @property
+    def is_of_run(self) -> bool:
+        """Whether it tells how a run ended, and holds no mail."""
+        return self.partition == NOWHERE
+
+    def sealed(self) -> Optional[Set[bytes]]:
+        """Of one that tells how a run ended the archives of that run; None if that is not complete."""
+        self._walk()
+        for part in self.parts:
+            named: Set[bytes] = set()
+            last = False
+            with contextlib.suppress(Damaged), understood("end of a run"):
+                for offset in sorted(part.of_kind(RUN).all()):
+                    frame = part.file.frame(offset)
+                    row = Unpacker(part.file.payload(frame) if frame else b"").map()
+                    named |= {octets(unit[4]) for unit in row.get("units", []) if unit[4] is not None}
+                    last = row.get("last") is True
+                if last:
+                    return named
+        return None
+
     def directory(self) -> List[Dict[str, Any]]:
         """Of any part that has it whole; else empty."""
         return next((rows for rows in (part.directory() for part in self.parts) if rows), [])
@@ -1526,6 +1549,18 @@ class Archives:
                     f"{where}: archive {archive.hex()[:16]} of run {shown(one.run)} has no end: it was cut "
                     "off, or never finished; what is whole of it is restored"
                 )
+        self.problems += self._cut_streams()
+
+    def _cut_streams(self) -> Iterator[str]:
+        """What is missing of streams that archives say they stand in."""
+        in_streams = [one for one in self.found.values() if one.header.get("stream") is True]
+        for run in sorted({one.run for one in in_streams}):
+            ends = [one.sealed() for one in in_streams if one.is_of_run and one.run == run]
+            told = [one for one in ends if one is not None]
+            if not told:
+                yield f"the stream of run {shown(run)} has no end: archives may be missing"
+            elif missing := len(told[0] - self.found.keys()):
+                yield f"of {len(told[0])} archives in the stream of run {shown(run)} {missing} are missing"
 
     def close(self) -> None:
         """Close all files."""
@@ -2227,7 +2262,8 @@ def list_runs(archives: Archives) -> None:
     """A line for each run: its id, how many archives it wrote, their partitions."""
     runs: Dict[str, List[Archive]] = {}
     for archive in archives.found.values():
-        runs.setdefault(archive.run, []).append(archive)
+        if not archive.is_of_run:
+            runs.setdefault(archive.run, []).append(archive)
     for run, written in sorted(runs.items()):
         print(shown(run), len(written), ",".join(sorted({shown(one.partition) for one in written})), sep="\t")
 

@@ -9,8 +9,10 @@ from ...proto.archive.frames import Codec
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveSettings:
-    """How one archive is written. ``run_started`` is in seconds since 1970."""
+    """How one archive is written. ``run_started`` is in seconds since 1970. ``stream``: into a stream that
+    the archive of its run ends."""
 
     run_started: float
     codec: Codec = Codec.LZ4
     level: int = 3
+    stream: bool = False
