@@ -189,6 +189,11 @@ class SweepConfig:
         """The rules of a group."""
         return self.groups.get(group, self.rules)
 
+    @property
+    def places(self) -> frozenset[str]:
+        """All that rules name."""
+        return frozenset(place for rules in (self.rules, *self.groups.values()) for place in rules.copies)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:

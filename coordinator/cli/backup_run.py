@@ -83,7 +83,7 @@ def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResul
         note(device_warning(together))
     admit = admission(config, now=asked.now, waiting=observer.waiting)
     with open_means(config, observer, admit) as means:
-        if config.destinations:
+        if config.destinations or config.sweep.places:
             from .pressure import Sweeper, relieved
 
             means = replace(means, backup=relieved(means.backup, Sweeper(asked.config_file)))

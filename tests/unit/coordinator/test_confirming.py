@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,10 +14,13 @@ from mailhaul.coordinator.backup_set import from_catalog
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.confirming import Confirmation, all_kept, check_location, confirm, forget
 from mailhaul.coordinator.dispatch.local import local_engine
-from mailhaul.coordinator.history import ArchiveRecord
+from mailhaul.coordinator.history import ArchiveRecord, CopyRecord
 from mailhaul.coordinator.keepsakes import keep_catalog_now
+from mailhaul.coordinator.purging.purge import purge
+from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.recalling import Recalled, RecallObserver, recall, to_recall
+from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.run_archives import renew_run_archives
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.groups.paths import LogicalPath
@@ -276,6 +280,56 @@ def test_what_is_forgotten_counts_no_more_and_may_be_missing(site: Site) -> None
     assert [one.missing for one in site.records()] == [True, False, True]
     with pytest.raises(NotFoundError, match="nothing such"):
         forget(site.staging, [site.records()[0].name], None)
+
+
+def test_a_purge_tells_what_other_programs_keep_for_nobody(tmp_path: Path) -> None:
+    """What it has let go of is forgotten; what it has written anew is not what was taken."""
+    chain = StagedChain(tmp_path / "staging")
+    first = chain.run({"anna": {"INBOX": (A_MAIL, *_random_mail(20))}})
+    chain.run({"anna": {"INBOX": (A_MAIL, B_MAIL)}})
+    chain.run({"ben": {"INBOX": (C_MAIL,)}, "anna": {"INBOX": (A_MAIL,)}})
+    with Catalog.open(chain.staging) as catalog:
+        renew_run_archives(chain.staging, catalog)
+        names = {one.run: one.name for one in catalog.archives()}
+    confirm(chain.staging, list(chain.moments), TAPE, (), NOW)
+    request = PurgeRequest(path=LogicalPath(), rules_of=lambda _: RetentionRules(last=1))
+    report = purge(chain.staging, request, local_engine(0))
+    assert [one.file for one in report.compacted] == [names[first]]
+    assert [(one.name, one.version) for one in report.outdated] == [(names[first], TAPE)]
+    assert [(one.name, one.version) for one in report.unneeded] == [
+        (one.file, TAPE) for one in report.deleted
+    ]
+    assert report.deleted
+    with Catalog.open(chain.staging) as catalog:
+        assert catalog.discarded() == []
+    assert {one.name: one.outdated for one in all_kept(chain.staging)}[names[first]]
+    again = purge(chain.staging, request, local_engine(0))
+    assert (again.outdated, again.unneeded) == ((), ())
+
+
+def test_a_sweep_tells_what_is_needed_no_more_once_the_new_file_counts(site: Site) -> None:
+    record = site.records()[0]
+    site.confirm(record.name)
+    name = generation_name(record.name, 1)
+    shutil.copy(site.staging / record.name, site.staging / name)
+    with Catalog.open(site.staging, write=True) as catalog:
+        catalog.replace_archive(
+            record.archive, name=name, size_bytes=record.size_bytes, generation=1, holes=(), references=()
+        )
+        old = record.copies[0].name
+        catalog.put_copy(
+            record.archive,
+            CopyRecord(place=CONFIRMED, name=name, version="new", generation=1, size_bytes=record.size_bytes),
+        )
+    report = site.swept.sweep()
+    assert report.unneeded == (Location(CONFIRMED, old, TAPE),)
+    assert [(one.name, one.location) for one in all_kept(site.staging)] == [(name, "new")]
+    assert site.swept.sweep().unneeded == ()
+
+
+def _random_mail(count: int) -> list[bytes]:
+    rng = random.Random(1)
+    return [b"Subject: %d\n\n" % number + rng.randbytes(4000) for number in range(count)]
 
 
 @pytest.mark.parametrize("every_archive", [False, True])
