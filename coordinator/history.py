@@ -263,6 +263,19 @@ class CopyStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlaces:
+    """Where the archives of a run are: so many of them are ``staged``, for ``staged_only`` no copy counts
+    elsewhere, ``freed`` ones have left the staging area. ``places``: their copies, by place and state."""
+
+    run: RunId
+    archives: int
+    staged: int
+    staged_only: int
+    freed: int
+    places: tuple[PlaceStanding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NamelessLoss:
     """So many ``mailboxes`` that a run stored in an archive and of which nothing tells any more, not even
     whose they were."""

@@ -216,7 +216,12 @@ class Config:
 
 def own_directory(staging: Path, destination: str) -> Path:
     """Where what has to be kept of a destination lies, by its name."""
-    return staging / ".mailhaul" / "destinations" / quote(destination, safe="")
+    return destinations_directory(staging) / quote(destination, safe="")
+
+
+def destinations_directory(staging: Path) -> Path:
+    """Where the directories of all of them lie."""
+    return staging / ".mailhaul" / "destinations"
 
 
 def check_path(path: str) -> str:

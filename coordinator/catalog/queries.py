@@ -341,6 +341,22 @@ REFERRING_TO_MISSING = """
 ALONE = """
     SELECT count(*), min(sealed) FROM archives a WHERE unit IS NOT NULL AND (
         SELECT count(DISTINCT place) FROM locations l WHERE l.archive = a.number AND l.state = 'kept') = 1"""
+RUN_PLACES = """
+    SELECT r.run, l.place, l.state, count(*) AS archives, sum(l.size_bytes) AS size_bytes
+    FROM runs r JOIN units u ON u.run = r.number JOIN archives a ON a.unit = u.number
+        JOIN locations l ON l.archive = a.number
+    GROUP BY r.number, l.place, l.state ORDER BY r.number, l.place, l.state"""
+RUN_STANDING = """
+    SELECT r.run, count(*) AS archives, sum(here) AS staged, sum(here AND NOT away) AS staged_only,
+        sum(away AND NOT here) AS freed
+    FROM (
+        SELECT a.unit,
+            EXISTS (SELECT 1 FROM locations l
+                WHERE l.archive = a.number AND l.place = ?1 AND l.state <> 'lost') AS here,
+            EXISTS (SELECT 1 FROM locations l
+                WHERE l.archive = a.number AND l.place <> ?1 AND l.state = 'kept') AS away
+        FROM archives a) JOIN units u ON u.number = unit JOIN runs r ON r.number = u.run
+    GROUP BY r.number"""
 UNSWEPT = """
     SELECT count(*), min(sealed) FROM archives a WHERE unit IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM locations l

@@ -37,6 +37,7 @@ from ..history import (
     NamelessLoss,
     Needed,
     PlaceStanding,
+    RunPlaces,
     RunRecord,
     Totals,
     UnitRecord,
@@ -334,6 +335,15 @@ class CatalogReader:
             unswept=unswept,
             unswept_since=values.time_of(waiting),
         )
+
+    def run_places(self) -> dict[RunId, RunPlaces]:
+        """Where the archives of each run are that has some."""
+        places: dict[RunId, list[PlaceStanding]] = {}
+        for row in self._rows(queries.RUN_PLACES):
+            told = values.checked(row)
+            places.setdefault(told.pop("run"), []).append(PlaceStanding(**told))
+        rows = [values.checked(row) for row in self._rows(queries.RUN_STANDING, STAGING)]
+        return {one["run"]: RunPlaces(**one, places=tuple(places.get(one["run"], ()))) for one in rows}
 
     def users_of(self, archive: ArchiveId) -> list[str]:
         """The users whose mailboxes an archive tells of, as versions that are known."""

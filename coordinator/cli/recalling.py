@@ -14,8 +14,10 @@ from ...proto.records import ArchiveId
 from ...worker.archives.holdings import Holdings
 from ...worker.staging.area import StagingArea
 from ...worker.tasks.recalling import Wanted
+from ..hooks import NO_HOOKS
 from ..recalling import Recalled, RecallObserver, recall
 from . import adapters, output
+from .asking import Asked
 from .configuration import configured
 from .options import DURATION
 from .output import counted
@@ -47,11 +49,15 @@ def bring_back(
 ) -> Recalled:
     """Recall archives into the staging area that options or the configuration name. Raises StagingError."""
     clock = adapters.clock()
+    area = _area(invocation, staging)
     until = clock.monotonic() + wait_seconds
     told = ""
 
+    asked = Asked(Path(area.path), adapters.hooks(configured(invocation)) if staging is None else NO_HOOKS)
+
     def waiting(count: int, why: str) -> None:
         nonlocal told
+        asked()
         if why != told:
             told = why
             output.note(f"waiting for {counted(count, 'archive')}: {why}")
@@ -68,7 +74,7 @@ def bring_back(
             display.begin({"recall": Amount(0, total)})
 
         return recall(
-            _area(invocation, staging),
+            area,
             holdings,
             archives,
             adapters.make_engine(workers),

@@ -11,11 +11,12 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_OK
-from ...proto.records import Skipped
+from ...proto.records import STAGING, RunId, Skipped
 from ..catalog import Catalog
-from ..history import RunRecord, UnitRecord, Version
+from ..history import ArchiveRecord, RunPlaces, RunRecord, UnitRecord, Version
 from ..hooks import HookFailure, failures_of
 from ..reasons import EXCLUDED, NO_FAULT
+from ..sweeping.policy import staged_copy
 from ..verifying.accepting import AcceptedLoss, accepted_at, read_accepted
 from . import output
 from .configuration import staging_area
@@ -39,6 +40,7 @@ _RUNS = [
     Column("new", extra=True),
     Column("archives"),
     Column("skipped"),
+    Column("lie in", "<"),
 ]
 _LISTED = 20
 """So many entries of a list are shown; an option or --json has all."""
@@ -86,7 +88,9 @@ def command(
 
     read: the messages that were read in the run; the others had not changed. came, went: messages that are
     new in their folder, or gone from it, since the run before. skipped: what should be in the backup and is
-    not; excluded: what was left out on purpose. A purged run can't be restored any more.
+    not; excluded: what was left out on purpose. lie in: how many of its archives are in the staging area, and
+    in each destination (in brackets those that are still to be looked at again, or were lost there). A purged
+    run can't be restored any more.
 
     \b
     Example: everything that the last run skipped
@@ -97,7 +101,7 @@ def command(
     refuse(lists is not None and as_json, f"--json has all lists of a run: leave out --{lists}")
     with Catalog.open(area) as catalog:
         if run is None:
-            _list_runs(catalog.runs(), as_json=as_json)
+            _list_runs(catalog.runs(), catalog.run_places(), as_json=as_json)
             return EXIT_OK
         told = _told(catalog, area, catalog.run(run))
     if as_json:
@@ -118,11 +122,9 @@ def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
     return _Told(
         record=record,
         units=catalog.units(record.run),
-        files={
-            (one.partition, one.group, one.shard): area / one.name
-            for one in catalog.archives(record.run)
-            if not one.missing
-        },
+        area=area,
+        archives={(one.partition, one.group, one.shard): one for one in catalog.archives(record.run)},
+        places=catalog.run_places().get(record.run),
         departed=catalog.departures(record.run),
         alarms=catalog.alarms(record.run),
         partitions=catalog.unlisted(record.run),
@@ -136,12 +138,15 @@ def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """All that is told of a run; ``files`` are the archives that are there, by unit, ``partitions`` those
-    that could not be listed; ``accepted`` is what of this moment is lost for good; ``hooks`` have failed."""
+    """All that is told of a run; ``archives`` are its own, by unit, in the staging ``area`` and elsewhere;
+    ``partitions`` those that could not be listed; ``accepted`` is what of this moment is lost for good;
+    ``hooks`` have failed."""
 
     record: RunRecord
     units: Sequence[UnitRecord]
-    files: Mapping[tuple[str, str, int], Path]
+    area: Path
+    archives: Mapping[tuple[str, str, int], ArchiveRecord]
+    places: RunPlaces | None
     departed: Sequence[Version]
     alarms: Sequence[Skipped]
     partitions: Sequence[Skipped]
@@ -152,14 +157,14 @@ class _Told:
     hooks: Sequence[HookFailure]
 
 
-def _list_runs(runs: Sequence[RunRecord], *, as_json: bool) -> None:
+def _list_runs(runs: Sequence[RunRecord], places: Mapping[RunId, RunPlaces], *, as_json: bool) -> None:
     if as_json:
-        output.print_json({"runs": map(_run, runs)})
+        output.print_json({"runs": (_run(one, places.get(one.run)) for one in runs)})
     else:
-        output.print_table(_RUNS, map(_run_row, runs))
+        output.print_table(_RUNS, (_run_row(one, places.get(one.run)) for one in runs))
 
 
-def _run_row(one: RunRecord) -> Sequence[str]:
+def _run_row(one: RunRecord, places: RunPlaces | None) -> Sequence[str]:
     return (
         one.run,
         both(one.started),
@@ -175,13 +180,25 @@ def _run_row(one: RunRecord) -> Sequence[str]:
         size(one.new_bytes),
         size(one.archive_bytes),
         number(one.skipped),
+        output.shown(_lie_in(places)),
     )
+
+
+def _lie_in(places: RunPlaces | None) -> str:
+    """``staging 2, vault 2 (1 copied)``: where archives are."""
+    told: dict[str, str] = {}
+    for one in places.places if places else ():
+        several = number(one.archives)
+        more = several if one.state == "kept" else f" ({several} {one.state})"
+        told[one.place] = told.get(one.place, "") + more
+    # Those that count first, in each place.
+    return ", ".join(f"{place} {what.strip()}" for place, what in told.items())
 
 
 def _document(told: _Told) -> dict[str, object]:
     return {
-        **_run(told.record),
-        "units": [_unit(one, told.files.get((one.partition, one.group, one.shard))) for one in told.units],
+        **_run(told.record, told.places),
+        "units": [_unit(one, told) for one in told.units],
         "departed_mailboxes": [
             {"path": _path(one), "reason": one.departed, "detail": one.detail} for one in told.departed
         ],
@@ -207,11 +224,11 @@ def _tell(told: _Told) -> None:
     units = sorted(told.units, key=lambda one: one.state != "failed")
     output.print_table(_UNITS, map(_unit_row, units[:_LISTED_UNITS]))
     _tell_more(len(units) - _LISTED_UNITS, "--json has all")
-    if told.files:
+    if lines := [line for one in told.archives.values() if (line := _archive_line(one, told.area))]:
         say()
-        for file in list(told.files.values())[:_LISTED]:
-            say(output.shown(str(file)))
-        _tell_more(len(told.files) - _LISTED, "--json has all")
+        for line in lines[:_LISTED]:
+            say(output.shown(line))
+        _tell_more(len(lines) - _LISTED, "--json has all")
     again = f"`mailhaul runs {record.run}"
     _tell_entries("failed", _listed(told, "failed"), f"{again} --failed` lists all")
     _tell_entries("alarms", told.alarms, "--json has all")
@@ -296,10 +313,35 @@ def _unit_row(one: UnitRecord) -> Sequence[str]:
     )
 
 
-def _run(one: RunRecord) -> dict[str, object]:
+def _run(one: RunRecord, places: RunPlaces | None) -> dict[str, object]:
     seconds = (one.ended - one.started).total_seconds() if one.ended else None
-    return {field.name: getattr(one, field.name) for field in fields(one)} | {"seconds": seconds}
+    lie = {
+        "staged": places.staged if places else 0,
+        "staged_only": places.staged_only if places else 0,
+        "freed": places.freed if places else 0,
+        "places": places.places if places else (),
+    }
+    return {field.name: getattr(one, field.name) for field in fields(one)} | {"seconds": seconds, **lie}
 
 
-def _unit(one: UnitRecord, file: Path | None) -> dict[str, object]:
-    return {field.name: getattr(one, field.name) for field in fields(one)} | {"file": file}
+def _unit(one: UnitRecord, told: _Told) -> dict[str, object]:
+    archive = told.archives.get((one.partition, one.group, one.shard))
+    staged = None if archive is None else _file(archive, told.area)
+    copies = () if archive is None else [copy for copy in archive.copies if copy.place != STAGING]
+    return {field.name: getattr(one, field.name) for field in fields(one)} | {
+        "file": staged,
+        "copies": copies,
+    }
+
+
+def _file(archive: ArchiveRecord, area: Path) -> Path | None:
+    """Where an archive lies in the staging area."""
+    copy = staged_copy(archive)
+    return None if copy is None else area / copy.name
+
+
+def _archive_line(archive: ArchiveRecord, area: Path) -> str:
+    """Where an archive lies, best in the staging area; empty for one that is nowhere."""
+    file = _file(archive, area)
+    away = ", ".join(f"{one.place}:{one.name}" for one in archive.copies if one.state == "kept")
+    return str(file) if file else away

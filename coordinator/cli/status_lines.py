@@ -85,13 +85,21 @@ def show(overview: Overview, again: str = "mailhaul backup --resume latest") -> 
     if overview.sweeps or any(one.place != STAGING for one in overview.copies.places):
         say()
         _show_copies(overview)
+    for volume in overview.wanted_volumes:
+        click.secho(
+            shown(f"{volume.destination} wants {volume.told}, since {output.moment(volume.since)}"), fg="red"
+        )
 
 
 def _show_copies(overview: Overview) -> None:
     standing = overview.copies
     counting = [one for one in standing.places if one.state == "kept"]
     told = ", ".join(f"{one.place} {number(one.archives)} ({size(one.size_bytes)})" for one in counting)
-    say(shown(f"copies that count: {told}"))
+    say(shown(f"copies that count: {told or 'none'}"))
+    for state, what in (("copied", "to be looked at again before they count"), ("lost", "lost there")):
+        some = [f"{one.place} {number(one.archives)}" for one in standing.places if one.state == state]
+        if some:
+            say(shown(f"{what}: {', '.join(some)}"))
     for many, since, what in (
         (standing.unswept, standing.unswept_since, "in the staging area only"),
         (standing.alone, standing.alone_since, "in one place only"),

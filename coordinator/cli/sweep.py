@@ -18,6 +18,7 @@ from ..settings import SweepConfig, SweepRules
 from ..sweeping.report import DestinationReport, SweepObserver, SweepReport, SweepRequest
 from ..sweeping.sweep import rehearse, sweep
 from . import adapters, output
+from .asking import Asked
 from .configuration import chosen_site, configured
 from .kept_elsewhere import facts, tell_unneeded
 from .options import destination_option, json_option, path_argument, staging_option
@@ -70,18 +71,19 @@ def command(
         reserve_bytes=config.staging.reserve_bytes if config else 0,
     )
     troubles: tuple[str, ...] = ()
+    hooks = adapters.hooks(config) if config else NO_HOOKS
     if dry_run:
         report = rehearse(site.area, request, _now)
     else:
         with (
             make_display(adapters.clock(), as_json=as_json) as display,
-            (adapters.hooks(config) if config else NO_HOOKS).around(
-                "sweep", {"path": str(path), "to": to}
-            ) as around,
+            hooks.around("sweep", {"path": str(path), "to": to}) as around,
         ):
-            report = sweep(site.area, request, adapters.make_lanes, _now, _Shown(display))
+            asked = Asked(site.area, hooks)
+            report = sweep(site.area, request, adapters.make_lanes, _now, _Shown(display, asked))
+            asked()
             around.facts.update(report.facts())
-        troubles = around.troubles
+        troubles = (*asked.troubles, *around.troubles)
     if as_json:
         output.print_json({"dry_run": dry_run, **_document(report), "troubles": troubles})
     else:
@@ -98,8 +100,9 @@ def _now() -> datetime:
 class _Shown(SweepObserver):
     """The course of a sweep on stderr."""
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, display: Display, asked: Asked) -> None:
         self._display = display
+        self._asked = asked
 
     def copying(self, batches: Mapping[str, int]) -> None:
         """See SweepObserver."""
@@ -116,6 +119,7 @@ class _Shown(SweepObserver):
     def stopped(self, destination: str, why: str) -> None:
         """See SweepObserver."""
         self._display.say(f"{destination} is left alone: {output.shown(why)}")
+        self._asked()
 
     def waiting(self, reason: str) -> None:
         """See SweepObserver."""

@@ -21,6 +21,7 @@ from ...worker.tasks.verifying import VerifyTask
 from ...worker.verifying.examiner import Depth
 from ..clock import utc
 from ..dispatch.engine import Outcome
+from ..hooks import NO_HOOKS
 from ..lock import RunLock
 from ..readers import reading
 from ..verifying.accepting import AcceptedLoss, acceptable, read_accepted, without_accepted, write_accepted
@@ -29,7 +30,7 @@ from ..verifying.examination import Examination, Examinee, examine_files, examin
 from ..verifying.repairing import Repaired, repair
 from ..verifying.verification import VerifyPlan, plan_verification, verify
 from . import adapters, verify_report
-from .configuration import chosen_site, default_workers
+from .configuration import chosen_site, configured, default_workers
 from .options import (
     DURATION,
     SINCE,
@@ -150,7 +151,15 @@ def command(
             "--from reads copies as they are: leave out the other options",
         )
         site = chosen_site(invocation, staging, destinations)
-        return verify_copies(site, path, only, age, workers or default_workers(), as_json=as_json)
+        return verify_copies(
+            site,
+            path,
+            only,
+            age,
+            workers or default_workers(),
+            adapters.hooks(configured(invocation)) if staging is None else NO_HOOKS,
+            as_json=as_json,
+        )
     order = Order(path=str(path), data=data, at=at, since=None if since is None else utc(since), share=sample)
     run = _Run(workers or default_workers(), as_json=as_json)
     if files:

@@ -11,16 +11,25 @@ from ..catalog import Catalog
 from ..clock import utc
 from ..dispatch.engine import Outcome
 from ..history import ArchiveRecord
+from ..hooks import Hooks
 from ..readers import reading
 from ..verifying.copies import check_copies, due_copies
 from . import adapters, output
+from .asking import Asked
 from .configuration import Site
 from .output import counted, say
 from .progress import Amount, make_display, watched
 
 
 def verify_copies(
-    site: Site, path: LogicalPath, name: str, age_seconds: float | None, workers: int, *, as_json: bool
+    site: Site,
+    path: LogicalPath,
+    name: str,
+    age_seconds: float | None,
+    workers: int,
+    hooks: Hooks,
+    *,
+    as_json: bool,
 ) -> int:
     """Read the copies at a destination, of the groups that a path selects, and tell what was found. Raises
     UsageError."""
@@ -42,6 +51,7 @@ def verify_copies(
             display.progress,
             lambda: utc(clock.now()),
         )
+    Asked(site.area, hooks)()
     output.list_skipped(done.damaged, "damaged")
     output.list_skipped(done.unread, "not read")
     if as_json:

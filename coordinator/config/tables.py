@@ -316,6 +316,7 @@ class HooksTable(Table):
     after_sweep: _Hook | None = _HOOK
     before_restore: _Hook | None = _HOOK
     after_restore: _Hook | None = _HOOK
+    volume_wanted: _Hook | None = _HOOK
 
 
 class ArchiveTable(Table):

@@ -6,6 +6,7 @@ lost, and they never get smaller.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,6 +19,7 @@ from ...proto.errors import BackupError, NotFoundError
 from ..catalog import Catalog
 from ..history import CopyStanding, GoodBackup, RunRecord, Totals
 from ..sweeping.record import LastSweep, last_sweeps
+from ..wanted_volumes import WantedVolume, wanted_volumes
 from .families import GROUP, LEFT_OUT, counter, gauge, left_out
 from .status import RUN_STATES, run_state
 
@@ -74,6 +76,7 @@ class CatalogCollector(Collector):
         if known.sweeps:  # where there are no destinations, nothing is missing there
             yield from _copies(known.copies)
             yield from _sweeps(known.sweeps)
+        yield from _wanted(wanted_volumes(self._staging))
         if known.last is not None:
             yield from _last_run(*known.last)
 
@@ -173,6 +176,25 @@ def _sweeps(sweeps: Sequence[LastSweep]) -> Iterator[Metric]:
     ):
         samples = ((one.destination, value(one)) for one in sweeps)
         yield gauge(f"mailhaul_sweep_{name}", text, ("destination",), samples)
+
+
+def _wanted(volumes: Sequence[WantedVolume]) -> Iterator[Metric]:
+    first: dict[str, WantedVolume] = {}
+    for one in volumes:  # those that are wanted longest come first
+        first.setdefault(one.destination, one)
+    counts = Counter(one.destination for one in volumes)
+    yield gauge(
+        "mailhaul_tape_volumes_wanted",
+        "Tape volumes that somebody has to bring.",
+        ("destination",),
+        counts.items(),
+    )
+    yield gauge(
+        "mailhaul_tape_volumes_wanted_since_timestamp_seconds",
+        "Since when the first of these is wanted.",
+        ("destination",),
+        ((name, one.since.timestamp()) for name, one in first.items()),
+    )
 
 
 def _last_run(last: RunRecord, state: str, reasons: Mapping[str, int]) -> Iterator[Metric]:

@@ -18,6 +18,7 @@ from ..places import on_same_device
 from ..settings import Config
 from ..snapshots import read_snapshot
 from ..sweeping.record import LastSweep, last_sweeps
+from ..wanted_volumes import WantedVolume, wanted_volumes
 from .status import RunStatus, run_state, status_file
 
 RECEIVER_SECONDS = 10.0
@@ -55,6 +56,7 @@ class Overview:
     good: tuple[GoodBackup, ...]
     copies: CopyStanding = field(default_factory=CopyStanding)
     sweeps: tuple[LastSweep, ...] = ()
+    wanted_volumes: tuple[WantedVolume, ...] = ()
     same_device: tuple[str, ...] = ()
 
 
@@ -92,6 +94,7 @@ def take_overview(
         good=tuple(one for one in good if wanted is None or (one.partition, one.group) in wanted),
         copies=copies,
         sweeps=last_sweeps(staging),
+        wanted_volumes=wanted_volumes(staging),
         same_device=on_same_device(partitions, staging),
     )
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -75,6 +76,19 @@ def test_workers_are_other_processes_and_never_too_many(job: Callable[..., Any],
     pids = {one.report for one in run([job("tell_pid"), job("tell_pid")], workers)}
     assert len(pids) <= max(1, min(workers, 2))
     assert (os.getpid() in pids) == (workers == 0)
+
+
+def test_connections_of_the_program_are_not_those_of_its_workers(job: Callable[..., Any]) -> None:
+    """A destination is asked by the program itself before its workers are made: they must not share that."""
+    ours = socket.socketpair()
+    with ours[0], ours[1]:
+        names = {os.readlink(f"/proc/self/fd/{one.fileno()}") for one in ours}
+        (here,) = run([job("open_sockets")], workers=0)
+        assert here.report is not None
+        assert names <= here.report, "it would be seen"
+        (there,) = run([job("open_sockets")], workers=1)
+        assert there.report is not None
+        assert not names & there.report
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -28,10 +28,11 @@ from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, write_textfile
 from mailhaul.coordinator.monitoring.metrics import staging_collectors
-from mailhaul.coordinator.settings import Config, StagingConfig
+from mailhaul.coordinator.settings import Config, StagingConfig, own_directory
 from mailhaul.coordinator.sweeping.record import note_sweep
 from mailhaul.coordinator.sweeping.report import DestinationReport
 from mailhaul.proto.errors import StoreError
+from mailhaul.worker.destinations.tape.inventory import Inventory, Wanted
 from mailhaul.worker.staging.receiver_status import write_status
 
 from ..watched import RUN, START, FakeClock, make_plan, make_receiver_status, make_report, make_unit
@@ -275,6 +276,8 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         catalog.commit_unit(make_report(make_unit(), skipped=("changed",)), sealed=utc(START))
     write_status(staging, make_receiver_status())
     note_sweep(staging, DestinationReport(name="vault"), utc(START))
+    wanted = Wanted(pool="p", why="to be written on", since=utc(START).isoformat())
+    Inventory(str(own_directory(staging, "drive"))).want(wanted)
     course = Course(FakeClock(), 1)
     course.planned(make_plan(make_unit(), left_out=1))
     course.failed(Failure(what="p", error=StoreError("gone")))

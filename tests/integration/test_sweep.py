@@ -99,6 +99,30 @@ def test_a_destination_that_refuses_is_told_and_the_other_is_served(tmp_path: Pa
     assert "is not the mark" in run("sweep", "--to", "vault", "--json", status=1)
 
 
+def test_runs_tell_where_their_archives_lie(tmp_path: Path, run: Run) -> None:
+    run("backup")
+    (listed,) = json.loads(run("runs", "--json"))["runs"]
+    assert (listed["staged"], listed["staged_only"], listed["freed"]) == (1, 1, 0)
+    run("sweep", "--to", "vault")
+    config = tmp_path / "mailhaul.toml"
+    config.write_text(config.read_text() + 'keep_staged = "0s"\nkeep_newest = false\n')
+    (listed,) = json.loads(run("runs", "--json"))["runs"]
+    assert (listed["staged"], listed["staged_only"], listed["freed"]) == (1, 0, 0)
+    assert "staging 1, vault 1\n" in run("runs")
+    run("sweep")
+    (listed,) = json.loads(run("runs", "--json"))["runs"]
+    assert (listed["staged"], listed["freed"]) == (0, 1)
+    assert [(one["place"], one["state"], one["archives"]) for one in listed["places"]] == [
+        ("disk", "kept", 1),
+        ("vault", "kept", 1),
+    ]
+    assert "disk 1, vault 1\n" in run("runs")
+    (unit,) = json.loads(run("runs", "latest", "--json"))["units"]
+    assert unit["file"] is None
+    assert [one["place"] for one in unit["copies"]] == ["disk", "vault"]
+    assert f"disk:{unit['copies'][0]['name']}" in run("runs", "latest")
+
+
 def test_what_is_no_destination_is_refused(run: Run) -> None:
     run("backup")
     assert run("sweep", "--to", "tape", status=2) == ""

@@ -48,13 +48,14 @@ class KnownVolume:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """A volume that has to be brought: ``volume`` and ``label`` where a certain one is meant, else any of
-    ``pool`` with room. ``since`` is ISO 8601."""
+    ``pool`` with room. ``since`` is ISO 8601. Once somebody was ``asked`` for it, that is not done again."""
 
     pool: str
     why: str
     since: str
     volume: str = ""
     label: str = ""
+    asked: bool = False
 
 
 class Inventory:
@@ -137,6 +138,12 @@ class Inventory:
             wanted = self.wanted()
             if not any(_same(one, other) for other in wanted):
                 self._write(self._directory / _WANTED, [asdict(each) for each in (*wanted, one)])
+
+    def note_asked(self, one: Wanted) -> None:
+        """Somebody was asked to bring it."""
+        with self._locked():
+            wanted = [replace(each, asked=each.asked or _same(each, one)) for each in self.wanted()]
+            self._write(self._directory / _WANTED, [asdict(each) for each in wanted])
 
     def came(self, pool: str, volume: str) -> None:
         """A volume was found: it is not wanted any more. Without ``volume``, one of the pool with room."""

@@ -45,7 +45,7 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
 def test_the_list(staging: Path, capsys: pytest.CaptureFixture[str]) -> None:
     title, newest, middle, oldest = told(capsys, "--staging", staging).splitlines()
     assert title.split()[5:] == (
-        ["departed", "messages", "size", "read", "came", "went", "new", "archives", "skipped"]
+        ["departed", "messages", "size", "read", "came", "went", "new", "archives", "skipped", "lie", "in"]
     )
     assert "done, 1 alarm" in newest
     assert "+3" in newest
