@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from ..proto.records import STAGING, ArchiveId, Departed, Losses, RunId, Skipped, Stretch
+from ..proto.records import STAGING, ArchiveId, Departed, Location, Losses, RunId, Skipped, Stretch
 
 RunState = Literal["running", "done", "partial", "failed", "interrupted"]
 UnitState = Literal["planned", "sealed", "unchanged", "failed"]
@@ -242,12 +242,35 @@ class ArchiveRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceStanding:
-    """So many copies (``archives``) are in this ``state`` in a place, and have so many bytes."""
+    """So many copies (``archives``) are in this ``state`` in a place, and have so many bytes. The place has
+    ``locked`` so many of them, the first until ``locked_until``."""
 
     place: str
     state: CopyState
     archives: int
     size_bytes: int
+    locked: int = 0
+    locked_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discarded:
+    """A copy that nobody needs, and that its place has yet to remove: not before ``locked_until`` (aware), as
+    far as that is known."""
+
+    location: Location
+    locked_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftovers:
+    """So many ``copies`` that nobody needs are still in a place, and have so many bytes. The last of them was
+    locked until ``locked_until``, if any was."""
+
+    place: str
+    copies: int
+    size_bytes: int
+    locked_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +283,7 @@ class CopyStanding:
     alone_since: datetime | None = None
     unswept: int = 0
     unswept_since: datetime | None = None
+    leftovers: tuple[Leftovers, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from ..proto.records import RunId
@@ -102,6 +102,61 @@ def reasons(moments: Sequence[Moment], rules: RetentionRules, zone: tzinfo | Non
         if not one.whole and one.run > oldest:
             found[one.run] = ["part"]
     return {one.run: tuple(found[one.run]) for one in moments if one.run in found}
+
+
+def _days_on(day: date, count: int) -> date:
+    return day + timedelta(days=count)
+
+
+def _weeks_on(day: date, count: int) -> date:
+    return day - timedelta(days=day.weekday()) + timedelta(weeks=count)
+
+
+def _months_on(day: date, count: int) -> date:
+    months = day.year * 12 + day.month - 1 + count
+    return date(months // 12, months % 12 + 1, 1)
+
+
+def _years_on(day: date, count: int) -> date:
+    return date(day.year + count, 1, 1)
+
+
+_ON: dict[str, tuple[Callable[[date, int], date], int]] = {
+    "daily": (_days_on, 36_525),
+    "weekly": (_weeks_on, 5_218),
+    "monthly": (_months_on, 1_200),
+    "yearly": (_years_on, 100),
+}
+"""By rule, the first day of the period that comes so many after that of a day; and how many a century has:
+nothing is foreseen for longer."""
+
+
+def lasting(
+    moments: Sequence[Moment], rules: RetentionRules, now: datetime, zone: tzinfo | None = None
+) -> dict[RunId, datetime]:
+    """Until when runs stay, of all runs of one group (oldest first), whatever runs there are until then; and
+    if each period has one they stay no longer.
+
+    Told by the calendar, where it can be: a run that is the last of its period so far may not be the last any
+    more tomorrow, and nobody knows when the ``last`` ones are over. Such runs are not among them, nor are
+    those that stay without any rule.
+    """
+    whole = [one for one in moments if one.whole]
+    found: dict[RunId, datetime] = {}
+    for rule, (on, most) in _ON.items():
+        count = getattr(rules, rule) or 0
+        stay = _newest_of_each(whole, _PERIODS[rule], count, zone)
+        for rank, one in enumerate(stay):
+            day = stay[0].started.astimezone(zone).date()
+            if rank == 0 and _midnight(on(day, 1), zone) > now:
+                continue
+            end = _midnight(on(day, min(count - rank, most)), zone)
+            found[one.run] = max(end, found.get(one.run, end))
+    return found
+
+
+def _midnight(day: date, zone: tzinfo | None) -> datetime:
+    return datetime.combine(day, time(), zone).astimezone(zone)
 
 
 def _newest_of_each(

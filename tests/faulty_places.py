@@ -4,7 +4,7 @@ done, a file that vanishes afterwards."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -64,10 +64,13 @@ class FaultyPlace(WrappedPlace):
         source: RandomAccess,
         *,
         lock_until: datetime | None = None,
+        instead_of: Collection[str] = (),
         on_bytes: OnBytes = lambda _size_bytes: None,
     ) -> Copy:
         def put() -> Copy:
-            copy = self._place.put(name, source, lock_until=lock_until, on_bytes=on_bytes)
+            copy = self._place.put(
+                name, source, lock_until=lock_until, instead_of=instead_of, on_bytes=on_bytes
+            )
             if fault is not None and fault.how == "vanish":
                 self._place.remove(name, copy.version)
             return copy

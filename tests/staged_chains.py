@@ -62,6 +62,7 @@ class StagedChain:
         self.staging = staging
         self.group = group
         self.moments: dict[RunId, State] = {}
+        self.days_off = 0  # days without a run, so far
         self._stored: dict[bytes, tuple[int, bytes, tuple[Piece, ...]]] = {}
         self._newest: dict[str, ArchiveId] = {}
         self._state: State = {}
@@ -75,7 +76,7 @@ class StagedChain:
 
     def run(self, mail: Mail, departed: Iterable[str] = (), *, paths: str = "/") -> RunId:
         """A run that finds this mail; users that it does not name are not touched."""
-        started = STARTED + timedelta(days=len(self.moments))
+        started = STARTED + timedelta(days=len(self.moments) + self.days_off)
         run = RunId(started.strftime("%Y%m%dT%H%M%SZ-0000"))
         gone = tuple(Departed(user, "removed") for user in departed)
         archive = ArchiveId(sha256(f"{run}/{self.group}".encode()).digest()[:16])

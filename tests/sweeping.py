@@ -4,7 +4,7 @@ lies at a place."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.engine import Engine
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.history import ArchiveRecord
-from mailhaul.coordinator.settings import SweepConfig, SweepRules
+from mailhaul.coordinator.settings import RetentionConfig, SweepConfig, SweepRules
 from mailhaul.coordinator.sweeping.report import SweepObserver, SweepReport, SweepRequest
 from mailhaul.coordinator.sweeping.sweep import sweep
 from mailhaul.groups.paths import LogicalPath
@@ -50,6 +50,7 @@ class Swept:
     destinations: tuple[Destination, ...]
     rules: SweepRules
     look_again_seconds: float = 3600.0
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     now: datetime = STARTED + timedelta(days=3)
 
     def sweep(self, *, path: str = "/", to: str = "", observer: SweepObserver | None = None) -> SweepReport:
@@ -59,6 +60,7 @@ class Swept:
             path=LogicalPath.parse(path),
             to=to,
             config=SweepConfig(rules=self.rules, look_again_seconds=self.look_again_seconds, streams=2),
+            retention=self.retention,
             destinations=self.destinations,
             patience_seconds=0,
         )

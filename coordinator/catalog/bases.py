@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ...proto.directories import make_private
 from ...proto.errors import BackupError, DamagedError, NotFoundError, UnsupportedError
-from ...proto.records import STAGING, ArchiveId, Location, RunId
-from ..history import CopyRecord
+from ...proto.records import STAGING, ArchiveId, RunId
+from ..history import CopyRecord, Discarded
 from .database import check, connect, connect_private, open_reader, place, translated
 from .reading import CatalogReader
 from .snapshots import snapshots, unpack
@@ -59,7 +59,7 @@ def newest_base(staging: Path) -> Base | None:
     return _base(path, "the catalog as it was")
 
 
-def copies_known_to(base: Base) -> tuple[list[tuple[ArchiveId, CopyRecord]], list[Location]]:
+def copies_known_to(base: Base) -> tuple[list[tuple[ArchiveId, CopyRecord]], list[Discarded]]:
     """Where a catalog tells that archives lie outside of the staging area, and what there nobody needs."""
     with translated(base.path), closing(connect(base.path)) as database:
         known = CatalogReader(database, base.path)

@@ -293,18 +293,37 @@ class Catalog(CatalogReader):
         with self._transaction() as database:
             return locations.take_discarded(database, CONFIRMED)
 
-    def discard_copy(self, archive: ArchiveId, location: Location) -> None:
+    def discard_copy(self, archive: ArchiveId, copy: CopyRecord) -> None:
         """Record that nobody needs this copy any more: it is to be removed by its place. Raises
         NotFoundError."""
+        location = Location(copy.place, copy.name, copy.version, copy.size_bytes)
         with self._transaction() as database:
-            number = units.archive_number(database, archive)
-            locations.drop_copy(database, number, location)
-            locations.discard(database, location)
+            locations.drop_copy(database, units.archive_number(database, archive), location)
+            locations.discard(database, location, copy.locked_until)
+
+    def discard_strays(self, copies: Iterable[Location]) -> None:
+        """The same of copies of archives that are not known."""
+        with self._transaction() as database:
+            for location in copies:
+                locations.discard(database, location, None)
+
+    def note_discarded_locks(self, locks: Iterable[tuple[Location, datetime]]) -> None:
+        """Record until when places do not let go of copies that nobody needs."""
+        with self._transaction() as database:
+            for location, until in locks:
+                locations.note_discarded_lock(database, location, until)
 
     def drop_copy(self, archive: ArchiveId, location: Location) -> None:
         """Forget a copy that was removed, or that never was. Raises NotFoundError."""
         with self._transaction() as database:
             locations.drop_copy(database, units.archive_number(database, archive), location)
+
+    def note_locks(self, locks: Iterable[tuple[ArchiveId, Location, datetime]]) -> None:
+        """Record until when copies are locked, as their places tell it now; also of archives that were purged
+        meanwhile."""
+        with self._transaction() as database:
+            for archive, location, until in locks:
+                locations.note_lock(database, archive, location, until)
 
     def free_staged(self, archive: ArchiveId) -> None:
         """Record, before it is deleted there, that an archive does not lie in the staging area any more.

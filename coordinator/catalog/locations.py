@@ -75,16 +75,23 @@ def drop_copy(database: sqlite3.Connection, number: int, location: Location) -> 
 
 
 def note_arrival(database: sqlite3.Connection, archive: ArchiveId, copy: CopyRecord) -> None:
-    """A copy is there: of an archive that is known, in place of what was lost under its name; else it is one
-    that nobody needs."""
+    """A copy is there: of an archive that is known, in place of what was lost under its name, of which a
+    version beside it is needed by nobody any more; else it is needed by nobody itself."""
     row = database.execute("SELECT number FROM archives WHERE archive = ?", (archive,)).fetchone()
     if row is None:
-        discard(database, Location(copy.place, copy.name, copy.version))
+        discard(database, Location(copy.place, copy.name, copy.version, copy.size_bytes), copy.locked_until)
         return
+    lost = (row["number"], raw(copy.place), raw(copy.name))
     database.execute(
-        "DELETE FROM locations WHERE archive = ? AND place = CAST(? AS TEXT) AND name = CAST(? AS TEXT)"
-        " AND state = 'lost'",
-        (row["number"], raw(copy.place), raw(copy.name)),
+        "INSERT OR IGNORE INTO discarded (place, name, version, size_bytes, locked_until)"
+        " SELECT place, name, version, size_bytes, locked_until FROM locations"
+        " WHERE archive = ? AND place = CAST(? AS TEXT) AND name = CAST(? AS TEXT) AND state = 'lost'",
+        lost,
+    )
+    database.execute(
+        "DELETE FROM locations"
+        " WHERE archive = ? AND place = CAST(? AS TEXT) AND name = CAST(? AS TEXT) AND state = 'lost'",
+        lost,
     )
     database.execute(
         "DELETE FROM discarded WHERE place = CAST(? AS TEXT) AND name = CAST(? AS TEXT)"
@@ -94,12 +101,12 @@ def note_arrival(database: sqlite3.Connection, archive: ArchiveId, copy: CopyRec
     put_copy(database, row["number"], copy)
 
 
-def discard(database: sqlite3.Connection, location: Location) -> None:
-    """Nobody needs a copy: its place has yet to remove it."""
+def discard(database: sqlite3.Connection, location: Location, locked_until: datetime | None) -> None:
+    """Nobody needs a copy: its place has yet to remove it. What was known of the same one is replaced."""
     database.execute(
-        "INSERT OR IGNORE INTO discarded (place, name, version)"
-        " VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT))",
-        (raw(location.place), raw(location.name), raw(location.version)),
+        "INSERT OR REPLACE INTO discarded (place, name, version, size_bytes, locked_until)"
+        " VALUES (CAST(? AS TEXT), CAST(? AS TEXT), CAST(? AS TEXT), ?, ?)",
+        (*map(raw, location[:3]), location.size_bytes, _iso(locked_until)),
     )
 
 
@@ -113,11 +120,32 @@ def take_discarded(database: sqlite3.Connection, place: str) -> list[Location]:
 def discard_copies(database: sqlite3.Connection, number: int) -> None:
     """An archive goes, as nobody needs it: its copies in destinations have yet to be removed there."""
     database.execute(
-        "INSERT OR IGNORE INTO discarded (place, name, version)"
-        " SELECT place, name, version FROM locations WHERE archive = ? AND place <> ?",
+        "INSERT OR IGNORE INTO discarded (place, name, version, size_bytes, locked_until)"
+        " SELECT place, name, version, size_bytes, locked_until FROM locations"
+        " WHERE archive = ? AND place <> ?",
         (number, STAGING),
     )
     database.execute("DELETE FROM locations WHERE archive = ?", (number,))
+
+
+def note_lock(database: sqlite3.Connection, archive: ArchiveId, location: Location, until: datetime) -> None:
+    """A copy is locked until then, whether it is needed still or not."""
+    database.execute(
+        "UPDATE locations SET locked_until = ?"
+        " WHERE archive = (SELECT number FROM archives WHERE archive = ?)"
+        " AND place = CAST(? AS TEXT) AND name = CAST(? AS TEXT) AND version = CAST(? AS TEXT)",
+        (_iso(until), archive, *map(raw, location[:3])),
+    )
+    note_discarded_lock(database, location, until)
+
+
+def note_discarded_lock(database: sqlite3.Connection, location: Location, until: datetime) -> None:
+    """A copy that nobody needs is locked until then."""
+    database.execute(
+        "UPDATE discarded SET locked_until = ?"
+        " WHERE place = CAST(? AS TEXT) AND name = CAST(? AS TEXT) AND version = CAST(? AS TEXT)",
+        (_iso(until), *map(raw, location[:3])),
+    )
 
 
 def note_missing(database: sqlite3.Connection, number: int) -> None:

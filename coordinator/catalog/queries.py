@@ -361,3 +361,16 @@ UNSWEPT = """
     SELECT count(*), min(sealed) FROM archives a WHERE unit IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM locations l
         WHERE l.archive = a.number AND l.state = 'kept' AND l.place <> ?)"""
+
+# The archives of the units that are {told}, and all others that their metadata names.
+WITH_REFERENCES = """
+    WITH told AS (
+        SELECT number FROM archives WHERE unit IN ({told}))
+    SELECT archive FROM archives WHERE number IN told
+    UNION SELECT o.archive FROM refs JOIN archives o ON o.number = refs.other WHERE refs.archive IN told"""
+
+# The units that tell of the mailboxes of a scope (?1) at a run (?2), and of those that were gone.
+UNITS_AT = """
+    SELECT v.unit FROM mailboxes m JOIN versions v ON v.mailbox = m.number AND v.run = (
+        SELECT max(run) FROM versions WHERE mailbox = m.number AND run <= ?2)
+    WHERE m.scope = ?1"""

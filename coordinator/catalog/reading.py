@@ -31,7 +31,9 @@ from ..history import (
     ArchiveRecord,
     Behind,
     CopyStanding,
+    Discarded,
     GoodBackup,
+    Leftovers,
     MailboxVersion,
     Moment,
     NamelessLoss,
@@ -320,9 +322,10 @@ class CatalogReader:
     def copy_standing(self) -> CopyStanding:
         """How many copies there are where, and how long archives have been without."""
         places = tuple(
-            PlaceStanding(**values.typed(row))
+            PlaceStanding(**{**values.typed(row), "locked_until": values.time_of(row["locked_until"])})
             for row in self._rows(
-                "SELECT place, state, count(*) AS archives, sum(size_bytes) AS size_bytes FROM locations"
+                "SELECT place, state, count(*) AS archives, sum(size_bytes) AS size_bytes,"
+                " count(locked_until) AS locked, min(locked_until) AS locked_until FROM locations"
                 " GROUP BY place, state ORDER BY place, state"
             )
         )
@@ -332,6 +335,7 @@ class CatalogReader:
             places=places,
             alone=alone,
             alone_since=values.time_of(since),
+            leftovers=self.leftovers(),
             unswept=unswept,
             unswept_since=values.time_of(waiting),
         )
@@ -383,9 +387,44 @@ class CatalogReader:
                 found.setdefault(archive, []).append(location)
         return {archive: tuple(copies) for archive, copies in found.items()}
 
-    def discarded(self) -> list[Location]:
+    def discarded(self) -> list[Discarded]:
         """The copies that nobody needs, and that their places have yet to remove."""
-        return [Location(*row) for row in self._rows("SELECT place, name, version FROM discarded")]
+        query = "SELECT place, name, version, size_bytes, locked_until FROM discarded"
+        return [
+            Discarded(location=Location(*row[:4]), locked_until=values.time_of(row["locked_until"]))
+            for row in self._rows(query)
+        ]
+
+    def leftovers(self) -> tuple[Leftovers, ...]:
+        """The same in numbers, by place."""
+        query = """SELECT place, count(*) AS copies, sum(size_bytes) AS size_bytes,
+                max(locked_until) AS locked_until
+            FROM discarded GROUP BY place ORDER BY place"""
+        return tuple(
+            Leftovers(**{**values.typed(row), "locked_until": values.time_of(row["locked_until"])})
+            for row in self._rows(query)
+        )
+
+    def archives_kept(self) -> frozenset[ArchiveId]:
+        """The archives that versions need: to be told of, or because such archives name them."""
+        query = queries.WITH_REFERENCES.format(told="SELECT DISTINCT unit FROM versions")
+        nameless = (one.archive for one in self.nameless_losses())
+        return frozenset((*(ArchiveId(archive) for (archive,) in self._rows(query)), *nameless))
+
+    def archives_at(self, partition: str, group: str, run: RunId) -> frozenset[ArchiveId]:
+        """The archives that a group as it was at a moment needs, as above."""
+        query = queries.WITH_REFERENCES.format(told=queries.UNITS_AT)
+        return frozenset(
+            ArchiveId(archive)
+            for scope in self._scopes(partition, group)
+            for (archive,) in self._rows(query, scope["number"], run_number(run))
+        )
+
+    def purged_archives(self) -> frozenset[ArchiveId]:
+        """The archives that were dropped since nobody needed them, as far as this catalog knows, and that
+        have not been found to be needed since."""
+        query = "SELECT archive FROM purged WHERE archive NOT IN (SELECT archive FROM archives)"
+        return frozenset(ArchiveId(archive) for (archive,) in self._rows(query))
 
     def names(self) -> dict[ArchiveId, tuple[str, int]]:
         """What every archive that is known is or was called, at hand or not, and how large it is."""

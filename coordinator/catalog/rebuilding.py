@@ -211,8 +211,8 @@ def _carry_over(database: sqlite3.Connection, older: Base) -> None:
             continue
         if copy.generation < row["generation"] or copy.size_bytes == row["size_bytes"]:
             locations.put_copy(database, row["number"], copy)
-    for location in discarded:
-        locations.discard(database, location)
+    for one in discarded:
+        locations.discard(database, one.location, one.locked_until)
 
 
 def _lose(database: sqlite3.Connection, archive: ArchiveId) -> None:

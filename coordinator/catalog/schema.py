@@ -7,8 +7,9 @@ until the next one of its mailbox.
 
 An archive that others refer to and that is not at hand has a row without a unit; ``missing`` tells it, and
 any other of which no copy is left. ``locations`` are the copies, by place; ``discarded`` those that nobody
-needs and that their places have yet to remove. ``lost`` is what was damaged of the data of archives,
-``lost_frames`` of their metadata, by positions. ``forgotten`` are the runs that can't be restored from any
+needs and that their places have yet to remove. ``purged`` are the ids of archives that were dropped, as
+nobody needed them. ``lost`` is what was damaged of the data of archives, ``lost_frames`` of their metadata,
+by positions. ``forgotten`` are the runs that can't be restored from any
 more, by scope. ``present`` are the mailboxes that are there, as of the newest run over their group: ``since``
 is the first run that was to store one, ``good`` the newest that stored it whole, ``reason`` why the newest
 did not. ``plan`` is the journal of a run: what a unit consists of, until it is sealed; ``unplanned`` what no
@@ -16,7 +17,7 @@ unit of the run holds though it was asked for. Texts may hold the raw bytes of f
 always UTF-8; so they are bound as bytes and CAST.
 """
 
-VERSION = 5
+VERSION = 6
 """Kept in user_version. A change of the tables raises it."""
 
 TABLES = (
@@ -98,7 +99,10 @@ TABLES = (
         place TEXT NOT NULL,
         name TEXT NOT NULL,
         version TEXT NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        locked_until TEXT,
         PRIMARY KEY (place, name, version)) WITHOUT ROWID""",
+    "CREATE TABLE purged (archive BLOB PRIMARY KEY) WITHOUT ROWID",
     """CREATE TABLE refs (
         archive INTEGER NOT NULL REFERENCES archives,
         other INTEGER NOT NULL REFERENCES archives,

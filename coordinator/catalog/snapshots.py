@@ -28,6 +28,7 @@ KEPT = 3
 """So many of the newest ones stay: of the last one a byte may be wrong."""
 
 _NAME = re.compile(rf"({RUN_ID.pattern})\.([0-9]{{1,9}})\.sqlite\.gz", re.ASCII)
+_BESIDE = re.compile(rf"{FOLDER}/({RUN_ID.pattern})\.([0-9]{{1,9}})\.(?:sqlite|names\.tsv)\.gz", re.ASCII)
 _LEVEL = 1
 _GZIP = 16 + zlib.MAX_WBITS
 _PIECE_BYTES = 1 << 16
@@ -49,6 +50,13 @@ def snapshots(staging: Path) -> list[Snapshot]:
     """Those that there are, the newest first."""
     names = map(_NAME.fullmatch, (path.name for path in (staging / FOLDER).glob("*.sqlite.gz")))
     return sorted((Snapshot(RunId(one[1]), int(one[2])) for one in names if one), reverse=True)
+
+
+def stem_of(name: str) -> Snapshot | None:
+    """The snapshot that a file (by its name, relative to the staging area) is, or is the table of; None for
+    any other."""
+    found = _BESIDE.fullmatch(name)
+    return Snapshot(RunId(found[1]), int(found[2])) if found else None
 
 
 def take(database: sqlite3.Connection, staging: Path, run: RunId) -> Snapshot:

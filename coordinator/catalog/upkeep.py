@@ -138,6 +138,7 @@ def remove_archives(database: sqlite3.Connection, archives: Iterable[ArchiveId])
             )
         forget_content(database, row["number"])
         discard_copies(database, row["number"])
+        database.execute("INSERT OR IGNORE INTO purged (archive) VALUES (?)", (archive,))
         database.execute("DELETE FROM refs WHERE other = ?", (row["number"],))
         database.execute("DELETE FROM archives WHERE number = ?", (row["number"],))
 

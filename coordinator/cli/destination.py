@@ -16,6 +16,7 @@ from ...worker.destinations.settings import Destination
 from ..adopting import adopt
 from ..clock import utc
 from ..destinations import named, ready, take_into_use
+from ..sweeping.strays import last_strays
 from . import adapters, output
 from .configuration import chosen_site
 from .options import destination_option, json_option, staging_option
@@ -111,11 +112,21 @@ def check_command(
     chosen = chosen_site(invocation, staging, destinations)
     settings = take_into_use(named(chosen.destinations, name), chosen.area)
     findings = check_destination(settings)
+    strays = last_strays(chosen.area, name)
     if as_json:
-        output.print_json({"destination": name, "findings": {one.what: one.found for one in findings}})
+        output.print_json(
+            {
+                "destination": name,
+                "findings": {one.what: one.found for one in findings},
+                "unknown": strays.found if strays else (),
+            }
+        )
     else:
         for one in findings:
             say(shown(f"{name}: {one.what}: {one.found}"))
+        for stray in strays.found if strays else ():
+            when = output.moment(stray.since)
+            note(f"{shown(stray.location.name)}: an archive that the catalog does not know, since {when}")
     return EXIT_OK
 
 

@@ -140,6 +140,7 @@ def _document(report: PurgeReport) -> dict[str, object]:
         "unneeded": facts(report.unneeded),
         "outdated": facts(report.outdated),
         "free_bytes": report.free_bytes,
+        "away": report.away,
     }
 
 
@@ -165,6 +166,14 @@ def _tell(report: PurgeReport, *, dry_run: bool) -> None:
         note(
             f"{counted(len(report.left), 'file')} can't be deleted yet, as archives are being read: "
             "the next purge does it"
+        )
+    for one in report.away:
+        locked = f", locked until {output.moment(one.locked_until)} at the latest" if one.locked_until else ""
+        say(
+            output.shown(
+                f"at {one.place} nobody needs {counted(one.copies, 'copy', 'copies')} "
+                f"({size(one.size_bytes)}{locked}): sweeps remove them"
+            )
         )
     would = "would come free" if dry_run else "came free"
     say(

@@ -20,6 +20,7 @@ from ..places import device_warning
 from ..reasons import EXCLUDED, NO_FAULT
 from . import output
 from .output import Column, counted, duration, number, say, shown, size
+from .place_lines import place_lines
 from .times import both
 
 STALE_SECONDS = 15.0
@@ -110,6 +111,8 @@ def _show_copies(overview: Overview) -> None:
         said = f": {one.error}" if one.error else ""
         failing = f", not all since {output.moment(one.failing_since)}{said}" if one.failing_since else ""
         say(shown(f"swept to {one.destination}: {output.moment(one.ended)}{failing}"))
+    for line in place_lines(standing, overview.sweeps, overview.strays):
+        say(shown(line))
 
 
 def _show_last(overview: Overview, again: str) -> None:

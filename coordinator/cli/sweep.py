@@ -14,7 +14,7 @@ from ...proto.records import Progress, Skipped
 from ...worker.destinations.settings import Destination
 from ..clock import utc
 from ..hooks import NO_HOOKS
-from ..settings import SweepConfig, SweepRules
+from ..settings import RetentionConfig, SweepConfig, SweepRules
 from ..sweeping.report import DestinationReport, SweepObserver, SweepReport, SweepRequest
 from ..sweeping.sweep import rehearse, sweep
 from . import adapters, output
@@ -67,6 +67,7 @@ def command(
         path=path,
         to=to,
         config=config.sweep if config else named,
+        retention=config.retention if config else RetentionConfig(),
         destinations=site.destinations,
         reserve_bytes=config.staging.reserve_bytes if config else 0,
     )
@@ -183,6 +184,19 @@ def _tell_destination(report: DestinationReport) -> None:
         note(f"{report.name}: and {number(len(report.lost) - _LISTED)} more (--json lists all)")
     failed: tuple[Skipped, ...] = tuple(report.failed)
     output.list_skipped(failed, f"not done at {report.name}")
+    if report.out_of_reach:
+        note(
+            f"{report.name} is to have {counted(report.out_of_reach, 'archive')} more, which lie on tape or "
+            "with other programs only: `mailhaul recall` brings them back, and the next sweep copies them"
+        )
+    output.list_skipped(report.unlocked, f"not locked at {report.name}")
+    if report.locks:
+        say(f"{report.name}: {counted(report.locks, 'lock')} set or extended")
+    if report.refused:
+        note(
+            f"{report.name} does not remove what nobody needs: {output.shown(report.refused[0].detail)}: "
+            "do it with a key that may (docs/operations.md)"
+        )
     if report.locked:
         until = max((when for _, when in report.locked if when is not None), default=None)
         note(

@@ -97,7 +97,7 @@ def _s3(path: Path, given: dict[str, Any], own: Path) -> S3Destination:
         given["prefix"] = prefix.rstrip("/") + "/"
     if "tags" in given:
         given["tags"] = tuple(sorted(given["tags"].items()))
-    return S3Destination(**_renamed(given, {}), journal=str(own))
+    return S3Destination(**_renamed(given, {"lock_ahead": "lock_ahead_seconds"}), journal=str(own))
 
 
 def _tape(path: Path, given: dict[str, Any], own: Path) -> TapeDestination:

@@ -352,6 +352,9 @@ class S3Table(DestinationTable):
     lock: Literal["governance", "compliance"] | None = Field(
         default=None, description="'governance' or 'compliance'"
     )
+    lock_ahead: Annotated[float, BeforeValidator(_seconds), Field(ge=86400)] | None = Field(
+        default=None, description="a time of a day at least, such as '30 days'"
+    )
     legal_hold: bool | None = Field(default=None, description="true or false")
     storage_class: _Text | None = Field(default=None, description="a storage class such as 'STANDARD_IA'")
     tags: dict[str, str] | None = Field(default=None, description="a table of texts")

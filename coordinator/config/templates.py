@@ -153,6 +153,8 @@ codec = "lz4"
 # credentials = "/etc/mailhaul/ceph.env"
 # ca_file = "/etc/mailhaul/ca.pem"
 # lock = "compliance"
+# What is needed is locked for so long from now on at least, and again when half of that is over.
+# lock_ahead = "30 days"
 # legal_hold = false
 # storage_class = "STANDARD_IA"
 # tags = { owner = "mail" }

@@ -143,6 +143,13 @@ def _copies(standing: CopyStanding) -> Iterator[Metric]:
     yield gauge(
         "mailhaul_place_archive_bytes", "Bytes of the copies in a place, by their state.", labels, sizes
     )
+    leftovers = ((one.place, one.size_bytes) for one in standing.leftovers)
+    yield gauge(
+        "mailhaul_place_unneeded_bytes",
+        "Bytes of the copies in a place that nobody needs and that it has yet to remove.",
+        ("place",),
+        leftovers,
+    )
     for name, text, number in (
         ("one_place_archives", "Archives whose copies count in one place only.", standing.alone),
         (

@@ -18,6 +18,7 @@ from ..places import on_same_device
 from ..settings import Config
 from ..snapshots import read_snapshot
 from ..sweeping.record import LastSweep, last_sweeps
+from ..sweeping.strays import Strays, last_strays
 from ..wanted_volumes import WantedVolume, wanted_volumes
 from .status import RunStatus, run_state, status_file
 
@@ -57,6 +58,7 @@ class Overview:
     copies: CopyStanding = field(default_factory=CopyStanding)
     sweeps: tuple[LastSweep, ...] = ()
     wanted_volumes: tuple[WantedVolume, ...] = ()
+    strays: tuple[Strays, ...] = ()
     same_device: tuple[str, ...] = ()
 
 
@@ -82,6 +84,8 @@ def take_overview(
             copies = catalog.copy_standing()
     except NotFoundError:
         pass
+    sweeps = last_sweeps(staging)
+    looks = (last_strays(staging, one.destination) for one in sweeps)
     return Overview(
         staging=staging,
         taken=now,
@@ -93,7 +97,8 @@ def take_overview(
         runs=tuple(PastRun(record=one, state=run_state(one, staging)) for one in runs),
         good=tuple(one for one in good if wanted is None or (one.partition, one.group) in wanted),
         copies=copies,
-        sweeps=last_sweeps(staging),
+        sweeps=sweeps,
+        strays=tuple(one for one in looks if one is not None),
         wanted_volumes=wanted_volumes(staging),
         same_device=on_same_device(partitions, staging),
     )

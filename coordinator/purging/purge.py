@@ -27,6 +27,7 @@ from ...worker.archives.opened import read_beginning
 from ...worker.staging.area import StagingArea
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
+from ..history import Leftovers
 from ..holds import Holds, frozen_holds, read_holds
 from ..keepsakes import drop_old_keepsakes, keep_catalog
 from ..lock import RunLock
@@ -77,7 +78,8 @@ def purge(
             keep_catalog(staging, catalog)
             drop_old_keepsakes(staging)
         settle(staging, catalog)
-    report = _report(scopes, holds, versions, plan, done, failed, left_files)
+        away = catalog.leftovers()
+    report = _report(scopes, holds, versions, plan, done, failed, left_files, away)
     return replace(report, unneeded=tuple(unneeded), outdated=_outdated(plan, done))
 
 
@@ -93,7 +95,10 @@ def rehearse(
         versions = _forget(scratch, scopes, holds)
         plan = _plan(scratch, staging, request, engine, observer)
         done, failed = _measured(staging, plan.compactions, request.archive, engine, observer)
-    return _report(scopes, holds, versions, plan, done, failed)
+        scratch.remove_archives([one.archive for one in plan.dead])
+        scratch.forget_discarded_elsewhere()
+        away = scratch.leftovers()
+    return _report(scopes, holds, versions, plan, done, failed, away=away)
 
 
 def _refuse_behind(staging: Path, catalog: Catalog) -> None:
@@ -204,13 +209,15 @@ def _report(
     done: Sequence[Compacted],
     failed: tuple[Skipped, ...],
     left: tuple[str, ...] = (),
+    away: tuple[Leftovers, ...] = (),
 ) -> PurgeReport:
     return PurgeReport(
         scopes=scopes,
         holds=holds.all,
         versions=versions,
-        deleted=tuple(Deleted(one.name, one.size_bytes) for one in plan.dead),
+        deleted=tuple(Deleted(one.name, one.size_bytes, one.is_staged) for one in plan.dead),
         compacted=tuple(sorted(done, key=lambda one: one.file)),
         failed=failed,
         left=left,
+        away=away,
     )

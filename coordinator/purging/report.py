@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ...groups.paths import LogicalPath
 from ...proto.records import Location, Progress, Skipped
+from ..history import Leftovers
 from ..holds import Hold
 from ..retention import RetentionRules
 from ..settings import ArchiveConfig
@@ -26,10 +27,11 @@ class PurgeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """An archive that nobody needs, and its size."""
+    """An archive that nobody needs, and its size; ``staged``: it lay in the staging area."""
 
     file: str
     size_bytes: int
+    staged: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +49,8 @@ class PurgeReport:
     """What was purged, or would be: so many ``versions`` of mailboxes, and archives.
 
     ``failed`` are archives that could not be written anew, and stay as they are. ``left`` are files that
-    could not be deleted yet, as somebody read archives all the time: the next purge does it. ``unneeded`` is
+    could not be deleted yet, as somebody read archives all the time: the next purge does it. ``away`` are
+    the copies that nobody needs any more in destinations: the next sweep has them removed. ``unneeded`` is
     what other programs keep, at its ``version``, and nobody needs any more; ``outdated`` what they keep of
     archives as they were before they were written anew, which does not count any more.
     """
@@ -59,14 +62,15 @@ class PurgeReport:
     compacted: tuple[Compacted, ...]
     failed: tuple[Skipped, ...] = ()
     left: tuple[str, ...] = ()
+    away: tuple[Leftovers, ...] = ()
     unneeded: tuple[Location, ...] = ()
     outdated: tuple[Location, ...] = ()
 
     @property
     def free_bytes(self) -> int:
-        """How many bytes come free."""
+        """How many bytes come free in the staging area."""
         compacted = sum(one.size_bytes - one.new_bytes for one in self.compacted)
-        return compacted + sum(one.size_bytes for one in self.deleted)
+        return compacted + sum(one.size_bytes for one in self.deleted if one.staged)
 
 
 class PurgeObserver:

@@ -20,6 +20,7 @@ from ..dispatch.engine import Engine
 from ..readers import exclusive
 from ..ready import withdrawn
 from ..settings import ArchiveConfig
+from ..sweeping.policy import name_in_places
 from .doomed import Doomed, read_doomed, write_doomed
 from .plan import ArchivesPlan, Compaction
 from .report import Compacted, PurgeObserver
@@ -38,7 +39,8 @@ class Steps:
         """Record what is to be deleted, beside what earlier purges left. The catalog forgets the archives
         that nobody needs, and their files are deleted if nobody reads archives just now: there may be no room
         for what is written next. New files that were never brought into use go first."""
-        dead = (Doomed(one.name) for one in plan.dead)
+        # An archive that somebody has renamed, and that was freed, left its excerpt under its own name.
+        dead = (Doomed(name) for one in plan.dead for name in dict.fromkeys((one.name, name_in_places(one))))
         replaced = (Doomed(one.record.name, one.new_file) for one in plan.compactions)
         self._doomed = tuple(dict.fromkeys((*self._doomed, *dead, *replaced)))
         write_doomed(self._staging, self._doomed)

@@ -7,14 +7,15 @@ name, in the generation that the archive is in now; where they name none, one th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import MAXYEAR, datetime, timedelta
 
 from ...groups.paths import LogicalPath
 from ...proto.records import STAGING, ArchiveId, Location, RunId
 from ...worker.archives.names import archive_name, generation_name
-from ..history import ArchiveRecord, CopyRecord
+from ..history import ArchiveRecord, CopyRecord, Discarded
 from ..settings import SweepRules
 
 LONGEST_AGO = timedelta(days=1)
@@ -28,7 +29,7 @@ LOOK_EVERY = timedelta(days=7)
 class Wanted:
     """An archive that is to have a copy called ``name`` at a destination, and where its bytes are taken from.
     ``checksum`` is that of the copies that it has, empty while there is none. ``lost`` are the versions of
-    those that the destination had."""
+    those that the destination had. The new one is to be locked until ``lock_until``."""
 
     record: ArchiveRecord
     destination: str
@@ -36,6 +37,7 @@ class Wanted:
     source: Location
     checksum: bytes
     lost: tuple[str, ...] = ()
+    lock_until: datetime | None = None
 
 
 def selected(records: Iterable[ArchiveRecord], path: LogicalPath) -> Iterator[ArchiveRecord]:
@@ -66,6 +68,18 @@ def wanted(
                     checksum=known_checksum(record),
                     lost=tuple(one.version for one in _current(record) if one.place == destination),
                 )
+
+
+def out_of_reach(
+    records: Iterable[ArchiveRecord], rules_of: Callable[[str], SweepRules], sources: Sequence[str]
+) -> Mapping[str, int]:
+    """By destination, how many archives are to have a copy there and can't be copied: none of their copies
+    counts in the staging area or at one of these ``sources``, though one does elsewhere."""
+    found: Counter[str] = Counter()
+    for record in records:
+        if source_of(record, sources) is None and counting(record):
+            found.update(one for one in rules_of(record.group).copies if not has_copy(record, one))
+    return found
 
 
 def only(destination: str) -> Callable[[str], SweepRules]:
@@ -159,6 +173,13 @@ def outdated(
             for copy in record.copies:
                 if copy.place != STAGING and copy.generation != record.generation:
                     yield record.archive, copy
+
+
+def may_go(discarded: Discarded, now: datetime) -> bool:
+    """Whether a place is to be asked to remove a copy: not while it is known to be locked until a day that
+    comes. A lock without an end somebody may have ended."""
+    until = discarded.locked_until
+    return until is None or until <= now or until.year == MAXYEAR
 
 
 def freeable(

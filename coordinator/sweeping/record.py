@@ -15,7 +15,8 @@ from .report import DestinationReport
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LastSweep:
     """The last sweep to a destination. ``failing_since``: since then each has left something undone, the last
-    for the ``error``, in the words of the destination; ``waiting`` archives are left."""
+    for the ``error``, in the words of the destination; ``waiting`` archives are left. ``out_of_reach`` and
+    ``refused``: see DestinationReport; of the latter the first."""
 
     destination: str
     ended: datetime
@@ -23,6 +24,8 @@ class LastSweep:
     waiting: int = 0
     failing_since: datetime | None = None
     error: str = ""
+    out_of_reach: int = 0
+    refused: str = ""
 
 
 def note_sweep(staging: Path, report: DestinationReport, now: datetime) -> None:
@@ -30,13 +33,15 @@ def note_sweep(staging: Path, report: DestinationReport, now: datetime) -> None:
     path = _folder(staging) / f"{report.name}.json"
     before = _read(path)
     since = None if report.in_order else (before and before.failing_since) or now
-    first = next(iter(report.failed), None) if report.stopped is None else report.stopped
+    first = report.stopped or next(iter((*report.failed, *report.unlocked)), None)
     row = {
         "ended": now.isoformat(),
         "copied": report.copied,
         "waiting": report.waiting + len(report.failed),
         "failing_since": since and since.isoformat(),
         "error": "" if first is None else first.detail,
+        "out_of_reach": report.out_of_reach,
+        "refused": report.refused[0].detail if report.refused else "",
     }
     replace_durably(path, json.dumps(row).encode("ascii") + b"\n")
 
@@ -59,6 +64,8 @@ def _read(path: Path) -> LastSweep | None:
             waiting=int(row["waiting"]),
             failing_since=datetime.fromisoformat(since) if since else None,
             error=str(row["error"]),
+            out_of_reach=int(row["out_of_reach"]),
+            refused=str(row["refused"]),
         )
     return None
 

@@ -10,19 +10,20 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
 from ...proto.records import Location, Progress, Skipped
 from ...worker.destinations.settings import Destination
-from ..settings import SweepConfig
+from ..settings import RetentionConfig, SweepConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRequest:
     """What is to be swept: the groups below ``path``, by the rules of ``config``, to ``destinations``; or at
     once to the one that is called ``to``, whatever the rules. So many bytes (``reserve_bytes``) of the
-    staging area's file system should be free. What can't be reached is tried again for
-    ``patience_seconds``."""
+    staging area's file system should be free. For how long copies are locked follows from ``retention``.
+    What can't be reached is tried again for ``patience_seconds``."""
 
     path: LogicalPath = field(default_factory=LogicalPath)
     to: str = ""
     config: SweepConfig = field(default_factory=SweepConfig)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
     destinations: tuple[Destination, ...] = ()
     reserve_bytes: int = 0
     patience_seconds: float = 30.0
@@ -33,10 +34,13 @@ class DestinationReport:
     """What was done at one destination.
 
     ``copied`` archives (``copied_bytes``) and ``companions``, files that lie beside them, were put there;
-    of ``looked`` copies so many count from now on, ``lost`` ones are not there any more; ``removed`` ones
-    were needed by nobody. ``locked`` are those that it does not let go of yet. ``failed`` is what could not
-    be done, by name; ``stopped`` why it was left alone, in its own words. ``waiting`` copies were to be made
-    and were not tried.
+    of ``looked`` copies so many count from now on, ``lost`` ones are not there any more. So many ``locks``
+    were set anew; ``unlocked`` copies were to be locked, and are not (any more). So many archives that are to
+    have a copy there are ``out_of_reach``: they lie where whole volumes would have to be read for it.
+
+    ``removed`` copies were needed by nobody; ``locked`` are those that it does not let go of yet, ``refused``
+    says why it removes others not at all. ``failed`` is what could not be done, by name; ``stopped`` why it
+    was left alone, in its own words. ``waiting`` copies were to be made and were not tried.
     """
 
     name: str
@@ -45,8 +49,12 @@ class DestinationReport:
     companions: int = 0
     looked: int = 0
     lost: list[str] = field(default_factory=list)
+    out_of_reach: int = 0
+    locks: int = 0
+    unlocked: list[Skipped] = field(default_factory=list)
     removed: int = 0
     locked: list[tuple[str, datetime | None]] = field(default_factory=list)
+    refused: list[Skipped] = field(default_factory=list)
     failed: list[Skipped] = field(default_factory=list)
     stopped: Skipped | None = None
     waiting: int = 0
@@ -54,12 +62,12 @@ class DestinationReport:
     @property
     def in_order(self) -> bool:
         """Whether all was done that was to be done."""
-        return self.stopped is None and not self.failed and not self.lost
+        return self.stopped is None and not (self.failed or self.lost or self.unlocked)
 
     @property
     def all_failed(self) -> bool:
         """Whether something was to be done and nothing was."""
-        done = self.copied or self.companions or self.looked or self.removed
+        done = self.copied or self.companions or self.looked or self.removed or self.locks
         return not done and (self.stopped is not None or bool(self.failed))
 
 

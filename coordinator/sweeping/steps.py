@@ -14,16 +14,20 @@ from ...proto.errors import BackupError, DamagedError, NotFoundError
 from ...proto.ports import ProgressSink, Task
 from ...proto.records import STAGING, ArchiveId, Location, Skipped
 from ...worker.archives.ports import Copy
-from ...worker.destinations.settings import Destination
+from ...worker.destinations.settings import Destination, lock_ahead
 from ...worker.staging.area import StagingArea
-from ...worker.sweeping.parcels import Delivery, Look, Parcel, Removal
+from ...worker.sweeping.parcels import Delivery, Locking, Look, Parcel, Removal
 from ...worker.tasks.sweeping import (
     DeliveryTask,
+    ListTask,
+    LockTask,
     LookTask,
     Manners,
     NamesTask,
     RemovalTask,
     run_delivery,
+    run_list,
+    run_lock,
     run_look,
     run_names,
     run_removal,
@@ -31,10 +35,17 @@ from ...worker.tasks.sweeping import (
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..history import CopyRecord
+from .beside import locks_beside, note_locks_beside, old_snapshots, to_lock
 from .companions import PREFIXES, Companion
 from .lanes import batches, lanes_of
+from .lock_terms import DueLock
 from .policy import Wanted
 from .report import DestinationReport, SweepObserver
+
+_LOCKS_IN_ONE = 500
+"""So many copies are locked by one task, and recorded then."""
+
+_DROPPED = "it was locked, and its place does not tell of that lock any more"
 
 ReportT = TypeVar("ReportT")
 TaskT = TypeVar("TaskT", bound=Task)
@@ -85,6 +96,11 @@ class Steps:
         self._now = now
         self._observer = observer
         self.reports = {name: DestinationReport(name=name) for name in self._destinations}
+        self.aheads = {
+            one.name: ahead for one in self._destinations.values() if (ahead := lock_ahead(one)) is not None
+        }
+        self._beside: dict[str, set[str]] = {}
+        self._just_put: dict[str, set[str]] = {name: set() for name in self._destinations}
         self.damaged: dict[str, Skipped] = {}
 
     def look(self, copies: Iterable[tuple[ArchiveId, CopyRecord]]) -> None:
@@ -95,7 +111,8 @@ class Steps:
             where = Location(copy.place, copy.name, copy.version, copy.size_bytes)
             by_place.setdefault(copy.place, {})[where] = archive, copy
         tasks = [
-            LookTask(**self._at(name), copies=tuple(found)) for name, found in self._at_open(by_place).items()
+            LookTask(**self._at(name), copies=tuple(found), singly=name in self.aheads)
+            for name, found in self._at_open(by_place).items()
         ]
         for name, told in self._done(run_look, tasks):
             if isinstance(told, BackupError):
@@ -110,6 +127,7 @@ class Steps:
         for one in wanted:
             by_place[one.destination].append(_archive_file(one))
         for name, there in self._names().items():
+            self._beside[name] = set(there)
             by_place[name] += [_companion_file(one) for one in files if one.name not in there]
         tasks = []
         told: dict[str, int] = {}
@@ -145,15 +163,58 @@ class Steps:
             copied_bytes = self._record_delivery(name, ended, outcome.report)
             self._observer.copied(ended.task.label, copied_bytes)
 
-    def remove(self, discarded: Iterable[Location]) -> None:
+    def lock(self, due: Sequence[DueLock]) -> None:
+        """Lock copies of archives anew, and what lies beside them. What a place tells of it is recorded, task
+        by task."""
+        archives = {one.location: one.archive for one in due}
+        wanted: dict[str, list[tuple[Location, datetime]]] = {}
+        for one in due:
+            wanted.setdefault(one.copy.place, []).append((one.location, one.until))
+        for name in self._at_open(self._beside):
+            if name in self.aheads:
+                wanted.setdefault(name, []).extend(self._locks_beside(name))
+        tasks = [
+            LockTask(
+                **{**self._at(name), "lanes": self._lanes[name]}, copies=tuple(those[at : at + _LOCKS_IN_ONE])
+            )
+            for name, those in self._at_open(wanted).items()
+            for at in range(0, len(those), _LOCKS_IN_ONE)
+        ]
+        for name, told in self._done(run_lock, tasks):
+            if isinstance(told, BackupError):
+                self._stop(name, told)
+            else:
+                self._record_locks(name, told, archives)
+
+    def _locks_beside(self, name: str) -> Iterator[tuple[Location, datetime]]:
+        now, ahead = self._now(), self.aheads[name]
+        here = [one for one in self._beside[name] if (self._staging / one).exists()]
+        for one in to_lock(here, locks_beside(self._staging, name), now, ahead):
+            yield Location(name, one), now + ahead
+
+    def old_snapshots(self) -> Iterator[Location]:
+        """The snapshots of the catalog, and their tables, that lie at destinations and that nobody needs."""
+        now = self._now()
+        for name, there in self._at_open(self._beside).items():
+            locked = locks_beside(self._staging, name)
+            for one in old_snapshots(there, self._just_put[name]):
+                if one not in locked or locked[one] <= now:
+                    yield Location(name, one)
+
+    def everything(self, names: Iterable[str]) -> Iterator[tuple[str, tuple[Copy, ...]]]:
+        """All that lies at these places, one after the other; nothing of one that can't tell."""
+        tasks = [ListTask(**self._at(name)) for name in names if self._is_open(name)]
+        for name, told in self._done(run_list, tasks):
+            if not isinstance(told, BackupError):
+                yield name, told
+
+    def remove(self, copies: Iterable[Location]) -> None:
         """Have copies removed that nobody needs, and forget those that are gone."""
         by_place: dict[str, list[Location]] = {}
-        for one in discarded:
+        for one in copies:
             by_place.setdefault(one.place, []).append(one)
         tasks = [
-            RemovalTask(
-                destination=self._destinations[name], lanes=self._lanes[name][:1], copies=tuple(those)
-            )
+            RemovalTask(**self._at(name), copies=tuple(those))
             for name, those in self._at_open(by_place).items()
         ]
         for name, told in self._done(run_removal, tasks):
@@ -219,7 +280,11 @@ class Steps:
                 report.lost.append(copy.name)
                 continue
             kept = replace(copy, state="kept", verified=now)
-            entered.append((archive, _with_lock(kept, there)))
+            if name in self.aheads:
+                kept = replace(kept, locked_until=there.locked_until)
+                if _is_earlier(there.locked_until, copy.locked_until):
+                    report.unlocked.append(Skipped(copy.name, "unlocked", _DROPPED))
+            entered.append((archive, kept))
             report.looked += 1
         for where in told.lost:
             archive, copy = copies[where]
@@ -238,6 +303,8 @@ class Steps:
             copied_bytes += copy.size_bytes
             if parcel.archive is None:
                 report.companions += 1
+                self._beside[name].add(parcel.name)
+                self._just_put[name].add(parcel.name)
                 continue
             report.copied += 1
             report.copied_bytes += copy.size_bytes
@@ -266,14 +333,34 @@ class Steps:
                 return
         self.damaged[parcel.name] = Skipped(parcel.name, error.code, error.message)
 
+    def _record_locks(self, name: str, told: Locking, archives: Mapping[Location, ArchiveId]) -> None:
+        report = self.reports[name]
+        with self._catalog() as catalog:
+            catalog.note_locks(
+                (archives[where], where, until) for where, until in told.locked if where in archives
+            )
+        if beside := {where.name: until for where, until in told.locked if where not in archives}:
+            note_locks_beside(self._staging, name, {**locks_beside(self._staging, name), **beside})
+        report.locks += len(told.locked)
+        report.unlocked += [Skipped(where.name, error.code, error.message) for where, error in told.failed]
+        if told.stopped is not None:
+            self._stop(name, told.stopped)
+
     def _record_removal(self, name: str, told: Removal) -> None:
+        """Snapshots that are gone are not known to be locked any more, either."""
         report = self.reports[name]
         with self._catalog() as catalog:
             for one in told.removed:
                 catalog.forget_discarded(one)
+            catalog.note_discarded_locks((one, until) for one, until in told.locked if until is not None)
+        beside = locks_beside(self._staging, name)
+        if gone := beside.keys() & {one.name for one in told.removed}:
+            note_locks_beside(
+                self._staging, name, {one: until for one, until in beside.items() if one not in gone}
+            )
         report.removed += len(told.removed)
         report.locked += [(one.name, until) for one, until in told.locked]
-        report.failed += [Skipped(one.name, error.code, error.message) for one, error in told.failed]
+        report.refused += [Skipped(one.name, error.code, error.message) for one, error in told.refused]
         if told.stopped is not None:
             self._stop(name, told.stopped)
 
@@ -311,6 +398,7 @@ def _archive_file(wanted: Wanted) -> _File:
         checksum=wanted.checksum,
         damaged=bool(record.lost),
         instead_of=wanted.lost,
+        lock_until=wanted.lock_until,
     )
     return _File(parcel=parcel, size_bytes=record.size_bytes, generation=record.generation)
 
@@ -335,5 +423,5 @@ def _record(place: str, copy: Copy, generation: int, now: datetime) -> CopyRecor
     )
 
 
-def _with_lock(record: CopyRecord, there: Copy) -> CopyRecord:
-    return record if there.locked_until is None else replace(record, locked_until=there.locked_until)
+def _is_earlier(until: datetime | None, known: datetime | None) -> bool:
+    return known is not None and (until is None or until < known)

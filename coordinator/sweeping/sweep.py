@@ -6,7 +6,9 @@ area when their copies count.
     plan     which archives are to go where                                    policy
     copy     in parallel, each checked and compared                            worker.sweeping.putting
     record   what its place made durable, batch by batch                       catalog
+    lock     copies that are needed, where their place locks                   lock_terms
     free     staging space of what has its copies, after one more look         freeing
+    search   once a week, for copies that the catalog does not know            strays
     remove   copies that nobody needs                                          worker.sweeping.removing
     keep     the catalog as it is now, beside the archives                     keepsakes
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -36,10 +39,12 @@ from ..keepsakes import keep_catalog_now
 from . import policy
 from .companions import companions
 from .freeing import free, held_archive, restage
+from .lock_terms import Needs, due_locks, lock_until, needs
 from .locks import sweeping
 from .record import note_sweep
 from .report import DestinationReport, SweepObserver, SweepReport, SweepRequest
 from .steps import MakeEngine, Steps, nothing_done
+from .strays import is_due, last_strays, note_strays, strays, to_remove
 
 NOBODY = SweepObserver()
 
@@ -66,7 +71,9 @@ def sweep(
         work = _Sweep(staging, request, destinations, make_engine, now, observer)
         work.look_again()
         work.copy()
+        work.lock()
         freed, left = ([], []) if request.to else work.free()
+        work.look_for_strays()
         unneeded = work.remove()
         for one in work.steps.reports.values():
             note_sweep(staging, one, now())
@@ -123,6 +130,7 @@ class _Sweep:
         self._sources = [one.name for one in request.destinations if not isinstance(one, TapeDestination)]
         self._now = now
         self._observer = observer
+        self._needed: Needs | None = None
         self._rules_of = policy.only(request.to) if request.to else request.config.of_group
         self.steps = Steps(
             staging,
@@ -146,14 +154,36 @@ class _Sweep:
 
     def copy(self) -> None:
         """Copy what is not everywhere where it should be."""
+        for name, many in policy.out_of_reach(self._records(), self._rules_of, self._sources).items():
+            if name in self.steps.reports:
+                self.steps.reports[name].out_of_reach = many
         self.steps.copy(self.wanted(), list(companions(self._staging)))
         if self._config.look_again_seconds <= 0:
             self.look_again()
 
     def wanted(self) -> Iterator[policy.Wanted]:
         """The copies that are to be made at the destinations of this sweep."""
-        wanted = policy.wanted(self._records(), self._rules_of, self._sources, self._now())
-        return (one for one in wanted if one.destination in self._places)
+        now = self._now()
+        for one in policy.wanted(self._records(), self._rules_of, self._sources, now):
+            ahead = self.steps.aheads.get(one.destination)
+            if ahead is not None:
+                yield replace(one, lock_until=lock_until(self._needs(), one.record.archive, now, ahead))
+            elif one.destination in self._places:
+                yield one
+
+    def lock(self) -> None:
+        """Lock copies that are needed, and whose locks end soon."""
+        if self.steps.aheads:
+            self.steps.lock(due_locks(self._records(), self._needs(), self.steps.aheads, self._now()))
+
+    def _needs(self) -> Needs:
+        # Found out once: what is purged meanwhile comes free a little later.
+        if self._needed is None:
+            now = self._now()
+            with Catalog.open(self._staging) as catalog:
+                beyond = now + min(self.steps.aheads.values())
+                self._needed = needs(catalog, self._request.retention.of_group, now, beyond)
+        return self._needed
 
     def free(self) -> tuple[list[ArchiveRecord], list[str]]:
         """Free staging space, after a look at the copies that this relies on."""
@@ -173,11 +203,30 @@ class _Sweep:
         with Catalog.open(self._staging, write=True) as catalog:
             for archive, copy in policy.outdated(self._records(), self._config.of_group):
                 with suppress(NotFoundError):  # purged meanwhile, and its copies with it
-                    catalog.discard_copy(archive, Location(copy.place, copy.name, copy.version))
+                    catalog.discard_copy(archive, copy)
             unneeded = catalog.forget_discarded_elsewhere()
             discarded = catalog.discarded()
-        self.steps.remove(discarded)
+        now = self._now()
+        going = [one.location for one in discarded if policy.may_go(one, now)]
+        self.steps.remove((*going, *self.steps.old_snapshots()))
         return unneeded
+
+    def look_for_strays(self) -> None:
+        """Find out what lies at destinations that the catalog does not know, once a week. Of that what was
+        purged goes to the copies that nobody needs."""
+        last = {name: last_strays(self._staging, name) for name in self._places}
+        due = [name for name in sorted(last) if is_due(last[name], self._now())]
+        for name, listed in self.steps.everything(due):
+            with Catalog.open(self._staging, write=True) as catalog:
+                known = {
+                    Location(copy.place, copy.name, copy.version)
+                    for record in catalog.archives()
+                    for copy in record.copies
+                }
+                known.update(one.location for one in catalog.discarded())
+                found = strays(name, listed, known, last[name], self._now())
+                catalog.discard_strays(to_remove(found, catalog.purged_archives()))
+            note_strays(self._staging, found)
 
     def freeable(self) -> list[ArchiveRecord]:
         room = Space(self._staging, self._request.reserve_bytes).room()

@@ -172,6 +172,28 @@ def test_nothing_is_overwritten(adapter: Adapter, place: Place, size: int, salt:
     assert adapter.remains() == []
 
 
+@pytest.mark.parametrize("size", [SMALL, SEVERAL])
+def test_what_is_known_to_be_damaged_is_replaced(adapter: Adapter, place: Place, size: int) -> None:
+    bad = put(place, NAME, size, salt=b"damaged")
+    with pytest.raises(OSError, match="of the source"):
+        place.put(NAME, Failing(size, size - 1, OSError(28, "of the source")), instead_of=[bad.version])
+    assert holds(place, bad, salt=b"damaged"), "as long as nothing better is there"
+    good = place.put(NAME, Pattern(size), instead_of=[bad.version])
+    place.commit()
+    assert holds(place, good)
+    assert (good.version == "") == (bad.version == "")
+    again = place.put(NAME, Pattern(size), instead_of=[bad.version])
+    assert again.version == good.version
+    place.close()
+    with closing(adapter.open()) as other:
+        assert holds(other, good)
+        if bad.version:
+            other.remove(NAME, bad.version)
+        assert names(other) == [NAME]
+        assert holds(other, good)
+    assert adapter.remains() == []
+
+
 @pytest.mark.parametrize("at", [0, SEVERAL // 2, SEVERAL - 1])
 @pytest.mark.parametrize(
     "error", [DamagedError("lost", reason="io-error"), OSError(28, "of the source"), KeyboardInterrupt()]

@@ -83,13 +83,16 @@ class Place(Source, Protocol):
         source: RandomAccess,
         *,
         lock_until: datetime | None = None,
+        instead_of: Collection[str] = (),
         on_bytes: OnBytes = _nobody,
     ) -> Copy:
         """Copy all of ``source`` there, whole or not at all: under ``name`` there never is a part of it. What
         arrived was compared with what was sent, by what the place can do: its checksum of the bytes, or
         reading them back. After ``commit`` it is durable.
 
-        Never overwrites. Repeatable: if the very same bytes are there already that is their copy. Memory does
+        Never overwrites. Repeatable: if the very same bytes are there already that is their copy. Copies of
+        the versions ``instead_of`` (empty, where there are none) are known to be damaged: what is put takes
+        the place of such a one, or becomes a version on top of all, once all of it has been read. Memory does
         not depend on the size. ``lock_until``: not to be removed before then; read back, not only asked for.
         An exception raised by ``source`` passes through and leaves nothing.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -77,6 +77,7 @@ class RetriedPlace(WrappedPlace):
         source: RandomAccess,
         *,
         lock_until: datetime | None = None,
+        instead_of: Collection[str] = (),
         on_bytes: OnBytes = lambda _size_bytes: None,
     ) -> Copy:
         """See Place. Of bytes that are copied again ``on_bytes`` is not told again."""
@@ -92,7 +93,9 @@ class RetriedPlace(WrappedPlace):
                     on_bytes(copied_bytes - told_bytes)
                     told_bytes = copied_bytes
 
-            return self._place.put(name, source, lock_until=lock_until, on_bytes=on_more)
+            return self._place.put(
+                name, source, lock_until=lock_until, instead_of=instead_of, on_bytes=on_more
+            )
 
         return self._request("put", attempt)
 

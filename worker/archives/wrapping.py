@@ -50,12 +50,16 @@ class WrappedPlace:
         source: RandomAccess,
         *,
         lock_until: datetime | None = None,
+        instead_of: Collection[str] = (),
         on_bytes: OnBytes = lambda _size_bytes: None,
     ) -> Copy:
         """See Place."""
         source = self._source(source)
         return self._request(
-            "put", lambda: self._place.put(name, source, lock_until=lock_until, on_bytes=on_bytes)
+            "put",
+            lambda: self._place.put(
+                name, source, lock_until=lock_until, instead_of=instead_of, on_bytes=on_bytes
+            ),
         )
 
     def commit(self) -> None:

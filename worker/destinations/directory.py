@@ -95,6 +95,7 @@ class DirectoryPlace:
         source: RandomAccess,
         *,
         lock_until: datetime | None = None,
+        instead_of: Collection[str] = (),
         on_bytes: OnBytes = lambda _size_bytes: None,
     ) -> Copy:
         """See Place."""
@@ -102,7 +103,12 @@ class DirectoryPlace:
         if lock_until is not None:
             raise self._no_locks(name, lock_until)
         root = self._opened_for_change()
-        there = self._same_there(name, source)
+        try:
+            there = self._same_there(name, source)
+        except (ExistsError, DamagedError):
+            if "" not in instead_of:
+                raise
+            there = None
         if there is not None:
             return there
         with self._told(f"write {name}"):
@@ -114,7 +120,7 @@ class DirectoryPlace:
                     raise PlaceUnavailableError(
                         f"{self.name}: what is read back of {name} is not what was written", place=self.name
                     )
-            if self._published(root, new, name):
+            if self._published(root, new, name, over=bool(instead_of)):
                 return Copy(name=name, size_bytes=source.size, checksum=checksum)
         there = self._same_there(name, source)
         if there is None:
@@ -213,9 +219,12 @@ class DirectoryPlace:
                 return Copy(name=name, size_bytes=source.size, checksum=checksum)
         raise ExistsError(f"{self.name} has another file called {name}", place=self.name, file=name)
 
-    def _published(self, root: int, new: Arrival, name: str) -> bool:
-        """Whether a new file got its name, durably; False if that is taken."""
+    def _published(self, root: int, new: Arrival, name: str, *, over: bool) -> bool:
+        """Whether a new file got its name, durably, also ``over`` another; False if that is taken."""
         with self._told(f"name {name}"), parent_of(root, name, make=True) as (directory, last):
+            if over:
+                new.replace(directory, last)
+                return True
             try:
                 new.publish(directory, last)
             except FileExistsError:

@@ -74,6 +74,7 @@ class MemoryPlace:
         source: RandomAccess,
         *,
         lock_until: datetime | None = None,
+        instead_of: Collection[str] = (),
         on_bytes: OnBytes = lambda _size_bytes: None,
     ) -> Copy:
         check_file_name(name)
@@ -83,7 +84,7 @@ class MemoryPlace:
             data += piece
             on_bytes(len(piece))
         there = self._found(name, "")
-        if there is None:
+        if there is None or (there[1] != data and there[0].version in instead_of):
             copy = Copy(
                 name=name,
                 size_bytes=len(data),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import ClassVar, Literal
 
 
@@ -32,8 +33,9 @@ class S3Destination:
     ``endpoint`` is a URL; empty for Amazon's. ``journal`` is a directory of this host, of this destination
     alone: uploads that were begun, and what the server can do. ``credentials`` is a file; without one, boto3
     looks for itself (environment, its own files, the role of the machine). ``lock``: what retention is set
-    with; empty: nothing is locked. ``legal_hold``: each archive is held until somebody ends that.
-    ``thaw_tier`` and ``thaw_days``: how fast what lies in a cold class is brought back, and for how long.
+    with; empty: nothing is locked. What is needed is locked for ``lock_ahead_seconds`` from now on at least.
+    ``legal_hold``: each archive is held until somebody ends that. ``thaw_tier`` and ``thaw_days``: how fast
+    what lies in a cold class is brought back, and for how long.
     """
 
     kind: ClassVar[str] = "s3"
@@ -47,6 +49,7 @@ class S3Destination:
     credentials: str = ""
     ca_file: str = ""
     lock: Literal["", "governance", "compliance"] = ""
+    lock_ahead_seconds: float = 30 * 86400.0
     legal_hold: bool = False
     storage_class: str = ""
     tags: tuple[tuple[str, str], ...] = ()
@@ -122,3 +125,10 @@ class CommandDestination:
 
 
 Destination = DirectoryDestination | S3Destination | TapeDestination | CommandDestination
+
+
+def lock_ahead(destination: Destination) -> timedelta | None:
+    """For how long what is needed is locked there at least; None where nothing is locked."""
+    if isinstance(destination, S3Destination) and destination.lock:
+        return timedelta(seconds=destination.lock_ahead_seconds)
+    return None

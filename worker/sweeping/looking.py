@@ -13,12 +13,13 @@ _MOST_SINGLY = 200
 """From more than so many on, a list of all the place has is cheaper."""
 
 
-def look(place: Place, copies: Sequence[Location]) -> Look:
-    """What the place has of these copies of its own, asked anew. One of another size is lost, too."""
+def look(place: Place, copies: Sequence[Location], *, singly: bool = False) -> Look:
+    """What the place has of these copies of its own, asked anew. One of another size is lost, too.
+    ``singly``: each is asked for, as a list does not tell until when what is on it is locked."""
     found: list[tuple[Location, Copy]] = []
     lost: list[Location] = []
     try:
-        listed = _listed(place) if len(copies) > _MOST_SINGLY else None
+        listed = _listed(place) if len(copies) > _MOST_SINGLY and not singly else None
         for one in copies:
             copy = place.stat(one.name, one.version) if listed is None else listed.get(one[1:3])
             if copy is None or copy.size_bytes != one.size_bytes:
@@ -36,6 +37,11 @@ def look(place: Place, copies: Sequence[Location]) -> Look:
 def names(place: Place, prefixes: Sequence[str]) -> frozenset[str]:
     """The names of all that a place has below these. Raises as its ``list``."""
     return frozenset(one.name for prefix in prefixes for one in place.list(prefix))
+
+
+def everything(place: Place) -> tuple[Copy, ...]:
+    """All that a place has. Raises as its ``list``."""
+    return tuple(place.list())
 
 
 def _listed(place: Place) -> dict[tuple[str, str], Copy]:

@@ -51,12 +51,22 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Locking:
+    """What became of copies that were to be locked: until when they are, as the place tells it now, and why
+    others could not be. ``stopped`` is why the rest was not tried."""
+
+    locked: tuple[tuple[Location, datetime], ...] = ()
+    failed: tuple[tuple[Location, BackupError], ...] = ()
+    stopped: BackupError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Removal:
     """What became of copies that nobody needs: ``removed`` are not there any more, ``locked`` are not to be
-    removed before a time (None: the place does not tell), ``failed`` say why not. ``stopped`` is why the
-    others were not tried."""
+    removed before a time (None: the place does not tell), ``refused`` say why the place removes nothing at
+    all for who asks. ``stopped`` is why the others were not tried."""
 
     removed: tuple[Location, ...] = ()
     locked: tuple[tuple[Location, datetime | None], ...] = ()
-    failed: tuple[tuple[Location, BackupError], ...] = ()
+    refused: tuple[tuple[Location, BackupError], ...] = ()
     stopped: BackupError | None = None

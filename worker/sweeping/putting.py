@@ -67,11 +67,18 @@ def _put(place: Place, parcel: Parcel, open_source: OpenSource, on_bytes: OnByte
     first = not parcel.checksum and not parcel.damaged
     archive = parcel.archive if first else None
     with closing(open_source(parcel.source)) as file:
+        instead_of: tuple[str, ...] = ()
         if parcel.instead_of:
             whole = CheckedSource(file, archive=archive, checksum=parcel.checksum)
-            _remove_damaged(place, parcel, whole.read_rest())
+            instead_of = _not_whole(place, parcel, whole.read_rest())
         source = CheckedSource(file, archive=archive, checksum=parcel.checksum)
-        copy = place.put(parcel.name, source, lock_until=parcel.lock_until, on_bytes=on_bytes)
+        copy = place.put(
+            parcel.name,
+            source,
+            lock_until=parcel.lock_until,
+            instead_of=instead_of,
+            on_bytes=on_bytes,
+        )
         checksum = source.read_rest()
     if copy.size_bytes != source.size or copy.checksum not in (b"", checksum):
         raise DamagedError(
@@ -80,21 +87,10 @@ def _put(place: Place, parcel: Parcel, open_source: OpenSource, on_bytes: OnByte
     return replace(copy, checksum=checksum)
 
 
-def _remove_damaged(place: Place, parcel: Parcel, checksum: bytes) -> None:
-    """Take away what has not this checksum, where a copy was found to be damaged: else the place would hold
-    on to it, or take it for the copy that is to come. Raises ExistsError where it stays."""
-    for version in parcel.instead_of:
-        try:
-            if place.stat(parcel.name, version) is not None and not _is(
-                place, parcel.name, version, checksum
-            ):
-                place.remove(parcel.name, version)
-        except PlaceUnavailableError:
-            raise
-        except PlaceError as error:
-            raise ExistsError(
-                f"a damaged copy can't be replaced: {error.message}", place=place.name, file=parcel.name
-            ) from error
+def _not_whole(place: Place, parcel: Parcel, checksum: bytes) -> tuple[str, ...]:
+    """The versions of those that were found to be damaged or missing that have not this checksum now either:
+    the place would hold on to such a one, or take it for the copy that is to come."""
+    return tuple(one for one in parcel.instead_of if not _is(place, parcel.name, one, checksum))
 
 
 def _is(place: Place, name: str, version: str, checksum: bytes) -> bool:

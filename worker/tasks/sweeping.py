@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from ...proto.ports import ProgressSink
@@ -15,15 +16,16 @@ from ...proto.records import Location, Progress
 from ..archives.holdings import PlaceSettings
 from ..archives.paced import PacedPlace
 from ..archives.places import Places
-from ..archives.ports import Place
+from ..archives.ports import Copy, Place
 from ..archives.retried import Patience, RetriedPlace
 from ..destinations.registry import open_destination
 from ..destinations.settings import Destination
 from ..load.budget import Budget
 from ..load.ledger import Ledger
 from ..load.limits import LoadLimits
-from ..sweeping.looking import look, names
-from ..sweeping.parcels import Delivery, Look, Parcel, Removal
+from ..sweeping.locking import lock
+from ..sweeping.looking import everything, look, names
+from ..sweeping.parcels import Delivery, Locking, Look, Parcel, Removal
 from ..sweeping.putting import deliver
 from ..sweeping.removing import remove
 
@@ -68,9 +70,22 @@ class DeliveryTask(_PlaceTask):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookTask(_PlaceTask):
-    """Look for copies at their destination."""
+    """Look for copies at their destination, ``singly`` for who needs to know whether they are locked."""
 
     copies: tuple[Location, ...]
+    singly: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockTask(_PlaceTask):
+    """Lock copies at their destination."""
+
+    copies: tuple[tuple[Location, datetime], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListTask(_PlaceTask):
+    """List what a destination has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +118,19 @@ def run_delivery(task: DeliveryTask, progress: ProgressSink) -> Delivery:
 def run_look(task: LookTask, _progress: ProgressSink) -> Look:
     """See ``looking.look``."""
     with _opened(task) as place:
-        return look(place, task.copies)
+        return look(place, task.copies, singly=task.singly)
+
+
+def run_lock(task: LockTask, _progress: ProgressSink) -> Locking:
+    """See ``locking.lock``."""
+    with _opened(task) as place:
+        return lock(place, task.copies)
+
+
+def run_list(task: ListTask, _progress: ProgressSink) -> tuple[Copy, ...]:
+    """See ``looking.everything``."""
+    with _opened(task) as place:
+        return everything(place)
 
 
 def run_names(task: NamesTask, _progress: ProgressSink) -> frozenset[str]:

@@ -85,7 +85,12 @@ def test_copies_of_an_archive_that_is_purged_have_yet_to_be_removed(catalog: Cat
         catalog.forget(partition, group, [], lambda _user: False)
     catalog.remove_archives([ARCHIVE])
     left = Location("vault", NAME, "v1")
-    assert catalog.discarded() == [left]
+    (discarded,) = catalog.discarded()
+    assert discarded.location[:3] == left[:3]
+    assert discarded.locked_until == VAULT.locked_until
+    (standing,) = catalog.copy_standing().leftovers
+    assert (standing.place, standing.copies, standing.size_bytes) == ("vault", 1, VAULT.size_bytes)
+    assert standing.locked_until == VAULT.locked_until
     catalog.forget_discarded(left)
     assert catalog.discarded() == []
 

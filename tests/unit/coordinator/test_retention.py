@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.coordinator.history import Moment
-from mailhaul.coordinator.retention import RetentionRules, keep, reasons
+from mailhaul.coordinator.retention import RetentionRules, keep, lasting, reasons
 from mailhaul.proto.records import RunId
 
 START = datetime(2026, 1, 1, 2, 30, tzinfo=UTC)
@@ -120,3 +120,62 @@ def test_keeping_twice_is_keeping_once(hours: list[int], parts: set[int], rules:
         assert moments[-1].run in kept, "the newest run never goes"
     newest_whole = [one.run for one in moments if one.whole][-1:]
     assert kept.issuperset(newest_whole)
+
+
+def test_how_long_runs_stay_is_told_by_the_calendar() -> None:
+    moments = [
+        moment(datetime(2025, 12, 30, 2, 30, tzinfo=UTC)),
+        moment(datetime(2025, 12, 31, 2, 30, tzinfo=UTC)),
+        moment(datetime(2026, 1, 1, 2, 30, tzinfo=UTC)),
+        moment(datetime(2026, 1, 2, 2, 30, tzinfo=UTC)),
+    ]
+    now = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
+    until = lasting(moments, RetentionRules(last=1, daily=3, monthly=2, yearly=3), now, UTC)
+    assert {f"{one.started:%m-%d}": f"{until[one.run]:%Y-%m-%d}" for one in moments if one.run in until} == {
+        "12-30": "2027-01-01",  # the oldest, as the third year as long as there is none
+        "12-31": "2028-01-01",
+        "01-01": "2026-01-04",
+    }
+    assert lasting(moments, RetentionRules(last=3), now, UTC) == {}
+    assert lasting(moments, RetentionRules(), now, UTC) == {}
+    later = datetime(2026, 1, 5, tzinfo=UTC)
+    until = lasting(moments, RetentionRules(daily=10), later, UTC)
+    assert f"{until[moments[-1].run]:%m-%d}" == "01-12", "its day is over: nothing takes its place"
+    far = lasting(moments, RetentionRules(yearly=10**6), now, UTC)
+    assert max(far.values()).year == 2126
+
+
+@given(
+    hours=st.lists(st.integers(6, 24 * 40), min_size=1, max_size=12),
+    rules=st.builds(
+        RetentionRules,
+        last=st.none() | st.integers(1, 4),
+        daily=st.none() | st.integers(1, 5),
+        weekly=st.none() | st.integers(1, 4),
+        monthly=st.none() | st.integers(1, 4),
+        yearly=st.none() | st.integers(1, 2),
+    ),
+)
+def test_what_lasts_is_kept_until_then_and_no_longer(hours: list[int], rules: RetentionRules) -> None:
+    """Though there is a run each day; and also if there is none."""
+    zone = ZoneInfo("Europe/Berlin")
+    when = START
+    moments = [moment(when := when + timedelta(hours=one)) for one in hours]
+    now = when + timedelta(hours=1)
+    until = lasting(moments, rules, now, zone)
+    assert until.keys() <= keep(moments, rules, zone)
+    end = max(until.values(), default=now)
+    for run, last in until.items():
+        assert last <= end
+        assert run in keep(moments, rules, zone)
+    coming = list(moments)
+    kept = keep(moments, rules, zone)
+    while when < min(end, now + timedelta(days=150)):
+        when += timedelta(days=1)
+        coming.append(moment(when))
+        kept = keep(coming, rules, zone)
+        for run, last in until.items():
+            if when < last:
+                assert run in kept, (run, last, when)
+            elif rules.last is None and run != moments[-1].run:
+                assert run not in kept, (run, last, when)

@@ -62,13 +62,14 @@ class S3Place:
         source: RandomAccess,
         *,
         lock_until: datetime | None = None,
+        instead_of: Collection[str] = (),
         on_bytes: OnBytes = lambda _size_bytes: None,
     ) -> Copy:
         check_file_name(name)
         if lock_until is not None:
             self._retention.check()
         self._begin()
-        copy = self._putting.put(name, source, self._known_dialect(), on_bytes)
+        copy = self._putting.put(name, source, self._known_dialect(), on_bytes, instead_of)
         self._tag(copy)
         if lock_until is not None:
             until = self._retention.extend(name, copy.version, lock_until)

@@ -10,8 +10,10 @@ import logging
 import os
 import secrets
 from collections import deque
+from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -52,8 +54,31 @@ class Putting:
         self._place = connection.settings.name
         self._pool: tuple[int, ThreadPoolExecutor] | None = None
 
-    def put(self, name: str, source: RandomAccess, dialect: Dialect, on_bytes: OnBytes) -> Copy:
-        """See ``Place.put``."""
+    def put(
+        self,
+        name: str,
+        source: RandomAccess,
+        dialect: Dialect,
+        on_bytes: OnBytes,
+        instead_of: Collection[str] = (),
+    ) -> Copy:
+        """See ``Place.put``. What is damaged gets another version on top, which needs no right to remove
+        anything; without versions it is replaced."""
+        if instead_of:
+            found = self._bucket.look(name)
+            if found is not None:
+                # What an object tells of itself does not tell whether its bytes are still that.
+                if found.version not in instead_of:
+                    try:
+                        return self._same(name, found, source)
+                    except ExistsError:
+                        # A version on top does no harm to what is there.
+                        if not self._bucket.versioned:
+                            raise
+                dialect = replace(dialect, only_new=False)
+                if source.size <= USUAL_PART_BYTES:
+                    return self._put_whole(name, source, dialect, on_bytes)
+                return self._put_parts(name, source, dialect, on_bytes)
         # Where the server itself refuses to overwrite, a small file needs no look before.
         small = source.size <= USUAL_PART_BYTES
         if not (small and dialect.only_new):

@@ -87,13 +87,15 @@ class TapePlace:
         source: RandomAccess,
         *,
         lock_until: datetime | None = None,
+        instead_of: Collection[str] = (),
         on_bytes: OnBytes = _ignore,
     ) -> Copy:
         """See Place."""
         existing = self._find(name, "")
         if lock_until is not None:
             raise PlaceError(f"{self.name}: a tape can't be locked until a time", file=name)
-        if existing is not None:
+        # What the inventory tells of a copy does not tell whether it can still be read.
+        if existing is not None and existing.copy.version not in instead_of:
             return self._same(existing.copy, source)
         return self._write(name, source, _Once(on_bytes))
 

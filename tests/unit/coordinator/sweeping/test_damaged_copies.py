@@ -16,12 +16,11 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.coordinator.verifying.copies import check_copies, due_copies
-from mailhaul.proto.errors import EXIT_OK, EXIT_SKIPPED, LockedUntilError
+from mailhaul.proto.errors import EXIT_OK
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.sweeping import Swept, directory
 from mailhaul.tests.tapes import Tapes, damage
 from mailhaul.worker.destinations import registry
-from mailhaul.worker.destinations.directory import DirectoryPlace
 from mailhaul.worker.destinations.memory import MemoryFiles, MemoryPlace
 from mailhaul.worker.destinations.settings import Destination
 
@@ -130,24 +129,6 @@ def test_a_damaged_copy_stays_as_long_as_there_is_nothing_better(swept: Swept, v
     assert [one.name for one in registry.open_destination(vault.destination).list("primary/")] == [
         swept.records()[0].name
     ]
-
-
-@pytest.mark.parametrize("vault", [_directory], indirect=True, ids=["directory"])
-def test_a_place_that_holds_on_to_a_damaged_copy_is_told(
-    swept: Swept, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def locked(*_: object) -> None:
-        raise LockedUntilError("locked, as planned")
-
-    monkeypatch.setattr(DirectoryPlace, "remove", locked)
-    report = swept.sweep()
-    assert report.exit_code == EXIT_SKIPPED
-    (failed,) = report.destinations[0].failed
-    assert (failed.reason, failed.detail) == (
-        "exists",
-        "a damaged copy can't be replaced: locked, as planned",
-    )
-    assert report.destinations[0].stopped is None
 
 
 def _lose(swept: Swept) -> None:

@@ -1,0 +1,63 @@
+"""Until when the files beside the archives are locked at a destination, and which of them it needs no longer.
+
+The catalog knows copies of archives only. What is locked beside them is noted where what has to be kept of a
+destination lies; a note that is lost costs one request for each file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ..catalog.snapshots import FOLDER, KEPT, stem_of
+from ..durable import replace_durably
+from ..settings import own_directory
+from .lock_terms import is_due
+
+_FILE = "beside.json"
+
+
+def locks_beside(staging: Path, destination: str) -> dict[str, datetime]:
+    """By name, until when files are locked as far as is known."""
+    with suppress(OSError, TypeError, ValueError, AttributeError):
+        rows = json.loads((own_directory(staging, destination) / _FILE).read_bytes())
+        return {str(name): datetime.fromisoformat(until) for name, until in rows.items()}
+    return {}
+
+
+def note_locks_beside(staging: Path, destination: str, locks: Mapping[str, datetime]) -> None:
+    """Record that. Raises StagingError."""
+    text = json.dumps({name: until.isoformat() for name, until in locks.items()}) + "\n"
+    replace_durably(own_directory(staging, destination) / _FILE, text.encode("ascii"))
+
+
+def to_lock(
+    names: Collection[str], known: Mapping[str, datetime], now: datetime, ahead: timedelta
+) -> Iterator[str]:
+    """The files there that are to be locked anew, of these that lie in the staging area as well.
+
+    Of snapshots one is locked all the time, and not each that a sweep makes: what came after it is told by
+    the archives themselves.
+    """
+
+    def due(name: str) -> bool:
+        return is_due(known.get(name), now + ahead, now, ahead)
+
+    yield from (name for name in names if not stem_of(name) and due(name))
+    newest = max(filter(None, map(stem_of, names)), default=None)
+    if newest is not None and all(due(name) for name in known if stem_of(name)):
+        yield from (name for name in names if stem_of(name) == newest)
+
+
+def old_snapshots(there: Iterable[str], just_put: Collection[str]) -> list[str]:
+    """The snapshots at a place, and their tables, that nobody needs there: all but the newest ones. None
+    unless the very newest was put there, and so compared, just now: what is left must be known to be good."""
+    names = list(there)
+    stems = sorted({stem for name in names if (stem := stem_of(name))}, reverse=True)
+    if not stems or str(stems[0]) not in just_put:
+        return []
+    kept = set(stems[:KEPT])
+    return [name for name in names if name.startswith(f"{FOLDER}/") and stem_of(name) not in {None, *kept}]
