@@ -215,9 +215,10 @@ def test_what_is_needed_is_locked_and_nothing_else_for_long(
             *(history.night, history.night, history.night, history.sweep, history.sweep, history.kill),
             *(history.purge, history.purge, history.hold, history.release, history.wait, history.attack),
         ]
-        for _ in range(STEPS):
+        last = [history.night, history.kill, history.sweep, history.attack, history.night, history.night]
+        for step in (*(history.rng.choice(steps) for _ in range(STEPS)), *last):
             history.note_bounds()
-            history.rng.choice(steps)()
+            step()
             history.note_bounds()
             history.check()
         history.end()

@@ -146,6 +146,7 @@ def _next_day(state: State, rng: random.Random) -> State:
 class SweepHistory:
     def __init__(self, place: Path, world: World, seed: int) -> None:
         self.world = world
+        world.trouble = 0.05
         self.rng = world.rng = random.Random(seed)
         self.chain = SweptChain(place)
         self.destinations = (InMemory("vault"), InMemory("disk"))
