@@ -31,6 +31,7 @@ from .catalog import Catalog
 from .dispatch.engine import Engine
 from .history import CopyRecord
 
+_MOST_REASONS = 20
 _STREAMS = 4  # of a place that can be read anywhere: each brings back one archive after the other
 
 
@@ -47,10 +48,12 @@ class Recalled:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecallObserver:
     """Who looks on: told of the archives that are to come back, of progress, and of waiting (how many
-    archives, why; repeated as long as it lasts)."""
+    archives, why; repeated as long as it lasts); ``by_hand`` first of those that another program has to
+    bring."""
 
     begin: Callable[[Sequence[Wanted]], object] = lambda _: None
     progress: ProgressSink = lambda _: None
+    by_hand: Callable[[Sequence[Wanted]], object] = lambda _: None
     waiting: Callable[[int, str], object] = lambda _count, _why: None
 
 
@@ -69,6 +72,12 @@ def to_recall(holdings: Holdings, archives: Iterable[ArchiveId], *, far: bool) -
         for one in dict.fromkeys(archives)
         if (copies := holdings.locations.get(one)) and not any(copy.place in near for copy in copies)
     ]
+
+
+def _reasons(told: Iterable[str]) -> str:
+    reasons = list(dict.fromkeys(told))
+    more = f"; and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
+    return "; ".join(reasons[:_MOST_REASONS]) + more
 
 
 @dataclass(slots=True)
@@ -102,15 +111,19 @@ def recall(
         while work.left:
             tasks = list(_tasks(area, places, work))
             waiting: dict[ArchiveId, str] = {}
+            by_hand: list[Wanted] = []
             for outcome in engine(run_recall, tasks, observer.progress):
                 report = outcome.report or RecallReport(
                     failed=tuple((one, outcome.failure()) for one in outcome.task.wanted)
                 )
                 waiting.update((one.archive, why) for one, why in report.waiting)
+                by_hand += [one for one, _ in report.waiting if one.location.place == CONFIRMED]
                 _record(catalog, report, work, now())
             if not waiting:
                 continue
-            observer.waiting(len(waiting), "; ".join(dict.fromkeys(waiting.values())))
+            if by_hand:
+                observer.by_hand(by_hand)
+            observer.waiting(len(waiting), _reasons(waiting.values()))
             if not pause():
                 for archive, why in waiting.items():
                     work.left.pop(archive, None)

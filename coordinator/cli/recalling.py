@@ -17,7 +17,7 @@ from ...worker.tasks.recalling import Wanted
 from ..hooks import NO_HOOKS
 from ..recalling import Recalled, RecallObserver, recall
 from . import adapters, output
-from .asking import Asked
+from .asking import Asked, AskedForFiles
 from .configuration import configured
 from .options import DURATION
 from .output import counted
@@ -53,7 +53,9 @@ def bring_back(
     until = clock.monotonic() + wait_seconds
     told = ""
 
-    asked = Asked(Path(area.path), adapters.hooks(configured(invocation)) if staging is None else NO_HOOKS)
+    hooks = adapters.hooks(configured(invocation)) if staging is None else NO_HOOKS
+    asked = Asked(Path(area.path), hooks)
+    by_hand = AskedForFiles(Path(area.path), hooks)
 
     def waiting(count: int, why: str) -> None:
         nonlocal told
@@ -80,7 +82,7 @@ def bring_back(
             adapters.make_engine(workers),
             now=lambda: datetime.fromtimestamp(clock.now(), UTC),
             pause=pause,
-            observer=RecallObserver(begin=begin, progress=display.progress, waiting=waiting),
+            observer=RecallObserver(begin=begin, progress=display.progress, by_hand=by_hand, waiting=waiting),
         )
 
 

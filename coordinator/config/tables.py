@@ -317,6 +317,7 @@ class HooksTable(Table):
     before_restore: _Hook | None = _HOOK
     after_restore: _Hook | None = _HOOK
     volume_wanted: _Hook | None = _HOOK
+    files_wanted: _Hook | None = _HOOK
 
 
 class ArchiveTable(Table):

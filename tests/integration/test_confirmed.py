@@ -3,6 +3,7 @@ asks for them."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,8 @@ path = "{place}/store"
 copies = ["confirmed"]
 keep_staged = "0s"
 keep_newest = false
+[hooks]
+files_wanted = ["sh", "-c", "cat >> {place}/wanted"]
 """
 
 
@@ -85,6 +88,8 @@ def test_from_the_staging_area_to_a_tape_and_back_for_a_restore(site: Site) -> N
     assert any(
         f"kept at LTO 000017: bring its file back as {site.staging / name}" in detail for name in names
     )
+    asked = json.loads((site.place / "wanted").read_text())
+    assert (asked["hook"], asked["location"], asked["files"]) == ("files_wanted", "LTO 000017", names)
     failed = site.run("recall", "/", "--wait", "0s", status=1)["failed"]
     assert {one["reason"] for one in failed} == {"not-yet"}
     assert not target.exists() or not list(target.rglob("*host*"))
