@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from datetime import datetime
 from pathlib import Path
 
 from ...proto.directories import sync_directory
@@ -79,7 +80,7 @@ def _free(staging: Path, catalog: Catalog, record: ArchiveRecord) -> bool:
     return True
 
 
-def restage(staging: Path, records: Sequence[ArchiveRecord]) -> list[Skipped]:
+def restage(staging: Path, records: Sequence[ArchiveRecord], now: datetime) -> list[Skipped]:
     """Enter archives that lie in the staging area although they were freed there: a sweep was killed before
     it deleted them, or another program has brought them back. Returns those that are not what they were: they
     are left alone, as is what is not all there yet."""
@@ -103,6 +104,7 @@ def restage(staging: Path, records: Sequence[ArchiveRecord]) -> list[Skipped]:
             generation=one.generation,
             size_bytes=one.size_bytes,
             checksum=checksum,
+            copied=now,
         )
         with Catalog.open(staging, write=True) as catalog, suppress(NotFoundError):  # purged meanwhile
             catalog.put_copy(one.archive, copy)

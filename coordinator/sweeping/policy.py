@@ -204,7 +204,7 @@ def freeable(
             continue
         if rules.keep_newest and record.run == newest[record.partition, record.group]:
             last.append(record)
-        elif rules.keep_staged_seconds is not None and _age(record, now) >= timedelta(
+        elif rules.keep_staged_seconds is not None and _staged_for(record, now) >= timedelta(
             seconds=rules.keep_staged_seconds
         ):
             free.append(record)
@@ -229,6 +229,15 @@ def _newest_runs(records: Iterable[ArchiveRecord]) -> Mapping[tuple[str, str], R
 
 def _current(record: ArchiveRecord) -> Iterator[CopyRecord]:
     return (one for one in record.copies if one.generation == record.generation)
+
+
+def _staged_for(record: ArchiveRecord, now: datetime) -> timedelta:
+    """How long an archive has been in the staging area: since it was sealed, or since it came back, as
+    somebody wanted it here."""
+    copy = staged_copy(record)
+    if copy is None or copy.copied is None:
+        return _age(record, now)
+    return min(_age(record, now), max(now - copy.copied, timedelta()))
 
 
 def _age(record: ArchiveRecord, now: datetime) -> timedelta:

@@ -187,7 +187,7 @@ class _Sweep:
 
     def free(self) -> tuple[list[ArchiveRecord], list[str]]:
         """Free staging space, after a look at the copies that this relies on."""
-        for one in restage(self._staging, self._records()):
+        for one in restage(self._staging, self._records(), self._now()):
             self.steps.damaged[one.path] = one
         self.steps.look(policy.stale_looks(self.freeable(), self._places, self._now()))
         configured = {one.name for one in self._request.destinations}

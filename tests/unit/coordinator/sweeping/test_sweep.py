@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,21 @@ def test_an_archive_that_was_freed_and_not_deleted_is_found_and_freed_again(swep
     (swept.chain.staging / record.name).write_bytes(data)
     assert list(swept.sweep().freed) == [record.name]
     assert record.name not in _staged(swept)
+
+
+def test_what_came_back_stays_as_long_as_if_it_were_new(swept: Swept) -> None:
+    swept = swept.with_rules(keep_staged_seconds=2 * 86400)
+    swept.sweep()
+    record = swept.records()[0]
+    data = (swept.chain.staging / record.name).read_bytes()
+    assert record.name in swept.sweep().freed
+    (swept.chain.staging / record.name).write_bytes(data)
+    assert swept.sweep().freed == (), "it is old, and came back just now"
+    assert places_of(swept.records()[0], "kept") == {"vault", "disk", STAGING}
+    swept.now += timedelta(days=1)
+    assert record.name not in swept.sweep().freed
+    swept.now += timedelta(days=1)
+    assert record.name in swept.sweep().freed
 
 
 def test_a_path_selects_groups_and_unknown_names_are_refused(swept: Swept) -> None:
