@@ -6,7 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...proto.directories import make_private
@@ -184,7 +184,8 @@ def _fill(
 
 def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) -> None:
     """Enter copies, by the names of their archives; those of archives that are not known are passed over, and
-    those of another size than such a generation has."""
+    those of another size than such a generation has. What is known of a copy stays known, but for one that
+    was lost and is all that there is."""
     query = (
         "SELECT number, generation, size_bytes FROM archives"
         " WHERE unit IS NOT NULL AND lower(substr(hex(archive), 1, 16)) = ?"
@@ -194,8 +195,21 @@ def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) ->
         row = database.execute(query, (name.digits,)).fetchone()
         if row is None or name.generation > row["generation"]:
             continue
-        if name.generation < row["generation"] or one.size_bytes == row["size_bytes"]:
+        if name.generation == row["generation"] and one.size_bytes != row["size_bytes"]:
+            continue
+        there = locations.copies_of(database, row["number"])
+        known = next((other for other in there if _is_same(other, one)), None)
+        if known is not None and known.state != "lost":
+            until = one.locked_until or known.locked_until
+            locations.put_copy(
+                database, row["number"], replace(known, verified=one.verified, locked_until=until)
+            )
+        elif known is None or all(other.state == "lost" for other in there):
             locations.put_copy(database, row["number"], one)
+
+
+def _is_same(one: CopyRecord, other: CopyRecord) -> bool:
+    return (one.place, one.name, one.version) == (other.place, other.name, other.version)
 
 
 def _carry_over(database: sqlite3.Connection, older: Base) -> None:

@@ -39,6 +39,7 @@ from mailhaul.tests.catalogs import (
     unchanged,
     unit,
 )
+from mailhaul.worker.archives.holdings import EXCERPTS
 from mailhaul.worker.archives.names import archive_name
 
 STRANGER = ArchiveId(b"never seen here!")
@@ -165,7 +166,7 @@ def test_archives_that_are_not_there_are_named(tmp_path: Path) -> None:
         assert catalog.missing() == {STRANGER: ""}
         assert seen(catalog, 1) == [("anna", run_id(1))]
         assert catalog.parents("primary", "user", ["anna"]).locations == {
-            later.archive: (Location(STAGING, later.name),)
+            later.archive: (Location(STAGING, later.name), Location(EXCERPTS, later.name))
         }
 
 

@@ -1,0 +1,76 @@
+"""A catalog is lost, and a destination helps to make it again: what was known of copies there stays known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.fetching import fetch
+from mailhaul.coordinator.history import CopyRecord
+from mailhaul.coordinator.keepsakes import keep_catalog
+from mailhaul.coordinator.rebuilding import rebuild_catalog
+from mailhaul.coordinator.settings import SweepRules
+from mailhaul.proto.records import STAGING
+from mailhaul.tests.staged_chains import StagedChain
+from mailhaul.tests.sweeping import Swept, directory
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Swept:
+    """An archive with two copies, which has left the staging area."""
+    chain = StagedChain(tmp_path / "staging")
+    chain.run({"anna": {"INBOX": (b"Subject: a\r\n\r\n",)}})
+    places = directory(tmp_path, "vault"), directory(tmp_path, "disk")
+    rules = SweepRules(copies=("vault", "disk"), keep_staged_seconds=0, keep_newest=False)
+    made = Swept(chain, places, rules, look_again_seconds=0)
+    assert made.sweep().freed
+    return made
+
+
+def _lose(swept: Swept, *places: str) -> None:
+    """Copies were found to be damaged; the catalog that knows it is kept beside the archives."""
+    with Catalog.open(swept.chain.staging, write=True) as catalog:
+        for record in list(catalog.archives()):
+            lost = [replace(one, state="lost") for one in record.copies if one.place in places]
+            catalog.put_copies([(record.archive, one) for one in lost])
+        keep_catalog(swept.chain.staging, catalog)
+
+
+def _rebuilt(swept: Swept, place: str) -> dict[str, CopyRecord]:
+    """The copies that there are, after the catalog was lost and this place was asked."""
+    for file in swept.chain.staging.glob(".mailhaul/catalog.sqlite*"):
+        file.unlink()
+    (asked,) = [one for one in swept.destinations if one.name == place]
+    report = rebuild_catalog(swept.chain.staging, fetch=partial(fetch, swept.chain.staging, asked, swept.now))
+    assert (report.archives, report.damaged) == (1, ())
+    (record,) = swept.records()
+    return {one.place: one for one in record.copies if one.place != STAGING}
+
+
+def test_what_was_known_of_a_copy_stays_known(swept: Swept) -> None:
+    before = {one.place: one for one in swept.records()[0].copies}
+    after = _rebuilt(swept, "vault")
+    assert after["vault"].checksum == before["vault"].checksum != b""
+    assert after["vault"].copied == before["vault"].copied
+    assert after["vault"].verified == swept.now
+    assert after["disk"] == before["disk"]
+
+
+def test_a_copy_that_was_found_damaged_does_not_count_again(swept: Swept) -> None:
+    _lose(swept, "vault")
+    assert {name: one.state for name, one in _rebuilt(swept, "vault").items()} == {
+        "vault": "lost",
+        "disk": "kept",
+    }
+
+
+def test_where_it_is_all_that_there_is_it_is_read_as_far_as_it_can_be(swept: Swept) -> None:
+    _lose(swept, "vault", "disk")
+    assert {name: one.state for name, one in _rebuilt(swept, "vault").items()} == {
+        "vault": "kept",
+        "disk": "lost",
+    }
