@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 from ...proto.archive.files import RandomAccess
+from ...proto.archive.frames import HEADER_BYTES, decode_any_header
+from ...proto.archive.reader import open_sealed
 from ...proto.errors import (
     AccessError,
     BackupError,
@@ -16,8 +18,9 @@ from ...proto.errors import (
     PlaceError,
     PlaceFullError,
     PlaceUnavailableError,
+    UnsupportedError,
 )
-from ...proto.records import Location
+from ...proto.records import ArchiveId, Location
 from ..archives.ports import Copy, OnBytes, Place
 from .checking import CheckedSource, digest
 from .parcels import Delivery, Parcel
@@ -71,14 +74,23 @@ def _put(place: Place, parcel: Parcel, open_source: OpenSource, on_bytes: OnByte
         if parcel.instead_of:
             whole = CheckedSource(file, archive=archive, checksum=parcel.checksum)
             instead_of = _not_whole(place, parcel, whole.read_rest())
-        source = CheckedSource(file, archive=archive, checksum=parcel.checksum)
-        copy = place.put(
-            parcel.name,
-            source,
-            lock_until=parcel.lock_until,
-            instead_of=instead_of,
-            on_bytes=on_bytes,
-        )
+        while True:
+            source = CheckedSource(file, archive=archive, checksum=parcel.checksum)
+            try:
+                copy = place.put(
+                    parcel.name,
+                    source,
+                    lock_until=parcel.lock_until,
+                    instead_of=instead_of,
+                    on_bytes=on_bytes,
+                )
+                break
+            except ExistsError:
+                # What a catalog that was made again does not know: a copy that is not whole.
+                broken = _broken_there(place, parcel)
+                if broken is None or broken in instead_of:
+                    raise
+                instead_of = (broken,)
         checksum = source.read_rest()
     if copy.size_bytes != source.size or copy.checksum not in (b"", checksum):
         raise DamagedError(
@@ -100,3 +112,30 @@ def _is(place: Place, name: str, version: str, checksum: bytes) -> bool:
             return digest(file) == checksum
     except (DamagedError, NotYetError):
         return False
+
+
+def _broken_there(place: Place, parcel: Parcel) -> str | None:
+    """The version of what has the name of an archive without being whole; None if that may be of worth: a
+    whole file, a part of another archive, one that can't be read now, or all that there is."""
+    there = place.stat(parcel.name)
+    if there is None or parcel.archive is None or parcel.damaged:
+        return None
+    try:
+        with closing(place.open(there.name, there.version)) as file:
+            if _archive_in(file) not in (None, parcel.archive):
+                return None
+            CheckedSource(file, archive=parcel.archive).read_rest()
+    except DamagedError:
+        return there.version
+    except (NotYetError, UnsupportedError):
+        return None
+    return None
+
+
+def _archive_in(file: RandomAccess) -> ArchiveId | None:
+    """Which archive this is, by its end or else by its beginning; None if neither tells."""
+    with suppress(DamagedError):
+        return open_sealed(file).header.archive
+    with suppress(DamagedError):
+        return decode_any_header(file.read_at(0, HEADER_BYTES), file.name)[0].archive
+    return None

@@ -17,6 +17,7 @@ from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.coordinator.verifying.copies import check_copies, due_copies
 from mailhaul.proto.errors import EXIT_OK
+from mailhaul.proto.records import Location
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.sweeping import Swept, directory
 from mailhaul.tests.tapes import Tapes, damage
@@ -129,6 +130,46 @@ def test_a_damaged_copy_stays_as_long_as_there_is_nothing_better(swept: Swept, v
     assert [one.name for one in registry.open_destination(vault.destination).list("primary/")] == [
         swept.records()[0].name
     ]
+
+
+def test_a_damaged_copy_that_the_catalog_does_not_know_is_replaced(
+    swept: Swept, vault: Damaging, request: pytest.FixtureRequest
+) -> None:
+    """It was made again since, and from elsewhere."""
+    if "tape" in request.node.name:
+        pytest.skip("an inventory that tells of a copy tells its digest, too")
+    _forget(swept)
+    assert swept.sweep().exit_code == EXIT_OK
+    assert _read(swept) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "keeps", [lambda data: data, lambda data: data[:-9], lambda data: bytes(9) + data[9:]]
+)
+@pytest.mark.parametrize("vault", [_directory], indirect=True, ids=["directory"])
+def test_another_archive_of_that_name_is_never_replaced(
+    swept: Swept, vault: Damaging, tmp_path: Path, keeps: Callable[[bytes], bytes]
+) -> None:
+    """Nor what is left of it."""
+    other = StagedChain(tmp_path / "other")
+    for number in range(2):
+        other.run({"ben": {"INBOX": (b"Subject: %d\r\n\r\n" % number,)}})
+    record = swept.records()[0]
+    data = max((tmp_path / "other").glob("primary/*/*.mha")).read_bytes()
+    assert bytes(record.archive) not in data, "the ids of a chain are counted"
+    there = tmp_path / "vault" / record.name
+    there.write_bytes(keeps(data))
+    _forget(swept)
+    report = swept.sweep()
+    assert [one.reason for one in report.destinations[0].failed] == ["exists"]
+    assert there.read_bytes() == keeps(data)
+
+
+def _forget(swept: Swept) -> None:
+    """The catalog knows nothing of copies elsewhere."""
+    with Catalog.open(swept.chain.staging, write=True) as catalog:
+        for record in list(catalog.archives()):
+            catalog.drop_copy(record.archive, Location("vault", record.name, record.copies[1].version))
 
 
 def _lose(swept: Swept) -> None:
