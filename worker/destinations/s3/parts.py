@@ -51,6 +51,7 @@ class ReadOnce:
             buffer[there : there + len(piece)] = piece
             there += len(piece)
             self._at += len(piece)
+            del piece  # or there are two of them while the next one is read
         return buffer if wanted == len(buffer) else bytes(memoryview(buffer)[:wanted])
 
     @property
