@@ -115,22 +115,34 @@ def copies_on(volumes: Iterable[Path]) -> dict[tuple[str, str], bytes]:
     sizes: dict[tuple[str, str], int] = {}
     for volume in volumes:
         blocks = list(_blocks(volume.read_bytes()))
-        uuid = _told(blocks[0])[1].get("volume") if blocks else None
-        begun: dict[int, tuple[tuple[str, str], int]] = {}
-        for number, block in enumerate(blocks):
-            kind, facts = _told(block)
-            if (facts.get("volume"), facts.get("block")) != (uuid, number):
-                continue
-            if kind == "archive":
-                copy = facts["name"], facts.get("first") or f"{uuid}:{number}"
-                begun[number] = copy, facts.get("offset_bytes", 0)
-                sizes[copy] = facts.get("size_bytes", 0)
-            elif kind == "archive-end" and facts.get("archive", 0) in begun:
-                copy, offset = begun[facts.get("archive", 0)]
-                data = b"".join(blocks[facts.get("archive", 0) + 1 : number])
-                parts.setdefault(copy, {})[offset] = data[: facts.get("bytes", 0)]
+        label = _told(blocks[0])[1] if blocks else {}
+        for start, facts in _entries(blocks, label.get("volume")).items():
+            copy = facts["name"], facts.get("first") or f"{label['volume']}:{start}"
+            count = -(-facts["bytes"] // label["record_bytes"])
+            data = b"".join(blocks[start + 1 : start + 1 + count])[: facts["bytes"]]
+            parts.setdefault(copy, {})[facts.get("offset_bytes", 0)] = data
+            sizes[copy] = facts.get("size_bytes", 0)
     files = {copy: b"".join(found[offset] for offset in sorted(found)) for copy, found in parts.items()}
     return {copy: data for copy, data in files.items() if len(data) == sizes[copy]}
+
+
+def _entries(blocks: list[bytes], volume: object) -> dict[int, dict[str, Any]]:
+    """The archives of a volume and their parts, by the blocks where they begin: as they tell themselves, and
+    as the catalogs behind them tell."""
+    begun: dict[int, dict[str, Any]] = {}
+    found: dict[int, dict[str, Any]] = {}
+    for number, block in enumerate(blocks):
+        kind, facts = _told(block)
+        if (facts.get("volume"), facts.get("block")) != (volume, number):
+            continue
+        if kind == "archive":
+            begun[number] = facts
+        elif kind == "archive-end" and facts.get("archive", 0) in begun:
+            start = facts.get("archive", 0)
+            found[start] = begun[start] | {"bytes": facts.get("bytes", 0)}
+        elif kind == "catalog":
+            found |= {one.get("block", 0): {"bytes": 0} | one for one in facts.get("archives", ())}
+    return found
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:
