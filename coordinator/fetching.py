@@ -48,9 +48,9 @@ def fetch(
     copies: list[CopyRecord] = []
     failed: list[Skipped] = []
     with closing(open_destination(destination)) as place:
-        listed = list(place.list())
-        place.request([(one.name, one.version) for one in listed if _is_beside(one.name)])
-        for one in listed:
+        listed = {(one.name, one.version): one for one in place.list()}
+        place.request([address for address in listed if _is_beside(address[0])])
+        for one in (listed[address] for address in place.reading_order(list(listed))):
             try:
                 if _is_beside(one.name):
                     _fetch_file(staging, place, one)

@@ -28,7 +28,7 @@ def place_lines(
             yield f"{one.destination} removes nothing: {one.refused}"
         if one.out_of_reach:
             many = counted(one.out_of_reach, "archive")
-            yield f"{one.destination} lacks {many} that lie on tape only: `mailhaul recall` brings them back"
+            yield f"{one.destination} lacks {many} that somebody has to bring first"
     for look in strays:
         if look.found:
             since = moment(min(one.since for one in look.found))

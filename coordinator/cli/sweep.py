@@ -186,8 +186,9 @@ def _tell_destination(report: DestinationReport) -> None:
     output.list_skipped(failed, f"not done at {report.name}")
     if report.out_of_reach:
         note(
-            f"{report.name} is to have {counted(report.out_of_reach, 'archive')} more, which lie on tape or "
-            "with other programs only: `mailhaul recall` brings them back, and the next sweep copies them"
+            f"{report.name} is to have {counted(report.out_of_reach, 'archive')} more, which have "
+            "to be brought first: volumes that are asked for (`mailhaul status`), or what another program "
+            "keeps and `mailhaul recall` asks for; a later sweep copies them"
         )
     output.list_skipped(report.unlocked, f"not locked at {report.name}")
     if report.locks:

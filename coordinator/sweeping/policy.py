@@ -49,10 +49,13 @@ def wanted(
     records: Iterable[ArchiveRecord],
     rules_of: Callable[[str], SweepRules],
     sources: Sequence[str],
+    slow: Collection[str],
     now: datetime,
 ) -> Iterator[Wanted]:
     """The copies that the rules ask for and that there are not, in the order of the archives: the oldest
-    first. What lies neither in the staging area nor at one of these ``sources`` is not among them."""
+    first. What lies neither in the staging area nor at one of these ``sources`` is not among them. What is
+    at a ``slow`` one only is read there once: it goes to one destination, from which a later sweep takes it
+    to the others."""
     for record in records:
         rules = rules_of(record.group)
         source = source_of(record, sources)
@@ -68,6 +71,8 @@ def wanted(
                     checksum=known_checksum(record),
                     lost=tuple(one.version for one in _current(record) if one.place == destination),
                 )
+                if source.place in slow:
+                    break
 
 
 def out_of_reach(

@@ -36,7 +36,8 @@ class DestinationReport:
     ``copied`` archives (``copied_bytes``) and ``companions``, files that lie beside them, were put there;
     of ``looked`` copies so many count from now on, ``lost`` ones are not there any more. So many ``locks``
     were set anew; ``unlocked`` copies were to be locked, and are not (any more). So many archives that are to
-    have a copy there are ``out_of_reach``: they lie where whole volumes would have to be read for it.
+    have a copy there are ``out_of_reach``: they lie only on volumes that are away, in cold storage, or where
+    other programs keep them.
 
     ``removed`` copies were needed by nobody; ``locked`` are those that it does not let go of yet, ``refused``
     says why it removes others not at all. ``failed`` is what could not be done, by name; ``stopped`` why it

@@ -4,17 +4,18 @@ place made durable is recorded after that, and so is what it removed."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...proto.errors import BackupError, DamagedError, NotFoundError
+from ...proto.errors import BackupError, DamagedError, NotFoundError, NotYetError, UnreadableError
 from ...proto.ports import ProgressSink, Task
 from ...proto.records import STAGING, ArchiveId, Location, Skipped
 from ...worker.archives.ports import Copy
-from ...worker.destinations.settings import Destination, lock_ahead
+from ...worker.destinations.registry import open_destination
+from ...worker.destinations.settings import Destination, TapeDestination, lock_ahead
 from ...worker.staging.area import StagingArea
 from ...worker.sweeping.parcels import Delivery, Locking, Look, Parcel, Removal
 from ...worker.tasks.sweeping import (
@@ -88,7 +89,8 @@ class Steps:
         observer: SweepObserver,
     ) -> None:
         self._staging = staging
-        self._places = (StagingArea(path=str(staging)), *sources)
+        self._sources = {one.name: one for one in sources}
+        self._places = (StagingArea(path=str(staging)), *self._sources.values())
         self._destinations = {one.name: one for one in destinations}
         self._lanes = {one.name: lanes_of(one, streams) for one in self._destinations.values()}
         self._engine = make_engine([lane for lanes in self._lanes.values() for lane in lanes])
@@ -122,26 +124,45 @@ class Steps:
 
     def copy(self, wanted: Iterable[Wanted], files: Sequence[Companion]) -> None:
         """Copy archives, and the files that go with them as far as they are not there. What is durable at
-        its place is recorded, batch by batch."""
+        its place is recorded, batch by batch. What lies on tape only comes last: when nobody writes to the
+        drives any more, from one pool to one place at a time."""
         by_place: dict[str, list[_File]] = {name: [] for name in self._destinations}
+        from_tape: dict[tuple[str, str], list[_File]] = {}
         for one in wanted:
-            by_place[one.destination].append(_archive_file(one))
+            if isinstance(self._sources.get(one.source.place), TapeDestination):
+                from_tape.setdefault((one.source.place, one.destination), []).append(_archive_file(one))
+            else:
+                by_place[one.destination].append(_archive_file(one))
         for name, there in self._names().items():
             self._beside[name] = set(there)
             by_place[name] += [_companion_file(one) for one in files if one.name not in there]
+        self._deliver(self._at_open(by_place), self._lanes)
+        for (source, name), these in from_tape.items():
+            if self._is_open(name):
+                # One lane: each volume is read once, forward.
+                self._deliver({name: self._as_they_lie(source, these)}, {name: self._lanes[name][:1]})
+
+    def _as_they_lie(self, source: str, files: Sequence[_File]) -> Sequence[_File]:
+        """Files in the order in which a place is read fastest. Volumes that are away are asked for."""
+        by_copy = {(one.parcel.source.name, one.parcel.source.version): one for one in files}
+        # What is wrong with the place is told by each task that reads there.
+        with suppress(BackupError), closing(open_destination(self._sources[source])) as place:
+            place.request(list(by_copy))
+            return [by_copy[one] for one in place.reading_order(list(by_copy))]
+        return files
+
+    def _deliver(self, by_place: Mapping[str, Sequence[_File]], lanes: Mapping[str, tuple[str, ...]]) -> None:
         tasks = []
         told: dict[str, int] = {}
-        for name, these in self._at_open(by_place).items():
-            for number, batch in enumerate(
-                batches(these, self._destinations[name], len(self._lanes[name])), 1
-            ):
+        for name, these in by_place.items():
+            for number, batch in enumerate(batches(these, self._destinations[name], len(lanes[name])), 1):
                 label = f"{name} {number}"
                 told[label] = sum(one.size_bytes for one in batch)
                 tasks.append(
                     _Batch(
                         task=DeliveryTask(
                             destination=self._destinations[name],
-                            lanes=self._lanes[name],
+                            lanes=lanes[name],
                             manners=self._manners,
                             label=label,
                             parcels=tuple(one.parcel for one in batch),
@@ -311,26 +332,33 @@ class Steps:
             entered.append((parcel.archive, _record(name, copy, batch.files[parcel.name].generation, now)))
         with self._catalog() as catalog:
             catalog.put_copies(entered)
-        for parcel, error in told.failed:
-            if isinstance(error, DamagedError):
+        report.failed += [Skipped(parcel.name, error.code, error.message) for parcel, error in told.failed]
+        for parcel, error in told.unread:
+            if isinstance(error, NotYetError):
+                report.out_of_reach += 1
+            elif isinstance(error, DamagedError):
                 self._note_damage(parcel, error)
             else:
                 report.failed.append(Skipped(parcel.name, error.code, error.message))
-        report.waiting += len(batch.files) - len(told.put) - len(told.failed)
+        report.waiting += len(batch.files) - len(told.put) - len(told.failed) - len(told.unread)
         if told.stopped is not None:
             self._stop(name, told.stopped)
         return copied_bytes
 
     def _note_damage(self, parcel: Parcel, error: DamagedError) -> None:
-        """One whose file is gone may have been purged meanwhile, or written anew: then it is no damage."""
+        """One whose file is gone may have been purged meanwhile, or written anew: then it is no damage. A
+        copy at a destination that is damaged counts no more, as if a verification had found it."""
         if parcel.archive is not None:
             with self._catalog() as catalog:
                 try:
                     record = catalog.archive(parcel.archive)
                 except NotFoundError:
                     return
-            if all(one.name != parcel.source.name for one in record.copies if one.place == STAGING):
-                return
+                at = [one for one in record.copies if (one.place, one.name, one.version) == parcel.source[:3]]
+                if not at:
+                    return
+                if parcel.source.place != STAGING and not isinstance(error, UnreadableError):
+                    catalog.put_copy(parcel.archive, replace(at[0], state="lost", verified=self._now()))
         self.damaged[parcel.name] = Skipped(parcel.name, error.code, error.message)
 
     def _record_locks(self, name: str, told: Locking, archives: Mapping[Location, ArchiveId]) -> None:

@@ -126,8 +126,8 @@ class _Sweep:
         self._request = request
         self._config = request.config
         self._places = frozenset(one.name for one in destinations)
-        # Whole volumes are not read for a sweep: that is what a recall is for.
-        self._sources = [one.name for one in request.destinations if not isinstance(one, TapeDestination)]
+        self._slow = [one.name for one in request.destinations if isinstance(one, TapeDestination)]
+        self._sources = [one.name for one in request.destinations if one.name not in self._slow] + self._slow
         self._now = now
         self._observer = observer
         self._needed: Needs | None = None
@@ -164,7 +164,7 @@ class _Sweep:
     def wanted(self) -> Iterator[policy.Wanted]:
         """The copies that are to be made at the destinations of this sweep."""
         now = self._now()
-        for one in policy.wanted(self._records(), self._rules_of, self._sources, now):
+        for one in policy.wanted(self._records(), self._rules_of, self._sources, self._slow, now):
             ahead = self.steps.aheads.get(one.destination)
             if ahead is not None:
                 yield replace(one, lock_until=lock_until(self._needs(), one.record.archive, now, ahead))

@@ -31,12 +31,14 @@ class Parcel:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """What became of parcels: ``put`` are durable at the place, each with the checksum of its bytes;
-    ``failed`` are not there, and say why. ``stopped`` is why the place was left alone from there on: the
-    parcels of which nothing is said were not tried.
+    ``failed`` are not there, and say why; of ``unread`` the bytes could not be had from their source.
+    ``stopped`` is why the place was left alone from there on: the parcels of which nothing is said were not
+    tried.
     """
 
     put: tuple[tuple[Parcel, Copy], ...] = ()
     failed: tuple[tuple[Parcel, BackupError], ...] = ()
+    unread: tuple[tuple[Parcel, BackupError], ...] = ()
     stopped: BackupError | None = None
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 
 from ...proto.archive.files import RandomAccess
@@ -34,27 +34,35 @@ OpenSource = Callable[[Location], RandomAccess]
 def deliver(place: Place, parcels: Iterable[Parcel], open_source: OpenSource, on_bytes: OnBytes) -> Delivery:
     """Put parcels at a place, in this order, and make them durable there.
 
-    A damaged source costs its own parcel only. A place that is full, can't be reached or lets nobody in is
-    left alone from there on; what it took before is made durable all the same.
+    A source that can't be read costs its own parcel only, or those that come from the same place if that
+    can't be reached. A place that is full, can't be reached or lets nobody in is left alone from there on;
+    what it took before is made durable all the same.
     """
     put: list[tuple[Parcel, Copy]] = []
     failed: list[tuple[Parcel, BackupError]] = []
+    unread: list[tuple[Parcel, BackupError]] = []
+    away: dict[str, BackupError] = {}
     stopped: BackupError | None = None
     refusals = 0
     for parcel in parcels:
+        if (known := away.get(parcel.source.place)) is not None:
+            unread.append((parcel, known))
+            continue
+        opening = _Opening(parcel, open_source)
         try:
-            put.append((parcel, _put(place, parcel, open_source, on_bytes)))
+            put.append((parcel, _put(place, parcel, opening, on_bytes)))
             refusals = 0
-        except (PlaceFullError, PlaceUnavailableError, AccessError) as error:
-            stopped = error
-        except ExistsError as error:
-            failed.append((parcel, error))
-        except PlaceError as error:
-            failed.append((parcel, error))
-            refusals += 1
-            stopped = error if refusals == _MOST_REFUSALS else None
         except BackupError as error:
-            failed.append((parcel, error))
+            if opening.failed is not None:
+                unread.append((parcel, opening.failed))
+                if isinstance(opening.failed, PlaceUnavailableError):
+                    away[parcel.source.place] = opening.failed
+            elif isinstance(error, PlaceFullError | PlaceUnavailableError | AccessError):
+                stopped = error
+            else:
+                failed.append((parcel, error))
+                refusals += isinstance(error, PlaceError) and not isinstance(error, ExistsError)
+                stopped = error if refusals == _MOST_REFUSALS else None
         if stopped is not None:
             break
     try:
@@ -62,20 +70,64 @@ def deliver(place: Place, parcels: Iterable[Parcel], open_source: OpenSource, on
             place.commit()
     except BackupError as error:
         # Each may be there or not: they are put again, which finds those that are.
-        return Delivery(failed=tuple(failed), stopped=error)
-    return Delivery(put=tuple(put), failed=tuple(failed), stopped=stopped)
+        return Delivery(failed=tuple(failed), unread=tuple(unread), stopped=error)
+    return Delivery(put=tuple(put), failed=tuple(failed), unread=tuple(unread), stopped=stopped)
 
 
-def _put(place: Place, parcel: Parcel, open_source: OpenSource, on_bytes: OnBytes) -> Copy:
+class _Opening:
+    """The source of a parcel, opened and read: what ``failed`` there says nothing of the place that the
+    parcel goes to. What was read in the end, after it was tried again, has not failed."""
+
+    def __init__(self, parcel: Parcel, open_source: OpenSource) -> None:
+        self.failed: BackupError | None = None
+        self._parcel = parcel
+        self._open = open_source
+
+    @contextmanager
+    def opened(self) -> Iterator[RandomAccess]:
+        """Its file. Raises as that does, and as ``open_source``."""
+        with self.noted():
+            file = self._open(self._parcel.source)
+        with closing(file):
+            yield file
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """What is raised within is raised by the source."""
+        try:
+            yield
+        except BackupError as error:
+            self.failed = error
+            raise
+        self.failed = None
+
+
+class _Source(CheckedSource):
+    """A source that is checked while it is read, and what it raises is noted."""
+
+    def __init__(
+        self, file: RandomAccess, opening: _Opening, *, archive: ArchiveId | None, checksum: bytes
+    ) -> None:
+        self._opening = opening
+        with opening.noted():
+            super().__init__(file, archive=archive, checksum=checksum)
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See RandomAccess."""
+        with self._opening.noted():
+            return super().read_at(offset, length)
+
+
+def _put(place: Place, parcel: Parcel, opening: _Opening, on_bytes: OnBytes) -> Copy:
     first = not parcel.checksum and not parcel.damaged
     archive = parcel.archive if first else None
-    with closing(open_source(parcel.source)) as file:
+    with opening.opened() as file:
         instead_of: tuple[str, ...] = ()
         if parcel.instead_of:
-            whole = CheckedSource(file, archive=archive, checksum=parcel.checksum)
-            instead_of = _not_whole(place, parcel, whole.read_rest())
+            known = parcel.checksum or _Source(file, opening, archive=archive, checksum=b"").read_rest()
+            instead_of = _not_whole(place, parcel, known)
         while True:
-            source = CheckedSource(file, archive=archive, checksum=parcel.checksum)
+            source = _Source(file, opening, archive=archive, checksum=parcel.checksum)
             try:
                 copy = place.put(
                     parcel.name,
