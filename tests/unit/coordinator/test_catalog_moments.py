@@ -28,6 +28,7 @@ from mailhaul.tests.catalogs import (
     unchanged,
     unit,
 )
+from mailhaul.worker.archives.holdings import EXCERPTS
 
 
 @pytest.fixture
@@ -161,11 +162,15 @@ def test_parents_are_the_newest_versions_of_the_own_group(catalog: Catalog) -> N
         "bob": archive_id(unit(0, shard=1)),
     }
     assert parents.locations == {
-        archive_id(one): (Location(STAGING, report(one).name),)
+        archive_id(one): _staged_and_excerpt(report(one).name)
         for one in (unit(0), unit(0, shard=1), unit(1))
     }
     assert parents.lost == {}
     assert catalog.parents("primary", "user", []).locations == {}
+
+
+def _staged_and_excerpt(name: str) -> tuple[Location, Location]:
+    return Location(STAGING, name), Location(EXCERPTS, name)
 
 
 def test_who_is_new_to_a_group_is_known_from_elsewhere(catalog: Catalog) -> None:
@@ -194,7 +199,7 @@ def test_parents_bring_what_they_refer_to_and_what_of_it_is_lost(catalog: Catalo
     catalog.set_missing(archive_id(unit(1)))
     parents = catalog.parents("primary", "user", ["anna"])
     assert parents.locations == {
-        archive_id(one): (Location(STAGING, report(one).name),) for one in (unit(0), last)
+        archive_id(one): _staged_and_excerpt(report(one).name) for one in (unit(0), last)
     }
     assert parents.lost == {archive_id(unit(0)): Losses((Stretch(0, 4), Stretch(8, 2)), (Stretch(1, 1),))}
     assert catalog.missing() == {archive_id(unit(1)): report(unit(1)).name, stranger: ""}
