@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,10 +33,10 @@ VAULT = CopyRecord(
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Catalog:
-    made = Catalog.open(tmp_path, write=True)
-    commit(made, 0, unit(0, users=("anna",)))
-    return made
+def catalog(tmp_path: Path) -> Iterator[Catalog]:
+    with Catalog.open(tmp_path, write=True) as made:
+        commit(made, 0, unit(0, users=("anna",)))
+        yield made
 
 
 def test_an_archive_that_is_sealed_lies_in_the_staging_area(catalog: Catalog) -> None:

@@ -162,8 +162,7 @@ def test_parents_are_the_newest_versions_of_the_own_group(catalog: Catalog) -> N
         "bob": archive_id(unit(0, shard=1)),
     }
     assert parents.locations == {
-        archive_id(one): _staged_and_excerpt(report(one).name)
-        for one in (unit(0), unit(0, shard=1), unit(1))
+        archive_id(one): _staged_and_excerpt(report(one).name) for one in (unit(0), unit(0, shard=1), unit(1))
     }
     assert parents.lost == {}
     assert catalog.parents("primary", "user", []).locations == {}
