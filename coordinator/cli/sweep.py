@@ -16,7 +16,6 @@ from ..clock import utc
 from ..hooks import NO_HOOKS
 from ..settings import RetentionConfig, SweepConfig, SweepRules
 from ..sweeping.report import DestinationReport, SweepObserver, SweepReport, SweepRequest
-from ..sweeping.sweep import rehearse, sweep
 from . import adapters, output
 from .asking import Asked
 from .configuration import chosen_site, configured
@@ -25,6 +24,7 @@ from .options import destination_option, json_option, path_argument, staging_opt
 from .output import Column, counted, note, number, say, size
 from .program import Invocation
 from .progress import Amount, Display, make_display
+from .workers import prepare_sweep
 
 _LISTED = 20
 """So many of a kind are listed for people; JSON has all."""
@@ -61,6 +61,10 @@ def command(
       mailhaul sweep --to disk
     """
     site = chosen_site(invocation, staging, destinations)
+    if not dry_run:
+        prepare_sweep(site.destinations)
+    from ..sweeping.sweep import rehearse, sweep  # while the workers load their part
+
     config = configured(invocation) if staging is None else None
     named = SweepConfig(rules=SweepRules(copies=tuple(one.name for one in site.destinations)))
     request = SweepRequest(

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ...worker.destinations.registry import adapter_module
+from ...worker.destinations.settings import Destination
 from ..dispatch.nursery import prepare
 
-_WORK = ("worker.tasks.attempt", "worker.tasks.inventory", "worker.stores.maildir")
+_ROOT = __name__.partition(".")[0]
+_BACKUP = ("worker.tasks.attempt", "worker.tasks.inventory", "worker.stores.maildir")
 """What the workers of a backup need, below the root package."""
+_SWEEP = ("worker.tasks.attempt", "worker.tasks.sweeping")
+"""What those of a sweep need whatever its destinations are."""
 
 
 def prepare_workers() -> None:
     """Let what the workers of a backup need be loaded from now on, at the same time as the rest of it."""
-    root = __name__.partition(".")[0]
-    prepare([f"{root}.{name}" for name in _WORK])
+    prepare([f"{_ROOT}.{name}" for name in _BACKUP])
+
+
+def prepare_sweep(destinations: Sequence[Destination]) -> None:
+    """The same for a sweep to these destinations."""
+    adapters = dict.fromkeys(map(adapter_module, destinations))
+    prepare([*(f"{_ROOT}.{name}" for name in _SWEEP), *adapters])

@@ -21,6 +21,11 @@ def open_destination(settings: Destination) -> Place:
     return _OPENERS[type(settings)](settings)
 
 
+def adapter_module(settings: Destination) -> str:
+    """The module of its adapter, by its whole name: for who wants it imported before a place is opened."""
+    return f"{__package__}.{_MODULES[type(settings)]}"
+
+
 def probe_destination(settings: Destination) -> Mapping[str, bool]:
     """What the other side can do, found out by doing it, and kept where the adapter looks for it. Raises what
     the methods of a place raise."""
@@ -67,3 +72,11 @@ _OPENERS: Mapping[type, Callable[[Any], Place]] = {
     TapeDestination: _tape,
     CommandDestination: _command,
 }
+
+_MODULES: Mapping[type, str] = {
+    DirectoryDestination: "directory",
+    S3Destination: "s3.place",
+    TapeDestination: "tape.opening",
+    CommandDestination: "command",
+}
+"""Where the openers import their adapters from."""

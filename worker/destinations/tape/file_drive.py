@@ -29,6 +29,8 @@ _DAMAGED = 1 << 31
 """In the length of a record: it can't be read."""
 _MOST_RECORD = 1 << 24
 
+_WRITE_BACK_BYTES = 8 << 20
+
 WARNING_BYTES = 4 << 20
 """So long before its end a volume warns, unless it is short itself."""
 
@@ -57,6 +59,7 @@ class FileDrive:
         self._size = os.fstat(self._fd).st_size
         self._block = 0
         self._refused = False
+        self._written_back = self._size
 
     def _opened(self) -> int:
         try:
@@ -186,9 +189,15 @@ class FileDrive:
                 os.ftruncate(self._fd, start)
                 self._size = start
                 del self._starts[self._block + 1 :]
+                self._written_back = min(self._written_back, start)
             if os.pwritev(self._fd, parts, start) < size:
                 os.ftruncate(self._fd, start)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if start + size - self._written_back >= _WRITE_BACK_BYTES:
+                # Begins to write to the disk now, as a drive does, not only at the filemark.
+                length = start + size - self._written_back
+                os.posix_fadvise(self._fd, self._written_back, length, os.POSIX_FADV_DONTNEED)
+                self._written_back = start + size
         except OSError as error:
             raise _translated(error, self.name) from error
         self._size = start + size

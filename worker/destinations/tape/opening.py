@@ -19,6 +19,8 @@ from .mounting import Mounts
 from .place import TapePlace
 from .pools import Allocation, Pool
 
+_FILE_BUFFER_BYTES = 2 << 20
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -65,8 +67,13 @@ def open_tape_place(settings: TapeDestination) -> TapePlace:
 def tape_place(settings: TapeDestination, tape: Tape) -> TapePlace:
     """The place over parts that are open already."""
     return TapePlace(
-        settings.name, tape.inventory, tape.mounts, tape.allocator, buffer_bytes=settings.buffer_bytes
+        settings.name, tape.inventory, tape.mounts, tape.allocator, buffer_bytes=_buffer_bytes(settings)
     )
+
+
+def _buffer_bytes(settings: TapeDestination) -> int:
+    """A file does not mind stopping: what would be waited for until it is full only costs time."""
+    return settings.buffer_bytes if settings.devices else min(settings.buffer_bytes, _FILE_BUFFER_BYTES)
 
 
 def _library(settings: TapeDestination, *, new: bool) -> Library:
