@@ -210,7 +210,7 @@ def _record(catalog: Catalog, report: RecallReport, work: _Work, when: datetime)
         work.size_bytes += size_bytes
     for one, error in report.failed:
         if isinstance(error, DamagedError):
-            _lost(catalog, one.archive, one.location)
+            lose_copy(catalog, one.archive, one.location)
         copies = work.left.get(one.archive, [])
         del copies[:1]
         if not copies:
@@ -218,9 +218,9 @@ def _record(catalog: Catalog, report: RecallReport, work: _Work, when: datetime)
             work.failed[one.archive] = error
 
 
-def _lost(catalog: Catalog, archive: ArchiveId, location: Location) -> None:
+def lose_copy(catalog: Catalog, archive: ArchiveId, location: Location) -> None:
     """A copy is not what was put there, or not there at all: it counts no more, and the next sweep makes
-    another. What somebody else keeps was not read here."""
+    another. What somebody else keeps was not read here. Raises NotFoundError."""
     if location.place == CONFIRMED:
         return
     for one in catalog.archive(archive).copies:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ..groups.paths import LogicalPath
 from ..proto.archive.stored import StoredMailbox
@@ -22,8 +23,10 @@ from ..worker.staging.area import StagingArea
 from ..worker.tasks.restore import RestoreTask, run_restore
 from .backup_set import BackupSet, NeededFile, opened
 from .browsing.levels import no_such_folder
+from .catalog import Catalog
 from .dispatch.engine import Engine
 from .history import MailboxVersion
+from .recalling import lose_copy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,8 +181,20 @@ def run_tasks(planned: Sequence[PlannedTask], engine: Engine, on_progress: Progr
             without_modseq=total.without_modseq + report.without_modseq,
             skipped=(*total.skipped, *report.skipped),
             damaged=(*total.damaged, *report.damaged),
+            replaced=total.replaced | report.replaced,
         )
     return total
+
+
+def note_damaged_copies(archives: Holdings, report: RestoreReport) -> None:
+    """Copies that were damaged, and of which others were read, count no more: the next sweep makes others in
+    their place. Raises StagingError."""
+    areas = [one for one in archives.places if isinstance(one, StagingArea)]
+    if report.replaced and areas:
+        with Catalog.open(Path(areas[0].path), write=True) as catalog:
+            for archive, location in sorted(report.replaced):
+                with suppress(NotFoundError):  # purged meanwhile
+                    lose_copy(catalog, archive, location)
 
 
 def _without_covered(paths: Sequence[LogicalPath]) -> list[LogicalPath]:

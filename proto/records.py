@@ -496,7 +496,8 @@ class BackupMode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreReport:
-    """What became of one restore task. ``without_modseq``: see ``MailboxWriter``."""
+    """What became of one restore task. ``without_modseq``: see ``MailboxWriter``. ``replaced``: something in
+    these copies of archives was damaged, and was read from others."""
 
     restored: int = 0
     present: int = 0
@@ -505,6 +506,7 @@ class RestoreReport:
     without_modseq: int = 0
     skipped: tuple[Skipped, ...] = ()
     damaged: tuple[Skipped, ...] = ()
+    replaced: frozenset[tuple[ArchiveId, Location]] = frozenset()
 
 
 class Progress(NamedTuple):

@@ -133,7 +133,7 @@ def command(
             return _tell_plan(plan, backup.damaged, as_json=as_json)
         hooks = restore_hooks(invocation, goal.config, files=files, staging=staging)
         with hooks.around("restore", {"paths": list(map(str, paths))}) as around:
-            done = carry_out(plan.tasks, engine, as_json=as_json)
+            done = carry_out(plan.tasks, engine, backup.archives, as_json=as_json)
             around.facts.update(done.facts())
         status = done.tell({"mailboxes": len(plan.mailboxes)}, backup.damaged, as_json=as_json)
         for trouble in around.troubles:

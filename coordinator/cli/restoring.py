@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import Partition, RestoreReport, Skipped
+from ...worker.archives.holdings import Holdings
 from ...worker.tasks.restore import RestoreTask
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..hooks import NO_HOOKS, Hooks
 from ..places import refuse_target
-from ..restoration import PlannedTask, run_tasks
+from ..restoration import PlannedTask, note_damaged_copies, run_tasks
 from ..settings import Config
 from . import adapters, output
 from .configuration import configured, default_workers, staging_area
@@ -99,6 +100,12 @@ class Done:
         damaged = (*damaged, *report.damaged)
         output.list_skipped(damaged, "damaged")
         output.list_skipped(report.skipped)
+        copies = sorted(f"{one.place}:{one.name}" for _, one in report.replaced)
+        for one in copies:
+            output.note(
+                f"{output.shown(one)} is damaged; what is wrong there was read elsewhere, and the next sweep "
+                "puts another copy in its place"
+            )
         if as_json:
             output.print_json(
                 {
@@ -111,6 +118,7 @@ class Done:
                     "seconds": round(self.seconds, 3),
                     "skipped": report.skipped,
                     "damaged": damaged,
+                    "damaged_copies": copies,
                 }
             )
         else:
@@ -140,13 +148,17 @@ class Done:
             say(f"  {title:<11} {value:>12}   {remark}".rstrip())
 
 
-def carry_out(tasks: Sequence[PlannedTask], engine: Engine, *, as_json: bool) -> Done:
-    """Do the tasks, with a display of their progress."""
+def carry_out(tasks: Sequence[PlannedTask], engine: Engine, archives: Holdings, *, as_json: bool) -> Done:
+    """Do the tasks, with a display of their progress; record which copies of ``archives`` are damaged."""
     clock = adapters.clock()
     began = clock.monotonic()
     with make_display(clock, as_json=as_json) as display:
         display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in tasks})
         report = run_tasks(tasks, watched(engine, display, _ended), display.progress)
+    try:
+        note_damaged_copies(archives, report)
+    except BackupError as error:
+        output.note(f"which copies are damaged could not be recorded: {output.shown(error.message)}")
     return Done(report, clock.monotonic() - began)
 
 

@@ -114,7 +114,7 @@ def command(
                 access=access,
             )
             tasks = [planned] if found.vanished else []
-            done = carry_out(tasks, engine, as_json=as_json)
+            done = carry_out(tasks, engine, past.archives, as_json=as_json)
         return done.tell(
             {"into": output.name(folder), "moved": len(found.moved)}, found.damaged, as_json=as_json
         )

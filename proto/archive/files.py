@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import accumulate
 from typing import Protocol, TypeVar
@@ -102,10 +102,14 @@ class Joined:
 class Twins:
     """A RandomAccess over files that hold the same bytes, in the order in which they are to be read: of what
     can't be read in one the next is asked for. A frame that is damaged in one is read from the next, too (see
-    ``read_frame``). Closed with it."""
+    ``ArchiveReader``). Closed with it. ``on_damage`` is told of files that are damaged, where another was
+    whole."""
 
-    def __init__(self, files: Sequence[RandomAccess]) -> None:
+    def __init__(
+        self, files: Sequence[RandomAccess], on_damage: Callable[[RandomAccess], object] = lambda _file: None
+    ) -> None:
         self.files = files
+        self._on_damage = on_damage
         self.name = files[0].name
         self.size = files[0].size
 
@@ -118,15 +122,25 @@ class Twins:
         """What can be read first of these files."""
         damaged: DamagedError | None = None
         away: PlaceError | None = None
+        worse: list[RandomAccess] = []
         for file in self.files:
             try:
-                return read(file)
+                found = read(file)
             except DamagedError as error:
+                worse.append(file)
                 if damaged is None or damaged.facts.get("reason") in _NOT_THERE:
                     damaged = error
             except PlaceError as error:
                 away = away or error
+            else:
+                self.note_damage(worse)
+                return found
         raise away or damaged or DamagedError(f"{self.name}: there is no copy", reason="missing")
+
+    def note_damage(self, files: Iterable[RandomAccess]) -> None:
+        """Something is damaged in these files that is whole in another."""
+        for file in files:
+            self._on_damage(file)
 
     def close(self) -> None:
         """See RandomAccess."""

@@ -61,8 +61,8 @@ class ArchiveReader:
         self.codec = codec
         self.copies = copies
         # All of a file is searched only where that is near: of twins the first.
-        self._twins = file.files if isinstance(file, Twins) else ()
-        self._elsewhere = Whereabouts(copies or (self._twins or (file,))[0], header.archive)
+        near = file.files[0] if isinstance(file, Twins) else file
+        self._elsewhere = Whereabouts(copies or near, header.archive)
         # Frames of metadata are small and lie side by side; blocks are large.
         self._metadata = ReadAhead(file)
         self._entries: dict[str, MailboxEntry] | None = None
@@ -123,11 +123,18 @@ class ArchiveReader:
             )
         except DamagedError as damage:
             error = damage
-        for twin in self._twins:
-            with suppress(DamagedError, PlaceError):
-                found = read(twin, place, kind, archive)
-                if position in (None, found[0].position):
-                    return found
+        if isinstance(self.file, Twins):
+            worse = []
+            for twin in self.file.files:
+                with suppress(PlaceError):
+                    try:
+                        found = read(twin, place, kind, archive)
+                    except DamagedError:
+                        worse.append(twin)
+                        continue
+                    if position in (None, found[0].position):
+                        self.file.note_damage(worse)
+                        return found
         other = self._elsewhere.offset(kind, position) if position is not None else None
         if other is None:
             raise error

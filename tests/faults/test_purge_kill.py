@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from mailhaul.coordinator.purging.report import PurgeReport, PurgeRequest
 from mailhaul.coordinator.ready import settle
 from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.retention import RetentionRules
+from mailhaul.coordinator.settings import SweepRules
 from mailhaul.groups.paths import LogicalPath
+from mailhaul.worker.destinations.settings import DirectoryDestination
 
 from ..manifests import check_manifests
 from ..staged_chains import StagedChain, is_keepsake
+from ..sweeping import Swept, directory, files_at
 from .killed import killed_at
 
 KEEP = 2
@@ -128,3 +132,54 @@ def test_catalog_made_again_after_a_kill_knows_what_stays(made: StagedChain, tmp
             assert chain.read(run) == made.moments[run], f"killed at step {step}"
         assert run_purge(staging).free_bytes == 0
         shutil.rmtree(staging)
+
+
+def test_a_purge_that_was_killed_leaves_nothing_at_destinations_in_the_end(
+    made: StagedChain, tmp_path: Path
+) -> None:
+    """Copies of what is dead, and of what archives were before they were written anew, go when the next purge
+    and the next sweep have ended; a sweep between a killed purge and the next one takes nothing away that is
+    needed."""
+
+    rules = SweepRules(copies=("vault",), keep_staged_seconds=None)
+    begun = tmp_path / "begun"
+    shutil.copytree(made.staging, begun / "staging")
+    first = Swept(made.moved(begun / "staging"), (directory(begun, "vault"),), rules, look_again_seconds=0)
+    first.sweep()
+
+    def copied(place: Path) -> Swept:
+        shutil.copytree(begun, place)
+        there = DirectoryDestination(name="vault", path=str(place / "vault"))
+        return replace(first, chain=made.moved(place / "staging"), destinations=(there,))
+
+    def finished(swept: Swept) -> dict[str, bytes]:
+        run_purge(swept.chain.staging)
+        again = run_purge(swept.chain.staging)
+        assert (again.deleted, again.compacted) == ((), ())
+        for _ in range(2):
+            assert swept.sweep().exit_code == 0
+        assert run_purge(swept.chain.staging).away == ()
+        return files_at(swept.destinations[0])  # type: ignore[arg-type]
+
+    whole = copied(tmp_path / "reference")
+    before = files_at(whole.destinations[0])  # type: ignore[arg-type]
+    after = finished(whole)
+    assert before.keys() - after.keys()
+    assert after.keys() - before.keys()
+    step = 1
+    while True:
+        place = tmp_path / "killed"
+        swept = copied(place)
+        if not killed_at(step, STEPS, partial(run_purge, swept.chain.staging)):
+            break
+        if step % 2:
+            swept.sweep()
+        there = files_at(swept.destinations[0])  # type: ignore[arg-type]
+        for record in swept.records():
+            assert any(one.place == "staging" or one.name in there for one in record.copies)
+        assert finished(swept) == after, f"killed at step {step}"
+        for run in list(made.moments)[-KEEP:]:
+            assert swept.chain.read(run) == made.moments[run]
+        shutil.rmtree(place)
+        step += 7
+    assert step > 20

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 
@@ -15,6 +15,7 @@ from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.salvage import salvage
 from ...proto.errors import BackupError, DamagedError, PlaceError
 from ...proto.records import ArchiveId, Location
+from ..destinations.settings import Destination
 from .holdings import Holdings
 from .places import Places, open_local
 
@@ -43,16 +44,19 @@ def open_archive(
     together = Joined(files) if copies else None
     refused: BackupError | None = None
     for one in files:
+        worse = []
         for twin in one.files if isinstance(one, Twins) else (one,):
             try:
                 found = open_sealed(twin, together)
             except DamagedError:
+                worse.append(twin)
                 continue
             except PlaceError as error:
                 refused = refused or error
                 continue
             if archive is None or found.header.archive == archive:
-                return _over(one, found) if isinstance(one, Twins) else found
+                return _over(one, found, worse) if isinstance(one, Twins) else found
+            worse.append(twin)
             refused = refused or _foreign(found, archive)
     if refused is not None:
         raise refused
@@ -62,8 +66,9 @@ def open_archive(
     return reader
 
 
-def _over(twins: Twins, first: ArchiveReader) -> ArchiveReader:
-    """The reader of one of some twins, over all of them."""
+def _over(twins: Twins, first: ArchiveReader, worse: Iterable[RandomAccess]) -> ArchiveReader:
+    """The reader of one of some twins, the first that could be opened, over all of them."""
+    twins.note_damage(worse)
     return ArchiveReader(twins, first.header, first.directory, copies=first.copies, codec=first.codec)
 
 
@@ -81,10 +86,14 @@ def _foreign(reader: ArchiveReader, archive: ArchiveId) -> DamagedError:
 
 class OpenArchives:
     """Readers of archives, opened when first asked for: as many as there are, whatever the number of files
-    that may be open and however many mailboxes their directories name."""
+    that may be open and however many mailboxes their directories name.
+
+    ``damaged`` are the copies at destinations in which something is damaged that was read from another."""
 
     def __init__(self, holdings: Holdings, places: Places, stack: ExitStack) -> None:
+        self.damaged: set[tuple[ArchiveId, Location]] = set()
         self._locations = holdings.locations
+        self._destinations = {one.name for one in holdings.places if isinstance(one, Destination)}
         self._pool = _FilePool(places)
         self._readers: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
         self._entries = 0
@@ -120,13 +129,19 @@ class OpenArchives:
         copies = self._locations.get(archive, ())
         if not copies:
             raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
-        return open_archive(*self._files(copies), archive=archive)
+        return open_archive(*self._files(archive, copies), archive=archive)
 
-    def _files(self, copies: Sequence[Location]) -> list[RandomAccess]:
+    def _files(self, archive: ArchiveId, copies: Sequence[Location]) -> list[RandomAccess]:
         """Those of some copies that can be opened; those with the same name hold the same bytes. Raises the
         error of the first if none can."""
         files: dict[str, list[RandomAccess]] = {}
+        where: dict[RandomAccess, Location] = {}
         first: BackupError | None = None
+
+        def note(file: RandomAccess) -> None:
+            if where[file].place in self._destinations:
+                self.damaged.add((archive, where[file]))
+
         for one in copies:
             try:
                 file = _PooledFile(self._pool, one)
@@ -134,9 +149,10 @@ class OpenArchives:
                 first = first or error
             else:
                 files.setdefault(one.name, []).append(file)
+                where[file] = one
         if first is not None and not files:
             raise first
-        return [Twins(twins) if len(twins) > 1 else twins[0] for twins in files.values()]
+        return [Twins(twins, note) if len(twins) > 1 else twins[0] for twins in files.values()]
 
 
 class _FilePool:

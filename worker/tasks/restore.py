@@ -45,9 +45,10 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreReport:
     memory.keep_freed_memory()
     target = registry.open_target(task.target)
     with opened_archives(task.archives, task.host, task.grants.get(task.host, b"")) as archives:
-        return restore(
+        report = restore(
             archives,
             task.choices,
             target,
             lambda told: progress(told._replace(unit=task.label)),
         )
+        return replace(report, replaced=frozenset(archives.damaged))
