@@ -115,6 +115,29 @@ def test_nights_and_browsing_go_on_from_excerpts(site: Site) -> None:
     assert listed
 
 
+def test_metadata_that_is_lost_is_missed_and_made_again_from_a_destination(site: Site) -> None:
+    copy_out(site.staging, *site.vaults)
+    free(site.staging)
+    excerpts = {path: path.read_bytes() for path in site.staging.glob("_metadata/*/*/*.mhx")}
+    assert len(excerpts) == 3
+    for path in excerpts:
+        path.unlink()
+    site.mailhaul.run(
+        None, "catalog rebuild", "--from", site.near, "--destination", site.near, "--staging", site.staging
+    )
+    assert {path: path.read_bytes() for path in excerpts} == excerpts
+    site.deliver("anna")
+    assert site.night() == 1
+    for path in site.staging.glob("_metadata/*/*/*.mhx"):
+        path.unlink()
+    report = site.mailhaul.run(
+        None, "backup", "--store", f"maildir:{site.store}", "--staging", site.staging, status=3
+    )
+    assert [one["reason"] for one in report["alarms"]] == ["archive-missing"]
+    assert report["read"] > 1, "stored anew"
+    assert site.restore().restored == 16
+
+
 def test_a_restore_reads_where_the_archives_are(site: Site) -> None:
     copy_out(site.staging, *site.vaults)
     free(site.staging)
