@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
 from .catalog import Catalog
 from .destinations import take_into_use
-from .history import CopyRecord
+from .history import seen_at
 from .sweeping.locks import sweeping
 
 
@@ -99,20 +99,7 @@ def _enter(
             ):
                 known += 1
             else:
-                catalog.put_copy(archive, _record(place, copy, generation, now))
+                record = replace(seen_at(place, copy, now), state="copied", copied=now)
+                catalog.put_copy(archive, record)
                 entered += 1
     return entered, known, unknown
-
-
-def _record(place: str, copy: Copy, generation: int, now: datetime) -> CopyRecord:
-    return CopyRecord(
-        place=place,
-        name=copy.name,
-        version=copy.version,
-        generation=generation,
-        size_bytes=copy.size_bytes,
-        checksum=copy.checksum,
-        state="copied",
-        copied=now,
-        locked_until=copy.locked_until,
-    )

@@ -20,7 +20,7 @@ from ..worker.archives.ports import Copy, Place
 from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
 from .durable import replace_durably
-from .history import CopyRecord
+from .history import CopyRecord, seen_at
 from .sweeping.companions import PREFIXES
 
 _PART_BYTES = 1 << 20
@@ -56,7 +56,7 @@ def fetch(
                     _fetch_file(staging, place, one)
                 elif _is_archive(one.name):
                     on_archive(one.name)
-                    copies.append(_copy_record(destination.name, one, now))
+                    copies.append(seen_at(destination.name, one, now))
                     _fetch_excerpt(staging, place, one)
             except StagingError:
                 raise
@@ -76,19 +76,6 @@ def _is_archive(name: str) -> bool:
     except AccessError:
         return False
     return True
-
-
-def _copy_record(place: str, copy: Copy, now: datetime) -> CopyRecord:
-    return CopyRecord(
-        place=place,
-        name=copy.name,
-        version=copy.version,
-        generation=parse_name(copy.name).generation,
-        size_bytes=copy.size_bytes,
-        checksum=copy.checksum,
-        verified=now,
-        locked_until=copy.locked_until,
-    )
 
 
 def _fetch_file(staging: Path, place: Place, copy: Copy) -> None:

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 from ..proto.records import STAGING, ArchiveId, Departed, Location, Losses, RunId, Skipped, Stretch
+from ..worker.archives.names import parse_name
+from ..worker.archives.ports import Copy
 
 RunState = Literal["running", "done", "partial", "failed", "interrupted"]
 UnitState = Literal["planned", "sealed", "unchanged", "failed"]
@@ -205,6 +207,21 @@ class CopyRecord:
     verified: datetime | None = None
     checked: datetime | None = None
     locked_until: datetime | None = None
+
+
+def seen_at(place: str, copy: Copy, when: datetime) -> CopyRecord:
+    """What is recorded of a copy of an archive that was seen at a place. Raises AccessError if its name is
+    none of an archive."""
+    return CopyRecord(
+        place=place,
+        name=copy.name,
+        version=copy.version,
+        generation=parse_name(copy.name).generation,
+        size_bytes=copy.size_bytes,
+        checksum=copy.checksum,
+        verified=when,
+        locked_until=copy.locked_until,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from ...worker.tasks.sweeping import (
 )
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
-from ..history import CopyRecord
+from ..history import CopyRecord, seen_at
 from .beside import locks_beside, note_locks_beside, old_snapshots, to_lock
 from .companions import PREFIXES, Companion
 from .lanes import batches, lanes_of
@@ -66,11 +66,10 @@ def nothing_done(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """A parcel, its size, and the archive that it is, if it is one."""
+    """A parcel, and its size."""
 
     parcel: Parcel
     size_bytes: int
-    generation: int = 0
 
 
 class Steps:
@@ -329,7 +328,8 @@ class Steps:
                 continue
             report.copied += 1
             report.copied_bytes += copy.size_bytes
-            entered.append((parcel.archive, _record(name, copy, batch.files[parcel.name].generation, now)))
+            record = replace(seen_at(name, copy, now), state="copied", copied=now)
+            entered.append((parcel.archive, record))
         with self._catalog() as catalog:
             catalog.put_copies(entered)
         report.failed += [Skipped(parcel.name, error.code, error.message) for parcel, error in told.failed]
@@ -428,27 +428,12 @@ def _archive_file(wanted: Wanted) -> _File:
         instead_of=wanted.lost,
         lock_until=wanted.lock_until,
     )
-    return _File(parcel=parcel, size_bytes=record.size_bytes, generation=record.generation)
+    return _File(parcel=parcel, size_bytes=record.size_bytes)
 
 
 def _companion_file(companion: Companion) -> _File:
     parcel = Parcel(name=companion.name, source=Location(STAGING, companion.name))
     return _File(parcel=parcel, size_bytes=companion.size_bytes)
-
-
-def _record(place: str, copy: Copy, generation: int, now: datetime) -> CopyRecord:
-    return CopyRecord(
-        place=place,
-        name=copy.name,
-        version=copy.version,
-        generation=generation,
-        size_bytes=copy.size_bytes,
-        checksum=copy.checksum,
-        state="copied",
-        copied=now,
-        verified=now,
-        locked_until=copy.locked_until,
-    )
 
 
 def _is_earlier(until: datetime | None, known: datetime | None) -> bool:
