@@ -12,11 +12,14 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.engine import Engine
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.history import ArchiveRecord
+from mailhaul.coordinator.holdings import holdings
 from mailhaul.coordinator.settings import RetentionConfig, SweepConfig, SweepRules
 from mailhaul.coordinator.sweeping.report import SweepObserver, SweepReport, SweepRequest
 from mailhaul.coordinator.sweeping.sweep import sweep
 from mailhaul.groups.paths import LogicalPath
+from mailhaul.worker.archives.holdings import Holdings
 from mailhaul.worker.destinations.settings import Destination, DirectoryDestination
+from mailhaul.worker.staging.area import StagingArea
 
 from .staged_chains import STARTED, StagedChain
 
@@ -40,6 +43,15 @@ def files_at(destination: DirectoryDestination) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.mh[ar]") if path.is_file()
     }
+
+
+class SweptChain(StagedChain):
+    """A chain that is read wherever its archives lie."""
+
+    destinations: tuple[Destination, ...] = ()
+
+    def _holdings(self, catalog: Catalog) -> Holdings:
+        return holdings(catalog, StagingArea(path=str(self.staging)), self.destinations)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...proto.directories import make_private
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveFacts, ArchiveId, Referred, RunId, Skipped, UnitReport
+from ...proto.records import ArchiveFacts, ArchiveId, Location, Referred, RunId, Skipped, UnitReport
 from ...proto.run_ends import RunEnd
 from ...worker.archives.names import parse_name
 from ..history import CopyRecord
@@ -140,7 +140,10 @@ def _fill(
     superseded: list[str] = []
     named: dict[ArchiveId, Referred] = {}
     bare: list[ArchiveFacts] = []
+    dropped = {archive for (archive,) in database.execute("SELECT archive FROM purged")}
     for one in found:
+        if not one.staged and one.facts.archive in dropped:
+            continue  # what a purge has dropped lies elsewhere until it is removed there
         try:
             earlier = _enter(database, one, gone)
             superseded += [] if one.facts.archive in gone else earlier
@@ -163,7 +166,9 @@ def _fill(
         # Else it tells how things are: that the last mailbox of a group has departed.
     if older is not None:
         _carry_over(database, older)
-    _enter_copies(database, copies)
+    listed = tuple(copies)
+    _enter_copies(database, listed)
+    _lose_unlisted(database, listed)
     for archive in gone:
         _lose(database, archive)
     _drop_idle_references(database, needed_references)
@@ -184,15 +189,19 @@ def _fill(
 
 def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) -> None:
     """Enter copies, by the names of their archives; those of archives that are not known are passed over, and
-    those of another size than such a generation has. What is known of a copy stays known, but for one that
-    was lost and is all that there is."""
+    those of another size than such a generation has; those of archives that a purge has dropped nobody needs.
+    What is known of a copy stays known, but for one that was lost and is all that there is."""
     query = (
         "SELECT number, generation, size_bytes FROM archives"
         " WHERE unit IS NOT NULL AND lower(substr(hex(archive), 1, 16)) = ?"
     )
+    dropped = "SELECT 1 FROM purged WHERE lower(substr(hex(archive), 1, 16)) = ?"
     for one in copies:
         name = parse_name(one.name)
         row = database.execute(query, (name.digits,)).fetchone()
+        if row is None and database.execute(dropped, (name.digits,)).fetchone() is not None:
+            address = Location(one.place, one.name, one.version, one.size_bytes)
+            locations.discard(database, address, one.locked_until)
         if row is None or name.generation > row["generation"]:
             continue
         if name.generation == row["generation"] and one.size_bytes != row["size_bytes"]:
@@ -206,6 +215,16 @@ def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) ->
             )
         elif known is None or all(other.state == "lost" for other in there):
             locations.put_copy(database, row["number"], one)
+
+
+def _lose_unlisted(database: sqlite3.Connection, listed: Iterable[CopyRecord]) -> None:
+    """A place was asked for all that it has: other copies that were known to be there are lost."""
+    addresses = {(one.place, one.name, one.version) for one in listed}
+    places = {one.place for one in listed}
+    for (number,) in database.execute("SELECT number FROM archives").fetchall():
+        for copy in locations.copies_of(database, number):
+            if copy.place in places and (copy.place, copy.name, copy.version) not in addresses:
+                locations.put_copy(database, number, replace(copy, state="lost"))
 
 
 def _is_same(one: CopyRecord, other: CopyRecord) -> bool:

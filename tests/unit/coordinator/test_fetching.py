@@ -9,22 +9,27 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.fetching import fetch
 from mailhaul.coordinator.history import CopyRecord
 from mailhaul.coordinator.keepsakes import keep_catalog
+from mailhaul.coordinator.purging.purge import purge
+from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
+from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.settings import SweepRules
+from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import STAGING
-from mailhaul.tests.staged_chains import StagedChain
-from mailhaul.tests.sweeping import Swept, directory
+from mailhaul.tests.sweeping import Swept, SweptChain, directory
 
 
 @pytest.fixture
 def swept(tmp_path: Path) -> Swept:
     """An archive with two copies, which has left the staging area."""
-    chain = StagedChain(tmp_path / "staging")
+    chain = SweptChain(tmp_path / "staging")
     chain.run({"anna": {"INBOX": (b"Subject: a\r\n\r\n",)}})
     places = directory(tmp_path, "vault"), directory(tmp_path, "disk")
+    chain.destinations = places
     rules = SweepRules(copies=("vault", "disk"), keep_staged_seconds=0, keep_newest=False)
     made = Swept(chain, places, rules, look_again_seconds=0)
     assert made.sweep().freed
@@ -42,13 +47,22 @@ def _lose(swept: Swept, *places: str) -> None:
 
 def _rebuilt(swept: Swept, place: str) -> dict[str, CopyRecord]:
     """The copies that there are, after the catalog was lost and this place was asked."""
-    for file in swept.chain.staging.glob(".mailhaul/catalog.sqlite*"):
-        file.unlink()
-    (asked,) = [one for one in swept.destinations if one.name == place]
-    report = rebuild_catalog(swept.chain.staging, fetch=partial(fetch, swept.chain.staging, asked, swept.now))
-    assert (report.archives, report.damaged) == (1, ())
+    _forget_catalog(swept)
+    assert _rebuild(swept, place) == 1
     (record,) = swept.records()
     return {one.place: one for one in record.copies if one.place != STAGING}
+
+
+def _forget_catalog(swept: Swept) -> None:
+    for file in swept.chain.staging.glob(".mailhaul/catalog.sqlite*"):
+        file.unlink()
+
+
+def _rebuild(swept: Swept, place: str) -> int:
+    (asked,) = [one for one in swept.destinations if one.name == place]
+    report = rebuild_catalog(swept.chain.staging, fetch=partial(fetch, swept.chain.staging, asked, swept.now))
+    assert report.damaged == ()
+    return report.archives
 
 
 def test_what_was_known_of_a_copy_stays_known(swept: Swept) -> None:
@@ -74,3 +88,34 @@ def test_where_it_is_all_that_there_is_it_is_read_as_far_as_it_can_be(swept: Swe
         "vault": "kept",
         "disk": "lost",
     }
+
+
+def test_a_copy_that_is_not_there_any_more_does_not_count(swept: Swept, tmp_path: Path) -> None:
+    with Catalog.open(swept.chain.staging) as catalog:
+        keep_catalog(swept.chain.staging, catalog)
+    swept.chain.run({"anna": {"INBOX": (b"Subject: b\r\n\r\n",)}})
+    swept.sweep()
+    oldest = min(tmp_path.glob("vault/primary/*/*.mha"))
+    oldest.unlink()
+    _forget_catalog(swept)
+    _rebuild(swept, "vault")
+    found = {one.place: one.state for one in swept.records()[0].copies}
+    assert (found["vault"], found["disk"]) == ("lost", "kept")
+
+
+def test_what_a_purge_has_dropped_does_not_come_back_from_where_it_still_lies(
+    swept: Swept, tmp_path: Path
+) -> None:
+    swept.chain.run({"anna": {"INBOX": (b"Subject: b\r\n\r\n",)}})
+    swept.sweep()
+    request = PurgeRequest(path=LogicalPath(), rules_of=lambda _: RetentionRules(last=1))
+    purge(swept.chain.staging, request, local_engine(0))
+    (left,) = swept.records()
+    assert len(list(tmp_path.glob("vault/primary/*/*.mha"))) == 2
+    _forget_catalog(swept)
+    _rebuild(swept, "vault")
+    assert [one.archive for one in swept.records()] == [left.archive]
+    with Catalog.open(swept.chain.staging) as catalog:
+        assert sorted(one.location.place for one in catalog.discarded()) == ["disk", "vault"]
+    swept.sweep()
+    assert [f"primary/user/{one.name}" for one in tmp_path.glob("vault/primary/*/*.mha")] == [left.name]
