@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..proto.errors import UsageError
 from ..worker.destinations.founding import found, found_if_new
-from ..worker.destinations.settings import Destination, DirectoryDestination
+from ..worker.destinations.settings import Destination, DirectoryDestination, TapeDestination
 from .area_id import area_id
 from .durable import replace_durably
 from .settings import own_directory
@@ -30,10 +30,12 @@ def named(destinations: Iterable[Destination], name: str) -> Destination:
 
 
 def ready(settings: Destination, staging: Path) -> Destination:
-    """The settings as they are opened with, also by workers: with whose destination it is. Raises
-    StagingError."""
+    """The settings as they are opened with, also by workers: with whose destination it is, or where lies what
+    goes along. Raises StagingError."""
     if isinstance(settings, DirectoryDestination):
         return replace(settings, area=area_id(staging))
+    if isinstance(settings, TapeDestination):
+        return replace(settings, beside=str(staging))
     return settings
 
 

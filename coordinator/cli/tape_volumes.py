@@ -10,7 +10,7 @@ from ...worker.destinations.settings import TapeDestination
 from ...worker.destinations.tape.inventory import KnownVolume
 from ...worker.destinations.tape.library import Cartridge
 from ...worker.destinations.tape.opening import Tape, open_tape
-from ..destinations import named
+from ..destinations import named, ready
 from . import output
 from .configuration import configured
 from .output import Column, number, shown, size
@@ -31,7 +31,8 @@ VOLUMES = [
 @contextmanager
 def tape_of(invocation: Invocation, name: str) -> Iterator[Tape]:
     """The tape destination of this name; its drive is let go at the end. Raises UsageError, ConfigError."""
-    settings = named(configured(invocation).destinations, name)
+    config = configured(invocation)
+    settings = ready(named(config.destinations, name), config.staging.path)
     if not isinstance(settings, TapeDestination):
         raise UsageError(f"destination {name!r} is of the kind {settings.kind}, not tape")
     tape = open_tape(settings)

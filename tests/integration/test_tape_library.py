@@ -3,6 +3,7 @@ machine (tests/emulated), in which ``MAILHAUL_TAPE_CHANGER`` names the robot."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import time
 from collections.abc import Iterator
@@ -31,6 +32,9 @@ pytestmark = pytest.mark.skipif(not CHANGER, reason="`make tape` runs these wher
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> TapeDestination:
     """One for all tests: the tapes remember what the tests before wrote."""
+    staging = tmp_path_factory.mktemp("staging")
+    (staging / "_catalog").mkdir()
+    (staging / "_catalog" / "20261121T220000Z-4f3a.0.names.tsv.gz").write_bytes(gzip.compress(b"names\n"))
     return TapeDestination(
         name="library",
         state=str(tmp_path_factory.mktemp("state")),
@@ -39,6 +43,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> TapeDestination:
         label_blanks=True,
         load_seconds=60,
         buffer_bytes=MB,
+        beside=str(staging),
     )
 
 

@@ -18,6 +18,7 @@ from mailhaul.coordinator.monitoring.catalog_metrics import CatalogCollector
 from mailhaul.coordinator.monitoring.exposition import make_registry
 from mailhaul.coordinator.wanted_volumes import wanted_volumes
 from mailhaul.worker.destinations.tape.inventory import Inventory, Wanted
+from mailhaul.worker.keepsake.readme import reader
 
 from ..maildirs import Maildir
 from ..sweeping import here
@@ -110,6 +111,18 @@ def test_a_volume_that_a_recall_needs_is_asked_for_until_it_is_there(site: Site,
     volume.rename(tmp_path / volume.name)
     site.run("verify", "--from", "drive", status=1)
     assert [one["label"] for one in site.told()] == [volume.stem] * 2
+
+
+def test_a_volume_begins_with_what_it_takes_to_read_it(site: Site) -> None:
+    site.run("backup")
+    site.run("sweep")
+    (volume,) = site.volumes.glob("*.tap")
+    (labelled,) = site.run("tape", "list", "drive")["volumes"]
+    site.run("tape", "label", "drive", "again", "--in", volume.stem, "--over", labelled["volume"])
+    data = volume.read_bytes()
+    (table,) = sorted((site.staging / "_catalog").glob("*.names.tsv.gz"))[-1:]
+    for content in (reader(), table.read_bytes(), table.name.encode()):
+        assert content in data
 
 
 def test_a_volume_to_write_on_is_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

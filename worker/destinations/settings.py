@@ -72,7 +72,8 @@ class TapeDestination:
     ``state`` is the directory where is recorded what is on which volume. ``record_bytes``, ``allocation`` and
     ``reuse_seconds`` (how long after its last archive a volume whose archives were all removed is labelled
     anew; None: never) hold for what is labelled from now on. ``capacity_bytes`` is that of a volume that is a
-    file. ``load_seconds``: so long a drive may take until it is ready.
+    file. ``load_seconds``: so long a drive may take until it is ready. ``beside`` is the staging area: a
+    reader and its newest table of archives stand first on each volume; who only reads need not tell it.
     """
 
     kind: ClassVar[str] = "tape"
@@ -90,6 +91,7 @@ class TapeDestination:
     label_blanks: bool = False
     load_seconds: float = 7200.0
     buffer_bytes: int = 32 << 20
+    beside: str = ""
 
     @property
     def where(self) -> str:

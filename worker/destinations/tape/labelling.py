@@ -10,7 +10,7 @@ from .drive import Drive, Mark
 from .headers import Kind, decode
 
 Front = Sequence[tuple[str, bytes]]
-"""Files that stand first on each volume, in plain text, for who has nothing but the volume."""
+"""Files that stand first on each volume, names and contents, for who has nothing but the volume."""
 
 
 class ForeignVolumeError(PlaceError):
@@ -62,17 +62,19 @@ def write_label(drive: Drive, label: Label, front: Front, *, instead_of: str | N
     drive.write_record(encode_label(label))
     drive.write_filemark()
     block = 2
-    for _, content in front:
-        block += _write_plain(drive, content, label.record_bytes)
+    for name, content in front:
+        # Neither disturbs: text ends with empty lines, and gzip passes over zeros.
+        fill = b"\0" if name.endswith(".gz") else b"\n"
+        block += _write_plain(drive, content, label.record_bytes, fill)
     if read_label(drive) != label:
         raise PlaceError(f"{drive.name}: the label that was written does not come back", label=label.label)
     return block
 
 
-def _write_plain(drive: Drive, content: bytes, record_bytes: int) -> int:
-    """A text as a file of its own, filled up with empty lines; returns how many blocks it took."""
+def _write_plain(drive: Drive, content: bytes, record_bytes: int, fill: bytes) -> int:
+    """A file of its own, filled up to whole records; returns how many blocks it took."""
     offsets = range(0, max(1, len(content)), record_bytes)
     for offset in offsets:
-        drive.write_record(content[offset : offset + record_bytes].ljust(record_bytes, b"\n"))
+        drive.write_record(content[offset : offset + record_bytes].ljust(record_bytes, fill))
     drive.write_filemark()
     return len(offsets) + 1

@@ -52,7 +52,7 @@ def open_tape(
         pool,
         record_bytes=settings.record_bytes,
         label_blanks=settings.label_blanks or bool(settings.file),
-        front=front_files,
+        front=lambda: front_files(settings),
         now=now,
     )
     return Tape(library=library, inventory=inventory, mounts=mounts, allocator=allocator, pool=pool)
