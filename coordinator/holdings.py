@@ -33,7 +33,8 @@ def holdings(
         chosen = _in_order(copies, order) if only is None else _of_place(copies, only)
         if chosen:
             found[archive] = chosen
-    here = () if only else (area, ConfirmedCopies(staging=area.path))
+    # The staging area in any case: a recall brings there what can't be read where it is.
+    here = (area,) if only is not None else (area, ConfirmedCopies(staging=area.path))
     return Holdings(locations=found, places=(*here, *destinations))
 
 

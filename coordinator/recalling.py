@@ -99,8 +99,10 @@ def recall(
     now: Callable[[], datetime],
     pause: Callable[[], bool],
     observer: RecallObserver,
+    afresh: bool = False,
 ) -> Recalled:
-    """Bring back those of these archives that are not in the staging area. ``pause`` is called when there is
+    """Bring back those of these archives that are not in the staging area by what ``holdings`` say; with
+    ``afresh`` their copies are read even so where they are. ``pause`` is called when there is
     nothing to do but to wait; once it says no, what is still to be made ready has failed. Raises
     StagingError.
     """
@@ -109,7 +111,7 @@ def recall(
         work = _begun(catalog, holdings, archives)
         observer.begin([copies[0] for copies in work.left.values()])
         while work.left:
-            tasks = list(_tasks(area, places, work))
+            tasks = [replace(one, afresh=afresh) for one in _tasks(area, places, work)]
             waiting: dict[ArchiveId, str] = {}
             by_hand: list[Wanted] = []
             for outcome in engine(run_recall, tasks, observer.progress):

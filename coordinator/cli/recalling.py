@@ -46,8 +46,10 @@ def bring_back(
     wait_seconds: float,
     *,
     as_json: bool,
+    afresh: bool = False,
 ) -> Recalled:
-    """Recall archives into the staging area that options or the configuration name. Raises StagingError."""
+    """Recall archives into the staging area that options or the configuration name; ``afresh`` as in
+    ``recall``. Raises StagingError."""
     clock = adapters.clock()
     area = _area(invocation, staging)
     until = clock.monotonic() + wait_seconds
@@ -83,6 +85,7 @@ def bring_back(
             now=lambda: datetime.fromtimestamp(clock.now(), UTC),
             pause=pause,
             observer=RecallObserver(begin=begin, progress=display.progress, by_hand=by_hand, waiting=waiting),
+            afresh=afresh,
         )
 
 

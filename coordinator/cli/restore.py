@@ -16,7 +16,7 @@ from ...worker.destinations.settings import Destination
 from ..backup_set import NeededFile
 from ..recalling import to_recall
 from ..restoration import PlannedMailbox, RestorePlan, plan_restore
-from . import output
+from . import adapters, output
 from .means import open_restorers
 from .options import (
     PATH,
@@ -124,10 +124,21 @@ def command(
         needs = [one.archive for one in plan.needs]
         if not dry_run and (wanted := to_recall(backup.archives, needs, far=access is not None)):
             recalled = bring_back(
-                invocation, staging, backup.archives, wanted, goal.workers, wait, as_json=as_json
+                invocation,
+                staging,
+                backup.archives,
+                wanted,
+                goal.workers,
+                wait,
+                as_json=as_json,
+                # Who names a destination wants to see that its copy is good.
+                afresh=only is not None,
             )
             there = replace(backup, archives=backup.archives.back(dict(recalled.now)))
             plan = plan_restore(there, paths, targets, as_user=as_user, workers=goal.workers, access=access)
+            if recalled.failed and access is None:
+                # What is whole of them is read where it is, by one worker: a drive is for one.
+                engine = adapters.make_engine(1)
         _tell_missing(plan)
         if dry_run:
             return _tell_plan(plan, backup.damaged, as_json=as_json)

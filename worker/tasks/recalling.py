@@ -39,12 +39,13 @@ class Wanted:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecallTask(LocalTask):
     """Bring copies back from one place into the staging area, in this order. ``label`` is how the task is
-    called in its progress."""
+    called in its progress. With ``afresh`` also the copies of what lies in the staging area are read."""
 
     wanted: tuple[Wanted, ...]
     place: Destination | ConfirmedCopies
     staging: StagingArea
     label: str
+    afresh: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ def run_recall(task: RecallTask, progress: ProgressSink) -> RecallReport:
         for one in task.wanted:
             try:
                 with closing(places.open(one.location)) as file:
-                    recalled.append((one, _bring_back(file, one, task.staging, told)))
+                    recalled.append((one, _bring_back(file, one, task, told)))
             except NotYetError as error:
                 waiting.append((one, error.message))
             except BackupError as error:
@@ -81,13 +82,17 @@ def run_recall(task: RecallTask, progress: ProgressSink) -> RecallReport:
     return RecallReport(recalled=tuple(recalled), waiting=tuple(waiting), failed=tuple(failed))
 
 
-def _bring_back(file: RandomAccess, wanted: Wanted, area: StagingArea, told: OnBytes) -> int:
+def _bring_back(file: RandomAccess, wanted: Wanted, task: RecallTask, told: OnBytes) -> int:
     """Copy a file into the staging area: whole and as it was, or not at all. Returns its size. Raises
     DamagedError if it is not what was put there."""
+    area = task.staging
     path = Path(area.path, wanted.location.name)
     if path.exists():
         with closing(open_local(str(path))) as there:
-            if not wanted.checksum or digest_of(there) == wanted.checksum:
+            digest = digest_of(there) if wanted.checksum or task.afresh else b""
+            if task.afresh and digest_of(file, told) != (wanted.checksum or digest):
+                raise DamagedError(f"{file.name}: it is not what was put there", reason="checksum")
+            if not wanted.checksum or digest == wanted.checksum:
                 return there.size
         raise StagingError(f"{path}: there is another file under the name of this archive: move it away")
     header = beginning_of(file)
@@ -96,15 +101,15 @@ def _bring_back(file: RandomAccess, wanted: Wanted, area: StagingArea, told: OnB
     sink = StagedFile(
         path, space=Space(Path(area.path), area.reserve_bytes), patience_seconds=area.patience_seconds
     )
-    digest = blake3()
+    hasher = blake3()
     try:
         if sink.begin() is not None:
             sink.restart()
         for part in _parts(file):
-            digest.update(part)
+            hasher.update(part)
             sink.write(part)
             told(len(part))
-        if wanted.checksum and digest.digest() != wanted.checksum:
+        if wanted.checksum and hasher.digest() != wanted.checksum:
             raise DamagedError(f"{file.name}: it is not what was put there", reason="checksum")
         sink.seal()
     finally:
