@@ -10,6 +10,9 @@ Every step can be repeated, and a purge that ended in the middle of any is finis
    is whole and durable, the catalog points to it.
 5. The files that are recorded and that the catalog does not know are deleted, while nobody reads archives.
 
+Nothing is removed from destinations: when it forgets an archive the catalog lists the copies there that are
+not needed any more, and sweeps remove them.
+
 No run can go on meanwhile, so nothing comes to need what was found dead.
 """
 

@@ -222,7 +222,7 @@ class Steps:
                     yield Location(name, one)
 
     def everything(self, names: Iterable[str]) -> Iterator[tuple[str, tuple[Copy, ...]]]:
-        """All that lies at these places, one after the other; nothing of one that can't tell."""
+        """All that lies at these places; nothing of one that can't tell."""
         tasks = [ListTask(**self._at(name)) for name in names if self._is_open(name)]
         for name, told in self._done(run_list, tasks):
             if not isinstance(told, BackupError):
@@ -273,19 +273,18 @@ class Steps:
     ) -> Iterator[tuple[str, ReportT | BackupError]]:
         if tasks:
             for outcome in self._engine(function, tasks, lambda _: None):
-                yield outcome.task.destination.name, outcome.report or outcome.failure()
+                told = outcome.failure() if outcome.report is None else outcome.report
+                yield outcome.task.destination.name, told
 
     def _names(self) -> dict[str, frozenset[str]]:
         """What lies beside the archives at each place."""
         tasks = [NamesTask(**self._at(name), prefixes=PREFIXES) for name in self._at_open(self._destinations)]
         found: dict[str, frozenset[str]] = {}
-        if tasks:
-            for outcome in self._engine(run_names, tasks, lambda _: None):
-                name = outcome.task.destination.name
-                if outcome.report is None:
-                    self._stop(name, outcome.failure())
-                else:
-                    found[name] = outcome.report
+        for name, told in self._done(run_names, tasks):
+            if isinstance(told, BackupError):
+                self._stop(name, told)
+            else:
+                found[name] = told
         return found
 
     def _record_look(

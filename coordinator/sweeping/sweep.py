@@ -4,7 +4,7 @@ area when their copies count.
     lock     one sweep at a time for each destination                          locks
     look     copies that were made some time ago: they count, or are lost      worker.sweeping.looking
     plan     which archives are to go where                                    policy
-    copy     in parallel, each checked and compared                            worker.sweeping.putting
+    copy     in parallel, each checked and compared; from tapes last           worker.sweeping.putting
     record   what its place made durable, batch by batch                       catalog
     lock     copies that are needed, where their place locks                   lock_terms
     free     staging space of what has its copies, after one more look         freeing

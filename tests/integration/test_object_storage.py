@@ -35,8 +35,10 @@ from mailhaul.tests.contract.test_places import (  # noqa: F401
 )
 from mailhaul.worker.archives.ports import Copy
 from mailhaul.worker.destinations.registry import open_destination
+from mailhaul.worker.destinations.s3 import putting
 from mailhaul.worker.destinations.s3.dialect import Dialect, keep_dialect
 from mailhaul.worker.destinations.s3.probing import probe
+from mailhaul.worker.destinations.s3.uploads import Uploads
 from mailhaul.worker.destinations.settings import S3Destination
 
 from .servers.object_storage import S3Server, moto
@@ -244,6 +246,35 @@ def test_what_is_cold_is_asked_for_first(tmp_path: Path) -> None:
             opened.request([(NAME, copy.version), (end, "")])
     with closing(open_destination(settings)) as opened:
         assert opened.open(NAME, copy.version).read_at(0, 9) == Pattern(9).read_at(0, 9)
+
+
+def test_old_uploads_that_nobody_wrote_down_are_given_up(
+    ceph: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a staging area that was lost: neither young ones, nor what is written down, nor others'."""
+    settings = ceph.destination(ceph.new_bucket(), tmp_path / "journal")
+    keep_dialect(settings.journal, ceph.dialect())
+    client = ceph.client()
+
+    def begun(key: str) -> str:
+        return str(client.create_multipart_upload(Bucket=settings.bucket, Key=key)["UploadId"])
+
+    def left() -> set[str]:
+        return {
+            one["UploadId"]
+            for one in client.list_multipart_uploads(Bucket=settings.bucket).get("Uploads", ())
+        }
+
+    forgotten, others = begun(settings.prefix + NAME), begun("elsewhere/a.mha")
+    put(settings)
+    assert left() == {forgotten, others}
+    known = begun(settings.prefix + "b.mha")
+    upload = Uploads(settings.journal).begin("b.mha", "token")
+    upload.record(known)
+    monkeypatch.setattr(putting, "_FORGOTTEN_AFTER", timedelta(minutes=-1))
+    put(settings)
+    assert left() == {known, others}
+    upload.end()
 
 
 def test_a_forked_process_has_a_client_of_its_own(ceph: S3Server, tmp_path: Path) -> None:

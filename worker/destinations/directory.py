@@ -40,8 +40,8 @@ class DirectoryPlace:
     when the disk goes away. One with the mark of another staging area than ``area`` is read, and never
     changed; without an ``area`` it does not matter whose it is.
 
-    What is put is durable at once. It was read back after the file system was asked to forget what it has in
-    memory.
+    What is put is durable at once, and was read back from the disk rather than from memory, as far as its
+    file system can do that.
     """
 
     reads_anywhere = True
@@ -103,10 +103,11 @@ class DirectoryPlace:
         if lock_until is not None:
             raise self._no_locks(name, lock_until)
         root = self._opened_for_change()
+        over = "" in instead_of  # no copy here has another version
         try:
             there = self._same_there(name, source)
         except (ExistsError, DamagedError):
-            if "" not in instead_of:
+            if not over:
                 raise
             there = None
         if there is not None:
@@ -120,7 +121,7 @@ class DirectoryPlace:
                     raise PlaceUnavailableError(
                         f"{self.name}: what is read back of {name} is not what was written", place=self.name
                     )
-            if self._published(root, new, name, over=bool(instead_of)):
+            if self._published(root, new, name, over=over):
                 return Copy(name=name, size_bytes=source.size, checksum=checksum)
         there = self._same_there(name, source)
         if there is None:

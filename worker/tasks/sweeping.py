@@ -48,7 +48,7 @@ class _PlaceTask:
     destination: Destination
     lanes: tuple[str, ...] = ()
     label: str = ""
-    manners: Manners = field(default_factory=lambda: Manners())
+    manners: Manners = field(default_factory=Manners)
 
     @property
     def hosts(self) -> tuple[str, ...]:

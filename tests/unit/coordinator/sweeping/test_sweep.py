@@ -11,6 +11,7 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.holds import Hold, add_holds
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.coordinator.sweeping.locks import sweeping
+from mailhaul.coordinator.sweeping.strays import last_strays
 from mailhaul.proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, LockedError, UsageError
 from mailhaul.proto.records import STAGING, Location
 from mailhaul.tests.staged_chains import StagedChain
@@ -218,3 +219,12 @@ def test_a_path_selects_groups_and_unknown_names_are_refused(swept: Swept) -> No
         swept.sweep(path="/primary/user/anna")
     with pytest.raises(UsageError, match="no destination 'tape'"):
         swept.sweep(to="tape")
+
+
+def test_a_place_that_has_nothing_was_looked_at_too(tmp_path: Path) -> None:
+    chain = StagedChain(tmp_path / "staging")
+    swept = Swept(chain, (directory(tmp_path, "vault"),), SweepRules(copies=("vault",)))
+    assert swept.sweep().exit_code == EXIT_OK
+    told = last_strays(chain.staging, "vault")
+    assert told is not None
+    assert (told.looked, told.found) == (swept.now, ())
