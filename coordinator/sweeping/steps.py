@@ -122,24 +122,31 @@ class Steps:
             self._record_look(name, told, by_place[name])
 
     def copy(self, wanted: Iterable[Wanted], files: Sequence[Companion]) -> None:
-        """Copy archives, and the files that go with them as far as they are not there. What is durable at
-        its place is recorded, batch by batch. What lies on tape only comes last: when nobody writes to the
-        drives any more, from one pool to one place at a time."""
+        """Copy archives, but for those on tape only, and the files that go with them as far as they are not
+        there. What is durable at its place is recorded, batch by batch."""
         by_place: dict[str, list[_File]] = {name: [] for name in self._destinations}
-        from_tape: dict[tuple[str, str], list[_File]] = {}
         for one in wanted:
-            if isinstance(self._sources.get(one.source.place), TapeDestination):
-                from_tape.setdefault((one.source.place, one.destination), []).append(_archive_file(one))
-            else:
+            if not self._is_on_tape(one):
                 by_place[one.destination].append(_archive_file(one))
         for name, there in self._names().items():
             self._beside[name] = set(there)
             by_place[name] += [_companion_file(one) for one in files if one.name not in there]
         self._deliver(self._at_open(by_place), self._lanes)
+
+    def copy_from_tape(self, wanted: Iterable[Wanted]) -> None:
+        """The same for archives that lie on tape only, from one pool to one place at a time; nobody else may
+        be using the drives for this sweep."""
+        from_tape: dict[tuple[str, str], list[_File]] = {}
+        for one in wanted:
+            if self._is_on_tape(one):
+                from_tape.setdefault((one.source.place, one.destination), []).append(_archive_file(one))
         for (source, name), these in from_tape.items():
             if self._is_open(name):
                 # One lane: each volume is read once, forward.
                 self._deliver({name: self._as_they_lie(source, these)}, {name: self._lanes[name][:1]})
+
+    def _is_on_tape(self, wanted: Wanted) -> bool:
+        return isinstance(self._sources.get(wanted.source.place), TapeDestination)
 
     def _as_they_lie(self, source: str, files: Sequence[_File]) -> Sequence[_File]:
         """Files in the order in which a place is read fastest. Volumes that are away are asked for."""

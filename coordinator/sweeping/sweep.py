@@ -4,12 +4,13 @@ area when their copies count.
     lock     one sweep at a time for each destination                          locks
     look     copies that were made some time ago: they count, or are lost      worker.sweeping.looking
     plan     which archives are to go where                                    policy
-    copy     in parallel, each checked and compared; from tapes last           worker.sweeping.putting
+    copy     in parallel, each checked and compared                            worker.sweeping.putting
     record   what its place made durable, batch by batch                       catalog
     lock     copies that are needed, where their place locks                   lock_terms
     free     staging space of what has its copies, after one more look         freeing
     search   once a week, for copies that the catalog does not know            strays
     remove   copies that nobody needs                                          worker.sweeping.removing
+    copy     what lies on tape only                                            worker.sweeping.putting
     keep     the catalog as it is now, beside the archives                     keepsakes
 
 Every step can be repeated. What a sweep that was killed has put and not recorded, the next one finds when it
@@ -75,6 +76,7 @@ def sweep(
         freed, left = ([], []) if request.to else work.free()
         work.look_for_strays()
         unneeded = work.remove()
+        work.copy_from_tape()
         for one in work.steps.reports.values():
             note_sweep(staging, one, now())
     reports = {**work.steps.reports, **refused}
@@ -158,6 +160,14 @@ class _Sweep:
             if name in self.steps.reports:
                 self.steps.reports[name].out_of_reach = many
         self.steps.copy(self.wanted(), list(companions(self._staging)))
+        self._look_at_once()
+
+    def copy_from_tape(self) -> None:
+        """Copy what lies on tape only. It takes as long as the volumes do, and nobody waits for it."""
+        self.steps.copy_from_tape(self.wanted())
+        self._look_at_once()
+
+    def _look_at_once(self) -> None:
         if self._config.look_again_seconds <= 0:
             self.look_again()
 
