@@ -34,7 +34,7 @@ from .keepsakes import keep_catalog
 from .lock import RunLock
 from .purging.doomed import read_doomed
 from .purging.record import PurgedScope, read_purged
-from .run_archives import FOLDER, run_archive
+from .run_archives import FOLDER, check_whole, run_archive
 from .unknown import archives_and_excerpts, is_behind
 
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
@@ -210,8 +210,18 @@ class _Search:
                 self.ends.append(end)
         except (DamagedError, UnsupportedError) as error:
             self.damaged.append(Skipped(str(file), error.code, f"how the run ended is lost: {error.message}"))
+        else:
+            self._tell_damage(file, local)
         finally:
             local.close()
+
+    def _tell_damage(self, file: Path, local: RandomAccess) -> None:
+        """What one that told all has lost all the same, such as its end."""
+        try:
+            check_whole(local)
+        except DamagedError as error:
+            told = f"it told how the run ended, but is not whole: {error.message}"
+            self.damaged.append(Skipped(str(file), error.code, told))
 
 
 def _newest(staging: Path, files: Iterable[Path], known: Mapping[ArchiveId, str]) -> Holdings:

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from .. import __version__
+from ..proto.archive.files import RandomAccess
 from ..proto.errors import DamagedError, UnreadableError, UnsupportedError
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId, Skipped
 from .catalog import Catalog
@@ -66,14 +67,20 @@ def check_run_archive(staging: Path, run: RunId, resumed: int) -> None:
     """That the archive of a run is there and whole, to its last byte: what a rebuild needs of it may be whole
     without its end, but nobody else can tell. Raises DamagedError if not, UnsupportedError."""
     from ..proto.archive.run_end import read_run_end
-    from ..worker.archives.opened import beginning_of
     from ..worker.archives.places import open_local
-    from ..worker.sweeping.checking import CheckedSource
 
     with closing(open_local(str(staging / run_archive(run, resumed)))) as file:
-        CheckedSource(file, archive=beginning_of(file).archive).read_rest()
+        check_whole(file)
         if read_run_end(file).run != run:
             raise DamagedError("it is of another run")
+
+
+def check_whole(file: RandomAccess) -> None:
+    """That a file is an archive that is whole to its last byte. Raises DamagedError, UnsupportedError."""
+    from ..worker.archives.opened import beginning_of
+    from ..worker.sweeping.checking import CheckedSource
+
+    CheckedSource(file, archive=beginning_of(file).archive).read_rest()
 
 
 def renew_run_archives(staging: Path, catalog: Catalog) -> None:

@@ -258,13 +258,20 @@ def test_bacula_asks_for_single_mailboxes(place: Path, start_bacula: Callable[..
     half.chmod(0o755)
     bacula = start_bacula(
         Staging=[f"File = {place}/staging"],
-        Tree=[plugin(leaf, path) for leaf, path in leaves.items()],
+        Tree=[
+            *(plugin(leaf, path) for leaf, path in leaves.items()),
+            plugin("primary/user/folders/dora.Sent", "/primary/user/dora/Sent"),
+        ],
         Half=[f'Plugin = "bpipe:/half:{half}:{place}/keep"'],
     )
     assert bacula.back_up("Tree") == "Backup OK"
     assert bacula.restore("Tree", f"cd {place}/tree/primary/early", "mark anna") == "Restore OK"
     assert mail_differences(site.store / "anna", target / "anna") == []
     assert not (target / "dora").exists()
+    # One folder.
+    assert bacula.restore("Tree", f"cd {place}/tree/primary/user/folders", "mark dora.Sent") == "Restore OK"
+    assert mail_differences(site.store / "dora/.Sent", target / "dora/.Sent") == []
+    assert not list((target / "dora" / "cur").glob("*"))
 
     # A program that fails half-way is a warning to Bacula, and the half comes back: its missing end is told.
     (place / "keep").write_text(f"#!/bin/sh\nexec cat > {place}/half.mha\n")

@@ -39,6 +39,10 @@ def test_one_that_is_cut_anywhere_is_told_and_written_anew(chain: StagedChain, c
 def test_a_rebuild_takes_what_one_without_its_end_still_tells(chain: StagedChain) -> None:
     (file,) = chain.staging.glob("_runs/*/*.mhr")
     file.write_bytes(file.read_bytes()[:-20])
-    rebuild_catalog(chain.staging, every_archive=True)
+    (told,) = rebuild_catalog(chain.staging, every_archive=True).damaged
+    assert told.path == str(file)
+    assert "it told how the run ended, but is not whole" in told.detail
     with Catalog.open(chain.staging) as catalog:
         assert [one.state for one in catalog.runs()] == ["done"]
+        renew_run_archives(chain.staging, catalog)
+    assert rebuild_catalog(chain.staging, every_archive=True).damaged == ()
