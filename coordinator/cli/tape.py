@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from . import tape_check, tape_eject, tape_inventory, tape_label, tape_list
+from . import tape_check, tape_eject, tape_forget, tape_inventory, tape_label, tape_list
 
 
 @click.group("tape")
 def command() -> None:
-    """List, label, look through, eject and check the tapes of a destination.
+    """List, label, look through, eject, check and forget the tapes of a destination.
 
     NAME is that of a destination of the kind tape.
 
@@ -19,5 +19,5 @@ def command() -> None:
     """
 
 
-for _module in (tape_list, tape_label, tape_inventory, tape_eject, tape_check):
+for _module in (tape_list, tape_label, tape_inventory, tape_eject, tape_check, tape_forget):
     command.add_command(_module.command)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.cli.main import main
 from mailhaul.proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_USAGE
+from mailhaul.proto.records import STAGING, Location
 from mailhaul.worker.destinations.settings import TapeDestination
 from mailhaul.worker.destinations.tape.opening import open_tape_place
 
@@ -110,6 +112,42 @@ def test_a_volume_that_leaves(config: Path, capsys: pytest.CaptureFixture[str]) 
     ask(capsys, config, "check", "drive", "V00001", status=EXIT_FAILED)
     (wanted,) = ask(capsys, config, "list", "drive")["wanted"]
     assert wanted["label"] == "V00001"
+
+
+def test_a_volume_that_is_lost_for_good(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was on it is copied again; of what lay nowhere else, that is told."""
+    mail = config.parent / "mail/ann"
+    for name in ("cur", "new", "tmp"):
+        (mail / name).mkdir(parents=True)
+    (mail / "cur/1.host:2,S").write_bytes(b"Subject: a\n\nmail\n")
+    config.write_text(config.read_text() + '[sweep]\ncopies = ["drive"]\nlook_again = "0s"\n')
+    arguments = ["--config", str(config)]
+    for words in (["backup"], ["sweep"], ["sweep"]):
+        assert main([*arguments, *words]) == EXIT_OK
+    ask(capsys, config, "forget", "drive", "V00001", status=EXIT_USAGE)  # it is in reach
+    where = ask(capsys, config, "eject", "drive", "V00001")["where"]
+    Path(where).unlink()
+    forgotten = ask(capsys, config, "forget", "drive", "V00001")
+    assert (forgotten["copies"], forgotten["missing"]) == (1, [])
+    ask(capsys, config, "forget", "drive", "V00001", status=EXIT_FAILED)  # it is not known any more
+    for _ in range(2):
+        assert main([*arguments, "sweep"]) == EXIT_OK
+    (archive,) = (config.parent / "staging").glob("[!._]*/*/*.mha")
+    content = archive.read_bytes()
+    archive.unlink()
+    assert main([*arguments, "restore", "/", "--from", "drive", "--to", f"maildir:{config.parent}/back"]) == 0
+    (message,) = (config.parent / "back").rglob("1.host*")
+    assert message.read_bytes() == b"Subject: a\n\nmail\n"
+
+    archive.write_bytes(content)
+    (volume,) = ask(capsys, config, "list", "drive")["volumes"]
+    Path(ask(capsys, config, "eject", "drive", volume["label"])["where"]).unlink()
+    archive.unlink()
+    with Catalog.open(config.parent / "staging", write=True) as catalog:
+        (record,) = catalog.archives()
+        catalog.drop_copy(record.archive, Location(STAGING, record.name))
+    forgotten = ask(capsys, config, "forget", "drive", volume["volume"], status=EXIT_DAMAGED)
+    assert (forgotten["copies"], forgotten["missing"]) == (1, [record.name])
 
 
 def test_what_is_no_tape_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,38 @@
+"""Copies that are gone for good: they count no more, and the next sweep makes others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..proto.records import Location
+from ..worker.archives.ports import Copy
+from .catalog import Catalog
+from .recalling import lose_copy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostCopies:
+    """How many copies of archives were ``noted`` as lost, and the names of the archives of which no other is
+    left (``missing``)."""
+
+    noted: int = 0
+    missing: tuple[str, ...] = ()
+
+
+def note_lost(staging: Path, place: str, gone: Collection[Copy]) -> LostCopies:
+    """Record that copies in a place are gone. Copies that the catalog does not know are passed over. Raises
+    StagingError."""
+    addresses = {(copy.name, copy.version) for copy in gone}
+    noted = 0
+    missing = []
+    with Catalog.open(staging, write=True) as catalog:
+        for record in list(catalog.archives()):
+            for copy in record.copies:
+                if copy.place == place and copy.state != "lost" and (copy.name, copy.version) in addresses:
+                    lose_copy(catalog, record.archive, Location(place, copy.name, copy.version))
+                    noted += 1
+                    if catalog.archive(record.archive).missing:
+                        missing.append(copy.name)
+    return LostCopies(noted=noted, missing=tuple(missing))
