@@ -115,10 +115,11 @@ def copies_on(volumes: Iterable[Path]) -> dict[tuple[str, str], bytes]:
     sizes: dict[tuple[str, str], int] = {}
     for volume in volumes:
         blocks = list(_blocks(volume.read_bytes()))
-        label = _told(blocks[0])[1] if blocks else {}
-        for start, facts in _entries(blocks, label.get("volume")).items():
-            copy = facts["name"], facts.get("first") or f"{label['volume']}:{start}"
-            count = -(-facts["bytes"] // label["record_bytes"])
+        # The label tells it first, but may be on a damaged block.
+        uuid = next((told["volume"] for _, told in map(_told, blocks) if "volume" in told), None)
+        for start, facts in _entries(blocks, uuid).items():
+            copy = facts["name"], facts.get("first") or f"{uuid}:{start}"
+            count = -(-facts["bytes"] // len(blocks[start]))
             data = b"".join(blocks[start + 1 : start + 1 + count])[: facts["bytes"]]
             parts.setdefault(copy, {})[facts.get("offset_bytes", 0)] = data
             sizes[copy] = facts.get("size_bytes", 0)

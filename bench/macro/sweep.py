@@ -24,14 +24,15 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from mailhaul.tests.faults.http_proxy import HttpProxy
 from mailhaul.tests.integration.servers.object_storage import S3Server
-from mailhaul.tests.integration.servers.rgw import rgw
+from mailhaul.tests.integration.servers.rgw import new_rgw
 
 from . import peers, stores
 from .measure import Command, run
@@ -70,7 +71,13 @@ class Bench:
 
     place: Path
     store: stores.Store
-    server: Callable[[], S3Server]
+    gateway: S3Server | None = None
+
+    @property
+    def server(self) -> S3Server:
+        """The gateway, where there is one."""
+        assert self.gateway is not None
+        return self.gateway
 
     def staging(self, size: str) -> Path:
         return self.place / f"staging-{size}"
@@ -99,15 +106,13 @@ class Bench:
         """The key of the server, as a file."""
         path = self.place / "key.env"
         path.touch(mode=0o600)
-        path.write_text(
-            f"AWS_ACCESS_KEY_ID={self.server().key}\nAWS_SECRET_ACCESS_KEY={self.server().secret}\n"
-        )
+        path.write_text(f"AWS_ACCESS_KEY_ID={self.server.key}\nAWS_SECRET_ACCESS_KEY={self.server.secret}\n")
         return path
 
     def bucket(self, bucket: str, port: int = 0) -> str:
         """A bucket as a destination."""
         return (
-            f'kind = "s3"\nendpoint = "http://127.0.0.1:{port or self.server().port}"\nbucket = "{bucket}"\n'
+            f'kind = "s3"\nendpoint = "http://127.0.0.1:{port or self.server.port}"\nbucket = "{bucket}"\n'
             f"credentials = {json.dumps(str(self.key()))}"
         )
 
@@ -118,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place = (options.scratch / "sweep").resolve()
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    bench = Bench(place, store, lambda: rgw(_program))
+    bench = Bench(place, store)
     archives = {size: _back_up(bench, size) for size in SIZES}
     ways = options.way or list(LEAST)
     result = Result(
@@ -131,15 +136,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     for number in range(options.repetitions):
         steps: dict[str, dict[str, Step]] = {OURS: {}, THEIRS: {}}
-        for way in ways:
-            for size in SIZES:
-                for name in sorted(steps, reverse=bool(number % 2)):
-                    measured = _sweep if name == OURS else _copy
-                    steps[name][f"{way}, {size}"] = measured(bench, way, size)
-        if "s3" in ways:
-            steps[OURS]["message"], reads, read_bytes = _message(bench)
-            print(f"one message: {reads} reads, {read_bytes} bytes", file=sys.stderr)
-            result.versions[f"reads {number}"] = f"{reads}, {read_bytes}"
+        with new_rgw(_program) if "s3" in ways else nullcontext() as server:
+            bench = Bench(place, store, server)
+            for way in ways:
+                for size in SIZES:
+                    for name in sorted(steps, reverse=bool(number % 2)):
+                        measured = _sweep if name == OURS else _copy
+                        steps[name][f"{way}, {size}"] = measured(bench, way, size)
+            if server is not None:
+                steps[OURS]["message"], reads, read_bytes = _message(bench)
+                print(f"one message: {reads} reads, {read_bytes} bytes", file=sys.stderr)
+                result.versions[f"reads {number}"] = f"{reads}, {read_bytes}"
         size_bytes = sum(path.stat().st_size for path in archives["several"])
         for name, figures in steps.items():
             done = Figures(stored_bytes=size_bytes, beside_bytes=0, steps=figures)
@@ -190,7 +197,7 @@ def _sweep(bench: Bench, way: str, size: str) -> Step:
     shutil.copytree(bench.staging(size) / ".mailhaul", staging / ".mailhaul")
     destination = {
         "directory": lambda: f'kind = "directory"\npath = {json.dumps(str(place / "there"))}',
-        "s3": lambda: bench.bucket(bench.server().new_bucket()),
+        "s3": lambda: bench.bucket(bench.server.new_bucket()),
         "tape": lambda: f'kind = "tape"\nfile = {json.dumps(str(place / "there"))}',
     }[way]()
     config = bench.config(place / "mailhaul.toml", staging, size, destination)
@@ -234,7 +241,7 @@ done"""
 
 
 def _rclone(bench: Bench, archives: Path, place: Path) -> Command:
-    server = bench.server()
+    server = bench.server
     settings = place / "rclone.conf"
     settings.write_text(
         f"[s]\ntype = s3\nprovider = Ceph\nendpoint = {server.endpoint}\n"
@@ -257,7 +264,7 @@ def _message(bench: Bench) -> tuple[Step, int, int]:
     place.mkdir()
     staging = place / "staging"
     shutil.copytree(bench.staging("one"), staging)
-    output, bucket = bench.place / "output", bench.server().new_bucket()
+    output, bucket = bench.place / "output", bench.server.new_bucket()
     config = place / "mailhaul.toml"
     bench.config(config, staging, "one", bench.bucket(bucket) + _KEEP_NOTHING, look_again="0s")
     run(bench.mailhaul(config, "destination", "check", "there"), output)
@@ -266,7 +273,7 @@ def _message(bench: Bench) -> tuple[Step, int, int]:
         raise SystemExit("the archive has not left the staging area")
     sample = bench.store.sample
     message = f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}"
-    with HttpProxy(bench.server().port) as proxy:
+    with HttpProxy(bench.server.port) as proxy:
         bench.config(config, staging, "one", bench.bucket(bucket, proxy.port) + _KEEP_NOTHING)
         command = bench.mailhaul(config, "restore", message, "--to", f"maildir:{place / 'restored'}")
         cost = Step.of(run(command, output))

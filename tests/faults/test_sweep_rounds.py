@@ -233,12 +233,11 @@ class Site:
         return self.killed((Connection, "pause"), number + 10) and bool(fault.fired)
 
     def block_damaged(self) -> bool:
-        """Any block of any tape can't be read, but for its label: who reads that does not know whose tape it
-        is, and asks for the volume."""
+        """Any block of any tape can't be read."""
         self.sweep()
         volume = self.rng.choice(self.volumes())
         before = copies_on(self.volumes())
-        damage(volume, self.rng.randrange(1, max(2, volume.stat().st_size // 10_248)))
+        damage(volume, self.rng.randrange(max(1, volume.stat().st_size // 10_248)))
         after = copies_on(self.volumes())
         self.hurt |= {("drive", one[0]) for one, data in before.items() if after.get(one) != data}
         return True

@@ -212,6 +212,29 @@ def test_unreadable_is_not_blank(tmp_path: Path) -> None:
     tapes.check(ARCHIVES)
 
 
+def test_a_volume_without_its_label_is_read_and_not_written_on(tmp_path: Path) -> None:
+    """The archives on it tell whose it is."""
+    tapes = Tapes(tmp_path)
+    tapes.put({"p/first.mha": RECORD, "p/second.mha": 3 * RECORD})
+    (volume,) = tapes.volumes()
+    damage(volume, 0)
+    before = volume.read_bytes()
+    tapes.check({"p/first.mha": RECORD, "p/second.mha": 3 * RECORD})
+    tapes.put({"p/third.mha": RECORD})
+    assert volume.read_bytes() == before
+    (retired,) = [one for one in tapes.tape().inventory.all() if one.retired]
+    assert (retired.tag, retired.retired) == ("V00001", "its label can't be read")
+
+    for entry in retired.contents.entries:
+        damage(volume, entry.block)
+    with closing(tapes.open()) as place:
+        with pytest.raises(NotYetError, match=r"can't be read: .* tape forget") as unread:
+            place.open("p/first.mha")
+        assert unread.value.facts["label"] == "V00001"
+        with closing(place.open("p/third.mha")) as file:
+            assert file.read_at(0, RECORD) == source("p/third.mha", RECORD).read_at(0, RECORD)
+
+
 def test_a_write_protected_volume_is_read_and_not_written_on(tmp_path: Path) -> None:
     tapes = Tapes(tmp_path)
     tapes.put({"p/first.mha": RECORD})

@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -68,11 +69,28 @@ ms_mon_client_mode = crc
 @cache
 def rgw(require_tool: Callable[[str], Path]) -> S3Server:
     """The gateway of this process, started when it is first asked for; it ends with the process."""
+    running = ExitStack()
+    atexit.register(running.close)
+    return running.enter_context(new_rgw(require_tool))
+
+
+@contextmanager
+def new_rgw(require_tool: Callable[[str], Path]) -> Iterator[S3Server]:
+    """A gateway of its own, that ends with the context. It takes 8 GB; what is deleted stays there for
+    hours."""
     programs = {name: require_tool(name) for name in _PROGRAMS}
     # Not tmp_path: its name is too long for sockets.
     place = Path(tempfile.mkdtemp(prefix="mh-rgw-"))
     running: list[subprocess.Popen[bytes]] = []
-    atexit.register(_ended, place, running)
+    try:
+        yield _started(programs, place, running)
+    finally:
+        for process in reversed(running):
+            end(process)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _started(programs: Mapping[str, Path], place: Path, running: list[subprocess.Popen[bytes]]) -> S3Server:
     for name in ("mon", "osd", "rgw", "crash"):
         (place / name).mkdir()
     fsid, monitor, port = str(uuid.uuid4()), free_port(), free_port()
@@ -107,9 +125,3 @@ def rgw(require_tool: Callable[[str], Path]) -> S3Server:
     )  # fmt: skip
     wait_for(port, start("radosgw", "-n", "client.rgw"))
     return S3Server(name="rgw", port=port, key=_KEY, secret=_SECRET, locks=True)
-
-
-def _ended(place: Path, running: list[subprocess.Popen[bytes]]) -> None:
-    for process in reversed(running):
-        end(process)
-    shutil.rmtree(place, ignore_errors=True)

@@ -110,7 +110,7 @@ class Allocator:
 
     def _continued(self, known: KnownVolume) -> VolumeWriter | None:
         mounted = self._mounts.find(known)
-        if mounted is None or mounted.label is None:
+        if mounted is None or mounted.label is None or self._is_retired(known):
             return None
         if mounted.drive.status().write_protected:
             raise AccessError(f"volume {known.label.label!r} is write-protected", volume=known.label.volume)
@@ -142,6 +142,11 @@ class Allocator:
     def _retire(self, known: KnownVolume, why: str) -> None:
         with suppress(PlaceError):
             self._inventory.put(replace(known, retired=why))
+
+    def _is_retired(self, known: KnownVolume) -> bool:
+        """Whether it turned out that nothing should be written on a volume when it was loaded."""
+        now = self._inventory.get(known.label.volume)
+        return now is not None and bool(now.retired)
 
     def _stamp(self) -> str:
         return self._now().isoformat()

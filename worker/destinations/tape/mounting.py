@@ -10,8 +10,9 @@ from .alerts import WORN
 from .contents import Label
 from .drive import Drive
 from .inventory import Inventory, KnownVolume, Wanted
-from .labelling import read_label
+from .labelling import ForeignVolumeError, read_label
 from .library import Cartridge, Library
+from .scanning import holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,22 +51,26 @@ class Mounts:
 
     def find(self, known: KnownVolume) -> Mounted | None:
         """A known volume in a drive, wherever it is; None if it is out of reach. Raises
-        PlaceUnavailableError if it may be in a drive of somebody else."""
+        PlaceUnavailableError if it may be in a drive of somebody else, NotYetError if its cartridge is there
+        and can't be read."""
         self.release()
-        failures: list[BackupError] = []
+        failures: list[tuple[Cartridge, BackupError]] = []
         for cartridge in self._candidates(known):
             try:
-                mounted = self.load(cartridge)
+                mounted = self._load_known(cartridge, known)
             except BackupError as error:
-                failures.append(error)
+                failures.append((cartridge, error))
                 continue
             if mounted.label and mounted.label.volume == known.label.volume:
                 self._found(known, mounted)
                 return mounted
             self.release()
-        for failure in failures:
+        for _, failure in failures:
             if isinstance(failure, PlaceUnavailableError):
                 raise failure
+        for cartridge, failure in failures:
+            if known.tag and cartridge.tag == known.tag:
+                raise unreadable(known, failure)
         return None
 
     def load(self, cartridge: Cartridge) -> Mounted:
@@ -79,6 +84,23 @@ class Mounts:
             raise
         self._mounted = mounted
         return mounted
+
+    def _load_known(self, cartridge: Cartridge, known: KnownVolume) -> Mounted:
+        """``load``; and a volume whose label can't be read is known by the archives on it. These can be read,
+        but nothing is written on it any more."""
+        try:
+            return self.load(cartridge)
+        except ForeignVolumeError:
+            drive = self._library.load(cartridge)
+            try:
+                if not holds(drive, known.label, known.contents):
+                    raise
+                self._inventory.put(replace(known, retired=known.retired or "its label can't be read"))
+            except BaseException:
+                drive.close()
+                raise
+        self._mounted = Mounted(drive, cartridge, known.label)
+        return self._mounted
 
     def labelled(self, label: Label) -> None:
         """What is in the drive has this label from now on."""
@@ -153,10 +175,21 @@ class Mounts:
 
 def not_yet(known: KnownVolume) -> NotYetError:
     """Somebody has to bring a volume."""
+    return _unread(known, "is in no drive and no slot: bring it")
+
+
+def unreadable(known: KnownVolume, why: BackupError) -> NotYetError:
+    """Somebody has to see to a volume that is there."""
+    return _unread(
+        known,
+        f"can't be read: {why.message}; try another drive, or say that it is lost: `mailhaul tape forget`",
+    )
+
+
+def _unread(known: KnownVolume, what: str) -> NotYetError:
     label = known.label
     return NotYetError(
-        f"tape volume {label.label!r} ({label.volume}) of pool {label.pool!r} is in no drive and no slot:"
-        " bring it",
+        f"tape volume {label.label!r} ({label.volume}) of pool {label.pool!r} {what}",
         volume=label.volume,
         label=label.label,
         pool=label.pool,

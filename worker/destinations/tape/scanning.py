@@ -6,6 +6,7 @@ block it was written for, so data that looks like one is none.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from ....proto.errors import DamagedError, PlaceError
@@ -16,6 +17,8 @@ from .headers import Header, Kind, decode
 
 _FIRST_FILE = 2
 """The block behind the label and its filemark."""
+_MOST_ASKED = 8
+"""So many archives are looked at to know a volume by them."""
 _MOST_DAMAGED = 64
 """So many blocks in a row that can't be read are the end of what can be had of a volume."""
 
@@ -32,6 +35,17 @@ def scan(drive: Drive, label: Label, known: Contents | None = None) -> Contents:
     walk = _Walk(drive, label, known)
     walk.run()
     return walk.contents
+
+
+def holds(drive: Drive, label: Label, known: Contents) -> bool:
+    """Whether this is the volume of that label, whose own label can't be read: the first archive that can be
+    read, of those that are ``known`` to be on it, tells which volume it was written for. Leaves the drive
+    anywhere."""
+    for entry in known.entries[:_MOST_ASKED]:
+        with suppress(DamagedError, PlaceError):
+            header = _header_at(drive, label, entry.block)
+            return header is not None and header.kind is Kind.ARCHIVE
+    return False
 
 
 def _by_catalog(drive: Drive, label: Label) -> Contents | None:
