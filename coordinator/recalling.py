@@ -62,11 +62,8 @@ def to_recall(holdings: Holdings, archives: Iterable[ArchiveId], *, far: bool) -
     staging area, nor (unless those who need them are ``far`` from the staging host) in a place whose files
     can be read in parts."""
     near = {STAGING, NAMED_FILES}
-    for one in holdings.places:
-        if isinstance(one, Destination) and not far:
-            with suppress(BackupError), closing(open_destination(one)) as place:
-                if place.reads_anywhere:
-                    near.add(one.name)
+    if not far:
+        near |= {one.name for one in holdings.places if isinstance(one, Destination) and one.reads_anywhere}
     return [
         one
         for one in dict.fromkeys(archives)
@@ -175,7 +172,7 @@ def _tasks(
             with suppress(BackupError), closing(open_destination(settings)) as place:
                 place.request(list(by_copy))
                 wanted = [by_copy[one] for one in place.reading_order(list(by_copy))]
-                streams = _STREAMS if place.reads_anywhere else 1
+                streams = _STREAMS if settings.reads_anywhere else 1
         for number in range(min(streams, len(wanted))):
             yield RecallTask(
                 wanted=tuple(wanted[number::streams]),

@@ -174,13 +174,14 @@ class SweepRules:
 class SweepConfig:
     """How archives leave the staging area. ``groups`` have rules of their own instead of ``rules``.
 
-    So many ``streams`` run at the same time to each destination, which all together keep to the limits (zero:
-    there is none). A copy counts after a second look at it, ``look_again_seconds`` after it was made.
+    So many ``streams`` run at the same time to each destination (None: what suits its kind), which all
+    together keep to the limits (zero: there is none). A copy counts after a second look at it,
+    ``look_again_seconds`` after it was made.
     """
 
     rules: SweepRules = field(default_factory=SweepRules)
     groups: Mapping[str, SweepRules] = field(default_factory=dict)
-    streams: int = 4
+    streams: int | None = None
     bytes_per_second: int = 0
     requests_per_second: int = 0
     look_again_seconds: float = 3600.0

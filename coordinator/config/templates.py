@@ -206,6 +206,7 @@ codec = "lz4"
 # What the newest run of a group wrote stays as long as there is space: restores from it are quick.
 # keep_newest = true
 # So many copies are made at a time to each destination, by all together no faster than this.
+# Not said: 4, of object storage 1 (which gets 4 parts of a file at a time), of tape one for each drive.
 # streams = 4
 # bytes_per_second = "100 MB"
 # requests_per_second = 100

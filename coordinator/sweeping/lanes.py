@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
-from ...worker.destinations.settings import Destination, TapeDestination
+from ...worker.destinations.settings import Destination, S3Destination, TapeDestination
 
+_STREAMS = 4
 _BATCH_BYTES = 4 << 30
 _BATCH_FILES = 256
 _TAPE_BATCH_BYTES = 64 << 30
@@ -25,10 +26,13 @@ class Sized(Protocol):
 SizedT = TypeVar("SizedT", bound=Sized)
 
 
-def lanes_of(destination: Destination, streams: int) -> tuple[str, ...]:
-    """The lanes to a destination: of tapes one for each drive."""
+def lanes_of(destination: Destination, streams: int | None) -> tuple[str, ...]:
+    """The lanes to a destination: so many ``streams``; of tapes one for each drive. None for what suits its
+    kind: object storage gets the parts of a file side by side anyway, and each stream to it takes 90 MB."""
     if isinstance(destination, TapeDestination):
         streams = max(1, len(destination.devices))
+    elif streams is None:
+        streams = 1 if isinstance(destination, S3Destination) else _STREAMS
     return tuple(f"{destination.name}/{number}" for number in range(streams))
 
 

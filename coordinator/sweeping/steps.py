@@ -81,7 +81,7 @@ class Steps:
         staging: Path,
         destinations: Iterable[Destination],
         sources: Iterable[Destination],
-        streams: int,
+        streams: int | None,
         manners: Manners,
         make_engine: MakeEngine,
         now: Callable[[], datetime],

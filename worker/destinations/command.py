@@ -34,7 +34,7 @@ _PREFIX = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._/-]*)?", re.ASCII)
 class CommandPlace:
     """What the programs of the settings keep. See Place for what it promises."""
 
-    reads_anywhere = False
+    reads_anywhere = CommandDestination.reads_anywhere
 
     def __init__(self, settings: CommandDestination) -> None:
         self.name = settings.name

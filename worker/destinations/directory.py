@@ -24,6 +24,7 @@ from ..archives.ports import Copy, OnBytes
 from .arrivals import Arrival, new_arrival, remove_leftovers
 from .copying import copy_into, digest_of, is_same
 from .marks import MARK, MOST_MARK_BYTES, decode_mark, encode_mark
+from .settings import DirectoryDestination
 from .system_errors import told
 from .trees import parent_of, regular_size, walk
 
@@ -44,7 +45,7 @@ class DirectoryPlace:
     file system can do that.
     """
 
-    reads_anywhere = True
+    reads_anywhere = DirectoryDestination.reads_anywhere
 
     def __init__(self, name: str, path: str, *, area: str = "") -> None:
         self.name = name

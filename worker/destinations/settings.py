@@ -15,6 +15,7 @@ class DirectoryDestination:
     id of the staging area whose archives are put there; who only reads need not tell it."""
 
     kind: ClassVar[str] = "directory"
+    reads_anywhere: ClassVar[bool] = True
 
     name: str
     path: str
@@ -39,6 +40,7 @@ class S3Destination:
     """
 
     kind: ClassVar[str] = "s3"
+    reads_anywhere: ClassVar[bool] = True
 
     name: str
     bucket: str
@@ -77,6 +79,7 @@ class TapeDestination:
     """
 
     kind: ClassVar[str] = "tape"
+    reads_anywhere: ClassVar[bool] = False
 
     name: str
     state: str
@@ -111,6 +114,7 @@ class CommandDestination:
     """
 
     kind: ClassVar[str] = "command"
+    reads_anywhere: ClassVar[bool] = False
 
     name: str
     put: tuple[str, ...]

@@ -28,7 +28,7 @@ from .uploads import Uploads
 class S3Place:
     """Objects of one bucket, below a prefix. Nothing is reached before the first call."""
 
-    reads_anywhere = True
+    reads_anywhere = S3Destination.reads_anywhere
 
     def __init__(self, settings: S3Destination, sleep: Callable[[float], None] = time.sleep) -> None:
         self.name = settings.name

@@ -13,6 +13,7 @@ from ....proto.archive.files import RandomAccess
 from ....proto.errors import DamagedError, ExistsError, PlaceError, PlaceFullError
 from ...archives.names import check_file_name
 from ...archives.ports import Copy, OnBytes
+from ..settings import TapeDestination
 from .addresses import Address, Found, archives_of, parse_version, version_of
 from .allocating import Allocator
 from .contents import Entry
@@ -34,7 +35,7 @@ class TapePlace:
     What arrives is checked by the drive, which reads what it writes; ``mailhaul tape check`` reads it again.
     """
 
-    reads_anywhere = False
+    reads_anywhere = TapeDestination.reads_anywhere
 
     def __init__(
         self,
