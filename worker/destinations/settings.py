@@ -32,9 +32,10 @@ class S3Destination:
     """A bucket of an object storage that speaks S3, below ``prefix`` (empty, or with a ``/`` at its end).
 
     ``endpoint`` is a URL; empty for Amazon's. ``journal`` is a directory of this host, of this destination
-    alone: uploads that were begun, and what the server can do. ``credentials`` is a file; without one, boto3
-    looks for itself (environment, its own files, the role of the machine). ``lock``: what retention is set
-    with; empty: nothing is locked. What is needed is locked for ``lock_ahead_seconds`` from now on at least.
+    alone: uploads that were begun, and what the server can do. ``credentials`` is a file; without one,
+    botocore looks for itself (environment, its own files, the role of the machine). ``lock``: what retention
+    is set with; empty: nothing is locked. What is needed is locked for ``lock_ahead_seconds`` from now on at
+    least.
     ``legal_hold``: each archive is held until somebody ends that. ``thaw_tier`` and ``thaw_days``: how fast
     what lies in a cold class is brought back, and for how long.
     """

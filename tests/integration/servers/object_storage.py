@@ -17,8 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import boto3
 from botocore.config import Config
+from botocore.session import Session
 
 from mailhaul.worker.destinations.s3.dialect import Dialect
 from mailhaul.worker.destinations.s3.probing import probe
@@ -88,7 +88,7 @@ class S3Server:
 
 @cache
 def _client(server: S3Server) -> Any:
-    return boto3.session.Session().client(
+    return Session().create_client(
         "s3",
         endpoint_url=server.endpoint,
         aws_access_key_id=server.key,

@@ -1,7 +1,7 @@
 """The connection to a server: one request at a time and thread, repeated with patience where that may help.
 
-boto3's own repeating is off: it would send again what must not be sent twice, and waits where others could go
-on.
+The library's own repeating is off: it would send again what must not be sent twice, and waits where others
+could go on.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Callable, Container
 from functools import cache
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import IncompleteReadError
+from botocore.session import Session
 
 from ..settings import S3Destination
 from .answers import Meaning, meaning_of, translated
@@ -141,7 +141,7 @@ class Connection:
 @cache
 def _session(_process: int) -> Any:
     # What it reads of the protocol takes longer than a request, so all places of a process share it.
-    return boto3.session.Session()
+    return Session()
 
 
 def _made_client(settings: S3Destination) -> Any:
@@ -157,7 +157,8 @@ def _made_client(settings: S3Destination) -> Any:
         retries={"total_max_attempts": 1, "mode": "standard"},
         max_pool_connections=settings.part_threads + 2,
         # The bytes are told by a Content-MD5 that is signed: every server has that. Checksums at the end of
-        # the body, which boto3 would send by itself, break some servers, and a second digest costs time.
+        # the body, which the library would send by itself, break some servers, and a second digest costs
+        # time.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         tcp_keepalive=True,
@@ -166,7 +167,7 @@ def _made_client(settings: S3Destination) -> Any:
             "payload_signing_enabled": False,
         },
     )
-    return _session(os.getpid()).client(
+    return _session(os.getpid()).create_client(
         "s3",
         endpoint_url=settings.endpoint or None,
         region_name=settings.region or ("us-east-1" if settings.endpoint else None),
