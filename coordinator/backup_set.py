@@ -23,6 +23,7 @@ from ..worker.destinations.settings import Destination
 from ..worker.staging.area import StagingArea
 from .absence import absence
 from .catalog import Catalog
+from .good_moments import LATEST_GOOD, ChosenMoment, latest_good, told_of
 from .history import MailboxVersion
 from .holdings import holdings
 from .streams import Streams
@@ -31,12 +32,14 @@ from .streams import Streams
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NeededFile:
     """The file of an archive that something needs: where it is, or what it is called (``""``: not known), as
-    far as it is known how large it is (0: it is not), and whether it is ``there``."""
+    far as it is known how large it is (0: it is not), and whether it is ``there``. ``place`` is where its
+    nearest copy lies, by the name of that place (``""``: there is none)."""
 
     archive: ArchiveId
     file: str
     size_bytes: int
     there: bool
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class BackupSet:
     as that is known, and how large they are (0: not known). ``references`` are the others that one refers
     to; of an archive that is not in it that is not known. ``damaged`` are the files of which only a part
     could be read: there may have been more mailboxes. ``absent`` says of a path why nothing of it is there.
+    ``moment`` is that of the catalog which it is of.
     """
 
     versions: tuple[MailboxVersion, ...]
@@ -55,6 +59,7 @@ class BackupSet:
     references: Mapping[ArchiveId, tuple[ArchiveId, ...]] = field(default_factory=dict)
     damaged: tuple[Skipped, ...] = ()
     absent: Mapping[LogicalPath, str] = field(default_factory=dict)
+    moment: ChosenMoment | None = None
 
     def matching(self, path: LogicalPath) -> Iterator[MailboxVersion]:
         """Every version that a path selects, older ones of a mailbox too."""
@@ -69,14 +74,19 @@ class BackupSet:
     def select(self, path: LogicalPath) -> list[MailboxVersion]:
         """The versions that a path selects, one for each mailbox, the newest. Raises NotFoundError, or
         DamagedError where what is damaged may have held them."""
+        newest = self.newest(path)
+        if not newest:
+            raise self.nothing(f"{path}: {self.absent.get(path, 'the backup holds nothing of it')}")
+        return newest
+
+    def newest(self, path: LogicalPath) -> list[MailboxVersion]:
+        """The same; none where the backup holds nothing of it."""
         newest: dict[tuple[str, str], MailboxVersion] = {}
         for one in self.matching(path):
             # Of one run the group that was named is taken, so that paths come back as they were typed.
             known = newest.setdefault((one.partition, one.user), one)
             if (known.run, known.group == path.group) < (one.run, one.group == path.group):
                 newest[one.partition, one.user] = one
-        if not newest:
-            raise self.nothing(f"{path}: {self.absent.get(path, 'the backup holds nothing of it')}")
         return list(newest.values())
 
     def nothing(self, told: str) -> BackupError:
@@ -93,6 +103,7 @@ class BackupSet:
             file=self.archives.path(archive) or name,
             size_bytes=size_bytes,
             there=self.archives.are_there(archive),
+            place=self.archives.nearest_place(archive),
         )
 
     def needed(self, archives: Iterable[ArchiveId]) -> Holdings:
@@ -111,30 +122,66 @@ def from_catalog(
     destinations: Sequence[Destination] = (),
     only: str | None = None,
 ) -> BackupSet:
-    """What was kept at a time (a run id, ``latest``, an ISO date or time), as far as ``holdings`` says that
-    it can be read. Raises NotFoundError, also where a run is named that was purged; a date means the newest
-    moment of each group that is kept; UsageError for a destination that there is not."""
+    """What was kept at a time (a run id, ``latest``, ``latest-good``, an ISO date or time), as far as
+    ``holdings`` says that it can be read. Raises NotFoundError, also where a run is named that was purged; a
+    date means the newest moment of each group that is kept; UsageError for a destination that there is not.
+    """
     with Catalog.open(staging) as catalog:
+
+        def as_of(run: RunId, *, nearest: bool = True) -> BackupSet:
+            return _as_of(catalog, staging, run, paths, destinations, only, nearest=nearest)
+
+        if at == LATEST_GOOD:
+            moment = latest_good(catalog, staging, paths, lambda run: _needed(as_of(run), paths))
+            return replace(as_of(moment.run), moment=moment)
         run = catalog.resolve_time(at)
-        found = {path: _versions_of(catalog, run, path, nearest=at != run) for path in paths}
-        versions = tuple({one: None for path in paths for one in found[path]})
-        names = catalog.names()
-        archives = holdings(catalog, StagingArea(path=str(staging)), destinations, only)
-        references = catalog.references({one.archive for one in versions})
-        absent = {path: absence(catalog, run, path) for path in paths if not found[path]}
-        damaged = tuple(
+        moment = told_of(catalog, staging, run, paths)
+        return replace(as_of(run, nearest=at != run), moment=moment)
+
+
+def _as_of(
+    catalog: Catalog,
+    staging: Path,
+    run: RunId,
+    paths: Sequence[LogicalPath],
+    destinations: Sequence[Destination],
+    only: str | None,
+    *,
+    nearest: bool,
+) -> BackupSet:
+    found = {path: _versions_of(catalog, run, path, nearest=nearest) for path in paths}
+    versions = tuple({one: None for path in paths for one in found[path]})
+    return BackupSet(
+        versions=versions,
+        archives=holdings(catalog, StagingArea(path=str(staging)), destinations, only),
+        names=catalog.names(),
+        references=catalog.references({one.archive for one in versions}),
+        absent={path: absence(catalog, run, path) for path in paths if not found[path]},
+        damaged=tuple(
             Skipped(str(LogicalPath(one.partition, one.group)), "mailboxes", one.detail)
             for one in catalog.nameless_losses(run)
             if any(_may_be_in(path, one.partition, one.group, found[path]) for path in paths)
-        )
-    return BackupSet(
-        versions=versions,
-        archives=archives,
-        names=names,
-        references=references,
-        absent=absent,
-        damaged=damaged,
+        ),
     )
+
+
+def _needed(backup: BackupSet, paths: Sequence[LogicalPath]) -> frozenset[ArchiveId]:
+    """The archives that it takes to restore paths; none for what is not there."""
+    with opened(backup) as archives:
+        return frozenset(
+            need
+            for path in paths
+            for version in backup.newest(path)
+            for need in needs_of(backup, archives, version)
+        )
+
+
+def needs_of(backup: BackupSet, archives: OpenArchives, version: MailboxVersion) -> tuple[ArchiveId, ...]:
+    """The archives that a mailbox version lies in, as far as they are known."""
+    with suppress(DamagedError):
+        if (entry := archives(version.archive).entry(version.user)) is not None:
+            return version.archive, *entry.archives
+    return version.archive, *backup.references.get(version.archive, ())
 
 
 def _may_be_in(path: LogicalPath, partition: str, group: str, found: Sequence[MailboxVersion]) -> bool:

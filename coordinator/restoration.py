@@ -14,14 +14,14 @@ from ..groups.paths import LogicalPath
 from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, NotFoundError, UsageError
 from ..proto.ports import ProgressSink
-from ..proto.records import ArchiveId, Partition, RestoreReport, Skipped
+from ..proto.records import ArchiveId, Partition, RestoreReport, RunId, Skipped
 from ..worker.archives.availability import Availabilities
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
 from ..worker.restore import Choice
 from ..worker.staging.area import StagingArea
 from ..worker.tasks.restore import RestoreTask, run_restore
-from .backup_set import BackupSet, NeededFile, opened
+from .backup_set import BackupSet, NeededFile, needs_of, opened
 from .browsing.levels import no_such_folder
 from .catalog import Catalog
 from .dispatch.engine import Engine
@@ -61,14 +61,33 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Two mailboxes, by their paths and runs, that would become one: that of ``user``."""
+
+    user: str
+    first: str
+    first_run: RunId
+    second: str
+    second_run: RunId
+
+    def __str__(self) -> str:
+        return (
+            f"two mailboxes would become that of {self.user!r}: {self.first} of run {self.first_run} and "
+            f"{self.second} of run {self.second_run}; restore them one at a time"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RestorePlan:
     """What will be restored: mailboxes, by archive and user, and the tasks that they are split into.
-    ``needs`` are the archives that it takes, whether they are there or not."""
+    ``needs`` are the archives that it takes, whether they are there or not; with ``conflicts`` it can't be
+    carried out."""
 
     mailboxes: tuple[PlannedMailbox, ...]
     tasks: tuple[PlannedTask, ...]
     archives: Holdings
     needs: tuple[NeededFile, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
 
     @property
     def missing(self) -> tuple[NeededFile, ...]:
@@ -101,23 +120,27 @@ def plan_restore(
     access: Access | None = None,
     exact: bool = False,
 ) -> RestorePlan:
-    """Choose the mailboxes and split them into tasks. ``exact``: where an archive is missing that a mailbox
-    refers to, it is found out how many messages that costs.
+    """Choose the mailboxes and split them into tasks. ``exact``, for a plan that is to be looked at: where an
+    archive is missing that a mailbox refers to, it is found out how many messages that costs; and several
+    mailboxes that would become one are told in the plan.
 
     ``targets`` says for each partition of the backup where it goes; ``as_user`` names the one whose
     mailbox the chosen one becomes. Without ``access`` the tasks can be done on this host only.
 
     Raises NotFoundError for a path that the backup does not hold, UsageError for a target that is missing
-    and for several mailboxes that would become one.
+    and, unless ``exact``, for several mailboxes that would become one.
     """
     with opened(backup) as archives:
         there = Availabilities(archives.data, {}) if exact else None
+        needed = _NeededFiles(backup)
         chosen = [
-            _planned(backup, archives, version, path, targets, as_user, there)
+            _planned(backup, archives, version, path, targets, as_user, there, needed)
             for path in _without_covered(paths)
             for version in backup.select(path)
         ]
-    _refuse_collisions(chosen)
+    conflicts = tuple(_conflicts(chosen))
+    if conflicts and not exact:
+        raise UsageError(str(conflicts[0]))
     tasks: list[PlannedTask] = []
     grouped = _grouped(chosen)
     for (target, _), group in grouped.items():
@@ -142,8 +165,28 @@ def plan_restore(
         mailboxes=tuple(one for group in grouped.values() for one in group),
         tasks=tuple(tasks),
         archives=backup.archives,
-        needs=tuple(map(backup.needed_file, dict.fromkeys(need for one in chosen for need in one.needs))),
+        needs=tuple(map(needed, dict.fromkeys(need for one in chosen for need in one.needs))),
+        conflicts=conflicts,
     )
+
+
+class _NeededFiles:
+    """The files of archives, each looked for once: a hundred thousand mailboxes need the same few."""
+
+    def __init__(self, backup: BackupSet) -> None:
+        self._backup = backup
+        self._known: dict[ArchiveId, NeededFile] = {}
+        self._same: dict[tuple[ArchiveId, ...], tuple[ArchiveId, ...]] = {}
+
+    def __call__(self, archive: ArchiveId) -> NeededFile:
+        found = self._known.get(archive)
+        if found is None:
+            found = self._known[archive] = self._backup.needed_file(archive)
+        return found
+
+    def shared(self, needs: tuple[ArchiveId, ...]) -> tuple[ArchiveId, ...]:
+        """The same archives, in memory once for all mailboxes that need just these."""
+        return self._same.setdefault(needs, needs)
 
 
 def reached(archives: Holdings, access: Access | None) -> Holdings:
@@ -214,17 +257,18 @@ def _planned(
     targets: Mapping[str, Partition],
     as_user: str | None,
     there: Availabilities | None,
+    needed: _NeededFiles,
 ) -> PlannedMailbox:
     if version.partition not in targets:
         raise UsageError(f"no target for partition {version.partition!r}: say where to with --to FORMAT:DIR")
     whose = LogicalPath(version.partition, version.group, version.user)
     selected = replace(path, partition=whose.partition, group=whose.group, user=whose.user)
     place, messages, size_bytes, lacking = b"", version.stored, version.size_bytes, 0
-    needs = needs_of(backup, archives, version)
+    needs = needed.shared(needs_of(backup, archives, version))
     with suppress(DamagedError):
         if (entry := archives(version.archive).entry(version.user)) is not None:
             place = entry.place if as_user is None else b""
-    if all(backup.needed_file(one).there for one in needs):
+    if all(needed(one).there for one in needs):
         there = None
     if there is not None:
         messages, size_bytes, lacking = 0, 0, version.stored
@@ -247,14 +291,6 @@ def _planned(
         needs=needs,
         lacking=lacking,
     )
-
-
-def needs_of(backup: BackupSet, archives: OpenArchives, version: MailboxVersion) -> tuple[ArchiveId, ...]:
-    """The archives that a mailbox version lies in, as far as they are known."""
-    with suppress(DamagedError):
-        if (entry := archives(version.archive).entry(version.user)) is not None:
-            return version.archive, *entry.archives
-    return version.archive, *backup.references.get(version.archive, ())
 
 
 def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | None) -> tuple[int, int, int]:
@@ -289,15 +325,19 @@ def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | Non
     return len(sizes), sum(sizes), lacking
 
 
-def _refuse_collisions(chosen: Sequence[PlannedMailbox]) -> None:
+def _conflicts(chosen: Sequence[PlannedMailbox]) -> Iterator[Conflict]:
+    """Mailboxes that would become one with another, each with the first of those."""
     seen: dict[tuple[object, str, bytes], MailboxVersion] = {}
     for one in chosen:
         where = (one.target, one.choice.to_user, one.choice.place)
-        first = seen.setdefault(where, one.version)
-        if (first.archive, first.user) != (one.version.archive, one.version.user):
-            raise UsageError(
-                f"two mailboxes would become that of {one.choice.to_user!r}: {_named(first)} of run "
-                f"{first.run} and {_named(one.version)} of run {one.version.run}; restore them one at a time"
+        first, second = seen.setdefault(where, one.version), one.version
+        if (first.archive, first.user) != (second.archive, second.user):
+            yield Conflict(
+                user=one.choice.to_user,
+                first=str(_named(first)),
+                first_run=first.run,
+                second=str(_named(second)),
+                second_run=second.run,
             )
 
 

@@ -173,6 +173,13 @@ class CatalogReader:
         with files.translated(self._path):
             return journal.alarms_of(self._database, run_number(run))
 
+    def all_alarms(self) -> list[tuple[RunId, Skipped]]:
+        """The alarms of all runs that raised some, the oldest first."""
+        runs = [
+            RunId(run) for (run,) in self._rows("SELECT run FROM runs WHERE alarms <> '[]' ORDER BY number")
+        ]
+        return [(run, alarm) for run in runs for alarm in self.alarms(run)]
+
     def reasons(self, run: RunId) -> Counter[str]:
         """How much a run left out by each reason: entries of its units, and mailboxes and groups in none."""
         found = Counter(dict(map(tuple, self._rows(queries.REASONS, run_number(run)))))

@@ -147,8 +147,8 @@ at_option = click.option(
     "--at",
     type=MOMENT,
     metavar="T",
-    help="As of this time: a run, latest, an ISO date or time (UTC, unless it says otherwise), yesterday, "
-    "-3d (also h, m, w).",
+    help="As of this time: a run, latest, latest-good (the newest of which nothing bad is known), an ISO "
+    "date or time (UTC, unless it says otherwise), yesterday, -3d (also h, m, w).",
 )
 
 archives_option = click.option(

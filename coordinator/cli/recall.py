@@ -10,8 +10,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_FAILED, EXIT_OK
 from ...proto.records import Skipped
 from ...worker.destinations.settings import Destination
-from ..backup_set import opened
-from ..restoration import needs_of
+from ..backup_set import needs_of, opened
 from . import output
 from .configuration import default_workers
 from .options import (

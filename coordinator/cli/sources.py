@@ -12,14 +12,16 @@ from pathlib import Path
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import BackupError, UsageError
+from ...proto.records import Skipped
 from ...worker.destinations.settings import Destination
 from ..backup_set import BackupSet, from_catalog, from_files
 from ..browsing.past import Past, read_past
 from ..catalog import Catalog
+from ..good_moments import LATEST_GOOD, ChosenMoment
 from ..readers import reading
 from .configuration import chosen_site
 from .options import STDIO, refuse
-from .output import note, size
+from .output import list_skipped, note, size
 from .program import Invocation
 
 _COPY_BYTES = 1 << 20
@@ -46,11 +48,19 @@ def chosen_backup(
         site = chosen_site(invocation, staging, destinations)
         with reading(site.area):
             when = "latest" if at is None else at
-            yield from_catalog(site.area, when, paths, site.destinations, only)
+            backup = from_catalog(site.area, when, paths, site.destinations, only)
+            if when == LATEST_GOOD and backup.moment is not None:
+                _tell_passed_over(backup.moment)
+            yield backup
         return
     refuse(bool(destinations or only), "-f reads archives that are named: leave out --destination and --from")
     with named_archives(at=at, files=files, staging=staging) as found:
         yield found
+
+
+def _tell_passed_over(moment: ChosenMoment) -> None:
+    note(f"the newest good moment is {moment.run}")
+    list_skipped([Skipped(one.run, one.reason, one.detail) for one in moment.passed_over], "passed over")
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from ...worker.archives.holdings import described
 from ...worker.destinations.settings import Destination
 from ...worker.tasks.verifying import VerifyTask
 from ...worker.verifying.examiner import Depth
+from ...worker.verifying.losses import Loss
 from ..clock import utc
 from ..dispatch.engine import Outcome
+from ..good_moments import LATEST_GOOD
 from ..hooks import NO_HOOKS
 from ..lock import RunLock
 from ..readers import reading
@@ -45,7 +47,7 @@ from .options import (
 )
 from .program import Invocation
 from .progress import Amount, make_display, watched
-from .sources import named_archives
+from .sources import chosen_backup, named_archives
 from .verify_copies import verify_copies
 
 
@@ -160,6 +162,11 @@ def command(
             adapters.hooks(configured(invocation)) if staging is None else NO_HOOKS,
             as_json=as_json,
         )
+    if at == LATEST_GOOD and not files:
+        with chosen_backup(
+            invocation, [path], at=at, files=(), staging=staging, destinations=destinations
+        ) as good:
+            at = good.moment.run if good.moment else None
     order = Order(path=str(path), data=data, at=at, since=None if since is None else utc(since), share=sample)
     run = _Run(workers or default_workers(), as_json=as_json)
     if files:
@@ -181,8 +188,8 @@ def command(
             area, asked, at=order.at, since=order.since, destinations=site.destinations
         )
         run.look(order, examination, journal)
-        journal.ended(set(examination.holdings.locations))
         run.leave_out_accepted(area)
+        journal.ended(set(examination.holdings.locations), run.losses)
     if to_repair:
         run.repair(area)
     if accept:
@@ -235,6 +242,11 @@ class _Run:
             engine = watched(self._engine, display, ended)
             self._found = self._verification = verify(plan, engine, display.progress, wholeness)
         self._examination = examination
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What can't be restored, and was not accepted."""
+        return self._verification.losses
 
     def repair(self, staging: Path) -> None:
         """Repair what was found to be damaged."""

@@ -1,5 +1,5 @@
-"""What verifications found whole, and when: ``verify.json`` of the staging area. One that was interrupted
-goes on from there. Nothing else relies on it.
+"""What verifications found whole, and when, and whose mail they found lacking: ``verify.json`` of the staging
+area. One that was interrupted goes on from there. Nothing relies on it but who looks for a good moment.
 """
 
 from __future__ import annotations
@@ -9,9 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ...proto.records import ArchiveId
+from ...groups.paths import EVERYBODY, LogicalPath
+from ...proto.records import ArchiveId, RunId
 from ..snapshots import read_snapshot, write_snapshot
+
+if TYPE_CHECKING:
+    from ...worker.verifying.losses import Loss  # costs much, and who only asks what is recorded needs it not
 
 _SECONDS = 1.0  # between two writings: there may be very many archives
 
@@ -49,11 +54,28 @@ class Unfinished:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lacking:
+    """Something of the mailbox at ``path`` can't be restored as it was at the moments from ``first`` to
+    ``last`` (empty: to this day). ``data``: it took reading the mail to find that."""
+
+    path: str
+    first: str
+    last: str = ""
+    data: bool = False
+
+    def holds_at(self, run: RunId) -> bool:
+        """Whether a moment is one of these."""
+        return self.first <= run and (not self.last or run <= self.last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckRecord:
-    """All that is recorded; archives by their ids."""
+    """All that is recorded; archives by their ids. ``lacking`` is what the last verification of each mailbox
+    found."""
 
     archives: Mapping[str, Checked] = field(default_factory=dict)
     unfinished: Unfinished | None = None
+    lacking: tuple[Lacking, ...] = ()
 
 
 def read_checked(staging: Path) -> CheckRecord:
@@ -99,7 +121,9 @@ class Journal(Wholeness):
         self._now = now
         self._written = now()
         self._order = order
-        self._known = dict(read_checked(staging).archives)
+        record = read_checked(staging)
+        self._known = dict(record.archives)
+        self._lacking = record.lacking
         self._unfinished: Unfinished | None = begun
 
     def __enter__(self) -> Journal:
@@ -124,12 +148,30 @@ class Journal(Wholeness):
         else:
             self._note(archive, messages=now)
 
-    def ended(self, archives: set[ArchiveId]) -> None:
-        """The verification has looked at everything. Only what is recorded of these ``archives``, all that
-        there are, is kept."""
+    def ended(self, archives: set[ArchiveId], losses: Iterable[Loss] = ()) -> None:
+        """The verification has looked at everything, and found these losses. Only what is recorded of these
+        ``archives``, all that there are, is kept."""
         self._unfinished = None
+        found = (
+            Lacking(
+                path=_mailbox(*one.mailbox),
+                first=one.first,
+                last="" if one.current else one.last,
+                data=self._order.data,
+            )
+            for one in losses
+        )
+        self._lacking = tuple(dict.fromkeys((*filter(self._stands, self._lacking), *found)))
         kept = {one.hex() for one in archives}
         self._known = {archive: one for archive, one in self._known.items() if archive in kept}
+
+    def _stands(self, one: Lacking) -> bool:
+        """Whether what an earlier verification found is not looked at again by this one: one that reads no
+        mail finds nothing of what only reading it had shown."""
+        order = self._order
+        whole = order.share is None and order.at is None and order.since is None
+        again = whole and LogicalPath.parse(order.path).covers(LogicalPath.parse(one.path))
+        return not again or (one.data and not order.data)
 
     def _note(self, archive: ArchiveId, **when: datetime) -> None:
         if self._order.share is None and self._order.at is None:
@@ -146,7 +188,15 @@ class Journal(Wholeness):
             mail=tuple(sorted(self._mail)),
         )
         with suppress(OSError):
-            write_snapshot(self._path, CheckRecord(archives=self._known, unfinished=unfinished))
+            write_snapshot(
+                self._path,
+                CheckRecord(archives=self._known, unfinished=unfinished, lacking=self._lacking),
+            )
+
+
+def _mailbox(partition: str, user: str) -> str:
+    """The path of a mailbox; of all, where it is not known whose it is."""
+    return str(LogicalPath(partition, EVERYBODY, user) if user else LogicalPath(partition))
 
 
 def _place(staging: Path) -> Path:

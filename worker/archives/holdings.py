@@ -86,6 +86,10 @@ class Holdings:
                 return described(one, self.places)
         return ""
 
+    def nearest_place(self, archive: ArchiveId) -> str:
+        """What the place of the best copy of an archive is called; empty if there is none."""
+        return next((one.place for one in self.locations.get(archive, ()) if one.place != EXCERPTS), "")
+
     def are_there(self, archive: ArchiveId) -> bool:
         """Whether a copy is there: of those on this host it is looked for, the others are where they were
         put. What other programs keep is not there before they bring it back."""
