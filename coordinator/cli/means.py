@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...worker.staging.area import StagingArea
@@ -70,14 +71,23 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
         yield means
 
 
+_DRY_RUN_PATIENCE_SECONDS = 15.0
+
+
 @contextmanager
-def open_restorers(config: Config | None, workers: int) -> Iterator[tuple[Engine, Access | None]]:
+def open_restorers(
+    config: Config | None, workers: int, *, dry_run: bool = False
+) -> Iterator[tuple[Engine, Access | None]]:
     """Who restores: the hosts of the configuration where they are several, else so many workers here; and how
-    those elsewhere read archives. Raises AccessError."""
+    those elsewhere read archives. A dry run does not wait long for hosts that are gone. Raises AccessError.
+    """
     if config is None or config.dispatch.engine == "local":
         yield adapters.make_engine(workers), None
         return
     from . import hosts
 
+    if dry_run:
+        patience = min(config.dispatch.host_patience_seconds, _DRY_RUN_PATIENCE_SECONDS)
+        config = replace(config, dispatch=replace(config.dispatch, host_patience_seconds=patience))
     with hosts.open_access(config) as found:
         yield found

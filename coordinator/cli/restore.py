@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from ...groups.paths import LogicalPath, printable
-from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED, UsageError
-from ...proto.records import Partition, Renumbering, Skipped
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_SKIPPED, UsageError
+from ...proto.records import Partition, Renumbering
 from ...worker.destinations.settings import Destination
-from ..backup_set import NeededFile
+from ..prospect import look_ahead
 from ..recalling import to_recall
-from ..restoration import PlannedMailbox, RestorePlan, plan_restore
+from ..restoration import plan_restore
 from . import adapters, output
 from .means import open_restorers
 from .options import (
@@ -30,13 +29,11 @@ from .options import (
     staging_option,
     workers_option,
 )
-from .output import Column, counted, number, say, size
 from .program import Invocation
 from .recalling import bring_back, wait_option
+from .restore_plan import tell_missing, tell_moment, tell_plan
 from .restoring import carry_out, chosen_goal, restore_hooks
 from .sources import chosen_backup
-
-_NEEDS_LISTED = 50
 
 
 @click.command("restore")
@@ -72,7 +69,7 @@ _NEEDS_LISTED = 50
 @from_option
 @wait_option
 @workers_option
-@click.option("--dry-run", is_flag=True, help="Only show what would be restored, from where, to where.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be restored, and what it would meet.")
 @archives_option
 @staging_option
 @destination_option
@@ -102,6 +99,10 @@ def command(
     partition of the configuration that it was backed up from. Archives that have left the staging area are
     read where they are, or recalled first where they can't be read in parts, as on tape.
 
+    With --dry-run the target is looked at, for some seconds, on the host where it lies: room, rights (tried
+    by writing, and removed again), quotas, what would become of the UIDs of each folder, and what the server
+    removes by itself.
+
     \b
     Example: one message, as it was in a mailbox on a day
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
@@ -112,7 +113,7 @@ def command(
         chosen_backup(
             invocation, paths, at=at, files=files, staging=staging, destinations=destinations, only=only
         ) as backup,
-        open_restorers(None if dry_run else goal.config, goal.workers) as (engine, access),
+        open_restorers(goal.config, goal.workers, dry_run=dry_run) as (engine, access),
     ):
         targets = {
             name: _renumbering(one, command_words, uid_margin, new_uidvalidity=new_uidvalidity)
@@ -121,8 +122,13 @@ def command(
         plan = plan_restore(
             backup, paths, targets, as_user=as_user, workers=goal.workers, access=access, exact=dry_run
         )
-        needs = [one.archive for one in plan.needs]
-        if not dry_run and (wanted := to_recall(backup.archives, needs, far=access is not None)):
+        tell_moment(backup.moment)
+        wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
+        if dry_run:
+            tell_missing(plan)
+            prospect = look_ahead(plan, engine, lambda _: None, workers=goal.workers, access=access)
+            return tell_plan(plan, backup, wanted, prospect, as_json=as_json)
+        if wanted:
             recalled = bring_back(
                 invocation,
                 staging,
@@ -139,14 +145,15 @@ def command(
             if recalled.failed and access is None:
                 # What is whole of them is read where it is, by one worker: a drive is for one.
                 engine = adapters.make_engine(1)
-        _tell_missing(plan)
-        if dry_run:
-            return _tell_plan(plan, backup.damaged, as_json=as_json)
+        tell_missing(plan)
         hooks = restore_hooks(invocation, goal.config, files=files, staging=staging)
         with hooks.around("restore", {"paths": list(map(str, paths))}) as around:
             done = carry_out(plan.tasks, engine, backup.archives, as_json=as_json)
             around.facts.update(done.facts())
-        status = done.tell({"mailboxes": len(plan.mailboxes)}, backup.damaged, as_json=as_json)
+        head: dict[str, object] = {"mailboxes": len(plan.mailboxes)}
+        if backup.moment is not None:
+            head["moment"] = backup.moment.run
+        status = done.tell(head, backup.damaged, as_json=as_json)
         for trouble in around.troubles:
             output.note(output.shown(trouble))
             status = status or EXIT_SKIPPED
@@ -170,102 +177,3 @@ def _renumbering(
     margin = target.renumbering.uid_margin if uid_margin is None else uid_margin
     renumbering = Renumbering(uid_margin=margin, new_uidvalidity=new_uidvalidity)
     return replace(target, doveadm=doveadm or target.doveadm, renumbering=renumbering)
-
-
-# The plan
-
-
-def _tell_missing(plan: RestorePlan) -> None:
-    output.list_skipped(
-        [Skipped(output.shown(_named(one)), "missing", _sized(one)) for one in plan.missing], "not at hand"
-    )
-
-
-def _tell_plan(plan: RestorePlan, damaged: Sequence[Skipped], *, as_json: bool) -> int:
-    output.list_skipped(damaged, "damaged")
-    if as_json:
-        output.print_json(
-            {
-                "dry_run": True,
-                "mailboxes": [_planned(plan, one) for one in plan.mailboxes],
-                "messages": plan.messages,
-                "size_bytes": plan.size_bytes,
-                "lacking": plan.lacking,
-                "needs": plan.needs,
-                "missing": [one.archive for one in plan.missing],
-                "damaged": damaged,
-            }
-        )
-    else:
-        for file, group in _by_archive(plan).items():
-            say(output.shown(f"from {file}"))
-            rows = [
-                (number(one.messages), size(one.size_bytes), str(one.choice.path), output.shown(_where(one)))
-                for one in group
-            ]
-            output.print_table(
-                [Column("messages"), Column("size"), Column("what", "<"), Column("to", "<")], rows
-            )
-            say()
-        _tell_needs(plan)
-        say(
-            f"{counted(len(plan.mailboxes), 'mailbox', 'mailboxes')}, {counted(plan.messages, 'message')}, "
-            f"{size(plan.size_bytes)} would be restored"
-            + (f"; {counted(plan.lacking, 'message')} can't be: archives are missing" if plan.lacking else "")
-        )
-    return EXIT_DAMAGED if damaged or plan.lacking else EXIT_OK
-
-
-def _tell_needs(plan: RestorePlan) -> None:
-    """The files that it takes: whoever keeps some of them elsewhere fetches these."""
-    say(f"needs {counted(len(plan.needs), 'archive')}, {size(sum(one.size_bytes for one in plan.needs))}:")
-    for one in plan.needs[:_NEEDS_LISTED]:
-        say(output.shown(f"  {_named(one)}  {_sized(one)}" + ("" if one.there else "  not at hand")))
-    if len(plan.needs) > _NEEDS_LISTED:
-        say(f"  and {number(len(plan.needs) - _NEEDS_LISTED)} more (--json lists all)")
-    say()
-
-
-def _named(one: NeededFile) -> str:
-    return one.file or f"archive {one.archive.hex()}"
-
-
-def _sized(one: NeededFile) -> str:
-    return size(one.size_bytes) if one.size_bytes else ""
-
-
-def _by_archive(plan: RestorePlan) -> dict[str, list[PlannedMailbox]]:
-    grouped: dict[str, list[PlannedMailbox]] = {}
-    for one in plan.mailboxes:
-        grouped.setdefault(_file(plan, one), []).append(one)
-    return grouped
-
-
-def _planned(plan: RestorePlan, one: PlannedMailbox) -> dict[str, object]:
-    return {
-        "path": str(one.choice.path),
-        "run": one.version.run,
-        "archive": one.version.archive,
-        "file": _file(plan, one),
-        "messages": one.messages,
-        "lacking": one.lacking,
-        "size_bytes": one.size_bytes,
-        "to": {
-            "format": one.target.format,
-            "path": one.target.path,
-            "place": printable(one.choice.place),
-            "user": output.name(one.choice.to_user),
-        },
-    }
-
-
-def _file(plan: RestorePlan, one: PlannedMailbox) -> str:
-    """Where the metadata of a mailbox lies."""
-    return plan.archives.path(one.version.archive) or f"archive {one.version.archive.hex()}"
-
-
-def _where(one: PlannedMailbox) -> str:
-    """The place of a mailbox, as far as it is known before the target is opened."""
-    if "{" in one.target.path:
-        return f"{one.target.path} of {output.name(one.choice.to_user)}"
-    return f"{one.target.path}/{printable(one.choice.place) or output.name(one.choice.to_user)}"

@@ -19,6 +19,7 @@ _UIDS_AT_ONCE = 1000
 _ESCAPED = re.compile(rb"\x01(.)", re.DOTALL)
 _REACHABLE = re.compile(r"[^%:~$\"'\\\s]+")
 _WRITE_AT_ONCE = {"mail_index_rewrite_min_log_bytes": "0", "mail_index_rewrite_max_log_bytes": "1"}
+_QUOTA_UNITS = {"storage": 1024, "message": 1}
 _PLAIN = {b"0": b"\0", b"1": b"\x01", b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 
 
@@ -30,11 +31,22 @@ class ServerFolder:
     highest_modseq: int
 
 
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A limit of a user's mail: of a ``kind`` (``storage``: bytes, or ``message``) so much is ``used``."""
+
+    root: str
+    kind: str
+    used: int
+    limit: int
+
+
 class Doveadm:
     """The command that reaches the server of a partition."""
 
-    def __init__(self, command: tuple[str, ...]) -> None:
+    def __init__(self, command: tuple[str, ...], timeout_seconds: float = _TIMEOUT_SECONDS) -> None:
         self._command = command
+        self._timeout_seconds = timeout_seconds
 
     def folders(self, user: str) -> Mapping[str, ServerFolder]:
         """The folders of a user by their GUID, which ``dovecot-uidlist`` has too. Raises StoreError."""
@@ -99,6 +111,28 @@ class Doveadm:
         _refuse_patterns(user)
         return self._run("mailbox", "path", "-u", user, "-t", "index", "INBOX").stdout.strip(b"\n")
 
+    def configuration(self) -> str:
+        """What is set otherwise than by default, as ``doveconf -n`` prints it. Raises StoreError."""
+        return self._run("config", "-n").stdout.decode("utf-8", "replace")
+
+    def quotas(self, user: str) -> list[Quota]:
+        """What limits a user's mail; none where nothing does. Raises StoreError."""
+        _refuse_patterns(user)
+        header, *rows = [
+            line.split(b"\t")
+            for line in self._run("-f", "tab", "quota", "get", "-u", user).stdout.splitlines()
+        ] or [[]]
+        found: list[Quota] = []
+        for row in rows:
+            values = {key.lower(): value for key, value in zip(header, row, strict=False)}
+            used, limit = values.get(b"value", b""), values.get(b"limit", b"")
+            kind = values.get(b"type", b"").decode("ascii", "replace").lower()
+            if used.isdigit() and limit.isdigit() and kind in _QUOTA_UNITS:
+                unit = _QUOTA_UNITS[kind]
+                root = values.get(b"quota name", b"").decode("utf-8", "replace")
+                found.append(Quota(root, kind, int(used) * unit, int(limit) * unit))
+        return found
+
     def _run(self, *arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
         done = self._called(*arguments)
         self._check(done)
@@ -110,7 +144,7 @@ class Doveadm:
                 [*self._command, *arguments],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                timeout=_TIMEOUT_SECONDS,
+                timeout=self._timeout_seconds,
                 check=False,
             )
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:

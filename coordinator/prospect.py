@@ -1,0 +1,164 @@
+"""What a restore would meet, before anything is restored: workers look at the targets, each on the host where
+its target lies, and what they found is added up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..proto.ports import ProgressSink
+from ..proto.records import Partition
+from ..proto.target_facts import (
+    ExpiryRule,
+    ExpiryToll,
+    FateCounts,
+    FileSystemRoom,
+    QuotaExcess,
+    TargetFacts,
+    Trial,
+)
+from ..worker.looking.look import Sought
+from ..worker.tasks.looking import LookTask, run_look
+from .dispatch.engine import Engine
+from .restoration import Access, PlannedMailbox, RestorePlan, grants_for, reached
+
+LOOK_SECONDS = 10.0
+"""So long the targets on a host are looked at. What there was no time for is told as that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """What was found: ``rooms`` by host and file system, everything else by target."""
+
+    rooms: tuple[FileSystemRoom, ...] = ()
+    targets: tuple[TargetFacts, ...] = ()
+    unreached: tuple[tuple[Partition, str], ...] = ()
+
+    @property
+    def excesses(self) -> tuple[QuotaExcess, ...]:
+        """The users whose quotas leave too little room."""
+        return tuple(one for facts in self.targets for one in facts.excesses)
+
+
+def look_ahead(
+    plan: RestorePlan,
+    engine: Engine,
+    on_progress: ProgressSink,
+    *,
+    workers: int,
+    access: Access | None = None,
+    seconds: float = LOOK_SECONDS,
+) -> Prospect:
+    """Look at the targets of a plan, with so many ``workers`` on each host. What can't be looked at is told;
+    never raises for it."""
+    tasks = list(_tasks(plan, workers, access, seconds))
+    found: dict[Partition, list[TargetFacts]] = {}
+    unreached: dict[Partition, str] = {}
+    for outcome in engine(run_look, tasks, on_progress):
+        target = outcome.task.target
+        if outcome.report is not None:
+            found.setdefault(target, []).append(outcome.report)
+        else:
+            unreached[target] = outcome.failure().message
+    return Prospect(
+        rooms=tuple(_rooms(one for facts in found.values() for each in facts for one in each.rooms)),
+        targets=tuple(_together(target, facts) for target, facts in found.items()),
+        unreached=tuple(unreached.items()),
+    )
+
+
+def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: float) -> Iterator[LookTask]:
+    """The mailboxes of each target in a part for each worker."""
+    by_target: dict[Partition, list[PlannedMailbox]] = {}
+    for one in plan.mailboxes:
+        by_target.setdefault(one.target, []).append(one)
+    on_host = Counter(host for target in by_target for host in target.hosts)
+    for target, mailboxes in by_target.items():
+        share = seconds / max(on_host[host] for host in target.hosts)
+        size = -(-len(mailboxes) // workers)
+        for number, first in enumerate(range(0, len(mailboxes), size)):
+            part = mailboxes[first : first + size]
+            yield LookTask(
+                archives=reached(plan.archives.of({need for one in part for need in one.needs}), access),
+                sought=tuple(map(_sought, part)),
+                target=target,
+                label=f"look at {target.name} {number + 1}",
+                seconds=share,
+                grants=grants_for(access, target),
+            )
+
+
+def _sought(one: PlannedMailbox) -> Sought:
+    whole = one.choice.path.folder is None
+    return Sought(
+        choice=one.choice,
+        folders=one.version.folders if whole else 1,
+        messages=one.messages,
+        size_bytes=one.size_bytes,
+    )
+
+
+def _together(target: Partition, found: Sequence[TargetFacts]) -> TargetFacts:
+    """What several workers found of one target."""
+    counts = [one.counts for one in found]
+    return TargetFacts(
+        target=target,
+        trials=tuple(_trials(one for facts in found for one in facts.trials)),
+        fates=tuple(one for facts in found for one in facts.fates),
+        counts=FateCounts(
+            recreated=sum(one.recreated for one in counts),
+            existing=sum(one.existing for one in counts),
+            another=sum(one.another for one in counts),
+            kept=sum(one.kept for one in counts),
+            renumbered=sum(one.renumbered for one in counts),
+            present=sum(one.present for one in counts),
+        ),
+        unseen=sum(one.unseen for one in found),
+        quotas_asked=sum(one.quotas_asked for one in found),
+        excesses=tuple(one for facts in found for one in facts.excesses),
+        expiry=_tolls(found),
+        troubles=tuple(dict.fromkeys(one for facts in found for one in facts.troubles)),
+    )
+
+
+def _tolls(found: Iterable[TargetFacts]) -> tuple[ExpiryToll, ...] | None:
+    told = [one.expiry for one in found if one.expiry is not None]
+    sums: dict[ExpiryRule, ExpiryToll] = {}
+    for one in (toll for tolls in told for toll in tolls):
+        known = sums.get(one.rule, ExpiryToll(rule=one.rule))
+        sums[one.rule] = ExpiryToll(
+            rule=one.rule,
+            messages=known.messages + one.messages,
+            due=known.due + one.due,
+            beyond=known.beyond + one.beyond,
+        )
+    return tuple(sums.values()) if told else None
+
+
+def _trials(trials: Iterable[Trial]) -> Iterator[Trial]:
+    """Each directory once, with what failed there."""
+    by_place: dict[tuple[str, str], Trial] = {}
+    for one in trials:
+        known = by_place.setdefault((one.host, one.path), one)
+        owner = known.owner or one.owner if known.owner is not None else one.owner
+        by_place[one.host, one.path] = replace(known, error=known.error or one.error, owner=owner)
+    yield from by_place.values()
+
+
+def _rooms(rooms: Iterable[FileSystemRoom]) -> Iterator[FileSystemRoom]:
+    """Each file system of each host once, with all that comes onto it."""
+    sums: dict[tuple[str, int], FileSystemRoom] = {}
+    for one in rooms:
+        known = sums.get((one.host, one.device))
+        if known is not None:
+            one = replace(
+                known,
+                free_bytes=min(known.free_bytes, one.free_bytes),
+                mailboxes=known.mailboxes + one.mailboxes,
+                messages=known.messages + one.messages,
+                size_bytes=known.size_bytes + one.size_bytes,
+                inodes=known.inodes + one.inodes,
+            )
+        sums[one.host, one.device] = one
+    yield from sums.values()

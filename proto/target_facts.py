@@ -1,0 +1,137 @@
+"""What a restore would meet at its target, as a worker there has found it. All are facts of one time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .records import Partition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSystemRoom:
+    """A file system of a host, by the ``path`` of a directory in it, and what is to come onto it: so many
+    ``inodes`` as far as can be told. ``free_inodes`` is None where it does not count them; ``quotas``:
+    it is mounted with quotas, and nobody has told how much they leave."""
+
+    host: str
+    device: int
+    path: str
+    free_bytes: int
+    free_inodes: int | None
+    block_bytes: int
+    quotas: bool
+    mailboxes: int = 0
+    messages: int = 0
+    size_bytes: int = 0
+    inodes: int = 0
+
+    @property
+    def most_bytes(self) -> int:
+        """What the mail takes at most: no file fills its last block."""
+        return self.size_bytes + self.messages * self.block_bytes
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether the mail does not fit, or may not."""
+        return self.most_bytes > self.free_bytes or (
+            self.free_inodes is not None and self.inodes > self.free_inodes
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A directory of a host in which a directory and a file were written, and removed again. ``error`` says
+    why that failed; ``owner`` why the file could not be given to somebody who owned mail in the backup (None:
+    not tried, as nothing tells who did)."""
+
+    host: str
+    path: str
+    error: str = ""
+    owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaExcess:
+    """A user whose quota does not leave room for what is to come: it allows ``limit`` of a ``kind``
+    (``storage``: bytes, or ``message``), of which so much is ``used``, and ``wanted`` is to come."""
+
+    user: str
+    root: str
+    kind: str
+    used: int
+    limit: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderFate:
+    """What becomes of the UIDs of a folder: so many messages keep theirs (``kept``), get new ones
+    (``renumbered``), or are ``present`` under their lasting names and skipped. ``uidvalidity`` is that of the
+    backup, ``there`` that of the folder in the target (0: there is none, or it is not known)."""
+
+    path: str
+    kept: int = 0
+    renumbered: int = 0
+    present: int = 0
+    uidvalidity: int = 0
+    there: int = 0
+
+    @property
+    def is_another(self) -> bool:
+        """Whether the folder in the target is another one, or was made anew."""
+        return bool(self.there and self.uidvalidity and self.there != self.uidvalidity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FateCounts:
+    """The fates of all folders that were looked at: ``recreated`` ones were not there, of the others so many
+    are ``another`` than in the backup; and the messages, as in FolderFate."""
+
+    recreated: int = 0
+    existing: int = 0
+    another: int = 0
+    kept: int = 0
+    renumbered: int = 0
+    present: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiryRule:
+    """A rule of the server: of the folders whose names match ``folder`` it removes what is older than so many
+    ``seconds`` (None: whatever its age), or what is beyond the ``most`` newest messages (None: any number).
+    """
+
+    folder: str
+    seconds: int | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiryToll:
+    """What a rule means for the mail that is to come: of so many ``messages`` in its folders ``due`` are too
+    old by the time of their arrival, and ``beyond`` are more than it leaves in a folder."""
+
+    rule: ExpiryRule
+    messages: int = 0
+    due: int = 0
+    beyond: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFacts:
+    """All that was found for some mailboxes of one ``target``. ``fates`` are the first of many, ``counts``
+    those of all mailboxes that were looked at, all but ``unseen`` ones: there was no time for these.
+    ``expiry`` is None where no server could be asked. The quotas of so many users were asked for
+    (``quotas_asked``). ``troubles`` are what went wrong meanwhile, in words.
+    """
+
+    target: Partition
+    rooms: tuple[FileSystemRoom, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    fates: tuple[FolderFate, ...] = ()
+    counts: FateCounts = field(default_factory=FateCounts)
+    unseen: int = 0
+    quotas_asked: int = 0
+    excesses: tuple[QuotaExcess, ...] = ()
+    expiry: tuple[ExpiryToll, ...] | None = None
+    troubles: tuple[str, ...] = ()

@@ -1,0 +1,274 @@
+"""The table of contents of a look at the target of a restore, on the host where it lies.
+
+    on which file systems the mailboxes come to lie        rooms
+    what the server removes by itself                      expiry
+    for each mailbox, as long as there is time
+      what its folders would become                        fates
+      whether it can be written                            trial
+      whether its quota leaves room                        stores.doveadm
+
+Nothing is changed but for what is tried by writing, and removed again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ...groups.paths import LogicalPath
+from ...proto.archive.stored import StoredMailbox
+from ...proto.errors import BackupError, DamagedError, StoreError
+from ...proto.records import Folder, Message, Ownership, Partition
+from ...proto.target_facts import FateCounts, FolderFate, QuotaExcess, TargetFacts, Trial
+from ..archives.opened import OpenArchives
+from ..restore import Choice
+from ..stores.doveadm import Doveadm
+from ..stores.layout import Layout, make_layout
+from ..stores.location import Location
+from ..stores.new_folder import owner_of
+from ..stores.surroundings import surroundings_of
+from .expiry import Tolls, rules_of
+from .fates import MailboxThere, fate_of, mailbox_there
+from .rooms import Rooms, nearest
+from .trial import try_writing
+
+_MOST_TOLD = 200
+"""So many folders, failures and excesses are told one by one, by each task."""
+
+_MOST_REFUSALS = 3
+"""After so many refusals in a row nobody's quota is asked for any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """A mailbox that is to be restored, and what the plan knows of it."""
+
+    choice: Choice
+    folders: int
+    messages: int
+    size_bytes: int
+
+
+def look(
+    archives: OpenArchives,
+    sought: Sequence[Sought],
+    target: Partition,
+    host: str,
+    seconds: float,
+    now: Callable[[], float] = time.time,
+) -> TargetFacts:
+    """What these mailboxes would meet in the target; no other is looked at after so many ``seconds``. Raises
+    ConfigError for a target that can't be."""
+    until = time.monotonic() + seconds
+    work = _Look(archives, target, host, until, now)
+    work.measure(sought)
+    work.ask_server()
+    for number, one in enumerate(sought):
+        if time.monotonic() >= until:
+            work.unseen = len(sought) - number
+            break
+        work.mailbox(one)
+    return work.facts()
+
+
+class _Look:
+    """What was found, as it adds up."""
+
+    def __init__(
+        self, archives: OpenArchives, target: Partition, host: str, until: float, now: Callable[[], float]
+    ) -> None:
+        self.unseen = 0
+        self._archives = archives
+        self._target = target
+        self._host = host
+        self._until = until
+        self._now = now
+        self._layout: Layout = make_layout(target.path)
+        self._surroundings = surroundings_of(target)
+        self._rooms = Rooms(host)
+        self._server = Doveadm(target.doveadm, max(1.0, until - time.monotonic())) if target.doveadm else None
+        self._refusals = 0
+        self._quotas_asked = 0
+        self._tolls: Tolls | None = None
+        self._trials: dict[bytes, Trial] = {}
+        self._failed: list[Trial] = []
+        self._fates: list[FolderFate] = []
+        self._counts = FateCounts()
+        self._excesses: list[QuotaExcess] = []
+        self._troubles: dict[str, None] = {}
+
+    def facts(self) -> TargetFacts:
+        try:
+            rooms = self._rooms.all()
+        except OSError as error:
+            rooms = ()
+            self._trouble(f"how much room there is can't be told: {error.strerror}")
+        return TargetFacts(
+            target=self._target,
+            rooms=rooms,
+            trials=(*self._trials.values(), *self._failed[:_MOST_TOLD]),
+            fates=tuple(self._fates[:_MOST_TOLD]),
+            counts=self._counts,
+            unseen=self.unseen,
+            quotas_asked=self._quotas_asked,
+            excesses=tuple(self._excesses[:_MOST_TOLD]),
+            expiry=self._tolls.all() if self._tolls else None,
+            troubles=tuple(self._troubles)[:_MOST_TOLD],
+        )
+
+    def measure(self, sought: Sequence[Sought]) -> None:
+        for one in sought:
+            try:
+                location = self._location(one)
+                self._rooms.add(location.path, one.folders, one.messages, one.size_bytes)
+            except (StoreError, OSError) as error:
+                self._trouble(f"{one.choice.path}: {error}")
+
+    def ask_server(self) -> None:
+        if self._server is None:
+            return
+        try:
+            self._tolls = Tolls(rules_of(self._server.configuration()), self._now())
+        except StoreError as error:
+            self._trouble(f"what the server removes by itself is not known: {error.message}")
+
+    def mailbox(self, one: Sought) -> None:
+        try:
+            location = self._location(one)
+            stored = StoredMailbox(self._archives, one.choice.archive, one.choice.user)
+            folders = [entry.folder for entry in stored.mailbox.folders]
+            owner = owner_of(folders[0]) if folders and folders[0].directories else None
+            for place in self._places(one, location):
+                if place not in self._trials:
+                    self._trials[place] = try_writing(self._host, place, owner)
+            try:
+                root = location.open()
+            except FileNotFoundError:
+                self._folders(one, stored, None)
+            else:
+                try:
+                    self._try_mailbox(location, owner)
+                    control = self._surroundings.control(one.choice.to_user)
+                    with mailbox_there(root, control.path if control else None) as there:
+                        self._folders(one, stored, there)
+                finally:
+                    os.close(root)
+            self._quota(one)
+        except DamagedError as error:
+            self._trouble(f"{one.choice.path}: {error.message}")
+        except (BackupError, OSError) as error:
+            self._trouble(f"{one.choice.path}: {error}")
+
+    def _location(self, one: Sought) -> Location:
+        return self._layout.lay_out(one.choice.to_user, one.choice.place)
+
+    def _places(self, one: Sought, mailbox: Location) -> Iterator[bytes]:
+        """The directories that are there already, below which something will be made."""
+        user = one.choice.to_user
+        around = self._surroundings
+        yield nearest(mailbox.anchor)
+        for location in (
+            around.home(user, mailbox) if around.separate_homes else None,
+            around.control(user),
+            around.index(user),
+        ):
+            if location is not None:
+                yield nearest(location.anchor)
+
+    def _try_mailbox(self, location: Location, owner: Ownership | None) -> None:
+        """Where a mailbox is there, whether it can be written: its directories may be another's."""
+        inside = os.path.join(location.path, b"tmp")
+        trial = try_writing(self._host, inside if os.path.isdir(inside) else location.path, owner)
+        if trial.error or trial.owner:
+            self._failed.append(trial)
+
+    def _folders(self, one: Sought, stored: StoredMailbox, there: MailboxThere | None) -> None:
+        mailbox = stored.mailbox
+        path = one.choice.path.resolve([entry.folder.name for entry in mailbox.folders])
+        for entry in mailbox.folders:
+            folder = entry.folder
+            if not path.selects_folder(folder.name):
+                continue
+            exists = there is not None and there.has(folder)
+            wanted: list[Message] = []
+            concerned = self._tolls is not None and self._tolls.concern(folder.name)
+            if exists or concerned or path.uid is not None or path.name is not None:
+                wanted = [
+                    message
+                    for message in stored.messages(entry, path.uid)
+                    if path.selects_message(message.uid, message.base, message.suffix, message.place)
+                ]
+                messages = len(wanted)
+            else:
+                messages = entry.messages
+            in_it = 0
+            if there is not None and exists:
+                names = there.names(folder)
+                in_it = len(names)
+                told = str(replace(_whose(one), folder=folder.name))
+                self._note(fate_of(told, folder, wanted, names, there.uidvalidity(folder)))
+            else:
+                self._recreated(one, folder, messages)
+            if self._tolls is not None and concerned:
+                self._tolls.add(folder.name, [message.date_ns for message in wanted], in_it)
+
+    def _recreated(self, one: Sought, folder: Folder, messages: int) -> None:
+        keeps = bool(folder.uidvalidity) and not self._target.renumbering.new_uidvalidity
+        self._note(
+            FolderFate(
+                path=str(replace(_whose(one), folder=folder.name)),
+                kept=messages if keeps else 0,
+                renumbered=0 if keeps else messages,
+                uidvalidity=folder.uidvalidity,
+            ),
+            recreated=True,
+        )
+
+    def _note(self, fate: FolderFate, *, recreated: bool = False) -> None:
+        if len(self._fates) < _MOST_TOLD:
+            self._fates.append(fate)
+        counts = self._counts
+        self._counts = FateCounts(
+            recreated=counts.recreated + recreated,
+            existing=counts.existing + (not recreated),
+            another=counts.another + fate.is_another,
+            kept=counts.kept + fate.kept,
+            renumbered=counts.renumbered + fate.renumbered,
+            present=counts.present + fate.present,
+        )
+
+    def _quota(self, one: Sought) -> None:
+        if self._server is None or self._refusals >= _MOST_REFUSALS:
+            return
+        user = one.choice.to_user
+        try:
+            quotas = self._server.quotas(user)
+        except StoreError as error:
+            self._refusals += 1
+            self._trouble(f"the quota of {user!r} is not known: {error.message}")
+            return
+        self._refusals = 0
+        self._quotas_asked += 1
+        for quota in quotas:
+            wanted = one.size_bytes if quota.kind == "storage" else one.messages
+            if quota.limit and quota.used + wanted > quota.limit:
+                self._excesses.append(
+                    QuotaExcess(
+                        user=user,
+                        root=quota.root,
+                        kind=quota.kind,
+                        used=quota.used,
+                        limit=quota.limit,
+                        wanted=wanted,
+                    )
+                )
+
+    def _trouble(self, told: str) -> None:
+        if len(self._troubles) < _MOST_TOLD:
+            self._troubles[told] = None
+
+
+def _whose(one: Sought) -> LogicalPath:
+    return LogicalPath(one.choice.path.partition, one.choice.path.group, one.choice.user)

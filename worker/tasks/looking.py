@@ -1,0 +1,45 @@
+"""What a plan dispatches to look at the target of a restore, as ``tasks`` does for a backup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from ...proto.ports import ProgressSink
+from ...proto.records import Partition
+from ...proto.target_facts import TargetFacts
+from .. import memory
+from ..archives.holdings import Holdings
+from ..archives.opened import opened_archives
+from ..looking.look import Sought, look
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookTask:
+    """Look at what mailboxes would meet in a target, for so many ``seconds`` at most. ``archives`` are those
+    that their metadata may lie in; see ``RestoreTask``."""
+
+    archives: Holdings
+    sought: tuple[Sought, ...]
+    target: Partition
+    label: str
+    seconds: float
+    grants: Mapping[str, bytes] = field(default_factory=dict)
+    host: str = ""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """See Task."""
+        return self.target.hosts
+
+    def attempted(self, host: str, _attempt: int) -> LookTask:
+        """See Task."""
+        grants = {host: self.grants[host]} if host in self.grants else {}
+        return replace(self, host=host, grants=grants)
+
+
+def run_look(task: LookTask, _progress: ProgressSink) -> TargetFacts:
+    """See ``worker.looking.look.look``."""
+    memory.keep_freed_memory()
+    with opened_archives(task.archives, task.host, task.grants.get(task.host, b"")) as archives:
+        return look(archives, task.sought, task.target, task.host or "localhost", task.seconds)
