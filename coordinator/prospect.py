@@ -54,7 +54,8 @@ def look_ahead(
     never raises for it."""
     tasks = list(_tasks(plan, workers, access, seconds))
     found: dict[Partition, list[TargetFacts]] = {}
-    unreached: dict[Partition, str] = {}
+    servers = dict.fromkeys(one.target for one in plan.mailboxes if one.target.access is not None)
+    unreached = dict.fromkeys(servers, "a mail server is not asked beforehand what it will take")
     for outcome in engine(run_look, tasks, on_progress):
         target = outcome.task.target
         if outcome.report is not None:
@@ -71,7 +72,7 @@ def look_ahead(
 def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: float) -> Iterator[LookTask]:
     """The mailboxes of each target in a part for each worker."""
     by_target: dict[Partition, list[PlannedMailbox]] = {}
-    for one in plan.mailboxes:
+    for one in (one for one in plan.mailboxes if one.target.access is None):
         by_target.setdefault(one.target, []).append(one)
     on_host = Counter(host for target in by_target for host in target.hosts)
     for target, mailboxes in by_target.items():

@@ -225,6 +225,7 @@ def run_tasks(planned: Sequence[PlannedTask], engine: Engine, on_progress: Progr
             skipped=(*total.skipped, *report.skipped),
             damaged=(*total.damaged, *report.damaged),
             replaced=total.replaced | report.replaced,
+            uids=(*total.uids, *report.uids),
         )
     return total
 
@@ -267,7 +268,8 @@ def _planned(
     needs = needed.shared(needs_of(backup, archives, version))
     with suppress(DamagedError):
         if (entry := archives(version.archive).entry(version.user)) is not None:
-            place = entry.place if as_user is None else b""
+            # On a server a mailbox has no place but that of its user.
+            place = entry.place if as_user is None and targets[version.partition].access is None else b""
     if all(needed(one).there for one in needs):
         there = None
     if there is not None:

@@ -75,6 +75,17 @@ class StoreError(BackupError):
     code = "store"
 
 
+class FolderStoppedError(StoreError):
+    """A folder takes no more messages, or must not get any more; ``reason`` says why in one word. What it got
+    until then is there, and other folders go on."""
+
+    code = "folder-stopped"
+
+    def __init__(self, message: str, *, reason: str, **facts: object) -> None:
+        super().__init__(message, reason=reason, **facts)
+        self.reason = reason
+
+
 class EmptyStoreError(StoreError):
     """A store that held mail in the last run lists no users at all now."""
 

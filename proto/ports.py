@@ -14,6 +14,7 @@ from .records import (
     Folder,
     Listed,
     ListedFile,
+    MailboxOutcome,
     MailboxSize,
     Message,
     Progress,
@@ -179,12 +180,13 @@ class OpenedFile(Protocol):
 
 
 class MailTarget(Protocol):
-    """One partition of a mail store, for writing."""
+    """One partition of a mail store, for writing; or a mail server."""
 
     def open_mailbox(
         self, user: str, place: bytes = b"", layout: Sequence[Folder] = ()
     ) -> AbstractContextManager[MailboxWriter]:
-        """Begin to write a mailbox. What is not committed when the context ends is not to be seen.
+        """Begin to write a mailbox. What is not committed when the context ends is not to be seen, unless it
+        is a server that has it, which shows what it has taken at once.
 
         ``place`` is where the mailbox lay below its own root; a target without a template lays it out
         the same way, and by the user's name where it is empty. ``layout`` are all folders that it had: what
@@ -214,6 +216,9 @@ class MailboxWriter(Protocol):
         """What could not be put back as it was (an owner, a keyword, a server's counter), and why; ``path``
         is relative to the mailbox, printable. Complete after ``commit``."""
 
+    def outcome(self) -> MailboxOutcome:
+        """What became of messages after ``add`` had taken them. Complete after ``commit``."""
+
     def without_modseq(self) -> int:
         """How many folders came back with their UIDVALIDITY, but without what lets the server tell clients
         that remember it (QRESYNC) of what has changed or vanished. Complete after ``commit``."""
@@ -224,10 +229,12 @@ class FolderWriter(Protocol):
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
         """Write a message; False if it was there already. An exception raised by ``content`` passes
-        through and leaves nothing of the message behind."""
+        through and leaves nothing of the message behind. Where messages are sent in batches it may turn out
+        later that one is refused: then ``skipped`` tells of it, and ``outcome`` counts it. Raises
+        FolderStoppedError when the folder takes no more."""
 
     def finish(self) -> None:
-        """All messages were handed over: write UID list, keywords, directory times."""
+        """All messages were handed over: write UID list, keywords, directory times. Raises as ``add``."""
 
 
 class ArchiveSink(Protocol):

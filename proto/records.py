@@ -38,6 +38,17 @@ class Renumbering:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerAccess:
+    """How a mail server is written to over its protocol: as the ``master`` user, who may act for all others,
+    or, if that is empty, as each user; with the password in ``password_file``. With ``verify`` the bytes of
+    all messages are read back, not of a sample."""
+
+    password_file: str
+    master: str = ""
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
     """A named root of a mail store.
 
@@ -47,7 +58,8 @@ class Partition:
     of what looks like mail, or lies in mailboxes, and is known not to be backed up. ``renumbering`` is how
     restores number its folders. ``home``, ``control`` and ``index`` are templates of the users' homes, and of
     where the server keeps its lists and its index files of each mailbox; empty: beside, and in the mailbox.
-    ``also`` are patterns of what belongs to the mail in a home.
+    ``also`` are patterns of what belongs to the mail in a home. ``access`` is how a server is written to of
+    which ``path`` is the address.
     """
 
     name: str
@@ -61,6 +73,7 @@ class Partition:
     control: str = ""
     index: str = ""
     also: tuple[str, ...] = ()
+    access: ServerAccess | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,10 +507,35 @@ class BackupMode:
     self_contained: bool = False
 
 
+class UidMap(NamedTuple):
+    """Which UIDs messages of a folder got in another one: the first of ``uids`` the first of ``new_uids``,
+    and so on. Both are written as IMAP does (``3:5,9``). ``folder`` is where they were, its UIDVALIDITY 0 if
+    that is not known; ``new_folder`` what the server calls the other one."""
+
+    folder: str
+    uidvalidity: int
+    uids: str
+    new_folder: str
+    new_uidvalidity: int
+    new_uids: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxOutcome:
+    """What became of a mailbox after its messages were handed over: so many of them, with so many bytes as
+    they were stored, were ``refused`` after all. ``uids`` are the UIDs that messages have got, where it is
+    not the writer that gives them."""
+
+    refused: int = 0
+    refused_bytes: int = 0
+    uids: tuple[UidMap, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreReport:
     """What became of one restore task. ``without_modseq``: see ``MailboxWriter``. ``replaced``: something in
-    these copies of archives was damaged, and was read from others."""
+    these copies of archives was damaged, and was read from others. ``uids``: see ``MailboxOutcome``; each by
+    the path of its mailbox."""
 
     restored: int = 0
     present: int = 0
@@ -507,6 +545,7 @@ class RestoreReport:
     skipped: tuple[Skipped, ...] = ()
     damaged: tuple[Skipped, ...] = ()
     replaced: frozenset[tuple[ArchiveId, Location]] = frozenset()
+    uids: tuple[tuple[str, UidMap], ...] = ()
 
 
 class Progress(NamedTuple):

@@ -22,9 +22,25 @@ from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.assembly import Contents
 from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.stored import StoredMailbox
-from ..proto.errors import DamagedError, MessageUnavailable, PlaceError, StoreError, UnreadableError
+from ..proto.errors import (
+    DamagedError,
+    FolderStoppedError,
+    MessageUnavailable,
+    PlaceError,
+    StoreError,
+    UnreadableError,
+)
 from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
-from ..proto.records import ArchiveId, Folder, Message, Progress, RestoreReport, Skipped, StoredFile
+from ..proto.records import (
+    ArchiveId,
+    Folder,
+    Message,
+    Progress,
+    RestoreReport,
+    Skipped,
+    StoredFile,
+    UidMap,
+)
 from .archives.opened import OpenArchives
 
 _PROGRESS_MESSAGES = 64
@@ -136,6 +152,7 @@ class _Restore:
         self._durable = _Counts()
         self.skipped: list[Skipped] = []
         self.damaged: list[Skipped] = []
+        self._uids: list[tuple[str, UidMap]] = []
 
     def lose(self, path: str, reason: str, error: DamagedError) -> None:
         """Something can't be restored, as it is damaged; or as an archive can't be read, which says nothing
@@ -155,6 +172,7 @@ class _Restore:
             without_modseq=self._without_modseq,
             skipped=tuple(self.skipped),
             damaged=tuple(self.damaged),
+            uids=tuple(self._uids),
         )
 
     def mailbox(self, source: _Source, choice: Choice, writer: MailboxWriter) -> None:
@@ -163,6 +181,10 @@ class _Restore:
         else:
             self._put_back(source, choice.path, writer)
         writer.commit()
+        outcome = writer.outcome()
+        self._restored -= outcome.refused
+        self._bytes -= outcome.refused_bytes
+        self._uids += [(str(source.whose), one) for one in outcome.uids]
         self._durable = _Counts(self._restored, self._present, self._files, self._bytes)
         self._without_modseq += writer.without_modseq()
         self.skipped.extend(
@@ -230,13 +252,16 @@ class _Restore:
             self.skipped.append(Skipped(source.path(name), error.reason, error.message))
             return
         try:
-            for stored in source.stored.messages(folder, uid):
-                message = wanted(stored)
-                if message is not None:
-                    self._message(message, source, partial(source.message_path, name, stored), target)
-        except DamagedError as error:
-            self.lose(source.path(name), "metadata", error)
-        target.finish()
+            try:
+                for stored in source.stored.messages(folder, uid):
+                    message = wanted(stored)
+                    if message is not None:
+                        self._message(message, source, partial(source.message_path, name, stored), target)
+            except DamagedError as error:
+                self.lose(source.path(name), "metadata", error)
+            target.finish()
+        except FolderStoppedError as error:
+            self.skipped.append(Skipped(source.path(name), error.reason, error.message))
 
     def _message(
         self, message: Message, source: _Source, shown: Callable[[], str], target: FolderWriter

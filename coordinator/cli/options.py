@@ -14,6 +14,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition
 from ...worker.destinations.settings import DirectoryDestination
+from ...worker.stores.imap.address import SCHEMES, parse_address
 from ..settings import check_path, check_template
 from .program import Invocation
 from .times import MOMENT, from_now, here
@@ -45,6 +46,8 @@ class _PlaceType(click.ParamType[Partition]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Partition:
         if isinstance(value, Partition):
             return value
+        if value.partition("://")[0] in SCHEMES:
+            return self._server(value, param, ctx)
         format_, colon, rest = value.partition(":")
         directory, *elsewhere = _ELSEWHERE.split(rest)
         if format_ not in FORMATS or not colon or not directory:
@@ -67,6 +70,13 @@ class _PlaceType(click.ParamType[Partition]):
             self.fail(f"{value!r}: {error}", param, ctx)
         home, control, index = (apart.get(key, "") for key in ("home", "control", "index"))
         return Partition(name="primary", format=format_, path=path, home=home, control=control, index=index)
+
+    def _server(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Partition:
+        try:
+            parse_address(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        return Partition(name="primary", format="imap", path=value)
 
 
 class _SinceType(click.ParamType[float]):

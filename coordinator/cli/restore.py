@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_SKIPPED, UsageError
-from ...proto.records import Partition, Renumbering
+from ...proto.records import Partition, Renumbering, ServerAccess
 from ...worker.destinations.settings import Destination
 from ..prospect import look_ahead
 from ..recalling import to_recall
@@ -43,9 +44,27 @@ from .sources import chosen_backup
     "--to",
     "place",
     type=PLACE,
-    metavar="FORMAT:DIR",
+    metavar="FORMAT:DIR|URL",
     help="Restore to this place, not to where the mail was: maildir:DIR; mailboxes lie below DIR as they lay "
-    "below their root, or where {user} and {domain} say. What lies elsewhere may follow, as with --store.",
+    "below their root, or where {user} and {domain} say. What lies elsewhere may follow, as with --store. "
+    "imap://HOST[:PORT] or imaps://HOST[:PORT]: into the mailboxes of a server, over its protocol.",
+)
+@click.option(
+    "--password-file",
+    metavar="FILE",
+    type=click.Path(),
+    help="With --to imap: its first line is the password, of each user or of --master.",
+)
+@click.option(
+    "--master",
+    metavar="USER",
+    help="With --to imap: log in as this user, who may act for all others. Default: as each user.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="With --to imap: read every message back and compare it. Default: size, flags and date of all, and "
+    "the bytes of a sample.",
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
 @click.option(
@@ -80,6 +99,9 @@ def command(
     paths: tuple[LogicalPath, ...],
     at: str | None,
     place: Partition | None,
+    password_file: str | None,
+    master: str | None,
+    verify: bool,
     as_user: str | None,
     doveadm: str | None,
     uid_margin: int | None,
@@ -107,6 +129,20 @@ def command(
     Example: one message, as it was in a mailbox on a day
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
+    if place is not None and place.format == "imap":
+        refuse(password_file is None, f"--to {place.path} needs --password-file FILE")
+        refuse(
+            bool(doveadm or uid_margin is not None or new_uidvalidity),
+            "over IMAP the server gives the numbers: leave out --doveadm, --uid-margin and --new-uidvalidity",
+        )
+        path = os.path.abspath(password_file or "")
+        login = ServerAccess(password_file=path, master=master or "", verify=verify)
+        place = replace(place, access=login)
+    else:
+        refuse(
+            bool(password_file or master or verify),
+            "--password-file, --master and --verify are for --to imap://HOST",
+        )
     goal = chosen_goal(invocation, place, workers, staging)
     command_words = _words(doveadm)
     with (

@@ -54,7 +54,8 @@ def chosen_goal(
     if place is not None:
         adapters.check_target(place)
         area = staging_area(invocation, staging) if staging or invocation.config else None
-        refuse_target(place, area, _known_stores(area))
+        if place.access is None:
+            refuse_target(place, area, _known_stores(area))
         return Goal(place=place, config=None, workers=workers or default_workers())
     refuse(
         staging is not None, "say where to with --to FORMAT:DIR: --staging stands instead of a configuration"
@@ -118,6 +119,7 @@ class Done:
                     "seconds": round(self.seconds, 3),
                     "skipped": report.skipped,
                     "damaged": damaged,
+                    "uids": [{"mailbox": mailbox, **one._asdict()} for mailbox, one in report.uids],
                     "damaged_copies": copies,
                 }
             )

@@ -24,6 +24,7 @@ OFFENCES = (
     ("groups/offender_h.py", "import msgpack", "msgpack"),
     ("groups/offender_i.py", "import sqlite3", "sqlite3"),
     ("worker/offender_o.py", "import re2", "re2"),
+    ("worker/offender_p.py", "import imapclient", "imapclient"),
     ("worker/offender_m.py", "import prometheus_client", "prometheus_client"),
     ("coordinator/offender_n.py", "import psutil", "psutil"),
     ("worker/offender_j.py", "from pydantic import BaseModel", "pydantic"),

@@ -17,7 +17,16 @@ from dataclasses import dataclass, field, replace
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter
-from ...proto.records import Directory, DirectoryKind, Folder, Ownership, Renumbering, Skipped, StoredFile
+from ...proto.records import (
+    Directory,
+    DirectoryKind,
+    Folder,
+    MailboxOutcome,
+    Ownership,
+    Renumbering,
+    Skipped,
+    StoredFile,
+)
 from .added_folder import added_folder, lies_below
 from .apart_tree import ApartTree
 from .control import is_control_file
@@ -221,6 +230,9 @@ class MaildirWriter:
 
     def skipped(self) -> Sequence[Skipped]:
         return self._notices.skipped
+
+    def outcome(self) -> MailboxOutcome:
+        return MailboxOutcome()
 
     def without_modseq(self) -> int:
         return self._without_modseq

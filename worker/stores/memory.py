@@ -19,6 +19,7 @@ from ...proto.records import (
     Folder,
     Listed,
     ListedFile,
+    MailboxOutcome,
     MailboxSize,
     Message,
     Skipped,
@@ -282,6 +283,9 @@ class _MailboxWriter:
 
     def skipped(self) -> Sequence[Skipped]:
         return self._skipped
+
+    def outcome(self) -> MailboxOutcome:
+        return MailboxOutcome()
 
     def without_modseq(self) -> int:
         return 0

@@ -39,8 +39,21 @@ def _maildir_target(partition: Partition) -> MailTarget:
     return MaildirTarget(partition.path, partition.doveadm, partition.renumbering, surroundings)
 
 
+def _imap_target(partition: Partition) -> MailTarget:
+    from .imap.target import ImapTarget
+
+    if partition.access is None:
+        raise ConfigError(
+            f"{partition.path}: a server wants a password: say where it is with --password-file"
+        )
+    return ImapTarget(partition.path, partition.access)
+
+
 _STORES: Mapping[str, Callable[[Partition], MailStore]] = {"maildir": _maildir_store}
-_TARGETS: Mapping[str, Callable[[Partition], MailTarget]] = {"maildir": _maildir_target}
+_TARGETS: Mapping[str, Callable[[Partition], MailTarget]] = {
+    "maildir": _maildir_target,
+    "imap": _imap_target,
+}
 
 
 def _opener(

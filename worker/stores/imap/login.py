@@ -1,0 +1,46 @@
+"""How a mail server lets us in: as the user, or as a master user who acts for the user."""
+
+from __future__ import annotations
+
+import os
+
+from imapclient import IMAPClient
+
+from ....proto.errors import AccessError
+from ....proto.records import ServerAccess
+
+_OTHERS = 0o077
+_MOST_BYTES = 4096
+
+
+def read_password(access: ServerAccess) -> str:
+    """The first line of the password's file. Raises AccessError if it can't be read or is open to others."""
+    path = access.password_file
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.readline(_MOST_BYTES).decode("utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise AccessError(f"password {path}: {error.strerror}", file=path) from error
+    except UnicodeDecodeError:
+        raise AccessError(f"password {path}: the first line is no UTF-8", file=path) from None
+    if mode & _OTHERS:
+        raise AccessError(
+            f"password {path} can be read by others (mode {mode & 0o777:04o}): chmod 600", file=path
+        )
+    if not text:
+        raise AccessError(f"password {path}: the first line is empty", file=path)
+    return text
+
+
+def log_in(client: IMAPClient, user: str, access: ServerAccess, password: str) -> None:
+    """Log in. A master user acts for the user by what SASL has for it (PLAIN with both names), or, where
+    PLAIN is not offered, by the name ``user*master`` as Dovecot takes it. Raises as imapclient does."""
+    plain = client.has_capability("AUTH=PLAIN")
+    if access.master and plain:
+        client.plain_login(access.master, password, user)
+    elif plain:
+        # LOGIN takes no names beyond ASCII.
+        client.plain_login(user, password)
+    else:
+        client.login(f"{user}*{access.master}" if access.master else user, password)

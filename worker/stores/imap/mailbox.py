@@ -1,0 +1,157 @@
+"""One user's mailbox on the server: its folders by name, and what else IMAP has a place for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import chain
+
+from imapclient import IMAPClient
+
+from ....groups.paths import printable
+from ....proto.errors import FolderStoppedError, MessageUnavailable
+from ....proto.records import Folder, MailboxOutcome, Skipped, StoredFile
+from ..folder_names import INBOX
+from . import subscriptions
+from .delivery import UserStoppedError
+from .errors import ConnectionLostError, RefusedError
+from .folder import ImapFolder, append_limit
+from .names import FolderNames
+from .session import Session
+
+_BOOKKEEPING = (
+    *(b"dovecot-uidlist", b"dovecot-uidvalidity", b"dovecot-keywords", b"dovecot.", b"maildirfolder"),
+    *(b"maildirsize", b"courierimapuiddb", b"courierimapkeywords"),
+)
+"""How files begin that say of a Maildir what the server that is written to says of its own folders."""
+
+_NO_FOLDER = {b"\\noselect", b"\\nonexistent"}
+
+
+class ImapMailbox:
+    """A MailboxWriter (see ``proto.ports``). What the server has taken is there at once, and stays."""
+
+    def __init__(self, session: Session, layout: Sequence[Folder], *, everything: bool) -> None:
+        self._session = session
+        self._everything = everything
+        self._dotted = any(one.path.startswith(b".") for one in layout)
+        prefix, separator = session.ask(_namespace)
+        self._names = FolderNames(prefix, separator, [one.name for one in layout])
+        self._there = set(session.ask(_listed))
+        self._skipped: list[Skipped] = []
+        self._folders: list[ImapFolder] = []
+
+    def new_folder(self, name: str) -> Folder:
+        return Folder(name=name, path=name.encode("utf-8", "surrogateescape"))
+
+    def open_folder(self, folder: Folder) -> ImapFolder:
+        if (stopped := self._session.stopped) is not None:
+            raise MessageUnavailable(stopped.message, reason=stopped.reason)
+        name = self._names.on_server(folder.name)
+        try:
+            self._make(name)
+            limit = self._session.ask(partial(append_limit, name=name))
+            opened = ImapFolder(
+                self._session, folder, name, limit, self._skipped.append, everything=self._everything
+            )
+        except RefusedError as error:
+            raise MessageUnavailable(error.message, reason=error.code) from error
+        except ConnectionLostError as error:
+            self._session.stopped = UserStoppedError(error.message, reason=error.code)
+            raise MessageUnavailable(error.message, reason=error.code) from error
+        except FolderStoppedError as error:
+            raise MessageUnavailable(error.message, reason=error.reason) from error
+        if self._names.is_altered(folder.name):
+            path = printable(folder.name.encode("utf-8", "surrogateescape"))
+            self._skipped.append(Skipped(path, "renamed", f"on the server it is called {name}"))
+        self._folders.append(opened)
+        return opened
+
+    def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:
+        name = file.path.rpartition(b"/")[2]
+        if not file.home and file.path == subscriptions.NAME:
+            return self._subscribe(b"".join(content))
+        if not file.home and name.startswith(_BOOKKEEPING):
+            return False
+        raise MessageUnavailable(
+            "IMAP has no place for a file that is no message: restore it to a directory (--to maildir:DIR), "
+            "and bring it to the server from there",
+            reason="not-mail",
+        )
+
+    def commit(self) -> None:
+        """Nothing is left to do: what was finished is there."""
+
+    def outcome(self) -> MailboxOutcome:
+        each = [one.outcome() for one in self._folders]
+        return MailboxOutcome(
+            refused=sum(one.refused for one in each),
+            refused_bytes=sum(one.refused_bytes for one in each),
+            uids=tuple(chain.from_iterable(one.uids for one in each)),
+        )
+
+    def skipped(self) -> Sequence[Skipped]:
+        return self._skipped
+
+    def without_modseq(self) -> int:
+        return 0  # no folder comes back with its UIDVALIDITY
+
+    def close(self) -> None:
+        """Repeatable."""
+        for one in self._folders:
+            one.close()
+
+    def _make(self, name: str) -> None:
+        """Make a folder, unless it is there. Raises RefusedError."""
+        if name in self._there:
+            return
+        try:
+            self._session.ask(partial(IMAPClient.create_folder, folder=name))
+        except RefusedError as error:
+            # After a lost answer, or by somebody else.
+            if error.answer.code != "ALREADYEXISTS" and name not in self._session.ask(_listed):
+                raise
+        self._there.add(name)
+
+    def _subscribe(self, content: bytes) -> bool:
+        before = set(self._session.ask(_subscribed))
+        wanted = {
+            self._names.on_server(name) for name in subscriptions.subscribed(content, dotted=self._dotted)
+        }
+        for name in sorted(wanted - before):
+            try:
+                self._session.ask(partial(IMAPClient.subscribe_folder, folder=name))
+            except RefusedError as error:
+                path = printable(name.encode("utf-8", "surrogateescape"))
+                self._skipped.append(Skipped(path, "subscription", error.message))
+        return bool(wanted - before)
+
+
+def _namespace(client: IMAPClient) -> tuple[str, str]:
+    """The prefix of the user's own folders, and the separator of levels; "" if there are none."""
+    if client.has_capability("NAMESPACE"):
+        personal = client.namespace().personal
+        if personal:
+            prefix, separator = personal[0]
+            return str(prefix), separator or ""
+    listed = client.list_folders("", "")
+    separator = listed[0][1] if listed else None
+    return "", separator.decode("ascii") if separator else ""
+
+
+def _listed(client: IMAPClient) -> list[str]:
+    """The folders that can hold messages."""
+    return [_named(name) for flags, _, name in client.list_folders() if not _marks(flags) & _NO_FOLDER]
+
+
+def _subscribed(client: IMAPClient) -> list[str]:
+    return [_named(name) for _, _, name in client.list_sub_folders()]
+
+
+def _named(name: object) -> str:
+    text = str(name)
+    return INBOX if text.upper() == INBOX else text
+
+
+def _marks(flags: Iterable[bytes]) -> set[bytes]:
+    return {flag.lower() for flag in flags}
