@@ -215,19 +215,23 @@ def run_tasks(planned: Sequence[PlannedTask], engine: Engine, on_progress: Progr
                     Skipped(str(one.path), error.code, error.message) for one in outcome.task.choices
                 )
             )
-        total = replace(
-            total,
-            restored=total.restored + report.restored,
-            present=total.present + report.present,
-            files=total.files + report.files,
-            size_bytes=total.size_bytes + report.size_bytes,
-            without_modseq=total.without_modseq + report.without_modseq,
-            skipped=(*total.skipped, *report.skipped),
-            damaged=(*total.damaged, *report.damaged),
-            replaced=total.replaced | report.replaced,
-            uids=(*total.uids, *report.uids),
-        )
+        total = added(total, report)
     return total
+
+
+def added(total: RestoreReport, report: RestoreReport) -> RestoreReport:
+    """Two reports in one."""
+    return RestoreReport(
+        restored=total.restored + report.restored,
+        present=total.present + report.present,
+        files=total.files + report.files,
+        size_bytes=total.size_bytes + report.size_bytes,
+        without_modseq=total.without_modseq + report.without_modseq,
+        skipped=(*total.skipped, *report.skipped),
+        damaged=(*total.damaged, *report.damaged),
+        replaced=total.replaced | report.replaced,
+        uids=(*total.uids, *report.uids),
+    )
 
 
 def note_damaged_copies(archives: Holdings, report: RestoreReport) -> None:

@@ -5,7 +5,7 @@ Promises stand in the docstrings; ``tests/contract`` holds every adapter to them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,6 +18,7 @@ from .records import (
     MailboxSize,
     Message,
     Progress,
+    SeenFile,
     Skipped,
     StoredFile,
 )
@@ -163,6 +164,49 @@ class FolderReader(Protocol):
 
     def stat(self, message: Listed) -> FileStat:
         """What ``open_message`` would tell of it, without reading. Raises MessageUnavailable."""
+
+
+class RecordKeeper(Protocol):
+    """One partition of a mail store, as its server keeps account of it."""
+
+    def server_record(self, user: str) -> AbstractContextManager[ServerRecord]:
+        """What is on record of the mailbox of a user. Raises StoreError if there is none or it can't be
+        entered."""
+
+
+class ServerRecord(Protocol):
+    """What a server has on record of the messages of a mailbox, be they there or not. Asking changes nothing,
+    in the mailbox and for the server. Folders are called by their paths."""
+
+    def numbered(self, path: bytes, bases: Collection[bytes]) -> Mapping[bytes, int] | None:
+        """The UIDs that the list of a folder has for messages with these lasting names, as far as it has any;
+        None if there is no list, or it can't be read."""
+
+    def counts_on(self, path: bytes, uids: Collection[int]) -> Collection[int] | None:
+        """Which of these UIDs the server takes to be there. One that was expunged is not among them, though
+        the list may have it for a while. None if the server can't be asked."""
+
+    def has_deleted(self, guid: str) -> bool:
+        """Whether it is on record that somebody deleted the folder with this GUID."""
+
+
+class MailMender(Protocol):
+    """One partition of a mail store, for putting the content of single messages back in place."""
+
+    def open_mending(self, user: str) -> AbstractContextManager[MailboxMender]:
+        """A mailbox that is there. Raises StoreError if there is none or it can't be entered."""
+
+
+class MailboxMender(Protocol):
+    """One mailbox in which messages get the content back that they had, each under its name and UID. Nothing
+    else is touched; what was put back is durable."""
+
+    def mend(self, folder: bytes, message: Message, seen: SeenFile | None, content: Iterable[bytes]) -> None:
+        """Put the content of a message in the place of its file, which was ``seen``, or where there is none.
+
+        Raises MessageUnavailable if the file is another one by now (``changed``), or the folder can't be
+        entered; StoreError if it can't be written. An exception raised by ``content`` passes through; all is
+        as it was then."""
 
 
 class OpenedFile(Protocol):

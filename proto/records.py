@@ -577,3 +577,14 @@ class FileStat(NamedTuple):
     identity: tuple[int, int] | None = None
     attributes: Attributes = ()
     inode: int = 0
+
+
+class SeenFile(NamedTuple):
+    """The file of a message as somebody saw it: where it lay, its whole name, and what tells it from another
+    file under that name."""
+
+    place: str
+    name: bytes
+    size: int
+    mtime_ns: int
+    inode: int

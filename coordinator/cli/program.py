@@ -28,6 +28,7 @@ COMMANDS = {
     "status": "Show the current run and the last good backups.",
     "runs": "List runs, or show one in full.",
     "verify": "Check archives for damage.",
+    "check": "Look whether the mail store still has what its backup has.",
     "sweep": "Copy archives to their destinations, and free staging space.",
     "confirm": "Record that another program has taken archives.",
     "recall": "Bring archives back that a restore needs.",

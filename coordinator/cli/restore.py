@@ -16,7 +16,8 @@ from ...worker.destinations.settings import Destination
 from ..prospect import look_ahead
 from ..recalling import to_recall
 from ..restoration import plan_restore
-from . import adapters, output
+from . import adapters, output, restore_damaged
+from .checking import Where
 from .means import open_restorers
 from .options import (
     PATH,
@@ -32,13 +33,14 @@ from .options import (
 )
 from .program import Invocation
 from .recalling import bring_back, wait_option
+from .restore_damaged import Mending
 from .restore_plan import tell_missing, tell_moment, tell_plan
 from .restoring import carry_out, chosen_goal, restore_hooks
 from .sources import chosen_backup
 
 
 @click.command("restore")
-@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", type=PATH, nargs=-1, metavar="PATH...")
 @at_option
 @click.option(
     "--to",
@@ -85,6 +87,13 @@ from .sources import chosen_backup
     is_flag=True,
     help="Give recreated folders a UIDVALIDITY that they never had: all clients download them again.",
 )
+@click.option(
+    "--only-damaged",
+    "only_damaged",
+    metavar="REPORT|PATH",
+    help="Put back the content of damaged messages, under their names and UIDs, and nothing else: those in a "
+    "report of `check --json`, or what a check of this path finds now. Instead of PATH.",
+)
 @from_option
 @wait_option
 @workers_option
@@ -106,6 +115,7 @@ def command(
     doveadm: str | None,
     uid_margin: int | None,
     new_uidvalidity: bool,
+    only_damaged: str | None,
     only: str | None,
     wait: float,
     workers: int | None,
@@ -129,6 +139,18 @@ def command(
     Example: one message, as it was in a mailbox on a day
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
+    if only_damaged is not None:
+        others = (paths, as_user, doveadm, uid_margin, new_uidvalidity, only, dry_run, files, password_file)
+        refuse(
+            any(others),
+            "--only-damaged says what is restored, in place: beside it only --at, --to (where the mail store "
+            "is), --staging, --destination, --wait, --workers and --json; `mailhaul check` only looks",
+        )
+        where = Where(store=place, staging=staging, destinations=destinations, at=at, workers=workers)
+        return restore_damaged.carry_out(
+            invocation, Mending(what=only_damaged, where=where, wait_seconds=wait, as_json=as_json)
+        )
+    refuse(not paths, "say what to restore: PATH, or / for everything")
     if place is not None and place.format == "imap":
         refuse(password_file is None, f"--to {place.path} needs --password-file FILE")
         refuse(

@@ -17,6 +17,7 @@ from ...proto.errors import StoreError
 _TIMEOUT_SECONDS = 600
 _UIDS_AT_ONCE = 1000
 _ESCAPED = re.compile(rb"\x01(.)", re.DOTALL)
+_INDEXED = re.compile(rb"RECORD: seq=\d+, uid=(\d+),")
 _REACHABLE = re.compile(r"[^%:~$\"'\\\s]+")
 _WRITE_AT_ONCE = {"mail_index_rewrite_min_log_bytes": "0", "mail_index_rewrite_max_log_bytes": "1"}
 _QUOTA_UNITS = {"storage": 1024, "message": 1}
@@ -132,6 +133,14 @@ class Doveadm:
                 root = values.get(b"quota name", b"").decode("utf-8", "replace")
                 found.append(Quota(root, kind, int(used) * unit, int(limit) * unit))
         return found
+
+    def indexed(self, directory: bytes) -> set[int]:
+        """The UIDs that the index in a directory of the server has. Reads its files, opens no folder and
+        changes nothing. Raises StoreError."""
+        told = self._run("dump", "-t", "index", directory + b"/dovecot.index").stdout
+        if b"messages count" not in told:
+            raise StoreError(f"{self._command[0]}: no index was found")
+        return {int(found[1]) for found in _INDEXED.finditer(told)}
 
     def _run(self, *arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
         done = self._called(*arguments)

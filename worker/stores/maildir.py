@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
-from ...proto.ports import KnownMailbox, MailboxReader
+from ...proto.ports import KnownMailbox, MailboxReader, ServerRecord
 from ...proto.records import MailboxSize, Skipped
 from .acceptance import Acceptance
 from .control import Control, control_of
@@ -24,12 +24,13 @@ from .location import Location
 from .maildir_mailbox import MaildirMailbox, Places
 from .measuring import measure
 from .notices import Notices
+from .server_record import MaildirRecord
 from .surroundings import Surroundings
 from .survey import survey
 
 
 class MaildirStore:
-    """A MailStore (see ``proto.ports``) of Maildirs."""
+    """A MailStore and a RecordKeeper (see ``proto.ports``) of Maildirs."""
 
     def __init__(
         self,
@@ -103,6 +104,24 @@ class MaildirStore:
                 wanted=wanted,
                 acceptance=self._acceptance,
                 now=self._now,
+            )
+
+    @contextmanager
+    def server_record(self, user: str) -> Iterator[ServerRecord]:
+        """See RecordKeeper."""
+        location = self._layout.locate(user)
+        with ExitStack() as stack:
+            root = _open(location)
+            stack.callback(os.close, root)
+            control = self._control(stack, user, root)
+            apart = self._surroundings.index(user)
+            index = self._opened(stack, apart) if apart is not None else -1
+            yield MaildirRecord(
+                root,
+                control,
+                control_of(root, index) if index >= 0 else None,
+                apart.path if apart is not None else location.path,
+                self._doveadm,
             )
 
     def _home(self, stack: ExitStack, user: str, mailbox: Location) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
-from ...proto.ports import MailboxWriter
+from ...proto.ports import MailboxMender, MailboxWriter
 from ...proto.records import Folder, Renumbering
 from .added_folder import lies_below
 from .directories import (
@@ -25,6 +25,7 @@ from .doveadm import Doveadm
 from .layout import make_layout
 from .location import Location
 from .maildir_writer import Apart, MaildirWriter, Site
+from .mending import open_mender
 from .scaffold import remove_abandoned
 from .surroundings import Surroundings
 
@@ -34,8 +35,8 @@ _ABOVE_MODE = 0o755
 
 
 class MaildirTarget:
-    """A MailTarget (see ``proto.ports``) of Maildirs. With ``doveadm`` the server counts on (HIGHESTMODSEQ)
-    above where the restored folders were."""
+    """A MailTarget and a MailMender (see ``proto.ports``) of Maildirs. With ``doveadm`` the server counts on
+    (HIGHESTMODSEQ) above where the restored folders were."""
 
     def __init__(
         self,
@@ -68,6 +69,10 @@ class MaildirTarget:
                 raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
             stack.callback(writer.close)
             yield writer
+
+    def open_mending(self, user: str) -> AbstractContextManager[MailboxMender]:
+        """See MailMender."""
+        return open_mender(self._layout.locate(user))
 
     def _surrounded(self, site: Site, user: str, mailbox: Location, stack: ExitStack) -> Site:
         """The site with what belongs to it and lies elsewhere; made where it is missing."""

@@ -4,11 +4,15 @@ needs nothing of what writes."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ...proto.errors import ConfigError
-from ...proto.ports import MailStore, MailTarget
+from ...proto.ports import MailMender, MailStore, MailTarget, RecordKeeper
 from ...proto.records import Partition
+
+if TYPE_CHECKING:
+    from .maildir import MaildirStore
+    from .maildir_target import MaildirTarget
 
 _Opened = TypeVar("_Opened")
 
@@ -23,7 +27,17 @@ def open_target(partition: Partition) -> MailTarget:
     return _opener(partition, _TARGETS)(partition)
 
 
-def _maildir_store(partition: Partition) -> MailStore:
+def open_mender(partition: Partition) -> MailMender:
+    """The mail store of a partition, for putting content back in place. Raises as ``open_store``."""
+    return _opener(partition, _MENDERS)(partition)
+
+
+def open_records(partition: Partition) -> RecordKeeper:
+    """What the server of a partition has on record. Raises as ``open_store``."""
+    return _opener(partition, _RECORDS)(partition)
+
+
+def _maildir_store(partition: Partition) -> MaildirStore:
     from .maildir import MaildirStore
     from .surroundings import surroundings_of
 
@@ -31,7 +45,7 @@ def _maildir_store(partition: Partition) -> MailStore:
     return MaildirStore(partition.path, partition.doveadm, surroundings, accept=partition.accept)
 
 
-def _maildir_target(partition: Partition) -> MailTarget:
+def _maildir_target(partition: Partition) -> MaildirTarget:
     from .maildir_target import MaildirTarget
     from .surroundings import surroundings_of
 
@@ -50,6 +64,8 @@ def _imap_target(partition: Partition) -> MailTarget:
 
 
 _STORES: Mapping[str, Callable[[Partition], MailStore]] = {"maildir": _maildir_store}
+_MENDERS: Mapping[str, Callable[[Partition], MailMender]] = {"maildir": _maildir_target}
+_RECORDS: Mapping[str, Callable[[Partition], RecordKeeper]] = {"maildir": _maildir_store}
 _TARGETS: Mapping[str, Callable[[Partition], MailTarget]] = {
     "maildir": _maildir_target,
     "imap": _imap_target,

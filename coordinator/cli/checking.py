@@ -1,0 +1,144 @@
+"""What the commands share that look at the live mail store: which mailboxes, where they lie, who does it; and
+the report that one of them writes and another reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import UsageError
+from ...proto.records import Partition
+from ...worker.destinations.settings import Destination
+from ...worker.live.findings import Finding, Identity
+from ...worker.load import LoadLimits
+from ...worker.tasks.live import LiveCheckTask
+from ..backup_set import BackupSet
+from ..dispatch.engine import Engine
+from ..live_check import CheckedMailbox, PlannedCheck, plan_check
+from ..restoration import Access
+from ..settings import Config
+from .configuration import configured, default_workers
+from .means import open_restorers
+from .options import refuse
+from .program import Invocation
+from .sources import chosen_backup
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """The backup and the mail store that options name. ``store`` and ``staging`` stand for a
+    configuration."""
+
+    store: Partition | None
+    staging: Path | None
+    destinations: tuple[Destination, ...]
+    at: str | None
+    workers: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checking:
+    """A check that is planned, and what it works with."""
+
+    backup: BackupSet
+    planned: list[PlannedCheck[LiveCheckTask]]
+    engine: Engine
+    access: Access | None
+    config: Config | None
+    workers: int
+
+    @property
+    def moment(self) -> str:
+        """The run that the mailboxes are compared with: the newest that stored any of them."""
+        return max((one.run for one in self.backup.versions), default="")
+
+
+@contextmanager
+def open_check(
+    invocation: Invocation, paths: Sequence[LogicalPath], where: Where, *, data: bool
+) -> Iterator[Checking]:
+    """Plan a look at what the paths select; until the context ends no purge deletes any archive. Raises
+    UsageError, and as ``plan_check``."""
+    store, staging = where.store, where.staging
+    refuse(staging is not None and store is None, "say where the mail store is, too: FORMAT:DIR")
+    refuse(store is not None and staging is None, "say with --staging DIR where the backup is")
+    config = None if store else configured(invocation)
+    workers = where.workers or (config.dispatch.workers_per_host if config else default_workers())
+    with (
+        chosen_backup(
+            invocation, paths, at=where.at, files=(), staging=staging, destinations=where.destinations
+        ) as backup,
+        open_restorers(config, workers) as (engine, access),
+    ):
+        stores = {one.name: one for one in config.partitions} if config else {}
+        if store is not None:
+            stores = {one.partition: store for one in backup.versions}
+        load = config.load if config else LoadLimits()
+        planned = plan_check(backup, paths, stores, data=data, load=load, access=access)
+        yield Checking(
+            backup=backup, planned=planned, engine=engine, access=access, config=config, workers=workers
+        )
+
+
+# The report
+
+
+def damage_document(mailbox: CheckedMailbox, one: Finding) -> dict[str, object]:
+    """Something damaged, as a report has it."""
+    seen = one.seen
+    file = seen and {
+        "name": one.file,
+        "size_bytes": seen.size,
+        "mtime_ns": seen.mtime_ns,
+        "inode": seen.inode,
+    }
+    return {
+        "kind": one.kind.value,
+        "path": one.path,
+        "mailbox": mailbox.found.path,
+        "partition": mailbox.partition,
+        "host": mailbox.host,
+        "detail": one.detail,
+        "messages": one.messages,
+        "is_message": one.is_message,
+        "file": file,
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamageReport:
+    """What an earlier check has found: in which mailboxes, beside which moment, with ``data`` or without."""
+
+    moment: str
+    data: bool
+    paths: tuple[LogicalPath, ...]
+    damaged: tuple[Identity, ...]
+
+
+def read_report(file: Path) -> DamageReport:
+    """A report of ``check --json``. Raises UsageError for a file that is none."""
+    try:
+        document = json.loads(file.read_bytes())
+        damaged = document["damaged"]
+        return DamageReport(
+            moment=str(document["moment"]),
+            data=document["data"] is True,
+            paths=tuple(dict.fromkeys(LogicalPath.parse(str(one["mailbox"])) for one in damaged)),
+            damaged=tuple(map(_identity, damaged)),
+        )
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{file} is no report of `mailhaul check --json`") from error
+
+
+def _identity(one: Mapping[str, object]) -> Identity:
+    file = one["file"]
+    if not isinstance(file, Mapping):
+        return str(one["path"]), str(one["kind"]), ""
+    numbers = (int(file[key]) for key in ("size_bytes", "mtime_ns", "inode"))
+    return str(one["path"]), str(one["kind"]), str(file["name"]), *numbers

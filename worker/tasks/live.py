@@ -1,0 +1,110 @@
+"""What a check of the live store dispatches, and what mends it, on the hosts where the partitions lie."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from ...proto.ports import MailStore, ProgressSink
+from ...proto.records import Partition, RestoreReport
+from .. import memory
+from ..archives.holdings import Holdings
+from ..archives.opened import opened_archives
+from ..live.check import LiveCheck, Stored, check
+from ..live.findings import Identity, MailboxFindings
+from ..live.mend import mend
+from ..load import LoadLimits, bounded, gentle
+from ..stores import registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveCheckTask:
+    """Look through mailboxes of a partition as they are now. ``archives`` are all that may tell of them;
+    ``data``: the content of all messages is read. ``label`` is how the task is called in its progress.
+
+    Hosts other than that of the staging area read its archives by their ``grants``.
+    """
+
+    archives: Holdings
+    mailboxes: tuple[Stored, ...]
+    partition: Partition
+    label: str
+    data: bool = False
+    load: LoadLimits = field(default_factory=LoadLimits)
+    grants: Mapping[str, bytes] = field(default_factory=dict)
+    host: str = ""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """See Task."""
+        return self.partition.hosts
+
+    def attempted(self, host: str, _attempt: int) -> Self:
+        """See Task."""
+        grants = {host: self.grants[host]} if host in self.grants else {}
+        return replace(self, host=host, grants=grants)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveCheckReport:
+    """What was found, and on which ``host`` (empty: the coordinator's)."""
+
+    host: str
+    mailboxes: tuple[MailboxFindings, ...]
+
+
+def _unasked(partition: Partition) -> MailStore:
+    """The store, without anybody who asks its server: a Dovecot that is asked of its folders opens them, and
+    forgets what it does not find."""
+    return registry.open_store(replace(partition, doveadm=()))
+
+
+def run_live_check(task: LiveCheckTask, progress: ProgressSink) -> LiveCheckReport:
+    """See ``worker.live.check``."""
+    memory.keep_freed_memory()
+    store = bounded(_unasked(task.partition), task.load, task.host)
+    with (
+        gentle(task.load),
+        opened_archives(task.archives, task.host, task.grants.get(task.host, b"")) as archives,
+    ):
+        found = check(
+            archives,
+            store,
+            registry.open_records(task.partition),
+            task.mailboxes,
+            lambda told: progress(told._replace(unit=task.label)),
+            data=task.data,
+            pause=time.sleep,
+        )
+    return LiveCheckReport(host=task.host, mailboxes=found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MendTask(LiveCheckTask):
+    """Look through mailboxes, and put back the content of what is damaged; or of ``only`` what was found
+    before."""
+
+    only: frozenset[Identity] | None = None
+
+
+def run_mend(task: MendTask, progress: ProgressSink) -> RestoreReport:
+    """See ``worker.live.mend``."""
+    memory.keep_freed_memory()
+    store = bounded(_unasked(task.partition), task.load, task.host)
+    with (
+        gentle(task.load),
+        opened_archives(task.archives, task.host, task.grants.get(task.host, b"")) as archives,
+    ):
+        look = LiveCheck(
+            archives,
+            store,
+            registry.open_records(task.partition),
+            lambda told: progress(told._replace(unit=task.label)),
+            data=task.data,
+            pause=time.sleep,
+        )
+        mender = registry.open_mender(task.partition)
+        report = mend(archives, look, mender, task.mailboxes, task.only)
+        return replace(report, replaced=frozenset(archives.damaged))
