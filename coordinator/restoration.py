@@ -18,7 +18,7 @@ from ..proto.records import ArchiveId, Partition, RestoreReport, RunId, Skipped
 from ..worker.archives.availability import Availabilities
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
-from ..worker.restore import Choice
+from ..worker.restore import Choice, Extent
 from ..worker.staging.area import StagingArea
 from ..worker.tasks.restore import RestoreTask, run_restore
 from .backup_set import BackupSet, NeededFile, needs_of, opened
@@ -119,6 +119,7 @@ def plan_restore(
     workers: int,
     access: Access | None = None,
     exact: bool = False,
+    extent: Extent = Extent.ALL,
 ) -> RestorePlan:
     """Choose the mailboxes and split them into tasks. ``exact``, for a plan that is to be looked at: where an
     archive is missing that a mailbox refers to, it is found out how many messages that costs; and several
@@ -134,7 +135,7 @@ def plan_restore(
         there = Availabilities(archives.data, {}) if exact else None
         needed = _NeededFiles(backup)
         chosen = [
-            _planned(backup, archives, version, path, targets, as_user, there, needed)
+            _of_extent(extent, _planned(backup, archives, version, path, targets, as_user, there, needed))
             for path in _without_covered(paths)
             for version in backup.select(path)
         ]
@@ -297,6 +298,12 @@ def _planned(
         needs=needs,
         lacking=lacking,
     )
+
+
+def _of_extent(extent: Extent, planned: PlannedMailbox) -> PlannedMailbox:
+    """The same with no messages, where none are wanted."""
+    planned = replace(planned, choice=replace(planned.choice, extent=extent))
+    return planned if extent is Extent.ALL else replace(planned, messages=0, size_bytes=0, lacking=0)
 
 
 def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | None) -> tuple[int, int, int]:

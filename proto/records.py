@@ -30,11 +30,13 @@ class Renumbering:
 
     The next UID is ``uid_margin`` above the recorded one: above all that the server may have given out since
     (docs/decisions/0017-numbers-after-a-restore.md). With ``new_uidvalidity`` a folder gets a UIDVALIDITY
-    that it never had, and its clients read it anew.
+    that it never had, and its clients read it anew. With ``reserves`` the UIDs below the next one are kept
+    free: a later restore may enter them, though the server has given out higher ones by then.
     """
 
     uid_margin: int = 10_000_000
     new_uidvalidity: bool = False
+    reserves: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 
 from ..groups.paths import LogicalPath, message_path, printable
@@ -57,6 +58,14 @@ class Rescue:
     messages: frozenset[tuple[bytes, bytes]]
 
 
+class Extent(StrEnum):
+    """How much of what was chosen is restored."""
+
+    ALL = "all"
+    FRAME = "frame"
+    """The folders without their messages, and the other files."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What to restore of one mailbox as the metadata of ``archive`` tells of it: all of it, one folder (and
@@ -73,6 +82,7 @@ class Choice:
     place: bytes = b""
     path: LogicalPath
     rescues: tuple[Rescue, ...] = ()
+    extent: Extent = Extent.ALL
 
 
 def restore(
@@ -179,7 +189,7 @@ class _Restore:
         if choice.rescues:
             self._rescue(source, choice.rescues, writer)
         else:
-            self._put_back(source, choice.path, writer)
+            self._put_back(source, choice.path, choice.extent, writer)
         writer.commit()
         outcome = writer.outcome()
         self._restored -= outcome.refused
@@ -198,7 +208,7 @@ class _Restore:
         self._restored, self._present = kept.restored, kept.present
         self._files, self._bytes = kept.files, kept.size_bytes
 
-    def _put_back(self, source: _Source, path: LogicalPath, writer: MailboxWriter) -> None:
+    def _put_back(self, source: _Source, path: LogicalPath, extent: Extent, writer: MailboxWriter) -> None:
         mailbox = source.stored.mailbox
         path = path.resolve([one.folder.name for one in mailbox.folders])
 
@@ -208,12 +218,22 @@ class _Restore:
 
         chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
         for folder in chosen:
-            self._folder(source, folder, folder.folder, selected, writer, uid=path.uid)
+            if extent is Extent.FRAME:
+                self._frame(source, folder.folder, writer)
+            else:
+                self._folder(source, folder, folder.folder, selected, writer, uid=path.uid)
         directories = {one.folder.path for one in chosen}
         for file in mailbox.files:
             # A folder takes the files in its own directory along: its keywords, its access list.
             if path.folder is None or (not file.home and posixpath.dirname(file.path) in directories):
                 self._file(file, source, writer)
+
+    def _frame(self, source: _Source, folder: Folder, writer: MailboxWriter) -> None:
+        """A folder without its messages."""
+        try:
+            writer.open_folder(folder).finish()
+        except MessageUnavailable as error:
+            self.skipped.append(Skipped(source.path(folder.name), error.reason, error.message))
 
     def _rescue(self, source: _Source, rescues: Sequence[Rescue], writer: MailboxWriter) -> None:
         mailbox = source.stored.mailbox

@@ -13,6 +13,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_SKIPPED, UsageError
 from ...proto.records import Partition, Renumbering, ServerAccess
 from ...worker.destinations.settings import Destination
+from ...worker.restore import Extent
 from ..prospect import look_ahead
 from ..recalling import to_recall
 from ..restoration import plan_restore
@@ -94,6 +95,12 @@ from .sources import chosen_backup
     help="Put back the content of damaged messages, under their names and UIDs, and nothing else: those in a "
     "report of `check --json`, or what a check of this path finds now. Instead of PATH.",
 )
+@click.option(
+    "--provision-only",
+    is_flag=True,
+    help="Make the folders, with UIDVALIDITY, UIDNEXT, subscriptions, filters and access lists, but without "
+    "mail: in seconds, before the server opens. A later restore fills them, with the old UIDs.",
+)
 @from_option
 @wait_option
 @workers_option
@@ -116,6 +123,7 @@ def command(
     uid_margin: int | None,
     new_uidvalidity: bool,
     only_damaged: str | None,
+    provision_only: bool,
     only: str | None,
     wait: float,
     workers: int | None,
@@ -142,7 +150,7 @@ def command(
     if only_damaged is not None:
         others = (paths, as_user, doveadm, uid_margin, new_uidvalidity, only, dry_run, files, password_file)
         refuse(
-            any(others),
+            any(others) or provision_only,
             "--only-damaged says what is restored, in place: beside it only --at, --to (where the mail store "
             "is), --staging, --destination, --wait, --workers and --json; `mailhaul check` only looks",
         )
@@ -153,6 +161,7 @@ def command(
     refuse(not paths, "say what to restore: PATH, or / for everything")
     if place is not None and place.format == "imap":
         refuse(password_file is None, f"--to {place.path} needs --password-file FILE")
+        refuse(provision_only, "--provision-only is for --to maildir:DIR, or none")
         refuse(
             bool(doveadm or uid_margin is not None or new_uidvalidity),
             "over IMAP the server gives the numbers: leave out --doveadm, --uid-margin and --new-uidvalidity",
@@ -165,6 +174,15 @@ def command(
             bool(password_file or master or verify),
             "--password-file, --master and --verify are for --to imap://HOST",
         )
+    if provision_only:
+        refuse(
+            new_uidvalidity,
+            "--provision-only with --new-uidvalidity: a later restore could not tell that these folders were "
+            "made for it",
+        )
+        named = [path for path in paths if path.uid is not None or path.name is not None]
+        refuse(bool(named), f"--provision-only makes folders, and {named[0] if named else ''} is a message")
+    extent = Extent.FRAME if provision_only else Extent.ALL
     goal = chosen_goal(invocation, place, workers, staging)
     command_words = _words(doveadm)
     with (
@@ -174,11 +192,20 @@ def command(
         open_restorers(goal.config, goal.workers, dry_run=dry_run) as (engine, access),
     ):
         targets = {
-            name: _renumbering(one, command_words, uid_margin, new_uidvalidity=new_uidvalidity)
+            name: _renumbering(
+                one, command_words, uid_margin, new_uidvalidity=new_uidvalidity, reserves=provision_only
+            )
             for name, one in goal.targets(one.partition for one in backup.versions).items()
         }
         plan = plan_restore(
-            backup, paths, targets, as_user=as_user, workers=goal.workers, access=access, exact=dry_run
+            backup,
+            paths,
+            targets,
+            as_user=as_user,
+            workers=goal.workers,
+            access=access,
+            exact=dry_run,
+            extent=extent,
         )
         tell_moment(backup.moment)
         wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
@@ -186,7 +213,8 @@ def command(
             tell_missing(plan)
             prospect = look_ahead(plan, engine, lambda _: None, workers=goal.workers, access=access)
             return tell_plan(plan, backup, wanted, prospect, as_json=as_json)
-        if wanted:
+        # Folders need little more than what lies in the staging area of every archive.
+        if wanted and not provision_only:
             recalled = bring_back(
                 invocation,
                 staging,
@@ -229,9 +257,14 @@ def _words(command: str | None) -> tuple[str, ...]:
 
 
 def _renumbering(
-    target: Partition, doveadm: tuple[str, ...], uid_margin: int | None, *, new_uidvalidity: bool
+    target: Partition,
+    doveadm: tuple[str, ...],
+    uid_margin: int | None,
+    *,
+    new_uidvalidity: bool,
+    reserves: bool,
 ) -> Partition:
     """A target with what the options say of its server and its numbers."""
     margin = target.renumbering.uid_margin if uid_margin is None else uid_margin
-    renumbering = Renumbering(uid_margin=margin, new_uidvalidity=new_uidvalidity)
+    renumbering = Renumbering(uid_margin=margin, new_uidvalidity=new_uidvalidity, reserves=reserves)
     return replace(target, doveadm=doveadm or target.doveadm, renumbering=renumbering)

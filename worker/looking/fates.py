@@ -13,6 +13,7 @@ from ..stores import uidlist
 from ..stores.directories import descend, is_directory, opened, split
 from ..stores.listing import NO_KEYWORDS, PLACES, Listing, record
 from ..stores.message_places import is_variant, portable_name, variant_parts
+from ..stores.reserved_uids import reserved_for
 
 
 class MailboxThere:
@@ -40,8 +41,8 @@ class MailboxThere:
                     stack.callback(os.close, places[place])
             return Listing(places)
 
-    def uidvalidity(self, folder: Folder) -> int:
-        """That of a folder that is there; 0 if nothing tells it."""
+    def header(self, folder: Folder) -> uidlist.UidListHeader:
+        """The first line of the UID list of a folder that is there; an empty one if nothing tells it."""
         for base in (self._control, self._root):
             if base < 0:
                 continue
@@ -50,10 +51,10 @@ class MailboxThere:
                     uidlist.NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory
                 )
                 try:
-                    return uidlist.UidList(fd, os.fstat(fd).st_size).header.uidvalidity
+                    return uidlist.UidList(fd, os.fstat(fd).st_size).header
                 finally:
                     os.close(fd)
-        return 0
+        return uidlist.UidListHeader(b"")
 
 
 @contextmanager
@@ -72,16 +73,26 @@ def mailbox_there(root: int, control: bytes | None) -> Iterator[MailboxThere]:
 
 
 def fate_of(
-    path: str, folder: Folder, messages: Sequence[Message], there: Listing, uidvalidity: int
+    path: str,
+    folder: Folder,
+    messages: Sequence[Message],
+    there: Listing,
+    header: uidlist.UidListHeader,
+    *,
+    new_uidvalidity: bool,
 ) -> FolderFate:
-    """That of a folder that is there: a message that it has is skipped, any other gets a new number."""
-    present = sum(_is_there(one.base, there) for one in messages)
+    """That of a folder that is there: a message that it has is skipped, any other gets a new number, unless
+    the folder was made for it and its own is still free."""
+    missing = [one.uid for one in messages if not _is_there(one.base, there)]
+    limit = 0 if new_uidvalidity else reserved_for(folder, header)
+    kept = sum(0 < uid < limit for uid in missing)
     return FolderFate(
         path=path,
-        renumbered=len(messages) - present,
-        present=present,
+        kept=kept,
+        renumbered=len(missing) - kept,
+        present=len(messages) - len(missing),
         uidvalidity=folder.uidvalidity,
-        there=uidvalidity,
+        there=header.uidvalidity,
     )
 
 

@@ -23,7 +23,7 @@ from ...proto.errors import BackupError, DamagedError, StoreError
 from ...proto.records import Folder, Message, Ownership, Partition
 from ...proto.target_facts import FateCounts, FolderFate, QuotaExcess, TargetFacts, Trial
 from ..archives.opened import OpenArchives
-from ..restore import Choice
+from ..restore import Choice, Extent
 from ..stores.doveadm import Doveadm
 from ..stores.layout import Layout, make_layout
 from ..stores.location import Location
@@ -193,8 +193,11 @@ class _Look:
                 continue
             exists = there is not None and there.has(folder)
             wanted: list[Message] = []
+            messages = 0
             concerned = self._tolls is not None and self._tolls.concern(folder.name)
-            if exists or concerned or path.uid is not None or path.name is not None:
+            if one.choice.extent is Extent.FRAME:
+                concerned = False
+            elif exists or concerned or path.uid is not None or path.name is not None:
                 wanted = [
                     message
                     for message in stored.messages(entry, path.uid)
@@ -208,7 +211,9 @@ class _Look:
                 names = there.names(folder)
                 in_it = len(names)
                 told = str(replace(_whose(one), folder=folder.name))
-                self._note(fate_of(told, folder, wanted, names, there.uidvalidity(folder)))
+                anew = self._target.renumbering.new_uidvalidity
+                fate = fate_of(told, folder, wanted, names, there.header(folder), new_uidvalidity=anew)
+                self._note(fate)
             else:
                 self._recreated(one, folder, messages)
             if self._tolls is not None and concerned:

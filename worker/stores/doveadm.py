@@ -81,6 +81,11 @@ class Doveadm:
                 found[int(uid)] = keywords
         return found
 
+    def look(self, user: str, guid: str) -> None:
+        """Let the server see what is new in a folder, and number it. Raises StoreError."""
+        _refuse_patterns(user)
+        self._run("search", "-u", user, "mailbox-guid", guid, "uid", "1")
+
     def add_keyword(self, user: str, guid: str, keyword: str, uids: Sequence[int]) -> None:
         """Give a keyword to messages of a folder. Repeatable. Raises StoreError."""
         _refuse_patterns(user)

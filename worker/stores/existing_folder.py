@@ -9,55 +9,78 @@ from contextlib import suppress
 
 from ...proto.errors import LockedError, MessageUnavailable
 from ...proto.records import Folder, Message, Ownership
-from . import keywords, uidlist
+from . import keywords
 from .directories import descend, make_directory, name_bytes, opened, ownership
 from .dotlock import uidlist_lock
+from .file_names import FileNames
 from .file_writer import FileWriter
-from .listing import NO_KEYWORDS, PLACES, Listing, record
+from .listing import PLACES
 from .location import RESERVED
-from .message_places import MessagePlaces, is_variant, lasting_names, portable_name, variant_parts
+from .message_places import MessagePlaces, lasting_names, portable_name
 from .notices import Notices
 from .opened import FileOpener
+from .present_messages import PresentMessages
+from .reserved_uids import ReservedUids
 from .scaffold import link_new, make_durable
+from .uidlist_file import opened_list
 
 _NEW_KEYWORDS = RESERVED + b"keywords"
 
 
 class ExistingFolder:
     """A FolderWriter (see ``proto.ports``) that adds messages to a folder that is there. They wait in
-    ``stage`` until ``deliver``. ``directory`` is the folder's, ``lists`` that of its lists; all are closed
-    with the writer."""
+    ``stage`` until ``deliver``, those that may have their old UIDs in that of ``reserved``. ``directory`` is
+    the folder's, ``lists`` that of its lists; all are closed with the writer. ``names`` are the files with
+    several names, ``above`` where the stage lies among them."""
 
-    def __init__(self, folder: Folder, directory: int, lists: int, stage: int, files: FileWriter) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        directory: int,
+        lists: int,
+        stage: int,
+        files: FileWriter,
+        names: FileNames,
+        above: tuple[bytes, ...],
+        reserved: ReservedUids | None = None,
+    ) -> None:
         self.folder = folder
+        self.reserved = reserved
         self._directory = directory
         self._lists = lists
         self._stage = stage
         self._files = files
         self._letters: set[str] = set()
-        self._beyond: set[str] = set()
+        self._keyworded: dict[str, list[bytes]] = {}
         self._present: dict[str, int] = {}
-        self._places = MessagePlaces(stage, files)
+        self._places = MessagePlaces(stage, files, names, above)
         for place in PLACES:
             with suppress(FileNotFoundError):
                 self._present[place] = descend(directory, (place.encode(),))
-        self._listing = Listing(self._present)
+        self._messages = PresentMessages(self._present)
         self._known_expunged: set[bytes] | None = None
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
-        name = portable_name(message.base)
-        if message.size in self._sizes(message.base) | self._sizes(name):
+        if self._messages.take(message):
             return False
-        for base in lasting_names(name):
-            if self._listing.find(base) >= 0 or base in self._expunged():
+        name = portable_name(message.base)
+        reserved = self.reserved
+        if reserved and not reserved.has_room_for(message.uid):
+            reserved = None
+        places = reserved.places if reserved else self._places
+        for base in lasting_names(message.base if reserved else name):
+            if self._messages.has(base) or base in self._expunged():
                 continue
             try:
-                if not self._places.add(message, base, content):
+                if not places.add(message, base, content):
                     return False
                 break
             except FileExistsError:
                 continue
-        self._beyond.update(set(message.keywords) - set(self.folder.keywords))
+        if reserved:
+            reserved.take(message.uid, message.fields, base)
+        for keyword in message.keywords:
+            self._keyworded.setdefault(keyword, []).append(base)
         self._letters.update(set(keywords.flags_of(message.suffix)) & set(keywords.LETTERS))
         return True
 
@@ -67,6 +90,8 @@ class ExistingFolder:
     def close(self) -> None:
         """Repeatable."""
         self._places.close()
+        if self.reserved:
+            self.reserved.places.close()
         while self._present:
             os.close(self._present.popitem()[1])
         if self._stage >= 0:
@@ -75,37 +100,18 @@ class ExistingFolder:
             os.close(self._lists)
             self._stage = self._directory = self._lists = -1
 
-    def _sizes(self, base: bytes) -> set[int]:
-        """The sizes of the messages that have this lasting name, or one that a restore gave for it."""
-        begin, end = variant_parts(base)
-        names = [record(entry, NO_KEYWORDS) for entry in self._listing.beginning_with(base + b"\0")]
-        variants = (record(entry, NO_KEYWORDS) for entry in self._listing.beginning_with(begin))
-        names += [one for one in variants if is_variant(one.base, begin, end)]
-        sizes: set[int] = set()
-        for one in names:
-            # One that was renamed or removed just now does not count: rather twice than not at all.
-            with suppress(OSError):
-                name = one.base + one.suffix
-                sizes.add(os.stat(name, dir_fd=self._present[one.place], follow_symlinks=False).st_size)
-        return sizes
-
     def _expunged(self) -> set[bytes]:
         """Lasting names that the UID list still has though there are no such files: to the server, a file
         of that name would be the message that was expunged."""
         if self._known_expunged is None:
             self._known_expunged = set()
-            with suppress(OSError, MessageUnavailable):
-                fd, status = FileOpener().open_regular(self._lists, uidlist.NAME)
-                try:
-                    bases = (base for _, _, base in uidlist.UidList(fd, status.st_size).entries())
-                    self._known_expunged.update(base for base in bases if self._listing.find(base) < 0)
-                finally:
-                    os.close(fd)
+            with suppress(OSError, MessageUnavailable), opened_list(self._lists) as found:
+                bases = (base for _, _, base in found.entries())
+                self._known_expunged.update(base for base in bases if not self._messages.has(base))
         return self._known_expunged
 
-    def deliver(self, directory: int, lists: int, stage: int, notices: Notices) -> None:
+    def deliver(self, directory: int, stage: int, translation: keywords.Translation) -> None:
         """Put the messages into the folder, with the letters that its keywords have there. Raises OSError."""
-        translation = self._translation(lists, stage, notices)
         for place in PLACES:
             make_directory(directory, place.encode(), 0o700)
             with (
@@ -117,7 +123,7 @@ class ExistingFolder:
                     _deliver(source, name_bytes(one.name), target, translation)
                 os.fsync(target)
 
-    def _translation(self, lists: int, stage: int, notices: Notices) -> keywords.Translation:
+    def translation(self, lists: int, stage: int, notices: Notices) -> keywords.Translation:
         """How letters change on the way; keywords that the folder lacks are added to it."""
         known: tuple[str, ...] = ()
         try:
@@ -131,10 +137,13 @@ class ExistingFolder:
         except (LockedError, MessageUnavailable, OSError) as error:
             notices.add(self.folder.path, "keyword", f"no keywords could be added: {error}")
             translation = self._translated(known, most=len(known))
-        if left_out := [*translation.left_out, *sorted(self._beyond)]:
-            names = ", ".join(left_out)
-            notices.add(self.folder.path, "keyword", f"messages come back without keywords: {names}")
         return translation
+
+    def without_letters(self, translation: keywords.Translation) -> dict[str, list[bytes]]:
+        """The keywords that no letter of the folder stands for, with the lasting names of their messages; a
+        letter that no keyword was known of stands for itself."""
+        beyond = set(translation.left_out) | (set(self._keyworded) - set(self.folder.keywords))
+        return {keyword: self._keyworded.get(keyword, []) for keyword in sorted(beyond)}
 
     def _translated(self, known: Sequence[str], most: int = keywords.MOST) -> keywords.Translation:
         return keywords.Translation(self.folder.keywords, self._letters, known, most)

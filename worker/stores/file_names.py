@@ -25,7 +25,7 @@ class _File(NamedTuple):
 
 
 class FileNames:
-    """The files with several names that were written into a tree, whose topmost directory is ``top``."""
+    """The files with several names that were written below the open directory ``top``."""
 
     def __init__(self, top: int) -> None:
         self._top = top
@@ -48,7 +48,7 @@ class FileNames:
         return True
 
     def remember(self, message: Message, above: tuple[bytes, ...], name: bytes) -> None:
-        """A message was written in this directory of the tree, under this name."""
+        """A message was written in this directory, under this name."""
         if message.link:
             self._found[_file(message)] = above, name
             if len(self._found) > _MOST_FILES:

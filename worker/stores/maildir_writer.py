@@ -30,6 +30,7 @@ from ...proto.records import (
 from .added_folder import added_folder, lies_below
 from .apart_tree import ApartTree
 from .control import is_control_file
+from .delivery import Delivery, reserved_stage_of, stage_of
 from .directories import (
     checked_name,
     descend,
@@ -51,6 +52,8 @@ from .links import stays_inside
 from .new_folder import NewFolder, owner_of
 from .notices import Notices
 from .renumbering import COUNTER, COURIER, Renumberer
+from .reserved_uids import ReservedUids, free_below
+from .scaffold import TREE
 from .staged_tree import StagedTree
 from .survey import OWN
 
@@ -123,7 +126,7 @@ class MaildirWriter:
             status = os.fstat(site.root)
             self._files.owner = status.st_uid, status.st_gid
         self._tree = StagedTree(site.workshop, self._files)
-        self._names = FileNames(self._tree.top)
+        self._names = FileNames(self._tree.around)
         self._control = self._apart(site.control, is_control_file)
         self._index = self._apart(site.index, lambda name: name.startswith((INDEX, LIST_INDEX)))
 
@@ -180,8 +183,7 @@ class MaildirWriter:
                 self._put_mailbox()
             else:
                 self._tree.merge(self._site.root, self._kept)
-                for number, folder in enumerate(self._existing):
-                    self._deliver(number, folder)
+                self._deliver()
             if self._home_tree:
                 self._home_tree.merge(self._site.home, self._kept_home)
             self._set_last_times()
@@ -265,15 +267,36 @@ class MaildirWriter:
         return -1
 
     def _added_to(self, folder: Folder, directory: int) -> FolderWriter:
-        stage = self._tree.make_beside(_stage(len(self._existing)))
-        writer = ExistingFolder(folder, directory, self._lists(folder, directory), stage, self._files)
+        lists = self._lists(folder, directory)
+        above = stage_of(len(self._existing))
+        stage = self._tree.make_beside(*above)
+        reserved = self._reserved(folder, lists)
+        writer = ExistingFolder(folder, directory, lists, stage, self._files, self._names, above, reserved)
         self._existing.append(writer)
         return writer
+
+    def _reserved(self, folder: Folder, lists: int) -> ReservedUids | None:
+        """The UIDs that were kept free for a folder that is there."""
+        limit = 0 if self._renumbering.new_uidvalidity else free_below(lists, folder)
+        if not limit:
+            return None
+        above = reserved_stage_of(len(self._existing))
+        stage = self._tree.make_beside(*above)
+        try:
+            return ReservedUids(limit, stage, self._files, self._names, above)
+        finally:
+            os.close(stage)
 
     def _lists(self, folder: Folder, directory: int) -> int:
         """The directory with the lists of a folder that is there, opened."""
         if self._control:
             return self._control.there(folder.path, os.fstat(directory))
+        return os.dup(directory)
+
+    def _index_of(self, folder: Folder, directory: int) -> int:
+        """The directory with the index files of a folder that is there, opened."""
+        if self._index:
+            return self._index.there(folder.path, os.fstat(directory))
         return os.dup(directory)
 
     def _built(self, folder: Folder, names: tuple[bytes, ...]) -> FolderWriter:
@@ -295,7 +318,15 @@ class MaildirWriter:
                 os.close(self._tree.make(split(record.path)))
         for record in in_home:
             self._build_in_home(record, owner)
-        writer = NewFolder(folder, self._tree.make(names), self._files, self._notices, self._names)
+        writer = NewFolder(
+            folder,
+            self._tree.make(names),
+            self._files,
+            self._notices,
+            self._names,
+            (TREE, *names),
+            reserves=self._renumbering.reserves,
+        )
         self._new[folder.path] = writer
         return writer
 
@@ -384,17 +415,19 @@ class MaildirWriter:
         if self._site.new_home and os.geteuid() == 0:
             self._tree.dress(self._site.home, self._home_record)
 
-    def _deliver(self, number: int, folder: ExistingFolder) -> None:
-        stage = self._tree.make_beside(_stage(number))
-        try:
-            with opened(self._site.root, split(folder.folder.path)) as directory:
+    def _deliver(self) -> None:
+        delivery = Delivery(self._tree, self._user, self._doveadm, self._notices)
+        with ExitStack() as stack:
+            for folder in self._existing:
+                directory = descend(self._site.root, split(folder.folder.path))
+                stack.callback(os.close, directory)
                 lists = self._lists(folder.folder, directory)
-                try:
-                    folder.deliver(directory, lists, stage, self._notices)
-                finally:
-                    os.close(lists)
-        finally:
-            os.close(stage)
+                stack.callback(os.close, lists)
+                index = self._index_of(folder.folder, directory)
+                stack.callback(os.close, index)
+                delivery.add(folder, directory, lists, index)
+            margin = _CHANGES_PER_UID * self._renumbering.uid_margin
+            self._without_modseq += delivery.carry_out(margin)
 
     def _dress_above(self) -> None:
         """The directories above, if they were made for this mailbox: else the server could make no other one
@@ -482,7 +515,3 @@ class MaildirWriter:
             except StoreError as error:
                 self._notices.add(b"", "doveadm", f"HIGHESTMODSEQ is not raised: {error.message}")
         self._tree.finish_again()
-
-
-def _stage(number: int) -> bytes:
-    return b"added%d" % number

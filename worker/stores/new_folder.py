@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from ...proto.records import Attributes, Directory, DirectoryKind, Folder, Message, Ownership
 from . import keywords, uidlist
-from .directories import joined, make_directory, split, unwritable
+from .directories import joined, make_directory, unwritable
 from .file_names import FileNames
 from .file_writer import FileWriter
 from .message_places import MessagePlaces, lasting_names
@@ -34,10 +34,19 @@ class NewFolder:
     """A FolderWriter (see ``proto.ports``) for a folder that does not exist yet. ``directory``, in which it
     is built, is closed with it. ``is_empty`` until a message was added; ``beyond`` are keywords that no
     letter of the folder stands for, with the UIDs of their messages. ``names`` are the files with several
-    names in the tree that it is a part of."""
+    names, ``above`` where the folder lies among them. With ``reserves`` no UID below the next one counts as
+    given."""
 
     def __init__(
-        self, folder: Folder, directory: int, files: FileWriter, notices: Notices, names: FileNames
+        self,
+        folder: Folder,
+        directory: int,
+        files: FileWriter,
+        notices: Notices,
+        names: FileNames,
+        above: tuple[bytes, ...],
+        *,
+        reserves: bool = False,
     ) -> None:
         self.folder = folder
         self._directory = directory
@@ -47,10 +56,11 @@ class NewFolder:
         self.is_empty = True
         self.beyond: dict[str, list[int]] = {}
         self._lettered = frozenset(folder.keywords)
-        self._places = MessagePlaces(directory, files, names, split(folder.path))
+        self._places = MessagePlaces(directory, files, names, above)
         make_directory(directory, b"tmp", 0o700)
         if folder.uidvalidity:
-            self._uids = uidlist.UidListWriter(directory, folder)
+            reserved = folder.uidnext if reserves else 0
+            self._uids = uidlist.UidListWriter(directory, folder, reserved)
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
         for base in lasting_names(message.base):

@@ -33,6 +33,11 @@ class StagedTree:
         """The topmost directory of the tree."""
         return self._scaffold.top
 
+    @property
+    def around(self) -> int:
+        """The directory that holds the tree (as ``scaffold.TREE``) and what is made beside it."""
+        return self._scaffold.fd
+
     def make(self, names: tuple[bytes, ...]) -> int:
         """A directory of the tree, made if it is missing, and opened. The caller closes it."""
         directory = descend_making(self._scaffold.top, names, 0o700)
@@ -57,9 +62,9 @@ class StagedTree:
         """What a directory is to be like, if that was told."""
         return self._records.get(path)
 
-    def make_beside(self, name: bytes) -> int:
+    def make_beside(self, *names: bytes) -> int:
         """A directory that is removed with the tree and is no part of it, opened."""
-        return descend_making(self._scaffold.fd, (name,), 0o700)
+        return descend_making(self._scaffold.fd, names, 0o700)
 
     def finish(self) -> None:
         """Set modes, owners and times of all directories but the topmost, and make everything durable."""
@@ -76,6 +81,10 @@ class StagedTree:
             os.fchmod(self._scaffold.top, 0o711)
         os.fchmod(self._scaffold.fd, 0o711)
         return self._scaffold.fd, TREE
+
+    def sync(self) -> None:
+        """Make durable what was written since it was finished."""
+        self._scaffold.sync()
 
     def finish_again(self) -> None:
         """Set the times of all directories once more, after something was written into them, and make that

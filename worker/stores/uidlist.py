@@ -8,6 +8,9 @@ Version 3, as Dovecot writes it::
 Version 1 (``1 <uidvalidity> <next uid>``, then ``<uid> <file name>``) is read too. What Dovecot reads is
 read here: lines may end with CR LF, and keys of other programs have values of any characters. A list may be
 cut off or garbled: what can be read of it is kept, and how much could not is told.
+
+``Mailhaul<uid>`` in the first line, which Dovecot keeps as it does all that it does not know: no message has
+had a UID below that one. A restore made the folder before its mail (see ``reserved_uids``).
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ _NEW_FILE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _HEADER_V1 = re.compile(rb"1 +(\d{1,10}) +(\d{1,10}) *")
 _HEADER_V3 = re.compile(rb"3(?: +[^\x00-\x20\x7f]+)* *")
 _NUMBERS = {key: re.compile(rb"(?<= )%s\d*(?= |$)" % key) for key in (b"V", b"N")}
+_RESERVED = re.compile(rb" Mailhaul(\d{1,10})(?= |$)")
 _GUID = re.compile(r"[0-9a-f]{32}")
 _FIELDS = re.compile(rb"[A-Z][!-~]*( [A-Z][!-~]*)*")
 
@@ -44,6 +48,7 @@ class UidListHeader:
     uidvalidity: int = 0
     uidnext: int = 0
     guid: str = ""
+    reserved: int = 0
 
 
 def parse_header(line: bytes) -> UidListHeader:
@@ -54,7 +59,9 @@ def parse_header(line: bytes) -> UidListHeader:
         return UidListHeader(line)
     values = {field[:1]: field[1:] for field in line.split()[1:]}
     guid = values.get(b"G", b"").decode("ascii", "ignore")
-    return UidListHeader(line, 3, _number(values, b"V"), _number(values, b"N"), guid)
+    found = _RESERVED.search(line)
+    reserved = int(found[1]) if found else 0
+    return UidListHeader(line, 3, _number(values, b"V"), _number(values, b"N"), guid, reserved)
 
 
 def _number(values: dict[bytes, bytes], key: bytes) -> int:
@@ -63,14 +70,20 @@ def _number(values: dict[bytes, bytes], key: bytes) -> int:
 
 
 def format_header(folder: Folder) -> bytes:
-    """The first line of a folder's UID list: its own but for UIDVALIDITY, and the next UID where that says
-    less than is known."""
+    """The first line of a folder's UID list: its own but for UIDVALIDITY, the next UID where that says less
+    than is known, and what was reserved."""
     header = parse_header(folder.header)
     if header.version == 3 and header.uidvalidity:
-        line = _with_number(folder.header, b"V", folder.uidvalidity)
+        line = _with_number(with_reserved(folder.header, 0), b"V", folder.uidvalidity)
         return _with_number(line, b"N", folder.uidnext) if header.uidnext < folder.uidnext else line
     line = b"3 V%d N%d" % (folder.uidvalidity, max(1, folder.uidnext))
     return b"%s G%s" % (line, folder.guid.encode()) if _GUID.fullmatch(folder.guid) else line
+
+
+def with_reserved(line: bytes, reserved: int) -> bytes:
+    """The first line of a list in which no message has had a UID below this one; 0: that is not known."""
+    line = _RESERVED.sub(b"", line)
+    return line + b" Mailhaul%d" % reserved if reserved else line
 
 
 def _with_number(line: bytes, key: bytes, number: int) -> bytes:
@@ -149,12 +162,14 @@ def _uid(number: bytes) -> int:
 
 
 class UidListWriter:
-    """Writes the list of a folder that is restored, in an open directory. Raises OSError, FileExistsError."""
+    """Writes the list of a folder that is restored, in an open directory; with ``reserved`` no message has
+    had a UID below that. Raises OSError, FileExistsError."""
 
-    def __init__(self, directory: int, folder: Folder) -> None:
-        header = format_header(folder)
+    def __init__(self, directory: int, folder: Folder, reserved: int = 0) -> None:
+        header = with_reserved(format_header(folder), reserved)
         self._header_bytes = len(header) + 1
         self._folder = folder
+        self._reserved = reserved
         self._next = parse_header(header).uidnext
         self._last = 0
         self._ordered = True
@@ -185,7 +200,8 @@ class UidListWriter:
         folder = replace(self._folder, uidnext=max(self._folder.uidnext, self._last + 1))
         os.ftruncate(self.fd, 0)
         os.lseek(self.fd, 0, os.SEEK_SET)
-        self._lines = [format_header(folder) + b"\n", *(by_uid[uid] for uid in sorted(by_uid))]
+        header = with_reserved(format_header(folder), self._reserved)
+        self._lines = [header + b"\n", *(by_uid[uid] for uid in sorted(by_uid))]
         self._flush()
 
     def close(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import imaplib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -103,6 +104,7 @@ class Imap:
     def __init__(self, port: int, user: str) -> None:
         self._client = imaplib.IMAP4("127.0.0.1", port, timeout=_TIMEOUT_SECONDS)
         self._client.login(user, PASSWORD)
+        self._ended = False
 
     def __enter__(self) -> Imap:
         return self
@@ -110,7 +112,7 @@ class Imap:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None and not self._ended:
             self._client.logout()
         else:
             self._client.shutdown()
@@ -166,6 +168,28 @@ class Imap:
         """How many messages the opened folder has, as a client that stays connected is told."""
         self._ask("NOOP")
         return int(self._client.response("EXISTS")[1][-1] or -1)
+
+    def bye(self) -> str:
+        """What the server says as it ends the connection at the next command; "" if it does not."""
+        try:
+            self._client.noop()
+        except imaplib.IMAP4.abort as error:
+            self._ended = True
+            return str(error)
+        return ""
+
+    @contextmanager
+    def idle(self) -> Iterator[Callable[[], bytes]]:
+        """Wait (IDLE) in the opened folder: gives what returns the next line that is told of it."""
+        tag = self._client._new_tag()
+        self._client.send(tag + b" IDLE\r\n")
+        assert self._client.readline().startswith(b"+ ")
+        # Now and then the server only says that it is still there.
+        told = (line.strip() for line in iter(self._client.readline, b"") if not line.startswith(b"* OK"))
+        yield lambda: next(told)
+        self._client.send(b"DONE\r\n")
+        while not self._client.readline().startswith(tag):
+            pass
 
     def make_folder(self, name: str, *, subscribed: bool = True) -> None:
         self._ask("CREATE", quoted(name))

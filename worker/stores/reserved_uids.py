@@ -1,0 +1,162 @@
+"""UIDs that were kept free: a folder that a restore made before its mail gets that under its old UIDs.
+
+Dovecot gives a new UID to every message that appears below the highest one that its index knows, whatever
+the UID list says ("Expunged message reappeared"). So the index goes when the UIDs are entered, under the
+lock of the list; where ``doveadm`` is at hand another one takes its place, which was written beside the
+mailbox and counts on above the old one. Sessions that have the folder open are told to come back.
+docs/decisions/0031-into-a-live-server.md has what was seen.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from ...proto.errors import MessageUnavailable
+from ...proto.records import Folder
+from . import keywords, uidlist
+from .directories import make_directory, name_bytes, opened, ownership
+from .dotlock import uidlist_lock
+from .dovecot_index import INDEX
+from .file_names import FileNames
+from .file_writer import FileWriter
+from .listing import PLACES
+from .location import RESERVED
+from .message_places import MessagePlaces
+from .opened import FileOpener
+from .scaffold import link_new, make_durable
+from .uidlist_file import lines_of, opened_list
+
+_NEW_LIST = RESERVED + b"uidlist"
+_NEW_INDEX = RESERVED + b"index"
+
+
+def free_below(lists: int, folder: Folder) -> int:
+    """Below which UID none was given yet in the folder whose lists are in this directory; 0 if it is not
+    known to be one that a restore made for ``folder`` before its mail came."""
+    try:
+        with opened_list(lists) as found:
+            header = found.header
+    except (OSError, MessageUnavailable):
+        return 0
+    return reserved_for(folder, header)
+
+
+def reserved_for(folder: Folder, header: uidlist.UidListHeader) -> int:
+    """Below which UID a list with this first line has room for messages of ``folder``; 0 if it has none."""
+    is_same = folder.uidvalidity == header.uidvalidity and folder.guid in ("", header.guid)
+    return header.reserved if folder.uidvalidity and is_same else 0
+
+
+class ReservedUids:
+    """The messages that are to enter a folder under UIDs below ``limit``. They wait in a directory of their
+    own, the ``stage``; ``above`` is where that lies among the files with several names."""
+
+    def __init__(
+        self, limit: int, stage: int, files: FileWriter, names: FileNames, above: tuple[bytes, ...]
+    ) -> None:
+        self._limit = limit
+        self._files = files
+        self._entries: dict[int, tuple[bytes, bytes]] = {}
+        self.places = MessagePlaces(stage, files, names, above)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no such message."""
+        return not self._entries
+
+    def has_room_for(self, uid: int) -> bool:
+        """Whether a message of this UID may have it."""
+        return 0 < uid < self._limit and uid not in self._entries
+
+    def take(self, uid: int, fields: bytes, base: bytes) -> None:
+        """A message was written into ``places`` that is to have this UID."""
+        self._entries[uid] = fields, base
+
+    def look_like(self, stage: int, folder: int, lists: int, translation: keywords.Translation) -> None:
+        """Make of the stage a folder by itself, for the server to write an index of: with the letters that
+        keywords have in the ``folder``, and of its owner. Raises OSError, MessageUnavailable."""
+        owner = ownership(os.fstat(folder))
+        with opened(stage, (b"cur",)) as cur:
+            for name in map(name_bytes, os.listdir(cur)):
+                base, colon, flags = name.partition(b":")
+                os.rename(name, base + translation.suffix(colon + flags), src_dir_fd=cur, dst_dir_fd=cur)
+        header = uidlist.parse_header(lines_of(lists)[0])
+        uidnext = max(self._entries) + 1
+        like = Folder(name="", path=b"", uidvalidity=header.uidvalidity, uidnext=uidnext, guid=header.guid)
+        writer = uidlist.UidListWriter(stage, like)
+        try:
+            for uid in sorted(self._entries):
+                writer.add(uid, *self._entries[uid])
+            writer.finish()
+        finally:
+            writer.close()
+        if any(translation.keywords):
+            mine = replace(owner, mode=owner.mode & 0o666)
+            content = keywords.format_keywords(translation.keywords)
+            self._files.write(stage, keywords.NAME, [content], mine, 0)
+        make_directory(stage, b"tmp", 0o700)
+        if os.geteuid() == 0:
+            for name in (b".", b"tmp", b"cur", b"new", uidlist.NAME):
+                os.chown(name, owner.uid, owner.gid, dir_fd=stage, follow_symlinks=False)
+
+    def enter(self, stage: int, directory: int, lists: int, index: int) -> bool:
+        """Put the messages into a folder under their UIDs, and the index that was written of them in place of
+        the one that is there. False if they are not free any more. Raises OSError, LockedError,
+        MessageUnavailable."""
+        with uidlist_lock(lists):
+            header, *lines = lines_of(lists)
+            reserved = uidlist.parse_header(header).reserved
+            if max(self._entries) >= reserved or any(0 < _uid(line) < reserved for line in lines):
+                return False
+            self._write_list(lists, header, lines)
+            # The files before the list: until that has them, the server has to wait for the lock.
+            for place in PLACES:
+                with (
+                    opened(stage, (place.encode(),)) as source,
+                    opened(directory, (place.encode(),)) as target,
+                ):
+                    for name in map(name_bytes, os.listdir(source)):
+                        with suppress(FileExistsError):
+                            link_new(source, name, target, name)
+            for name in map(name_bytes, os.listdir(index)):
+                if name.startswith(INDEX):
+                    os.unlink(name, dir_fd=index)
+            os.rename(_NEW_LIST, uidlist.NAME, src_dir_fd=lists, dst_dir_fd=lists)
+            self._put_index(stage, index)
+        os.fsync(lists)
+        return True
+
+    def _write_list(self, lists: int, header: bytes, lines: Sequence[bytes]) -> None:
+        """The list as it is to be, beside the one that is there."""
+        least = min(self._entries)
+        text = [uidlist.with_reserved(header, least if least > 1 else 0)]
+        for uid in sorted(self._entries):
+            line = uidlist.format_line(uid, *self._entries[uid])
+            if line is not None:
+                text.append(line.rstrip(b"\n"))
+        with suppress(FileNotFoundError):
+            os.unlink(_NEW_LIST, dir_fd=lists)  # a process that was killed left it
+        status = os.stat(uidlist.NAME, dir_fd=lists, follow_symlinks=False)
+        content = b"\n".join([*text, *lines, b""])
+        self._files.write(lists, _NEW_LIST, [content], ownership(status), time.time_ns())
+        make_durable(lists, _NEW_LIST)
+
+    def _put_index(self, stage: int, index: int) -> None:
+        """The index that was written; without one the server makes it anew."""
+        with suppress(FileNotFoundError):
+            fd, status = FileOpener().open_regular(stage, INDEX)
+            try:
+                content = os.pread(fd, status.st_size, 0)
+            finally:
+                os.close(fd)
+            self._files.write(index, _NEW_INDEX, [content], ownership(status), time.time_ns())
+            os.rename(_NEW_INDEX, INDEX, src_dir_fd=index, dst_dir_fd=index)
+
+
+def _uid(line: bytes) -> int:
+    number = line.partition(b" ")[0]
+    return int(number) if number.isdigit() else 0
