@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mailhaul.tests.conftest import IN_CI
 from mailhaul.tests.integration.accounts import fill
 from mailhaul.tests.integration.command import Mailhaul
+from mailhaul.tests.integration.servers.cyrus import ADMIN, Cyrus, excuse, missing, program
 from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.servers.imap import PASSWORD, SeenAccount, SeenMessage
 from mailhaul.tests.integration.servers.programs import both_servers
@@ -95,3 +101,111 @@ def check_uids(uids: list[dict[str, object]], before: SeenAccount, after: SeenAc
 def expanded(sequence: object) -> list[int]:
     ranges = (part.partition(":")[::2] for part in str(sequence).split(","))
     return [number for first, last in ranges for number in range(int(first), int(last or first) + 1)]
+
+
+# Other servers
+
+
+@pytest.fixture
+def start_cyrus(root: Path) -> Iterator[Callable[..., Cyrus]]:
+    """``start_cyrus("jane")``: a new server with empty mailboxes for these users."""
+    if reason := missing(root):
+        pytest.fail(reason) if IN_CI and not excuse(root) else pytest.skip(reason)
+    started: list[Cyrus] = []
+
+    def start(*users: str) -> Cyrus:
+        place = Path(tempfile.mkdtemp(prefix="mh-"))
+        place.chmod(0o755)
+        started.append(Cyrus(program(root), place, users))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+        shutil.rmtree(server.place)
+
+
+ODD = (
+    b"Subject: caf\xe9\n\nheader beyond ASCII\n",
+    b"Subject: returns\n\nCR CR LF\r\r\nand a CR at the end\r",
+    b"Subject: bare\n\na CR\rin the midst\n",
+    b"no header at all\n",
+    b"Subject: long\n\n" + b"x" * 20_000 + b"\n",
+    b"",
+)
+"""What servers are known to alter, or might."""
+
+
+def key(one: SeenMessage) -> tuple[frozenset[str], datetime, int, str]:
+    """What two servers say alike of the same message."""
+    when = datetime.strptime(one.date.strip(), "%d-%b-%Y %H:%M:%S %z")
+    return one.flags, when, one.size, one.digest
+
+
+def check_but_for_what_is_told(report: Any, before: SeenAccount, after: SeenAccount) -> list[str]:
+    """All that went over is the same but for the messages and folders that the report names; returns why
+    these messages are not."""
+    refused = before.folders.keys() - after.folders.keys()
+    paths = {one["path"] for one in report["skipped"] if one["reason"] == "refused"}
+    assert {f"{MAILBOX}/{name}" for name in refused} <= paths
+    told = [one for one in report["skipped"] if one["path"].rpartition("/")[2].isdigit()]
+    was = Counter(
+        key(one) for name, messages in contents(before).items() if name not in refused for one in messages
+    )
+    now = Counter(key(one) for messages in contents(after).values() for one in messages)
+    assert sum((was - now).values()) == len(told)
+    assert sum((now - was).values()) == len([one for one in told if one["reason"] == "altered"])
+    assert report["restored"] == sum(now.values())
+    return sorted(f"{one['reason']}: {one['detail']}" for one in told)
+
+
+def test_cyrus(
+    start_dovecot: StartDovecot,
+    start_cyrus: Callable[..., Cyrus],
+    mailhaul: Mailhaul,
+    mails: tuple[bytes, ...],
+    password: Path,
+) -> None:
+    old, new = start_dovecot(), start_cyrus("jane")
+    fill(old, ALICE, mails)
+    drop_odd(old)
+    before = old.view(ALICE)
+    config = mailhaul.configure(old)
+    mailhaul.run(config, "backup")
+    to = ("--to", f"imap://127.0.0.1:{new.port}", "--master", ADMIN, "--password-file", password)
+
+    report = mailhaul.run(config, "restore", MAILBOX, "--as", "jane", *to, "--verify", status=3)
+    after = new.view("jane")
+    assert check_but_for_what_is_told(report, before, after) == [
+        "altered: the bytes are not the same, though they are as many (38)",
+        "refused: Message contains invalid header",
+        "refused: Zero-length message literal",
+    ]
+    assert before.folders.keys() - after.folders.keys() == {'quo"te', "back\\slash"}
+
+    again = mailhaul.run(config, "restore", MAILBOX, "--as", "jane", *to, status=3)
+    assert (again["restored"], again["present"]) == (0, report["restored"])
+    assert new.view("jane") == after
+
+
+def test_mdbox(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...], password: Path
+) -> None:
+    old, new = start_dovecot(), start_dovecot("mdbox")
+    fill(old, ALICE, mails)
+    drop_odd(old)
+    before = old.view(ALICE)
+    config = mailhaul.configure(old)
+    mailhaul.run(config, "backup")
+    to = ("--to", f"imap://127.0.0.1:{new.ports.imap}", "--password-file", password)
+    report = mailhaul.run(config, "restore", MAILBOX, *to, "--verify", status=3)
+    altered, refused = check_but_for_what_is_told(report, before, new.view(ALICE))
+    assert altered == "altered: 51 bytes became 49"  # CR CR LF, and a CR at the end
+    assert refused.startswith("refused: Can't save a zero byte message")
+
+
+def drop_odd(server: Dovecot) -> None:
+    server.drop(ALICE, [f"{1_100_000_000 + number}.odd.mx" for number in range(len(ODD))], ODD)
+    with server.login(ALICE) as client:
+        client.open("INBOX")

@@ -17,8 +17,9 @@ _TIMEOUT_SECONDS = 60
 
 _LISTED = re.compile(rb'\((?P<attributes>[^)]*)\) "/" (?P<name>.+)', re.DOTALL)
 _FETCHED = re.compile(
-    rb'\d+ \(UID (?P<uid>\d+) FLAGS \((?P<flags>[^)]*)\) INTERNALDATE "(?P<date>[^"]+)" '
-    rb"RFC822\.SIZE (?P<size>\d+) BODY\[\] \{\d+\}"
+    # Dovecot answers in the order of the question, Cyrus in its own.
+    rb"\d+ \((?:UID (?P<uid>\d+) |FLAGS \((?P<flags>[^)]*)\) "
+    rb'|INTERNALDATE "(?P<date>[^"]+)" |RFC822\.SIZE (?P<size>\d+) ){4}BODY\[\] \{\d+\}'
 )
 _CHANGED = re.compile(rb"\d+ \(UID (?P<uid>\d+) FLAGS \((?P<flags>[^)]*)\)")
 # That something is new, or worth a look, says nothing of what is stored.

@@ -27,6 +27,9 @@ RARE_LAYOUTS = {
 }
 """The others that its documentation names."""
 
+OTHER_STORES = {"mdbox": "mdbox:~/mdbox"}
+"""Stores of a server that is only written to over its protocol."""
+
 APART = {
     "control": {"control": "{home}/control"},
     "control-below": {"control": "{home}/Maildir/control"},
@@ -54,7 +57,7 @@ INBOXES = {
 _2_3 = """\
 protocols = imap lmtp pop3
 disable_plaintext_auth = no
-mail_location = maildir:~/Maildir{location}
+mail_location = {store}{location}
 passdb {{
   driver = static
   args = password={password}
@@ -73,8 +76,8 @@ dovecot_config_version = 2.4.0
 dovecot_storage_version = 2.4.0
 protocols = imap lmtp pop3
 auth_allow_cleartext = yes
-mail_driver = maildir
-mail_path = ~/Maildir
+mail_driver = {driver}
+mail_path = {path}
 {location}
 passdb static {{
   password = {password}
@@ -151,7 +154,10 @@ _SETTINGS_OF_2_4 = {
 
 def settings(version: tuple[int, int], layout: str, facts: Mapping[str, object]) -> str:
     """The configuration file of a server of this version; ``facts`` are the names in braces above."""
-    location = {**LAYOUTS, **RARE_LAYOUTS}[layout].format_map(facts)
+    store = OTHER_STORES.get(layout, "maildir:~/Maildir")
+    driver, _, path = store.partition(":")
+    facts = {**facts, "store": store, "driver": driver, "path": path}
+    location = {**LAYOUTS, **RARE_LAYOUTS}.get(layout, "").format_map(facts)
     if version < (2, 4):
         return (_2_3 + _BOTH).format_map({**facts, "location": location})
     return (_2_4 + _BOTH).format_map({**facts, "location": _split(location)})

@@ -140,7 +140,7 @@ def connect(
         client = IMAPClient(address.host, address.port, ssl=address.tls, timeout=timeout)
     try:
         with _translated(address):
-            if not (address.tls or address.is_here):
+            if not address.tls and (not address.is_here or client.has_capability("LOGINDISABLED")):
                 if not client.has_capability("STARTTLS"):
                     raise AccessError(
                         f"{address} offers no encryption (STARTTLS): a password is not sent over a network "

@@ -14,6 +14,8 @@ from .connection import Connection
 from .errors import ConnectionLostError, RefusedError
 from .patience import Patience
 
+_MOST_SILENCES = 2
+
 _Result = TypeVar("_Result")
 
 
@@ -32,17 +34,24 @@ class Session:
     @property
     def connection(self) -> Connection:
         """The connection; a new one, if there is none (any more)."""
+        return self.patiently(self._connected)
+
+    def _connected(self) -> Connection:
         if self._connection is None:
-            self._connection = self.patiently(self._open)
+            self._connection = self._open()
         return self._connection
 
     def patiently(self, work: Callable[[], _Result]) -> _Result:
         """Do what can be done again without harm, until it succeeds or is refused for good."""
+        silences = 0
         for wait in self.patience.waits():
             try:
                 return work()
-            except ConnectionLostError:
+            except ConnectionLostError as error:
                 self.drop()
+                silences += error.silent
+                if silences == _MOST_SILENCES:
+                    raise  # each has taken its time
                 wait(0.0)
             except RefusedError as error:
                 if not error.answer.is_passing:
@@ -52,7 +61,7 @@ class Session:
 
     def ask(self, work: Callable[[IMAPClient], _Result]) -> _Result:
         """Ask the server something, with imapclient."""
-        return self.patiently(lambda: self.connection.ask(work))
+        return self.patiently(lambda: self._connected().ask(work))
 
     def examine(self, name: str) -> Mapping[bytes, object]:
         """Open a folder for reading, anew: what has come meanwhile is seen from now on. Raises
@@ -75,7 +84,7 @@ class Session:
         it may be changed."""
 
         def in_it() -> _Result:
-            connection = self.connection
+            connection = self._connected()
             if connection.selected not in ((name, True), (name, writing)):
                 found = self._open_folder(name, writing=writing)
                 self.check_validity(name, found.get(b"UIDVALIDITY", 0))
@@ -84,7 +93,7 @@ class Session:
         return self.patiently(in_it)
 
     def _open_folder(self, name: str, *, writing: bool) -> Mapping[bytes, object]:
-        connection = self.connection
+        connection = self._connected()
         connection.selected = ("", False)
         found: Mapping[bytes, object] = connection.ask(lambda one: one.select_folder(name, not writing))
         connection.selected = (name, writing)
