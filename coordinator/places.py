@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..proto.errors import UsageError
 from ..proto.records import Partition
+from ..worker.stores.registry import is_one_file, is_stdout
 
 _PLACEHOLDER = re.compile(r"\{[^/{}]*\}")
 
@@ -77,7 +78,11 @@ def refuse_other_store(partitions: Iterable[Partition], known: Iterable[Partitio
 
 def refuse_target(target: Partition, staging: Path | None, stores: Iterable[Partition]) -> None:
     """Refuse a target inside the staging area, and one that is a store that was backed up, by another name:
-    what would be restored beside it would be its own mail."""
+    what would be restored beside it would be its own mail; and one file for all that is there already."""
+    if is_stdout(target):
+        return
+    if is_one_file(target) and os.path.lexists(target.path):
+        raise UsageError(f"--to {target.path} is there already, and is not written over: choose another name")
     root = os.path.realpath(_root(target.path))
     if staging is not None and _is_below(root, os.path.realpath(staging)):
         raise UsageError(f"--to {target.path} lies inside the staging area {staging}: restore to elsewhere")

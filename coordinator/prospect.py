@@ -19,6 +19,7 @@ from ..proto.target_facts import (
     Trial,
 )
 from ..worker.looking.look import Sought
+from ..worker.stores.registry import keeps_places
 from ..worker.tasks.looking import LookTask, run_look
 from .dispatch.engine import Engine
 from .restoration import Access, PlannedMailbox, RestorePlan, grants_for, reached
@@ -70,10 +71,12 @@ def look_ahead(
 
 
 def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: float) -> Iterator[LookTask]:
-    """The mailboxes of each target in a part for each worker."""
+    """The mailboxes of each target in a part for each worker. UIDs, quotas and rules can be looked at in a
+    store, not on a server, and files of other formats have none."""
     by_target: dict[Partition, list[PlannedMailbox]] = {}
-    for one in (one for one in plan.mailboxes if one.target.access is None):
-        by_target.setdefault(one.target, []).append(one)
+    for one in plan.mailboxes:
+        if keeps_places(one.target):
+            by_target.setdefault(one.target, []).append(one)
     on_host = Counter(host for target in by_target for host in target.hosts)
     for target, mailboxes in by_target.items():
         share = seconds / max(on_host[host] for host in target.hosts)

@@ -20,6 +20,7 @@ from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
 from ..worker.restore import Choice, Extent
 from ..worker.staging.area import StagingArea
+from ..worker.stores.registry import is_one_file, keeps_places
 from ..worker.tasks.restore import RestoreTask, run_restore
 from .backup_set import BackupSet, NeededFile, needs_of, opened
 from .browsing.levels import no_such_folder
@@ -116,6 +117,7 @@ def plan_restore(
     targets: Mapping[str, Partition],
     *,
     as_user: str | None,
+    into: str = "",
     workers: int,
     access: Access | None = None,
     exact: bool = False,
@@ -126,7 +128,8 @@ def plan_restore(
     mailboxes that would become one are told in the plan.
 
     ``targets`` says for each partition of the backup where it goes; ``as_user`` names the one whose
-    mailbox the chosen one becomes. Without ``access`` the tasks can be done on this host only.
+    mailbox the chosen one becomes, ``into`` the folder below which it does. Without ``access`` the tasks can
+    be done on this host only.
 
     Raises NotFoundError for a path that the backup does not hold, UsageError for a target that is missing
     and, unless ``exact``, for several mailboxes that would become one.
@@ -135,7 +138,9 @@ def plan_restore(
         there = Availabilities(archives.data, {}) if exact else None
         needed = _NeededFiles(backup)
         chosen = [
-            _of_extent(extent, _planned(backup, archives, version, path, targets, as_user, there, needed))
+            _of_extent(
+                extent, _planned(backup, archives, version, path, targets, as_user, into, there, needed)
+            )
             for path in _without_covered(paths)
             for version in backup.select(path)
         ]
@@ -147,7 +152,8 @@ def plan_restore(
     for (target, _), group in grouped.items():
         total = sum(one.size_bytes for one in group)
         grants = grants_for(access, target)
-        for part in _parts(group, max(1, total // (2 * workers))):
+        most = total + 1 if is_one_file(target) else max(1, total // (2 * workers))
+        for part in _parts(group, most):
             task = RestoreTask(
                 archives=reached(backup.needed({one.version.archive for one in part}), access),
                 choices=tuple(one.choice for one in part),
@@ -262,6 +268,7 @@ def _planned(
     path: LogicalPath,
     targets: Mapping[str, Partition],
     as_user: str | None,
+    into: str,
     there: Availabilities | None,
     needed: _NeededFiles,
 ) -> PlannedMailbox:
@@ -273,8 +280,7 @@ def _planned(
     needs = needed.shared(needs_of(backup, archives, version))
     with suppress(DamagedError):
         if (entry := archives(version.archive).entry(version.user)) is not None:
-            # On a server a mailbox has no place but that of its user.
-            place = entry.place if as_user is None and targets[version.partition].access is None else b""
+            place = entry.place if as_user is None and keeps_places(targets[version.partition]) else b""
     if all(needed(one).there for one in needs):
         there = None
     if there is not None:
@@ -291,6 +297,7 @@ def _planned(
             to_user=as_user or version.user,
             place=place,
             path=selected,
+            into=into,
         ),
         target=targets[version.partition],
         messages=messages,
@@ -361,10 +368,12 @@ def _named(version: MailboxVersion) -> LogicalPath:
 def _grouped(
     chosen: Sequence[PlannedMailbox],
 ) -> dict[tuple[Partition, ArchiveId], list[PlannedMailbox]]:
-    """By target and archive, in the order in which they were chosen; parts of one mailbox side by side."""
+    """By target and archive, in the order in which they were chosen; parts of one mailbox side by side. What
+    goes into one file is one group."""
     grouped: dict[tuple[Partition, ArchiveId], list[PlannedMailbox]] = {}
     for one in chosen:
-        grouped.setdefault((one.target, one.version.archive), []).append(one)
+        archive = ArchiveId(b"") if is_one_file(one.target) else one.version.archive
+        grouped.setdefault((one.target, archive), []).append(one)
     for group in grouped.values():
         first = {one.version.user: place for place, one in reversed(list(enumerate(group)))}
         group.sort(key=lambda one: first[one.version.user])

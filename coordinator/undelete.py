@@ -6,6 +6,7 @@ from ..groups.paths import LogicalPath
 from ..proto.records import ArchiveId, Partition, RunId
 from ..worker.archives.holdings import Holdings
 from ..worker.restore import Choice, Rescue
+from ..worker.stores.registry import keeps_places
 from ..worker.tasks.restore import RestoreTask
 from .browsing.vanished import WhatVanished
 from .restoration import Access, PlannedTask, grants_for, reached
@@ -30,7 +31,7 @@ def plan_undelete(
 ) -> PlannedTask:
     """The task that puts what vanished into the mailbox, or into that of ``as_user``. One task: what comes
     from several versions goes into the same folders. ``archives`` are all that there are."""
-    choices = _choices(found, path, into, as_user)
+    choices = _choices(found, path, into, target, as_user)
     return PlannedTask(
         task=RestoreTask(
             archives=reached(archives, access),  # which of them the metadata lies in is told by that alone
@@ -44,7 +45,9 @@ def plan_undelete(
     )
 
 
-def _choices(found: WhatVanished, path: LogicalPath, into: str, as_user: str | None) -> tuple[Choice, ...]:
+def _choices(
+    found: WhatVanished, path: LogicalPath, into: str, target: Partition, as_user: str | None
+) -> tuple[Choice, ...]:
     """From each version the messages that it had last, the oldest version first."""
     by_version: dict[tuple[RunId, ArchiveId], dict[str, set[tuple[bytes, bytes]]]] = {}
     for one in found.vanished:
@@ -56,7 +59,7 @@ def _choices(found: WhatVanished, path: LogicalPath, into: str, as_user: str | N
             archive=archive,
             user=user,
             to_user=as_user or user,
-            place=b"" if as_user else found.place,
+            place=found.place if not as_user and keeps_places(target) else b"",
             path=found.whose,
             rescues=tuple(
                 Rescue(folder=name, into=target_folder(path, into, name), messages=frozenset(messages))

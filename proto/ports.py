@@ -224,7 +224,8 @@ class OpenedFile(Protocol):
 
 
 class MailTarget(Protocol):
-    """One partition of a mail store, for writing; or a mail server."""
+    """One partition of a mail store, for writing; or a mail server; or files of another format, each user in
+    a place of its own. These may hold mail only: a writer then answers False for every other file."""
 
     def open_mailbox(
         self, user: str, place: bytes = b"", layout: Sequence[Folder] = ()
@@ -237,6 +238,14 @@ class MailTarget(Protocol):
         is written lies as they did, and a mailbox whose own directory was no folder does not become one.
         Raises StoreError.
         """
+
+    def finish(self) -> None:
+        """No more mailboxes come: what is one thing for all of them (a file, a connection) is completed, made
+        durable and let go. Raises StoreError; then nothing of such a thing is there."""
+
+    def abandon(self) -> None:
+        """Let go of it as it is; what is not finished is not to be seen. Repeatable, also after finish (then
+        without effect)."""
 
 
 class MailboxWriter(Protocol):

@@ -72,8 +72,9 @@ class Choice:
     what lies below), or one message.
 
     ``to_user`` is whose mailbox it becomes; ``place`` where its directory lies below the target's root,
-    b"" for wherever the target puts that user. With ``rescues`` only these messages are restored, as new
-    ones that are not marked as deleted.
+    b"" for wherever the target puts that user. With ``into`` folders become new ones below that folder, and
+    nothing but mail is restored. With ``rescues`` only these messages are restored, as new ones that are not
+    marked as deleted.
     """
 
     archive: ArchiveId
@@ -81,6 +82,7 @@ class Choice:
     to_user: str
     place: bytes = b""
     path: LogicalPath
+    into: str = ""
     rescues: tuple[Rescue, ...] = ()
     extent: Extent = Extent.ALL
 
@@ -117,6 +119,7 @@ def restore(
         except PlaceError as error:
             work.drop_mailbox()
             work.skipped.append(Skipped(str(_whose(choice)), error.code, error.message))
+    target.finish()
     return work.report()
 
 
@@ -188,6 +191,8 @@ class _Restore:
     def mailbox(self, source: _Source, choice: Choice, writer: MailboxWriter) -> None:
         if choice.rescues:
             self._rescue(source, choice.rescues, writer)
+        elif choice.into:
+            self._put_below(source, choice.path, choice.into, writer)
         else:
             self._put_back(source, choice.path, choice.extent, writer)
         writer.commit()
@@ -228,6 +233,20 @@ class _Restore:
             if path.folder is None or (not file.home and posixpath.dirname(file.path) in directories):
                 self._file(file, source, writer)
 
+    def _put_below(self, source: _Source, path: LogicalPath, into: str, writer: MailboxWriter) -> None:
+        """Put back nothing but mail, as new messages in folders below another one."""
+        folders = source.stored.mailbox.folders
+        path = path.resolve([one.folder.name for one in folders])
+
+        def selected(message: Message) -> Message | None:
+            chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)
+            return _renumbered(message) if chosen else None
+
+        for folder in folders:
+            if path.selects_folder(folder.folder.name):
+                below = _added(f"{into}/{folder.folder.name}", folder.folder, writer)
+                self._folder(source, folder, below, selected, writer, uid=path.uid)
+
     def _frame(self, source: _Source, folder: Folder, writer: MailboxWriter) -> None:
         """A folder without its messages."""
         try:
@@ -249,8 +268,7 @@ class _Restore:
             if folder is None:
                 self.damaged.append(Skipped(source.path(rescue.folder), "metadata", "the folder is gone"))
                 continue
-            # The letters of its messages' keywords mean what they mean in the folder that they come from.
-            into = replace(writer.new_folder(rescue.into), keywords=folder.folder.keywords)
+            into = _added(rescue.into, folder.folder, writer)
             self._folder(source, folder, into, rescued, writer)
 
     def _folder(
@@ -315,13 +333,22 @@ class _Restore:
         self._progress(Progress(label, self._restored + self._present, self._bytes, whose.user or ""))
 
 
+def _added(name: str, source: Folder, writer: MailboxWriter) -> Folder:
+    """A folder of another name for the messages of one. The letters of their keywords mean what they mean in
+    the folder that they come from."""
+    return replace(writer.new_folder(name), keywords=source.keywords)
+
+
+def _renumbered(message: Message) -> Message:
+    """The message as a new one."""
+    return replace(message, uid=0, fields=b"")
+
+
 def _undeleted(message: Message) -> Message:
     """The message as a new one, which nobody has marked as deleted."""
     begin, comma, letters = message.suffix.rpartition(b",")
     return replace(
-        message,
-        uid=0,
-        fields=b"",
+        _renumbered(message),
         flags=message.flags.replace(_DELETED, ""),
         suffix=begin + comma + letters.replace(_DELETED.encode(), b"") if comma else message.suffix,
     )

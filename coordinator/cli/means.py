@@ -76,11 +76,15 @@ _DRY_RUN_PATIENCE_SECONDS = 15.0
 
 @contextmanager
 def open_restorers(
-    config: Config | None, workers: int, *, dry_run: bool = False
+    config: Config | None, workers: int, *, dry_run: bool = False, alone: bool = False
 ) -> Iterator[tuple[Engine, Access | None]]:
-    """Who restores: the hosts of the configuration where they are several, else so many workers here; and how
-    those elsewhere read archives. A dry run does not wait long for hosts that are gone. Raises AccessError.
-    """
+    """Who restores: the hosts of the configuration where they are several, else so many workers here, or this
+    process ``alone``; and how those elsewhere read archives. A dry run does not wait long for hosts that are
+    gone. Raises AccessError."""
+    if alone:
+        # Once: what has been sent can't be sent again.
+        yield adapters.make_engine(0, attempts=1), None
+        return
     if config is None or config.dispatch.engine == "local":
         yield adapters.make_engine(workers), None
         return

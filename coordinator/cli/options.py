@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ from ...proto.errors import UsageError
 from ...proto.records import Partition
 from ...worker.destinations.settings import DirectoryDestination
 from ...worker.stores.imap.address import SCHEMES, parse_address
+from ...worker.stores.registry import target_formats
 from ..settings import check_path, check_template
 from .program import Invocation
 from .times import MOMENT, from_now, here
 
 FORMATS = ("maildir",)
+"""What is backed up."""
+
+_RESERVED = frozenset(("cur", "new", "tmp"))  # directories of every Maildir
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -43,15 +48,19 @@ class _PlaceType(click.ParamType[Partition]):
 
     name = "place"
 
+    def __init__(self, formats: Sequence[str], *, servers: bool = False) -> None:
+        self._formats = formats
+        self._servers = servers
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Partition:
         if isinstance(value, Partition):
             return value
-        if value.partition("://")[0] in SCHEMES:
+        if self._servers and value.partition("://")[0] in SCHEMES:
             return self._server(value, param, ctx)
         format_, colon, rest = value.partition(":")
         directory, *elsewhere = _ELSEWHERE.split(rest)
-        if format_ not in FORMATS or not colon or not directory:
-            formats = ", ".join(FORMATS)
+        if format_ not in self._formats or not colon or not directory:
+            formats = ", ".join(self._formats)
             if colon and directory:
                 self.fail(f"{value!r}: there is no format {format_!r}; there is: {formats}", param, ctx)
             self.fail(
@@ -59,6 +68,10 @@ class _PlaceType(click.ParamType[Partition]):
                 param,
                 ctx,
             )
+        if value == f"tar:{STDIO}":
+            return Partition(name="primary", format=format_, path=STDIO)
+        if elsewhere and format_ != "maildir":
+            self.fail(f"{value!r}: only Maildirs have something of theirs elsewhere", param, ctx)
         try:
             # The shell leaves the ~ of maildir:~/Maildir alone.
             path = check_path(os.path.abspath(os.path.expanduser(directory)))
@@ -136,7 +149,8 @@ class _DestinationType(click.ParamType[DirectoryDestination]):
 PATH = _LogicalPathType()
 DURATION = _DurationType()
 DESTINATION = _DestinationType()
-PLACE = _PlaceType()
+PLACE = _PlaceType(FORMATS)
+TARGET = _PlaceType(target_formats(), servers=True)
 SINCE = _SinceType()
 
 
@@ -229,3 +243,15 @@ def refuse(condition: bool, message: str) -> None:
     """Raise UsageError where options contradict each other."""
     if condition:
         raise UsageError(message)
+
+
+def checked_folder(into: str | None) -> str | None:
+    """The folder that --into names, as a logical path would name it. Raises UsageError."""
+    if into is None:
+        return None
+    folder = LogicalPath.parse(f"/p/g/u/{into}/").folder or ""
+    refuse(
+        not _RESERVED.isdisjoint(folder.split("/")),
+        f"--into {into}: no level of a folder's name can be {' or '.join(sorted(_RESERVED))}",
+    )
+    return folder

@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,9 +101,23 @@ def _escaped(char: str) -> str:
 # On stdout
 
 
+_aside = False
+
+
+@contextmanager
+def results_aside() -> Iterator[None]:
+    """Within, results go to stderr: stdout carries something else."""
+    global _aside
+    before, _aside = _aside, True
+    try:
+        yield
+    finally:
+        _aside = before
+
+
 def say(line: str = "") -> None:
     """A line of the result."""
-    click.echo(line)
+    click.echo(line, err=_aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +140,7 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
             kept.remove(i)
     for place, row in enumerate(cells):
         line = "  ".join(_padded(row[i], widths[i], columns[i].align) for i in kept).rstrip()
-        click.secho(line, bold=True) if place == 0 else click.echo(line)
+        click.secho(line, bold=True, err=_aside) if place == 0 else say(line)
 
 
 def stream_table(columns: Sequence[tuple[Column, int]], rows: Iterable[Sequence[str]]) -> None:

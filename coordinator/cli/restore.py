@@ -14,6 +14,7 @@ from ...proto.errors import EXIT_SKIPPED, UsageError
 from ...proto.records import Partition, Renumbering, ServerAccess
 from ...worker.destinations.settings import Destination
 from ...worker.restore import Extent
+from ...worker.stores.registry import keeps_places
 from ..prospect import look_ahead
 from ..recalling import to_recall
 from ..restoration import plan_restore
@@ -22,9 +23,10 @@ from .checking import Where
 from .means import open_restorers
 from .options import (
     PATH,
-    PLACE,
+    TARGET,
     archives_option,
     at_option,
+    checked_folder,
     destination_option,
     from_option,
     json_option,
@@ -46,11 +48,13 @@ from .sources import chosen_backup
 @click.option(
     "--to",
     "place",
-    type=PLACE,
-    metavar="FORMAT:DIR|URL",
-    help="Restore to this place, not to where the mail was: maildir:DIR; mailboxes lie below DIR as they lay "
-    "below their root, or where {user} and {domain} say. What lies elsewhere may follow, as with --store. "
-    "imap://HOST[:PORT] or imaps://HOST[:PORT]: into the mailboxes of a server, over its protocol.",
+    type=TARGET,
+    metavar="FORMAT:PLACE|URL",
+    help="Restore to this place, not to where the mail was. maildir:DIR: mailboxes lie below DIR as they lay "
+    "below their root, or where {user} and {domain} say; what lies elsewhere may follow, as with --store. "
+    "mbox:DIR: a file for each folder. eml:DIR: a file for each message. tar:FILE, or tar:- for the standard "
+    "output: the same as one archive. imap://HOST[:PORT] or imaps://HOST[:PORT]: into the mailboxes of a "
+    "server, over its protocol.",
 )
 @click.option(
     "--password-file",
@@ -70,6 +74,12 @@ from .sources import chosen_backup
     "the bytes of a sample.",
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
+@click.option(
+    "--into",
+    metavar="FOLDER",
+    help="Restore below this folder of the mailbox: what was Sent becomes FOLDER/Sent. Only mail, with new "
+    "UIDs.",
+)
 @click.option(
     "--doveadm",
     metavar="COMMAND",
@@ -119,6 +129,7 @@ def command(
     master: str | None,
     verify: bool,
     as_user: str | None,
+    into: str | None,
     doveadm: str | None,
     uid_margin: int | None,
     new_uidvalidity: bool,
@@ -148,7 +159,18 @@ def command(
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
     if only_damaged is not None:
-        others = (paths, as_user, doveadm, uid_margin, new_uidvalidity, only, dry_run, files, password_file)
+        others = (
+            paths,
+            as_user,
+            into,
+            doveadm,
+            uid_margin,
+            new_uidvalidity,
+            only,
+            dry_run,
+            files,
+            password_file,
+        )
         refuse(
             any(others) or provision_only,
             "--only-damaged says what is restored, in place: beside it only --at, --to (where the mail store "
@@ -159,9 +181,13 @@ def command(
             invocation, Mending(what=only_damaged, where=where, wait_seconds=wait, as_json=as_json)
         )
     refuse(not paths, "say what to restore: PATH, or / for everything")
+    folder = checked_folder(into) or ""
+    refuse(
+        provision_only and (bool(folder) or (place is not None and not keeps_places(place))),
+        "--provision-only is for --to maildir:DIR, or none, and without --into",
+    )
     if place is not None and place.format == "imap":
         refuse(password_file is None, f"--to {place.path} needs --password-file FILE")
-        refuse(provision_only, "--provision-only is for --to maildir:DIR, or none")
         refuse(
             bool(doveadm or uid_margin is not None or new_uidvalidity),
             "over IMAP the server gives the numbers: leave out --doveadm, --uid-margin and --new-uidvalidity",
@@ -189,7 +215,7 @@ def command(
         chosen_backup(
             invocation, paths, at=at, files=files, staging=staging, destinations=destinations, only=only
         ) as backup,
-        open_restorers(goal.config, goal.workers, dry_run=dry_run) as (engine, access),
+        open_restorers(goal.config, goal.workers, dry_run=dry_run, alone=goal.alone) as (engine, access),
     ):
         targets = {
             name: _renumbering(
@@ -202,6 +228,7 @@ def command(
             paths,
             targets,
             as_user=as_user,
+            into=folder,
             workers=goal.workers,
             access=access,
             exact=dry_run,
@@ -227,8 +254,10 @@ def command(
                 afresh=only is not None,
             )
             there = replace(backup, archives=backup.archives.back(dict(recalled.now)))
-            plan = plan_restore(there, paths, targets, as_user=as_user, workers=goal.workers, access=access)
-            if recalled.failed and access is None:
+            plan = plan_restore(
+                there, paths, targets, as_user=as_user, into=folder, workers=goal.workers, access=access
+            )
+            if recalled.failed and access is None and not goal.alone:
                 # What is whole of them is read where it is, by one worker: a drive is for one.
                 engine = adapters.make_engine(1)
         tell_missing(plan)

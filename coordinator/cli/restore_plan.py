@@ -8,6 +8,7 @@ from ...groups.paths import printable
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_USAGE
 from ...proto.records import ArchiveId, Skipped
 from ...proto.target_facts import ExpiryToll, FileSystemRoom, FolderFate, TargetFacts, Trial
+from ...worker.stores.registry import keeps_places
 from ..backup_set import BackupSet, NeededFile
 from ..good_moments import ChosenMoment
 from ..prospect import Prospect
@@ -262,6 +263,7 @@ def _planned(plan: RestorePlan, one: PlannedMailbox) -> dict[str, object]:
             "path": one.target.path,
             "place": printable(one.choice.place),
             "user": output.name(one.choice.to_user),
+            "into": output.name(one.choice.into),
         },
     }
 
@@ -340,6 +342,8 @@ def _file(plan: RestorePlan, one: PlannedMailbox) -> str:
 
 def _where(one: PlannedMailbox) -> str:
     """The place of a mailbox, as far as it is known before the target is opened."""
-    if "{" in one.target.path:
-        return f"{one.target.path} of {output.name(one.choice.to_user)}"
-    return f"{one.target.path}/{printable(one.choice.place) or output.name(one.choice.to_user)}"
+    user = output.name(one.choice.to_user)
+    into = f", {output.name(one.choice.into)}" if one.choice.into else ""
+    if "{" in one.target.path or not keeps_places(one.target):
+        return f"{one.target.path} of {user}{into}"
+    return f"{one.target.path}/{printable(one.choice.place) or user}{into}"

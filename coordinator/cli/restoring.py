@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import Partition, RestoreReport, Skipped
 from ...worker.archives.holdings import Holdings
+from ...worker.stores.registry import is_one_file, is_stdout
 from ...worker.tasks.restore import RestoreTask
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
@@ -39,6 +43,11 @@ class Goal:
     config: Config | None
     workers: int
 
+    @property
+    def alone(self) -> bool:
+        """Whether only one process can write there."""
+        return self.place is not None and is_one_file(self.place)
+
     def targets(self, partitions: Iterable[str]) -> Mapping[str, Partition]:
         """Where mail of each of these partitions goes, as far as that is known."""
         if self.place is not None:
@@ -53,6 +62,8 @@ def chosen_goal(
     """Where the options say that mail goes. Raises UsageError, ConfigError."""
     if place is not None:
         adapters.check_target(place)
+        if is_stdout(place):
+            _leave_stdout(invocation)
         area = staging_area(invocation, staging) if staging or invocation.config else None
         if place.access is None:
             refuse_target(place, area, _known_stores(area))
@@ -62,6 +73,13 @@ def chosen_goal(
     )
     config = configured(invocation)
     return Goal(place=None, config=config, workers=workers or config.dispatch.workers_per_host)
+
+
+def _leave_stdout(invocation: Invocation) -> None:
+    """Mail goes to the standard output, so nothing else may."""
+    refuse(invocation.json, "with tar:- the standard output carries the mail: leave out --json")
+    refuse(sys.stdout.isatty(), "--to tar:- writes an archive to the standard output, which is a terminal")
+    click.get_current_context().with_resource(output.results_aside())
 
 
 def restore_hooks(

@@ -21,14 +21,13 @@ from ..undelete import plan_undelete, target_folder
 from . import message_columns as columns
 from . import output
 from .means import open_restorers
-from .options import PATH, PLACE, json_option, refuse, staging_option, workers_option
+from .options import PATH, TARGET, checked_folder, json_option, refuse, staging_option, workers_option
 from .output import counted, note, say, size
 from .program import Invocation
 from .restoring import carry_out, chosen_goal
 from .sources import chosen_past
 from .times import MOMENT
 
-_RESERVED = frozenset(("cur", "new", "tmp"))  # directories of every Maildir
 _COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
 
 
@@ -50,8 +49,8 @@ _COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
 @click.option(
     "--to",
     "place",
-    type=PLACE,
-    metavar="FORMAT:DIR",
+    type=TARGET,
+    metavar="FORMAT:PLACE",
     help="Restore to this place, not to where the mail was.",
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
@@ -86,7 +85,7 @@ def command(
       mailhaul undelete /primary/user/jane@example.org --from 2026-11-17
     """
     refuse(path.user is None, f"{path} is no mailbox: undelete takes a mailbox or a folder")
-    folder = _checked(into)
+    folder = checked_folder(into)
     goal = None if dry_run else chosen_goal(invocation, place, workers, staging)
     with (
         chosen_past(invocation, path, staging=staging) as (catalog, past),
@@ -103,7 +102,7 @@ def command(
             raise UsageError(
                 f"no target for partition {timeline.partition!r}: say where to with --to FORMAT:DIR"
             )
-        with open_restorers(goal.config, goal.workers) as (engine, access):
+        with open_restorers(goal.config, goal.workers, alone=goal.alone) as (engine, access):
             planned = plan_undelete(
                 found,
                 path,
@@ -118,18 +117,6 @@ def command(
         return done.tell(
             {"into": output.name(folder), "moved": len(found.moved)}, found.damaged, as_json=as_json
         )
-
-
-def _checked(into: str | None) -> str | None:
-    """The folder that was named, as a logical path would name it. Raises UsageError."""
-    if into is None:
-        return None
-    folder = LogicalPath.parse(f"/p/g/u/{into}/").folder or ""
-    refuse(
-        not _RESERVED.isdisjoint(folder.split("/")),
-        f"--into {into}: no level of a folder's name can be {' or '.join(sorted(_RESERVED))}",
-    )
-    return folder
 
 
 def _first(catalog: Catalog, past: Past, since: str | None) -> RunId:

@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Path:
         for sub in ("cur", "new", "tmp"):
             (root / user / sub).mkdir(parents=True)
         for number in range(20):
-            content = b"Subject: x\n\n" + os.urandom(100_000)
+            content = b"Subject: x\n\n" + os.urandom(100_000) + b"\n"
             (root / user / "cur" / f"{number}.M1P1.host:2,S").write_bytes(content)
     return root
 
@@ -96,6 +96,30 @@ def test_what_a_full_target_is_told_to_have_is_there(
     found = [path.read_bytes() for path in small_disk.glob("*/[cn]*/*")]
     assert contents.issuperset(found)
     assert len(set(found)) == len(found) == json.loads(done.stdout)["restored"] < len(contents)
+
+
+@pytest.mark.parametrize("target", ["mbox:{}/mail", "eml:{}/mail", "tar:{}/mail.tar"])
+def test_what_is_written_to_files_that_do_not_fit(
+    store: Path, tmp_path: Path, small_disk: Path, target: str
+) -> None:
+    """Nothing half-written gets a name or stays, and with room it is restored."""
+    staging = tmp_path / "elsewhere"
+    assert mailhaul("backup", "--store", f"maildir:{store}", "--staging", staging).returncode == 0
+    where = ("--staging", staging, "--to", target.format(small_disk), "--workers", "1")
+    done = mailhaul("restore", "/primary/user/anna", *where)
+    assert done.returncode == 0, done.stderr
+    if target.startswith("tar"):
+        (small_disk / "mail.tar").rename(small_disk / "first.tar")
+    before = {path: path.read_bytes() for path in small_disk.rglob("*") if path.is_file()}
+    done = mailhaul("restore", "/primary/user/bert", *where)
+    assert done.returncode == 1, done.stderr
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path: path.read_bytes() for path in small_disk.rglob("*") if path.is_file()} == before
+    assert not list(small_disk.rglob(".mailhaul-restore-*"))
+    subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
+    done = mailhaul("restore", "/primary/user/bert", *where)
+    assert done.returncode == 0, done.stderr
 
 
 def test_unwritable_staging_area(store: Path, tmp_path: Path) -> None:

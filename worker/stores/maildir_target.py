@@ -70,6 +70,12 @@ class MaildirTarget:
             stack.callback(writer.close)
             yield writer
 
+    def finish(self) -> None:
+        pass  # each mailbox is complete for itself
+
+    def abandon(self) -> None:
+        pass
+
     def open_mending(self, user: str) -> AbstractContextManager[MailboxMender]:
         """See MailMender."""
         return open_mender(self._layout.locate(user))

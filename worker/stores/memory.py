@@ -249,6 +249,12 @@ class MemoryTarget:
     ) -> Iterator[MailboxWriter]:
         yield _MailboxWriter(self._mail, user, place, layout)
 
+    def finish(self) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
 
 class _MailboxWriter:
     def __init__(self, mail: Mail, user: str, place: bytes, layout: Sequence[Folder]) -> None:

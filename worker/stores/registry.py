@@ -1,5 +1,5 @@
-"""Which adapter reads and writes which format of mail store. Each is loaded when it is wanted: who only reads
-needs nothing of what writes."""
+"""Which adapter reads and writes which format of mail store, or of files that mail is restored to. Each is
+loaded when it is wanted: who only reads needs nothing of what writes."""
 
 from __future__ import annotations
 
@@ -37,6 +37,27 @@ def open_records(partition: Partition) -> RecordKeeper:
     return _opener(partition, _RECORDS)(partition)
 
 
+def target_formats() -> tuple[str, ...]:
+    """What ``open_target`` takes, but for servers, which have an address."""
+    return tuple(one for one in _TARGETS if one != "imap")
+
+
+def is_one_file(target: Partition) -> bool:
+    """Whether all mailboxes go into one file there, so that only one process can write it."""
+    return target.format == "tar"
+
+
+def is_stdout(target: Partition) -> bool:
+    """Whether mail goes to the standard output."""
+    return (target.format, target.path) == ("tar", "-")
+
+
+def keeps_places(target: Partition) -> bool:
+    """Whether mailboxes lie there as they lay below their own root; else each user has one, and but one,
+    place."""
+    return target.format == "maildir"
+
+
 def _maildir_store(partition: Partition) -> MaildirStore:
     from .maildir import MaildirStore
     from .surroundings import surroundings_of
@@ -63,12 +84,33 @@ def _imap_target(partition: Partition) -> MailTarget:
     return ImapTarget(partition.path, partition.access)
 
 
+def _mbox_target(partition: Partition) -> MailTarget:
+    from ..exports.mbox_target import mbox_target
+
+    return mbox_target(partition.path)
+
+
+def _eml_target(partition: Partition) -> MailTarget:
+    from ..exports.eml_target import eml_target
+
+    return eml_target(partition.path)
+
+
+def _tar_target(partition: Partition) -> MailTarget:
+    from ..exports.tar_target import TarTarget
+
+    return TarTarget(partition.path)
+
+
 _STORES: Mapping[str, Callable[[Partition], MailStore]] = {"maildir": _maildir_store}
 _MENDERS: Mapping[str, Callable[[Partition], MailMender]] = {"maildir": _maildir_target}
 _RECORDS: Mapping[str, Callable[[Partition], RecordKeeper]] = {"maildir": _maildir_store}
 _TARGETS: Mapping[str, Callable[[Partition], MailTarget]] = {
     "maildir": _maildir_target,
     "imap": _imap_target,
+    "mbox": _mbox_target,
+    "eml": _eml_target,
+    "tar": _tar_target,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from ...proto.ports import ProgressSink
@@ -43,8 +44,11 @@ class RestoreTask:
 def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreReport:
     """See ``worker.restore.restore``."""
     memory.keep_freed_memory()
-    target = registry.open_target(task.target)
-    with opened_archives(task.archives, task.host, task.grants.get(task.host, b"")) as archives:
+    with ExitStack() as stack:
+        target = registry.open_target(task.target)
+        stack.callback(target.abandon)
+        grant = task.grants.get(task.host, b"")
+        archives = stack.enter_context(opened_archives(task.archives, task.host, grant))
         report = restore(
             archives,
             task.choices,

@@ -56,6 +56,12 @@ class ImapTarget:
         finally:
             session.drop()
 
+    def finish(self) -> None:
+        pass  # each mailbox has a connection of its own
+
+    def abandon(self) -> None:
+        pass
+
     def _opened(self, session: Session, user: str, layout: Sequence[Folder]) -> ImapMailbox:
         try:
             _ = session.connection

@@ -21,7 +21,7 @@ def test_a_store_and_a_target(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "jane" / "cur" / "1.host").exists()
 
 
-@pytest.mark.parametrize("change", [{"format": "mbox"}, {"path": "/srv/{user}/{host}"}])
+@pytest.mark.parametrize("change", [{"format": "mdbox"}, {"path": "/srv/{user}/{host}"}])
 def test_partitions_that_cannot_be(change: dict[str, str]) -> None:
     partition = replace(Partition(name="p", format="maildir", path="/srv"), **change)  # type: ignore[arg-type]
     for make in (open_store, open_target):
