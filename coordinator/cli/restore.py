@@ -202,6 +202,10 @@ def command(
         )
     if provision_only:
         refuse(
+            place is not None and place.format != "maildir",
+            "--provision-only is for --to maildir:DIR, or none",
+        )
+        refuse(
             new_uidvalidity,
             "--provision-only with --new-uidvalidity: a later restore could not tell that these folders were "
             "made for it",
