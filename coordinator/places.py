@@ -8,13 +8,33 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from ..groups.definitions import SAFE_NAME
 from ..proto.errors import UsageError
 from ..proto.records import Partition
 from ..worker.stores.registry import is_one_file, is_stdout
 
+PARTITION = "{partition}"
+"""Stands for the name of the partition that mail comes from, in the place that it is restored to."""
+
 _PLACEHOLDER = re.compile(r"\{[^/{}]*\}")
+_TEMPLATES = ("path", "home", "control", "index")
+
+
+def names_partition(place: Partition) -> bool:
+    """Whether each partition has a place of its own there."""
+    return any(PARTITION in getattr(place, key) for key in _TEMPLATES)
+
+
+def of_partition(place: Partition, name: str) -> Partition:
+    """The place of the partition with this name. Raises UsageError for a name that is none of a directory."""
+    if not re.fullmatch(SAFE_NAME, name):
+        raise UsageError(f"partition {name!r}: its name can't stand for {PARTITION} in a path")
+    return replace(
+        place, name=name, **{key: getattr(place, key).replace(PARTITION, name) for key in _TEMPLATES}
+    )
 
 
 def refuse_staging_in_store(partitions: Iterable[Partition], staging: Path) -> None:

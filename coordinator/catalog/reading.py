@@ -158,6 +158,16 @@ class CatalogReader:
             one for name, text in self._rows(query) for one in journal.stores(text) if one.name == name
         )
 
+    def stores_until(self, run: RunId) -> tuple[Partition, ...]:
+        """Where each partition lay when a run at or before this one backed it up last."""
+        query = """SELECT r.stores FROM runs r WHERE r.number <= ? AND EXISTS (
+                SELECT 1 FROM units u WHERE u.run = r.number AND u.state IN ('sealed', 'unchanged'))
+            ORDER BY r.number"""
+        found: dict[str, Partition] = {}
+        for (text,) in self._rows(query, run_number(run)):
+            found.update((one.name, one) for one in journal.stores(text))
+        return tuple(found.values())
+
     def run_end(self, run: RunId) -> RunEnd:
         """How a run ended, for an archive of the run to tell. Raises NotFoundError."""
         with files.translated(self._path):

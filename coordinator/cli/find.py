@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, time
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,18 @@ from ..browsing.finding import Finder, FoundMessage
 from ..browsing.search import Query
 from . import message_columns as columns
 from . import output
-from .options import SINCE, archives_option, at_option, json_option, path_argument, refuse, staging_option
+from .options import (
+    SINCE,
+    archives_option,
+    at_option,
+    host_option,
+    json_option,
+    path_argument,
+    refuse,
+    staging_option,
+)
 from .program import Invocation
-from .sources import chosen_backup, chosen_past
+from .sources import chosen_backup, chosen_past, named_paths
 from .times import from_now, here
 
 _COLUMNS = [*columns.MESSAGE, columns.PATH]
@@ -52,6 +63,7 @@ class _UntilType(click.ParamType[float]):
 @click.option("--attachment", default="", metavar="NAME", help="In the file name of an attachment.")
 @click.option("--since", type=SINCE, metavar="D", help="Dated then or later: an ISO date or time (UTC).")
 @click.option("--until", type=_UntilType(), metavar="D", help="Dated then or earlier; a date is meant whole.")
+@host_option
 @at_option
 @click.option("--any-time", is_flag=True, help="At all kept moments, not at one.")
 @click.option("--deleted", is_flag=True, help="At all kept moments, and not there any more.")
@@ -69,6 +81,7 @@ def command(
     attachment: str,
     since: float | None,
     until: float | None,
+    host: str | None,
     at: str | None,
     any_time: bool,
     deleted: bool,
@@ -98,16 +111,20 @@ def command(
         since=since,
         until=until,
     )
+    chosen = named_paths(invocation, [path], host, at=at, files=files, staging=staging)
     if through:
-        with (
-            chosen_past(invocation, path, staging=staging) as (_, past),
-            opened_archives(past.archives) as archives,
-        ):
-            finder = Finder(archives, path, query)
-            _tell(invocation, path, finder.at_any_time(past, deleted=deleted), past=True, as_json=as_json)
-            return _tell_damaged(finder)
+        with ExitStack() as stack:
+            finders: list[Finder] = []
+            found: list[Iterator[FoundMessage]] = []
+            for one in chosen:
+                _, past = stack.enter_context(chosen_past(invocation, one, staging=staging))
+                archives = stack.enter_context(opened_archives(past.archives))
+                finders.append(Finder(archives, one, query))
+                found.append(finders[-1].at_any_time(past, deleted=deleted))
+            _tell(invocation, path, chain.from_iterable(found), past=True, as_json=as_json)
+            return max(map(_tell_damaged, finders))
     with (
-        chosen_backup(invocation, [path], at=at, files=files, staging=staging) as backup,
+        chosen_backup(invocation, chosen, at=at, files=files, staging=staging) as backup,
         opened(backup) as archives,
     ):
         output.list_skipped(backup.damaged, "damaged")

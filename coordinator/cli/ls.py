@@ -24,10 +24,18 @@ from ..browsing.levels import (
 )
 from ..history import MailboxVersion
 from . import output
-from .options import archives_option, at_option, json_option, path_argument, refuse, staging_option
+from .options import (
+    archives_option,
+    at_option,
+    host_option,
+    json_option,
+    path_argument,
+    refuse,
+    staging_option,
+)
 from .output import Column, moment, number, say, size
 from .program import Invocation
-from .sources import chosen_backup, chosen_past
+from .sources import chosen_backup, chosen_past, named_paths
 from .times import both
 
 _HEADINGS = [Column("users"), Column("messages"), Column("size"), Column("path", "<")]
@@ -60,6 +68,7 @@ _HISTORY = [
 
 @click.command("ls")
 @path_argument
+@host_option
 @at_option
 @click.option("--history", is_flag=True, help="Every kept version of the mailbox or folder at PATH.")
 @click.option(
@@ -74,6 +83,7 @@ _HISTORY = [
 def command(
     invocation: Invocation,
     path: LogicalPath,
+    host: str | None,
     at: str | None,
     history: bool,
     user: str | None,
@@ -97,11 +107,13 @@ def command(
         refuse(history, "--history tells of one mailbox, --user of several: leave one of them out")
         refuse(path.group is not None, f"--user looks into all groups: leave out {path}, or name a partition")
     if history:
+        refuse(host is not None, "--history tells of one mailbox, --host of many: leave one of them out")
         refuse(at is not None, "--history tells of all moments, --at asks for one: leave one of them out")
         refuse(bool(files), "--history asks the catalog, -f reads archives without it: leave one of them out")
         refuse(path.user is None, f"{path} is no mailbox: --history tells of a mailbox or a folder")
         return _tell_history(invocation, path, staging, as_json=as_json)
-    with chosen_backup(invocation, [path], at=at, files=files, staging=staging) as backup:
+    chosen = named_paths(invocation, [path], host, at=at, files=files, staging=staging)
+    with chosen_backup(invocation, chosen, at=at, files=files, staging=staging) as backup:
         output.list_skipped(backup.damaged, "damaged")
         if user is not None:
             _list_users(path, mailboxes_of(backup, path, user), as_json=as_json)

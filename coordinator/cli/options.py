@@ -17,6 +17,7 @@ from ...proto.records import Partition
 from ...worker.destinations.settings import DirectoryDestination
 from ...worker.stores.imap.address import SCHEMES, parse_address
 from ...worker.stores.registry import target_formats
+from ..places import PARTITION, names_partition
 from ..settings import check_path, check_template
 from .program import Invocation
 from .times import MOMENT, from_now, here
@@ -40,6 +41,11 @@ class _LogicalPathType(click.ParamType[LogicalPath]):
 
 
 _ELSEWHERE = re.compile(r":(CONTROL|INDEX|HOME)=")
+
+
+def _template(path: str) -> str:
+    check_template(path.replace(PARTITION, "partition"))
+    return path
 
 
 class _PlaceType(click.ParamType[Partition]):
@@ -74,9 +80,10 @@ class _PlaceType(click.ParamType[Partition]):
             self.fail(f"{value!r}: only Maildirs have something of theirs elsewhere", param, ctx)
         try:
             # The shell leaves the ~ of maildir:~/Maildir alone.
-            path = check_path(os.path.abspath(os.path.expanduser(directory)))
+            path = os.path.abspath(os.path.expanduser(directory))
+            check_path(path.replace(PARTITION, "partition"))
             apart = {
-                key.lower(): check_template(os.path.abspath(template))
+                key.lower(): _template(os.path.abspath(template))
                 for key, template in zip(elsewhere[::2], elsewhere[1::2], strict=True)
             }
         except ValueError as error:
@@ -206,9 +213,24 @@ from_option = click.option(
     help="Read archives from this destination only. Default: from the nearest copy of each.",
 )
 
+host_option = click.option(
+    "--host",
+    metavar="NAME",
+    help="All that lay on this host, at the time of --at, instead of a path.",
+)
+
+
+def _without_partition(
+    _ctx: click.Context, _param: click.Parameter, value: Partition | None
+) -> Partition | None:
+    refuse(value is not None and names_partition(value), "--store is one partition: leave out {partition}")
+    return value
+
+
 store_option = click.option(
     "--store",
     type=PLACE,
+    callback=_without_partition,
     metavar="FORMAT:DIR",
     help="The mail store, instead of a configuration: maildir:DIR, where DIR is searched for Maildirs, "
     "or says with {user} and {domain} where user names stand. What lies elsewhere may follow: "

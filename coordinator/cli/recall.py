@@ -18,6 +18,7 @@ from .options import (
     at_option,
     destination_option,
     from_option,
+    host_option,
     json_option,
     staging_option,
     workers_option,
@@ -25,11 +26,12 @@ from .options import (
 from .output import counted, say, size
 from .program import Invocation
 from .recalling import bring_back, wait_option
-from .sources import chosen_backup
+from .sources import chosen_backup, named_paths
 
 
 @click.command("recall")
-@click.argument("paths", type=PATH, nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", type=PATH, nargs=-1, metavar="[PATH...]")
+@host_option
 @at_option
 @from_option
 @wait_option
@@ -41,6 +43,7 @@ from .sources import chosen_backup
 def command(
     invocation: Invocation,
     paths: tuple[LogicalPath, ...],
+    host: str | None,
     at: str | None,
     only: str | None,
     wait: float,
@@ -58,13 +61,14 @@ def command(
     Example: what it takes to restore a group as it was on a day
       mailhaul recall /primary/staff --at 2026-11-20
     """
+    chosen = named_paths(invocation, paths, host, at=at, files=(), staging=staging)
     with chosen_backup(
-        invocation, paths, at=at, files=(), staging=staging, destinations=destinations, only=only
+        invocation, chosen, at=at, files=(), staging=staging, destinations=destinations, only=only
     ) as backup:
         with opened(backup) as archives:
             needs = [
                 need
-                for path in paths
+                for path in chosen
                 for version in backup.select(path)
                 for need in needs_of(backup, archives, version)
             ]

@@ -29,6 +29,7 @@ from .options import (
     checked_folder,
     destination_option,
     from_option,
+    host_option,
     json_option,
     refuse,
     staging_option,
@@ -39,11 +40,12 @@ from .recalling import bring_back, wait_option
 from .restore_damaged import Mending
 from .restore_plan import tell_missing, tell_moment, tell_plan
 from .restoring import carry_out, chosen_goal, restore_hooks
-from .sources import chosen_backup
+from .sources import chosen_backup, named_paths
 
 
 @click.command("restore")
-@click.argument("paths", type=PATH, nargs=-1, metavar="PATH...")
+@click.argument("paths", type=PATH, nargs=-1, metavar="[PATH...]")
+@host_option
 @at_option
 @click.option(
     "--to",
@@ -51,7 +53,8 @@ from .sources import chosen_backup
     type=TARGET,
     metavar="FORMAT:PLACE|URL",
     help="Restore to this place, not to where the mail was. maildir:DIR: mailboxes lie below DIR as they lay "
-    "below their root, or where {user} and {domain} say; what lies elsewhere may follow, as with --store. "
+    "below their root, or where {user}, {domain} and {partition} say; what lies elsewhere may follow, as with "
+    "--store. "
     "mbox:DIR: a file for each folder. eml:DIR: a file for each message. tar:FILE, or tar:- for the standard "
     "output: the same as one archive. imap://HOST[:PORT] or imaps://HOST[:PORT]: into the mailboxes of a "
     "server, over its protocol.",
@@ -123,6 +126,7 @@ from .sources import chosen_backup
 def command(
     invocation: Invocation,
     paths: tuple[LogicalPath, ...],
+    host: str | None,
     at: str | None,
     place: Partition | None,
     password_file: str | None,
@@ -144,7 +148,8 @@ def command(
     destinations: tuple[Destination, ...],
     as_json: bool,
 ) -> int:
-    """Restore what each PATH selects: everything (/), a group, a user, a folder, one message.
+    """Restore what each PATH selects: everything (/), a group, a user, a folder, one message. With --host,
+    all that lay on a host.
 
     Messages that exist in the target are skipped, never overwritten. Without --to, mail is restored to the
     partition of the configuration that it was backed up from. Archives that have left the staging area are
@@ -161,6 +166,7 @@ def command(
     if only_damaged is not None:
         others = (
             paths,
+            host,
             as_user,
             into,
             doveadm,
@@ -180,7 +186,6 @@ def command(
         return restore_damaged.carry_out(
             invocation, Mending(what=only_damaged, where=where, wait_seconds=wait, as_json=as_json)
         )
-    refuse(not paths, "say what to restore: PATH, or / for everything")
     folder = checked_folder(into) or ""
     refuse(
         provision_only and (bool(folder) or (place is not None and not keeps_places(place))),
@@ -215,9 +220,10 @@ def command(
     extent = Extent.FRAME if provision_only else Extent.ALL
     goal = chosen_goal(invocation, place, workers, staging)
     command_words = _words(doveadm)
+    chosen = named_paths(invocation, paths, host, at=at, files=files, staging=staging)
     with (
         chosen_backup(
-            invocation, paths, at=at, files=files, staging=staging, destinations=destinations, only=only
+            invocation, chosen, at=at, files=files, staging=staging, destinations=destinations, only=only
         ) as backup,
         open_restorers(goal.config, goal.workers, dry_run=dry_run, alone=goal.alone) as (engine, access),
     ):
@@ -229,7 +235,7 @@ def command(
         }
         plan = plan_restore(
             backup,
-            paths,
+            chosen,
             targets,
             as_user=as_user,
             into=folder,
@@ -259,14 +265,21 @@ def command(
             )
             there = replace(backup, archives=backup.archives.back(dict(recalled.now)))
             plan = plan_restore(
-                there, paths, targets, as_user=as_user, into=folder, workers=goal.workers, access=access
+                there,
+                chosen,
+                targets,
+                as_user=as_user,
+                into=folder,
+                workers=goal.workers,
+                access=access,
+                extent=extent,
             )
             if recalled.failed and access is None and not goal.alone:
                 # What is whole of them is read where it is, by one worker: a drive is for one.
                 engine = adapters.make_engine(1)
         tell_missing(plan)
         hooks = restore_hooks(invocation, goal.config, files=files, staging=staging)
-        with hooks.around("restore", {"paths": list(map(str, paths))}) as around:
+        with hooks.around("restore", {"paths": list(map(str, chosen))}) as around:
             done = carry_out(plan.tasks, engine, backup.archives, as_json=as_json)
             around.facts.update(done.facts())
         head: dict[str, object] = {"mailboxes": len(plan.mailboxes)}

@@ -18,7 +18,7 @@ from ...worker.tasks.restore import RestoreTask
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..hooks import NO_HOOKS, Hooks
-from ..places import refuse_target
+from ..places import names_partition, of_partition, refuse_target
 from ..restoration import PlannedTask, note_damaged_copies, run_tasks
 from ..settings import Config
 from . import adapters, output
@@ -51,6 +51,8 @@ class Goal:
     def targets(self, partitions: Iterable[str]) -> Mapping[str, Partition]:
         """Where mail of each of these partitions goes, as far as that is known."""
         if self.place is not None:
+            if names_partition(self.place):
+                return {name: of_partition(self.place, name) for name in partitions}
             # One record for all: two mailboxes that would meet there are found by that.
             return dict.fromkeys(partitions, self.place)
         return {one.name: one for one in self.config.partitions} if self.config else {}
@@ -61,12 +63,15 @@ def chosen_goal(
 ) -> Goal:
     """Where the options say that mail goes. Raises UsageError, ConfigError."""
     if place is not None:
-        adapters.check_target(place)
+        adapters.check_target(of_partition(place, "partition"))
         if is_stdout(place):
             _leave_stdout(invocation)
         area = staging_area(invocation, staging) if staging or invocation.config else None
+        stores = _known_stores(area)
         if place.access is None:
-            refuse_target(place, area, _known_stores(area))
+            each = [of_partition(place, one.name) for one in stores if names_partition(place)]
+            for one in (place, *each):
+                refuse_target(one, area, stores)
         return Goal(place=place, config=None, workers=workers or default_workers())
     refuse(
         staging is not None, "say where to with --to FORMAT:DIR: --staging stands instead of a configuration"

@@ -18,8 +18,9 @@ from ..backup_set import BackupSet, from_catalog, from_files
 from ..browsing.past import Past, read_past
 from ..catalog import Catalog
 from ..good_moments import LATEST_GOOD, ChosenMoment
+from ..host_partitions import paths_on
 from ..readers import reading
-from .configuration import chosen_site
+from .configuration import chosen_site, configured
 from .options import STDIO, refuse
 from .output import list_skipped, note, size
 from .program import Invocation
@@ -56,6 +57,28 @@ def chosen_backup(
     refuse(bool(destinations or only), "-f reads archives that are named: leave out --destination and --from")
     with named_archives(at=at, files=files, staging=staging) as found:
         yield found
+
+
+def named_paths(
+    invocation: Invocation,
+    paths: Sequence[LogicalPath],
+    host: str | None,
+    *,
+    at: str | None,
+    files: Sequence[str],
+    staging: Path | None,
+) -> list[LogicalPath]:
+    """The paths that were named, or those of all that lay on a host. Raises UsageError unless there is just one
+    of these, NotFoundError."""
+    named = [one for one in paths if one != LogicalPath()] if host is not None else list(paths)
+    if host is None:
+        refuse(not named, "say what: a PATH (/ for everything), or --host NAME")
+        return named
+    refuse(bool(named), "--host stands instead of a path: leave one of them out")
+    refuse(bool(files), "archives do not tell which host the mail lay on: leave out --host or -f")
+    partitions = configured(invocation).partitions if staging is None else ()
+    with Catalog.open(chosen_site(invocation, staging).area) as catalog:
+        return paths_on(catalog, host, "latest" if at is None else at, partitions)
 
 
 def _tell_passed_over(moment: ChosenMoment) -> None:

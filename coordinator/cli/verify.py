@@ -28,7 +28,7 @@ from ..lock import RunLock
 from ..readers import reading
 from ..verifying.accepting import AcceptedLoss, acceptable, read_accepted, without_accepted, write_accepted
 from ..verifying.checked import Checked, Journal, Order, Unfinished, Wholeness, read_checked
-from ..verifying.examination import Examination, Examinee, examine_files, examine_staging
+from ..verifying.examination import Examination, Examinee, examine_files, examine_staging, together
 from ..verifying.repairing import Repaired, repair
 from ..verifying.verification import VerifyPlan, plan_verification, verify
 from . import adapters, verify_report
@@ -39,6 +39,7 @@ from .options import (
     archives_option,
     at_option,
     destination_option,
+    host_option,
     json_option,
     path_argument,
     refuse,
@@ -47,7 +48,7 @@ from .options import (
 )
 from .program import Invocation
 from .progress import Amount, make_display, watched
-from .sources import chosen_backup, named_archives
+from .sources import chosen_backup, named_archives, named_paths
 from .verify_copies import verify_copies
 
 
@@ -71,6 +72,7 @@ class _Share(click.ParamType[float]):
 @click.command("verify")
 @path_argument
 @click.option("--data", is_flag=True, help="Also read every message and compare its checksum.")
+@host_option
 @at_option
 @click.option("--since", type=SINCE, metavar="T", help="Only archives that were sealed since then.")
 @click.option(
@@ -111,6 +113,7 @@ def command(
     invocation: Invocation,
     path: LogicalPath,
     data: bool,
+    host: str | None,
     at: str | None,
     since: float | None,
     sample: float | None,
@@ -149,7 +152,7 @@ def command(
     )
     if only is not None:
         refuse(
-            bool(files or data or at or since or sample or resume or to_repair or accept),
+            bool(files or data or host or at or since or sample or resume or to_repair or accept),
             "--from reads copies as they are: leave out the other options",
         )
         site = chosen_site(invocation, staging, destinations)
@@ -162,12 +165,15 @@ def command(
             adapters.hooks(configured(invocation)) if staging is None else NO_HOOKS,
             as_json=as_json,
         )
+    chosen = named_paths(invocation, [path], host, at=at, files=files, staging=staging)
     if at == LATEST_GOOD and not files:
         with chosen_backup(
-            invocation, [path], at=at, files=(), staging=staging, destinations=destinations
+            invocation, chosen, at=at, files=(), staging=staging, destinations=destinations
         ) as good:
             at = good.moment.run if good.moment else None
-    order = Order(path=str(path), data=data, at=at, since=None if since is None else utc(since), share=sample)
+    order = Order(
+        path=str(path), host=host, data=data, at=at, since=None if since is None else utc(since), share=sample
+    )
     run = _Run(workers or default_workers(), as_json=as_json)
     if files:
         refuse(
@@ -181,11 +187,16 @@ def command(
     site = chosen_site(invocation, staging, destinations)
     area = site.area
     unfinished = _resumed(area, order) if resume else None
-    order = unfinished.order if unfinished else order
-    with reading(area), Journal(area, order, _now, resumed=unfinished) as journal:
+    if unfinished is not None:
+        order = unfinished.order
         asked = LogicalPath.parse(order.path)
-        examination = examine_staging(
-            area, asked, at=order.at, since=order.since, destinations=site.destinations
+        chosen = named_paths(invocation, [asked], order.host, at=order.at, files=(), staging=staging)
+    with reading(area), Journal(area, order, _now, resumed=unfinished) as journal:
+        examination = together(
+            [
+                examine_staging(area, one, at=order.at, since=order.since, destinations=site.destinations)
+                for one in chosen
+            ]
         )
         run.look(order, examination, journal)
         run.leave_out_accepted(area)

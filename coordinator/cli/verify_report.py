@@ -44,6 +44,7 @@ def print_document(outcome: VerifyOutcome) -> None:
     output.print_json(
         {
             "path": order.path,
+            "host": order.host,
             "data": order.data,
             "at": order.at,
             "since": order.since,

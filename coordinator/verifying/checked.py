@@ -26,6 +26,7 @@ class Order:
     """What a verification was asked for: as the options of ``verify``."""
 
     path: str = "/"
+    host: str | None = None
     data: bool = False
     at: str | None = None
     since: datetime | None = None
@@ -169,7 +170,7 @@ class Journal(Wholeness):
         """Whether what an earlier verification found is not looked at again by this one: one that reads no
         mail finds nothing of what only reading it had shown."""
         order = self._order
-        whole = order.share is None and order.at is None and order.since is None
+        whole = order.host is order.share is order.at is order.since is None
         again = whole and LogicalPath.parse(order.path).covers(LogicalPath.parse(one.path))
         return not again or (one.data and not order.data)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
@@ -145,6 +145,22 @@ def examine_staging(
         ),
         strangers=strangers(staging, {one.name for one in records.values()}) if path == LogicalPath() else (),
         run_archives=run_archives,
+    )
+
+
+def together(examinations: Sequence[Examination]) -> Examination:
+    """What is to be looked at of several partitions of a staging area, as one."""
+    first, *others = examinations
+    if not others:
+        return first
+    archives = {one.archive: one for each in examinations for one in each.archives}
+    return replace(
+        first,
+        path=LogicalPath(),
+        archives=tuple(archives.values()),
+        mail=tuple(one for each in examinations for one in each.mail),
+        references={archive: one for each in examinations for archive, one in each.references.items()},
+        nameless=tuple(one for each in examinations for one in each.nameless),
     )
 
 

@@ -183,3 +183,34 @@ def test_the_latest_good_moment(site: Site) -> None:
     assert site.restore("/primary/user/joe", "--at", "latest-good")["moment"] == after
     assert site.restore(JANE, "--at", "latest-good")["restored"] == 15
     assert site.mailhaul.run(site.config, "verify", JANE, "--at", "latest-good")["messages"] == 15
+
+
+def test_all_that_lay_on_a_host(site: Site, tmp_path: Path) -> None:
+    """With partitions that come to lie beside each other."""
+    other = Maildir(tmp_path / "other" / "jane")
+    other.message("7.M1P1.host:2,S")
+    with site.config.open("a") as config:
+        config.write(
+            f'\n[[partition]]\nname = "archive"\nformat = "maildir"\npath = "{tmp_path / "other"}"\n'
+        )
+    site.mailhaul.run(site.config, "backup")
+    host = ("--host", "localhost")
+    to = ("--to", f"maildir:{tmp_path}/new/{{partition}}")
+    done = site.restore(*host, *to)
+    assert (done["restored"], done["mailboxes"]) == (17, 3)
+    for name, store in (("primary", site.store), ("archive", tmp_path / "other")):
+        told = differences(snapshot(store), snapshot(tmp_path / "new" / name))
+        assert told == []
+    headings = site.mailhaul.run(site.config, "ls", *host)["partitions"]
+    assert [one["path"] for one in headings] == ["/archive", "/primary"]
+    for more in ((), ("--any-time",)):
+        found = site.mailhaul.run(site.config, "find", *host, "--subject", "11", *more)["messages"]
+        assert [one["path"] for one in found] == [f"{JANE}/INBOX/12"]
+    assert site.mailhaul.run(site.config, "verify", *host)["messages"] == 17
+    site.mailhaul.run(site.config, "recall", *host)
+    for command in (("restore", "/archive", *host), ("restore",), ("verify", "/archive", *host)):
+        assert site.mailhaul.run(site.config, *command, status=2)["error"]["code"] == "usage"
+    assert "nothing that is kept lay on host" in site.restore("--host", "else", status=1)["error"]["message"]
+    # A store is one partition.
+    store = ("--store", f"maildir:{tmp_path}/{{partition}}", "--staging", site.mailhaul.staging)
+    assert site.mailhaul.run(None, "backup", *store, status=2)["error"]["code"] == "usage"
