@@ -53,11 +53,10 @@ from .sources import chosen_backup, named_paths
     type=TARGET,
     metavar="FORMAT:PLACE|URL",
     help="Restore to this place, not to where the mail was. maildir:DIR: mailboxes lie below DIR as they lay "
-    "below their root, or where {user}, {domain} and {partition} say; what lies elsewhere may follow, as with "
-    "--store. "
-    "mbox:DIR: a file for each folder. eml:DIR: a file for each message. tar:FILE, or tar:- for the standard "
-    "output: the same as one archive. imap://HOST[:PORT] or imaps://HOST[:PORT]: into the mailboxes of a "
-    "server, over its protocol.",
+    "below their root, or where {user}, {domain} and {partition} say; what lies elsewhere may follow, as "
+    "with --store. mbox:DIR: a file for each folder. eml:DIR: a file for each message. tar:FILE, or tar:- "
+    "for the standard output: the same as one archive. imap://HOST[:PORT] or imaps://HOST[:PORT]: into the "
+    "mailboxes of a server, over its protocol.",
 )
 @click.option(
     "--password-file",

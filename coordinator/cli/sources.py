@@ -68,8 +68,8 @@ def named_paths(
     files: Sequence[str],
     staging: Path | None,
 ) -> list[LogicalPath]:
-    """The paths that were named, or those of all that lay on a host. Raises UsageError unless there is just one
-    of these, NotFoundError."""
+    """The paths that were named, or those of all that lay on a host. Raises UsageError unless there is one of
+    these, NotFoundError."""
     named = [one for one in paths if one != LogicalPath()] if host is not None else list(paths)
     if host is None:
         refuse(not named, "say what: a PATH (/ for everything), or --host NAME")

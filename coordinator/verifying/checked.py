@@ -170,7 +170,7 @@ class Journal(Wholeness):
         """Whether what an earlier verification found is not looked at again by this one: one that reads no
         mail finds nothing of what only reading it had shown."""
         order = self._order
-        whole = order.host is order.share is order.at is order.since is None
+        whole = (order.host, order.share, order.at, order.since) == (None, None, None, None)
         again = whole and LogicalPath.parse(order.path).covers(LogicalPath.parse(one.path))
         return not again or (one.data and not order.data)
 

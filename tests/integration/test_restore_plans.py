@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from ..maildirs import GUID, Maildir
 from ..trees import differences, snapshot
 from .command import Mailhaul
+from .servers.dovecot import Dovecot
 
 JANE = "/primary/user/jane"
 
@@ -187,13 +189,13 @@ def test_the_latest_good_moment(site: Site) -> None:
 
 def test_all_that_lay_on_a_host(site: Site, tmp_path: Path) -> None:
     """With partitions that come to lie beside each other."""
-    other = Maildir(tmp_path / "other" / "jane")
+    other = Maildir(tmp_path / "other" / "ann")
     other.message("7.M1P1.host:2,S")
     with site.config.open("a") as config:
         config.write(
             f'\n[[partition]]\nname = "archive"\nformat = "maildir"\npath = "{tmp_path / "other"}"\n'
         )
-    site.mailhaul.run(site.config, "backup")
+    site.mailhaul.run(site.config, "backup", status=(0, 3))
     host = ("--host", "localhost")
     to = ("--to", f"maildir:{tmp_path}/new/{{partition}}")
     done = site.restore(*host, *to)
@@ -206,11 +208,44 @@ def test_all_that_lay_on_a_host(site: Site, tmp_path: Path) -> None:
     for more in ((), ("--any-time",)):
         found = site.mailhaul.run(site.config, "find", *host, "--subject", "11", *more)["messages"]
         assert [one["path"] for one in found] == [f"{JANE}/INBOX/12"]
-    assert site.mailhaul.run(site.config, "verify", *host)["messages"] == 17
+    of_host, of_all = (site.mailhaul.run(site.config, "verify", *one) for one in (host, ("/",)))
+    assert of_host["messages"] == of_all["messages"] >= 17
     site.mailhaul.run(site.config, "recall", *host)
     for command in (("restore", "/archive", *host), ("restore",), ("verify", "/archive", *host)):
         assert site.mailhaul.run(site.config, *command, status=2)["error"]["code"] == "usage"
     assert "nothing that is kept lay on host" in site.restore("--host", "else", status=1)["error"]["message"]
     # A store is one partition.
-    store = ("--store", f"maildir:{tmp_path}/{{partition}}", "--staging", site.mailhaul.staging)
-    assert site.mailhaul.run(None, "backup", *store, status=2)["error"]["code"] == "usage"
+    one_store = ("--store", f"maildir:{tmp_path}/{{partition}}", "--staging", site.mailhaul.staging)
+    assert site.mailhaul.run(None, "backup", *one_store, status=2)["error"]["code"] == "usage"
+
+
+def test_what_a_real_server_says(
+    start_dovecot: Callable[..., Dovecot], mailhaul: Mailhaul, mails: tuple[bytes, ...]
+) -> None:
+    """Its quota, and the rules by which it removes mail."""
+    server = start_dovecot()
+    with server.login("alice@example.org") as client:
+        client.make_folder("Trash")
+        for mail in mails[:3]:
+            client.save("INBOX", mail)
+            client.save("Trash", mail)
+    rules = server.place / "rules.conf"
+    rules.write_text("!include dovecot.conf\nnamespace inbox {\nmailbox Trash {\nautoexpunge = 1d\n}\n}\n")
+    *program, _ = server.doveadm
+    limit = ("-o", "plugin/quota=maildir:User quota", "-o", "plugin/quota_rule=*:storage=1K:messages=1000")
+    config = mailhaul.configure(server, doveadm=(*program, str(rules), "-o", "mail_plugins=quota", *limit))
+    mailhaul.run(config, "backup")
+    (target,) = mailhaul.run(config, "restore", "--dry-run", "/")["targets"]
+    assert [(one["user"], one["kind"], one["limit"]) for one in target["over_quota"]] == [
+        ("alice@example.org", "storage", 1024)
+    ]
+    assert (target["quotas_asked"], target["troubles"]) == (1, [])
+    assert [(one["rule"]["folder"], one["rule"]["seconds"]) for one in target["expiry"]] == [
+        ("Trash", 86_400)
+    ]
+    assert target["expiry"][0]["messages"] == 3
+    assert target["folders"]["present"] == 6
+    without = mailhaul.configure(server, doveadm=server.doveadm)
+    (target,) = mailhaul.run(without, "restore", "--dry-run", "/")["targets"]
+    assert (target["quotas_asked"], target["over_quota"], target["expiry"]) == (0, [], [])
+    assert target["troubles"] == ["the server knows no quotas: its plugin for them is not on"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from ...proto.target_facts import ExpiryRule, ExpiryToll
 
@@ -21,26 +22,36 @@ _SETTING = re.compile(r"(?:mailbox_)?(autoexpunge|autoexpunge_max_mails)")
 def rules_of(configuration: str) -> list[ExpiryRule]:
     """The rules that the output of ``doveconf -n`` names, by its order."""
     found: list[ExpiryRule] = []
-    separator = "/"
-    blocks: list[tuple[str, str, dict[str, str]]] = []
+    blocks = [_Block()]
     for line in configuration.splitlines():
         words = line.strip()
         if words.endswith("{"):
             kind, _, name = words[:-1].strip().partition(" ")
-            blocks.append((kind, name.strip().strip('"'), {}))
-        elif words == "}" and blocks:
-            kind, name, settings = blocks.pop()
-            if kind == "mailbox" and settings:
-                found.append(_rule(name.replace(separator, "/"), settings))
-            elif kind == "namespace":
-                separator = "/"
-        elif blocks:
+            blocks.append(_Block(kind, name.strip().strip('"')))
+        elif words == "}" and len(blocks) > 1:
+            block = blocks.pop()
+            # What separates the levels of its folders' names stands behind them.
+            found += [replace(one, folder=one.folder.replace(block.separator, "/")) for one in block.rules]
+            if block.kind == "mailbox":
+                blocks[-1].rules.append(_rule(block.name, block.settings))
+        else:
             key, equals, value = (part.strip() for part in words.partition("="))
             if equals and key == "separator" and value:
-                separator = value
+                blocks[-1].separator = value
             elif equals and (setting := _SETTING.fullmatch(key)):
-                blocks[-1][2][setting[1]] = value
+                blocks[-1].settings[setting[1]] = value
     return [one for one in found if one.seconds is not None or one.most is not None]
+
+
+@dataclass(slots=True)
+class _Block:
+    """A block of a configuration, and the rules of the mailboxes in it."""
+
+    kind: str = ""
+    name: str = ""
+    separator: str = "/"
+    settings: dict[str, str] = field(default_factory=dict)
+    rules: list[ExpiryRule] = field(default_factory=list)
 
 
 class Tolls:

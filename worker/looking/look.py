@@ -251,6 +251,10 @@ class _Look:
         try:
             quotas = self._server.quotas(user)
         except StoreError as error:
+            if "Unknown command" in error.message:
+                self._refusals = _MOST_REFUSALS
+                self._trouble("the server knows no quotas: its plugin for them is not on")
+                return
             self._refusals += 1
             self._trouble(f"the quota of {user!r} is not known: {error.message}")
             return

@@ -13,18 +13,19 @@ OLDER = """\
 mail_location = maildir:~/Maildir
 namespace inbox {
   inbox = yes
-  separator = .
   mailbox Trash {
     autoexpunge = 30 days
     special_use = \\Trash
   }
   mailbox "Old.Junk mail" {
-    autoexpunge = 1w
+    autoexpunge = 1 weeks
     autoexpunge_max_mails = 1000
   }
   mailbox Drafts {
     special_use = \\Drafts
   }
+  prefix =
+  separator = .
 }
 namespace other {
   mailbox Bin/* {
