@@ -65,7 +65,7 @@ class Script:
     """What the server does. ``appends`` has for each APPEND command that comes, until it is used up: None (do
     it), what to answer instead (a status and words), or a class: ``Drop`` and ``Hang`` before it is done.
     ``lost`` are the numbers of those that are done, and whose answer is lost. ``refuse`` says of a message
-    why it is refused, ``alter`` what it becomes."""
+    why it is refused, ``alter`` what it becomes; ``ignores`` whether dates and flags are for nothing."""
 
     capabilities: str = FULL
     separator: str = "/"
@@ -74,6 +74,7 @@ class Script:
     lost: set[int] = field(default_factory=set)
     refuse: Callable[[Given], str] = lambda _: ""
     alter: Callable[[bytes], bytes] = lambda content: content
+    ignores: bool = False
     reject_create: Callable[[str], str] = lambda _: ""
 
 
@@ -313,7 +314,8 @@ class _Connection:
                 return
         first = folder.uidnext
         for one in given:
-            folder.messages.append(Stored(folder.uidnext, script.alter(one.content), one.flags, one.date))
+            flags, date = ((), "01-Jan-2026 00:00:00 +0000") if script.ignores else (one.flags, one.date)
+            folder.messages.append(Stored(folder.uidnext, script.alter(one.content), flags, date))
             folder.uidnext += 1
         if number in script.lost:
             raise Drop

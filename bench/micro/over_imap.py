@@ -56,10 +56,11 @@ def measure(target: ImapTarget, user: str, count: int, size: int) -> str:
 def mail(count: int, size: int) -> Iterator[tuple[Message, bytes]]:
     """The same each time."""
     chance = random.Random(7)
+    text = b"".join(b"%016x" % chance.getrandbits(64) * 4 + b"\n" for _ in range(100 * size // 65 + 1))
     for number in range(1, count + 1):
         long = chance.randrange(size // 10, 2 * size) * (50 if chance.random() < 0.01 else 1)
-        lines = b"".join(b"%016x" % chance.getrandbits(64) * 4 + b"\n" for _ in range(long // 65 + 1))
-        content = b"From: a@example.org\nSubject: %d\nMessage-ID: <%d@bench>\n\n" % (number, number) + lines
+        content = b"From: a@example.org\nSubject: %d\nMessage-ID: <%d@bench>\n\n" % (number, number)
+        content += text[: long // 65 * 65]
         facts = number, b"%d.bench" % number, b":2,S", "cur", "S", b"", 10**18 + number * 10**9, _OWNER
         yield Message(*facts, len(content), bytes(16), ()), content
 

@@ -309,6 +309,13 @@ def test_what_the_server_alters_is_told(restore: Restorer, serve: Serve) -> None
     assert restore(server, [b"Subject: cafe\n\nx\n"])[2] == 1
 
 
+def test_dates_and_flags_that_are_ignored(restore: Restorer, serve: Serve) -> None:
+    server = serve(ignores=True)
+    (skipped,) = restore(server, [(message(content=MAIL[0], flags="S"), MAIL[0])])[1]
+    assert skipped.reason == "altered"
+    assert skipped.detail == "without \\Seen; the date became 2026-01-01 00:00:00+00:00"
+
+
 def test_every_byte_is_compared_if_asked(restore: Restorer, serve: Serve) -> None:
     server = serve(alter=lambda one: one.replace(b"body 8", b"body 0"))
     assert restore(server)[1] == []
