@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..groups.nearness import hint
 from ..groups.paths import EVERYBODY, LogicalPath
@@ -35,6 +36,32 @@ def absence(catalog: Catalog, run: RunId, path: LogicalPath) -> str:
     return _NOTHING + _near(catalog, path)
 
 
+@dataclass(frozen=True, slots=True)
+class LastSeen:
+    """Of a mailbox that was gone by some run: the newest moment that it can be had from, and a sentence."""
+
+    run: RunId
+    told: str
+
+
+def last_seen(catalog: Catalog, run: RunId, path: LogicalPath) -> LastSeen | None:
+    """When a mailbox was there last that had been removed by a run; None if it had not, or was never stored,
+    or what was stored of it is purged."""
+    if path.user is None:
+        return None
+    group = None if path.group == EVERYBODY else path.group
+    before = [one for one in catalog.histories(path.partition, group, path.user) if one.run <= run]
+    last = max(before, key=lambda one: one.run, default=None)
+    if last is None or last.departed != "removed":
+        return None
+    moment = _moment_before(catalog, last)
+    if moment is None:
+        return None
+    return LastSeen(
+        moment, f"{path}: run {last.run} found it {_FOUND[last.departed]}; this is as of {moment}"
+    )
+
+
 def unknown(catalog: Catalog, path: LogicalPath) -> str:
     """A sentence on why the backup holds nothing of a path at any time: it may be misspelt."""
     return f"{_NOTHING}, at no kept moment{_near(catalog, path)}"
@@ -61,10 +88,15 @@ def _gone(catalog: Catalog, last: Version) -> str:
     why = _FOUND.get(last.departed, last.departed)
     detail = f" ({last.detail})" if last.detail else ""
     told = f"run {last.run} found it {why}{detail}"
-    known = catalog.history(last.partition, last.user, last.group)
-    kept = [one.run for one in catalog.moments(last.partition, last.group)]
-    until = _last_moment(known, kept, last.run)
+    until = _moment_before(catalog, last)
     return f"{told}; --at {until} has it" if until else f"{told}, and what was stored of it before is purged"
+
+
+def _moment_before(catalog: Catalog, departure: Version) -> RunId | None:
+    """The newest moment that a mailbox can be had from, before it was found to have departed."""
+    known = catalog.history(departure.partition, departure.user, departure.group)
+    kept = [one.run for one in catalog.moments(departure.partition, departure.group)]
+    return _last_moment(known, kept, departure.run)
 
 
 def _last_moment(known: Sequence[Version], kept: Sequence[RunId], before: RunId) -> RunId | None:

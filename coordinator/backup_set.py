@@ -21,7 +21,7 @@ from ..worker.archives.names import name_of
 from ..worker.archives.opened import OpenArchives, opened_archives
 from ..worker.destinations.settings import Destination
 from ..worker.staging.area import StagingArea
-from .absence import absence
+from .absence import absence, last_seen
 from .catalog import Catalog
 from .good_moments import LATEST_GOOD, ChosenMoment, latest_good, told_of
 from .history import MailboxVersion
@@ -42,6 +42,9 @@ class NeededFile:
     place: str = ""
 
 
+_LATEST = "latest"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSet:
     """Mailboxes as they were at one time, and where the archives lie that are needed for them.
@@ -50,7 +53,8 @@ class BackupSet:
     as that is known, and how large they are (0: not known). ``references`` are the others that one refers
     to; of an archive that is not in it that is not known. ``damaged`` are the files of which only a part
     could be read: there may have been more mailboxes. ``absent`` says of a path why nothing of it is there.
-    ``moment`` is that of the catalog which it is of.
+    ``moment`` is that of the catalog which it is of; ``departed`` tells of mailboxes that are as they were
+    before that, since they had been removed by then.
     """
 
     versions: tuple[MailboxVersion, ...]
@@ -60,6 +64,7 @@ class BackupSet:
     damaged: tuple[Skipped, ...] = ()
     absent: Mapping[LogicalPath, str] = field(default_factory=dict)
     moment: ChosenMoment | None = None
+    departed: tuple[str, ...] = ()
 
     def matching(self, path: LogicalPath) -> Iterator[MailboxVersion]:
         """Every version that a path selects, older ones of a mailbox too."""
@@ -121,10 +126,14 @@ def from_catalog(
     paths: Sequence[LogicalPath],
     destinations: Sequence[Destination] = (),
     only: str | None = None,
+    *,
+    departed: bool = False,
 ) -> BackupSet:
     """What was kept at a time (a run id, ``latest``, ``latest-good``, an ISO date or time), as far as
-    ``holdings`` says that it can be read. Raises NotFoundError, also where a run is named that was purged; a
-    date means the newest moment of each group that is kept; UsageError for a destination that there is not.
+    ``holdings`` says that it can be read. With ``departed`` a mailbox that is named, and had been removed by
+    the ``latest`` run, is there as it was last. Raises NotFoundError, also where a run is named that was
+    purged; a date means the newest moment of each group that is kept; UsageError for a destination that there
+    is not.
     """
     with Catalog.open(staging) as catalog:
 
@@ -136,7 +145,8 @@ def from_catalog(
             return replace(as_of(moment.run), moment=moment)
         run = catalog.resolve_time(at)
         moment = told_of(catalog, staging, run, paths)
-        return replace(as_of(run, nearest=at != run), moment=moment)
+        found = replace(as_of(run, nearest=at != run), moment=moment)
+        return _with_departed(catalog, run, found) if departed and at == _LATEST else found
 
 
 def _as_of(
@@ -163,6 +173,19 @@ def _as_of(
             if any(_may_be_in(path, one.partition, one.group, found[path]) for path in paths)
         ),
     )
+
+
+def _with_departed(catalog: Catalog, run: RunId, found: BackupSet) -> BackupSet:
+    """The same, and each mailbox that is named and gone as it was last."""
+    versions, told = dict.fromkeys(found.versions), []
+    for path in found.absent:
+        if last := last_seen(catalog, run, path):
+            versions.update(dict.fromkeys(_versions_of(catalog, last.run, path, nearest=True)))
+            told.append(last.told)
+    if not told:
+        return found
+    references = catalog.references({one.archive for one in versions})
+    return replace(found, versions=tuple(versions), references=references, departed=tuple(told))
 
 
 def _needed(backup: BackupSet, paths: Sequence[LogicalPath]) -> frozenset[ArchiveId]:

@@ -222,7 +222,14 @@ def command(
     chosen = named_paths(invocation, paths, host, at=at, files=files, staging=staging)
     with (
         chosen_backup(
-            invocation, chosen, at=at, files=files, staging=staging, destinations=destinations, only=only
+            invocation,
+            chosen,
+            at=at,
+            files=files,
+            staging=staging,
+            destinations=destinations,
+            only=only,
+            departed=True,
         ) as backup,
         open_restorers(goal.config, goal.workers, dry_run=dry_run, alone=goal.alone) as (engine, access),
     ):

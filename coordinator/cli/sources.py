@@ -22,7 +22,7 @@ from ..host_partitions import paths_on
 from ..readers import reading
 from .configuration import chosen_site, configured
 from .options import STDIO, refuse
-from .output import list_skipped, note, size
+from .output import list_skipped, note, shown, size
 from .program import Invocation
 
 _COPY_BYTES = 1 << 20
@@ -38,9 +38,10 @@ def chosen_backup(
     staging: Path | None,
     destinations: Sequence[Destination] = (),
     only: str | None = None,
+    departed: bool = False,
 ) -> Iterator[BackupSet]:
     """The backup that the options name, as of the time that they say; ``latest`` if none. With ``only`` it is
-    read from the destination of that name.
+    read from the destination of that name; ``departed``: see ``from_catalog``.
 
     An archive that comes through a pipe lies in a temporary file until the context ends; until then no purge
     deletes any of the staging area.
@@ -49,9 +50,11 @@ def chosen_backup(
         site = chosen_site(invocation, staging, destinations)
         with reading(site.area):
             when = "latest" if at is None else at
-            backup = from_catalog(site.area, when, paths, site.destinations, only)
+            backup = from_catalog(site.area, when, paths, site.destinations, only, departed=departed)
             if when == LATEST_GOOD and backup.moment is not None:
                 _tell_passed_over(backup.moment)
+            for one in backup.departed:
+                note(shown(one))
             yield backup
         return
     refuse(bool(destinations or only), "-f reads archives that are named: leave out --destination and --from")

@@ -165,6 +165,10 @@ class TestAnyMoment:
         assert f"--at {usual.runs[4]} has it" in usual.said
         back = usual.restored(JANE, "--at", usual.runs[4])
         assert back == {f"jane/{name}": content for name, content in kept.items()}
+        # Named, and of no other time, it comes back as it was last.
+        assert usual.restored(JANE) == back
+        assert f"run {usual.runs[5]} found it gone from the mail store" in usual.said
+        assert f"this is as of {usual.runs[4]}" in usual.said
         (*_, last) = usual.run("ls", "--history", JANE)["versions"]
         assert (last["messages"], last["went"], last["what"]) == (0, 5, "departed: removed")
 
