@@ -81,6 +81,16 @@ def test_dovecot(
     assert report["restored"] == 1
     assert in_any_order(new.view(ALICE)) == in_any_order(after)
 
+    plan = mailhaul.run(config, "restore", f"{MAILBOX}/Archive", *to, "--dry-run")
+    ((address, user),) = {(one["to"]["path"], one["to"]["user"]) for one in plan["mailboxes"]}
+    assert (address, user) == (to[1], ALICE)
+    report = mailhaul.run(config, "restore", f"{MAILBOX}/Archive", *to, "--into", "Back")
+    names = [name for name in after.folders if name.startswith("Archive")]
+    with new.login(ALICE) as client:
+        below = in_any_order(client.view(*(f"Back/{name}" for name in names)))
+    assert below == {f"Back/{name}": in_any_order(after)[name] for name in names}
+    assert report["restored"] == sum(sum(one.values()) for one in below.values())
+
 
 def check_uids(uids: list[dict[str, object]], before: SeenAccount, after: SeenAccount) -> None:
     """The report says which UID each message has got."""
