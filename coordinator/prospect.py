@@ -42,6 +42,10 @@ class Prospect:
         return tuple(one for facts in self.targets for one in facts.excesses)
 
 
+_MOST_AT_ONCE = 5000
+"""A worker has no more mailboxes than these in memory."""
+
+
 def look_ahead(
     plan: RestorePlan,
     engine: Engine,
@@ -71,8 +75,8 @@ def look_ahead(
 
 
 def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: float) -> Iterator[LookTask]:
-    """The mailboxes of each target in a part for each worker. UIDs, quotas and rules can be looked at in a
-    store, not on a server, and files of other formats have none."""
+    """The mailboxes of each target in parts, which share the time of as many workers. UIDs, quotas and rules
+    can be looked at in a store, not on a server, and files of other formats have none."""
     by_target: dict[Partition, list[PlannedMailbox]] = {}
     for one in plan.mailboxes:
         if keeps_places(one.target):
@@ -80,7 +84,7 @@ def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: floa
     on_host = Counter(host for target in by_target for host in target.hosts)
     for target, mailboxes in by_target.items():
         share = seconds / max(on_host[host] for host in target.hosts)
-        size = -(-len(mailboxes) // workers)
+        size = min(_MOST_AT_ONCE, -(-len(mailboxes) // workers))
         for number, first in enumerate(range(0, len(mailboxes), size)):
             part = mailboxes[first : first + size]
             yield LookTask(
@@ -88,7 +92,7 @@ def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: floa
                 sought=tuple(map(_sought, part)),
                 target=target,
                 label=f"look at {target.name} {number + 1}",
-                seconds=share,
+                seconds=share * min(1.0, workers * len(part) / len(mailboxes)),
                 grants=grants_for(access, target),
             )
 

@@ -230,11 +230,11 @@ def _toll(one: ExpiryToll) -> str:
 def _print_document(
     plan: RestorePlan, backup: BackupSet, recalls: set[ArchiveId], prospect: Prospect
 ) -> None:
-    output.print_json(
+    # One by one: there may be a hundred thousand mailboxes.
+    output.stream_json(
         {
             "dry_run": True,
             "moment": backup.moment,
-            "mailboxes": [_planned(plan, one) for one in plan.mailboxes],
             "messages": plan.messages,
             "size_bytes": plan.size_bytes,
             "lacking": plan.lacking,
@@ -245,7 +245,9 @@ def _print_document(
             "targets": [_target(one) for one in prospect.targets],
             "unreached": [{"partition": one.name, "error": why} for one, why in prospect.unreached],
             "damaged": backup.damaged,
-        }
+        },
+        "mailboxes",
+        (_planned(plan, one) for one in plan.mailboxes),
     )
 
 
