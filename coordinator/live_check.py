@@ -21,7 +21,7 @@ from ..worker.tasks.live import LiveCheckTask, MendTask, run_live_check, run_men
 from .backup_set import BackupSet
 from .dispatch.engine import Engine
 from .history import MailboxVersion
-from .restoration import Access, added, grants_for, reached
+from .restoration import Access, grants_for, reached
 
 TaskT = TypeVar("TaskT", bound=LiveCheckTask)
 
@@ -208,7 +208,7 @@ def run_mending(
                     Skipped(str(one.path), error.code, error.message) for one in outcome.task.mailboxes
                 )
             )
-        total = added(total, report)
+        total += report
     return total
 
 

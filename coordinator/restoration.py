@@ -1,20 +1,29 @@
 """The table of contents of a restore: choose versions, plan tasks, dispatch, add up.
 
-Restores need no lock: they read sealed archives and write to a mail store, never to the staging area.
+Restores need no lock: they read sealed archives and write to a mail store; in the staging area each has a
+directory of its own (``restores``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
 from ..proto.archive.stored import StoredMailbox
-from ..proto.errors import DamagedError, NotFoundError, UsageError
+from ..proto.errors import DamagedError, NotFoundError, TargetFullError, UsageError
 from ..proto.ports import ProgressSink
-from ..proto.records import ArchiveId, Partition, RestoreReport, RunId, Skipped
+from ..proto.records import (
+    ArchiveId,
+    Partition,
+    Progress,
+    RestoreReport,
+    RestoreTaskReport,
+    RunId,
+    Skipped,
+)
 from ..worker.archives.availability import Availabilities
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
@@ -25,9 +34,10 @@ from ..worker.tasks.restore import RestoreTask, run_restore
 from .backup_set import BackupSet, NeededFile, needs_of, opened
 from .browsing.levels import no_such_folder
 from .catalog import Catalog
-from .dispatch.engine import Engine
+from .dispatch.engine import Engine, Outcome
 from .history import MailboxVersion
 from .recalling import lose_copy
+from .restores.journal import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,34 @@ class PlannedTask:
     task: RestoreTask
     messages: int
     size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreWork:
+    """A Task: what is to be done of a restore task, without what the journal has by the time of an
+    attempt."""
+
+    task: RestoreTask
+    journal: Journal
+
+    @property
+    def label(self) -> str:
+        """How it is called in its progress."""
+        return self.task.label
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """See Task."""
+        return self.task.hosts
+
+    @property
+    def left(self) -> tuple[Choice, ...]:
+        """What is not done."""
+        return tuple(one for one in self.task.choices if one.key not in self.journal)
+
+    def attempted(self, host: str, attempt: int) -> RestoreTask:
+        """See Task."""
+        return replace(self.task, choices=self.left).attempted(host, attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,37 +246,92 @@ def grants_for(access: Access | None, target: Partition) -> dict[str, bytes]:
     return {host: access.grant(host) for host in target.hosts if host != access.area.host}
 
 
-def run_tasks(planned: Sequence[PlannedTask], engine: Engine, on_progress: ProgressSink) -> RestoreReport:
-    """Carry tasks out. A task that fails is told as skipped mailboxes; the others go on."""
-    total = RestoreReport()
-    tasks = [one.task for one in planned]
-    for outcome in engine(run_restore, tasks, on_progress):
+def run_tasks(
+    planned: Sequence[PlannedTask], engine: Engine, on_progress: ProgressSink, journal: Journal | None = None
+) -> RestoreReport:
+    """Carry out what is left of tasks; the report tells of all that the ``journal`` has, too, and that is
+    told of each mailbox as soon as it is durable. A task that fails is told as skipped mailboxes; the others
+    go on.
+
+    Raises TargetFullError as soon as a target has no room for more: the rest would meet that, too.
+    """
+    kept = Journal() if journal is None else journal
+
+    def on_each(progress: Progress) -> None:
+        for line in progress.done:
+            kept.take(line)
+        on_progress(progress)
+
+    works = [RestoreWork(task=one.task, journal=kept) for one in planned]
+    rest, full = _collected(engine(run_restore, works, on_each), kept)
+    if full is not None:
+        raise full
+    return kept.total + rest
+
+
+def _collected(
+    outcomes: Iterator[Outcome[RestoreWork, RestoreTaskReport]], journal: Journal
+) -> tuple[RestoreReport, TargetFullError | None]:
+    """What is to be told beside the journal; and the error that ends it early, with which the workers end."""
+    rest = RestoreReport()
+    for outcome in outcomes:
         if outcome.report is not None:
-            report = outcome.report
-        else:
-            error = outcome.failure()
-            report = RestoreReport(
-                skipped=tuple(
-                    Skipped(str(one.path), error.code, error.message) for one in outcome.task.choices
-                )
-            )
-        total = added(total, report)
-    return total
+            for one in outcome.report.mailboxes:
+                journal.note(one)
+            rest += outcome.report.rest
+            continue
+        error = outcome.failure()
+        if isinstance(error, TargetFullError):
+            return rest, error
+        rest += RestoreReport(
+            skipped=tuple(Skipped(str(one.path), error.code, error.message) for one in outcome.task.left)
+        )
+    return rest, None
 
 
-def added(total: RestoreReport, report: RestoreReport) -> RestoreReport:
-    """Two reports in one."""
-    return RestoreReport(
-        restored=total.restored + report.restored,
-        present=total.present + report.present,
-        files=total.files + report.files,
-        size_bytes=total.size_bytes + report.size_bytes,
-        without_modseq=total.without_modseq + report.without_modseq,
-        skipped=(*total.skipped, *report.skipped),
-        damaged=(*total.damaged, *report.damaged),
-        replaced=total.replaced | report.replaced,
-        uids=(*total.uids, *report.uids),
+def narrowed(plan: RestorePlan, journal: Journal, only: Collection[str] = ()) -> RestorePlan:
+    """What is left of a plan: without what the journal has, and of the rest, if ``only`` is not empty, just
+    what these paths name (see ``Choice.only``)."""
+    named: dict[LogicalPath, set[str]] = {}
+    for path in only:
+        named.setdefault(_whose(path), set()).add(path)
+
+    def left(one: PlannedMailbox) -> PlannedMailbox | None:
+        whose = _named(one.version)
+        if one.choice.key in journal or (only and whose not in named):
+            return None
+        if not only:
+            return one
+        paths = frozenset(named[whose])
+        return replace(one, choice=replace(one.choice, only=paths), messages=min(one.messages, len(paths)))
+
+    kept = {one.choice.key: some for one in plan.mailboxes if (some := left(one)) is not None}
+    needs = {need for one in kept.values() for need in one.needs}
+    return replace(
+        plan,
+        mailboxes=tuple(kept.values()),
+        tasks=tuple(task for one in plan.tasks if (task := _narrowed_task(one, kept)) is not None),
+        needs=tuple(one for one in plan.needs if one.archive in needs),
     )
+
+
+def _narrowed_task(
+    planned: PlannedTask, kept: Mapping[tuple[ArchiveId, str], PlannedMailbox]
+) -> PlannedTask | None:
+    mailboxes = [kept[one.key] for one in planned.task.choices if one.key in kept]
+    if not mailboxes:
+        return None
+    return PlannedTask(
+        task=replace(planned.task, choices=tuple(one.choice for one in mailboxes)),
+        messages=sum(one.messages for one in mailboxes),
+        size_bytes=sum(one.size_bytes for one in mailboxes),
+    )
+
+
+def _whose(path: str) -> LogicalPath:
+    """The mailbox of something that a report names."""
+    partition, group, user = path.removeprefix("/").split("/", 3)[:3]
+    return LogicalPath.parse(f"/{partition}/{group}/{user}")
 
 
 def note_damaged_copies(archives: Holdings, report: RestoreReport) -> None:

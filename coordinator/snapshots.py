@@ -25,9 +25,14 @@ _LARGEST_BYTES = 64 << 20
 RecordT = TypeVar("RecordT")
 
 
+def as_json(record: object) -> str:
+    """A record (a dataclass) as ``read_snapshot`` reads it; ASCII."""
+    return json.dumps(record, default=_encoded, separators=(",", ":"))
+
+
 def write_snapshot(path: Path, record: object) -> None:
     """Put a record (a dataclass) into a file. Raises OSError."""
-    text = json.dumps(record, default=_encoded, separators=(",", ":"))
+    text = as_json(record)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         partial.touch(mode=0o600)  # users' names are in it: nobody else may read it

@@ -86,6 +86,13 @@ class FolderStoppedError(StoreError):
         self.reason = reason
 
 
+class TargetFullError(StoreError):
+    """The file system that mail is restored to has no room for more: no space, no inodes, or a quota is used
+    up."""
+
+    code = "target-full"
+
+
 class EmptyStoreError(StoreError):
     """A store that held mail in the last run lists no users at all now."""
 

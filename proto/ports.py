@@ -276,6 +276,11 @@ class MailboxWriter(Protocol):
         """How many folders came back with their UIDVALIDITY, but without what lets the server tell clients
         that remember it (QRESYNC) of what has changed or vanished. Complete after ``commit``."""
 
+    def listed(self) -> Mapping[str, int]:
+        """How many messages each folder that was opened has now, by its name: counted by listing the target
+        anew, not from what was written. Without those that it can't list. To be asked for after
+        ``commit``."""
+
 
 class FolderWriter(Protocol):
     """One folder being restored."""

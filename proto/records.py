@@ -535,26 +535,71 @@ class MailboxOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreReport:
-    """What became of one restore task. ``without_modseq``: see ``MailboxWriter``. ``replaced``: something in
-    these copies of archives was damaged, and was read from others. ``uids``: see ``MailboxOutcome``; each by
-    the path of its mailbox."""
+    """What became of something that was restored: a mailbox, a task, all of it.
+
+    ``size_bytes`` are those of messages that were ``restored``, ``present_bytes`` of those that were there
+    already. ``without_modseq``: see ``MailboxWriter``. ``replaced``: something in these copies of archives
+    was damaged, and was read from others. ``uids``: see ``MailboxOutcome``; each by the path of its mailbox.
+    """
 
     restored: int = 0
     present: int = 0
     files: int = 0
     size_bytes: int = 0
+    present_bytes: int = 0
     without_modseq: int = 0
     skipped: tuple[Skipped, ...] = ()
     damaged: tuple[Skipped, ...] = ()
     replaced: frozenset[tuple[ArchiveId, Location]] = frozenset()
     uids: tuple[tuple[str, UidMap], ...] = ()
 
+    def __add__(self, other: RestoreReport) -> RestoreReport:
+        return RestoreReport(
+            restored=self.restored + other.restored,
+            present=self.present + other.present,
+            files=self.files + other.files,
+            size_bytes=self.size_bytes + other.size_bytes,
+            present_bytes=self.present_bytes + other.present_bytes,
+            without_modseq=self.without_modseq + other.without_modseq,
+            skipped=self.skipped + other.skipped,
+            damaged=self.damaged + other.damaged,
+            replaced=self.replaced | other.replaced,
+            uids=self.uids + other.uids,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredMailbox:
+    """A mailbox, or a part of one, that is durable in its target: what its ``path`` selects of it as
+    ``archive`` tells of it. ``folders`` says how many messages of the backup were to be in each folder then,
+    and how many the target listed."""
+
+    archive: ArchiveId
+    path: str
+    report: RestoreReport
+    folders: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreTaskReport:
+    """What became of one restore task: the ``mailboxes`` that are durable, and what is to be told of the
+    others (``rest``)."""
+
+    mailboxes: tuple[RestoredMailbox, ...] = ()
+    rest: RestoreReport = RestoreReport()
+
+    def total(self) -> RestoreReport:
+        """All of it."""
+        return sum((one.report for one in self.mailboxes), self.rest)
+
 
 class Progress(NamedTuple):
     """How far a unit has come; sent now and then, never relied upon.
 
     ``size_bytes`` were read, ``new_bytes`` of them had to be stored, which took ``archive_bytes``.
-    ``waiting`` says what it waits for, in a few words; empty where it goes on.
+    ``waiting`` says what it waits for, in a few words; empty where it goes on. ``done`` is what a restore has
+    made durable since it was told last, each as ``proto.restored`` writes it: nobody drops that for newer
+    progress, but it may be lost as everything here.
     """
 
     unit: str
@@ -564,6 +609,11 @@ class Progress(NamedTuple):
     new_bytes: int = 0
     archive_bytes: int = 0
     waiting: str = ""
+    done: tuple[str, ...] = ()
+
+    def after(self, earlier: Progress | None) -> Progress:
+        """This progress where an earlier one of the same unit could not be told."""
+        return self if earlier is None else self._replace(done=earlier.done + self.done)
 
 
 class FileStat(NamedTuple):

@@ -7,6 +7,8 @@
         write   each message under a temporary name              stores/
       write   the mailbox's other files
       commit  make it durable, then visible                      stores/
+      count   what the target lists of it now                    stores/
+      tell    that it is done                                    proto.restored
 
 ``restore_tasks`` is how engines dispatch it. It needs the archives and nothing else.
 """
@@ -14,7 +16,8 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
@@ -29,7 +32,9 @@ from ..proto.errors import (
     MessageUnavailable,
     PlaceError,
     StoreError,
+    TargetFullError,
     UnreadableError,
+    UsageError,
 )
 from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
 from ..proto.records import (
@@ -37,11 +42,13 @@ from ..proto.records import (
     Folder,
     Message,
     Progress,
+    RestoredMailbox,
     RestoreReport,
+    RestoreTaskReport,
     Skipped,
     StoredFile,
-    UidMap,
 )
+from ..proto.restored import encode
 from .archives.opened import OpenArchives
 
 _PROGRESS_MESSAGES = 64
@@ -74,7 +81,8 @@ class Choice:
     ``to_user`` is whose mailbox it becomes; ``place`` where its directory lies below the target's root,
     b"" for wherever the target puts that user. With ``into`` folders become new ones below that folder, and
     nothing but mail is restored. With ``rescues`` only these messages are restored, as new ones that are not
-    marked as deleted.
+    marked as deleted. With ``only``, paths as reports print them, only these of what ``path`` selects:
+    messages, files, whole folders, or the whole mailbox.
     """
 
     archive: ArchiveId
@@ -85,6 +93,12 @@ class Choice:
     into: str = ""
     rescues: tuple[Rescue, ...] = ()
     extent: Extent = Extent.ALL
+    only: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> tuple[ArchiveId, str]:
+        """What tells it from all others of a plan."""
+        return self.archive, str(self.path)
 
 
 def restore(
@@ -92,33 +106,29 @@ def restore(
     choices: Sequence[Choice],
     target: MailTarget,
     progress: ProgressSink,
-) -> RestoreReport:
+) -> RestoreTaskReport:
     """Restore the chosen parts of the chosen mailboxes, in this order; a mailbox may be chosen several times.
 
     What is damaged or can't be written is listed in the report and the rest goes on; so is a mailbox of which
-    nothing is written, as it needs what can't be read where it lies now. Raises StoreError if the target as
-    a whole can't be written.
+    nothing is written, as it needs what can't be read where it lies now. Each mailbox that is durable is told
+    at once. Raises TargetFullError if the target has no room for more.
     """
     work = _Restore(Contents(archives.data), progress)
     for choice in choices:
         try:
             stored = StoredMailbox(archives, choice.archive, choice.user)
-        except DamagedError as error:
-            work.lose(str(_whose(choice)), "metadata", error)
-            continue
-        except PlaceError as error:
-            work.skipped.append(Skipped(str(_whose(choice)), error.code, error.message))
-            continue
-        try:
             layout = [one.folder for one in stored.mailbox.folders]
             with target.open_mailbox(choice.to_user, choice.place, layout) as writer:
                 work.mailbox(_Source(stored, _whose(choice)), choice, writer)
+        except TargetFullError:
+            raise  # the others would meet it, too
+        except DamagedError as error:
+            work.lose(str(_whose(choice)), "metadata", error)
         except StoreError as error:
-            work.drop_mailbox()
             work.skipped.append(Skipped(str(_whose(choice)), "mailbox", error.message))
         except PlaceError as error:
-            work.drop_mailbox()
             work.skipped.append(Skipped(str(_whose(choice)), error.code, error.message))
+        work.end_mailbox()
     target.finish()
     return work.report()
 
@@ -143,15 +153,57 @@ class _Source:
         named = message.uid or message.base
         return message_path(whose.partition or "", whose.group or "", whose.user or "", folder, named)
 
+    def file_path(self, file: StoredFile) -> str:
+        return f"{self.whose}/{printable(file.path)}"
+
 
 @dataclass(frozen=True, slots=True)
-class _Counts:
-    """What was put into mailboxes."""
+class _Passed:
+    """How far a restore has come: messages and their bytes, put into place or found there."""
 
-    restored: int = 0
-    present: int = 0
-    files: int = 0
+    messages: int = 0
     size_bytes: int = 0
+
+    def beyond(self, report: RestoreReport) -> _Passed:
+        """Farther by a mailbox."""
+        return _Passed(
+            self.messages + report.restored + report.present,
+            self.size_bytes + report.size_bytes + report.present_bytes,
+        )
+
+
+class _Narrowing:
+    """Of what a path selects, only what was named (see ``Choice.only``); all of it where nothing was."""
+
+    def __init__(self, source: _Source, only: frozenset[str]) -> None:
+        self._source = source
+        self._only = only
+        self._everything = not only or str(source.whose) in only
+        self._folders: set[str | None] = set()
+        if not self._everything:
+            names = [one.folder.name for one in source.stored.mailbox.folders]
+            for path in only:
+                with suppress(UsageError):  # a file, whose path is none of a message or folder
+                    self._folders.add(LogicalPath.parse(path).resolve(names).folder)
+
+    def takes_folder(self, folder: FolderEntry) -> bool:
+        return self._everything or folder.folder.name in self._folders
+
+    def of_folder(
+        self, name: str, selected: Callable[[Message], Message | None]
+    ) -> Callable[[Message], Message | None]:
+        if self._everything or self._source.path(name) in self._only:
+            return selected
+
+        def named(message: Message) -> Message | None:
+            return selected(message) if self._source.message_path(name, message) in self._only else None
+
+        return named
+
+    def takes_file(self, file: StoredFile, folder: str | None) -> bool:
+        if self._everything or self._source.file_path(file) in self._only:
+            return True
+        return folder is not None and self._source.path(folder) in self._only
 
 
 class _Restore:
@@ -161,11 +213,16 @@ class _Restore:
     def __init__(self, contents: Contents, progress: ProgressSink) -> None:
         self._contents = contents
         self._progress = progress
-        self._restored = self._present = self._files = self._bytes = self._without_modseq = 0
-        self._durable = _Counts()
+        self._done: list[RestoredMailbox] = []
+        self._passed = _Passed()
+        self._rest = RestoreReport()
+        self._begin_mailbox()
+
+    def _begin_mailbox(self) -> None:
+        self._restored = self._present = self._files = self._bytes = self._present_bytes = 0
+        self._expected: dict[str, int] = {}
         self.skipped: list[Skipped] = []
         self.damaged: list[Skipped] = []
-        self._uids: list[tuple[str, UidMap]] = []
 
     def lose(self, path: str, reason: str, error: DamagedError) -> None:
         """Something can't be restored, as it is damaged; or as an archive can't be read, which says nothing
@@ -175,77 +232,97 @@ class _Restore:
         else:
             self.damaged.append(Skipped(path, reason, error.message))
 
-    def report(self) -> RestoreReport:
-        durable = self._durable
-        return RestoreReport(
-            restored=durable.restored,
-            present=durable.present,
-            files=durable.files,
-            size_bytes=durable.size_bytes,
-            without_modseq=self._without_modseq,
-            skipped=tuple(self.skipped),
-            damaged=tuple(self.damaged),
-            uids=tuple(self._uids),
-        )
+    def report(self) -> RestoreTaskReport:
+        return RestoreTaskReport(mailboxes=tuple(self._done), rest=self._rest)
 
     def mailbox(self, source: _Source, choice: Choice, writer: MailboxWriter) -> None:
         if choice.rescues:
             self._rescue(source, choice.rescues, writer)
         elif choice.into:
-            self._put_below(source, choice.path, choice.into, writer)
+            self._put_below(source, choice, writer)
         else:
-            self._put_back(source, choice.path, choice.extent, writer)
+            self._put_back(source, choice, writer)
         writer.commit()
         outcome = writer.outcome()
         self._restored -= outcome.refused
         self._bytes -= outcome.refused_bytes
-        self._uids += [(str(source.whose), one) for one in outcome.uids]
-        self._durable = _Counts(self._restored, self._present, self._files, self._bytes)
-        self._without_modseq += writer.without_modseq()
         self.skipped.extend(
             Skipped(f"{source.whose}/{one.path}", one.reason, one.detail) for one in writer.skipped()
         )
-        self._tell(source)
+        folders = self._counted(source, writer.listed(), outcome.refused)
+        report = RestoreReport(
+            restored=self._restored,
+            present=self._present,
+            files=self._files,
+            size_bytes=self._bytes,
+            present_bytes=self._present_bytes,
+            without_modseq=writer.without_modseq(),
+            skipped=tuple(self.skipped),
+            damaged=tuple(self.damaged),
+            uids=tuple((str(source.whose), one) for one in outcome.uids),
+        )
+        archive, path = choice.key
+        done = RestoredMailbox(archive=archive, path=path, report=report, folders=folders)
+        self._done.append(done)
+        self._passed = self._passed.beyond(report)
+        self._begin_mailbox()
+        self._tell(source, encode(done))
 
-    def drop_mailbox(self) -> None:
-        """The mailbox that was being written could not be committed: it does not count."""
-        kept = self._durable
-        self._restored, self._present = kept.restored, kept.present
-        self._files, self._bytes = kept.files, kept.size_bytes
+    def end_mailbox(self) -> None:
+        """What was told of a mailbox that is not committed is kept; what was written of it does not count."""
+        self._rest += RestoreReport(skipped=tuple(self.skipped), damaged=tuple(self.damaged))
+        self._begin_mailbox()
 
-    def _put_back(self, source: _Source, path: LogicalPath, extent: Extent, writer: MailboxWriter) -> None:
+    def _counted(
+        self, source: _Source, listed: Mapping[str, int], refused: int
+    ) -> dict[str, tuple[int, int]]:
+        """What was to be in each folder and what the target lists; where messages are missing that is told,
+        but for those that were ``refused`` in one of the folders. There may be more: mail comes meanwhile."""
+        counted = {name: (many, listed[name]) for name, many in self._expected.items() if name in listed}
+        for name, (expected, there) in counted.items():
+            if there < expected - refused:
+                detail = f"{expected} messages were to be there, and the target lists {there}"
+                self.skipped.append(Skipped(source.path(name), "count", detail))
+        return counted
+
+    def _put_back(self, source: _Source, choice: Choice, writer: MailboxWriter) -> None:
         mailbox = source.stored.mailbox
-        path = path.resolve([one.folder.name for one in mailbox.folders])
+        path = choice.path.resolve([one.folder.name for one in mailbox.folders])
 
         def selected(message: Message) -> Message | None:
             chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)
             return message if chosen else None
 
         chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
-        for folder in chosen:
-            if extent is Extent.FRAME:
+        narrowing = _Narrowing(source, choice.only)
+        for folder in filter(narrowing.takes_folder, chosen):
+            if choice.extent is Extent.FRAME:
                 self._frame(source, folder.folder, writer)
             else:
-                self._folder(source, folder, folder.folder, selected, writer, uid=path.uid)
-        directories = {one.folder.path for one in chosen}
+                wanted = narrowing.of_folder(folder.folder.name, selected)
+                self._folder(source, folder, folder.folder, wanted, writer, uid=path.uid)
+        directories = {one.folder.path: one.folder.name for one in chosen}
         for file in mailbox.files:
             # A folder takes the files in its own directory along: its keywords, its access list.
-            if path.folder is None or (not file.home and posixpath.dirname(file.path) in directories):
+            folder_name = None if file.home else directories.get(posixpath.dirname(file.path))
+            if (path.folder is None or folder_name) and narrowing.takes_file(file, folder_name):
                 self._file(file, source, writer)
 
-    def _put_below(self, source: _Source, path: LogicalPath, into: str, writer: MailboxWriter) -> None:
+    def _put_below(self, source: _Source, choice: Choice, writer: MailboxWriter) -> None:
         """Put back nothing but mail, as new messages in folders below another one."""
         folders = source.stored.mailbox.folders
-        path = path.resolve([one.folder.name for one in folders])
+        narrowing = _Narrowing(source, choice.only)
+        path = choice.path.resolve([one.folder.name for one in folders])
 
         def selected(message: Message) -> Message | None:
             chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)
             return _renumbered(message) if chosen else None
 
         for folder in folders:
-            if path.selects_folder(folder.folder.name):
-                below = _added(f"{into}/{folder.folder.name}", folder.folder, writer)
-                self._folder(source, folder, below, selected, writer, uid=path.uid)
+            if path.selects_folder(folder.folder.name) and narrowing.takes_folder(folder):
+                below = _added(f"{choice.into}/{folder.folder.name}", folder.folder, writer)
+                wanted = narrowing.of_folder(folder.folder.name, selected)
+                self._folder(source, folder, below, wanted, writer, uid=path.uid)
 
     def _frame(self, source: _Source, folder: Folder, writer: MailboxWriter) -> None:
         """A folder without its messages."""
@@ -289,6 +366,7 @@ class _Restore:
         except MessageUnavailable as error:
             self.skipped.append(Skipped(source.path(name), error.reason, error.message))
             return
+        before = self._restored + self._present
         try:
             try:
                 for stored in source.stored.messages(folder, uid):
@@ -300,6 +378,8 @@ class _Restore:
             target.finish()
         except FolderStoppedError as error:
             self.skipped.append(Skipped(source.path(name), error.reason, error.message))
+        put = self._restored + self._present - before
+        self._expected[into.name] = self._expected.get(into.name, 0) + put
 
     def _message(
         self, message: Message, source: _Source, shown: Callable[[], str], target: FolderWriter
@@ -310,6 +390,7 @@ class _Restore:
                 self._bytes += message.size
             else:
                 self._present += 1
+                self._present_bytes += message.size
         except DamagedError as error:
             self.lose(shown(), _reason(error), error)
         except MessageUnavailable as error:
@@ -318,7 +399,7 @@ class _Restore:
             self._tell(source)
 
     def _file(self, file: StoredFile, source: _Source, writer: MailboxWriter) -> None:
-        shown = f"{source.whose}/{printable(file.path)}"
+        shown = source.file_path(file)
         try:
             if writer.add_file(file, () if file.target is not None else self._contents.message(file)):
                 self._files += 1
@@ -327,10 +408,12 @@ class _Restore:
         except MessageUnavailable as error:
             self.skipped.append(Skipped(shown, error.reason, error.message))
 
-    def _tell(self, source: _Source) -> None:
+    def _tell(self, source: _Source, *done: str) -> None:
         whose = source.whose
+        messages = self._passed.messages + self._restored + self._present
+        size_bytes = self._passed.size_bytes + self._bytes + self._present_bytes
         label = f"{whose.partition}/{whose.group}"
-        self._progress(Progress(label, self._restored + self._present, self._bytes, whose.user or ""))
+        self._progress(Progress(label, messages, size_bytes, whose.user or "", done=done))
 
 
 def _added(name: str, source: Folder, writer: MailboxWriter) -> Folder:

@@ -45,6 +45,12 @@ def configured(invocation: Invocation) -> Config:
     )
 
 
+def found_configuration(invocation: Invocation) -> Path | None:
+    """The file that ``configured`` reads, wherever it is read from later."""
+    named = (invocation.config,) if invocation.config else PLACES
+    return next((Path(os.path.abspath(one)) for one in named if one.exists()), invocation.config)
+
+
 def described(store: Partition, staging: Path | None) -> Config:
     """The configuration that options describe: one partition, everybody in the group ``user``."""
     return Config(
@@ -71,6 +77,12 @@ def recorded(staging: Path, run: str) -> Config:
 def resume_command(config: Path | None, staging: Path | None, run: str) -> str:
     """The command that goes on with a run that was begun with such options."""
     words = ["mailhaul", *(["--config", str(config)] if config else []), "backup", "--resume", run]
+    return shlex.join([*words, *(["--staging", str(staging)] if staging else [])])
+
+
+def restore_command(config: Path | None, staging: Path | None, restore: str) -> str:
+    """The command that goes on with a restore that was begun with such options."""
+    words = ["mailhaul", *(["--config", str(config)] if config else []), "restore", "--resume", restore]
     return shlex.join([*words, *(["--staging", str(staging)] if staging else [])])
 
 

@@ -21,7 +21,8 @@ from . import output
 LINE_SECONDS = 10.0
 """A plain line is printed about this often."""
 
-_RATE_SECONDS = 20.0
+_RATE_SECONDS = 60.0
+"""Rates, and the time that the rest takes, are those of the last minute."""
 
 T = TypeVar("T", bound=Task)
 R = TypeVar("R")
@@ -211,7 +212,8 @@ class Lines:
             return
         done, expected = self._tally.done, self._tally.expected
         of = f"{output.size(done.size_bytes)} of {output.size(expected.size_bytes)}"
-        told = [of, output.counted(done.messages, "message") if expected.messages else "", *more]
+        messages = f"{output.number(done.messages)} of {output.counted(expected.messages, 'message')}"
+        told = [of, messages if expected.messages else "", *more]
         output.note(", ".join(one for one in told if one))
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -15,11 +16,14 @@ from ...proto.records import Partition, Renumbering, ServerAccess
 from ...worker.destinations.settings import Destination
 from ...worker.restore import Extent
 from ...worker.stores.registry import keeps_places
+from ..backup_set import BackupSet
 from ..prospect import look_ahead
 from ..recalling import to_recall
-from ..restoration import plan_restore
+from ..restoration import RestorePlan, narrowed, plan_restore
+from ..restores.journal import Journal
 from . import adapters, output, restore_damaged
 from .checking import Where
+from .configuration import chosen_site
 from .means import open_restorers
 from .options import (
     PATH,
@@ -39,11 +43,20 @@ from .program import Invocation
 from .recalling import bring_back, wait_option
 from .restore_damaged import Mending
 from .restore_plan import tell_missing, tell_moment, tell_plan
+from .restore_record import (
+    RestoreCommand,
+    again_of,
+    call_again,
+    end,
+    going_on,
+    recorded,
+    refuse_other_moment,
+)
 from .restoring import carry_out, chosen_goal, restore_hooks
 from .sources import chosen_backup, named_paths
 
 
-@click.command("restore")
+@click.command("restore", cls=RestoreCommand)
 @click.argument("paths", type=PATH, nargs=-1, metavar="[PATH...]")
 @host_option
 @at_option
@@ -116,14 +129,25 @@ from .sources import chosen_backup, named_paths
 @from_option
 @wait_option
 @workers_option
+@click.option(
+    "--resume",
+    metavar="ID",
+    help="Go on with a restore that was ended early, or with the latest: same paths, moment and target, "
+    "without the mailboxes that are done.",
+)
+@click.option(
+    "--retry",
+    metavar="REPORT",
+    help="Restore exactly what failed in a restore: its id, latest, or the file of its report.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would be restored, and what it would meet.")
 @archives_option
 @staging_option
 @destination_option
 @json_option
-@click.pass_obj
+@click.pass_context
 def command(
-    invocation: Invocation,
+    context: click.Context,
     paths: tuple[LogicalPath, ...],
     host: str | None,
     at: str | None,
@@ -141,6 +165,8 @@ def command(
     only: str | None,
     wait: float,
     workers: int | None,
+    resume: str | None,
+    retry: str | None,
     dry_run: bool,
     files: tuple[str, ...],
     staging: Path | None,
@@ -162,6 +188,9 @@ def command(
     Example: one message, as it was in a mailbox on a day
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
+    if resume is not None or retry is not None:
+        return call_again(context, staging, resume, retry)
+    invocation = cast(Invocation, context.obj)
     if only_damaged is not None:
         others = (
             paths,
@@ -190,6 +219,8 @@ def command(
         provision_only and (bool(folder) or (place is not None and not keeps_places(place))),
         "--provision-only is for --to maildir:DIR, or none, and without --into",
     )
+    again = again_of(context)
+    area = None if files else chosen_site(invocation, staging, destinations).area
     if place is not None and place.format == "imap":
         refuse(password_file is None, f"--to {place.path} needs --password-file FILE")
         refuse(
@@ -221,6 +252,7 @@ def command(
     command_words = _words(doveadm)
     chosen = named_paths(invocation, paths, host, at=at, files=files, staging=staging)
     with (
+        going_on(again) as earlier,
         chosen_backup(
             invocation,
             chosen,
@@ -233,23 +265,30 @@ def command(
         ) as backup,
         open_restorers(goal.config, goal.workers, dry_run=dry_run, alone=goal.alone) as (engine, access),
     ):
+        refuse_other_moment(again, backup)
         targets = {
             name: _renumbering(
                 one, command_words, uid_margin, new_uidvalidity=new_uidvalidity, reserves=provision_only
             )
             for name, one in goal.targets(one.partition for one in backup.versions).items()
         }
-        plan = plan_restore(
-            backup,
-            chosen,
-            targets,
-            as_user=as_user,
-            into=folder,
-            workers=goal.workers,
-            access=access,
-            exact=dry_run,
-            extent=extent,
-        )
+
+        def planned(there: BackupSet) -> RestorePlan:
+            plan = plan_restore(
+                there,
+                chosen,
+                targets,
+                as_user=as_user,
+                into=folder,
+                workers=goal.workers,
+                access=access,
+                exact=dry_run,
+                extent=extent,
+            )
+            done = earlier.journal if earlier else Journal()
+            return narrowed(plan, done, again.only) if again else plan
+
+        plan = planned(backup)
         tell_moment(backup.moment)
         wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
         if dry_run:
@@ -270,25 +309,25 @@ def command(
                 afresh=only is not None,
             )
             there = replace(backup, archives=backup.archives.back(dict(recalled.now)))
-            plan = plan_restore(
-                there,
-                chosen,
-                targets,
-                as_user=as_user,
-                into=folder,
-                workers=goal.workers,
-                access=access,
-                extent=extent,
-            )
+            plan = planned(there)
             if recalled.failed and access is None and not goal.alone:
                 # What is whole of them is read where it is, by one worker: a drive is for one.
                 engine = adapters.make_engine(1)
         tell_missing(plan)
         hooks = restore_hooks(invocation, goal.config, files=files, staging=staging)
-        with hooks.around("restore", {"paths": list(map(str, chosen))}) as around:
-            done = carry_out(plan.tasks, engine, backup.archives, as_json=as_json)
-            around.facts.update(done.facts())
-        head: dict[str, object] = {"mailboxes": len(plan.mailboxes)}
+        # One file for all is whole at its end only: nothing of it could be gone on with.
+        place_of_record = None if goal.alone else area
+        with recorded(context, staging, place_of_record, backup, plan, earlier) as record:
+            known_as = {"restore": record.order.restore} if record else {}
+            with hooks.around("restore", {"paths": list(map(str, chosen)), **known_as}) as around:
+                journal = record.journal if record else None
+                done = carry_out(plan.tasks, engine, backup.archives, journal, as_json=as_json)
+                around.facts.update(done.facts())
+            end(record, done.report, backup.damaged)
+        head: dict[str, object] = {
+            **known_as,
+            "mailboxes": record.order.mailboxes if record else len(plan.mailboxes),
+        }
         if backup.moment is not None:
             head["moment"] = backup.moment.run
         status = done.tell(head, backup.damaged, as_json=as_json)

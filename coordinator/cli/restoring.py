@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
-from ...proto.records import Partition, RestoreReport, Skipped
+from ...proto.records import Partition, RestoreReport, RestoreTaskReport, Skipped
 from ...worker.archives.holdings import Holdings
 from ...worker.stores.registry import is_one_file, is_stdout
-from ...worker.tasks.restore import RestoreTask
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..hooks import NO_HOOKS, Hooks
 from ..places import names_partition, of_partition, refuse_target
-from ..restoration import PlannedTask, note_damaged_copies, run_tasks
+from ..restoration import PlannedTask, RestoreWork, note_damaged_copies, run_tasks
+from ..restores.journal import Journal
+from ..restores.remedies import failure_of
 from ..settings import Config
 from . import adapters, output
 from .configuration import configured, default_workers, staging_area
@@ -107,10 +108,11 @@ def _known_stores(area: Path | None) -> tuple[Partition, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of tasks, and how long it took."""
+    """What became of tasks, and how long it took; ``earlier`` is what was done before they were begun."""
 
     report: RestoreReport
     seconds: float
+    earlier: RestoreReport = field(default_factory=RestoreReport)
 
     def facts(self) -> dict[str, object]:
         """What a hook is told."""
@@ -124,6 +126,9 @@ class Done:
         damaged = (*damaged, *report.damaged)
         output.list_skipped(damaged, "damaged")
         output.list_skipped(report.skipped)
+        failures = [*(failure_of(one, damaged=True) for one in damaged), *map(failure_of, report.skipped)]
+        for kind, remedy in dict.fromkeys((one.kind, one.remedy) for one in failures):
+            output.note(f"{kind}: {remedy}")
         copies = sorted(f"{one.place}:{one.name}" for _, one in report.replaced)
         for one in copies:
             output.note(
@@ -140,8 +145,8 @@ class Done:
                     "size_bytes": report.size_bytes,
                     "folders_without_modseq": report.without_modseq,
                     "seconds": round(self.seconds, 3),
-                    "skipped": report.skipped,
-                    "damaged": damaged,
+                    "skipped": [failure_of(one) for one in report.skipped],
+                    "damaged": [failure_of(one, damaged=True) for one in damaged],
                     "uids": [{"mailbox": mailbox, **one._asdict()} for mailbox, one in report.uids],
                     "damaged_copies": copies,
                 }
@@ -159,10 +164,12 @@ class Done:
 
     def _summary(self, head: Mapping[str, object], damaged: int) -> None:
         report, seconds = self.report, max(self.seconds, 0.001)
+        messages = (report.restored - self.earlier.restored) / seconds
+        megabytes = (report.size_bytes - self.earlier.size_bytes) / seconds / 1e6
         rows = [
             *((title, number(one) if isinstance(one, int) else str(one), "") for title, one in head.items()),
-            ("messages", number(report.restored), f"{report.restored / seconds:,.0f} messages/s"),
-            ("size", size(report.size_bytes), f"{report.size_bytes / seconds / 1e6:,.1f} MB/s"),
+            ("messages", number(report.restored), f"{messages:,.0f} messages/s"),
+            ("size", size(report.size_bytes), f"{megabytes:,.1f} MB/s"),
             ("other files", number(report.files), ""),
             ("present", number(report.present), "were there already" if report.present else ""),
             ("skipped", number(len(report.skipped)), ""),
@@ -173,20 +180,30 @@ class Done:
             say(f"  {title:<11} {value:>12}   {remark}".rstrip())
 
 
-def carry_out(tasks: Sequence[PlannedTask], engine: Engine, archives: Holdings, *, as_json: bool) -> Done:
-    """Do the tasks, with a display of their progress; record which copies of ``archives`` are damaged."""
+def carry_out(
+    tasks: Sequence[PlannedTask],
+    engine: Engine,
+    archives: Holdings,
+    journal: Journal | None = None,
+    *,
+    as_json: bool,
+) -> Done:
+    """Do the tasks, with a display of their progress; record which copies of ``archives`` are damaged. Raises
+    as ``run_tasks``."""
     clock = adapters.clock()
     began = clock.monotonic()
+    earlier = RestoreReport() if journal is None else journal.total
     with make_display(clock, as_json=as_json) as display:
         display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in tasks})
-        report = run_tasks(tasks, watched(engine, display, _ended), display.progress)
+        report = run_tasks(tasks, watched(engine, display, _ended), display.progress, journal)
     try:
         note_damaged_copies(archives, report)
     except BackupError as error:
         output.note(f"which copies are damaged could not be recorded: {output.shown(error.message)}")
-    return Done(report, clock.monotonic() - began)
+    return Done(report, clock.monotonic() - began, earlier)
 
 
-def _ended(outcome: Outcome[RestoreTask, RestoreReport]) -> tuple[str, Amount]:
-    report = outcome.report or RestoreReport()
-    return outcome.task.label, Amount(report.restored + report.present, report.size_bytes)
+def _ended(outcome: Outcome[RestoreWork, RestoreTaskReport]) -> tuple[str, Amount]:
+    report = outcome.report.total() if outcome.report else RestoreReport()
+    passed = report.size_bytes + report.present_bytes
+    return outcome.task.label, Amount(report.restored + report.present, passed)

@@ -17,7 +17,7 @@ from ..clock import utc
 from ..history import RunRecord
 from ..monitoring.overview import Overview, configured_groups, take_overview
 from . import adapters, output, status_lines
-from .configuration import configured, resume_command, staging_area
+from .configuration import configured, restore_command, resume_command, staging_area
 from .options import SINCE, json_option, refuse, staging_option
 from .output import say
 from .program import Invocation
@@ -96,7 +96,11 @@ def command(
         if as_json:
             output.print_json(_document(overview))
         else:
-            status_lines.show(overview, resume_command(invocation.config, staging, "latest"))
+            status_lines.show(
+                overview,
+                resume_command(invocation.config, staging, "latest"),
+                lambda restore: restore_command(invocation.config, staging, restore),
+            )
 
     if watch:
         _watch(show)

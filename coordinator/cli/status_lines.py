@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
 from ..monitoring.status import RunStatus, UnitStatus
 from ..places import device_warning
 from ..reasons import EXCLUDED, NO_FAULT
+from ..restores.status import RestoreStatus
 from . import output
 from .output import Column, counted, duration, number, say, shown, size
 from .place_lines import place_lines
@@ -60,8 +61,13 @@ _GOOD = [
 ]
 
 
-def show(overview: Overview, again: str = "mailhaul backup --resume latest") -> None:
-    """Print it; ``again`` is the command that goes on with the last run."""
+def show(
+    overview: Overview,
+    again: str = "mailhaul backup --resume latest",
+    restore_again: Callable[[str], str] = "mailhaul restore --resume {}".format,
+) -> None:
+    """Print it; ``again`` is the command that goes on with the last run, ``restore_again`` gives that for a
+    restore."""
     if overview.run is not None:
         _show_run(overview.run, overview.taken)
     elif overview.owner is not None:
@@ -69,6 +75,8 @@ def show(overview: Overview, again: str = "mailhaul backup --resume latest") -> 
         say("it tells nothing: no run, or one that just begins")
     else:
         _show_last(overview, again)
+    for restore in overview.restores:
+        _show_restore(restore, restore_again(restore.restore))
     say()
     _show_room(overview)
     if overview.same_device:
@@ -90,6 +98,20 @@ def show(overview: Overview, again: str = "mailhaul backup --resume latest") -> 
         click.secho(
             shown(f"{volume.destination} wants {volume.told}, since {output.moment(volume.since)}"), fg="red"
         )
+
+
+def _show_restore(one: RestoreStatus, again: str) -> None:
+    state = {"running": "goes on", "interrupted": "was interrupted"}.get(
+        one.state, f"was stopped: {one.error}"
+    )
+    say(shown(f"restore {one.restore}, begun {both(one.begun)}, {state}"))
+    say(
+        f"  done: {number(one.mailboxes_done)} of {counted(one.mailboxes, 'mailbox', 'mailboxes')}, "
+        f"{number(one.messages_done)} of {counted(one.messages, 'message')}, "
+        f"{size(one.bytes_done)} of {size(one.size_bytes)}"
+    )
+    if one.state != "running":
+        say(f"  go on with: {again}")
 
 
 def _show_copies(overview: Overview) -> None:

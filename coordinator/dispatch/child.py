@@ -112,22 +112,28 @@ def _tried(answer: Answer) -> bytes:
 
 
 class _Reporter:
-    """Sends progress now and then, and never waits for a parent that is slow to read."""
+    """Sends progress now and then, what is done at once, and never waits for a parent that is slow to
+    read."""
 
     def __init__(self, channel: Connection) -> None:
         self._channel = channel
         self._writable = select.poll()
         self._writable.register(channel, select.POLLOUT)
         self._next = 0.0
+        self._untold: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now < self._next:
+        progress = progress.after(self._untold)
+        if now < self._next and not progress.done:
             return
         self._next = now + PROGRESS_SECONDS
         if self._writable.poll(0):
             with suppress(OSError):  # nobody is there any more: watch_parent sees to it
                 self._channel.send(progress)
+            self._untold = None
+        elif progress.done:
+            self._untold = progress
 
 
 def _leave(number: int, *_: object) -> NoReturn:

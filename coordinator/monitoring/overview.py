@@ -15,6 +15,7 @@ from ..catalog import Catalog
 from ..history import CopyStanding, GoodBackup, RunRecord
 from ..lock import lock_owner
 from ..places import on_same_device
+from ..restores.status import RestoreStatus, unfinished_restores
 from ..settings import Config
 from ..snapshots import read_snapshot
 from ..sweeping.record import LastSweep, last_sweeps
@@ -42,8 +43,8 @@ class Overview:
 
     ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells nothing:
     it is just beginning, or is no run. ``receiver`` is what that told last, None if there was none yet.
-    ``runs`` are the newest ones, newest first. ``same_device`` are the partitions whose mail would be lost
-    with the staging area.
+    ``runs`` are the newest ones, newest first; ``restores`` those that are not done. ``same_device`` are the
+    partitions whose mail would be lost with the staging area.
     """
 
     staging: Path
@@ -59,6 +60,7 @@ class Overview:
     sweeps: tuple[LastSweep, ...] = ()
     wanted_volumes: tuple[WantedVolume, ...] = ()
     strays: tuple[Strays, ...] = ()
+    restores: tuple[RestoreStatus, ...] = ()
     same_device: tuple[str, ...] = ()
 
 
@@ -100,6 +102,7 @@ def take_overview(
         sweeps=sweeps,
         strays=tuple(one for one in looks if one is not None),
         wanted_volumes=wanted_volumes(staging),
+        restores=unfinished_restores(staging),
         same_device=on_same_device(partitions, staging),
     )
 

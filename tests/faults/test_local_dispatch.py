@@ -335,6 +335,21 @@ def test_progress_never_waits_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> N
     theirs.close()
 
 
+def test_what_is_done_is_told_in_spite_of_slow_readers() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    report = child._Reporter(theirs)
+    for count in range(3000):
+        report(Progress("unit", count, 0, done=(f"{count}" * 40,)))
+    seen: list[str] = []
+    while ours.poll():
+        seen += ours.recv().done
+    assert len(seen) < 3000, "the reader was never slow"
+    report(Progress("unit", 3000, 0))
+    while ours.poll():
+        seen += ours.recv().done
+    assert seen == [f"{count}" * 40 for count in range(3000)]
+
+
 # Ending
 
 

@@ -158,7 +158,7 @@ class Backups:
             file.write_bytes(data)
             places[one] = file
         with opened_archives(in_files(places)) as archives:
-            report = restore(archives, (choice,), MaildirTarget(str(target)), lambda _: None)
+            report = restore(archives, (choice,), MaildirTarget(str(target)), lambda _: None).total()
         assert (report.damaged, report.skipped) == ((), ())
         return snapshot(target / user)
 

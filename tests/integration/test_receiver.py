@@ -485,7 +485,7 @@ class TestWork:
         for one in archives:
             one.close()
         target = tmp_path / "restored"
-        restored = run_restore(self.restore(place, report.archive, target), lambda _: None)
+        restored = run_restore(self.restore(place, report.archive, target), lambda _: None).total()
         assert (restored.restored, restored.skipped, restored.damaged) == (30, (), ())
         assert snapshot(target, times=False).keys() == snapshot(store, times=False).keys()
         messages = sorted(path.relative_to(store) for path in store.rglob("*:2,S"))

@@ -167,7 +167,7 @@ def test_nothing_is_written_outside_the_target(
             ),
             label="test",
         )
-        report = run_restore(task, lambda _: None)
+        report = run_restore(task, lambda _: None).total()
         assert list(tree(root, target)) == before
         # Every message is accounted for: written, or named as not.
         assert report.restored + report.present + len(report.skipped) + len(report.damaged) > 0
@@ -195,7 +195,7 @@ def test_a_harmless_archive_is_restored() -> None:
             target=Partition(name="primary", format="maildir", path=f"{directory}/target"),
             label="test",
         )
-        report = run_restore(task, lambda _: None)
+        report = run_restore(task, lambda _: None).total()
         assert (report.restored, report.present) == (2, 2)
         (found,) = (Path(directory) / "target").rglob("1.x:2,S")
         assert found.read_bytes() == MAIL

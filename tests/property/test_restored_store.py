@@ -183,9 +183,8 @@ def restored(staging: Path, root: Path) -> tuple[Skipped, ...]:
     choice = Choice(archive=ARCHIVE, user="jane", to_user="jane", path=LogicalPath("primary", "user", "jane"))
     target = Partition(name="primary", format="maildir", path=f"{root}/{{user}}/Maildir")
     archives = in_files({ARCHIVE: staging / "a.mha"})
-    report = run_restore(
-        RestoreTask(archives=archives, choices=(choice,), target=target, label="x"), lambda _: None
-    )
+    task = RestoreTask(archives=archives, choices=(choice,), target=target, label="x")
+    report = run_restore(task, lambda _: None).total()
     assert report.damaged == ()
     return report.skipped
 

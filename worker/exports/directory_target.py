@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
@@ -100,6 +100,9 @@ class _MailboxWriter:
 
     def without_modseq(self) -> int:
         return 0
+
+    def listed(self) -> Mapping[str, int]:
+        return {}  # its files are read by other programs
 
     def close(self) -> None:
         for folder in self._folders.values():

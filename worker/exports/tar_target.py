@@ -7,7 +7,7 @@ before.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import IO
@@ -130,6 +130,9 @@ class _MailboxWriter:
 
     def without_modseq(self) -> int:
         return 0
+
+    def listed(self) -> Mapping[str, int]:
+        return {}  # one stream for all mailboxes
 
 
 class _FolderWriter:

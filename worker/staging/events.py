@@ -9,7 +9,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from ...proto.errors import AccessError, BackupError
 from ...proto.records import Progress
@@ -39,7 +39,7 @@ class EventSender(Line):
     def __call__(self, progress: Progress) -> None:
         """See ProgressSink."""
         with self._lock:
-            self._waiting[progress.unit] = progress
+            self._waiting[progress.unit] = progress.after(self._waiting.get(progress.unit))
             if len(self._waiting) > _MOST_UNITS or not self._is_due(progress.unit):
                 return
         # Whoever has the connection now will send it at the next beat.
@@ -57,8 +57,7 @@ class EventSender(Line):
                 self._sent.clear()
             self._sent.update((progress.unit, self._clock()) for progress in due)
         for progress in due:
-            event = json.dumps(progress).encode()
-            if len(event) <= MOST_EVENT_BYTES:
+            for event in _events(progress):
                 self._connection.send(Tell(event))
 
     def close(self) -> None:
@@ -70,6 +69,20 @@ class EventSender(Line):
 
     def _is_due(self, unit: str) -> bool:
         return self._clock() - self._sent.get(unit, float("-inf")) >= _PAUSE_SECONDS
+
+
+def _events(progress: Progress) -> Iterator[bytes]:
+    """A progress as events, each of which may be sent: several where much is done. What alone is too large is
+    left out."""
+    event = json.dumps(progress).encode()
+    if len(event) <= MOST_EVENT_BYTES:
+        yield event
+    elif len(progress.done) == 1:
+        yield from _events(progress._replace(done=()))
+    elif progress.done:
+        half = len(progress.done) // 2
+        for done in (progress.done[:half], progress.done[half:]):
+            yield from _events(progress._replace(done=done))
 
 
 class EventReceiver(Line):
@@ -127,10 +140,11 @@ def decode_progress(event: bytes) -> Progress | None:
     try:
         fields = json.loads(event)
         progress = Progress(*fields)
+        progress = progress._replace(done=tuple(progress.done))
     except (ValueError, TypeError, RecursionError):
         return None
     numbers = (progress.messages, progress.size_bytes, progress.new_bytes, progress.archive_bytes)
-    texts = (progress.unit, progress.mailbox, progress.waiting)
+    texts = (progress.unit, progress.mailbox, progress.waiting, *progress.done)
     if not all(type(one) is int and 0 <= one < _MOST_COUNT for one in numbers):
         return None
     return progress if all(type(one) is str for one in texts) else None

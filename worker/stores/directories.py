@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 
 from ...groups.paths import printable
-from ...proto.errors import BackupError, MessageUnavailable, StoreError
+from ...proto.errors import BackupError, MessageUnavailable, StoreError, TargetFullError
 from ...proto.records import Attributes, Directory, DirectoryKind, Ownership
 
 DEEPEST = 64
@@ -34,6 +34,7 @@ _REASONS = {
     errno.EISDIR: "not-regular",
     errno.ENOTDIR: "leads-out",
 }
+_FULL = {errno.ENOSPC, errno.EDQUOT}  # ENOSPC also where inodes are used up
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 
 
@@ -74,7 +75,18 @@ def unwritable(error: OSError, name: bytes) -> BackupError:
     if error.errno in (errno.ENOTDIR, errno.ELOOP):
         message = f"{printable(name)}: a link, or a file, stands where a directory should be"
         return MessageUnavailable(message, reason="leads-out")
-    return StoreError(f"{printable(name)}: {error.strerror}")
+    return refused(error, printable(name))
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a file system has no room for more: what it has refused it will refuse to others, too."""
+    return error.errno in _FULL
+
+
+def refused(error: OSError, what: str) -> StoreError:
+    """The error of the port for something that concerns a mailbox as a whole, or all of them."""
+    kind = TargetFullError if is_full(error) else StoreError
+    return kind(f"{what}: {error.strerror}")
 
 
 def checked_name(name: bytes) -> bytes:

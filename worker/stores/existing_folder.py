@@ -10,7 +10,7 @@ from contextlib import suppress
 from ...proto.errors import LockedError, MessageUnavailable
 from ...proto.records import Folder, Message, Ownership
 from . import keywords
-from .directories import descend, make_directory, name_bytes, opened, ownership
+from .directories import descend, is_full, make_directory, name_bytes, opened, ownership
 from .dotlock import uidlist_lock
 from .file_names import FileNames
 from .file_writer import FileWriter
@@ -135,6 +135,8 @@ class ExistingFolder:
                     translation = self._translated(known)
                     _replace_keywords(lists, stage, translation.keywords, self._files)
         except (LockedError, MessageUnavailable, OSError) as error:
+            if isinstance(error, OSError) and is_full(error):
+                raise
             notices.add(self.folder.path, "keyword", f"no keywords could be added: {error}")
             translation = self._translated(known, most=len(known))
         return translation

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from ...proto.records import Attributes, Directory, Ownership
 from .attributes import put, remove_lists, without_list
-from .directories import unwritable
+from .directories import is_full, refused, unwritable
 from .notices import Notices
 
 _BLOCK_BYTES = 1 << 20
@@ -104,7 +104,11 @@ class FileWriter:
         uid, gid = self._wanted(owner)
         try:
             os.fchown(fd, uid, gid)
-        except (OSError, OverflowError):
+        except OverflowError:
+            self._foreign += 1
+        except OSError as error:
+            if is_full(error):  # the quota of whom it is given to
+                raise refused(error, "it can't be given to its owner") from error
             self._foreign += 1
         try:
             os.fchmod(fd, without_list(mode, attributes) if attributes else mode)

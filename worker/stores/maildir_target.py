@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import replace
 
 from ...groups.paths import printable
-from ...proto.errors import StoreError
+from ...proto.errors import StoreError, TargetFullError
 from ...proto.ports import MailboxMender, MailboxWriter
 from ...proto.records import Folder, Renumbering
 from .added_folder import lies_below
@@ -20,8 +20,10 @@ from .directories import (
     is_maildir,
     make_directory,
     open_directory,
+    refused,
 )
 from .doveadm import Doveadm
+from .file_systems import full_file_system
 from .layout import make_layout
 from .location import Location
 from .maildir_writer import Apart, MaildirWriter, Site
@@ -66,9 +68,20 @@ class MaildirTarget:
                     f"{printable(location.path)} is no directory, or behind a link, which is not followed"
                 ) from error
             except OSError as error:
-                raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
+                raise self._told(refused(error, printable(location.path)), user, location) from error
             stack.callback(writer.close)
-            yield writer
+            try:
+                yield writer
+            except TargetFullError as error:
+                raise self._told(error, user, location) from error
+
+    def _told(self, error: StoreError, user: str, mailbox: Location) -> StoreError:
+        """The error; where a file system is full, with which one that is."""
+        if not isinstance(error, TargetFullError):
+            return error
+        around = self._surroundings
+        places = (mailbox, around.home(user, mailbox), around.control(user), around.index(user))
+        return full_file_system(error, [one.path for one in places if one])
 
     def finish(self) -> None:
         pass  # each mailbox is complete for itself

@@ -30,6 +30,7 @@ from ...proto.records import (
 from .added_folder import added_folder, lies_below
 from .apart_tree import ApartTree
 from .control import is_control_file
+from .counting import count_messages
 from .delivery import Delivery, reserved_stage_of, stage_of
 from .directories import (
     checked_name,
@@ -39,6 +40,7 @@ from .directories import (
     is_maildir,
     name_bytes,
     opened,
+    refused,
     split,
     unwritable,
 )
@@ -188,9 +190,7 @@ class MaildirWriter:
                 self._home_tree.merge(self._site.home, self._kept_home)
             self._set_last_times()
         except OSError as error:
-            raise StoreError(
-                f"the mailbox of {self._user!r} can't be put in place: {error.strerror}"
-            ) from error
+            raise refused(error, f"the mailbox of {self._user!r} can't be put in place") from error
         self._files.report()
         self._check_indexes()
         self._add_keywords_beyond()
@@ -238,6 +238,19 @@ class MaildirWriter:
 
     def without_modseq(self) -> int:
         return self._without_modseq
+
+    def listed(self) -> Mapping[str, int]:
+        counts: dict[str, int] = {}
+        with ExitStack() as stack:
+            root = self._site.root
+            if root < 0:
+                root = stack.enter_context(opened(self._site.parent, (self._site.name,)))
+            folders: list[NewFolder | ExistingFolder] = [*self._new.values(), *self._existing]
+            for one in folders:
+                names = split(one.folder.path)
+                with suppress(OSError), opened(root, names) as directory:
+                    counts[one.folder.name] = count_messages(directory)
+        return counts
 
     def close(self) -> None:
         """Remove what was not put into place. Repeatable."""

@@ -6,7 +6,7 @@ It behaves as the store of a server does: a folder that is there gives new UIDs 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -286,6 +286,10 @@ class _MailboxWriter:
 
     def commit(self) -> None:
         self._mail[self._user] = self._mailbox.copy()
+
+    def listed(self) -> Mapping[str, int]:
+        folders = self._mail[self._user].folders.values()
+        return {one.folder.name: len(one.messages) for one in folders}
 
     def skipped(self) -> Sequence[Skipped]:
         return self._skipped

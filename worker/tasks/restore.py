@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from ...proto.ports import ProgressSink
-from ...proto.records import Partition, RestoreReport
+from ...proto.records import Partition, RestoreTaskReport
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
@@ -41,7 +41,7 @@ class RestoreTask:
         return replace(self, host=host, grants=grants)
 
 
-def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreReport:
+def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
     """See ``worker.restore.restore``."""
     memory.keep_freed_memory()
     with ExitStack() as stack:
@@ -55,4 +55,5 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreReport:
             target,
             lambda told: progress(told._replace(unit=task.label)),
         )
-        return replace(report, replaced=frozenset(archives.damaged))
+        rest = replace(report.rest, replaced=frozenset(archives.damaged))
+        return replace(report, rest=rest)

@@ -86,6 +86,15 @@ class ImapFolder:
                 self._tell(None, "keyword", f"{count} of its messages came back without {word}: {words}")
             self._keywords.clear()
 
+    @property
+    def name(self) -> str:
+        """What the folder was called."""
+        return self._folder.name
+
+    def listed(self) -> int:
+        """How many messages the server says that the folder has."""
+        return _number(self._session.examine(self._name), b"EXISTS")
+
     def close(self) -> None:
         """Drop what was not sent. Repeatable."""
         self._delivery.close()

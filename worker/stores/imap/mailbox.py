@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import chain
 
@@ -95,6 +96,14 @@ class ImapMailbox:
 
     def without_modseq(self) -> int:
         return 0  # no folder comes back with its UIDVALIDITY
+
+    def listed(self) -> Mapping[str, int]:
+        counts: dict[str, int] = {}
+        for one in self._folders:
+            # Where the server does not say it is not known.
+            with suppress(RefusedError, ConnectionLostError, FolderStoppedError):
+                counts[one.name] = one.listed()
+        return counts
 
     def close(self) -> None:
         """Repeatable."""

@@ -7,13 +7,24 @@ import json
 import pytest
 
 from mailhaul.proto.records import Progress
-from mailhaul.worker.staging.events import decode_progress
+from mailhaul.proto.wire.envelopes import MOST_EVENT_BYTES
+from mailhaul.worker.staging.events import _events, decode_progress
 
 PROGRESS = Progress("primary/user/0", 3, 4, "anna", 2, 1, "the staging area is full")
 
 
 def test_there_and_back() -> None:
-    assert decode_progress(json.dumps(PROGRESS).encode()) == PROGRESS
+    for one in (PROGRESS, PROGRESS._replace(done=("a mailbox", "another"))):
+        assert decode_progress(json.dumps(one).encode()) == one
+
+
+def test_much_that_is_done_takes_several_events() -> None:
+    done = tuple(f"{number:03}" + "x" * 300 for number in range(200))
+    events = list(_events(PROGRESS._replace(done=(*done[:100], "y" * MOST_EVENT_BYTES, *done[100:]))))
+    assert all(len(event) <= MOST_EVENT_BYTES for event in events)
+    told = [one for event in events if (one := decode_progress(event))]
+    assert len(told) == len(events) > 3
+    assert tuple(line for one in told for line in one.done) == done
 
 
 @pytest.mark.parametrize(
@@ -36,6 +47,8 @@ def test_there_and_back() -> None:
         b'["x", 1.5, 2, "m", 3, 4, "w"]',
         b'["x", 99999999999999999999, 2, "m", 3, 4, "w"]',
         b'["x", NaN, 2, "m", 3, 4, "w"]',
+        b'["x", 1, 2, "m", 3, 4, "w", [5]]',
+        b'["x", 1, 2, "m", 3, 4, "w", null]',
     ],
 )
 def test_what_is_no_progress(event: bytes) -> None:

@@ -1,0 +1,244 @@
+"""What ``mailhaul restore`` keeps of each restore in the staging area, and how it goes on with one that was
+ended early (``--resume``), or tries again what failed (``--retry``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+import click
+from click.core import ParameterSource
+
+from ...proto.errors import BackupError, NotFoundError, StagingError, TargetFullError, UsageError
+from ...proto.records import Partition, RestoreReport, Skipped
+from ..backup_set import BackupSet
+from ..catalog import Catalog
+from ..clock import RUN_ID, utc
+from ..restoration import RestorePlan
+from ..restores.record import OpenRestore, Order, begun, directory_of, read_order, reopened
+from ..restores.report import read_report, write_report
+from . import adapters, output
+from .configuration import chosen_site, found_configuration, restore_command
+from .options import refuse
+from .program import Invocation
+
+_ARGUMENTS = "mailhaul.restore.arguments"
+_AGAIN = "mailhaul.restore.again"
+_OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry"})
+"""What may stand beside --resume and --retry: all else is as it was asked for then."""
+
+
+class RestoreCommand(click.Command):
+    """Remembers the words it was called with: another process goes on with them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See Command."""
+        ctx.meta[_ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Again:
+    """A restore of which another is a part: one that goes on (``resumed`` is its directory), or what failed
+    in it (``only``)."""
+
+    order: Order
+    resumed: Path | None = None
+    only: tuple[str, ...] = ()
+
+
+# To call a restore once more
+
+
+def call_again(context: click.Context, staging: Path | None, resume: str | None, retry: str | None) -> int:
+    """Go on with a restore, or try again what failed in it."""
+    _refuse_others(context, "--retry" if resume is None else "--resume")
+    refuse(resume is not None and retry is not None, "--resume and --retry are two things: leave out one")
+    invocation = cast(Invocation, context.obj)
+    if resume is not None:
+        directory = directory_of(chosen_site(invocation, staging).area, resume)
+        again = Again(order=read_order(directory), resumed=directory)
+    else:
+        again = _what_failed(invocation, staging, retry or "")
+    return _called(context, invocation, staging, again)
+
+
+def again_of(context: click.Context) -> Again | None:
+    """The restore that this call is a part of, if it is."""
+    return cast(Again | None, context.meta.get(_AGAIN))
+
+
+def _refuse_others(context: click.Context, option: str) -> None:
+    for name in context.params:
+        if name not in _OF_EACH_CALL and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{option} does what was asked for then: leave out everything but --workers")
+
+
+def _what_failed(invocation: Invocation, staging: Path | None, retry: str) -> Again:
+    is_id = retry == "latest" or RUN_ID.fullmatch(retry)
+    path = directory_of(chosen_site(invocation, staging).area, retry) if is_id else Path(retry)
+    report = read_report(path)
+    only = tuple(dict.fromkeys(one.path for one in report.failures if one.again))
+    if not only:
+        raise NotFoundError(f"nothing failed in restore {report.order.restore} that could be tried again")
+    return Again(order=report.order, only=only)
+
+
+def _called(context: click.Context, invocation: Invocation, staging: Path | None, again: Again) -> int:
+    """Call the command with the words of then, in the directory of then, and with what this call says."""
+    words = [*again.order.arguments, "--at", again.order.moment]
+    if staging is not None:
+        words += ["--staging", str(staging)]
+    else:
+        invocation.config = found_configuration(invocation)
+    if (workers := context.params["workers"]) is not None:
+        words += ["--workers", str(workers)]
+    if context.params["as_json"]:
+        words.append("--json")
+    try:
+        os.chdir(again.order.directory)
+    except OSError as error:
+        raise UsageError(
+            f"restore {again.order.restore} was called in {again.order.directory}: {error.strerror}"
+        ) from error
+    parent = context.parent
+    with context.command.make_context("restore", words, parent=parent, obj=invocation) as inner:
+        inner.meta[_AGAIN] = again
+        return cast(int, context.command.invoke(inner))
+
+
+# The record
+
+
+def refuse_other_moment(again: Again | None, backup: BackupSet) -> None:
+    """What a restore goes on with is still there. Raises NotFoundError."""
+    if again is not None and _run(backup) != again.order.run:
+        raise NotFoundError(f"run {again.order.run}, of which restore {again.order.restore} was, is purged")
+
+
+def _run(backup: BackupSet) -> str:
+    return backup.moment.run if backup.moment else ""
+
+
+def _lasting(area: Path, at: str | None, run: str) -> str:
+    """A time in words that mean the same tomorrow. A run that was named stays that: it is refused when it is
+    purged; else the newest moment of each group counts that is kept by then."""
+    if at is not None and RUN_ID.fullmatch(at):
+        return at
+    with Catalog.open(area) as catalog:
+        return catalog.run(run).started.isoformat()
+
+
+@contextmanager
+def going_on(again: Again | None) -> Iterator[OpenRestore | None]:
+    """The record of a restore that goes on; None for a new one."""
+    if again is None or again.resumed is None:
+        yield None
+        return
+    with reopened(again.resumed, adapters.clock(), _tell_lost_journal) as record:
+        yield record
+
+
+@contextmanager
+def recorded(
+    context: click.Context,
+    staging: Path | None,
+    area: Path | None,
+    backup: BackupSet,
+    plan: RestorePlan,
+    earlier: OpenRestore | None,
+) -> Iterator[OpenRestore | None]:
+    """Keep a record of a restore while the context lasts: that of an ``earlier`` one that goes on, or a new
+    one; None where there is no staging area, or none that can be written. An error that ends it is recorded,
+    and says how to go on."""
+    again = again_of(context)
+    run = _run(backup)
+    moment = _lasting(area, context.params["at"], run) if area and run else ""
+
+    def order(restore: str, now: datetime) -> Order:
+        # How it is told is the matter of each call.
+        words = tuple(one for one in cast(tuple[str, ...], context.meta[_ARGUMENTS]) if one != "--json")
+        return Order(
+            restore=restore,
+            begun=now,
+            arguments=words,
+            directory=str(Path.cwd()),
+            moment=moment,
+            run=run,
+            targets=_targets(plan),
+            mailboxes=len(plan.mailboxes),
+            messages=plan.messages,
+            size_bytes=plan.size_bytes,
+            only=again.only if again else (),
+            retries=again.order.restore if again and again.only else "",
+        )
+
+    with ExitStack() as stack:
+        record = earlier
+        if earlier is not None:
+            _refuse_other_targets(earlier.order, plan)
+        elif area is not None:
+            try:
+                record = stack.enter_context(begun(area, adapters.clock(), order, _tell_lost_journal))
+            except StagingError as error:
+                output.note(f"the restore is not recorded, and can't be gone on with: {error.message}")
+        if record is not None:
+            stack.enter_context(_ending(context, staging, record))
+        yield record
+
+
+def end(record: OpenRestore | None, total: RestoreReport, damaged: Sequence[Skipped]) -> None:
+    """Record how a restore ended."""
+    if record is None:
+        return
+    try:
+        write_report(record, utc(adapters.clock().now()), total, damaged=damaged)
+    except StagingError as error:
+        output.note(f"the report could not be written: {error.message}")
+
+
+@contextmanager
+def _ending(context: click.Context, staging: Path | None, record: OpenRestore) -> Iterator[None]:
+    """Record an error that ends a restore, and say how to go on."""
+    invocation = cast(Invocation, context.obj)
+    command = restore_command(invocation.config, staging, record.order.restore)
+    try:
+        yield
+    except BackupError as error:
+        total = record.journal.total
+        with suppress(StagingError):
+            write_report(record, utc(adapters.clock().now()), total, error=error.message)
+        first = "make room, then " if isinstance(error, TargetFullError) else ""
+        counts = {"mailboxes": len(record.journal), "restored": total.restored, "present": total.present}
+        facts = {**error.facts, "restore": record.order.restore, **counts}
+        raise type(error)(f"{error.message}; {first}go on with: {command}", **facts) from error
+    except KeyboardInterrupt:
+        output.note(f"go on with: {command}")
+        raise
+
+
+def _targets(plan: RestorePlan) -> dict[str, str]:
+    return {one.version.partition: _described(one.target) for one in plan.mailboxes}
+
+
+def _described(target: Partition) -> str:
+    apart = (("HOME", target.home), ("CONTROL", target.control), ("INDEX", target.index))
+    return f"{target.format}:{target.path}" + "".join(f":{name}={one}" for name, one in apart if one)
+
+
+def _refuse_other_targets(order: Order, plan: RestorePlan) -> None:
+    for partition, target in _targets(plan).items():
+        if order.targets.get(partition, target) != target:
+            raise UsageError(
+                f"restore {order.restore} was to {order.targets[partition]}, and the configuration says "
+                f"{target} now: what is to go there is another restore"
+            )
+
+
+def _tell_lost_journal(error: StagingError) -> None:
+    output.note(f"the restore goes on, but what is done is not recorded any more: {error.message}")

@@ -1,0 +1,208 @@
+"""The directories of restores: ``.mailhaul/restores/ID`` of the staging area.
+
+``order.json`` says what was asked for, ``journal.jsonl`` what is done (``journal``), ``state.json`` whether
+it has ended, ``report.json`` and ``report.txt`` what came of it (``report``). ``lock`` is held while it goes
+on.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from ...proto.directories import make_directories, make_private, sync_directory
+from ...proto.errors import LockedError, NotFoundError, StagingError
+from ...proto.ports import Clock
+from ...proto.records import RunId
+from ..clock import RUN_ID, utc
+from ..durable import remove_durably, replace_durably
+from ..flocks import flocked
+from ..run_ids import new_run_id
+from ..snapshots import as_json, read_snapshot
+from .journal import Journal, JournalFile, read_journal
+
+_STATE = "state.json"
+
+KEPT = 50
+"""So many directories of restores are kept, the newest."""
+
+RestoreState = Literal["running", "interrupted", "stopped", "done"]
+"""``interrupted``: its program was killed, or its host went down; ``stopped``: an error ended it. Both can be
+gone on with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A restore as it was asked for: the words behind ``mailhaul restore`` and the ``directory`` in which
+    they were said; the ``moment`` that they mean, and the newest ``run`` by then. ``targets`` says where mail
+    of each partition goes. With ``only`` nothing else was tried: what had failed in the restore
+    ``retries``."""
+
+    restore: str
+    begun: datetime
+    arguments: tuple[str, ...]
+    directory: str
+    moment: str
+    run: str
+    targets: Mapping[str, str] = field(default_factory=dict)
+    mailboxes: int = 0
+    messages: int = 0
+    size_bytes: int = 0
+    only: tuple[str, ...] = ()
+    retries: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRestore:
+    """A restore that goes on: nobody else can go on with it meanwhile."""
+
+    directory: Path
+    order: Order
+    journal: Journal
+
+
+def restores_of(staging: Path) -> list[str]:
+    """The ids of the restores that are known, oldest first."""
+    try:
+        return sorted(one for one in os.listdir(_place(staging)) if RUN_ID.fullmatch(one))
+    except OSError:
+        return []
+
+
+def directory_of(staging: Path, restore: str) -> Path:
+    """The directory of a restore; of the newest one, if it says ``latest``. Raises NotFoundError."""
+    known = restores_of(staging)
+    if restore == "latest" and known:
+        restore = known[-1]
+    if restore not in known:
+        raise NotFoundError(
+            f"{_place(staging)} knows no restore {restore}"
+            + (f"; the newest is {known[-1]}" if known else "")
+        )
+    return _place(staging) / restore
+
+
+def read_order(directory: Path) -> Order:
+    """What was asked for. Raises NotFoundError."""
+    order = read_snapshot(directory / "order.json", Order)
+    if order is None:
+        raise NotFoundError(f"{directory}: what was asked for is not known, or not to this version")
+    return order
+
+
+def state_of(directory: Path) -> RestoreState:
+    """What became of a restore."""
+    return "running" if _is_going(directory) else _ended(directory)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a restore ended; ``error`` is what stopped it."""
+
+    state: Literal["stopped", "done"]
+    error: str = ""
+
+
+def note_end(directory: Path, ended: Ended) -> None:
+    """Record that a restore has ended. Raises StagingError."""
+    replace_durably(directory / _STATE, as_json(ended).encode("ascii"))
+
+
+def error_of(directory: Path) -> str:
+    """What stopped a restore; empty if nothing did."""
+    ended = read_snapshot(directory / _STATE, Ended)
+    return "" if ended is None else ended.error
+
+
+def _ended(directory: Path) -> RestoreState:
+    ended = read_snapshot(directory / _STATE, Ended)
+    return "interrupted" if ended is None else ended.state
+
+
+@contextmanager
+def begun(
+    staging: Path,
+    clock: Clock,
+    order: Callable[[str, datetime], Order],
+    on_failure: Callable[[StagingError], object],
+) -> Iterator[OpenRestore]:
+    """A new restore; ``order`` makes it of its id and the time. Older ones than the newest fifty are removed.
+    ``on_failure``: see ``JournalFile``. Raises StagingError."""
+    now = utc(clock.now())
+    restore, directory = _made(staging, now)
+    with _locked(directory):
+        made = order(restore, now)
+        replace_durably(directory / "order.json", as_json(made).encode("ascii"))
+        _forget_old(staging)
+        with JournalFile(directory / "journal.jsonl", clock.monotonic, on_failure) as file:
+            yield OpenRestore(directory=directory, order=made, journal=Journal(file.append))
+
+
+@contextmanager
+def reopened(
+    directory: Path, clock: Clock, on_failure: Callable[[StagingError], object]
+) -> Iterator[OpenRestore]:
+    """A restore that was ended early, to go on with. Raises NotFoundError for one that is done, LockedError
+    for one that goes on, StagingError."""
+    order = read_order(directory)
+    with _locked(directory):
+        if _ended(directory) == "done":
+            raise NotFoundError(
+                f"restore {order.restore} has ended: there is nothing to go on with; what failed can be "
+                f"tried again with --retry {order.restore}"
+            )
+        remove_durably(directory / _STATE)
+        path = directory / "journal.jsonl"
+        with JournalFile(path, clock.monotonic, on_failure) as file:
+            yield OpenRestore(
+                directory=directory, order=order, journal=Journal(file.append, read_journal(path))
+            )
+
+
+def _made(staging: Path, now: datetime) -> tuple[str, Path]:
+    place = _place(staging)
+    try:
+        make_private(place.parent)
+        make_directories(place)
+        while True:
+            newest = next(reversed(restores_of(staging)), None)
+            restore = new_run_id(now.timestamp(), RunId(newest) if newest else None)
+            with suppress(FileExistsError):
+                (place / restore).mkdir(mode=0o700)
+                sync_directory(place)
+                return restore, place / restore
+    except OSError as error:
+        raise StagingError(f"{place}: can't be written: {error.strerror}", path=str(place)) from error
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    with flocked(directory / "lock", f"restore {directory.name} is going on", patience_seconds=0):
+        yield
+
+
+def _is_going(directory: Path) -> bool:
+    if not (directory / "lock").exists():
+        return False
+    try:
+        with flocked(directory / "lock", "", shared=True, patience_seconds=0):
+            return False
+    except LockedError:
+        return True
+
+
+def _forget_old(staging: Path) -> None:
+    for restore in restores_of(staging)[:-KEPT]:
+        directory = _place(staging) / restore
+        if not _is_going(directory):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _place(staging: Path) -> Path:
+    return staging / ".mailhaul" / "restores"

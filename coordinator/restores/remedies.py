@@ -1,0 +1,88 @@
+"""What kind of failure it is that something was not restored as it was, and what helps. Deciding only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ...proto.records import Skipped
+
+FailureKind = Literal["hard", "soft", "unreadable", "damaged", "refused"]
+"""``hard``: it can't be as it was in this target; ``soft``: it may pass by itself; ``unreadable``: an archive
+can't be read now; ``damaged``: what is stored is not what was written; ``refused``: the target does not take
+it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Something that was not restored as it was: its path as in a backup, what ``kind`` that is, why, and
+    what helps. ``again``: it is not there, so trying once more may bring it; else it is there but for
+    this."""
+
+    path: str
+    kind: FailureKind
+    reason: str
+    detail: str
+    remedy: str
+    again: bool
+
+
+_RETRY = "then try it again (--retry)"
+_LET_WRITE = f"let the program write there, or restore elsewhere with --to, {_RETRY}"
+_LATER = "try it again (--retry) when that has passed"
+_FETCH = f"bring the archive back, or let it be read (`mailhaul restore --dry-run` names it), {_RETRY}"
+_OTHER_COPY = (
+    "`mailhaul verify --data` says where else it is stored: another copy (restore --from NAME), or an "
+    "earlier moment (restore --at)"
+)
+
+_MISSING: dict[str, tuple[FailureKind, str]] = {
+    "mailbox": ("refused", _LET_WRITE),
+    "permission": ("refused", _LET_WRITE),
+    "leads-out": ("refused", f"move away what stands there, or restore elsewhere with --to, {_RETRY}"),
+    "io-error": ("refused", "restore it elsewhere with --to: its name can't be used in the target"),
+    "count": ("soft", f"look into the target: what was written there is not listed; {_RETRY}"),
+    "unreadable": ("unreadable", _FETCH),
+    "missing": ("unreadable", _FETCH),
+    "place": ("unreadable", _FETCH),
+    "place-unavailable": ("unreadable", _FETCH),
+    "not-yet": ("unreadable", _FETCH),
+    "access": ("unreadable", _FETCH),
+    "worker-lost": ("soft", _LATER),
+    "host-lost": ("soft", _LATER),
+    "host": ("soft", _LATER),
+    "cluster-lost": ("soft", _LATER),
+    "staging": ("soft", _LATER),
+    "lease-lost": ("soft", _LATER),
+}
+"""What is not there."""
+
+_ALTERED: dict[str, tuple[FailureKind, str]] = {
+    "owner": ("refused", "restore as root, or give the files to their owner"),
+    "date": ("refused", "nothing: the file system does not keep such times"),
+    "attribute": ("refused", "a file system that keeps access lists and attributes"),
+    "keyword": (
+        "hard",
+        "a server that is asked (doveadm of the partition, or --doveadm) keeps more keywords",
+    ),
+    "uid": ("hard", "nothing: the server gives it another one"),
+    "doveadm": ("soft", "see that the server answers before clients are let in"),
+    "name": ("hard", "rename it in the server"),
+    "exists": ("hard", "compare it with what the backup has (`mailhaul ls`): the target's own was kept"),
+}
+"""What is there, but not as it was."""
+
+
+def failure_of(skipped: Skipped, *, damaged: bool = False) -> Failure:
+    """A failure with its kind and what helps."""
+    again = damaged or skipped.reason not in _ALTERED
+    known = _MISSING if again else _ALTERED
+    kind, remedy = known.get(skipped.reason, ("damaged", _OTHER_COPY) if damaged else ("hard", _LATER))
+    return Failure(
+        path=skipped.path,
+        kind="damaged" if damaged and skipped.reason == "io-error" else kind,
+        reason=skipped.reason,
+        detail=skipped.detail,
+        remedy=_OTHER_COPY if damaged and skipped.reason == "io-error" else remedy,
+        again=again,
+    )

@@ -1,0 +1,92 @@
+"""How a restore ended: ``report.json`` for programs and for ``--retry``, ``report.txt`` for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from ...proto.errors import NotFoundError
+from ...proto.records import RestoreReport, Skipped
+from ..durable import replace_durably
+from ..snapshots import as_json, read_snapshot
+from .record import Ended, OpenRestore, Order, note_end
+from .remedies import Failure, failure_of
+
+TEXT = "report.txt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A restore that has ended: ``stopped`` by the ``error``, or ``done``. ``mailboxes`` are durable;
+    ``failures`` is all that is not there, or not as it was."""
+
+    state: Literal["stopped", "done"]
+    order: Order
+    ended: datetime
+    error: str = ""
+    mailboxes: int = 0
+    restored: int = 0
+    present: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    failures: tuple[Failure, ...] = ()
+
+
+def write_report(
+    restore: OpenRestore,
+    ended: datetime,
+    total: RestoreReport,
+    *,
+    damaged: Sequence[Skipped] = (),
+    error: str = "",
+) -> Report:
+    """Write how a restore ended: with an ``error`` if there was one. ``damaged`` is what could not be
+    planned. Raises StagingError."""
+    report = Report(
+        state="stopped" if error else "done",
+        order=restore.order,
+        ended=ended,
+        error=error,
+        mailboxes=len(restore.journal),
+        restored=total.restored,
+        present=total.present,
+        files=total.files,
+        size_bytes=total.size_bytes,
+        failures=(
+            *(failure_of(one, damaged=True) for one in (*damaged, *total.damaged)),
+            *map(failure_of, total.skipped),
+        ),
+    )
+    text = "".join(f"{line}\n" for line in _lines(report))
+    replace_durably(restore.directory / TEXT, text.encode("utf-8", "backslashreplace"))
+    replace_durably(restore.directory / "report.json", as_json(report).encode("ascii"))
+    note_end(restore.directory, Ended(state=report.state, error=error))
+    return report
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file, or of a restore by its directory. Raises NotFoundError."""
+    file = path / "report.json" if path.is_dir() else path
+    report = read_snapshot(file, Report)
+    if report is None:
+        raise NotFoundError(f"{file} is no report of a restore, or none that this version reads")
+    return report
+
+
+def _lines(report: Report) -> Iterator[str]:
+    order = report.order
+    yield f"restore {order.restore}: {report.state}" + (f": {report.error}" if report.error else "")
+    yield f"asked for: mailhaul restore {' '.join(order.arguments)}"
+    yield f"as of {order.moment} (run {order.run}), begun {order.begun}, ended {report.ended}"
+    for partition, target in sorted(order.targets.items()):
+        yield f"mail of {partition} to {target}"
+    yield f"{report.mailboxes} of {order.mailboxes} mailboxes are done"
+    yield f"{report.restored} messages restored ({report.size_bytes} bytes)"
+    yield f"{report.present} messages were there already"
+    yield f"{report.files} other files restored"
+    yield f"{len(report.failures)} failures"
+    for one in report.failures:
+        yield f"{one.path}: {one.kind} ({one.reason}): {' '.join(one.detail.split())}; {one.remedy}"

@@ -1,0 +1,62 @@
+"""Which restores go on, and which could be gone on with: as their directories tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.errors import NotFoundError, StagingError
+from .journal import Journal, read_journal
+from .record import RestoreState, directory_of, error_of, read_order, restores_of, state_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreStatus:
+    """A restore that is not done: so many mailboxes, messages and bytes are to be restored, so many are. What
+    is under way in mailboxes that are not complete does not count. ``error`` is what stopped it."""
+
+    restore: str
+    state: RestoreState
+    begun: datetime
+    arguments: tuple[str, ...]
+    mailboxes: int
+    mailboxes_done: int
+    messages: int
+    messages_done: int
+    size_bytes: int
+    bytes_done: int
+    error: str = ""
+
+
+def unfinished_restores(staging: Path) -> tuple[RestoreStatus, ...]:
+    """Those that go on, and the newest one if it was ended early; what can't be read is left out."""
+    known = restores_of(staging)
+    found = (_status(staging, one, newest=one == known[-1]) for one in known)
+    return tuple(one for one in found if one is not None)
+
+
+def _status(staging: Path, restore: str, *, newest: bool) -> RestoreStatus | None:
+    try:
+        directory = directory_of(staging, restore)
+        state = state_of(directory)
+        if state == "done" or (state != "running" and not newest):
+            return None
+        order = read_order(directory)
+        journal = Journal(earlier=read_journal(directory / "journal.jsonl"))
+    except (NotFoundError, StagingError):  # removed meanwhile, or just begun
+        return None
+    total = journal.total
+    return RestoreStatus(
+        restore=restore,
+        state=state,
+        begun=order.begun,
+        arguments=order.arguments,
+        mailboxes=order.mailboxes,
+        mailboxes_done=len(journal),
+        messages=order.messages,
+        messages_done=total.restored + total.present,
+        size_bytes=order.size_bytes,
+        bytes_done=total.size_bytes + total.present_bytes,
+        error=error_of(directory),
+    )
