@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from ...proto.ports import ProgressSink
-from ...proto.records import Partition, RestoreTaskReport
+from ...proto.records import Partition, Progress, RestoreTaskReport
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
@@ -44,16 +44,17 @@ class RestoreTask:
 def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
     """See ``worker.restore.restore``."""
     memory.keep_freed_memory()
+
+    def told(one: Progress) -> None:
+        # Of one file for all nothing is durable before its end.
+        done = () if registry.is_one_file(task.target) else one.done
+        progress(one._replace(unit=task.label, done=done))
+
     with ExitStack() as stack:
         target = registry.open_target(task.target)
         stack.callback(target.abandon)
         grant = task.grants.get(task.host, b"")
         archives = stack.enter_context(opened_archives(task.archives, task.host, grant))
-        report = restore(
-            archives,
-            task.choices,
-            target,
-            lambda told: progress(told._replace(unit=task.label)),
-        )
+        report = restore(archives, task.choices, target, told)
         rest = replace(report.rest, replaced=frozenset(archives.damaged))
         return replace(report, rest=rest)
