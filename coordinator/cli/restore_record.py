@@ -118,7 +118,10 @@ def _called(context: click.Context, invocation: Invocation, staging: Path | None
 def refuse_other_moment(again: Again | None, backup: BackupSet) -> None:
     """What a restore goes on with is still there. Raises NotFoundError."""
     if again is not None and _run(backup) != again.order.run:
-        raise NotFoundError(f"run {again.order.run}, of which restore {again.order.restore} was, is purged")
+        raise NotFoundError(
+            f"restore {again.order.restore} was as of run {again.order.run}: that was purged, or it was of "
+            "what had been removed by the latest run, and there is a newer one; restore it anew, as of a time"
+        )
 
 
 def _run(backup: BackupSet) -> str:
@@ -159,6 +162,8 @@ def recorded(
     again = again_of(context)
     run = _run(backup)
     moment = _lasting(area, context.params["at"], run) if area and run else ""
+    if backup.departed:
+        moment = "latest"  # what had been removed by then is looked for there only
 
     def order(restore: str, now: datetime) -> Order:
         # How it is told is the matter of each call.
