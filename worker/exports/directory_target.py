@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from ...groups.paths import printable
-from ...proto.errors import MessageUnavailable, StoreError
+from ...proto.errors import MessageUnavailable
 from ...proto.ports import FolderWriter, MailboxWriter
 from ...proto.records import Folder, MailboxOutcome, Skipped, StoredFile
-from ..stores.directories import unwritable
+from ..stores.directories import refused, unwritable
 from ..stores.notices import Notices
 from .file_names import folder_path
 from .places import Places
@@ -51,7 +51,7 @@ class DirectoryTarget:
             try:
                 staged = StagedMailbox(location, tidy=above not in self._tidied)
             except OSError as error:
-                raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
+                raise refused(error, printable(location.path)) from error
             self._tidied.add(above)
             stack.callback(staged.close)
             writer = _MailboxWriter(staged, self._make_folder)

@@ -21,6 +21,7 @@ from ..stores.directories import (
     joined,
     open_directory,
     opened,
+    refused,
 )
 from ..stores.location import Location
 from ..stores.opened import FileOpener
@@ -119,7 +120,7 @@ class StagedMailbox:
             kept: list[bytes] = []
             self._scaffold.merge(self._there, kept.append)
         except OSError as error:
-            raise StoreError(f"{printable(self._name)} can't be put in place: {error.strerror}") from error
+            raise refused(error, f"{printable(self._name)} can't be put in place") from error
         if kept:
             raise StoreError(f"{printable(kept[0])} came into being meanwhile and is left as it is")
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
+from ..stores.directories import refused
 from .tar_output import STDOUT, Output, open_output
 from .tar_stream import TarStream
 
@@ -60,5 +61,5 @@ class TarArchive:
             yield self._stream
         except OSError as error:
             where = "the standard output" if self._path == STDOUT else printable(self._path.encode())
-            self._error = StoreError(f"{where}: {error.strerror}")
+            self._error = refused(error, where)
             raise self._error from error
