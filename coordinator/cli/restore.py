@@ -21,6 +21,7 @@ from ..prospect import look_ahead
 from ..recalling import to_recall
 from ..restoration import RestorePlan, narrowed, plan_restore
 from ..restores.journal import Journal
+from ..restores.rates import measured_rate
 from . import adapters, output, restore_damaged
 from .checking import Where
 from .configuration import chosen_site
@@ -294,7 +295,8 @@ def command(
         if dry_run:
             tell_missing(plan)
             prospect = look_ahead(plan, engine, lambda _: None, workers=goal.workers, access=access)
-            return tell_plan(plan, backup, wanted, prospect, as_json=as_json)
+            rate = measured_rate(area) if area is not None else None
+            return tell_plan(plan, backup, wanted, prospect, rate, as_json=as_json)
         # Folders need little more than what lies in the staging area of every archive.
         if wanted and not provision_only:
             recalled = bring_back(

@@ -13,6 +13,7 @@ from ..backup_set import BackupSet, NeededFile
 from ..good_moments import ChosenMoment
 from ..prospect import Prospect
 from ..restoration import PlannedMailbox, RestorePlan
+from ..restores.rates import Rate
 from . import output
 from .output import Column, counted, duration, number, say, size
 
@@ -62,15 +63,18 @@ def tell_plan(
     backup: BackupSet,
     recalls: Sequence[ArchiveId],
     prospect: Prospect,
+    rate: Rate | None,
     *,
     as_json: bool,
 ) -> int:
-    """Print it; the exit status. ``recalls`` are the archives that have to come back first."""
+    """Print it; the exit status. ``recalls`` are the archives that have to come back first, ``rate`` is how
+    fast earlier restores were."""
     output.list_skipped(backup.damaged, "damaged")
     if as_json:
-        _print_document(plan, backup, set(recalls), prospect)
+        _print_document(plan, backup, set(recalls), prospect, rate)
     else:
         _print_text(plan, set(recalls), prospect)
+        _tell_time(plan, rate)
     if plan.conflicts:
         return EXIT_USAGE
     return EXIT_DAMAGED if backup.damaged or plan.lacking else EXIT_OK
@@ -107,6 +111,18 @@ def _print_text(plan: RestorePlan, recalls: set[ArchiveId], prospect: Prospect) 
         f"{size(plan.size_bytes)} would be restored"
         + (f"; {counted(plan.lacking, 'message')} can't be: archives are missing" if plan.lacking else "")
     )
+
+
+def _tell_time(plan: RestorePlan, rate: Rate | None) -> None:
+    """How long it may take, if anything was measured."""
+    if rate is None:
+        say("how long it takes is not known: no restore of 1,000 messages or more was measured here yet")
+    else:
+        seconds = rate.seconds(plan.messages, plan.size_bytes)
+        say(
+            f"about {duration(seconds)}, as fast as the last {counted(rate.restores, 'restore')} "
+            f"({number(round(rate.messages_per_second))} messages/s, {size(round(rate.bytes_per_second))}/s)"
+        )
 
 
 def _mailbox_row(one: PlannedMailbox) -> Sequence[str]:
@@ -228,7 +244,11 @@ def _toll(one: ExpiryToll) -> str:
 
 
 def _print_document(
-    plan: RestorePlan, backup: BackupSet, recalls: set[ArchiveId], prospect: Prospect
+    plan: RestorePlan,
+    backup: BackupSet,
+    recalls: set[ArchiveId],
+    prospect: Prospect,
+    rate: Rate | None,
 ) -> None:
     # One by one: there may be a hundred thousand mailboxes.
     output.stream_json(
@@ -244,6 +264,8 @@ def _print_document(
             "rooms": [_room(one) for one in prospect.rooms],
             "targets": [_target(one) for one in prospect.targets],
             "unreached": [{"partition": one.name, "error": why} for one, why in prospect.unreached],
+            "rate": rate,
+            "seconds": None if rate is None else round(rate.seconds(plan.messages, plan.size_bytes), 1),
             "damaged": backup.damaged,
         },
         "mailboxes",

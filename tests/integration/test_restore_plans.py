@@ -128,6 +128,7 @@ def test_what_the_mail_would_meet(site: Site) -> None:
         }
     ]
     assert (target["unseen"], target["troubles"], plan["unreached"]) == (0, [], [])
+    assert (plan["rate"], plan["seconds"]) == (None, None)  # nothing was measured, so no number is made up
     # And it is as was told.
     done = site.restore("/")
     assert (done["restored"], done["present"], done["moment"]) == (4, 12, plan["moment"]["run"])
