@@ -74,7 +74,7 @@ def from_bucket(site: Site, place: Path) -> Path:
         for one in page["Contents"]:
             file = place / one["Key"]
             file.parent.mkdir(parents=True, exist_ok=True)
-            client.download_file(site.bucket, one["Key"], str(file))
+            file.write_bytes(client.get_object(Bucket=site.bucket, Key=one["Key"])["Body"].read())
     return place / "site1"
 
 
