@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from ..proto.errors import BackupError, DamagedError, NotFoundError, NotYetError
+from ..proto.errors import BackupError, DamagedError, NotFoundError, NotYetError, is_damage
 from ..proto.ports import ProgressSink
 from ..proto.records import CONFIRMED, STAGING, ArchiveId, Location
 from ..worker.archives.holdings import EXCERPTS, NAMED_FILES, ConfirmedCopies, Holdings, name_of
@@ -208,7 +208,7 @@ def _record(catalog: Catalog, report: RecallReport, work: _Work, when: datetime)
         work.now[one.archive] = one.location.name
         work.size_bytes += size_bytes
     for one, error in report.failed:
-        if isinstance(error, DamagedError):
+        if is_damage(error):
             lose_copy(catalog, one.archive, one.location)
         copies = work.left.get(one.archive, [])
         del copies[:1]

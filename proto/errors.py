@@ -223,6 +223,11 @@ class UnreadableError(DamagedError):
     exit_code = EXIT_FAILED
 
 
+def is_damage(error: BackupError | None) -> bool:
+    """Whether an error says that something is damaged or gone; one that can't be read may be whole."""
+    return isinstance(error, DamagedError) and not isinstance(error, UnreadableError)
+
+
 class UnsupportedError(BackupError):
     """An archive that a newer version wrote, or one that needs a feature this version does not have."""
 

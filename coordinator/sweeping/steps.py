@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ...proto.errors import BackupError, DamagedError, NotFoundError, NotYetError, UnreadableError
+from ...proto.errors import BackupError, DamagedError, NotFoundError, NotYetError, is_damage
 from ...proto.ports import ProgressSink, Task
 from ...proto.records import STAGING, ArchiveId, Location, Skipped
 from ...worker.archives.ports import Copy
@@ -363,7 +363,7 @@ class Steps:
                 at = [one for one in record.copies if (one.place, one.name, one.version) == parcel.source[:3]]
                 if not at:
                     return
-                if parcel.source.place != STAGING and not isinstance(error, UnreadableError):
+                if parcel.source.place != STAGING and is_damage(error):
                     catalog.put_copy(parcel.archive, replace(at[0], state="lost", verified=self._now()))
         self.damaged[parcel.name] = Skipped(parcel.name, error.code, error.message)
 

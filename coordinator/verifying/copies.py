@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from ...proto.errors import BackupError, DamagedError
+from ...proto.errors import BackupError, is_damage
 from ...proto.ports import ProgressSink
 from ...proto.records import Location, Skipped
 from ...worker.destinations.registry import open_destination
@@ -67,10 +67,10 @@ def check_copies(
             )
             for one in report.whole:
                 _note(catalog, one, now(), whole=True)
-            lost = [(one, error) for one, error in report.failed if isinstance(error, DamagedError)]
+            lost = [(one, error) for one, error in report.failed if is_damage(error)]
             for one, _ in lost:
                 _note(catalog, one, now(), whole=False)
-            away = [(one, error) for one, error in report.failed if not isinstance(error, DamagedError)]
+            away = [(one, error) for one, error in report.failed if not is_damage(error)]
             done = CopyChecks(
                 whole=done.whole + len(report.whole),
                 damaged=(*done.damaged, *map(_told, lost)),

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from ...proto.errors import BackupError, DamagedError, NotFoundError, StagingError, UnreadableError
+from ...proto.errors import BackupError, NotFoundError, StagingError, is_damage
 from ...proto.ports import ProgressSink
 from ...proto.records import STAGING, ArchiveId, Location, Stretch
 from ...worker.archives.names import generation_name
@@ -219,7 +219,7 @@ class _Repair:
 
     def not_rewritten(self, record: ArchiveRecord, error: BackupError) -> None:
         """An archive could not be written anew: as nothing of it can be read, or else."""
-        if not isinstance(error, DamagedError) or isinstance(error, UnreadableError):
+        if not is_damage(error):
             repaired = Repaired(
                 archive=record.archive, file=record.name, outcome="failed", detail=error.message
             )

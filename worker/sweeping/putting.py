@@ -19,6 +19,7 @@ from ...proto.errors import (
     PlaceFullError,
     PlaceUnavailableError,
     UnsupportedError,
+    is_damage,
 )
 from ...proto.records import ArchiveId, Location
 from ..archives.ports import Copy, OnBytes, Place
@@ -177,10 +178,8 @@ def _broken_there(place: Place, parcel: Parcel) -> str | None:
             if _archive_in(file) not in (None, parcel.archive):
                 return None
             CheckedSource(file, archive=parcel.archive).read_rest()
-    except DamagedError:
-        return there.version
-    except (NotYetError, UnsupportedError):
-        return None
+    except (DamagedError, NotYetError, UnsupportedError) as error:
+        return there.version if is_damage(error) else None
     return None
 
 

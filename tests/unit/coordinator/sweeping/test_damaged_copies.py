@@ -16,12 +16,14 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.coordinator.verifying.copies import check_copies, due_copies
-from mailhaul.proto.errors import EXIT_OK
+from mailhaul.proto.archive.files import RandomAccess
+from mailhaul.proto.errors import EXIT_OK, UnreadableError
 from mailhaul.proto.records import Location
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.sweeping import Swept, directory
 from mailhaul.tests.tapes import Tapes, damage
 from mailhaul.worker.destinations import registry
+from mailhaul.worker.destinations.directory import DirectoryPlace
 from mailhaul.worker.destinations.memory import MemoryFiles, MemoryPlace
 from mailhaul.worker.destinations.settings import Destination
 
@@ -174,3 +176,38 @@ def _lose(swept: Swept) -> None:
     with Catalog.open(swept.chain.staging, write=True) as catalog:
         for record in list(catalog.archives()):
             catalog.put_copies([(record.archive, replace(one, state="lost")) for one in record.copies[1:]])
+
+
+def test_a_copy_that_may_not_be_read_is_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still counts, is not replaced where the catalog has forgotten it, and is not lost by a recall."""
+    vault = directory(tmp_path, "vault")
+    chain = StagedChain(tmp_path / "staging")
+    chain.run({"anna": {"INBOX": (b"Subject: a\r\n\r\n" + os.urandom(30_000),)}})
+    swept = Swept(chain, (vault,), SweepRules(copies=("vault",)), look_again_seconds=0)
+    swept.sweep()
+    record = swept.records()[0]
+    refused: list[str] = []
+
+    def refuse(_place: DirectoryPlace, name: str, _version: str = "") -> RandomAccess:
+        refused.append(name)
+        raise UnreadableError(f"{name}: Permission denied")
+
+    monkeypatch.setattr(DirectoryPlace, "open", refuse)
+    due = due_copies(swept.records(), ["vault"], None)
+    found = check_copies(
+        chain.staging, due, swept.destinations, local_engine(0), lambda _: None, lambda: swept.now
+    )
+    assert (found.whole, found.damaged, [one.reason for one in found.unread]) == (0, (), ["unreadable"])
+    assert [one.state for one in swept.records()[0].copies if one.place == "vault"] != ["lost"]
+
+    file = tmp_path / "vault" / record.name
+    file.write_bytes(file.read_bytes()[:-9])  # not what is staged, whatever it is
+    with Catalog.open(chain.staging, write=True) as catalog:
+        catalog.drop_copy(record.archive, Location("vault", record.name))
+    before, asked = file.read_bytes(), len(refused)
+    report = swept.sweep()
+    assert [one.reason for one in report.destinations[0].failed] == ["exists"]
+    assert file.read_bytes() == before
+    assert len(refused) > asked
