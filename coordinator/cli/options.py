@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
@@ -259,6 +260,22 @@ log_option = click.option(
 )
 
 path_argument = click.argument("path", type=PATH, default="/", metavar="[PATH]")
+
+
+wait_option = click.option(
+    "--wait",
+    type=DURATION,
+    default="48h",
+    metavar="TIME",
+    help="How long to wait for archives that have to be made ready first: out of cold storage, or on a tape "
+    "that somebody has to bring. Default: 48h.",
+)
+
+
+def given(context: click.Context) -> frozenset[str]:
+    """The parameters that the command line gives, by their names."""
+    source = context.get_parameter_source
+    return frozenset(name for name in context.params if source(name) is ParameterSource.COMMANDLINE)
 
 
 def refuse(condition: bool, message: str) -> None:

@@ -21,11 +21,12 @@ from .options import (
     host_option,
     json_option,
     staging_option,
+    wait_option,
     workers_option,
 )
 from .output import counted, say, size
 from .program import Invocation
-from .recalling import bring_back, wait_option
+from .recalling import bring_back
 from .sources import chosen_backup, named_paths
 
 

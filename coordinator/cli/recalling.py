@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import click
-
 from ...proto.records import ArchiveId
 from ...worker.archives.holdings import Holdings
 from ...worker.staging.area import StagingArea
@@ -19,22 +17,11 @@ from ..recalling import Recalled, RecallObserver, recall
 from . import adapters, output
 from .asking import Asked, AskedForFiles
 from .configuration import configured
-from .options import DURATION
 from .output import counted
 from .program import Invocation
 from .progress import Amount, make_display
 
 _POLL_SECONDS = 30.0
-
-
-wait_option = click.option(
-    "--wait",
-    type=DURATION,
-    default="48h",
-    metavar="TIME",
-    help="How long to wait for archives that have to be made ready first: out of cold storage, or on a tape "
-    "that somebody has to bring. Default: 48h.",
-)
 
 
 def bring_back(

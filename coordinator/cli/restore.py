@@ -2,59 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-from dataclasses import replace
-from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import click
 
-from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_SKIPPED, UsageError
-from ...proto.records import Partition, Renumbering, ServerAccess
-from ...worker.destinations.settings import Destination
-from ...worker.restore import Extent
-from ...worker.stores.registry import keeps_places
-from ..backup_set import BackupSet
-from ..prospect import look_ahead
-from ..recalling import to_recall
-from ..restoration import RestorePlan, narrowed, plan_restore
-from ..restores.journal import Journal
-from ..restores.rates import measured_rate
-from . import adapters, output, restore_damaged
-from .checking import Where
-from .configuration import chosen_site
-from .means import open_restorers
 from .options import (
     PATH,
     TARGET,
     archives_option,
     at_option,
-    checked_folder,
     destination_option,
     from_option,
     host_option,
     json_option,
-    refuse,
     staging_option,
+    wait_option,
     workers_option,
 )
 from .program import Invocation
-from .recalling import bring_back, wait_option
-from .restore_damaged import Mending
-from .restore_plan import tell_missing, tell_moment, tell_plan
-from .restore_record import (
-    RestoreCommand,
-    again_of,
-    call_again,
-    end,
-    going_on,
-    recorded,
-    refuse_other_moment,
-)
-from .restoring import carry_out, chosen_goal, restore_hooks
-from .sources import chosen_backup, named_paths
+from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_beside_only_damaged
 
 
 @click.command("restore", cls=RestoreCommand)
@@ -147,33 +113,7 @@ from .sources import chosen_backup, named_paths
 @destination_option
 @json_option
 @click.pass_context
-def command(
-    context: click.Context,
-    paths: tuple[LogicalPath, ...],
-    host: str | None,
-    at: str | None,
-    place: Partition | None,
-    password_file: str | None,
-    master: str | None,
-    verify: bool,
-    as_user: str | None,
-    into: str | None,
-    doveadm: str | None,
-    uid_margin: int | None,
-    new_uidvalidity: bool,
-    only_damaged: str | None,
-    provision_only: bool,
-    only: str | None,
-    wait: float,
-    workers: int | None,
-    resume: str | None,
-    retry: str | None,
-    dry_run: bool,
-    files: tuple[str, ...],
-    staging: Path | None,
-    destinations: tuple[Destination, ...],
-    as_json: bool,
-) -> int:
+def command(context: click.Context, /, **options: Any) -> int:
     """Restore what each PATH selects: everything (/), a group, a user, a folder, one message. With --host,
     all that lay on a host.
 
@@ -189,175 +129,21 @@ def command(
     Example: one message, as it was in a mailbox on a day
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
-    if resume is not None or retry is not None:
-        return call_again(context, staging, resume, retry)
-    invocation = cast(Invocation, context.obj)
-    if only_damaged is not None:
-        others = (
-            paths,
-            host,
-            as_user,
-            into,
-            doveadm,
-            uid_margin,
-            new_uidvalidity,
-            only,
-            dry_run,
-            files,
-            password_file,
-        )
-        refuse(
-            any(others) or provision_only,
-            "--only-damaged says what is restored, in place: beside it only --at, --to (where the mail store "
-            "is), --staging, --destination, --wait, --workers and --json; `mailhaul check` only looks",
-        )
-        where = Where(store=place, staging=staging, destinations=destinations, at=at, workers=workers)
-        return restore_damaged.carry_out(
-            invocation, Mending(what=only_damaged, where=where, wait_seconds=wait, as_json=as_json)
-        )
-    folder = checked_folder(into) or ""
-    refuse(
-        provision_only and (bool(folder) or (place is not None and not keeps_places(place))),
-        "--provision-only is for --to maildir:DIR, or none, and without --into",
-    )
-    again = again_of(context)
-    area = None if files else chosen_site(invocation, staging, destinations).area
-    if place is not None and place.format == "imap":
-        refuse(password_file is None, f"--to {place.path} needs --password-file FILE")
-        refuse(
-            bool(doveadm or uid_margin is not None or new_uidvalidity),
-            "over IMAP the server gives the numbers: leave out --doveadm, --uid-margin and --new-uidvalidity",
-        )
-        path = os.path.abspath(password_file or "")
-        login = ServerAccess(password_file=path, master=master or "", verify=verify)
-        place = replace(place, access=login)
-    else:
-        refuse(
-            bool(password_file or master or verify),
-            "--password-file, --master and --verify are for --to imap://HOST",
-        )
-    if provision_only:
-        refuse(
-            place is not None and place.format != "maildir",
-            "--provision-only is for --to maildir:DIR, or none",
-        )
-        refuse(
-            new_uidvalidity,
-            "--provision-only with --new-uidvalidity: a later restore could not tell that these folders were "
-            "made for it",
-        )
-        named = [path for path in paths if path.uid is not None or path.name is not None]
-        refuse(bool(named), f"--provision-only makes folders, and {named[0] if named else ''} is a message")
-    extent = Extent.FRAME if provision_only else Extent.ALL
-    goal = chosen_goal(invocation, place, workers, staging)
-    command_words = _words(doveadm)
-    chosen = named_paths(invocation, paths, host, at=at, files=files, staging=staging)
-    with (
-        going_on(again) as earlier,
-        chosen_backup(
-            invocation,
-            chosen,
-            at=at,
-            files=files,
-            staging=staging,
-            destinations=destinations,
-            only=only,
-            departed=True,
-        ) as backup,
-        open_restorers(goal.config, goal.workers, dry_run=dry_run, alone=goal.alone) as (engine, access),
-    ):
-        refuse_other_moment(again, backup)
-        targets = {
-            name: _renumbering(
-                one, command_words, uid_margin, new_uidvalidity=new_uidvalidity, reserves=provision_only
-            )
-            for name, one in goal.targets(one.partition for one in backup.versions).items()
-        }
+    asked = RestoreOptions(**options)
+    if asked.resume is not None or asked.retry is not None:
+        from .restore_record import call_again
 
-        def planned(there: BackupSet) -> RestorePlan:
-            plan = plan_restore(
-                there,
-                chosen,
-                targets,
-                as_user=as_user,
-                into=folder,
-                workers=goal.workers,
-                access=access,
-                exact=dry_run,
-                extent=extent,
-            )
-            done = earlier.journal if earlier else Journal()
-            return narrowed(plan, done, again.only) if again else plan
+        return call_again(context, asked.staging, asked.resume, asked.retry)
+    if asked.only_damaged is not None:
+        refuse_beside_only_damaged(context)
+        from .restore_damaged import carry_out
 
-        plan = planned(backup)
-        tell_moment(backup.moment)
-        wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
-        if dry_run:
-            tell_missing(plan)
-            prospect = look_ahead(plan, engine, lambda _: None, workers=goal.workers, access=access)
-            rate = measured_rate(area) if area is not None else None
-            return tell_plan(plan, backup, wanted, prospect, rate, as_json=as_json)
-        # Folders need little more than what lies in the staging area of every archive.
-        if wanted and not provision_only:
-            recalled = bring_back(
-                invocation,
-                staging,
-                backup.archives,
-                wanted,
-                goal.workers,
-                wait,
-                as_json=as_json,
-                # Who names a destination wants to see that its copy is good.
-                afresh=only is not None,
-            )
-            there = replace(backup, archives=backup.archives.back(dict(recalled.now)))
-            plan = planned(there)
-            if recalled.failed and access is None and not goal.alone:
-                # What is whole of them is read where it is, by one worker: a drive is for one.
-                engine = adapters.make_engine(1)
-        tell_missing(plan)
-        hooks = restore_hooks(invocation, goal.config, files=files, staging=staging)
-        # One file for all is whole at its end only: nothing of it could be gone on with.
-        place_of_record = None if goal.alone else area
-        with recorded(context, staging, place_of_record, backup, plan, earlier) as record:
-            known_as = {"restore": record.order.restore} if record else {}
-            with hooks.around("restore", {"paths": list(map(str, chosen)), **known_as}) as around:
-                journal = record.journal if record else None
-                done = carry_out(plan.tasks, engine, backup.archives, journal, as_json=as_json)
-                around.facts.update(done.facts())
-            end(record, done.report, backup.damaged)
-        head: dict[str, object] = {
-            **known_as,
-            "mailboxes": record.order.mailboxes if record else len(plan.mailboxes),
-        }
-        if backup.moment is not None:
-            head["moment"] = backup.moment.run
-        status = done.tell(head, backup.damaged, as_json=as_json)
-        for trouble in around.troubles:
-            output.note(output.shown(trouble))
-            status = status or EXIT_SKIPPED
-        return status
+        return carry_out(cast(Invocation, context.obj), asked.only_damaged, asked)
+    asked = checked(asked)
+    if not asked.dry_run:
+        from .workers import prepare_restore
 
+        prepare_restore()
+    from .restore_run import restore  # half a second of imports, which --help does without
 
-def _words(command: str | None) -> tuple[str, ...]:
-    """The words of a command, as a shell would take it. Raises UsageError."""
-    try:
-        words = tuple(shlex.split(command or ""))
-    except ValueError as error:
-        raise UsageError(f"--doveadm {command}: {error}") from error
-    refuse(command is not None and not words, "--doveadm: no command")
-    return words
-
-
-def _renumbering(
-    target: Partition,
-    doveadm: tuple[str, ...],
-    uid_margin: int | None,
-    *,
-    new_uidvalidity: bool,
-    reserves: bool,
-) -> Partition:
-    """A target with what the options say of its server and its numbers."""
-    margin = target.renumbering.uid_margin if uid_margin is None else uid_margin
-    renumbering = Renumbering(uid_margin=margin, new_uidvalidity=new_uidvalidity, reserves=reserves)
-    return replace(target, doveadm=doveadm or target.doveadm, renumbering=renumbering)
+    return restore(context, asked)

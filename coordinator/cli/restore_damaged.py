@@ -2,43 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import UsageError
+from ...proto.errors import EXIT_SKIPPED, UsageError
 from ...proto.records import RestoreReport
 from ...worker.tasks.live import MendTask
 from ..backup_set import needs_of, opened
 from ..dispatch.engine import Outcome
 from ..live_check import PlannedCheck, plan_mending, run_mending
 from ..recalling import to_recall
-from ..restoration import note_damaged_copies
 from . import adapters, output
 from .checking import Checking, DamageReport, Where, open_check, read_report
 from .program import Invocation
 from .progress import Amount, make_display, watched
 from .recalling import bring_back
-from .restoring import Done, restore_hooks
+from .restore_options import RestoreOptions
+from .restoring import Done, record_damaged_copies, restore_hooks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mending:
-    """What was asked for: of ``what`` is damaged, a path or the file of a report."""
-
-    what: str
-    where: Where
-    wait_seconds: float
-    as_json: bool
-
-
-def carry_out(invocation: Invocation, asked: Mending) -> int:
-    """Look at the live store again, and mend what is damaged. Returns the exit status."""
-    report = _report(asked.what)
+def carry_out(invocation: Invocation, what: str, asked: RestoreOptions) -> int:
+    """Look at the live store again, and mend what is damaged: of ``what``, a path or the file of a report.
+    Returns the exit status."""
+    report = _report(what)
     if report is not None and not report.damaged:
         return Done(RestoreReport(), 0.0).tell({"mailboxes": 0}, (), as_json=asked.as_json)
-    paths = (LogicalPath.parse(asked.what),) if report is None else report.paths
-    where = asked.where
+    paths = (LogicalPath.parse(what),) if report is None else report.paths
+    where = Where(
+        store=asked.place,
+        staging=asked.staging,
+        destinations=asked.destinations,
+        at=asked.at,
+        workers=asked.workers,
+    )
     if report is not None and where.at is None:
         # What was damaged then may have been backed up since.
         where = replace(where, at=report.moment)
@@ -46,14 +43,16 @@ def carry_out(invocation: Invocation, asked: Mending) -> int:
     with open_check(invocation, paths, where, data=data) as check:
         check = _with_archives(invocation, asked, check)
         planned = plan_mending(check.planned, report.damaged if report else None)
-        hooks = restore_hooks(invocation, check.config, files=(), staging=where.staging)
+        hooks = restore_hooks(invocation, check.config, files=(), staging=asked.staging)
         with hooks.around("restore", {"paths": list(map(str, paths))}) as around:
             done = _mend(check, planned, as_json=asked.as_json)
             around.facts.update(done.facts())
+        mailboxes = sum(len(one.task.mailboxes) for one in planned)
+        status = done.tell({"mailboxes": mailboxes}, check.backup.damaged, as_json=asked.as_json)
         for trouble in around.troubles:
             output.note(output.shown(trouble))
-        mailboxes = sum(len(one.task.mailboxes) for one in planned)
-        return done.tell({"mailboxes": mailboxes}, check.backup.damaged, as_json=asked.as_json)
+            status = status or EXIT_SKIPPED
+        return status
 
 
 def _report(what: str) -> DamageReport | None:
@@ -66,7 +65,7 @@ def _report(what: str) -> DamageReport | None:
     return None
 
 
-def _with_archives(invocation: Invocation, asked: Mending, check: Checking) -> Checking:
+def _with_archives(invocation: Invocation, asked: RestoreOptions, check: Checking) -> Checking:
     """With all archives where they can be read that the mailboxes lie in."""
     backup = check.backup
     users = {(one.archive, one.user) for planned in check.planned for one in planned.task.mailboxes}
@@ -82,11 +81,11 @@ def _with_archives(invocation: Invocation, asked: Mending, check: Checking) -> C
         return check
     recalled = bring_back(
         invocation,
-        asked.where.staging,
+        asked.staging,
         backup.archives,
         wanted,
         check.workers,
-        asked.wait_seconds,
+        asked.wait,
         as_json=asked.as_json,
     )
     names = dict(recalled.now)
@@ -102,7 +101,7 @@ def _mend(check: Checking, planned: list[PlannedCheck[MendTask]], *, as_json: bo
     with make_display(clock, as_json=as_json) as display:
         display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in planned})
         report = run_mending(planned, watched(check.engine, display, _ended), display.progress)
-    note_damaged_copies(check.backup.archives, report)
+    record_damaged_copies(check.backup.archives, report)
     return Done(report, clock.monotonic() - began)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import cast
 
 import click
-from click.core import ParameterSource
 
 from ...proto.errors import BackupError, NotFoundError, StagingError, TargetFullError, UsageError
 from ...proto.records import Partition, RestoreReport, Skipped
@@ -24,22 +23,13 @@ from ..restores.record import OpenRestore, Order, begun, directory_of, read_orde
 from ..restores.report import read_report, write_report
 from . import adapters, output
 from .configuration import chosen_site, found_configuration, restore_command
-from .options import refuse
+from .options import given, refuse
 from .program import Invocation
+from .restore_options import ARGUMENTS
 
-_ARGUMENTS = "mailhaul.restore.arguments"
 _AGAIN = "mailhaul.restore.again"
 _OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry"})
 """What may stand beside --resume and --retry: all else is as it was asked for then."""
-
-
-class RestoreCommand(click.Command):
-    """Remembers the words it was called with: another process goes on with them."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See Command."""
-        ctx.meta[_ARGUMENTS] = tuple(args)
-        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,9 +64,10 @@ def again_of(context: click.Context) -> Again | None:
 
 
 def _refuse_others(context: click.Context, option: str) -> None:
-    for name in context.params:
-        if name not in _OF_EACH_CALL and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise UsageError(f"{option} does what was asked for then: leave out everything but --workers")
+    refuse(
+        not given(context) <= _OF_EACH_CALL,
+        f"{option} does what was asked for then: leave out everything but --workers",
+    )
 
 
 def _what_failed(invocation: Invocation, staging: Path | None, retry: str) -> Again:
@@ -167,7 +158,7 @@ def recorded(
 
     def order(restore: str, now: datetime) -> Order:
         # How it is told is the matter of each call.
-        words = tuple(one for one in cast(tuple[str, ...], context.meta[_ARGUMENTS]) if one != "--json")
+        words = tuple(one for one in cast(tuple[str, ...], context.meta[ARGUMENTS]) if one != "--json")
         return Order(
             restore=restore,
             begun=now,

@@ -196,11 +196,16 @@ def carry_out(
     with make_display(clock, as_json=as_json) as display:
         display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in tasks})
         report = run_tasks(tasks, watched(engine, display, _ended), display.progress, journal)
+    record_damaged_copies(archives, report)
+    return Done(report, clock.monotonic() - began, earlier)
+
+
+def record_damaged_copies(archives: Holdings, report: RestoreReport) -> None:
+    """Record which copies were found damaged; where that can't be done the restore is none the worse."""
     try:
         note_damaged_copies(archives, report)
     except BackupError as error:
         output.note(f"which copies are damaged could not be recorded: {output.shown(error.message)}")
-    return Done(report, clock.monotonic() - began, earlier)
 
 
 def _ended(outcome: Outcome[RestoreWork, RestoreTaskReport]) -> tuple[str, Amount]:

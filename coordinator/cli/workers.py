@@ -11,6 +11,8 @@ from ..dispatch.nursery import prepare
 _ROOT = __name__.partition(".")[0]
 _BACKUP = ("worker.tasks.attempt", "worker.tasks.inventory", "worker.stores.maildir")
 """What the workers of a backup need, below the root package."""
+_RESTORE = ("worker.tasks.restore", "worker.stores.maildir_target", "worker.stores.surroundings")
+"""What the workers of a restore need."""
 _SWEEP = ("worker.tasks.attempt", "worker.tasks.sweeping")
 """What those of a sweep need whatever its destinations are."""
 
@@ -18,6 +20,11 @@ _SWEEP = ("worker.tasks.attempt", "worker.tasks.sweeping")
 def prepare_workers() -> None:
     """Let what the workers of a backup need be loaded from now on, at the same time as the rest of it."""
     prepare([f"{_ROOT}.{name}" for name in _BACKUP])
+
+
+def prepare_restore() -> None:
+    """The same for a restore into a Maildir store."""
+    prepare([f"{_ROOT}.{name}" for name in _RESTORE])
 
 
 def prepare_sweep(destinations: Sequence[Destination]) -> None:

@@ -1,0 +1,134 @@
+"""What ``mailhaul restore`` was asked for, and what of it goes together."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import UsageError
+from ...proto.records import Partition, Renumbering, ServerAccess
+from ...worker.destinations.settings import Destination
+from ...worker.stores.registry import keeps_places
+from .options import checked_folder, given, refuse
+
+_BESIDE_ONLY_DAMAGED = frozenset(
+    {"only_damaged", "at", "place", "staging", "destinations", "wait", "workers", "as_json"}
+)
+
+
+ARGUMENTS = "mailhaul.restore.arguments"
+"""Where the words of a call are in the ``meta`` of its context."""
+
+
+class RestoreCommand(click.Command):
+    """Remembers the words it was called with: another process goes on with them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See Command."""
+        ctx.meta[ARGUMENTS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOptions:
+    """The options of the command, by the names of their parameters."""
+
+    paths: tuple[LogicalPath, ...]
+    host: str | None
+    at: str | None
+    place: Partition | None
+    password_file: str | None
+    master: str | None
+    verify: bool
+    as_user: str | None
+    into: str | None
+    doveadm: str | None
+    uid_margin: int | None
+    new_uidvalidity: bool
+    only_damaged: str | None
+    provision_only: bool
+    only: str | None
+    wait: float
+    workers: int | None
+    resume: str | None
+    retry: str | None
+    dry_run: bool
+    files: tuple[str, ...]
+    staging: Path | None
+    destinations: tuple[Destination, ...]
+    as_json: bool
+
+    @property
+    def doveadm_words(self) -> tuple[str, ...]:
+        """The words of --doveadm, as a shell would take it. Raises UsageError."""
+        try:
+            words = tuple(shlex.split(self.doveadm or ""))
+        except ValueError as error:
+            raise UsageError(f"--doveadm {self.doveadm}: {error}") from error
+        refuse(self.doveadm is not None and not words, "--doveadm: no command")
+        return words
+
+    def target(self, partition: Partition) -> Partition:
+        """A target with what is said of its server and its numbers."""
+        margin = partition.renumbering.uid_margin if self.uid_margin is None else self.uid_margin
+        renumbering = Renumbering(
+            uid_margin=margin, new_uidvalidity=self.new_uidvalidity, reserves=self.provision_only
+        )
+        return replace(partition, doveadm=self.doveadm_words or partition.doveadm, renumbering=renumbering)
+
+
+def refuse_beside_only_damaged(context: click.Context) -> None:
+    """Raises UsageError for what does not go with --only-damaged."""
+    refuse(
+        not given(context) <= _BESIDE_ONLY_DAMAGED,
+        "--only-damaged says what is restored, in place: beside it only --at, --to (where the mail store "
+        "is), --staging, --destination, --wait, --workers and --json; `mailhaul check` only looks",
+    )
+
+
+def checked(asked: RestoreOptions) -> RestoreOptions:
+    """The options, with the folder as a logical path names it and with the login to a mail server. Raises
+    UsageError where they contradict each other."""
+    asked = replace(asked, into=checked_folder(asked.into))
+    if asked.provision_only:
+        _refuse_beside_provision_only(asked)
+    if asked.place is not None and asked.place.format == "imap":
+        return replace(asked, place=_with_login(asked, asked.place))
+    refuse(
+        bool(asked.password_file or asked.master or asked.verify),
+        "--password-file, --master and --verify are for --to imap://HOST",
+    )
+    return asked
+
+
+def _refuse_beside_provision_only(asked: RestoreOptions) -> None:
+    refuse(
+        bool(asked.into) or (asked.place is not None and not keeps_places(asked.place)),
+        "--provision-only is for --to maildir:DIR, or none, and without --into",
+    )
+    refuse(
+        asked.new_uidvalidity,
+        "--provision-only with --new-uidvalidity: a later restore could not tell that these folders were "
+        "made for it",
+    )
+    for path in asked.paths:
+        refuse(
+            path.uid is not None or path.name is not None,
+            f"--provision-only makes folders, and {path} is a message",
+        )
+
+
+def _with_login(asked: RestoreOptions, server: Partition) -> Partition:
+    refuse(asked.password_file is None, f"--to {server.path} needs --password-file FILE")
+    refuse(
+        bool(asked.doveadm or asked.uid_margin is not None or asked.new_uidvalidity),
+        "over IMAP the server gives the numbers: leave out --doveadm, --uid-margin and --new-uidvalidity",
+    )
+    path = os.path.abspath(asked.password_file or "")
+    access = ServerAccess(password_file=path, master=asked.master or "", verify=asked.verify)
+    return replace(server, access=access)

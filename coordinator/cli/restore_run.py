@@ -1,0 +1,170 @@
+"""A restore from its plan to its report."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import EXIT_SKIPPED
+from ...proto.records import ArchiveId, Partition
+from ...worker.restore import Extent
+from ..backup_set import BackupSet
+from ..dispatch.engine import Engine
+from ..prospect import look_ahead
+from ..recalling import to_recall
+from ..restoration import Access, RestorePlan, narrowed, plan_restore
+from ..restores.journal import Journal
+from ..restores.rates import measured_rate
+from ..restores.record import OpenRestore
+from . import adapters, output
+from .configuration import chosen_site
+from .means import open_restorers
+from .program import Invocation
+from .recalling import bring_back
+from .restore_options import RestoreOptions
+from .restore_plan import tell_missing, tell_moment, tell_plan
+from .restore_record import Again, again_of, end, going_on, recorded, refuse_other_moment
+from .restoring import Goal, carry_out, chosen_goal, restore_hooks
+from .sources import chosen_backup, named_paths
+
+
+def restore(context: click.Context, asked: RestoreOptions) -> int:
+    """Plan; show the plan, or recall what has to come back, restore, count and report. Returns the exit
+    status."""
+    invocation = cast(Invocation, context.obj)
+    again = again_of(context)
+    area = None if asked.files else chosen_site(invocation, asked.staging, asked.destinations).area
+    goal = chosen_goal(invocation, asked.place, asked.workers, asked.staging)
+    at, files, staging = asked.at, asked.files, asked.staging
+    paths = named_paths(invocation, asked.paths, asked.host, at=at, files=files, staging=staging)
+    with ExitStack() as stack:
+        earlier = stack.enter_context(going_on(again))
+        backup = stack.enter_context(
+            chosen_backup(
+                invocation,
+                paths,
+                at=at,
+                files=files,
+                staging=staging,
+                destinations=asked.destinations,
+                only=asked.only,
+                departed=True,
+            )
+        )
+        engine, access = stack.enter_context(
+            open_restorers(goal.config, goal.workers, dry_run=asked.dry_run, alone=goal.alone)
+        )
+        refuse_other_moment(again, backup)
+        targets = goal.targets(one.partition for one in backup.versions)
+        planning = _Planning(
+            asked=asked,
+            paths=tuple(paths),
+            targets={name: asked.target(one) for name, one in targets.items()},
+            goal=goal,
+            access=access,
+            again=again,
+            journal=earlier.journal if earlier else Journal(),
+        )
+        plan = planning.plan(backup)
+        tell_moment(backup.moment)
+        wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
+        if asked.dry_run:
+            tell_missing(plan)
+            prospect = look_ahead(plan, engine, lambda _: None, workers=goal.workers, access=access)
+            rate = measured_rate(area) if area is not None else None
+            return tell_plan(plan, backup, wanted, prospect, rate, as_json=asked.as_json)
+        # Folders need little more than what lies in the staging area of every archive.
+        if wanted and not asked.provision_only:
+            plan, engine = _after_recall(invocation, planning, backup, wanted, engine)
+        tell_missing(plan)
+        return _restored(context, planning, backup, plan, engine, area, earlier)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planning:
+    """All that a plan is made from but the backup; and where it goes on with another restore, ``again`` and
+    the ``journal`` of that."""
+
+    asked: RestoreOptions
+    paths: tuple[LogicalPath, ...]
+    targets: dict[str, Partition]
+    goal: Goal
+    access: Access | None
+    again: Again | None
+    journal: Journal
+
+    def plan(self, backup: BackupSet) -> RestorePlan:
+        """The plan, without what is done. Raises as ``plan_restore``."""
+        plan = plan_restore(
+            backup,
+            self.paths,
+            self.targets,
+            as_user=self.asked.as_user,
+            into=self.asked.into or "",
+            workers=self.goal.workers,
+            access=self.access,
+            exact=self.asked.dry_run,
+            extent=Extent.FRAME if self.asked.provision_only else Extent.ALL,
+        )
+        return narrowed(plan, self.journal, self.again.only) if self.again else plan
+
+
+def _after_recall(
+    invocation: Invocation, planning: _Planning, backup: BackupSet, wanted: list[ArchiveId], engine: Engine
+) -> tuple[RestorePlan, Engine]:
+    """Bring archives back; the plan that there is then, and who carries it out."""
+    asked, goal = planning.asked, planning.goal
+    recalled = bring_back(
+        invocation,
+        asked.staging,
+        backup.archives,
+        wanted,
+        goal.workers,
+        asked.wait,
+        as_json=asked.as_json,
+        # Who names a destination wants to see that its copy is good.
+        afresh=asked.only is not None,
+    )
+    plan = planning.plan(replace(backup, archives=backup.archives.back(dict(recalled.now))))
+    if recalled.failed and planning.access is None and not goal.alone:
+        # What is whole of them is read where it is, by one worker: a drive is for one.
+        engine = adapters.make_engine(1)
+    return plan, engine
+
+
+def _restored(
+    context: click.Context,
+    planning: _Planning,
+    backup: BackupSet,
+    plan: RestorePlan,
+    engine: Engine,
+    area: Path | None,
+    earlier: OpenRestore | None,
+) -> int:
+    """Carry a plan out, with a record of it and the hooks around it; tell what became of it."""
+    asked, goal = planning.asked, planning.goal
+    hooks = restore_hooks(
+        cast(Invocation, context.obj), goal.config, files=asked.files, staging=asked.staging
+    )
+    # One file for all is whole at its end only: nothing of it could be gone on with.
+    place = None if goal.alone else area
+    with recorded(context, asked.staging, place, backup, plan, earlier) as record:
+        head: dict[str, object] = {"restore": record.order.restore} if record else {}
+        with hooks.around("restore", {"paths": list(map(str, planning.paths)), **head}) as around:
+            journal = record.journal if record else None
+            done = carry_out(plan.tasks, engine, backup.archives, journal, as_json=asked.as_json)
+            around.facts.update(done.facts())
+        end(record, done.report, backup.damaged)
+    head["mailboxes"] = record.order.mailboxes if record else len(plan.mailboxes)
+    if backup.moment is not None:
+        head["moment"] = backup.moment.run
+    status = done.tell(head, backup.damaged, as_json=asked.as_json)
+    for trouble in around.troubles:
+        output.note(output.shown(trouble))
+        status = status or EXIT_SKIPPED
+    return status
