@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
@@ -12,7 +13,7 @@ from .ports import Copy, OnBytes, Place
 T = TypeVar("T")
 
 
-class WrappedPlace:
+class WrappedPlace(ABC):
     """A Place around another one. What a wrapper adds it does in ``_request``, ``_source``, ``_opened``."""
 
     def __init__(self, place: Place) -> None:
@@ -20,9 +21,9 @@ class WrappedPlace:
         self.reads_anywhere = place.reads_anywhere
         self._place = place
 
+    @abstractmethod
     def _request(self, what: str, call: Callable[[], T]) -> T:
         """Make a request: the method that is called so (``read`` for one of an opened file)."""
-        raise NotImplementedError
 
     def _source(self, source: RandomAccess) -> RandomAccess:
         """What a put reads."""

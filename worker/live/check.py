@@ -13,7 +13,7 @@ removed if its server says so: its list of UIDs does not have it any more, or it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from blake3 import blake3
@@ -492,18 +492,3 @@ def _digest(folder: FolderReader, listed: Listed) -> bytes:
     finally:
         opened.close()
     return digest.digest(length=DIGEST_BYTES)
-
-
-def check(
-    archives: OpenArchive,
-    store: MailStore,
-    records: RecordKeeper,
-    wanted: Sequence[Stored],
-    progress: ProgressSink,
-    *,
-    data: bool,
-    pause: Callable[[float], object],
-) -> tuple[MailboxFindings, ...]:
-    """Look through these mailboxes of a store, in this order: see LiveCheck."""
-    look = LiveCheck(archives, store, records, progress, data=data, pause=pause)
-    return tuple(look.mailbox(one) for one in wanted)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -11,8 +12,8 @@ from ...proto.ports import MailStore, ProgressSink
 from ...proto.records import Partition, RestoreReport
 from .. import memory
 from ..archives.holdings import Holdings
-from ..archives.opened import opened_archives
-from ..live.check import LiveCheck, Stored, check
+from ..archives.opened import OpenArchives, opened_archives
+from ..live.check import LiveCheck, Stored
 from ..live.findings import Identity, MailboxFindings
 from ..live.mend import mend
 from ..load import LoadLimits, bounded, gentle
@@ -61,24 +62,32 @@ def _unasked(partition: Partition) -> MailStore:
     return registry.open_store(replace(partition, doveadm=()))
 
 
-def run_live_check(task: LiveCheckTask, progress: ProgressSink) -> LiveCheckReport:
-    """See ``worker.live.check``."""
+@contextmanager
+def _looking(task: LiveCheckTask, progress: ProgressSink) -> Iterator[tuple[OpenArchives, LiveCheck]]:
+    """The archives of a task, opened, and what looks at the store; within the limits of load."""
     memory.keep_freed_memory()
     store = bounded(_unasked(task.partition), task.load, task.host)
     with (
         gentle(task.load),
         opened_archives(task.archives, task.host, task.grants.get(task.host, b"")) as archives,
     ):
-        found = check(
+        yield (
             archives,
-            store,
-            registry.open_records(task.partition),
-            task.mailboxes,
-            lambda told: progress(told._replace(unit=task.label)),
-            data=task.data,
-            pause=time.sleep,
+            LiveCheck(
+                archives,
+                store,
+                registry.open_records(task.partition),
+                lambda told: progress(told._replace(unit=task.label)),
+                data=task.data,
+                pause=time.sleep,
+            ),
         )
-    return LiveCheckReport(host=task.host, mailboxes=found)
+
+
+def run_live_check(task: LiveCheckTask, progress: ProgressSink) -> LiveCheckReport:
+    """See ``worker.live.check``."""
+    with _looking(task, progress) as (_, look):
+        return LiveCheckReport(host=task.host, mailboxes=tuple(map(look.mailbox, task.mailboxes)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,20 +100,7 @@ class MendTask(LiveCheckTask):
 
 def run_mend(task: MendTask, progress: ProgressSink) -> RestoreReport:
     """See ``worker.live.mend``."""
-    memory.keep_freed_memory()
-    store = bounded(_unasked(task.partition), task.load, task.host)
-    with (
-        gentle(task.load),
-        opened_archives(task.archives, task.host, task.grants.get(task.host, b"")) as archives,
-    ):
-        look = LiveCheck(
-            archives,
-            store,
-            registry.open_records(task.partition),
-            lambda told: progress(told._replace(unit=task.label)),
-            data=task.data,
-            pause=time.sleep,
-        )
+    with _looking(task, progress) as (archives, look):
         mender = registry.open_mender(task.partition)
         report = mend(archives, look, mender, task.mailboxes, task.only)
         return replace(report, replaced=frozenset(archives.damaged))
