@@ -24,6 +24,7 @@ from ..restores.record import OpenRestore
 from . import adapters, output
 from .configuration import chosen_site
 from .means import open_restorers
+from .output import counted
 from .program import Invocation
 from .recalling import bring_back
 from .restore_options import RestoreOptions
@@ -72,6 +73,13 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         )
         plan = planning.plan(backup)
         tell_moment(backup.moment)
+        if earlier is not None:
+            # Whoever has emptied the target meanwhile must not take this one for whole.
+            done = counted(len(earlier.journal), "mailbox", "mailboxes")
+            output.note(
+                f"{done} came back before it was ended, and are not looked at again; if the target was "
+                "emptied since, restore anew"
+            )
         wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
         if asked.dry_run:
             tell_missing(plan)
