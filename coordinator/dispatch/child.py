@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -112,28 +113,29 @@ def _tried(answer: Answer) -> bytes:
 
 
 class _Reporter:
-    """Sends progress now and then, what is done at once, and never waits for a parent that is slow to
-    read."""
+    """Sends progress now and then, what is done at once. A parent that is slow to read is not waited for;
+    what is done is kept for it, and told item by item, since one message with all of them would not fit into
+    what a writable channel takes."""
 
     def __init__(self, channel: Connection) -> None:
         self._channel = channel
         self._writable = select.poll()
         self._writable.register(channel, select.POLLOUT)
         self._next = 0.0
-        self._untold: Progress | None = None
+        self._untold: deque[str] = deque()
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        progress = progress.after(self._untold)
-        if now < self._next and not progress.done:
+        self._untold.extend(progress.done)
+        if now < self._next and not self._untold:
             return
         self._next = now + PROGRESS_SECONDS
-        if self._writable.poll(0):
+        while self._writable.poll(0):
+            done = (self._untold.popleft(),) if self._untold else ()
             with suppress(OSError):  # nobody is there any more: watch_parent sees to it
-                self._channel.send(progress)
-            self._untold = None
-        elif progress.done:
-            self._untold = progress
+                self._channel.send(progress._replace(done=done))
+            if not self._untold:
+                break
 
 
 def _leave(number: int, *_: object) -> NoReturn:

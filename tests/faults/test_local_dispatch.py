@@ -344,9 +344,11 @@ def test_what_is_done_is_told_in_spite_of_slow_readers() -> None:
     while ours.poll():
         seen += ours.recv().done
     assert len(seen) < 3000, "the reader was never slow"
-    report(Progress("unit", 3000, 0))
-    while ours.poll():
-        seen += ours.recv().done
+    while len(seen) < 3000:
+        report(Progress("unit", 3000, 0))
+        assert ours.poll()
+        while ours.poll():
+            seen += ours.recv().done
     assert seen == [f"{count}" * 40 for count in range(3000)]
 
 
