@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +31,11 @@ LONGEST_FIRST = ("faults", "property", "integration", "contract", "unit")
 
 # A shell that starts something in the background lets it ignore SIGINT, and all that it starts would, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The tests start the program a thousand times. Where bytecode is not written, as in many containers, each of
+# those compiles all its modules, which takes longer than most commands do.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
