@@ -50,6 +50,13 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
     help="With --to imap: log in as this user, who may act for all others. Default: as each user.",
 )
 @click.option(
+    "--ca-file",
+    metavar="FILE",
+    type=click.Path(),
+    help="With --to imap: certificates (PEM) of the authorities that may certify the server. Default: those "
+    "of the system.",
+)
+@click.option(
     "--verify",
     is_flag=True,
     help="With --to imap: read every message back and compare it. Default: size, flags and date of all, and "

@@ -44,6 +44,7 @@ class RestoreOptions:
     place: Partition | None
     password_file: str | None
     master: str | None
+    ca_file: str | None
     verify: bool
     as_user: str | None
     into: str | None
@@ -100,8 +101,8 @@ def checked(asked: RestoreOptions) -> RestoreOptions:
     if asked.place is not None and asked.place.format == "imap":
         return replace(asked, place=_with_login(asked, asked.place))
     refuse(
-        bool(asked.password_file or asked.master or asked.verify),
-        "--password-file, --master and --verify are for --to imap://HOST",
+        bool(asked.password_file or asked.master or asked.ca_file or asked.verify),
+        "--password-file, --master, --ca-file and --verify are for --to imap://HOST",
     )
     return asked
 
@@ -129,6 +130,10 @@ def _with_login(asked: RestoreOptions, server: Partition) -> Partition:
         bool(asked.doveadm or asked.uid_margin is not None or asked.new_uidvalidity),
         "over IMAP the server gives the numbers: leave out --doveadm, --uid-margin and --new-uidvalidity",
     )
-    path = os.path.abspath(asked.password_file or "")
-    access = ServerAccess(password_file=path, master=asked.master or "", verify=asked.verify)
+    access = ServerAccess(
+        password_file=os.path.abspath(asked.password_file or ""),
+        master=asked.master or "",
+        verify=asked.verify,
+        ca_file=os.path.abspath(asked.ca_file) if asked.ca_file else "",
+    )
     return replace(server, access=access)

@@ -36,6 +36,9 @@ _OTHER_COPY = (
     "earlier moment (restore --at)"
 )
 
+_OTHER_WAY = "`mailhaul show PATH` gives the message, to be brought there in another way"
+_REMADE = f"see who removes or remakes folders there meanwhile, {_RETRY}"
+
 _MISSING: dict[str, tuple[FailureKind, str]] = {
     "mailbox": ("refused", _LET_WRITE),
     "permission": ("refused", _LET_WRITE),
@@ -48,6 +51,17 @@ _MISSING: dict[str, tuple[FailureKind, str]] = {
     "place-unavailable": ("unreadable", _FETCH),
     "not-yet": ("unreadable", _FETCH),
     "access": ("unreadable", _FETCH),
+    "untrusted": (
+        "refused",
+        f"call the server by the name that its certificate has, or name its authority (--ca-file), {_RETRY}",
+    ),
+    "refused": ("refused", _OTHER_WAY),
+    "too-large": ("refused", f"let the server take larger messages, {_RETRY}; or: {_OTHER_WAY}"),
+    "quota": ("refused", f"give the user more room, {_RETRY}"),
+    "busy": ("soft", _LATER),
+    "connection-lost": ("soft", _LATER),
+    "uidvalidity": ("soft", _REMADE),
+    "folder-gone": ("soft", _REMADE),
     "worker-lost": ("soft", _LATER),
     "host-lost": ("soft", _LATER),
     "host": ("soft", _LATER),
@@ -68,9 +82,15 @@ _ALTERED: dict[str, tuple[FailureKind, str]] = {
     "uid": ("hard", "nothing: the server gives it another one"),
     "doveadm": ("soft", "see that the server answers before clients are let in"),
     "name": ("hard", "rename it in the server"),
+    "altered": ("hard", "nothing: the server keeps it like this; the backup has it as it was"),
+    "line-end": ("hard", "nothing: in an mbox each message ends with a line end"),
+    "renamed": ("hard", "rename it in the server, if it can be called so there"),
+    "subscription": ("refused", "nothing, where the folder is gone; else subscribe to it with a client"),
+    "not-mail": ("refused", "restore it with --to maildir:DIR, and bring it to the server from there"),
+    "not-compared": ("soft", "restore once more: what is there is compared"),
     "exists": ("hard", "compare it with what the backup has (`mailhaul ls`): the target's own was kept"),
 }
-"""What is there, but not as it was."""
+"""What is there, but not as it was; or what no second attempt would bring."""
 
 
 def failure_of(skipped: Skipped, *, damaged: bool = False) -> Failure:

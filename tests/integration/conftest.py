@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.tests.integration.command import Mailhaul
+from mailhaul.tests.integration.servers.certificates import Certificate
 from mailhaul.tests.integration.servers.dovecot import Dovecot, Ports, ensure_owner, free_ports
 from mailhaul.tests.integration.servers.mbsync import Mbsync
 from mailhaul.tests.integration.servers.programs import Programs, in_debian_13, installed
@@ -34,11 +35,13 @@ def start_dovecot(programs: Programs) -> Iterator[StartDovecot]:
         pytest.skip(reason)
     started: list[Dovecot] = []
 
-    def start(layout: str = "maildir++", *, ports: Ports | None = None) -> Dovecot:
+    def start(
+        layout: str = "maildir++", *, ports: Ports | None = None, certificate: Certificate | None = None
+    ) -> Dovecot:
         # Not tmp_path: its name is too long for sockets, and other users may not enter it.
         place = Path(tempfile.mkdtemp(prefix="mh-"))
         place.chmod(0o755)
-        server = Dovecot(programs, place, layout, ports or free_ports())
+        server = Dovecot(programs, place, layout, ports or free_ports(), certificate=certificate)
         started.append(server)
         server.start()
         return server

@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from .certificates import Certificate
 from .imap import PASSWORD, Imap, SeenAccount
 from .programs import Programs
 from .settings import APART, INBOXES, RARE_LAYOUTS, settings
@@ -41,6 +42,7 @@ class Ports(NamedTuple):
     imap: int
     lmtp: int
     pop3: int
+    imaps: int = 0
 
 
 def free_ports() -> Ports:
@@ -60,11 +62,19 @@ class Dovecot:
     """A server below ``place``, a directory with a short name that its users may enter.
 
     ``doveadm`` is the command that reaches it, as a configuration of mailhaul has it. ``inside`` puts it on
-    the loopback of another host than this.
+    the loopback of another host than this. With a ``certificate`` it offers TLS, and on ``settings.FAR`` it
+    wants that.
     """
 
     def __init__(
-        self, programs: Programs, place: Path, layout: str, ports: Ports, *, inside: Inside = nullcontext
+        self,
+        programs: Programs,
+        place: Path,
+        layout: str,
+        ports: Ports,
+        *,
+        inside: Inside = nullcontext,
+        certificate: Certificate | None = None,
     ) -> None:
         self._inside = inside
         self.place = place
@@ -81,7 +91,10 @@ class Dovecot:
         owner = pwd.getpwnam(OWNER)
         facts = {"place": place, "name": place.name, "uid": owner.pw_uid, "gid": owner.pw_gid}
         facts |= {"password": PASSWORD, **ports._asdict()}
-        self._settings.write_text(settings(programs.version, layout, facts))
+        self._tls = certificate is not None
+        if not self._tls:
+            facts["imaps"] = 0
+        self._settings.write_text(settings(programs.version, layout, facts, certificate))
 
     @property
     def template(self) -> str:
@@ -175,7 +188,8 @@ class Dovecot:
 
     def _answers(self) -> bool:
         with self._inside():
-            return all(_answers(port) for port in self.ports)
+            ports = self.ports if self._tls else self.ports[:-1]
+            return all(_answers(port) for port in ports)
 
     def _log(self) -> list[str]:
         log = self.place / "log"

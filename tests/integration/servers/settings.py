@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .certificates import Certificate
+
 LAYOUTS = {"maildir++": "", "fs": ":LAYOUT=fs"}
 """How Dovecot lays folders out in a Maildir -> what ``mail_location`` of 2.3 says for it."""
 
@@ -96,12 +98,12 @@ service imap-login {{
 """
 
 _BOTH = """\
-listen = 127.0.0.1
+listen = {listen}
 base_dir = {place}/run
 state_dir = {place}/state
 log_path = {place}/log
 instance_name = {name}
-ssl = no
+{tls}
 first_valid_uid = 1
 mail_max_userip_connections = 50
 namespace inbox {{
@@ -114,7 +116,7 @@ service imap-login {{
     port = {imap}
   }}
   inet_listener imaps {{
-    port = 0
+    port = {imaps}
   }}
 }}
 service pop3-login {{
@@ -140,6 +142,12 @@ protocol lmtp {{
 }}
 """
 
+_TLS = "ssl = required\nssl_cert = <{cert}\nssl_key = <{key}"
+_TLS_OF_2_4 = "ssl = required\nssl_server_cert_file = {cert}\nssl_server_key_file = {key}"
+
+FAR = "127.0.0.2"
+"""With a certificate the server is here, too, where it takes nobody's password in the clear."""
+
 _SETTINGS_OF_2_4 = {
     "LAYOUT": "mailbox_list_layout",
     "INBOX": "mail_inbox_path",
@@ -152,11 +160,18 @@ _SETTINGS_OF_2_4 = {
 """What stands in ``mail_location`` of 2.3 -> the setting that it has become."""
 
 
-def settings(version: tuple[int, int], layout: str, facts: Mapping[str, object]) -> str:
-    """The configuration file of a server of this version; ``facts`` are the names in braces above."""
+def settings(
+    version: tuple[int, int], layout: str, facts: Mapping[str, object], certificate: Certificate | None = None
+) -> str:
+    """The configuration file of a server of this version; ``facts`` are the names in braces above. With a
+    certificate it offers TLS."""
+    tls, listen = "ssl = no", "127.0.0.1"
+    if certificate is not None:
+        words = _TLS if version < (2, 4) else _TLS_OF_2_4
+        tls, listen = words.format_map(certificate._asdict()), f"{listen}, {FAR}"
     store = OTHER_STORES.get(layout, "maildir:~/Maildir")
     driver, _, path = store.partition(":")
-    facts = {**facts, "store": store, "driver": driver, "path": path}
+    facts = {**facts, "store": store, "driver": driver, "path": path, "tls": tls, "listen": listen}
     location = {**LAYOUTS, **RARE_LAYOUTS}.get(layout, "").format_map(facts)
     if version < (2, 4):
         return (_2_3 + _BOTH).format_map({**facts, "location": location})

@@ -15,12 +15,11 @@ from typing import TypeVar
 from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
-from ....proto.errors import AccessError
 from ....proto.records import ServerAccess
 from .address import Address
 from .answers import Answer, answer_of
-from .errors import ConnectionLostError, RefusedError
-from .login import log_in
+from .errors import ConnectionLostError, RefusedError, UntrustedError
+from .login import log_in, tls_context
 from .patience import Patience
 
 _PIECE_BYTES = 1 << 16
@@ -133,20 +132,22 @@ def connect(
     address: Address, user: str, access: ServerAccess, password: str, patience: Patience
 ) -> Connection:
     """Connect and log in. Raises ConnectionLostError, RefusedError (also where the password is wrong), and
-    AccessError rather than send a password in the clear over a network."""
+    UntrustedError rather than send a password in the clear over a network, or to a server that can't prove to
+    be the one that was named."""
     timeout = SocketTimeout(connect=patience.connect_seconds, read=patience.silence_seconds)
+    tls = tls_context(access)
     with _translated(address):
         # What the server says first is waited for as long as the connection was.
-        client = IMAPClient(address.host, address.port, ssl=address.tls, timeout=timeout)
+        client = IMAPClient(address.host, address.port, ssl=address.tls, ssl_context=tls, timeout=timeout)
     try:
         with _translated(address):
             if not address.tls and (not address.is_here or client.has_capability("LOGINDISABLED")):
                 if not client.has_capability("STARTTLS"):
-                    raise AccessError(
+                    raise UntrustedError(
                         f"{address} offers no encryption (STARTTLS): a password is not sent over a network "
                         "in the clear; try imaps://"
                     )
-                client.starttls()
+                client.starttls(tls)
             log_in(client, user, access, password)
         return Connection(client, address)
     except BaseException:
@@ -168,6 +169,11 @@ def _translated(address: Address) -> Iterator[None]:
         raise RefusedError(words, answer=answer_of("NO", words)) from error
     except TimeoutError as error:
         raise ConnectionLostError(f"{address} does not answer any more", silent=True) from error
+    except ssl.SSLCertVerificationError as error:
+        raise UntrustedError(
+            f"{address} can't prove to be that: {error.verify_message.rstrip('.')}; the password was not "
+            "sent (--ca-file names the authorities that are believed)"
+        ) from error
     except ssl.SSLError as error:
         raise ConnectionLostError(f"{address}: {error}") from error
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....proto.errors import StoreError
+from ....proto.errors import AccessError, StoreError
 from .answers import Answer
 
 
@@ -25,3 +25,10 @@ class RefusedError(StoreError):
     def __init__(self, message: str, *, answer: Answer) -> None:
         super().__init__(message, answer=answer)
         self.answer = answer
+
+
+class UntrustedError(AccessError):
+    """The server can't prove to be the one that was named, or the way to it is open to others: no password is
+    sent there."""
+
+    code = "untrusted"

@@ -1,8 +1,9 @@
-"""How a mail server lets us in: as the user, or as a master user who acts for the user."""
+"""How a mail server proves who it is, and lets us in: as the user, or as a master who acts for the user."""
 
 from __future__ import annotations
 
 import os
+import ssl
 
 from imapclient import IMAPClient
 
@@ -31,6 +32,18 @@ def read_password(access: ServerAccess) -> str:
     if not text:
         raise AccessError(f"password {path}: the first line is empty", file=path)
     return text
+
+
+def tls_context(access: ServerAccess) -> ssl.SSLContext:
+    """What a server has to prove: that an authority of ``ca_file``, or, if that is empty, of the system has
+    certified the name by which it is called. Raises AccessError for a file that is none of certificates."""
+    path = access.ca_file
+    try:
+        return ssl.create_default_context(cafile=path or None)
+    except ssl.SSLError as error:
+        raise AccessError(f"{path} holds no certificate that can be read", file=path) from error
+    except OSError as error:
+        raise AccessError(f"certificates {path}: {error.strerror}", file=path) from error
 
 
 def log_in(client: IMAPClient, user: str, access: ServerAccess, password: str) -> None:

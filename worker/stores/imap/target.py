@@ -14,7 +14,7 @@ from ....proto.records import Folder, ServerAccess
 from .address import parse_address
 from .connection import connect
 from .errors import ConnectionLostError, RefusedError
-from .login import read_password
+from .login import read_password, tls_context
 from .mailbox import ImapMailbox
 from .patience import Patience
 from .session import Session
@@ -33,6 +33,7 @@ class ImapTarget:
             raise ConfigError(f"{path}: {error}") from error
         self._access = access
         self._password = read_password(access)
+        tls_context(access)  # before anything else is done
         self._patience = patience
         self._was_unreachable = False
 

@@ -1,0 +1,33 @@
+"""What is told of a failure, and whether it is tried again."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailhaul.coordinator.restores.remedies import failure_of
+from mailhaul.proto.records import Skipped
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind", "again"),
+    [
+        ("quota", "refused", True),
+        ("too-large", "refused", True),
+        ("connection-lost", "soft", True),
+        ("untrusted", "refused", True),
+        # The message is there: once more would bring no other.
+        ("altered", "hard", False),
+        ("keyword", "hard", False),
+        ("renamed", "hard", False),
+        ("not-mail", "refused", False),
+    ],
+)
+def test_what_servers_do_to_mail(reason: str, kind: str, again: bool) -> None:
+    failure = failure_of(Skipped("/primary/user/jane/INBOX/7", reason, "words"))
+    assert (failure.kind, failure.again) == (kind, again)
+    assert failure.remedy
+
+
+def test_what_is_not_known_is_tried_again() -> None:
+    assert failure_of(Skipped("/primary", "never-heard-of", "words")).again
+    assert failure_of(Skipped("/primary", "altered", "words"), damaged=True).again
