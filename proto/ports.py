@@ -278,8 +278,8 @@ class MailboxWriter(Protocol):
 
     def listed(self) -> Mapping[str, int]:
         """How many messages each folder that was opened has now, by its name: counted by listing the target
-        anew, not from what was written. Without those that it can't list. To be asked for after
-        ``commit``."""
+        anew, not from what was written. Without those that it does not count by folder. To be asked for after
+        ``commit``. Raises StoreError where that can't be read."""
 
 
 class FolderWriter(Protocol):

@@ -249,7 +249,7 @@ class _Restore:
         self.skipped.extend(
             Skipped(f"{source.whose}/{one.path}", one.reason, one.detail) for one in writer.skipped()
         )
-        folders = self._counted(source, writer.listed(), outcome.refused)
+        folders = self._counted(source, self._listed(source, writer), outcome.refused)
         report = RestoreReport(
             restored=self._restored,
             present=self._present,
@@ -272,6 +272,16 @@ class _Restore:
         """What was told of a mailbox that is not committed is kept; what was written of it does not count."""
         self._rest += RestoreReport(skipped=tuple(self.skipped), damaged=tuple(self.damaged))
         self._begin_mailbox()
+
+    def _listed(self, source: _Source, writer: MailboxWriter) -> Mapping[str, int]:
+        """What the target lists of what was committed; where it can't that is told."""
+        try:
+            return writer.listed()
+        except StoreError as error:
+            self.skipped.append(
+                Skipped(str(source.whose), "count", f"what was restored can't be listed: {error.message}")
+            )
+            return {}
 
     def _counted(
         self, source: _Source, listed: Mapping[str, int], refused: int

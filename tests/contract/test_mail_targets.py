@@ -246,3 +246,22 @@ def test_no_folder_lies_elsewhere(kind: Kind, tmp_path: Path, name: str) -> None
     target.finish()
     target.abandon()
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_it_is_counted_afterwards(kind: Kind) -> None:
+    """By listing what is there then, beside what was there before."""
+    for number in (1, 2):
+        if kind.holds_one_file and number == 2:
+            return
+        target = kind.make()
+        with target.open_mailbox(USER, b"", [INBOX, BELOW]) as mailbox:
+            for folder, messages in ((INBOX, 2), (BELOW, 0)):
+                writer = mailbox.open_folder(folder)
+                for one in range(messages):
+                    writer.add(*_given(stored(b"%d.%d" % (number, one), b"From me %d %d\n" % (number, one))))
+                writer.finish()
+            mailbox.commit()
+            listed = mailbox.listed()
+        target.finish()
+        target.abandon()
+        assert listed == ({} if kind.holds_one_file else {"INBOX": 2 * number, "Archive/2024": 0})

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Protocol
 
 from ...groups.paths import printable
-from ...proto.errors import MessageUnavailable
+from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import FolderWriter, MailboxWriter
 from ...proto.records import Folder, MailboxOutcome, Skipped, StoredFile
 from ..stores.directories import refused, unwritable
@@ -20,6 +20,10 @@ from .staged_mailbox import Path, StagedMailbox
 
 class ExportedFolder(FolderWriter, Protocol):
     """A FolderWriter (see ``proto.ports``) that may be let go before it is finished."""
+
+    def listed(self) -> int:
+        """How many messages the folder has where it was put, as a program finds that reads it. Raises
+        OSError, ValueError for what is no mail, MessageUnavailable."""
 
     def close(self) -> None:
         """Let go. Repeatable."""
@@ -71,6 +75,7 @@ class _MailboxWriter:
         self._make_folder = make_folder
         self._notices = Notices()
         self._folders: dict[Path, ExportedFolder] = {}
+        self._names: dict[Path, str] = {}
 
     def new_folder(self, name: str) -> Folder:
         return Folder(name=name, path=b"/".join(folder_path(name)))
@@ -83,6 +88,7 @@ class _MailboxWriter:
             self._folders[path] = self._make_folder(self._staged, path, self._notices)
         except OSError as error:
             raise unwritable(error, b"/".join(path)) from error
+        self._names[path] = folder.name
         return self._folders[path]
 
     def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:  # noqa: ARG002 (only mail)
@@ -102,7 +108,15 @@ class _MailboxWriter:
         return 0
 
     def listed(self) -> Mapping[str, int]:
-        return {}  # its files are read by other programs
+        counts = {}
+        for path, folder in self._folders.items():
+            try:
+                counts[self._names[path]] = folder.listed()
+            except OSError as error:
+                raise refused(error, printable(b"/".join(path))) from error
+            except (ValueError, MessageUnavailable) as error:
+                raise StoreError(f"{printable(b'/'.join(path))}: {error}") from error
+        return counts
 
     def close(self) -> None:
         for folder in self._folders.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from ..stores.file_writer import FileWriter
 from ..stores.notices import Notices
 from . import folder_index
 from .directory_target import DirectoryTarget
-from .file_names import message_names
+from .file_names import EML, message_names
 from .message_head import read_head
 from .staged_mailbox import Path, StagedMailbox
 
@@ -67,6 +68,15 @@ class EmlFolder:
         except OSError as error:
             raise unwritable(error, folder_index.NAME) from error
         self._files.report()
+
+    def listed(self) -> int:
+        there = self._staged.there(self._path)
+        if there < 0:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        try:
+            return sum(name.endswith(EML) for name in os.listdir(there))
+        finally:
+            os.close(there)
 
     def close(self) -> None:
         for fd in (self._directory, self._there):

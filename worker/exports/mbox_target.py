@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable
 from functools import partial
 from typing import BinaryIO
@@ -12,7 +14,7 @@ from ...proto.records import Message
 from ..stores.directories import unwritable
 from ..stores.notices import Notices
 from .directory_target import DirectoryTarget
-from .mbox_text import Held, entry, strange_keywords
+from .mbox_text import Held, count_messages, entry, strange_keywords
 from .staged_mailbox import Path, StagedMailbox
 
 _SUFFIX = b".mbox"
@@ -25,13 +27,14 @@ class MboxFolder:
     def __init__(self, staged: StagedMailbox, path: Path, notices: Notices) -> None:
         *above, last = path
         self._name = last + _SUFFIX
+        self._find = partial(staged.open_there, tuple(above), self._name)
         self._path = b"/".join(path)
         self._notices = notices
         self._grow = partial(staged.grow, tuple(above), self._name)
         self._file: BinaryIO | None = None
         self._held: Held | None = None
         self._unended = 0
-        before = staged.open_there(tuple(above), self._name)
+        before = self._find()
         if before is None:
             self._file = self._grow()
             return
@@ -64,6 +67,13 @@ class MboxFolder:
         if self._unended:
             told = f"ended without a line end, and have one now: {self._unended} messages"
             self._notices.add(self._path, "line-end", told)
+
+    def listed(self) -> int:
+        file = self._find()
+        if file is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        with file:
+            return count_messages(file)
 
     def close(self) -> None:
         if self._file is not None:

@@ -16,6 +16,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from blake3 import blake3
 
@@ -23,6 +24,8 @@ from ...proto.records import DIGEST_BYTES, Message
 from .message_head import read_head
 
 _FROM = b"From "
+_LINE = b"\nFrom "
+_READ_BYTES = 1 << 20
 _QUOTABLE = re.compile(rb"(?<=\n)(?=>*From )")
 _QUOTED = re.compile(rb">+From ")
 _BEGINNINGS = (b"", b"F", b"Fr", b"Fro", b"From")
@@ -51,6 +54,20 @@ def entry(message: Message, content: Iterable[bytes]) -> Iterator[bytes]:
 def strange_keywords(message: Message) -> tuple[str, ...]:
     """The keywords that can't stand in a field: they are left out."""
     return tuple(one for one in message.keywords if _NO_KEYWORD.search(one))
+
+
+def count_messages(file: BinaryIO) -> int:
+    """How many messages an mbox holds. Raises ValueError for what is no mbox."""
+    before = file.read(len(_FROM))
+    if before not in (b"", _FROM):
+        raise ValueError("it does not begin with a From_ line")
+    count = 1 if before else 0
+    while data := file.read(_READ_BYTES):
+        # A line that begins in one piece may go on in the next.
+        text = before + data
+        count += text.count(_LINE)
+        before = text[1 - len(_LINE) :]
+    return count
 
 
 class Held:

@@ -110,7 +110,7 @@ class StagedMailbox:
             os.close(directory)
 
     def commit(self) -> None:
-        """Put all of it into place. Raises StoreError."""
+        """Put all of it into place; from then on that is what is ``there``. Raises StoreError."""
         try:
             self._scaffold.sync()
             if self._there < 0 and self._become():
@@ -131,14 +131,14 @@ class StagedMailbox:
     def _become(self) -> bool:
         try:
             self._scaffold.become(self._parent, self._name)
+            became = True
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            # Somebody made it meanwhile.
-            self._there = descend(self._parent, (self._name,))
-            self._stack.callback(os.close, self._there)
-            return False
-        return True
+            became = False  # somebody made it meanwhile
+        self._there = descend(self._parent, (self._name,))
+        self._stack.callback(os.close, self._there)
+        return became
 
     def _replace(self, path: Path, name: bytes, before: os.stat_result) -> None:
         with opened(self._scaffold.top, path) as source, opened(self._there, path) as target:

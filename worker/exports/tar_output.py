@@ -24,6 +24,9 @@ class Output(Protocol):
     file: BinaryIO
     takes_back: bool
 
+    def written(self) -> BinaryIO | None:
+        """All that was written, open for reading; None for what has been sent. Raises OSError."""
+
     def publish(self) -> None:
         """All is written: make it durable, then visible. Raises OSError."""
 
@@ -41,6 +44,9 @@ class _Stdout:
 
     def __init__(self) -> None:
         self.file: BinaryIO = sys.stdout.buffer
+
+    def written(self) -> BinaryIO | None:
+        return None
 
     def publish(self) -> None:
         pass
@@ -67,6 +73,11 @@ class _NewFile:
             fd = os.open(self._name, flags, _FILE_MODE, dir_fd=self._scaffold.top)
             self.file: BinaryIO = os.fdopen(fd, "wb", _BUFFER_BYTES)
             self._stack = stack.pop_all()
+
+    def written(self) -> BinaryIO | None:
+        self.file.flush()
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(self._name, flags, dir_fd=self._scaffold.top), "rb")
 
     def publish(self) -> None:
         self.file.close()

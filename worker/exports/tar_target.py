@@ -1,12 +1,13 @@
 """``tar:FILE`` and ``tar:-``: what ``eml:DIR`` makes, as the members of one tar archive.
 
 A stream can't take anything back: of a mailbox that is broken off, the messages stay in it that were sent
-before.
+before. A file is listed before it gets its name.
 """
 
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -36,6 +37,7 @@ class TarTarget:
             )
         self._archive = TarArchive(path)
         self._mailbox = _Mailbox("")
+        self._counts: Counter[str] = Counter()
 
     @contextmanager
     def open_mailbox(
@@ -53,12 +55,14 @@ class TarTarget:
         try:
             yield writer
         finally:
-            if not writer.committed:
+            if writer.committed:
+                self._counts += writer.counts
+            else:
                 self._mailbox.cut(before)
                 self._archive.take_back(begin)
 
     def finish(self) -> None:
-        self._archive.finish()
+        self._archive.finish(self._counts)
 
     def abandon(self) -> None:
         self._mailbox.close()
@@ -102,6 +106,7 @@ class _MailboxWriter:
         self._archive = archive
         self._mailbox = mailbox
         self._opened: set[bytes] = set()
+        self.counts: Counter[str] = Counter()
         self.committed = False
 
     def new_folder(self, name: str) -> Folder:
@@ -114,7 +119,7 @@ class _MailboxWriter:
         self._opened.add(path)
         if path not in self._mailbox.folders:
             self._mailbox.folders[path] = _Folder()
-        return _FolderWriter(self._archive, path, self._mailbox.folders[path])
+        return _FolderWriter(self._archive, path, self._mailbox.folders[path], self.counts)
 
     def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:  # noqa: ARG002 (only mail)
         return False
@@ -132,14 +137,15 @@ class _MailboxWriter:
         return 0
 
     def listed(self) -> Mapping[str, int]:
-        return {}  # one stream for all mailboxes
+        return {}  # one file for all mailboxes, which is listed before it gets its name
 
 
 class _FolderWriter:
-    def __init__(self, archive: TarArchive, path: bytes, folder: _Folder) -> None:
+    def __init__(self, archive: TarArchive, path: bytes, folder: _Folder, counts: Counter[str]) -> None:
         self._archive = archive
         self._path = path
         self._folder = folder
+        self._counts = counts
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
         head, content = read_head(content)
@@ -157,6 +163,7 @@ class _FolderWriter:
                     f"{tempfile.gettempdir()}: {error.strerror}; TMPDIR names another"
                 ) from error
             self._archive.add(self._path + b"/" + name, size, message.date_ns, _pieces(spool))
+        self._counts[self._path.decode()] += 1
         self._folder.newest_ns = max(self._folder.newest_ns, message.date_ns)
         return True
 

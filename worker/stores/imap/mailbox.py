@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import chain
 
 from imapclient import IMAPClient
 
 from ....groups.paths import printable
-from ....proto.errors import FolderStoppedError, MessageUnavailable
+from ....proto.errors import FolderStoppedError, MessageUnavailable, StoreError
 from ....proto.records import Folder, MailboxOutcome, Skipped, StoredFile
 from ..folder_names import INBOX
 from . import subscriptions
@@ -98,11 +97,14 @@ class ImapMailbox:
         return 0  # no folder comes back with its UIDVALIDITY
 
     def listed(self) -> Mapping[str, int]:
+        if self._session.stopped is not None:
+            return {}  # which is told
         counts: dict[str, int] = {}
         for one in self._folders:
-            # Where the server does not say it is not known.
-            with suppress(RefusedError, ConnectionLostError, FolderStoppedError):
+            try:
                 counts[one.name] = one.listed()
+            except FolderStoppedError as error:
+                raise StoreError(f"{one.name}: {error.message}") from error
         return counts
 
     def close(self) -> None:

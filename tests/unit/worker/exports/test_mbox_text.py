@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.records import DIGEST_BYTES
-from mailhaul.worker.exports.mbox_text import Held, entry, strange_keywords
+from mailhaul.worker.exports.mbox_text import Held, count_messages, entry, strange_keywords
 
 from ....maildirs import message
 
@@ -93,3 +93,12 @@ def test_state() -> None:
     assert strange_keywords(one) == ("two words",)
     fresh = message(flags="T", place="new")
     assert b"Status:\nX-Status: D\nX-Keywords:\nX-Mozilla-Status: 0000\n" in b"".join(entry(fresh, [b"x\n"]))
+
+
+@pytest.mark.parametrize("piece", [1, 5, 6, 7, 11])
+def test_counted_whatever_pieces_it_is_read_in(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr("mailhaul.worker.exports.mbox_text._READ_BYTES", piece)
+    for content, count in ((b"", 0), (b"From a\n\nFrom b\n\n>From c\n From d\n\nFrom e\n", 3)):
+        assert count_messages(io.BytesIO(content)) == count
+    with pytest.raises(ValueError, match="From_"):
+        count_messages(io.BytesIO(b"Fro"))

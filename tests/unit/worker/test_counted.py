@@ -1,0 +1,51 @@
+"""A restore counts its target afterwards: what is not there, or can't be listed, is not taken for done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.records import RestoreReport
+from mailhaul.tests.archives import ARCHIVE, in_files, write_archive
+from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.exports.directory_target import DirectoryTarget
+from mailhaul.worker.exports.eml_target import EmlFolder
+from mailhaul.worker.restore import Choice, restore
+
+MAIL = {"jane": {"INBOX": [b"Subject: a\n\na\n", b"Subject: b\n\nb\n"], "Sent": [b"Subject: c\n\nc\n"]}}
+
+
+def report_of(place: Path, listed: Callable[[EmlFolder], int]) -> RestoreReport:
+    """A restore into files of which the listing is this."""
+    (place / "a.mha").write_bytes(write_archive(MAIL))
+
+    class Folder(EmlFolder):
+        def listed(self) -> int:
+            return listed(self)
+
+    target = DirectoryTarget(str(place / "mail"), Folder)
+    choice = Choice(archive=ARCHIVE, user="jane", to_user="jane", path=LogicalPath("primary", "user", "jane"))
+    with opened_archives(in_files({ARCHIVE: place / "a.mha"})) as archives:
+        report = restore(archives, (choice,), target, lambda _: None).total()
+    assert report.restored == 3
+    return report
+
+
+def test_all_is_there(tmp_path: Path) -> None:
+    assert report_of(tmp_path, EmlFolder.listed).skipped == ()
+
+
+def test_a_message_is_not_there(tmp_path: Path) -> None:
+    (lacking,) = report_of(tmp_path, lambda _: 1).skipped
+    assert (lacking.path, lacking.reason) == ("/primary/user/jane/INBOX", "count")
+    assert lacking.detail == "2 messages were to be there, and the target lists 1"
+
+
+def test_it_can_not_be_listed(tmp_path: Path) -> None:
+    def broken(_: EmlFolder) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    (told,) = report_of(tmp_path, broken).skipped
+    assert (told.path, told.reason) == ("/primary/user/jane", "count")
+    assert told.detail == "what was restored can't be listed: INBOX: Permission denied"
