@@ -6,12 +6,14 @@ directory of its own (``restores``).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
+from ..groups.renames import Renamed
 from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, NotFoundError, TargetFullError, UsageError
 from ..proto.ports import ProgressSink
@@ -37,6 +39,7 @@ from .catalog import Catalog
 from .dispatch.engine import Engine, Outcome
 from .history import MailboxVersion
 from .recalling import lose_copy
+from .renaming import Renaming
 from .restores.journal import Journal
 
 
@@ -160,14 +163,15 @@ def plan_restore(
     access: Access | None = None,
     exact: bool = False,
     extent: Extent = Extent.ALL,
+    renaming: Renaming | None = None,
 ) -> RestorePlan:
     """Choose the mailboxes and split them into tasks. ``exact``, for a plan that is to be looked at: where an
     archive is missing that a mailbox refers to, it is found out how many messages that costs; and several
     mailboxes that would become one are told in the plan.
 
-    ``targets`` says for each partition of the backup where it goes; ``as_user`` names the one whose
-    mailbox the chosen one becomes, ``into`` the folder below which it does. Without ``access`` the tasks can
-    be done on this host only.
+    ``targets`` says for each partition where it goes; ``as_user`` names the one whose mailbox the chosen one
+    becomes, ``into`` the folder below which it does. With ``renaming`` mailboxes become those of other users,
+    or of other partitions. Without ``access`` the tasks can be done on this host only.
 
     Raises NotFoundError for a path that the backup does not hold, UsageError for a target that is missing
     and, unless ``exact``, for several mailboxes that would become one.
@@ -177,7 +181,10 @@ def plan_restore(
         needed = _NeededFiles(backup)
         chosen = [
             _of_extent(
-                extent, _planned(backup, archives, version, path, targets, as_user, into, there, needed)
+                extent,
+                _planned(
+                    backup, archives, version, path, _Aim(targets, as_user, renaming), into, there, needed
+                ),
             )
             for path in _without_covered(paths)
             for version in backup.select(path)
@@ -187,6 +194,7 @@ def plan_restore(
         raise UsageError(str(conflicts[0]))
     tasks: list[PlannedTask] = []
     grouped = _grouped(chosen)
+    renamed = _Renamed(renaming)
     for (target, _), group in grouped.items():
         total = sum(one.size_bytes for one in group)
         grants = grants_for(access, target)
@@ -198,6 +206,7 @@ def plan_restore(
                 target=target,
                 label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
                 grants=grants,
+                renamed=renamed.in_partition(part[0].version.partition),
             )
             tasks.append(
                 PlannedTask(
@@ -232,6 +241,40 @@ class _NeededFiles:
     def shared(self, needs: tuple[ArchiveId, ...]) -> tuple[ArchiveId, ...]:
         """The same archives, in memory once for all mailboxes that need just these."""
         return self._same.setdefault(needs, needs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """Where mailboxes go."""
+
+    targets: Mapping[str, Partition]
+    as_user: str | None
+    renaming: Renaming | None
+
+    def of(self, version: MailboxVersion) -> tuple[Partition, str]:
+        """The target of a mailbox, and whose it becomes. Raises UsageError."""
+        partition, user = version.partition, self.as_user or version.user
+        if self.renaming is not None:
+            partition, user = self.renaming.place(version)
+        target = self.targets.get(partition)
+        if target is None:
+            raise UsageError(f"no target for partition {partition!r}: say where to with --to FORMAT:DIR")
+        return target, user
+
+
+class _Renamed:
+    """The users who are renamed, by the partition whose mail names them; in memory once for all tasks."""
+
+    def __init__(self, renaming: Renaming | None) -> None:
+        self._renaming = renaming
+        self._known: dict[str, Renamed] = {}
+
+    def in_partition(self, partition: str) -> Renamed:
+        if self._renaming is None:
+            return Renamed()
+        if partition not in self._known:
+            self._known[partition] = self._renaming.renamed(partition)
+        return self._known[partition]
 
 
 def reached(archives: Holdings, access: Access | None) -> Holdings:
@@ -359,21 +402,20 @@ def _planned(
     archives: OpenArchives,
     version: MailboxVersion,
     path: LogicalPath,
-    targets: Mapping[str, Partition],
-    as_user: str | None,
+    aim: _Aim,
     into: str,
     there: Availabilities | None,
     needed: _NeededFiles,
 ) -> PlannedMailbox:
-    if version.partition not in targets:
-        raise UsageError(f"no target for partition {version.partition!r}: say where to with --to FORMAT:DIR")
+    target, user = aim.of(version)
     whose = LogicalPath(version.partition, version.group, version.user)
     selected = replace(path, partition=whose.partition, group=whose.group, user=whose.user)
     place, messages, size_bytes, lacking = b"", version.stored, version.size_bytes, 0
     needs = needed.shared(needs_of(backup, archives, version))
     with suppress(DamagedError):
         if (entry := archives(version.archive).entry(version.user)) is not None:
-            place = entry.place if as_user is None and keeps_places(targets[version.partition]) else b""
+            # What a mailbox lies in is called as its user.
+            place = entry.place if user == version.user and keeps_places(target) else b""
     if all(needed(one).there for one in needs):
         there = None
     if there is not None:
@@ -387,12 +429,12 @@ def _planned(
         choice=Choice(
             archive=version.archive,
             user=version.user,
-            to_user=as_user or version.user,
+            to_user=user,
             place=place,
             path=selected,
             into=into,
         ),
-        target=targets[version.partition],
+        target=target,
         messages=messages,
         size_bytes=size_bytes,
         needs=needs,
@@ -442,7 +484,8 @@ def _conflicts(chosen: Sequence[PlannedMailbox]) -> Iterator[Conflict]:
     """Mailboxes that would become one with another, each with the first of those."""
     seen: dict[tuple[object, str, bytes], MailboxVersion] = {}
     for one in chosen:
-        where = (one.target, one.choice.to_user, one.choice.place)
+        # Without a place it lies where its user's name says.
+        where = (one.target, one.choice.to_user, one.choice.place or os.fsencode(one.choice.to_user))
         first, second = seen.setdefault(where, one.version), one.version
         if (first.archive, first.user) != (second.archive, second.user):
             yield Conflict(

@@ -14,7 +14,9 @@ import re2
 from ..proto.errors import ConfigError
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_STAND_IN = re.compile("[\U0010d800-\U0010dfff]")
 _SET = re.compile(r"\\.|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*\]", re.DOTALL)
+_RESULT = re.compile(r"([^\\]+)|\\([1-9])|\\(.?)", re.DOTALL)
 _BARE_CLASS = re.compile(r"\[(:\^?\w+:)\]")
 
 # RE2 says only which characters it stumbled over.
@@ -43,12 +45,52 @@ class Expression:
         return self._compiled.fullmatch(_encoded(text)) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """An expression that a whole text must match, and what the text becomes then: pieces of text, and the
+    numbers of what pairs of parentheses matched."""
+
+    _compiled: re2._Regexp
+    _pieces: tuple[str | int, ...]
+
+    def apply(self, text: str) -> str | None:
+        """What becomes of a text; None if it does not match."""
+        found = self._compiled.fullmatch(_encoded(text))
+        if found is None:
+            return None
+        return "".join(one if isinstance(one, str) else _decoded(found[one] or b"") for one in self._pieces)
+
+
 def compile_expression(expression: str) -> Expression:
     """Compile an expression in RE2's syntax. Raises ConfigError, which tells what RE2 does not have."""
+    options = _options()
+    options.never_capture = True
+    return Expression(expression, _compiled(expression, options))
+
+
+def compile_rewriting(expression: str, result: str) -> Rewriting:
+    """Compile an expression, and what a text that it matches becomes: in ``result`` \\1 to \\9 stand for what
+    the pairs of parentheses matched, \\\\ for a backslash. Raises ConfigError."""
+    compiled = _compiled(expression, _options())
+    pieces: list[str | int] = []
+    for text, number, other in _RESULT.findall(result):
+        if not (text or number) and other != "\\":
+            raise ConfigError(f"expected \\1 to \\9 or \\\\, found \\{other} in {result!r}", value=result)
+        if number and int(number) > compiled.groups:
+            raise ConfigError(
+                f"expected no \\{number} in {result!r}: {expression!r} has {compiled.groups} pairs of "
+                "parentheses",
+                value=result,
+            )
+        pieces.append(int(number) if number else text or other)
+    return Rewriting(compiled, tuple(pieces))
+
+
+def _compiled(expression: str, options: re2.Options) -> re2._Regexp:
     if problem := _misread(expression):
         raise ConfigError(f"expected a regular expression, found {expression!r}: {problem}", value=expression)
     try:
-        return Expression(expression, re2.compile(_encoded(expression), _options()))
+        return re2.compile(_encoded(expression), options)
     except re2.error as error:
         told = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
         raise ConfigError(
@@ -59,6 +101,7 @@ def compile_expression(expression: str) -> Expression:
 def compile_wildcards(pattern: str) -> Expression:
     """Compile a pattern in which ``*`` stands for any characters and ``?`` for one."""
     options = _options()
+    options.never_capture = True
     options.dot_nl = True
     wildcards = {b"*": b".*", b"?": b"."}
     pieces = re.split(rb"(\*+|\?)", _encoded(pattern))
@@ -68,7 +111,6 @@ def compile_wildcards(pattern: str) -> Expression:
 
 def _options() -> re2.Options:
     options = re2.Options()
-    options.never_capture = True
     options.log_errors = False  # RE2 would write to stderr by itself
     return options
 
@@ -96,3 +138,7 @@ def _encoded(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return _SURROGATE.sub(lambda one: chr(0x100000 + ord(one[0])), text).encode()
+
+
+def _decoded(text: bytes) -> str:
+    return _STAND_IN.sub(lambda one: chr(ord(one[0]) - 0x100000), text.decode())

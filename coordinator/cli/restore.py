@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
 import click
@@ -64,6 +65,15 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
 @click.option(
+    "--map",
+    "map_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Users who are called differently now, and partitions whose mail goes to others: lines such as "
+    "jane@old.example = jane@new.example, old1:[a-m].* = new1:, old2: = new1: | new2: (spread over both). "
+    "Access lists and subscriptions follow.",
+)
+@click.option(
     "--into",
     metavar="FOLDER",
     help="Restore below this folder of the mailbox: what was Sent becomes FOLDER/Sent. Only mail, with new "
@@ -125,8 +135,8 @@ def command(context: click.Context, /, **options: Any) -> int:
     all that lay on a host.
 
     Messages that exist in the target are skipped, never overwritten. Without --to, mail is restored to the
-    partition of the configuration that it was backed up from. Archives that have left the staging area are
-    read where they are, or recalled first where they can't be read in parts, as on tape.
+    partition of the configuration that it was backed up from, or that --map names. Archives that have left
+    the staging area are read where they are, or recalled first where they can't be read in parts, as on tape.
 
     With --dry-run the target is looked at, for some seconds, on the host where it lies: room, rights (tried
     by writing, and removed again), quotas, what would become of the UIDs of each folder, and what the server

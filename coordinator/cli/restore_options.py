@@ -47,6 +47,7 @@ class RestoreOptions:
     ca_file: str | None
     verify: bool
     as_user: str | None
+    map_file: Path | None
     into: str | None
     doveadm: str | None
     uid_margin: int | None
@@ -96,6 +97,10 @@ def checked(asked: RestoreOptions) -> RestoreOptions:
     """The options, with the folder as a logical path names it and with the login to a mail server. Raises
     UsageError where they contradict each other."""
     asked = replace(asked, into=checked_folder(asked.into))
+    refuse(
+        asked.as_user is not None and asked.map_file is not None,
+        "--as and --map both say whose mailbox it becomes: leave out one",
+    )
     if asked.provision_only:
         _refuse_beside_provision_only(asked)
     if asked.place is not None and asked.place.format == "imap":

@@ -283,6 +283,7 @@ def _planned(plan: RestorePlan, one: PlannedMailbox) -> dict[str, object]:
         "lacking": one.lacking,
         "size_bytes": one.size_bytes,
         "to": {
+            "partition": one.target.name,
             "format": one.target.format,
             "path": one.target.path,
             "place": printable(one.choice.place),

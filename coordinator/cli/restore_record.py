@@ -30,6 +30,7 @@ from .restore_options import ARGUMENTS
 _AGAIN = "mailhaul.restore.again"
 _OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry"})
 """What may stand beside --resume and --retry: all else is as it was asked for then."""
+_BETWEEN = " | "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +220,11 @@ def _ending(context: click.Context, staging: Path | None, record: OpenRestore) -
 
 
 def _targets(plan: RestorePlan) -> dict[str, str]:
-    return {one.version.partition: _described(one.target) for one in plan.mailboxes}
+    """Where mail of each partition goes; a map may spread it over several places."""
+    places: dict[str, set[Partition]] = {}
+    for one in plan.mailboxes:
+        places.setdefault(one.version.partition, set()).add(one.target)
+    return {partition: _BETWEEN.join(sorted(map(_described, found))) for partition, found in places.items()}
 
 
 def _described(target: Partition) -> str:
@@ -228,12 +233,14 @@ def _described(target: Partition) -> str:
 
 
 def _refuse_other_targets(order: Order, plan: RestorePlan) -> None:
-    for partition, target in _targets(plan).items():
-        if order.targets.get(partition, target) != target:
-            raise UsageError(
-                f"restore {order.restore} was to {order.targets[partition]}, and the configuration says "
-                f"{target} now: what is to go there is another restore"
-            )
+    for partition, targets in _targets(plan).items():
+        known = order.targets.get(partition, targets)
+        for target in targets.split(_BETWEEN):
+            if target not in known.split(_BETWEEN):
+                raise UsageError(
+                    f"restore {order.restore} was to {known}, and the configuration says {target} now: what "
+                    "is to go there is another restore"
+                )
 
 
 def _tell_lost_journal(error: StagingError) -> None:

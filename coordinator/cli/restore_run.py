@@ -15,8 +15,10 @@ from ...proto.records import ArchiveId, Partition
 from ...worker.restore import Extent
 from ..backup_set import BackupSet
 from ..dispatch.engine import Engine
+from ..places import names_partition
 from ..prospect import look_ahead
 from ..recalling import to_recall
+from ..renaming import Renaming, everybody, read_renames, renaming_of
 from ..restoration import Access, RestorePlan, narrowed, plan_restore
 from ..restores.journal import Journal
 from ..restores.rates import measured_rate
@@ -24,6 +26,7 @@ from ..restores.record import OpenRestore
 from . import adapters, output
 from .configuration import chosen_site
 from .means import open_restorers
+from .options import refuse
 from .output import counted
 from .program import Invocation
 from .recalling import bring_back
@@ -61,7 +64,11 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
             open_restorers(goal.config, goal.workers, dry_run=asked.dry_run, alone=goal.alone)
         )
         refuse_other_moment(again, backup)
-        targets = goal.targets(one.partition for one in backup.versions)
+        renaming = _renaming(asked, backup, area)
+        partitions = {one.partition for one in backup.versions}
+        if renaming is not None:
+            partitions = {renaming.place(one).partition for one in backup.versions}
+        targets = goal.targets(partitions)
         planning = _Planning(
             asked=asked,
             paths=tuple(paths),
@@ -70,6 +77,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
             access=access,
             again=again,
             journal=earlier.journal if earlier else Journal(),
+            renaming=renaming,
         )
         plan = planning.plan(backup)
         tell_moment(backup.moment)
@@ -93,6 +101,20 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         return _restored(context, planning, backup, plan, engine, area, earlier)
 
 
+def _renaming(asked: RestoreOptions, backup: BackupSet, area: Path | None) -> Renaming | None:
+    """What --map says of all mailboxes that there are. Raises ConfigError, UsageError."""
+    if asked.map_file is None:
+        return None
+    renames = read_renames(asked.map_file)
+    refuse(
+        bool(renames.partitions) and asked.place is not None and not names_partition(asked.place),
+        f"{renames.source} names partitions, and --to has one place for all: give each one of its own, with "
+        "{partition} in it",
+    )
+    others = everybody(area, backup.moment.run) if area and backup.moment else []
+    return renaming_of(renames, (*backup.versions, *others))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planning:
     """All that a plan is made from but the backup; and where it goes on with another restore, ``again`` and
@@ -105,6 +127,7 @@ class _Planning:
     access: Access | None
     again: Again | None
     journal: Journal
+    renaming: Renaming | None
 
     def plan(self, backup: BackupSet) -> RestorePlan:
         """The plan, without what is done. Raises as ``plan_restore``."""
@@ -118,6 +141,7 @@ class _Planning:
             access=self.access,
             exact=self.asked.dry_run,
             extent=Extent.FRAME if self.asked.provision_only else Extent.ALL,
+            renaming=self.renaming,
         )
         return narrowed(plan, self.journal, self.again.only) if self.again else plan
 

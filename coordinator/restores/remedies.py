@@ -88,6 +88,7 @@ _ALTERED: dict[str, tuple[FailureKind, str]] = {
     "subscription": ("refused", "nothing, where the folder is gone; else subscribe to it with a client"),
     "not-mail": ("refused", "restore it with --to maildir:DIR, and bring it to the server from there"),
     "not-compared": ("soft", "restore once more: what is there is compared"),
+    "who": ("hard", "change it by hand, in the server, once you know who is meant"),
     "exists": ("hard", "compare it with what the backup has (`mailhaul ls`): the target's own was kept"),
 }
 """What is there, but not as it was; or what no second attempt would bring."""

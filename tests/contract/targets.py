@@ -12,14 +12,16 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mailhaul.groups.renames import Renamed
 from mailhaul.proto.ports import MailTarget
 from mailhaul.proto.records import Partition
 from mailhaul.worker.stores import registry
 from mailhaul.worker.stores.memory import Mail, MemoryTarget
+from mailhaul.worker.stores.renamed_users import RenamedUsersTarget
 
 _IMAP = {"D": "\\Draft", "F": "\\Flagged", "R": "\\Answered", "S": "\\Seen", "T": "\\Deleted"}
 _MBOX = {"R": "\\Seen", "A": "\\Answered", "F": "\\Flagged", "D": "\\Deleted", "T": "\\Draft"}
@@ -72,6 +74,11 @@ def memory(_: Path) -> Kind:
 def maildir(place: Path) -> Kind:
     path = f"{place}/{{user}}"
     return Kind(_maker("maildir", path), lambda: dict(_maildirs(place)))
+
+
+def renamed(place: Path) -> Kind:
+    made = maildir(place)
+    return replace(made, make=lambda: RenamedUsersTarget(made.make(), Renamed({"joe": "jim"})))
 
 
 def mbox(place: Path) -> Kind:
@@ -195,4 +202,4 @@ def _eml(files: dict[str, tuple[bytes, int]]) -> Mailboxes:
     return found
 
 
-KINDS = {"eml": eml, "maildir": maildir, "mbox": mbox, "memory": memory, "tar": tar}
+KINDS = {"eml": eml, "maildir": maildir, "mbox": mbox, "memory": memory, "renamed": renamed, "tar": tar}

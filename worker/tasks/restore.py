@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
+from ...groups.renames import Renamed
 from ...proto.ports import ProgressSink
 from ...proto.records import Partition, Progress, RestoreTaskReport
 from .. import memory
@@ -13,12 +14,13 @@ from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
 from ..restore import Choice, restore
 from ..stores import registry
+from ..stores.renamed_users import RenamedUsersTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreTask:
     """Restore parts of mailboxes. ``archives`` are all that may be needed for it, ``target`` where it goes;
-    ``label`` is how the task is called in its progress.
+    ``label`` is how the task is called in its progress, ``renamed`` who is called differently there.
 
     Hosts other than that of the staging area read its archives by their ``grants``.
     """
@@ -27,6 +29,7 @@ class RestoreTask:
     choices: tuple[Choice, ...]
     target: Partition
     label: str
+    renamed: Renamed = field(default_factory=Renamed)
     grants: Mapping[str, bytes] = field(default_factory=dict)
     host: str = ""
 
@@ -53,6 +56,8 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
     with ExitStack() as stack:
         target = registry.open_target(task.target)
         stack.callback(target.abandon)
+        if any(task.renamed):
+            target = RenamedUsersTarget(target, task.renamed)
         grant = task.grants.get(task.host, b"")
         archives = stack.enter_context(opened_archives(task.archives, task.host, grant))
         report = restore(archives, task.choices, target, told)

@@ -1,0 +1,139 @@
+"""Users who are called differently when their mail comes back, and partitions that are spread or poured
+together (``restore --map``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhaul.coordinator.cli import adapters
+from mailhaul.coordinator.cli.main import main
+from mailhaul.coordinator.dispatch.local import local_engine
+
+from ..maildirs import Maildir
+from ..trees import differences, snapshot
+
+ACCESS = b"user=bob@old.example lrs\ngroup=staff lr\nuser=zoe l\nuser=stranger l\n"
+SUBSCRIBED = b"V\t2\n\nshared/bob@old\texample/INBOX\nshared/zoe\nProjects\n"
+
+Run = Callable[..., Any]
+
+
+def partition(name: str, place: Path) -> str:
+    return f'[[partition]]\nname = "{name}"\nformat = "maildir"\npath = "{place}/{name}/{{user}}/Maildir"\n\n'
+
+
+def mailbox(home: Path) -> None:
+    box = Maildir(home / "Maildir")
+    box.message("1.M1P1.host:2,S", b"Subject: of %s\n\n" % home.name.encode())
+    box.uidlist("1 :1.M1P1.host")
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Path:
+    """Ann, Bob and Carl lie in one partition, Zoe in another; Ann shares a folder, and reads others'."""
+    place = tmp_path / "mail"
+    for name in ("old1/ann", "old1/bob@old.example", "old1/carl", "old2/zoe"):
+        mailbox(place / name)
+    ann = place / "old1/ann/Maildir"
+    box = Maildir(ann)
+    shared = box.folder(".Projects")
+    box.uidlist(folder=".Projects")
+    (shared / "dovecot-acl").write_bytes(ACCESS)
+    (ann / "subscriptions").write_bytes(SUBSCRIBED)
+    return place
+
+
+@pytest.fixture
+def run(
+    mail: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Runs a command with a configuration of these partitions; its JSON, or what it complains of."""
+    monkeypatch.setattr(adapters, "make_engine", lambda *_, **__: local_engine(0))
+    monkeypatch.chdir(tmp_path)
+
+    def run(partitions: str, command: str, *arguments: str, status: int = 0) -> Any:
+        config = tmp_path / "mailhaul.toml"
+        tables = "".join(partition(name, mail) for name in partitions.split())
+        config.write_text(f'[staging]\npath = "{tmp_path}/staging"\nsame_device = true\n\n{tables}')
+        ended = main(["--config", str(config), command, "--json", *arguments])
+        captured = capsys.readouterr()
+        assert ended == status, captured.err
+        return json.loads(captured.out) if status in (0, 3) else captured.out + captured.err
+
+    run("old1 old2", "backup")
+    return run
+
+
+def test_spread_poured_and_renamed(run: Run, mail: Path, tmp_path: Path) -> None:
+    (tmp_path / "map").write_text(
+        r"old1:(.*)@old\.example = new1:\1@new.example" + "\nold1: = new2:\nold2:zoe = new1:zora\n"
+    )
+    plan = run("new1 new2", "restore", "/", "--map", "map", "--dry-run")
+    assert {(one["path"].rsplit("/")[-1], one["to"]["user"]) for one in plan["mailboxes"]} == {
+        ("ann", "ann"),
+        ("bob@old.example", "bob@new.example"),
+        ("carl", "carl"),
+        ("zoe", "zora"),
+    }
+    done = run("new1 new2", "restore", "/", "--map", "map")
+    assert (done["restored"], done["skipped"], done["damaged"]) == (4, [], [])
+    assert sorted(str(one.relative_to(mail)) for one in mail.glob("new*/*")) == [
+        "new1/bob@new.example",
+        "new1/zora",
+        "new2/ann",
+        "new2/carl",
+    ]
+    ann = mail / "new2/ann/Maildir"
+    assert (ann / ".Projects/dovecot-acl").read_bytes() == (
+        b"user=bob@new.example lrs\ngroup=staff lr\nuser=zora l\nuser=stranger l\n"
+    )
+    assert (ann / "subscriptions").read_bytes() == (
+        b"V\t2\n\nshared/bob@new\texample/INBOX\nshared/zora\nProjects\n"
+    )
+    for before, after in (
+        ("old1/ann", "new2/ann"),
+        ("old1/bob@old.example", "new1/bob@new.example"),
+        ("old1/carl", "new2/carl"),
+        ("old2/zoe", "new1/zora"),
+    ):
+        found = differences(snapshot(mail / before / "Maildir"), snapshot(mail / after / "Maildir"))
+        assert all("dovecot-acl" in one or "subscriptions" in one for one in found), found
+
+
+def test_a_single_mailbox_names_those_who_are_not_restored_with_it(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "map").write_text(r"(.*)@old\.example = \1@new.example" + "\n")
+    to = f"maildir:{tmp_path}/back/{{partition}}/{{user}}"
+    run("old1 old2", "restore", "/old1/user/ann", "--map", "map", "--to", to)
+    text = (tmp_path / "back/old1/ann/.Projects/dovecot-acl").read_bytes()
+    assert text == ACCESS.replace(b"bob@old", b"bob@new")
+
+
+def test_a_user_who_becomes_several_is_told(run: Run, mail: Path, tmp_path: Path) -> None:
+    for name in ("old2", "old3"):
+        mailbox(mail / name / "dan")
+    (mail / "old1/ann/Maildir/.Projects/dovecot-acl").write_bytes(b"user=dan l\n")
+    run("old1 old2 old3", "backup")
+    (tmp_path / "map").write_text("old2:dan = new:dan2\nold3:dan = new:dan3\nold1: = new:\n")
+    done = run("new", "restore", "/old1", "--map", "map", status=3)
+    assert [(one["reason"], "'dan'" in one["detail"]) for one in done["skipped"]] == [("who", True)]
+    assert (mail / "new/ann/Maildir/.Projects/dovecot-acl").read_bytes() == b"user=dan l\n"
+
+
+@pytest.mark.parametrize(
+    ("renames", "options", "told"),
+    [
+        ("old1: = new1:", ("--to", "maildir:back"), "{partition}"),
+        ("old1: = new1:", ("--as", "joe"), "leave out one"),
+        ("old1: = new1:", (), "no target for partition 'new1'"),
+        ("ann = carl", (), "would become that of 'carl'"),
+        ("nonsense", (), "map, line 1"),
+    ],
+)
+def test_what_can_not_be(run: Run, tmp_path: Path, renames: str, options: tuple[str, ...], told: str) -> None:
+    (tmp_path / "map").write_text(renames)
+    assert told in run("old1 old2", "restore", "/", "--map", "map", *options, status=2)
