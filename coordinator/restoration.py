@@ -32,7 +32,7 @@ from ..worker.archives.opened import OpenArchives
 from ..worker.restore import Choice, Extent
 from ..worker.staging.area import StagingArea
 from ..worker.stores.registry import is_one_file, keeps_places
-from ..worker.tasks.restore import RestoreTask, run_restore
+from ..worker.tasks.restore import EndTask, RestoreTask, run_end, run_restore
 from .backup_set import BackupSet, NeededFile, needs_of, opened
 from .browsing.levels import no_such_folder
 from .catalog import Catalog
@@ -290,7 +290,10 @@ def grants_for(access: Access | None, target: Partition) -> dict[str, bytes]:
 
 
 def run_tasks(
-    planned: Sequence[PlannedTask], engine: Engine, on_progress: ProgressSink, journal: Journal | None = None
+    planned: Sequence[PlannedTask],
+    engine: Engine,
+    on_progress: ProgressSink,
+    journal: Journal | None = None,
 ) -> RestoreReport:
     """Carry out what is left of tasks; the report tells of all that the ``journal`` has, too, and that is
     told of each mailbox as soon as it is durable. A task that fails is told as skipped mailboxes; the others
@@ -310,6 +313,18 @@ def run_tasks(
     if full is not None:
         raise full
     return kept.total + rest
+
+
+def end_restore(planned: Sequence[PlannedTask], engine: Engine) -> tuple[Skipped, ...]:
+    """Let the hosts of the targets remove what the tasks of a restore had in common there; what could not be
+    removed is told."""
+    targets = dict.fromkeys(one.task.target for one in planned if keeps_places(one.task.target))
+    tasks = [EndTask(target=one) for one in targets]
+    return tuple(
+        Skipped(outcome.task.target.path, "left-behind", outcome.error.message)
+        for outcome in engine(run_end, tasks, lambda _: None)
+        if outcome.error is not None
+    )
 
 
 def _collected(

@@ -235,8 +235,8 @@ class Message:
     ``flags`` are the letters of the Maildir convention (D F P R S T), ``keywords`` names, in the order of
     the names. ``date_ns`` is INTERNALDATE in nanoseconds since 1970. ``base``, ``suffix``, ``place``,
     ``fields``, ``owner`` and ``inode`` mean something to the store only; ``inode`` is what it called the file
-    when the message was read, 0 where it does not say, and no part of what is compared. Messages of a mailbox
-    with the same ``link`` above 0, and the same content, are names of one file.
+    when the message was read, 0 where it does not say, and no part of what is compared. Messages with
+    the same ``link`` above 0, and the same content, date, owner and attributes, are names of one file.
     """
 
     uid: int
@@ -540,7 +540,8 @@ class RestoreReport:
     """What became of something that was restored: a mailbox, a task, all of it.
 
     ``size_bytes`` are those of messages that were ``restored``, ``present_bytes`` of those that were there
-    already. ``without_modseq``: see ``MailboxWriter``. ``replaced``: something in these copies of archives
+    already. ``without_modseq``: see ``MailboxWriter``. ``linked``: so many of those that were restored or
+    there have a ``link``. ``replaced``: something in these copies of archives
     was damaged, and was read from others. ``uids``: see ``MailboxOutcome``; each by the path of its mailbox.
     """
 
@@ -550,6 +551,7 @@ class RestoreReport:
     size_bytes: int = 0
     present_bytes: int = 0
     without_modseq: int = 0
+    linked: int = 0
     skipped: tuple[Skipped, ...] = ()
     damaged: tuple[Skipped, ...] = ()
     replaced: frozenset[tuple[ArchiveId, Location]] = frozenset()
@@ -563,6 +565,7 @@ class RestoreReport:
             size_bytes=self.size_bytes + other.size_bytes,
             present_bytes=self.present_bytes + other.present_bytes,
             without_modseq=self.without_modseq + other.without_modseq,
+            linked=self.linked + other.linked,
             skipped=self.skipped + other.skipped,
             damaged=self.damaged + other.damaged,
             replaced=self.replaced | other.replaced,

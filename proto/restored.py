@@ -7,7 +7,7 @@ import json
 
 from .records import ARCHIVE_ID_BYTES, ArchiveId, RestoredMailbox, RestoreReport, Skipped, UidMap
 
-_COUNTS = ("restored", "present", "files", "size_bytes", "present_bytes", "without_modseq")
+_COUNTS = ("restored", "present", "files", "size_bytes", "present_bytes", "without_modseq", "linked")
 _MOST = 1 << 63
 
 
@@ -44,6 +44,7 @@ def decode(line: str | bytes) -> RestoredMailbox:
                 size_bytes=_count(told.get("size_bytes", 0)),
                 present_bytes=_count(told.get("present_bytes", 0)),
                 without_modseq=_count(told.get("without_modseq", 0)),
+                linked=_count(told.get("linked", 0)),
                 skipped=_skipped(told.get("skipped", [])),
                 damaged=_skipped(told.get("damaged", [])),
                 uids=_uids(told.get("uids", [])),

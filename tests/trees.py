@@ -44,6 +44,17 @@ def snapshot(root: Path, *, times: bool = True) -> dict[bytes, Entry]:
     return found
 
 
+def names_of_files(root: Path) -> set[frozenset[bytes]]:
+    """The paths below a root that are names of one file, where a file has several there."""
+    found: dict[tuple[int, int], set[bytes]] = {}
+    top = os.fsencode(root)
+    for directory, _, files in os.walk(top):
+        for path in (os.path.join(directory, name) for name in files):
+            stat = os.lstat(path)
+            found.setdefault((stat.st_dev, stat.st_ino), set()).add(os.path.relpath(path, top))
+    return {frozenset(names) for names in found.values() if len(names) > 1}
+
+
 def differences(one: dict[bytes, Entry], other: dict[bytes, Entry]) -> list[str]:
     """What differs, a line each; empty where nothing does."""
     return [

@@ -219,7 +219,7 @@ class _Restore:
         self._begin_mailbox()
 
     def _begin_mailbox(self) -> None:
-        self._restored = self._present = self._files = self._bytes = self._present_bytes = 0
+        self._restored = self._present = self._files = self._bytes = self._present_bytes = self._linked = 0
         self._expected: dict[str, int] = {}
         self.skipped: list[Skipped] = []
         self.damaged: list[Skipped] = []
@@ -257,6 +257,7 @@ class _Restore:
             size_bytes=self._bytes,
             present_bytes=self._present_bytes,
             without_modseq=writer.without_modseq(),
+            linked=self._linked,
             skipped=tuple(self.skipped),
             damaged=tuple(self.damaged),
             uids=tuple((str(source.whose), one) for one in outcome.uids),
@@ -401,6 +402,7 @@ class _Restore:
             else:
                 self._present += 1
                 self._present_bytes += message.size
+            self._linked += message.link > 0
         except DamagedError as error:
             self.lose(shown(), _reason(error), error)
         except MessageUnavailable as error:

@@ -18,7 +18,7 @@ from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..hooks import NO_HOOKS, Hooks
 from ..places import names_partition, of_partition, refuse_target
-from ..restoration import PlannedTask, RestoreWork, note_damaged_copies, run_tasks
+from ..restoration import PlannedTask, RestoreWork, end_restore, note_damaged_copies, run_tasks
 from ..restores.journal import Journal
 from ..restores.remedies import failure_of
 from ..settings import Config
@@ -141,6 +141,7 @@ class Done:
                     **head,
                     "restored": report.restored,
                     "present": report.present,
+                    "linked": report.linked,
                     "files": report.files,
                     "size_bytes": report.size_bytes,
                     "folders_without_modseq": report.without_modseq,
@@ -197,6 +198,10 @@ def carry_out(
         display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in tasks})
         report = run_tasks(tasks, watched(engine, display, _ended), display.progress, journal)
     record_damaged_copies(archives, report)
+    # What failed may have had links, too, before it did.
+    if report.linked or report.skipped or report.damaged:
+        for left in end_restore(tasks, engine):
+            output.note(f"a directory with hard links may be left: {output.shown(left.detail)}")
     return Done(report, clock.monotonic() - began, earlier)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..trees import Entry, differences, snapshot
+from ..trees import Entry, differences, names_of_files, snapshot
 
 _PROGRAM = (sys.executable, "-m", "mailhaul")
 
@@ -64,4 +64,5 @@ def test_killed_restore_is_finished_by_the_next(store: Path, tmp_path: Path, rou
         done = command(*restore)
         assert done.returncode == 0, done.stderr
         assert differences(original, comparable(target)) == []
+        assert names_of_files(target) == names_of_files(store)
     assert broken_off, "no restore was killed while it went on"

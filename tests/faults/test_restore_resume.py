@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ..trees import Entry, differences, snapshot
+from ..trees import Entry, differences, names_of_files, snapshot
 
 _PROGRAM = (sys.executable, "-m", "mailhaul")
 _WORKERS = 2
@@ -29,11 +29,14 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def backup(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A store of 24 users, and its staging area."""
+    """A store of 24 users, and its staging area. Some messages are one file in many mailboxes."""
     above = tmp_path_factory.mktemp("backup")
     maker = root / "deploy" / "demo" / "make_store.py"
     words = [sys.executable, str(maker), str(above / "store"), "--messages", "900", "--users", "24"]
     subprocess.run(words, check=True, timeout=60, capture_output=True)
+    shared = sorted((above / "store").glob("*/*/**/cur/*"))[:2]
+    for number, folder in enumerate(sorted((above / "store").glob("**/cur"))):
+        os.link(shared[number % 2], folder / f"17{number}.M1P1.shared:2,S")
     store = ("--store", f"maildir:{above / 'store'}", "--staging", above / "staging")
     done = command("backup", *store, "--workers", "2")
     assert done.returncode == 0, done.stderr
@@ -110,6 +113,7 @@ def test_killed_restore_is_resumed(backup: tuple[Path, Path], tmp_path: Path, ro
         told = json.loads(done.stdout)
         assert told["restore"] == restore.name
         assert differences(original, comparable(target)) == []
+        assert names_of_files(target) == names_of_files(store)
         lines = journal(restore)
         paths = [one["path"] for one in lines]
         assert len(paths) == len(set(paths)) == told["mailboxes"] == 24
@@ -158,12 +162,12 @@ def test_what_failed_is_tried_again_and_nothing_else(backup: tuple[Path, Path], 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+    """A file system of four megabytes: some of the mailboxes fit, whichever come first."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a small file system")
     place = tmp_path / "disk"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=100k", "tmpfs", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=100k", "tmpfs", place], check=True)
     try:
         yield place
     finally:

@@ -28,9 +28,9 @@ class Discovery:
     """The mailboxes below a directory, which may be one itself."""
 
     def __init__(self, path: str, acceptance: Acceptance = NOTHING) -> None:
-        self._anchor = os.fsencode(path)
+        self.anchor = os.fsencode(path)
         self._acceptance = acceptance
-        self._walk = Walk(self._anchor)
+        self._walk = Walk(self.anchor)
         self._left_out: list[Skipped] = []
 
     def users(self) -> Iterator[str]:
@@ -41,13 +41,13 @@ class Discovery:
         """
         self._left_out = []
         try:
-            root = open_directory(self._anchor)
+            root = open_directory(self.anchor)
         except OSError as error:
-            raise StoreError(f"{printable(self._anchor)} can't be listed: {error.strerror}") from error
+            raise StoreError(f"{printable(self.anchor)} can't be listed: {error.strerror}") from error
         try:
             places = sorted(one.path or HERE for one in self._walk.through(root) if self._is_taken(one))
         except OSError as error:
-            raise StoreError(f"{printable(self._anchor)} can't be listed: {error.strerror}") from error
+            raise StoreError(f"{printable(self.anchor)} can't be listed: {error.strerror}") from error
         finally:
             os.close(root)
         taken: set[str] = set()
@@ -70,7 +70,7 @@ class Discovery:
             location = self._location(choice)
             if self._is_mailbox(location):
                 return location
-        raise StoreError(f"user {user!r} has no mailbox below {printable(self._anchor)}", user=user)
+        raise StoreError(f"user {user!r} has no mailbox below {printable(self.anchor)}", user=user)
 
     def lay_out(self, user: str, place: bytes) -> Location:
         """Where to write a mailbox that lay at ``place`` below its own root; without one, where a user of
@@ -85,7 +85,7 @@ class Discovery:
             raise StoreError(f"the mailbox of {user!r} can't be laid out: {error.message}") from error
 
     def _location(self, below: tuple[bytes, ...]) -> Location:
-        location = Location(anchor=self._anchor, below=below, has_home=False, place=b"/".join(below) or HERE)
+        location = Location(anchor=self.anchor, below=below, has_home=False, place=b"/".join(below) or HERE)
         return replace(location, has_home=location.name in MAILDIR_NAMES)
 
     def _user(self, place: bytes) -> str:
@@ -95,7 +95,7 @@ class Discovery:
             names.pop()
         if names:
             return os.fsdecode(b"/".join(names))
-        above, name = os.path.split(os.path.abspath(self._anchor))
+        above, name = os.path.split(os.path.abspath(self.anchor))
         if place == HERE and name in MAILDIR_NAMES:
             name = os.path.basename(above) or name
         return os.fsdecode(name or b"mailbox")

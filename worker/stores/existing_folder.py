@@ -31,7 +31,7 @@ class ExistingFolder:
     """A FolderWriter (see ``proto.ports``) that adds messages to a folder that is there. They wait in
     ``stage`` until ``deliver``, those that may have their old UIDs in that of ``reserved``. ``directory`` is
     the folder's, ``lists`` that of its lists; all are closed with the writer. ``names`` are the files with
-    several names, ``above`` where the stage lies among them."""
+    several names."""
 
     def __init__(
         self,
@@ -41,7 +41,6 @@ class ExistingFolder:
         stage: int,
         files: FileWriter,
         names: FileNames,
-        above: tuple[bytes, ...],
         reserved: ReservedUids | None = None,
     ) -> None:
         self.folder = folder
@@ -53,7 +52,8 @@ class ExistingFolder:
         self._letters: set[str] = set()
         self._keyworded: dict[str, list[bytes]] = {}
         self._present: dict[str, int] = {}
-        self._places = MessagePlaces(stage, files, names, above)
+        self._names = names
+        self._places = MessagePlaces(stage, files, names)
         for place in PLACES:
             with suppress(FileNotFoundError):
                 self._present[place] = descend(directory, (place.encode(),))
@@ -61,7 +61,9 @@ class ExistingFolder:
         self._known_expunged: set[bytes] | None = None
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
-        if self._messages.take(message):
+        if there := self._messages.take(message):
+            with suppress(FileNotFoundError):  # renamed meanwhile
+                self._names.present(message, self._present[there.place], there.base + there.suffix)
             return False
         name = portable_name(message.base)
         reserved = self.reserved

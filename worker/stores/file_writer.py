@@ -70,7 +70,7 @@ class FileWriter:
             raise
         except OSError as error:
             raise unwritable(error, name) from error
-        uid, gid = self._wanted(owner)
+        uid, gid = self.whose(owner)
         try:
             os.chown(name, uid, gid, dir_fd=directory, follow_symlinks=False)
         except (OSError, OverflowError):
@@ -101,7 +101,7 @@ class FileWriter:
         self._foreign = self._undated = self._bare = 0
 
     def _dress(self, fd: int, owner: Ownership, mode: int, mtime_ns: int, attributes: Attributes) -> None:
-        uid, gid = self._wanted(owner)
+        uid, gid = self.whose(owner)
         try:
             os.fchown(fd, uid, gid)
         except OverflowError:
@@ -122,7 +122,8 @@ class FileWriter:
         except (OSError, OverflowError):
             self._undated += 1
 
-    def _wanted(self, owner: Ownership) -> tuple[int, int]:
+    def whose(self, owner: Ownership) -> tuple[int, int]:
+        """To whom something is given that belonged to ``owner``: user id, group id."""
         return self.owner or (owner.uid, owner.gid)
 
 

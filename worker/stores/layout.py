@@ -15,6 +15,10 @@ from .template import Template, is_template
 class Layout(Protocol):
     """From users to directories and back."""
 
+    @property
+    def anchor(self) -> bytes:
+        """The directory that all mailboxes lie in or below."""
+
     def users(self) -> Iterator[str]:
         """See ``MailStore.users``."""
 

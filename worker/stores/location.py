@@ -15,6 +15,9 @@ from .directories import descend, open_directory
 RESERVED = b".mailhaul-restore-"
 """How the names of temporary trees begin; no reader looks into them."""
 
+SHARED = RESERVED + b"shared"
+"""The directory in which files are known for all mailboxes of a restore."""
+
 MAILDIR_NAMES = (b".maildir", b"Maildir", b"mail")
 """What a Maildir in a user's home is called, in the order in which they are looked for."""
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError, TargetFullError
@@ -24,6 +25,7 @@ from .directories import (
 )
 from .doveadm import Doveadm
 from .file_systems import full_file_system
+from .known_files import SharedFiles, forget_shared
 from .layout import make_layout
 from .location import Location
 from .maildir_writer import Apart, MaildirWriter, Site
@@ -38,7 +40,8 @@ _ABOVE_MODE = 0o755
 
 class MaildirTarget:
     """A MailTarget and a MailMender (see ``proto.ports``) of Maildirs. With ``doveadm`` the server counts on
-    (HIGHESTMODSEQ) above where the restored folders were."""
+    (HIGHESTMODSEQ) above where the restored folders were. With ``shares`` all mailboxes have
+    their hard links in common, also with what others write there, until ``end_restore``."""
 
     def __init__(
         self,
@@ -46,11 +49,14 @@ class MaildirTarget:
         doveadm: tuple[str, ...] = (),
         renumbering: Renumbering = _RENUMBERING,
         surroundings: Surroundings | None = None,
+        *,
+        shares: bool = False,
     ) -> None:
         self._surroundings = surroundings or Surroundings()
         self._layout = make_layout(path)
         self._doveadm = Doveadm(doveadm) if doveadm else None
         self._renumbering = renumbering
+        self._shared = SharedFiles() if shares else None
         self._tidied: set[bytes] = set()
 
     @contextmanager
@@ -62,6 +68,8 @@ class MaildirTarget:
             try:
                 site = self._existing(location, layout, stack) or self._new(location, stack)
                 site = self._surrounded(site, user, location, stack)
+                if self._shared:
+                    site = replace(site, known=partial(self._shared.beside, location, site.workshop))
                 writer = MaildirWriter(site, user, self._doveadm, self._renumbering, layout)
             except NotADirectoryError as error:
                 raise StoreError(
@@ -84,10 +92,11 @@ class MaildirTarget:
         return full_file_system(error, [one.path for one in places if one])
 
     def finish(self) -> None:
-        pass  # each mailbox is complete for itself
+        self.abandon()  # each mailbox is complete for itself
 
     def abandon(self) -> None:
-        pass
+        if self._shared:
+            self._shared.close()
 
     def open_mending(self, user: str) -> AbstractContextManager[MailboxMender]:
         """See MailMender."""
@@ -170,6 +179,16 @@ class MaildirTarget:
         if path not in self._tidied:
             self._tidied.add(path)
             remove_abandoned(parent)
+
+
+def end_restore(path: str) -> None:
+    """Remove what the mailboxes of restores had in common in a target, unless one goes on. Raises
+    StoreError."""
+    anchor = make_layout(path).anchor
+    try:
+        forget_shared(anchor)
+    except OSError as error:
+        raise refused(error, printable(anchor)) from error
 
 
 def _made_above(start: int, names: tuple[bytes, ...], stack: ExitStack) -> tuple[int, dict[int, int]]:

@@ -50,12 +50,12 @@ from .existing_folder import ExistingFolder
 from .file_names import FileNames
 from .file_writer import FileWriter
 from .folder_names import INBOX, LIST_INDEX, are_guids
+from .known_files import KnownFiles
 from .links import stays_inside
 from .new_folder import NewFolder, owner_of
 from .notices import Notices
 from .renumbering import COUNTER, COURIER, Renumberer
 from .reserved_uids import ReservedUids, free_below
-from .scaffold import TREE
 from .staged_tree import StagedTree
 from .survey import OWN
 
@@ -76,13 +76,18 @@ class Apart:
     below: bytes = b""
 
 
+def _knows_none() -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """Open directories: the mailbox's own (``root``; -1 if it does not exist), the one above it where it
     will be called ``name`` (``parent``; -1 if it exists), the one for temporary trees (``workshop``), and
     the home of its user (-1 if there is none), which may have been made for it. Its server may keep lists
     (``control``) and index files (``index``) elsewhere. ``made_above`` are the directories above that were
-    made for it, by how many levels below the root they lie."""
+    made for it, by how many levels below the root they lie. ``known`` opens the files that are known for all
+    mailboxes of the restore."""
 
     root: int
     parent: int
@@ -93,6 +98,7 @@ class Site:
     control: Apart | None = None
     index: Apart | None = None
     made_above: Mapping[int, int] = field(default_factory=dict)
+    known: Callable[[], KnownFiles | None] = _knows_none
 
 
 class MaildirWriter:
@@ -128,9 +134,17 @@ class MaildirWriter:
             status = os.fstat(site.root)
             self._files.owner = status.st_uid, status.st_gid
         self._tree = StagedTree(site.workshop, self._files)
-        self._names = FileNames(self._tree.around)
+        self._names = FileNames(self._files, self._known_files)
+        self._own_known: KnownFiles | None = None
         self._control = self._apart(site.control, is_control_file)
         self._index = self._apart(site.index, lambda name: name.startswith((INDEX, LIST_INDEX)))
+
+    def _known_files(self) -> KnownFiles:
+        """Those of the restore; of the mailbox alone, where that has none here."""
+        if known := self._site.known():
+            return known
+        self._own_known = KnownFiles(self._tree.make_beside(b"known"))
+        return self._own_known
 
     def _apart(self, apart: Apart | None, mine: Callable[[bytes], bool]) -> ApartTree | None:
         if apart is None:
@@ -191,6 +205,7 @@ class MaildirWriter:
             self._set_last_times()
         except OSError as error:
             raise refused(error, f"the mailbox of {self._user!r} can't be put in place") from error
+        self._names.keep()
         self._files.report()
         self._check_indexes()
         self._add_keywords_beyond()
@@ -262,6 +277,9 @@ class MaildirWriter:
             self._home_tree.remove()
         for apart in self._aparts():
             apart.remove()
+        self._names.close()
+        if self._own_known:
+            self._own_known.close()
 
     def _aparts(self) -> list[ApartTree]:
         return [one for one in (self._control, self._index) if one]
@@ -284,7 +302,7 @@ class MaildirWriter:
         above = stage_of(len(self._existing))
         stage = self._tree.make_beside(*above)
         reserved = self._reserved(folder, lists)
-        writer = ExistingFolder(folder, directory, lists, stage, self._files, self._names, above, reserved)
+        writer = ExistingFolder(folder, directory, lists, stage, self._files, self._names, reserved)
         self._existing.append(writer)
         return writer
 
@@ -296,7 +314,7 @@ class MaildirWriter:
         above = reserved_stage_of(len(self._existing))
         stage = self._tree.make_beside(*above)
         try:
-            return ReservedUids(limit, stage, self._files, self._names, above)
+            return ReservedUids(limit, stage, self._files, self._names)
         finally:
             os.close(stage)
 
@@ -337,7 +355,6 @@ class MaildirWriter:
             self._files,
             self._notices,
             self._names,
-            (TREE, *names),
             reserves=self._renumbering.reserves,
         )
         self._new[folder.path] = writer

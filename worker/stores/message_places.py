@@ -46,19 +46,12 @@ def is_variant(base: bytes, begin: bytes, end: bytes) -> bool:
 class MessagePlaces:
     """``new`` and ``cur`` of a folder that is being built, open. Raises OSError.
 
-    ``names`` are the files with several names in the tree that it is built in, ``above`` where in it.
+    ``names`` are the files with several names.
     """
 
-    def __init__(
-        self,
-        directory: int,
-        files: FileWriter,
-        names: FileNames | None = None,
-        above: tuple[bytes, ...] = (),
-    ) -> None:
+    def __init__(self, directory: int, files: FileWriter, names: FileNames) -> None:
         self._files = files
         self._names = names
-        self._above = above
         self._fds: dict[str, int] = {}
         for place in PLACES:
             self._fds[place] = descend_making(directory, (place.encode(),), 0o700)
@@ -70,15 +63,14 @@ class MessagePlaces:
         directory, names = self._fds[place], self._names
         name = checked_name(base + message.suffix)
         try:
-            if names and message.link and names.link(message, directory, name):
+            if names.link(message, directory, name):
                 return True
             self._files.write(directory, name, content, message.owner, message.date_ns, message.attributes)
         except FileExistsError:
             if os.stat(name, dir_fd=directory, follow_symlinks=False).st_size == message.size:
                 return False
             raise
-        if names:
-            names.remember(message, (*self._above, place.encode()), name)
+        names.written(message, directory, name)
         return True
 
     def close(self) -> None:

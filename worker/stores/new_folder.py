@@ -34,8 +34,7 @@ class NewFolder:
     """A FolderWriter (see ``proto.ports``) for a folder that does not exist yet. ``directory``, in which it
     is built, is closed with it. ``is_empty`` until a message was added; ``beyond`` are keywords that no
     letter of the folder stands for, with the UIDs of their messages. ``names`` are the files with several
-    names, ``above`` where the folder lies among them. With ``reserves`` no UID below the next one counts as
-    given."""
+    names. With ``reserves`` no UID below the next one counts as given."""
 
     def __init__(
         self,
@@ -44,7 +43,6 @@ class NewFolder:
         files: FileWriter,
         notices: Notices,
         names: FileNames,
-        above: tuple[bytes, ...],
         *,
         reserves: bool = False,
     ) -> None:
@@ -56,7 +54,7 @@ class NewFolder:
         self.is_empty = True
         self.beyond: dict[str, list[int]] = {}
         self._lettered = frozenset(folder.keywords)
-        self._places = MessagePlaces(directory, files, names, above)
+        self._places = MessagePlaces(directory, files, names)
         make_directory(directory, b"tmp", 0o700)
         if folder.uidvalidity:
             reserved = folder.uidnext if reserves else 0

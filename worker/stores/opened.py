@@ -9,11 +9,15 @@ from __future__ import annotations
 import os
 import stat
 
+from blake3 import blake3
+
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable
 from ...proto.records import Attributes, FileStat, Listed
 from .attributes import AttributeReader
 from .directories import ownership, unavailable
+
+_BLOCK_BYTES = 1 << 20
 
 
 def file_stat(status: os.stat_result, attributes: Attributes = ()) -> FileStat:
@@ -52,6 +56,23 @@ class StoreFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def digest_of(opener: FileOpener, directory: int, name: bytes, length: int) -> bytes:
+    """The digest of a file, of so many bytes; nothing, for what can't be read. Raises FileNotFoundError."""
+    digest = blake3()
+    try:
+        file = opener.open(directory, name)
+    except MessageUnavailable:
+        return b""
+    try:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    except MessageUnavailable:
+        return b""
+    finally:
+        file.close()
+    return digest.digest(length=length)
 
 
 class FileOpener:

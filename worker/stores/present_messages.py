@@ -9,15 +9,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
-from blake3 import blake3
-
-from ...proto.errors import MessageUnavailable
 from ...proto.records import Listed, Message
 from .listing import NO_KEYWORDS, Listing, record
 from .message_places import is_variant, portable_name, variant_parts
-from .opened import FileOpener
-
-_BLOCK_BYTES = 1 << 20
+from .opened import FileOpener, digest_of
 
 
 class PresentMessages:
@@ -90,21 +85,6 @@ class PresentMessages:
     def _has_content(self, entry: bytes, message: Message) -> bool:
         for one in self._names(entry):
             with suppress(FileNotFoundError):
-                return self._digest(one, len(message.digest)) == message.digest
+                place, name = self._places[one.place], one.base + one.suffix
+                return digest_of(self._opener, place, name, len(message.digest)) == message.digest
         return False
-
-    def _digest(self, one: Listed, length: int) -> bytes:
-        """Raises FileNotFoundError. Nothing, for what can't be read."""
-        digest = blake3()
-        try:
-            file = self._opener.open(self._places[one.place], one.base + one.suffix)
-        except MessageUnavailable:
-            return b""
-        try:
-            while block := file.read(_BLOCK_BYTES):
-                digest.update(block)
-        except MessageUnavailable:
-            return b""
-        finally:
-            file.close()
-        return digest.digest(length=length)

@@ -23,8 +23,17 @@ def open_store(partition: Partition) -> MailStore:
 
 
 def open_target(partition: Partition) -> MailTarget:
-    """The mail store of a partition, for writing. Raises as ``open_store``."""
+    """The mail store of a partition, for writing. Raises as ``open_store``. What its mailboxes have in common
+    stays until ``end_restore``."""
     return _opener(partition, _TARGETS)(partition)
+
+
+def end_restore(partition: Partition) -> None:
+    """Remove what mailboxes of restores had in common in a target, unless one goes on. Raises StoreError."""
+    if keeps_places(partition):
+        from .maildir_target import end_restore
+
+        end_restore(partition.path)
 
 
 def open_mender(partition: Partition) -> MailMender:
@@ -71,7 +80,7 @@ def _maildir_target(partition: Partition) -> MaildirTarget:
     from .surroundings import surroundings_of
 
     surroundings = surroundings_of(partition)
-    return MaildirTarget(partition.path, partition.doveadm, partition.renumbering, surroundings)
+    return MaildirTarget(partition.path, partition.doveadm, partition.renumbering, surroundings, shares=True)
 
 
 def _imap_target(partition: Partition) -> MailTarget:

@@ -53,15 +53,13 @@ def reserved_for(folder: Folder, header: uidlist.UidListHeader) -> int:
 
 class ReservedUids:
     """The messages that are to enter a folder under UIDs below ``limit``. They wait in a directory of their
-    own, the ``stage``; ``above`` is where that lies among the files with several names."""
+    own, the ``stage``. ``names`` are the files with several names."""
 
-    def __init__(
-        self, limit: int, stage: int, files: FileWriter, names: FileNames, above: tuple[bytes, ...]
-    ) -> None:
+    def __init__(self, limit: int, stage: int, files: FileWriter, names: FileNames) -> None:
         self._limit = limit
         self._files = files
         self._entries: dict[int, tuple[bytes, bytes]] = {}
-        self.places = MessagePlaces(stage, files, names, above)
+        self.places = MessagePlaces(stage, files, names)
 
     @property
     def is_empty(self) -> bool:

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from .attributes import remove_lists
 from .directories import descend, exists, is_directory, joined, make_directory, name_bytes, opened
-from .location import RESERVED
+from .location import RESERVED, SHARED
 
 TREE = b"tree"
 """What a tree is called in its temporary directory."""
@@ -68,9 +68,10 @@ class Scaffold:
 
 
 def remove_abandoned(parent: int) -> None:
-    """Remove the trees that killed processes have left in a directory."""
+    """Remove the trees that killed processes have left in a directory; not what a restore knows of files, for
+    the one that goes on with it."""
     for name in map(name_bytes, os.listdir(parent)):
-        if name.startswith(RESERVED) and is_directory(parent, name):
+        if name.startswith(RESERVED) and name != SHARED and is_directory(parent, name):
             try:
                 fd = descend(parent, (name,))
             except OSError:

@@ -39,7 +39,7 @@ class Template:
         names = [name for name in path.split("/") if name not in ("", ".")]
         fixed = next((at for at, name in enumerate(names) if "{" in name), len(names))
         self._pattern = names[fixed:]
-        self._anchor = os.fsencode(("/" if path.startswith("/") else "") + "/".join(names[:fixed])) or b"."
+        self.anchor = os.fsencode(("/" if path.startswith("/") else "") + "/".join(names[:fixed])) or b"."
         whole = "/".join(self._pattern)
         self._has_domain = "{domain}" in whole
         if "{user}" not in whole or re.search(r"[{}]", _PLACEHOLDER.sub("", whole)) or ".." in names:
@@ -48,7 +48,7 @@ class Template:
                 "such as {user[0]}, and no other braces"
             )
         self._acceptance = acceptance
-        self._walk = Walk(self._anchor)
+        self._walk = Walk(self.anchor)
         self._left_out: list[Skipped] = []
         self._expressions = [re.compile(self._expression(name), re.DOTALL) for name in self._pattern]
 
@@ -56,7 +56,7 @@ class Template:
         """Where the mailbox of a user is to be. Raises StoreError for a user id that can't stand in this
         template."""
         return Location(
-            anchor=self._anchor,
+            anchor=self.anchor,
             below=tuple(self._expanded(user)),
             has_home=_PLACEHOLDER.search(self._pattern[-1]) is None,
         )
@@ -73,8 +73,8 @@ class Template:
         a mailbox behind one that leads elsewhere is told, though opening it will be refused.
         """
         self._left_out = []
-        root = os.path.realpath(self._anchor)
-        return iter(sorted(set(self._found(root, self._anchor, [], 0))))
+        root = os.path.realpath(self.anchor)
+        return iter(sorted(set(self._found(root, self.anchor, [], 0))))
 
     def left_out(self) -> Sequence[Skipped]:
         """See ``MailStore.left_out``."""
@@ -107,7 +107,7 @@ class Template:
         """Whether a mailbox that can't be opened is known to the administrator, and accepted as it is."""
         if not self._acceptance.any:
             return False
-        below = path[len(self._anchor) + 1 :]
+        below = path[len(self.anchor) + 1 :]
         link = next((one for one in _above(below) if self._walk.link(one)), None)
         if link is None:
             return False

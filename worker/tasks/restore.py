@@ -63,3 +63,29 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
         report = restore(archives, task.choices, target, told)
         rest = replace(report.rest, replaced=frozenset(archives.damaged))
         return replace(report, rest=rest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndTask:
+    """A restore has ended in a target: what its tasks had in common there goes."""
+
+    target: Partition
+
+    @property
+    def label(self) -> str:
+        """See Task."""
+        return f"{self.target.name} end"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """See Task."""
+        return self.target.hosts
+
+    def attempted(self, _host: str, _attempt: int) -> EndTask:
+        """See Task."""
+        return self
+
+
+def run_end(task: EndTask, _progress: ProgressSink) -> None:
+    """See ``registry.end_restore``. Raises StoreError."""
+    registry.end_restore(task.target)

@@ -237,7 +237,7 @@ def test_a_file_that_can_have_no_more_names_is_written_again(
     with target.open_mailbox("jane") as writer:
         into = writer.open_folder(INBOX)
         assert into.add(message(b"1.h", b"hello", link=7), [b"hello"])
-        monkeypatch.setattr("mailhaul.worker.stores.file_names.os.link", refused)
+        monkeypatch.setattr("mailhaul.worker.stores.known_files.os.link", refused)
         assert into.add(message(b"2.h", b"hello", link=7), [b"hello"])
         into.finish()
         writer.commit()
