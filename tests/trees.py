@@ -64,6 +64,21 @@ def differences(one: dict[bytes, Entry], other: dict[bytes, Entry]) -> list[str]
     ]
 
 
+def differing_files(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """The files whose content differs, a line each with the sizes and the first place; empty where none
+    does."""
+
+    def shown(name: str) -> str:
+        here, there = one.get(name), other.get(name)
+        if here is None or there is None:
+            return f"{name}: only {'the second' if here is None else 'the first'} has this file"
+        shared = os.path.commonprefix([here, there])  # noqa: RUF071 - bytes, no paths
+        at = slice(len(shared), len(shared) + 40)
+        return f"{name}: {len(here)} | {len(there)} bytes, from {at.start} on {here[at]!r} | {there[at]!r}"
+
+    return [shown(name) for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
+
+
 def _uids(content: bytes) -> bytes:
     header, _, lines = content.partition(b"\n")
     entries = sorted(
