@@ -7,6 +7,7 @@ directory of its own (``restores``).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from ..proto.records import (
 from ..worker.archives.availability import Availabilities
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
+from ..worker.load import NO_LIMITS, LoadLimits
 from ..worker.restore import Choice, Extent
 from ..worker.staging.area import StagingArea
 from ..worker.stores.registry import is_one_file, keeps_places
@@ -69,10 +71,11 @@ class PlannedTask:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreWork:
     """A Task: what is to be done of a restore task, without what the journal has by the time of an
-    attempt."""
+    attempt. ``elapsed`` says for how many seconds the restore has been under way."""
 
     task: RestoreTask
     journal: Journal
+    elapsed: Callable[[], float]
 
     @property
     def label(self) -> str:
@@ -91,7 +94,8 @@ class RestoreWork:
 
     def attempted(self, host: str, attempt: int) -> RestoreTask:
         """See Task."""
-        return replace(self.task, choices=self.left).attempted(host, attempt)
+        task = replace(self.task, choices=self.left, under_way_seconds=self.elapsed())
+        return task.attempted(host, attempt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +168,7 @@ def plan_restore(
     exact: bool = False,
     extent: Extent = Extent.ALL,
     renaming: Renaming | None = None,
+    load: LoadLimits = NO_LIMITS,
 ) -> RestorePlan:
     """Choose the mailboxes and split them into tasks. ``exact``, for a plan that is to be looked at: where an
     archive is missing that a mailbox refers to, it is found out how many messages that costs; and several
@@ -171,7 +176,8 @@ def plan_restore(
 
     ``targets`` says for each partition where it goes; ``as_user`` names the one whose mailbox the chosen one
     becomes, ``into`` the folder below which it does. With ``renaming`` mailboxes become those of other users,
-    or of other partitions. Without ``access`` the tasks can be done on this host only.
+    or of other partitions. Without ``access`` the tasks can be done on this host only. ``load`` is how
+    much of a host they take.
 
     Raises NotFoundError for a path that the backup does not hold, UsageError for a target that is missing
     and, unless ``exact``, for several mailboxes that would become one.
@@ -207,6 +213,7 @@ def plan_restore(
                 label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
                 grants=grants,
                 renamed=renamed.in_partition(part[0].version.partition),
+                load=load,
             )
             tasks.append(
                 PlannedTask(
@@ -294,6 +301,7 @@ def run_tasks(
     engine: Engine,
     on_progress: ProgressSink,
     journal: Journal | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> RestoreReport:
     """Carry out what is left of tasks; the report tells of all that the ``journal`` has, too, and that is
     told of each mailbox as soon as it is durable. A task that fails is told as skipped mailboxes; the others
@@ -308,7 +316,8 @@ def run_tasks(
             kept.take(line)
         on_progress(progress)
 
-    works = [RestoreWork(task=one.task, journal=kept) for one in planned]
+    begun = monotonic()
+    works = [RestoreWork(task=one.task, journal=kept, elapsed=lambda: monotonic() - begun) for one in planned]
     rest, full = _collected(engine(run_restore, works, on_each), kept)
     if full is not None:
         raise full

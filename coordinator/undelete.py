@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..groups.paths import LogicalPath
 from ..proto.records import ArchiveId, Partition, RunId
 from ..worker.archives.holdings import Holdings
+from ..worker.load import NO_LIMITS, LoadLimits
 from ..worker.restore import Choice, Rescue
 from ..worker.stores.registry import keeps_places
 from ..worker.tasks.restore import RestoreTask
@@ -28,9 +29,11 @@ def plan_undelete(
     *,
     as_user: str | None = None,
     access: Access | None = None,
+    load: LoadLimits = NO_LIMITS,
 ) -> PlannedTask:
     """The task that puts what vanished into the mailbox, or into that of ``as_user``. One task: what comes
-    from several versions goes into the same folders. ``archives`` are all that there are."""
+    from several versions goes into the same folders. ``archives`` are all that there are, ``load`` is how
+    much of a host it takes."""
     choices = _choices(found, path, into, target, as_user)
     return PlannedTask(
         task=RestoreTask(
@@ -38,6 +41,7 @@ def plan_undelete(
             choices=choices,
             target=target,
             label=f"{path.partition}/{path.group} 1",
+            load=load,
             grants=grants_for(access, target),
         ),
         messages=len(found.vanished),

@@ -110,6 +110,11 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
     help="Make the folders, with UIDVALIDITY, UIDNEXT, subscriptions, filters and access lists, but without "
     "mail: in seconds, before the server opens. A later restore fills them, with the old UIDs.",
 )
+@click.option(
+    "--full-speed",
+    is_flag=True,
+    help="Without the limits of [load]: nobody works on the server yet.",
+)
 @from_option
 @wait_option
 @workers_option

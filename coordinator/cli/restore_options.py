@@ -55,6 +55,7 @@ class RestoreOptions:
     only_damaged: str | None
     provision_only: bool
     only: str | None
+    full_speed: bool
     wait: float
     workers: int | None
     resume: str | None

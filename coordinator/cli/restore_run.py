@@ -12,6 +12,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_SKIPPED
 from ...proto.records import ArchiveId, Partition
+from ...worker.load import NO_LIMITS
 from ...worker.restore import Extent
 from ..backup_set import BackupSet
 from ..dispatch.engine import Engine
@@ -142,6 +143,7 @@ class _Planning:
             exact=self.asked.dry_run,
             extent=Extent.FRAME if self.asked.provision_only else Extent.ALL,
             renaming=self.renaming,
+            load=NO_LIMITS if self.asked.full_speed else self.goal.load,
         )
         return narrowed(plan, self.journal, self.again.only) if self.again else plan
 

@@ -13,6 +13,7 @@ import click
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import Partition, RestoreReport, RestoreTaskReport, Skipped
 from ...worker.archives.holdings import Holdings
+from ...worker.load import NO_LIMITS, LoadLimits
 from ...worker.stores.registry import is_one_file, is_stdout
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
@@ -23,7 +24,7 @@ from ..restores.journal import Journal
 from ..restores.remedies import failure_of
 from ..settings import Config
 from . import adapters, output
-from .configuration import configured, default_workers, staging_area
+from .configuration import configured, default_workers, found_configuration, staging_area
 from .options import refuse
 from .output import counted, duration, number, say, size
 from .program import Invocation
@@ -38,11 +39,13 @@ _WITHOUT_MODSEQ = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """Where mail goes: to a ``place`` for all of it, or to the partitions of a configuration."""
+    """Where mail goes: to a ``place`` for all of it, or to the partitions of a configuration; and how much of
+    a host that may take."""
 
     place: Partition | None
     config: Config | None
     workers: int
+    load: LoadLimits
 
     @property
     def alone(self) -> bool:
@@ -73,12 +76,23 @@ def chosen_goal(
             each = [of_partition(place, one.name) for one in stores if names_partition(place)]
             for one in (place, *each):
                 refuse_target(one, area, stores)
-        return Goal(place=place, config=None, workers=workers or default_workers())
+        return Goal(
+            place=place,
+            config=None,
+            workers=workers or default_workers(),
+            load=_load(invocation) if staging is None else NO_LIMITS,
+        )
     refuse(
         staging is not None, "say where to with --to FORMAT:DIR: --staging stands instead of a configuration"
     )
     config = configured(invocation)
-    return Goal(place=None, config=config, workers=workers or config.dispatch.workers_per_host)
+    workers = workers or config.dispatch.workers_per_host
+    return Goal(place=None, config=config, workers=workers, load=config.load)
+
+
+def _load(invocation: Invocation) -> LoadLimits:
+    """The limits of the configuration, if there is one."""
+    return configured(invocation).load if found_configuration(invocation) is not None else NO_LIMITS
 
 
 def _leave_stdout(invocation: Invocation) -> None:

@@ -111,6 +111,7 @@ def command(
                 past.archives,
                 as_user=as_user,
                 access=access,
+                load=goal.load,
             )
             tasks = [planned] if found.vanished else []
             done = carry_out(tasks, engine, past.archives, as_json=as_json)

@@ -38,6 +38,7 @@ from .tables import (
     GroupsTable,
     HooksTable,
     HookTable,
+    LoadTable,
     PartitionTable,
     RetentionTable,
     Root,
@@ -71,7 +72,7 @@ def load(path: Path) -> Config:
         exclude=_exclude(path, root.exclude, names),
         retention=_retention(path, root.retention, names),
         dispatch=_dispatch(path, root.dispatch),
-        load=LoadLimits(**root.load.given()),
+        load=_load(root.load),
         archive=_archive(path, root.archive),
         metrics=MetricsConfig(**with_paths(path, root.metrics.given(), "textfile")),
         hooks=_hooks(root.hooks),
@@ -107,6 +108,11 @@ def _dispatch(path: Path, table: DispatchTable) -> DispatchConfig:
     if tls := given.pop("tls", None):
         given["tls"] = TlsConfig(**with_paths(path, tls.given(), "cert", "key", "ca"))
     return DispatchConfig(**given)
+
+
+def _load(table: LoadTable) -> LoadLimits:
+    names = {"ramp": "ramp_seconds"}
+    return LoadLimits(**{names.get(key, key): value for key, value in table.given().items()})
 
 
 def _check_hosts(path: Path, config: Config) -> None:

@@ -277,6 +277,7 @@ class LoadTable(Table):
         default=None, description="a whole number from 0 to 19"
     )
     ionice: Literal["idle", "best-effort"] | None = Field(default=None, description="'idle' or 'best-effort'")
+    ramp: _Seconds | None = Field(default=None, description="a time such as '5m'")
 
 
 class MetricsTable(Table):

@@ -104,11 +104,13 @@ workers_per_host = 4
 # tls = { cert = "/etc/mailhaul/host.pem", key = "/etc/mailhaul/host.key", ca = "/etc/mailhaul/ca.pem" }
 
 [load]
-# What all workers of a host together may read, and how much they give way to others.
+# What all workers of a host together may read, and in a restore write, and how much they give way to others.
 # bytes_per_second = "50 MB"
 # messages_per_second = 2000
 # nice = 10
 # ionice = "idle"
+# A restore begins with a tenth of that, and has all of it after this time.
+# ramp = "1m"
 
 [archive]
 # "lz4" is fast; "zstd" takes less space and more time.

@@ -19,9 +19,12 @@ from typing import Any
 from mailhaul.groups.renames import Renamed
 from mailhaul.proto.ports import MailTarget
 from mailhaul.proto.records import Partition
+from mailhaul.worker.load import LoadLimits
+from mailhaul.worker.load.budget import Budget
 from mailhaul.worker.stores import registry
 from mailhaul.worker.stores.memory import Mail, MemoryTarget
 from mailhaul.worker.stores.renamed_users import RenamedUsersTarget
+from mailhaul.worker.stores.throttled_target import ThrottledTarget
 
 _IMAP = {"D": "\\Draft", "F": "\\Flagged", "R": "\\Answered", "S": "\\Seen", "T": "\\Deleted"}
 _MBOX = {"R": "\\Seen", "A": "\\Answered", "F": "\\Flagged", "D": "\\Deleted", "T": "\\Draft"}
@@ -79,6 +82,19 @@ def maildir(place: Path) -> Kind:
 def renamed(place: Path) -> Kind:
     made = maildir(place)
     return replace(made, make=lambda: RenamedUsersTarget(made.make(), Renamed({"joe": "jim"})))
+
+
+def throttled(place: Path) -> Kind:
+    made = maildir(place)
+    budget = Budget(LoadLimits(bytes_per_second=1 << 40), FreeOfCharge())
+    return replace(made, make=lambda: ThrottledTarget(made.make(), budget))
+
+
+class FreeOfCharge:
+    """Bookings that nobody has to wait for."""
+
+    def book(self, _allowance: int, _length_ns: int) -> int:
+        return 0
 
 
 def mbox(place: Path) -> Kind:
@@ -202,4 +218,12 @@ def _eml(files: dict[str, tuple[bytes, int]]) -> Mailboxes:
     return found
 
 
-KINDS = {"eml": eml, "maildir": maildir, "mbox": mbox, "memory": memory, "renamed": renamed, "tar": tar}
+KINDS = {
+    "eml": eml,
+    "maildir": maildir,
+    "mbox": mbox,
+    "memory": memory,
+    "renamed": renamed,
+    "tar": tar,
+    "throttled": throttled,
+}

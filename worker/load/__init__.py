@@ -1,17 +1,20 @@
-"""Bounded load on mail hosts: how much their workers read together, and how far they stand back.
+"""Bounded load on mail hosts: how much their workers read and write together, and how far they stand back.
 
-``ledger`` is what the workers on a host share, ``budget`` what each of them may spend of it; which reads
-cost what is said in ``stores.throttled``.
+``ledger`` is what the workers on a host share, ``budget`` what each of them may spend of it; what costs what
+is said in ``stores.throttled`` and ``stores.throttled_target``.
 """
 
-from ...proto.ports import MailStore
+import time
+
+from ...proto.ports import MailStore, MailTarget
 from ..stores.throttled import ThrottledStore
-from .budget import Budget
+from ..stores.throttled_target import ThrottledTarget
+from .budget import Budget, Ramp
 from .ledger import host_ledger
-from .limits import LoadLimits
+from .limits import NO_LIMITS, LoadLimits
 from .priority import gentle
 
-__all__ = ["LoadLimits", "bounded", "gentle"]
+__all__ = ["NO_LIMITS", "LoadLimits", "bounded", "bounded_target", "gentle"]
 
 
 def bounded(store: MailStore, limits: LoadLimits, host: str) -> MailStore:
@@ -19,6 +22,13 @@ def bounded(store: MailStore, limits: LoadLimits, host: str) -> MailStore:
 
     Raises BackupError if what they share can't be had: a limit that can't be kept is none.
     """
-    if not (limits.bytes_per_second or limits.messages_per_second):
-        return store
-    return ThrottledStore(store, Budget(limits, host_ledger(host)))
+    return ThrottledStore(store, Budget(limits, host_ledger(host))) if limits.has_rates else store
+
+
+def bounded_target(target: MailTarget, limits: LoadLimits, host: str, under_way_seconds: float) -> MailTarget:
+    """A mail store that is written no faster than the limits allow for all workers on this host together, in
+    a restore that has been under way for so long. Raises as ``bounded``."""
+    if not limits.has_rates:
+        return target
+    ramp = Ramp(time.monotonic_ns() - round(under_way_seconds * 1e9), limits.ramp_seconds)
+    return ThrottledTarget(target, Budget(limits, host_ledger(host), ramp=ramp))

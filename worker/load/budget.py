@@ -1,9 +1,10 @@
-"""The budget of one worker: its share of what the workers on its host may read together."""
+"""The budget of one worker: its share of what the workers on its host may read and write together."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from .limits import LoadLimits
@@ -11,6 +12,9 @@ from .limits import LoadLimits
 BATCH_SECONDS = 0.05
 """A worker books allowances for so much time at once: 20 bookings a second on a busy host, however many
 messages those are, and however many workers."""
+
+RAMP_FLOOR = 0.1
+"""The share of the allowances that there is at the beginning of a ramp."""
 
 _SECOND_NS = 1_000_000_000
 _BYTES, _MESSAGES = 0, 1
@@ -23,6 +27,26 @@ class Bookings(Protocol):
         """See ``Ledger.book``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ramp:
+    """What share of the allowances there is: all of it ``seconds`` after it began (by the clock, in
+    nanoseconds), before that less, down to RAMP_FLOOR."""
+
+    begun_ns: int = 0
+    seconds: float = 0.0
+
+    def share(self, now_ns: int) -> float:
+        """The share at a moment."""
+        gone = (now_ns - self.begun_ns) / _SECOND_NS
+        if gone >= self.seconds:
+            return 1.0
+        return RAMP_FLOOR + (1 - RAMP_FLOOR) * max(0.0, gone) / self.seconds
+
+
+NO_RAMP = Ramp()
+"""All of the allowances from the first moment on."""
+
+
 class Budget:
     """Lets its worker go on as fast as the limits allow; what is not limited costs nothing."""
 
@@ -32,14 +56,15 @@ class Budget:
         ledger: Bookings,
         clock: Callable[[], int] = time.monotonic_ns,
         sleep: Callable[[float], None] = time.sleep,
+        ramp: Ramp = NO_RAMP,
     ) -> None:
         def allowance(number: int, per_second: int) -> _Allowance | None:
-            return _Allowance(number, per_second, ledger, clock, sleep) if per_second else None
+            return _Allowance(number, per_second, ledger, clock, sleep, ramp) if per_second else None
 
         self._bytes = allowance(_BYTES, limits.bytes_per_second)
         self._messages = allowance(_MESSAGES, limits.messages_per_second)
         self.piece_bytes = self._bytes.batch if self._bytes else 0
-        """Read no more than this before it is spent; 0 for as much as you like."""
+        """Read or write no more than this before it is spent; 0 for as much as you like."""
 
     def spend_message(self) -> None:
         """Wait until one more message may be opened. Raises BackupError."""
@@ -47,7 +72,7 @@ class Budget:
             self._messages.spend(1)
 
     def spend_bytes(self, count: int) -> None:
-        """Wait until so many bytes may have been read. Raises BackupError."""
+        """Wait until so many bytes may have been read or written. Raises BackupError."""
         if self._bytes:
             self._bytes.spend(count)
 
@@ -62,6 +87,7 @@ class _Allowance:
         ledger: Bookings,
         clock: Callable[[], int],
         sleep: Callable[[float], None],
+        ramp: Ramp,
     ) -> None:
         self.batch = max(1, int(per_second * BATCH_SECONDS))
         self._batch_ns = self.batch * _SECOND_NS // per_second
@@ -69,6 +95,7 @@ class _Allowance:
         self._ledger = ledger
         self._clock = clock
         self._sleep = sleep
+        self._ramp = ramp
         self._left = 0
 
     def spend(self, count: int) -> None:
@@ -76,7 +103,8 @@ class _Allowance:
         while count > self._left:
             count -= self._left
             self._left = 0
-            self._wait_until(self._ledger.book(self._number, self._batch_ns))
+            length_ns = round(self._batch_ns / self._ramp.share(self._clock()))
+            self._wait_until(self._ledger.book(self._number, length_ns))
             self._left = self.batch
         self._left -= count
 

@@ -12,6 +12,7 @@ from ...proto.records import Partition, Progress, RestoreTaskReport
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
+from ..load import LoadLimits, bounded_target, gentle
 from ..restore import Choice, restore
 from ..stores import registry
 from ..stores.renamed_users import RenamedUsersTarget
@@ -21,6 +22,7 @@ from ..stores.renamed_users import RenamedUsersTarget
 class RestoreTask:
     """Restore parts of mailboxes. ``archives`` are all that may be needed for it, ``target`` where it goes;
     ``label`` is how the task is called in its progress, ``renamed`` who is called differently there.
+    The restore that it is a part of had been under way for ``under_way_seconds`` when it was sent.
 
     Hosts other than that of the staging area read its archives by their ``grants``.
     """
@@ -30,6 +32,8 @@ class RestoreTask:
     target: Partition
     label: str
     renamed: Renamed = field(default_factory=Renamed)
+    load: LoadLimits = field(default_factory=LoadLimits)
+    under_way_seconds: float = 0.0
     grants: Mapping[str, bytes] = field(default_factory=dict)
     host: str = ""
 
@@ -54,8 +58,10 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
         progress(one._replace(unit=task.label, done=done))
 
     with ExitStack() as stack:
+        stack.enter_context(gentle(task.load))
         target = registry.open_target(task.target)
         stack.callback(target.abandon)
+        target = bounded_target(target, task.load, task.host, task.under_way_seconds)
         if any(task.renamed):
             target = RenamedUsersTarget(target, task.renamed)
         grant = task.grants.get(task.host, b"")

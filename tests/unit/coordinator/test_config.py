@@ -129,6 +129,7 @@ class TestValues:
             messages_per_second = 2000
             nice = 10
             ionice = "idle"
+            ramp = "5m"
             [archive]
             codec = "zstd"
             level = 9
@@ -242,7 +243,7 @@ class TestValues:
             host_patience_seconds=300,
         )
         assert loaded.load == LoadLimits(
-            bytes_per_second=50_000_000, messages_per_second=2000, nice=10, ionice="idle"
+            bytes_per_second=50_000_000, messages_per_second=2000, nice=10, ionice="idle", ramp_seconds=300
         )
         assert loaded.archive == ArchiveConfig(codec="zstd", level=9)
         assert loaded.metrics == MetricsConfig(listen="127.0.0.1:9410", textfile=tmp_path / "mailhaul.prom")

@@ -9,7 +9,8 @@ import pytest
 from mailhaul.coordinator import restoration
 from mailhaul.coordinator.backup_set import BackupSet
 from mailhaul.coordinator.history import MailboxVersion
-from mailhaul.coordinator.restoration import RestorePlan, plan_restore
+from mailhaul.coordinator.restoration import RestorePlan, RestoreWork, plan_restore
+from mailhaul.coordinator.restores.journal import Journal
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import DamagedError, NotFoundError, UsageError
 from mailhaul.proto.records import ArchiveId, Partition, RunId
@@ -111,6 +112,12 @@ def test_two_mailboxes_never_become_one() -> None:
 def test_every_partition_needs_a_target() -> None:
     with pytest.raises(UsageError, match="--to FORMAT:DIR"):
         plan([version("u0", partition="q")], "/", p=TARGET)
+
+
+def test_an_attempt_knows_how_long_the_restore_has_been_under_way() -> None:
+    (planned,) = plan([version("u0")], "/").tasks
+    work = RestoreWork(task=planned.task, journal=Journal(), elapsed=lambda: 41.5)
+    assert work.attempted("", 2).under_way_seconds == 41.5
 
 
 def test_what_the_backup_does_not_hold() -> None:

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.errors import BackupError, StoreError
 from mailhaul.proto.records import FileStat, Folder, Listed, Ownership
-from mailhaul.worker.load import LoadLimits, bounded, ledger
-from mailhaul.worker.load.budget import BATCH_SECONDS, Budget
+from mailhaul.worker.load import LoadLimits, bounded, bounded_target, ledger
+from mailhaul.worker.load.budget import BATCH_SECONDS, Budget, Ramp
 from mailhaul.worker.load.ledger import BURST_NS, Ledger, host_ledger
 from mailhaul.worker.stores.memory import MemoryStore, MemoryTarget
 from mailhaul.worker.stores.throttled import ThrottledStore
+from mailhaul.worker.stores.throttled_target import ThrottledTarget
 
 from ...maildirs import file, message
 
@@ -240,6 +241,30 @@ def test_bookings_are_few(path: Path, clock: Time) -> None:
     assert sum(booked) == SECOND_NS
 
 
+# Ramps
+
+
+def test_a_ramp_begins_with_a_tenth_and_ends_with_all(path: Path, clock: Time) -> None:
+    ramp = Ramp(clock.now, 10)
+    shares = [ramp.share(clock.now + second * SECOND_NS) for second in (-1, 0, 5, 10, 99)]
+    assert shares == pytest.approx([0.1, 0.1, 0.55, 1, 1])
+    limits = LoadLimits(messages_per_second=100)
+    one = Budget(limits, Ledger(path, clock), clock, clock.sleep, ramp)
+    for _ in range(550):  # in ten seconds as many as in five and a half without a ramp
+        one.spend_message()
+    assert clock.slept == pytest.approx(10, abs=0.5)
+    for _ in range(100):
+        one.spend_message()
+    assert clock.slept == pytest.approx(11, abs=0.6)
+
+
+def test_who_joins_later_is_as_far_on_the_ramp(path: Path, clock: Time) -> None:
+    late = Ramp(clock.now - 5 * SECOND_NS, 10)
+    one = Budget(LoadLimits(bytes_per_second=1000), Ledger(path, clock), clock, clock.sleep, late)
+    one.spend_bytes(775)
+    assert clock.slept == pytest.approx(1.29, abs=0.2)
+
+
 # Stores
 
 
@@ -318,3 +343,27 @@ def test_records_do_not_change_on_the_way(store: MemoryStore) -> None:
         assert isinstance(opened.stat, FileStat)
         assert isinstance(opened.stat.owner, Ownership)
         assert opened.listed is None or isinstance(opened.listed, Listed)
+
+
+# Targets
+
+
+def test_what_is_written_costs_messages_and_bytes() -> None:
+    spending = Spending(4096)
+    mail: dict[str, object] = {}
+    target = ThrottledTarget(MemoryTarget(mail), spending)  # type: ignore[arg-type]
+    with target.open_mailbox("jane") as mailbox:
+        folder = mailbox.open_folder(Folder(name="INBOX", path=b""))
+        for again in (True, False):
+            assert folder.add(message(b"1", bytes(9000)), [bytes(8000), bytes(1000)]) is again
+        folder.finish()
+        mailbox.add_file(file(b"notes", b"abc"), [b"abc"])
+        assert spending.notes == ["message", 4096, 3904, 1000, "message", "message", 3]
+        mailbox.commit()
+    assert MemoryStore(mail).measure("jane").messages == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limits", [LoadLimits(), LoadLimits(nice=3, ramp_seconds=9)])
+def test_without_rates_a_target_is_itself(limits: LoadLimits) -> None:
+    target = MemoryTarget({})
+    assert bounded_target(target, limits, "nowhere", 0.0) is target
