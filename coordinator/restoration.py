@@ -31,7 +31,7 @@ from ..worker.archives.availability import Availabilities
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
 from ..worker.load import NO_LIMITS, LoadLimits
-from ..worker.restore import Choice, Extent
+from ..worker.restore import Choice, Extent, StateRules
 from ..worker.staging.area import StagingArea
 from ..worker.stores.registry import is_one_file, keeps_places
 from ..worker.tasks.restore import EndTask, RestoreTask, run_end, run_restore
@@ -169,6 +169,8 @@ def plan_restore(
     extent: Extent = Extent.ALL,
     renaming: Renaming | None = None,
     load: LoadLimits = NO_LIMITS,
+    state: StateRules | None = None,
+    later: BackupSet | None = None,
 ) -> RestorePlan:
     """Choose the mailboxes and split them into tasks. ``exact``, for a plan that is to be looked at: where an
     archive is missing that a mailbox refers to, it is found out how many messages that costs; and several
@@ -176,21 +178,28 @@ def plan_restore(
 
     ``targets`` says for each partition where it goes; ``as_user`` names the one whose mailbox the chosen one
     becomes, ``into`` the folder below which it does. With ``renaming`` mailboxes become those of other users,
-    or of other partitions. Without ``access`` the tasks can be done on this host only. ``load`` is how
-    much of a host they take.
+    or of other partitions. With ``state`` nothing but that of messages is restored, merged with what the
+    newest backup, ``later``, tells of them. Without ``access`` the tasks can be done on this host only.
+    ``load`` is how much of a host they take.
 
     Raises NotFoundError for a path that the backup does not hold, UsageError for a target that is missing
     and, unless ``exact``, for several mailboxes that would become one.
     """
+    if later is not None:
+        backup = replace(backup, references={**later.references, **backup.references})
     with opened(backup) as archives:
         there = Availabilities(archives.data, {}) if exact else None
         needed = _NeededFiles(backup)
+        bases = _Later(backup, later, archives)
         chosen = [
-            _of_extent(
-                extent,
-                _planned(
-                    backup, archives, version, path, _Aim(targets, as_user, renaming), into, there, needed
+            bases.stated(
+                _of_extent(
+                    extent,
+                    _planned(
+                        backup, archives, version, path, _Aim(targets, as_user, renaming), into, there, needed
+                    ),
                 ),
+                state,
             )
             for path in _without_covered(paths)
             for version in backup.select(path)
@@ -202,12 +211,12 @@ def plan_restore(
     grouped = _grouped(chosen)
     renamed = _Renamed(renaming)
     for (target, _), group in grouped.items():
-        total = sum(one.size_bytes for one in group)
+        total = sum(map(_weight, group))
         grants = grants_for(access, target)
         most = total + 1 if is_one_file(target) else max(1, total // (2 * workers))
         for part in _parts(group, most):
             task = RestoreTask(
-                archives=reached(backup.needed({one.version.archive for one in part}), access),
+                archives=reached(backup.needed(_named_in(part)), access),
                 choices=tuple(one.choice for one in part),
                 target=target,
                 label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
@@ -282,6 +291,44 @@ class _Renamed:
         if partition not in self._known:
             self._known[partition] = self._renaming.renamed(partition)
         return self._known[partition]
+
+
+class _Later:
+    """The versions of mailboxes in the newest backup, where that is later than what is restored."""
+
+    def __init__(self, backup: BackupSet, later: BackupSet | None, archives: OpenArchives) -> None:
+        self._backup = backup
+        self._archives = archives
+        newest: dict[tuple[str, str], MailboxVersion] = {}
+        for one in later.versions if later else ():
+            known = newest.get((one.partition, one.user))
+            if known is None or known.run < one.run:
+                newest[one.partition, one.user] = one
+        self._newest = newest
+
+    def stated(self, planned: PlannedMailbox, state: StateRules | None) -> PlannedMailbox:
+        """A mailbox of which nothing but the state is restored, if that is wanted."""
+        if state is None:
+            return planned
+        version = planned.version
+        newest = self._newest.get((version.partition, version.user))
+        needs = planned.needs
+        if newest is not None and newest.archive != version.archive and newest.run > version.run:
+            state = replace(state, later=newest.archive)
+            needs = tuple(dict.fromkeys((*needs, *needs_of(self._backup, self._archives, newest))))
+        choice = replace(planned.choice, state=state)
+        return replace(planned, choice=choice, size_bytes=0, needs=needs)
+
+
+def _named_in(part: Sequence[PlannedMailbox]) -> set[ArchiveId]:
+    """The archives whose metadata tells of mailboxes."""
+    later = {one.choice.state.later for one in part if one.choice.state and one.choice.state.later}
+    return {one.version.archive for one in part} | later
+
+
+def _weight(one: PlannedMailbox) -> int:
+    """How much work a mailbox is: by bytes, where there are any."""
+    return one.size_bytes or one.messages
 
 
 def reached(archives: Holdings, access: Access | None) -> Holdings:
@@ -550,6 +597,6 @@ def _parts(group: Sequence[PlannedMailbox], part_bytes: int) -> Iterator[list[Pl
             yield part
             part, size = [], 0
         part.append(one)
-        size += one.size_bytes
+        size += _weight(one)
     if part:
         yield part

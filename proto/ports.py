@@ -22,6 +22,7 @@ from .records import (
     Skipped,
     StoredFile,
 )
+from .state import WantedState
 
 if TYPE_CHECKING:
     from .archive.draft import Draft
@@ -207,6 +208,33 @@ class MailboxMender(Protocol):
         Raises MessageUnavailable if the file is another one by now (``changed``), or the folder can't be
         entered; StoreError if it can't be written. An exception raised by ``content`` passes through; all is
         as it was then."""
+
+
+class StateKeeper(Protocol):
+    """One partition of a mail store, for giving messages flags and places back without their content."""
+
+    def open_state(self, user: str) -> AbstractContextManager[MailboxState]:
+        """A mailbox that is there. Raises StoreError if there is none or it can't be entered."""
+
+
+class MailboxState(Protocol):
+    """One mailbox in use whose messages get flags, keywords and places. No content is read or written; its
+    server tells its clients of each change, as of any other. Folders are called by their paths."""
+
+    def put(self, source: bytes, target: bytes, wanted: Sequence[WantedState]) -> Sequence[str]:
+        """Let messages of a folder have other flags, and lie in the folder ``target``, which may be the same
+        one. Answers for each, in order: empty if it is so now, else why not, in one word (``vanished``: it is
+        not in the folder any more). What is done is durable. The server is kept from its lists for a second
+        at most at a time. Raises StoreError."""
+
+    def subscribe(self, then: bytes, folders: Sequence[str], *, dry_run: bool = False) -> bool:
+        """Let the user be subscribed to what the content ``then`` of the store's list of subscriptions says,
+        and not to others of these ``folders``, by name; whether that changed anything, or would. Raises
+        StoreError."""
+
+    def skipped(self) -> Sequence[Skipped]:
+        """What could not be set as it was wanted (keywords), and why; ``path`` is relative to the mailbox,
+        printable."""
 
 
 class OpenedFile(Protocol):

@@ -543,6 +543,8 @@ class RestoreReport:
     already. ``without_modseq``: see ``MailboxWriter``. ``linked``: so many of those that were restored or
     there have a ``link``. ``replaced``: something in these copies of archives
     was damaged, and was read from others. ``uids``: see ``MailboxOutcome``; each by the path of its mailbox.
+    Where state alone is restored, ``flagged`` messages got flags or keywords back, and ``moved`` ones their
+    folder; those with any of that are ``restored``, all others that are there ``present``.
     """
 
     restored: int = 0
@@ -552,6 +554,8 @@ class RestoreReport:
     present_bytes: int = 0
     without_modseq: int = 0
     linked: int = 0
+    flagged: int = 0
+    moved: int = 0
     skipped: tuple[Skipped, ...] = ()
     damaged: tuple[Skipped, ...] = ()
     replaced: frozenset[tuple[ArchiveId, Location]] = frozenset()
@@ -566,6 +570,8 @@ class RestoreReport:
             present_bytes=self.present_bytes + other.present_bytes,
             without_modseq=self.without_modseq + other.without_modseq,
             linked=self.linked + other.linked,
+            flagged=self.flagged + other.flagged,
+            moved=self.moved + other.moved,
             skipped=self.skipped + other.skipped,
             damaged=self.damaged + other.damaged,
             replaced=self.replaced | other.replaced,

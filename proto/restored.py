@@ -7,7 +7,17 @@ import json
 
 from .records import ARCHIVE_ID_BYTES, ArchiveId, RestoredMailbox, RestoreReport, Skipped, UidMap
 
-_COUNTS = ("restored", "present", "files", "size_bytes", "present_bytes", "without_modseq", "linked")
+_COUNTS = (
+    "restored",
+    "present",
+    "files",
+    "size_bytes",
+    "present_bytes",
+    "without_modseq",
+    "linked",
+    "flagged",
+    "moved",
+)
 _MOST = 1 << 63
 
 
@@ -45,6 +55,8 @@ def decode(line: str | bytes) -> RestoredMailbox:
                 present_bytes=_count(told.get("present_bytes", 0)),
                 without_modseq=_count(told.get("without_modseq", 0)),
                 linked=_count(told.get("linked", 0)),
+                flagged=_count(told.get("flagged", 0)),
+                moved=_count(told.get("moved", 0)),
                 skipped=_skipped(told.get("skipped", [])),
                 damaged=_skipped(told.get("damaged", [])),
                 uids=_uids(told.get("uids", [])),

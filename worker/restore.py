@@ -74,6 +74,17 @@ class Extent(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateRules:
+    """That only the state of messages is restored (see ``live.state``), and how: ``exact``: as it was,
+    whatever was done since; else merged, with how the archive ``later`` tells of the mailbox, if there is
+    such a backup of a later moment. ``dry_run``: it is only found out what would change."""
+
+    exact: bool = False
+    later: ArchiveId | None = None
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What to restore of one mailbox as the metadata of ``archive`` tells of it: all of it, one folder (and
     what lies below), or one message.
@@ -82,7 +93,7 @@ class Choice:
     b"" for wherever the target puts that user. With ``into`` folders become new ones below that folder, and
     nothing but mail is restored. With ``rescues`` only these messages are restored, as new ones that are not
     marked as deleted. With ``only``, paths as reports print them, only these of what ``path`` selects:
-    messages, files, whole folders, or the whole mailbox.
+    messages, files, whole folders, or the whole mailbox. With ``state`` nothing but that is restored.
     """
 
     archive: ArchiveId
@@ -94,6 +105,7 @@ class Choice:
     rescues: tuple[Rescue, ...] = ()
     extent: Extent = Extent.ALL
     only: frozenset[str] = frozenset()
+    state: StateRules | None = None
 
     @property
     def key(self) -> tuple[ArchiveId, str]:

@@ -115,6 +115,20 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
     is_flag=True,
     help="Without the limits of [load]: nobody works on the server yet.",
 )
+@click.option(
+    "--state-only",
+    is_flag=True,
+    help="Give the messages that are there the flags and keywords that they had, put those back that were "
+    "moved to other folders since, and restore subscriptions, without touching any content. The server may "
+    "be in use.",
+)
+@click.option(
+    "--flags",
+    type=click.Choice(["merge", "exact"]),
+    default="merge",
+    help="With --state-only: merge each flag with what was done since (default), or have them exactly as "
+    "they were.",
+)
 @from_option
 @wait_option
 @workers_option

@@ -13,6 +13,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition, Renumbering, ServerAccess
 from ...worker.destinations.settings import Destination
+from ...worker.restore import StateRules
 from ...worker.stores.registry import keeps_places
 from .options import checked_folder, given, refuse
 
@@ -54,6 +55,8 @@ class RestoreOptions:
     new_uidvalidity: bool
     only_damaged: str | None
     provision_only: bool
+    state_only: bool
+    flags: str
     only: str | None
     full_speed: bool
     wait: float
@@ -75,6 +78,11 @@ class RestoreOptions:
             raise UsageError(f"--doveadm {self.doveadm}: {error}") from error
         refuse(self.doveadm is not None and not words, "--doveadm: no command")
         return words
+
+    @property
+    def state_rules(self) -> StateRules | None:
+        """How state is restored, if nothing else is."""
+        return StateRules(exact=self.flags == "exact", dry_run=self.dry_run) if self.state_only else None
 
     def target(self, partition: Partition) -> Partition:
         """A target with what is said of its server and its numbers."""
@@ -104,6 +112,9 @@ def checked(asked: RestoreOptions) -> RestoreOptions:
     )
     if asked.provision_only:
         _refuse_beside_provision_only(asked)
+    if asked.state_only:
+        _refuse_beside_state_only(asked)
+    refuse(asked.flags != "merge" and not asked.state_only, "--flags says how --state-only restores: add it")
     if asked.place is not None and asked.place.format == "imap":
         return replace(asked, place=_with_login(asked, asked.place))
     refuse(
@@ -128,6 +139,18 @@ def _refuse_beside_provision_only(asked: RestoreOptions) -> None:
             path.uid is not None or path.name is not None,
             f"--provision-only makes folders, and {path} is a message",
         )
+
+
+def _refuse_beside_state_only(asked: RestoreOptions) -> None:
+    refuse(
+        bool(asked.into or asked.map_file) or asked.provision_only or asked.new_uidvalidity,
+        "--state-only changes messages where they are: leave out --into, --map, --provision-only and "
+        "--new-uidvalidity",
+    )
+    refuse(
+        asked.place is not None and not keeps_places(asked.place),
+        "--state-only is for --to maildir:DIR, where the mail store is, or none",
+    )
 
 
 def _with_login(asked: RestoreOptions, server: Partition) -> Partition:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -34,6 +35,7 @@ from .recalling import bring_back
 from .restore_options import RestoreOptions
 from .restore_plan import tell_missing, tell_moment, tell_plan
 from .restore_record import Again, again_of, end, going_on, recorded, refuse_other_moment
+from .restore_state import tell_state
 from .restoring import Goal, carry_out, chosen_goal, restore_hooks
 from .sources import chosen_backup, named_paths
 
@@ -65,6 +67,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
             open_restorers(goal.config, goal.workers, dry_run=asked.dry_run, alone=goal.alone)
         )
         refuse_other_moment(again, backup)
+        later = stack.enter_context(_newest(invocation, asked, paths))
         renaming = _renaming(asked, backup, area)
         partitions = {one.partition for one in backup.versions}
         if renaming is not None:
@@ -79,6 +82,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
             again=again,
             journal=earlier.journal if earlier else Journal(),
             renaming=renaming,
+            later=later,
         )
         plan = planning.plan(backup)
         tell_moment(backup.moment)
@@ -90,13 +94,16 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
                 "emptied since, restore anew"
             )
         wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
+        if asked.dry_run and asked.state_only:
+            would = carry_out(plan.tasks, engine, backup.archives, as_json=asked.as_json)
+            return tell_state(would, plan, backup, as_json=asked.as_json)
         if asked.dry_run:
             tell_missing(plan)
             prospect = look_ahead(plan, engine, lambda _: None, workers=goal.workers, access=access)
             rate = measured_rate(area) if area is not None else None
             return tell_plan(plan, backup, wanted, prospect, rate, as_json=asked.as_json)
-        # Folders need little more than what lies in the staging area of every archive.
-        if wanted and not asked.provision_only:
+        # Folders and state need little more than what lies in the staging area of every archive.
+        if wanted and not (asked.provision_only or asked.state_only):
             plan, engine = _after_recall(invocation, planning, backup, wanted, engine)
         tell_missing(plan)
         return _restored(context, planning, backup, plan, engine, area, earlier)
@@ -129,6 +136,7 @@ class _Planning:
     again: Again | None
     journal: Journal
     renaming: Renaming | None
+    later: BackupSet | None
 
     def plan(self, backup: BackupSet) -> RestorePlan:
         """The plan, without what is done. Raises as ``plan_restore``."""
@@ -140,12 +148,36 @@ class _Planning:
             into=self.asked.into or "",
             workers=self.goal.workers,
             access=self.access,
-            exact=self.asked.dry_run,
+            exact=self.asked.dry_run and not self.asked.state_only,
             extent=Extent.FRAME if self.asked.provision_only else Extent.ALL,
             renaming=self.renaming,
             load=NO_LIMITS if self.asked.full_speed else self.goal.load,
+            state=self.asked.state_rules,
+            later=self.later,
         )
         return narrowed(plan, self.journal, self.again.only) if self.again else plan
+
+
+@contextmanager
+def _newest(
+    invocation: Invocation, asked: RestoreOptions, paths: Sequence[LogicalPath]
+) -> Iterator[BackupSet | None]:
+    """The newest backup, which tells what was done since an earlier moment and what before it; None where
+    nobody asks."""
+    rules = asked.state_rules
+    if rules is None or rules.exact or asked.files or asked.at is None:
+        yield None
+        return
+    with chosen_backup(
+        invocation,
+        paths,
+        at=None,
+        files=(),
+        staging=asked.staging,
+        destinations=asked.destinations,
+        only=asked.only,
+    ) as newest:
+        yield newest
 
 
 def _after_recall(

@@ -88,11 +88,18 @@ class Doveadm:
 
     def add_keyword(self, user: str, guid: str, keyword: str, uids: Sequence[int]) -> None:
         """Give a keyword to messages of a folder. Repeatable. Raises StoreError."""
+        self._change_keyword("add", user, guid, keyword, uids)
+
+    def remove_keyword(self, user: str, guid: str, keyword: str, uids: Sequence[int]) -> None:
+        """Take a keyword from messages of a folder. Repeatable. Raises StoreError."""
+        self._change_keyword("remove", user, guid, keyword, uids)
+
+    def _change_keyword(self, how: str, user: str, guid: str, keyword: str, uids: Sequence[int]) -> None:
         _refuse_patterns(user)
         for first in range(0, len(uids), _UIDS_AT_ONCE):
             some = ",".join(map(str, uids[first : first + _UIDS_AT_ONCE]))
             query = ("mailbox-guid", guid, "uid", some)
-            self._run("flags", "add", "-u", user, "--", keyword, *query)
+            self._run("flags", how, "-u", user, "--", keyword, *query)
 
     def names(self, user: str, view: str) -> list[bytes]:
         """The folders of ``view``, an absolute path of a directory of folders as in Maildir++ that stands for

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from ...proto.errors import LockedError, MessageUnavailable
-from ...proto.records import Folder, Message, Ownership
+from ...proto.records import Folder, Message
 from . import keywords
-from .directories import descend, is_full, make_directory, name_bytes, opened, ownership
+from .directories import descend, is_full, make_directory, name_bytes, opened
 from .dotlock import uidlist_lock
 from .file_names import FileNames
 from .file_writer import FileWriter
+from .keyword_file import replace_keywords
 from .listing import PLACES
-from .location import RESERVED
 from .message_places import MessagePlaces, lasting_names, portable_name
 from .notices import Notices
 from .opened import FileOpener
 from .present_messages import PresentMessages
 from .reserved_uids import ReservedUids
-from .scaffold import link_new, make_durable
+from .scaffold import link_new
 from .uidlist_file import opened_list
-
-_NEW_KEYWORDS = RESERVED + b"keywords"
 
 
 class ExistingFolder:
@@ -135,7 +132,7 @@ class ExistingFolder:
                 with uidlist_lock(lists):
                     known = keywords.read_keywords(lists, FileOpener())
                     translation = self._translated(known)
-                    _replace_keywords(lists, stage, translation.keywords, self._files)
+                    replace_keywords(lists, stage, translation.keywords, self._files)
         except (LockedError, MessageUnavailable, OSError) as error:
             if isinstance(error, OSError) and is_full(error):
                 raise
@@ -162,22 +159,3 @@ def _deliver(source: int, name: bytes, target: int, translation: keywords.Transl
         except FileExistsError:
             continue
         return
-
-
-def _replace_keywords(directory: int, stage: int, names: Sequence[str], files: FileWriter) -> None:
-    """Write the keywords of a folder anew; its lock is held. Raises OSError."""
-    try:
-        before = os.stat(keywords.NAME, dir_fd=directory, follow_symlinks=False)
-        owner, newest = ownership(before), before.st_mtime_ns
-    except FileNotFoundError:
-        above = ownership(os.fstat(directory))
-        owner, newest = Ownership(above.mode & 0o666, above.uid, above.gid), 0
-    # The server looks at the seconds of the time to learn that there are more keywords.
-    mtime_ns = max(time.time_ns(), newest + 1_000_000_000)
-    if os.fstat(stage).st_dev != os.fstat(directory).st_dev:
-        stage = directory
-        with suppress(FileNotFoundError):
-            os.unlink(_NEW_KEYWORDS, dir_fd=stage)  # a process that was killed left it
-    files.write(stage, _NEW_KEYWORDS, [keywords.format_keywords(names)], owner, mtime_ns)
-    make_durable(stage, _NEW_KEYWORDS)
-    os.rename(_NEW_KEYWORDS, keywords.NAME, src_dir_fd=stage, dst_dir_fd=directory)

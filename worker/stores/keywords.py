@@ -53,6 +53,11 @@ def read_keywords(directory: int, opener: FileOpener) -> tuple[str, ...]:
         file.close()
 
 
+def can_be(keyword: str) -> bool:
+    """Whether a folder can have a letter for a keyword of this name."""
+    return _KEYWORD.fullmatch(keyword) is not None
+
+
 class Translation:
     """From the letters of one folder to those of another, which may get more keywords on the way.
 
@@ -71,7 +76,7 @@ class Translation:
             number = LETTERS.index(letter)
             keyword = source[number] if number < len(source) else ""
             if keyword.lower() not in known:
-                if not _KEYWORD.fullmatch(keyword) or len(self.keywords) >= most:
+                if not can_be(keyword) or len(self.keywords) >= most:
                     self.left_out.append(keyword or letter)
                     self._letters[letter] = ""
                     continue

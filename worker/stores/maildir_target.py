@@ -10,7 +10,7 @@ from functools import partial
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError, TargetFullError
-from ...proto.ports import MailboxMender, MailboxWriter
+from ...proto.ports import MailboxMender, MailboxState, MailboxWriter
 from ...proto.records import Folder, Renumbering
 from .added_folder import lies_below
 from .directories import (
@@ -28,6 +28,7 @@ from .file_systems import full_file_system
 from .known_files import SharedFiles, forget_shared
 from .layout import make_layout
 from .location import Location
+from .maildir_state import open_state
 from .maildir_writer import Apart, MaildirWriter, Site
 from .mending import open_mender
 from .scaffold import remove_abandoned
@@ -39,8 +40,8 @@ _ABOVE_MODE = 0o755
 
 
 class MaildirTarget:
-    """A MailTarget and a MailMender (see ``proto.ports``) of Maildirs. With ``doveadm`` the server counts on
-    (HIGHESTMODSEQ) above where the restored folders were. With ``shares`` all mailboxes have
+    """A MailTarget, a MailMender and a StateKeeper (see ``proto.ports``) of Maildirs. With ``doveadm`` the
+    server counts on (HIGHESTMODSEQ) above where the restored folders were. With ``shares`` all mailboxes have
     their hard links in common, also with what others write there, until ``end_restore``."""
 
     def __init__(
@@ -101,6 +102,10 @@ class MaildirTarget:
     def open_mending(self, user: str) -> AbstractContextManager[MailboxMender]:
         """See MailMender."""
         return open_mender(self._layout.locate(user))
+
+    def open_state(self, user: str) -> AbstractContextManager[MailboxState]:
+        """See StateKeeper."""
+        return open_state(self._layout.locate(user), self._surroundings.control(user), user, self._doveadm)
 
     def _surrounded(self, site: Site, user: str, mailbox: Location, stack: ExitStack) -> Site:
         """The site with what belongs to it and lies elsewhere; made where it is missing."""

@@ -7,7 +7,6 @@ fails if the name is gone, and only what came out of it is removed: never are th
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import secrets
@@ -22,10 +21,8 @@ from .file_writer import FileWriter
 from .listing import PLACES, Listing
 from .location import RESERVED, Location
 from .notices import Notices
+from .renaming import exchange
 from .scaffold import link_new, make_durable
-
-_EXCHANGE = 2
-_NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP}
 
 
 class MaildirMender:
@@ -115,11 +112,11 @@ def _exchange_if_seen(tmp: int, name: bytes, target: int, seen: SeenFile) -> Non
     try:
         if not _is_seen(target, seen.name, seen):
             raise _changed(seen.name)
-        if not _exchange(tmp, name, target, seen.name):
+        if not exchange(tmp, name, target, seen.name):
             os.rename(name, seen.name, src_dir_fd=tmp, dst_dir_fd=target)
             return
         if not _is_seen(tmp, name, seen):
-            _exchange(tmp, name, target, seen.name)
+            exchange(tmp, name, target, seen.name)
             raise _changed(seen.name)
     except FileNotFoundError as error:
         raise _changed(seen.name) from error
@@ -128,20 +125,6 @@ def _exchange_if_seen(tmp: int, name: bytes, target: int, seen: SeenFile) -> Non
 def _is_seen(directory: int, name: bytes, seen: SeenFile) -> bool:
     status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     return (status.st_size, status.st_mtime_ns, status.st_ino) == (seen.size, seen.mtime_ns, seen.inode)
-
-
-def _exchange(one: int, name: bytes, other: int, other_name: bytes) -> bool:
-    """Let two files change places; False where the system can't. Raises OSError."""
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError):
-        return False
-    if rename(one, name, other, other_name, _EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _NO_EXCHANGE:
-        return False
-    raise OSError(number, os.strerror(number))
 
 
 def _changed(name: bytes) -> MessageUnavailable:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from ...proto.errors import ConfigError
-from ...proto.ports import MailMender, MailStore, MailTarget, RecordKeeper
+from ...proto.ports import MailMender, MailStore, MailTarget, RecordKeeper, StateKeeper
 from ...proto.records import Partition
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ def end_restore(partition: Partition) -> None:
 def open_mender(partition: Partition) -> MailMender:
     """The mail store of a partition, for putting content back in place. Raises as ``open_store``."""
     return _opener(partition, _MENDERS)(partition)
+
+
+def open_state_keeper(partition: Partition) -> StateKeeper:
+    """The mail store of a partition, for giving messages flags and places back. Raises as ``open_store``."""
+    return _opener(partition, _STATE_KEEPERS)(partition)
 
 
 def open_records(partition: Partition) -> RecordKeeper:
@@ -113,6 +118,7 @@ def _tar_target(partition: Partition) -> MailTarget:
 
 _STORES: Mapping[str, Callable[[Partition], MailStore]] = {"maildir": _maildir_store}
 _MENDERS: Mapping[str, Callable[[Partition], MailMender]] = {"maildir": _maildir_target}
+_STATE_KEEPERS: Mapping[str, Callable[[Partition], StateKeeper]] = {"maildir": _maildir_target}
 _RECORDS: Mapping[str, Callable[[Partition], RecordKeeper]] = {"maildir": _maildir_store}
 _TARGETS: Mapping[str, Callable[[Partition], MailTarget]] = {
     "maildir": _maildir_target,

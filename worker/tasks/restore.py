@@ -12,7 +12,8 @@ from ...proto.records import Partition, Progress, RestoreTaskReport
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
-from ..load import LoadLimits, bounded_target, gentle
+from ..live.state import Live, restore_state
+from ..load import LoadLimits, bounded, bounded_target, gentle
 from ..restore import Choice, restore
 from ..stores import registry
 from ..stores.renamed_users import RenamedUsersTarget
@@ -49,7 +50,7 @@ class RestoreTask:
 
 
 def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
-    """See ``worker.restore.restore``."""
+    """See ``worker.restore.restore``, and ``worker.live.state`` for choices of state."""
     memory.keep_freed_memory()
 
     def told(one: Progress) -> None:
@@ -66,7 +67,15 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
             target = RenamedUsersTarget(target, task.renamed)
         grant = task.grants.get(task.host, b"")
         archives = stack.enter_context(opened_archives(task.archives, task.host, grant))
-        report = restore(archives, task.choices, target, told)
+        if any(one.state for one in task.choices):
+            live = Live(
+                store=bounded(registry.open_store(task.target), task.load, task.host),
+                keeper=registry.open_state_keeper(task.target),
+                target=target,
+            )
+            report = restore_state(archives, task.choices, live, told)
+        else:
+            report = restore(archives, task.choices, target, told)
         rest = replace(report.rest, replaced=frozenset(archives.damaged))
         return replace(report, rest=rest)
 

@@ -221,6 +221,14 @@ class Imap:
         self.flag(uids, "+", "\\Deleted")
         self._ask("UID", "EXPUNGE", uid_set(uids))
 
+    def copy(self, uids: Iterable[int], folder: str) -> None:
+        """COPY from the opened folder."""
+        self._ask("UID", "COPY", uid_set(uids), quoted(folder))
+        self._code("COPYUID")
+
+    def unsubscribe(self, name: str) -> None:
+        self._ask("UNSUBSCRIBE", quoted(name))
+
     def move(self, uids: Iterable[int], folder: str) -> dict[int, int]:
         """MOVE from the opened folder; returns the old UIDs with the new ones."""
         self._ask("UID", "MOVE", uid_set(uids), quoted(folder))

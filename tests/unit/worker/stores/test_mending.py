@@ -11,7 +11,7 @@ import pytest
 from mailhaul.proto.errors import DamagedError, MessageUnavailable, StoreError
 from mailhaul.proto.records import Message, SeenFile
 from mailhaul.tests.maildirs import DATE_NS, Maildir, message
-from mailhaul.worker.stores import mending
+from mailhaul.worker.stores import mending, renaming
 from mailhaul.worker.stores.maildir_target import MaildirTarget
 
 GOOD = b"Subject: whole\n\nas it was stored\n"
@@ -48,7 +48,7 @@ def everything(box: Maildir) -> dict[str, bytes]:
 @pytest.mark.parametrize("exchanges", [True, False])
 def test_the_file_that_was_seen(box: Maildir, monkeypatch: pytest.MonkeyPatch, *, exchanges: bool) -> None:
     if not exchanges:
-        monkeypatch.setattr(mending, "_exchange", lambda *_: False)
+        monkeypatch.setattr(mending, "exchange", lambda *_: False)
     mend(box, stored(), seen(box))
     assert everything(box) == {f"cur/{NAME}": GOOD}
     assert (box.root / "cur" / NAME).stat().st_mtime_ns == DATE_NS
@@ -81,7 +81,7 @@ def test_a_flag_that_was_set_meanwhile(box: Maildir) -> None:
 def test_another_file_under_the_name_at_the_last_moment(
     box: Maildir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exchange = mending._exchange
+    exchange = renaming.exchange
     calls: list[bytes] = []
 
     def late(tmp: int, name: bytes, target: int, other: bytes) -> bool:
@@ -91,7 +91,7 @@ def test_another_file_under_the_name_at_the_last_moment(
         calls.append(name)
         return exchange(tmp, name, target, other)
 
-    monkeypatch.setattr(mending, "_exchange", late)
+    monkeypatch.setattr(mending, "exchange", late)
     with pytest.raises(MessageUnavailable, match="not as it was"):
         mend(box, stored(), seen(box))
     assert len(calls) == 2, "and back"
