@@ -63,6 +63,7 @@ def test_as_it_was(
         client.delete_folder("Archive/2024")
         client.unsubscribe("Archive")
         remembered = client.view("INBOX").folders["INBOX"]
+        later = client.view("Later").folders["Later"]
     planned = state(mailhaul, config, MAILBOX, "--flags", "exact", "--dry-run")
     assert contents(server) == files
     with server.login(ALICE) as watcher:
@@ -87,6 +88,10 @@ def test_as_it_was(
     with server.login(ALICE) as client:
         known = ",".join(map(str, remembered.messages))
         told_late = client.resync("INBOX", remembered.uidvalidity, remembered.highestmodseq, known)
+    with server.login(ALICE) as client:
+        known = ",".join(map(str, later.messages))
+        gone = client.resync("Later", later.uidvalidity, later.highestmodseq, known)
+    assert gone.vanished == later.messages.keys()
     changed = {uid for uid, one in remembered.messages.items() if one.flags != stayed[uid].flags}
     assert changed
     assert {uid: told_late.flagged.get(uid) for uid in changed} == {uid: stayed[uid].flags for uid in changed}
