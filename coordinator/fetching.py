@@ -28,8 +28,10 @@ _PART_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """The ``copies`` of archives that a destination has; and what of it could not be read."""
+    """All ``copies`` of archives that a destination has, the ``place`` (empty: none was asked); and what of
+    these could not be read."""
 
+    place: str = ""
     copies: tuple[CopyRecord, ...] = ()
     failed: tuple[Skipped, ...] = ()
 
@@ -63,7 +65,7 @@ def fetch(
             except BackupError as error:
                 reason = str(error.facts.get("reason", error.code))
                 failed.append(Skipped(f"{destination.name}:{one.name}", reason, error.message))
-    return Fetched(copies=tuple(copies), failed=tuple(failed))
+    return Fetched(place=destination.name, copies=tuple(copies), failed=tuple(failed))
 
 
 def _is_beside(name: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..proto.records import Location
 from ..worker.archives.ports import Copy
 from .catalog import Catalog
+from .keepsakes import keep_catalog_now
 from .recalling import lose_copy
 
 
@@ -22,8 +23,8 @@ class LostCopies:
 
 
 def note_lost(staging: Path, place: str, gone: Collection[Copy]) -> LostCopies:
-    """Record that copies in a place are gone. Copies that the catalog does not know are passed over. Raises
-    StagingError."""
+    """Record that copies in a place are gone, also beside the archives. Copies that the catalog does not know
+    are passed over. Raises StagingError."""
     addresses = {(copy.name, copy.version) for copy in gone}
     noted = 0
     missing = []
@@ -35,4 +36,6 @@ def note_lost(staging: Path, place: str, gone: Collection[Copy]) -> LostCopies:
                     noted += 1
                     if catalog.archive(record.archive).missing:
                         missing.append(copy.name)
+    if noted:
+        keep_catalog_now(staging)
     return LostCopies(noted=noted, missing=tuple(missing))

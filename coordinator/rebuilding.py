@@ -26,9 +26,8 @@ from ..worker.archives.places import open_local
 from ..worker.archives.sealed import account_of
 from ..worker.staging.area import StagingArea
 from .backup_set import reader_over
-from .catalog import Base, Catalog, FoundArchive, PurgedMoments, Start, newest_base, rebuild
+from .catalog import Base, Catalog, FoundArchive, Inventory, PurgedMoments, Start, newest_base, rebuild
 from .fetching import Fetched
-from .history import CopyRecord
 from .holds import Holds, read_holds
 from .keepsakes import keep_catalog
 from .lock import RunLock
@@ -67,7 +66,7 @@ def rebuild_catalog(
     with RunLock(staging):
         fetched = fetch()
         every = every_archive or not _is_behind(staging)
-        report = rebuild_locked(staging, every_archive=every, copies=fetched.copies)
+        report = rebuild_locked(staging, every_archive=every, fetched=fetched)
     return replace(report, damaged=(*fetched.failed, *report.damaged))
 
 
@@ -79,10 +78,9 @@ def _is_behind(staging: Path) -> bool:
 
 
 def rebuild_locked(
-    staging: Path, *, every_archive: bool = False, copies: Iterable[CopyRecord] = ()
+    staging: Path, *, every_archive: bool = False, fetched: Fetched | None = None
 ) -> RebuildReport:
-    """``rebuild_catalog`` for who holds the run lock; whatever there is of the catalog. ``copies`` are known
-    to lie in a destination."""
+    """``rebuild_catalog`` for who holds the run lock; whatever there is of the catalog."""
     holds = read_holds(staging)
     recorded = read_purged(staging)
     newest = newest_base(staging)
@@ -98,7 +96,7 @@ def rebuild_locked(
         partial(references, staging),
         search.ends,
         start,
-        copies,
+        Inventory(place=fetched.place, copies=fetched.copies) if fetched and fetched.place else None,
         older,
     )
     if older is not None:

@@ -30,6 +30,7 @@ from ..worker.tasks.recalling import RecallReport, RecallTask, Wanted, run_recal
 from .catalog import Catalog
 from .dispatch.engine import Engine
 from .history import CopyRecord
+from .keepsakes import keep_catalog_now
 
 _MOST_REASONS = 20
 _STREAMS = 4  # of a place that can be read anywhere: each brings back one archive after the other
@@ -79,12 +80,13 @@ def _reasons(told: Iterable[str]) -> str:
 
 @dataclass(slots=True)
 class _Work:
-    """What is left: of each archive the copies that were not tried yet."""
+    """What is left: of each archive the copies that were not tried yet. ``lost``: some count no more."""
 
     left: dict[ArchiveId, list[Wanted]] = field(default_factory=dict)
     now: dict[ArchiveId, str] = field(default_factory=dict)
     size_bytes: int = 0
     failed: dict[ArchiveId, BackupError] = field(default_factory=dict)
+    lost: bool = False
 
 
 def recall(
@@ -127,6 +129,8 @@ def recall(
                 for archive, why in waiting.items():
                     work.left.pop(archive, None)
                     work.failed[archive] = NotYetError(why)
+    if work.lost:
+        keep_catalog_now(Path(area.path))
     return Recalled(
         now=tuple(work.now.items()), size_bytes=work.size_bytes, failed=tuple(sorted(work.failed.items()))
     )
@@ -210,6 +214,7 @@ def _record(catalog: Catalog, report: RecallReport, work: _Work, when: datetime)
     for one, error in report.failed:
         if is_damage(error):
             lose_copy(catalog, one.archive, one.location)
+            work.lost = True
         copies = work.left.get(one.archive, [])
         del copies[:1]
         if not copies:

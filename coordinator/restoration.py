@@ -40,6 +40,7 @@ from .browsing.levels import no_such_folder
 from .catalog import Catalog
 from .dispatch.engine import Engine, Outcome
 from .history import MailboxVersion
+from .keepsakes import keep_catalog_now
 from .recalling import lose_copy
 from .renaming import Renaming
 from .restores.journal import Journal
@@ -457,6 +458,7 @@ def note_damaged_copies(archives: Holdings, report: RestoreReport) -> None:
             for archive, location in sorted(report.replaced):
                 with suppress(NotFoundError):  # purged meanwhile
                     lose_copy(catalog, archive, location)
+        keep_catalog_now(Path(areas[0].path))
 
 
 def _without_covered(paths: Sequence[LogicalPath]) -> list[LogicalPath]:

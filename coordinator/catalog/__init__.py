@@ -9,6 +9,16 @@ Its records are in ``history``.
 
 from .bases import Base, newest_base
 from .catalog import Catalog
-from .rebuilding import FoundArchive, PurgedMoments, Rebuilt, Start, rebuild
+from .rebuilding import FoundArchive, Inventory, PurgedMoments, Rebuilt, Start, rebuild
 
-__all__ = ["Base", "Catalog", "FoundArchive", "PurgedMoments", "Rebuilt", "Start", "newest_base", "rebuild"]
+__all__ = [
+    "Base",
+    "Catalog",
+    "FoundArchive",
+    "Inventory",
+    "PurgedMoments",
+    "Rebuilt",
+    "Start",
+    "newest_base",
+    "rebuild",
+]

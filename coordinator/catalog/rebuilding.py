@@ -11,7 +11,17 @@ from pathlib import Path
 
 from ...proto.directories import make_private
 from ...proto.errors import NotFoundError
-from ...proto.records import ArchiveFacts, ArchiveId, Location, Referred, RunId, Skipped, UnitReport
+from ...proto.records import (
+    CONFIRMED,
+    STAGING,
+    ArchiveFacts,
+    ArchiveId,
+    Location,
+    Referred,
+    RunId,
+    Skipped,
+    UnitReport,
+)
 from ...proto.run_ends import RunEnd
 from ...worker.archives.names import parse_name
 from ..history import CopyRecord
@@ -66,6 +76,14 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Inventory:
+    """All ``copies`` of archives that a place has now, as it was asked."""
+
+    place: str
+    copies: tuple[CopyRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rebuilt:
     """How many archives were entered; which could not be, as they contradict others; which files hold an
     older generation of one that was; and which archives others refer to that are not there, with one of these
@@ -84,13 +102,13 @@ def rebuild(
     needed_references: NeededReferences = lambda _file, _users: (),
     ends: Iterable[RunEnd] = (),
     start: Start | None = None,
-    copies: Iterable[CopyRecord] = (),
+    inventory: Inventory | None = None,
     older: Base | None = None,
 ) -> Rebuilt:
     """Make the catalog again from what the archives say, in any order; call it under the run lock. ``ends``,
     what archives of runs say, is asked for when all that were ``found`` are entered. With a ``start`` only
-    archives and ends have to be among them that it does not know. ``copies`` are known to lie in
-    destinations; those that an ``older`` catalog knew are carried over, as no file here tells where they are.
+    archives and ends have to be among them that it does not know. Copies that an ``older`` catalog knew are
+    carried over, as no file here tells where they are; of one place an ``inventory`` tells.
 
     The new one is made beside the old, which stays if this fails, and is durable on return. Of two
     generations of an archive the greater one counts. A run of which no ``ends`` tell is ``partial``; if it
@@ -117,7 +135,7 @@ def rebuild(
                     else:
                         # What a run that ended early relied on may have been purged since.
                         journal.drop_plans(database)
-                    rebuilt = _fill(database, found, purged, needed_references, ends, start, copies, older)
+                    rebuilt = _fill(database, found, purged, needed_references, ends, start, inventory, older)
                 database.execute("PRAGMA journal_mode = WAL")
             _replace(new, path)
         finally:
@@ -132,7 +150,7 @@ def _fill(
     needed_references: NeededReferences,
     ends: Iterable[RunEnd],
     start: Start | None,
-    copies: Iterable[CopyRecord],
+    inventory: Inventory | None,
     older: Base | None,
 ) -> Rebuilt:
     gone = set(start.gone) if start else set()
@@ -166,9 +184,10 @@ def _fill(
         # Else it tells how things are: that the last mailbox of a group has departed.
     if older is not None:
         _carry_over(database, older)
-    listed = tuple(copies)
-    _enter_copies(database, listed)
-    _lose_unlisted(database, listed)
+    _doubt_copies(database)
+    if inventory is not None:
+        _enter_copies(database, inventory.copies)
+        _lose_unlisted(database, inventory)
     for archive in gone:
         _lose(database, archive)
     _drop_idle_references(database, needed_references)
@@ -185,6 +204,12 @@ def _fill(
             }.values()
         ),
     )
+
+
+def _doubt_copies(database: sqlite3.Connection) -> None:
+    """What a catalog of an earlier day tells of copies elsewhere may have changed since: each is looked at
+    before anything is freed for it."""
+    database.execute("UPDATE locations SET verified = NULL WHERE place NOT IN (?, ?)", (STAGING, CONFIRMED))
 
 
 def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) -> None:
@@ -217,13 +242,12 @@ def _enter_copies(database: sqlite3.Connection, copies: Iterable[CopyRecord]) ->
             locations.put_copy(database, row["number"], one)
 
 
-def _lose_unlisted(database: sqlite3.Connection, listed: Iterable[CopyRecord]) -> None:
-    """A place was asked for all that it has: other copies that were known to be there are lost."""
-    addresses = {(one.place, one.name, one.version) for one in listed}
-    places = {one.place for one in listed}
+def _lose_unlisted(database: sqlite3.Connection, inventory: Inventory) -> None:
+    """Other copies that were known to be at the place are lost, and so are those of another size."""
+    sizes = {(one.name, one.version): one.size_bytes for one in inventory.copies}
     for (number,) in database.execute("SELECT number FROM archives").fetchall():
         for copy in locations.copies_of(database, number):
-            if copy.place in places and (copy.place, copy.name, copy.version) not in addresses:
+            if copy.place == inventory.place and sizes.get((copy.name, copy.version)) != copy.size_bytes:
                 locations.put_copy(database, number, replace(copy, state="lost"))
 
 

@@ -20,6 +20,7 @@ from ...worker.tasks.recalling import Wanted
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..history import ArchiveRecord
+from ..keepsakes import keep_catalog_now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,8 @@ def check_copies(
                 damaged=(*done.damaged, *map(_told, lost)),
                 unread=(*done.unread, *map(_told, away)),
             )
+    if done.damaged:
+        keep_catalog_now(staging)
     return done
 
 
