@@ -15,11 +15,12 @@ from ..proto.target_facts import (
     FateCounts,
     FileSystemRoom,
     QuotaExcess,
+    ServerTalk,
     TargetFacts,
     Trial,
 )
-from ..worker.looking.look import Sought
-from ..worker.stores.registry import keeps_places
+from ..worker.looking.sought import Sought
+from ..worker.stores.registry import is_stdout
 from ..worker.tasks.looking import LookTask, run_look
 from .dispatch.engine import Engine
 from .restoration import Access, PlannedMailbox, RestorePlan, grants_for, reached
@@ -59,8 +60,7 @@ def look_ahead(
     never raises for it."""
     tasks = list(_tasks(plan, workers, access, seconds))
     found: dict[Partition, list[TargetFacts]] = {}
-    servers = dict.fromkeys(one.target for one in plan.mailboxes if one.target.access is not None)
-    unreached = dict.fromkeys(servers, "a mail server is not asked beforehand what it will take")
+    unreached: dict[Partition, str] = {}
     for outcome in engine(run_look, tasks, on_progress):
         target = outcome.task.target
         if outcome.report is not None:
@@ -75,11 +75,11 @@ def look_ahead(
 
 
 def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: float) -> Iterator[LookTask]:
-    """The mailboxes of each target in parts, which share the time of as many workers. UIDs, quotas and rules
-    can be looked at in a store, not on a server, and files of other formats have none."""
+    """The mailboxes of each target in parts, which share the time of as many workers. A stream can't be
+    looked at."""
     by_target: dict[Partition, list[PlannedMailbox]] = {}
     for one in plan.mailboxes:
-        if keeps_places(one.target):
+        if not is_stdout(one.target):
             by_target.setdefault(one.target, []).append(one)
     on_host = Counter(host for target in by_target for host in target.hosts)
     for target, mailboxes in by_target.items():
@@ -120,13 +120,26 @@ def _together(target: Partition, found: Sequence[TargetFacts]) -> TargetFacts:
             another=sum(one.another for one in counts),
             kept=sum(one.kept for one in counts),
             renumbered=sum(one.renumbered for one in counts),
+            added=sum(one.added for one in counts),
             present=sum(one.present for one in counts),
         ),
         unseen=sum(one.unseen for one in found),
         quotas_asked=sum(one.quotas_asked for one in found),
         excesses=tuple(one for facts in found for one in facts.excesses),
         expiry=_tolls(found),
+        server=_talk([one.server for one in found if one.server is not None]),
         troubles=tuple(dict.fromkeys(one for facts in found for one in facts.troubles)),
+    )
+
+
+def _talk(told: Sequence[ServerTalk]) -> ServerTalk | None:
+    """What a server has said to several workers."""
+    if not told:
+        return None
+    return ServerTalk(
+        logged_in=sum(one.logged_in for one in told),
+        append_limit=min((one.append_limit for one in told if one.append_limit), default=0),
+        too_large=sum(one.too_large for one in told),
     )
 
 

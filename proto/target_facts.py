@@ -10,7 +10,8 @@ from .records import Partition
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSystemRoom:
     """A file system of a host, by the ``path`` of a directory in it, and what is to come onto it: so many
-    ``inodes`` as far as can be told. ``free_inodes`` is None where it does not count them; ``quotas``:
+    ``inodes`` as far as can be told; ``block_bytes`` is what a message takes at most beside its own.
+    ``free_inodes`` is None where it does not count them; ``quotas``:
     it is mounted with quotas, and nobody has told how much they leave."""
 
     host: str
@@ -27,7 +28,7 @@ class FileSystemRoom:
 
     @property
     def most_bytes(self) -> int:
-        """What the mail takes at most: no file fills its last block."""
+        """What the mail takes at most: no file fills its last block, and an archive has more than mail."""
         return self.size_bytes + self.messages * self.block_bytes
 
     @property
@@ -66,12 +67,14 @@ class QuotaExcess:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderFate:
     """What becomes of the UIDs of a folder: so many messages keep theirs (``kept``), get new ones
-    (``renumbered``), or are ``present`` under their lasting names and skipped. ``uidvalidity`` is that of the
-    backup, ``there`` that of the folder in the target (0: there is none, or it is not known)."""
+    (``renumbered``), or are ``present`` and skipped; where there are no UIDs they are ``added`` or present.
+    ``uidvalidity`` is that of the backup, ``there`` that of the folder in the target (0: there is none, or it
+    is not known)."""
 
     path: str
     kept: int = 0
     renumbered: int = 0
+    added: int = 0
     present: int = 0
     uidvalidity: int = 0
     there: int = 0
@@ -92,7 +95,19 @@ class FateCounts:
     another: int = 0
     kept: int = 0
     renumbered: int = 0
+    added: int = 0
     present: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTalk:
+    """What a server that is written to over its protocol has said: so many users were let in
+    (``logged_in``). It takes messages of ``append_limit`` bytes at most (0: it does not say), and so many
+    (``too_large``) are larger."""
+
+    logged_in: int = 0
+    append_limit: int = 0
+    too_large: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +137,8 @@ class TargetFacts:
     """All that was found for some mailboxes of one ``target``. ``fates`` are the first of many, ``counts``
     those of all mailboxes that were looked at, all but ``unseen`` ones: there was no time for these.
     ``expiry`` is None where no server could be asked. The quotas of so many users were asked for
-    (``quotas_asked``). ``troubles`` are what went wrong meanwhile, in words.
+    (``quotas_asked``). ``server`` is None but for one that is written to over its protocol. ``troubles`` are
+    what went wrong meanwhile, in words.
     """
 
     target: Partition
@@ -134,4 +150,5 @@ class TargetFacts:
     quotas_asked: int = 0
     excesses: tuple[QuotaExcess, ...] = ()
     expiry: tuple[ExpiryToll, ...] | None = None
+    server: ServerTalk | None = None
     troubles: tuple[str, ...] = ()

@@ -6,8 +6,16 @@ from collections.abc import Iterator, Sequence
 
 from ...groups.paths import printable
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_USAGE
-from ...proto.records import ArchiveId, Skipped
-from ...proto.target_facts import ExpiryToll, FileSystemRoom, FolderFate, TargetFacts, Trial
+from ...proto.records import ArchiveId, Partition, Skipped
+from ...proto.target_facts import (
+    ExpiryToll,
+    FateCounts,
+    FileSystemRoom,
+    FolderFate,
+    ServerTalk,
+    TargetFacts,
+    Trial,
+)
 from ...worker.stores.registry import keeps_places
 from ..backup_set import BackupSet, NeededFile
 from ..good_moments import ChosenMoment
@@ -35,7 +43,7 @@ _ROOMS = [
 ]
 _FATES = [
     Column("kept"),
-    Column("new UIDs"),
+    Column("new"),
     Column("present"),
     Column("folder that is there", "<"),
     Column("", "<"),
@@ -166,22 +174,26 @@ def _room_row(one: FileSystemRoom) -> Sequence[str]:
 def _tell_target(facts: TargetFacts) -> None:
     for trial in facts.trials:
         say(output.shown(_trial(trial)))
+    if facts.server is not None:
+        _tell_server(facts.target, facts.server)
     for line in _quota_lines(facts):
         say(output.shown(line))
     counts = facts.counts
-    if counts.recreated:
-        say(
-            f"{counted(counts.recreated, 'folder')} would be made anew: {counted(counts.kept, 'message')} "
-            "with their UIDs"
-        )
+    if keeps_places(facts.target):
+        if counts.recreated:
+            kept = counted(counts.kept, "message")
+            say(f"{counted(counts.recreated, 'folder')} would be made anew: {kept} with their UIDs")
+        if counts.existing:
+            say(
+                f"{counted(counts.existing, 'folder')} there: {counted(counts.renumbered, 'message')} would "
+                f"get new UIDs, {number(counts.present)} are present and would be skipped"
+            )
+    else:
+        _tell_foreign(counts)
     if counts.existing:
-        say(
-            f"{counted(counts.existing, 'folder')} there: {counted(counts.renumbered, 'message')} would get "
-            f"new UIDs, {number(counts.present)} are present and would be skipped"
-        )
         some = [one for one in facts.fates if one.there or one.present or (one.renumbered and not one.kept)]
         output.print_table(_FATES, map(_fate_row, some[:_FATES_LISTED]))
-    if counts.another:
+    if counts.another and keeps_places(facts.target):
         say(f"{number(counts.another)} of these have another UIDVALIDITY than in the backup: made anew since")
     for toll in facts.expiry or ():
         say(output.shown(_toll(toll)))
@@ -194,6 +206,23 @@ def _tell_target(facts: TargetFacts) -> None:
     say()
 
 
+def _tell_server(target: Partition, server: ServerTalk) -> None:
+    say(output.shown(f"{target.path} lets {counted(server.logged_in, 'user')} in"))
+    if server.append_limit:
+        larger = number(server.too_large)
+        say(f"it takes messages of {size(server.append_limit)} at most: {larger} are larger, and left out")
+
+
+def _tell_foreign(counts: FateCounts) -> None:
+    """Of servers that give the UIDs, and of files, which have none."""
+    said = f"{counted(counts.recreated, 'folder')} would be made, {number(counts.existing)} there: "
+    if counts.added:
+        said += f"{counted(counts.added, 'message')} would be added"
+    else:
+        said += f"{counted(counts.renumbered, 'message')} would come with new UIDs"
+    say(f"{said}, {number(counts.present)} are present as far as can be seen, and would be skipped")
+
+
 def _trial(one: Trial) -> str:
     if one.error:
         return f"can't write on {one.host} in {one.path}: {one.error}"
@@ -203,7 +232,12 @@ def _trial(one: Trial) -> str:
 
 
 def _quota_lines(facts: TargetFacts) -> Iterator[str]:
-    if not facts.target.doveadm:
+    if facts.server is not None and not facts.quotas_asked:
+        yield "quotas are unknown: the server tells of none"
+        return
+    if facts.server is None and not keeps_places(facts.target):
+        return  # files belong to who restores
+    if facts.server is None and not facts.target.doveadm:
         yield "quotas are unknown: no doveadm is named that could be asked"
         return
     for one in facts.excesses[:_FATES_LISTED]:
@@ -219,7 +253,7 @@ def _quota_lines(facts: TargetFacts) -> Iterator[str]:
 
 def _fate_row(one: FolderFate) -> Sequence[str]:
     another = f"UIDVALIDITY {one.there}, not {one.uidvalidity}" if one.is_another else ""
-    return number(one.kept), number(one.renumbered), number(one.present), one.path, another
+    return number(one.kept), number(one.renumbered + one.added), number(one.present), one.path, another
 
 
 def _toll(one: ExpiryToll) -> str:
@@ -341,6 +375,7 @@ def _target(one: TargetFacts) -> dict[str, object]:
             for over in one.excesses
         ],
         "expiry": one.expiry,
+        "server": one.server,
         "troubles": one.troubles,
     }
 

@@ -10,10 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import FolderStoppedError, MessageUnavailable, StoreError
-from mailhaul.proto.records import Folder, MailboxOutcome, Message, ServerAccess, Skipped, StoredFile
+from mailhaul.proto.records import (
+    Folder,
+    MailboxOutcome,
+    Message,
+    Partition,
+    ServerAccess,
+    Skipped,
+    StoredFile,
+)
+from mailhaul.proto.target_facts import FateCounts, ServerTalk
+from mailhaul.tests.archives import ARCHIVE as STORED
+from mailhaul.tests.archives import ARRIVED_NS, in_files, write_archive
 from mailhaul.tests.maildirs import file, message
 from mailhaul.tests.scripted_imap import FULL, Bye, Drop, Given, Hang, Script, ScriptedImap
+from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.looking.server import look_at_server
+from mailhaul.worker.looking.sought import Sought
+from mailhaul.worker.restore import Choice
 from mailhaul.worker.stores.imap.patience import Patience
 from mailhaul.worker.stores.imap.target import ImapTarget
 
@@ -271,6 +287,34 @@ def test_folder_that_goes_away(restore: Restorer, serve: Serve) -> None:
     server = serve(appends=["NO [TRYCREATE] no such folder"])
     _, skipped, _ = restore(server)
     assert [(one.path, one.reason) for one in skipped] == [("INBOX", "folder-gone")]
+
+
+def test_looked_at_beforehand(restore: Restorer, serve: Serve, tmp_path: Path) -> None:
+    """What is there is known by date and size, each for one; what is too large, by what the server says."""
+    server = serve(capabilities=f"{FULL} APPENDLIMIT=60", prefix="INBOX.", separator=".")
+    large = b"Subject: large\n\n" + b"0" * 100
+    archive = tmp_path / "a.mha"
+    archive.write_bytes(write_archive({"jane": {"INBOX": [*MAIL[:3], MAIL[0], large], "a.b": MAIL[:2]}}))
+    sought = Sought(
+        choice=Choice(
+            archive=STORED, user="jane", to_user="jane", path=LogicalPath("primary", "user", "jane")
+        ),
+        folders=2,
+        messages=7,
+        size_bytes=1000,
+    )
+    access = ServerAccess(password_file=str(tmp_path / "password"))
+    target = Partition(name="primary", format="imap", path=f"imap://127.0.0.1:{server.port}", access=access)
+    restore(server, [(message(content=MAIL[0], uid=1, date_ns=ARRIVED_NS + 1), MAIL[0])])
+    with opened_archives(in_files({STORED: archive})) as archives:
+        facts = look_at_server(archives, [sought], target, "localhost", 10)
+        assert facts.server == ServerTalk(logged_in=1, append_limit=60, too_large=1)
+        assert facts.counts == FateCounts(recreated=1, existing=1, renumbered=5, present=1)
+        assert facts.troubles == ("/primary/user/jane/a.b would be called INBOX.a_b on the server",)
+        server.close()
+        facts = look_at_server(archives, [sought], target, "localhost", 10)
+        assert (facts.server, len(facts.troubles)) == (ServerTalk(), 1)
+    assert server.contents("jane") == SENT[:1]
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,16 @@ def start_dovecot(programs: Programs) -> Iterator[StartDovecot]:
     started: list[Dovecot] = []
 
     def start(
-        layout: str = "maildir++", *, ports: Ports | None = None, certificate: Certificate | None = None
+        layout: str = "maildir++",
+        *,
+        ports: Ports | None = None,
+        certificate: Certificate | None = None,
+        more: str = "",
     ) -> Dovecot:
         # Not tmp_path: its name is too long for sockets, and other users may not enter it.
         place = Path(tempfile.mkdtemp(prefix="mh-"))
         place.chmod(0o755)
-        server = Dovecot(programs, place, layout, ports or free_ports(), certificate=certificate)
+        server = Dovecot(programs, place, layout, ports or free_ports(), certificate=certificate, more=more)
         started.append(server)
         server.start()
         return server

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from ...groups.paths import printable
@@ -25,12 +28,34 @@ def line(name: bytes, message: Message) -> bytes:
     as IMAP names them, internal date, size."""
     flags = [_FLAGS[one] for one in message.flags if one in _FLAGS]
     keywords = [printable(one.encode("utf-8", "surrogateescape")) for one in message.keywords]
-    date = datetime.fromtimestamp(message.date_ns // 1_000_000_000, UTC)
     told = {
         "file": name.decode(),
         "uid": message.uid,
         "flags": [*flags, *(one for one in keywords if one not in flags)],
-        "date": f"{date:%Y-%m-%dT%H:%M:%SZ}",
+        "date": _date(message),
         "size": message.size,
     }
     return json.dumps(told, ensure_ascii=False).encode() + b"\n"
+
+
+class Known:
+    """The messages that an index lists; each can be ``taken`` once. Lines that are none are passed over."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._counts: Counter[tuple[object, ...]] = Counter()
+        for each in lines:
+            with suppress(ValueError, TypeError, KeyError):
+                told = json.loads(each)
+                self._counts[told["uid"], told["date"], told["size"]] += 1
+
+    def take(self, message: Message) -> bool:
+        """Whether one more message of this UID, date and size is listed."""
+        key = message.uid, _date(message), message.size
+        left = self._counts.get(key, 0)
+        if left:
+            self._counts[key] = left - 1
+        return left > 0
+
+
+def _date(message: Message) -> str:
+    return f"{datetime.fromtimestamp(message.date_ns // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import BinaryIO
 
@@ -18,6 +18,11 @@ from .mbox_text import Held, count_messages, entry, strange_keywords
 from .staged_mailbox import Path, StagedMailbox
 
 _SUFFIX = b".mbox"
+
+
+def file_of(root: bytes, path: Sequence[bytes]) -> bytes:
+    """Where the mbox of a folder lies, in the directory of its user."""
+    return b"/".join((root, *path)) + _SUFFIX
 
 
 class MboxFolder:

@@ -1,4 +1,4 @@
-"""The table of contents of a look at the target of a restore, on the host where it lies.
+"""The table of contents of a look at a Maildir store that is restored to, on the host where it lies.
 
     on which file systems the mailboxes come to lie        rooms
     what the server removes by itself                      expiry
@@ -15,15 +15,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
-from ...groups.paths import LogicalPath
 from ...proto.archive.stored import StoredMailbox
 from ...proto.errors import BackupError, DamagedError, StoreError
 from ...proto.records import Folder, Message, Ownership, Partition
-from ...proto.target_facts import FateCounts, FolderFate, QuotaExcess, TargetFacts, Trial
+from ...proto.target_facts import FolderFate, TargetFacts, Trial
 from ..archives.opened import OpenArchives
-from ..restore import Choice, Extent
+from ..restore import Extent
 from ..stores.doveadm import Doveadm
 from ..stores.layout import Layout, make_layout
 from ..stores.location import Location
@@ -31,24 +29,13 @@ from ..stores.new_folder import owner_of
 from ..stores.surroundings import surroundings_of
 from .expiry import Tolls, rules_of
 from .fates import MailboxThere, fate_of, mailbox_there
+from .findings import MOST_TOLD, Findings
 from .rooms import Rooms, nearest
+from .sought import Sought
 from .trial import try_writing
-
-_MOST_TOLD = 200
-"""So many folders, failures and excesses are told one by one, by each task."""
 
 _MOST_REFUSALS = 3
 """After so many refusals in a row nobody's quota is asked for any more."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sought:
-    """A mailbox that is to be restored, and what the plan knows of it."""
-
-    choice: Choice
-    folders: int
-    messages: int
-    size_bytes: int
 
 
 def look(
@@ -94,28 +81,25 @@ class _Look:
         self._tolls: Tolls | None = None
         self._trials: dict[bytes, Trial] = {}
         self._failed: list[Trial] = []
-        self._fates: list[FolderFate] = []
-        self._counts = FateCounts()
-        self._excesses: list[QuotaExcess] = []
-        self._troubles: dict[str, None] = {}
+        self._found = Findings()
 
     def facts(self) -> TargetFacts:
         try:
             rooms = self._rooms.all()
         except OSError as error:
             rooms = ()
-            self._trouble(f"how much room there is can't be told: {error.strerror}")
+            self._found.trouble(f"how much room there is can't be told: {error.strerror}")
         return TargetFacts(
             target=self._target,
             rooms=rooms,
-            trials=(*self._trials.values(), *self._failed[:_MOST_TOLD]),
-            fates=tuple(self._fates[:_MOST_TOLD]),
-            counts=self._counts,
+            trials=(*self._trials.values(), *self._failed[:MOST_TOLD]),
+            fates=self._found.fates,
+            counts=self._found.counts,
             unseen=self.unseen,
             quotas_asked=self._quotas_asked,
-            excesses=tuple(self._excesses[:_MOST_TOLD]),
+            excesses=self._found.excesses,
             expiry=self._tolls.all() if self._tolls else None,
-            troubles=tuple(self._troubles)[:_MOST_TOLD],
+            troubles=self._found.troubles,
         )
 
     def measure(self, sought: Sequence[Sought]) -> None:
@@ -124,7 +108,7 @@ class _Look:
                 location = self._location(one)
                 self._rooms.add(location.path, one.folders, one.messages, one.size_bytes)
             except (StoreError, OSError) as error:
-                self._trouble(f"{one.choice.path}: {error}")
+                self._found.trouble(f"{one.choice.path}: {error}")
 
     def ask_server(self) -> None:
         if self._server is None:
@@ -132,7 +116,7 @@ class _Look:
         try:
             self._tolls = Tolls(rules_of(self._server.configuration()), self._now())
         except StoreError as error:
-            self._trouble(f"what the server removes by itself is not known: {error.message}")
+            self._found.trouble(f"what the server removes by itself is not known: {error.message}")
 
     def mailbox(self, one: Sought) -> None:
         try:
@@ -157,9 +141,9 @@ class _Look:
                     os.close(root)
             self._quota(one)
         except DamagedError as error:
-            self._trouble(f"{one.choice.path}: {error.message}")
+            self._found.trouble(f"{one.choice.path}: {error.message}")
         except (BackupError, OSError) as error:
-            self._trouble(f"{one.choice.path}: {error}")
+            self._found.trouble(f"{one.choice.path}: {error}")
 
     def _location(self, one: Sought) -> Location:
         return self._layout.lay_out(one.choice.to_user, one.choice.place)
@@ -185,12 +169,9 @@ class _Look:
             self._failed.append(trial)
 
     def _folders(self, one: Sought, stored: StoredMailbox, there: MailboxThere | None) -> None:
-        mailbox = stored.mailbox
-        path = one.choice.path.resolve([entry.folder.name for entry in mailbox.folders])
-        for entry in mailbox.folders:
+        path = one.choice.path
+        for entry in one.chosen(stored):
             folder = entry.folder
-            if not path.selects_folder(folder.name):
-                continue
             exists = there is not None and there.has(folder)
             wanted: list[Message] = []
             messages = 0
@@ -198,11 +179,7 @@ class _Look:
             if one.choice.extent is Extent.FRAME:
                 concerned = False
             elif exists or concerned or path.uid is not None or path.name is not None:
-                wanted = [
-                    message
-                    for message in stored.messages(entry, path.uid)
-                    if path.selects_message(message.uid, message.base, message.suffix, message.place)
-                ]
+                wanted = list(one.messages_of(stored, entry))
                 messages = len(wanted)
             else:
                 messages = entry.messages
@@ -210,10 +187,10 @@ class _Look:
             if there is not None and exists:
                 names = there.names(folder)
                 in_it = len(names)
-                told = str(replace(_whose(one), folder=folder.name))
+                told = one.shown(folder.name)
                 anew = self._target.renumbering.new_uidvalidity
                 fate = fate_of(told, folder, wanted, names, there.header(folder), new_uidvalidity=anew)
-                self._note(fate)
+                self._found.folder(fate)
             else:
                 self._recreated(one, folder, messages)
             if self._tolls is not None and concerned:
@@ -221,27 +198,14 @@ class _Look:
 
     def _recreated(self, one: Sought, folder: Folder, messages: int) -> None:
         keeps = bool(folder.uidvalidity) and not self._target.renumbering.new_uidvalidity
-        self._note(
+        self._found.folder(
             FolderFate(
-                path=str(replace(_whose(one), folder=folder.name)),
+                path=one.shown(folder.name),
                 kept=messages if keeps else 0,
                 renumbered=0 if keeps else messages,
                 uidvalidity=folder.uidvalidity,
             ),
             recreated=True,
-        )
-
-    def _note(self, fate: FolderFate, *, recreated: bool = False) -> None:
-        if len(self._fates) < _MOST_TOLD:
-            self._fates.append(fate)
-        counts = self._counts
-        self._counts = FateCounts(
-            recreated=counts.recreated + recreated,
-            existing=counts.existing + (not recreated),
-            another=counts.another + fate.is_another,
-            kept=counts.kept + fate.kept,
-            renumbered=counts.renumbered + fate.renumbered,
-            present=counts.present + fate.present,
         )
 
     def _quota(self, one: Sought) -> None:
@@ -253,31 +217,13 @@ class _Look:
         except StoreError as error:
             if "Unknown command" in error.message:
                 self._refusals = _MOST_REFUSALS
-                self._trouble("the server knows no quotas: its plugin for them is not on")
+                self._found.trouble("the server knows no quotas: its plugin for them is not on")
                 return
             self._refusals += 1
-            self._trouble(f"the quota of {user!r} is not known: {error.message}")
+            self._found.trouble(f"the quota of {user!r} is not known: {error.message}")
             return
         self._refusals = 0
         self._quotas_asked += 1
         for quota in quotas:
             wanted = one.size_bytes if quota.kind == "storage" else one.messages
-            if quota.limit and quota.used + wanted > quota.limit:
-                self._excesses.append(
-                    QuotaExcess(
-                        user=user,
-                        root=quota.root,
-                        kind=quota.kind,
-                        used=quota.used,
-                        limit=quota.limit,
-                        wanted=wanted,
-                    )
-                )
-
-    def _trouble(self, told: str) -> None:
-        if len(self._troubles) < _MOST_TOLD:
-            self._troubles[told] = None
-
-
-def _whose(one: Sought) -> LogicalPath:
-    return LogicalPath(one.choice.path.partition, one.choice.path.group, one.choice.user)
+            self._found.quota(user, quota.root, quota.kind, quota.used, quota.limit, wanted)

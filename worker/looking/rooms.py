@@ -26,12 +26,16 @@ class _Sum:
 
 
 class Rooms:
-    """Adds up mailboxes by the file systems that they come to lie on. ``per_message``: each message becomes a
-    file of its own."""
+    """Adds up mailboxes by the file systems that they come to lie on. ``overhead_bytes`` is what a message
+    takes beside its own, None where each becomes a file; ``per_folder`` how many files and directories a
+    folder is besides."""
 
-    def __init__(self, host: str, *, per_message: bool = True) -> None:
+    def __init__(
+        self, host: str, *, overhead_bytes: int | None = None, per_folder: int = _PER_FOLDER
+    ) -> None:
         self._host = host
-        self._per_message = per_message
+        self._overhead_bytes = overhead_bytes
+        self._per_folder = per_folder
         self._sums: dict[int, _Sum] = {}
 
     def add(self, path: bytes, folders: int, messages: int, size_bytes: int) -> None:
@@ -41,7 +45,8 @@ class Rooms:
         found.mailboxes += 1
         found.messages += messages
         found.size_bytes += size_bytes
-        found.inodes += messages * self._per_message + _PER_FOLDER * folders + _PER_MAILBOX
+        files = messages if self._overhead_bytes is None else 0
+        found.inodes += files + self._per_folder * folders + _PER_MAILBOX
 
     def all(self) -> tuple[FileSystemRoom, ...]:
         """The file systems. Raises OSError."""
@@ -58,7 +63,7 @@ class Rooms:
             path=os.fsdecode(one.path),
             free_bytes=blocks * told.f_frsize,
             free_inodes=inodes if told.f_files else None,
-            block_bytes=told.f_frsize if self._per_message else 0,
+            block_bytes=told.f_frsize if self._overhead_bytes is None else self._overhead_bytes,
             quotas=_has_quotas(device),
             mailboxes=one.mailboxes,
             messages=one.messages,

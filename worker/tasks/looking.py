@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ...proto.ports import ProgressSink
@@ -10,8 +10,11 @@ from ...proto.records import Partition
 from ...proto.target_facts import TargetFacts
 from .. import memory
 from ..archives.holdings import Holdings
-from ..archives.opened import opened_archives
-from ..looking.look import Sought, look
+from ..archives.opened import OpenArchives, opened_archives
+from ..looking.sought import Sought
+
+Look = Callable[[OpenArchives, Sequence[Sought], Partition, str, float], TargetFacts]
+"""Looks at a target on a host, for so many seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,23 @@ class LookTask:
 
 
 def run_look(task: LookTask, _progress: ProgressSink) -> TargetFacts:
-    """See ``worker.looking.look.look``."""
+    """Look at the target as its format wants it; see ``worker.looking``."""
     memory.keep_freed_memory()
+    look = _look_of(task.target)
     with opened_archives(task.archives, task.host, task.grants.get(task.host, b"")) as archives:
         return look(archives, task.sought, task.target, task.host or "localhost", task.seconds)
+
+
+def _look_of(target: Partition) -> Look:
+    # Each is loaded when it is wanted.
+    if target.format == "imap":
+        from ..looking.server import look_at_server
+
+        return look_at_server
+    if target.format == "maildir":
+        from ..looking.look import look
+
+        return look
+    from ..looking.files import look_at_files
+
+    return look_at_files

@@ -63,7 +63,7 @@ class Dovecot:
 
     ``doveadm`` is the command that reaches it, as a configuration of mailhaul has it. ``inside`` puts it on
     the loopback of another host than this. With a ``certificate`` it offers TLS, and on ``settings.FAR`` it
-    wants that.
+    wants that. ``more`` are further lines of its configuration.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Dovecot:
         *,
         inside: Inside = nullcontext,
         certificate: Certificate | None = None,
+        more: str = "",
     ) -> None:
         self._inside = inside
         self.place = place
@@ -94,7 +95,7 @@ class Dovecot:
         self._tls = certificate is not None
         if not self._tls:
             facts["imaps"] = 0
-        self._settings.write_text(settings(programs.version, layout, facts, certificate))
+        self._settings.write_text(settings(programs.version, layout, facts, certificate) + more)
 
     @property
     def template(self) -> str:

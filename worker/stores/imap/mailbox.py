@@ -11,11 +11,11 @@ from imapclient import IMAPClient
 from ....groups.paths import printable
 from ....proto.errors import FolderStoppedError, MessageUnavailable, StoreError
 from ....proto.records import Folder, MailboxOutcome, Skipped, StoredFile
-from ..folder_names import INBOX
 from . import subscriptions
 from .delivery import UserStoppedError
 from .errors import ConnectionLostError, RefusedError
 from .folder import ImapFolder, append_limit
+from .listing import listed_folders, namespace, subscribed_folders
 from .names import FolderNames
 from .session import Session
 
@@ -25,8 +25,6 @@ _BOOKKEEPING = (
 )
 """How files begin that say of a Maildir what the server that is written to says of its own folders."""
 
-_NO_FOLDER = {b"\\noselect", b"\\nonexistent"}
-
 
 class ImapMailbox:
     """A MailboxWriter (see ``proto.ports``). What the server has taken is there at once, and stays."""
@@ -35,9 +33,9 @@ class ImapMailbox:
         self._session = session
         self._everything = everything
         self._dotted = any(one.path.startswith(b".") for one in layout)
-        prefix, separator = session.ask(_namespace)
+        prefix, separator = session.ask(namespace)
         self._names = FolderNames(prefix, separator, [one.name for one in layout])
-        self._there = set(session.ask(_listed))
+        self._there = set(session.ask(listed_folders))
         self._skipped: list[Skipped] = []
         self._folders: list[ImapFolder] = []
 
@@ -120,12 +118,12 @@ class ImapMailbox:
             self._session.ask(partial(IMAPClient.create_folder, folder=name))
         except RefusedError as error:
             # After a lost answer, or by somebody else.
-            if error.answer.code != "ALREADYEXISTS" and name not in self._session.ask(_listed):
+            if error.answer.code != "ALREADYEXISTS" and name not in self._session.ask(listed_folders):
                 raise
         self._there.add(name)
 
     def _subscribe(self, content: bytes) -> bool:
-        before = set(self._session.ask(_subscribed))
+        before = set(self._session.ask(subscribed_folders))
         wanted = {
             self._names.on_server(name) for name in subscriptions.subscribed(content, dotted=self._dotted)
         }
@@ -136,33 +134,3 @@ class ImapMailbox:
                 path = printable(name.encode("utf-8", "surrogateescape"))
                 self._skipped.append(Skipped(path, "subscription", error.message))
         return bool(wanted - before)
-
-
-def _namespace(client: IMAPClient) -> tuple[str, str]:
-    """The prefix of the user's own folders, and the separator of levels; "" if there are none."""
-    if client.has_capability("NAMESPACE"):
-        personal = client.namespace().personal
-        if personal:
-            prefix, separator = personal[0]
-            return str(prefix), separator or ""
-    listed = client.list_folders("", "")
-    separator = listed[0][1] if listed else None
-    return "", separator.decode("ascii") if separator else ""
-
-
-def _listed(client: IMAPClient) -> list[str]:
-    """The folders that can hold messages."""
-    return [_named(name) for flags, _, name in client.list_folders() if not _marks(flags) & _NO_FOLDER]
-
-
-def _subscribed(client: IMAPClient) -> list[str]:
-    return [_named(name) for _, _, name in client.list_sub_folders()]
-
-
-def _named(name: object) -> str:
-    text = str(name)
-    return INBOX if text.upper() == INBOX else text
-
-
-def _marks(flags: Iterable[bytes]) -> set[bytes]:
-    return {flag.lower() for flag in flags}

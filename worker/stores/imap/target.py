@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from ....groups.paths import printable
 from ....proto.errors import ConfigError, StoreError
@@ -18,8 +19,11 @@ from .login import read_password, tls_context
 from .mailbox import ImapMailbox
 from .patience import Patience
 from .session import Session
+from .survey import ImapSurvey
 
 _PATIENCE = Patience()
+
+_Result = TypeVar("_Result")
 
 
 class ImapTarget:
@@ -41,6 +45,27 @@ class ImapTarget:
     def open_mailbox(
         self, user: str, _place: bytes = b"", layout: Sequence[Folder] = ()
     ) -> Iterator[MailboxWriter]:
+        with self._session(user) as session:
+            mailbox = self._asked(user, lambda: ImapMailbox(session, layout, everything=self._access.verify))
+            yield mailbox
+            mailbox.close()
+
+    @contextmanager
+    def look_into(self, user: str, names: Sequence[str]) -> Iterator[ImapSurvey]:
+        """Look at the mailbox of a user, into which folders of these ``names`` are to come. Raises as
+        ``open_mailbox``."""
+        with self._session(user) as session:
+            yield self._asked(user, lambda: ImapSurvey(session, names))
+
+    def finish(self) -> None:
+        pass  # each mailbox has a connection of its own
+
+    def abandon(self) -> None:
+        pass
+
+    @contextmanager
+    def _session(self, user: str) -> Iterator[Session]:
+        """A way to the server, logged in; logged out at the end."""
         if not user.isprintable():
             raise StoreError(
                 f"user {printable(user.encode('utf-8', 'surrogateescape'))!r} can't log in anywhere"
@@ -50,20 +75,13 @@ class ImapTarget:
         login = partial(connect, self._address, user, self._access, self._password, self._patience)
         session = Session(login, patience)
         try:
-            mailbox = self._opened(session, user, layout)
-            yield mailbox
-            mailbox.close()
+            self._let_in(session, user)
+            yield session
             session.close()
         finally:
             session.drop()
 
-    def finish(self) -> None:
-        pass  # each mailbox has a connection of its own
-
-    def abandon(self) -> None:
-        pass
-
-    def _opened(self, session: Session, user: str, layout: Sequence[Folder]) -> ImapMailbox:
+    def _let_in(self, session: Session, user: str) -> None:
         try:
             _ = session.connection
         except ConnectionLostError:
@@ -73,8 +91,10 @@ class ImapTarget:
             raise StoreError(f"{self._address} does not let {user} in: {error.message}", user=user) from error
         self._was_unreachable = False
         session.patience = self._patience
+
+    def _asked(self, user: str, work: Callable[[], _Result]) -> _Result:
         try:
-            return ImapMailbox(session, layout, everything=self._access.verify)
+            return work()
         except RefusedError as error:
             raise StoreError(
                 f"{self._address} does not tell the folders of {user}: {error.message}"

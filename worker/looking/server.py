@@ -1,0 +1,129 @@
+"""The table of contents of a look at a mail server that is restored to over IMAP. Nothing is changed there.
+
+    for each user, as long as there is time
+      whether the server lets the user in                    stores.imap.target
+      whether the quota leaves room, what is too large       stores.imap.survey
+      for each folder: what it is called there, whether it
+      is there and may be written, what it has already       stores.imap.survey
+
+What is there is known by date and size only: no mail is read.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ...proto.archive.mailboxes import FolderEntry
+from ...proto.archive.stored import StoredMailbox
+from ...proto.errors import AccessError, BackupError, ConfigError
+from ...proto.records import Partition
+from ...proto.target_facts import FolderFate, ServerTalk, TargetFacts
+from ..archives.opened import OpenArchives
+from ..stores.imap.patience import Patience
+from ..stores.imap.survey import ImapSurvey
+from ..stores.imap.target import ImapTarget
+from .findings import Findings
+from .sought import Sought
+
+_PATIENCE = Patience(connect_seconds=5.0, silence_seconds=10.0, attempts=0)
+
+
+def look_at_server(
+    archives: OpenArchives, sought: Sequence[Sought], target: Partition, _host: str, seconds: float
+) -> TargetFacts:
+    """See ``look.look``. What of a server can't be looked at is told, with its words."""
+    until = time.monotonic() + seconds
+    found = Findings()
+    work = _Look(archives, found)
+    unseen = 0
+    try:
+        if target.access is None:
+            raise ConfigError(f"{target.path}: a server wants a password")
+        server = ImapTarget(target.path, target.access, _PATIENCE)
+        for number, one in enumerate(sought):
+            if time.monotonic() >= until:
+                unseen = len(sought) - number
+                break
+            work.user(server, one, until)
+    except (AccessError, ConfigError) as error:  # as for everybody else
+        found.trouble(error.message)
+        unseen = len(sought)
+    return TargetFacts(
+        target=target,
+        fates=found.fates,
+        counts=found.counts,
+        unseen=unseen,
+        quotas_asked=work.quotas_asked,
+        excesses=found.excesses,
+        server=ServerTalk(logged_in=work.logged_in, append_limit=work.append_limit, too_large=work.too_large),
+        troubles=found.troubles,
+    )
+
+
+class _Look:
+    def __init__(self, archives: OpenArchives, found: Findings) -> None:
+        self._archives = archives
+        self._found = found
+        self.logged_in = self.quotas_asked = self.append_limit = self.too_large = 0
+
+    def user(self, server: ImapTarget, one: Sought, until: float) -> None:
+        """Raises AccessError."""
+        user = one.choice.to_user
+        try:
+            stored = StoredMailbox(self._archives, one.choice.archive, one.choice.user)
+            folders = list(one.chosen(stored))
+            names = [one.becomes(entry.folder.name) for entry in folders]
+            with server.look_into(user, names) as there:
+                self.logged_in += 1
+                self._quota(one, there)
+                limit = there.append_limit()
+                self.append_limit = min(filter(None, (self.append_limit, limit)), default=0)
+                for number, entry in enumerate(folders):
+                    if time.monotonic() >= until:
+                        self._found.trouble(
+                            f"{one.choice.path}: there was no time for {len(folders) - number} of its folders"
+                        )
+                        break
+                    self._folder(one, stored, entry, there, limit)
+        except AccessError:
+            raise
+        except BackupError as error:
+            self._found.trouble(f"{one.choice.path}: {error.message}")
+
+    def _folder(
+        self, one: Sought, stored: StoredMailbox, entry: FolderEntry, there: ImapSurvey, limit: int
+    ) -> None:
+        folder, name = entry.folder, one.becomes(entry.folder.name)
+        shown = one.shown(folder.name)
+        if there.is_altered(name):
+            self._found.trouble(f"{shown} would be called {there.name_of(name)} on the server")
+        found = there.folder(name)
+        if found is not None and found.refusal:
+            self._found.trouble(f"{shown}: {found.refusal}")
+        renumbered = present = 0
+        for message in one.messages_of(stored, entry):
+            if found is not None and found.take(message):
+                present += 1
+            elif limit and message.size > limit:
+                self.too_large += 1
+            else:
+                renumbered += 1
+        self._found.folder(
+            FolderFate(
+                path=shown,
+                renumbered=renumbered,
+                present=present,
+                there=found.uidvalidity if found is not None else 0,
+            ),
+            recreated=found is None,
+        )
+
+    def _quota(self, one: Sought, there: ImapSurvey) -> None:
+        quotas = there.quotas()
+        if quotas is None:
+            return
+        self.quotas_asked += 1
+        for quota in quotas:
+            wanted = one.size_bytes if quota.kind == "storage" else one.messages
+            self._found.quota(one.choice.to_user, quota.root, quota.kind, quota.used, quota.limit, wanted)
