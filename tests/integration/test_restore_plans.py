@@ -104,6 +104,7 @@ def test_what_the_mail_would_meet(site: Site) -> None:
         "another": 1,
         "kept": 0,
         "renumbered": 4,
+        "added": 0,
         "present": 12,
     }
     fates = {one["path"]: one for one in target["fates"]}
@@ -111,6 +112,7 @@ def test_what_the_mail_would_meet(site: Site) -> None:
         "path": f"{JANE}/INBOX",
         "kept": 0,
         "renumbered": 4,
+        "added": 0,
         "present": 8,
         "uidvalidity": 1500,
         "there": 1700,
