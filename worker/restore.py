@@ -24,6 +24,7 @@ from functools import partial
 
 from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.assembly import Contents
+from ..proto.archive.demand import Demand
 from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import (
@@ -118,14 +119,16 @@ def restore(
     choices: Sequence[Choice],
     target: MailTarget,
     progress: ProgressSink,
+    demand: Demand | None = None,
 ) -> RestoreTaskReport:
     """Restore the chosen parts of the chosen mailboxes, in this order; a mailbox may be chosen several times.
+    ``demand`` is what is to be read for that, where it is known.
 
     What is damaged or can't be written is listed in the report and the rest goes on; so is a mailbox of which
     nothing is written, as it needs what can't be read where it lies now. Each mailbox that is durable is told
     at once. Raises TargetFullError if the target has no room for more.
     """
-    work = _Restore(Contents(archives.data), progress)
+    work = _Restore(Contents(archives.data, demand=demand), progress)
     for choice in choices:
         try:
             stored = StoredMailbox(archives, choice.archive, choice.user)

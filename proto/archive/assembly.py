@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -11,23 +10,33 @@ from blake3 import blake3
 from ..errors import DamagedError
 from ..records import DIGEST_BYTES, ArchiveId, Message, Piece, StoredFile
 from . import recipes
+from .kept_blocks import KeptBlocks
 
 if TYPE_CHECKING:
+    from .demand import Demand
     from .reader import ArchiveReader
 
 
 class Contents:
-    """The data of a set of archives, by pieces. Keeps the blocks read last, up to ``cache_bytes``."""
+    """The data of a set of archives, by pieces. Keeps the blocks read last, up to ``cache_bytes``. Where it
+    is known what is to be read (``demand``) these are half of that, and of others is kept what still is."""
 
     def __init__(
-        self, open_archive: Callable[[ArchiveId], ArchiveReader], cache_bytes: int = 64 << 20
+        self,
+        open_archive: Callable[[ArchiveId], ArchiveReader],
+        cache_bytes: int = 64 << 20,
+        demand: Demand | None = None,
     ) -> None:
         self._open_archive = open_archive
         self._archives: dict[ArchiveId, ArchiveReader] = {}
-        self._blocks: OrderedDict[tuple[ArchiveId, int], bytes] = OrderedDict()
-        self._cache_bytes = cache_bytes
-        self._cached = 0
-        self.blocks_read = 0
+        # Without a demand there is no rest of a block.
+        halves = (cache_bytes, 0) if demand is None else (cache_bytes // 2, cache_bytes)
+        self._blocks = KeptBlocks(*halves, demand)
+
+    @property
+    def blocks_read(self) -> int:
+        """How many blocks were read and decompressed."""
+        return self._blocks.read
 
     def message(self, message: Message | StoredFile) -> Iterator[bytes]:
         """The bytes of a message or file. Raises DamagedError after the last one if they are not what
@@ -65,10 +74,7 @@ class Contents:
         offset, left = piece.offset, piece.length
         archive = self._archive(piece.archive)
         while left > 0:
-            number = archive.block_at(offset)
-            block = self._block(archive, piece.archive, number)
-            within = offset - archive.directory.blocks.data[number]
-            chunk = block[within : within + left]
+            chunk = self._blocks.chunk(archive, archive.block_at(offset), offset, left)
             yield chunk
             offset += len(chunk)
             left -= len(chunk)
@@ -78,16 +84,3 @@ class Contents:
         if reader is None:
             reader = self._archives[archive] = self._open_archive(archive)
         return reader
-
-    def _block(self, archive: ArchiveReader, name: ArchiveId, number: int) -> bytes:
-        block = self._blocks.get((name, number))
-        if block is not None:
-            self._blocks.move_to_end((name, number))
-            return block
-        block = archive.block(number)
-        self.blocks_read += 1
-        self._blocks[name, number] = block
-        self._cached += len(block)
-        while self._cached > self._cache_bytes and len(self._blocks) > 1:
-            self._cached -= len(self._blocks.popitem(last=False)[1])
-        return block

@@ -12,6 +12,7 @@ from ...proto.records import Partition, Progress, RestoreTaskReport
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
+from ..demand import demand_of
 from ..live.state import Live, restore_state
 from ..load import LoadLimits, bounded, bounded_target, gentle
 from ..restore import Choice, restore
@@ -75,7 +76,8 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
             )
             report = restore_state(archives, task.choices, live, told)
         else:
-            report = restore(archives, task.choices, target, told)
+            demand = demand_of(archives, task.choices)
+            report = restore(archives, task.choices, target, told, demand)
         rest = replace(report.rest, replaced=frozenset(archives.damaged))
         return replace(report, rest=rest)
 
