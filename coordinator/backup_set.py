@@ -65,16 +65,26 @@ class BackupSet:
     absent: Mapping[LogicalPath, str] = field(default_factory=dict)
     moment: ChosenMoment | None = None
     departed: tuple[str, ...] = ()
+    _of_users: dict[str, list[MailboxVersion]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def matching(self, path: LogicalPath) -> Iterator[MailboxVersion]:
         """Every version that a path selects, older ones of a mailbox too."""
-        for one in self.versions:
+        for one in self.versions if path.user is None else self._versions_of(path.user):
             if (
                 path.selects_partition(one.partition)
                 and path.selects_group(one.group)
                 and path.selects_user(one.user)
             ):
                 yield one
+
+    def _versions_of(self, user: str) -> Sequence[MailboxVersion]:
+        """Those of a user. Whoever asks for one asks for many: they are sorted out once."""
+        if not self._of_users:
+            for one in self.versions:
+                self._of_users.setdefault(one.user, []).append(one)
+        return self._of_users.get(user, ())
 
     def select(self, path: LogicalPath) -> list[MailboxVersion]:
         """The versions that a path selects, one for each mailbox, the newest. Raises NotFoundError, or

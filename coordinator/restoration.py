@@ -443,10 +443,34 @@ def _narrowed_task(
     )
 
 
+def names_mailbox(path: str) -> bool:
+    """Whether something that a report names is a mailbox, or in one."""
+    return len(_levels(path)) == 3
+
+
+def paths_of_failures(paths: Sequence[LogicalPath], failed: Collection[str]) -> list[LogicalPath]:
+    """What ``paths`` select of the mailboxes in which something ``failed``: all that a plan must have which
+    tries it again."""
+    mailboxes = dict.fromkeys(map(_whose, failed))
+    return [
+        replace(path, partition=one.partition, group=one.group, user=one.user)
+        for one in mailboxes
+        for path in paths
+        if path.selects_partition(one.partition or "")
+        and path.selects_group(one.group or "")
+        and path.selects_user(one.user or "")
+    ]
+
+
 def _whose(path: str) -> LogicalPath:
     """The mailbox of something that a report names."""
-    partition, group, user = path.removeprefix("/").split("/", 3)[:3]
+    partition, group, user = _levels(path)
     return LogicalPath.parse(f"/{partition}/{group}/{user}")
+
+
+def _levels(path: str) -> list[str]:
+    """Partition, group and user of something that a report names, as far as it has them."""
+    return path.removeprefix("/").split("/", 3)[:3]
 
 
 def note_damaged_copies(archives: Holdings, report: RestoreReport) -> None:
@@ -462,12 +486,18 @@ def note_damaged_copies(archives: Holdings, report: RestoreReport) -> None:
 
 
 def _without_covered(paths: Sequence[LogicalPath]) -> list[LogicalPath]:
-    """The paths without those that others cover: nothing is restored twice."""
-    kept: list[LogicalPath] = []
+    """The paths without those that others cover: nothing is restored twice. There may be many users, but few
+    paths of each, and few of no user."""
+    kept: dict[str | None, list[LogicalPath]] = {}
     for path in paths:
-        if not any(one.covers(path) for one in kept):
-            kept = [one for one in kept if not path.covers(one)] + [path]
-    return kept
+        above = kept.get(None, [])
+        if any(one.covers(path) for one in (*above, *kept.get(path.user, ()))):
+            continue
+        for user in [path.user] if path.user is not None else list(kept):
+            kept[user] = [one for one in kept.get(user, ()) if not path.covers(one)]
+        kept.setdefault(path.user, []).append(path)
+    order = {path: number for number, path in enumerate(paths)}
+    return sorted((one for some in kept.values() for one in some), key=order.__getitem__)
 
 
 def _planned(

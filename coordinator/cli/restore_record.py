@@ -18,7 +18,7 @@ from ...proto.records import Partition, RestoreReport, Skipped
 from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..clock import RUN_ID, utc
-from ..restoration import RestorePlan
+from ..restoration import RestorePlan, names_mailbox
 from ..restores.record import OpenRestore, Order, begun, directory_of, read_order, reopened
 from ..restores.report import read_report, write_report
 from . import adapters, output
@@ -75,7 +75,8 @@ def _what_failed(invocation: Invocation, staging: Path | None, retry: str) -> Ag
     is_id = retry == "latest" or RUN_ID.fullmatch(retry)
     path = directory_of(chosen_site(invocation, staging).area, retry) if is_id else Path(retry)
     report = read_report(path)
-    only = tuple(dict.fromkeys(one.path for one in report.failures if one.again))
+    # Of a group whose list of mailboxes is damaged nobody knows what to try.
+    only = tuple(dict.fromkeys(one.path for one in report.failures if one.again and names_mailbox(one.path)))
     if not only:
         raise NotFoundError(f"nothing failed in restore {report.order.restore} that could be tried again")
     return Again(order=report.order, only=only)

@@ -21,7 +21,7 @@ from ..places import names_partition
 from ..prospect import look_ahead
 from ..recalling import to_recall
 from ..renaming import Renaming, everybody, read_renames, renaming_of
-from ..restoration import Access, RestorePlan, narrowed, plan_restore
+from ..restoration import Access, RestorePlan, narrowed, paths_of_failures, plan_restore
 from ..restores.journal import Journal
 from ..restores.rates import measured_rate
 from ..restores.record import OpenRestore
@@ -49,6 +49,8 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
     goal = chosen_goal(invocation, asked.place, asked.workers, asked.staging)
     at, files, staging = asked.at, asked.files, asked.staging
     paths = named_paths(invocation, asked.paths, asked.host, at=at, files=files, staging=staging)
+    if again and again.only:
+        paths = paths_of_failures(paths, again.only)
     with ExitStack() as stack:
         earlier = stack.enter_context(going_on(again))
         backup = stack.enter_context(

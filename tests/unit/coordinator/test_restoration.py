@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from mailhaul.coordinator import restoration
+from mailhaul.coordinator import backup_set, restoration
 from mailhaul.coordinator.backup_set import BackupSet
 from mailhaul.coordinator.history import MailboxVersion
-from mailhaul.coordinator.restoration import RestorePlan, RestoreWork, plan_restore
+from mailhaul.coordinator.restoration import (
+    RestorePlan,
+    RestoreWork,
+    names_mailbox,
+    paths_of_failures,
+    plan_restore,
+)
 from mailhaul.coordinator.restores.journal import Journal
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import DamagedError, NotFoundError, UsageError
@@ -123,3 +130,45 @@ def test_an_attempt_knows_how_long_the_restore_has_been_under_way() -> None:
 def test_what_the_backup_does_not_hold() -> None:
     with pytest.raises(NotFoundError, match="/p/user/u1: the backup holds nothing of it"):
         plan([version("u0")], "/p/user/u0", "/p/user/u1")
+
+
+def test_what_failed_is_all_that_is_planned_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [version(f"u{i}", group="staff" if i % 2 else "user") for i in range(1000)]
+    versions.append(version("u2", partition="q"))
+    failed = [
+        "/p/user/u2/INBOX/7",
+        "/p/user/u2/Sent",
+        "/p/staff/u5",
+        "/p/user/u8/subscriptions",
+        "/q/user/u2",
+    ]
+    looked_at: list[str] = []
+
+    def noted(backup: BackupSet, archives: OpenArchives, version: MailboxVersion) -> tuple[ArchiveId, ...]:
+        looked_at.append(version.user)
+        return real(backup, archives, version)
+
+    real = backup_set.needs_of
+    monkeypatch.setattr(restoration, "needs_of", noted)
+    for asked, paths in (
+        (["/"], ["/p/user/u2", "/p/staff/u5", "/p/user/u8", "/q/user/u2"]),
+        (["/p/user", "/p/staff"], ["/p/user/u2", "/p/staff/u5", "/p/staff/u5", "/p/user/u8"]),
+        (["/p/user/u2/INBOX", "/p/user/u5/Sent"], ["/p/user/u2/INBOX", "/p/staff/u5/Sent"]),
+    ):
+        found = paths_of_failures([LogicalPath.parse(one) for one in asked], failed)
+        assert [str(one) for one in found] == paths
+        looked_at.clear()
+        made = plan(versions, *paths, p=TARGET, q=replace(TARGET, path="/q"))
+        assert len(looked_at) == len(made.mailboxes) == len(set(paths))
+
+
+@pytest.mark.parametrize(("path", "named"), [("/p/g/u", True), ("/p/g/u/INBOX/1", True), ("/p/g", False)])
+def test_losses_of_a_group_name_no_mailbox(path: str, named: bool) -> None:
+    assert names_mailbox(path) is named
+
+
+def test_many_paths_take_no_longer_than_few() -> None:
+    versions = [version(f"u{i}") for i in range(5_000)]
+    paths = [f"/p/user/u{i}" for i in range(5_000)]
+    assert len(plan(versions, *paths, "/p/user/u7/INBOX").mailboxes) == 5_000
+    assert len(plan(versions[:50], *paths[:50], "/p").mailboxes) == 50
