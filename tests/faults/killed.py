@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
+Steps = Sequence[tuple[Any, str]]
+"""Functions, by their owners and names."""
 
-def killed_at(step: int, steps: Sequence[tuple[Any, str]], work: Callable[[], object]) -> bool:
-    """Do the work in a process that dies before its n-th call of one of ``steps`` (functions, by their owners
-    and names); False if it has fewer, and then it must end well."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            _die_at(step, steps)
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(child, 0)
+_NEVER = 1 << 40
+
+
+def killed_at(step: int, steps: Steps, work: Callable[[], object]) -> bool:
+    """Do the work in a process that dies before its n-th call of one of ``steps``; False if it has fewer, and
+    then it must end well."""
+    status, _ = _done(step, steps, work)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return True
@@ -28,13 +25,35 @@ def killed_at(step: int, steps: Sequence[tuple[Any, str]], work: Callable[[], ob
     return False
 
 
-def _die_at(step: int, steps: Sequence[tuple[Any, str]]) -> None:
-    left = [step]
+def steps_of(steps: Steps, work: Callable[[], object]) -> int:
+    """Do the work in a process of its own, which must end well: how many of these steps it took."""
+    status, taken = _done(_NEVER, steps, work)
+    assert status == 0
+    return taken
 
+
+def _done(step: int, steps: Steps, work: Callable[[], object]) -> tuple[int, int]:
+    """How the process ended, and how many steps it took."""
+    taken = mmap.mmap(-1, 8)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            _die_at(step, steps, taken)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(child, 0)
+    return status, int.from_bytes(taken[:], "little")
+
+
+def _die_at(step: int, steps: Steps, taken: mmap.mmap) -> None:
     def guarded(function: Callable[..., object]) -> Callable[..., object]:
         def call(*arguments: Any, **more: Any) -> object:
-            left[0] -= 1
-            if not left[0]:
+            number = int.from_bytes(taken[:], "little") + 1
+            taken[:] = number.to_bytes(8, "little")
+            if number == step:
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **more)
 

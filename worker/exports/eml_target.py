@@ -33,6 +33,7 @@ class EmlFolder:
         self._files = FileWriter(notices)
         self._owner = Ownership(_MODE, os.geteuid(), os.getegid())
         self._index: BinaryIO | None = None
+        self._listed: frozenset[bytes] = frozenset()
         self._met: set[bytes] = set()
         self._directory = staged.directory(path)
         try:
@@ -54,7 +55,7 @@ class EmlFolder:
                     self._files.write(self._directory, name, content, self._owner, message.date_ns)
                 except FileExistsError:
                     continue
-                self._note(folder_index.line(name, message))
+                self._note(name, message)
                 break
         except OSError as error:
             raise unwritable(error, b"/".join(self._path)) from error
@@ -62,8 +63,8 @@ class EmlFolder:
 
     def finish(self) -> None:
         try:
-            if self._index is None and self._there < 0:
-                self._note(b"")
+            if self._there < 0:
+                self._open_index()
             self.close()
         except OSError as error:
             raise unwritable(error, folder_index.NAME) from error
@@ -86,10 +87,19 @@ class EmlFolder:
         if self._index is not None:
             self._index.close()
 
-    def _note(self, line: bytes) -> None:
+    def _note(self, name: bytes, message: Message) -> None:
+        """Add a message to the index, unless an earlier attempt has, which was ended before its file came."""
+        index = self._open_index()
+        if name not in self._listed:
+            index.write(folder_index.line(name, message))
+
+    def _open_index(self) -> BinaryIO:
         if self._index is None:
+            if there := self._staged.open_there(self._path, folder_index.NAME):
+                with there:
+                    self._listed = folder_index.names_in(there)
             self._index = self._staged.grow(self._path, folder_index.NAME)
-        self._index.write(line)
+        return self._index
 
     def _holds(self, name: bytes, message: Message) -> bool:
         """Whether a file that is there holds this message."""

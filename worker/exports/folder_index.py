@@ -59,3 +59,12 @@ class Known:
 
 def _date(message: Message) -> str:
     return f"{datetime.fromtimestamp(message.date_ns // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def names_in(lines: Iterable[bytes]) -> frozenset[bytes]:
+    """The files that an index tells of; lines that are none of its own are passed over."""
+    found: set[bytes] = set()
+    for one in lines:
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            found.add(json.loads(one)["file"].encode())
+    return frozenset(found)

@@ -110,17 +110,18 @@ class StagedMailbox:
             os.close(directory)
 
     def commit(self) -> None:
-        """Put all of it into place; from then on that is what is ``there``. Raises StoreError."""
+        """Put all of it into place; from then on that is what is ``there``, and nothing else is left. Raises
+        StoreError."""
+        kept: list[bytes] = []
         try:
             self._scaffold.sync()
-            if self._there < 0 and self._become():
-                return
-            for (path, name), before in self._grown.items():
-                self._replace(path, name, before)
-            kept: list[bytes] = []
-            self._scaffold.merge(self._there, kept.append)
+            if self._there >= 0 or not self._become():
+                for (path, name), before in self._grown.items():
+                    self._replace(path, name, before)
+                self._scaffold.merge(self._there, kept.append)
         except OSError as error:
             raise refused(error, f"{printable(self._name)} can't be put in place") from error
+        self._scaffold.remove()
         if kept:
             raise StoreError(f"{printable(kept[0])} came into being meanwhile and is left as it is")
 

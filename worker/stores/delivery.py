@@ -80,6 +80,8 @@ class Delivery:
                 stages.append(reserved_stage_of(one.number))
             for where in stages:
                 with self._stage(where) as stage:
+                    if one.folder.reserved and where != stages[0]:
+                        one.folder.reserved.leave_there(stage)
                     one.folder.deliver(one.directory, stage, one.translation)
             if beyond := one.folder.without_letters(one.translation):
                 self._add_keywords(one, beyond)

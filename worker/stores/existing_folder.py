@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from ...proto.errors import LockedError, MessageUnavailable
-from ...proto.records import Folder, Message
+from ...proto.records import Folder, Listed, Message
 from . import keywords
 from .directories import descend, is_full, make_directory, name_bytes, opened
 from .dotlock import uidlist_lock
@@ -55,12 +55,12 @@ class ExistingFolder:
             with suppress(FileNotFoundError):
                 self._present[place] = descend(directory, (place.encode(),))
         self._messages = PresentMessages(self._present)
-        self._known_expunged: set[bytes] | None = None
+        self._known_listed: set[bytes] | None = None
 
     def add(self, message: Message, content: Iterable[bytes]) -> bool:
         if there := self._messages.take(message):
             with suppress(FileNotFoundError):  # renamed meanwhile
-                self._names.present(message, self._present[there.place], there.base + there.suffix)
+                self._take_over(message, there)
             return False
         name = portable_name(message.base)
         reserved = self.reserved
@@ -68,7 +68,7 @@ class ExistingFolder:
             reserved = None
         places = reserved.places if reserved else self._places
         for base in lasting_names(message.base if reserved else name):
-            if self._messages.has(base) or base in self._expunged():
+            if self._messages.has(base) or base in self._listed():
                 continue
             try:
                 if not places.add(message, base, content):
@@ -78,10 +78,13 @@ class ExistingFolder:
                 continue
         if reserved:
             reserved.take(message.uid, message.fields, base)
+        self._note_keywords(message, base)
+        return True
+
+    def _note_keywords(self, message: Message, base: bytes) -> None:
         for keyword in message.keywords:
             self._keyworded.setdefault(keyword, []).append(base)
         self._letters.update(set(keywords.flags_of(message.suffix)) & set(keywords.LETTERS))
-        return True
 
     def finish(self) -> None:
         self.close()
@@ -99,15 +102,25 @@ class ExistingFolder:
             os.close(self._lists)
             self._stage = self._directory = self._lists = -1
 
-    def _expunged(self) -> set[bytes]:
-        """Lasting names that the UID list still has though there are no such files: to the server, a file
-        of that name would be the message that was expunged."""
-        if self._known_expunged is None:
-            self._known_expunged = set()
+    def _take_over(self, message: Message, there: Listed) -> None:
+        """A file that is there already: it may be one of several names of a file; and where an attempt was
+        ended before it had entered the UIDs, it is to have its UID now. Raises FileNotFoundError."""
+        place, name = self._present[there.place], there.base + there.suffix
+        self._names.present(message, place, name)
+        reserved = self.reserved
+        if not reserved or not reserved.has_room_for(message.uid) or there.base in self._listed():
+            return
+        if reserved.take_over(message, there, place):
+            self._note_keywords(message, there.base)
+
+    def _listed(self) -> set[bytes]:
+        """Lasting names that the UID list has. Where there is no such file (any more), one of that name would
+        be the message that was expunged to the server."""
+        if self._known_listed is None:
+            self._known_listed = set()
             with suppress(OSError, MessageUnavailable), opened_list(self._lists) as found:
-                bases = (base for _, _, base in found.entries())
-                self._known_expunged.update(base for base in bases if not self._messages.has(base))
-        return self._known_expunged
+                self._known_listed.update(base for _, _, base in found.entries())
+        return self._known_listed
 
     def deliver(self, directory: int, stage: int, translation: keywords.Translation) -> None:
         """Put the messages into the folder, with the letters that its keywords have there. Raises OSError."""

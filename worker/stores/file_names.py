@@ -8,7 +8,7 @@ from collections.abc import Callable
 from blake3 import blake3
 
 from ...proto.records import Message
-from .directories import ownership
+from .directories import ownership, unwritable
 from .file_writer import FileWriter
 from .known_files import KnownFiles
 
@@ -25,7 +25,7 @@ class FileNames:
 
     def link(self, message: Message, directory: int, name: bytes) -> bool:
         """Give the file of a message this name too, if another message was written that is the same file.
-        Raises FileExistsError if the name is taken."""
+        Raises FileExistsError if the name is taken, StoreError."""
         return bool(message.link) and self._files_known().link(
             self._key(message), message.digest, directory, name
         )
@@ -57,7 +57,10 @@ class FileNames:
 
     def _files_known(self) -> KnownFiles:
         if self._known is None:
-            self._known = self._open()
+            try:
+                self._known = self._open()
+            except OSError as error:
+                raise unwritable(error, b"") from error
         return self._known
 
     def _key(self, message: Message) -> str:

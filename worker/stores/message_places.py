@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from ...proto.records import Message
+from ...proto.records import Listed, Message
 from .directories import checked_name, descend_making
 from .file_names import FileNames
 from .file_writer import FileWriter
@@ -71,6 +71,18 @@ class MessagePlaces:
                 return False
             raise
         names.written(message, directory, name)
+        return True
+
+    def take_over(self, there: Listed, directory: int, suffix: bytes) -> bool:
+        """Link a message here that is in another ``directory`` already, with this suffix; whether that was
+        possible. Raises FileNotFoundError if it is gone."""
+        name, target = there.base + there.suffix, self._fds[there.place]
+        try:
+            os.link(name, there.base + suffix, src_dir_fd=directory, dst_dir_fd=target, follow_symlinks=False)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return False
         return True
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ...proto.errors import MessageUnavailable
-from ...proto.records import Folder
+from ...proto.records import Folder, Listed, Message
 from . import keywords, uidlist
 from .directories import make_directory, name_bytes, opened, ownership
 from .dotlock import uidlist_lock
@@ -28,7 +28,7 @@ from .location import RESERVED
 from .message_places import MessagePlaces
 from .opened import FileOpener
 from .scaffold import link_new, make_durable
-from .uidlist_file import lines_of, opened_list
+from .uidlist_file import lines_of, opened_list, uids_of
 
 _NEW_LIST = RESERVED + b"uidlist"
 _NEW_INDEX = RESERVED + b"index"
@@ -59,6 +59,7 @@ class ReservedUids:
         self._limit = limit
         self._files = files
         self._entries: dict[int, tuple[bytes, bytes]] = {}
+        self._there: set[bytes] = set()
         self.places = MessagePlaces(stage, files, names)
 
     @property
@@ -73,6 +74,23 @@ class ReservedUids:
     def take(self, uid: int, fields: bytes, base: bytes) -> None:
         """A message was written into ``places`` that is to have this UID."""
         self._entries[uid] = fields, base
+
+    def take_over(self, message: Message, there: Listed, directory: int) -> bool:
+        """A message that is in the folder already, but has no UID there, is to have its own: it stands in
+        ``places``, too, for the index. Whether that was possible. Raises FileNotFoundError if it is gone."""
+        if not self.places.take_over(there, directory, message.suffix):
+            return False
+        self._there.add(there.base)
+        self.take(message.uid, message.fields, there.base)
+        return True
+
+    def leave_there(self, stage: int) -> None:
+        """What is in the folder already stays as it is there: it waits no longer. Raises OSError."""
+        for place in PLACES:
+            with opened(stage, (place.encode(),)) as directory:
+                for name in map(name_bytes, os.listdir(directory)):
+                    if name.partition(b":")[0] in self._there:
+                        os.unlink(name, dir_fd=directory)
 
     def look_like(self, stage: int, folder: int, lists: int, translation: keywords.Translation) -> None:
         """Make of the stage a folder by itself, for the server to write an index of: with the letters that
@@ -110,6 +128,8 @@ class ReservedUids:
             reserved = uidlist.parse_header(header).reserved
             if max(self._entries) >= reserved or any(0 < _uid(line) < reserved for line in lines):
                 return False
+            if self._there and uids_of(lists, self._there):
+                return False  # the server has seen them meanwhile
             self._write_list(lists, header, lines)
             # The files before the list: until that has them, the server has to wait for the lock.
             for place in PLACES:
@@ -118,6 +138,8 @@ class ReservedUids:
                     opened(directory, (place.encode(),)) as target,
                 ):
                     for name in map(name_bytes, os.listdir(source)):
+                        if name.partition(b":")[0] in self._there:
+                            continue
                         with suppress(FileExistsError):
                             link_new(source, name, target, name)
             for name in map(name_bytes, os.listdir(index)):

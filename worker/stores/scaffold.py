@@ -33,11 +33,16 @@ class Scaffold:
 
     def __init__(self, parent: int) -> None:
         self._parent = parent
+        self.top = -1
         self._name, self.fd = _make_locked(parent)
-        # What is made in it gets the access list that it is to have, and none from the directory around.
-        remove_lists(self.fd)
-        make_directory(self.fd, TREE, 0o700)
-        self.top = descend(self.fd, (TREE,))
+        try:
+            # What is made in it gets the access list that it is to have, and none from the directory around.
+            remove_lists(self.fd)
+            make_directory(self.fd, TREE, 0o700)
+            self.top = descend(self.fd, (TREE,))
+        except BaseException:
+            self.remove()
+            raise
 
     def sync(self) -> None:
         """Everything written so far survives a crash."""
@@ -62,7 +67,8 @@ class Scaffold:
         if self.fd < 0:
             return
         shutil.rmtree(self._name, ignore_errors=True, dir_fd=self._parent)
-        os.close(self.top)
+        if self.top >= 0:
+            os.close(self.top)
         os.close(self.fd)
         self.fd = self.top = -1
 

@@ -73,6 +73,30 @@ def test_a_folder_is_filled_from_its_end(tmp_path: Path, box: Maildir) -> None:
     assert box.leftovers() == []
 
 
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_file_without_its_uid_gets_it(tmp_path: Path, box: Maildir, seen: bool) -> None:
+    """A restore that was killed had put it there; unless the server has given it another one."""
+    box.message("5.host:2,S", b"5")
+    if seen:
+        box.uidlist("10000009 :5.host", header=f"{HEADER} Mailhaul10000009")
+    (box.root / "dovecot.index").write_bytes(b"old")
+    assert add(tmp_path, 5, 6) == (1, [])
+    own = ["10000009 :5.host"] if seen else ["5 :5.host"]
+    assert sorted(uidlist(box)[1:]) == sorted([*own, "6 :6.host"])
+    assert box.names() == ["5.host:2,S", "6.host:2,S"]
+    assert box.leftovers() == []
+
+
+def test_a_file_whose_uid_is_not_free_any_more_stays_as_it_is(tmp_path: Path, box: Maildir) -> None:
+    box.message("5.host:2,S", b"5")
+    with (box.root / "dovecot-uidlist").open("a") as file:
+        file.write("3 :other\n")
+    before = uidlist(box)
+    assert add(tmp_path, 5, 6) == (1, ["uid"])
+    assert uidlist(box) == before
+    assert box.names() == ["5.host:2,S", "6.host:2,S"]
+
+
 @pytest.mark.parametrize(
     "lines",
     [
