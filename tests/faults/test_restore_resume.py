@@ -6,14 +6,17 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -51,6 +54,14 @@ def comparable(root: Path) -> dict[bytes, Entry]:
     }
 
 
+def without_times(found: dict[bytes, Entry]) -> dict[bytes, Entry]:
+    """The same, with the times of messages only: where a folder was there, its lists are written anew."""
+    return {
+        where: entry if b"/cur/" in where or b"/new/" in where else (*entry[:4], 0, entry[5])
+        for where, entry in found.items()
+    }
+
+
 def newest(staging: Path) -> Path:
     return max((staging / ".mailhaul" / "restores").iterdir())
 
@@ -60,70 +71,150 @@ def journal(restore: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def killed(
-    words: tuple[str | Path, ...], staging: Path, after_lines: int, pause: float, everybody: bool
-) -> bool:
-    """Whether a restore was killed while it went on: so many mailboxes were done, and a moment after that."""
-    before = set((staging / ".mailhaul").glob("restores/*"))
-    run = subprocess.Popen(
-        [*_PROGRAM, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while run.poll() is None:
-        assert time.monotonic() < deadline, "the restore does not begin"
-        found = set((staging / ".mailhaul").glob("restores/*")) - before
-        done = [one for one in found if (one / "journal.jsonl").exists()]
-        if done and (done[0] / "journal.jsonl").read_bytes().count(b"\n") >= after_lines:
-            break
-        time.sleep(0.002)
-    time.sleep(pause)
-    going = run.poll() is None
-    if everybody:
-        with suppress(ProcessLookupError):
-            os.killpg(run.pid, signal.SIGKILL)
-    else:
-        run.kill()
-    run.wait(60)
-    return going
+Words = tuple[str | Path, ...]
 
 
-@pytest.mark.timeout(1800)
+@dataclass
+class Killing:
+    """A restore that is killed while it goes on: when so many mailboxes are done, and a moment after that.
+    ``victim`` is the ``coordinator``, one ``worker``, or ``everybody``."""
+
+    words: Words
+    staging: Path
+    victim: str
+    rng: random.Random
+
+    def carry_out(self) -> bool:
+        """Whether it was killed before it ended; one of which a worker was killed has to end well."""
+        before = set((self.staging / ".mailhaul").glob("restores/*"))
+        run = subprocess.Popen(
+            [*_PROGRAM, *self.words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        after_lines = self.rng.randrange(22)
+        deadline = time.monotonic() + 60
+        while run.poll() is None:
+            assert time.monotonic() < deadline, "the restore does not begin"
+            found = set((self.staging / ".mailhaul").glob("restores/*")) - before
+            done = [one for one in found if (one / "journal.jsonl").exists()]
+            if done and (done[0] / "journal.jsonl").read_bytes().count(b"\n") >= after_lines:
+                break
+            time.sleep(0.002)
+        time.sleep(self.rng.uniform(0, 0.05))
+        going = run.poll() is None
+        if self.victim == "everybody":
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+        elif self.victim == "coordinator":
+            run.kill()
+        else:
+            workers = [one for child in children(run.pid) for one in children(child)]
+            going = bool(workers)
+            for one in workers[:1]:
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+            assert run.wait(120) == 0
+        run.wait(60)
+        if self.victim == "coordinator":
+            time.sleep(1.2)  # its workers notice at once, and have a second
+        return going
+
+
+def children(process: int) -> list[int]:
+    """The processes that one has started and that live."""
+    try:
+        return [
+            int(one)
+            for path in Path(f"/proc/{process}/task").glob("*/children")
+            for one in path.read_text().split()
+        ]
+    except OSError:
+        return []
+
+
+def touched(target: Path, mailboxes: list[str]) -> dict[Path, tuple[int, int]]:
+    """When the inode of each file and directory of these mailboxes was last changed in any way; of a file
+    with several names its time, as it gets more names."""
+    places = [target / unquote(path.split("/")[3]) for path in mailboxes]
+    found = ((path, path.lstat()) for place in places for path in (place, *place.rglob("*")))
+    return {
+        path: (status.st_ino, status.st_mtime_ns if status.st_nlink > 1 else status.st_ctime_ns)
+        for path, status in found
+    }
+
+
+BEFORE: dict[str, tuple[str, ...]] = {
+    "absent": (),
+    "provisioned": ("/", "--provision-only"),
+    "present": ("/primary/user/example.org%2Fjane/Sent", "/primary/user/example.org%2Fola/INBOX"),
+}
+"""What was restored before, so that the target is what it is."""
+
+VICTIMS = ("coordinator", "everybody", "worker")
+
+
+@pytest.mark.timeout(3600)
 def test_killed_restore_is_resumed(backup: tuple[Path, Path], tmp_path: Path, rounds: int) -> None:
     store, staging = backup
-    original = comparable(store)
     rng = random.Random(11)
     broken_off = 0
+    whole: dict[str, dict[bytes, Entry]] = {"absent": comparable(store)}
+    plain = (("absent", "coordinator"), ("provisioned", "everybody"), ("present", "worker"))
     for number in range(rounds if rounds > 100 else 3):
+        before, victim = plain[number] if number < 3 else (rng.choice(list(BEFORE)), rng.choice(VICTIMS))
         target = tmp_path / f"restored{number}"
         where = ("--staging", staging, "--to", f"maildir:{target}", "--workers", str(_WORKERS))
-        everybody = bool(number % 2)
-        going = killed(("restore", "/", *where), staging, rng.randrange(22), rng.uniform(0, 0.05), everybody)
+        if BEFORE[before]:
+            assert command("restore", *BEFORE[before], *where).returncode == 0
+        if before not in whole:
+            shutil.copytree(target, tmp_path / "unkilled", symlinks=True, copy_function=shutil.copy2)
+            unkilled = ("--staging", staging, "--to", f"maildir:{tmp_path / 'unkilled'}", "--workers", "2")
+            assert command("restore", "/", *unkilled).returncode == 0
+            whole[before] = without_times(comparable(tmp_path / "unkilled"))
+            shutil.rmtree(tmp_path / "unkilled")
+        going = Killing(("restore", "/", *where), staging, victim, rng).carry_out()
         restore = newest(staging)
-        if not going and (restore / "report.json").exists():
-            continue
-        broken_off += 1
-        status = json.loads((restore / "order.json").read_text())
-        assert (status["mailboxes"], status["arguments"][0]) == (24, "/")
-        if not everybody:
-            time.sleep(1.2)  # its workers notice at once, and have a second
-        done_before = len(journal(restore))
-        which = rng.choice(["latest", restore.name])
-        done = command("restore", "--resume", which, "--staging", staging, "--json")
-        assert done.returncode == 0, done.stderr
-        told = json.loads(done.stdout)
-        assert told["restore"] == restore.name
-        assert differences(original, comparable(target)) == []
-        assert names_of_files(target) == names_of_files(store)
+        if victim != "worker" and not (restore / "report.json").exists():
+            broken_off += going
+            done = [one["path"] for one in journal(restore)]
+            as_it_was = touched(target, done)
+            told = resumed(staging, restore, rng)
+            assert touched(target, done) == as_it_was, "what is done is not touched again"
+            repeated = [one for one in journal(restore)[len(done) :] if one.get("present")]
+            assert before != "absent" or len(repeated) <= _WORKERS, (len(done), repeated)
+            counts = [count for one in journal(restore) for count in one["folders"].values()]
+            assert told["restored"] + told["present"] == sum(expected for expected, _ in counts)
+        found = comparable(target)
+        assert differences(whole[before], found if before == "absent" else without_times(found)) == []
+        if before != "present":  # what was there is changed for nothing
+            assert names_of_files(target) == names_of_files(store)
         lines = journal(restore)
         paths = [one["path"] for one in lines]
-        assert len(paths) == len(set(paths)) == told["mailboxes"] == 24
-        repeated = [one for one in lines[done_before:] if one.get("present")]
-        assert len(repeated) <= _WORKERS, (done_before, repeated)
-        counted = [count for one in lines for count in one["folders"].values()]
-        assert all(expected == there for expected, there in counted)
-        assert told["restored"] + told["present"] == sum(expected for expected, _ in counted)
-        assert command("restore", "--resume", "latest", "--staging", staging).returncode == 1
+        assert len(paths) == len(set(paths)) == 24
+        assert all(expected == there for one in lines for expected, there in one["folders"].values())
+        shutil.rmtree(target)
     assert broken_off, "no restore was killed while it went on"
+
+
+def resumed(staging: Path, restore: Path, rng: random.Random) -> dict[str, Any]:
+    """Go on with a restore; what that tells."""
+    order = json.loads((restore / "order.json").read_text())
+    assert (order["mailboxes"], order["arguments"][0]) == (24, "/")
+    which = rng.choice(["latest", restore.name])
+    done = command("restore", "--resume", which, "--staging", staging, "--json")
+    assert done.returncode == 0, done.stderr
+    told: dict[str, Any] = json.loads(done.stdout)
+    assert (told["restore"], told["mailboxes"]) == (restore.name, 24)
+    return told
+
+
+def test_what_is_done_can_not_be_gone_on_with(backup: tuple[Path, Path], tmp_path: Path) -> None:
+    _, staging = backup
+    where = ("--staging", staging, "--to", f"maildir:{tmp_path}/restored")
+    assert command("restore", "/primary/user/example.org%2Fjane", *where).returncode == 0
+    assert command("restore", "--resume", "latest", "--staging", staging).returncode == 1
 
 
 def test_what_failed_is_tried_again_and_nothing_else(backup: tuple[Path, Path], tmp_path: Path) -> None:
