@@ -20,7 +20,7 @@ from ..proto.target_facts import (
     Trial,
 )
 from ..worker.looking.sought import Sought
-from ..worker.stores.registry import is_stdout
+from ..worker.stores.registry import can_be_asked
 from ..worker.tasks.looking import LookTask, run_look
 from .dispatch.engine import Engine
 from .restoration import Access, PlannedMailbox, RestorePlan, grants_for, reached
@@ -43,6 +43,12 @@ class Prospect:
         return tuple(one for facts in self.targets for one in facts.excesses)
 
 
+_DELIVERED = (
+    "over LMTP a server can't be asked what it has; all messages would come as new mail, without flags, "
+    "keywords, date and folder, and filters (Sieve) would run again: answers, forwards and notifications go "
+    "out to third persons"
+)
+
 _MOST_AT_ONCE = 5000
 """A worker has no more mailboxes than these in memory."""
 
@@ -60,7 +66,8 @@ def look_ahead(
     never raises for it."""
     tasks = list(_tasks(plan, workers, access, seconds))
     found: dict[Partition, list[TargetFacts]] = {}
-    unreached: dict[Partition, str] = {}
+    delivered = dict.fromkeys(one.target for one in plan.mailboxes if one.target.format == "lmtp")
+    unreached = dict.fromkeys(delivered, _DELIVERED)
     for outcome in engine(run_look, tasks, on_progress):
         target = outcome.task.target
         if outcome.report is not None:
@@ -75,11 +82,10 @@ def look_ahead(
 
 
 def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: float) -> Iterator[LookTask]:
-    """The mailboxes of each target in parts, which share the time of as many workers. A stream can't be
-    looked at."""
+    """The mailboxes of each target in parts, which share the time of as many workers."""
     by_target: dict[Partition, list[PlannedMailbox]] = {}
     for one in plan.mailboxes:
-        if not is_stdout(one.target):
+        if can_be_asked(one.target):
             by_target.setdefault(one.target, []).append(one)
     on_host = Counter(host for target in by_target for host in target.hosts)
     for target, mailboxes in by_target.items():

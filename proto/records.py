@@ -44,12 +44,14 @@ class ServerAccess:
     """How a mail server is written to over its protocol: as the ``master`` user, who may act for all others,
     or, if that is empty, as each user; with the password in ``password_file``. With ``verify`` the bytes of
     all messages are read back, not of a sample. ``ca_file`` holds the authorities that may certify it, if not
-    those of the system."""
+    those of the system. ``delivered`` is a directory in which it is written down what was delivered over
+    LMTP."""
 
-    password_file: str
+    password_file: str = ""
     master: str = ""
     verify: bool = False
     ca_file: str = ""
+    delivered: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition
 from ...worker.destinations.settings import DirectoryDestination
-from ...worker.stores.imap.address import SCHEMES, parse_address
+from ...worker.stores.address import FORMATS as SERVER_FORMATS
+from ...worker.stores.address import parse_address
 from ...worker.stores.registry import target_formats
 from ..places import PARTITION, names_partition
 from ..settings import check_path, check_template
@@ -62,7 +63,7 @@ class _PlaceType(click.ParamType[Partition]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Partition:
         if isinstance(value, Partition):
             return value
-        if self._servers and value.partition("://")[0] in SCHEMES:
+        if self._servers and value.partition("://")[0] in SERVER_FORMATS:
             return self._server(value, param, ctx)
         format_, colon, rest = value.partition(":")
         directory, *elsewhere = _ELSEWHERE.split(rest)
@@ -97,7 +98,7 @@ class _PlaceType(click.ParamType[Partition]):
             parse_address(value)
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
-        return Partition(name="primary", format="imap", path=value)
+        return Partition(name="primary", format=SERVER_FORMATS[value.partition("://")[0]], path=value)
 
 
 class _SinceType(click.ParamType[float]):

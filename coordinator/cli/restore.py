@@ -37,7 +37,8 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
     "below their root, or where {user}, {domain} and {partition} say; what lies elsewhere may follow, as "
     "with --store. mbox:DIR: a file for each folder. eml:DIR: a file for each message. tar:FILE, or tar:- "
     "for the standard output: the same as one archive. imap://HOST[:PORT] or imaps://HOST[:PORT]: into the "
-    "mailboxes of a server, over its protocol.",
+    "mailboxes of a server, over its protocol. lmtp://HOST[:PORT]: delivered to a server as new mail, with "
+    "--sieve-runs-again.",
 )
 @click.option(
     "--password-file",
@@ -62,6 +63,18 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
     is_flag=True,
     help="With --to imap: read every message back and compare it. Default: size, flags and date of all, and "
     "the bytes of a sample.",
+)
+@click.option(
+    "--sieve-runs-again",
+    is_flag=True,
+    help="With --to lmtp: let the filters of users run again on all that is restored. Vacation answers, "
+    "forwards and notifications go out to third persons; flags, keywords, dates and folders are lost.",
+)
+@click.option(
+    "--delivered",
+    metavar="DIR",
+    type=click.Path(),
+    help="With --to lmtp: where it is written down what was delivered, so that nothing is delivered twice.",
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
 @click.option(

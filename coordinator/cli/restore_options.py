@@ -46,6 +46,8 @@ class RestoreOptions:
     password_file: str | None
     master: str | None
     ca_file: str | None
+    sieve_runs_again: bool
+    delivered: str | None
     verify: bool
     as_user: str | None
     map_file: Path | None
@@ -115,6 +117,12 @@ def checked(asked: RestoreOptions) -> RestoreOptions:
     if asked.state_only:
         _refuse_beside_state_only(asked)
     refuse(asked.flags != "merge" and not asked.state_only, "--flags says how --state-only restores: add it")
+    if asked.place is not None and asked.place.format == "lmtp":
+        return replace(asked, place=_with_record(asked, asked.place))
+    refuse(
+        bool(asked.sieve_runs_again or asked.delivered),
+        "--sieve-runs-again and --delivered are for --to lmtp://HOST",
+    )
     if asked.place is not None and asked.place.format == "imap":
         return replace(asked, place=_with_login(asked, asked.place))
     refuse(
@@ -166,3 +174,28 @@ def _with_login(asked: RestoreOptions, server: Partition) -> Partition:
         ca_file=os.path.abspath(asked.ca_file) if asked.ca_file else "",
     )
     return replace(server, access=access)
+
+
+def _with_record(asked: RestoreOptions, server: Partition) -> Partition:
+    refuse(
+        not asked.sieve_runs_again,
+        f"--to {server.path} delivers all mail as if it came now: the filters of users (Sieve) run again, "
+        "and vacation answers, forwards and notifications go out to third persons; flags, keywords, dates "
+        "and folders are lost. --to imap://HOST does none of that; who wants it all the same says "
+        "--sieve-runs-again",
+    )
+    refuse(
+        asked.delivered is None,
+        f"--to {server.path} needs --delivered DIR, where it is written down what was delivered: the server "
+        "can't be asked, and nothing is to be delivered twice",
+    )
+    refuse(
+        bool(asked.into or asked.doveadm or asked.uid_margin is not None or asked.new_uidvalidity),
+        "what is delivered has no folder and no number of ours: leave out --into, --doveadm, --uid-margin "
+        "and --new-uidvalidity",
+    )
+    refuse(
+        bool(asked.password_file or asked.master or asked.ca_file or asked.verify),
+        "--password-file, --master, --ca-file and --verify are for --to imap://HOST",
+    )
+    return replace(server, access=ServerAccess(delivered=os.path.abspath(asked.delivered or "")))

@@ -30,8 +30,8 @@ from mailhaul.worker.archives.opened import opened_archives
 from mailhaul.worker.looking.server import look_at_server
 from mailhaul.worker.looking.sought import Sought
 from mailhaul.worker.restore import Choice
-from mailhaul.worker.stores.imap.patience import Patience
 from mailhaul.worker.stores.imap.target import ImapTarget
+from mailhaul.worker.stores.patience import Patience
 
 INBOX = Folder(name="INBOX", path=b"", uidvalidity=7)
 ARCHIVE = Folder(name="Archive/2024", path=b".Archive.2024")

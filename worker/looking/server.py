@@ -20,9 +20,9 @@ from ...proto.errors import AccessError, BackupError, ConfigError
 from ...proto.records import Partition
 from ...proto.target_facts import FolderFate, ServerTalk, TargetFacts
 from ..archives.opened import OpenArchives
-from ..stores.imap.patience import Patience
 from ..stores.imap.survey import ImapSurvey
 from ..stores.imap.target import ImapTarget
+from ..stores.patience import Patience
 from .findings import Findings
 from .sought import Sought
 

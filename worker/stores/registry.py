@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ...proto.errors import ConfigError
 from ...proto.ports import MailMender, MailStore, MailTarget, RecordKeeper, StateKeeper
-from ...proto.records import Partition
+from ...proto.records import Partition, ServerAccess
 
 if TYPE_CHECKING:
     from .maildir import MaildirStore
@@ -53,7 +53,7 @@ def open_records(partition: Partition) -> RecordKeeper:
 
 def target_formats() -> tuple[str, ...]:
     """What ``open_target`` takes, but for servers, which have an address."""
-    return tuple(one for one in _TARGETS if one != "imap")
+    return tuple(one for one in _TARGETS if one not in _SERVERS)
 
 
 def is_one_file(target: Partition) -> bool:
@@ -64,6 +64,11 @@ def is_one_file(target: Partition) -> bool:
 def is_stdout(target: Partition) -> bool:
     """Whether mail goes to the standard output."""
     return (target.format, target.path) == ("tar", "-")
+
+
+def can_be_asked(target: Partition) -> bool:
+    """Whether what is there can be seen before a restore, and counted afterwards."""
+    return target.format != "lmtp" and not is_stdout(target)
 
 
 def keeps_places(target: Partition) -> bool:
@@ -98,6 +103,12 @@ def _imap_target(partition: Partition) -> MailTarget:
     return ImapTarget(partition.path, partition.access)
 
 
+def _lmtp_target(partition: Partition) -> MailTarget:
+    from .lmtp.target import LmtpTarget
+
+    return LmtpTarget(partition.path, partition.access or ServerAccess())
+
+
 def _mbox_target(partition: Partition) -> MailTarget:
     from ..exports.mbox_target import mbox_target
 
@@ -123,10 +134,14 @@ _RECORDS: Mapping[str, Callable[[Partition], RecordKeeper]] = {"maildir": _maild
 _TARGETS: Mapping[str, Callable[[Partition], MailTarget]] = {
     "maildir": _maildir_target,
     "imap": _imap_target,
+    "lmtp": _lmtp_target,
     "mbox": _mbox_target,
     "eml": _eml_target,
     "tar": _tar_target,
 }
+
+
+_SERVERS = frozenset({"imap", "lmtp"})
 
 
 def _opener(

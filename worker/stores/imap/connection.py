@@ -16,11 +16,11 @@ from imapclient import IMAPClient, SocketTimeout
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError
 
 from ....proto.records import ServerAccess
-from .address import Address
+from ..address import Address
+from ..patience import Patience
 from .answers import Answer, answer_of
 from .errors import ConnectionLostError, RefusedError, UntrustedError
 from .login import log_in, tls_context
-from .patience import Patience
 
 _PIECE_BYTES = 1 << 16
 _LITERAL = re.compile(rb"\{(\d{1,10})\+?\}\r\n\Z")

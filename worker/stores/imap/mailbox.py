@@ -11,6 +11,7 @@ from imapclient import IMAPClient
 from ....groups.paths import printable
 from ....proto.errors import FolderStoppedError, MessageUnavailable, StoreError
 from ....proto.records import Folder, MailboxOutcome, Skipped, StoredFile
+from ..bookkeeping import is_bookkeeping
 from . import subscriptions
 from .delivery import UserStoppedError
 from .errors import ConnectionLostError, RefusedError
@@ -18,12 +19,6 @@ from .folder import ImapFolder, append_limit
 from .listing import listed_folders, namespace, subscribed_folders
 from .names import FolderNames
 from .session import Session
-
-_BOOKKEEPING = (
-    *(b"dovecot-uidlist", b"dovecot-uidvalidity", b"dovecot-keywords", b"dovecot.", b"maildirfolder"),
-    *(b"maildirsize", b"courierimapuiddb", b"courierimapkeywords"),
-)
-"""How files begin that say of a Maildir what the server that is written to says of its own folders."""
 
 
 class ImapMailbox:
@@ -66,10 +61,9 @@ class ImapMailbox:
         return opened
 
     def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:
-        name = file.path.rpartition(b"/")[2]
         if not file.home and file.path == subscriptions.NAME:
             return self._subscribe(b"".join(content))
-        if not file.home and name.startswith(_BOOKKEEPING):
+        if is_bookkeeping(file):
             return False
         raise MessageUnavailable(
             "IMAP has no place for a file that is no message: restore it to a directory (--to maildir:DIR), "

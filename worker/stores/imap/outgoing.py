@@ -16,6 +16,7 @@ from typing import IO, NamedTuple
 from blake3 import blake3
 
 from ....proto.records import DIGEST_BYTES, Message
+from ..line_ends import with_crlf
 from .likeness import Likeness
 
 _IN_MEMORY_BYTES = 4 << 20
@@ -143,22 +144,6 @@ def outgoing(message: Message, content: Iterable[bytes]) -> Outgoing:
         unsaid=tuple(one for one in words if not _ATOM.fullmatch(one)),
         date=internal_date(message.date_ns),
     )
-
-
-def with_crlf(content: Iterable[bytes]) -> Iterator[bytes]:
-    """The same with CR before each LF that has none: as servers show a file whose lines end otherwise."""
-    kept = b""
-    for data in content:
-        data = kept + data
-        # What follows a CR at the end tells whether it belongs to a line end.
-        kept = b"\r" if data.endswith(b"\r") else b""
-        data = data[: len(data) - len(kept)]
-        if data.count(b"\n") != data.count(b"\r\n"):
-            data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        if data:
-            yield data
-    if kept:
-        yield kept
 
 
 def internal_date(date_ns: int) -> str:

@@ -10,9 +10,9 @@ from typing import TypeVar
 from imapclient import IMAPClient
 
 from ....proto.errors import FolderStoppedError
+from ..patience import Patience
 from .connection import Connection
 from .errors import ConnectionLostError, RefusedError
-from .patience import Patience
 
 _MOST_SILENCES = 2
 

@@ -12,12 +12,12 @@ from ....groups.paths import printable
 from ....proto.errors import ConfigError, StoreError
 from ....proto.ports import MailboxWriter
 from ....proto.records import Folder, ServerAccess
-from .address import parse_address
+from ..address import parse_address
+from ..patience import Patience
 from .connection import connect
 from .errors import ConnectionLostError, RefusedError
 from .login import read_password, tls_context
 from .mailbox import ImapMailbox
-from .patience import Patience
 from .session import Session
 from .survey import ImapSurvey
 

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.tests.maildirs import message
-from mailhaul.worker.stores.imap.address import Address, parse_address
+from mailhaul.worker.stores.address import Address, parse_address
 from mailhaul.worker.stores.imap.answers import Answer, answer_of, numbers, sequence
 from mailhaul.worker.stores.imap.likeness import Likeness
 from mailhaul.worker.stores.imap.names import FolderNames
-from mailhaul.worker.stores.imap.outgoing import internal_date, outgoing, with_crlf
+from mailhaul.worker.stores.imap.outgoing import internal_date, outgoing
 from mailhaul.worker.stores.imap.subscriptions import subscribed
+from mailhaul.worker.stores.line_ends import with_crlf
 
 
 def test_addresses() -> None:

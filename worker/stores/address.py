@@ -1,4 +1,5 @@
-"""Where a mail server is: ``imap://HOST[:PORT]``, or ``imaps://HOST[:PORT]`` for TLS from the first byte."""
+"""Where a mail server is: ``imap://HOST[:PORT]``, ``imaps://HOST[:PORT]`` for TLS from the first byte, or
+``lmtp://HOST[:PORT]``."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-SCHEMES = ("imap", "imaps")
+FORMATS = {"imap": "imap", "imaps": "imap", "lmtp": "lmtp"}
+"""How addresses begin -> the format of the targets that they name."""
 
-_PORTS = {"imap": 143, "imaps": 993}
+_PORTS = {"imap": 143, "imaps": 993, "lmtp": 24}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +38,8 @@ class Address:
 def parse_address(text: str) -> Address:
     """Read an address. Raises ValueError."""
     parts = urlsplit(text)
-    if parts.scheme not in SCHEMES or not parts.hostname:
-        raise ValueError("expected imap://HOST[:PORT] or imaps://HOST[:PORT]")
+    if parts.scheme not in FORMATS or not parts.hostname:
+        raise ValueError("expected imap://HOST[:PORT], imaps://HOST[:PORT] or lmtp://HOST[:PORT]")
     if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError(
             "expected a host and no more: users are called as in the backup, and the password is read from "
