@@ -22,9 +22,9 @@ from ..live_check import CheckedMailbox, PlannedCheck, plan_check
 from ..restoration import Access
 from ..settings import Config
 from .configuration import configured, default_workers
-from .means import open_restorers
 from .options import refuse
 from .program import Invocation
+from .restorers import open_restorers
 from .sources import chosen_backup
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ...worker.staging.area import StagingArea
 from ..dispatch.driver import Admission, always
@@ -15,9 +13,6 @@ from ..observers import RunObserver
 from ..run import Means
 from ..settings import Config
 from . import adapters
-
-if TYPE_CHECKING:
-    from ..restoration import Access  # which a backup does without
 
 
 def admission(config: Config, *, now: bool, waiting: Callable[[str], object]) -> Admission:
@@ -69,29 +64,3 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
 
     with hosts.open_means(config, observer, admit) as means:
         yield means
-
-
-_DRY_RUN_PATIENCE_SECONDS = 15.0
-
-
-@contextmanager
-def open_restorers(
-    config: Config | None, workers: int, *, dry_run: bool = False, alone: bool = False
-) -> Iterator[tuple[Engine, Access | None]]:
-    """Who restores: the hosts of the configuration where they are several, else so many workers here, or this
-    process ``alone``; and how those elsewhere read archives. A dry run does not wait long for hosts that are
-    gone. Raises AccessError."""
-    if alone:
-        # Once: what has been sent can't be sent again.
-        yield adapters.make_engine(0, attempts=1), None
-        return
-    if config is None or config.dispatch.engine == "local":
-        yield adapters.make_engine(workers), None
-        return
-    from . import hosts
-
-    if dry_run:
-        patience = min(config.dispatch.host_patience_seconds, _DRY_RUN_PATIENCE_SECONDS)
-        config = replace(config, dispatch=replace(config.dispatch, host_patience_seconds=patience))
-    with hosts.open_access(config) as found:
-        yield found

@@ -189,10 +189,6 @@ def command(context: click.Context, /, **options: Any) -> int:
 
         return carry_out(cast(Invocation, context.obj), asked.only_damaged, asked)
     asked = checked(asked)
-    if not asked.dry_run:
-        from .workers import prepare_restore
-
-        prepare_restore()
     from .restore_run import restore  # half a second of imports, which --help does without
 
     return restore(context, asked)

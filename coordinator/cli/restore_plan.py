@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from ...groups.paths import printable
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_USAGE
-from ...proto.records import ArchiveId, Partition, Skipped
+from ...proto.records import ArchiveId, Partition
 from ...proto.target_facts import (
     ExpiryToll,
     FateCounts,
@@ -18,12 +18,12 @@ from ...proto.target_facts import (
 )
 from ...worker.stores.registry import keeps_places
 from ..backup_set import BackupSet, NeededFile
-from ..good_moments import ChosenMoment
 from ..prospect import Prospect
 from ..restoration import PlannedMailbox, RestorePlan
 from ..restores.rates import Rate
 from . import output
 from .output import Column, counted, duration, number, say, size
+from .restore_warnings import named, sized
 
 _NEEDS_LISTED = 50
 _MAILBOXES_LISTED = 1000
@@ -48,22 +48,6 @@ _FATES = [
     Column("folder that is there", "<"),
     Column("", "<"),
 ]
-
-
-def tell_moment(moment: ChosenMoment | None) -> None:
-    """Warn of a moment at which much mail was gone."""
-    if moment is None or not moment.alarms:
-        return
-    output.list_skipped(moment.alarms, "alarm")
-    before = f"; the moment before is {moment.before}: --at {moment.before}" if moment.before else ""
-    output.note(f"run {moment.run} is a moment at which much mail was gone, as these alarms say{before}")
-
-
-def tell_missing(plan: RestorePlan) -> None:
-    """Warn of archives that are not there."""
-    output.list_skipped(
-        [Skipped(output.shown(_named(one)), "missing", _sized(one)) for one in plan.missing], "not at hand"
-    )
 
 
 def tell_plan(
@@ -143,7 +127,7 @@ def _tell_needs(plan: RestorePlan, recalls: set[ArchiveId]) -> None:
     for one in plan.needs[:_NEEDS_LISTED]:
         state = "  has to be recalled first" if one.archive in recalls else ""
         state = state if one.there else "  not at hand"
-        say(output.shown(f"  {_named(one)}  {_sized(one)}{state}"))
+        say(output.shown(f"  {named(one)}  {sized(one)}{state}"))
     if len(plan.needs) > _NEEDS_LISTED:
         say(f"  and {number(len(plan.needs) - _NEEDS_LISTED)} more (--json lists all)")
     if recalls:
@@ -378,14 +362,6 @@ def _target(one: TargetFacts) -> dict[str, object]:
         "server": one.server,
         "troubles": one.troubles,
     }
-
-
-def _named(one: NeededFile) -> str:
-    return one.file or f"archive {one.archive.hex()}"
-
-
-def _sized(one: NeededFile) -> str:
-    return size(one.size_bytes) if one.size_bytes else ""
 
 
 def _by_archive(plan: RestorePlan) -> dict[str, list[PlannedMailbox]]:

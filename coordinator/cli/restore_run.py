@@ -18,26 +18,24 @@ from ...worker.restore import Extent
 from ..backup_set import BackupSet
 from ..dispatch.engine import Engine
 from ..places import names_partition
-from ..prospect import look_ahead
 from ..recalling import to_recall
 from ..renaming import Renaming, everybody, read_renames, renaming_of
 from ..restoration import Access, RestorePlan, narrowed, paths_of_failures, plan_restore
 from ..restores.journal import Journal
-from ..restores.rates import measured_rate
 from ..restores.record import OpenRestore
 from . import adapters, output
 from .configuration import chosen_site
-from .means import open_restorers
 from .options import refuse
 from .output import counted
 from .program import Invocation
-from .recalling import bring_back
 from .restore_options import RestoreOptions
-from .restore_plan import tell_missing, tell_moment, tell_plan
 from .restore_record import Again, again_of, end, going_on, recorded, refuse_other_moment
 from .restore_state import tell_state
+from .restore_warnings import tell_missing, tell_moment
+from .restorers import open_restorers
 from .restoring import Goal, carry_out, chosen_goal, restore_hooks
 from .sources import chosen_backup, named_paths
+from .workers import prepare_restore
 
 
 def restore(context: click.Context, asked: RestoreOptions) -> int:
@@ -100,14 +98,12 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
             would = carry_out(plan.tasks, engine, backup.archives, as_json=asked.as_json)
             return tell_state(would, plan, backup, as_json=asked.as_json)
         if asked.dry_run:
-            tell_missing(plan)
-            prospect = look_ahead(plan, engine, lambda _: None, workers=goal.workers, access=access)
-            rate = measured_rate(area) if area is not None else None
-            return tell_plan(plan, backup, wanted, prospect, rate, as_json=asked.as_json)
+            return _shown(planning, backup, plan, wanted, engine, area)
         # Folders and state need little more than what lies in the staging area of every archive.
         if wanted and not (asked.provision_only or asked.state_only):
             plan, engine = _after_recall(invocation, planning, backup, wanted, engine)
         tell_missing(plan)
+        engine = _for_size(planning, plan, engine)
         return _restored(context, planning, backup, plan, engine, area, earlier)
 
 
@@ -182,10 +178,32 @@ def _newest(
         yield newest
 
 
+def _shown(
+    planning: _Planning,
+    backup: BackupSet,
+    plan: RestorePlan,
+    wanted: list[ArchiveId],
+    engine: Engine,
+    area: Path | None,
+) -> int:
+    """Tell the plan, what would come back first, and what it would meet."""
+    # Nobody else needs these, and they take a tenth of the time in which one message comes back.
+    from ..prospect import look_ahead
+    from ..restores.rates import measured_rate
+    from .restore_plan import tell_plan
+
+    tell_missing(plan)
+    prospect = look_ahead(plan, engine, lambda _: None, workers=planning.goal.workers, access=planning.access)
+    rate = measured_rate(area) if area is not None else None
+    return tell_plan(plan, backup, wanted, prospect, rate, as_json=planning.asked.as_json)
+
+
 def _after_recall(
     invocation: Invocation, planning: _Planning, backup: BackupSet, wanted: list[ArchiveId], engine: Engine
 ) -> tuple[RestorePlan, Engine]:
     """Bring archives back; the plan that there is then, and who carries it out."""
+    from .recalling import bring_back  # which most restores do without
+
     asked, goal = planning.asked, planning.goal
     recalled = bring_back(
         invocation,
@@ -203,6 +221,17 @@ def _after_recall(
         # What is whole of them is read where it is, by one worker: a drive is for one.
         engine = adapters.make_engine(1)
     return plan, engine
+
+
+def _for_size(planning: _Planning, plan: RestorePlan, engine: Engine) -> Engine:
+    """Who carries a plan out: this process where it is small and nobody asked for workers, else ``engine``,
+    whose workers here are loaded from now on."""
+    if planning.access is not None or planning.goal.alone:
+        return engine
+    if plan.is_small and planning.asked.workers is None:
+        return adapters.make_engine(0)
+    prepare_restore()
+    return engine
 
 
 def _restored(

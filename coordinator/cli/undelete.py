@@ -20,10 +20,10 @@ from ..clock import RUN_ID
 from ..undelete import plan_undelete, target_folder
 from . import message_columns as columns
 from . import output
-from .means import open_restorers
 from .options import PATH, TARGET, checked_folder, json_option, refuse, staging_option, workers_option
 from .output import counted, note, say, size
 from .program import Invocation
+from .restorers import open_restorers
 from .restoring import carry_out, chosen_goal
 from .sources import chosen_past
 from .times import MOMENT

@@ -88,6 +88,12 @@ def test_tasks_share_the_work() -> None:
     ] == [1, 2]
 
 
+def test_what_is_restored_before_workers_are_loaded() -> None:
+    assert plan([version("jane", size=1 << 20)], "/", p=TARGET).is_small
+    assert not plan([version("jane", size=1 << 30)], "/", p=TARGET).is_small
+    assert not plan([version(f"user{number}") for number in range(100)], "/", p=TARGET).is_small
+
+
 def test_nothing_is_restored_twice() -> None:
     versions = [version("u0"), version("u1")]
     for paths in (("/", "/p/user/u0"), ("/p/user/u0", "/p"), ("/p/user/u0/A", "/p/user/u0/A/B/", "/")):
