@@ -186,6 +186,9 @@ def _rooms(rooms: Iterable[FileSystemRoom]) -> Iterator[FileSystemRoom]:
                 messages=known.messages + one.messages,
                 size_bytes=known.size_bytes + one.size_bytes,
                 inodes=known.inodes + one.inodes,
+                names=known.names + one.names,
+                names_bytes=known.names_bytes + one.names_bytes,
+                files={**known.files, **one.files},
             )
         sums[one.host, one.device] = one
     yield from sums.values()

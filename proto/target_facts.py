@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .records import Partition
@@ -10,9 +11,10 @@ from .records import Partition
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileSystemRoom:
     """A file system of a host, by the ``path`` of a directory in it, and what is to come onto it: so many
-    ``inodes`` as far as can be told; ``block_bytes`` is what a message takes at most beside its own.
-    ``free_inodes`` is None where it does not count them; ``quotas``:
-    it is mounted with quotas, and nobody has told how much they leave."""
+    ``inodes`` if each message becomes a file; ``block_bytes`` is what a message takes at most beside its own.
+    So many messages (``names``) with so many bytes are names of ``files`` (sizes by what tells one from
+    others), as far as can be told. ``free_inodes`` is None where it does not count them; ``quotas``: it is
+    mounted with quotas, and nobody has told how much they leave."""
 
     host: str
     device: int
@@ -25,17 +27,35 @@ class FileSystemRoom:
     messages: int = 0
     size_bytes: int = 0
     inodes: int = 0
+    names: int = 0
+    names_bytes: int = 0
+    files: Mapping[bytes, int] = field(default_factory=dict)
+
+    @property
+    def links(self) -> int:
+        """How many messages become another name of a file, as they were."""
+        return self.names - len(self.files)
+
+    @property
+    def linked_bytes(self) -> int:
+        """What these would take as files of their own."""
+        return self.names_bytes - sum(self.files.values())
 
     @property
     def most_bytes(self) -> int:
         """What the mail takes at most: no file fills its last block, and an archive has more than mail."""
-        return self.size_bytes + self.messages * self.block_bytes
+        return self.size_bytes - self.linked_bytes + (self.messages - self.links) * self.block_bytes
+
+    @property
+    def most_inodes(self) -> int:
+        """How many inodes that takes at most."""
+        return self.inodes - self.links
 
     @property
     def is_too_small(self) -> bool:
         """Whether the mail does not fit, or may not."""
         return self.most_bytes > self.free_bytes or (
-            self.free_inodes is not None and self.inodes > self.free_inodes
+            self.free_inodes is not None and self.most_inodes > self.free_inodes
         )
 
 

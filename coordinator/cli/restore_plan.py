@@ -139,6 +139,7 @@ def _tell_needs(plan: RestorePlan, recalls: set[ArchiveId]) -> None:
 def _room_row(one: FileSystemRoom) -> Sequence[str]:
     remarks = [
         *(["TOO SMALL"] if one.is_too_small else []),
+        *([f"{counted(one.links, 'message')} as hard links of others"] if one.links else []),
         *(["has quotas: what they leave is unknown"] if one.quotas else []),
     ]
     inodes = "not counted" if one.free_inodes is None else number(one.free_inodes)
@@ -147,7 +148,7 @@ def _room_row(one: FileSystemRoom) -> Sequence[str]:
         size(one.size_bytes),
         size(one.most_bytes),
         size(one.free_bytes),
-        number(one.inodes),
+        number(one.most_inodes),
         inodes,
         one.host,
         output.shown(one.path),
@@ -331,7 +332,9 @@ def _room(one: FileSystemRoom) -> dict[str, object]:
         "size_bytes": one.size_bytes,
         "most_bytes": one.most_bytes,
         "free_bytes": one.free_bytes,
-        "inodes": one.inodes,
+        "inodes": one.most_inodes,
+        "links": one.links,
+        "linked_bytes": one.linked_bytes,
         "free_inodes": one.free_inodes,
         "quotas": one.quotas,
         "too_small": one.is_too_small,

@@ -202,6 +202,26 @@ class MessageRows:
         ends = list(accumulate(map(add, gap, length)))
         return Contents(date, digests, link, starts, archive, gap, length, recipe, ends)
 
+    @property
+    def has_links(self) -> bool:
+        """Whether the frame says of any message that it is a name of a file with several."""
+        return self._row.get("link") is not None
+
+    def linked(self) -> list[tuple[bytes, int]]:
+        """Of each message that is a name of a file with several, what tells that file from others, and its
+        size. Raises DamagedError."""
+        if not self.has_links:
+            return []
+        digests = self.contents.digests
+        return [
+            (
+                link.to_bytes(8, "little") + digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES],
+                self.sizes[at],
+            )
+            for at, link in enumerate(self.contents.link)
+            if link
+        ]
+
     def check(self) -> None:
         """Raises what anything else here but ``messages`` would; nothing of these does after it."""
         _ = self.names, self.sizes, self.contents
@@ -253,6 +273,10 @@ class _Part(MessageRows):
         self._first = first
         self._end = end
         self._count = end - first
+
+    @property
+    def has_links(self) -> bool:
+        return self._whole.has_links
 
     @cached_property
     def sizes(self) -> Sequence[int]:

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from ..maildirs import Maildir
 from ..trees import Entry, differences, names_of_files, snapshot
 
 _PROGRAM = (sys.executable, "-m", "mailhaul")
@@ -263,6 +264,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", place], check=True)
+
+
+def test_room_is_asked_for_once_for_each_file(small_disk: Path, tmp_path: Path) -> None:
+    """What was one file in many mailboxes fits where it would not fit as many."""
+    store, staging = tmp_path / "store", tmp_path / "staging"
+    first = Maildir(store / "u0").message("1.M1P1.host:2,", os.urandom(100_000).hex().encode())
+    for number in range(1, 100):
+        os.link(first, Maildir(store / f"u{number}").root / "cur" / first.name)
+    where = ("--staging", staging, "--workers", "2", "--json")
+    assert command("backup", "--store", f"maildir:{store}", *where).returncode == 0
+    to = ("--to", f"maildir:{small_disk}/{{user}}")
+    subprocess.run(["mount", "-o", "remount,size=4m,nr_inodes=1100", small_disk], check=True)
+    (room,) = json.loads(command("restore", "/", *to, *where, "--dry-run").stdout)["rooms"]
+    assert (room["messages"], room["links"], room["linked_bytes"]) == (100, 99, 99 * 200_000)
+    assert (room["inodes"], room["too_small"]) == (100 * (6 + 4) + 1, False)
+    assert room["most_bytes"] < 1_000_000 < 20_000_000 == room["size_bytes"]
+    done = command("restore", "/", *to, *where)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["linked"] == 100
+    assert names_of_files(small_disk) == names_of_files(store)
+    assert os.statvfs(small_disk).f_files - os.statvfs(small_disk).f_ffree <= room["inodes"] + 2
+    assert not list(small_disk.glob(".mailhaul*"))
 
 
 @pytest.mark.parametrize("lacking", ["space", "inodes"])

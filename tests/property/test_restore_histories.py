@@ -126,20 +126,23 @@ class Restores(History):
         lines = (restore / "journal.jsonl").read_bytes().split(b"\n")[:-1]
         return {unquote(json.loads(line)["path"].split("/")[3]) for line in lines}
 
-    def _is_whole(self, expected: Contents) -> None:
+    def _is_whole(self, expected: Contents, users: set[str]) -> None:
+        """All is as expected, and in the mailboxes of these users nothing temporary is left."""
         assert without_empty(self._there()) == without_empty(expected)
-        assert not list(self.target.rglob(".mailhaul-restore-*")), "nothing temporary is left"
+        for user in users:
+            assert not list((self.target / user).rglob(f"{TEMPORARY}*"))
 
     def restore(self) -> None:
         run, before = self.rng.choice(self._kept()), self._there()
         paths = self._paths(run)
         self.command("restore", *paths, "--at", run, *self.to, status=(0,))
-        self._is_whole(restored_into(before, contents_of(self.seen[run]), self._users(run, paths)))
+        users = self._users(run, paths)
+        self._is_whole(restored_into(before, contents_of(self.seen[run]), users), users)
 
     def provision(self) -> None:
         run, before = self.rng.choice(self._kept()), self._there()
         self.command("restore", "/", "--provision-only", "--at", run, *self.to, status=(0,))
-        self._is_whole(before)
+        self._is_whole(before, set(self.seen[run]))
 
     def kill(self) -> None:
         """A restore that ends before one of its steps, or has fewer."""
@@ -188,7 +191,7 @@ class Restores(History):
             self._is_between(before, after)
         else:
             self.command("restore", "--resume", "latest", status=(0,))
-            self._is_whole(after)
+            self._is_whole(after, left)
 
     def fail_and_retry(self) -> None:
         """Something stands in the way of one user; what is tried again is that mailbox, and nothing else."""
@@ -203,12 +206,12 @@ class Restores(History):
         told = self.command("restore", "/", "--at", run, *self.to, status=(1, 3))
         assert [one["path"].split("/")[3] for one in told["skipped"]] == [user]
         (self.target / user).unlink()
-        self._is_whole(restored_into(before, moment, users - {user}))
+        self._is_whole(restored_into(before, moment, users - {user}), users - {user})
         self.rng.choice([self.expunge_there, self.deliver_there, self.flag_there])()
         before = self._there()
         told = self.command("restore", "--retry", "latest", status=(0,))
         assert told["mailboxes"] == 1
-        self._is_whole(restored_into(before, moment, {user}))
+        self._is_whole(restored_into(before, moment, {user}), {user})
 
     def _paths(self, run: str) -> tuple[str, ...]:
         if self.rng.random() < 0.7:
@@ -240,7 +243,8 @@ class Restores(History):
         run = self._kept()[-1]
         before = self._there()
         self.command("restore", "/", *self.to, status=(0,))
-        self._is_whole(restored_into(before, contents_of(self.seen[run]), set(self.seen[run])))
+        users = set(self.seen[run])
+        self._is_whole(restored_into(before, contents_of(self.seen[run]), users), users)
         shutil.rmtree(self.target)
         self.command("restore", "/", *self.to, status=(0,))
         found = mail_at(self.target)

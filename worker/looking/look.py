@@ -6,6 +6,8 @@
       what its folders would become                        fates
       whether it can be written                            trial
       whether its quota leaves room                        stores.doveadm
+    for each mailbox, as long as there is time
+      which of its messages are names of one file          proto.archive.messages
 
 Nothing is changed but for what is tried by writing, and removed again.
 """
@@ -57,6 +59,10 @@ def look(
             work.unseen = len(sought) - number
             break
         work.mailbox(one)
+    for one in sought:
+        if time.monotonic() >= until:
+            break
+        work.links(one)
     return work.facts()
 
 
@@ -144,6 +150,23 @@ class _Look:
             self._found.trouble(f"{one.choice.path}: {error.message}")
         except (BackupError, OSError) as error:
             self._found.trouble(f"{one.choice.path}: {error}")
+
+    def links(self, one: Sought) -> None:
+        """Which messages take no room of their own; told of mailboxes and folders that are wanted as a
+        whole."""
+        path = one.choice.path
+        if one.choice.extent is not Extent.ALL or one.choice.only or one.choice.into or path.uid or path.name:
+            return
+        try:
+            place = self._location(one).path
+            stored = StoredMailbox(self._archives, one.choice.archive, one.choice.user)
+            path = path.resolve([entry.folder.name for entry in stored.mailbox.folders])
+            for entry in stored.mailbox.folders:
+                if path.selects_folder(entry.folder.name):
+                    for rows in stored.frames(entry):
+                        self._rooms.link(place, rows.by_columns().linked())
+        except (BackupError, OSError):
+            return  # the look before this one tells of it; what it takes at most is right without
 
     def _location(self, one: Sought) -> Location:
         return self._layout.lay_out(one.choice.to_user, one.choice.place)

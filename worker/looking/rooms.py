@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...proto.target_facts import FileSystemRoom
@@ -14,6 +15,7 @@ _QUOTA_OPTIONS = frozenset(
 )
 _PER_FOLDER = 6  # it, its three parts, its list of UIDs, its keywords
 _PER_MAILBOX = 4
+_MOST_FILES = 1 << 16
 
 
 @dataclass(slots=True)
@@ -23,6 +25,9 @@ class _Sum:
     messages: int = 0
     size_bytes: int = 0
     inodes: int = 0
+    names: int = 0
+    names_bytes: int = 0
+    files: dict[bytes, int] = field(default_factory=dict)
 
 
 class Rooms:
@@ -48,6 +53,17 @@ class Rooms:
         files = messages if self._overhead_bytes is None else 0
         found.inodes += files + self._per_folder * folders + _PER_MAILBOX
 
+    def link(self, path: bytes, names: Iterable[tuple[bytes, int]]) -> None:
+        """Messages of a mailbox that was added are names of files with several: what tells the file of each
+        from others, and its size. Of very many files some count as often as they have names. Raises
+        OSError."""
+        found = self._sums[os.stat(nearest(path)).st_dev]
+        for key, size_bytes in names:
+            if key in found.files or len(found.files) < _MOST_FILES:
+                found.files[key] = size_bytes
+                found.names += 1
+                found.names_bytes += size_bytes
+
     def all(self) -> tuple[FileSystemRoom, ...]:
         """The file systems. Raises OSError."""
         return tuple(self._room(device, one) for device, one in self._sums.items())
@@ -69,6 +85,9 @@ class Rooms:
             messages=one.messages,
             size_bytes=one.size_bytes,
             inodes=one.inodes,
+            names=one.names,
+            names_bytes=one.names_bytes,
+            files=one.files,
         )
 
 
