@@ -36,6 +36,7 @@ class Folder:
 
     uidvalidity: int
     uidnext: int = 1
+    grants: dict[str, str] = field(default_factory=dict)
     messages: list[Stored] = field(default_factory=list)
 
 
@@ -236,6 +237,16 @@ class _Connection:
 
     def _on_subscribe(self, name: str) -> None:
         self._server.subscribed.setdefault(self._user, set()).add(name)
+
+    def _on_getacl(self, name: str) -> None:
+        grants = self._server.folder(self._user, name).grants
+        self._say(" ".join([f'* ACL "{name}"', *(f'"{who}" {rights}' for who, rights in grants.items())]))
+
+    def _on_setacl(self, name: str, who: str, rights: str) -> str:
+        if who == "nobody":
+            return "NO [CANNOT] who is that?"
+        self._server.folder(self._user, name).grants[who] = rights
+        return ""
 
     def _on_select(self, name: str) -> str:
         folder = self._folder = self._server.folders[self._user].get(name)

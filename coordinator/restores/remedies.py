@@ -87,6 +87,7 @@ _ALTERED: dict[str, tuple[FailureKind, str]] = {
     "name": ("hard", "rename it in the server"),
     "absent": ("hard", "restore the path without --state-only, or `mailhaul undelete`, brings it back"),
     "later": ("unreadable", f"{_FETCH}: flags that were taken away since come back as well now"),
+    "acl": ("refused", "give these rights in the server, in its own words"),
     "delivered": ("hard", "restore over IMAP (--to imap://HOST), which has a place for all of these"),
     "altered": ("hard", "nothing: the server keeps it like this; the backup has it as it was"),
     "line-end": ("hard", "nothing: in an mbox each message ends with a line end"),

@@ -6,15 +6,18 @@ import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 
 class Proxy:
     """Listens on the loopback interface and forwards to ``port``. ``hold`` stops the bytes to and from there,
-    while connections stay open; ``cut`` closes all connections; new ones are forwarded."""
+    while connections stay open; ``cut`` closes all connections; new ones are forwarded. Where ``loses`` says
+    so of what comes from there, the connection is closed instead."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, loses: Callable[[bytes], bool] = lambda _: False) -> None:
         self._target = port
+        self._loses = loses
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
@@ -89,7 +92,7 @@ class Proxy:
                         time.sleep(0.005)
                         continue
                     data = source.recv(1 << 16)
-                    if not data:
+                    if not data or (source is far and self._loses(data)):
                         return
                     other[source].sendall(data)
                     self.forwarded_bytes += len(data)

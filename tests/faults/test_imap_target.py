@@ -405,6 +405,23 @@ def test_what_has_no_place_is_told(restore: Restorer, serve: Serve) -> None:
     restore(server, [], files=[(file(b"dovecot-keywords", b"x"), b"x")])
 
 
+def test_access_lists(restore: Restorer, serve: Serve) -> None:
+    """Rights are given to those who have none there; what IMAP can't say, or the server not do, is told."""
+    server = serve(capabilities=f"{FULL} ACL")
+    folder = server.folder("jane", "Archive/2024")
+    folder.grants["bob"] = "lr"
+    content = b'user=bob lrwsti\n"user=jim jones" lr\nuser=nobody l\ngroup=staff lr\nowner lrwstipekxa\n'
+    listed = file(b".Archive.2024/dovecot-acl", content)
+    _, skipped, _ = restore(server, MAIL[:1], [ARCHIVE], [(listed, content)])
+    assert folder.grants == {"bob": "lr", "jim jones": "lr"}
+    assert [(one.path, one.reason, one.detail) for one in skipped] == [
+        ("Archive/2024", "acl", "nobody did not get the rights 'l': [CANNOT] who is that?"),
+        ("Archive/2024", "acl", "IMAP can't say this right: 'group=staff lr'"),
+    ]
+    restore(server, MAIL[:1], [ARCHIVE], [(listed, content.replace(b'jones" lr', b'jones" lrw'))])
+    assert folder.grants["jim jones"] == "lr"
+
+
 def test_password(restore: Restorer, serve: Serve, tmp_path: Path) -> None:
     server = serve()
     restore(server, MAIL[:1], master="admin")

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.tests.conftest import IN_CI
 from mailhaul.tests.integration.command import Mailhaul
 from mailhaul.tests.integration.servers.certificates import Certificate
+from mailhaul.tests.integration.servers.cyrus import Cyrus, excuse, missing, program
 from mailhaul.tests.integration.servers.dovecot import Dovecot, Ports, ensure_owner, free_ports
 from mailhaul.tests.integration.servers.mbsync import Mbsync
 from mailhaul.tests.integration.servers.programs import Programs, in_debian_13, installed
@@ -57,6 +59,26 @@ def start_dovecot(programs: Programs) -> Iterator[StartDovecot]:
     for server in started:
         shutil.rmtree(server.place)
     assert complaints == []
+
+
+@pytest.fixture
+def start_cyrus(root: Path) -> Iterator[Callable[..., Cyrus]]:
+    """``start_cyrus("jane")``: a new server with empty mailboxes for these users."""
+    if reason := missing(root):
+        pytest.fail(reason) if IN_CI and not excuse(root) else pytest.skip(reason)
+    started: list[Cyrus] = []
+
+    def start(*users: str) -> Cyrus:
+        place = Path(tempfile.mkdtemp(prefix="mh-"))
+        place.chmod(0o755)
+        started.append(Cyrus(program(root), place, users))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+        shutil.rmtree(server.place)
 
 
 @pytest.fixture

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mailhaul.tests.conftest import IN_CI
 from mailhaul.tests.integration.accounts import fill
 from mailhaul.tests.integration.command import Mailhaul
-from mailhaul.tests.integration.servers.cyrus import ADMIN, Cyrus, excuse, missing, program
+from mailhaul.tests.integration.servers.cyrus import ADMIN, Cyrus
 from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.servers.imap import PASSWORD, SeenAccount, SeenMessage
 from mailhaul.tests.integration.servers.programs import both_servers
@@ -114,26 +111,6 @@ def expanded(sequence: object) -> list[int]:
 
 
 # Other servers
-
-
-@pytest.fixture
-def start_cyrus(root: Path) -> Iterator[Callable[..., Cyrus]]:
-    """``start_cyrus("jane")``: a new server with empty mailboxes for these users."""
-    if reason := missing(root):
-        pytest.fail(reason) if IN_CI and not excuse(root) else pytest.skip(reason)
-    started: list[Cyrus] = []
-
-    def start(*users: str) -> Cyrus:
-        place = Path(tempfile.mkdtemp(prefix="mh-"))
-        place.chmod(0o755)
-        started.append(Cyrus(program(root), place, users))
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.stop()
-        shutil.rmtree(server.place)
 
 
 ODD = (

@@ -6,7 +6,7 @@ from ...proto.records import StoredFile
 
 _NAMES = (
     *(b"dovecot-uidlist", b"dovecot-uidvalidity", b"dovecot-keywords", b"dovecot.", b"maildirfolder"),
-    *(b"maildirsize", b"courierimapuiddb", b"courierimapkeywords"),
+    *(b"maildirsize", b"courierimapuiddb", b"courierimapkeywords", b"dovecot-acl-list"),
 )
 """How they begin."""
 

@@ -12,7 +12,9 @@ from ....groups.paths import printable
 from ....proto.errors import FolderStoppedError, MessageUnavailable, StoreError
 from ....proto.records import Folder, MailboxOutcome, Skipped, StoredFile
 from ..bookkeeping import is_bookkeeping
+from ..naming_users import ACCESS_LIST
 from . import subscriptions
+from .access_lists import grants_of, set_grant
 from .delivery import UserStoppedError
 from .errors import ConnectionLostError, RefusedError
 from .folder import ImapFolder, append_limit
@@ -26,6 +28,7 @@ class ImapMailbox:
 
     def __init__(self, session: Session, layout: Sequence[Folder], *, everything: bool) -> None:
         self._session = session
+        self._paths = {one.path: one.name for one in layout}
         self._everything = everything
         self._dotted = any(one.path.startswith(b".") for one in layout)
         prefix, separator = session.ask(namespace)
@@ -65,6 +68,9 @@ class ImapMailbox:
             return self._subscribe(b"".join(content))
         if is_bookkeeping(file):
             return False
+        directory, _, name = file.path.rpartition(b"/")
+        if not file.home and name == ACCESS_LIST and self._session.ask(_has_acl):
+            return self._share(self._paths.get(directory, ""), b"".join(content))
         raise MessageUnavailable(
             "IMAP has no place for a file that is no message: restore it to a directory (--to maildir:DIR), "
             "and bring it to the server from there",
@@ -116,6 +122,24 @@ class ImapMailbox:
                 raise
         self._there.add(name)
 
+    def _share(self, folder: str, content: bytes) -> bool:
+        """Let others use a folder, as its access list says. Who has rights there keeps them as they are."""
+        name = self._names.on_server(folder) if folder else ""
+        if name not in self._there:
+            raise MessageUnavailable("its folder is not on the server", reason="acl")
+        path = printable(folder.encode("utf-8", "surrogateescape"))
+        changed = False
+        for grant in grants_of(content):
+            if isinstance(grant, str):
+                self._skipped.append(Skipped(path, "acl", f"IMAP can't say this right: {grant!r}"))
+                continue
+            try:
+                changed |= self._session.ask(partial(set_grant, folder=name, grant=grant))
+            except RefusedError as error:
+                told = f"{grant.identifier} did not get the rights {grant.rights!r}: {error.message}"
+                self._skipped.append(Skipped(path, "acl", told))
+        return changed
+
     def _subscribe(self, content: bytes) -> bool:
         before = set(self._session.ask(subscribed_folders))
         wanted = {
@@ -128,3 +152,7 @@ class ImapMailbox:
                 path = printable(name.encode("utf-8", "surrogateescape"))
                 self._skipped.append(Skipped(path, "subscription", error.message))
         return bool(wanted - before)
+
+
+def _has_acl(client: IMAPClient) -> bool:
+    return bool(client.has_capability("ACL"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mailhaul.tests.maildirs import message
 from mailhaul.worker.stores.address import Address, parse_address
+from mailhaul.worker.stores.imap.access_lists import Grant, grants_of
 from mailhaul.worker.stores.imap.answers import Answer, answer_of, numbers, sequence
 from mailhaul.worker.stores.imap.likeness import Likeness
 from mailhaul.worker.stores.imap.names import FolderNames
@@ -123,3 +124,22 @@ def test_lists_of_subscriptions() -> None:
     assert list(subscribed(b"V\t2\n\nA.b\tc\nEntw&APw-rfe\n", dotted=True)) == ["A.b/c", "Entwürfe"]
     assert list(subscribed(b"inbox\nA.b\n", dotted=True)) == ["INBOX", "A/b"]
     assert list(subscribed(b"A.b/c\n", dotted=False)) == ["A.b/c"]
+
+
+def test_access_lists() -> None:
+    content = (
+        b'user=bob lrwstipekxa\n"user=jim jones" lr :write-seen\n-user=eve w\nanyone l\nowner lra\n'
+        b"owner lrwstipekxa\ngroup=staff lr\nauthenticated r\nuser=x lq\nuser=y :sing\n\n# nothing\nuser=z\n"
+    )
+    assert list(grants_of(content)) == [
+        Grant("bob", "aeiklprstwx"),
+        Grant("jim jones", "lrs"),
+        Grant("-eve", "w"),
+        Grant("anyone", "l"),
+        "owner lra",
+        "group=staff lr",
+        "authenticated r",
+        "user=x lq",
+        "user=y :sing",
+        Grant("z", ""),
+    ]
