@@ -4,7 +4,7 @@ ended early (``--resume``), or tries again what failed (``--retry``)."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -147,6 +147,7 @@ def recorded(
     area: Path | None,
     backup: BackupSet,
     plan: RestorePlan,
+    margins: Mapping[str, int],
     earlier: OpenRestore | None,
 ) -> Iterator[OpenRestore | None]:
     """Keep a record of a restore while the context lasts: that of an ``earlier`` one that goes on, or a new
@@ -169,6 +170,7 @@ def recorded(
             moment=moment,
             run=run,
             targets=_targets(plan),
+            margins=margins,
             mailboxes=len(plan.mailboxes),
             messages=plan.messages,
             size_bytes=plan.size_bytes,

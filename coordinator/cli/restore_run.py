@@ -22,7 +22,9 @@ from ..recalling import to_recall
 from ..renaming import Renaming, everybody, read_renames, renaming_of
 from ..restoration import Access, RestorePlan, narrowed, paths_of_failures, plan_restore
 from ..restores.journal import Journal
+from ..restores.margins import margin_above_earlier
 from ..restores.record import OpenRestore
+from ..restores.report import TEXT
 from . import adapters, output
 from .configuration import chosen_site
 from .options import refuse
@@ -76,7 +78,10 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         planning = _Planning(
             asked=asked,
             paths=tuple(paths),
-            targets={name: asked.target(one) for name, one in targets.items()},
+            targets={
+                name: asked.target(_above_earlier(one, name, backup, area, earlier))
+                for name, one in targets.items()
+            },
             goal=goal,
             access=access,
             again=again,
@@ -105,6 +110,19 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         tell_missing(plan)
         engine = _for_size(planning, plan, engine)
         return _restored(context, planning, backup, plan, engine, area, earlier)
+
+
+def _above_earlier(
+    target: Partition, name: str, backup: BackupSet, area: Path | None, earlier: OpenRestore | None
+) -> Partition:
+    """A target whose numbers go on above those that other restores since this moment have given out; those of
+    an ``earlier`` one that goes on stay as they are."""
+    margin = target.renumbering.uid_margin
+    if earlier is not None:
+        margin = earlier.order.margins.get(name, margin)
+    elif area is not None and backup.moment is not None:
+        margin = margin_above_earlier(area, name, backup.moment.run, margin)
+    return replace(target, renumbering=replace(target.renumbering, uid_margin=margin))
 
 
 def _renaming(asked: RestoreOptions, backup: BackupSet, area: Path | None) -> Renaming | None:
@@ -250,7 +268,8 @@ def _restored(
     )
     # One file for all is whole at its end only: nothing of it could be gone on with.
     place = None if goal.alone else area
-    with recorded(context, asked.staging, place, backup, plan, earlier) as record:
+    margins = {name: one.renumbering.uid_margin for name, one in planning.targets.items()}
+    with recorded(context, asked.staging, place, backup, plan, margins, earlier) as record:
         head: dict[str, object] = {"restore": record.order.restore} if record else {}
         with hooks.around("restore", {"paths": list(map(str, planning.paths)), **head}) as around:
             journal = record.journal if record else None
@@ -261,6 +280,8 @@ def _restored(
     if backup.moment is not None:
         head["moment"] = backup.moment.run
     status = done.tell(head, backup.damaged, as_json=asked.as_json)
+    if status and record:
+        output.note(f"the whole list, with what helps: {output.shown(str(record.directory / TEXT))}")
     for trouble in around.troubles:
         output.note(output.shown(trouble))
         status = status or EXIT_SKIPPED

@@ -41,8 +41,8 @@ gone on with."""
 class Order:
     """A restore as it was asked for: the words behind ``mailhaul restore`` and the ``directory`` in which
     they were said; the ``moment`` that they mean, and the newest ``run`` by then. ``targets`` says where mail
-    of each partition goes. With ``only`` nothing else was tried: what had failed in the restore
-    ``retries``."""
+    of each partition goes, ``margins`` how far its folders were raised (``margins``). With ``only`` nothing
+    else was tried: what had failed in the restore ``retries``."""
 
     restore: str
     begun: datetime
@@ -51,6 +51,7 @@ class Order:
     moment: str
     run: str
     targets: Mapping[str, str] = field(default_factory=dict)
+    margins: Mapping[str, int] = field(default_factory=dict)
     mailboxes: int = 0
     messages: int = 0
     size_bytes: int = 0

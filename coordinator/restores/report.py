@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -78,15 +78,43 @@ def read_report(path: Path) -> Report:
 
 def _lines(report: Report) -> Iterator[str]:
     order = report.order
-    yield f"restore {order.restore}: {report.state}" + (f": {report.error}" if report.error else "")
+    yield f"restore {order.restore}: {_ended(report)}"
     yield f"asked for: mailhaul restore {' '.join(order.arguments)}"
-    yield f"as of {order.moment} (run {order.run}), begun {order.begun}, ended {report.ended}"
+    yield f"as of {order.moment} (run {order.run})"
+    yield f"begun {_second(order.begun)}, ended {_second(report.ended)}"
     for partition, target in sorted(order.targets.items()):
         yield f"mail of {partition} to {target}"
     yield f"{report.mailboxes} of {order.mailboxes} mailboxes are done"
     yield f"{report.restored} messages restored ({report.size_bytes} bytes)"
     yield f"{report.present} messages were there already"
     yield f"{report.files} other files restored"
-    yield f"{len(report.failures)} failures"
+    yield from _failure_lines(report)
+
+
+def _ended(report: Report) -> str:
+    if report.error:
+        return f"stopped: {report.error}"
+    gone = sum(one.again for one in report.failures)
+    altered = len(report.failures) - gone
+    told = [f"{gone} not there"] * bool(gone) + [f"{altered} there, but not as it was"] * bool(altered)
+    return f"done, but: {', '.join(told)}" if told else "done, all of it"
+
+
+def _failure_lines(report: Report) -> Iterator[str]:
+    """What failed, by what helps, and how to go on."""
+    groups: dict[tuple[str, str], list[Failure]] = {}
     for one in report.failures:
-        yield f"{one.path}: {one.kind} ({one.reason}): {' '.join(one.detail.split())}; {one.remedy}"
+        groups.setdefault((one.kind, one.remedy), []).append(one)
+    for (kind, remedy), failures in sorted(groups.items()):
+        yield ""
+        yield f"{kind}: {len(failures)}. What helps: {remedy}"
+        for one in failures:
+            yield f"  {one.path}: {' '.join(one.detail.split()) or one.reason} ({one.reason})"
+    again = "--resume" if report.state == "stopped" else "--retry"
+    if report.state == "stopped" or any(one.again for one in report.failures):
+        yield ""
+        yield f"to go on: mailhaul restore {again} {report.order.restore}"
+
+
+def _second(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -233,7 +233,9 @@ def test_what_failed_is_tried_again_and_nothing_else(backup: tuple[Path, Path], 
     assert failure["kind"] == "refused"
     assert failure["remedy"]
     report = newest(staging) / "report.json"
-    assert f"{failure['path']}: refused" in (newest(staging) / "report.txt").read_text()
+    text = (newest(staging) / "report.txt").read_text()
+    assert f"refused: 1. What helps: {failure['remedy']}\n  {failure['path']}: " in text
+    assert str(newest(staging) / "report.txt") in done.stderr
     (target / first).unlink()
     gone = next((target / second).rglob("cur/*"))
     gone.unlink()

@@ -228,7 +228,7 @@ def workers_of(host: Host) -> list[int]:
 
 
 def _words(config: Path, command: str, *arguments: str | Path) -> list[str | Path]:
-    return [_MAILHAUL, "--config", config, command, "--json", *arguments]
+    return [_MAILHAUL, "--config", config, *command.split(), "--json", *arguments]
 
 
 def _digest(file: Path) -> str:

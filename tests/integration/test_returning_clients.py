@@ -133,6 +133,25 @@ def test_a_lost_folder(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: t
     )
 
 
+def test_lost_twice(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]) -> None:
+    """Before the next backup: what the first restore gave out is recorded nowhere in the mail's backup."""
+    server = start_dovecot()
+    fill(server, ("INBOX",), mails)
+    config = mailhaul.configure(server)
+    mailhaul.run(config, "backup")
+    for _ in range(2):
+        live_on(server, ("INBOX",), mails)
+        lose(server)
+        mailhaul.run(config, "restore", "/")
+    remembered = live_on(server, ("INBOX",), mails)["INBOX"]
+    lose(server)
+    mailhaul.run(config, "restore", "/")
+    changes = told(server, "INBOX", remembered)
+    assert after(remembered, changes) == shown(server, "INBOX")
+    with server.login(ALICE) as client:
+        assert client.save("INBOX", mails[7]) > max(remembered.messages)
+
+
 @both_servers
 def test_another_server(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]) -> None:
     """The disk is gone, the mail comes back to another host: by ``--to``, as the runbook says."""

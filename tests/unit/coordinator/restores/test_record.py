@@ -116,7 +116,11 @@ def test_a_report_tells_what_helps(tmp_path: Path) -> None:
     assert all(one.remedy for one in written.failures)
     assert read_report(record.directory) == read_report(record.directory / "report.json") == written
     text = (record.directory / TEXT).read_text()
-    assert f"{lost.path}: damaged (block): a checksum is wrong; " in text
+    head = f"restore {record.order.restore}: done, but: 2 not there, 1 there, but not as it was\n"
+    assert text.startswith(head)
+    assert f"\n  {lost.path}: a checksum is wrong (block)\n" in text
+    assert text.count("What helps: ") == 3
+    assert text.endswith(f"\nto go on: mailhaul restore --retry {record.order.restore}\n")
     with pytest.raises(NotFoundError, match="no report"):
         read_report(record.directory / "order.json")
 
