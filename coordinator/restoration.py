@@ -361,10 +361,11 @@ def run_tasks(
     on_progress: ProgressSink,
     journal: Journal | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    witness: Path | None = None,
 ) -> RestoreReport:
     """Carry out what is left of tasks; the report tells of all that the ``journal`` has, too, and that is
     told of each mailbox as soon as it is durable. A task that fails is told as skipped mailboxes; the others
-    go on.
+    go on. ``witness``: see ``RestoreTask``.
 
     Raises TargetFullError as soon as a target has no room for more: the rest would meet that, too.
     """
@@ -376,7 +377,8 @@ def run_tasks(
         on_progress(progress)
 
     begun = monotonic()
-    works = [RestoreWork(task=one.task, journal=kept, elapsed=lambda: monotonic() - begun) for one in planned]
+    tasks = [replace(one.task, witness=str(witness or "")) for one in planned]
+    works = [RestoreWork(task=one, journal=kept, elapsed=lambda: monotonic() - begun) for one in tasks]
     rest, full = _collected(engine(run_restore, works, on_each), kept)
     if full is not None:
         raise full

@@ -273,7 +273,10 @@ def _restored(
         head: dict[str, object] = {"restore": record.order.restore} if record else {}
         with hooks.around("restore", {"paths": list(map(str, planning.paths)), **head}) as around:
             journal = record.journal if record else None
-            done = carry_out(plan.tasks, engine, backup.archives, journal, as_json=asked.as_json)
+            witness = record.witness if record else None
+            done = carry_out(
+                plan.tasks, engine, backup.archives, journal, witness=witness, as_json=asked.as_json
+            )
             around.facts.update(done.facts())
         end(record, done.report, backup.damaged)
     head["mailboxes"] = record.order.mailboxes if record else len(plan.mailboxes)

@@ -205,6 +205,7 @@ def carry_out(
     archives: Holdings,
     journal: Journal | None = None,
     *,
+    witness: Path | None = None,
     as_json: bool,
 ) -> Done:
     """Do the tasks, with a display of their progress; record which copies of ``archives`` are damaged. Raises
@@ -214,7 +215,9 @@ def carry_out(
     earlier = RestoreReport() if journal is None else journal.total
     with make_display(clock, as_json=as_json) as display:
         display.begin({one.task.label: Amount(one.messages, one.size_bytes) for one in tasks})
-        report = run_tasks(tasks, watched(engine, display, _ended), display.progress, journal)
+        report = run_tasks(
+            tasks, watched(engine, display, _ended), display.progress, journal, witness=witness
+        )
     record_damaged_copies(archives, report)
     # What failed may have had links, too, before it did.
     if report.linked or report.skipped or report.damaged:

@@ -2,7 +2,7 @@
 
 ``order.json`` says what was asked for, ``journal.jsonl`` what is done (``journal``), ``state.json`` whether
 it has ended, ``report.json`` and ``report.txt`` what came of it (``report``). ``lock`` is held while it goes
-on.
+on, ``workers.lock`` by each of its workers on this host.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from ..snapshots import as_json, read_snapshot
 from .journal import Journal, JournalFile, read_journal
 
 _STATE = "state.json"
+_WITNESS = "workers.lock"
+_WORKERS_SECONDS = 60.0
+"""So long workers are waited for whose coordinator was killed: they have a second, but a disk may be slow."""
 
 KEPT = 50
 """So many directories of restores are kept, the newest."""
@@ -66,6 +69,11 @@ class OpenRestore:
     directory: Path
     order: Order
     journal: Journal
+
+    @property
+    def witness(self) -> Path:
+        """A file that workers on this host lock while they are at work."""
+        return self.directory / _WITNESS
 
 
 def restores_of(staging: Path) -> list[str]:
@@ -139,6 +147,7 @@ def begun(
     restore, directory = _made(staging, now)
     with _locked(directory):
         made = order(restore, now)
+        _wait_for_workers(directory)
         replace_durably(directory / "order.json", as_json(made).encode("ascii"))
         _forget_old(staging)
         with JournalFile(directory / "journal.jsonl", clock.monotonic, on_failure) as file:
@@ -158,12 +167,21 @@ def reopened(
                 f"restore {order.restore} has ended: there is nothing to go on with; what failed can be "
                 f"tried again with --retry {order.restore}"
             )
+        _wait_for_workers(directory)
         remove_durably(directory / _STATE)
         path = directory / "journal.jsonl"
         with JournalFile(path, clock.monotonic, on_failure) as file:
             yield OpenRestore(
                 directory=directory, order=order, journal=Journal(file.append, read_journal(path))
             )
+
+
+def _wait_for_workers(directory: Path) -> None:
+    """Wait until no worker of a restore is at work any more; makes the file that they lock. Raises
+    LockedError."""
+    obstacle = f"workers of restore {directory.name} are still at work"
+    with flocked(directory / _WITNESS, obstacle, patience_seconds=_WORKERS_SECONDS):
+        pass
 
 
 def _made(staging: Path, now: datetime) -> tuple[str, Path]:

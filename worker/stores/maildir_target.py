@@ -31,12 +31,15 @@ from .location import Location
 from .maildir_state import open_state
 from .maildir_writer import Apart, MaildirWriter, Site
 from .mending import open_mender
-from .scaffold import remove_abandoned
+from .scaffold import remove_abandoned, wait_for_others
 from .surroundings import Surroundings
 
 _RENUMBERING = Renumbering()
 _HOME_MODE = 0o700
 _ABOVE_MODE = 0o755
+_OTHERS_SECONDS = 60.0
+"""So long another restore of the same mailbox is waited for; also a worker of one that was killed, which has
+a second to notice."""
 
 
 class MaildirTarget:
@@ -144,6 +147,9 @@ class MaildirTarget:
             )
         workshop = _workshop(root, location)
         stack.callback(os.close, workshop)
+        if is_maildir(root) and not wait_for_others(workshop, _OTHERS_SECONDS):
+            # Each would find missing what the other is about to put there.
+            raise StoreError(f"another restore is at work in {printable(location.path)}: try again after it")
         remove_abandoned(workshop)
         home = -1
         if location.has_home:

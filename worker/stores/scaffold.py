@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -22,6 +23,8 @@ from .location import RESERVED, SHARED
 
 TREE = b"tree"
 """What a tree is called in its temporary directory."""
+
+_PAUSE_SECONDS = 0.05
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _LAST = {b"cur": 1, b"new": 2}
@@ -71,6 +74,36 @@ class Scaffold:
             os.close(self.top)
         os.close(self.fd)
         self.fd = self.top = -1
+
+
+def wait_for_others(parent: int, patience_seconds: float) -> bool:
+    """Wait until nobody has a tree in a directory; False if that takes longer than the patience. Raises
+    OSError."""
+    until = time.monotonic() + patience_seconds
+    while any(_is_in_use(parent, name) for name in map(name_bytes, os.listdir(parent))):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_PAUSE_SECONDS)
+    return True
+
+
+def _is_in_use(parent: int, name: bytes) -> bool:
+    """Whether this is a tree that a process works at."""
+    if not name.startswith(RESERVED) or name == SHARED:
+        return False
+    try:
+        fd = descend(parent, (name,))
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return False
 
 
 def remove_abandoned(parent: int) -> None:

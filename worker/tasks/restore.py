@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from ...groups.renames import Renamed
@@ -26,7 +28,8 @@ class RestoreTask:
     ``label`` is how the task is called in its progress, ``renamed`` who is called differently there.
     The restore that it is a part of had been under way for ``under_way_seconds`` when it was sent.
 
-    Hosts other than that of the staging area read its archives by their ``grants``.
+    Hosts other than that of the staging area read its archives by their ``grants``. On that one the file
+    ``witness`` is locked while a worker is at the task, whether the one who sent it lives or not.
     """
 
     archives: Holdings
@@ -38,6 +41,7 @@ class RestoreTask:
     under_way_seconds: float = 0.0
     grants: Mapping[str, bytes] = field(default_factory=dict)
     host: str = ""
+    witness: str = ""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -60,6 +64,7 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
         progress(one._replace(unit=task.label, done=done))
 
     with ExitStack() as stack:
+        stack.enter_context(witnessed(task.witness))
         stack.enter_context(gentle(task.load))
         target = registry.open_target(task.target)
         stack.callback(target.abandon)
@@ -80,6 +85,18 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
             report = restore(archives, task.choices, target, told, demand)
         rest = replace(report.rest, replaced=frozenset(archives.damaged))
         return replace(report, rest=rest)
+
+
+@contextmanager
+def witnessed(path: str) -> Iterator[None]:
+    """Hold a shared lock of a file, where that is there, as long as the context lasts."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            if path:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                stack.callback(os.close, fd)
+                fcntl.flock(fd, fcntl.LOCK_SH)
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

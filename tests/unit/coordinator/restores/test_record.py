@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.clock import utc
+from mailhaul.coordinator.restores import record as records
 from mailhaul.coordinator.restores.journal import Journal, JournalFile, read_journal
 from mailhaul.coordinator.restores.record import (
     KEPT,
@@ -26,6 +27,7 @@ from mailhaul.coordinator.restores.report import TEXT, read_report, write_report
 from mailhaul.proto.errors import LockedError, NotFoundError, StagingError
 from mailhaul.proto.records import ArchiveId, RestoredMailbox, RestoreReport, Skipped
 from mailhaul.proto.restored import encode
+from mailhaul.worker.tasks.restore import witnessed
 
 NOW = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)
 ARCHIVE = ArchiveId(bytes(16))
@@ -89,6 +91,27 @@ def test_a_killed_restore_is_gone_on_with(tmp_path: Path) -> None:
     assert len((directory / "journal.jsonl").read_bytes().splitlines()) == 2
     assert state_of(directory) == "done"
     with pytest.raises(NotFoundError, match="--retry"), reopened(directory, FixedClock(), unexpected):
+        pass
+
+
+def test_workers_that_outlive_their_coordinator_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mailbox that they are about to put into place would be made twice."""
+    with restoring(tmp_path) as restored:
+        directory, witness = restored.directory, restored.witness
+    with witnessed(str(witness)):
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "_WORKERS_SECONDS", 0.0)
+            with (
+                pytest.raises(LockedError, match="workers of restore"),
+                reopened(directory, FixedClock(), unexpected),
+            ):
+                pass
+        assert state_of(directory) == "interrupted"
+    with reopened(directory, FixedClock(), unexpected), witnessed(str(witness)), witnessed(str(witness)):
+        assert state_of(directory) == "running"
+    with witnessed(""), witnessed(str(tmp_path / "elsewhere")):
         pass
 
 

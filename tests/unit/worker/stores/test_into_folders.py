@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +13,11 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from mailhaul.proto.errors import StoreError
 from mailhaul.proto.ports import MailboxWriter
 from mailhaul.proto.records import Folder, Message, Renumbering
 from mailhaul.worker.looking.fates import fate_of
+from mailhaul.worker.stores import maildir_target
 from mailhaul.worker.stores.listing import Listing
 from mailhaul.worker.stores.maildir_target import MaildirTarget
 from mailhaul.worker.stores.present_messages import PresentMessages
@@ -185,3 +189,25 @@ def test_a_plan_tells_which_uids_are_kept(tmp_path: Path, header: str, kept: int
         "/p/g/u/INBOX", INBOX, messages, there, parse_header(header.encode()), new_uidvalidity=False
     )
     assert (told.kept, told.renumbered, told.present) == (kept, 2 - kept, 1)
+
+
+def test_two_restores_of_a_mailbox_follow_one_another(
+    tmp_path: Path, box: Maildir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each would add what the other is about to add."""
+    first = MaildirTarget(f"{tmp_path}/{{user}}/Maildir")
+    with ThreadPoolExecutor(1) as pool:
+        with first.open_mailbox("jane") as writer:
+            into = writer.open_folder(INBOX)
+            assert into.add(mail(b"5.host", b"5", uid=5), [b"5"])
+            into.finish()
+            with monkeypatch.context() as patch:
+                patch.setattr(maildir_target, "_OTHERS_SECONDS", 0.0)
+                with pytest.raises(StoreError, match="another restore is at work"):
+                    add(tmp_path, 5)
+            later = pool.submit(add, tmp_path, 5, 6)
+            time.sleep(0.2)
+            assert not later.done()
+            writer.commit()
+        assert later.result(60) == (1, [])
+    assert box.names() == ["5.host:2,S", "6.host:2,S"]
