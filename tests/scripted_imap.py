@@ -8,6 +8,7 @@ import base64
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -66,7 +67,8 @@ class Script:
     """What the server does. ``appends`` has for each APPEND command that comes, until it is used up: None (do
     it), what to answer instead (a status and words), or a class: ``Drop`` and ``Hang`` before it is done.
     ``lost`` are the numbers of those that are done, and whose answer is lost. ``refuse`` says of a message
-    why it is refused, ``alter`` what it becomes; ``ignores`` whether dates and flags are for nothing."""
+    why it is refused, ``alter`` what it becomes; ``ignores`` whether dates and flags are for nothing. After
+    each 16 KiB of a message it rests for ``slow_seconds``."""
 
     capabilities: str = FULL
     separator: str = "/"
@@ -76,6 +78,7 @@ class Script:
     refuse: Callable[[Given], str] = lambda _: ""
     alter: Callable[[bytes], bytes] = lambda content: content
     ignores: bool = False
+    slow_seconds: float = 0.0
     reject_create: Callable[[str], str] = lambda _: ""
 
 
@@ -122,6 +125,7 @@ class ScriptedImap:
             except OSError:
                 return
             connection.settimeout(_WAIT_SECONDS)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15)
             self._connections.append(connection)
             threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
@@ -187,10 +191,15 @@ class _Connection:
         return line, literals
 
     def _exactly(self, size: int) -> bytes:
-        data = self._file.read(size)
-        if len(data) < size:
-            raise Drop
-        return data
+        pieces = []
+        while size:
+            pieces.append(self._file.read(min(size, 1 << 14)))
+            if not pieces[-1]:
+                raise Drop
+            size -= len(pieces[-1])
+            if size:
+                time.sleep(self._script.slow_seconds)
+        return b"".join(pieces)
 
     # Commands
 

@@ -4,7 +4,9 @@
 
 Each server is started anew below TMPDIR, as root. ``--connections`` is how many processes write to the
 account at once, each over a connection and into a folder of its own: a restore has one. Beside the time that
-passes stands the processor time of the client and of the server: on a busy machine it can be compared.
+passes stands the processor time of the client and of the server: on a busy machine it can be compared. What
+the disk gives at that moment is told by the lines ``files``: as many processes that only write files of the
+same sizes, and make each durable.
 """
 
 from __future__ import annotations
@@ -50,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     print("| server | connections | messages/s | MB/s | seconds | CPU client | CPU server | messages told |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
-    for name in ("maildir++", "mdbox", "cyrus"):
-        for connections in map(int, options.connections.split(",")):
+    for connections in map(int, options.connections.split(",")):
+        for name in ("maildir++", "mdbox", "cyrus"):
             with served(name) as server:
                 told = measure(server, connections, options.messages, options.bytes)
             print(f"| {name} | {connections} | {told} |", flush=True)
+            print(
+                f"| files | {connections} | {files(connections, options.messages, options.bytes)} |",
+                flush=True,
+            )
 
 
 @contextmanager
@@ -92,6 +98,28 @@ def measure(server: Server, connections: int, count: int, size: int) -> str:
     assert sent == count // connections * connections
     speed = f"{sent / seconds:,.0f} | {size_bytes / seconds / 1e6:,.1f} | {seconds:.1f}"
     return f"{speed} | {_own() - own:.1f} | {_used(server.master) - before:.1f} | {told}"
+
+
+def files(processes: int, count: int, size: int) -> str:
+    """Make as many files durable as there are messages, up to a thousand."""
+    count = min(count, 1000) // processes
+    began = time.monotonic()
+    with multiprocessing.get_context("fork").Pool(processes) as pool:
+        total = sum(pool.starmap(_durable, [(count, size)] * processes))
+    seconds = time.monotonic() - began
+    return f"{count * processes / seconds:,.0f} | {total / seconds / 1e6:,.1f} | {seconds:.1f} | | | "
+
+
+def _durable(count: int, size: int) -> int:
+    total = 0
+    with tempfile.TemporaryDirectory(prefix="mh-") as place:
+        for message, content in mail(count, size):
+            with Path(place, str(message.uid)).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            total += len(content)
+    return total
 
 
 def _fill(port: int, number: int, count: int, size: int) -> tuple[int, int, int]:

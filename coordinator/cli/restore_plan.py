@@ -16,7 +16,7 @@ from ...proto.target_facts import (
     TargetFacts,
     Trial,
 )
-from ...worker.stores.registry import keeps_places
+from ...worker.stores.registry import can_be_asked, keeps_places
 from ..backup_set import BackupSet, NeededFile
 from ..prospect import Prospect
 from ..restoration import PlannedMailbox, RestorePlan
@@ -93,7 +93,8 @@ def _print_text(plan: RestorePlan, recalls: set[ArchiveId], prospect: Prospect) 
     for facts in prospect.targets:
         _tell_target(facts)
     for target, why in prospect.unreached:
-        output.note(f"partition {target.name} could not be looked at: {why}")
+        asked = can_be_asked(target)
+        output.note(f"partition {target.name} could not be looked at: {why}" if asked else why)
     for conflict in plan.conflicts[:_FATES_LISTED]:
         output.note(f"conflict: {conflict}")
     if len(plan.conflicts) > _FATES_LISTED:

@@ -4,9 +4,12 @@ is listed with the server's own words."""
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,6 +170,25 @@ def test_lost_before_it_was_done(restore: Restorer, serve: Serve, fault: type[Ex
     outcome, skipped, added = restore(server)
     assert server.contents("jane") == SENT
     assert (outcome.refused, skipped, added) == (0, [], 10)
+
+
+def test_slow_is_not_silent(restore: Restorer, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message takes many times as long as a connection may stand still, and is not given up."""
+    connect = socket.create_connection
+
+    def narrow(*arguments: Any, **options: Any) -> socket.socket:
+        made = connect(*arguments, **options)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)  # so that little is on its way
+        return made
+
+    monkeypatch.setattr(socket, "create_connection", narrow)
+    server = serve(slow_seconds=0.02)
+    large = b"Subject: large\n\n" + b"0123456\n" * 100_000
+    began = time.monotonic()
+    outcome, skipped, added = restore(server, [large])
+    assert time.monotonic() - began > 2 * 0.3
+    assert (outcome.refused, skipped, added, len(server.batches)) == (0, [], 1, 1)
+    assert server.contents("jane") == [large.replace(b"\n", b"\r\n")]
 
 
 def test_silent_for_good(restore: Restorer, serve: Serve) -> None:

@@ -2,9 +2,10 @@
 
     for each user, as long as there is time
       whether the server lets the user in                    stores.imap.target
-      whether the quota leaves room, what is too large       stores.imap.survey
       for each folder: what it is called there, whether it
-      is there and may be written, what it has already       stores.imap.survey
+      is there and may be written, what it has already,
+      what is too large                                      stores.imap.survey
+      whether the quota leaves room for the rest             stores.imap.survey
 
 What is there is known by date and size only: no mail is read.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.stored import StoredMailbox
@@ -61,6 +63,17 @@ def look_at_server(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """What is not there yet."""
+
+    messages: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: _Coming) -> _Coming:
+        return _Coming(self.messages + other.messages, self.size_bytes + other.size_bytes)
+
+
 class _Look:
     def __init__(self, archives: OpenArchives, found: Findings) -> None:
         self._archives = archives
@@ -76,16 +89,17 @@ class _Look:
             names = [one.becomes(entry.folder.name) for entry in folders]
             with server.look_into(user, names) as there:
                 self.logged_in += 1
-                self._quota(one, there)
                 limit = there.append_limit()
                 self.append_limit = min(filter(None, (self.append_limit, limit)), default=0)
+                coming = _Coming()
                 for number, entry in enumerate(folders):
                     if time.monotonic() >= until:
                         self._found.trouble(
                             f"{one.choice.path}: there was no time for {len(folders) - number} of its folders"
                         )
                         break
-                    self._folder(one, stored, entry, there, limit)
+                    coming += self._folder(one, stored, entry, there, limit)
+                self._quota(one, there, coming)
         except AccessError:
             raise
         except BackupError as error:
@@ -93,7 +107,7 @@ class _Look:
 
     def _folder(
         self, one: Sought, stored: StoredMailbox, entry: FolderEntry, there: ImapSurvey, limit: int
-    ) -> None:
+    ) -> _Coming:
         folder, name = entry.folder, one.becomes(entry.folder.name)
         shown = one.shown(folder.name)
         if there.is_altered(name):
@@ -101,29 +115,31 @@ class _Look:
         found = there.folder(name)
         if found is not None and found.refusal:
             self._found.trouble(f"{shown}: {found.refusal}")
-        renumbered = present = 0
+        present = 0
+        coming = _Coming()
         for message in one.messages_of(stored, entry):
             if found is not None and found.take(message):
                 present += 1
             elif limit and message.size > limit:
                 self.too_large += 1
             else:
-                renumbered += 1
+                coming += _Coming(1, message.size)
         self._found.folder(
             FolderFate(
                 path=shown,
-                renumbered=renumbered,
+                renumbered=coming.messages,
                 present=present,
                 there=found.uidvalidity if found is not None else 0,
             ),
             recreated=found is None,
         )
+        return coming
 
-    def _quota(self, one: Sought, there: ImapSurvey) -> None:
+    def _quota(self, one: Sought, there: ImapSurvey, coming: _Coming) -> None:
         quotas = there.quotas()
         if quotas is None:
             return
         self.quotas_asked += 1
         for quota in quotas:
-            wanted = one.size_bytes if quota.kind == "storage" else one.messages
+            wanted = coming.size_bytes if quota.kind == "storage" else coming.messages
             self._found.quota(one.choice.to_user, quota.root, quota.kind, quota.used, quota.limit, wanted)
