@@ -6,6 +6,7 @@ that restores exactly, with no sealed archive touched and at most one mailbox of
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -27,7 +28,7 @@ from mailhaul.tests.integration.installation import Backup, Installation, Settin
 from mailhaul.tests.integration.network import Network, open_network
 from mailhaul.tests.integration.ray_cluster import RayCluster, open_cluster
 
-from ..trees import differences, snapshot
+from ..trees import Entry, differences, snapshot
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -189,6 +190,48 @@ def test_worker_is_killed(network: Network, scene: Scene) -> None:
     assert backup.ended()["failures"] == []
     assert sorted(scene.attempts().values()) == [1, 1, 1, 2]
     scene.check()
+
+
+def test_restore_loses_a_worker_and_its_coordinator(network: Network, scene: Scene) -> None:
+    """What is done stays done: the other attempt at a unit, and the restore that goes on, take the rest."""
+    scene.arrange(scene.shares, Settings(groups=GROUPS))
+    stored = scene.here.run(scene.config, "backup")
+    back = [share(scene.here.place / "back", name, host) for name, host in STORES.items()]
+    slow = scene.here.configure(back, Settings(bytes_per_second=3 * BYTES_PER_SECOND, workers_per_host=1))
+    restore = Backup(scene.here, slow, "restore", "/")
+    scene.wait(restore, lambda: len(_done(scene)) >= 3, "three mailboxes")
+    (worker,) = workers_of(network["store01"])
+    os.kill(worker, signal.SIGKILL)
+    before = len(_done(scene))
+    scene.wait(restore, lambda: len(_done(scene)) >= before + 3, "three more after the worker was killed")
+    restore.kill()
+    done = _done(scene)
+    fast = scene.here.configure(back, Settings())
+    told = scene.here.run(fast, "restore", "--resume", "latest")
+    assert (told["skipped"], told["damaged"]) == ([], [])
+    assert told["restored"] + told["present"] == stored["messages"]
+    paths = [one["path"] for one in _done(scene)]
+    assert paths[: len(done)] == [one["path"] for one in done]
+    assert len(paths) == len(set(paths)) == 16
+    for path in (scene.stores / name for name in STORES):
+        for mailbox in path.glob("*/*"):
+            restored = scene.here.place / "back" / mailbox.relative_to(scene.stores)
+            assert differences(_without_times(mailbox), _without_times(restored)) == []
+
+
+def _without_times(mailbox: Path) -> dict[bytes, Entry]:
+    """All but the times of directories: what was there already is looked at with the help of its own."""
+    return {
+        where: (*entry[:4], 0, entry[5]) if entry[0] == "directory" else entry
+        for where, entry in snapshot(mailbox).items()
+    }
+
+
+def _done(scene: Scene) -> list[dict[str, Any]]:
+    """The mailboxes that the newest restore has noted as done."""
+    journals = sorted((scene.here.staging / ".mailhaul" / "restores").glob("*/journal.jsonl"))
+    lines = journals[-1].read_bytes().split(b"\n")[:-1] if journals else []
+    return [json.loads(line) for line in lines]
 
 
 def test_node_of_a_host_is_killed(cluster: RayCluster, scene: Scene) -> None:

@@ -109,7 +109,7 @@ class Installation:
             "dispatch": {"workers_per_host": settings.workers_per_host, **dispatch},
         }
         if settings.bytes_per_second:
-            tables["load"] = {"bytes_per_second": f"{settings.bytes_per_second / 1000} kB"}
+            tables["load"] = {"bytes_per_second": f"{settings.bytes_per_second / 1000} kB", "ramp": "1s"}
         lines = [
             line
             for name, table in tables.items()
@@ -195,13 +195,17 @@ class Installation:
 
 
 class Backup:
-    """A backup that goes on, in a process of its own on the staging host."""
+    """A backup that goes on, or another command, in a process of its own on the staging host."""
 
-    def __init__(self, installation: Installation, config: Path) -> None:
+    def __init__(
+        self, installation: Installation, config: Path, command: str = "backup", *words: str
+    ) -> None:
         self._out = installation.place / "backup.out"
         self._error = installation.place / "backup.err"
         with self._out.open("wb") as out, self._error.open("wb") as error:
-            self._process = installation.host.popen(*_words(config, "backup"), stdout=out, stderr=error)
+            self._process = installation.host.popen(
+                *_words(config, command, *words), stdout=out, stderr=error
+            )
 
     def is_running(self) -> bool:
         return self._process.poll() is None
