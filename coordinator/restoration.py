@@ -524,8 +524,9 @@ def _planned(
     needed: _NeededFiles,
 ) -> PlannedMailbox:
     target, user = aim.of(version)
-    whose = LogicalPath(version.partition, version.group, version.user)
-    selected = replace(path, partition=whose.partition, group=whose.group, user=whose.user)
+    selected = LogicalPath(
+        version.partition, version.group, version.user, path.folder, path.uid, path.name, path.explicit
+    )
     place, messages, size_bytes, lacking = b"", version.stored, version.size_bytes, 0
     needs = needed.shared(needs_of(backup, archives, version))
     with suppress(DamagedError):
@@ -560,8 +561,10 @@ def _planned(
 
 def _of_extent(extent: Extent, planned: PlannedMailbox) -> PlannedMailbox:
     """The same with no messages, where none are wanted."""
-    planned = replace(planned, choice=replace(planned.choice, extent=extent))
-    return planned if extent is Extent.ALL else replace(planned, messages=0, size_bytes=0, lacking=0)
+    if extent is Extent.ALL:
+        return planned
+    choice = replace(planned.choice, extent=extent)
+    return replace(planned, choice=choice, messages=0, size_bytes=0, lacking=0)
 
 
 def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | None) -> tuple[int, int, int]:

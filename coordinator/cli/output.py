@@ -168,11 +168,13 @@ def _padded(text: str, width: int, align: str) -> str:
 
 def plain(value: object) -> object:
     """A record, or anything made of records, as JSON can hold it."""
+    if type(value) is str:  # nearly all of what there is, and by far the cheapest to tell
+        return _without_surrogates(value)
+    if isinstance(value, int | float) or value is None:
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     match value:
-        case None | bool() | int() | float():
-            return value
         case datetime():
             return moment(value)
         case bytes():
@@ -199,9 +201,10 @@ def stream_json(head: Mapping[str, object], key: str, items: Iterable[object]) -
     opening = json.dumps(plain(head), ensure_ascii=False, indent=2)[: -len("\n}")]
     click.echo(f"{opening},\n  {json.dumps(key)}: [", nl=False)
     separator = ""
+    encode = json.JSONEncoder(ensure_ascii=False).encode
     try:
         for item in items:
-            click.echo(f"{separator}\n    {json.dumps(plain(item), ensure_ascii=False)}", nl=False)
+            click.echo(f"{separator}\n    {encode(plain(item))}", nl=False)
             separator = ","
     except BackupError as error:
         told = json.dumps(plain({"code": error.code, "message": error.message}), ensure_ascii=False)

@@ -289,16 +289,26 @@ def _print_document(
             "damaged": backup.damaged,
         },
         "mailboxes",
-        (_planned(plan, one) for one in plan.mailboxes),
+        map(_planned, plan.mailboxes, _files(plan)),
     )
 
 
-def _planned(plan: RestorePlan, one: PlannedMailbox) -> dict[str, object]:
+def _files(plan: RestorePlan) -> Iterator[str]:
+    """``_file`` of each mailbox: a hundred thousand of them lie in few."""
+    known: dict[ArchiveId, str] = {}
+    for one in plan.mailboxes:
+        archive = one.version.archive
+        if archive not in known:
+            known[archive] = _file(plan, one)
+        yield known[archive]
+
+
+def _planned(one: PlannedMailbox, file: str) -> dict[str, object]:
     return {
         "path": str(one.choice.path),
         "run": one.version.run,
         "archive": one.version.archive,
-        "file": _file(plan, one),
+        "file": file,
         "messages": one.messages,
         "lacking": one.lacking,
         "size_bytes": one.size_bytes,

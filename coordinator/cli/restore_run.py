@@ -26,6 +26,7 @@ from ..restores.margins import margin_above_earlier
 from ..restores.record import OpenRestore
 from ..restores.report import TEXT
 from . import adapters, output
+from .collector import kept_records
 from .configuration import chosen_site
 from .options import refuse
 from .output import counted
@@ -156,21 +157,22 @@ class _Planning:
 
     def plan(self, backup: BackupSet) -> RestorePlan:
         """The plan, without what is done. Raises as ``plan_restore``."""
-        plan = plan_restore(
-            backup,
-            self.paths,
-            self.targets,
-            as_user=self.asked.as_user,
-            into=self.asked.into or "",
-            workers=self.goal.workers,
-            access=self.access,
-            exact=self.asked.dry_run and not self.asked.state_only,
-            extent=Extent.FRAME if self.asked.provision_only else Extent.ALL,
-            renaming=self.renaming,
-            load=NO_LIMITS if self.asked.full_speed else self.goal.load,
-            state=self.asked.state_rules,
-            later=self.later,
-        )
+        with kept_records():
+            plan = plan_restore(
+                backup,
+                self.paths,
+                self.targets,
+                as_user=self.asked.as_user,
+                into=self.asked.into or "",
+                workers=self.goal.workers,
+                access=self.access,
+                exact=self.asked.dry_run and not self.asked.state_only,
+                extent=Extent.FRAME if self.asked.provision_only else Extent.ALL,
+                renaming=self.renaming,
+                load=NO_LIMITS if self.asked.full_speed else self.goal.load,
+                state=self.asked.state_rules,
+                later=self.later,
+            )
         return narrowed(plan, self.journal, self.again.only) if self.again else plan
 
 

@@ -194,8 +194,8 @@ def test_worker_is_killed(network: Network, scene: Scene) -> None:
 
 def test_restore_loses_a_worker_and_its_coordinator(network: Network, scene: Scene) -> None:
     """What is done stays done: the other attempt at a unit, and the restore that goes on, take the rest."""
-    scene.arrange(scene.shares, Settings(groups=GROUPS))
-    stored = scene.here.run(scene.config, "backup")
+    here = [share(scene.stores, name) for name in STORES]
+    stored = scene.here.run(scene.here.configure_local(here, "staging"), "backup")
     back = [share(scene.here.place / "back", name, host) for name, host in STORES.items()]
     slow = scene.here.configure(back, Settings(bytes_per_second=3 * BYTES_PER_SECOND, workers_per_host=1))
     restore = Backup(scene.here, slow, "restore", "/")
