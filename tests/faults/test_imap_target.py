@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mailhaul.groups.paths import LogicalPath
-from mailhaul.proto.errors import FolderStoppedError, MessageUnavailable, StoreError
+from mailhaul.proto.errors import AccessError, FolderStoppedError, MessageUnavailable, StoreError
 from mailhaul.proto.records import (
     Folder,
     MailboxOutcome,
@@ -442,6 +442,14 @@ def test_access_lists(restore: Restorer, serve: Serve) -> None:
     ]
     restore(server, MAIL[:1], [ARCHIVE], [(listed, content.replace(b'jones" lr', b'jones" lrw'))])
     assert folder.grants["jim jones"] == "lr"
+
+
+def test_no_password_in_the_clear(restore: Restorer, serve: Serve) -> None:
+    server = serve(capabilities="IMAP4rev1 LOGINDISABLED")
+    with pytest.raises(AccessError, match="offers no encryption"):
+        restore(server)
+    assert server.logins == []
+    assert restore.waited == []
 
 
 def test_password(restore: Restorer, serve: Serve, tmp_path: Path) -> None:

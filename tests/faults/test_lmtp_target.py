@@ -137,6 +137,14 @@ def test_a_user_that_is_not_there(restore: Restorer, server: ScriptedLmtp) -> No
     assert server.delivered == []
 
 
+def test_each_user_has_a_record(restore: Restorer, server: ScriptedLmtp) -> None:
+    users = ["a/b", "a%2Fb", "..", "../x", "x" * 199 + "y", "x" * 199 + "z", "X", "x"]
+    for user in users:
+        assert restore(server, MAIL[:1], user)[0] == 1
+    assert len(list(restore.place.iterdir())) == len(users)
+    assert {one.name for one in restore.place.parent.iterdir()} == {"delivered"}
+
+
 @pytest.mark.parametrize("user", ["a b", "jane>", "jane\r\nDATA", "j\xe4ne", ""])
 def test_users_that_are_no_address(restore: Restorer, server: ScriptedLmtp, user: str) -> None:
     with pytest.raises(StoreError, match="can't stand in an address"):

@@ -8,6 +8,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mailhaul.tests.integration.servers.cyrus import ADMIN, Cyrus
 from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.servers.imap import PASSWORD, SeenMessage, digest
 from mailhaul.tests.integration.servers.programs import both_servers
-from mailhaul.tests.maildirs import file, message
+from mailhaul.tests.maildirs import DATE_NS, file, message
 from mailhaul.worker.stores.imap.answers import numbers
 from mailhaul.worker.stores.imap.target import ImapTarget
 from mailhaul.worker.stores.line_ends import with_crlf
@@ -242,18 +243,54 @@ plugin {
 
 
 @pytest.mark.parametrize("kind", ["dovecot", "cyrus"])
+def test_what_a_look_sees(
+    start_dovecot: StartDovecot, request: pytest.FixtureRequest, access: ServerAccess, kind: str
+) -> None:
+    """A folder that takes nothing, one that takes mail, one that is not there; nothing is changed."""
+    server, access = started(kind, start_dovecot, request, access)
+    with server.login("jane") as client:
+        client.make_folder("Box")
+        client.make_folder("Open")
+        client.save("Open", b"Subject: x\r\n\r\nx\r\n", when=datetime.fromtimestamp(DATE_NS // 10**9, UTC))
+        client._client.setacl("Box", "jane", "lra")
+    before = server.view("jane")
+    target = ImapTarget(f"imap://127.0.0.1:{port_of(server)}", access)
+    with target.look_into("jane", ["Box", "Open", "Away"]) as survey:
+        box, opened = survey.folder("Box"), survey.folder("Open")
+        assert box is not None
+        assert opened is not None
+        assert "nothing may be put into it" in box.refusal
+        assert opened.refusal == ""
+        assert survey.folder("Away") is None
+        there = message(content=b"Subject: x\n\nx\n")
+        assert [opened.take(one) for one in (replace(there, size=100), there, there)] == [False, True, False]
+        assert survey.quotas() in (None, [])
+    assert server.view("jane") == before
+
+
+def started(
+    kind: str, start_dovecot: StartDovecot, request: pytest.FixtureRequest, access: ServerAccess
+) -> tuple[Dovecot | Cyrus, ServerAccess]:
+    """A server with access lists, and how to log in there."""
+    if kind == "cyrus":
+        return request.getfixturevalue("start_cyrus")("jane", "bob"), replace(access, master=ADMIN)
+    return start_dovecot(more=ACL), access
+
+
+def port_of(server: Dovecot | Cyrus) -> int:
+    return server.port if isinstance(server, Cyrus) else server.ports.imap
+
+
+@pytest.mark.parametrize("kind", ["dovecot", "cyrus"])
 def test_access_lists(
     start_dovecot: StartDovecot, request: pytest.FixtureRequest, access: ServerAccess, kind: str
 ) -> None:
     """Rights are given to those who had them, and to nobody else."""
-    if kind == "cyrus":
-        server: Any = request.getfixturevalue("start_cyrus")("jane", "bob")
-        port, access = server.port, replace(access, master=ADMIN)
-    else:
-        server = start_dovecot(more=ACL)
-        port = server.ports.imap
+    server, access = started(kind, start_dovecot, request, access)
     content = b"user=bob lrs\n-user=bob w\nanyone l\ngroup=staff lr\nowner lrwstipekxa\n"
-    with ImapTarget(f"imap://127.0.0.1:{port}", access).open_mailbox("jane", b"", [BOX]) as mailbox:
+    with ImapTarget(f"imap://127.0.0.1:{port_of(server)}", access).open_mailbox(
+        "jane", b"", [BOX]
+    ) as mailbox:
         mailbox.open_folder(BOX).finish()
         assert mailbox.add_file(file(b".Box/dovecot-acl", content), [content])
         mailbox.commit()

@@ -19,11 +19,11 @@ from typing import Literal
 from ....groups.paths import printable
 from ....proto.errors import StoreError
 from ....proto.records import Message
+from ...exports.file_names import safe_name
 
 State = Literal["", "sent", "done", "refused"]
 
 SYNC_SECONDS = 1.0
-_MOST_NAME = 200
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
 
@@ -33,9 +33,8 @@ class Delivered:
     StoreError."""
 
     def __init__(self, directory: str, user: str, monotonic: Callable[[], float] = time.monotonic) -> None:
-        # Percent-encoded, so that no name leads elsewhere; addresses that are longer are none.
-        name = printable(user.replace("/", "%2F").encode("utf-8", "surrogateescape"))[:_MOST_NAME]
-        self._path = Path(directory, f"{name}.jsonl")
+        # No two users share a name, and none leads elsewhere.
+        self._path = Path(directory, f"{safe_name(user).decode()}.jsonl")
         self._states: dict[tuple[str, str], State] = {}
         self._monotonic = monotonic
         self._synced = monotonic()

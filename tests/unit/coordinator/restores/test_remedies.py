@@ -17,6 +17,8 @@ from mailhaul.proto.records import Skipped
         ("untrusted", "refused", True),
         # The message is there: once more would bring no other.
         ("altered", "hard", False),
+        ("unanswered", "soft", False),
+        ("acl", "refused", False),
         ("keyword", "hard", False),
         ("renamed", "hard", False),
         ("not-mail", "refused", False),
