@@ -193,12 +193,15 @@ def test_worker_is_killed(network: Network, scene: Scene) -> None:
 
 
 def test_restore_loses_a_worker_and_its_coordinator(network: Network, scene: Scene) -> None:
-    """What is done stays done: the other attempt at a unit, and the restore that goes on, take the rest."""
+    """What is done stays done: the other attempt at a unit, and the restore that goes on, take the rest. The
+    mail of each host goes to the other one."""
     here = [share(scene.stores, name) for name in STORES]
     stored = scene.here.run(scene.here.configure_local(here, "staging"), "backup")
     back = [share(scene.here.place / "back", name, host) for name, host in STORES.items()]
     slow = scene.here.configure(back, Settings(bytes_per_second=3 * BYTES_PER_SECOND, workers_per_host=1))
-    restore = Backup(scene.here, slow, "restore", "/")
+    renames = scene.here.place / "renames"
+    renames.write_text("one: = two:\ntwo: = one:\n")
+    restore = Backup(scene.here, slow, "restore", "/", "--map", str(renames))
     scene.wait(restore, lambda: len(_done(scene)) >= 3, "three mailboxes")
     (worker,) = workers_of(network["store01"])
     os.kill(worker, signal.SIGKILL)
@@ -213,9 +216,11 @@ def test_restore_loses_a_worker_and_its_coordinator(network: Network, scene: Sce
     paths = [one["path"] for one in _done(scene)]
     assert paths[: len(done)] == [one["path"] for one in done]
     assert len(paths) == len(set(paths)) == 16
-    for path in (scene.stores / name for name in STORES):
-        for mailbox in path.glob("*/*"):
-            restored = scene.here.place / "back" / mailbox.relative_to(scene.stores)
+    for name, other in (("one", "two"), ("two", "one")):
+        mailboxes = list((scene.stores / name).glob("*/*"))
+        assert len(mailboxes) == 8
+        for mailbox in mailboxes:
+            restored = scene.here.place / "back" / other / mailbox.relative_to(scene.stores / name)
             assert differences(_without_times(mailbox), _without_times(restored)) == []
 
 
