@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -10,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from mailhaul.tests.faults.tcp_proxy import Proxy
 from mailhaul.tests.integration.accounts import fill
 from mailhaul.tests.integration.command import Mailhaul
 from mailhaul.tests.integration.servers.cyrus import ADMIN, Cyrus
@@ -196,3 +202,33 @@ def drop_odd(server: Dovecot) -> None:
     server.drop(ALICE, [f"{1_100_000_000 + number}.odd.mx" for number in range(len(ODD))], ODD)
     with server.login(ALICE) as client:
         client.open("INBOX")
+
+
+def test_killed_and_resumed(start_dovecot: StartDovecot, mailhaul: Mailhaul, password: Path) -> None:
+    """Killed while messages are on their way: what the server has got of them is not sent again."""
+    old, new = start_dovecot(), start_dovecot("mdbox")
+    mails = [b"Subject: %d\r\n\r\n%s\r\n" % (number // 2, b"x" * 30_000) for number in range(400)]
+    with old.login(ALICE) as client:
+        client.make_folder("Pairs")
+    old.drop(ALICE, [f"{1_100_000_000 + number}.pair.mx" for number in range(len(mails))], mails)
+    config = mailhaul.configure(old)
+    mailhaul.run(config, "backup")
+    with Proxy(new.ports.imap) as proxy:
+        words = ["restore", "/", "--to", f"imap://127.0.0.1:{proxy.port}", "--password-file", str(password)]
+        running = subprocess.Popen(
+            [Path(sys.executable).with_name("mailhaul"), "--config", config, *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        until = time.monotonic() + 60
+        while proxy.forwarded_bytes < 5_000_000 and time.monotonic() < until:
+            time.sleep(0.001)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        assert running.returncode < 0, "it was killed before its end"
+        report = mailhaul.run(config, "restore", "--resume", "latest")
+    assert report["restored"] + report["present"] == len(mails)
+    there = Counter(one.digest for one in new.view(ALICE).folders["INBOX"].messages.values())
+    assert set(there.values()) == {2}
+    assert sum(there.values()) == len(mails)
