@@ -4,7 +4,10 @@ together (``restore --map``)."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ from mailhaul.coordinator.dispatch.local import local_engine
 
 from ..maildirs import Maildir
 from ..trees import differences, snapshot
+from .command import Mailhaul
+from .servers.dovecot import OWNER, Dovecot, ensure_owner, free_ports
+from .servers.programs import installed
 
 ACCESS = b"user=bob@old.example lrs\ngroup=staff lr\nuser=zoe l\nuser=stranger l\n"
 SUBSCRIBED = b"V\t2\n\nshared/bob@old\texample/INBOX\nshared/zoe\nProjects\n"
@@ -137,3 +143,76 @@ def test_a_user_who_becomes_several_is_told(run: Run, mail: Path, tmp_path: Path
 def test_what_can_not_be(run: Run, tmp_path: Path, renames: str, options: tuple[str, ...], told: str) -> None:
     (tmp_path / "map").write_text(renames)
     assert told in run("old1 old2", "restore", "/", "--map", "map", *options, status=2)
+
+
+# With a server
+
+
+SHARING = """
+mail_plugins = acl
+protocol imap {{
+  mail_plugins = acl imap_acl
+}}
+plugin {{
+  acl = vfile
+  acl_shared_dict = file:{place}/shared.db
+}}
+namespace shared {{
+  type = shared
+  separator = /
+  prefix = shared/%%u/
+  location = maildir:{place}/home/%%d/%%n/Maildir:INDEXPVT=~/shared/%%u
+  subscriptions = no
+  list = children
+}}
+"""
+TEAM = "Team/plans"
+
+
+@pytest.fixture
+def sharing(require_tool: Callable[[str], Path]) -> Iterator[Dovecot]:
+    """A server whose users share folders. (2.4 has other words for it, and the same files.)"""
+    programs = installed(require_tool)
+    if programs.version >= (2, 4):
+        pytest.skip("the configuration is one of 2.3")
+    if reason := ensure_owner():
+        pytest.skip(reason)
+    place = Path(tempfile.mkdtemp(prefix="mh-"))
+    place.chmod(0o755)
+    server = Dovecot(programs, place, "maildir++", free_ports())
+    with (place / "dovecot.conf").open("a") as settings:
+        settings.write(SHARING.format(place=place))
+    shutil.chown(place, OWNER, OWNER)  # the server makes shared.db
+    server.start()
+    yield server
+    server.stop()
+    complaints = server.complaints()
+    shutil.rmtree(place)
+    assert complaints == []
+
+
+def test_what_was_shared_is_shared_under_the_new_names(sharing: Dovecot, tmp_path: Path) -> None:
+    def doveadm(*words: str) -> list[str]:
+        command = [*sharing.doveadm, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout.splitlines()
+
+    jane, bob = "jane@example.org", "bob@example.org"
+    with sharing.login(jane) as client:
+        client.make_folder(TEAM)
+    for folder in ("INBOX", TEAM):
+        doveadm("acl", "set", "-u", jane, folder, f"user={bob}", "lookup", "read")
+        doveadm("mailbox", "subscribe", "-u", bob, f"shared/{jane}/{folder}")
+    sharing.deliver([b"Subject: shared\n\nx\n"], jane, bob)
+    mailhaul = Mailhaul(tmp_path)
+    config = mailhaul.configure(sharing)
+    mailhaul.run(config, "backup")
+    (tmp_path / "map").write_text(r"(.*)@example\.org = new.\1@example.com" + "\n")
+    assert mailhaul.run(config, "restore", "/", "--map", tmp_path / "map")["skipped"] == []
+    doveadm("acl", "recalc", "-u", "new.jane@example.com")
+    shared = {f"shared/new.jane@example.com{below}" for below in ("", f"/{TEAM}")}
+    assert shared <= set(doveadm("mailbox", "list", "-s", "-u", "new.bob@example.com"))
+    assert shared <= set(doveadm("mailbox", "list", "-u", "new.bob@example.com"))
+    with sharing.login("new.bob@example.com") as client:
+        assert len(client.messages("shared/new.jane@example.com")) == 1
