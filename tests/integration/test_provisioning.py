@@ -17,6 +17,7 @@ from mailhaul.tests.integration.servers.programs import both_servers, both_serve
 ALICE = "alice@example.org"
 INBOX = f"/primary/user/{ALICE}/INBOX"
 MARGIN = 10_000_000
+MANY = 2100
 
 StartDovecot = Callable[..., Dovecot]
 
@@ -131,6 +132,79 @@ def test_in_parts_while_somebody_looks(
         uid: messages[uid] for uid in (1, 2, 3)
     }
     assert sorted(one.digest for one in after.values()) == sorted(one.digest for one in messages.values())
+
+
+def test_a_large_folder(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]) -> None:
+    """It is filled in one step, so that nobody waits for its lock; who has it open has to come back."""
+    server = start_dovecot()
+    server.deliver(mails[:1], ALICE)
+    server.drop(
+        ALICE,
+        [f"{1_600_000_000 + number}.M{number}P1.host" for number in range(MANY)],
+        [b"Subject: %d\n\nhi\n" % number for number in range(MANY)],
+    )
+    with server.login(ALICE) as client:
+        client.open("INBOX")
+        client.flag(f"2:{MANY}", "+", "\\Seen")  # and one lies in new/
+    config = mailhaul.configure(server)
+    mailhaul.run(config, "backup")
+    before = server.view(ALICE).folders["INBOX"].messages
+    lose(server)
+    mailhaul.run(config, "restore", "/", "--provision-only")
+    server.deliver(mails[1:2], ALICE)
+    with server.login(ALICE) as watcher, server.login(ALICE) as client:
+        client.open("INBOX")
+        (new,) = client.uids()
+        client.flag([new], "+", "\\Flagged")
+        number = (server.maildir(ALICE) / "cur").stat().st_ino
+        watcher.open("INBOX")
+        with watcher.idle() as told:
+            report = mailhaul.run(config, "restore", "/")
+            assert b"please relogin" in told()
+        assert (report["restored"], report["skipped"]) == (MANY + 1, [])
+        assert (server.maildir(ALICE) / "cur").stat().st_ino != number, "in one step"
+        assert "please relogin" in client.bye()
+    server.deliver(mails[2:3], ALICE)
+    after = server.view(ALICE).folders["INBOX"].messages
+    assert {uid: one for uid, one in after.items() if uid < MARGIN} == before
+    assert after[new].flags == {"\\Flagged"}
+    assert len(after) == MANY + 3
+
+
+def test_a_client_that_looks_in_between(
+    start_dovecot: StartDovecot,
+    make_mbsync: Callable[[int, str], Mbsync],
+    mailhaul: Mailhaul,
+    mails: tuple[bytes, ...],
+) -> None:
+    """It throws its copy away, and asks for nothing below the highest UID that it has seen. As new messages
+    the mail comes back to it, too."""
+    server = start_dovecot()
+    server.deliver(mails[:5], ALICE)
+    config = mailhaul.configure(server)
+    mailhaul.run(config, "backup")
+    before = server.view(ALICE)
+    mbsync = make_mbsync(server.ports.imap, ALICE)
+    assert mbsync.sync()[0] == 0
+    assert copied(mbsync) == 5
+    lose(server)
+    provisioned(server, mailhaul, config, before)
+    server.deliver(mails[20:21], ALICE)
+    assert mbsync.sync()[0] == 0
+    assert copied(mbsync) == 1
+
+    report = mailhaul.run(config, "restore", "/", "--new-uidvalidity")
+    assert (report["restored"], report["skipped"]) == (5, [])
+    after = server.view(ALICE).folders["INBOX"]
+    assert after.uidvalidity == before.folders["INBOX"].uidvalidity
+    assert min(after.messages) > MARGIN
+    assert mbsync.sync()[0] == 0
+    assert copied(mbsync) == len(after.messages) == 6
+
+
+def copied(mbsync: Mbsync) -> int:
+    """How many messages a client has."""
+    return sum("/cur/" in name or "/new/" in name for name in mbsync.remembered())
 
 
 def test_a_backup_of_empty_folders_reserves_nothing(

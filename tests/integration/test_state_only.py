@@ -189,6 +189,12 @@ def test_keywords_for_which_there_are_no_letters(
     after = server.view(ALICE)
     assert marks(after) == marks(before)
 
+    # A folder that is absent in a mailbox that is there.
+    with server.login(ALICE) as client:
+        client.delete_folder("Other")
+    assert mailhaul.run(config, "restore", f"{MAILBOX}/Other")["skipped"] == []
+    assert server.view(ALICE).folders["Other"].messages == before.folders["Other"].messages
+
 
 def test_what_was_removed_and_what_is_the_same(
     start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]

@@ -35,8 +35,8 @@ from .renaming import rename_new
 from .uidlist_file import opened_list, uids_of
 
 _LOCKED_SECONDS = 0.5
-_PAUSE_SECONDS = 0.02
-"""So long the lock is free between two turns: who waits for it looks again and again."""
+_PAUSE_SECONDS = 0.25
+"""So long the lock is free between two turns: a Dovecot that waits for it looks every 0.1 to 0.2 seconds."""
 
 
 @dataclass(slots=True)

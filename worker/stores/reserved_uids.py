@@ -19,6 +19,7 @@ from ...proto.errors import MessageUnavailable
 from ...proto.records import Folder, Listed, Message
 from . import keywords, uidlist
 from .directories import make_directory, name_bytes, opened, ownership
+from .directory_exchange import take_late, take_over
 from .dotlock import uidlist_lock
 from .dovecot_index import INDEX
 from .file_names import FileNames
@@ -123,6 +124,7 @@ class ReservedUids:
         """Put the messages into a folder under their UIDs, and the index that was written of them in place of
         the one that is there. False if they are not free any more. Raises OSError, LockedError,
         MessageUnavailable."""
+        exchanged: dict[bytes, frozenset[bytes]] = {}
         with uidlist_lock(lists):
             header, *lines = lines_of(lists)
             reserved = uidlist.parse_header(header).reserved
@@ -132,22 +134,22 @@ class ReservedUids:
                 return False  # the server has seen them meanwhile
             self._write_list(lists, header, lines)
             # The files before the list: until that has them, the server has to wait for the lock.
-            for place in PLACES:
-                with (
-                    opened(stage, (place.encode(),)) as source,
-                    opened(directory, (place.encode(),)) as target,
-                ):
-                    for name in map(name_bytes, os.listdir(source)):
-                        if name.partition(b":")[0] in self._there:
-                            continue
-                        with suppress(FileExistsError):
-                            link_new(source, name, target, name)
+            if self._there:
+                self.leave_there(stage)
+            for place in map(str.encode, PLACES):
+                taken = take_over(stage, directory, place, self._files)
+                if taken is None:
+                    _put_each(stage, directory, place)
+                else:
+                    exchanged[place] = taken
             for name in map(name_bytes, os.listdir(index)):
                 if name.startswith(INDEX):
                     os.unlink(name, dir_fd=index)
             os.rename(_NEW_LIST, uidlist.NAME, src_dir_fd=lists, dst_dir_fd=lists)
             self._put_index(stage, index)
         os.fsync(lists)
+        for place, taken in exchanged.items():
+            take_late(stage, directory, place, taken)
         return True
 
     def _write_list(self, lists: int, header: bytes, lines: Sequence[bytes]) -> None:
@@ -175,6 +177,14 @@ class ReservedUids:
                 os.close(fd)
             self._files.write(index, _NEW_INDEX, [content], ownership(status), time.time_ns())
             os.rename(_NEW_INDEX, INDEX, src_dir_fd=index, dst_dir_fd=index)
+
+
+def _put_each(stage: int, directory: int, place: bytes) -> None:
+    """Give each message of a stage its name in the folder."""
+    with opened(stage, (place,)) as source, opened(directory, (place,)) as target:
+        for name in map(name_bytes, os.listdir(source)):
+            with suppress(FileExistsError):
+                link_new(source, name, target, name)
 
 
 def _uid(line: bytes) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import imaplib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -188,9 +188,10 @@ class Imap:
         # Now and then the server only says that it is still there.
         told = (line.strip() for line in iter(self._client.readline, b"") if not line.startswith(b"* OK"))
         yield lambda: next(told)
-        self._client.send(b"DONE\r\n")
-        while not self._client.readline().startswith(tag):
-            pass
+        with suppress(OSError):  # of a connection that the server has ended
+            self._client.send(b"DONE\r\n")
+        lines = iter(self._client.readline, b"")
+        self._ended = not any(line.startswith(tag) for line in lines)
 
     def make_folder(self, name: str, *, subscribed: bool = True) -> None:
         self._ask("CREATE", quoted(name))
