@@ -7,7 +7,7 @@ from archives, holds can't.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,8 +28,9 @@ _PATIENCE_SECONDS = 10.0
 class Hold:
     """A hold on all mailboxes below a path (``/partition/group/user`` at most), or on a run.
 
-    ``since`` is aware; ``automatic`` ones are alarms, set by the program itself. Raises UsageError unless
-    there is either a path or a run, or for a path into a mailbox.
+    ``since`` is aware; ``automatic`` ones are alarms, set by the program itself, and so are those of a
+    ``restore`` that can be taken back as long as they last. Raises UsageError unless there is either a path
+    or a run, or for a path into a mailbox.
     """
 
     path: str | None = None
@@ -37,6 +38,7 @@ class Hold:
     reason: str = ""
     since: datetime
     automatic: bool = False
+    restore: str = ""
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.run is None):
@@ -137,6 +139,14 @@ def release(staging: Path, what: LogicalPath | RunId) -> tuple[Hold, ...]:
         return gone
 
 
+def drop_holds_of(staging: Path, kept: Collection[str]) -> None:
+    """Drop the holds of restores, but for those that are ``kept``. Raises as ``add_holds``."""
+    if all(not one.restore or one.restore in kept for one in read_holds(staging).all):
+        return
+    with frozen_holds(staging) as holds:
+        _write(staging, tuple(one for one in holds.all if not one.restore or one.restore in kept))
+
+
 @contextmanager
 def frozen_holds(staging: Path) -> Iterator[Holds]:
     """The holds, which nobody changes while the context lasts. Raises LockedError if somebody else is in it
@@ -153,7 +163,7 @@ def _covers(path: LogicalPath, other: LogicalPath) -> bool:
 
 
 def _identity(hold: Hold) -> tuple[object, ...]:
-    return hold.path, hold.run, hold.automatic
+    return hold.path, hold.run, hold.automatic, hold.restore
 
 
 def _place(staging: Path) -> Path:
@@ -172,6 +182,7 @@ def _encoded(hold: Hold) -> dict[str, object]:
         "reason": hold.reason,
         "since": hold.since.astimezone(UTC).isoformat(timespec="seconds"),
         "automatic": hold.automatic,
+        **({"restore": hold.restore} if hold.restore else {}),
     }
 
 
@@ -186,4 +197,5 @@ def _decoded(row: Mapping[str, object]) -> Hold:
         reason=str(row["reason"]),
         since=since,
         automatic=row["automatic"] is True,
+        restore=str(row.get("restore", "")),
     )

@@ -31,7 +31,7 @@ from ..worker.archives.availability import Availabilities
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
 from ..worker.load import NO_LIMITS, LoadLimits
-from ..worker.restore import Choice, Extent, StateRules
+from ..worker.restore import Choice, Exactly, Extent, StateRules
 from ..worker.staging.area import StagingArea
 from ..worker.stores.registry import is_one_file, keeps_places
 from ..worker.tasks.restore import EndTask, RestoreTask, run_end, run_restore
@@ -183,6 +183,7 @@ def plan_restore(
     load: LoadLimits = NO_LIMITS,
     state: StateRules | None = None,
     later: BackupSet | None = None,
+    exactly: Exactly | None = None,
 ) -> RestorePlan:
     """Choose the mailboxes and split them into tasks. ``exact``, for a plan that is to be looked at: where an
     archive is missing that a mailbox refers to, it is found out how many messages that costs; and several
@@ -191,8 +192,8 @@ def plan_restore(
     ``targets`` says for each partition where it goes; ``as_user`` names the one whose mailbox the chosen one
     becomes, ``into`` the folder below which it does. With ``renaming`` mailboxes become those of other users,
     or of other partitions. With ``state`` nothing but that of messages is restored, merged with what the
-    newest backup, ``later``, tells of them. Without ``access`` the tasks can be done on this host only.
-    ``load`` is how much of a host they take.
+    newest backup, ``later``, tells of them; with ``exactly`` mailboxes become just as they were. Without
+    ``access`` the tasks can be done on this host only. ``load`` is how much of a host they take.
 
     Raises NotFoundError for a path that the backup does not hold, UsageError for a target that is missing
     and, unless ``exact``, for several mailboxes that would become one.
@@ -207,6 +208,7 @@ def plan_restore(
             bases.stated(
                 _of_extent(
                     extent,
+                    exactly,
                     _planned(
                         backup, archives, version, path, _Aim(targets, as_user, renaming), into, there, needed
                     ),
@@ -559,8 +561,10 @@ def _planned(
     )
 
 
-def _of_extent(extent: Extent, planned: PlannedMailbox) -> PlannedMailbox:
+def _of_extent(extent: Extent, exactly: Exactly | None, planned: PlannedMailbox) -> PlannedMailbox:
     """The same with no messages, where none are wanted."""
+    if exactly is not None:
+        planned = replace(planned, choice=replace(planned.choice, exactly=exactly))
     if extent is Extent.ALL:
         return planned
     choice = replace(planned.choice, extent=extent)

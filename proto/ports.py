@@ -237,6 +237,39 @@ class MailboxState(Protocol):
         printable."""
 
 
+class MailRemover(MailStore, Protocol):
+    """One partition of a mail store, for taking back what was put into it."""
+
+    def stands(self, user: str) -> bool:
+        """Whether there is anything where the mailbox of a user lies. Raises StoreError if it can't lie
+        anywhere."""
+
+    def open_removing(self, user: str) -> AbstractContextManager[MailboxRemover]:
+        """A mailbox that is there. Raises StoreError if there is none or it can't be entered."""
+
+
+class MailboxRemover(Protocol):
+    """One mailbox in use, from which something is removed. Its server tells its clients of each message, as
+    of any that is expunged; UIDs and UIDVALIDITYs are never given again. Folders are called by their paths.
+    All methods raise StoreError; what is done is durable."""
+
+    def remove_messages(self, folder: bytes, messages: Sequence[Listed]) -> Sequence[Listed]:
+        """Remove messages of a folder, but for those that have another name than was listed, other flags for
+        one; returns what is gone. The server is kept from its lists for a second at most at a time."""
+
+    def remove_folder(self, folder: bytes) -> bool:
+        """Remove a folder; False if there is a message in it, another folder, or a file that the server does
+        not make by itself. The mailbox's own directory stays."""
+
+    def remove_file(self, file: StoredFile) -> bool | None:
+        """Remove a file that is no message, unless its server keeps it for itself; False if it does not hold
+        what was stored, None if there is nothing to remove."""
+
+    def remove_mailbox(self) -> bool:
+        """Remove the mailbox with all its folders; False if anything is in it that its server does not make
+        by itself."""
+
+
 class OpenedFile(Protocol):
     """A regular file that was opened. Close it."""
 

@@ -504,13 +504,15 @@ class BackupMode:
     ``full``: every message is read again. ``thorough``: also of a folder in which nothing seems to have
     changed each message is looked at (one stat). ``since``: of the messages that are not stored yet only
     those that arrived then or later, in seconds since 1970. ``self_contained``: the archive refers to no
-    other one (which takes a full reading).
+    other one (which takes a full reading). ``apart``: the archive is in no catalog. There is one even if
+    nothing has changed, and it refers to what its parents tell of these mailboxes, and to nothing else.
     """
 
     full: bool = False
     thorough: bool = False
     since: float | None = None
     self_contained: bool = False
+    apart: bool = False
 
 
 class UidMap(NamedTuple):
@@ -547,6 +549,8 @@ class RestoreReport:
     was damaged, and was read from others. ``uids``: see ``MailboxOutcome``; each by the path of its mailbox.
     Where state alone is restored, ``flagged`` messages got flags or keywords back, and ``moved`` ones their
     folder; those with any of that are ``restored``, all others that are there ``present``.
+    Where a restore is taken back, ``removed`` messages went that it had added. Of an exact one ``aside`` were
+    set aside, as they were not there then.
     """
 
     restored: int = 0
@@ -558,6 +562,8 @@ class RestoreReport:
     linked: int = 0
     flagged: int = 0
     moved: int = 0
+    removed: int = 0
+    aside: int = 0
     skipped: tuple[Skipped, ...] = ()
     damaged: tuple[Skipped, ...] = ()
     replaced: frozenset[tuple[ArchiveId, Location]] = frozenset()
@@ -574,6 +580,8 @@ class RestoreReport:
             linked=self.linked + other.linked,
             flagged=self.flagged + other.flagged,
             moved=self.moved + other.moved,
+            removed=self.removed + other.removed,
+            aside=self.aside + other.aside,
             skipped=self.skipped + other.skipped,
             damaged=self.damaged + other.damaged,
             replaced=self.replaced | other.replaced,

@@ -17,6 +17,8 @@ _COUNTS = (
     "linked",
     "flagged",
     "moved",
+    "removed",
+    "aside",
 )
 _MOST = 1 << 63
 
@@ -57,6 +59,8 @@ def decode(line: str | bytes) -> RestoredMailbox:
                 linked=_count(told.get("linked", 0)),
                 flagged=_count(told.get("flagged", 0)),
                 moved=_count(told.get("moved", 0)),
+                removed=_count(told.get("removed", 0)),
+                aside=_count(told.get("aside", 0)),
                 skipped=_skipped(told.get("skipped", [])),
                 damaged=_skipped(told.get("damaged", [])),
                 uids=_uids(told.get("uids", [])),

@@ -106,7 +106,7 @@ class _UnitBackup:
     ) -> None:
         # Without parents nobody could tell of what is stored: a stream has to be an archive of its own. What
         # later runs refer to has whole mailboxes, a stream only the folders that were asked for.
-        self.to_write = parents is None or bool(unit.departed)
+        self.to_write = parents is None or bool(unit.departed) or mode.apart
         self._unit = unit
         self._store = store
         self._progress = progress
@@ -114,7 +114,7 @@ class _UnitBackup:
         self._takes_all = mode.self_contained and parents is not None
         self._parents = parents or OpenParents(Parents(), _nothing_stored)
         self._selection = selection
-        segments = (lambda: ()) if mode.self_contained else self._parents.segments
+        segments = (lambda: ()) if mode.self_contained or mode.apart else self._parents.segments
         self._archive = UnitArchive(
             unit,
             sink,

@@ -85,6 +85,20 @@ class StateRules:
     dry_run: bool = False
 
 
+def folder_for(day: str) -> str:
+    """The folder in which messages are set aside on a day (as in 2026-11-29)."""
+    return f"Set aside {day}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exactly:
+    """That a mailbox becomes just as it was (see ``live.exact``): what is there beyond that goes into folders
+    below ``aside``. ``dry_run``: it is only found out what would change."""
+
+    aside: str
+    dry_run: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What to restore of one mailbox as the metadata of ``archive`` tells of it: all of it, one folder (and
@@ -94,7 +108,8 @@ class Choice:
     b"" for wherever the target puts that user. With ``into`` folders become new ones below that folder, and
     nothing but mail is restored. With ``rescues`` only these messages are restored, as new ones that are not
     marked as deleted. With ``only``, paths as reports print them, only these of what ``path`` selects:
-    messages, files, whole folders, or the whole mailbox. With ``state`` nothing but that is restored.
+    messages, files, whole folders, or the whole mailbox. With ``state`` nothing but that is restored; with
+    ``exactly`` what is there beyond what is restored goes.
     """
 
     archive: ArchiveId
@@ -107,6 +122,7 @@ class Choice:
     extent: Extent = Extent.ALL
     only: frozenset[str] = frozenset()
     state: StateRules | None = None
+    exactly: Exactly | None = None
 
     @property
     def key(self) -> tuple[ArchiveId, str]:

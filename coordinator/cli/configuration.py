@@ -80,9 +80,9 @@ def resume_command(config: Path | None, staging: Path | None, run: str) -> str:
     return shlex.join([*words, *(["--staging", str(staging)] if staging else [])])
 
 
-def restore_command(config: Path | None, staging: Path | None, restore: str) -> str:
+def restore_command(config: Path | None, staging: Path | None, restore: str, option: str = "--resume") -> str:
     """The command that goes on with a restore that was begun with such options."""
-    words = ["mailhaul", *(["--config", str(config)] if config else []), "restore", "--resume", restore]
+    words = ["mailhaul", *(["--config", str(config)] if config else []), "restore", option, restore]
     return shlex.join([*words, *(["--staging", str(staging)] if staging else [])])
 
 

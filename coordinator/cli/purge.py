@@ -76,6 +76,10 @@ def command(
         archive=config.archive if config else ArchiveConfig(),
     )
     engine = adapters.make_engine(workers or default_workers())
+    if not dry_run:
+        from .restore_undo import let_go  # half a second of imports, which --help does without
+
+        let_go(area)
     with make_display(adapters.clock(), as_json=as_json) as display:
         report = (rehearse if dry_run else purge)(area, request, engine, _Shown(display))
     if as_json:

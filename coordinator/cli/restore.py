@@ -142,6 +142,12 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
     help="With --state-only: merge each flag with what was done since (default), or have them exactly as "
     "they were.",
 )
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="Let each mailbox become just as it was, with flags and folders of messages. What came since goes "
+    "into folders below 'Set aside DATE'. Repeatable: where all is as it was, nothing is changed.",
+)
 @from_option
 @wait_option
 @workers_option
@@ -155,6 +161,12 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
     "--retry",
     metavar="REPORT",
     help="Restore exactly what failed in a restore: its id, latest, or the file of its report.",
+)
+@click.option(
+    "--undo",
+    metavar="ID",
+    help="Take back what a restore has done, by its id, or the latest: messages that it added go, unless "
+    "somebody has used them since. With --dry-run: only show how many.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be restored, and what it would meet.")
 @archives_option
@@ -179,10 +191,10 @@ def command(context: click.Context, /, **options: Any) -> int:
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
     asked = RestoreOptions(**options)
-    if asked.resume is not None or asked.retry is not None:
+    if any(one is not None for one in (asked.resume, asked.retry, asked.undo)):
         from .restore_record import call_again
 
-        return call_again(context, asked.staging, asked.resume, asked.retry)
+        return call_again(context, asked)
     if asked.only_damaged is not None:
         refuse_beside_only_damaged(context)
         from .restore_damaged import carry_out

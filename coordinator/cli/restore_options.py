@@ -13,7 +13,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition, Renumbering, ServerAccess
 from ...worker.destinations.settings import Destination
-from ...worker.restore import StateRules
+from ...worker.restore import Exactly, StateRules, folder_for
 from ...worker.stores.registry import keeps_places
 from .options import checked_folder, given, refuse
 
@@ -58,6 +58,7 @@ class RestoreOptions:
     only_damaged: str | None
     provision_only: bool
     state_only: bool
+    exact: bool
     flags: str
     only: str | None
     full_speed: bool
@@ -65,6 +66,7 @@ class RestoreOptions:
     workers: int | None
     resume: str | None
     retry: str | None
+    undo: str | None
     dry_run: bool
     files: tuple[str, ...]
     staging: Path | None
@@ -85,6 +87,10 @@ class RestoreOptions:
     def state_rules(self) -> StateRules | None:
         """How state is restored, if nothing else is."""
         return StateRules(exact=self.flags == "exact", dry_run=self.dry_run) if self.state_only else None
+
+    def exactly(self, day: str) -> Exactly | None:
+        """How mailboxes become just as they were, if they do; what is set aside is called by the ``day``."""
+        return Exactly(aside=folder_for(day), dry_run=self.dry_run) if self.exact else None
 
     def target(self, partition: Partition) -> Partition:
         """A target with what is said of its server and its numbers."""
@@ -116,6 +122,8 @@ def checked(asked: RestoreOptions) -> RestoreOptions:
         _refuse_beside_provision_only(asked)
     if asked.state_only:
         _refuse_beside_state_only(asked)
+    if asked.exact:
+        _refuse_beside_exact(asked)
     refuse(asked.flags != "merge" and not asked.state_only, "--flags says how --state-only restores: add it")
     if asked.place is not None and asked.place.format == "lmtp":
         return replace(asked, place=_with_record(asked, asked.place))
@@ -159,6 +167,23 @@ def _refuse_beside_state_only(asked: RestoreOptions) -> None:
         asked.place is not None and not keeps_places(asked.place),
         "--state-only is for --to maildir:DIR, where the mail store is, or none",
     )
+
+
+def _refuse_beside_exact(asked: RestoreOptions) -> None:
+    refuse(
+        bool(asked.into or asked.map_file) or asked.provision_only or asked.state_only,
+        "--exact changes mailboxes where they are: leave out --into, --map, --provision-only and "
+        "--state-only",
+    )
+    refuse(
+        asked.place is not None and not keeps_places(asked.place),
+        "--exact is for --to maildir:DIR, where the mail store is, or none",
+    )
+    for path in asked.paths:
+        refuse(
+            path.uid is not None or path.name is not None,
+            f"--exact is for mailboxes and folders, and {path} is a message",
+        )
 
 
 def _with_login(asked: RestoreOptions, server: Partition) -> Partition:

@@ -4,7 +4,7 @@ ended early (``--resume``), or tries again what failed (``--retry``)."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,37 +25,46 @@ from . import adapters, output
 from .configuration import chosen_site, found_configuration, restore_command
 from .options import given, refuse
 from .program import Invocation
-from .restore_options import ARGUMENTS
+from .restore_options import ARGUMENTS, RestoreOptions
+from .restore_undo import let_go, refuse_undo
 
 _AGAIN = "mailhaul.restore.again"
-_OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry"})
-"""What may stand beside --resume and --retry: all else is as it was asked for then."""
+_OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry", "undo"})
+"""What may stand beside --resume, --retry and --undo: all else is as it was asked for then."""
 _BETWEEN = " | "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A restore of which another is a part: one that goes on (``resumed`` is its directory), or what failed
-    in it (``only``)."""
+    """A restore of which another is a part: one that goes on (``resumed`` is its directory), what failed
+    in it (``only``), or one that is taken back (``undone`` is its directory)."""
 
     order: Order
     resumed: Path | None = None
+    undone: Path | None = None
     only: tuple[str, ...] = ()
 
 
 # To call a restore once more
 
 
-def call_again(context: click.Context, staging: Path | None, resume: str | None, retry: str | None) -> int:
-    """Go on with a restore, or try again what failed in it."""
-    _refuse_others(context, "--retry" if resume is None else "--resume")
-    refuse(resume is not None and retry is not None, "--resume and --retry are two things: leave out one")
-    invocation = cast(Invocation, context.obj)
-    if resume is not None:
-        directory = directory_of(chosen_site(invocation, staging).area, resume)
-        again = Again(order=read_order(directory), resumed=directory)
+def call_again(context: click.Context, asked: RestoreOptions) -> int:
+    """Go on with a restore, try again what failed in it, or take it back."""
+    wanted = [name for name in ("resume", "retry", "undo") if getattr(asked, name) is not None]
+    _refuse_others(context, f"--{wanted[0]}", {"dry_run"} if wanted == ["undo"] else set())
+    refuse(len(wanted) > 1, f"--{' and --'.join(wanted)} are several things: leave out all but one")
+    invocation, staging = cast(Invocation, context.obj), asked.staging
+    if asked.retry is not None:
+        return _called(context, invocation, staging, _what_failed(invocation, staging, asked.retry))
+    area = chosen_site(invocation, staging).area
+    directory = directory_of(area, asked.resume or asked.undo or "")
+    order = read_order(directory)
+    if asked.undo is not None:
+        refuse_undo(directory, order, area)
+        again = Again(order=order, undone=directory)
     else:
-        again = _what_failed(invocation, staging, retry or "")
+        refuse(bool(order.undoes), f"go on with: mailhaul restore --undo {order.undoes}")
+        again = Again(order=order, resumed=directory)
     return _called(context, invocation, staging, again)
 
 
@@ -64,9 +73,9 @@ def again_of(context: click.Context) -> Again | None:
     return cast(Again | None, context.meta.get(_AGAIN))
 
 
-def _refuse_others(context: click.Context, option: str) -> None:
+def _refuse_others(context: click.Context, option: str, also: Collection[str]) -> None:
     refuse(
-        not given(context) <= _OF_EACH_CALL,
+        not given(context) <= {*_OF_EACH_CALL, *also},
         f"{option} does what was asked for then: leave out everything but --workers",
     )
 
@@ -75,6 +84,7 @@ def _what_failed(invocation: Invocation, staging: Path | None, retry: str) -> Ag
     is_id = retry == "latest" or RUN_ID.fullmatch(retry)
     path = directory_of(chosen_site(invocation, staging).area, retry) if is_id else Path(retry)
     report = read_report(path)
+    refuse(bool(report.order.undoes), f"try it again with: mailhaul restore --undo {report.order.undoes}")
     # Of a group whose list of mailboxes is damaged nobody knows what to try.
     only = tuple(dict.fromkeys(one.path for one in report.failures if one.again and names_mailbox(one.path)))
     if not only:
@@ -93,6 +103,8 @@ def _called(context: click.Context, invocation: Invocation, staging: Path | None
         words += ["--workers", str(workers)]
     if context.params["as_json"]:
         words.append("--json")
+    if again.undone is not None and context.params["dry_run"]:
+        words.append("--dry-run")
     try:
         os.chdir(again.order.directory)
     except OSError as error:
@@ -149,10 +161,11 @@ def recorded(
     plan: RestorePlan,
     margins: Mapping[str, int],
     earlier: OpenRestore | None,
+    lasting: str = "",
 ) -> Iterator[OpenRestore | None]:
     """Keep a record of a restore while the context lasts: that of an ``earlier`` one that goes on, or a new
     one; None where there is no staging area, or none that can be written. An error that ends it is recorded,
-    and says how to go on."""
+    and says how to go on. ``lasting``: see Order."""
     again = again_of(context)
     run = _run(backup)
     moment = _lasting(area, context.params["at"], run) if area and run else ""
@@ -162,10 +175,11 @@ def recorded(
     def order(restore: str, now: datetime) -> Order:
         # How it is told is the matter of each call.
         words = tuple(one for one in cast(tuple[str, ...], context.meta[ARGUMENTS]) if one != "--json")
+        undoes = again.order.restore if again and again.undone else ""
         return Order(
             restore=restore,
             begun=now,
-            arguments=words,
+            arguments=("--undo", undoes) if undoes else words,
             directory=str(Path.cwd()),
             moment=moment,
             run=run,
@@ -176,6 +190,8 @@ def recorded(
             size_bytes=plan.size_bytes,
             only=again.only if again else (),
             retries=again.order.restore if again and again.only else "",
+            undoes=undoes,
+            lasting=lasting,
         )
 
     with ExitStack() as stack:
@@ -184,6 +200,7 @@ def recorded(
             _refuse_other_targets(earlier.order, plan)
         elif area is not None:
             try:
+                let_go(area)
                 record = stack.enter_context(begun(area, adapters.clock(), order, _tell_lost_journal))
             except StagingError as error:
                 output.note(f"the restore is not recorded, and can't be gone on with: {error.message}")
@@ -206,7 +223,9 @@ def end(record: OpenRestore | None, total: RestoreReport, damaged: Sequence[Skip
 def _ending(context: click.Context, staging: Path | None, record: OpenRestore) -> Iterator[None]:
     """Record an error that ends a restore, and say how to go on."""
     invocation = cast(Invocation, context.obj)
-    command = restore_command(invocation.config, staging, record.order.restore)
+    undoes = record.order.undoes
+    going_on_with = (undoes, "--undo") if undoes else (record.order.restore, "--resume")
+    command = restore_command(invocation.config, staging, *going_on_with)
     try:
         yield
     except BackupError as error:

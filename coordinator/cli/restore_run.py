@@ -11,20 +11,24 @@ from typing import cast
 import click
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_SKIPPED
+from ...proto.errors import EXIT_SKIPPED, BackupError, StagingError
 from ...proto.records import ArchiveId, Partition
 from ...worker.load import NO_LIMITS
 from ...worker.restore import Extent
+from ...worker.staging.area import StagingArea
 from ..backup_set import BackupSet
+from ..clock import utc
 from ..dispatch.engine import Engine
 from ..places import names_partition
 from ..recalling import to_recall
 from ..renaming import Renaming, everybody, read_renames, renaming_of
 from ..restoration import Access, RestorePlan, narrowed, paths_of_failures, plan_restore
+from ..restores.before import keep_before, why_lasting
 from ..restores.journal import Journal
 from ..restores.margins import margin_above_earlier
 from ..restores.record import OpenRestore
 from ..restores.report import TEXT
+from ..settings import Config
 from . import adapters, output
 from .collector import kept_records
 from .configuration import chosen_site
@@ -34,6 +38,7 @@ from .program import Invocation
 from .restore_options import RestoreOptions
 from .restore_record import Again, again_of, end, going_on, recorded, refuse_other_moment
 from .restore_state import tell_state
+from .restore_undo import Undoing
 from .restore_warnings import tell_missing, tell_moment
 from .restorers import open_restorers
 from .restoring import Goal, carry_out, chosen_goal, restore_hooks
@@ -89,6 +94,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
             journal=earlier.journal if earlier else Journal(),
             renaming=renaming,
             later=later,
+            day=_day(again),
         )
         plan = planning.plan(backup)
         tell_moment(backup.moment)
@@ -99,8 +105,10 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
                 f"{done} came back before it was ended, and are not looked at again; if the target was "
                 "emptied since, restore anew"
             )
+        if again is not None and again.undone is not None:
+            return _taken_back(context, again, planning, backup, plan, engine, area)
         wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
-        if asked.dry_run and asked.state_only:
+        if asked.dry_run and (asked.state_only or asked.exact):
             would = carry_out(plan.tasks, engine, backup.archives, as_json=asked.as_json)
             return tell_state(would, plan, backup, as_json=asked.as_json)
         if asked.dry_run:
@@ -140,6 +148,12 @@ def _renaming(asked: RestoreOptions, backup: BackupSet, area: Path | None) -> Re
     return renaming_of(renames, (*backup.versions, *others))
 
 
+def _day(again: Again | None) -> str:
+    """The day on which a restore was begun, as it is called in folders."""
+    begun = again.order.begun if again else utc(adapters.clock().now())
+    return begun.date().isoformat()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planning:
     """All that a plan is made from but the backup; and where it goes on with another restore, ``again`` and
@@ -154,6 +168,12 @@ class _Planning:
     journal: Journal
     renaming: Renaming | None
     later: BackupSet | None
+    day: str
+
+    @property
+    def margins(self) -> dict[str, int]:
+        """How far folders are raised, by partition."""
+        return {name: one.renumbering.uid_margin for name, one in self.targets.items()}
 
     def plan(self, backup: BackupSet) -> RestorePlan:
         """The plan, without what is done. Raises as ``plan_restore``."""
@@ -166,12 +186,13 @@ class _Planning:
                 into=self.asked.into or "",
                 workers=self.goal.workers,
                 access=self.access,
-                exact=self.asked.dry_run and not self.asked.state_only,
+                exact=self.asked.dry_run and not (self.asked.state_only or self.asked.exact),
                 extent=Extent.FRAME if self.asked.provision_only else Extent.ALL,
                 renaming=self.renaming,
                 load=NO_LIMITS if self.asked.full_speed else self.goal.load,
                 state=self.asked.state_rules,
                 later=self.later,
+                exactly=self.asked.exactly(self.day),
             )
         return narrowed(plan, self.journal, self.again.only) if self.again else plan
 
@@ -254,6 +275,36 @@ def _for_size(planning: _Planning, plan: RestorePlan, engine: Engine) -> Engine:
     return engine
 
 
+def _taken_back(
+    context: click.Context,
+    again: Again,
+    planning: _Planning,
+    backup: BackupSet,
+    plan: RestorePlan,
+    engine: Engine,
+    area: Path | None,
+) -> int:
+    """Take back what was done of a plan, with a record of that."""
+    asked, goal = planning.asked, planning.goal
+    undoing = Undoing(
+        directory=again.undone or Path(),
+        restore=again.order.restore,
+        engine=engine,
+        hooks=restore_hooks(cast(Invocation, context.obj), goal.config, files=(), staging=asked.staging),
+        dry_run=asked.dry_run,
+        as_json=asked.as_json,
+    )
+    undo = undoing.plan(plan, backup)
+    if asked.dry_run:
+        return undoing.rehearse(undo)
+    with recorded(context, asked.staging, area, backup, plan, planning.margins, None) as record:
+        if record is None:
+            raise StagingError("without a record nothing is taken back")
+        report, status = undoing.carry_out(undo, record)
+    end(record, report, ())
+    return status
+
+
 def _restored(
     context: click.Context,
     planning: _Planning,
@@ -270,9 +321,10 @@ def _restored(
     )
     # One file for all is whole at its end only: nothing of it could be gone on with.
     place = None if goal.alone else area
-    margins = {name: one.renumbering.uid_margin for name, one in planning.targets.items()}
-    with recorded(context, asked.staging, place, backup, plan, margins, earlier) as record:
+    lasting = why_lasting(plan, place, planning.access)
+    with recorded(context, asked.staging, place, backup, plan, planning.margins, earlier, lasting) as record:
         head: dict[str, object] = {"restore": record.order.restore} if record else {}
+        plan, head["undoable"] = _undoable(plan, record, area, goal.config, lasting)
         with hooks.around("restore", {"paths": list(map(str, planning.paths)), **head}) as around:
             journal = record.journal if record else None
             witness = record.witness if record else None
@@ -291,3 +343,18 @@ def _restored(
         output.note(output.shown(trouble))
         status = status or EXIT_SKIPPED
     return status
+
+
+def _undoable(
+    plan: RestorePlan, record: OpenRestore | None, area: Path | None, config: Config | None, lasting: str
+) -> tuple[RestorePlan, bool]:
+    """The plan, so that it keeps how mailboxes are before; and whether it does. Else that is told."""
+    if record is not None and area is not None and not lasting:
+        reserve_bytes = config.staging.reserve_bytes if config else 0
+        staging = StagingArea(path=str(area), reserve_bytes=reserve_bytes)
+        try:
+            return keep_before(plan, record, staging, utc(adapters.clock().now())), True
+        except BackupError as error:
+            lasting = error.message
+    output.note(f"this restore can't be undone: {lasting or 'it is not recorded'}")
+    return plan, False

@@ -1,4 +1,5 @@
-"""What ``restore --state-only --dry-run`` tells: how much would change, and what could not."""
+"""What ``restore --dry-run`` tells with ``--state-only`` and ``--exact``: how much would change, and what
+could not."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ def tell_state(done: Done, plan: RestorePlan, backup: BackupSet, *, as_json: boo
                 "restored": report.restored,
                 "flagged": report.flagged,
                 "moved": report.moved,
+                "aside": report.aside,
                 "present": report.present,
                 "subscriptions": report.files,
                 "skipped": [failure_of(one) for one in report.skipped],
@@ -39,5 +41,7 @@ def tell_state(done: Done, plan: RestorePlan, backup: BackupSet, *, as_json: boo
         )
         say(f"  flags or keywords   {number(report.flagged):>12}")
         say(f"  back to a folder    {number(report.moved):>12}")
+        if report.aside:
+            say(f"  set aside           {number(report.aside):>12}")
         say(f"  subscriptions       {counted(report.files, 'mailbox', 'mailboxes'):>12}")
     return EXIT_DAMAGED if damaged else EXIT_OK

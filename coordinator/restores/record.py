@@ -45,7 +45,8 @@ class Order:
     """A restore as it was asked for: the words behind ``mailhaul restore`` and the ``directory`` in which
     they were said; the ``moment`` that they mean, and the newest ``run`` by then. ``targets`` says where mail
     of each partition goes, ``margins`` how far its folders were raised (``margins``). With ``only`` nothing
-    else was tried: what had failed in the restore ``retries``."""
+    else was tried: what had failed in the restore ``retries``. ``undoes`` is the restore that it takes back.
+    ``lasting`` says why it can't be taken back itself; empty: it can."""
 
     restore: str
     begun: datetime
@@ -60,6 +61,8 @@ class Order:
     size_bytes: int = 0
     only: tuple[str, ...] = ()
     retries: str = ""
+    undoes: str = ""
+    lasting: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,12 @@ _ALTERED: dict[str, tuple[FailureKind, str]] = {
     "not-mail": ("refused", "restore it with --to maildir:DIR, and bring it to the server from there"),
     "not-compared": ("soft", "restore once more: what is there is compared"),
     "who": ("hard", "change it by hand, in the server, once you know who is meant"),
+    "before": (
+        "soft",
+        "make room in the staging area, or end the purge that goes on, before the next restore",
+    ),
+    "touched": ("hard", "nothing: somebody has used it since; who does not want it removes it by hand"),
+    "left": ("hard", "look at what is in the folder; it can be deleted in the server"),
     "exists": ("hard", "compare it with what the backup has (`mailhaul ls`): the target's own was kept"),
 }
 """What is there, but not as it was; or what no second attempt would bring."""

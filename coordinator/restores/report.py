@@ -31,6 +31,8 @@ class Report:
     restored: int = 0
     present: int = 0
     files: int = 0
+    removed: int = 0
+    aside: int = 0
     size_bytes: int = 0
     failures: tuple[Failure, ...] = ()
 
@@ -54,6 +56,8 @@ def write_report(
         restored=total.restored,
         present=total.present,
         files=total.files,
+        removed=total.removed,
+        aside=total.aside,
         size_bytes=total.size_bytes,
         failures=(
             *(failure_of(one, damaged=True) for one in (*damaged, *total.damaged)),
@@ -85,9 +89,15 @@ def _lines(report: Report) -> Iterator[str]:
     for partition, target in sorted(order.targets.items()):
         yield f"mail of {partition} to {target}"
     yield f"{report.mailboxes} of {order.mailboxes} mailboxes are done"
-    yield f"{report.restored} messages restored ({report.size_bytes} bytes)"
-    yield f"{report.present} messages were there already"
-    yield f"{report.files} other files restored"
+    if order.undoes:
+        yield f"{report.removed} messages removed that restore {order.undoes} had added"
+        yield f"{report.files} other files removed"
+    else:
+        yield f"{report.restored} messages restored ({report.size_bytes} bytes)"
+        yield f"{report.present} messages were there already"
+        yield f"{report.files} other files restored"
+        if report.aside:
+            yield f"{report.aside} messages set aside"
     yield from _failure_lines(report)
 
 

@@ -113,7 +113,7 @@ class Matching:
         message, listed = one.message, seen.stray.listed
         if message.base == listed.base:
             return True
-        if _stem(listed.base) == _stem(message.base) != b"":
+        if stem(listed.base) == stem(message.base) != b"":
             return True
         # A number is given again when a file is gone, and what was saved with a date has whole seconds.
         same = (message.inode, message.date_ns) == (seen.inode, clamped(seen.mtime_ns))
@@ -128,7 +128,7 @@ class Matching:
         )
 
 
-def _stem(base: bytes) -> bytes:
+def stem(base: bytes) -> bytes:
     """A lasting name without the number that a restore has put into it (see ``stores.message_places``)."""
     begin, comma, sizes = base.partition(b",")
     found = _VARIANT.fullmatch(base)

@@ -7,30 +7,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError
-from ...proto.ports import KnownMailbox, MailboxReader, ServerRecord
+from ...proto.ports import KnownMailbox, MailboxReader, MailboxRemover, ServerRecord
 from ...proto.records import MailboxSize, Skipped
 from .acceptance import Acceptance
 from .control import Control, control_of
 from .directories import joined
 from .doveadm import Doveadm
-from .layout import make_layout
+from .layout import Layout, make_layout
 from .listing import PLACES
 from .location import Location
 from .maildir_mailbox import MaildirMailbox, Places
 from .measuring import measure
 from .notices import Notices
+from .placed import Placed
+from .removal import MaildirRemover
 from .server_record import MaildirRecord
 from .surroundings import Surroundings
 from .survey import survey
 
 
 class MaildirStore:
-    """A MailStore and a RecordKeeper (see ``proto.ports``) of Maildirs."""
+    """A MailStore, a RecordKeeper and a MailRemover (see ``proto.ports``) of Maildirs."""
 
     def __init__(
         self,
@@ -39,14 +41,17 @@ class MaildirStore:
         surroundings: Surroundings | None = None,
         *,
         accept: tuple[str, ...] = (),
+        places: Mapping[str, bytes] | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
-        """``accept``: see Partition. ``now`` is the clock, in nanoseconds since 1970. Raises ConfigError for
-        a path that can't be."""
+        """``accept``: see Partition. With ``places`` mailboxes are looked for where a restore writes them
+        (see ``Placed``). ``now`` is the clock, in nanoseconds since 1970. Raises ConfigError for a path that
+        can't be."""
         self._surroundings = surroundings or Surroundings()
         self._now = now
         self._acceptance = Acceptance(accept)
-        self._layout = make_layout(path, self._acceptance)
+        layout = make_layout(path, self._acceptance)
+        self._layout: Layout = layout if places is None else Placed(layout, places)
         self._doveadm = Doveadm(doveadm) if doveadm else None
 
     def users(self) -> Iterator[str]:
@@ -123,6 +128,28 @@ class MaildirStore:
                 apart.path if apart is not None else location.path,
                 self._doveadm,
             )
+
+    def stands(self, user: str) -> bool:
+        """See MailRemover."""
+        try:
+            os.close(self._layout.locate(user).open())
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    @contextmanager
+    def open_removing(self, user: str) -> Iterator[MailboxRemover]:
+        """See MailRemover."""
+        location = self._layout.locate(user)
+        with ExitStack() as stack:
+            root = _open(location)
+            stack.callback(os.close, root)
+            parent = location.open_parent()
+            stack.callback(os.close, parent)
+            home = self._home(stack, user, location)
+            yield MaildirRemover(root, parent, location.name, home, self._control(stack, user, root))
 
     def _home(self, stack: ExitStack, user: str, mailbox: Location) -> int:
         location = self._surroundings.home(user, mailbox)

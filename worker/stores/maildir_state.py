@@ -21,7 +21,7 @@ from ...proto.records import Listed, Skipped
 from ...proto.state import Flags, WantedState
 from . import keywords, subscriptions
 from .control import Control, control_of
-from .directories import descend, make_directory, refused, split
+from .directories import descend, make_directory, opened, refused, split
 from .dotlock import uidlist_lock
 from .doveadm import Doveadm
 from .file_writer import FileWriter
@@ -125,7 +125,7 @@ class MaildirState:
         for place in PLACES:
             make_directory(directory, place.encode(), 0o700)
             places[place] = _entered(stack, directory, place.encode())
-        lists = _entered(stack, self._control.fd, self._control.path(path)) if self._control else directory
+        lists = _lists(stack, self._control, path) if self._control else directory
         return _OpenFolder(path, places, lists, keywords.read_keywords(lists, FileOpener()))
 
     def _add_letters(self, there: _OpenFolder, wanted: Sequence[WantedState]) -> None:
@@ -306,6 +306,17 @@ def _located(stack: ExitStack, location: Location) -> int:
         raise StoreError(f"{printable(location.path)}: {error.strerror}") from error
     stack.callback(os.close, directory)
     return directory
+
+
+def _lists(stack: ExitStack, control: Control, path: bytes) -> int:
+    """The directory of the lists of a folder, as the server makes it when it first opens the folder."""
+    names = split(control.path(path))
+    for depth in range(1, len(names) + 1):
+        with opened(control.fd, names[: depth - 1]) as above:
+            status = os.fstat(above)
+            if make_directory(above, names[depth - 1], status.st_mode & 0o777) and os.geteuid() == 0:
+                os.chown(names[depth - 1], status.st_uid, status.st_gid, dir_fd=above, follow_symlinks=False)
+    return _entered(stack, control.fd, control.path(path))
 
 
 def _flags_of(listed: Listed) -> Flags:

@@ -4,10 +4,11 @@ loaded when it is wanted: who only reads needs nothing of what writes."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ...proto.errors import ConfigError
-from ...proto.ports import MailMender, MailStore, MailTarget, RecordKeeper, StateKeeper
+from ...proto.ports import MailMender, MailRemover, MailStore, MailTarget, RecordKeeper, StateKeeper
 from ...proto.records import Partition, ServerAccess
 
 if TYPE_CHECKING:
@@ -20,6 +21,19 @@ _Opened = TypeVar("_Opened")
 def open_store(partition: Partition) -> MailStore:
     """The mail store of a partition, for reading. Raises ConfigError for a format or a path that can't be."""
     return _opener(partition, _STORES)(partition)
+
+
+def open_removal(partition: Partition, places: Mapping[str, bytes]) -> MailRemover:
+    """The mail store of a partition, for taking back what was restored to it: the mailboxes of these users,
+    where they are written (see ``MailTarget.open_mailbox``). Raises as ``open_store``."""
+    if not can_be_undone(partition):
+        raise ConfigError(f"partition {partition.name!r}: what is {partition.format} can't be taken back")
+    return _maildir_store(replace(partition, doveadm=()), places)
+
+
+def can_be_undone(target: Partition) -> bool:
+    """Whether what is restored there can be taken back."""
+    return target.format == "maildir"
 
 
 def open_target(partition: Partition) -> MailTarget:
@@ -77,12 +91,14 @@ def keeps_places(target: Partition) -> bool:
     return target.format == "maildir"
 
 
-def _maildir_store(partition: Partition) -> MaildirStore:
+def _maildir_store(partition: Partition, places: Mapping[str, bytes] | None = None) -> MaildirStore:
     from .maildir import MaildirStore
     from .surroundings import surroundings_of
 
     surroundings = surroundings_of(partition)
-    return MaildirStore(partition.path, partition.doveadm, surroundings, accept=partition.accept)
+    return MaildirStore(
+        partition.path, partition.doveadm, surroundings, accept=partition.accept, places=places
+    )
 
 
 def _maildir_target(partition: Partition) -> MaildirTarget:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from ...groups.renames import Renamed
 from ...proto.ports import ProgressSink
-from ...proto.records import Partition, Progress, RestoreTaskReport
+from ...proto.records import Partition, Progress, RestoreTaskReport, Skipped
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
+from ..before import Before, kept_or_told
 from ..demand import demand_of
+from ..live.exact import InUse, restore_exactly
 from ..live.state import Live, restore_state
 from ..load import LoadLimits, bounded, bounded_target, gentle
 from ..restore import Choice, restore
@@ -29,7 +31,8 @@ class RestoreTask:
     The restore that it is a part of had been under way for ``under_way_seconds`` when it was sent.
 
     Hosts other than that of the staging area read its archives by their ``grants``. On that one the file
-    ``witness`` is locked while a worker is at the task, whether the one who sent it lives or not.
+    ``witness`` is locked while a worker is at the task, whether the one who sent it lives or not. How its
+    mailboxes are ``before`` is kept first; None where it can't be.
     """
 
     archives: Holdings
@@ -42,16 +45,18 @@ class RestoreTask:
     grants: Mapping[str, bytes] = field(default_factory=dict)
     host: str = ""
     witness: str = ""
+    before: Before | None = None
+    attempt: int = 1
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """See Task."""
         return self.target.hosts
 
-    def attempted(self, host: str, _attempt: int) -> RestoreTask:
+    def attempted(self, host: str, attempt: int) -> RestoreTask:
         """See Task."""
         grants = {host: self.grants[host]} if host in self.grants else {}
-        return replace(self, host=host, grants=grants)
+        return replace(self, host=host, grants=grants, attempt=attempt)
 
 
 def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
@@ -66,6 +71,9 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
     with ExitStack() as stack:
         stack.enter_context(witnessed(task.witness))
         stack.enter_context(gentle(task.load))
+        not_kept: tuple[Skipped, ...] = ()
+        if task.before is not None:
+            not_kept = kept_or_told(task.before, task.attempt, task.load)
         target = registry.open_target(task.target)
         stack.callback(target.abandon)
         target = bounded_target(target, task.load, task.host, task.under_way_seconds)
@@ -80,10 +88,18 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
                 target=target,
             )
             report = restore_state(archives, task.choices, live, told)
+        elif any(one.exactly for one in task.choices):
+            in_use = InUse(
+                store=registry.open_removal(task.target, {one.to_user: one.place for one in task.choices}),
+                keeper=registry.open_state_keeper(task.target),
+                target=target,
+            )
+            report = restore_exactly(archives, task.choices, in_use, told)
         else:
             demand = demand_of(archives, task.choices)
             report = restore(archives, task.choices, target, told, demand)
-        rest = replace(report.rest, replaced=frozenset(archives.damaged))
+        told_before = (*not_kept, *report.rest.skipped)
+        rest = replace(report.rest, replaced=frozenset(archives.damaged), skipped=told_before)
         return replace(report, rest=rest)
 
 

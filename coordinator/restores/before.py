@@ -1,0 +1,203 @@
+"""What is kept so that a restore can be taken back: archives of the mailboxes as they were before, beside its
+journal (``before.NUMBER.mha``), and holds on the moments that these refer to.
+
+Both are let go after ``KEPT_DAYS``, or when the directory of the restore is.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ...proto.errors import DamagedError, NotFoundError, StoreError
+from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, Location, RunId
+from ...worker.archives.holdings import Folder, Holdings
+from ...worker.archives.opened import opened_archives, read_beginning
+from ...worker.before import Before
+from ...worker.restore import Choice
+from ...worker.staging.area import StagingArea
+from ...worker.stores.registry import can_be_undone, open_removal
+from ...worker.tasks.restore import RestoreTask
+from ..catalog import Catalog
+from ..holds import Hold, add_holds, drop_holds_of
+from ..restoration import Access, PlannedTask, RestorePlan
+from .record import OpenRestore, directory_of, read_order, restores_of
+
+KEPT_DAYS = 30
+"""So long after it was begun a restore can be taken back, at most."""
+
+_PLACE = "before"
+_NAME = re.compile(r"before\.(\d+)\.mha")
+_UNDONE = "undone"
+
+Mailbox = tuple[str, str]
+"""A partition of the backup, and the user whose mailbox was restored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptBefore:
+    """How mailboxes were before a restore: the archive that tells of each, None where there was no such
+    mailbox; and the archives that this takes beside those of the backup."""
+
+    mailboxes: Mapping[Mailbox, ArchiveId | None] = field(default_factory=dict)
+    archives: Holdings = field(default_factory=Holdings)
+    references: frozenset[ArchiveId] = frozenset()
+
+    def beside(self, archives: Holdings, backup: Holdings) -> Holdings:
+        """Some archives of a ``backup``, and all that is needed to know how mailboxes were."""
+        more = backup.of(self.references).locations
+        return Holdings(
+            locations={**archives.locations, **more, **self.archives.locations},
+            places=(*archives.places, *self.archives.places),
+        )
+
+
+def whose(choice: Choice) -> Mailbox:
+    """The mailbox that a choice is restored to."""
+    return choice.path.partition or "", choice.to_user
+
+
+def read_before(directory: Path) -> KeptBefore:
+    """What is kept in the directory of a restore. Raises DamagedError."""
+    locations = {}
+    for path in sorted(directory.glob("before.*.mha")):
+        if _NAME.fullmatch(path.name):
+            locations[read_beginning(str(path)).archive] = (Location(_PLACE, path.name),)
+    archives = Holdings(locations=locations, places=(Folder(name=_PLACE, path=str(directory)),))
+    mailboxes: dict[Mailbox, ArchiveId | None] = {}
+    references: set[ArchiveId] = set()
+    with opened_archives(archives) as opened:
+        for archive in locations:
+            reader = opened(archive)
+            if reader.damage:
+                raise DamagedError(f"{reader.file.name} is damaged: how mailboxes were before is not known")
+            partition = reader.header.partition
+            mailboxes.update(((partition, one.user), archive) for one in reader.directory.mailboxes)
+            mailboxes.update(((partition, one.user), None) for one in reader.departures())
+            references.update(reader.directory.references)
+    return KeptBefore(mailboxes=mailboxes, archives=archives, references=frozenset(references))
+
+
+def why_lasting(plan: RestorePlan, staging: Path | None, access: Access | None) -> str:
+    """Why a restore can't be taken back; empty: it can. ``access``: its workers are on other hosts."""
+    if staging is None:
+        return "it keeps no record in a staging area"
+    for one in plan.mailboxes:
+        if not can_be_undone(one.target):
+            return (
+                f"what goes to {one.target.format} can't be taken back, only what goes into a Maildir store"
+            )
+    return "its workers are on several hosts" if access is not None else ""
+
+
+def keep_before(plan: RestorePlan, record: OpenRestore, area: StagingArea, now: datetime) -> RestorePlan:
+    """A plan whose tasks first keep how their mailboxes are, where that is not kept yet. What this refers to
+    is held from now on, if there are any. Raises BackupError where that can't be done: nothing has changed
+    then."""
+    directory = record.directory
+    known = read_before(directory).mailboxes
+    number = len(list(directory.glob("before.*")))
+    tasks: list[PlannedTask] = []
+    with Catalog.open(Path(area.path)) as catalog:
+        if any(map(_changes_any, plan.tasks)):
+            _hold(catalog, Path(area.path), plan, record, now)
+        for planned in plan.tasks:
+            task = planned.task
+            places = {one.to_user: one.place for one in task.choices if whose(one) not in known}
+            if places:
+                number += 1
+                path = directory / f"before.{number}.mha"
+                before = _before(task, places, path, record, area, catalog, now)
+                task = replace(task, before=before)
+            tasks.append(replace(planned, task=task))
+    return replace(plan, tasks=tuple(tasks))
+
+
+def _changes_any(planned: PlannedTask) -> bool:
+    """Whether any mailbox is there that the task restores. Who restores into a new place holds nothing for
+    that."""
+    task = planned.task
+    store = open_removal(task.target, {one.to_user: one.place for one in task.choices})
+    for one in task.choices:
+        with suppress(StoreError):  # who can't lie anywhere is told of by the restore
+            if store.stands(one.to_user):
+                return True
+    return False
+
+
+def _before(
+    task: RestoreTask,
+    places: Mapping[str, bytes],
+    path: Path,
+    record: OpenRestore,
+    area: StagingArea,
+    catalog: Catalog,
+    now: datetime,
+) -> Before:
+    first = task.choices[0].path
+    partition, group = first.partition or "", first.group or ""
+    return Before(
+        path=str(path),
+        archive=ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES)),
+        restore=RunId(record.order.restore),
+        target=task.target,
+        partition=partition,
+        group=group,
+        places=places,
+        parents=catalog.parents(partition, group, places),
+        area=area,
+        began=now.timestamp(),
+    )
+
+
+def _hold(catalog: Catalog, staging: Path, plan: RestorePlan, record: OpenRestore, now: datetime) -> None:
+    """Hold the moment that is restored, and the newest one of each group: what is new since then is all that
+    the archives of before hold."""
+    restore = record.order.restore
+    groups = {(one.version.partition, one.version.group) for one in plan.mailboxes}
+    newest = {moments[-1].run for scope in groups if (moments := catalog.moments(*scope))}
+    runs = sorted({RunId(record.order.run), *newest})
+    reason = f"restore {restore} can be undone"
+    add_holds(staging, [Hold(run=one, reason=reason, since=now, restore=restore) for one in runs])
+
+
+def note_undone(directory: Path, undo: str) -> None:
+    """Record that a restore was taken back, by another one. Raises OSError."""
+    (directory / _UNDONE).write_text(undo + "\n", encoding="ascii")
+
+
+def is_undone(directory: Path) -> bool:
+    """Whether a restore was taken back."""
+    return (directory / _UNDONE).exists()
+
+
+def later_ones(staging: Path, restore: str, mailboxes: Collection[Mailbox]) -> Iterator[str]:
+    """The restores after this one that have changed some of the same mailboxes and were not taken back."""
+    wanted = set(mailboxes)
+    for one in restores_of(staging):
+        if one <= restore:
+            continue
+        directory = directory_of(staging, one)
+        with suppress(DamagedError):
+            if not is_undone(directory) and not wanted.isdisjoint(read_before(directory).mailboxes):
+                yield one
+
+
+def forget_before(staging: Path, now: datetime) -> None:
+    """Let go of what restores have kept that were begun too long ago, and of the holds of those that are not
+    known any more. Raises BackupError."""
+    kept = set()
+    for one in restores_of(staging):
+        directory = directory_of(staging, one)
+        with suppress(NotFoundError):
+            if now - read_order(directory).begun <= timedelta(days=KEPT_DAYS):
+                kept.add(one)
+                continue
+        for path in directory.glob("before.*"):
+            path.unlink(missing_ok=True)
+    drop_holds_of(staging, kept)

@@ -1,0 +1,92 @@
+"""Taking a restore back: what of its plan was carried out, beside how it was before; dispatch, add up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..groups.paths import LogicalPath
+from ..proto.ports import ProgressSink
+from ..proto.records import Progress, RestoreReport, Skipped
+from ..worker.archives.holdings import Holdings
+from ..worker.before import not_kept
+from ..worker.restore import Choice
+from ..worker.tasks.undo import UndoTask, run_undo
+from ..worker.undo import Undone
+from .dispatch.engine import Engine
+from .restoration import RestorePlan
+from .restores.before import KeptBefore, whose
+from .restores.journal import Journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoPlan:
+    """What is taken back: tasks; and ``unknown``, mailboxes of which it is not known how they were."""
+
+    tasks: tuple[UndoTask, ...]
+    unknown: tuple[Skipped, ...]
+
+    @property
+    def mailboxes(self) -> int:
+        """How many mailboxes, or parts of some."""
+        return sum(len(one.undone) for one in self.tasks)
+
+
+def plan_undo(
+    plan: RestorePlan, done: Journal, before: KeptBefore, backup: Holdings, *, dry_run: bool
+) -> UndoPlan:
+    """What of a plan was carried out, by the journal of the restore that is ``done`` and by what was kept
+    ``before``; ``backup`` are all archives of that."""
+    tasks: list[UndoTask] = []
+    unknown: list[Skipped] = []
+    for planned in plan.tasks:
+        task = planned.task
+        undone = tuple(
+            Undone(choice=one, before=before.mailboxes[whose(one)])
+            for one in task.choices
+            if whose(one) in before.mailboxes
+        )
+        unknown += [
+            not_kept(str(_path(one)), "nothing is known of it")
+            for one in task.choices
+            if whose(one) not in before.mailboxes and one.key in done
+        ]
+        if undone:
+            tasks.append(
+                UndoTask(
+                    archives=before.beside(task.archives, backup),
+                    undone=undone,
+                    target=task.target,
+                    label=task.label,
+                    dry_run=dry_run,
+                )
+            )
+    return UndoPlan(tasks=tuple(tasks), unknown=tuple(unknown))
+
+
+def run_undoing(
+    tasks: Sequence[UndoTask], engine: Engine, on_progress: ProgressSink, journal: Journal
+) -> RestoreReport:
+    """Carry tasks out; what is taken back is told to the ``journal``. A task that fails is told as skipped
+    mailboxes; the others go on."""
+
+    def on_each(progress: Progress) -> None:
+        for line in progress.done:
+            journal.take(line)
+        on_progress(progress)
+
+    rest = RestoreReport()
+    for outcome in engine(run_undo, tasks, on_each):
+        if outcome.report is not None:
+            for one in outcome.report.mailboxes:
+                journal.note(one)
+            rest += outcome.report.rest
+            continue
+        error = outcome.failure()
+        skipped = (Skipped(str(_path(one.choice)), error.code, error.message) for one in outcome.task.undone)
+        rest += RestoreReport(skipped=tuple(skipped))
+    return journal.total + rest
+
+
+def _path(choice: Choice) -> LogicalPath:
+    return LogicalPath(choice.path.partition, choice.path.group, choice.user)

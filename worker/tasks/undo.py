@@ -1,0 +1,56 @@
+"""What is dispatched to take a restore back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ...proto.ports import ProgressSink
+from ...proto.records import Partition, RestoreTaskReport
+from .. import memory
+from ..archives.holdings import Holdings
+from ..archives.opened import opened_archives
+from ..live.exact import InUse
+from ..stores import registry
+from ..undo import Undone, undo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoTask:
+    """Take back what was restored of mailboxes of ``target``. ``archives`` are all that tell of it;
+    ``dry_run``: only find out what would go. ``label`` is how the task is called in its progress."""
+
+    archives: Holdings
+    undone: tuple[Undone, ...]
+    target: Partition
+    label: str
+    dry_run: bool = False
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """See Task."""
+        return self.target.hosts
+
+    def attempted(self, host: str, attempt: int) -> UndoTask:
+        """See Task."""
+        del host, attempt
+        return self
+
+
+def run_undo(task: UndoTask, progress: ProgressSink) -> RestoreTaskReport:
+    """See ``worker.undo.undo``."""
+    memory.keep_freed_memory()
+    places = {one.choice.to_user: one.choice.place for one in task.undone}
+    with opened_archives(task.archives) as archives:
+        live = InUse(
+            store=registry.open_removal(task.target, places),
+            keeper=registry.open_state_keeper(task.target),
+            target=registry.open_target(task.target),
+        )
+        report = undo(
+            archives,
+            task.undone,
+            live,
+            lambda told: progress(told._replace(unit=task.label)),
+            dry_run=task.dry_run,
+        )
+        return replace(report, rest=replace(report.rest, replaced=frozenset(archives.damaged)))
