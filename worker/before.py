@@ -47,12 +47,12 @@ class Before:
     began: float
 
 
-def keep(before: Before, attempt: int, load: LoadLimits) -> tuple[Skipped, ...]:
-    """Keep it; returns of which mailboxes that could not be done. What an earlier attempt has sealed stays:
-    since then they may have been changed. Raises BackupError."""
+def keep(before: Before, attempt: int, load: LoadLimits) -> Mapping[str, str]:
+    """Keep it; returns of which users that could not be done, and why. What an earlier attempt has sealed
+    stays: since then they may have been changed. Raises BackupError."""
     path = Path(before.path)
     if path.exists():
-        return ()
+        return {}
     store = registry.open_removal(replace(before.target, name=before.partition), before.places)
     there, gone = [], []
     for user in sorted(before.places):
@@ -83,16 +83,17 @@ def keep(before: Before, attempt: int, load: LoadLimits) -> tuple[Skipped, ...]:
             mode=BackupMode(apart=True),
             parents=parents,
         )
-    return tuple(not_kept(one.path, one.detail) for one in report.unopened)
+    kept = {one.user for one in report.mailboxes}
+    why = {LogicalPath.parse(one.path).user: one.detail for one in report.unopened}
+    return {user: why.get(user, "it could not be read") for user in there if user not in kept}
 
 
-def kept_or_told(before: Before, attempt: int, load: LoadLimits) -> tuple[Skipped, ...]:
+def kept_or_told(before: Before, attempt: int, load: LoadLimits) -> Mapping[str, str]:
     """The same; where nothing can be kept, that of all of them."""
     try:
         return keep(before, attempt, load)
     except BackupError as error:
-        users = (LogicalPath(before.partition, before.group, user) for user in sorted(before.places))
-        return tuple(not_kept(str(one), error.message) for one in users)
+        return dict.fromkeys(before.places, error.message)
 
 
 def not_kept(path: str, why: str) -> Skipped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.restores.before import KEPT_DAYS
-from mailhaul.proto.records import Skipped
 from mailhaul.worker import before as keeping
 from mailhaul.worker.load import LoadLimits
 from mailhaul.worker.tasks import restore as restoring
@@ -144,8 +144,7 @@ def test_what_can_not_be_undone_says_so(site: Site, monkeypatch: pytest.MonkeyPa
     # There is no room to keep how it was: it is restored all the same, and that is told.
     box = site.boxes["jane"]
     (box.root / "cur" / "1.M1P1.host:2,S").unlink()
-    told = keeping.not_kept(JANE, "no room")
-    monkeypatch.setattr(restoring, "kept_or_told", lambda *_: (told,))
+    monkeypatch.setattr(restoring, "kept_or_told", lambda *_: {"jane": "no room"})
     done = site.run("restore", JANE, status=3)
     assert (done["restored"], [one["reason"] for one in done["skipped"]]) == (1, ["before"])
     assert "is not known" in site.refused("restore --undo latest", status=1)
@@ -154,20 +153,20 @@ def test_what_can_not_be_undone_says_so(site: Site, monkeypatch: pytest.MonkeyPa
 
 def test_a_second_attempt_keeps_nothing_anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The worker dies when the mailboxes are restored, before anybody knows."""
-    kept: list[tuple[Skipped, ...]] = []
+    kept: list[Mapping[str, str]] = []
 
-    def twice(before: keeping.Before, attempt: int, load: LoadLimits) -> tuple[Skipped, ...]:
+    def twice(before: keeping.Before, attempt: int, load: LoadLimits) -> Mapping[str, str]:
         first = keeping.keep(before, attempt, load)
         site.boxes["jane"].message("1.M1P1.host:2,S", b"Subject: 1 of jane\n\n")
         kept.extend([first, keeping.keep(before, attempt + 1, load)])
-        return ()
+        return {}
 
     (site.boxes["jane"].root / "cur" / "1.M1P1.host:2,S").unlink()
     shutil.rmtree(site.boxes["john"].root)
     lacking = site.look()
     monkeypatch.setattr(restoring, "kept_or_told", twice)
     done = site.run("restore", "/")
-    assert set(kept) == {()}
+    assert kept == [{}] * len(kept) != []
     assert (done["restored"], done["present"]) == (2, 2)
     assert site.run("restore --undo latest")["removed"] == 3
     assert site.look() == lacking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
@@ -14,7 +14,7 @@ from ...proto.records import Partition, Progress, RestoreTaskReport, Skipped
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
-from ..before import Before, kept_or_told
+from ..before import Before, kept_or_told, not_kept
 from ..demand import demand_of
 from ..live.exact import InUse, restore_exactly
 from ..live.state import Live, restore_state
@@ -71,9 +71,9 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
     with ExitStack() as stack:
         stack.enter_context(witnessed(task.witness))
         stack.enter_context(gentle(task.load))
-        not_kept: tuple[Skipped, ...] = ()
+        lost: Mapping[str, str] = {}
         if task.before is not None:
-            not_kept = kept_or_told(task.before, task.attempt, task.load)
+            lost = kept_or_told(task.before, task.attempt, task.load)
         target = registry.open_target(task.target)
         stack.callback(target.abandon)
         target = bounded_target(target, task.load, task.host, task.under_way_seconds)
@@ -98,9 +98,22 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
         else:
             demand = demand_of(archives, task.choices)
             report = restore(archives, task.choices, target, told, demand)
-        told_before = (*not_kept, *report.rest.skipped)
-        rest = replace(report.rest, replaced=frozenset(archives.damaged), skipped=told_before)
+        rest = replace(
+            report.rest,
+            replaced=frozenset(archives.damaged),
+            skipped=(*_not_kept(task.choices, lost, report), *report.rest.skipped),
+        )
         return replace(report, rest=rest)
+
+
+def _not_kept(
+    choices: Sequence[Choice], lost: Mapping[str, str], report: RestoreTaskReport
+) -> Iterator[Skipped]:
+    """What is told of mailboxes that were restored, and could not be kept as they were."""
+    done = {(one.archive, one.path) for one in report.mailboxes}
+    for one in choices:
+        if one.to_user in lost and one.key in done:
+            yield not_kept(str(one.path), lost[one.to_user])
 
 
 @contextmanager
