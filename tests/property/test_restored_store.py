@@ -21,7 +21,7 @@ from mailhaul.worker.packing.settings import ArchiveSettings
 from mailhaul.worker.restore import Choice
 from mailhaul.worker.staging.area import StagingArea
 from mailhaul.worker.tasks.backup import BackupTask, run_backup
-from mailhaul.worker.tasks.restore import RestoreTask, run_restore
+from mailhaul.worker.tasks.restore import EndTask, RestoreTask, run_end, run_restore
 
 ARCHIVE = ArchiveId(bytes(range(16)))
 SECOND_NS = 1_000_000_000
@@ -185,6 +185,7 @@ def restored(staging: Path, root: Path) -> tuple[Skipped, ...]:
     archives = in_files({ARCHIVE: staging / "a.mha"})
     task = RestoreTask(archives=archives, choices=(choice,), target=target, label="x")
     report = run_restore(task, lambda _: None).total()
+    run_end(EndTask(target=target), lambda _: None)
     assert report.damaged == ()
     return report.skipped
 
