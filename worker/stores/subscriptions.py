@@ -83,7 +83,7 @@ def _read(directory: int) -> bytes:
         file.close()
 
 
-def _take_lock(directory: int, wait_seconds: float = 30) -> None:
+def _take_lock(directory: int, wait_seconds: float = 60) -> None:
     give_up = time.monotonic() + wait_seconds
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:

@@ -13,7 +13,7 @@ import pytest
 
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.ports import MailboxState
-from mailhaul.proto.records import Progress, RestoreReport
+from mailhaul.proto.records import ArchiveId, Progress, RestoreReport
 from mailhaul.proto.restored import decode
 from mailhaul.tests.archives import in_files
 from mailhaul.tests.maildirs import DATE_NS, Maildir
@@ -52,19 +52,23 @@ class Place:
         self.first = self.backup()
         self.told: list[Progress] = []
 
-    def backup(self) -> bytes:
+    def backup(self) -> ArchiveId:
         self.chain.run(self.live.store, ["jane"])
         return self.chain.newest["jane"]
 
     def restore(
-        self, rules: StateRules = EXACT, path: str = "/primary/user/jane", only: Sequence[str] = ()
+        self,
+        rules: StateRules = EXACT,
+        path: str = "/primary/user/jane",
+        only: Sequence[str] = (),
+        archive: ArchiveId | None = None,
     ) -> RestoreReport:
         files = {}
-        for archive, data in self.chain.archives.items():
-            files[archive] = self.root / f"{archive.hex()}.mha"
-            files[archive].write_bytes(data)
+        for one, data in self.chain.archives.items():
+            files[one] = self.root / f"{one.hex()}.mha"
+            files[one].write_bytes(data)
         choice = Choice(
-            archive=self.chain.moments[0].newest["jane"],
+            archive=archive or self.chain.moments[0].newest["jane"],
             user="jane",
             to_user="jane",
             path=LogicalPath.parse(path),
@@ -76,6 +80,10 @@ class Place:
         assert self.box.leftovers() == []
         assert not list(self.box.root.rglob("*.lock"))
         return report.total()
+
+    def restore_newest(self) -> RestoreReport:
+        """As of the newest backup."""
+        return self.restore(archive=self.chain.newest["jane"])
 
     def names(self) -> dict[str, list[str]]:
         folders = ("", *(one.name for one in self.box.root.glob(".*") if one.is_dir()))
