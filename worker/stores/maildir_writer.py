@@ -61,6 +61,8 @@ from .survey import OWN
 
 _CHANGES_PER_UID = 10  # how often a message is flagged, at most, on average: HIGHESTMODSEQ counts that too
 
+_PRIVATE_MODE = 0o700
+
 _SERVER_STATE = (b"dovecot-uidvalidity", b"maildirsize")
 """Files at the top of a mailbox whose names begin so tell of all its folders and messages: those of another
 time are wrong beside what is there."""
@@ -172,6 +174,9 @@ class MaildirWriter:
             if self._is_counter(file, tuple(above), name, content):
                 return True
             tree = self._home() if file.home else self._tree
+            if not self._is_added_to and not self._tree.owner:
+                # A mailbox that nobody has opened yet has no folders whose owner could be told.
+                self._tree.describe((), replace(file.owner, mode=_PRIVATE_MODE))
             directory = tree.make(tuple(above))
         except OSError as error:
             raise unwritable(error, file.path) from error

@@ -708,3 +708,16 @@ def test_index_files_in_directories_that_are_no_folders_do_not_come_back(root: P
         "subscriptions",
         "index/note",
     }
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can give files to others")
+def test_a_mailbox_without_folders_is_its_users_own(root: Path, target: MaildirTarget) -> None:
+    """As a server leaves it of somebody who has subscribed to a folder of others, and never looked in."""
+    owner = Ownership(0o600, 4321, 4322)
+    with writing(target) as writer:
+        assert writer.add_file(file(b"subscriptions", b"x", owner=owner), [b"x"])
+    jane = root / "jane"
+    for path in (jane, jane / "Maildir", jane / "Maildir/cur", jane / "Maildir/subscriptions"):
+        status = path.stat()
+        assert (status.st_uid, status.st_gid) == (4321, 4322), path
+        assert stat.S_IMODE(status.st_mode) == (0o700 if path.is_dir() else 0o600), path
