@@ -60,7 +60,8 @@ def call(*arguments: str | Path) -> Any:
 
 
 def test_gone_on_with(tmp_path: Path) -> None:
-    """A mailbox that is done is not looked at again; that one comes next in which it was killed."""
+    """A mailbox that is done is not looked at again; that one comes next in which it was killed. All of it
+    can be taken back."""
     store, staging = tmp_path / "store", tmp_path / "staging"
     boxes = [Maildir(store / user) for user in ("jane", "joe")]
     for box in boxes:
@@ -91,3 +92,8 @@ def test_gone_on_with(tmp_path: Path) -> None:
     assert (report["restored"], report["flagged"], report["mailboxes"]) == (10, 10, 2)
     assert boxes[1].names() == [f"{number}.host:2,S" for number in range(5)]
     assert untouched.exists()
+
+    undone = call("restore", "--undo", report["restore"], "--staging", staging)
+    assert undone["mailboxes"] == 2
+    for box in boxes:
+        assert set(box.names()) - {"9.host:2,"} == {f"{number}.host:2," for number in range(5)}
