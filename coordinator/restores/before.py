@@ -1,5 +1,5 @@
 """What is kept so that a restore can be taken back: archives of the mailboxes as they were before, beside its
-journal (``before.NUMBER.mha``), and holds on the moments that these refer to.
+journal (``before.NUMBER``, as they are none of the backup), and holds on the moments that these refer to.
 
 Both are let go after ``KEPT_DAYS``, or when the directory of the restore is.
 """
@@ -32,7 +32,7 @@ KEPT_DAYS = 30
 """So long after it was begun a restore can be taken back, at most."""
 
 _PLACE = "before"
-_NAME = re.compile(r"before\.(\d+)\.mha")
+_NAME = re.compile(r"before\.\d+")
 _UNDONE = "undone"
 
 Mailbox = tuple[str, str]
@@ -65,7 +65,7 @@ def whose(choice: Choice) -> Mailbox:
 def read_before(directory: Path) -> KeptBefore:
     """What is kept in the directory of a restore. Raises DamagedError."""
     locations = {}
-    for path in sorted(directory.glob("before.*.mha")):
+    for path in sorted(directory.glob("before.*")):
         if _NAME.fullmatch(path.name):
             locations[read_beginning(str(path)).archive] = (Location(_PLACE, path.name),)
     archives = Holdings(locations=locations, places=(Folder(name=_PLACE, path=str(directory)),))
@@ -111,7 +111,7 @@ def keep_before(plan: RestorePlan, record: OpenRestore, area: StagingArea, now: 
             places = {one.to_user: one.place for one in task.choices if whose(one) not in known}
             if places:
                 number += 1
-                path = directory / f"before.{number}.mha"
+                path = directory / f"before.{number}"
                 before = _before(task, places, path, record, area, catalog, now)
                 task = replace(task, before=before)
             tasks.append(replace(planned, task=task))
