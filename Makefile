@@ -7,7 +7,7 @@ READY := .venv/.installed
 JOBS ?= $(shell expr $$(nproc) + 1)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help demo test check lint integration faults soak tape bench bench-2g bench-nights bench-sweep servers peers clean
+.PHONY: help demo test check lint integration faults soak tape bench bench-2g bench-nights bench-sweep bench-restores servers peers clean
 
 help:
 	@echo "make demo         back up a sample store, restore it, compare"
@@ -18,6 +18,7 @@ help:
 	@echo "make tape         tests of real tape drives and a robot, in an emulated machine (10 minutes)"
 	@echo "make bench        mailhaul beside restic, borg, tar on 200 MB; make bench-2g: on 2 GB"
 	@echo "make bench-nights nights after the first backup (needs the corpus); BASE=CHECKOUT: beside an earlier state"
+	@echo "make bench-restores  restores beside restic and borg, on 2 GB; one message, with the start of the program"
 	@echo "make bench-sweep  sweeps beside cp, rclone and dd (2 GB)"
 	@echo "make clean        remove all that these targets made here"
 	@echo "JOBS=4 runs four tests at a time; PYTHON=python3.12 chooses another interpreter"
@@ -61,6 +62,9 @@ bench-2g: $(READY) peers
 # BASE=CHECKOUT, with a .venv of its own (make lint there): an earlier state takes part.
 bench-nights: $(READY) peers
 	$(BIN)/python -P -m mailhaul.bench.macro.nights --nights 3 $(if $(BASE),--base $(BASE)) $(NIGHTS)
+
+bench-restores: $(READY) peers
+	$(BIN)/python -P -m mailhaul.bench.macro.restores 2g
 
 bench-sweep: $(READY) servers
 	@.ci/need rclone:rclone

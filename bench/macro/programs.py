@@ -34,6 +34,9 @@ class Program(Protocol):
     def restore_mailbox(self, target: Path, sample: Sample) -> Command:
         """One mailbox back, below ``target``."""
 
+    def restore_message(self, target: Path, sample: Sample) -> Command:
+        """One message back, below ``target``."""
+
     def message(self, sample: Sample) -> Command:
         """One message on standard output."""
 
@@ -48,12 +51,13 @@ class Mailhaul:
     """mailhaul from this checkout, one partition, the predefined group."""
 
     def __init__(
-        self, place: Path, store: Store, *, codec: str, workers: int, program: Path | None = None
+        self, place: Path, store: Store, *, codec: str, workers: int | None, program: Path | None = None
     ) -> None:
+        """Without ``workers`` it has as many as it takes by itself."""
         self._place, self._store, self._codec = place, store, codec
         self._program = program or Path(sys.executable).parent / "mailhaul"
         self._staging = place / "staging"
-        self._workers = ("--workers", str(workers))
+        self._workers = () if workers is None else ("--workers", str(workers))
 
     def _command(self, name: str, *arguments: str) -> Command:
         argv = (str(self._program), name, "--staging", str(self._staging), *arguments)
@@ -74,6 +78,10 @@ class Mailhaul:
     def restore_mailbox(self, target: Path, sample: Sample) -> Command:
         user = f"/primary/user/{quote(sample.user, safe='')}"
         return self._command("restore", user, "--to", f"maildir:{target}", *self._workers)
+
+    def restore_message(self, target: Path, sample: Sample) -> Command:
+        message = f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}"
+        return self._command("restore", message, "--to", f"maildir:{target}")
 
     def message(self, sample: Sample) -> Command:
         return self._command("show", f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}")
@@ -117,6 +125,10 @@ class Restic:
         path = self._store.root / sample.mailbox
         return self._command("restore", "latest", "--target", str(target), "--include", str(path))
 
+    def restore_message(self, target: Path, sample: Sample) -> Command:
+        path = self._store.root / sample.message
+        return self._command("restore", "latest", "--target", str(target), "--include", str(path))
+
     def message(self, sample: Sample) -> Command:
         return self._command("dump", "latest", str(self._store.root / sample.message))
 
@@ -156,6 +168,9 @@ class Borg:
 
     def restore_mailbox(self, target: Path, sample: Sample) -> Command:
         return self._command("extract", f"::{self._archives}", str(sample.mailbox), cwd=target)
+
+    def restore_message(self, target: Path, sample: Sample) -> Command:
+        return self._command("extract", f"::{self._archives}", str(sample.message), cwd=target)
 
     def message(self, sample: Sample) -> Command:
         return self._command("extract", "--stdout", f"::{self._archives}", str(sample.message))
@@ -197,6 +212,9 @@ class Tar:
 
     def restore_mailbox(self, target: Path, sample: Sample) -> Command:
         return self._extract(target, f"./{sample.mailbox}")
+
+    def restore_message(self, target: Path, sample: Sample) -> Command:
+        return self._extract(target, f"./{sample.message}")
 
     def message(self, sample: Sample) -> Command:
         return self._extract(self._place, "--to-stdout", f"./{sample.message}")

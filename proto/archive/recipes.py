@@ -16,6 +16,7 @@ import pybase64
 RAW = 0
 _LINE_ENDS = (b"\n", b"\r\n")
 _LONGEST_LINE = 4096
+_USUAL_LINE = 76  # what nearly all mail has; done in C
 RECIPE_LIMIT = 3 + (_LONGEST_LINE // 4 << 1)
 """All valid recipes are below this: the last one is of the longest lines, ended by CR LF."""
 
@@ -69,17 +70,23 @@ def encode(chunks: Iterable[bytes | memoryview], recipe: int) -> Iterator[bytes]
     line_end = _LINE_ENDS[(recipe - 1) & 1]
     step = width // 4 * 3 or 3
     rest = b""
-    begun = False
     for chunk in chunks:
-        data = rest + bytes(chunk) if rest else bytes(chunk)
+        data = memoryview(chunk)
+        if rest:
+            # Only what completes a line is copied.
+            lacking = -len(rest) % step
+            rest += data[:lacking]
+            data = data[lacking:]
+            if not data:
+                continue
+            yield _lines(rest, width, line_end) + (line_end if width else b"")
         # Hold back at least one byte, so that the last line is known to be the last.
         whole = (len(data) - 1) // step * step if data else 0
         if whole:
-            yield (line_end if begun and width else b"") + _lines(data[:whole], width, line_end)
-            begun = True
-        rest = data[whole:]
+            yield from _ended_lines(data[:whole], width, line_end)
+        rest = bytes(data[whole:])
     if rest:
-        yield (line_end if begun and width else b"") + _lines(rest, width, line_end)
+        yield _lines(rest, width, line_end)
 
 
 def encoded_length(length: int, recipe: int) -> int:
@@ -92,8 +99,19 @@ def encoded_length(length: int, recipe: int) -> int:
     return packed + breaks * len(_LINE_ENDS[(recipe - 1) & 1])
 
 
-def _lines(data: bytes, width: int, line_end: bytes) -> bytes:
-    if width == 76:  # what nearly all mail has; done in C
+def _ended_lines(data: memoryview, width: int, line_end: bytes) -> Iterator[bytes]:
+    """Whole lines, each with its end."""
+    if width == _USUAL_LINE:
+        text = pybase64.encodebytes(data)
+        yield text if line_end == b"\n" else text.replace(b"\n", line_end)
+        return
+    yield _lines(data, width, line_end)
+    if width:
+        yield line_end
+
+
+def _lines(data: bytes | memoryview, width: int, line_end: bytes) -> bytes:
+    if width == _USUAL_LINE:
         text = pybase64.encodebytes(data)[:-1]
         return text if line_end == b"\n" else text.replace(b"\n", line_end)
     packed = pybase64.b64encode(data)

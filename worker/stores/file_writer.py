@@ -16,7 +16,10 @@ from .attributes import put, remove_lists, without_list
 from .directories import is_full, refused, unwritable
 from .notices import Notices
 
-_BLOCK_BYTES = 1 << 20
+_BATCH_BYTES = 1 << 20
+_MOST_PIECES = 512  # the system takes 1,024 at once
+_GATHERED_BYTES = 64 << 10
+"""From this size on pieces are written as they are: to join them would be one more copy."""
 _HOLE_BYTES = 1 << 12
 _ZEROS = bytes(_HOLE_BYTES)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -127,29 +130,31 @@ class FileWriter:
         return self.owner or (owner.uid, owner.gid)
 
 
-def _blocks(content: Iterable[bytes]) -> Iterator[bytes]:
-    """The content in blocks worth a system call each."""
+def _batches(content: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """The content in batches of pieces that are worth a system call each; none is empty."""
     pending: list[bytes] = []
     size = 0
     for piece in content:
-        pending.append(piece)
-        size += len(piece)
-        if size >= _BLOCK_BYTES:
-            yield b"".join(pending)
+        if piece:
+            pending.append(piece)
+            size += len(piece)
+        if size >= _BATCH_BYTES or len(pending) == _MOST_PIECES:
+            yield pending
             pending, size = [], 0
-    if size:
-        yield b"".join(pending)
+    if pending:
+        yield pending
 
 
 def _write_all(fd: int, content: Iterable[bytes], name: bytes) -> None:
     """Write all of it; long runs of zeros become holes, as they mostly were: mail has none."""
     ends_in_hole = False
-    for block in _blocks(content):
-        # Most blocks show at a glance that they have no such run.
-        if 0 not in block[::_HOLE_BYTES]:
-            _write(fd, block, name)
+    for pieces in _batches(content):
+        # Most show at a glance that they have no such run.
+        if all(0 not in piece[::_HOLE_BYTES] for piece in pieces):
+            _write_pieces(fd, pieces, name)
             ends_in_hole = False
             continue
+        block = b"".join(pieces)
         for at in range(0, len(block), _HOLE_BYTES):
             part = block[at : at + _HOLE_BYTES]
             ends_in_hole = part == _ZEROS[: len(part)]
@@ -164,7 +169,20 @@ def _write_all(fd: int, content: Iterable[bytes], name: bytes) -> None:
             raise unwritable(error, name) from error
 
 
-def _write(fd: int, block: bytes, name: bytes) -> None:
+def _write_pieces(fd: int, pieces: list[bytes], name: bytes) -> None:
+    size = sum(map(len, pieces))
+    if size < _GATHERED_BYTES:
+        _write(fd, b"".join(pieces), name)
+        return
+    try:
+        written = os.writev(fd, pieces)
+    except OSError as error:
+        raise unwritable(error, name) from error
+    if written < size:
+        _write(fd, memoryview(b"".join(pieces))[written:], name)
+
+
+def _write(fd: int, block: bytes | memoryview, name: bytes) -> None:
     try:
         written = os.write(fd, block)
         while written < len(block):

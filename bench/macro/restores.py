@@ -1,0 +1,151 @@
+"""Restores beside restic and borg: all of a store, and one message with the start of the program.
+
+    python -m mailhaul.bench.macro.restores small|2g [--store DIR] [--repetitions N]
+
+Each program backs the store up once. Then, in turns, each restores all of it into a new directory, and
+one message into another. What was restored stays until the end: ext4 passes over the inodes of files that
+were just removed, one by one, which costs whoever restores next as much as the restore itself. So the disk
+has to hold the store once for each program and repetition.
+
+``all, durable`` is the time until what was restored would survive a crash: with a ``sync`` behind the
+program, of which little is left behind mailhaul, which does that for each mailbox. ``python -c pass`` is the
+least that a program in Python takes. In the first repetition all that comes back is compared with the store.
+Prints the tables and writes them to bench/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from . import peers, stores
+from .measure import Command, run
+from .programs import Borg, Mailhaul, Program, Restic, missing, version
+from .report import TARGETS_HEAD, Figures, Result, Step, cpu, heading, memory, target, wall, write
+
+OURS, FLOOR = "mailhaul", "python -c pass"
+ALL, DURABLE, MESSAGE = "all", "all, durable", "message"
+MOST_OF_THE_BETTER, MOST_MESSAGE_SECONDS = 1 / 3, 0.5
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = _options(arguments)
+    options.scratch.mkdir(parents=True, exist_ok=True)
+    store = stores.find(options.setting, options.store, options.scratch)
+    place = (options.scratch / "restores").resolve()
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    programs = _programs(place, store)
+    for name, program in programs.items():
+        (place / name).mkdir(exist_ok=True)
+        for command in filter(None, (program.create(), program.backup())):
+            run(command, place / "output")
+    result = Result(
+        date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        commit=peers.commit(),
+        setting=f"restores-{options.setting}",
+        store={"kind": store.kind, "messages": store.messages, "bytes": store.size_bytes},
+        machine=peers.machine(),
+        versions={name: version(name) for name in ("restic", "borg lz4") if name in programs},
+    )
+    for repetition in range(options.repetitions):
+        turn = repetition % len(programs)
+        for name in [*programs, *programs][turn : turn + len(programs)]:
+            print(f"{repetition + 1}/{options.repetitions} {name}", file=sys.stderr, flush=True)
+            steps = _measure(place / name, programs[name], store, repetition)
+            result.figures.setdefault(name, []).append(
+                Figures(stored_bytes=programs[name].stored()[0], beside_bytes=0, steps=steps)
+            )
+        least = Step.of(run(Command((sys.executable, "-c", "pass"), place), place / "output"))
+        result.figures.setdefault(FLOOR, []).append(
+            Figures(stored_bytes=0, beside_bytes=0, steps={MESSAGE: least})
+        )
+        result.versions[f"load after {repetition + 1}"] = f"{os.getloadavg()[0]:.2f}"
+    text = tables(result)
+    print(text)
+    print(f"written to {write(result, options.results, text)}", file=sys.stderr)
+    shutil.rmtree(place)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("setting", choices=sorted(stores.SETTINGS))
+    parser.add_argument("--store", type=Path, help="a built store, read only, instead of making one")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--scratch", type=Path, default=peers.ROOT / "build" / "bench")
+    parser.add_argument("--results", type=Path, default=peers.ROOT / "bench" / "results")
+    return parser.parse_args(arguments)
+
+
+def _programs(place: Path, store: stores.Store) -> dict[str, Program]:
+    """Those that are installed."""
+    found: dict[str, Program] = {OURS: Mailhaul(place / OURS, store, codec="lz4", workers=None)}
+    if not missing("restic"):
+        found["restic"] = Restic(place / "restic", store)
+    if not missing("borg lz4"):
+        found["borg lz4"] = Borg(place / "borg lz4", store)
+    return found
+
+
+def _measure(place: Path, program: Program, store: stores.Store, repetition: int) -> dict[str, Step]:
+    everything, one = place / f"all-{repetition}", place / f"one-{repetition}"
+    steps: dict[str, Step] = {}
+    for target_directory in (everything, one):
+        target_directory.mkdir()
+    stores.warm(place / "repository" if (place / "repository").exists() else place / "staging")
+    os.sync()
+    whole = Step.of(run(program.restore(everything), place / "output"))
+    began = time.perf_counter()
+    os.sync()
+    synced = time.perf_counter() - began
+    steps[ALL] = whole
+    steps[DURABLE] = replace(whole, wall_seconds=round(whole.wall_seconds + synced, 3))
+    steps[MESSAGE] = Step.of(run(program.restore_message(one, store.sample), place / "output"))
+    if not repetition:
+        for differing in (
+            store.differences(program.restored(everything)),
+            store.differences(program.restored(one), store.sample.message),
+        ):
+            if differing:
+                raise SystemExit(f"{place.name}: {len(differing)} files differ, as {differing[0]}")
+    return steps
+
+
+def tables(result: Result) -> str:
+    """What was measured, and the targets."""
+    lines = [
+        *heading(result),
+        f"load average before: {result.machine['load_before']}, "
+        + ", ".join(f"{name}: {load}" for name, load in result.versions.items() if name.startswith("load")),
+        "",
+        "| | all: wall s | until durable: wall s | CPU s | peak MB | one message: wall s | CPU s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    programs = [name for name in result.figures if name != FLOOR]
+    for name in programs:
+        figures = [wall(ALL), wall(DURABLE), cpu(ALL), memory(ALL), wall(MESSAGE), cpu(MESSAGE)]
+        cells = [f"{result.median(name, figure):.2f}" for figure in figures]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    least = [f"{result.median(FLOOR, figure(MESSAGE)):.2f}" for figure in (wall, cpu)]
+    lines += [f"| {FLOOR} | - | - | - | - | " + " | ".join(least) + " |", "", *TARGETS_HEAD]
+    others = [name for name in programs if name != OURS]
+    for step in (ALL, DURABLE) if others else ():
+        best = min(others, key=lambda name: result.median(name, wall(step)))
+        ratio = result.ratio(OURS, best, wall(step))
+        lines.append(target(f"{step}: wall time of {best}", ratio, MOST_OF_THE_BETTER))
+    for best in others:
+        lines.append(f"| {ALL}: CPU time of {best} | {result.ratio(OURS, best, cpu(ALL)):.2f} | - | - |")
+    lines.append(target("one message: wall s", result.median(OURS, wall(MESSAGE)), MOST_MESSAGE_SECONDS))
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
