@@ -58,6 +58,7 @@ def plan_undo(
                     undone=undone,
                     target=task.target,
                     label=task.label,
+                    renamed=task.renamed,
                     dry_run=dry_run,
                 )
             )

@@ -116,6 +116,10 @@ class Renamed(NamedTuple):
     unclear: frozenset[str] = frozenset()
 
 
+NOBODY = Renamed()
+"""All are called as they were."""
+
+
 def renamed_in(partition: str, places: Iterable[tuple[Whereabouts, Whereabouts]]) -> Renamed:
     """What the users are called now whom mail in a partition may name; ``places`` are all mailboxes, and
     where they go. Somebody with mailboxes in several partitions is called as in this one, or else as all

@@ -16,9 +16,13 @@ that is removed is in the backup from which it was restored.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from blake3 import blake3
 
 from ..groups.paths import LogicalPath, message_path, printable
+from ..groups.renames import NOBODY, Renamed
+from ..proto.archive.assembly import Contents
 from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, MessageUnavailable, PlaceError, StoreError
 from ..proto.ports import FolderReader, MailboxRemover, ProgressSink
@@ -40,6 +44,7 @@ from .before import not_kept
 from .live.exact import InUse
 from .live.putting_back import TOUCHED, PuttingBack, as_it_is
 from .restore import Choice, Extent
+from .stores.renamed_users import names_users, with_new_names
 from .stores.restored_names import RestoredNames
 
 
@@ -59,9 +64,11 @@ def undo(
     progress: ProgressSink,
     *,
     dry_run: bool = False,
+    renamed: Renamed = NOBODY,
 ) -> RestoreTaskReport:
     """Take back what was restored of these mailboxes, the last first; in a ``dry_run`` only find out what
-    would go. Repeatable. What can't be looked at, or stays, is listed in the report."""
+    would go. ``renamed`` are the users who were called differently then. Repeatable. What can't be looked at,
+    or stays, is listed in the report."""
     done: list[RestoredMailbox] = []
     rest = RestoreReport()
     removed = 0
@@ -69,7 +76,7 @@ def undo(
         choice = one.choice
         whose = LogicalPath(choice.path.partition, choice.path.group, choice.user)
         try:
-            work = _Undo(archives, one, whose, live, dry_run=dry_run)
+            work = _Undo(archives, one, whose, live, renamed, dry_run=dry_run)
             work.run()
         except (DamagedError, PlaceError) as error:
             rest += RestoreReport(skipped=(Skipped(str(whose), error.code, error.message),))
@@ -107,7 +114,14 @@ class _Undo:
     """One mailbox that is taken back."""
 
     def __init__(
-        self, archives: OpenArchives, undone: Undone, whose: LogicalPath, live: InUse, *, dry_run: bool
+        self,
+        archives: OpenArchives,
+        undone: Undone,
+        whose: LogicalPath,
+        live: InUse,
+        renamed: Renamed,
+        *,
+        dry_run: bool,
     ) -> None:
         """Raises DamagedError, PlaceError."""
         choice = undone.choice
@@ -116,6 +130,7 @@ class _Undo:
         self._archives = archives
         self._live = live
         self._store = live.store
+        self._renamed = renamed
         self._dry_run = dry_run
         self._restored = StoredMailbox(archives, choice.archive, choice.user)
         self._before = StoredMailbox(archives, undone.before, choice.to_user) if undone.before else None
@@ -243,12 +258,21 @@ class _Undo:
                 self._left(printable(path) or "INBOX", one)
 
     def _remove_file(self, mailbox: MailboxRemover, file: StoredFile) -> None:
-        removed = mailbox.remove_file(file)
+        removed = mailbox.remove_file(self._as_restored(file))
         if removed:
             self._files += 1
         elif removed is not None:
             path = f"{self._whose}/{printable(file.path)}"
             self._skipped.append(Skipped(path, TOUCHED, "it stays: it does not hold what was restored"))
+
+    def _as_restored(self, file: StoredFile) -> StoredFile:
+        """The file as it was written, if users were called differently in it."""
+        if not any(self._renamed) or not names_users(file):
+            return file
+        content = b"".join(Contents(self._archives.data).message(file))
+        layout = [one.folder for one in self._restored.mailbox.folders]
+        written = with_new_names(file, content, self._renamed, layout)
+        return replace(file, size=len(written), digest=blake3(written).digest(length=len(file.digest)))
 
     def _left(self, folder: str, listed: Listed) -> None:
         whose = self._whose

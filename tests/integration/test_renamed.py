@@ -109,6 +109,10 @@ def test_spread_poured_and_renamed(run: Run, mail: Path, tmp_path: Path) -> None
     ):
         found = differences(snapshot(mail / before / "Maildir"), snapshot(mail / after / "Maildir"))
         assert all("dovecot-acl" in one or "subscriptions" in one for one in found), found
+    undone = run("new1 new2", "restore", "--undo", "latest")
+    assert undone["skipped"] == []
+    assert [path for name in ("new1", "new2") for path in (mail / name).rglob("*.host*")] == []
+    assert len(list(mail.rglob("*.host*"))) == 4
 
 
 def test_a_single_mailbox_names_those_who_are_not_restored_with_it(run: Run, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from ...groups.paths import printable
@@ -14,6 +14,36 @@ from .naming_users import ACCESS_LIST, SUBSCRIPTIONS, rename_in_access_list, ren
 
 _MOST_BYTES = 4 << 20
 """A file that names users is no larger; one that is stays as it is, and that is told."""
+
+
+def names_users(file: StoredFile) -> bool:
+    """Whether a file is of those that name users."""
+    return _is_called_so(file) and file.size <= _MOST_BYTES
+
+
+def with_new_names(
+    file: StoredFile,
+    content: bytes,
+    renamed: Renamed,
+    layout: Sequence[Folder],
+    unclear: Callable[[str], object] = lambda _user: None,
+) -> bytes:
+    """The content of a file that names users, with the names that they have now; ``unclear`` is told of those
+    whose name can't be known. ``layout`` are the folders of the mailbox."""
+
+    def rename(user: str) -> str | None:
+        if user in renamed.unclear:
+            unclear(user)
+        return renamed.users.get(user)
+
+    if posixpath.basename(file.path) == ACCESS_LIST:
+        return rename_in_access_list(content, rename)
+    dotted = not any(one.path and not one.path.startswith(b".") for one in layout)
+    return rename_in_subscriptions(content, rename, [one.name for one in layout], dotted=dotted)
+
+
+def _is_called_so(file: StoredFile) -> bool:
+    return posixpath.basename(file.path) in (ACCESS_LIST, SUBSCRIPTIONS) and file.target is None
 
 
 class RenamedUsersTarget:
@@ -52,10 +82,9 @@ class _Mailbox:
         return self._writer.open_folder(folder)
 
     def add_file(self, file: StoredFile, content: Iterable[bytes]) -> bool:
-        if posixpath.basename(file.path) not in (ACCESS_LIST, SUBSCRIPTIONS) or file.target is not None:
-            return self._writer.add_file(file, content)
-        if file.size > _MOST_BYTES:
-            self._notice(file, "it is too large for a file that names users, and stays as it was")
+        if not names_users(file):
+            if _is_called_so(file):
+                self._notice(file, "it is too large for a file that names users, and stays as it was")
             return self._writer.add_file(file, content)
         unclear: list[str] = []
         written = self._writer.add_file(file, self._rewritten(file, content, unclear))
@@ -80,19 +109,8 @@ class _Mailbox:
         return self._writer.listed()
 
     def _rewritten(self, file: StoredFile, content: Iterable[bytes], unclear: list[str]) -> Iterator[bytes]:
-        def rename(user: str) -> str | None:
-            if user in self._renamed.unclear:
-                unclear.append(user)
-            return self._renamed.users.get(user)
-
         # Read when it is asked for, and to its end: only then is it known to be what was stored.
-        whole = b"".join(content)
-        if posixpath.basename(file.path) == ACCESS_LIST:
-            yield rename_in_access_list(whole, rename)
-        else:
-            dotted = not any(one.path and not one.path.startswith(b".") for one in self._layout)
-            own = [one.name for one in self._layout]
-            yield rename_in_subscriptions(whole, rename, own, dotted=dotted)
+        yield with_new_names(file, b"".join(content), self._renamed, self._layout, unclear.append)
 
     def _notice(self, file: StoredFile, detail: str) -> None:
         self._notices.append(Skipped(printable(file.path), "who", detail))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from ...groups.renames import Renamed
 from ...proto.ports import ProgressSink
 from ...proto.records import Partition, RestoreTaskReport
 from .. import memory
@@ -17,12 +18,14 @@ from ..undo import Undone, undo
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoTask:
     """Take back what was restored of mailboxes of ``target``. ``archives`` are all that tell of it;
-    ``dry_run``: only find out what would go. ``label`` is how the task is called in its progress."""
+    ``dry_run``: only find out what would go. ``label`` is how the task is called in its progress, ``renamed``
+    who was called differently by the restore."""
 
     archives: Holdings
     undone: tuple[Undone, ...]
     target: Partition
     label: str
+    renamed: Renamed = field(default_factory=Renamed)
     dry_run: bool = False
 
     @property
@@ -52,5 +55,6 @@ def run_undo(task: UndoTask, progress: ProgressSink) -> RestoreTaskReport:
             live,
             lambda told: progress(told._replace(unit=task.label)),
             dry_run=task.dry_run,
+            renamed=task.renamed,
         )
         return replace(report, rest=replace(report.rest, replaced=frozenset(archives.damaged)))
