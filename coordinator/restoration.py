@@ -12,12 +12,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from ..groups.paths import LogicalPath
 from ..groups.renames import Renamed
 from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, NotFoundError, TargetFullError, UsageError
-from ..proto.ports import ProgressSink
+from ..proto.ports import ProgressSink, Task
 from ..proto.records import (
     ArchiveId,
     Partition,
@@ -372,18 +373,10 @@ def run_tasks(
     Raises TargetFullError as soon as a target has no room for more: the rest would meet that, too.
     """
     kept = Journal() if journal is None else journal
-
-    def on_each(progress: Progress) -> None:
-        for line in progress.done:
-            kept.take(line)
-        on_progress(progress)
-
     begun = monotonic()
     tasks = [replace(one.task, witness=str(witness or "")) for one in planned]
     works = [RestoreWork(task=one, journal=kept, elapsed=lambda: monotonic() - begun) for one in tasks]
-    rest, full = _collected(engine(run_restore, works, on_each), kept)
-    if full is not None:
-        raise full
+    rest = carried_out(works, engine, on_progress, kept)
     return kept.total + rest
 
 
@@ -399,8 +392,36 @@ def end_restore(planned: Sequence[PlannedTask], engine: Engine) -> tuple[Skipped
     )
 
 
+class Works(Task, Protocol):
+    """A Task that is a part of a restore."""
+
+    @property
+    def left(self) -> tuple[Choice, ...]:
+        """What is not done."""
+
+
+WorkT = TypeVar("WorkT", bound=Works)
+
+
+def carried_out(
+    works: Sequence[WorkT], engine: Engine, on_progress: ProgressSink, journal: Journal
+) -> RestoreReport:
+    """Do works; what is durable is noted in the ``journal`` as soon as it is, the report has what is to be
+    told beside that. Raises as ``run_tasks``."""
+
+    def on_each(progress: Progress) -> None:
+        for line in progress.done:
+            journal.take(line)
+        on_progress(progress)
+
+    rest, full = _collected(engine(run_restore, works, on_each), journal)
+    if full is not None:
+        raise full
+    return rest
+
+
 def _collected(
-    outcomes: Iterator[Outcome[RestoreWork, RestoreTaskReport]], journal: Journal
+    outcomes: Iterator[Outcome[WorkT, RestoreTaskReport]], journal: Journal
 ) -> tuple[RestoreReport, TargetFullError | None]:
     """What is to be told beside the journal; and the error that ends it early, with which the workers end."""
     rest = RestoreReport()
@@ -419,6 +440,9 @@ def _collected(
     return rest, None
 
 
+Kept = Mapping[tuple[ArchiveId, str, str], PlannedMailbox]
+
+
 def narrowed(plan: RestorePlan, journal: Journal, only: Collection[str] = ()) -> RestorePlan:
     """What is left of a plan: without what the journal has, and of the rest, if ``only`` is not empty, just
     what these paths name (see ``Choice.only``)."""
@@ -435,7 +459,8 @@ def narrowed(plan: RestorePlan, journal: Journal, only: Collection[str] = ()) ->
         paths = frozenset(named[whose])
         return replace(one, choice=replace(one.choice, only=paths), messages=min(one.messages, len(paths)))
 
-    kept = {one.choice.key: some for one in plan.mailboxes if (some := left(one)) is not None}
+    found = map(left, plan.mailboxes)
+    kept: Kept = {one.choice.key: one for one in found if one is not None}
     needs = {need for one in kept.values() for need in one.needs}
     return replace(
         plan,
@@ -445,9 +470,7 @@ def narrowed(plan: RestorePlan, journal: Journal, only: Collection[str] = ()) ->
     )
 
 
-def _narrowed_task(
-    planned: PlannedTask, kept: Mapping[tuple[ArchiveId, str], PlannedMailbox]
-) -> PlannedTask | None:
+def _narrowed_task(planned: PlannedTask, kept: Kept) -> PlannedTask | None:
     mailboxes = [kept[one.key] for one in planned.task.choices if one.key in kept]
     if not mailboxes:
         return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
@@ -43,6 +43,11 @@ def new_run_id(now: float, after: RunId | None = None) -> RunId:
     except (ValueError, OverflowError) as error:
         raise BackupError(f"no id of a run sorts behind {after}", run=after) from error
     return RunId(f"{following.strftime(_STAMP)}-0000")
+
+
+def started_of(run: RunId) -> datetime:
+    """When a run began, to the second, as its id has it."""
+    return datetime.strptime(run[:_STAMP_LENGTH], _STAMP).replace(tzinfo=UTC)
 
 
 def newest_given(staging: Path, catalog: Catalog) -> RunId | None:

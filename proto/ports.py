@@ -270,6 +270,18 @@ class MailboxRemover(Protocol):
         by itself."""
 
 
+class Announcer(Protocol):
+    """One partition of a mail store, for a message of the operator in mailboxes. ``place`` and ``layout``:
+    see ``MailTarget``."""
+
+    def announce(self, user: str, place: bytes, layout: Sequence[Folder], content: bytes) -> None:
+        """Put a message into the INBOX of a user, as new mail, unless one is there or there is no INBOX.
+        Raises StoreError."""
+
+    def end_announcement(self, user: str, place: bytes, layout: Sequence[Folder]) -> None:
+        """Remove it from the INBOX, where it is there still. Raises StoreError."""
+
+
 class OpenedFile(Protocol):
     """A regular file that was opened. Close it."""
 

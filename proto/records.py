@@ -589,16 +589,28 @@ class RestoreReport:
         )
 
 
+FOLDERS = "folders"
+"""How much is there of a mailbox that has its folders, and none of its mail yet."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoredMailbox:
     """A mailbox, or a part of one, that is durable in its target: what its ``path`` selects of it as
     ``archive`` tells of it. ``folders`` says how many messages of the backup were to be in each folder then,
-    and how many the target listed."""
+    and how many the target listed.
+
+    ``reach`` says how much of it is there, where the newest comes first: ``FOLDERS``, or the date (ISO) back
+    to which its mail is; empty for all of it. With its folders it is told how much mail comes in each of the
+    slices that follow (``ages``: messages and bytes), and how new the newest message is that somebody has
+    seen (``last_seen_ns``, in nanoseconds since 1970; 0 if there is none)."""
 
     archive: ArchiveId
     path: str
     report: RestoreReport
     folders: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    reach: str = ""
+    ages: tuple[tuple[int, int], ...] = ()
+    last_seen_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

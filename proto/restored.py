@@ -35,6 +35,9 @@ def encode(mailbox: RestoredMailbox) -> str:
         "damaged": [[one.path, one.reason, one.detail] for one in report.damaged],
         "folders": mailbox.folders,
         "uids": [[whose, *one] for whose, one in report.uids],
+        "reach": mailbox.reach,
+        "ages": mailbox.ages,
+        "last_seen_ns": mailbox.last_seen_ns,
     }
     return json.dumps({name: one for name, one in told.items() if one}, separators=(",", ":"))
 
@@ -69,6 +72,11 @@ def decode(line: str | bytes) -> RestoredMailbox:
                 name: (_count(expected), _count(listed))
                 for name, (expected, listed) in told.get("folders", {}).items()
             },
+            reach=_text(told.get("reach", "")),
+            ages=tuple(
+                (_count(messages), _count(size_bytes)) for messages, size_bytes in told.get("ages", [])
+            ),
+            last_seen_ns=_count(told.get("last_seen_ns", 0)),
         )
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no mailbox that was restored: {error!r}") from error

@@ -1,7 +1,7 @@
 """What a restore will read of archives' data: the metadata of its mailboxes tells, without decoding messages.
 
-Only what is chosen as a whole is looked at: mailboxes, and folders. For single messages nothing is to be
-gained.
+Only what is chosen as a whole is looked at: mailboxes, and folders. For single messages, and for those of a
+time, nothing is to be gained.
 """
 
 from __future__ import annotations
@@ -32,7 +32,13 @@ def demand_of(archives: OpenArchives, choices: Sequence[Choice]) -> Demand:
 
 
 def _stretches(archives: OpenArchives, choice: Choice) -> Iterator[tuple[ArchiveId, int, int]]:
-    if choice.rescues or choice.only or choice.path.uid is not None or choice.path.name is not None:
+    if (
+        choice.slice
+        or choice.rescues
+        or choice.only
+        or choice.path.uid is not None
+        or choice.path.name is not None
+    ):
         return
     stored = StoredMailbox(archives, choice.archive, choice.user)
     if choice.extent is Extent.ALL:

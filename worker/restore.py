@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -37,8 +37,9 @@ from ..proto.errors import (
     UnreadableError,
     UsageError,
 )
-from ..proto.ports import FolderWriter, MailboxWriter, MailTarget, ProgressSink
+from ..proto.ports import Announcer, FolderWriter, MailboxWriter, MailTarget, ProgressSink
 from ..proto.records import (
+    FOLDERS,
     ArchiveId,
     Folder,
     Message,
@@ -51,6 +52,7 @@ from ..proto.records import (
 )
 from ..proto.restored import encode
 from .archives.opened import OpenArchives
+from .arrivals import Arrivals, Slice
 
 _PROGRESS_MESSAGES = 64
 
@@ -110,6 +112,11 @@ class Choice:
     marked as deleted. With ``only``, paths as reports print them, only these of what ``path`` selects:
     messages, files, whole folders, or the whole mailbox. With ``state`` nothing but that is restored; with
     ``exactly`` what is there beyond what is restored goes.
+
+    With a ``slice`` only the messages of that time are restored, and nothing but them. ``reach`` is how much
+    of the mailbox is there then, see ``RestoredMailbox``; with the folders it is told how much comes in each
+    slice of ``ages``. An ``announcement`` is a message that is put into the INBOX with the folders, and taken
+    away with the last of the mail.
     """
 
     archive: ArchiveId
@@ -123,11 +130,15 @@ class Choice:
     only: frozenset[str] = frozenset()
     state: StateRules | None = None
     exactly: Exactly | None = None
+    slice: Slice | None = None
+    reach: str = ""
+    ages: tuple[Slice, ...] = ()
+    announcement: bytes = b""
 
     @property
-    def key(self) -> tuple[ArchiveId, str]:
-        """What tells it from all others of a plan."""
-        return self.archive, str(self.path)
+    def key(self) -> tuple[ArchiveId, str, str]:
+        """What tells it from all others of a plan, and from itself as it reaches further."""
+        return self.archive, str(self.path), self.reach
 
 
 def restore(
@@ -136,13 +147,15 @@ def restore(
     target: MailTarget,
     progress: ProgressSink,
     demand: Demand | None = None,
+    announcer: Announcer | None = None,
 ) -> RestoreTaskReport:
     """Restore the chosen parts of the chosen mailboxes, in this order; a mailbox may be chosen several times.
     ``demand`` is what is to be read for that, where it is known.
 
     What is damaged or can't be written is listed in the report and the rest goes on; so is a mailbox of which
     nothing is written, as it needs what can't be read where it lies now. Each mailbox that is durable is told
-    at once. Raises TargetFullError if the target has no room for more.
+    at once. With an ``announcer`` users are told what goes on. Raises TargetFullError if the target has no
+    room for more.
     """
     work = _Restore(Contents(archives.data, demand=demand), progress)
     for choice in choices:
@@ -151,6 +164,8 @@ def restore(
             layout = [one.folder for one in stored.mailbox.folders]
             with target.open_mailbox(choice.to_user, choice.place, layout) as writer:
                 work.mailbox(_Source(stored, _whose(choice)), choice, writer)
+            if announcer and choice.announcement:
+                work.announce(announcer, choice, layout)
         except TargetFullError:
             raise  # the others would meet it, too
         except DamagedError as error:
@@ -252,6 +267,8 @@ class _Restore:
     def _begin_mailbox(self) -> None:
         self._restored = self._present = self._files = self._bytes = self._present_bytes = self._linked = 0
         self._expected: dict[str, int] = {}
+        self._ages: list[tuple[int, int]] = []
+        self._last_seen_ns = 0
         self.skipped: list[Skipped] = []
         self.damaged: list[Skipped] = []
 
@@ -293,12 +310,30 @@ class _Restore:
             damaged=tuple(self.damaged),
             uids=tuple((str(source.whose), one) for one in outcome.uids),
         )
-        archive, path = choice.key
-        done = RestoredMailbox(archive=archive, path=path, report=report, folders=folders)
+        archive, path, reach = choice.key
+        done = RestoredMailbox(
+            archive=archive,
+            path=path,
+            report=report,
+            folders=folders,
+            reach=reach,
+            ages=tuple(self._ages),
+            last_seen_ns=self._last_seen_ns,
+        )
         self._done.append(done)
         self._passed = self._passed.beyond(report)
         self._begin_mailbox()
         self._tell(source, encode(done))
+
+    def announce(self, announcer: Announcer, choice: Choice, layout: Sequence[Folder]) -> None:
+        """With the folders there is something to be told, with the last of the mail nothing any more."""
+        try:
+            if choice.reach == FOLDERS:
+                announcer.announce(choice.to_user, choice.place, layout, choice.announcement)
+            elif not choice.reach:
+                announcer.end_announcement(choice.to_user, choice.place, layout)
+        except StoreError as error:
+            self.skipped.append(Skipped(str(_whose(choice)), "announcement", error.message))
 
     def end_mailbox(self) -> None:
         """What was told of a mailbox that is not committed is kept; what was written of it does not count."""
@@ -338,11 +373,21 @@ class _Restore:
         chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
         narrowing = _Narrowing(source, choice.only)
         for folder in filter(narrowing.takes_folder, chosen):
-            if choice.extent is Extent.FRAME:
+            wanted = narrowing.of_folder(folder.folder.name, selected)
+            if choice.slice is not None:
+                arrivals = Arrivals(source.stored, folder)
+                if arrivals.has(choice.slice):
+                    messages = arrivals.messages(choice.slice)
+                    self._folder(source, folder.folder, folder.folder, messages, wanted, writer)
+            elif choice.extent is Extent.FRAME:
                 self._frame(source, folder.folder, writer)
+                if choice.ages:
+                    self._add_ages(Arrivals(source.stored, folder), choice.ages)
             else:
-                wanted = narrowing.of_folder(folder.folder.name, selected)
-                self._folder(source, folder, folder.folder, wanted, writer, uid=path.uid)
+                messages = source.stored.messages(folder, path.uid)
+                self._folder(source, folder.folder, folder.folder, messages, wanted, writer)
+        if choice.slice is not None:
+            return  # the other files came with the folders
         directories = {one.folder.path: one.folder.name for one in chosen}
         for file in mailbox.files:
             # A folder takes the files in its own directory along: its keywords, its access list.
@@ -364,7 +409,8 @@ class _Restore:
             if path.selects_folder(folder.folder.name) and narrowing.takes_folder(folder):
                 below = _added(f"{choice.into}/{folder.folder.name}", folder.folder, writer)
                 wanted = narrowing.of_folder(folder.folder.name, selected)
-                self._folder(source, folder, below, wanted, writer, uid=path.uid)
+                messages = source.stored.messages(folder, path.uid)
+                self._folder(source, folder.folder, below, messages, wanted, writer)
 
     def _frame(self, source: _Source, folder: Folder, writer: MailboxWriter) -> None:
         """A folder without its messages."""
@@ -372,6 +418,13 @@ class _Restore:
             writer.open_folder(folder).finish()
         except MessageUnavailable as error:
             self.skipped.append(Skipped(source.path(folder.name), error.reason, error.message))
+
+    def _add_ages(self, arrivals: Arrivals, slices: Sequence[Slice]) -> None:
+        """How much of a folder comes in each slice, to that of the others."""
+        known = self._ages or [(0, 0)] * len(slices)
+        amounts = map(arrivals.amount, slices)
+        self._ages = [(a + more, b + bytes_) for (a, b), (more, bytes_) in zip(known, amounts, strict=True)]
+        self._last_seen_ns = max(self._last_seen_ns, arrivals.last_seen_ns)
 
     def _rescue(self, source: _Source, rescues: Sequence[Rescue], writer: MailboxWriter) -> None:
         mailbox = source.stored.mailbox
@@ -388,21 +441,19 @@ class _Restore:
                 self.damaged.append(Skipped(source.path(rescue.folder), "metadata", "the folder is gone"))
                 continue
             into = _added(rescue.into, folder.folder, writer)
-            self._folder(source, folder, into, rescued, writer)
+            self._folder(source, folder.folder, into, source.stored.messages(folder), rescued, writer)
 
     def _folder(
         self,
         source: _Source,
-        folder: FolderEntry,
+        folder: Folder,
         into: Folder,
+        messages: Iterable[Message],
         wanted: Callable[[Message], Message | None],
         writer: MailboxWriter,
-        *,
-        uid: int | None = None,
     ) -> None:
-        """Write those messages of a folder that are wanted, as ``wanted`` gives them; with ``uid`` only the
-        one that has this UID can be."""
-        name = folder.folder.name
+        """Write those of these messages of a folder that are wanted, as ``wanted`` gives them."""
+        name = folder.name
         try:
             target = writer.open_folder(into)
         except MessageUnavailable as error:
@@ -411,7 +462,7 @@ class _Restore:
         before = self._restored + self._present
         try:
             try:
-                for stored in source.stored.messages(folder, uid):
+                for stored in messages:
                     message = wanted(stored)
                     if message is not None:
                         self._message(message, source, partial(source.message_path, name, stored), target)

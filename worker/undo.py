@@ -84,7 +84,7 @@ def undo(
         except StoreError as error:
             rest += RestoreReport(skipped=(Skipped(str(whose), "mailbox", error.message),))
             continue
-        archive, path = choice.key
+        archive, path, _ = choice.key
         told = RestoredMailbox(archive=archive, path=path, report=work.report())
         done.append(told)
         removed += told.report.removed

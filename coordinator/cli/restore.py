@@ -21,7 +21,13 @@ from .options import (
     workers_option,
 )
 from .program import Invocation
-from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_beside_only_damaged
+from .restore_options import (
+    NEWEST,
+    RestoreCommand,
+    RestoreOptions,
+    checked,
+    refuse_beside_only_damaged,
+)
 
 
 @click.command("restore", cls=RestoreCommand)
@@ -152,6 +158,33 @@ from .restore_options import RestoreCommand, RestoreOptions, checked, refuse_bes
 @wait_option
 @workers_option
 @click.option(
+    "--order",
+    type=click.Choice([NEWEST]),
+    help="newest: first the folders of all, then the newest mail of all, and so on back; active users before "
+    "idle ones. For a server that is open already.",
+)
+@click.option(
+    "--announce",
+    "announcement",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="With --order newest: a message (RFC 5322) that is put into each INBOX with the folders, and taken "
+    "away when all mail is back.",
+)
+@click.option(
+    "--first-from",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With --order newest: whoever has a file of that name in this directory comes before all others. A "
+    "script makes it that the server calls at each login.",
+)
+@click.option(
+    "--first",
+    metavar="USER|-",
+    help="Tell the restore with --order newest that goes on who comes first. -: read names, or lines of a "
+    "mail server's log, from the standard input until it ends. Alone, or with --staging.",
+)
+@click.option(
     "--resume",
     metavar="ID",
     help="Go on with a restore that was ended early, or with the latest: same paths, moment and target, "
@@ -191,6 +224,10 @@ def command(context: click.Context, /, **options: Any) -> int:
       mailhaul restore /primary/user/jane@example.org/INBOX/17 --at 2026-11-20
     """
     asked = RestoreOptions(**options)
+    if asked.first is not None:
+        from .restore_ahead import name_first
+
+        return name_first(context, asked.staging, asked.first)
     if any(one is not None for one in (asked.resume, asked.retry, asked.undo)):
         from .restore_record import call_again
 

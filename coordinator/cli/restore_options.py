@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +16,19 @@ from ...proto.records import Partition, Renumbering, ServerAccess
 from ...worker.destinations.settings import Destination
 from ...worker.restore import Exactly, StateRules, folder_for
 from ...worker.stores.registry import keeps_places
+from ..restores.ahead import checked_place
 from .options import checked_folder, given, refuse
 
 _BESIDE_ONLY_DAMAGED = frozenset(
     {"only_damaged", "at", "place", "staging", "destinations", "wait", "workers", "as_json"}
 )
 
+
+NEWEST = "newest"
+"""The one value of --order."""
+
+_HEADER = re.compile(rb"[!-9;-~]+:")
+_LONGEST_ANNOUNCEMENT = 65536
 
 ARGUMENTS = "mailhaul.restore.arguments"
 """Where the words of a call are in the ``meta`` of its context."""
@@ -64,6 +72,10 @@ class RestoreOptions:
     full_speed: bool
     wait: float
     workers: int | None
+    order: str | None
+    first_from: Path | None
+    first: str | None
+    announcement: Path | None
     resume: str | None
     retry: str | None
     undo: str | None
@@ -72,6 +84,26 @@ class RestoreOptions:
     staging: Path | None
     destinations: tuple[Destination, ...]
     as_json: bool
+
+    @property
+    def is_newest_first(self) -> bool:
+        """Whether the newest mail of all comes back before older mail of anybody."""
+        return self.order == NEWEST
+
+    def read_announcement(self) -> bytes:
+        """The message of --announce; empty where there is none. Raises UsageError."""
+        if self.announcement is None:
+            return b""
+        try:
+            content = self.announcement.read_bytes()
+        except OSError as error:
+            raise UsageError(f"--announce {self.announcement}: {error.strerror}") from error
+        refuse(
+            not _HEADER.match(content) or len(content) > _LONGEST_ANNOUNCEMENT,
+            f"--announce {self.announcement}: no message of at most {_LONGEST_ANNOUNCEMENT} bytes that "
+            "begins with its header (From, To, Subject, Date)",
+        )
+        return content
 
     @property
     def doveadm_words(self) -> tuple[str, ...]:
@@ -96,7 +128,9 @@ class RestoreOptions:
         """A target with what is said of its server and its numbers."""
         margin = partition.renumbering.uid_margin if self.uid_margin is None else self.uid_margin
         renumbering = Renumbering(
-            uid_margin=margin, new_uidvalidity=self.new_uidvalidity, reserves=self.provision_only
+            uid_margin=margin,
+            new_uidvalidity=self.new_uidvalidity,
+            reserves=self.provision_only or self.is_newest_first,
         )
         return replace(partition, doveadm=self.doveadm_words or partition.doveadm, renumbering=renumbering)
 
@@ -125,6 +159,13 @@ def checked(asked: RestoreOptions) -> RestoreOptions:
     if asked.exact:
         _refuse_beside_exact(asked)
     refuse(asked.flags != "merge" and not asked.state_only, "--flags says how --state-only restores: add it")
+    if asked.is_newest_first:
+        _refuse_beside_newest(asked)
+    if asked.first_from is not None:
+        refuse(not asked.is_newest_first, "--first-from is for --order newest")
+        asked = replace(asked, first_from=checked_place(asked.first_from))
+    refuse(asked.announcement is not None and not asked.is_newest_first, "--announce is for --order newest")
+    asked.read_announcement()
     if asked.place is not None and asked.place.format == "lmtp":
         return replace(asked, place=_with_record(asked, asked.place))
     refuse(
@@ -183,6 +224,27 @@ def _refuse_beside_exact(asked: RestoreOptions) -> None:
         refuse(
             path.uid is not None or path.name is not None,
             f"--exact is for mailboxes and folders, and {path} is a message",
+        )
+
+
+def _refuse_beside_newest(asked: RestoreOptions) -> None:
+    refuse(
+        bool(asked.into) or (asked.place is not None and not keeps_places(asked.place)),
+        "--order newest is for --to maildir:DIR, or none, and without --into: elsewhere the server gives new "
+        "UIDs, and older mail would get higher ones",
+    )
+    refuse(asked.provision_only, "--order newest begins with what --provision-only does: leave out one")
+    refuse(asked.state_only, "--order newest is for mail, and --state-only restores none: leave out one")
+    refuse(asked.exact, "--order newest and --exact are two ways to restore: leave out one")
+    refuse(
+        asked.new_uidvalidity,
+        "--order newest with --new-uidvalidity: mail that follows could not tell that these folders were "
+        "made for it",
+    )
+    for path in asked.paths:
+        refuse(
+            path.uid is not None or path.name is not None,
+            f"--order newest is for mailboxes and folders, and {path} is a message",
         )
 
 

@@ -12,22 +12,25 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_SKIPPED, BackupError, StagingError
-from ...proto.records import ArchiveId, Partition
+from ...proto.records import ArchiveId, Partition, RunId
 from ...worker.load import NO_LIMITS
 from ...worker.restore import Extent
 from ...worker.staging.area import StagingArea
 from ..backup_set import BackupSet
 from ..clock import utc
 from ..dispatch.engine import Engine
+from ..newest_first import Ahead
 from ..places import names_partition
 from ..recalling import to_recall
 from ..renaming import Renaming, everybody, read_renames, renaming_of
 from ..restoration import Access, RestorePlan, narrowed, paths_of_failures, plan_restore
+from ..restores.ahead import make_place, taken
 from ..restores.before import keep_before, why_lasting
 from ..restores.journal import Journal
 from ..restores.margins import margin_above_earlier
 from ..restores.record import OpenRestore
 from ..restores.report import TEXT
+from ..run_ids import started_of
 from ..settings import Config
 from . import adapters, output
 from .collector import kept_records
@@ -41,7 +44,7 @@ from .restore_state import tell_state
 from .restore_undo import Undoing
 from .restore_warnings import tell_missing, tell_moment
 from .restorers import open_restorers
-from .restoring import Goal, carry_out, chosen_goal, restore_hooks
+from .restoring import Goal, carry_out, carry_out_newest_first, chosen_goal, restore_hooks
 from .sources import chosen_backup, named_paths
 from .workers import prepare_restore
 
@@ -157,7 +160,7 @@ def _day(again: Again | None) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Planning:
     """All that a plan is made from but the backup; and where it goes on with another restore, ``again`` and
-    the ``journal`` of that."""
+    the ``journal`` of that. ``announcement``: see ``Choice``."""
 
     asked: RestoreOptions
     paths: tuple[LogicalPath, ...]
@@ -322,15 +325,32 @@ def _restored(
     # One file for all is whole at its end only: nothing of it could be gone on with.
     place = None if goal.alone else area
     lasting = why_lasting(plan, place, planning.access)
+    if asked.is_newest_first:
+        lasting = "mailboxes come back in parts, while they are in use"
     with recorded(context, asked.staging, place, backup, plan, planning.margins, earlier, lasting) as record:
         head: dict[str, object] = {"restore": record.order.restore} if record else {}
         plan, head["undoable"] = _undoable(plan, record, area, goal.config, lasting)
         with hooks.around("restore", {"paths": list(map(str, planning.paths)), **head}) as around:
-            journal = record.journal if record else None
+            journal = record.journal if record else Journal()
             witness = record.witness if record else None
-            done = carry_out(
-                plan.tasks, engine, backup.archives, journal, witness=witness, as_json=asked.as_json
-            )
+            if asked.is_newest_first:
+                run = RunId(record.order.run) if record else max(one.run for one in backup.versions)
+                ahead = _ahead(asked, record)
+                told = asked.read_announcement()
+                done = carry_out_newest_first(
+                    plan,
+                    started_of(run),
+                    engine,
+                    journal,
+                    ahead,
+                    told,
+                    witness=witness,
+                    as_json=asked.as_json,
+                )
+            else:
+                done = carry_out(
+                    plan.tasks, engine, backup.archives, journal, witness=witness, as_json=asked.as_json
+                )
             around.facts.update(done.facts())
         end(record, done.report, backup.damaged)
     head["mailboxes"] = record.order.mailboxes if record else len(plan.mailboxes)
@@ -358,3 +378,10 @@ def _undoable(
             lasting = error.message
     output.note(f"this restore can't be undone: {lasting or 'it is not recorded'}")
     return plan, False
+
+
+def _ahead(asked: RestoreOptions, record: OpenRestore | None) -> Ahead:
+    """Who comes first, as it is told by files."""
+    places = [make_place(record.directory)] if record else []
+    places += [asked.first_from] if asked.first_from else []
+    return Ahead(look=lambda: taken(places))

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -18,8 +19,16 @@ from ...worker.stores.registry import is_one_file, is_stdout
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..hooks import NO_HOOKS, Hooks
+from ..newest_first import NAME, Ahead, passes_of, run_newest_first
 from ..places import names_partition, of_partition, refuse_target
-from ..restoration import PlannedTask, RestoreWork, end_restore, note_damaged_copies, run_tasks
+from ..restoration import (
+    PlannedTask,
+    RestorePlan,
+    RestoreWork,
+    end_restore,
+    note_damaged_copies,
+    run_tasks,
+)
 from ..restores.journal import Journal
 from ..restores.remedies import failure_of
 from ..settings import Config
@@ -220,12 +229,52 @@ def carry_out(
         report = run_tasks(
             tasks, watched(engine, display, _ended), display.progress, journal, witness=witness
         )
+    _end(tasks, engine, archives, report)
+    return Done(report, clock.monotonic() - began, earlier)
+
+
+def carry_out_newest_first(
+    plan: RestorePlan,
+    moment: datetime,
+    engine: Engine,
+    journal: Journal,
+    ahead: Ahead,
+    announcement: bytes,
+    *,
+    witness: Path | None,
+    as_json: bool,
+) -> Done:
+    """The same for a whole plan, as of a moment, the newest mail first; ``ahead`` are those who come before
+    all others, ``announcement`` is what all are told."""
+    clock = adapters.clock()
+    began = clock.monotonic()
+    earlier = journal.total
+    with make_display(clock, as_json=as_json) as display:
+        display.begin({NAME: Amount(plan.messages, plan.size_bytes)})
+        report = run_newest_first(
+            plan,
+            passes_of(moment),
+            engine,
+            display.progress,
+            journal,
+            ahead,
+            announcement=announcement,
+            witness=witness,
+        )
+        done = Amount(report.restored + report.present, report.size_bytes + report.present_bytes)
+        passed = Amount(earlier.restored + earlier.present, earlier.size_bytes + earlier.present_bytes)
+        display.end(NAME, done - passed)
+    _end(plan.tasks, engine, plan.archives, report)
+    return Done(report, clock.monotonic() - began, earlier)
+
+
+def _end(tasks: Sequence[PlannedTask], engine: Engine, archives: Holdings, report: RestoreReport) -> None:
+    """What is left to do when tasks are done."""
     record_damaged_copies(archives, report)
     # What failed may have had links, too, before it did.
     if report.linked or report.skipped or report.damaged:
         for left in end_restore(tasks, engine):
             output.note(f"a directory with hard links may be left: {output.shown(left.detail)}")
-    return Done(report, clock.monotonic() - began, earlier)
 
 
 def record_damaged_copies(archives: Holdings, report: RestoreReport) -> None:

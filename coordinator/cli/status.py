@@ -16,10 +16,11 @@ from ..catalog import Catalog
 from ..clock import utc
 from ..history import RunRecord
 from ..monitoring.overview import Overview, configured_groups, take_overview
+from ..restores.status import reach_of_each
 from . import adapters, output, status_lines
 from .configuration import configured, restore_command, resume_command, staging_area
 from .options import SINCE, json_option, refuse, staging_option
-from .output import say
+from .output import say, shown
 from .program import Invocation
 
 WATCH_SECONDS = 2.0
@@ -58,6 +59,12 @@ SINCE_OR_NEWEST = _SinceOrNewest()
     help="Instead list the mailboxes without a good backup since T (an ISO date or time); without T those "
     "that the newest run did not store whole.",
 )
+@click.option(
+    "--restored",
+    is_flag=True,
+    help="Instead list the mailboxes of the latest restore, and back to which date the mail of each is "
+    "there.",
+)
 @json_option
 @click.pass_obj
 def command(
@@ -65,6 +72,7 @@ def command(
     staging: Path | None,
     watch: bool,
     behind: Since | None,
+    restored: bool,
     as_json: bool,
 ) -> int:
     """Show the current run with its units and hosts, the receiver, the free space, the last runs, and for
@@ -76,7 +84,11 @@ def command(
     """
     refuse(watch and as_json, "--watch is for people: leave out --json")
     refuse(watch and behind is not None, "--behind is a list of its own: leave out --watch")
+    refuse(restored and (watch or behind is not None), "--restored is a list of its own")
     area = staging_area(invocation, staging)
+    if restored:
+        _show_restored(area, as_json=as_json)
+        return EXIT_OK
     if behind is not None:
         _show_behind(area, behind, as_json=as_json)
         return EXIT_OK
@@ -116,6 +128,16 @@ def _show_behind(area: Path, since: Since, *, as_json: bool) -> None:
         output.print_json({"staging": area, "since": since.time, "behind": found})
     else:
         status_lines.show_behind(found, since.time, utc(adapters.clock().now()))
+
+
+def _show_restored(area: Path, *, as_json: bool) -> None:
+    found = reach_of_each(area)
+    if as_json:
+        output.print_json(
+            {"staging": area, "restored": [{"path": one, "reach": reach} for one, reach in found]}
+        )
+    for path, reach in () if as_json else found:
+        say(shown(f"{path}: {status_lines.reach_in_words(reach)}"))
 
 
 def _document(overview: Overview) -> dict[str, object]:

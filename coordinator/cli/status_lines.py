@@ -10,7 +10,7 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import AccessError
-from ...proto.records import STAGING
+from ...proto.records import FOLDERS, STAGING
 from ...worker.archives.names import parse_name
 from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
 from ..history import Behind, GoodBackup
@@ -18,7 +18,7 @@ from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
 from ..monitoring.status import RunStatus, UnitStatus
 from ..places import device_warning
 from ..reasons import EXCLUDED, NO_FAULT
-from ..restores.status import RestoreStatus
+from ..restores.status import ALL, NOTHING, RestoreStatus
 from . import output
 from .output import Column, counted, duration, number, say, shown, size
 from .place_lines import place_lines
@@ -110,8 +110,16 @@ def _show_restore(one: RestoreStatus, again: str) -> None:
         f"{number(one.messages_done)} of {counted(one.messages, 'message')}, "
         f"{size(one.bytes_done)} of {size(one.size_bytes)}"
     )
+    for part in one.reached:
+        say(f"  {counted(part.mailboxes, 'mailbox', 'mailboxes')}: {reach_in_words(part.reach)}")
     if one.state != "running":
         say(f"  go on with: {again}")
+
+
+def reach_in_words(reach: str) -> str:
+    """How much is there of a mailbox, for people."""
+    known = {NOTHING: "nothing yet", FOLDERS: "the folders, no mail yet", ALL: "all mail is back"}
+    return known.get(reach) or f"mail is back to {both(datetime.fromisoformat(reach))}"
 
 
 def _show_copies(overview: Overview) -> None:

@@ -8,18 +8,28 @@ mailbox be restored once more, which skips what is there.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from ...proto.errors import StagingError
-from ...proto.records import ArchiveId, RestoredMailbox, RestoreReport
+from ...proto.records import FOLDERS, ArchiveId, RestoredMailbox, RestoreReport
 from ...proto.restored import decode, encode
 from ..durable import read_lines
 
 SYNC_SECONDS = 1.0
 """At most so much of the journal may be lost where the power fails."""
+
+
+class Ages(NamedTuple):
+    """See ``RestoredMailbox``."""
+
+    last_seen_ns: int
+    slices: tuple[tuple[int, int], ...]
 
 
 class Journal:
@@ -31,16 +41,30 @@ class Journal:
         earlier: Iterator[RestoredMailbox] | None = None,
     ) -> None:
         self._append = append
-        self._done: set[tuple[ArchiveId, str]] = set()
+        self._done: dict[tuple[ArchiveId, str], tuple[str, ...]] = {}
+        self._ages: dict[tuple[ArchiveId, str], Ages] = {}
+        self._without_modseq: dict[tuple[ArchiveId, str], int] = {}
+        self._whole = 0
         self.total = RestoreReport()
         for one in earlier or ():
             self._add(one)
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._done
+    def __contains__(self, key: tuple[ArchiveId, str, str]) -> bool:
+        """Whether a mailbox, by archive and path, is there as far as that (``RestoredMailbox.reach``)."""
+        archive, path, reach = key
+        return reach in self._done.get((archive, path), ())
 
     def __len__(self) -> int:
-        return len(self._done)
+        """How many mailboxes are there as a whole."""
+        return self._whole
+
+    def ages(self, archive: ArchiveId, path: str) -> Ages | None:
+        """How old the mail of a mailbox is that has its folders; None where that was not told."""
+        return self._ages.get((archive, path))
+
+    def reaches(self) -> Iterator[tuple[str, str]]:
+        """The path of each mailbox that is there in part or as a whole, and how much of it is."""
+        return ((path, reaches[-1]) for (_, path), reaches in self._done.items())
 
     def take(self, line: str) -> None:
         """Note what a worker tells; what is no such line is left out: the report of its task has it, too."""
@@ -54,10 +78,19 @@ class Journal:
 
     def _add(self, mailbox: RestoredMailbox) -> bool:
         key = mailbox.archive, mailbox.path
-        if key in self._done:
+        known = self._done.get(key, ())
+        if mailbox.reach in known:
             return False
-        self._done.add(key)
-        self.total += mailbox.report
+        self._done[key] = (*known, sys.intern(mailbox.reach))
+        self._whole += not mailbox.reach
+        if mailbox.reach == FOLDERS:
+            self._ages[key] = Ages(mailbox.last_seen_ns, mailbox.ages)
+        # A folder that comes back in parts is one folder.
+        without = self._without_modseq.get(key, 0)
+        more = max(0, mailbox.report.without_modseq - without)
+        if more:
+            self._without_modseq[key] = without + more
+        self.total += replace(mailbox.report, without_modseq=more)
         return True
 
 

@@ -83,6 +83,7 @@ _ALTERED: dict[str, tuple[FailureKind, str]] = {
     ),
     "uid": ("hard", "nothing: the server gives it another one"),
     "doveadm": ("soft", "see that the server answers before clients are let in"),
+    "announcement": ("soft", "nothing but that message is concerned: put or remove it by hand"),
     "name": ("hard", "rename it in the server"),
     "absent": ("hard", "restore the path without --state-only, or `mailhaul undelete`, brings it back"),
     "later": ("unreadable", f"{_FETCH}: flags that were taken away since come back as well now"),

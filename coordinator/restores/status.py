@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import NotFoundError, StagingError
+from ...proto.records import FOLDERS
 from .journal import Journal, read_journal
 from .record import RestoreState, directory_of, error_of, read_order, restores_of, state_of
+
+NOTHING = "nothing"
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """So many mailboxes are there as far as that: ``NOTHING``, ``FOLDERS``, back to a date (ISO), ``ALL``."""
+
+    reach: str
+    mailboxes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreStatus:
     """A restore that is not done: so many mailboxes, messages and bytes are to be restored, so many are. What
-    is under way in mailboxes that are not complete does not count. ``error`` is what stopped it."""
+    is under way in mailboxes that are not complete does not count. ``error`` is what stopped it. Where the
+    newest mail comes first, ``reached`` says of how many mailboxes there is how much: nothing yet, the
+    folders, mail back to which date, all."""
 
     restore: str
     state: RestoreState
@@ -27,6 +43,7 @@ class RestoreStatus:
     size_bytes: int
     bytes_done: int
     error: str = ""
+    reached: tuple[Reached, ...] = ()
 
 
 def unfinished_restores(staging: Path) -> tuple[RestoreStatus, ...]:
@@ -59,4 +76,23 @@ def _status(staging: Path, restore: str, *, newest: bool) -> RestoreStatus | Non
         size_bytes=order.size_bytes,
         bytes_done=total.size_bytes + total.present_bytes,
         error=error_of(directory),
+        reached=_reached(journal, order.mailboxes),
     )
+
+
+def reach_of_each(staging: Path) -> Iterator[tuple[str, str]]:
+    """The path of each mailbox of the newest restore of which something is there, and how much: see
+    ``Reached``. Raises NotFoundError, StagingError."""
+    journal = Journal(earlier=read_journal(directory_of(staging, "latest") / "journal.jsonl"))
+    return ((path, reach or ALL) for path, reach in sorted(journal.reaches()))
+
+
+def _reached(journal: Journal, mailboxes: int) -> tuple[Reached, ...]:
+    """The least first; nothing where no mailbox comes back in parts."""
+    counts = Counter(reach for _, reach in journal.reaches())
+    if not counts.keys() - {""}:
+        return ()
+    dates = sorted(counts.keys() - {"", FOLDERS}, reverse=True)
+    begun = [Reached(one or ALL, counts[one]) for one in (FOLDERS, *dates, "") if counts[one]]
+    rest = mailboxes - counts.total()
+    return (*([Reached(NOTHING, rest)] if rest > 0 else []), *begun)

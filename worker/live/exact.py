@@ -112,7 +112,7 @@ class _Mailbox:
     def restore(self, progress: ProgressSink) -> RestoredMailbox | None:
         """Raises TargetFullError."""
         state = self._restored_state()
-        archive, path = self._choice.key
+        archive, path, _ = self._choice.key
         one = RestoredMailbox(archive=archive, path=path, report=RestoreReport())
         if not self.dry_run:
             plain = replace(self._choice, exactly=None)

@@ -120,7 +120,7 @@ def restore_state(
         except PlaceError as error:
             rest += RestoreReport(skipped=(*work.skipped, Skipped(str(whose), error.code, error.message)))
         else:
-            archive, path = choice.key
+            archive, path, _ = choice.key
             one = RestoredMailbox(archive=archive, path=path, report=report)
             done.append(one)
             passed += report.restored + report.present

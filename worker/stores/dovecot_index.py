@@ -30,7 +30,7 @@ from .doveadm import Doveadm
 
 INDEX = b"dovecot.index"
 
-_LOG = b"dovecot.index.log"
+LOG = b"dovecot.index.log"
 _PLACEHOLDER = b"1.placeholder:2,S"
 _VIEW = b"view"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -131,7 +131,7 @@ def _take_placeholder(folder: int) -> None:
 def _tidy(folder: int, before: set[str]) -> None:
     """Remove what the server made but for the index; without that the log says at least what has changed."""
     made = {name_bytes(name) for name in set(os.listdir(folder)) - before}
-    kept = INDEX if INDEX in made else _LOG
+    kept = INDEX if INDEX in made else LOG
     for name in made - {kept}:
         with suppress(IsADirectoryError):
             os.unlink(name, dir_fd=folder)

@@ -12,6 +12,7 @@ from ...groups.paths import printable
 from ...proto.errors import StoreError, TargetFullError
 from ...proto.ports import MailboxMender, MailboxState, MailboxWriter
 from ...proto.records import Folder, Renumbering
+from . import announcements
 from .added_folder import lies_below
 from .directories import (
     descend,
@@ -21,10 +22,13 @@ from .directories import (
     is_maildir,
     make_directory,
     open_directory,
+    opened,
     refused,
+    split,
 )
 from .doveadm import Doveadm
 from .file_systems import full_file_system
+from .folder_names import INBOX
 from .known_files import SharedFiles, forget_shared
 from .layout import make_layout
 from .location import Location
@@ -43,9 +47,10 @@ a second to notice."""
 
 
 class MaildirTarget:
-    """A MailTarget, a MailMender and a StateKeeper (see ``proto.ports``) of Maildirs. With ``doveadm`` the
-    server counts on (HIGHESTMODSEQ) above where the restored folders were. With ``shares`` all mailboxes have
-    their hard links in common, also with what others write there, until ``end_restore``."""
+    """A MailTarget, a MailMender, a StateKeeper and an Announcer (see ``proto.ports``) of Maildirs. With
+    ``doveadm`` the server counts on (HIGHESTMODSEQ) above where the restored folders were. With ``shares``
+    all mailboxes have their hard links in common, also with what others write there, until
+    ``end_restore``."""
 
     def __init__(
         self,
@@ -109,6 +114,35 @@ class MaildirTarget:
     def open_state(self, user: str) -> AbstractContextManager[MailboxState]:
         """See StateKeeper."""
         return open_state(self._layout.locate(user), self._surroundings.control(user), user, self._doveadm)
+
+    def announce(self, user: str, place: bytes, layout: Sequence[Folder], content: bytes) -> None:
+        """See Announcer."""
+        with self._inbox(user, place, layout) as inbox:
+            if inbox is not None:
+                announcements.put(inbox, content)
+
+    def end_announcement(self, user: str, place: bytes, layout: Sequence[Folder]) -> None:
+        """See Announcer."""
+        with self._inbox(user, place, layout) as inbox:
+            if inbox is not None:
+                announcements.take_away(inbox)
+
+    @contextmanager
+    def _inbox(self, user: str, place: bytes, layout: Sequence[Folder]) -> Iterator[int | None]:
+        """The directory of an INBOX, open; None where there is none."""
+        path = next((one.path for one in layout if one.name == INBOX), None)
+        location = self._layout.lay_out(user, place)
+        try:
+            with ExitStack() as stack:
+                inbox = None
+                with suppress(FileNotFoundError):
+                    root = location.open()
+                    stack.callback(os.close, root)
+                    if path is not None:
+                        inbox = stack.enter_context(opened(root, split(path)))
+                yield inbox
+        except OSError as error:
+            raise refused(error, printable(location.path)) from error
 
     def _surrounded(self, site: Site, user: str, mailbox: Location, stack: ExitStack) -> Site:
         """The site with what belongs to it and lies elsewhere; made where it is missing."""

@@ -8,7 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ...proto.errors import ConfigError
-from ...proto.ports import MailMender, MailRemover, MailStore, MailTarget, RecordKeeper, StateKeeper
+from ...proto.ports import (
+    Announcer,
+    MailMender,
+    MailRemover,
+    MailStore,
+    MailTarget,
+    RecordKeeper,
+    StateKeeper,
+)
 from ...proto.records import Partition, ServerAccess
 
 if TYPE_CHECKING:
@@ -58,6 +66,11 @@ def open_mender(partition: Partition) -> MailMender:
 def open_state_keeper(partition: Partition) -> StateKeeper:
     """The mail store of a partition, for giving messages flags and places back. Raises as ``open_store``."""
     return _opener(partition, _STATE_KEEPERS)(partition)
+
+
+def open_announcer(partition: Partition) -> Announcer:
+    """The mail store of a partition, for a message in its mailboxes. Raises as ``open_store``."""
+    return _opener(partition, _ANNOUNCERS)(partition)
 
 
 def open_records(partition: Partition) -> RecordKeeper:
@@ -146,6 +159,7 @@ def _tar_target(partition: Partition) -> MailTarget:
 _STORES: Mapping[str, Callable[[Partition], MailStore]] = {"maildir": _maildir_store}
 _MENDERS: Mapping[str, Callable[[Partition], MailMender]] = {"maildir": _maildir_target}
 _STATE_KEEPERS: Mapping[str, Callable[[Partition], StateKeeper]] = {"maildir": _maildir_target}
+_ANNOUNCERS: Mapping[str, Callable[[Partition], Announcer]] = {"maildir": _maildir_target}
 _RECORDS: Mapping[str, Callable[[Partition], RecordKeeper]] = {"maildir": _maildir_store}
 _TARGETS: Mapping[str, Callable[[Partition], MailTarget]] = {
     "maildir": _maildir_target,

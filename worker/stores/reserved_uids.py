@@ -24,6 +24,7 @@ from .dotlock import uidlist_lock
 from .dovecot_index import INDEX
 from .file_names import FileNames
 from .file_writer import FileWriter
+from .index_lock import index_unused
 from .listing import PLACES
 from .location import RESERVED
 from .message_places import MessagePlaces
@@ -125,7 +126,7 @@ class ReservedUids:
         the one that is there. False if they are not free any more. Raises OSError, LockedError,
         MessageUnavailable."""
         exchanged: dict[bytes, frozenset[bytes]] = {}
-        with uidlist_lock(lists):
+        with index_unused(index), uidlist_lock(lists):
             header, *lines = lines_of(lists)
             reserved = uidlist.parse_header(header).reserved
             if max(self._entries) >= reserved or any(0 < _uid(line) < reserved for line in lines):
@@ -142,11 +143,15 @@ class ReservedUids:
                     _put_each(stage, directory, place)
                 else:
                     exchanged[place] = taken
-            for name in map(name_bytes, os.listdir(index)):
-                if name.startswith(INDEX):
-                    os.unlink(name, dir_fd=index)
+            has_index = self._write_index(stage, index)
+            gone = {name for name in map(name_bytes, os.listdir(index)) if name.startswith(INDEX)}
             os.rename(_NEW_LIST, uidlist.NAME, src_dir_fd=lists, dst_dir_fd=lists)
-            self._put_index(stage, index)
+            if has_index:
+                os.rename(_NEW_INDEX, INDEX, src_dir_fd=index, dst_dir_fd=index)
+                gone.discard(INDEX)
+            for name in gone:
+                with suppress(FileNotFoundError):  # a lock of the server, or a log that it has put away
+                    os.unlink(name, dir_fd=index)
         os.fsync(lists)
         for place, taken in exchanged.items():
             take_late(stage, directory, place, taken)
@@ -167,16 +172,21 @@ class ReservedUids:
         self._files.write(lists, _NEW_LIST, [content], ownership(status), time.time_ns())
         make_durable(lists, _NEW_LIST)
 
-    def _put_index(self, stage: int, index: int) -> None:
-        """The index that was written; without one the server makes it anew."""
-        with suppress(FileNotFoundError):
+    def _write_index(self, stage: int, index: int) -> bool:
+        """The index that was written, on the file system on which it is to be; False without one: then the
+        server makes it anew."""
+        try:
             fd, status = FileOpener().open_regular(stage, INDEX)
-            try:
-                content = os.pread(fd, status.st_size, 0)
-            finally:
-                os.close(fd)
-            self._files.write(index, _NEW_INDEX, [content], ownership(status), time.time_ns())
-            os.rename(_NEW_INDEX, INDEX, src_dir_fd=index, dst_dir_fd=index)
+        except FileNotFoundError:
+            return False
+        try:
+            content = os.pread(fd, status.st_size, 0)
+        finally:
+            os.close(fd)
+        with suppress(FileNotFoundError):
+            os.unlink(_NEW_INDEX, dir_fd=index)  # a process that was killed left it
+        self._files.write(index, _NEW_INDEX, [content], ownership(status), time.time_ns())
+        return True
 
 
 def _put_each(stage: int, directory: int, place: bytes) -> None:

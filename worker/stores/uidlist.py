@@ -163,7 +163,7 @@ def _uid(number: bytes) -> int:
 
 class UidListWriter:
     """Writes the list of a folder that is restored, in an open directory; with ``reserved`` no message has
-    had a UID below that. Raises OSError, FileExistsError."""
+    had a UID below that, or below the lowest that is entered. Raises OSError, FileExistsError."""
 
     def __init__(self, directory: int, folder: Folder, reserved: int = 0) -> None:
         header = with_reserved(format_header(folder), reserved)
@@ -171,7 +171,7 @@ class UidListWriter:
         self._folder = folder
         self._reserved = reserved
         self._next = parse_header(header).uidnext
-        self._last = 0
+        self._last = self._lowest = 0
         self._ordered = True
         self._lines = [header + b"\n"]
         self.fd = os.open(NAME, _NEW_FILE, 0o600, dir_fd=directory)
@@ -181,6 +181,7 @@ class UidListWriter:
         line = format_line(uid, fields, base)
         if line is None:
             return False
+        self._lowest = min(uid, self._lowest or uid)
         self._ordered = self._ordered and uid > self._last
         self._last = max(uid, self._last)
         self._lines.append(line)
@@ -191,7 +192,8 @@ class UidListWriter:
     def finish(self) -> None:
         """Write the rest. The first message keeps a UID that several claim."""
         self._flush()
-        if self._ordered and self._last < self._next:
+        lowered = 0 < self._lowest < self._reserved
+        if self._ordered and self._last < self._next and not lowered:
             return
         size = os.fstat(self.fd).st_size
         by_uid: dict[int, bytes] = {}
@@ -200,7 +202,8 @@ class UidListWriter:
         folder = replace(self._folder, uidnext=max(self._folder.uidnext, self._last + 1))
         os.ftruncate(self.fd, 0)
         os.lseek(self.fd, 0, os.SEEK_SET)
-        header = with_reserved(format_header(folder), self._reserved)
+        reserved = self._lowest if lowered else self._reserved
+        header = with_reserved(format_header(folder), reserved if reserved > 1 else 0)
         self._lines = [header + b"\n", *(by_uid[uid] for uid in sorted(by_uid))]
         self._flush()
 

@@ -96,8 +96,10 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
             )
             report = restore_exactly(archives, task.choices, in_use, told)
         else:
+            announces = any(one.announcement for one in task.choices)
+            announcer = registry.open_announcer(task.target) if announces else None
             demand = demand_of(archives, task.choices)
-            report = restore(archives, task.choices, target, told, demand)
+            report = restore(archives, task.choices, target, told, demand, announcer)
         rest = replace(
             report.rest,
             replaced=frozenset(archives.damaged),
@@ -110,7 +112,7 @@ def _not_kept(
     choices: Sequence[Choice], lost: Mapping[str, str], report: RestoreTaskReport
 ) -> Iterator[Skipped]:
     """What is told of mailboxes that were restored, and could not be kept as they were."""
-    done = {(one.archive, one.path) for one in report.mailboxes}
+    done = {(one.archive, one.path, one.reach) for one in report.mailboxes}
     for one in choices:
         if one.to_user in lost and one.key in done:
             yield not_kept(str(one.path), lost[one.to_user])

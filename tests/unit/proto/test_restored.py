@@ -24,6 +24,9 @@ MAILBOX = RestoredMailbox(
         uids=(("/primary/user/jane", UidMap("INBOX", 7, "1:3", "INBOX", 8, "9,11:12")),),
     ),
     folders={"INBOX": (4, 4), "Entwürfe": (0, 7)},
+    reach="2026-11-07T03:15:00+00:00",
+    ages=((3, 4711), (0, 0)),
+    last_seen_ns=1_700_000_000_000_000_000,
 )
 
 
@@ -53,6 +56,9 @@ def test_there_and_back() -> None:
         f'{{"archive": "{"0" * 32}", "path": "/p", "skipped": [["a", 1, ""]]}}',
         f'{{"archive": "{"0" * 32}", "path": "/p", "folders": {{"INBOX": [1]}}}}',
         f'{{"archive": "{"0" * 32}", "path": "/p", "folders": []}}',
+        f'{{"archive": "{"0" * 32}", "path": "/p", "reach": 3}}',
+        f'{{"archive": "{"0" * 32}", "path": "/p", "ages": [[1]]}}',
+        f'{{"archive": "{"0" * 32}", "path": "/p", "last_seen_ns": "x"}}',
     ],
 )
 def test_what_is_no_such_line(line: str) -> None:

@@ -82,8 +82,8 @@ def test_a_killed_restore_is_gone_on_with(tmp_path: Path) -> None:
     assert read_order(directory) == order
     with reopened(directory, FixedClock(), unexpected) as again:
         assert again.order == order
-        assert (ARCHIVE, "/p/user/a") in again.journal
-        assert (ARCHIVE, "/p/user/b") not in again.journal
+        assert (ARCHIVE, "/p/user/a", "") in again.journal
+        assert (ARCHIVE, "/p/user/b", "") not in again.journal
         again.journal.note(mailbox("a", present=3))
         again.journal.note(mailbox("b", restored=4))
         assert again.journal.total == RestoreReport(restored=7)

@@ -203,3 +203,17 @@ def test_uids_out_of_order_are_put_in_order_and_the_first_keeps_one(directory: i
     writer.close()
     content = (tmp_path / os.fsdecode(NAME)).read_bytes()
     assert content == f"3 V1500 N71 G{GUID}\n1 :a\n2 :b\n3 :c\n70 :z\n".encode()
+
+
+@pytest.mark.parametrize(("uids", "reserved"), [((), 50), ((7, 9), 7), ((1,), 0), ((60,), 50)])
+def test_free_below_the_lowest_that_is_entered(
+    directory: int, tmp_path: Path, uids: tuple[int, ...], reserved: int
+) -> None:
+    folder = Folder(name="INBOX", path=b"", uidvalidity=1500, uidnext=100, guid=GUID)
+    writer = UidListWriter(directory, folder, 50)
+    for uid in uids:
+        assert writer.add(uid, b"", b"%d.host" % uid)
+    writer.finish()
+    writer.close()
+    found, entries = read(tmp_path / os.fsdecode(NAME))
+    assert (found.header.reserved, [uid for uid, _, _ in entries]) == (reserved, list(uids))
