@@ -131,13 +131,13 @@ class Person(threading.Thread):
         """What a client does; one that is told to come back does so the next time."""
         try:
             with self._server.login(self._user) as client:
-                folder = client.view_folder("INBOX")
-                self.uidvalidities.add(folder.uidvalidity)
-                mail = {uid: one for uid, one in folder.messages.items() if one.digest != ANNOUNCED}
-                self.is_told |= len(mail) < len(folder.messages)
+                messages = client.messages("INBOX")
+                mail = {uid: one for uid, one in messages.items() if one.digest != ANNOUNCED}
+                self.is_told |= len(mail) < len(messages)
                 for uid, one in mail.items():
                     self.seen.setdefault(uid, set()).add(one.digest)
                 client.open("INBOX")
+                self.uidvalidities.add(client.opened_uidvalidity())
                 uid = self._chance.choice(sorted(mail))
                 client.flag([uid], "+", "\\Flagged")
                 self.flagged.add(uid)

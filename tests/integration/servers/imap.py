@@ -165,6 +165,10 @@ class Imap:
         kind, answer = self._client.select(quoted(folder), readonly)
         assert kind == "OK", answer
 
+    def opened_uidvalidity(self) -> int:
+        """What the server has said as it opened the folder."""
+        return int(self._client.untagged_responses["UIDVALIDITY"][-1])
+
     def look(self) -> int:
         """How many messages the opened folder has, as a client that stays connected is told."""
         self._ask("NOOP")
