@@ -167,7 +167,8 @@ class Imap:
 
     def opened_uidvalidity(self) -> int:
         """What the server has said as it opened the folder."""
-        return int(self._client.untagged_responses["UIDVALIDITY"][-1])
+        told: dict[str, list[Any]] = dict(self._client.untagged_responses)
+        return int(told["UIDVALIDITY"][-1])
 
     def look(self) -> int:
         """How many messages the opened folder has, as a client that stays connected is told."""
