@@ -46,6 +46,7 @@ _MISSING: dict[str, tuple[FailureKind, str]] = {
     "io-error": ("refused", "restore it elsewhere with --to: its name can't be used in the target"),
     "vanished": ("soft", "nothing, if its user removed or moved it; else try it again (--retry)"),
     "subscriptions": ("soft", _LATER),
+    "folder": ("hard", f"make the folder in the server, {_RETRY}"),
     "count": ("soft", f"look into the target: what was written there is not listed; {_RETRY}"),
     "unreadable": ("unreadable", _FETCH),
     "missing": ("unreadable", _FETCH),

@@ -231,3 +231,27 @@ def test_what_was_removed_and_what_is_the_same(
     assert len(after.folders["Copies"].messages) == 1
     assert [one.flags for one in after.folders["New"].messages.values()] == [{"\\Flagged"}]
     assert "Old" not in after.folders
+
+
+def test_a_folder_whose_name_the_server_has_forgotten(
+    start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tuple[bytes, ...]
+) -> None:
+    """With LAYOUT=index nobody but the server can give it one: nothing goes where nobody would find it."""
+    server = start_dovecot("index")
+    with server.login(ALICE) as client:
+        client.make_folder("Work")
+        client.save("Work", mails[0], ("\\Flagged",))
+    config = mailhaul.configure(server)
+    mailhaul.run(config, "backup")
+    before = server.view(ALICE)
+    with server.login(ALICE) as client:
+        client.open("Work")
+        client.move([1], "INBOX")
+        client.delete_folder("Work")
+    report = state(mailhaul, config, MAILBOX, status=1)
+    assert [(one["path"], one["reason"]) for one in report["skipped"]] == [(f"{MAILBOX}/Work", "folder")]
+    assert len(server.view(ALICE).folders["INBOX"].messages) == 1
+    with server.login(ALICE) as client:
+        client.make_folder("Work")
+    assert state(mailhaul, config, MAILBOX)["moved"] == 1
+    assert marks(server.view(ALICE)) == marks(before)

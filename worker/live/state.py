@@ -47,6 +47,7 @@ from ...proto.restored import encode
 from ...proto.state import Flags, WantedState
 from ..archives.opened import OpenArchives
 from ..restore import Choice, StateRules
+from ..stores.folder_names import are_guids
 from .merging import are_same, merged, restored
 from .pairing import Adrift, Matching, Stray
 
@@ -179,6 +180,7 @@ class _Mailbox:
         path = self._choice.path.resolve([one.folder.name for one in entries])
         by_path = {one.folder.path: one for one in entries}
         by_guid = {one.folder.guid: one for one in entries if one.folder.guid}
+        by_name = {one.folder.name: one for one in entries}
         adrift: list[Adrift] = []
         strays: list[Stray] = []
         # A folder in the place of one that has another name by now is told from it at the end.
@@ -201,7 +203,7 @@ class _Mailbox:
             self._place = reader.place
             self._tell_all(reader.skipped())
         for live, there in later:
-            entry = by_path.get(live.path)
+            entry = by_path.get(live.path) or by_name.get(live.name)
             if entry is not None and entry.folder.path not in self._places:
                 self._places[entry.folder.path] = live.path
                 adrift += self._in_folder(stored, entry, live.path, there, path, tell)
@@ -333,6 +335,11 @@ class _Mailbox:
         if not gone:
             return
         layout = [one.folder for one in stored.mailbox.folders]
+        if are_guids(one.path for one in layout):
+            # What is not listed nobody would find again.
+            why = "the server lists no folder that it has forgotten (LAYOUT=index): make it there first"
+            self.skipped += (Skipped(self._folder_path(entry), "folder", why) for entry in gone.values())
+            return
         with self._live.target.open_mailbox(self._choice.to_user, self._place, layout) as writer:
             for entry in gone.values():
                 try:

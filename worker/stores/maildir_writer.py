@@ -479,7 +479,11 @@ class MaildirWriter:
         for apart in self._aparts():
             apart.end()
         if self._site.root >= 0:
-            if not self._new.keys().isdisjoint(self._tree.merged):
+            is_hidden = self._is_added_to and are_guids(one.path for one in self._layout)
+            if is_hidden and self._new:
+                why = "the server lists no folder that it has forgotten the name of (LAYOUT=index)"
+                self._notices.add(b"", "name", why)
+            elif not self._new.keys().isdisjoint(self._tree.merged):
                 self._forget_folder_list()
             self._tree.dress_merged(self._site.root, only_times=self._is_added_to)
         if self._site.new_home:
@@ -488,10 +492,6 @@ class MaildirWriter:
     def _forget_folder_list(self) -> None:
         """Remove Dovecot's copy of which folders there are. It makes it anew; while it has it, a directory
         that was no folder when it looked (``Archive`` beside ``Archive/2024``) stays none."""
-        if are_guids(one.path for one in self._layout):
-            why = "the server lists no folder that it has forgotten the name of (LAYOUT=index)"
-            self._notices.add(b"", "name", why)
-            return
         for name in map(name_bytes, os.listdir(self._site.root)):
             if name.startswith(LIST_INDEX):
                 with suppress(OSError):
