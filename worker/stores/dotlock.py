@@ -6,6 +6,7 @@ touched for two minutes, or whose process is gone, is overridden, as the server 
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -17,6 +18,9 @@ from ...proto.errors import LockedError
 _LOCK = b"dovecot-uidlist.lock"
 _STALE_SECONDS = 120
 _PAUSE_SECONDS = 0.05
+_MODE = 0o644
+_NO_NAMELESS_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT}
+"""What systems answer that know no files without a name; the last one where there is no /proc."""
 
 
 @contextmanager
@@ -36,16 +40,42 @@ def uidlist_lock(folder: int, wait_seconds: float = 30) -> Iterator[None]:
 
 
 def _take(folder: int) -> bool:
+    """Create the file, with all that is in it at once where the file system can: of an empty one nobody knows
+    whose it is."""
+    try:
+        fd = os.open(b".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, _MODE, dir_fd=folder)
+        try:
+            os.write(fd, _holder())
+            os.link(f"/proc/self/fd/{fd}", _LOCK, dst_dir_fd=folder, follow_symlinks=True)
+        finally:
+            os.close(fd)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_NAMELESS_FILES:
+            raise
+        return _take_in_two_steps(folder)
+    return True
+
+
+def _take_in_two_steps(folder: int) -> bool:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        fd = os.open(_LOCK, flags, 0o644, dir_fd=folder)
+        fd = os.open(_LOCK, flags, _MODE, dir_fd=folder)
     except FileExistsError:
         return False
     try:
-        os.write(fd, f"{os.getpid()}:{socket.gethostname()}".encode())
+        os.write(fd, _holder())
+    except OSError:
+        os.unlink(_LOCK, dir_fd=folder)
+        raise
     finally:
         os.close(fd)
     return True
+
+
+def _holder() -> bytes:
+    return f"{os.getpid()}:{socket.gethostname()}".encode()
 
 
 def _drop_stale(folder: int) -> bool:

@@ -185,6 +185,11 @@ class MaildirTarget:
             # Each would find missing what the other is about to put there.
             raise StoreError(f"another restore is at work in {printable(location.path)}: try again after it")
         remove_abandoned(workshop)
+        # One that made this mailbox, and was killed before it had tidied up, built it beside.
+        with suppress(OSError):
+            above = location.open_parent()
+            stack.callback(os.close, above)
+            self._tidy(location, above)
         home = -1
         if location.has_home:
             home = location.open_parent()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +72,30 @@ def test_a_link_in_its_place_is_not_followed(folder: int, lock: Path, tmp_path: 
     with pytest.raises(OSError, match="symbolic"), uidlist_lock(folder, 0):
         pass
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("nameless", [True, False])
+def test_it_is_never_there_without_its_holder(
+    folder: int, lock: Path, monkeypatch: pytest.MonkeyPatch, nameless: bool
+) -> None:
+    """Also where there is no room for that; and on file systems that know no files without a name."""
+    opened = os.open
+
+    def open_named(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return opened(path, flags, *rest, **more)
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if not nameless:
+        monkeypatch.setattr(os, "open", open_named)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"), uidlist_lock(folder):
+            pass
+    assert not lock.exists()
+    with uidlist_lock(folder):
+        assert lock.read_text().startswith(f"{os.getpid()}:")
+    assert not lock.exists()
