@@ -15,7 +15,7 @@ that is removed is in the backup from which it was restored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
@@ -23,6 +23,7 @@ from blake3 import blake3
 from ..groups.paths import LogicalPath, message_path, printable
 from ..groups.renames import NOBODY, Renamed
 from ..proto.archive.assembly import Contents
+from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, MessageUnavailable, PlaceError, StoreError
 from ..proto.ports import FolderReader, MailboxRemover, ProgressSink
@@ -162,7 +163,8 @@ class _Undo:
         with self._store.open_mailbox(choice.to_user, wanted=chosen.__contains__) as reader:
             for folder in reader.folders():
                 name = folder.folder.name
-                added.append((folder.folder.path, list(self._added(folder, chosen[name], had))))
+                restored = RestoredNames(self._put_into(chosen[name]))
+                added.append((folder.folder.path, list(self._added(folder, restored, had))))
                 if name not in had.folders:
                     made.append(folder.folder.path)
         files = [one for one in self._chosen_files(chosen) if (one.home, one.path) not in had.others]
@@ -209,26 +211,29 @@ class _Undo:
         had.others = {(one.home, one.path) for one in self._before.mailbox.files}
         return had
 
-    def _chosen(self) -> Iterator[tuple[str, RestoredNames]]:
-        """The folders that were restored, by the name that they got, and what was to be in them."""
+    def _chosen(self) -> Iterator[tuple[str, FolderEntry]]:
+        """The folders that were restored, by the name that they got."""
         choice, folders = self._choice, self._restored.mailbox.folders
         path = choice.path.resolve([one.folder.name for one in folders])
         for folder in folders:
-            if not path.selects_folder(folder.folder.name):
-                continue
-            name = f"{choice.into}/{folder.folder.name}" if choice.into else folder.folder.name
-            messages: Iterator[Message] = (
-                one
-                for one in self._restored.messages(folder, path.uid)
-                if path.selects_message(one.uid, one.base, one.suffix, one.place)
-            )
-            yield name, RestoredNames(messages if choice.extent is Extent.ALL and not choice.state else ())
+            if path.selects_folder(folder.folder.name):
+                yield f"{choice.into}/{folder.folder.name}" if choice.into else folder.folder.name, folder
 
-    def _chosen_files(self, chosen: dict[str, RestoredNames]) -> Iterator[StoredFile]:
+    def _put_into(self, folder: FolderEntry) -> Iterator[Message]:
+        """The messages of a folder that were to be restored."""
+        choice = self._choice
+        if choice.state is not None or choice.extent is not Extent.ALL:
+            return
+        path = choice.path.resolve([one.folder.name for one in self._restored.mailbox.folders])
+        for one in self._restored.messages(folder, path.uid):
+            if path.selects_message(one.uid, one.base, one.suffix, one.place):
+                yield one
+
+    def _chosen_files(self, chosen: Mapping[str, FolderEntry]) -> Iterator[StoredFile]:
         if self._choice.into or self._choice.state:
             return
         whole = self._choice.path.folder is None
-        places = {one.folder.path for one in self._restored.mailbox.folders if one.folder.name in chosen}
+        places = {one.folder.path for one in chosen.values()}
         for file in self._restored.mailbox.files:
             if whole or (not file.home and file.path.rpartition(b"/")[0] in places):
                 yield file

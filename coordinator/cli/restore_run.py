@@ -113,7 +113,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
         if asked.dry_run and (asked.state_only or asked.exact):
             would = carry_out(plan.tasks, engine, backup.archives, as_json=asked.as_json)
-            return tell_state(would, plan, backup, as_json=asked.as_json)
+            return tell_state(would, plan, backup, exact=asked.exact, as_json=asked.as_json)
         if asked.dry_run:
             return _shown(planning, backup, plan, wanted, engine, area)
         # Folders and state need little more than what lies in the staging area of every archive.

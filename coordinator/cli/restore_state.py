@@ -12,8 +12,8 @@ from .output import counted, number, say
 from .restoring import Done
 
 
-def tell_state(done: Done, plan: RestorePlan, backup: BackupSet, *, as_json: bool) -> int:
-    """Print what a restore of state would do; the exit status."""
+def tell_state(done: Done, plan: RestorePlan, backup: BackupSet, *, exact: bool, as_json: bool) -> int:
+    """Print what a restore of state would do, or an ``exact`` one; the exit status."""
     report = done.report
     damaged = (*backup.damaged, *report.damaged)
     output.list_skipped(damaged, "damaged")
@@ -35,9 +35,11 @@ def tell_state(done: Done, plan: RestorePlan, backup: BackupSet, *, as_json: boo
             }
         )
     else:
+        whose = counted(len(plan.mailboxes), "mailbox", "mailboxes")
+        what = "come back" if exact else "change"
         say(
-            f"{counted(len(plan.mailboxes), 'mailbox', 'mailboxes')}: {counted(report.restored, 'message')} "
-            f"would change, {number(report.present)} are as they would be"
+            f"{whose}: {counted(report.restored, 'message')} would {what}, "
+            f"{number(report.present)} are as they would be"
         )
         say(f"  flags or keywords   {number(report.flagged):>12}")
         say(f"  back to a folder    {number(report.moved):>12}")

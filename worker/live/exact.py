@@ -138,7 +138,12 @@ class _Mailbox:
         )
         if self.dry_run:
             # What would be moved is one too many where it is, and lacks where it belongs.
-            report = replace(report, aside=report.aside - state.moved, restored=self._lacking - state.moved)
+            report = replace(
+                report,
+                aside=report.aside - state.moved,
+                restored=self._lacking - state.moved,
+                present=state.present,
+            )
         return replace(one, report=report)
 
     def _restored_state(self) -> RestoreReport:
