@@ -73,15 +73,19 @@ class Mailhaul:
         return self._command("backup", "--store", store, "--codec", self._codec, *self._workers)
 
     def restore(self, target: Path) -> Command:
-        return self._command("restore", "/", "--to", f"maildir:{target}", *self._workers)
+        return self._restored("/", target, *self._workers)
 
     def restore_mailbox(self, target: Path, sample: Sample) -> Command:
         user = f"/primary/user/{quote(sample.user, safe='')}"
-        return self._command("restore", user, "--to", f"maildir:{target}", *self._workers)
+        return self._restored(user, target, *self._workers)
 
     def restore_message(self, target: Path, sample: Sample) -> Command:
         message = f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}"
-        return self._command("restore", message, "--to", f"maildir:{target}")
+        return self._restored(message, target)
+
+    def _restored(self, path: str, target: Path, *options: str) -> Command:
+        # Without the margin a list of UIDs is as it was, to the byte.
+        return self._command("restore", path, "--to", f"maildir:{target}", "--uid-margin", "0", *options)
 
     def message(self, sample: Sample) -> Command:
         return self._command("show", f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}")

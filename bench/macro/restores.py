@@ -131,8 +131,9 @@ def tables(result: Result) -> str:
     ]
     programs = [name for name in result.figures if name != FLOOR]
     for name in programs:
-        figures = [wall(ALL), wall(DURABLE), cpu(ALL), memory(ALL), wall(MESSAGE), cpu(MESSAGE)]
-        cells = [f"{result.median(name, figure):.2f}" for figure in figures]
+        seconds = [wall(ALL), wall(DURABLE), cpu(ALL), wall(MESSAGE), cpu(MESSAGE)]
+        cells = [f"{result.median(name, figure):.2f}" for figure in seconds]
+        cells.insert(3, f"{result.median(name, memory(ALL)):.0f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     least = [f"{result.median(FLOOR, figure(MESSAGE)):.2f}" for figure in (wall, cpu)]
     lines += [f"| {FLOOR} | - | - | - | - | " + " | ".join(least) + " |", "", *TARGETS_HEAD]
