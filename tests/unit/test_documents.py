@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -70,6 +71,35 @@ def test_examples_use_options_that_exist(documents: dict[Path, str]) -> None:
             if used - options - {"--help"}:
                 wrong.append((path.name, " ".join(words)))
     assert wrong == []
+
+
+def test_examples_are_taken_by_the_command_line(documents: dict[Path, str]) -> None:
+    """Every value, path and time in them, and how options go together as far as the words alone tell."""
+    refused = []
+    for path, text in documents.items():
+        for words in examples(text):
+            # Without what a shell takes for itself; names that stand for others, and files, are no calls.
+            ours = list(itertools.takewhile(lambda word: not re.match(r"[0-9]*[<>;&|]", word), words))
+            if ours and not any(
+                re.fullmatch(r"[A-Z]+|[.]{3}|--version|--help|/usr/.*", word) for word in ours
+            ):
+                try:
+                    parse(ours)
+                except click.UsageError as error:
+                    refused.append((path.name, " ".join(words), error.message))
+    assert refused == []
+
+
+def parse(words: list[str]) -> None:
+    """As the program does before it calls a command. Raises click.UsageError."""
+    command: click.Command = program
+    context = None
+    while isinstance(command, click.Group):
+        context = command.make_context(command.name, [*words], parent=context)
+        _, found, words = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert found
+        command = found
+    command.make_context(command.name, words, parent=context)
 
 
 def test_exit_codes_are_told_alike(root: Path) -> None:
