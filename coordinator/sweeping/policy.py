@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import MAXYEAR, datetime, timedelta
 
 from ...groups.paths import LogicalPath
-from ...proto.records import STAGING, ArchiveId, Location, RunId
+from ...proto.records import CONFIRMED, STAGING, ArchiveId, Location, RunId
 from ...worker.archives.names import archive_name, generation_name
 from ..history import ArchiveRecord, CopyRecord, Discarded
 from ..settings import SweepRules
@@ -128,6 +128,12 @@ def has_copy(record: ArchiveRecord, place: str) -> bool:
 def counting(record: ArchiveRecord) -> frozenset[str]:
     """The destinations at which a copy counts."""
     return frozenset(one.place for one in _current(record) if one.place != STAGING and one.state == "kept")
+
+
+def counts_in_reach(record: ArchiveRecord, places: Collection[str]) -> bool:
+    """Whether a copy counts at one of these places, or where another program keeps it: not only at a place
+    that was taken out of the configuration, from which no restore would read it."""
+    return not counting(record).isdisjoint({*places, CONFIRMED})
 
 
 def has_its_copies(record: ArchiveRecord, rules: SweepRules) -> bool:

@@ -244,13 +244,16 @@ class _Sweep:
         margin_bytes = max(_LEAST_MARGIN_BYTES, room.total_bytes // _MARGIN_SHARE)
         short_bytes = self._request.reserve_bytes + margin_bytes - room.free_bytes
         holds = read_holds(self._staging)
+        configured = {one.name for one in self._request.destinations}
         with Catalog.open(self._staging) as catalog:
             return policy.freeable(
                 self._records(),
                 self._config.of_group,
                 self._now(),
                 short_bytes,
-                lambda record: held_archive(catalog, holds, record),
+                lambda record: (
+                    not policy.counts_in_reach(record, configured) or held_archive(catalog, holds, record)
+                ),
             )
 
     def _records(self) -> list[ArchiveRecord]:

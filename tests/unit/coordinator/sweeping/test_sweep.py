@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -107,6 +108,21 @@ def test_a_copy_that_vanished_after_it_counted_is_missed_before_staging_is_freed
     assert gone not in report.freed
     assert {one.name: one.lost for one in report.destinations}["vault"] == [gone]
     assert gone in _staged(later)
+
+
+def test_nothing_is_freed_for_copies_at_a_place_that_was_taken_out_of_the_configuration(
+    swept: Swept,
+) -> None:
+    """No restore would read them there."""
+    vault, disk = swept.destinations
+    before = replace(swept, rules=SweepRules(copies=("vault",)))  # they stay in the staging area, too
+    before.sweep()
+    before.sweep()
+    staged = _staged(swept)
+    after = replace(before, destinations=(disk,), rules=SweepRules(keep_staged_seconds=0, keep_newest=False))
+    assert after.sweep().freed == ()
+    assert _staged(swept) == staged
+    assert len(replace(after, destinations=(vault, disk)).sweep().freed) == len(staged)
 
 
 def test_a_destination_that_is_gone_is_told_and_the_others_go_on(swept: Swept) -> None:
