@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import BinaryIO
 
 from ...groups.paths import printable
@@ -18,6 +18,7 @@ from ..stores.directories import (
     descend,
     descend_making,
     exists,
+    is_full,
     joined,
     open_directory,
     opened,
@@ -88,8 +89,11 @@ class StagedMailbox:
                     status = os.fstat(before.fileno())
                     shutil.copyfileobj(before, file, _BUFFER_BYTES)
                 os.fchmod(file.fileno(), status.st_mode & 0o777)
-                with suppress(OSError):
+                try:
                     os.fchown(file.fileno(), status.st_uid, status.st_gid)
+                except OSError as error:
+                    if is_full(error):  # the quota of its owner
+                        raise
                 self._grown[path, name] = status
             stack.pop_all()
             os.close(directory)
