@@ -345,14 +345,19 @@ def test_a_rebuilt_catalog_knows_where_copies_are(tmp_path: Path, every_archive:
         catalog.discard_copy(site.records()[0].archive, gone)
     before = site.records()
     assert places_of(before[0], "kept") == {"vault", CONFIRMED}
+    known = [
+        # It may be another by now: it is looked at before anything relies on it.
+        tuple(replace(copy, verified=None) if copy.place == "vault" else copy for copy in one.copies)
+        for one in before
+    ]
     report = rebuild_catalog(site.staging, every_archive=every_archive)
     assert (report.origin, report.missing) == ("", ())
-    assert [one.copies for one in site.records()] == [one.copies for one in before]
+    assert [one.copies for one in site.records()] == known
     with Catalog.open(site.staging) as catalog:
         (left,) = catalog.discarded()
     assert left.location == Location("vault", gone.name, "", 7)
     keep_catalog_now(site.staging)
     (site.staging / ".mailhaul" / "catalog.sqlite").unlink()
     rebuild_catalog(site.staging, every_archive=every_archive)
-    assert [one.copies for one in site.records()] == [one.copies for one in before]
+    assert [one.copies for one in site.records()] == known
     assert not list((site.staging / ".mailhaul").glob("*.base"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,7 @@ def test_where_others_could_put_files_nothing_is_known(store: Path) -> None:
 
 
 @pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
+def mounted(tmp_path: Path, require_tool: Callable[[str], Path]) -> Iterator[Path]:
     """An ext4, which allows 65,000 names of a file, in the place of the domain b.example."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a file system")
@@ -216,7 +216,7 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
     place.mkdir(parents=True)
     with image.open("wb") as file:
         file.truncate(32 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", "-N", "200", image], check=True)
+    subprocess.run([require_tool("mkfs.ext4"), "-q", "-O", "^has_journal", "-N", "200", image], check=True)
     done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"no loop device: {done.stderr.strip()}")
