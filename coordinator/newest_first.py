@@ -5,8 +5,10 @@
       order      active users before idle ones, neighbours in an archive side by side
       dispatch   a few mailboxes at a time, who is named meanwhile before all others
 
-A pass is over when all mailboxes are through it, so no two workers are ever in one. ``run_newest_first`` is
-to such a restore what ``restoration.run_tasks`` is to others.
+A pass is over when all mailboxes are through it, so no two workers are ever in one. A mailbox that fails in
+a pass is left out of those that follow: what is there of it always reaches from the newest mail back, and who
+goes on begins with what failed. ``run_newest_first`` is to such a restore what ``restoration.run_tasks`` is
+to others.
 """
 
 from __future__ import annotations
@@ -106,7 +108,7 @@ def run_newest_first(
         turns = Turns(lots, ahead, journal, lambda: monotonic() - begun)
         rest += carried_out(turns.each(one), engine, told, journal)
     total = journal.total + rest
-    # What is in the way of a mailbox is so in each pass.
+    # What is in the way of a folder is so in each pass.
     skipped, damaged = dict.fromkeys(total.skipped), dict.fromkeys(total.damaged)
     return replace(total, skipped=tuple(skipped), damaged=tuple(damaged))
 
@@ -177,7 +179,9 @@ class _Todo:
     def _is_left(self, choice: Choice) -> bool:
         """Whether there is something to do; where there is no mail of that time it is noted as done."""
         now = self._in_pass(self._number, choice)
-        if now.key in self._journal:
+        archive, path, _ = now.key
+        is_reached = all((archive, path, one.reach) in self._journal for one in self._passes[: self._number])
+        if now.key in self._journal or not is_reached:
             return False
         is_last = self._number == len(self._passes) - 1
         if self._number and not is_last and self._amount(choice) == (0, 0) and self._ages(choice) is not None:

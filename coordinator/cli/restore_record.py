@@ -36,8 +36,9 @@ _BETWEEN = " | "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
-    """A restore of which another is a part: one that goes on (``resumed`` is its directory), what failed
-    in it (``only``), or one that is taken back (``undone`` is its directory)."""
+    """A restore of which another is a part: one that goes on (``resumed`` is its directory), or that is taken
+    back (``undone`` is its directory), else what failed in it (``only``). Where that goes on that tried what
+    had failed in another, it is ``only`` that, too."""
 
     order: Order
     resumed: Path | None = None
@@ -64,7 +65,7 @@ def call_again(context: click.Context, asked: RestoreOptions) -> int:
         again = Again(order=order, undone=directory)
     else:
         refuse(bool(order.undoes), f"go on with: mailhaul restore --undo {order.undoes}")
-        again = Again(order=order, resumed=directory)
+        again = Again(order=order, resumed=directory, only=order.only)
     return _called(context, invocation, staging, again)
 
 

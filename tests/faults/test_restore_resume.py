@@ -247,6 +247,14 @@ def test_what_failed_is_tried_again_and_nothing_else(backup: tuple[Path, Path], 
     assert len(left) == 1, left
     assert gone.name in str(left[0])
     assert command("restore", "--retry", "latest", "--staging", staging).returncode == 1
+    # The same where that is ended early, and gone on with.
+    shutil.rmtree(target / first)
+    (newest(staging) / "journal.jsonl").write_bytes(b"")
+    (newest(staging) / "state.json").unlink()
+    done = command("restore", "--resume", "latest", "--staging", staging, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["present"] == 0
+    assert differences(original, comparable(target)) == left
 
 
 # Targets that are full

@@ -12,7 +12,7 @@ import pytest
 from mailhaul.coordinator import newest_first
 from mailhaul.coordinator.dispatch.engine import Outcome
 from mailhaul.coordinator.newest_first import AGES, NAME, Ahead, passes_of, run_newest_first
-from mailhaul.coordinator.restoration import RestorePlan
+from mailhaul.coordinator.restoration import RestorePlan, narrowed
 from mailhaul.coordinator.restores.journal import Journal
 from mailhaul.proto.errors import StagingError, TargetFullError
 from mailhaul.proto.ports import ProgressSink
@@ -206,6 +206,26 @@ def test_what_fails_is_told_once() -> None:
     report = run(plan([version("a", shard=1), version("b")], "/"), workers)
     assert [(one.path, one.reason) for one in report.skipped] == [("/p/user/a", "staging")]
     assert report.restored == 4
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_what_failed_comes_before_older_mail_of_its_mailbox(number: int) -> None:
+    """A mailbox with its oldest mail counts as whole: who goes on would leave out what failed before."""
+    made, journal, workers = plan([version("a", shard=1), version("b")], "/"), Journal(), Workers()
+
+    def fail(task: RestoreTask) -> Exception | None:
+        first = task.choices[0]
+        return StagingError("gone") if (first.to_user, first.reach) == ("a", PASSES[number].reach) else None
+
+    workers.fail = fail
+    report = run(made, workers, journal)
+    assert [one.path for one in report.skipped] == ["/p/user/a"]
+    assert ("/p/user/a", "") not in journal.reaches()
+    assert len(journal) == 1
+    again = Workers()
+    report = run(narrowed(made, journal), again, journal)
+    assert again.order == [("a", one.reach) for one in PASSES[number:]]
+    assert (report.restored, report.skipped) == (8, ())
 
 
 def test_a_full_target_ends_it() -> None:
