@@ -126,6 +126,22 @@ def test_a_user_that_takes_no_more(restore: Restorer, server: ScriptedLmtp, answ
     assert [content for _, content in server.delivered] == SENT
 
 
+def test_a_server_that_goes_after_it_refused(restore: Restorer, server: ScriptedLmtp) -> None:
+    """What was answered was not delivered: it is sent the next time."""
+
+    def plan(content: bytes) -> str:
+        if content == SENT[2]:
+            server.drops = 9
+            return "451 4.3.0 later"
+        return "250 2.0.0 taken"
+
+    server.plan = plan
+    assert restore(server) == (2, [("INBOX", "connection-lost"), ("INBOX", "delivered")])
+    server.plan, server.drops = lambda _: "250 2.0.0 taken", 0
+    assert restore(server) == (3, [("INBOX", "delivered")])
+    assert [content for _, content in server.delivered] == SENT
+
+
 def test_a_message_that_is_refused(restore: Restorer, server: ScriptedLmtp) -> None:
     server.plan = lambda content: "554 5.6.0 bad" if content == SENT[0] else "250 2.0.0 taken"
     assert restore(server) == (4, [("1", "refused"), ("INBOX", "delivered")])
@@ -145,7 +161,7 @@ def test_each_user_has_a_record(restore: Restorer, server: ScriptedLmtp) -> None
     assert {one.name for one in restore.place.parent.iterdir()} == {"delivered"}
 
 
-@pytest.mark.parametrize("user", ["a b", "jane>", "jane\r\nDATA", "j\xe4ne", ""])
+@pytest.mark.parametrize("user", ["a b", "jane>", "jane\r\nDATA", "j\xe4ne", "", "(x)jane", "jane,", "x:jane;"])
 def test_users_that_are_no_address(restore: Restorer, server: ScriptedLmtp, user: str) -> None:
     with pytest.raises(StoreError, match="can't stand in an address"):
         restore(server, user=user)

@@ -24,7 +24,8 @@ LOST = "as new mail, without flags, keywords, date and folder"
 """What becomes of messages."""
 
 _PATIENCE = Patience()
-_ADDRESS = re.compile(r"[!-;=?-~]{1,200}")
+_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,200}")
+"""Characters that mean nothing but themselves (RFC 5322, 3.2.3): ``jane(x)@HOST`` is another user's address."""
 _MEMORY_BYTES = 4 << 20
 _PIECE_BYTES = 1 << 16
 
@@ -120,6 +121,8 @@ class _Sending:
                 last = self._conversation.deliver(self._user, size, pieces, note)
                 if not last.is_passing:
                     return last
+                # Whatever comes of the next attempt: of this one it is known that nothing was delivered.
+                self._record.note(folder, message, "refused")
             except LostError as error:
                 self.close()
                 if error.unanswered:
