@@ -194,7 +194,7 @@ class Done:
         messages = (report.restored - self.earlier.restored) / seconds
         megabytes = (report.size_bytes - self.earlier.size_bytes) / seconds / 1e6
         rows = [
-            *((title, number(one) if isinstance(one, int) else str(one), "") for title, one in head.items()),
+            *((title, _fact(one), "") for title, one in head.items()),
             ("messages", number(report.restored), f"{messages:,.0f} messages/s"),
             ("size", size(report.size_bytes), f"{megabytes:,.1f} MB/s"),
             *([("  flags", number(report.flagged), "or keywords")] if report.flagged else []),
@@ -208,6 +208,12 @@ class Done:
         say(f"restored in {duration(self.seconds)}")
         for title, value, remark in rows:
             say(f"  {title:<11} {value:>12}   {remark}".rstrip())
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number(value) if isinstance(value, int) else str(value)
 
 
 def carry_out(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from mailhaul.proto.errors import ConfigError, FolderStoppedError, MessageUnavai
 from mailhaul.proto.records import Folder, ServerAccess
 from mailhaul.tests.maildirs import message
 from mailhaul.tests.scripted_lmtp import Plan, ScriptedLmtp
-from mailhaul.worker.stores.lmtp.conversation import stuffed
+from mailhaul.worker.stores.address import parse_address
+from mailhaul.worker.stores.lmtp.conversation import Conversation, stuffed
 from mailhaul.worker.stores.lmtp.target import LmtpTarget
 from mailhaul.worker.stores.patience import Patience
 
@@ -140,6 +142,23 @@ def test_a_server_that_goes_after_it_refused(restore: Restorer, server: Scripted
     server.plan, server.drops = lambda _: "250 2.0.0 taken", 0
     assert restore(server) == (3, [("INBOX", "delivered")])
     assert [content for _, content in server.delivered] == SENT
+
+
+def test_interrupted_in_a_message(server: ScriptedLmtp) -> None:
+    """Whoever is interrupted leaves at once: in the midst of a message no answer comes to QUIT."""
+
+    def interrupted() -> Iterator[bytes]:
+        yield MAIL[0]
+        raise KeyboardInterrupt
+
+    address = parse_address(f"lmtp://127.0.0.1:{server.port}")
+    conversation = Conversation(address, Patience(silence_seconds=30))
+    with pytest.raises(KeyboardInterrupt):
+        conversation.deliver(JANE, 100, interrupted(), lambda: None)
+    began = time.monotonic()
+    conversation.close()
+    assert time.monotonic() - began < 20
+    assert server.delivered == []
 
 
 def test_a_message_that_is_refused(restore: Restorer, server: ScriptedLmtp) -> None:

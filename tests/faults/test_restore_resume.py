@@ -212,7 +212,9 @@ def resumed(staging: Path, restore: Path, rng: random.Random) -> dict[str, Any]:
 def test_what_is_done_can_not_be_gone_on_with(backup: tuple[Path, Path], tmp_path: Path) -> None:
     _, staging = backup
     where = ("--staging", staging, "--to", f"maildir:{tmp_path}/restored")
-    assert command("restore", "/primary/user/example.org%2Fjane", *where).returncode == 0
+    done = command("restore", "/primary/user/example.org%2Fjane", *where)
+    assert done.returncode == 0, done.stderr
+    assert ["undoable", "yes"] in [line.split() for line in done.stdout.splitlines()]
     assert command("restore", "--resume", "latest", "--staging", staging).returncode == 1
 
 

@@ -62,6 +62,7 @@ class Conversation:
     def __init__(self, address: Address, patience: Patience) -> None:
         self._address = address
         self._ended = False
+        self._in_message = False
         self._client = smtplib.LMTP(timeout=patience.connect_seconds)
         with self._translated():
             code, words = self._client.connect(address.host, address.port)
@@ -88,18 +89,22 @@ class Conversation:
                 reply = self._said(*self._client.docmd("DATA"))
             if reply is not None:
                 return reply
+            self._in_message = True
             for piece in stuffed(pieces):
                 self._client.send(piece)
             before_end()
             with self._unanswered():
                 self._client.send(b".\r\n")
                 code, words = self._client.getreply()
+            self._in_message = False
             return Reply(code, _shown(code, words))
 
     def close(self) -> None:
-        """Break off, politely if that can be done. Repeatable."""
-        with suppress(smtplib.SMTPException, OSError):
-            self._client.quit()
+        """Break off, politely if that can be done: in the midst of a message, where a restore that is
+        interrupted leaves, QUIT would be a line of that. Repeatable."""
+        if not self._in_message:
+            with suppress(smtplib.SMTPException, OSError):
+                self._client.quit()
         self._client.close()
 
     def _said(self, code: int, words: bytes, *, of_user: bool = False) -> Reply | None:
