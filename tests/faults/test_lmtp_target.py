@@ -180,7 +180,9 @@ def test_each_user_has_a_record(restore: Restorer, server: ScriptedLmtp) -> None
     assert {one.name for one in restore.place.parent.iterdir()} == {"delivered"}
 
 
-@pytest.mark.parametrize("user", ["a b", "jane>", "jane\r\nDATA", "j\xe4ne", "", "(x)jane", "jane,", "x:jane;"])
+@pytest.mark.parametrize(
+    "user", ["a b", "jane>", "jane\r\nDATA", "j\xe4ne", "", "(x)jane", "jane,", "x:jane;"]
+)
 def test_users_that_are_no_address(restore: Restorer, server: ScriptedLmtp, user: str) -> None:
     with pytest.raises(StoreError, match="can't stand in an address"):
         restore(server, user=user)

@@ -25,7 +25,7 @@ LOST = "as new mail, without flags, keywords, date and folder"
 
 _PATIENCE = Patience()
 _ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.@-]{1,200}")
-"""Characters that mean nothing but themselves (RFC 5322, 3.2.3): ``jane(x)@HOST`` is another user's address."""
+"""Characters that mean nothing but themselves (RFC 5322, 3.2.3): ``jane(x)@HOST`` is an address of jane."""
 _MEMORY_BYTES = 4 << 20
 _PIECE_BYTES = 1 << 16
 
