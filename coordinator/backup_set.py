@@ -42,9 +42,6 @@ class NeededFile:
     place: str = ""
 
 
-_LATEST = "latest"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackupSet:
     """Mailboxes as they were at one time, and where the archives lie that are needed for them.
@@ -141,7 +138,7 @@ def from_catalog(
 ) -> BackupSet:
     """What was kept at a time (a run id, ``latest``, ``latest-good``, an ISO date or time), as far as
     ``holdings`` says that it can be read. With ``departed`` a mailbox that is named, and had been removed by
-    the ``latest`` run, is there as it was last. Raises NotFoundError, also where a run is named that was
+    then, is there as it was last. Raises NotFoundError, also where a run is named that was
     purged; a date means the newest moment of each group that is kept; UsageError for a destination that there
     is not.
     """
@@ -156,7 +153,7 @@ def from_catalog(
         run = catalog.resolve_time(at)
         moment = told_of(catalog, staging, run, paths)
         found = replace(as_of(run, nearest=at != run), moment=moment)
-        return _with_departed(catalog, run, found) if departed and at == _LATEST else found
+        return _with_departed(catalog, run, found) if departed else found
 
 
 def _as_of(

@@ -38,18 +38,23 @@ def plan_undo(
     """What of a plan was carried out, by the journal of the restore that is ``done`` and by what was kept
     ``before``; ``backup`` are all archives of that."""
     tasks: list[UndoTask] = []
-    unknown: list[Skipped] = []
+    planned_keys = {one.key[:2] for planned in plan.tasks for one in planned.task.choices}
+    unknown = [
+        Skipped(path, "unknown", "it stays: the moment that was restored is not kept any more")
+        for archive, path in done.mailboxes()
+        if (archive, path) not in planned_keys
+    ]
     for planned in plan.tasks:
         task = planned.task
         undone = tuple(
-            Undone(choice=one, before=before.mailboxes[whose(one)])
+            Undone(choice=one, before=before.mailboxes[whose(one, task.target)])
             for one in task.choices
-            if whose(one) in before.mailboxes
+            if whose(one, task.target) in before.mailboxes
         )
         unknown += [
             not_kept(str(_path(one)), "nothing is known of it")
             for one in task.choices
-            if whose(one) not in before.mailboxes and one.key in done
+            if whose(one, task.target) not in before.mailboxes and one.key in done
         ]
         if undone:
             tasks.append(

@@ -37,8 +37,8 @@ _BETWEEN = " | "
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Again:
     """A restore of which another is a part: one that goes on (``resumed`` is its directory), or that is taken
-    back (``undone`` is its directory), else what failed in it (``only``). Where that goes on that tried what
-    had failed in another, it is ``only`` that, too."""
+    back (``undone`` is its directory), else what failed in it (``only``). Where that goes on, or is taken
+    back, that tried what had failed in another, it is ``only`` that, too."""
 
     order: Order
     resumed: Path | None = None
@@ -62,7 +62,7 @@ def call_again(context: click.Context, asked: RestoreOptions) -> int:
     order = read_order(directory)
     if asked.undo is not None:
         refuse_undo(directory, order, area)
-        again = Again(order=order, undone=directory)
+        again = Again(order=order, undone=directory, only=order.only)
     else:
         refuse(bool(order.undoes), f"go on with: mailhaul restore --undo {order.undoes}")
         again = Again(order=order, resumed=directory, only=order.only)
@@ -125,8 +125,8 @@ def refuse_other_moment(again: Again | None, backup: BackupSet) -> None:
     """What a restore goes on with is still there. Raises NotFoundError."""
     if again is not None and _run(backup) != again.order.run:
         raise NotFoundError(
-            f"restore {again.order.restore} was as of run {again.order.run}: that was purged, or it was of "
-            "what had been removed by the latest run, and there is a newer one; restore it anew, as of a time"
+            f"restore {again.order.restore} was as of run {again.order.run}, which was purged: "
+            + ("it can't be taken back any more" if again.undone else "restore it anew, as of a time")
         )
 
 
@@ -170,8 +170,6 @@ def recorded(
     again = again_of(context)
     run = _run(backup)
     moment = _lasting(area, context.params["at"], run) if area and run else ""
-    if backup.departed:
-        moment = "latest"  # what had been removed by then is looked for there only
 
     def order(restore: str, now: datetime) -> Order:
         # How it is told is the matter of each call.
@@ -189,10 +187,11 @@ def recorded(
             mailboxes=len(plan.mailboxes),
             messages=plan.messages,
             size_bytes=plan.size_bytes,
-            only=again.only if again else (),
-            retries=again.order.restore if again and again.only else "",
+            only=again.only if again and not undoes else (),
+            retries=again.order.restore if again and again.only and not undoes else "",
             undoes=undoes,
             lasting=lasting,
+            departed=bool(backup.departed),
         )
 
     with ExitStack() as stack:

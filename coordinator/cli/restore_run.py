@@ -71,7 +71,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
                 staging=staging,
                 destinations=asked.destinations,
                 only=asked.only,
-                departed=True,
+                departed=again.order.departed if again else at in (None, "latest"),
             )
         )
         engine, access = stack.enter_context(

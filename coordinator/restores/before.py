@@ -1,11 +1,13 @@
 """What is kept so that a restore can be taken back: archives of the mailboxes as they were before, beside its
-journal (``before.NUMBER``, as they are none of the backup), and holds on the moments that these refer to.
+journal (``before.NUMBER.PLACE``, as they are none of the backup), and holds on the moments that these refer
+to.
 
 Both are let go after ``KEPT_DAYS``, or when the directory of the restore is.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping
@@ -13,9 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
+
+from blake3 import blake3
 
 from ...proto.errors import DamagedError, NotFoundError, StoreError
-from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, Location, RunId
+from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, Location, Partition, RunId
 from ...worker.archives.holdings import Folder, Holdings
 from ...worker.archives.opened import opened_archives, read_beginning
 from ...worker.before import Before
@@ -32,11 +37,17 @@ KEPT_DAYS = 30
 """So long after it was begun a restore can be taken back, at most."""
 
 _PLACE = "before"
-_NAME = re.compile(r"before\.\d+")
+_NAME = re.compile(r"before\.(\d+)\.([0-9a-f]{16})")
 _UNDONE = "undone"
 
-Mailbox = tuple[str, str]
-"""A partition of the backup, and the user whose mailbox was restored."""
+
+class Mailbox(NamedTuple):
+    """A mailbox that a restore has changed: the partition of the backup that it came from, ``place_of`` the
+    target, and its user there. A map may give several users of a partition one name, in several targets."""
+
+    partition: str
+    place: str
+    user: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +68,25 @@ class KeptBefore:
         )
 
 
-def whose(choice: Choice) -> Mailbox:
+def whose(choice: Choice, target: Partition) -> Mailbox:
     """The mailbox that a choice is restored to."""
-    return choice.path.partition or "", choice.to_user
+    return Mailbox(choice.path.partition or "", place_of(target), choice.to_user)
+
+
+def place_of(target: Partition) -> str:
+    """What tells a target from others: the same for all restores that go there."""
+    where = "\0".join((target.format, target.path, *sorted(target.hosts)))
+    return blake3(os.fsencode(where)).hexdigest(length=8)
 
 
 def read_before(directory: Path) -> KeptBefore:
     """What is kept in the directory of a restore. Raises DamagedError."""
-    locations = {}
+    locations, places = {}, {}
     for path in sorted(directory.glob("before.*")):
-        if _NAME.fullmatch(path.name):
-            locations[read_beginning(str(path)).archive] = (Location(_PLACE, path.name),)
+        if named := _NAME.fullmatch(path.name):
+            archive = read_beginning(str(path)).archive
+            locations[archive] = (Location(_PLACE, path.name),)
+            places[archive] = named[2]
     archives = Holdings(locations=locations, places=(Folder(name=_PLACE, path=str(directory)),))
     mailboxes: dict[Mailbox, ArchiveId | None] = {}
     references: set[ArchiveId] = set()
@@ -76,9 +95,11 @@ def read_before(directory: Path) -> KeptBefore:
             reader = opened(archive)
             if reader.damage:
                 raise DamagedError(f"{reader.file.name} is damaged: how mailboxes were before is not known")
-            partition = reader.header.partition
-            mailboxes.update(((partition, one.user), archive) for one in reader.directory.mailboxes)
-            mailboxes.update(((partition, one.user), None) for one in reader.departures())
+            partition, place = reader.header.partition, places[archive]
+            there = (one.user for one in reader.directory.mailboxes)
+            gone = (one.user for one in reader.departures())
+            mailboxes.update((Mailbox(partition, place, user), archive) for user in there)
+            mailboxes.update((Mailbox(partition, place, user), None) for user in gone)
             references.update(reader.directory.references)
     return KeptBefore(mailboxes=mailboxes, archives=archives, references=frozenset(references))
 
@@ -101,21 +122,27 @@ def keep_before(plan: RestorePlan, record: OpenRestore, area: StagingArea, now: 
     then."""
     directory = record.directory
     known = read_before(directory).mailboxes
-    number = len(list(directory.glob("before.*")))
+    # Of an attempt that was ended early any may be there, in any order.
+    number = max((_number(path.name) for path in directory.glob("before.*")), default=0)
     tasks: list[PlannedTask] = []
     with Catalog.open(Path(area.path)) as catalog:
         if any(map(_changes_any, plan.tasks)):
             _hold(catalog, Path(area.path), plan, record, now)
         for planned in plan.tasks:
             task = planned.task
-            places = {one.to_user: one.place for one in task.choices if whose(one) not in known}
+            places = {one.to_user: one.place for one in task.choices if whose(one, task.target) not in known}
             if places:
                 number += 1
-                path = directory / f"before.{number}"
+                path = directory / f"before.{number}.{place_of(task.target)}"
                 before = _before(task, places, path, record, area, catalog, now)
                 task = replace(task, before=before)
             tasks.append(replace(planned, task=task))
     return replace(plan, tasks=tuple(tasks))
+
+
+def _number(name: str) -> int:
+    named = _NAME.match(name)
+    return int(named[1]) if named else 0
 
 
 def _changes_any(planned: PlannedTask) -> bool:
@@ -156,12 +183,20 @@ def _before(
 
 
 def _hold(catalog: Catalog, staging: Path, plan: RestorePlan, record: OpenRestore, now: datetime) -> None:
-    """Hold the moment that is restored, and the newest one of each group: what is new since then is all that
-    the archives of before hold."""
-    restore = record.order.restore
-    groups = {(one.version.partition, one.version.group) for one in plan.mailboxes}
-    newest = {moments[-1].run for scope in groups if (moments := catalog.moments(*scope))}
-    runs = sorted({RunId(record.order.run), *newest})
+    """Hold of each group the moment that is restored, which may be an earlier one than that of others; and
+    the newest one: what is new since then is all that the archives of before hold."""
+    order = record.order
+    restore, held = order.restore, {RunId(order.run)}
+    of_groups: dict[tuple[str, str], set[RunId]] = {}
+    for one in plan.mailboxes:
+        of_groups.setdefault((one.version.partition, one.version.group), set()).add(one.version.run)
+    for scope, stored in of_groups.items():
+        moments = [one.run for one in catalog.moments(*scope)]
+        held.update(moments[-1:])
+        held.update([one for one in moments if one <= order.run][-1:])
+        if order.departed:  # what was gone by that moment was there at an earlier one
+            held.update(next((one for one in moments if one >= run), run) for run in stored)
+    runs = sorted(held)
     reason = f"restore {restore} can be undone"
     add_holds(staging, [Hold(run=one, reason=reason, since=now, restore=restore) for one in runs])
 
@@ -177,14 +212,16 @@ def is_undone(directory: Path) -> bool:
 
 
 def later_ones(staging: Path, restore: str, mailboxes: Collection[Mailbox]) -> Iterator[str]:
-    """The restores after this one that have changed some of the same mailboxes and were not taken back."""
-    wanted = set(mailboxes)
+    """The restores after this one that have changed some of the same mailboxes, from wherever they came, and
+    were not taken back."""
+    wanted = {(one.place, one.user) for one in mailboxes}
     for one in restores_of(staging):
         if one <= restore:
             continue
         directory = directory_of(staging, one)
         with suppress(DamagedError):
-            if not is_undone(directory) and not wanted.isdisjoint(read_before(directory).mailboxes):
+            changed = {(box.place, box.user) for box in read_before(directory).mailboxes}
+            if not is_undone(directory) and not wanted.isdisjoint(changed):
                 yield one
 
 

@@ -66,6 +66,10 @@ class Journal:
         """The path of each mailbox that is there in part or as a whole, and how much of it is."""
         return ((path, reaches[-1]) for (_, path), reaches in self._done.items())
 
+    def mailboxes(self) -> Iterator[tuple[ArchiveId, str]]:
+        """Each mailbox that is there in part or as a whole, by archive and path."""
+        return iter(self._done)
+
     def take(self, line: str) -> None:
         """Note what a worker tells; what is no such line is left out: the report of its task has it, too."""
         with suppress(ValueError):

@@ -46,7 +46,8 @@ class Order:
     they were said; the ``moment`` that they mean, and the newest ``run`` by then. ``targets`` says where mail
     of each partition goes, ``margins`` how far its folders were raised (``margins``). With ``only`` nothing
     else was tried: what had failed in the restore ``retries``. ``undoes`` is the restore that it takes back.
-    ``lasting`` says why it can't be taken back itself; empty: it can."""
+    ``lasting`` says why it can't be taken back itself; empty: it can. ``departed``: mailboxes that were gone
+    by that moment were restored, too, as they were last."""
 
     restore: str
     begun: datetime
@@ -63,6 +64,7 @@ class Order:
     retries: str = ""
     undoes: str = ""
     lasting: str = ""
+    departed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,6 +102,7 @@ _ALTERED: dict[str, tuple[FailureKind, str]] = {
         "soft",
         "make room in the staging area, or end the purge that goes on, before the next restore",
     ),
+    "unknown": ("hard", "remove by hand what is not wanted: `mailhaul ls --history` tells what there was"),
     "touched": ("hard", "nothing: somebody has used it since; who does not want it removes it by hand"),
     "left": ("hard", "look at what is in the folder; it can be deleted in the server"),
     "exists": ("hard", "compare it with what the backup has (`mailhaul ls`): the target's own was kept"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,9 @@ import pytest
 
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.restores.before import KEPT_DAYS
+from mailhaul.coordinator.restores.remedies import failure_of
+from mailhaul.groups.paths import message_path
+from mailhaul.proto.records import Skipped
 from mailhaul.worker import before as keeping
 from mailhaul.worker.load import LoadLimits
 from mailhaul.worker.tasks import restore as restoring
@@ -46,15 +51,15 @@ class LaterClock:
 class Site:
     """A store of two mailboxes of two messages, that was backed up."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, config: str = CONFIG, store: str = "store", path: str = "/") -> None:
         self.place = place
         self.staging = place / "staging"
-        (place / "mailhaul.toml").write_text(CONFIG.format(place=place))
-        self.boxes = {user: Maildir(place / "store" / user) for user in ("jane", "john")}
+        (place / "mailhaul.toml").write_text(config.format(place=place))
+        self.boxes = {user: Maildir(place / store / user) for user in ("jane", "john")}
         for user, box in self.boxes.items():
             for number in (1, 2):
                 box.message(f"{number}.M1P1.host:2,S", b"Subject: %d of %s\n\n" % (number, user.encode()))
-        self.moment = self.run("backup")["run"]
+        self.moment = self.run("backup", path)["run"]
 
     def run(self, command: str, *options: object, status: int = 0) -> Any:
         ended, told = command_status(f"--config {self.place / 'mailhaul.toml'} {command}", *options)
@@ -170,3 +175,144 @@ def test_a_second_attempt_keeps_nothing_anew(site: Site, monkeypatch: pytest.Mon
     assert (done["restored"], done["present"]) == (2, 2)
     assert site.run("restore --undo latest")["removed"] == 3
     assert site.look() == lacking
+
+
+def interrupt(site: Site, restore: str) -> Path:
+    """What is left of a restore whose program was killed before it had told anything of a mailbox."""
+    directory = site.staging / ".mailhaul" / "restores" / restore
+    (directory / "state.json").unlink()
+    (directory / "journal.jsonl").unlink()
+    return directory
+
+
+def test_what_an_earlier_attempt_kept_takes_the_place_of_no_other(site: Site) -> None:
+    """Of two workers the second was done with it when they were killed, the first had not begun."""
+    of_jane, of_john = (site.boxes[user].root / "cur" / "1.M1P1.host:2,S" for user in ("jane", "john"))
+    of_jane.unlink()
+    of_john.unlink()
+    lacking = site.look()
+    done = site.run("restore", "/", "--workers", "2")
+    first, _ = sorted(interrupt(site, done["restore"]).glob("before.*"))
+    first.unlink()
+    of_jane.unlink()
+    site.run("restore", "--resume", done["restore"])
+    assert site.run("restore", "--undo", done["restore"])["removed"] == 2
+    assert site.look() == lacking
+
+
+def test_an_exact_restore_that_is_tried_again_leaves_what_came_since(site: Site) -> None:
+    jane = site.boxes["jane"]
+    (jane.root / "cur" / "1.M1P1.host:2,S").unlink()
+    done = site.run("restore", JANE, "--exact")
+    report = site.staging / ".mailhaul" / "restores" / done["restore"] / "report.json"
+    told = json.loads(report.read_text())
+    of_one = message_path("primary", "user", "jane", "INBOX", b"1.M1P1.host")
+    told["failures"] = [asdict(failure_of(Skipped(of_one, "busy", "")))]
+    report.write_text(json.dumps(told))
+    (jane.root / "cur" / "1.M1P1.host:2,S").unlink()
+    jane.message("3.M1P1.host:2,", b"Subject: of today\n\n")
+    done = site.run("restore", "--retry", done["restore"])
+    assert (done["restored"], done["aside"]) == (1, 0)
+    assert len(jane.names()) == 3
+
+
+def test_a_mailbox_that_was_gone_is_taken_back_after_later_backups(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jane = site.boxes["jane"]
+    shutil.rmtree(jane.root)
+    for _ in range(2):
+        site.boxes["john"].message(f"{len(site.boxes['john'].names()) + 1}.M1P1.host:2,")
+        site.run("backup")
+    done = site.run("restore", JANE, "/primary/user/john")
+    assert (done["restored"], done["undoable"]) == (2, True)
+    monkeypatch.setattr(adapters, "clock", lambda: LaterClock(1))
+    site.run("backup")
+    site.run("purge", "--last", "1")
+    assert site.run("restore", "--undo", "latest")["removed"] == 2
+    assert not jane.root.exists()
+
+
+TWO = """\
+[staging]
+path = "{place}/staging"
+[[partition]]
+name = "old"
+format = "maildir"
+path = "{place}/old/{{user}}"
+[[partition]]
+name = "new"
+format = "maildir"
+path = "{place}/new/{{user}}"
+"""
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Site:
+    """Two partitions, of which the second was backed up after the first."""
+    Maildir(tmp_path / "new" / "zoe").message("1.M1P1.host:2,S", b"Subject: of zoe\n\n")
+    site = Site(tmp_path, TWO, "old", "/old")
+    site.moment = site.run("backup", "/new")["run"]
+    return site
+
+
+def test_the_moment_of_each_group_is_held(two: Site) -> None:
+    """A purge lets nobody forget what was restored of the partition that was backed up before the other."""
+    jane = two.boxes["jane"]
+    (jane.root / "cur" / "1.M1P1.host:2,S").unlink()
+    jane.message("9.M1P1.host:2,")
+    two.run("backup", "/old")
+    done = two.run("restore", "/", "--at", two.moment)
+    assert done["restored"] == 1
+    two.run("backup")
+    two.run("purge", "--last", "1")
+    assert two.run("restore", "--undo", "latest")["removed"] == 1
+    assert jane.names() == ["2.M1P1.host:2,S", "9.M1P1.host:2,"]
+
+
+def test_a_moment_that_was_let_go_by_hand_is_missed(two: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an earlier one is taken for it, which would leave what that did not have."""
+    jane, first = two.boxes["jane"], two.run("runs")["runs"][0]["run"]
+    jane.message("9.M1P1.host:2,S")
+    second = two.run("backup", "/old")["run"]
+    newest = two.run("backup", "/new", "--full")["run"]
+    (jane.root / "cur" / "9.M1P1.host:2,S").unlink()
+    assert two.run("restore", "/")["restored"] == 1
+    for run in (first, newest):
+        two.run("hold", run)
+    two.run("release", second)
+    monkeypatch.setattr(adapters, "clock", lambda: LaterClock(1))
+    two.run("backup")
+    two.run("purge", "--last", "1")
+    undone = two.run("restore", "--undo", "latest", status=3)
+    told = sorted((one["path"], one["reason"]) for one in undone["skipped"])
+    assert told == [("/old/user/jane", "unknown"), ("/old/user/john", "unknown")]
+
+
+def test_two_users_who_get_one_name_in_different_places(two: Site) -> None:
+    """How each of the mailboxes was is known; of others nothing is taken."""
+    there = Maildir(two.place / "new" / "ann")
+    there.message("1.M1P1.host:2,S", b"Subject: 1 of jane\n\n")
+    (two.place / "map").write_text("old:jane = new:ann\nold:john = old:ann\n")
+    done = two.run("restore", "/old", "--map", two.place / "map")
+    assert (done["restored"], done["present"]) == (3, 1)
+    assert two.run("restore", "--undo", "latest")["removed"] == 3
+    assert there.names() == ["1.M1P1.host:2,S"]
+    assert not (two.place / "old" / "ann").exists()
+
+
+def test_later_restores_of_the_same_mailbox_count_and_drills_do_not(
+    two: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = two.place / "new" / "ann"
+    (two.place / "map").write_text("old:jane = new:ann\n")
+    first = two.run("restore", "/old/user/jane", "--map", two.place / "map")["restore"]
+    two.run("restore", "/", "--to", f"maildir:{two.place / 'drill'}")
+    monkeypatch.setattr(adapters, "clock", lambda: LaterClock(1))
+    two.run("backup")
+    next(ann.rglob("1.M1P1*")).unlink()
+    second = two.run("restore", "/new/user/ann")["restore"]
+    assert f"--undo {second}" in two.refused("restore", "--undo", first, status=2)
+    assert two.run("restore", "--undo", second)["removed"] == 1
+    assert two.run("restore", "--undo", first)["removed"] == 1
+    assert not ann.exists()

@@ -121,8 +121,10 @@ class _Mailbox:
             if not done.mailboxes:
                 return None
             one = done.mailboxes[0]
+        only = self._choice.only
         try:
-            aside = self._set_aside()
+            # Who tries again what failed wants nothing done to what did not, nor to what came since.
+            aside = self._set_aside() if not only or str(self._whose) in only else 0
         except (DamagedError, PlaceError) as error:
             self._skipped.append(Skipped(str(self._whose), error.code, error.message))
             aside = 0

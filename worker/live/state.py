@@ -374,6 +374,8 @@ class _Mailbox:
         if file is None or file.target is not None or self._choice.path.folder is not None:
             return
         path = f"{self._whose}/{_SUBSCRIPTIONS.decode()}"
+        if self._choice.only.isdisjoint((path, str(self._whose))) and self._choice.only:
+            return
         try:
             self._subscribe_as(file, [one.folder.name for one in stored.mailbox.folders])
         except DamagedError as error:
