@@ -6,7 +6,6 @@ directory of its own (``restores``).
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -627,12 +626,16 @@ def _count(stored: StoredMailbox, path: LogicalPath, there: Availabilities | Non
 
 
 def _conflicts(chosen: Sequence[PlannedMailbox]) -> Iterator[Conflict]:
-    """Mailboxes that would become one with another, each with the first of those."""
-    seen: dict[tuple[object, str, bytes], MailboxVersion] = {}
+    """Mailboxes that would become one with another, each with the first of those. One without a place lies
+    where its user has one, which may be the place of any other."""
+    seen: dict[tuple[object, str], dict[bytes, MailboxVersion]] = {}
     for one in chosen:
-        # Without a place it lies where its user's name says.
-        where = (one.target, one.choice.to_user, one.choice.place or os.fsencode(one.choice.to_user))
-        first, second = seen.setdefault(where, one.version), one.version
+        place, second = one.choice.place, one.version
+        places = seen.setdefault((one.target, one.choice.to_user), {})
+        first = (
+            places.get(place) or places.get(b"") or (second if place else next(iter(places.values()), second))
+        )
+        places.setdefault(place, second)
         if (first.archive, first.user) != (second.archive, second.user):
             yield Conflict(
                 user=one.choice.to_user,

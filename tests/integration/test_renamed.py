@@ -149,6 +149,23 @@ def test_what_can_not_be(run: Run, tmp_path: Path, renames: str, options: tuple[
     assert told in run("old1 old2", "restore", "/", "--map", "map", *options, status=2)
 
 
+@pytest.mark.parametrize("below", [".", "Maildir"])
+def test_mail_comes_where_the_new_name_has_its_own(mailhaul: Mailhaul, tmp_path: Path, below: str) -> None:
+    for name in ("ann", "bob"):
+        Maildir(tmp_path / "store" / name / below).message(
+            f"1.M1P1.{name}:2,S", f"Subject: {name}\n\n".encode()
+        )
+    store, staging = f"maildir:{tmp_path}/store", ("--staging", tmp_path / "staging")
+    mailhaul.run(None, "backup", "--store", store, *staging)
+    (tmp_path / "map").write_text("ann = bob\n")
+    words = ("--map", tmp_path / "map", *staging, "--to")
+    told = mailhaul.run(None, "restore", "/", *words, f"maildir:{tmp_path}/new", status=2)
+    assert "would become that of 'bob'" in told["error"]["message"]
+    mailhaul.run(None, "restore", "/primary/user/ann", *words, store)
+    there = sorted(one.name for one in (tmp_path / "store/bob" / below / "cur").iterdir())
+    assert there == ["1.M1P1.ann:2,S", "1.M1P1.bob:2,S"]
+
+
 # With a server
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from ...groups.paths import printable
@@ -73,11 +74,13 @@ class Discovery:
         raise StoreError(f"user {user!r} has no mailbox below {printable(self.anchor)}", user=user)
 
     def lay_out(self, user: str, place: bytes) -> Location:
-        """Where to write a mailbox that lay at ``place`` below its own root; without one, where a user of
-        this name has it. Raises StoreError if that would not be below the directory."""
+        """Where to write a mailbox that lay at ``place`` below its own root; without one, where the user of
+        this name has it, or would have it. Raises StoreError if that would not be below the directory."""
         if place == HERE:
             return self._location(())
         if not place:
+            with suppress(StoreError):  # has none yet
+                return self.locate(user)
             return self._location((*(name_of(name, user) for name in user.split("/")), b"Maildir"))
         try:
             return self._location(split(place))

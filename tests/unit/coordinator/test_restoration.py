@@ -122,6 +122,16 @@ def test_two_mailboxes_never_become_one() -> None:
         plan(grouped, "/p/a/u0/A", "/p/b/u0/B")
 
 
+def test_who_has_no_place_may_lie_where_another_does() -> None:
+    """Somebody who is renamed has none: it depends on what is in the target."""
+    first, second = plan([version("ann"), version("bob")], "/").mailboxes
+    placed = replace(second, choice=replace(second.choice, place=b"bob/Maildir"))
+    renamed = replace(first, choice=replace(first.choice, to_user="bob"))
+    for chosen in ([placed, renamed], [renamed, placed]):
+        assert [one.user for one in restoration._conflicts(chosen)] == ["bob"]
+    assert list(restoration._conflicts([placed, placed])) == []
+
+
 def test_every_partition_needs_a_target() -> None:
     with pytest.raises(UsageError, match="--to FORMAT:DIR"):
         plan([version("u0", partition="q")], "/", p=TARGET)

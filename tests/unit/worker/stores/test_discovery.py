@@ -148,6 +148,14 @@ def test_laid_out_as_it_was(user: str, place: bytes, path: bytes, has_home: bool
     assert (location.path, location.has_home) == (path, has_home)
 
 
+@pytest.mark.parametrize("there", ["jane", "jane/Maildir", "jane/mail"])
+def test_without_a_place_where_the_user_has_a_mailbox(tmp_path: Path, there: str) -> None:
+    """A Maildir in a Maildir is seen by no server."""
+    make(tmp_path, there)
+    discovery = Discovery(str(tmp_path))
+    assert discovery.lay_out("jane", b"").path == discovery.locate("jane").path
+
+
 @pytest.mark.parametrize(
     ("user", "place"),
     [("..", b""), ("a/../b", b""), ("/etc", b""), ("", b""), ("jane", b"../x"), ("jane", b"/etc"),
