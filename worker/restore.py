@@ -157,15 +157,13 @@ def restore(
     at once. With an ``announcer`` users are told what goes on. Raises TargetFullError if the target has no
     room for more.
     """
-    work = _Restore(Contents(archives.data, demand=demand), progress)
+    work = _Restore(Contents(archives.data, demand=demand), progress, announcer)
     for choice in choices:
         try:
             stored = StoredMailbox(archives, choice.archive, choice.user)
             layout = [one.folder for one in stored.mailbox.folders]
             with target.open_mailbox(choice.to_user, choice.place, layout) as writer:
                 work.mailbox(_Source(stored, _whose(choice)), choice, writer)
-            if announcer and choice.announcement:
-                work.announce(announcer, choice, layout)
         except TargetFullError:
             raise  # the others would meet it, too
         except DamagedError as error:
@@ -256,9 +254,12 @@ class _Restore:
     """The counts of a restore while its mailboxes pass by. Those of a mailbox count when it is committed:
     before, nothing of it is durable."""
 
-    def __init__(self, contents: Contents, progress: ProgressSink) -> None:
+    def __init__(
+        self, contents: Contents, progress: ProgressSink, announcer: Announcer | None = None
+    ) -> None:
         self._contents = contents
         self._progress = progress
+        self._announcer = announcer
         self._done: list[RestoredMailbox] = []
         self._passed = _Passed()
         self._rest = RestoreReport()
@@ -298,6 +299,8 @@ class _Restore:
             Skipped(f"{source.whose}/{one.path}", one.reason, one.detail) for one in writer.skipped()
         )
         folders = self._counted(source, self._listed(source, writer), outcome.refused)
+        # Before it is told that the mailbox is done: whoever goes on looks at it no more.
+        self._announce(choice, [one.folder for one in source.stored.mailbox.folders])
         report = RestoreReport(
             restored=self._restored,
             present=self._present,
@@ -325,20 +328,22 @@ class _Restore:
         self._begin_mailbox()
         self._tell(source, encode(done))
 
-    def announce(self, announcer: Announcer, choice: Choice, layout: Sequence[Folder]) -> None:
-        """With the folders there is something to be told, with the last of the mail nothing any more."""
-        try:
-            if choice.reach == FOLDERS:
-                announcer.announce(choice.to_user, choice.place, layout, choice.announcement)
-            elif not choice.reach:
-                announcer.end_announcement(choice.to_user, choice.place, layout)
-        except StoreError as error:
-            self.skipped.append(Skipped(str(_whose(choice)), "announcement", error.message))
-
     def end_mailbox(self) -> None:
         """What was told of a mailbox that is not committed is kept; what was written of it does not count."""
         self._rest += RestoreReport(skipped=tuple(self.skipped), damaged=tuple(self.damaged))
         self._begin_mailbox()
+
+    def _announce(self, choice: Choice, layout: Sequence[Folder]) -> None:
+        """With the folders there is something to be told, with the last of the mail nothing any more."""
+        if self._announcer is None or not choice.announcement:
+            return
+        try:
+            if choice.reach == FOLDERS:
+                self._announcer.announce(choice.to_user, choice.place, layout, choice.announcement)
+            elif not choice.reach:
+                self._announcer.end_announcement(choice.to_user, choice.place, layout)
+        except StoreError as error:
+            self.skipped.append(Skipped(str(_whose(choice)), "announcement", error.message))
 
     def _listed(self, source: _Source, writer: MailboxWriter) -> Mapping[str, int]:
         """What the target lists of what was committed; where it can't that is told."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mailhaul.groups.paths import LogicalPath
-from mailhaul.proto.records import RestoreReport
+from mailhaul.proto.records import FOLDERS, Folder, RestoreReport
 from mailhaul.tests.archives import ARCHIVE, in_files, write_archive
 from mailhaul.worker.archives.opened import opened_archives
 from mailhaul.worker.exports.directory_target import DirectoryTarget
@@ -49,3 +49,28 @@ def test_it_can_not_be_listed(tmp_path: Path) -> None:
     (told,) = report_of(tmp_path, broken).skipped
     assert (told.path, told.reason) == ("/primary/user/jane", "count")
     assert told.detail == "what was restored can't be listed: INBOX: Permission denied"
+
+
+def test_what_is_told_to_users_before_the_mailbox_is_done(tmp_path: Path) -> None:
+    """Who goes on with a restore that is killed looks at what is done no more: the message would stay."""
+    (tmp_path / "a.mha").write_bytes(write_archive(MAIL))
+    told: list[str] = []
+
+    class Announcing:
+        def announce(self, user: str, place: bytes, layout: Sequence[Folder], content: bytes) -> None:
+            told.append(f"put {content.decode()}")
+
+        def end_announcement(self, user: str, place: bytes, layout: Sequence[Folder]) -> None:
+            told.append("taken away")
+
+    path = LogicalPath("primary", "user", "jane")
+    choices = [
+        Choice(archive=ARCHIVE, user="jane", to_user="jane", path=path, reach=reach, announcement=b"soon")
+        for reach in (FOLDERS, "2026-11-07T03:15:00+00:00", "")
+    ]
+    with opened_archives(in_files({ARCHIVE: tmp_path / "a.mha"})) as archives:
+        target = DirectoryTarget(str(tmp_path / "mail"), EmlFolder)
+        restore(
+            archives, choices, target, lambda one: told.extend("done" for _ in one.done), None, Announcing()
+        )
+    assert told == ["put soon", "done", "done", "taken away", "done"]
