@@ -7,7 +7,7 @@ directory of its own (``restores``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,13 +133,14 @@ class Conflict:
 class RestorePlan:
     """What will be restored: mailboxes, by archive and user, and the tasks that they are split into.
     ``needs`` are the archives that it takes, whether they are there or not; with ``conflicts`` it can't be
-    carried out."""
+    carried out. ``targets`` is where mail goes, also that which is there already where a restore goes on."""
 
     mailboxes: tuple[PlannedMailbox, ...]
     tasks: tuple[PlannedTask, ...]
     archives: Holdings
     needs: tuple[NeededFile, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    targets: tuple[Partition, ...] = ()
 
     @property
     def missing(self) -> tuple[NeededFile, ...]:
@@ -251,6 +252,7 @@ def plan_restore(
         archives=backup.archives,
         needs=tuple(map(needed, dict.fromkeys(need for one in chosen for need in one.needs))),
         conflicts=conflicts,
+        targets=tuple(dict.fromkeys(target for target, _ in grouped)),
     )
 
 
@@ -379,11 +381,10 @@ def run_tasks(
     return kept.total + rest
 
 
-def end_restore(planned: Sequence[PlannedTask], engine: Engine) -> tuple[Skipped, ...]:
+def end_restore(targets: Iterable[Partition], engine: Engine) -> tuple[Skipped, ...]:
     """Let the hosts of the targets remove what the tasks of a restore had in common there; what could not be
     removed is told."""
-    targets = dict.fromkeys(one.task.target for one in planned if keeps_places(one.task.target))
-    tasks = [EndTask(target=one) for one in targets]
+    tasks = [EndTask(target=one) for one in dict.fromkeys(targets) if keeps_places(one)]
     return tuple(
         Skipped(outcome.task.target.path, "left-behind", outcome.error.message)
         for outcome in engine(run_end, tasks, lambda _: None)

@@ -349,7 +349,13 @@ def _restored(
                 )
             else:
                 done = carry_out(
-                    plan.tasks, engine, backup.archives, journal, witness=witness, as_json=asked.as_json
+                    plan.tasks,
+                    engine,
+                    backup.archives,
+                    journal,
+                    targets=plan.targets,
+                    witness=witness,
+                    as_json=asked.as_json,
                 )
             around.facts.update(done.facts())
         end(record, done.report, backup.damaged)

@@ -222,11 +222,12 @@ def carry_out(
     archives: Holdings,
     journal: Journal | None = None,
     *,
+    targets: Sequence[Partition] = (),
     witness: Path | None = None,
     as_json: bool,
 ) -> Done:
-    """Do the tasks, with a display of their progress; record which copies of ``archives`` are damaged. Raises
-    as ``run_tasks``."""
+    """Do the tasks, with a display of their progress; record which copies of ``archives`` are damaged.
+    ``targets`` are those of the whole restore, where tasks are the rest of it. Raises as ``run_tasks``."""
     clock = adapters.clock()
     began = clock.monotonic()
     earlier = RestoreReport() if journal is None else journal.total
@@ -235,7 +236,7 @@ def carry_out(
         report = run_tasks(
             tasks, watched(engine, display, _ended), display.progress, journal, witness=witness
         )
-    _end(tasks, engine, archives, report)
+    _end((*targets, *(one.task.target for one in tasks)), engine, archives, report)
     return Done(report, clock.monotonic() - began, earlier)
 
 
@@ -270,16 +271,16 @@ def carry_out_newest_first(
         done = Amount(report.restored + report.present, report.size_bytes + report.present_bytes)
         passed = Amount(earlier.restored + earlier.present, earlier.size_bytes + earlier.present_bytes)
         display.end(NAME, done - passed)
-    _end(plan.tasks, engine, plan.archives, report)
+    _end(plan.targets, engine, plan.archives, report)
     return Done(report, clock.monotonic() - began, earlier)
 
 
-def _end(tasks: Sequence[PlannedTask], engine: Engine, archives: Holdings, report: RestoreReport) -> None:
+def _end(targets: Iterable[Partition], engine: Engine, archives: Holdings, report: RestoreReport) -> None:
     """What is left to do when tasks are done."""
     record_damaged_copies(archives, report)
     # What failed may have had links, too, before it did.
     if report.linked or report.skipped or report.damaged:
-        for left in end_restore(tasks, engine):
+        for left in end_restore(targets, engine):
             output.note(f"a directory with hard links may be left: {output.shown(left.detail)}")
 
 

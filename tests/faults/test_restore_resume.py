@@ -215,6 +215,14 @@ def test_what_is_done_can_not_be_gone_on_with(backup: tuple[Path, Path], tmp_pat
     done = command("restore", "/primary/user/example.org%2Fjane", *where)
     assert done.returncode == 0, done.stderr
     assert ["undoable", "yes"] in [line.split() for line in done.stdout.splitlines()]
+    # One that was killed at its very end is gone on with: what its mailboxes had in common goes.
+    (newest(staging) / "state.json").unlink()
+    shared = tmp_path / "restored" / ".mailhaul-restore-shared"
+    shared.mkdir(0o700)
+    (shared / "0123456789abcdef").write_bytes(b"a message that somebody has removed since")
+    done = command("restore", "--resume", "latest", "--staging", staging)
+    assert done.returncode == 0, done.stderr
+    assert not shared.exists()
     assert command("restore", "--resume", "latest", "--staging", staging).returncode == 1
 
 

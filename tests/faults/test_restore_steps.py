@@ -110,7 +110,7 @@ class Site:
             journal = Journal(file.append, read_journal(self.journal))
             left = narrowed(plan, journal)
             report = run_tasks(left.tasks, local_engine(0), lambda _: None, journal)
-            assert report.skipped == report.damaged == end_restore(plan.tasks, local_engine(0)) == ()
+            assert report.skipped == report.damaged == end_restore(left.targets, local_engine(0)) == ()
 
     def restored_before(self, run: str, extent: Extent) -> None:
         """Another restore that is done."""
