@@ -19,7 +19,7 @@ from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..clock import RUN_ID, utc
 from ..restoration import RestorePlan, names_mailbox
-from ..restores.record import OpenRestore, Order, begun, directory_of, read_order, reopened
+from ..restores.record import BETWEEN, OpenRestore, Order, begun, directory_of, read_order, reopened
 from ..restores.report import read_report, write_report
 from . import adapters, output
 from .configuration import chosen_site, found_configuration, restore_command
@@ -31,7 +31,6 @@ from .restore_undo import let_go, refuse_undo
 _AGAIN = "mailhaul.restore.again"
 _OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry", "undo"})
 """What may stand beside --resume, --retry and --undo: all else is as it was asked for then."""
-_BETWEEN = " | "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,13 +162,15 @@ def recorded(
     margins: Mapping[str, int],
     earlier: OpenRestore | None,
     lasting: str = "",
+    later: BackupSet | None = None,
 ) -> Iterator[OpenRestore | None]:
     """Keep a record of a restore while the context lasts: that of an ``earlier`` one that goes on, or a new
     one; None where there is no staging area, or none that can be written. An error that ends it is recorded,
-    and says how to go on. ``lasting``: see Order."""
+    and says how to go on. ``lasting``: see Order; ``later`` is the newest backup, if that was asked."""
     again = again_of(context)
     run = _run(backup)
     moment = _lasting(area, context.params["at"], run) if area and run else ""
+    newest = _lasting(area, None, _run(later)) if area and later and later.moment else ""
 
     def order(restore: str, now: datetime) -> Order:
         # How it is told is the matter of each call.
@@ -192,6 +193,7 @@ def recorded(
             undoes=undoes,
             lasting=lasting,
             departed=bool(backup.departed),
+            newest=newest,
         )
 
     with ExitStack() as stack:
@@ -246,7 +248,7 @@ def _targets(plan: RestorePlan) -> dict[str, str]:
     places: dict[str, set[Partition]] = {}
     for one in plan.mailboxes:
         places.setdefault(one.version.partition, set()).add(one.target)
-    return {partition: _BETWEEN.join(sorted(map(_described, found))) for partition, found in places.items()}
+    return {partition: BETWEEN.join(sorted(map(_described, found))) for partition, found in places.items()}
 
 
 def _described(target: Partition) -> str:
@@ -257,8 +259,8 @@ def _described(target: Partition) -> str:
 def _refuse_other_targets(order: Order, plan: RestorePlan) -> None:
     for partition, targets in _targets(plan).items():
         known = order.targets.get(partition, targets)
-        for target in targets.split(_BETWEEN):
-            if target not in known.split(_BETWEEN):
+        for target in targets.split(BETWEEN):
+            if target not in known.split(BETWEEN):
                 raise UsageError(
                     f"restore {order.restore} was to {known}, and the configuration says {target} now: what "
                     "is to go there is another restore"

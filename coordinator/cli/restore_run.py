@@ -78,7 +78,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
             open_restorers(goal.config, goal.workers, dry_run=asked.dry_run, alone=goal.alone)
         )
         refuse_other_moment(again, backup)
-        later = stack.enter_context(_newest(invocation, asked, paths))
+        later = stack.enter_context(_newest(invocation, asked, paths, again))
         renaming = _renaming(asked, backup, area)
         partitions = {one.partition for one in backup.versions}
         if renaming is not None:
@@ -202,18 +202,20 @@ class _Planning:
 
 @contextmanager
 def _newest(
-    invocation: Invocation, asked: RestoreOptions, paths: Sequence[LogicalPath]
+    invocation: Invocation, asked: RestoreOptions, paths: Sequence[LogicalPath], again: Again | None
 ) -> Iterator[BackupSet | None]:
     """The newest backup, which tells what was done since an earlier moment and what before it; None where
-    nobody asks."""
+    nobody asks. Of a restore that goes on, or is taken back, the one that was the newest then."""
     rules = asked.state_rules
-    if rules is None or rules.exact or asked.files or asked.at is None:
+    same = again is not None and (again.resumed or again.undone)
+    at = again.order.newest if again and same else None
+    if rules is None or rules.exact or asked.files or asked.at is None or at == "":
         yield None
         return
     with chosen_backup(
         invocation,
         paths,
-        at=None,
+        at=at,
         files=(),
         staging=asked.staging,
         destinations=asked.destinations,
@@ -327,7 +329,9 @@ def _restored(
     lasting = why_lasting(plan, place, planning.access)
     if asked.is_newest_first:
         lasting = "mailboxes come back in parts, while they are in use"
-    with recorded(context, asked.staging, place, backup, plan, planning.margins, earlier, lasting) as record:
+    with recorded(
+        context, asked.staging, place, backup, plan, planning.margins, earlier, lasting, planning.later
+    ) as record:
         head: dict[str, object] = {"restore": record.order.restore} if record else {}
         plan, head["undoable"] = _undoable(plan, record, area, goal.config, lasting)
         with hooks.around("restore", {"paths": list(map(str, planning.paths)), **head}) as around:

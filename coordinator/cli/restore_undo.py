@@ -15,7 +15,15 @@ from ..clock import utc
 from ..dispatch.engine import Engine, Outcome
 from ..hooks import Hooks
 from ..restoration import RestorePlan
-from ..restores.before import KEPT_DAYS, forget_before, is_undone, later_ones, note_undone, read_before
+from ..restores.before import (
+    KEPT_DAYS,
+    forget_before,
+    is_undone,
+    lasting_ones,
+    later_ones,
+    note_undone,
+    read_before,
+)
 from ..restores.journal import Journal, read_journal
 from ..restores.record import OpenRestore, Order, state_of
 from ..restores.remedies import failure_of
@@ -48,6 +56,11 @@ def refuse_undo(directory: Path, order: Order, staging: Path) -> None:
         raise UsageError(
             f"restore {later} has changed some of the same mailboxes since: take it back first "
             f"(--undo {later})"
+        )
+    if later := next(lasting_ones(staging, order, before.mailboxes), None):
+        raise UsageError(
+            f"restore {later} has brought mail to some of the same mailboxes since, and can't be taken back: "
+            f"what it brought would go with restore {restore}"
         )
     if is_undone(directory):
         output.note(f"restore {restore} was taken back before; what is left of it is looked at once more")

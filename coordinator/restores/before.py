@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from ...proto.errors import DamagedError, NotFoundError, StoreError
+from ...groups.paths import LogicalPath
+from ...proto.errors import DamagedError, NotFoundError, StagingError, StoreError
 from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, Location, Partition, RunId
 from ...worker.archives.holdings import Folder, Holdings
 from ...worker.archives.opened import opened_archives, read_beginning
@@ -31,7 +32,8 @@ from ...worker.tasks.restore import RestoreTask
 from ..catalog import Catalog
 from ..holds import Hold, add_holds, drop_holds_of
 from ..restoration import Access, PlannedTask, RestorePlan
-from .record import OpenRestore, directory_of, read_order, restores_of
+from .journal import Journal, read_journal
+from .record import OpenRestore, Order, directory_of, read_order, restores_of
 
 KEPT_DAYS = 30
 """So long after it was begun a restore can be taken back, at most."""
@@ -222,6 +224,23 @@ def later_ones(staging: Path, restore: str, mailboxes: Collection[Mailbox]) -> I
         with suppress(DamagedError):
             changed = {(box.place, box.user) for box in read_before(directory).mailboxes}
             if not is_undone(directory) and not wanted.isdisjoint(changed):
+                yield one
+
+
+def lasting_ones(staging: Path, order: Order, mailboxes: Collection[Mailbox]) -> Iterator[str]:
+    """The restores after this one that can't be taken back, and have brought mail to the same places for some
+    of the same users."""
+    users = {one.user for one in mailboxes}
+    for one in restores_of(staging):
+        if one <= order.restore:
+            continue
+        directory = directory_of(staging, one)
+        with suppress(NotFoundError, StagingError):
+            later = read_order(directory)
+            if not later.lasting or later.places.isdisjoint(order.places):
+                continue
+            done = Journal(earlier=read_journal(directory / "journal.jsonl"))
+            if any(LogicalPath.parse(path).user in users for _, path in done.mailboxes()):
                 yield one
 
 

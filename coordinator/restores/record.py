@@ -32,6 +32,9 @@ _WITNESS = "workers.lock"
 _WORKERS_SECONDS = 60.0
 """So long workers are waited for whose coordinator was killed: they have a second, but a disk may be slow."""
 
+BETWEEN = " | "
+"""What stands between the places to which mail of one partition goes."""
+
 KEPT = 50
 """So many directories of restores are kept, the newest."""
 
@@ -47,7 +50,8 @@ class Order:
     of each partition goes, ``margins`` how far its folders were raised (``margins``). With ``only`` nothing
     else was tried: what had failed in the restore ``retries``. ``undoes`` is the restore that it takes back.
     ``lasting`` says why it can't be taken back itself; empty: it can. ``departed``: mailboxes that were gone
-    by that moment were restored, too, as they were last."""
+    by that moment were restored, too, as they were last. ``newest`` is the moment of the newest backup
+    of then, by which it was told what was done since (``--state-only``); empty: none was asked."""
 
     restore: str
     begun: datetime
@@ -65,6 +69,12 @@ class Order:
     undoes: str = ""
     lasting: str = ""
     departed: bool = False
+    newest: str = ""
+
+    @property
+    def places(self) -> frozenset[str]:
+        """All that it was to."""
+        return frozenset(place for places in self.targets.values() for place in places.split(BETWEEN))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

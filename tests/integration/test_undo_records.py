@@ -233,6 +233,31 @@ def test_a_mailbox_that_was_gone_is_taken_back_after_later_backups(
     assert not jane.root.exists()
 
 
+def test_state_is_taken_back_after_the_next_backup(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That tells what the restore has made of it, and not what was done before."""
+    jane = site.boxes["jane"]
+    (jane.root / "cur" / "1.M1P1.host:2,S").rename(jane.root / "cur" / "1.M1P1.host:2,F")
+    site.run("backup")
+    done = site.run("restore", JANE, "--state-only", "--at", site.moment)
+    assert (done["flagged"], jane.names()) == (1, ["1.M1P1.host:2,S", "2.M1P1.host:2,S"])
+    monkeypatch.setattr(adapters, "clock", lambda: LaterClock(1))
+    site.run("backup")
+    assert site.run("restore", "--undo", "latest")["flagged"] == 1
+    assert jane.names() == ["1.M1P1.host:2,F", "2.M1P1.host:2,S"]
+
+
+def test_what_a_later_restore_has_brought_does_not_go_with_it(site: Site) -> None:
+    """The first was killed, the second, which can't be taken back, has done the rest."""
+    box = site.boxes["jane"]
+    (box.root / "cur" / "1.M1P1.host:2,S").unlink()
+    first = site.run("restore", JANE)["restore"]
+    interrupt(site, first)
+    (box.root / "cur" / "1.M1P1.host:2,S").unlink()
+    second = site.run("restore", "/", "--order", "newest")["restore"]
+    assert f"restore {second} has brought" in site.refused("restore", "--undo", first, status=2)
+    assert box.names() == ["1.M1P1.host:2,S", "2.M1P1.host:2,S"]
+
+
 TWO = """\
 [staging]
 path = "{place}/staging"
