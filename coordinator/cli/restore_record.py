@@ -19,6 +19,7 @@ from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..clock import RUN_ID, utc
 from ..restoration import RestorePlan, names_mailbox
+from ..restores.before import is_undone
 from ..restores.record import BETWEEN, OpenRestore, Order, begun, directory_of, read_order, reopened
 from ..restores.report import read_report, write_report
 from . import adapters, output
@@ -64,6 +65,8 @@ def call_again(context: click.Context, asked: RestoreOptions) -> int:
         again = Again(order=order, undone=directory, only=order.only)
     else:
         refuse(bool(order.undoes), f"go on with: mailhaul restore --undo {order.undoes}")
+        # What its journal has went with that.
+        refuse(is_undone(directory), f"restore {order.restore} was taken back: restore anew")
         again = Again(order=order, resumed=directory, only=order.only)
     return _called(context, invocation, staging, again)
 

@@ -28,7 +28,7 @@ from ..restores.ahead import make_place, taken
 from ..restores.before import keep_before, why_lasting
 from ..restores.journal import Journal
 from ..restores.margins import margin_above_earlier
-from ..restores.record import OpenRestore
+from ..restores.record import OpenRestore, at_rest
 from ..restores.report import TEXT
 from ..run_ids import started_of
 from ..settings import Config
@@ -299,14 +299,16 @@ def _taken_back(
         dry_run=asked.dry_run,
         as_json=asked.as_json,
     )
-    undo = undoing.plan(plan, backup)
-    if asked.dry_run:
-        return undoing.rehearse(undo)
-    with recorded(context, asked.staging, area, backup, plan, planning.margins, None) as record:
-        if record is None:
-            raise StagingError("without a record nothing is taken back")
-        report, status = undoing.carry_out(undo, record)
-    end(record, report, ())
+    # What a worker puts there that outlives its coordinator would stay.
+    with at_rest(undoing.directory):
+        undo = undoing.plan(plan, backup)
+        if asked.dry_run:
+            return undoing.rehearse(undo)
+        with recorded(context, asked.staging, area, backup, plan, planning.margins, None) as record:
+            if record is None:
+                raise StagingError("without a record nothing is taken back")
+            report, status = undoing.carry_out(undo, record)
+        end(record, report, ())
     return status
 
 

@@ -191,6 +191,15 @@ def reopened(
             )
 
 
+@contextmanager
+def at_rest(directory: Path) -> Iterator[None]:
+    """Nobody goes on with a restore while the context lasts, and no worker of it is at work any more. Raises
+    LockedError."""
+    with _locked(directory):
+        _wait_for_workers(directory)
+        yield
+
+
 def _wait_for_workers(directory: Path) -> None:
     """Wait until no worker of a restore is at work any more; makes the file that they lock. Raises
     LockedError."""

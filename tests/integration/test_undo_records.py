@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from mailhaul.coordinator.cli import adapters
+from mailhaul.coordinator.restores import record
 from mailhaul.coordinator.restores.before import KEPT_DAYS
 from mailhaul.coordinator.restores.remedies import failure_of
 from mailhaul.groups.paths import message_path
@@ -256,6 +257,23 @@ def test_what_a_later_restore_has_brought_does_not_go_with_it(site: Site) -> Non
     second = site.run("restore", "/", "--order", "newest")["restore"]
     assert f"restore {second} has brought" in site.refused("restore", "--undo", first, status=2)
     assert box.names() == ["1.M1P1.host:2,S", "2.M1P1.host:2,S"]
+
+
+def test_a_restore_that_was_killed_is_taken_back_for_good(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its workers may outlive it for a moment; who went on with it would be told that all is there."""
+    (site.boxes["jane"].root / "cur" / "1.M1P1.host:2,S").unlink()
+    lacking = site.look()
+    restore = site.run("restore", "/")["restore"]
+    directory = site.staging / ".mailhaul" / "restores" / restore
+    (directory / "state.json").unlink()
+    with restoring.witnessed(str(directory / "workers.lock")), monkeypatch.context() as patch:
+        patch.setattr(record, "_WORKERS_SECONDS", 0.0)
+        assert "still at work" in site.refused("restore", "--undo", restore, status=5)
+    assert site.run("restore", "--undo", restore)["removed"] == 1
+    assert "was taken back" in site.refused("restore", "--resume", restore, status=2)
+    assert site.look() == lacking
 
 
 TWO = """\
