@@ -80,6 +80,12 @@ class Holds:
         """Whether a run is held."""
         return run in self._runs
 
+    @property
+    def at_hand(self) -> Holds:
+        """Those for which archives stay in the staging area: somebody looks into a case. What a restore needs
+        to be taken back may lie anywhere."""
+        return Holds(tuple(one for one in self.all if not one.restore))
+
     def below(self, path: LogicalPath) -> tuple[Hold, ...]:
         """The holds on a path, or on anything that it covers."""
         return tuple(one for one in self.all if one.path and _covers(path, LogicalPath.parse(one.path)))

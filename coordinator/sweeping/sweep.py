@@ -243,7 +243,7 @@ class _Sweep:
         # Whoever waits for room has left a little less than a piece of it free.
         margin_bytes = max(_LEAST_MARGIN_BYTES, room.total_bytes // _MARGIN_SHARE)
         short_bytes = self._request.reserve_bytes + margin_bytes - room.free_bytes
-        holds = read_holds(self._staging)
+        holds = read_holds(self._staging).at_hand
         configured = {one.name for one in self._request.destinations}
         with Catalog.open(self._staging) as catalog:
             return policy.freeable(

@@ -77,7 +77,7 @@ _2_4 = """\
 dovecot_config_version = 2.4.0
 dovecot_storage_version = 2.4.0
 protocols = imap lmtp pop3
-auth_allow_cleartext = yes
+{cleartext}
 mail_driver = {driver}
 mail_path = {path}
 {location}
@@ -171,7 +171,10 @@ def settings(
         tls, listen = words.format_map(certificate._asdict()), f"{listen}, {FAR}"
     store = OTHER_STORES.get(layout, "maildir:~/Maildir")
     driver, _, path = store.partition(":")
-    facts = {**facts, "store": store, "driver": driver, "path": path, "tls": tls, "listen": listen}
+    # With TLS required 2.4 does not start where that is said, too.
+    cleartext = "auth_allow_cleartext = yes" if certificate is None else ""
+    store_facts = {"store": store, "driver": driver, "path": path}
+    facts = {**facts, **store_facts, "tls": tls, "listen": listen, "cleartext": cleartext}
     location = {**LAYOUTS, **RARE_LAYOUTS}.get(layout, "").format_map(facts)
     if version < (2, 4):
         return (_2_3 + _BOTH).format_map({**facts, "location": location})

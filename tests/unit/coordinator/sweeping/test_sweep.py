@@ -193,6 +193,15 @@ def test_what_is_held_stays_in_the_staging_area(swept: Swept) -> None:
     assert records[1].name in _staged(swept)
 
 
+def test_what_is_held_for_a_restore_may_leave_the_staging_area(swept: Swept) -> None:
+    """That a restore can be taken back for thirty days keeps no archives there: any copy serves."""
+    swept.sweep()
+    records = swept.records()
+    of_restore = Hold(run=records[1].run, since=swept.now, automatic=True, restore="20261129T120000Z-abcd")
+    add_holds(swept.chain.staging, [of_restore])
+    assert {records[0].name, records[1].name} <= set(swept.sweep().freed)
+
+
 def test_one_sweep_at_a_time_for_a_destination(swept: Swept) -> None:
     with sweeping(swept.chain.staging, "vault"):
         report = swept.sweep()
