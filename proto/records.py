@@ -632,7 +632,8 @@ class Progress(NamedTuple):
     ``size_bytes`` were read, ``new_bytes`` of them had to be stored, which took ``archive_bytes``.
     ``waiting`` says what it waits for, in a few words; empty where it goes on. ``done`` is what a restore has
     made durable since it was told last, each as ``proto.restored`` writes it: nobody drops that for newer
-    progress, but it may be lost as everything here.
+    progress. A worker on the host of its coordinator goes on when that has taken note of it; from other hosts
+    it may be lost as everything here.
     """
 
     unit: str

@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,7 +52,10 @@ class Failed:
 
 
 Answer = Ready | Done | Failed
-"""What comes out of a channel, beside Progress. What goes in is the tasks."""
+"""What comes out of a channel, beside Progress. What goes in is the tasks, and NOTED."""
+
+NOTED = b""
+"""The parent has taken note of what is done: of each Progress that tells so, before anything else is sent."""
 
 
 def work(function: Callable[[Any, ProgressSink], object], channel: Connection) -> None:
@@ -113,29 +115,26 @@ def _tried(answer: Answer) -> bytes:
 
 
 class _Reporter:
-    """Sends progress now and then, what is done at once. A parent that is slow to read is not waited for;
-    what is done is kept for it, and told item by item, since one message with all of them would not fit into
-    what a writable channel takes."""
+    """Sends progress now and then, and never waits for a parent that is slow to read. What is done is told
+    at once, and the work goes on when the parent has taken note of that."""
 
     def __init__(self, channel: Connection) -> None:
         self._channel = channel
         self._writable = select.poll()
         self._writable.register(channel, select.POLLOUT)
         self._next = 0.0
-        self._untold: deque[str] = deque()
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
-        self._untold.extend(progress.done)
-        if now < self._next and not self._untold:
+        if now < self._next and not progress.done:
             return
         self._next = now + PROGRESS_SECONDS
-        while self._writable.poll(0):
-            done = (self._untold.popleft(),) if self._untold else ()
-            with suppress(OSError):  # nobody is there any more: watch_parent sees to it
-                self._channel.send(progress._replace(done=done))
-            if not self._untold:
-                break
+        with suppress(OSError, EOFError):  # nobody is there any more: watch_parent sees to it
+            if progress.done:
+                self._channel.send(progress)
+                self._channel.recv_bytes()
+            elif self._writable.poll(0):
+                self._channel.send(progress)
 
 
 def _leave(number: int, *_: object) -> NoReturn:

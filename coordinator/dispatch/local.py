@@ -223,6 +223,11 @@ class _Processes:
             return [TaskFailed(number, child.unexpected(error))]
         if isinstance(said, Progress):
             self._on_progress(said)
+            try:
+                if said.done:
+                    worker.channel.send_bytes(child.NOTED)
+            except OSError:
+                return [self._lose(number)]
             return []
         worker.ready_by = None
         return [event_of(number, said)]

@@ -112,6 +112,14 @@ def report_place(job: Job, progress: ProgressSink) -> None:
     progress(Progress(f"{job.number} on {job.host}", 1, 0))
 
 
+def tell_done(job: Job, progress: ProgressSink) -> int:
+    """Tell of each step that it is done; a file says how many were begun."""
+    for count in range(job.number):
+        (job.place / "begun").write_text(str(count + 1))
+        progress(Progress("unit", count, 0, done=(f"{count} is done",)))
+    return job.number
+
+
 def append_to(file: Path, host: str) -> ProgressSink:
     """Progress that goes to a file, a line each."""
 

@@ -335,21 +335,23 @@ def test_progress_never_waits_for_a_reader(monkeypatch: pytest.MonkeyPatch) -> N
     theirs.close()
 
 
-def test_what_is_done_is_told_in_spite_of_slow_readers() -> None:
-    ours, theirs = multiprocessing.Pipe()
-    report = child._Reporter(theirs)
-    for count in range(3000):
-        report(Progress("unit", count, 0, done=(f"{count}" * 40,)))
-    seen: list[str] = []
-    while ours.poll():
-        seen += ours.recv().done
-    assert len(seen) < 3000, "the reader was never slow"
-    while len(seen) < 3000:
-        report(Progress("unit", 3000, 0))
-        assert ours.poll()
-        while ours.poll():
-            seen += ours.recv().done
-    assert seen == [f"{count}" * 40 for count in range(3000)]
+def test_work_goes_on_when_note_was_taken_of_what_is_done(
+    tasks: ModuleType, job: Callable[..., Any], tmp_path: Path
+) -> None:
+    """So that no more than the last of what a worker has done is unknown, whenever the parent is killed."""
+    noted: list[str] = []
+    ahead: list[int] = []
+
+    def note(progress: Progress) -> None:
+        time.sleep(0.002)  # a slow reader
+        begun = (tmp_path / "begun").read_text()
+        noted.extend(progress.done)
+        ahead.append(int(begun) - len(noted))
+
+    (one,) = local.run_tasks(tasks.run, [job("tell_done", 200)], workers=1, on_progress=note)
+    assert one.report == 200
+    assert noted == [f"{count} is done" for count in range(200)]
+    assert set(ahead) == {0}
 
 
 # Ending
