@@ -1,6 +1,6 @@
 """Keeping Dovecot from synchronising a folder with its index for a moment.
 
-A session that does so has ``dovecot.index.log`` locked, then the UID list. One that had begun while messages
+A session that does so has ``dovecot.index.log`` and the UID list locked. One that had begun while messages
 were put below the UIDs that it knew would take them for expunged ones that reappear, and number them anew.
 Who gets the lock of a log afterwards sees that there is another one by now, and comes back.
 """
@@ -11,12 +11,38 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
+from ...proto.errors import LockedError
+from .dotlock import uidlist_lock
 from .dovecot_index import LOG
 
 _PATIENCE_SECONDS = 20.0
 _PAUSE_SECONDS = 0.01
+_SOON_SECONDS = 0.2
+
+
+@contextmanager
+def folder_unused(index: int, lists: int, wait_seconds: float = 30) -> Iterator[None]:
+    """Hold the lock of the UID list in the directory ``lists`` while nobody synchronises the folder, as
+    ``index_unused``. Raises LockedError, OSError.
+
+    The server takes the two in one order when it delivers and in the other when it looks at a folder. So
+    whoever does not get the second soon lets go of the first: else both sides would wait for each other.
+    """
+    give_up = time.monotonic() + wait_seconds
+    while True:
+        with ExitStack() as stack:
+            stack.enter_context(index_unused(index))
+            try:
+                stack.enter_context(uidlist_lock(lists, _SOON_SECONDS))
+            except LockedError:
+                if time.monotonic() > give_up:
+                    raise
+            else:
+                yield
+                return
+        time.sleep(_SOON_SECONDS)
 
 
 @contextmanager

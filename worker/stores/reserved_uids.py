@@ -20,17 +20,17 @@ from ...proto.records import Folder, Listed, Message
 from . import keywords, uidlist
 from .directories import make_directory, name_bytes, opened, ownership
 from .directory_exchange import take_late, take_over
-from .dotlock import uidlist_lock
 from .dovecot_index import INDEX
 from .file_names import FileNames
 from .file_writer import FileWriter
-from .index_lock import index_unused
+from .index_lock import folder_unused
 from .listing import PLACES
 from .location import RESERVED
 from .message_places import MessagePlaces
 from .opened import FileOpener
 from .scaffold import link_new, make_durable
 from .uidlist_file import lines_of, opened_list, uids_of
+from .undisturbed import undisturbed
 
 _NEW_LIST = RESERVED + b"uidlist"
 _NEW_INDEX = RESERVED + b"index"
@@ -126,7 +126,7 @@ class ReservedUids:
         the one that is there. False if they are not free any more. Raises OSError, LockedError,
         MessageUnavailable."""
         exchanged: dict[bytes, frozenset[bytes]] = {}
-        with index_unused(index), uidlist_lock(lists):
+        with folder_unused(index, lists):
             header, *lines = lines_of(lists)
             reserved = uidlist.parse_header(header).reserved
             if max(self._entries) >= reserved or any(0 < _uid(line) < reserved for line in lines):
@@ -134,24 +134,26 @@ class ReservedUids:
             if self._there and uids_of(lists, self._there):
                 return False  # the server has seen them meanwhile
             self._write_list(lists, header, lines)
-            # The files before the list: until that has them, the server has to wait for the lock.
-            if self._there:
-                self.leave_there(stage)
-            for place in map(str.encode, PLACES):
-                taken = take_over(stage, directory, place, self._files)
-                if taken is None:
-                    _put_each(stage, directory, place)
-                else:
-                    exchanged[place] = taken
-            has_index = self._write_index(stage, index)
-            gone = {name for name in map(name_bytes, os.listdir(index)) if name.startswith(INDEX)}
-            os.rename(_NEW_LIST, uidlist.NAME, src_dir_fd=lists, dst_dir_fd=lists)
-            if has_index:
-                os.rename(_NEW_INDEX, INDEX, src_dir_fd=index, dst_dir_fd=index)
-                gone.discard(INDEX)
-            for name in gone:
-                with suppress(FileNotFoundError):  # a lock of the server, or a log that it has put away
-                    os.unlink(name, dir_fd=index)
+            # Files without the list would get other UIDs by whoever looks next.
+            with undisturbed():
+                # The files before the list: until that has them, the server has to wait for the lock.
+                if self._there:
+                    self.leave_there(stage)
+                for place in map(str.encode, PLACES):
+                    taken = take_over(stage, directory, place, self._files)
+                    if taken is None:
+                        _put_each(stage, directory, place)
+                    else:
+                        exchanged[place] = taken
+                has_index = self._write_index(stage, index)
+                gone = {name for name in map(name_bytes, os.listdir(index)) if name.startswith(INDEX)}
+                os.rename(_NEW_LIST, uidlist.NAME, src_dir_fd=lists, dst_dir_fd=lists)
+                if has_index:
+                    os.rename(_NEW_INDEX, INDEX, src_dir_fd=index, dst_dir_fd=index)
+                    gone.discard(INDEX)
+                for name in gone:
+                    with suppress(FileNotFoundError):  # a lock of the server, or a log that it has put away
+                        os.unlink(name, dir_fd=index)
         os.fsync(lists)
         for place, taken in exchanged.items():
             take_late(stage, directory, place, taken)

@@ -6,14 +6,17 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mailhaul.proto.errors import LockedError
 from mailhaul.worker.stores import index_lock
+from mailhaul.worker.stores.dotlock import uidlist_lock
 from mailhaul.worker.stores.dovecot_index import LOG
-from mailhaul.worker.stores.index_lock import index_unused
+from mailhaul.worker.stores.index_lock import folder_unused, index_unused
 
 TRY = """
 import fcntl, sys
@@ -79,3 +82,38 @@ def test_another_log_by_then(directory: int, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(fcntl, "lockf", exchanged)
     with index_unused(directory):
         assert is_locked(log, "flock")
+
+
+def test_both_locks_whichever_the_server_takes_first(directory: int, tmp_path: Path) -> None:
+    """A delivery has the list locked when it wants the log: it gets that while we wait for the list."""
+    log = tmp_path / os.fsdecode(LOG)
+    log.touch()
+    delivered = threading.Event()
+
+    def deliver() -> None:
+        with uidlist_lock(directory):
+            listed.set()
+            while is_locked(log, "lockf"):
+                pass
+        delivered.set()
+
+    listed = threading.Event()
+    server = threading.Thread(target=deliver)
+    with index_unused(directory):
+        server.start()
+        assert listed.wait(60)
+    with folder_unused(directory, directory):
+        assert delivered.is_set()
+        assert is_locked(log, "lockf")
+    server.join()
+
+
+def test_a_server_that_does_not_let_go_of_the_list(directory: int, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(LOG)).touch()
+    with (
+        uidlist_lock(directory),
+        pytest.raises(LockedError, match="server holds"),
+        folder_unused(directory, directory, 0.1),
+    ):
+        raise AssertionError("it is held")
+    assert not is_locked(tmp_path / os.fsdecode(LOG), "lockf")
