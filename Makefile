@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
-# Tests wait a good deal, so there are two at a time for each processor; JOBS=0 for one after the other. What
-# must not run beside each other is in one group (pytest.mark.xdist_group).
-JOBS ?= $(shell expr $$(nproc) \* 2)
+# Tests wait a good deal, so there is one more at a time than there are processors; JOBS=0 for one after the
+# other. What must not run beside each other is in one group (pytest.mark.xdist_group).
+JOBS ?= $(shell expr $$(nproc) + 1)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 .PHONY: help demo test check lint integration faults soak tape bench bench-2g bench-nights bench-sweep bench-restores servers peers clean
