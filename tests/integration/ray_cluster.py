@@ -47,6 +47,7 @@ _OPTIONS = (
 )
 _HEAD_OPTIONS = ("--head", f"--port={PORT}", "--no-monitor", "--include-dashboard=false")
 _START_SECONDS = 90.0
+_END_SECONDS = 150.0
 _LOOK_SECONDS = 0.05
 
 
@@ -158,9 +159,10 @@ class RayCluster:
 
     def await_end(self, name: str) -> None:
         """Wait until nothing is left of a node that is ending: ``ray start`` ends when one of its children
-        does, workers when their raylet does. Raises RuntimeError."""
+        does, workers when their raylet does. A node that was cut off hears of its end when TCP tries again,
+        which may take as long as the cut did. Raises RuntimeError."""
         process, host = self._nodes.pop(name), self._hosts[name]
-        until = time.monotonic() + _START_SECONDS
+        until = time.monotonic() + _END_SECONDS
         while process.poll() is None or host.pids("ray::"):
             if time.monotonic() > until:
                 raise RuntimeError(f"{name}: still there: {host.pids('ray::')}")
