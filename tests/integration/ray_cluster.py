@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ _OPTIONS = (
 )
 _HEAD_OPTIONS = ("--head", f"--port={PORT}", "--no-monitor", "--include-dashboard=false")
 _START_SECONDS = 90.0
-_END_SECONDS = 150.0
+_STRAGGLER_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
 
 
@@ -159,11 +159,17 @@ class RayCluster:
 
     def await_end(self, name: str) -> None:
         """Wait until nothing is left of a node that is ending: ``ray start`` ends when one of its children
-        does, workers when their raylet does. A node that was cut off hears of its end when TCP tries again,
-        which may take as long as the cut did. Raises RuntimeError."""
+        does, workers when their raylet does. Now and then Ray leaves a worker of a node behind that was
+        cut off; that is ended here: what keeps it from writing is its epoch. Raises RuntimeError."""
         process, host = self._nodes.pop(name), self._hosts[name]
-        until = time.monotonic() + _END_SECONDS
+        ended, until = 0.0, time.monotonic() + _START_SECONDS
         while process.poll() is None or host.pids("ray::"):
+            if process.poll() is not None:
+                ended = ended or time.monotonic()
+                if time.monotonic() > ended + _STRAGGLER_SECONDS:
+                    for pid in host.pids("ray::"):
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
             if time.monotonic() > until:
                 raise RuntimeError(f"{name}: still there: {host.pids('ray::')}")
             time.sleep(_LOOK_SECONDS)
