@@ -191,11 +191,7 @@ def _refuse_beside_provision_only(asked: RestoreOptions) -> None:
         "--provision-only with --new-uidvalidity: a later restore could not tell that these folders were "
         "made for it",
     )
-    for path in asked.paths:
-        refuse(
-            path.uid is not None or path.name is not None,
-            f"--provision-only makes folders, and {path} is a message",
-        )
+    _refuse_messages(asked, "--provision-only makes folders")
 
 
 def _refuse_beside_state_only(asked: RestoreOptions) -> None:
@@ -204,10 +200,7 @@ def _refuse_beside_state_only(asked: RestoreOptions) -> None:
         "--state-only changes messages where they are: leave out --into, --map, --provision-only and "
         "--new-uidvalidity",
     )
-    refuse(
-        asked.place is not None and not keeps_places(asked.place),
-        "--state-only is for --to maildir:DIR, where the mail store is, or none",
-    )
+    _refuse_elsewhere(asked, "--state-only")
 
 
 def _refuse_beside_exact(asked: RestoreOptions) -> None:
@@ -216,15 +209,8 @@ def _refuse_beside_exact(asked: RestoreOptions) -> None:
         "--exact changes mailboxes where they are: leave out --into, --map, --provision-only and "
         "--state-only",
     )
-    refuse(
-        asked.place is not None and not keeps_places(asked.place),
-        "--exact is for --to maildir:DIR, where the mail store is, or none",
-    )
-    for path in asked.paths:
-        refuse(
-            path.uid is not None or path.name is not None,
-            f"--exact is for mailboxes and folders, and {path} is a message",
-        )
+    _refuse_elsewhere(asked, "--exact")
+    _refuse_messages(asked, "--exact is for mailboxes and folders")
 
 
 def _refuse_beside_newest(asked: RestoreOptions) -> None:
@@ -241,11 +227,19 @@ def _refuse_beside_newest(asked: RestoreOptions) -> None:
         "--order newest with --new-uidvalidity: mail that follows could not tell that these folders were "
         "made for it",
     )
+    _refuse_messages(asked, "--order newest is for mailboxes and folders")
+
+
+def _refuse_messages(asked: RestoreOptions, why: str) -> None:
     for path in asked.paths:
-        refuse(
-            path.uid is not None or path.name is not None,
-            f"--order newest is for mailboxes and folders, and {path} is a message",
-        )
+        refuse(path.uid is not None or path.name is not None, f"{why}, and {path} is a message")
+
+
+def _refuse_elsewhere(asked: RestoreOptions, option: str) -> None:
+    refuse(
+        asked.place is not None and not keeps_places(asked.place),
+        f"{option} is for --to maildir:DIR, where the mail store is, or none",
+    )
 
 
 def _with_login(asked: RestoreOptions, server: Partition) -> Partition:

@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from blake3 import blake3
-
 from ...groups.paths import LogicalPath, message_path
 from ...proto.archive.columns import clamped
 from ...proto.archive.mailboxes import FolderEntry
@@ -27,7 +25,6 @@ from ...proto.archive.stored import OpenArchive, StoredMailbox
 from ...proto.errors import DamagedError, MessageUnavailable, PlaceError, StoreError
 from ...proto.ports import FolderReader, MailboxReader, MailStore, ProgressSink, RecordKeeper, ServerRecord
 from ...proto.records import (
-    DIGEST_BYTES,
     ArchiveId,
     FileStat,
     Folder,
@@ -38,9 +35,9 @@ from ...proto.records import (
     Skipped,
 )
 from ..comparing.matching import UNKNOWN, KnownRows
+from .content import digest_now
 from .findings import IN_THE_BODY, Finding, Kind, MailboxFindings
 
-_READ_BYTES = 1 << 20
 _PROGRESS_MESSAGES = 256
 _SECOND_LOOK_SECONDS = 1.0
 _OF_THE_SERVER = ("keyword", "doveadm")
@@ -416,7 +413,7 @@ class Look:
         if not self._data and clamped(stat.mtime_ns) == message.date_ns:
             return None
         self._counts.read += 1
-        if _digest(folder, listed) == message.digest:
+        if digest_now(folder, listed) == message.digest:
             return None
         return Kind.CHANGED, "the content is not what was stored"
 
@@ -481,14 +478,3 @@ class Look:
 def _is_other(then: Folder, now: Folder) -> bool:
     """Whether two folders are certainly not the same one."""
     return bool(then.guid and now.guid and then.guid != now.guid)
-
-
-def _digest(folder: FolderReader, listed: Listed) -> bytes:
-    """The digest of a message as it is now. Raises MessageUnavailable."""
-    opened, digest = folder.open_message(listed), blake3()
-    try:
-        while data := opened.read(_READ_BYTES):
-            digest.update(data)
-    finally:
-        opened.close()
-    return digest.digest(length=DIGEST_BYTES)

@@ -18,15 +18,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from blake3 import blake3
-
 from ...groups.paths import LogicalPath, message_path
 from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.stored import StoredMailbox
 from ...proto.errors import DamagedError, MessageUnavailable, PlaceError, StoreError
 from ...proto.ports import FolderReader, MailRemover, MailTarget, ProgressSink, StateKeeper
 from ...proto.records import (
-    DIGEST_BYTES,
     Folder,
     Listed,
     Message,
@@ -40,9 +37,9 @@ from ...proto.restored import encode
 from ...proto.state import Flags, WantedState
 from ..archives.opened import OpenArchives
 from ..restore import Choice, Exactly, StateRules, restore
+from .content import digest_now
 from .state import Live, restore_state
 
-_READ_BYTES = 1 << 20
 _SET_ASIDE = re.compile(r"Set aside \d{4}-\d{2}-\d{2}(?:/.*)?", re.DOTALL)
 _ABSENT = "absent"
 
@@ -277,7 +274,7 @@ def _stands_for_any(folder: FolderReader, listed: Listed, lacking: dict[int, lis
         same = lacking.get(folder.stat(listed).size)
         if not same:
             return False
-        digest = _digest(folder, listed)
+        digest = digest_now(folder, listed)
     except MessageUnavailable:
         return True
     for at, message in enumerate(same):
@@ -285,14 +282,3 @@ def _stands_for_any(folder: FolderReader, listed: Listed, lacking: dict[int, lis
             del same[at]
             return True
     return False
-
-
-def _digest(folder: FolderReader, listed: Listed) -> bytes:
-    """The digest of a message as it is now. Raises MessageUnavailable."""
-    opened, digest = folder.open_message(listed), blake3()
-    try:
-        while data := opened.read(_READ_BYTES):
-            digest.update(data)
-    finally:
-        opened.close()
-    return digest.digest(length=DIGEST_BYTES)

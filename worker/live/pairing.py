@@ -11,15 +11,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from blake3 import blake3
-
 from ...proto.archive.columns import clamped
 from ...proto.archive.mailboxes import FolderEntry
 from ...proto.errors import MessageUnavailable
 from ...proto.ports import FolderReader
-from ...proto.records import DIGEST_BYTES, Folder, Listed, Message
+from ...proto.records import Folder, Listed, Message
+from .content import digest_now
 
-_READ_BYTES = 1 << 20
 _SECOND_NS = 1_000_000_000
 _VARIANT = re.compile(rb"(.*_r)\d+((?:,.*)?)", re.DOTALL)
 
@@ -88,7 +86,7 @@ class Matching:
                     continue
                 seen = _Seen(stray, stat.mtime_ns, stat.inode)
                 if not any(self._is_told(one, seen) for one in wanted):
-                    seen.digest = _digest(reader, stray.listed)
+                    seen.digest = digest_now(reader, stray.listed)
                 self._seen[stat.size].append(seen)
             except MessageUnavailable:
                 continue  # it is gone by now, or nobody can tell what it is
@@ -133,14 +131,3 @@ def stem(base: bytes) -> bytes:
     begin, comma, sizes = base.partition(b",")
     found = _VARIANT.fullmatch(base)
     return found[1] + found[2] if found else begin[:150] + b"_r" + comma + sizes[:60]
-
-
-def _digest(folder: FolderReader, listed: Listed) -> bytes:
-    """Raises MessageUnavailable."""
-    opened, digest = folder.open_message(listed), blake3()
-    try:
-        while data := opened.read(_READ_BYTES):
-            digest.update(data)
-    finally:
-        opened.close()
-    return digest.digest(length=DIGEST_BYTES)

@@ -101,11 +101,7 @@ class _Look:
         self._found = Findings()
 
     def facts(self, unseen: int) -> TargetFacts:
-        try:
-            rooms = self._rooms.all()
-        except OSError as error:
-            rooms = ()
-            self._found.trouble(f"how much room there is can't be told: {error.strerror}")
+        rooms = self._found.rooms(self._rooms)
         return TargetFacts(
             target=self._target,
             rooms=rooms,

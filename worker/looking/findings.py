@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...proto.target_facts import FateCounts, FolderFate, QuotaExcess
+from ...proto.target_facts import FateCounts, FileSystemRoom, FolderFate, QuotaExcess
+from .rooms import Rooms
 
 MOST_TOLD = 200
 """So many folders, failures and excesses are told one by one, by each task."""
@@ -50,6 +51,14 @@ class Findings:
             self._excesses.append(
                 QuotaExcess(user=user, root=root, kind=kind, used=used, limit=limit, wanted=wanted)
             )
+
+    def rooms(self, rooms: Rooms) -> tuple[FileSystemRoom, ...]:
+        """How much room there is; where the file system does not say, that is a trouble."""
+        try:
+            return rooms.all()
+        except OSError as error:
+            self.trouble(f"how much room there is can't be told: {error.strerror}")
+            return ()
 
     def trouble(self, told: str) -> None:
         """Something went wrong, in words."""
