@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
+from blake3 import blake3
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
@@ -33,6 +35,9 @@ _LONGEST_ANNOUNCEMENT = 65536
 ARGUMENTS = "mailhaul.restore.arguments"
 """Where the words of a call are in the ``meta`` of its context."""
 
+RENAMES = "mailhaul.restore.renames"
+"""Where the digest of the map (``--map``) is there; empty: no map, or none that can be read twice."""
+
 
 class RestoreCommand(click.Command):
     """Remembers the words it was called with: another process goes on with them."""
@@ -40,7 +45,16 @@ class RestoreCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See Command."""
         ctx.meta[ARGUMENTS] = tuple(args)
-        return super().parse_args(ctx, args)
+        left = super().parse_args(ctx, args)
+        ctx.meta[RENAMES] = _digest(ctx.params.get("map_file"))
+        return left
+
+
+def _digest(file: Path | None) -> str:
+    with suppress(OSError):  # what is wrong with it is said where it is read
+        if file is not None and file.is_file():
+            return blake3(file.read_bytes()).hexdigest()
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from . import adapters, output
 from .configuration import chosen_site, found_configuration, restore_command
 from .options import given, refuse
 from .program import Invocation
-from .restore_options import ARGUMENTS, RestoreOptions
+from .restore_options import ARGUMENTS, RENAMES, RestoreOptions
 from .restore_undo import let_go, refuse_undo
 
 _AGAIN = "mailhaul.restore.again"
@@ -116,8 +116,19 @@ def _called(context: click.Context, invocation: Invocation, staging: Path | None
         ) from error
     parent = context.parent
     with context.command.make_context("restore", words, parent=parent, obj=invocation) as inner:
+        _refuse_other_map(again.order, inner)
         inner.meta[_AGAIN] = again
         return cast(int, context.command.invoke(inner))
+
+
+def _refuse_other_map(order: Order, context: click.Context) -> None:
+    """The map says the same as then: else mailboxes would go to other places than those that are done."""
+    file = context.params["map_file"]
+    refuse(
+        bool(order.renames) and context.meta[RENAMES] != order.renames,
+        f"{file}: the map is not as it was when restore {order.restore} was begun: put that back, or restore "
+        "anew with this map",
+    )
 
 
 # The record
@@ -197,6 +208,7 @@ def recorded(
             lasting=lasting,
             departed=bool(backup.departed),
             newest=newest,
+            renames=context.meta[RENAMES],
         )
 
     with ExitStack() as stack:

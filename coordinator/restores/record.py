@@ -51,7 +51,8 @@ class Order:
     else was tried: what had failed in the restore ``retries``. ``undoes`` is the restore that it takes back.
     ``lasting`` says why it can't be taken back itself; empty: it can. ``departed``: mailboxes that were gone
     by that moment were restored, too, as they were last. ``newest`` is the moment of the newest backup
-    of then, by which it was told what was done since (``--state-only``); empty: none was asked."""
+    of then, by which it was told what was done since (``--state-only``); empty: none was asked. ``renames``
+    is the digest of the file that said who is called differently (``--map``); empty: there was none."""
 
     restore: str
     begun: datetime
@@ -70,6 +71,7 @@ class Order:
     lasting: str = ""
     departed: bool = False
     newest: str = ""
+    renames: str = ""
 
     @property
     def places(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import pytest
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
+from mailhaul.coordinator.restores.remedies import failure_of
+from mailhaul.proto.records import Skipped
 
 from ..maildirs import Maildir
 from ..trees import differences, snapshot
@@ -237,3 +240,33 @@ def test_what_was_shared_is_shared_under_the_new_names(sharing: Dovecot, tmp_pat
     assert shared <= set(doveadm("mailbox", "list", "-u", "new.bob@example.com"))
     with sharing.login("new.bob@example.com") as client:
         assert len(client.messages("shared/new.jane@example.com")) == 1
+
+
+def test_a_map_that_was_changed_since_is_refused(run: Run, mail: Path, tmp_path: Path) -> None:
+    """What is done would stay in one place, and the rest go to another."""
+    renames = tmp_path / "map"
+    renames.write_text("old1:ann = new1:anna\nold1: = new1:\n")
+    done = run("new1", "restore", "/old1", "--map", "map")
+    directory = tmp_path / "staging" / ".mailhaul" / "restores" / done["restore"]
+    told = json.loads((directory / "report.json").read_text())
+    told["failures"] = [asdict(failure_of(Skipped("/old1/user/ann", "busy", "")))]
+    (directory / "report.json").write_text(json.dumps(told))
+    (directory / "state.json").unlink()
+    (directory / "journal.jsonl").unlink()
+    shutil.rmtree(mail / "new1/anna")
+
+    for text in ("old1:ann = new1:annette\nold1: = new1:\n", None):
+        if text is None:
+            renames.unlink()
+        else:
+            renames.write_text(text)
+        for option in ("--resume", "--retry", "--undo"):
+            assert "the map is not as it was" in run("new1", "restore", option, done["restore"], status=2)
+    assert sorted(one.name for one in (mail / "new1").iterdir()) == ["bob@old.example", "carl"]
+
+    renames.write_text("old1:ann = new1:anna\nold1: = new1:\n")
+    assert run("new1", "restore", "--resume", done["restore"])["restored"] == 1
+    for before, after in (("ann", "anna"), ("carl", "carl")):
+        there = (snapshot(mail / one, times=False) for one in (f"old1/{before}", f"new1/{after}"))
+        found = differences(*there)
+        assert all("dovecot-acl" in one or "subscriptions" in one for one in found), found
