@@ -44,14 +44,36 @@ from .restore_state import tell_state
 from .restore_undo import Undoing
 from .restore_warnings import tell_missing, tell_moment
 from .restorers import open_restorers
-from .restoring import Goal, carry_out, carry_out_newest_first, chosen_goal, restore_hooks
+from .restoring import Done, Goal, carry_out, carry_out_newest_first, chosen_goal, restore_hooks
 from .sources import chosen_backup, named_paths
 from .workers import prepare_restore
 
 
 def restore(context: click.Context, asked: RestoreOptions) -> int:
-    """Plan; show the plan, or recall what has to come back, restore, count and report. Returns the exit
-    status."""
+    """Plan; show the plan, take back what was done of it, or recall what has to come back, restore, count and
+    report. Returns the exit status."""
+    with _opened(context, asked) as case:
+        plan = case.plan()
+        tell_moment(case.backup.moment)
+        if case.earlier is not None:
+            # Whoever has emptied the target meanwhile must not take this one for whole.
+            done = counted(len(case.earlier.journal), "mailbox", "mailboxes")
+            output.note(
+                f"{done} came back before it was ended, and are not looked at again; if the target was "
+                "emptied since, restore anew"
+            )
+        if case.again is not None and case.again.undone is not None:
+            return _taken_back(case, plan, case.again.undone)
+        if asked.dry_run:
+            return _rehearsed(case, plan)
+        plan, engine = _brought_here(case, plan)
+        tell_missing(plan)
+        return _restored(case, plan, _for_size(case, plan, engine))
+
+
+@contextmanager
+def _opened(context: click.Context, asked: RestoreOptions) -> Iterator[_Case]:
+    """What a restore is made from, with the backup and the workers open as long as the context lasts."""
     invocation = cast(Invocation, context.obj)
     again = again_of(context)
     area = None if asked.files else chosen_site(invocation, asked.staging, asked.destinations).area
@@ -80,48 +102,40 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         refuse_other_moment(again, backup)
         later = stack.enter_context(_newest(invocation, asked, paths, again))
         renaming = _renaming(asked, backup, area)
-        partitions = {one.partition for one in backup.versions}
-        if renaming is not None:
-            partitions = {renaming.place(one).partition for one in backup.versions}
-        targets = goal.targets(partitions)
-        planning = _Planning(
+        yield _Case(
+            context=context,
             asked=asked,
             paths=tuple(paths),
-            targets={
-                name: asked.target(_above_earlier(one, name, backup, area, earlier))
-                for name, one in targets.items()
-            },
             goal=goal,
+            targets=_targets(asked, goal, backup, renaming, area, earlier),
+            backup=backup,
+            engine=engine,
             access=access,
+            area=area,
             again=again,
-            journal=earlier.journal if earlier else Journal(),
+            earlier=earlier,
             renaming=renaming,
             later=later,
             day=_day(again),
         )
-        plan = planning.plan(backup)
-        tell_moment(backup.moment)
-        if earlier is not None:
-            # Whoever has emptied the target meanwhile must not take this one for whole.
-            done = counted(len(earlier.journal), "mailbox", "mailboxes")
-            output.note(
-                f"{done} came back before it was ended, and are not looked at again; if the target was "
-                "emptied since, restore anew"
-            )
-        if again is not None and again.undone is not None:
-            return _taken_back(context, again, planning, backup, plan, engine, area)
-        wanted = to_recall(backup.archives, [one.archive for one in plan.needs], far=access is not None)
-        if asked.dry_run and (asked.state_only or asked.exact):
-            would = carry_out(plan.tasks, engine, backup.archives, as_json=asked.as_json)
-            return tell_state(would, plan, backup, exact=asked.exact, as_json=asked.as_json)
-        if asked.dry_run:
-            return _shown(planning, backup, plan, wanted, engine, area)
-        # Folders and state need little more than what lies in the staging area of every archive.
-        if wanted and not (asked.provision_only or asked.state_only):
-            plan, engine = _after_recall(invocation, planning, backup, wanted, engine)
-        tell_missing(plan)
-        engine = _for_size(planning, plan, engine)
-        return _restored(context, planning, backup, plan, engine, area, earlier)
+
+
+def _targets(
+    asked: RestoreOptions,
+    goal: Goal,
+    backup: BackupSet,
+    renaming: Renaming | None,
+    area: Path | None,
+    earlier: OpenRestore | None,
+) -> dict[str, Partition]:
+    """Where the mail of each partition goes, or of each that it is renamed to."""
+    partitions = {one.partition for one in backup.versions}
+    if renaming is not None:
+        partitions = {renaming.place(one).partition for one in backup.versions}
+    return {
+        name: asked.target(_above_earlier(target, name, backup, area, earlier))
+        for name, target in goal.targets(partitions).items()
+    }
 
 
 def _above_earlier(
@@ -158,31 +172,40 @@ def _day(again: Again | None) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Planning:
-    """All that a plan is made from but the backup; and where it goes on with another restore, ``again`` and
-    the ``journal`` of that. ``announcement``: see ``Choice``."""
+class _Case:
+    """A restore that is asked for: all that it is made from, and who carries it out. ``again`` and
+    ``earlier`` say with which other restore it goes on, ``later`` is the newest backup where it counts."""
 
+    context: click.Context
     asked: RestoreOptions
     paths: tuple[LogicalPath, ...]
-    targets: dict[str, Partition]
     goal: Goal
+    targets: dict[str, Partition]
+    backup: BackupSet
+    engine: Engine
     access: Access | None
+    area: Path | None
     again: Again | None
-    journal: Journal
+    earlier: OpenRestore | None
     renaming: Renaming | None
     later: BackupSet | None
     day: str
+
+    @property
+    def invocation(self) -> Invocation:
+        return cast(Invocation, self.context.obj)
 
     @property
     def margins(self) -> dict[str, int]:
         """How far folders are raised, by partition."""
         return {name: one.renumbering.uid_margin for name, one in self.targets.items()}
 
-    def plan(self, backup: BackupSet) -> RestorePlan:
-        """The plan, without what is done. Raises as ``plan_restore``."""
+    def plan(self, backup: BackupSet | None = None) -> RestorePlan:
+        """The plan, without what is done; of this ``backup`` where archives have come back meanwhile. Raises
+        as ``plan_restore``."""
         with kept_records():
             plan = plan_restore(
-                backup,
+                backup or self.backup,
                 self.paths,
                 self.targets,
                 as_user=self.asked.as_user,
@@ -197,7 +220,14 @@ class _Planning:
                 later=self.later,
                 exactly=self.asked.exactly(self.day),
             )
-        return narrowed(plan, self.journal, self.again.only) if self.again else plan
+        if self.again is None:
+            return plan
+        return narrowed(plan, self.earlier.journal if self.earlier else Journal(), self.again.only)
+
+    def needed_first(self, plan: RestorePlan) -> list[ArchiveId]:
+        """The archives that have to be brought back before."""
+        archives = [one.archive for one in plan.needs]
+        return to_recall(self.backup.archives, archives, far=self.access is not None)
 
 
 @contextmanager
@@ -224,37 +254,37 @@ def _newest(
         yield newest
 
 
-def _shown(
-    planning: _Planning,
-    backup: BackupSet,
-    plan: RestorePlan,
-    wanted: list[ArchiveId],
-    engine: Engine,
-    area: Path | None,
-) -> int:
-    """Tell the plan, what would come back first, and what it would meet."""
+def _rehearsed(case: _Case, plan: RestorePlan) -> int:
+    """Tell the plan, what would come back first, and what it would meet; of state, what would change."""
+    asked = case.asked
+    if asked.state_only or asked.exact:
+        would = carry_out(plan.tasks, case.engine, case.backup.archives, as_json=asked.as_json)
+        return tell_state(would, plan, case.backup, exact=asked.exact, as_json=asked.as_json)
     # Nobody else needs these, and they take a tenth of the time in which one message comes back.
     from ..prospect import look_ahead
     from ..restores.rates import measured_rate
     from .restore_plan import tell_plan
 
     tell_missing(plan)
-    prospect = look_ahead(plan, engine, lambda _: None, workers=planning.goal.workers, access=planning.access)
-    rate = measured_rate(area) if area is not None else None
-    return tell_plan(plan, backup, wanted, prospect, rate, as_json=planning.asked.as_json)
+    wanted = case.needed_first(plan)
+    prospect = look_ahead(plan, case.engine, lambda _: None, workers=case.goal.workers, access=case.access)
+    rate = measured_rate(case.area) if case.area is not None else None
+    return tell_plan(plan, case.backup, wanted, prospect, rate, as_json=asked.as_json)
 
 
-def _after_recall(
-    invocation: Invocation, planning: _Planning, backup: BackupSet, wanted: list[ArchiveId], engine: Engine
-) -> tuple[RestorePlan, Engine]:
-    """Bring archives back; the plan that there is then, and who carries it out."""
+def _brought_here(case: _Case, plan: RestorePlan) -> tuple[RestorePlan, Engine]:
+    """Bring archives back, where some have to be; the plan that there is then, and who carries it out."""
+    asked, goal = case.asked, case.goal
+    wanted = case.needed_first(plan)
+    # Folders and state need little more than what lies in the staging area of every archive.
+    if not wanted or asked.provision_only or asked.state_only:
+        return plan, case.engine
     from .recalling import bring_back  # which most restores do without
 
-    asked, goal = planning.asked, planning.goal
     recalled = bring_back(
-        invocation,
+        case.invocation,
         asked.staging,
-        backup.archives,
+        case.backup.archives,
         wanted,
         goal.workers,
         asked.wait,
@@ -262,49 +292,43 @@ def _after_recall(
         # Who names a destination wants to see that its copy is good.
         afresh=asked.only is not None,
     )
-    plan = planning.plan(replace(backup, archives=backup.archives.back(dict(recalled.now))))
-    if recalled.failed and planning.access is None and not goal.alone:
+    plan = case.plan(replace(case.backup, archives=case.backup.archives.back(dict(recalled.now))))
+    if recalled.failed and case.access is None and not goal.alone:
         # What is whole of them is read where it is, by one worker: a drive is for one.
-        engine = adapters.make_engine(1)
-    return plan, engine
+        return plan, adapters.make_engine(1)
+    return plan, case.engine
 
 
-def _for_size(planning: _Planning, plan: RestorePlan, engine: Engine) -> Engine:
+def _for_size(case: _Case, plan: RestorePlan, engine: Engine) -> Engine:
     """Who carries a plan out: this process where it is small and nobody asked for workers, else ``engine``,
     whose workers here are loaded from now on."""
-    if planning.access is not None or planning.goal.alone:
+    if case.access is not None or case.goal.alone:
         return engine
-    if plan.is_small and planning.asked.workers is None:
+    if plan.is_small and case.asked.workers is None:
         return adapters.make_engine(0)
     prepare_restore()
     return engine
 
 
-def _taken_back(
-    context: click.Context,
-    again: Again,
-    planning: _Planning,
-    backup: BackupSet,
-    plan: RestorePlan,
-    engine: Engine,
-    area: Path | None,
-) -> int:
-    """Take back what was done of a plan, with a record of that."""
-    asked, goal = planning.asked, planning.goal
+def _taken_back(case: _Case, plan: RestorePlan, directory: Path) -> int:
+    """Take back what was done of a plan by the restore of this directory, with a record of that."""
+    asked = case.asked
     undoing = Undoing(
-        directory=again.undone or Path(),
-        restore=again.order.restore,
-        engine=engine,
-        hooks=restore_hooks(cast(Invocation, context.obj), goal.config, files=(), staging=asked.staging),
+        directory=directory,
+        restore=directory.name,
+        engine=case.engine,
+        hooks=restore_hooks(case.invocation, case.goal.config, files=(), staging=asked.staging),
         dry_run=asked.dry_run,
         as_json=asked.as_json,
     )
     # What a worker puts there that outlives its coordinator would stay.
     with at_rest(undoing.directory):
-        undo = undoing.plan(plan, backup)
+        undo = undoing.plan(plan, case.backup)
         if asked.dry_run:
             return undoing.rehearse(undo)
-        with recorded(context, asked.staging, area, backup, plan, planning.margins, None) as record:
+        with recorded(
+            case.context, asked.staging, case.area, case.backup, plan, case.margins, None
+        ) as record:
             if record is None:
                 raise StagingError("without a record nothing is taken back")
             report, status = undoing.carry_out(undo, record)
@@ -312,57 +336,22 @@ def _taken_back(
     return status
 
 
-def _restored(
-    context: click.Context,
-    planning: _Planning,
-    backup: BackupSet,
-    plan: RestorePlan,
-    engine: Engine,
-    area: Path | None,
-    earlier: OpenRestore | None,
-) -> int:
+def _restored(case: _Case, plan: RestorePlan, engine: Engine) -> int:
     """Carry a plan out, with a record of it and the hooks around it; tell what became of it."""
-    asked, goal = planning.asked, planning.goal
-    hooks = restore_hooks(
-        cast(Invocation, context.obj), goal.config, files=asked.files, staging=asked.staging
-    )
+    asked, backup = case.asked, case.backup
+    hooks = restore_hooks(case.invocation, case.goal.config, files=asked.files, staging=asked.staging)
     # One file for all is whole at its end only: nothing of it could be gone on with.
-    place = None if goal.alone else area
-    lasting = why_lasting(plan, place, planning.access)
+    place = None if case.goal.alone else case.area
+    lasting = why_lasting(plan, place, case.access)
     if asked.is_newest_first:
         lasting = "mailboxes come back in parts, while they are in use"
     with recorded(
-        context, asked.staging, place, backup, plan, planning.margins, earlier, lasting, planning.later
+        case.context, asked.staging, place, backup, plan, case.margins, case.earlier, lasting, case.later
     ) as record:
         head: dict[str, object] = {"restore": record.order.restore} if record else {}
-        plan, head["undoable"] = _undoable(plan, record, area, goal.config, lasting)
-        with hooks.around("restore", {"paths": list(map(str, planning.paths)), **head}) as around:
-            journal = record.journal if record else Journal()
-            witness = record.witness if record else None
-            if asked.is_newest_first:
-                run = RunId(record.order.run) if record else max(one.run for one in backup.versions)
-                ahead = _ahead(asked, record)
-                told = asked.read_announcement()
-                done = carry_out_newest_first(
-                    plan,
-                    started_of(run),
-                    engine,
-                    journal,
-                    ahead,
-                    told,
-                    witness=witness,
-                    as_json=asked.as_json,
-                )
-            else:
-                done = carry_out(
-                    plan.tasks,
-                    engine,
-                    backup.archives,
-                    journal,
-                    targets=plan.targets,
-                    witness=witness,
-                    as_json=asked.as_json,
-                )
+        plan, head["undoable"] = _undoable(plan, record, case.area, case.goal.config, lasting)
+        with hooks.around("restore", {"paths": list(map(str, case.paths)), **head}) as around:
+            done = _carried_out(case, plan, engine, record)
             around.facts.update(done.facts())
         end(record, done.report, backup.damaged)
     head["mailboxes"] = record.order.mailboxes if record else len(plan.mailboxes)
@@ -375,6 +364,34 @@ def _restored(
         output.note(output.shown(trouble))
         status = status or EXIT_SKIPPED
     return status
+
+
+def _carried_out(case: _Case, plan: RestorePlan, engine: Engine, record: OpenRestore | None) -> Done:
+    """All at once, or pass by pass."""
+    asked = case.asked
+    journal = record.journal if record else Journal()
+    witness = record.witness if record else None
+    if not asked.is_newest_first:
+        return carry_out(
+            plan.tasks,
+            engine,
+            case.backup.archives,
+            journal,
+            targets=plan.targets,
+            witness=witness,
+            as_json=asked.as_json,
+        )
+    run = RunId(record.order.run) if record else max(one.run for one in case.backup.versions)
+    return carry_out_newest_first(
+        plan,
+        started_of(run),
+        engine,
+        journal,
+        _ahead(asked, record),
+        asked.read_announcement(),
+        witness=witness,
+        as_json=asked.as_json,
+    )
 
 
 def _undoable(
