@@ -16,12 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .network import Host, Network, end_group
+from .network import Host, Network, command_line, end_group
 
 PORT = 6379  # each host has all ports to itself
 
@@ -47,7 +47,9 @@ _OPTIONS = (
 )
 _HEAD_OPTIONS = ("--head", f"--port={PORT}", "--no-monitor", "--include-dashboard=false")
 _START_SECONDS = 90.0
-_STRAGGLER_SECONDS = 30.0
+_END_SECONDS = 90.0
+_BLOCKS = "This command will now block forever"
+"""What ``ray start --block`` writes last, before it begins to look after its children."""
 _LOOK_SECONDS = 0.05
 
 
@@ -74,6 +76,20 @@ def open_cluster(network: Network, *names: str, tls: Mapping[str, Tls] | None = 
         shutil.rmtree(place)
 
 
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """What ``ray start`` runs as, and where it writes what it says."""
+
+    process: subprocess.Popen[Any]
+    log: Path
+
+    def has_ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
 class RayCluster:
     """Nodes by the names of their hosts. ``place`` is a directory with a short name.
 
@@ -85,7 +101,7 @@ class RayCluster:
         self._head = next(iter(self._hosts.values()))
         self._place = place
         self._tls = tls
-        self._nodes: dict[str, subprocess.Popen[Any]] = {}
+        self._nodes: dict[str, _Node] = {}
         self._driver: Driver | None = None
         self.address = f"{self._head.address}:{PORT}"
         self.token_file = place / "token"
@@ -118,8 +134,9 @@ class RayCluster:
         # A new one each time: what an earlier start has left there tells Ray that it runs already.
         temporary = tempfile.mkdtemp(prefix=f"{name}.", dir=self._place)
         role = _HEAD_OPTIONS if host is self._head else (f"--address={self.address}",)
-        with self._log(name).open("ab") as log:
-            self._nodes[name] = host.popen(
+        written = Path(temporary, "start.log")
+        with written.open("wb") as log:
+            process = host.popen(
                 Path(sys.executable).with_name("ray"),
                 *("start", *role, *_OPTIONS),
                 f"--node-ip-address={host.address}",
@@ -129,16 +146,27 @@ class RayCluster:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        self._nodes[name] = _Node(process, written)
 
     def await_hosts(self, *names: str) -> None:
-        """Wait until the nodes of exactly these hosts are alive. Raises RuntimeError with the logs."""
+        """Wait until the nodes of exactly these hosts are alive, and each ``ray start`` looks after its own.
+        Raises RuntimeError with the logs.
+
+        Ray 2.60 calls a node alive up to a second before its ``ray start`` knows. If the node is lost in
+        between, ``ray start`` goes on asking the head for a living node for
+        ``RAY_raylet_start_wait_time_s``, and meanwhile doesn't collect the raylet that has ended; to the
+        workers a raylet that nobody has collected is alive, so they stay as long.
+        """
         until = time.monotonic() + _START_SECONDS
-        while (alive := self._alive()) != sorted(names):
-            ended = [name for name in names if self._nodes[name].poll() is not None]
+        while (alive := self._alive()) != sorted(names) or self._starting(names):
+            ended = [name for name in names if self._nodes[name].has_ended()]
             if ended or time.monotonic() > until:
-                logs = "\n".join(self._log(name).read_text(errors="replace") for name in names)
+                logs = "\n".join(self._nodes[name].said() for name in names)
                 raise RuntimeError(f"alive: {alive}, ended: {ended}\n{logs}")
             time.sleep(_LOOK_SECONDS)
+
+    def _starting(self, names: Collection[str]) -> list[str]:
+        return [name for name in names if _BLOCKS not in self._nodes[name].said()]
 
     def _alive(self) -> object:
         try:
@@ -159,19 +187,14 @@ class RayCluster:
 
     def await_end(self, name: str) -> None:
         """Wait until nothing is left of a node that is ending: ``ray start`` ends when one of its children
-        does, workers when their raylet does. Now and then Ray leaves a worker of a node behind that was
-        cut off; that is ended here: what keeps it from writing is its epoch. Raises RuntimeError."""
-        process, host = self._nodes.pop(name), self._hosts[name]
-        ended, until = 0.0, time.monotonic() + _START_SECONDS
-        while process.poll() is None or host.pids("ray::"):
-            if process.poll() is not None:
-                ended = ended or time.monotonic()
-                if time.monotonic() > ended + _STRAGGLER_SECONDS:
-                    for pid in host.pids("ray::"):
-                        with suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGKILL)
+        does, workers when their raylet does. Seen: 3 s after a cut was healed. Only for a node that was
+        waited for with ``await_hosts``. Raises RuntimeError, with what is still there."""
+        node, host = self._nodes.pop(name), self._hosts[name]
+        until = time.monotonic() + _END_SECONDS
+        while not node.has_ended() or host.pids("ray::"):
             if time.monotonic() > until:
-                raise RuntimeError(f"{name}: still there: {host.pids('ray::')}")
+                left = [command_line(pid) for pid in host.pids()]
+                raise RuntimeError(f"{name}: still there: {left}\n{node.said()}")
             time.sleep(_LOOK_SECONDS)
 
     def kill_gcs(self) -> None:
@@ -185,10 +208,10 @@ class RayCluster:
 
     def repair(self) -> None:
         """Start what has ended, and wait until all is there."""
-        if self._nodes[self._head.name].poll() is not None:
+        if self._nodes[self._head.name].has_ended():
             self.restart()
             return
-        for name in [name for name, process in self._nodes.items() if process.poll() is not None]:
+        for name in [name for name, node in self._nodes.items() if node.has_ended()]:
             self.await_end(name)
         self.start()
 
@@ -196,17 +219,14 @@ class RayCluster:
         """Kill every process of every node. Repeatable."""
         if self._driver is not None:
             self._driver.close()
-        for name, process in self._nodes.items():
-            end_group(process)
+        for name, node in self._nodes.items():
+            end_group(node.process)
             self._hosts[name].end("ray::", "/default_worker.py ")
         self._nodes.clear()
 
     def _kill(self, name: str, words: str) -> None:
         (pid,) = self._hosts[name].pids(words)
         os.kill(pid, signal.SIGKILL)
-
-    def _log(self, name: str) -> Path:
-        return self._place / f"{name}.log"
 
 
 class Driver:
