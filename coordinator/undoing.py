@@ -51,11 +51,12 @@ def plan_undo(
             for one in task.choices
             if whose(one, task.target) in before.mailboxes
         )
-        unknown += [
-            not_kept(str(_path(one)), "nothing is known of it")
-            for one in task.choices
-            if whose(one, task.target) not in before.mailboxes and one.key in done
-        ]
+        for one in task.choices:
+            mailbox = whose(one, task.target)
+            why = before.why_unkept(mailbox)
+            # What was not told may be there in part, as the restore was ended in the middle of it.
+            if why or (mailbox not in before.mailboxes and one.key in done):
+                unknown.append(not_kept(str(_path(one)), why or "nothing is known of it"))
         if undone:
             tasks.append(
                 UndoTask(
@@ -67,7 +68,7 @@ def plan_undo(
                     dry_run=dry_run,
                 )
             )
-    return UndoPlan(tasks=tuple(tasks), unknown=tuple(unknown))
+    return UndoPlan(tasks=tuple(tasks), unknown=tuple(dict.fromkeys(unknown)))
 
 
 def run_undoing(

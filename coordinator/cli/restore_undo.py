@@ -48,6 +48,10 @@ def refuse_undo(directory: Path, order: Order, staging: Path) -> None:
         raise LockedError(f"restore {restore} is going on: end it first")
     before = read_before(directory)
     if not before.mailboxes:
+        if before.why:
+            raise NotFoundError(
+                f"restore {restore} can't be undone: none of its mailboxes was kept as it was: {before.why}"
+            )
         raise NotFoundError(
             f"restore {restore} can't be undone: how its mailboxes were before is not known; that is kept "
             f"for {KEPT_DAYS} days"

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import DamagedError, NotFoundError, StagingError, StoreError
+from ...proto.errors import BackupError, DamagedError, NotFoundError, StagingError, StoreError
 from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, Location, Partition, RunId
 from ...worker.archives.holdings import Folder, Holdings
 from ...worker.archives.opened import opened_archives, read_beginning
@@ -29,6 +29,7 @@ from ...worker.restore import Choice
 from ...worker.staging.area import StagingArea
 from ...worker.stores.registry import can_be_undone, open_removal
 from ...worker.tasks.restore import RestoreTask
+from ...worker.unkept import SUFFIX, UNNAMED, Unkept, note_unkept, read_unkept
 from ..catalog import Catalog
 from ..holds import Hold, add_holds, drop_holds_of
 from ..restoration import Access, PlannedTask, RestorePlan
@@ -55,11 +56,31 @@ class Mailbox(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptBefore:
     """How mailboxes were before a restore: the archive that tells of each, None where there was no such
-    mailbox; and the archives that this takes beside those of the backup."""
+    mailbox; and the archives that this takes beside those of the backup. ``unkept`` are mailboxes that may
+    have been changed without that, and why; in targets that are ``unnamed``, all that are not kept."""
 
     mailboxes: Mapping[Mailbox, ArchiveId | None] = field(default_factory=dict)
     archives: Holdings = field(default_factory=Holdings)
     references: frozenset[ArchiveId] = frozenset()
+    unkept: Mapping[Mailbox, str] = field(default_factory=dict)
+    unnamed: frozenset[str] = frozenset()
+
+    @property
+    def why(self) -> str:
+        """Why some mailboxes are not kept that may have been changed; empty: there are none."""
+        return next(iter(self.unkept.values()), UNNAMED if self.unnamed else "")
+
+    def why_unkept(self, mailbox: Mailbox) -> str:
+        """Why it is not known how a mailbox was that may have been changed; empty: it is known, or the
+        mailbox is as it was."""
+        if mailbox in self.mailboxes:
+            return ""
+        return self.unkept.get(mailbox) or (UNNAMED if mailbox.place in self.unnamed else "")
+
+    def may_have_changed(self, mailboxes: Collection[Mailbox]) -> bool:
+        """Whether the restore may have changed some of these, from wherever they came."""
+        changed = {(one.place, one.user) for one in (*self.mailboxes, *self.unkept)}
+        return any(one.place in self.unnamed or (one.place, one.user) in changed for one in mailboxes)
 
     def beside(self, archives: Holdings, backup: Holdings) -> Holdings:
         """Some archives of a ``backup``, and all that is needed to know how mailboxes were."""
@@ -82,7 +103,7 @@ def place_of(target: Partition) -> str:
 
 
 def read_before(directory: Path) -> KeptBefore:
-    """What is kept in the directory of a restore. Raises DamagedError."""
+    """What is kept in the directory of a restore. Raises DamagedError, StagingError."""
     locations, places = {}, {}
     for path in sorted(directory.glob("before.*")):
         if named := _NAME.fullmatch(path.name):
@@ -103,7 +124,27 @@ def read_before(directory: Path) -> KeptBefore:
             mailboxes.update((Mailbox(partition, place, user), archive) for user in there)
             mailboxes.update((Mailbox(partition, place, user), None) for user in gone)
             references.update(reader.directory.references)
-    return KeptBefore(mailboxes=mailboxes, archives=archives, references=frozenset(references))
+    unkept, unnamed = _unkept_in(directory)
+    return KeptBefore(
+        mailboxes=mailboxes,
+        archives=archives,
+        references=frozenset(references),
+        unkept=unkept,
+        unnamed=unnamed,
+    )
+
+
+def _unkept_in(directory: Path) -> tuple[dict[Mailbox, str], frozenset[str]]:
+    unkept: dict[Mailbox, str] = {}
+    unnamed: set[str] = set()
+    for path in sorted(directory.glob(f"before.*{SUFFIX}")):
+        if named := _NAME.fullmatch(path.name.removesuffix(SUFFIX)):
+            place = named[2]
+            if (told := read_unkept(path)) is None:
+                unnamed.add(place)
+            else:
+                unkept.update((Mailbox(told.partition, place, user), why) for user, why in told.users.items())
+    return unkept, frozenset(unnamed)
 
 
 def why_lasting(plan: RestorePlan, staging: Path | None, access: Access | None) -> str:
@@ -121,25 +162,56 @@ def why_lasting(plan: RestorePlan, staging: Path | None, access: Access | None) 
 def keep_before(plan: RestorePlan, record: OpenRestore, area: StagingArea, now: datetime) -> RestorePlan:
     """A plan whose tasks first keep how their mailboxes are, where that is not kept yet. What this refers to
     is held from now on, if there are any. Raises BackupError where that can't be done: nothing has changed
-    then."""
-    directory = record.directory
-    known = read_before(directory).mailboxes
-    # Of an attempt that was ended early any may be there, in any order.
-    number = max((_number(path.name) for path in directory.glob("before.*")), default=0)
+    then, and it is on record that these mailboxes are not kept."""
+    known = read_before(record.directory)
+    try:
+        return _keeping(plan, record, known, area, now)
+    except BackupError as error:
+        _note_all_unkept(plan, record.directory, known, error.message)
+        raise
+
+
+def _keeping(
+    plan: RestorePlan, record: OpenRestore, known: KeptBefore, area: StagingArea, now: datetime
+) -> RestorePlan:
+    number = _last_number(record.directory)
     tasks: list[PlannedTask] = []
     with Catalog.open(Path(area.path)) as catalog:
         if any(map(_changes_any, plan.tasks)):
             _hold(catalog, Path(area.path), plan, record, now)
         for planned in plan.tasks:
             task = planned.task
-            places = {one.to_user: one.place for one in task.choices if whose(one, task.target) not in known}
-            if places:
+            new = [one for one in task.choices if whose(one, task.target) not in known.mailboxes]
+            why = {one.to_user: known.why_unkept(whose(one, task.target)) for one in new}
+            if new:
                 number += 1
-                path = directory / f"before.{number}.{place_of(task.target)}"
+                path = _path_of(record.directory, number, task.target)
+                places = {one.to_user: one.place for one in new if not why[one.to_user]}
                 before = _before(task, places, path, record, area, catalog, now)
+                before = replace(before, unkept={user: one for user, one in why.items() if one})
                 task = replace(task, before=before)
             tasks.append(replace(planned, task=task))
     return replace(plan, tasks=tuple(tasks))
+
+
+def _note_all_unkept(plan: RestorePlan, directory: Path, known: KeptBefore, why: str) -> None:
+    number = _last_number(directory)
+    for task in (planned.task for planned in plan.tasks):
+        new = [one for one in task.choices if whose(one, task.target) not in known.mailboxes]
+        if new:
+            number += 1
+            users = {one.to_user: known.why_unkept(whose(one, task.target)) or why for one in new}
+            unkept = Unkept(new[0].path.partition or "", users)
+            note_unkept(_path_of(directory, number, task.target), unkept)
+
+
+def _path_of(directory: Path, number: int, target: Partition) -> Path:
+    return directory / f"{_PLACE}.{number}.{place_of(target)}"
+
+
+def _last_number(directory: Path) -> int:
+    """Of an attempt that was ended early any may be there, in any order."""
+    return max((_number(path.name) for path in directory.glob("before.*")), default=0)
 
 
 def _number(name: str) -> int:
@@ -216,14 +288,12 @@ def is_undone(directory: Path) -> bool:
 def later_ones(staging: Path, restore: str, mailboxes: Collection[Mailbox]) -> Iterator[str]:
     """The restores after this one that have changed some of the same mailboxes, from wherever they came, and
     were not taken back."""
-    wanted = {(one.place, one.user) for one in mailboxes}
     for one in restores_of(staging):
         if one <= restore:
             continue
         directory = directory_of(staging, one)
         with suppress(DamagedError):
-            changed = {(box.place, box.user) for box in read_before(directory).mailboxes}
-            if not is_undone(directory) and not wanted.isdisjoint(changed):
+            if not is_undone(directory) and read_before(directory).may_have_changed(mailboxes):
                 yield one
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 from mailhaul.coordinator.cli import adapters
+from mailhaul.coordinator.restores import before as holding
 from mailhaul.coordinator.restores import record
 from mailhaul.coordinator.restores.before import KEPT_DAYS
 from mailhaul.coordinator.restores.remedies import failure_of
 from mailhaul.groups.paths import message_path
-from mailhaul.proto.records import Skipped
+from mailhaul.proto.errors import LockedError, StagingError
+from mailhaul.proto.records import Skipped, Unit
 from mailhaul.worker import before as keeping
+from mailhaul.worker.backup import back_up
 from mailhaul.worker.load import LoadLimits
 from mailhaul.worker.tasks import restore as restoring
 
@@ -359,3 +362,74 @@ def test_later_restores_of_the_same_mailbox_count_and_drills_do_not(
     assert two.run("restore", "--undo", second)["removed"] == 1
     assert two.run("restore", "--undo", first)["removed"] == 1
     assert not ann.exists()
+
+
+def test_what_was_half_restored_without_being_kept_is_not_taken_for_what_was_before(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jane's mailbox could not be kept, and the restore was killed in the middle of it."""
+    jane, john = site.boxes["jane"], site.boxes["john"]
+    for box in (jane, john):
+        box.root.joinpath("cur", "1.M1P1.host:2,S").unlink()
+    jane.root.joinpath("cur", "2.M1P1.host:2,S").unlink()
+
+    def without_jane(unit: Unit, *arguments: Any, **more: Any) -> Any:
+        return back_up(replace(unit, users=("john",)), *arguments, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "back_up", without_jane)
+        restore = site.run("restore", "/", status=3)["restore"]
+    interrupt(site, restore)
+    jane.root.joinpath("cur", "2.M1P1.host:2,S").unlink()
+    killed = site.run("restore", "--undo", restore, "--dry-run", status=3)
+    assert (killed["removed"], [one["path"] for one in killed["skipped"]]) == (1, [JANE])
+
+    again = site.run("restore", "--resume", restore, status=3)
+    assert (again["restored"], [one["reason"] for one in again["skipped"]]) == (1, ["before"])
+    undone = site.run("restore", "--undo", restore, status=3)
+    assert (undone["removed"], [(one["path"], one["reason"]) for one in undone["skipped"]]) == (
+        1,
+        [(JANE, "before")],
+    )
+    assert (len(jane.names()), len(john.names())) == (2, 1)
+
+
+@pytest.mark.parametrize("room", [True, False], ids=["recorded", "no room to record which"])
+def test_what_could_not_be_kept_is_not_kept_by_a_later_attempt(
+    site: Site, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    box = site.boxes["jane"]
+    box.root.joinpath("cur", "1.M1P1.host:2,S").unlink()
+
+    def full(*_arguments: Any, **_more: Any) -> Any:
+        raise StagingError("the staging area is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "back_up", full)
+        restore = site.run("restore", JANE, status=3)["restore"]
+    directory = interrupt(site, restore)
+    (marker,) = directory.glob("before.*.unkept")
+    if not room:
+        marker.write_bytes(b"")
+    assert site.run("restore", "--resume", restore, status=3)["skipped"][0]["path"] == JANE
+    told = site.refused("restore", "--undo", restore, status=1)
+    assert ("area is full" if room else "no room to keep it") in told
+    assert len(box.names()) == 2
+
+
+def test_a_purge_that_went_on_at_the_first_attempt(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    jane = site.boxes["jane"]
+    jane.root.joinpath("cur", "1.M1P1.host:2,S").unlink()
+
+    def locked(*_: Any) -> Any:
+        raise LockedError("a purge is going on")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holding, "add_holds", locked)
+        done = site.run("restore", "/")
+    assert not done["undoable"]
+    interrupt(site, done["restore"])
+    again = site.run("restore", "--resume", done["restore"], status=3)
+    assert sorted(one["path"] for one in again["skipped"]) == [JANE, "/primary/user/john"]
+    assert "a purge is going on" in site.refused("restore", "--undo", done["restore"], status=1)
+    assert len(jane.names()) == 2
