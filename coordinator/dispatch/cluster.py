@@ -89,8 +89,8 @@ SETTINGS = (
     Setting(
         name="RAY_raylet_start_wait_time_s",
         value="300",
-        reason="how long ray start waits for its node: at a load of 20 it takes more than Ray's 30 s; counts "
-        "on every host",
+        reason="how long ray start waits for its node: at a load of 20 it takes more than Ray's 30 s; a "
+        "node lost while it starts is away as long (host_patience: twice that); counts on every host",
     ),
 )
 """Health and keepalive are four times the values with which a cut link was seen after 5.5 s: a busy host is
