@@ -111,7 +111,7 @@ def command(
             status_lines.show(
                 overview,
                 resume_command(invocation.config, staging, "latest"),
-                lambda restore: restore_command(invocation.config, staging, restore),
+                lambda restore, option: restore_command(invocation.config, staging, restore, option),
             )
 
     if watch:

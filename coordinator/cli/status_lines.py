@@ -64,10 +64,10 @@ _GOOD = [
 def show(
     overview: Overview,
     again: str = "mailhaul backup --resume latest",
-    restore_again: Callable[[str], str] = "mailhaul restore --resume {}".format,
+    restore_again: Callable[[str, str], str] = "mailhaul restore {1} {0}".format,
 ) -> None:
     """Print it; ``again`` is the command that goes on with the last run, ``restore_again`` gives that for a
-    restore."""
+    restore and an option."""
     if overview.run is not None:
         _show_run(overview.run, overview.taken)
     elif overview.owner is not None:
@@ -76,7 +76,7 @@ def show(
     else:
         _show_last(overview, again)
     for restore in overview.restores:
-        _show_restore(restore, restore_again(restore.restore))
+        _show_restore(restore, restore_again)
     say()
     _show_room(overview)
     if overview.same_device:
@@ -100,10 +100,12 @@ def show(
         )
 
 
-def _show_restore(one: RestoreStatus, again: str) -> None:
-    state = {"running": "goes on", "interrupted": "was interrupted"}.get(
-        one.state, f"was stopped: {one.error}"
-    )
+def _show_restore(one: RestoreStatus, again: Callable[[str, str], str]) -> None:
+    state = {
+        "running": "goes on",
+        "interrupted": "was interrupted",
+        "done": f"is done, but: {number(one.absent)} not there, {number(one.altered)} there, not as it was",
+    }.get(one.state, f"was stopped: {one.error}")
     say(shown(f"restore {one.restore}, begun {both(one.begun)}, {state}"))
     say(
         f"  done: {number(one.mailboxes_done)} of {counted(one.mailboxes, 'mailbox', 'mailboxes')}, "
@@ -112,8 +114,12 @@ def _show_restore(one: RestoreStatus, again: str) -> None:
     )
     for part in one.reached:
         say(f"  {counted(part.mailboxes, 'mailbox', 'mailboxes')}: {reach_in_words(part.reach)}")
-    if one.state != "running":
-        say(f"  go on with: {again}")
+    if one.report:
+        say(shown(f"  the list, with what to do: {one.report}"))
+    if one.absent and not one.undoes:
+        say(shown(f"  try again what is not there: {again(one.restore, '--retry')}"))
+    elif one.state in ("interrupted", "stopped"):
+        say(shown(f"  go on with: {again(one.restore, '--resume')}"))
 
 
 def reach_in_words(reach: str) -> str:

@@ -43,8 +43,8 @@ class Overview:
 
     ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells nothing:
     it is just beginning, or is no run. ``receiver`` is what that told last, None if there was none yet.
-    ``runs`` are the newest ones, newest first; ``restores`` those that are not done. ``same_device`` are the
-    partitions whose mail would be lost with the staging area.
+    ``runs`` are the newest ones, newest first; ``restores`` those that are not done, or not wholly.
+    ``same_device`` are the partitions whose mail would be lost with the staging area.
     """
 
     staging: Path

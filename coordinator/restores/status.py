@@ -1,4 +1,4 @@
-"""Which restores go on, and which could be gone on with: as their directories tell."""
+"""Which restores go on, could be gone on with, or did not restore all: as their directories tell."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ...proto.errors import NotFoundError, StagingError
 from ...proto.records import FOLDERS
 from .journal import Journal, read_journal
 from .record import RestoreState, directory_of, error_of, read_order, restores_of, state_of
+from .report import TEXT, read_report
 
 NOTHING = "nothing"
 ALL = "all"
@@ -27,10 +28,11 @@ class Reached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreStatus:
-    """A restore that is not done: so many mailboxes, messages and bytes are to be restored, so many are. What
-    is under way in mailboxes that are not complete does not count. ``error`` is what stopped it. Where the
-    newest mail comes first, ``reached`` says of how many mailboxes there is how much: nothing yet, the
-    folders, mail back to which date, all."""
+    """A restore that is not done, or not wholly: so many mailboxes, messages and bytes are to be restored, so
+    many are. What is under way in mailboxes that are not complete does not count. ``error`` is what stopped
+    it. Where the newest mail comes first, ``reached`` says of how many mailboxes there is how much: nothing
+    yet, the folders, mail back to which date, all. Of one that is done, so many things are ``absent``, and so
+    many ``altered``: there, but not as they were; the file ``report`` lists them. ``undoes``: see Order."""
 
     restore: str
     state: RestoreState
@@ -44,10 +46,15 @@ class RestoreStatus:
     bytes_done: int
     error: str = ""
     reached: tuple[Reached, ...] = ()
+    absent: int = 0
+    altered: int = 0
+    report: str = ""
+    undoes: str = ""
 
 
 def unfinished_restores(staging: Path) -> tuple[RestoreStatus, ...]:
-    """Those that go on, and the newest one if it was ended early; what can't be read is left out."""
+    """Those that go on, and the newest one if it was ended early, or did not do all; what can't be read is
+    left out."""
     known = restores_of(staging)
     found = (_status(staging, one, newest=one == known[-1]) for one in known)
     return tuple(one for one in found if one is not None)
@@ -57,13 +64,17 @@ def _status(staging: Path, restore: str, *, newest: bool) -> RestoreStatus | Non
     try:
         directory = directory_of(staging, restore)
         state = state_of(directory)
-        if state == "done" or (state != "running" and not newest):
+        if state != "running" and not newest:
+            return None
+        failures = read_report(directory).failures if state == "done" else ()
+        if state == "done" and not failures:
             return None
         order = read_order(directory)
         journal = Journal(earlier=read_journal(directory / "journal.jsonl"))
     except (NotFoundError, StagingError):  # removed meanwhile, or just begun
         return None
     total = journal.total
+    absent = sum(one.again for one in failures)
     return RestoreStatus(
         restore=restore,
         state=state,
@@ -77,6 +88,10 @@ def _status(staging: Path, restore: str, *, newest: bool) -> RestoreStatus | Non
         bytes_done=total.size_bytes + total.present_bytes,
         error=error_of(directory),
         reached=_reached(journal, order.mailboxes),
+        absent=absent,
+        altered=len(failures) - absent,
+        report=str(directory / TEXT) if failures else "",
+        undoes=order.undoes,
     )
 
 

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from mailhaul.coordinator.cli import adapters
+from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.restores import before as holding
 from mailhaul.coordinator.restores import record
 from mailhaul.coordinator.restores.before import KEPT_DAYS
 from mailhaul.coordinator.restores.remedies import failure_of
 from mailhaul.groups.paths import message_path
-from mailhaul.proto.errors import LockedError, StagingError
+from mailhaul.proto.errors import LockedError, StagingError, StoreError
 from mailhaul.proto.records import Skipped, Unit
 from mailhaul.worker import before as keeping
 from mailhaul.worker.backup import back_up
@@ -433,3 +434,28 @@ def test_a_purge_that_went_on_at_the_first_attempt(site: Site, monkeypatch: pyte
     assert sorted(one["path"] for one in again["skipped"]) == [JANE, "/primary/user/john"]
     assert "a purge is going on" in site.refused("restore", "--undo", done["restore"], status=1)
     assert len(jane.names()) == 2
+
+
+def test_status_says_what_the_latest_restore_did_not_do(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status() -> str:
+        assert main(["--config", str(site.place / "mailhaul.toml"), "status"]) == 0
+        return capsys.readouterr().out
+
+    shutil.rmtree(site.boxes["jane"].root)
+    with monkeypatch.context() as patched:
+
+        def busy(*_: Any, **__: Any) -> Any:
+            raise StoreError("it is in use")
+
+        patched.setattr(restoring, "restore", busy)
+        failed = site.run("restore", "/", status=1)["restore"]
+    told = status()
+    assert f"restore {failed}" in told
+    assert "is done, but: 2 not there" in told
+    assert f"--retry {failed}" in told
+    assert str(site.staging / ".mailhaul" / "restores" / failed / "report.txt") in told
+    site.run("restore", "--retry", failed)
+    assert "but:" not in status()
+    assert len(site.boxes["jane"].names()) == 2

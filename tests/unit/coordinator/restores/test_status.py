@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.restores.report import write_report
 from mailhaul.coordinator.restores.status import ALL, NOTHING, Reached, reach_of_each, unfinished_restores
 from mailhaul.proto.errors import NotFoundError
-from mailhaul.proto.records import FOLDERS, RestoredMailbox, RestoreReport
-from mailhaul.tests.unit.coordinator.restores.test_record import ARCHIVE, restoring
+from mailhaul.proto.records import FOLDERS, RestoredMailbox, RestoreReport, Skipped
+from mailhaul.tests.unit.coordinator.restores.test_record import ARCHIVE, NOW, restoring
 
 NEWER, OLDER = "2026-11-07T03:15:00+00:00", "2026-08-23T03:15:00+00:00"
 
@@ -44,3 +45,16 @@ def test_a_restore_that_is_not_newest_first(tmp_path: Path) -> None:
     with restoring(tmp_path) as record:
         record.journal.note(part("a", ""))
         assert unfinished_restores(tmp_path)[0].reached == ()
+
+
+def test_the_latest_restore_that_did_not_do_all(tmp_path: Path) -> None:
+    with restoring(tmp_path) as record:
+        told = RestoreReport(skipped=(Skipped("/p/user/a", "busy", ""), Skipped("/p/user/b/x", "before", "")))
+        write_report(record, NOW, told)
+        failed = record.order.restore
+    (status,) = unfinished_restores(tmp_path)
+    assert (status.restore, status.state, status.absent, status.altered) == (failed, "done", 1, 1)
+    assert "/p/user/b/x" in Path(status.report).read_text()
+    with restoring(tmp_path) as record:
+        write_report(record, NOW, RestoreReport())
+    assert unfinished_restores(tmp_path) == ()
