@@ -18,10 +18,10 @@ from ..worker.live.check import Stored
 from ..worker.live.findings import Finding, Identity, MailboxFindings
 from ..worker.load import LoadLimits
 from ..worker.tasks.live import LiveCheckTask, MendTask, run_live_check, run_mend
+from .access import Access, grants_for, reached
 from .backup_set import BackupSet
 from .dispatch.engine import Engine
 from .history import MailboxVersion
-from .restoration import Access, grants_for, reached
 
 TaskT = TypeVar("TaskT", bound=LiveCheckTask)
 

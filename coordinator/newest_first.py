@@ -27,7 +27,8 @@ from ..worker.arrivals import Slice
 from ..worker.restore import Choice, Extent
 from ..worker.tasks.restore import RestoreTask
 from .dispatch.engine import Engine
-from .restoration import PlannedMailbox, RestorePlan, carried_out
+from .restoration import carried_out
+from .restore_plan import PlannedMailbox, RestorePlan
 from .restores.journal import Journal
 
 AGES = (timedelta(days=14), timedelta(days=90), timedelta(days=365))

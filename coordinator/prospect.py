@@ -22,8 +22,9 @@ from ..proto.target_facts import (
 from ..worker.looking.sought import Sought
 from ..worker.stores.registry import can_be_asked
 from ..worker.tasks.looking import LookTask, run_look
+from .access import Access, grants_for, reached
 from .dispatch.engine import Engine
-from .restoration import Access, PlannedMailbox, RestorePlan, grants_for, reached
+from .restore_plan import PlannedMailbox, RestorePlan
 
 LOOK_SECONDS = 10.0
 """So long the targets on a host are looked at. What there was no time for is told as that."""

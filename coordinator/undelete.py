@@ -9,8 +9,9 @@ from ..worker.load import NO_LIMITS, LoadLimits
 from ..worker.restore import Choice, Rescue
 from ..worker.stores.registry import keeps_places
 from ..worker.tasks.restore import RestoreTask
+from .access import Access, grants_for, reached
 from .browsing.vanished import WhatVanished
-from .restoration import Access, PlannedTask, grants_for, reached
+from .restore_plan import PlannedTask
 
 
 def target_folder(path: LogicalPath, into: str, folder: str) -> str:

@@ -14,7 +14,7 @@ from ..worker.restore import Choice
 from ..worker.tasks.undo import UndoTask, run_undo
 from ..worker.undo import Undone
 from .dispatch.engine import Engine
-from .restoration import RestorePlan
+from .restore_plan import RestorePlan
 from .restores.before import KeptBefore, whose
 from .restores.journal import Journal
 

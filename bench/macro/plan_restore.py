@@ -53,7 +53,7 @@ _PLAN = """
 import sys
 from pathlib import Path
 from mailhaul.coordinator.backup_set import from_catalog
-from mailhaul.coordinator.restoration import plan_restore
+from mailhaul.coordinator.restore_plan import plan_restore
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import Partition
 

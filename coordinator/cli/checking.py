@@ -16,10 +16,10 @@ from ...worker.destinations.settings import Destination
 from ...worker.live.findings import Finding, Identity
 from ...worker.load import LoadLimits
 from ...worker.tasks.live import LiveCheckTask
+from ..access import Access
 from ..backup_set import BackupSet
 from ..dispatch.engine import Engine
 from ..live_check import CheckedMailbox, PlannedCheck, plan_check
-from ..restoration import Access
 from ..settings import Config
 from .configuration import configured, default_workers
 from .options import refuse

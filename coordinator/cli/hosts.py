@@ -13,11 +13,11 @@ from ...proto.wire.grants import Grant, issue, load_secret
 from ...proto.wire.keys import read_public
 from ...worker.staging.area import ReceiverAddress, StagingArea
 from ...worker.staging.progress import ProgressSender, watch_progress
+from ..access import Access
 from ..dispatch.cluster import RayCluster, ray_engine
 from ..dispatch.driver import Admission, HostSink, always, ignore_hosts
 from ..dispatch.engine import Engine
 from ..observers import RunObserver
-from ..restoration import Access
 from ..run import Means
 from ..settings import Config
 from . import adapters

@@ -19,7 +19,7 @@ from ...proto.target_facts import (
 from ...worker.stores.registry import can_be_asked, keeps_places
 from ..backup_set import BackupSet, NeededFile
 from ..prospect import Prospect
-from ..restoration import PlannedMailbox, RestorePlan
+from ..restore_plan import PlannedMailbox, RestorePlan
 from ..restores.rates import Rate
 from . import output
 from .output import Column, counted, duration, number, say, size

@@ -18,7 +18,7 @@ from ...proto.records import Partition, RestoreReport, Skipped
 from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..clock import RUN_ID, utc
-from ..restoration import RestorePlan, names_mailbox
+from ..restore_plan import RestorePlan, names_mailbox
 from ..restores.before import is_undone
 from ..restores.record import BETWEEN, OpenRestore, Order, begun, directory_of, read_order, reopened
 from ..restores.report import read_report, write_report

@@ -16,6 +16,7 @@ from ...proto.records import ArchiveId, Partition, RunId
 from ...worker.load import NO_LIMITS
 from ...worker.restore import Extent
 from ...worker.staging.area import StagingArea
+from ..access import Access
 from ..backup_set import BackupSet
 from ..clock import utc
 from ..dispatch.engine import Engine
@@ -23,7 +24,7 @@ from ..newest_first import Ahead
 from ..places import names_partition
 from ..recalling import to_recall
 from ..renaming import Renaming, everybody, read_renames, renaming_of
-from ..restoration import Access, RestorePlan, narrowed, paths_of_failures, plan_restore
+from ..restore_plan import RestorePlan, narrowed, paths_of_failures, plan_restore
 from ..restores.ahead import make_place, taken
 from ..restores.before import keep_before, why_lasting
 from ..restores.journal import Journal

@@ -14,7 +14,7 @@ from ..backup_set import BackupSet
 from ..clock import utc
 from ..dispatch.engine import Engine, Outcome
 from ..hooks import Hooks
-from ..restoration import RestorePlan
+from ..restore_plan import RestorePlan
 from ..restores.before import (
     KEPT_DAYS,
     forget_before,

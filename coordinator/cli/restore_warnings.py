@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...proto.records import Skipped
 from ..backup_set import NeededFile
 from ..good_moments import ChosenMoment
-from ..restoration import RestorePlan
+from ..restore_plan import RestorePlan
 from . import output
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ..access import Access
 from ..dispatch.engine import Engine
-from ..restoration import Access
 from ..settings import Config
 from . import adapters
 

@@ -21,14 +21,8 @@ from ..dispatch.engine import Engine, Outcome
 from ..hooks import NO_HOOKS, Hooks
 from ..newest_first import NAME, Ahead, passes_of, run_newest_first
 from ..places import names_partition, of_partition, refuse_target
-from ..restoration import (
-    PlannedTask,
-    RestorePlan,
-    RestoreWork,
-    end_restore,
-    note_damaged_copies,
-    run_tasks,
-)
+from ..restoration import RestoreWork, end_restore, note_damaged_copies, run_tasks
+from ..restore_plan import PlannedTask, RestorePlan
 from ..restores.journal import Journal
 from ..restores.remedies import failure_of
 from ..settings import Config

@@ -30,9 +30,10 @@ from ...worker.staging.area import StagingArea
 from ...worker.stores.registry import can_be_undone, open_removal
 from ...worker.tasks.restore import RestoreTask
 from ...worker.unkept import SUFFIX, UNNAMED, Unkept, note_unkept, read_unkept
+from ..access import Access
 from ..catalog import Catalog
 from ..holds import Hold, add_holds, drop_holds_of
-from ..restoration import Access, PlannedTask, RestorePlan
+from ..restore_plan import PlannedTask, RestorePlan
 from .journal import Journal, read_journal
 from .record import OpenRestore, Order, directory_of, read_order, restores_of
 

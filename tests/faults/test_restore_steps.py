@@ -27,7 +27,8 @@ import pytest
 
 from mailhaul.coordinator.backup_set import from_catalog
 from mailhaul.coordinator.dispatch.local import local_engine
-from mailhaul.coordinator.restoration import end_restore, narrowed, plan_restore, run_tasks
+from mailhaul.coordinator.restoration import end_restore, run_tasks
+from mailhaul.coordinator.restore_plan import narrowed, plan_restore
 from mailhaul.coordinator.restores.journal import Journal, JournalFile, read_journal
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import TargetFullError

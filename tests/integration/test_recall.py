@@ -14,7 +14,8 @@ from mailhaul.coordinator.backup_set import BackupSet, from_catalog
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.recalling import Recalled, RecallObserver, recall
-from mailhaul.coordinator.restoration import plan_restore, run_tasks
+from mailhaul.coordinator.restoration import run_tasks
+from mailhaul.coordinator.restore_plan import plan_restore
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import ArchiveId, Partition, RestoreReport
 from mailhaul.worker.archives.names import excerpt_name

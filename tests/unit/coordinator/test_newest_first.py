@@ -12,7 +12,7 @@ import pytest
 from mailhaul.coordinator import newest_first
 from mailhaul.coordinator.dispatch.engine import Outcome
 from mailhaul.coordinator.newest_first import AGES, NAME, Ahead, passes_of, run_newest_first
-from mailhaul.coordinator.restoration import RestorePlan, narrowed
+from mailhaul.coordinator.restore_plan import RestorePlan, narrowed
 from mailhaul.coordinator.restores.journal import Journal
 from mailhaul.proto.errors import StagingError, TargetFullError
 from mailhaul.proto.ports import ProgressSink
@@ -25,7 +25,7 @@ from mailhaul.proto.records import (
     RestoreTaskReport,
 )
 from mailhaul.proto.restored import encode
-from mailhaul.tests.unit.coordinator.test_restoration import plan, version
+from mailhaul.tests.unit.coordinator.test_restore_plan import plan, version
 from mailhaul.worker.restore import Choice, Extent
 from mailhaul.worker.tasks.restore import RestoreTask, run_restore
 

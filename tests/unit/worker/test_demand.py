@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.backup_set import from_catalog
-from mailhaul.coordinator.restoration import plan_restore
+from mailhaul.coordinator.restore_plan import plan_restore
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.files import LocalFile

@@ -7,16 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from mailhaul.coordinator import backup_set, restoration
+from mailhaul.coordinator import backup_set, restore_plan
 from mailhaul.coordinator.backup_set import BackupSet
 from mailhaul.coordinator.history import MailboxVersion
-from mailhaul.coordinator.restoration import (
-    RestorePlan,
-    RestoreWork,
-    names_mailbox,
-    paths_of_failures,
-    plan_restore,
-)
+from mailhaul.coordinator.restoration import RestoreWork
+from mailhaul.coordinator.restore_plan import RestorePlan, names_mailbox, paths_of_failures, plan_restore
 from mailhaul.coordinator.restores.journal import Journal
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import DamagedError, NotFoundError, UsageError
@@ -53,7 +48,7 @@ def no_archives(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreadable(archives: OpenArchives, archive: ArchiveId, user: str) -> None:
         raise DamagedError("gone")
 
-    monkeypatch.setattr(restoration, "StoredMailbox", unreadable)
+    monkeypatch.setattr(restore_plan, "StoredMailbox", unreadable)
 
 
 def plan(
@@ -128,8 +123,8 @@ def test_who_has_no_place_may_lie_where_another_does() -> None:
     placed = replace(second, choice=replace(second.choice, place=b"bob/Maildir"))
     renamed = replace(first, choice=replace(first.choice, to_user="bob"))
     for chosen in ([placed, renamed], [renamed, placed]):
-        assert [one.user for one in restoration._conflicts(chosen)] == ["bob"]
-    assert list(restoration._conflicts([placed, placed])) == []
+        assert [one.user for one in restore_plan._conflicts(chosen)] == ["bob"]
+    assert list(restore_plan._conflicts([placed, placed])) == []
 
 
 def test_every_partition_needs_a_target() -> None:
@@ -165,7 +160,7 @@ def test_what_failed_is_all_that_is_planned_again(monkeypatch: pytest.MonkeyPatc
         return real(backup, archives, version)
 
     real = backup_set.needs_of
-    monkeypatch.setattr(restoration, "needs_of", noted)
+    monkeypatch.setattr(restore_plan, "needs_of", noted)
     for asked, paths in (
         (["/"], ["/p/user/u2", "/p/staff/u5", "/p/user/u8", "/q/user/u2"]),
         (["/p/user", "/p/staff"], ["/p/user/u2", "/p/staff/u5", "/p/staff/u5", "/p/user/u8"]),
