@@ -148,59 +148,60 @@ def plan_restore(
     """
     if later is not None:
         backup = replace(backup, references={**later.references, **backup.references})
+    needed = _NeededFiles(backup)
+    aim = _Aim(targets, as_user, renaming)
     with opened(backup) as archives:
         there = Availabilities(archives.data, {}) if exact else None
-        needed = _NeededFiles(backup)
         bases = _Later(backup, later, archives)
-        chosen = [
-            bases.stated(
-                _of_extent(
-                    extent,
-                    exactly,
-                    _planned(
-                        backup, archives, version, path, _Aim(targets, as_user, renaming), into, there, needed
-                    ),
-                ),
-                state,
-            )
-            for path in _without_covered(paths)
-            for version in backup.select(path)
-        ]
+        chosen = []
+        for path in _without_covered(paths):
+            for version in backup.select(path):
+                planned = _planned(backup, archives, version, path, aim, into, there, needed)
+                chosen.append(bases.stated(_of_extent(extent, exactly, planned), state))
     conflicts = tuple(_conflicts(chosen))
     if conflicts and not exact:
         raise UsageError(str(conflicts[0]))
-    tasks: list[PlannedTask] = []
     grouped = _grouped(chosen)
-    renamed = _Renamed(renaming)
-    for (target, _), group in grouped.items():
-        total = sum(map(_weight, group))
-        grants = grants_for(access, target)
-        most = total + 1 if is_one_file(target) else max(1, total // (2 * workers))
-        for part in _parts(group, most):
-            task = RestoreTask(
-                archives=reached(backup.needed(_named_in(part)), access),
-                choices=tuple(one.choice for one in part),
-                target=target,
-                label=f"{part[0].version.partition}/{part[0].version.group} {len(tasks) + 1}",
-                grants=grants,
-                renamed=renamed.in_partition(part[0].version.partition),
-                load=load,
-            )
-            tasks.append(
-                PlannedTask(
-                    task=task,
-                    messages=sum(one.messages for one in part),
-                    size_bytes=sum(one.size_bytes for one in part),
-                )
-            )
     return RestorePlan(
         mailboxes=tuple(one for group in grouped.values() for one in group),
-        tasks=tuple(tasks),
+        tasks=tuple(_tasks(backup, grouped, workers, access, _Renamed(renaming), load)),
         archives=backup.archives,
         needs=tuple(map(needed, dict.fromkeys(need for one in chosen for need in one.needs))),
         conflicts=conflicts,
         targets=tuple(dict.fromkeys(target for target, _ in grouped)),
     )
+
+
+def _tasks(
+    backup: BackupSet,
+    grouped: Mapping[tuple[Partition, ArchiveId], Sequence[PlannedMailbox]],
+    workers: int,
+    access: Access | None,
+    renamed: _Renamed,
+    load: LoadLimits,
+) -> Iterator[PlannedTask]:
+    """Mailboxes of one archive and target, cut into two tasks for each worker."""
+    number = 0
+    for (target, _), group in grouped.items():
+        total = sum(map(_weight, group))
+        grants = grants_for(access, target)
+        most = total + 1 if is_one_file(target) else max(1, total // (2 * workers))
+        for part in _parts(group, most):
+            number += 1
+            whose = part[0].version
+            yield PlannedTask(
+                task=RestoreTask(
+                    archives=reached(backup.needed(_named_in(part)), access),
+                    choices=tuple(one.choice for one in part),
+                    target=target,
+                    label=f"{whose.partition}/{whose.group} {number}",
+                    grants=grants,
+                    renamed=renamed.in_partition(whose.partition),
+                    load=load,
+                ),
+                messages=sum(one.messages for one in part),
+                size_bytes=sum(one.size_bytes for one in part),
+            )
 
 
 class _NeededFiles:
