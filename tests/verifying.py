@@ -90,6 +90,16 @@ def in_this_process(engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
+def carried_out_by(engine: Engine) -> Iterator[None]:
+    """Commands have this engine do what they dispatch."""
+    _engines.append(engine)
+    try:
+        yield
+    finally:
+        _engines.pop()
+
+
+@contextmanager
 def interrupted_after(outcomes: int, *, fires: bool = True) -> Iterator[None]:
     """Commands fail after so many outcomes of tasks. ``fires``: so many there are."""
     left = [outcomes]
@@ -101,11 +111,8 @@ def interrupted_after(outcomes: int, *, fires: bool = True) -> Iterator[None]:
             left[0] -= 1
             yield outcome
 
-    _engines.append(engine)
-    try:
+    with carried_out_by(engine):
         yield
-    finally:
-        _engines.pop()
     assert not fires or not left[0], "the planned failure never fired"
 
 

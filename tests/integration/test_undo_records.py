@@ -21,6 +21,7 @@ from mailhaul.coordinator.restores.remedies import failure_of
 from mailhaul.groups.paths import message_path
 from mailhaul.proto.errors import LockedError, StagingError, StoreError
 from mailhaul.proto.records import Skipped, Unit
+from mailhaul.tests.integration.dying_restores import engine
 from mailhaul.worker import before as keeping
 from mailhaul.worker.backup import back_up
 from mailhaul.worker.load import LoadLimits
@@ -28,7 +29,7 @@ from mailhaul.worker.tasks import restore as restoring
 
 from ..maildirs import Maildir
 from ..trees import snapshot
-from ..verifying import command_status
+from ..verifying import carried_out_by, command_status
 
 CONFIG = """\
 [staging]
@@ -459,3 +460,27 @@ def test_status_says_what_the_latest_restore_did_not_do(
     site.run("restore", "--retry", failed)
     assert "but:" not in status()
     assert len(site.boxes["jane"].names()) == 2
+
+
+def test_what_fails_with_a_mailbox_that_ends_its_worker_is_listed_and_comes_back(site: Site) -> None:
+    """With --order newest: neither she comes back, nor who is in one lot with her; the others do."""
+    for user in ("jack", "jill", "jim", "joan", "jude", "june"):
+        site.boxes[user] = Maildir(site.place / "store" / user)
+        for number in (1, 2):
+            site.boxes[user].message(f"{number}.M1P1.host:2,S", b"Subject: %d\n\n" % number)
+    site.run("backup")
+    before = site.look()
+    for box in site.boxes.values():
+        shutil.rmtree(box.root)
+    with carried_out_by(engine):
+        done = site.run("restore", "/", "--order", "newest", "--workers", "1", status=3)
+    lacking = {f"/primary/user/{user}" for user, box in site.boxes.items() if not box.names()}
+    assert JANE in lacking
+    assert 1 < len(lacking) < len(site.boxes)
+    assert sorted(one["path"] for one in done["skipped"]) == sorted(lacking)
+    assert {one["reason"] for one in done["skipped"]} == {"worker-lost"}
+    again = site.run("restore", "--retry", done["restore"])
+    assert (again["restored"], again["skipped"]) == (2 * len(lacking), [])
+    assert site.look() == before
+    once_more = site.run("restore", "/", "--order", "newest")
+    assert (once_more["restored"], once_more["present"]) == (0, 2 * len(site.boxes))
