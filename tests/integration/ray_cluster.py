@@ -155,7 +155,8 @@ class RayCluster:
         Ray 2.60 calls a node alive up to a second before its ``ray start`` knows. If the node is lost in
         between, ``ray start`` goes on asking the head for a living node for
         ``RAY_raylet_start_wait_time_s``, and meanwhile doesn't collect the raylet that has ended; to the
-        workers a raylet that nobody has collected is alive, so they stay as long.
+        workers a raylet that nobody has collected is alive, so they stay as long
+        (``findings/ray-start-lost-node.sh``).
         """
         until = time.monotonic() + _START_SECONDS
         while (alive := self._alive()) != sorted(names) or self._starting(names):
