@@ -10,7 +10,7 @@ from typing import BinaryIO
 from blake3 import blake3
 
 from ...proto.records import DIGEST_BYTES, Message, Ownership
-from ..stores.directories import exists, unwritable
+from ..stores.directories import exists, names_in, unwritable
 from ..stores.file_writer import FileWriter
 from ..stores.notices import Notices
 from . import folder_index
@@ -75,7 +75,7 @@ class EmlFolder:
         if there < 0:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         try:
-            return sum(name.endswith(EML) for name in os.listdir(there))
+            return sum(name.endswith(os.fsencode(EML)) for name in names_in(there))
         finally:
             os.close(there)
 

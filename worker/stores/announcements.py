@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
-from .directories import name_bytes, opened, ownership
+from .directories import names_in, opened, ownership
 from .file_writer import FileWriter
 from .listing import PLACES
 from .notices import Notices
@@ -44,6 +44,6 @@ def take_away(inbox: int) -> None:
 def _found(inbox: int) -> Iterator[tuple[bytes, bytes]]:
     for place in (one.encode() for one in PLACES):
         with suppress(FileNotFoundError), opened(inbox, (place,)) as directory:
-            for name in map(name_bytes, os.listdir(directory)):
+            for name in names_in(directory):
                 if name.partition(b":")[0].endswith(_MARK):
                     yield place, name

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ...proto.records import DirectoryKind, Folder, Ownership
 from .attributes import AttributeReader
 from .control import Control
-from .directories import descend, descend_making, exists, name_bytes, opened, ownership, split
+from .directories import descend, descend_making, exists, names_in, opened, ownership, split
 from .file_writer import FileWriter
 from .folder_names import LIST_INDEX, directory_name
 from .notices import Notices
@@ -111,7 +111,7 @@ class ApartTree:
             self._fd = -1
 
     def _take_from(self, source: int, folder: bytes) -> None:
-        names = sorted(filter(self._mine, map(name_bytes, os.listdir(source))))
+        names = sorted(filter(self._mine, names_in(source)))
         for where, group in _by(lambda name: self._path(folder, name), names):
             left = self._left(where, group)
             if left:
@@ -127,7 +127,7 @@ class ApartTree:
             with opened(self._fd, split(where)) as directory:
                 if not where:
                     return any(exists(directory, name) for name in names)
-                return any(map(self._mine, map(name_bytes, os.listdir(directory))))
+                return any(map(self._mine, names_in(directory)))
         except FileNotFoundError:
             return False
 

@@ -8,10 +8,9 @@ server with a control directory, and to one without.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 
-from .directories import is_directory, joined, name_bytes, opened
+from .directories import is_directory, joined, names_in, opened
 
 _INBOXES = (b".INBOX", b"INBOX")
 _FILES = (b"dovecot-uidlist", b"dovecot-keywords", b"dovecot-uidvalidity", b"subscriptions")
@@ -48,7 +47,7 @@ def _end(root: int, control: int) -> bytes:
     for name in _INBOXES:
         try:
             with opened(root, (name,)) as inbox:
-                below = sorted(_folders(inbox, map(name_bytes, os.listdir(inbox))))
+                below = sorted(_folders(inbox, names_in(inbox)))
         except OSError:
             continue
         found = [one for one in below if not is_directory(control, joined(name, one))]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
-from .directories import descend
+from .directories import descend, entries_in
 from .listing import PLACES
 
 _PASSES = 4
@@ -33,5 +33,5 @@ def count_messages(folder: int) -> int:
 
 
 def _messages_in(fd: int) -> int:
-    with os.scandir(fd) as found:
+    with entries_in(fd) as found:
         return sum(not one.name.startswith(".") and one.is_file(follow_symlinks=False) for one in found)

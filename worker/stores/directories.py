@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
 from ...groups.paths import printable
@@ -43,6 +43,23 @@ def name_bytes(name: str) -> bytes:
     return name.encode(_ENCODING, "surrogateescape")
 
 
+def names_in(directory: int) -> list[bytes]:
+    """The names in an open directory, as it is now. Raises OSError."""
+    return [name_bytes(name) for name in os.listdir(_rewound(directory))]
+
+
+def entries_in(directory: int) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    """What ``os.scandir`` says of an open directory, as it is now. Raises OSError."""
+    return os.scandir(_rewound(directory))
+
+
+def _rewound(directory: int) -> int:
+    """The same directory. Without this btrfs (since Linux 6.5) lists what was there when it was opened, and
+    nothing that was put there since, which POSIX (readdir) leaves open."""
+    os.lseek(directory, 0, os.SEEK_SET)
+    return directory
+
+
 def reason(error: OSError) -> str:
     """What the error means for what could not be read: one of the words of MessageUnavailable."""
     return _REASONS.get(error.errno or 0, "io-error")
@@ -56,7 +73,7 @@ def confirmed(error: OSError, base: int, path: bytes) -> OSError:
     above, _, name = path.rpartition(b"/")
     try:
         with opened(base, split(above)) as directory:
-            listed = name in map(name_bytes, os.listdir(directory))
+            listed = name in names_in(directory)
     except OSError as of_above:
         return confirmed(of_above, base, above)
     return OSError(errno.EIO, "listed, and not found") if listed else error
@@ -85,8 +102,8 @@ def is_full(error: OSError) -> bool:
 
 def refused(error: OSError, what: str) -> StoreError:
     """The error of the port for something that concerns a mailbox as a whole, or all of them."""
-    kind = TargetFullError if is_full(error) else StoreError
-    return kind(f"{what}: {error.strerror}")
+    message = f"{what}: {error.strerror}"
+    return TargetFullError(message, errno=error.errno) if is_full(error) else StoreError(message)
 
 
 def checked_name(name: bytes) -> bytes:
@@ -179,7 +196,7 @@ def is_maildir(fd: int) -> bool:
 def is_mailbox(fd: int) -> bool:
     """Whether a directory is a mailbox: a Maildir, or one whose folders, the INBOX too, lie below it (as with
     ``INBOX=`` elsewhere, or ``DIRNAME=``). Raises OSError."""
-    names = [name_bytes(name) for name in os.listdir(fd)]
+    names = names_in(fd)
     if is_maildir(fd) or any(
         name.startswith(b"dovecot") or is_directory(fd, name + b"/cur") for name in names
     ):
@@ -190,7 +207,7 @@ def is_mailbox(fd: int) -> bool:
 def _holds_folder(fd: int, name: bytes) -> bool:
     try:
         with opened(fd, (name,)) as below:
-            return any(is_directory(below, name_bytes(one) + b"/cur") for one in os.listdir(below))
+            return any(is_directory(below, name + b"/cur") for name in names_in(below))
     except OSError:
         return False
 

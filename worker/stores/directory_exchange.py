@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from ...proto.records import DirectoryKind
 from .attributes import AttributeReader
-from .directories import described, name_bytes, opened
+from .directories import described, names_in, opened
 from .file_writer import FileWriter
 from .location import RESERVED
 from .notices import Notices
@@ -30,7 +30,7 @@ def take_over(stage: int, folder: int, name: bytes, files: FileWriter) -> frozen
     worth it: then all is as it was, but that the stage may have more names. Raises OSError."""
     with opened(stage, (name,)) as new, opened(folder, (name,)) as old:
         there = _names(old)
-        if len(os.listdir(new)) < max(LEAST, len(there)):
+        if len(names_in(new)) < max(LEAST, len(there)):
             return None
         try:
             _link(there, old, new)
@@ -69,4 +69,4 @@ def _link(names: Iterable[bytes], source: int, target: int) -> None:
 
 
 def _names(directory: int) -> frozenset[bytes]:
-    return frozenset(map(name_bytes, os.listdir(directory)))
+    return frozenset(names_in(directory))

@@ -25,7 +25,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from ...proto.errors import StoreError
-from .directories import descend, make_directory, name_bytes, opened
+from .directories import descend, make_directory, names_in, opened
 from .doveadm import Doveadm
 
 INDEX = b"dovecot.index"
@@ -55,7 +55,7 @@ def write_indexes(
     ``place`` is removed by the caller. The server may have given UIDs to messages that had none, and
     written the UID list anew. Raises StoreError if it can't be done, OSError.
     """
-    before = [set(os.listdir(one.directory)) for one in folders]
+    before = [set(names_in(one.directory)) for one in folders]
     try:
         _write(doveadm, user, place, tree, folders, least)
     finally:
@@ -83,7 +83,7 @@ def _write(
         doveadm.resync(user, view, mask)
     if empty:
         doveadm.resync(user, view, mask)
-    missing = [one for one in folders if INDEX not in map(name_bytes, os.listdir(one.directory))]
+    missing = [one for one in folders if INDEX not in names_in(one.directory)]
     if missing:
         raise StoreError(f"doveadm wrote no {INDEX.decode()} for {len(missing)} of {len(folders)} folders")
 
@@ -128,9 +128,9 @@ def _take_placeholder(folder: int) -> None:
         os.unlink(_PLACEHOLDER, dir_fd=directory)
 
 
-def _tidy(folder: int, before: set[str]) -> None:
+def _tidy(folder: int, before: set[bytes]) -> None:
     """Remove what the server made but for the index; without that the log says at least what has changed."""
-    made = {name_bytes(name) for name in set(os.listdir(folder)) - before}
+    made = set(names_in(folder)) - before
     kept = INDEX if INDEX in made else LOG
     for name in made - {kept}:
         with suppress(IsADirectoryError):

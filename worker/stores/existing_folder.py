@@ -9,7 +9,7 @@ from contextlib import suppress
 from ...proto.errors import LockedError, MessageUnavailable
 from ...proto.records import Folder, Listed, Message
 from . import keywords
-from .directories import descend, is_full, make_directory, name_bytes, opened
+from .directories import descend, entries_in, is_full, make_directory, name_bytes, opened
 from .dotlock import uidlist_lock
 from .file_names import FileNames
 from .file_writer import FileWriter
@@ -129,7 +129,7 @@ class ExistingFolder:
             with (
                 opened(stage, (place.encode(),)) as source,
                 opened(directory, (place.encode(),)) as target,
-                os.scandir(source) as found,
+                entries_in(source) as found,
             ):
                 for one in found:
                     _deliver(source, name_bytes(one.name), target, translation)

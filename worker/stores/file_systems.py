@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -10,15 +11,21 @@ from ...proto.errors import TargetFullError
 
 
 def full_file_system(error: TargetFullError, paths: Sequence[bytes]) -> TargetFullError:
-    """The error, and of the file systems on which these paths lie the one that has least room."""
+    """The error, and of the file systems on which these paths lie the one that has least room. Where a quota
+    is used up, all of them: which of them has it can't be asked."""
     found = {_mount_point(path): None for path in paths}
     if not found:
         return error
+    if error.facts.get("errno") == errno.EDQUOT:
+        shown = ", ".join(map(printable, sorted(found)))
+        message = f"a quota is used up on the file system at {shown}: {error.message}"
+        return TargetFullError(message, **error.facts, file_system=shown)
     free_bytes, free_inodes, mount = min(map(_state, found), key=lambda one: one[0] if one[1] != 0 else 0)
     shown = printable(mount)
     left = f"{free_bytes:,} bytes" + ("" if free_inodes is None else f" and {free_inodes:,} inodes")
     return TargetFullError(
         f"no room on the file system at {shown}: {error.message} ({left} free there)",
+        **error.facts,
         file_system=shown,
         free_bytes=free_bytes,
         free_inodes=free_inodes,

@@ -15,7 +15,7 @@ from functools import cached_property
 from ...proto.errors import MessageUnavailable
 from ...proto.records import Directory, DirectoryKind, ListedFile
 from .attributes import AttributeReader
-from .directories import described, joined, name_bytes, opened, split
+from .directories import described, joined, names_in, opened, split
 from .marks import FilesMark
 from .notices import Notices
 from .other_files import OtherFiles
@@ -164,7 +164,7 @@ def _names(directory: int, pattern: bytes) -> list[bytes]:
     """The names in a directory that match one level of a pattern: hidden ones only if it begins so."""
     if not _WILD.intersection(pattern):
         return [pattern]
-    names = map(name_bytes, os.listdir(directory))
+    names = names_in(directory)
     return sorted(
         name
         for name in names

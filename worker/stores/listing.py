@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ...proto.records import Listed
-from .directories import name_bytes
+from .directories import entries_in, name_bytes
 from .keywords import FlagNames
 from .marks import tick_ns
 from .uidlist import UidList
@@ -152,7 +152,7 @@ class Listing:
 
     def _names(self, place: str) -> Iterator[bytes]:
         where = b"\0" + place[:1].encode()
-        with os.scandir(self._fds[place]) as found:
+        with entries_in(self._fds[place]) as found:
             for one in found:
                 name = name_bytes(one.name)
                 if name.startswith(b".") or not one.is_file(follow_symlinks=False):

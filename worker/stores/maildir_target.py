@@ -21,6 +21,7 @@ from .directories import (
     is_mailbox,
     is_maildir,
     make_directory,
+    names_in,
     open_directory,
     opened,
     refused,
@@ -174,7 +175,7 @@ class MaildirTarget:
             return None
         stack.callback(os.close, root)
         is_one = is_maildir(root) or (lies_below(layout) and is_mailbox(root))
-        if not location.below and not is_one and not set(os.listdir(root)) <= {"tmp"}:
+        if not location.below and not is_one and not set(names_in(root)) <= {b"tmp"}:
             # A Maildir in the midst of other things would hide them from whoever looks for Maildirs.
             raise StoreError(
                 f"{printable(location.path)} is no Maildir and not empty: name a directory for this mailbox"
@@ -295,7 +296,7 @@ def _is_abandoned(home: int) -> bool:
     """Whether a home is what a restore that was killed leaves: as it makes them, and empty."""
     status = os.fstat(home)
     ours = status.st_mode & 0o7777 == _HOME_MODE and status.st_uid == os.geteuid()
-    return ours and not os.listdir(home)
+    return ours and not names_in(home)
 
 
 def _remove_empty(parent: int, name: bytes) -> None:

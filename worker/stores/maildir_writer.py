@@ -38,7 +38,7 @@ from .directories import (
     exists,
     is_mailbox,
     is_maildir,
-    name_bytes,
+    names_in,
     opened,
     refused,
     split,
@@ -492,7 +492,7 @@ class MaildirWriter:
     def _forget_folder_list(self) -> None:
         """Remove Dovecot's copy of which folders there are. It makes it anew; while it has it, a directory
         that was no folder when it looked (``Archive`` beside ``Archive/2024``) stays none."""
-        for name in map(name_bytes, os.listdir(self._site.root)):
+        for name in names_in(self._site.root):
             if name.startswith(LIST_INDEX):
                 with suppress(OSError):
                     os.unlink(name, dir_fd=self._site.root)

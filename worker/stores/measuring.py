@@ -6,10 +6,9 @@ that was compressed in place has the size that it had, so names are not believed
 
 from __future__ import annotations
 
-import os
 import re
 
-from .directories import opened, split
+from .directories import entries_in, opened, split
 
 _SIZE = re.compile(r",S=(\d{1,15})(?=[,:]|$)")
 
@@ -38,7 +37,7 @@ def _measured(fd: int, every: int) -> tuple[int, int | None]:
     believed. Raises OSError."""
     messages = believed_bytes = seen_bytes = named_bytes = sample_bytes = 0
     left = 1  # until the next sample
-    with os.scandir(fd) as found:
+    with entries_in(fd) as found:
         for one in found:
             if one.name.startswith(".") or not one.is_file(follow_symlinks=False):
                 continue

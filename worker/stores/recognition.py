@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...proto.errors import MessageUnavailable
-from .directories import descend, is_directory, name_bytes
+from .directories import descend, entries_in, is_directory, name_bytes
 from .location import MAILDIR_NAMES, RESERVED
 from .opened import FileOpener
 
@@ -49,7 +49,7 @@ def entries_of(directory: int) -> Entries:
     directories: list[bytes] = []
     links: list[bytes] = []
     files: list[bytes] = []
-    with os.scandir(directory) as found:
+    with entries_in(directory) as found:
         for one in found:
             name = name_bytes(one.name)
             if name.startswith(RESERVED) or name == b"lost+found":

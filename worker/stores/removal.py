@@ -21,7 +21,7 @@ from ...groups.paths import printable
 from ...proto.errors import LockedError, MessageUnavailable, StoreError
 from ...proto.records import Listed, StoredFile
 from .control import Control, is_control_file
-from .directories import descend, is_directory, name_bytes, opened, refused, split
+from .directories import descend, is_directory, names_in, opened, refused, split
 from .dotlock import uidlist_lock
 from .opened import FileOpener
 
@@ -204,7 +204,7 @@ def _remove_empty(parent: int, name: bytes, workshop: int, *, folders: bool) -> 
 
 def _is_empty(directory: int, *, folders: bool) -> bool:
     """Whether a folder holds nothing but what a server makes by itself. Raises OSError."""
-    for name in map(name_bytes, os.listdir(directory)):
+    for name in names_in(directory):
         if is_directory(directory, name):
             with opened(directory, (name,)) as below:
                 is_folder = name not in _MESSAGES

@@ -18,7 +18,7 @@ from dataclasses import replace
 from ...proto.errors import MessageUnavailable
 from ...proto.records import Folder, Listed, Message
 from . import keywords, uidlist
-from .directories import make_directory, name_bytes, opened, ownership
+from .directories import make_directory, names_in, opened, ownership
 from .directory_exchange import take_late, take_over
 from .dovecot_index import INDEX
 from .file_names import FileNames
@@ -90,7 +90,7 @@ class ReservedUids:
         """What is in the folder already stays as it is there: it waits no longer. Raises OSError."""
         for place in PLACES:
             with opened(stage, (place.encode(),)) as directory:
-                for name in map(name_bytes, os.listdir(directory)):
+                for name in names_in(directory):
                     if name.partition(b":")[0] in self._there:
                         os.unlink(name, dir_fd=directory)
 
@@ -99,7 +99,7 @@ class ReservedUids:
         keywords have in the ``folder``, and of its owner. Raises OSError, MessageUnavailable."""
         owner = ownership(os.fstat(folder))
         with opened(stage, (b"cur",)) as cur:
-            for name in map(name_bytes, os.listdir(cur)):
+            for name in names_in(cur):
                 base, colon, flags = name.partition(b":")
                 os.rename(name, base + translation.suffix(colon + flags), src_dir_fd=cur, dst_dir_fd=cur)
         header = uidlist.parse_header(lines_of(lists)[0])
@@ -146,7 +146,7 @@ class ReservedUids:
                     else:
                         exchanged[place] = taken
                 has_index = self._write_index(stage, index)
-                gone = {name for name in map(name_bytes, os.listdir(index)) if name.startswith(INDEX)}
+                gone = {name for name in names_in(index) if name.startswith(INDEX)}
                 os.rename(_NEW_LIST, uidlist.NAME, src_dir_fd=lists, dst_dir_fd=lists)
                 if has_index:
                     os.rename(_NEW_INDEX, INDEX, src_dir_fd=index, dst_dir_fd=index)
@@ -194,7 +194,7 @@ class ReservedUids:
 def _put_each(stage: int, directory: int, place: bytes) -> None:
     """Give each message of a stage its name in the folder."""
     with opened(stage, (place,)) as source, opened(directory, (place,)) as target:
-        for name in map(name_bytes, os.listdir(source)):
+        for name in names_in(source):
             with suppress(FileExistsError):
                 link_new(source, name, target, name)
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from .attributes import remove_lists
-from .directories import descend, exists, is_directory, joined, make_directory, name_bytes, opened
+from .directories import descend, exists, is_directory, joined, make_directory, names_in, opened
 from .location import RESERVED, SHARED
 
 TREE = b"tree"
@@ -80,7 +80,7 @@ def wait_for_others(parent: int, patience_seconds: float) -> bool:
     """Wait until nobody has a tree in a directory; False if that takes longer than the patience. Raises
     OSError."""
     until = time.monotonic() + patience_seconds
-    while any(_is_in_use(parent, name) for name in map(name_bytes, os.listdir(parent))):
+    while any(_is_in_use(parent, name) for name in names_in(parent)):
         if time.monotonic() >= until:
             return False
         time.sleep(_PAUSE_SECONDS)
@@ -109,7 +109,7 @@ def _is_in_use(parent: int, name: bytes) -> bool:
 def remove_abandoned(parent: int) -> None:
     """Remove the trees that killed processes have left in a directory; not what a restore knows of files, for
     the one that goes on with it."""
-    for name in map(name_bytes, os.listdir(parent)):
+    for name in names_in(parent):
         if name.startswith(RESERVED) and name != SHARED and is_directory(parent, name):
             try:
                 fd = descend(parent, (name,))
@@ -165,7 +165,7 @@ def _make_locked(parent: int) -> tuple[bytes, int]:
 
 def _merge(source: int, target: int, path: bytes, kept: Callable[[bytes], None], merged: list[bytes]) -> None:
     merged.append(path)
-    names = [name_bytes(name) for name in os.listdir(source)]
+    names = names_in(source)
     # Messages come last: whoever sees them finds the UID list that was restored with them.
     for name in sorted(names, key=lambda name: (_LAST.get(name, 0), name)):
         below = joined(path, name)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ...proto.records import Attributes, Directory, DirectoryKind
 from . import uidlist
 from .attributes import AttributeReader
-from .directories import DEEPEST, confirmed, descend, described, joined, name_bytes, split
+from .directories import DEEPEST, confirmed, descend, described, entries_in, joined, name_bytes, split
 from .location import RESERVED
 from .notices import Notices
 
@@ -133,7 +133,7 @@ def contents_of(directory: int) -> Contents:
     files: list[bytes] = []
     links: list[tuple[bytes, bytes]] = []
     others: list[bytes] = []
-    with os.scandir(directory) as found:
+    with entries_in(directory) as found:
         for one in found:
             name = name_bytes(one.name)
             if one.is_file(follow_symlinks=False):
