@@ -85,7 +85,7 @@ $(READY): pyproject.toml
 
 servers:
 	@.ci/need dovecot:dovecot-imapd /usr/lib/dovecot/lmtp:dovecot-lmtpd /usr/lib/dovecot/pop3:dovecot-pop3d \
-	    mbsync:isync debootstrap:debootstrap mkfs.ext4:e2fsprogs ip:iproute2 \
+	    mbsync:isync debootstrap:debootstrap mkfs.ext4:e2fsprogs mkfs.btrfs:btrfs-progs ip:iproute2 \
 	    nft:nftables openssl:openssl promtool:prometheus \
 	    radosgw:radosgw ceph-mon:ceph-mon ceph-osd:ceph-osd ceph:ceph-common \
 	    swift-proxy-server:swift-proxy swift-account-server:swift-account \

@@ -87,8 +87,8 @@ class FolderStoppedError(StoreError):
 
 
 class TargetFullError(StoreError):
-    """The file system that mail is restored to has no room for more: no space, no inodes, or a quota is used
-    up."""
+    """The file system that mail is restored to has no room for more: no space, no inodes (``errno`` ENOSPC),
+    or a quota is used up (EDQUOT)."""
 
     code = "target-full"
 

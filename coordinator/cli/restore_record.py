@@ -3,6 +3,7 @@ ended early (``--resume``), or tries again what failed (``--retry``)."""
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -249,7 +250,10 @@ def _ending(context: click.Context, staging: Path | None, record: OpenRestore) -
         total = record.journal.total
         with suppress(StagingError):
             write_report(record, utc(adapters.clock().now()), total, error=error.message)
-        first = "make room, then " if isinstance(error, TargetFullError) else ""
+        first = ""
+        if isinstance(error, TargetFullError):
+            is_quota = error.facts.get("errno") == errno.EDQUOT
+            first = "raise the quota, then " if is_quota else "make room, then "
         counts = {"mailboxes": len(record.journal), "restored": total.restored, "present": total.present}
         facts = {**error.facts, "restore": record.order.restore, **counts}
         raise type(error)(f"{error.message}; {first}go on with: {command}", **facts) from error

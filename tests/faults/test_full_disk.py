@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from ..quotas import limited_directory
 
 
 def mailhaul(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -50,18 +53,35 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_staging_area(store: Path, small_disk: Path) -> None:
-    done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", small_disk, "--workers", "1")
+    def enlarge() -> None:
+        subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
+
+    check_full_staging_area(store, small_disk, errno.ENOSPC, enlarge)
+
+
+def test_used_up_quota_of_the_staging_area(
+    store: Path, tmp_path: Path, require_tool: Callable[[str], Path]
+) -> None:
+    """Of its archives: with one of btrfs on the catalog the kernel ends the program (docs/operations.md)."""
+    with limited_directory(tmp_path, "3M", require_tool, "primary") as limited:
+        area = limited.path.parent
+        check_full_staging_area(store, area, errno.EDQUOT, lambda: limited.limit("30M"))
+
+
+def check_full_staging_area(store: Path, area: Path, number: int, enlarge: Callable[[], None]) -> None:
+    """A run for which there is not enough room fails with this error; with more room the next has all."""
+    done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", area, "--workers", "1")
     assert done.returncode == 1, done.stderr
-    assert "No space left" in done.stderr
+    assert os.strerror(number) in done.stderr
     assert "Traceback" not in done.stderr
-    assert not list(small_disk.rglob("*.mha"))
-    runs = mailhaul("runs", "--json", "--staging", small_disk)
+    assert not list(area.rglob("*.mha"))
+    runs = mailhaul("runs", "--json", "--staging", area)
     assert [run["state"] for run in json.loads(runs.stdout)["runs"]] == ["failed"]
-    subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
-    done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", small_disk, "--workers", "1")
+    enlarge()
+    done = mailhaul("backup", "--store", f"maildir:{store}", "--staging", area, "--workers", "1")
     assert done.returncode == 0, done.stderr
-    assert not list(small_disk.rglob("*.partial"))
-    assert mailhaul("verify", "--data", "--staging", small_disk).returncode == 0
+    assert not list(area.rglob("*.partial"))
+    assert mailhaul("verify", "--data", "--staging", area).returncode == 0
 
 
 def test_full_target(store: Path, tmp_path: Path, small_disk: Path) -> None:

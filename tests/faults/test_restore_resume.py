@@ -3,6 +3,7 @@ done again."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -11,9 +12,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,6 +23,7 @@ from urllib.parse import unquote
 import pytest
 
 from ..maildirs import Maildir
+from ..quotas import limited_directory
 from ..trees import Entry, differences, names_of_files, snapshot
 
 _PROGRAM = (sys.executable, "-m", "mailhaul")
@@ -307,30 +310,76 @@ def test_room_is_asked_for_once_for_each_file(small_disk: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("lacking", ["space", "inodes"])
-def test_full_target_stops_and_is_resumed(
-    backup: tuple[Path, Path], small_disk: Path, tmp_path: Path, lacking: str
-) -> None:
-    store, staging = backup
+def test_full_target_stops_and_is_resumed(backup: tuple[Path, Path], small_disk: Path, lacking: str) -> None:
+    def remount(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", small_disk], check=True)
+
     if lacking == "inodes":
-        subprocess.run(["mount", "-o", "remount,size=100m,nr_inodes=700", small_disk], check=True)
-    target = small_disk / "mail"
+        remount("size=100m,nr_inodes=700")
+    enlarge = partial(remount, "size=100m,nr_inodes=100k")
+    check_stopped_and_resumed(backup, small_disk, errno.ENOSPC, "make room", enlarge)
+
+
+def test_used_up_quota_stops_and_is_resumed(
+    backup: tuple[Path, Path], tmp_path: Path, require_tool: Callable[[str], Path]
+) -> None:
+    """The file system has room for all of it: what refuses is the kernel's quota."""
+    with limited_directory(tmp_path, "8M", require_tool) as limited:
+        enlarge = partial(limited.limit, "100M")
+        check_stopped_and_resumed(backup, limited.path, errno.EDQUOT, "raise the quota", enlarge)
+
+
+def test_all_comes_back_on_btrfs(
+    backup: tuple[Path, Path], tmp_path: Path, require_tool: Callable[[str], Path]
+) -> None:
+    """It lists of an open directory what was there when it was opened: folders that a mailbox lacked, and
+    what belongs to mail in the homes, were left out, and nobody was told."""
+    store, staging = backup
+
+    def restored(target: Path) -> dict[bytes, Entry]:
+        where = ("--staging", staging, "--to", f"maildir:{target}", "--workers", "2")
+        for paths in (BEFORE["present"], ("/",)):
+            done = command("restore", *paths, *where)
+            assert done.returncode == 0, done.stderr
+        assert {path.relative_to(target) for path in target.glob("**/cur/*")} == {
+            path.relative_to(store) for path in store.glob("**/cur/*")
+        }
+        return without_times(comparable(target))
+
+    with limited_directory(tmp_path, "100M", require_tool) as limited:
+        assert differences(restored(tmp_path / "mail"), restored(limited.path / "mail")) == []
+
+
+def check_stopped_and_resumed(
+    backup: tuple[Path, Path], disk: Path, number: int, hint: str, enlarge: Callable[[], None]
+) -> None:
+    """A restore to a place where some of it fits ends with this error, goes on when the place is larger."""
+    store, staging = backup
+    target = disk / "mail"
     words = ("restore", "/", "--staging", staging, "--to", f"maildir:{target}", "--workers", "2", "--json")
     done = command(*words)
     assert done.returncode == 1, (done.stdout, done.stderr)
     error = json.loads(done.stdout)["error"]
     restore = newest(staging)
     assert error["code"] == "target-full"
-    assert error["facts"]["file_system"] == str(small_disk)
+    assert error["facts"]["file_system"] == str(disk)
+    assert error["facts"]["errno"] == number
     assert error["facts"]["restore"] == restore.name
-    assert "No space left" in error["message"]
+    assert os.strerror(number) in error["message"]
+    assert f"; {hint}, then go on with: " in error["message"]
     assert f"--resume {restore.name}" in error["message"]
     assert len(done.stderr.splitlines()) <= 3, "messages are listed that were never tried"
     whole = [one["path"] for one in journal(restore)]
     assert 0 < len(whole) < 24
     assert error["facts"]["mailboxes"] == len(whole)
+    named = list(target.glob("*/*/Maildir"))
+    assert len(whole) <= len(named) < 24
+    for path in named:
+        original = store / path.relative_to(target)
+        assert differences(comparable(original), comparable(path)) == [], "half of a mailbox has its name"
     status = json.loads(command("restore", "--resume", restore.name, "--staging", staging, "--json").stdout)
     assert status["error"]["code"] == "target-full", "there is still no room"
-    subprocess.run(["mount", "-o", "remount,size=100m,nr_inodes=100k", small_disk], check=True)
+    enlarge()
     done = command("restore", "--resume", restore.name, "--staging", staging)
     assert done.returncode == 0, done.stderr
     assert differences(comparable(store), comparable(target)) == []

@@ -259,7 +259,7 @@ def test_killed_before_anything_that_is_sent(
 
 class Refusing:
     """Functions of ``os`` that refuse their n-th call in the target, and any later one, as a file system
-    without room does. (No kernel that tests run on has quotas: it is the call itself that answers.)"""
+    without room, or with a quota that is used up, does."""
 
     def __init__(self, place: Path, number: int) -> None:
         self._place = os.fsencode(place / "mail")

@@ -5,7 +5,6 @@ Does what streams ask for, in whatever thread it is called; of one stream it is 
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from ...proto.errors import BackupError, DamagedError, StagingError
 from ..archives.names import archive_path
 from .frame_chain import FrameChain
 from .partial import PartialArchive, open_partial
-from .space import Space
+from .space import Space, lack_of
 from .stream import (
     Append,
     Appended,
@@ -32,8 +31,6 @@ from .stream import (
     OpenFile,
     SealFile,
 )
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(slots=True)
@@ -95,15 +92,15 @@ class StreamFiles:
         file = self._files[job.stream]
         for number, batch in enumerate(job.batches):
             if not file.space.room_for(len(batch)):
-                return Appended(job.stream, number, False)
+                return Appended(job.stream, number, False, file.space.lack)
             chain = file.chain.extended(batch, file.partial.path.name)
             try:
                 file.partial.append(batch)
             except StagingError as error:
-                if error.facts.get("errno") not in _NO_ROOM:
+                if not (lack := lack_of(error)):
                     raise
-                file.space.ran_out()
-                return Appended(job.stream, number, False)
+                file.space.ran_out(lack)
+                return Appended(job.stream, number, False, lack)
             file.chain = chain
         if job.checkpoint:
             file.partial.checkpoint()

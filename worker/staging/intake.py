@@ -178,7 +178,8 @@ class Intake:
         effects: list[Effect] = []
         for stream in [one for one in self._streams.values() if one.paused]:
             if now - stream.waiting_since > self._limits.patience_seconds:
-                effects += self._refuse(stream, no_room(stream.asked.file, self._limits.patience_seconds))
+                error = no_room(stream.asked.file, self._limits.patience_seconds, stream.lack)
+                effects += self._refuse(stream, error)
             elif now >= stream.retry_at:
                 stream.paused = False
                 effects += self._go_on(stream)
@@ -296,7 +297,7 @@ class Intake:
         if done.complete:
             stream.waiting = ""
             return [*self._credit(stream, now), *self._go_on(stream)]
-        stream.wait(FULL, now)
+        stream.wait(FULL, now, done.lack)
         return self._credit(stream, now)
 
     def _credit(self, stream: Stream, now: float) -> list[Effect]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,11 +13,9 @@ from ...proto.archive.files import RandomAccess
 from ...proto.errors import StagingError
 from ..archives.names import PARTIAL
 from .partial import PartialArchive, open_partial
-from .space import Space, no_room
+from .space import Space, lack_of, no_room
 
 __all__ = ["PARTIAL", "StagedFile", "StreamSink"]
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class StagedFile:
@@ -93,7 +90,7 @@ class StagedFile:
             if self._wrote(file, data):
                 return
             if not left:
-                raise no_room(self._path, self._patience_seconds)
+                raise no_room(self._path, self._patience_seconds, self._space.lack)
 
     def checkpoint(self) -> None:
         """See ArchiveSink."""
@@ -127,9 +124,9 @@ class StagedFile:
         try:
             file.append(data)
         except StagingError as error:
-            if error.facts.get("errno") not in _NO_ROOM:
+            if not (lack := lack_of(error)):
                 raise
-            self._space.ran_out()
+            self._space.ran_out(lack)
             return False
         return True
 

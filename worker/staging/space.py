@@ -19,6 +19,7 @@ from ...proto.errors import StagingError
 FULL = "the staging area is full"
 """What a writer says that it waits for."""
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _MEASURED_SECONDS = 0.5
 _UNMEASURED_BYTES = 16 << 20
 _RETRY_SECONDS = 1.0
@@ -38,6 +39,8 @@ class Space:
 
     The reserve is kept to within the 16 MiB (a quarter of what is left, when that is less) that each
     ``Space`` may hand out without looking again.
+
+    ``lack`` says why there was no room when there was none: ENOSPC, or EDQUOT, which only a write meets.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Space:
     ) -> None:
         self.path = path
         self.reserve_bytes = reserve_bytes
+        self.lack = errno.ENOSPC
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -87,12 +91,15 @@ class Space:
             available = self.room().available_bytes - size_bytes
             self._unmeasured = min(_UNMEASURED_BYTES, max(0, available) // 4)
             self._measure_at = now + _MEASURED_SECONDS
+            if available < 0:
+                self.lack = errno.ENOSPC
             return available >= 0
 
-    def ran_out(self) -> None:
-        """A write found no room although there seemed to be some (a quota, another program): ``room_for``
-        says no for a second."""
+    def ran_out(self, lack: int) -> None:
+        """A write found no room although there seemed to be some (a quota, another program), and was refused
+        with this number: ``room_for`` says no for a second."""
         with self._lock:
+            self.lack = lack
             self._unmeasured = 0
             self._closed_until = self._clock() + _RETRY_SECONDS
 
@@ -100,15 +107,15 @@ class Space:
         """Take so many bytes, waiting for them for up to ``patience_seconds``.
 
         Only if it has to wait, ``on_wait`` is called: with ``FULL`` when it begins, and about once a second
-        as long as it lasts, and with "" when there is room. Raises StagingError (``errno`` ENOSPC) when the
-        patience is over.
+        as long as it lasts, and with "" when there is room. Raises StagingError (``errno``: ``lack``) when
+        the patience is over.
         """
         until = self._clock() + patience_seconds
         waited = False
         try:
             while not self.room_for(size_bytes):
                 if self._clock() >= until:
-                    raise no_room(self.path, patience_seconds)
+                    raise no_room(self.path, patience_seconds, self.lack)
                 waited = True
                 on_wait(FULL)
                 self._sleep(min(_RETRY_SECONDS, max(0.0, until - self._clock())))
@@ -117,8 +124,12 @@ class Space:
                 on_wait("")
 
 
-def no_room(path: Path | str, patience_seconds: float) -> StagingError:
-    """There was no room for all of the patience."""
+def no_room(path: Path | str, patience_seconds: float, lack: int) -> StagingError:
+    """There was no room for all of the patience; ``lack``: see ``Space``."""
     waited = f", also not within {patience_seconds:g} s" if patience_seconds else ""
-    error = os.strerror(errno.ENOSPC)
-    return StagingError(f"can't write {path}: {error}{waited}", path=str(path), errno=errno.ENOSPC)
+    return StagingError(f"can't write {path}: {os.strerror(lack)}{waited}", path=str(path), errno=lack)
+
+
+def lack_of(error: StagingError) -> int:
+    """What a write lacked that met this error (see ``Space``); 0 if it did not fail for want of room."""
+    return next((one for one in _NO_ROOM if one == error.facts.get("errno")), 0)

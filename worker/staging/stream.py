@@ -6,6 +6,7 @@ answers are jobs for a disk, one at a time, so that their order holds.
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -90,11 +91,13 @@ class FileOpened:
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """The first ``batches`` of a job are written. Unless that is ``complete``, there was no room for more."""
+    """The first ``batches`` of a job are written. Unless that is ``complete``, there was no room for more;
+    ``lack`` says of what, see ``Space``."""
 
     stream: int
     batches: int
     complete: bool
+    lack: int = errno.ENOSPC
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,7 @@ class Stalls:
 class Stream:
     """``expected`` is the offset of the next byte to arrive, ``written`` that of the next to be written,
     ``granted`` that up to which the client may send. ``bound`` is False when no client is to hear of it
-    any more. ``waiting`` says what the disk waits for."""
+    any more. ``waiting`` says what the disk waits for, ``lack`` why there was no room (see ``Space``)."""
 
     number: int
     asked: Asked
@@ -147,6 +150,7 @@ class Stream:
     granted: int = 0
     waiting: str = ""
     waiting_since: float = 0.0
+    lack: int = errno.ENOSPC
     paused: bool = False
     retry_at: float = 0.0
     busy: bool = True
@@ -228,8 +232,9 @@ class Stream:
         if complete and self._marking and self.checkpoint <= self.written:
             self.checkpoint = -1
 
-    def wait(self, why: str, now: float) -> None:
+    def wait(self, why: str, now: float, lack: int) -> None:
         """The disk has no room."""
+        self.lack = lack
         if not self.waiting:
             self.waiting, self.waiting_since = why, now
         self.paused, self.retry_at = True, now + _RETRY_SECONDS

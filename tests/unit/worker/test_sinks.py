@@ -109,6 +109,7 @@ class Disk:
 
     def __init__(self, times: int) -> None:
         self.times = times
+        self.number = errno.ENOSPC
         self.seconds = 0.0
         self._pwrite = os.pwrite
 
@@ -116,7 +117,7 @@ class Disk:
         if self.times:
             self.times -= 1
             self._pwrite(fd, bytes(data)[:2], offset)
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise OSError(self.number, os.strerror(self.number))
         return self._pwrite(fd, data, offset)
 
     def wait(self, seconds: float) -> None:
@@ -167,10 +168,11 @@ class TestFullDisk:
     def test_its_patience_ends(self, tmp_path: Path, full: Callable[[int], Disk]) -> None:
         """Also where the file system tells of room, as with a quota."""
         disk = full(10**9)
+        disk.number = errno.EDQUOT
         space = Space(tmp_path, clock=lambda: disk.seconds, sleep=disk.wait)
         sink = StagedFile(tmp_path / "unit.mha", space=space, patience_seconds=10, clock=lambda: disk.seconds)
         sink.begin()
-        with pytest.raises(StagingError, match="No space left"):
+        with pytest.raises(StagingError, match="Disk quota exceeded"):
             sink.write(b"data")
         assert 10 <= disk.seconds < 15
 

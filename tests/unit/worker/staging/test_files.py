@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 from pathlib import Path
@@ -120,10 +121,10 @@ def test_a_write_that_finds_no_room_is_repeated(disk: Disk, monkeypatch: pytest.
         calls.append(offset)
         if len(calls) == 1:
             return pwrite(descriptor, bytes(data)[:5], offset)
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
     monkeypatch.setattr(os, "pwrite", full)
-    assert disk.append(PARTS[0]) == Appended(1, 0, False)
+    assert disk.append(PARTS[0]) == Appended(1, 0, False, errno.EDQUOT)
     assert disk.written() == b""
     monkeypatch.setattr(os, "pwrite", pwrite)
     assert disk.append(*PARTS) == Appended(1, len(PARTS), True)

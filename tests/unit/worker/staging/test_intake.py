@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -69,6 +71,7 @@ class Disk:
     open: dict[int, str] = field(default_factory=dict)
     checkpoints: list[int] = field(default_factory=list)
     broken: bool = False
+    lack: int = errno.ENOSPC
 
     def perform(self, job: Job) -> Done:
         if self.broken:
@@ -86,7 +89,7 @@ class Disk:
             return FileSealed(job.stream, job.size_bytes)
         for number, batch in enumerate(job.batches):
             if len(batch) > self.room:
-                return Appended(job.stream, number, False)
+                return Appended(job.stream, number, False, self.lack)
             self.room -= len(batch)
             self.files[name] += batch
         if job.checkpoint:
@@ -518,10 +521,11 @@ class TestRoom:
         assert going_on == Credit(7, (8 << 20) + 13, 13, "")
         assert house.disk.files[FILE] == b"one two three"
 
-    def test_patience_ends(self) -> None:
+    @pytest.mark.parametrize("lack", [errno.ENOSPC, errno.EDQUOT])
+    def test_patience_ends(self, lack: int) -> None:
         house = House(Limits(patience_seconds=60))
         house.opened()
-        house.disk.room = 0
+        house.disk.room, house.disk.lack = 0, lack
         house.tell(Data(7, 0), b"data")
         house.work()
         for _ in range(100):
@@ -529,7 +533,7 @@ class TestRoom:
             house.work()
         *_, last = house.heard()
         assert isinstance(last, Refused)
-        assert "No space left" in last.message
+        assert os.strerror(lack) in last.message
         assert last.retryable
         assert not house.disk.open
 

@@ -82,10 +82,17 @@ def test_a_quota_that_only_the_write_finds(monkeypatch: pytest.MonkeyPatch) -> N
     disk = Disk(monkeypatch, 1000 * MIB)
     space = disk.space()
     assert space.room_for(1)
-    space.ran_out()
+    space.ran_out(errno.EDQUOT)
     assert not space.room_for(1)
+    with pytest.raises(StagingError, match="Disk quota exceeded") as caught:
+        space.wait_for(1, 0.0, lambda _: None)
+    assert caught.value.facts["errno"] == errno.EDQUOT
     disk.now += 1.1
     assert space.room_for(1)
+    disk.free_bytes = 0
+    disk.now += 1.1
+    with pytest.raises(StagingError, match="No space left"):
+        space.wait_for(1, 0.0, lambda _: None)
 
 
 def test_waiting_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
