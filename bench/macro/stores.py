@@ -43,8 +43,8 @@ class Store:
     sample: Sample
 
     def differences(self, other: Path, below: Path | None = None) -> list[str]:
-        """Files of the store (of one mailbox of it) that are missing below ``other``, or differ. The counter of
-        UIDVALIDITYs is not compared: a restore raises it."""
+        """Files of the store (of one mailbox of it) that are missing below ``other``, or differ. The counter
+        of UIDVALIDITYs is not compared: a restore raises it."""
         chosen = (file for file in self.files if below is None or file.is_relative_to(below))
         wanted = [file for file in chosen if not file.name.startswith("dovecot-uidvalidity")]
         return [str(file) for file in wanted if digest(self.root / file) != digest(other / file)]
