@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..proto.records import (
-    Partition,
-)
+from ..proto.records import Partition
 from ..worker.archives.holdings import Holdings
 from ..worker.staging.area import StagingArea
+from .dispatch.engine import Engine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How workers on other hosts read the archives of the staging ``area``: ``grant`` lets a host do it."""
+    """How workers on other hosts reach the staging ``area``: ``grant`` lets a host read its archives,
+    ``grant_writing`` lets it write a file there, as the attempt of this epoch. ``keeper`` dispatches what is
+    to be kept before a restore."""
 
     area: StagingArea
     grant: Callable[[str], bytes]
+    grant_writing: Callable[[str, str, int], bytes]
+    keeper: Engine
+
+    def is_near(self, host: str) -> bool:
+        """Whether a host (empty: this one) is that of the area, and needs no leave."""
+        return host in ("", self.area.host)
 
 
 def reached(archives: Holdings, access: Access | None) -> Holdings:
@@ -29,4 +36,4 @@ def grants_for(access: Access | None, target: Partition) -> dict[str, bytes]:
     """What lets the hosts of a target read the archives."""
     if access is None:
         return {}
-    return {host: access.grant(host) for host in target.hosts if host != access.area.host}
+    return {host: access.grant(host) for host in target.hosts if not access.is_near(host)}

@@ -13,6 +13,7 @@ from ..worker.before import not_kept
 from ..worker.restore import Choice
 from ..worker.tasks.undo import UndoTask, run_undo
 from ..worker.undo import Undone
+from .access import Access, reached
 from .dispatch.engine import Engine
 from .restore_plan import RestorePlan
 from .restores.before import KeptBefore, whose
@@ -33,10 +34,16 @@ class UndoPlan:
 
 
 def plan_undo(
-    plan: RestorePlan, done: Journal, before: KeptBefore, backup: Holdings, *, dry_run: bool
+    plan: RestorePlan,
+    done: Journal,
+    before: KeptBefore,
+    backup: Holdings,
+    access: Access | None,
+    *,
+    dry_run: bool,
 ) -> UndoPlan:
     """What of a plan was carried out, by the journal of the restore that is ``done`` and by what was kept
-    ``before``; ``backup`` are all archives of that."""
+    ``before``; ``backup`` are all archives of that, ``access`` is how workers on other hosts read them."""
     tasks: list[UndoTask] = []
     planned_keys = {one.key[:2] for planned in plan.tasks for one in planned.task.choices}
     unknown = [
@@ -60,12 +67,13 @@ def plan_undo(
         if undone:
             tasks.append(
                 UndoTask(
-                    archives=before.beside(task.archives, backup),
+                    archives=reached(before.beside(task.archives, backup), access),
                     undone=undone,
                     target=task.target,
                     label=task.label,
                     renamed=task.renamed,
                     dry_run=dry_run,
+                    grants=task.grants,
                 )
             )
     return UndoPlan(tasks=tuple(tasks), unknown=tuple(dict.fromkeys(unknown)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ...proto.wire.grants import Grant, issue, load_secret
@@ -28,6 +29,10 @@ GRANTS_KEY = Path(".mailhaul", "grants.key")
 
 LEASE_SECONDS = 30.0
 """How long workers and receiver may be silent towards each other: both give up then, each for itself."""
+
+_KEEPING_PATIENCE_SECONDS = 60.0
+"""So long a host that is lost while it keeps how mailboxes are before a restore is waited for, at most:
+nothing is restored on the others meanwhile."""
 
 _GRANT_SECONDS = 30 * 86_400
 """A grant outlasts every run; it is of no use to anybody but the one host that it names."""
@@ -59,8 +64,18 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
 def open_access(config: Config) -> Iterator[tuple[Engine, Access]]:
     """An engine for restores to the hosts of a cluster, and how these read archives. Raises AccessError."""
     area = _area(config)
+    patience = min(config.dispatch.host_patience_seconds, _KEEPING_PATIENCE_SECONDS)
+    keeping = replace(config, dispatch=replace(config.dispatch, host_patience_seconds=patience))
     with _engine(config, area, always, ignore_hosts) as engine:
-        yield engine, Access(area=area, grant=_reading(config))
+        yield (
+            engine,
+            Access(
+                area=area,
+                grant=_reading(config),
+                grant_writing=_grants(config, "write"),
+                keeper=ray_engine(_cluster(keeping)),
+            ),
+        )
 
 
 def _area(config: Config) -> StagingArea:

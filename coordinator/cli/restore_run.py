@@ -11,7 +11,7 @@ from typing import cast
 import click
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_SKIPPED, BackupError, StagingError
+from ...proto.errors import EXIT_SKIPPED, StagingError
 from ...proto.records import ArchiveId, Partition, RunId
 from ...worker.load import NO_LIMITS
 from ...worker.restore import Extent
@@ -26,13 +26,12 @@ from ..recalling import to_recall
 from ..renaming import Renaming, everybody, read_renames, renaming_of
 from ..restore_plan import RestorePlan, narrowed, paths_of_failures, plan_restore
 from ..restores.ahead import make_place, taken
-from ..restores.before import keep_before, why_lasting
 from ..restores.journal import Journal
+from ..restores.keeping import keep_before, why_lasting
 from ..restores.margins import margin_above_earlier
 from ..restores.record import OpenRestore, at_rest
 from ..restores.report import TEXT
 from ..run_ids import started_of
-from ..settings import Config
 from . import adapters, output
 from .collector import kept_records
 from .configuration import chosen_site
@@ -318,6 +317,7 @@ def _taken_back(case: _Case, plan: RestorePlan, directory: Path) -> int:
         directory=directory,
         restore=directory.name,
         engine=case.engine,
+        access=case.access,
         hooks=restore_hooks(case.invocation, case.goal.config, files=(), staging=asked.staging),
         dry_run=asked.dry_run,
         as_json=asked.as_json,
@@ -343,14 +343,14 @@ def _restored(case: _Case, plan: RestorePlan, engine: Engine) -> int:
     hooks = restore_hooks(case.invocation, case.goal.config, files=asked.files, staging=asked.staging)
     # One file for all is whole at its end only: nothing of it could be gone on with.
     place = None if case.goal.alone else case.area
-    lasting = why_lasting(plan, place, case.access)
+    lasting = why_lasting(plan, place)
     if asked.is_newest_first:
         lasting = "mailboxes come back in parts, while they are in use"
     with recorded(
         case.context, asked.staging, place, backup, plan, case.margins, case.earlier, lasting, case.later
     ) as record:
         head: dict[str, object] = {"restore": record.order.restore} if record else {}
-        plan, head["undoable"] = _undoable(plan, record, case.area, case.goal.config, lasting)
+        plan, head["undoable"] = _undoable(case, plan, record, lasting)
         with hooks.around("restore", {"paths": list(map(str, case.paths)), **head}) as around:
             done = _carried_out(case, plan, engine, record)
             around.facts.update(done.facts())
@@ -396,18 +396,27 @@ def _carried_out(case: _Case, plan: RestorePlan, engine: Engine, record: OpenRes
 
 
 def _undoable(
-    plan: RestorePlan, record: OpenRestore | None, area: Path | None, config: Config | None, lasting: str
+    case: _Case, plan: RestorePlan, record: OpenRestore | None, lasting: str
 ) -> tuple[RestorePlan, bool]:
-    """The plan, so that it keeps how mailboxes are before; and whether it does. Else that is told."""
-    if record is not None and area is not None and not lasting:
-        reserve_bytes = config.staging.reserve_bytes if config else 0
-        staging = StagingArea(path=str(area), reserve_bytes=reserve_bytes)
-        try:
-            return keep_before(plan, record, staging, utc(adapters.clock().now())), True
-        except BackupError as error:
-            lasting = error.message
+    """The plan when it is kept how mailboxes are, or its tasks keep that first; and whether it can be taken
+    back. Else that is told."""
+    if record is not None and case.area is not None and not lasting:
+        if case.access is not None:
+            output.note("first it is kept how the mailboxes are, so that this can be taken back")
+        kept = keep_before(plan, record, _staging(case, case.area), utc(adapters.clock().now()), case.access)
+        plan, lasting = kept.plan, kept.why
+        if not lasting:
+            return plan, True
     output.note(f"this restore can't be undone: {lasting or 'it is not recorded'}")
     return plan, False
+
+
+def _staging(case: _Case, area: Path) -> StagingArea:
+    """The staging area, as workers reach it."""
+    if case.access is not None:
+        return case.access.area
+    config = case.goal.config
+    return StagingArea(path=str(area), reserve_bytes=config.staging.reserve_bytes if config else 0)
 
 
 def _ahead(asked: RestoreOptions, record: OpenRestore | None) -> Ahead:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...proto.errors import EXIT_OK, EXIT_SKIPPED, LockedError, NotFoundError, StagingError, UsageError
 from ...proto.records import RestoreReport, RestoreTaskReport
 from ...worker.tasks.undo import UndoTask
+from ..access import Access
 from ..backup_set import BackupSet
 from ..clock import utc
 from ..dispatch.engine import Engine, Outcome
@@ -72,11 +73,13 @@ def refuse_undo(directory: Path, order: Order, staging: Path) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undoing:
-    """A restore that is to be taken back, by its directory; who does it; and how it is told."""
+    """A restore that is to be taken back, by its directory; who does it, with ``access`` from other hosts;
+    and how it is told."""
 
     directory: Path
     restore: str
     engine: Engine
+    access: Access | None
     hooks: Hooks
     dry_run: bool
     as_json: bool
@@ -85,7 +88,7 @@ class Undoing:
         """What of the plan of the restore there is to take back. Raises DamagedError, StagingError."""
         done = Journal(earlier=read_journal(self.directory / "journal.jsonl"))
         before = read_before(self.directory)
-        return plan_undo(plan, done, before, backup.archives, dry_run=self.dry_run)
+        return plan_undo(plan, done, before, backup.archives, self.access, dry_run=self.dry_run)
 
     def rehearse(self, plan: UndoPlan) -> int:
         """Show what would be taken back. Returns the exit status."""

@@ -1,6 +1,6 @@
-"""What is kept so that a restore can be taken back: archives of the mailboxes as they were before, beside its
-journal (``before.NUMBER.PLACE``, as they are none of the backup), and holds on the moments that these refer
-to.
+"""What is kept so that a restore can be taken back (``keeping``): archives of the mailboxes as they were
+before, beside its journal (``before.NUMBER.PLACE``, as they are none of the backup), and holds on the moments
+that these refer to.
 
 Both are let go after ``KEPT_DAYS``, or when the directory of the restore is.
 """
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -20,27 +19,22 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import BackupError, DamagedError, NotFoundError, StagingError, StoreError
-from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, Location, Partition, RunId
-from ...worker.archives.holdings import Folder, Holdings
+from ...proto.errors import DamagedError, NotFoundError, StagingError
+from ...proto.records import STAGING, ArchiveId, Location, Partition
+from ...worker.archives.holdings import Holdings
+from ...worker.archives.names import before_name
 from ...worker.archives.opened import opened_archives, read_beginning
-from ...worker.before import Before
+from ...worker.before import users_in
 from ...worker.restore import Choice
 from ...worker.staging.area import StagingArea
-from ...worker.stores.registry import can_be_undone, open_removal
-from ...worker.tasks.restore import RestoreTask
-from ...worker.unkept import SUFFIX, UNNAMED, Unkept, note_unkept, read_unkept
-from ..access import Access
-from ..catalog import Catalog
-from ..holds import Hold, add_holds, drop_holds_of
-from ..restore_plan import PlannedTask, RestorePlan
+from ...worker.unkept import SUFFIX, UNNAMED, read_unkept
+from ..holds import drop_holds_of
 from .journal import Journal, read_journal
-from .record import OpenRestore, Order, directory_of, read_order, restores_of
+from .record import Order, area_of, directory_of, read_order, restores_of
 
 KEPT_DAYS = 30
 """So long after it was begun a restore can be taken back, at most."""
 
-_PLACE = "before"
 _NAME = re.compile(r"before\.(\d+)\.([0-9a-f]{16})")
 _UNDONE = "undone"
 
@@ -88,7 +82,8 @@ class KeptBefore:
         more = backup.of(self.references).locations
         return Holdings(
             locations={**archives.locations, **more, **self.archives.locations},
-            places=(*archives.places, *self.archives.places),
+            # The same area twice, unless the backup is read from elsewhere: how that is reached counts.
+            places=(*self.archives.places, *archives.places),
         )
 
 
@@ -109,9 +104,10 @@ def read_before(directory: Path) -> KeptBefore:
     for path in sorted(directory.glob("before.*")):
         if named := _NAME.fullmatch(path.name):
             archive = read_beginning(str(path)).archive
-            locations[archive] = (Location(_PLACE, path.name),)
+            name = before_name(directory.name, int(named[1]), named[2])
+            locations[archive] = (Location(STAGING, name),)
             places[archive] = named[2]
-    archives = Holdings(locations=locations, places=(Folder(name=_PLACE, path=str(directory)),))
+    archives = Holdings(locations=locations, places=(StagingArea(path=str(area_of(directory))),))
     mailboxes: dict[Mailbox, ArchiveId | None] = {}
     references: set[ArchiveId] = set()
     with opened_archives(archives) as opened:
@@ -120,10 +116,8 @@ def read_before(directory: Path) -> KeptBefore:
             if reader.damage:
                 raise DamagedError(f"{reader.file.name} is damaged: how mailboxes were before is not known")
             partition, place = reader.header.partition, places[archive]
-            there = (one.user for one in reader.directory.mailboxes)
-            gone = (one.user for one in reader.departures())
-            mailboxes.update((Mailbox(partition, place, user), archive) for user in there)
-            mailboxes.update((Mailbox(partition, place, user), None) for user in gone)
+            for user, stood in users_in(reader).items():
+                mailboxes[Mailbox(partition, place, user)] = archive if stood else None
             references.update(reader.directory.references)
     unkept, unnamed = _unkept_in(directory)
     return KeptBefore(
@@ -148,132 +142,11 @@ def _unkept_in(directory: Path) -> tuple[dict[Mailbox, str], frozenset[str]]:
     return unkept, frozenset(unnamed)
 
 
-def why_lasting(plan: RestorePlan, staging: Path | None, access: Access | None) -> str:
-    """Why a restore can't be taken back; empty: it can. ``access``: its workers are on other hosts."""
-    if staging is None:
-        return "it keeps no record in a staging area"
-    for one in plan.mailboxes:
-        if not can_be_undone(one.target):
-            return (
-                f"what goes to {one.target.format} can't be taken back, only what goes into a Maildir store"
-            )
-    return "its workers are on several hosts" if access is not None else ""
-
-
-def keep_before(plan: RestorePlan, record: OpenRestore, area: StagingArea, now: datetime) -> RestorePlan:
-    """A plan whose tasks first keep how their mailboxes are, where that is not kept yet. What this refers to
-    is held from now on, if there are any. Raises BackupError where that can't be done: nothing has changed
-    then, and it is on record that these mailboxes are not kept."""
-    known = read_before(record.directory)
-    try:
-        return _keeping(plan, record, known, area, now)
-    except BackupError as error:
-        _note_all_unkept(plan, record.directory, known, error.message)
-        raise
-
-
-def _keeping(
-    plan: RestorePlan, record: OpenRestore, known: KeptBefore, area: StagingArea, now: datetime
-) -> RestorePlan:
-    number = _last_number(record.directory)
-    tasks: list[PlannedTask] = []
-    with Catalog.open(Path(area.path)) as catalog:
-        if any(map(_changes_any, plan.tasks)):
-            _hold(catalog, Path(area.path), plan, record, now)
-        for planned in plan.tasks:
-            task = planned.task
-            new = [one for one in task.choices if whose(one, task.target) not in known.mailboxes]
-            why = {one.to_user: known.why_unkept(whose(one, task.target)) for one in new}
-            if new:
-                number += 1
-                path = _path_of(record.directory, number, task.target)
-                places = {one.to_user: one.place for one in new if not why[one.to_user]}
-                before = _before(task, places, path, record, area, catalog, now)
-                before = replace(before, unkept={user: one for user, one in why.items() if one})
-                task = replace(task, before=before)
-            tasks.append(replace(planned, task=task))
-    return replace(plan, tasks=tuple(tasks))
-
-
-def _note_all_unkept(plan: RestorePlan, directory: Path, known: KeptBefore, why: str) -> None:
-    number = _last_number(directory)
-    for task in (planned.task for planned in plan.tasks):
-        new = [one for one in task.choices if whose(one, task.target) not in known.mailboxes]
-        if new:
-            number += 1
-            users = {one.to_user: known.why_unkept(whose(one, task.target)) or why for one in new}
-            unkept = Unkept(new[0].path.partition or "", users)
-            note_unkept(_path_of(directory, number, task.target), unkept)
-
-
-def _path_of(directory: Path, number: int, target: Partition) -> Path:
-    return directory / f"{_PLACE}.{number}.{place_of(target)}"
-
-
-def _last_number(directory: Path) -> int:
-    """Of an attempt that was ended early any may be there, in any order."""
-    return max((_number(path.name) for path in directory.glob("before.*")), default=0)
-
-
-def _number(name: str) -> int:
-    named = _NAME.match(name)
-    return int(named[1]) if named else 0
-
-
-def _changes_any(planned: PlannedTask) -> bool:
-    """Whether any mailbox is there that the task restores. Who restores into a new place holds nothing for
-    that."""
-    task = planned.task
-    store = open_removal(task.target, {one.to_user: one.place for one in task.choices})
-    for one in task.choices:
-        with suppress(StoreError):  # who can't lie anywhere is told of by the restore
-            if store.stands(one.to_user):
-                return True
-    return False
-
-
-def _before(
-    task: RestoreTask,
-    places: Mapping[str, bytes],
-    path: Path,
-    record: OpenRestore,
-    area: StagingArea,
-    catalog: Catalog,
-    now: datetime,
-) -> Before:
-    first = task.choices[0].path
-    partition, group = first.partition or "", first.group or ""
-    return Before(
-        path=str(path),
-        archive=ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES)),
-        restore=RunId(record.order.restore),
-        target=task.target,
-        partition=partition,
-        group=group,
-        places=places,
-        parents=catalog.parents(partition, group, places),
-        area=area,
-        began=now.timestamp(),
-    )
-
-
-def _hold(catalog: Catalog, staging: Path, plan: RestorePlan, record: OpenRestore, now: datetime) -> None:
-    """Hold of each group the moment that is restored, which may be an earlier one than that of others; and
-    the newest one: what is new since then is all that the archives of before hold."""
-    order = record.order
-    restore, held = order.restore, {RunId(order.run)}
-    of_groups: dict[tuple[str, str], set[RunId]] = {}
-    for one in plan.mailboxes:
-        of_groups.setdefault((one.version.partition, one.version.group), set()).add(one.version.run)
-    for scope, stored in of_groups.items():
-        moments = [one.run for one in catalog.moments(*scope)]
-        held.update(moments[-1:])
-        held.update([one for one in moments if one <= order.run][-1:])
-        if order.departed:  # what was gone by that moment was there at an earlier one
-            held.update(next((one for one in moments if one >= run), run) for run in stored)
-    runs = sorted(held)
-    reason = f"restore {restore} can be undone"
-    add_holds(staging, [Hold(run=one, reason=reason, since=now, restore=restore) for one in runs])
+def last_number(directory: Path) -> int:
+    """The greatest number of what is kept, or was to be. Of an attempt that was ended early any may be there,
+    in any order."""
+    found = (_NAME.match(path.name) for path in directory.glob("before.*"))
+    return max((int(one[1]) for one in found if one), default=0)
 
 
 def note_undone(directory: Path, undo: str) -> None:

@@ -20,6 +20,7 @@ from ...proto.directories import make_directories, make_private, sync_directory
 from ...proto.errors import LockedError, NotFoundError, StagingError
 from ...proto.ports import Clock
 from ...proto.records import RunId
+from ...worker.archives.names import RESTORES
 from ..clock import RUN_ID, utc
 from ..durable import remove_durably, replace_durably
 from ..flocks import flocked
@@ -112,6 +113,11 @@ def directory_of(staging: Path, restore: str) -> Path:
             + (f"; the newest is {known[-1]}" if known else "")
         )
     return _place(staging) / restore
+
+
+def area_of(directory: Path) -> Path:
+    """The staging area in which the directory of a restore lies."""
+    return directory.parents[RESTORES.count("/") + 1]
 
 
 def read_order(directory: Path) -> Order:
@@ -250,4 +256,4 @@ def _forget_old(staging: Path) -> None:
 
 
 def _place(staging: Path) -> Path:
-    return staging / ".mailhaul" / "restores"
+    return staging / RESTORES

@@ -17,7 +17,7 @@ from ..archive.frames import HEADER_BYTES, LARGEST_FRAME
 from ..errors import BackupError
 from .fields import Blob, Field, Flag, OneOf, Seconds, Text, Whole
 
-VERSION = 1
+VERSION = 2
 """The version that this code speaks; Hello and Welcome carry it."""
 
 MOST_ENVELOPE_BYTES = 64 << 10

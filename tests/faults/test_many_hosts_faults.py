@@ -28,6 +28,8 @@ from mailhaul.tests.integration.installation import Backup, Installation, Settin
 from mailhaul.tests.integration.network import Network, open_network
 from mailhaul.tests.integration.ray_cluster import RayCluster, open_cluster
 
+from ..maildirs import Maildir
+from ..receiving import wait_until
 from ..trees import Entry, differences, snapshot
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -237,6 +239,53 @@ def _done(scene: Scene) -> list[dict[str, Any]]:
     journals = sorted((scene.here.staging / ".mailhaul" / "restores").glob("*/journal.jsonl"))
     lines = journals[-1].read_bytes().split(b"\n")[:-1] if journals else []
     return [json.loads(line) for line in lines]
+
+
+def test_restores_on_two_hosts_are_undone(
+    network: Network, cluster: RayCluster, tmp_path: Path, rounds: int
+) -> None:
+    """One is killed when it is kept how the mailboxes are, and none of them is changed yet."""
+    here, mail = Installation(network, cluster, tmp_path), tmp_path / "mail"
+    boxes = [Maildir(mail / name / "example.org/anna/Maildir") for name in STORES]
+    for box in boxes:
+        for number in range(1, 4):
+            box.message(f"{number}.M1P1.host:2,S", b"Subject: %d\n\n" % number)
+    here.run(here.configure_local([share(mail, name) for name in STORES], "staging"), "backup")
+    for box in boxes:
+        box.root.joinpath("cur", "1.M1P1.host:2,S").unlink()
+        box.root.joinpath("cur", "2.M1P1.host:2,S").rename(box.root / "cur" / "2.M1P1.host:2,FS")
+        box.message("4.M1P1.host:2,", b"Subject: of today\n\n")
+    before = mail_in(mail)
+    config = here.configure([share(mail, name, host) for name, host in STORES.items()])
+    begun, waiting = tmp_path / "begun", tmp_path / "waiting.toml"
+    wait = f"touch {begun}; while kill -0 $PPID 2>/dev/null; do sleep 0.1; done"
+    waiting.write_text(f"{config.read_text()}[hooks]\nbefore_restore = {json.dumps(['sh', '-c', wait])}\n")
+    with here.receiving(config):
+        restore = Backup(here, waiting, "restore", "/", "--exact")
+        wait_until("it is kept how the mailboxes are", lambda: begun.exists() or not restore.is_running())
+        restore.kill()
+        (directory,) = here.staging.glob(".mailhaul/restores/*")
+        kept = {path.name: path.stat().st_ino for path in directory.glob("before.*")}
+        assert len(kept) == 2
+        assert mail_in(mail) == before
+        exact = here.run(config, "restore", "--resume", "latest")
+        assert (exact["undoable"], exact["restored"], exact["aside"], exact["flagged"]) == (True, 2, 2, 2)
+        assert {path.name: path.stat().st_ino for path in directory.glob("before.*")} == kept
+        undone = here.run(config, "restore", "--undo", "latest")
+        assert (undone["removed"], undone["moved"], undone["flagged"]) == (2, 2, 2)
+        assert mail_in(mail) == before
+        if rounds <= 100:
+            return
+        plain = here.run(config, "restore", "/")
+        assert (plain["undoable"], plain["restored"]) == (True, 2)
+        assert here.run(config, "restore", "--undo", "latest")["removed"] == 2
+        assert mail_in(mail) == before
+
+
+def mail_in(place: Path) -> dict[bytes, Entry]:
+    """All but times, and the numbers that were given out meanwhile, which never come again."""
+    found = snapshot(place, times=False)
+    return {name: entry for name, entry in found.items() if not name.endswith(b"dovecot-uidlist")}
 
 
 def test_node_of_a_host_is_killed(cluster: RayCluster, scene: Scene) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
-from mailhaul.coordinator.restores import before as holding
+from mailhaul.coordinator.restores import keeping as holding
 from mailhaul.coordinator.restores import record
 from mailhaul.coordinator.restores.before import KEPT_DAYS
 from mailhaul.coordinator.restores.remedies import failure_of
@@ -435,6 +435,27 @@ def test_a_purge_that_went_on_at_the_first_attempt(site: Site, monkeypatch: pyte
     assert sorted(one["path"] for one in again["skipped"]) == [JANE, "/primary/user/john"]
     assert "a purge is going on" in site.refused("restore", "--undo", done["restore"], status=1)
     assert len(jane.names()) == 2
+
+
+def test_where_that_can_not_be_recorded_either_nothing_is_restored(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jane = site.boxes["jane"]
+    jane.root.joinpath("cur", "1.M1P1.host:2,S").unlink()
+
+    def locked(*_: Any) -> Any:
+        raise LockedError("a purge is going on")
+
+    def full(*_: Any) -> Any:
+        raise StagingError("no inodes are left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(holding, "add_holds", locked)
+        patched.setattr(holding, "note_unkept", full)
+        assert "no inodes are left; go on with" in str(site.run("restore", "/", status=1))
+    assert len(jane.names()) == 1
+    assert site.run("restore", "--resume", "latest")["restored"] == 1
+    assert site.run("restore", "--undo", "latest")["removed"] == 1
 
 
 def test_status_says_what_the_latest_restore_did_not_do(

@@ -1,6 +1,10 @@
 """The names of archives in a staging area, made and read: ``PARTITION/GROUP/RUN.SHARD.ID.mha``; of one that
 was written anew ``RUN.SHARD.ID.gGENERATION.mha``. ID are the first digits of the archive's id.
 
+How mailboxes were before a restore lies apart, in the directory of that:
+``RESTORES/RESTORE/before.N.PLACE``. A worker on another host sends it as ``before.N.PLACE.ID``, and it counts
+when the coordinator renames it.
+
 Names come from other hosts, so a name that is not exactly of this form is no name, and no symbolic link
 is followed on the way to a file.
 """
@@ -20,6 +24,9 @@ from ...proto.records import ArchiveId, Referred
 EXCERPTS = "_metadata"
 """Below the staging area: where the excerpts of archives lie. No partition can be called so."""
 
+RESTORES = ".mailhaul/restores"
+"""Below the staging area: a directory for each restore that is known, by its id."""
+
 PARTIAL = ".partial"
 """The end of the name of an archive that is being written."""
 
@@ -31,6 +38,11 @@ _NAME = re.compile(
     rf"(?P<partition>{SAFE_NAME})/(?P<group>{SAFE_NAME})/(?P<run>[A-Za-z0-9][A-Za-z0-9-]{{0,63}})"
     rf"\.(?P<shard>[0-9]{{1,9}})\.(?P<digits>[0-9a-f]{{{2 * _ID_BYTES}}})"
     r"(?:\.g(?P<generation>[1-9][0-9]{0,8}))?\.mha",
+    re.ASCII,
+)
+_BEFORE = re.compile(
+    rf"{re.escape(RESTORES)}/[0-9]{{8}}T[0-9]{{6}}Z-[0-9a-f]{{4}}"
+    rf"/before\.[0-9]{{1,9}}\.[0-9a-f]{{16}}(?P<sent>\.[0-9a-f]{{{2 * _ID_BYTES}}})?",
     re.ASCII,
 )
 _RELATIVE = re.compile(r"(?!\.)[^/\0]+(?:/(?!\.\.?(?:/|$))[^/\0]+)*")
@@ -96,10 +108,22 @@ def check_file_name(name: str) -> str:
     return name
 
 
+def before_name(restore: str, number: int, place: str) -> str:
+    """What the archive of mailboxes is called that tells how they were before a ``restore``, relative to the
+    staging area. ``place`` is a digest of where they lie, in 16 hexadecimal digits."""
+    return f"{RESTORES}/{restore}/before.{number}.{place}"
+
+
+def sent_name(name: str, archive: ArchiveId) -> str:
+    """What such an archive is called that a worker on another host sends: no other has this name."""
+    return f"{name}.{archive[:_ID_BYTES].hex()}"
+
+
 def check_relative(name: str) -> str:
     """The name of a file in a staging area, also one that somebody else gave it: relative, and nothing in it
-    leads out of there or into hidden directories. Returns it, or raises AccessError."""
-    if not _RELATIVE.fullmatch(name):
+    leads out of there, or into hidden directories but for what is kept before restores. Returns it, or raises
+    AccessError."""
+    if not (_RELATIVE.fullmatch(name) or _BEFORE.fullmatch(name)):
         raise AccessError(f"{name!r} is no name that a file in a staging area may have", file=name)
     return name
 
@@ -110,20 +134,38 @@ def generation_name(file: str, generation: int) -> str:
     return _GENERATION.sub(f".g{generation}.mha" if generation else ".mha", file)
 
 
-def archive_path(area: Path, file: str) -> Path:
-    """Where an archive of this name lies in a staging area; it need not exist.
+def check_writable(file: str) -> None:
+    """Raises AccessError unless workers on other hosts may be let write a file of this name: an archive, or
+    how mailboxes are before a restore, under the name by which that is sent."""
+    if not is_sent(file):
+        parse_name(file)
 
-    Raises AccessError if it is no such name, or if a directory on the way is a symbolic link or no
-    directory at all.
+
+def is_sent(file: str) -> bool:
+    """Whether this is a name by which is sent how mailboxes are before a restore."""
+    found = _BEFORE.fullmatch(file)
+    return found is not None and found["sent"] is not None
+
+
+def archive_path(area: Path, file: str) -> Path:
+    """Where an archive of this name is written in a staging area; it need not exist.
+
+    Raises AccessError if it is no such name, if a directory on the way is a symbolic link or no directory at
+    all, and for a restore that is not known (any more).
     """
-    parse_name(file)
-    return _path_below(area, file)
+    check_writable(file)
+    path = _path_below(area, file)
+    if is_sent(file) and not path.parent.is_dir():
+        raise AccessError(f"there is no restore {path.parent.name}", file=file)
+    return path
 
 
 def readable_path(area: Path, file: str) -> Path:
-    """As ``archive_path``; ``file`` may be the name of an excerpt, too."""
-    kind, _, name = file.partition("/")
-    parse_name(name.removesuffix(_EXCERPT) + ".mha" if kind == EXCERPTS else file)
+    """Where an archive is read from a staging area: ``file`` may be the name of an excerpt, too, or of what
+    is kept before a restore. Raises AccessError as ``archive_path``."""
+    if not _BEFORE.fullmatch(file):
+        kind, _, name = file.partition("/")
+        parse_name(name.removesuffix(_EXCERPT) + ".mha" if kind == EXCERPTS else file)
     return _path_below(area, file)
 
 

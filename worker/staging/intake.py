@@ -24,7 +24,7 @@ from ...proto.wire.envelopes import (
     Sealed,
 )
 from ...proto.wire.grants import Grant
-from ..archives.names import parse_name
+from ..archives.names import check_writable
 from .flow import CHUNK_BYTES, CLOSED, refusal
 from .space import FULL, no_room
 from .stream import (
@@ -223,7 +223,7 @@ class Intake:
         using += [open_now.asked] if open_now else []
         if any(one.file != grant.file for one in using):
             raise AccessError("a stream of this number is open for another file")
-        parse_name(grant.file)
+        check_writable(grant.file)
         return Asked(
             client=client,
             number=envelope.stream,

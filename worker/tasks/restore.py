@@ -32,7 +32,8 @@ class RestoreTask:
 
     Hosts other than that of the staging area read its archives by their ``grants``. On that one the file
     ``witness`` is locked while a worker is at the task, whether the one who sent it lives or not. How its
-    mailboxes are ``before`` is kept first; None where it can't be.
+    mailboxes are ``before`` is kept first; None where it is kept already, or can't be. Of users whose
+    mailboxes are ``unkept`` the report tells, and why.
     """
 
     archives: Holdings
@@ -46,6 +47,7 @@ class RestoreTask:
     host: str = ""
     witness: str = ""
     before: Before | None = None
+    unkept: Mapping[str, str] = field(default_factory=dict)
     attempt: int = 1
 
     @property
@@ -71,9 +73,9 @@ def run_restore(task: RestoreTask, progress: ProgressSink) -> RestoreTaskReport:
     with ExitStack() as stack:
         stack.enter_context(witnessed(task.witness))
         stack.enter_context(gentle(task.load))
-        lost: Mapping[str, str] = {}
+        lost = dict(task.unkept)
         if task.before is not None:
-            lost = kept_or_told(task.before, task.attempt, task.load)
+            lost.update(kept_or_told(task.before, task.attempt, task.load))
         target = registry.open_target(task.target)
         stack.callback(target.abandon)
         target = bounded_target(target, task.load, task.host, task.under_way_seconds)

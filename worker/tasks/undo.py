@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from ...groups.renames import Renamed
@@ -19,7 +20,7 @@ from ..undo import Undone, undo
 class UndoTask:
     """Take back what was restored of mailboxes of ``target``. ``archives`` are all that tell of it;
     ``dry_run``: only find out what would go. ``label`` is how the task is called in its progress, ``renamed``
-    who was called differently by the restore."""
+    who was called differently by the restore. ``grants``: see RestoreTask."""
 
     archives: Holdings
     undone: tuple[Undone, ...]
@@ -27,6 +28,8 @@ class UndoTask:
     label: str
     renamed: Renamed = field(default_factory=Renamed)
     dry_run: bool = False
+    grants: Mapping[str, bytes] = field(default_factory=dict)
+    host: str = ""
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -35,15 +38,17 @@ class UndoTask:
 
     def attempted(self, host: str, attempt: int) -> UndoTask:
         """See Task."""
-        del host, attempt
-        return self
+        del attempt
+        grants = {host: self.grants[host]} if host in self.grants else {}
+        return replace(self, host=host, grants=grants)
 
 
 def run_undo(task: UndoTask, progress: ProgressSink) -> RestoreTaskReport:
     """See ``worker.undo.undo``."""
     memory.keep_freed_memory()
     places = {one.choice.to_user: one.choice.place for one in task.undone}
-    with opened_archives(task.archives) as archives:
+    grant = task.grants.get(task.host, b"")
+    with opened_archives(task.archives, task.host, grant) as archives:
         live = InUse(
             store=registry.open_removal(task.target, places),
             keeper=registry.open_state_keeper(task.target),

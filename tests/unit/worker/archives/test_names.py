@@ -12,11 +12,18 @@ from mailhaul.worker.archives.names import (
     ArchiveName,
     archive_name,
     archive_path,
+    before_name,
+    check_relative,
     generation_name,
     parse_name,
+    readable_path,
+    sent_name,
 )
 
 NAME = "primary/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha"
+RESTORE = ".mailhaul/restores/20261121T031500Z-4f3a"
+KEPT = f"{RESTORE}/before.12.00112233445566ff"
+SENT = f"{KEPT}.0123456789abcdef"
 
 
 def test_a_name_is_a_path_below_the_area(tmp_path: Path) -> None:
@@ -57,6 +64,62 @@ def test_a_name_is_a_path_below_the_area(tmp_path: Path) -> None:
 def test_what_is_no_name(tmp_path: Path, name: str) -> None:
     with pytest.raises(AccessError):
         archive_path(tmp_path, name)
+
+
+def test_what_is_kept_before_a_restore_is_sent_by_a_name_of_its_own(tmp_path: Path) -> None:
+    archive = ArchiveId(bytes.fromhex("0123456789abcdef") + b"only in it")
+    assert before_name("20261121T031500Z-4f3a", 12, "00112233445566ff") == KEPT
+    assert sent_name(KEPT, archive) == SENT
+    with pytest.raises(AccessError, match="no restore 20261121T031500Z-4f3a"):
+        archive_path(tmp_path, SENT)
+    (tmp_path / RESTORE).mkdir(parents=True)
+    assert archive_path(tmp_path, SENT) == readable_path(tmp_path, SENT) == tmp_path / SENT
+    # What counts already is read, and written by nobody else.
+    assert readable_path(tmp_path, KEPT) == tmp_path / KEPT
+    with pytest.raises(AccessError):
+        archive_path(tmp_path, KEPT)
+    assert check_relative(KEPT) == KEPT
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"/{SENT}",
+        f"../{SENT}",
+        f"x/{SENT}",
+        f"{SENT}/x",
+        f"{SENT}.unkept",
+        f"{SENT}.1.partial",
+        f"{KEPT}.unkept",
+        f"{RESTORE}/order.json",
+        f"{RESTORE}/journal.jsonl",
+        f"{RESTORE}/../20261121T031500Z-4f3b/before.1.00112233445566ff.0123456789abcdef",
+        ".mailhaul/restores/../restores/before.1.00112233445566ff.0123456789abcdef",
+        ".mailhaul/restores/before.1.00112233445566ff.0123456789abcdef",
+        f"{RESTORE}/before.1.00112233445566ff.0123456789abcde",
+        f"{RESTORE}/before.1.00112233445566FF.0123456789abcdef",
+        f"{RESTORE}/before.1234567890.00112233445566ff.0123456789abcdef",
+        f"{RESTORE}/before.\u0661.00112233445566ff.0123456789abcdef",
+        f"{SENT}\n",
+        f"{SENT}\0",
+    ],
+)
+def test_nothing_else_of_a_restore_is_written_or_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / RESTORE).mkdir(parents=True)
+    for look in (archive_path, readable_path):
+        with pytest.raises(AccessError):
+            look(tmp_path, name)
+
+
+@pytest.mark.parametrize("linked", [".mailhaul", ".mailhaul/restores", RESTORE])
+def test_no_symbolic_link_is_followed_to_a_restore(tmp_path: Path, linked: str) -> None:
+    (tmp_path / "elsewhere" / RESTORE).mkdir(parents=True)
+    link = tmp_path / "area" / linked
+    link.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "elsewhere" / linked)
+    for look in (archive_path, readable_path):
+        with pytest.raises(AccessError):
+            look(tmp_path / "area", SENT)
 
 
 @pytest.mark.parametrize("linked", ["primary", "primary/user"])

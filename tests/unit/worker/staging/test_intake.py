@@ -48,6 +48,9 @@ from mailhaul.worker.staging.stream import (
 FILE = "primary/user/20261121T031500Z-4f3a.0.0123456789abcdef.mha"
 OTHER = "primary/user/20261121T031500Z-4f3a.1.0123456789abcdef.mha"
 
+KEPT = ".mailhaul/restores/20261121T031500Z-4f3a/before.1.0011223344556677"
+SENT = f"{KEPT}.0123456789abcdef"
+
 
 def token(file: str = FILE, epoch: int = 1, host: str = "store01", kind: str = "write") -> bytes:
     return f"{kind} {host} {file} {epoch}".encode()
@@ -230,6 +233,11 @@ class TestRefused:
             (token(kind="read"), "store01"),
             (token(file="../user/x.0.0123456789abcdef.mha"), "store01"),
             (token(file=".mailhaul/x/y.0.0123456789abcdef.mha"), "store01"),
+            (token(file=KEPT), "store01"),
+            (token(file=f"{SENT}/../x"), "store01"),
+            (token(file=f"/{SENT}"), "store01"),
+            (token(file=SENT), "store02"),
+            (token(file=SENT, kind="read"), "store01"),
         ],
     )
     def test_without_a_fitting_grant(self, shown: bytes, host: str) -> None:
@@ -240,6 +248,13 @@ class TestRefused:
         assert not house.jobs
         assert house.intake.counts.refused == 1
         assert house.notes == ["stream.refused"]
+
+    def test_what_is_kept_before_a_restore_only_under_its_own_name(self) -> None:
+        house = House()
+        house.tell(Open(7, token(file=SENT), -1))
+        (opened,) = house.jobs
+        assert isinstance(opened, OpenFile)
+        assert opened.asked.file == SENT
 
     @pytest.mark.parametrize(
         ("envelope", "payload"),

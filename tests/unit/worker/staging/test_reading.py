@@ -113,6 +113,23 @@ def test_some_at_a_time() -> None:
         requests.admit(b"a", asked, ANY)
 
 
+def test_what_was_kept_before_a_restore(area: Path) -> None:
+    """And nothing else that lies beside it."""
+    kept = area / ".mailhaul" / "restores" / "20261121T031500Z-4f3a" / "before.1.0011223344556677"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    name = str(kept.relative_to(area))
+    sent = f"{name}.0123456789abcdef"
+    partial_path(area / sent, 2).write_bytes(b"draft")
+    assert answer(area, find(name)) == Answer(b"c", Found(5, 4))
+    assert answer(area, read(name, 1, 2)).payload == b"ep"
+    assert answer(area, read(sent, 0, 5, 2)).payload == b"draft"
+    assert refused(answer(area, find(sent))) == "not-found"
+    kept.with_name("order.json").write_bytes(b"{}")
+    for wrong in ("order.json", "before.1.0011223344556677.unkept", "../../grants.key"):
+        assert refused(answer(area, find(f"{kept.parent.relative_to(area)}/{wrong}"))) == "access"
+
+
 def test_excerpts_are_read_as_archives_are(area: Path) -> None:
     """An archive that has left the staging area is known to the other hosts from these."""
     name = excerpt_name(FILE)
