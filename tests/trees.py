@@ -44,6 +44,14 @@ def snapshot(root: Path, *, times: bool = True) -> dict[bytes, Entry]:
     return found
 
 
+def without_times(found: dict[bytes, Entry]) -> dict[bytes, Entry]:
+    """The same, with the times of messages only: where a folder was there, its lists are written anew."""
+    return {
+        where: entry if b"/cur/" in where or b"/new/" in where else (*entry[:4], 0, entry[5])
+        for where, entry in found.items()
+    }
+
+
 def names_of_files(root: Path) -> set[frozenset[bytes]]:
     """The paths below a root that are names of one file, where a file has several there."""
     found: dict[tuple[int, int], set[bytes]] = {}

@@ -24,7 +24,7 @@ import pytest
 
 from ..maildirs import Maildir
 from ..quotas import limited_directory
-from ..trees import Entry, differences, names_of_files, snapshot
+from ..trees import Entry, differences, names_of_files, snapshot, without_times
 
 _PROGRAM = (sys.executable, "-m", "mailhaul")
 _WORKERS = 2
@@ -55,14 +55,6 @@ def comparable(root: Path) -> dict[bytes, Entry]:
     return {
         where: (*entry[:4], 0, entry[5]) if entry[0] == "directory" else entry
         for where, entry in snapshot(root).items()
-    }
-
-
-def without_times(found: dict[bytes, Entry]) -> dict[bytes, Entry]:
-    """The same, with the times of messages only: where a folder was there, its lists are written anew."""
-    return {
-        where: entry if b"/cur/" in where or b"/new/" in where else (*entry[:4], 0, entry[5])
-        for where, entry in found.items()
     }
 
 

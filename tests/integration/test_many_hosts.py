@@ -5,16 +5,22 @@ The hosts are network namespaces, the cluster is a real one; one store belongs t
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mailhaul.groups.renames import parse_renames
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.tests.archives import messages_of
@@ -26,7 +32,7 @@ from mailhaul.tests.integration.servers.dovecot import Dovecot, Ports, ensure_ow
 from mailhaul.tests.integration.servers.imap import differences as differences_seen
 from mailhaul.tests.integration.servers.programs import installed
 
-from ..trees import Entry, differences, snapshot
+from ..trees import Entry, differences, snapshot, without_times
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -185,3 +191,70 @@ def test_progress_is_seen_from_the_staging_host(
     assert len(seen) == 1
     ((host, unit),) = seen
     assert (host, unit.partition("/")[0]) == ("store02", "two")
+
+
+def test_the_newest_mail_first_on_two_hosts(
+    network: Network, cluster: RayCluster, generated: Path, tmp_path: Path
+) -> None:
+    """Users are renamed and spread over both; on each who logs in comes first, by the new name. Killed on the
+    way and gone on with: all as it was."""
+    for number, path in enumerate(sorted(generated.glob("**/cur/*"))):
+        days = 500 if number % 4 else 3  # and nothing between: each pass with mail starts workers anew
+        when = time.time() - 86_400 * days
+        os.utime(path, (when, when), follow_symlinks=False)
+    hosts = ("store01", "store02")
+    renames = r"old:(.*)@(.*) = store01: | store02:\1.new@\2" + "\n"
+    (tmp_path / "map").write_text(renames)
+    places = {
+        (box, user): parse_renames(renames, "map").place("old", user)
+        for box in generated.glob("*/*")
+        for user in [f"{box.name}@{box.parent.name}"]
+    }
+    first = tmp_path / "first"
+    first.mkdir()
+    last = {place.partition: (user, place.user) for (_, user), place in sorted(places.items())}
+    assert last.keys() == set(hosts)
+    for _, user in last.values():
+        (first / user).touch()
+
+    here = Installation(network, cluster, tmp_path)
+    old = Share(name="old", path=f"{generated}/{{domain}}/{{user}}/Maildir", hosts=("store01",))
+    new = [Share(name=one, path=f"{tmp_path}/{one}/{{user}}/Maildir", hosts=(one,)) for one in hosts]
+    config = here.configure([old, *new])
+    slow = here.configure([old, *new], Settings(bytes_per_second=300_000, workers_per_host=1))
+    with here.receiving(config):
+        here.run(config, "backup", "/old")
+        words = ("/", "--map", str(tmp_path / "map"), "--order", "newest", "--first-from", str(first))
+        restore = Backup(here, slow, "restore", *words)
+        until = time.monotonic() + 60
+        while len(journal(here)) < len(places) + len(hosts) + 1:
+            assert restore.is_running(), restore.told()
+            assert time.monotonic() < until, restore.told()
+            time.sleep(0.02)
+        restore.kill()
+        lines = journal(here)
+        (status,) = here.run(config, "status")["restores"]
+        done = here.run(config, "restore", "--resume", "latest")
+    for host, (user, _) in last.items():
+        there = {whose for (_, whose), place in places.items() if place.partition == host}
+        came = [one for one in lines if one["path"].rpartition("/")[2] in there]
+        assert [one["path"] for one in came[:2]] == [f"/old/user/{user}"] * 2
+        assert came[0]["reach"] == "folders" != came[1]["reach"]
+    assert status["state"] == "interrupted"
+    assert sum(one["mailboxes"] for one in status["reached"]) == len(places)
+    assert (done["mailboxes"], done["skipped"], done["damaged"]) == (len(places), [], [])
+    for (box, _), place in places.items():
+        back = without_times(snapshot(tmp_path / place.partition / place.user))
+        # That UIDs are kept free, which a list says, is of use no more.
+        now = {where: (*one[:5], re.sub(rb" Mailhaul\d+\n", b"\n", one[5])) for where, one in back.items()}
+        assert differences(without_times(snapshot(box)), now) == [], place
+
+
+def journal(here: Installation) -> list[dict[str, Any]]:
+    """What the only restore has done."""
+    return [
+        json.loads(line)
+        for path in (here.staging / ".mailhaul" / "restores").glob("2*/journal.jsonl")
+        for line in path.read_text().splitlines(keepends=True)
+        if line.endswith("\n")
+    ]

@@ -4,9 +4,12 @@ together (``restore --map``)."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +24,7 @@ from mailhaul.coordinator.restores.remedies import failure_of
 from mailhaul.proto.records import Skipped
 
 from ..maildirs import Maildir
-from ..trees import differences, snapshot
+from ..trees import differences, snapshot, without_times
 from .command import Mailhaul
 from .servers.dovecot import OWNER, Dovecot, ensure_owner, free_ports
 from .servers.programs import installed
@@ -116,6 +119,59 @@ def test_spread_poured_and_renamed(run: Run, mail: Path, tmp_path: Path) -> None
     assert undone["skipped"] == []
     assert [path for name in ("new1", "new2") for path in (mail / name).rglob("*.host*")] == []
     assert len(list(mail.rglob("*.host*"))) == 4
+
+
+def test_the_newest_mail_first(run: Run, mail: Path, tmp_path: Path) -> None:
+    """Who logs in is called as in the target. Ended on the way and gone on with, it brings what a restore
+    without an order does."""
+    now = time.time()
+    for home in ("old1/ann", "old1/bob@old.example", "old1/carl", "old2/zoe"):
+        box = Maildir(mail / home / "Maildir")
+        days = {"1.M1P1.host:2,S": 500, "2.M1P1.host:2,S": 200, "3.M1P1.host:2,S": 60, "4.M1P1.host:2,": 3}
+        for name, age in days.items():
+            when = now - 86_400 * age
+            os.utime(box.message(name, b"Subject: %d days\n\n" % age), (when, when))
+        box.uidlist(*(f"{uid} :{name.partition(':')[0]}" for uid, name in enumerate(days, 1)))
+    shared = Maildir(mail / "old1/ann/Maildir")
+    shared.message("5.M1P1.host:2,S", folder=".Projects")
+    shared.uidlist("1 :5.M1P1.host", folder=".Projects")
+    run("old1 old2", "backup")
+    (tmp_path / "map").write_text(
+        r"old1:(.*)@old\.example = new1:\1@new.example" + "\nold1: = new1:\nold2:zoe = new2:zora\n"
+    )
+    words = ("restore", "/", "--map", "map")
+    run("new1 new2", *words)
+    whole = without_times(snapshot(mail))
+    for name in ("new1", "new2"):
+        shutil.rmtree(mail / name)
+
+    first = tmp_path / "first"
+    first.mkdir()
+    for user in ("carl", "bob@old.example", "zora"):  # in the order of their names
+        (first / user).touch()
+    done = run("new1 new2", *words, "--order", "newest", "--first-from", "first")
+    assert (done["restored"], done["skipped"]) == (17, [])
+    directory = tmp_path / "staging" / ".mailhaul" / "restores" / done["restore"]
+    lines = (directory / "journal.jsonl").read_text().splitlines(keepends=True)
+    came = [(one["path"].rpartition("/")[2], one.get("reach", "")) for one in map(json.loads, lines)]
+    newest = came[1][1]
+    assert came[:4] == [(user, reach) for user in ("carl", "zoe") for reach in ("folders", newest)]
+    for reach in {reach for _, reach in came}:
+        assert [user for user, there in came if there == reach][:2] == ["carl", "zoe"]
+    assert differences(whole, without_times(snapshot(mail))) == []
+
+    # All of it is there, and not all on record.
+    (directory / "state.json").unlink()
+    (directory / "journal.jsonl").write_text("".join(lines[:9]))
+    (status,) = run("new1 new2", "status")["restores"]
+    assert {one["reach"]: one["mailboxes"] for one in status["reached"]} == dict(
+        Counter(dict(came[:9]).values())
+    )
+    done = run("new1 new2", "restore", "--resume", "latest")
+    assert (done["mailboxes"], done["skipped"]) == (4, [])
+    assert differences(whole, without_times(snapshot(mail))) == []
+    each = run("new1 new2", "status", "--restored")["restored"]
+    assert {one["reach"] for one in each} == {"all"}
 
 
 def test_a_single_mailbox_names_those_who_are_not_restored_with_it(run: Run, tmp_path: Path) -> None:

@@ -181,6 +181,34 @@ def test_on_the_hosts_of_the_target() -> None:
     assert all(asked == got for asked, got in seen)
 
 
+def renamed(task: RestoreTask) -> RestoreTask:
+    """The same for users who are called differently now."""
+    return replace(task, choices=tuple(replace(one, to_user=f"new {one.user}") for one in task.choices))
+
+
+def test_who_is_named_comes_first_on_each_host() -> None:
+    """By the name that is used there."""
+    x = Partition(name="x", format="maildir", path="/x", hosts=("one",))
+    y = replace(x, name="y", hosts=("two",))
+    stored = [version(user, partition=name) for name in ("p", "q") for user in ("a", "b", "c", "d")]
+    made = plan(stored, "/", workers=4, p=x, q=y)
+    tasks = tuple(replace(one, task=renamed(one.task)) for one in made.tasks)
+    seen: list[tuple[tuple[str, ...], str, str]] = []
+
+    def engine(
+        function: Callable[..., Any], tasks: Sequence[Any], on_progress: ProgressSink
+    ) -> Iterator[Outcome[Any, Any]]:
+        del function, on_progress
+        for one in tasks:
+            first = one.attempted("", 1).choices[0]
+            seen.append((one.hosts, first.to_user, first.reach))
+        return iter(())
+
+    ahead = Ahead(look=lambda: ["b", "new d"])
+    run_newest_first(replace(made, tasks=tasks), PASSES[:2], engine, lambda _: None, Journal(), ahead)
+    assert {hosts: user for hosts, user, _ in reversed(seen)} == {("one",): "new d", ("two",): "new d"}
+
+
 def test_goes_on_where_it_was_ended() -> None:
     whole, journal, made = Workers(), Journal(), everybody("a", "b")
     run(made, whole, journal)
