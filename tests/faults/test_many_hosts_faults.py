@@ -282,6 +282,41 @@ def test_restores_on_two_hosts_are_undone(
         assert mail_in(mail) == before
 
 
+def test_a_host_is_lost_while_it_keeps_how_mailboxes_are(
+    network: Network, cluster: RayCluster, tmp_path: Path, rounds: int
+) -> None:
+    """The others are restored, and can be taken back; its own are on record as not kept."""
+    if rounds <= 100:
+        pytest.skip("it takes half a minute: make soak")
+    here, mail = Installation(network, cluster, tmp_path), tmp_path / "mail"
+    boxes = {name: Maildir(mail / name / "example.org/anna/Maildir") for name in STORES}
+    for box in boxes.values():
+        box.message("1.M1P1.host:2,S")
+    here.run(here.configure_local([share(mail, name) for name in STORES], "staging"), "backup")
+    for name, box in boxes.items():
+        box.root.joinpath("cur", "1.M1P1.host:2,S").unlink()
+        for number in range(200 if name == "two" else 1):
+            box.message(
+                f"9.M{number}P1.host:2,", b"Subject: of today\n\n" + os.urandom(50_000).hex().encode()
+            )
+    before = mail_in(mail)
+    slow = Settings(bytes_per_second=BYTES_PER_SECOND, host_patience="10s")
+    config = here.configure([share(mail, name, host) for name, host in STORES.items()], slow)
+    with here.receiving(config):
+        restore = Backup(here, config, "restore", "/")
+        wait_until("it is being sent", lambda: any("/before." in name for name in here.partials()))
+        cluster.kill_raylet("store02")
+        done = restore.ended(status=3)
+        assert (done["undoable"], done["restored"]) == (True, 1)
+        assert {one["path"] for one in done["skipped"]} == {"/two/user/anna@example.org"}
+        (directory,) = here.staging.glob(".mailhaul/restores/*")
+        assert sorted(path.suffix == ".unkept" for path in directory.glob("before.*")) == [False, True]
+        cluster.start()
+        undone = here.run(config, "restore", "--undo", "latest", status=3)
+        assert (undone["removed"], [one["reason"] for one in undone["skipped"]]) == (1, ["before"])
+    assert mail_in(mail) == before
+
+
 def mail_in(place: Path) -> dict[bytes, Entry]:
     """All but times, and the numbers that were given out meanwhile, which never come again."""
     found = snapshot(place, times=False)
