@@ -18,7 +18,8 @@ _SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class LimitedDirectory:
-    """``limit`` sets how much fits into the directory at ``path``, as ``btrfs qgroup limit`` takes it."""
+    """``limit`` sets how much fits into the directory at ``path``, as ``btrfs qgroup limit`` takes it
+    (``none``: no limit)."""
 
     path: Path
     limit: Callable[[str], None]

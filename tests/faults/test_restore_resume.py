@@ -315,10 +315,11 @@ def test_full_target_stops_and_is_resumed(backup: tuple[Path, Path], small_disk:
 def test_used_up_quota_stops_and_is_resumed(
     backup: tuple[Path, Path], tmp_path: Path, require_tool: Callable[[str], Path]
 ) -> None:
-    """The file system has room for all of it: what refuses is the kernel's quota."""
+    """The file system has room for all of it: what refuses is the kernel's quota. With a single worker: btrfs
+    counts more than is used until that is written down, and may refuse one of two before any mailbox is."""
     with limited_directory(tmp_path, "8M", require_tool) as limited:
-        enlarge = partial(limited.limit, "100M")
-        check_stopped_and_resumed(backup, limited.path, errno.EDQUOT, "raise the quota", enlarge)
+        enlarge = partial(limited.limit, "none")
+        check_stopped_and_resumed(backup, limited.path, errno.EDQUOT, "raise the quota", enlarge, workers=1)
 
 
 def test_all_comes_back_on_btrfs(
@@ -338,18 +339,23 @@ def test_all_comes_back_on_btrfs(
         }
         return without_times(comparable(target))
 
-    with limited_directory(tmp_path, "100M", require_tool) as limited:
+    with limited_directory(tmp_path, "none", require_tool) as limited:
         assert differences(restored(tmp_path / "mail"), restored(limited.path / "mail")) == []
 
 
 def check_stopped_and_resumed(
-    backup: tuple[Path, Path], disk: Path, number: int, hint: str, enlarge: Callable[[], None]
+    backup: tuple[Path, Path],
+    disk: Path,
+    number: int,
+    hint: str,
+    enlarge: Callable[[], None],
+    workers: int = 2,
 ) -> None:
     """A restore to a place where some of it fits ends with this error, goes on when the place is larger."""
     store, staging = backup
     target = disk / "mail"
-    words = ("restore", "/", "--staging", staging, "--to", f"maildir:{target}", "--workers", "2", "--json")
-    done = command(*words)
+    where = ("--staging", staging, "--to", f"maildir:{target}", "--workers", str(workers))
+    done = command("restore", "/", *where, "--json")
     assert done.returncode == 1, (done.stdout, done.stderr)
     error = json.loads(done.stdout)["error"]
     restore = newest(staging)
