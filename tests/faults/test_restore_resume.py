@@ -29,6 +29,9 @@ from ..trees import Entry, differences, names_of_files, snapshot, without_times
 _PROGRAM = (sys.executable, "-m", "mailhaul")
 _WORKERS = 2
 
+# Else each restore goes on above the ones before it, and no two of them write the same numbers.
+_MARGIN = ("--uid-margin", "1000000")
+
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*_PROGRAM, *arguments], capture_output=True, text=True, timeout=120, check=False)
@@ -159,12 +162,12 @@ def test_killed_restore_is_resumed(backup: tuple[Path, Path], tmp_path: Path, ro
     for number in range(rounds if rounds > 100 else 3):
         before, victim = plain[number] if number < 3 else (rng.choice(list(BEFORE)), rng.choice(VICTIMS))
         target = tmp_path / f"restored{number}"
-        where = ("--staging", staging, "--to", f"maildir:{target}", "--workers", str(_WORKERS))
+        where = ("--staging", staging, "--to", f"maildir:{target}", "--workers", str(_WORKERS), *_MARGIN)
         if BEFORE[before]:
             assert command("restore", *BEFORE[before], *where).returncode == 0
         if before not in whole:
             shutil.copytree(target, tmp_path / "unkilled", symlinks=True, copy_function=shutil.copy2)
-            unkilled = ("--staging", staging, "--to", f"maildir:{tmp_path / 'unkilled'}", "--workers", "2")
+            unkilled = ("--staging", staging, "--to", f"maildir:{tmp_path / 'unkilled'}", *_MARGIN)
             assert command("restore", "/", *unkilled).returncode == 0
             whole[before] = without_times(comparable(tmp_path / "unkilled"))
             shutil.rmtree(tmp_path / "unkilled")
