@@ -8,7 +8,8 @@ were just removed, one by one, which costs whoever restores next as much as the 
 has to hold the store once for each program and repetition.
 
 ``all, durable`` is the time until what was restored would survive a crash: with a ``sync`` behind the
-program, of which little is left behind mailhaul, which does that for each mailbox. ``python -c pass`` is the
+program, of which little is left behind mailhaul, which does that for each mailbox. ``cp -a`` of the store is
+what writing these files alone takes, without finding, decoding and checking them; ``python -c pass`` is the
 least that a program in Python takes. In the first repetition all that comes back is compared with the store.
 Prints the tables and writes them to bench/results/.
 """
@@ -29,7 +30,7 @@ from .measure import Command, run
 from .programs import Borg, Mailhaul, Program, Restic, missing, version
 from .report import TARGETS_HEAD, Figures, Result, Step, cpu, heading, memory, target, wall, write
 
-OURS, FLOOR = "mailhaul", "python -c pass"
+OURS, COPY, FLOOR = "mailhaul", "cp -a", "python -c pass"
 ALL, DURABLE, MESSAGE = "all", "all, durable", "message"
 MOST_OF_THE_BETTER, MOST_MESSAGE_SECONDS = 1 / 3, 0.5
 
@@ -62,10 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             result.figures.setdefault(name, []).append(
                 Figures(stored_bytes=programs[name].stored()[0], beside_bytes=0, steps=steps)
             )
-        least = Step.of(run(Command((sys.executable, "-c", "pass"), place), place / "output"))
-        result.figures.setdefault(FLOOR, []).append(
-            Figures(stored_bytes=0, beside_bytes=0, steps={MESSAGE: least})
-        )
+        copy = place / "copy" / str(repetition)
+        copy.mkdir(parents=True)
+        stores.warm(store.root)
+        least = {
+            COPY: _written(Command(("cp", "-a", str(store.root), str(copy)), place), place),
+            FLOOR: {MESSAGE: Step.of(run(Command((sys.executable, "-c", "pass"), place), place / "output"))},
+        }
+        for name, steps in least.items():
+            figures = Figures(stored_bytes=0, beside_bytes=0, steps=steps)
+            result.figures.setdefault(name, []).append(figures)
         result.versions[f"load after {repetition + 1}"] = f"{os.getloadavg()[0]:.2f}"
     text = tables(result)
     print(text)
@@ -101,13 +108,7 @@ def _measure(place: Path, program: Program, store: stores.Store, repetition: int
     for target_directory in (everything, one):
         target_directory.mkdir()
     stores.warm(place / "repository" if (place / "repository").exists() else place / "staging")
-    os.sync()
-    whole = Step.of(run(program.restore(everything), place / "output"))
-    began = time.perf_counter()
-    os.sync()
-    synced = time.perf_counter() - began
-    steps[ALL] = whole
-    steps[DURABLE] = replace(whole, wall_seconds=round(whole.wall_seconds + synced, 3))
+    steps |= _written(program.restore(everything), place)
     steps[MESSAGE] = Step.of(run(program.restore_message(one, store.sample), place / "output"))
     if not repetition:
         for differing in (
@@ -117,6 +118,16 @@ def _measure(place: Path, program: Program, store: stores.Store, repetition: int
             if differing:
                 raise SystemExit(f"{place.name}: {len(differing)} files differ, as {differing[0]}")
     return steps
+
+
+def _written(command: Command, place: Path) -> dict[str, Step]:
+    """What it takes to write a store, and until that is durable."""
+    os.sync()
+    whole = Step.of(run(command, place / "output"))
+    began = time.perf_counter()
+    os.sync()
+    synced = time.perf_counter() - began
+    return {ALL: whole, DURABLE: replace(whole, wall_seconds=round(whole.wall_seconds + synced, 3))}
 
 
 def tables(result: Result) -> str:
@@ -129,12 +140,14 @@ def tables(result: Result) -> str:
         "| | all: wall s | until durable: wall s | CPU s | peak MB | one message: wall s | CPU s |",
         "|---|---|---|---|---|---|---|",
     ]
-    programs = [name for name in result.figures if name != FLOOR]
+    programs = [name for name in result.figures if name not in (COPY, FLOOR)]
     for name in programs:
         seconds = [wall(ALL), wall(DURABLE), cpu(ALL), wall(MESSAGE), cpu(MESSAGE)]
         cells = [f"{result.median(name, figure):.2f}" for figure in seconds]
         cells.insert(3, f"{result.median(name, memory(ALL)):.0f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    copied = [f"{result.median(COPY, figure):.2f}" for figure in (wall(ALL), wall(DURABLE), cpu(ALL))]
+    lines.append(f"| {COPY} | " + " | ".join(copied) + " | - | - | - |")
     least = [f"{result.median(FLOOR, figure(MESSAGE)):.2f}" for figure in (wall, cpu)]
     lines += [f"| {FLOOR} | - | - | - | - | " + " | ".join(least) + " |", "", *TARGETS_HEAD]
     others = [name for name in programs if name != OURS]
@@ -142,6 +155,8 @@ def tables(result: Result) -> str:
         best = min(others, key=lambda name: result.median(name, wall(step)))
         ratio = result.ratio(OURS, best, wall(step))
         lines.append(target(f"{step}: wall time of {best}", ratio, MOST_OF_THE_BETTER))
+        ratio = result.ratio(OURS, COPY, wall(step))
+        lines.append(f"| {step}: wall time of {COPY} | {ratio:.2f} | - | - |")
     for best in others:
         lines.append(f"| {ALL}: CPU time of {best} | {result.ratio(OURS, best, cpu(ALL)):.2f} | - | - |")
     lines.append(target("one message: wall s", result.median(OURS, wall(MESSAGE)), MOST_MESSAGE_SECONDS))
