@@ -56,7 +56,7 @@ def test_a_lock_of_a_process_that_ended_is_overridden(folder: int, lock: Path) -
     ended.wait(timeout=60)
     lock.write_text(f"{ended.pid}:{socket.gethostname()}")
     with uidlist_lock(folder, 0):
-        pass
+        assert lock.read_text().startswith(f"{os.getpid()}:")
 
 
 def test_a_lock_that_is_two_minutes_old_is_overridden(folder: int, lock: Path) -> None:
