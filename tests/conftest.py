@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from mailhaul.tests.agreement import disagreements
+from mailhaul.tests.corpora import shared_place
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE_FOLDERS = ("coordinator", "worker", "groups", "proto")
@@ -82,12 +83,8 @@ def require_tool() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The directory with real mail and ``make_store.py``: env MAILHAUL_SHARED, or ``shared`` beside the
-    checkout. It is no part of the project; without it the test skips."""
-    place = Path(os.environ.get("MAILHAUL_SHARED") or ROOT.parent / "shared")
-    if not (place / "corpus").is_dir():
-        pytest.skip("no mail corpus: neither MAILHAUL_SHARED nor ../shared has one")
-    return place
+    """See ``shared_place``; without it the test skips."""
+    return shared_place() or pytest.skip("no mail corpus: neither MAILHAUL_SHARED nor ../shared has one")
 
 
 @pytest.fixture(autouse=True)

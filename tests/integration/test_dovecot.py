@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from mailhaul.tests.corpora import corpus
 from mailhaul.tests.integration.accounts import FLAGS, SIEVE, fill, message_files
 from mailhaul.tests.integration.command import Mailhaul
 from mailhaul.tests.integration.servers.dovecot import Dovecot
@@ -325,8 +325,8 @@ def test_other_user(start_dovecot: StartDovecot, mailhaul: Mailhaul, mails: tupl
 
 def test_mail_of_many_kinds(start_dovecot: StartDovecot, mailhaul: Mailhaul, shared: Path) -> None:
     """Real mail and the oddest that parsers are tested with, in the three ways that mail comes in."""
-    samples = corpus(shared / "corpus" / "sample.tar.xz")
-    tricky = corpus(shared / "corpus" / "tricky.tar.xz")
+    samples = corpus(shared, "sample")
+    tricky = corpus(shared, "tricky")
     old, new = start_dovecot(), start_dovecot()
     old.deliver(samples[:100], ALICE)
     with old.login(ALICE) as client:
@@ -343,10 +343,3 @@ def test_mail_of_many_kinds(start_dovecot: StartDovecot, mailhaul: Mailhaul, sha
     mailhaul.run(mailhaul.configure(new), "restore", "/")
     assert differences(before, new.view(ALICE)) == []
     assert message_files(new.maildir(ALICE)) == files
-
-
-def corpus(file: Path) -> list[bytes]:
-    """The messages of a corpus."""
-    with tarfile.open(file) as archive:
-        opened = (archive.extractfile(member) for member in archive if member.isfile())
-        return [content.read() for content in opened if content]

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import random
 import re
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from mailhaul.proto.errors import MessageUnavailable
 from mailhaul.proto.records import Folder, MailboxOutcome, ServerAccess, Skipped
+from mailhaul.tests.corpora import corpus
 from mailhaul.tests.faults.tcp_proxy import Proxy
 from mailhaul.tests.integration.servers.cyrus import ADMIN, Cyrus
 from mailhaul.tests.integration.servers.dovecot import Dovecot
@@ -49,15 +49,6 @@ HOSTILE = (
     b"Subject: open\nContent-Type: multipart/mixed; boundary=a\n\n--a\n--a\n",
 )
 """What servers are known to alter, or might."""
-
-
-def corpus(shared: Path) -> Iterator[bytes]:
-    """359 messages that were made or chosen to be hard, and 600 that came as mail does."""
-    for name in ("tricky", "sample"):
-        with tarfile.open(shared / "corpus" / f"{name}.tar.xz") as archive:
-            for member in archive:
-                if (file := archive.extractfile(member)) is not None:
-                    yield file.read()
 
 
 class Restored:
@@ -127,7 +118,11 @@ def access(tmp_path: Path) -> ServerAccess:
 
 @pytest.fixture(params=["hostile", "corpus"])
 def mail(request: pytest.FixtureRequest) -> Sequence[bytes]:
-    return HOSTILE if request.param == "hostile" else list(corpus(request.getfixturevalue("shared")))
+    return (
+        HOSTILE
+        if request.param == "hostile"
+        else corpus(request.getfixturevalue("shared"), "tricky", "sample")
+    )
 
 
 @both_servers

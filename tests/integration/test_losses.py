@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ..corpora import corpus, shared_place
 from .mail_site import ALICE, BOB, HOSTS, JANE, MailSite, open_site
 from .runbooks import runbook
 from .servers.dovecot import ensure_owner
@@ -28,6 +29,9 @@ pytestmark = pytest.mark.xdist_group("ray")
 
 NOTHING_TO_DO = (0, "")
 
+_EACH = 10
+"""Of so many messages of the corpora one is taken."""
+
 
 @pytest.fixture(scope="module")
 def site(
@@ -35,12 +39,14 @@ def site(
 ) -> Iterator[MailSite]:
     if reason := ensure_owner():
         pytest.skip(reason)
-    mails = sorted((root / "deploy" / "demo" / "mail").glob("*.eml"))
+    mails = [file.read_bytes() for file in sorted((root / "deploy" / "demo" / "mail").glob("*.eml"))]
+    if shared := shared_place():
+        mails += filter(None, corpus(shared, "sample", "tricky")[::_EACH])  # Dovecot takes no empty message
     with open_site(
         require_tool,
         installed(require_tool),
         tmp_path_factory.mktemp("site"),
-        [file.read_bytes() for file in mails],
+        mails,
         root / "deploy" / "demo" / "make_store.py",
     ) as made:
         for user in (ALICE, JANE):
