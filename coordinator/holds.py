@@ -7,7 +7,7 @@ from archives, holds can't.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -145,12 +145,17 @@ def release(staging: Path, what: LogicalPath | RunId) -> tuple[Hold, ...]:
         return gone
 
 
-def drop_holds_of(staging: Path, kept: Collection[str]) -> None:
-    """Drop the holds of restores, but for those that are ``kept``. Raises as ``add_holds``."""
-    if all(not one.restore or one.restore in kept for one in read_holds(staging).all):
+def drop_holds_of(staging: Path, is_over: Callable[[str], bool]) -> None:
+    """Drop the holds of restores, by their ids, that are over. That is asked while nobody can add any: else
+    those of a restore that has begun meanwhile would go. Raises as ``add_holds``."""
+
+    def goes(hold: Hold) -> bool:
+        return bool(hold.restore) and is_over(hold.restore)
+
+    if not any(map(goes, read_holds(staging).all)):
         return
     with frozen_holds(staging) as holds:
-        _write(staging, tuple(one for one in holds.all if not one.restore or one.restore in kept))
+        _write(staging, tuple(one for one in holds.all if not goes(one)))
 
 
 @contextmanager

@@ -149,6 +149,15 @@ def last_number(directory: Path) -> int:
     return max((int(one[1]) for one in found if one), default=0)
 
 
+def discard_unfinished(directory: Path) -> None:
+    """Remove what counts for nothing, of an attempt that was ended early: it takes room. Who still writes it
+    is refused."""
+    for path in directory.glob("before.*"):
+        if not _NAME.fullmatch(path.name.removesuffix(SUFFIX)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
 def note_undone(directory: Path, undo: str) -> None:
     """Record that a restore was taken back, by another one. Raises OSError."""
     (directory / _UNDONE).write_text(undo + "\n", encoding="ascii")
@@ -191,13 +200,17 @@ def lasting_ones(staging: Path, order: Order, mailboxes: Collection[Mailbox]) ->
 def forget_before(staging: Path, now: datetime) -> None:
     """Let go of what restores have kept that were begun too long ago, and of the holds of those that are not
     known any more. Raises BackupError."""
-    kept = set()
-    for one in restores_of(staging):
-        directory = directory_of(staging, one)
-        with suppress(NotFoundError):
-            if now - read_order(directory).begun <= timedelta(days=KEPT_DAYS):
-                kept.add(one)
-                continue
-        for path in directory.glob("before.*"):
-            path.unlink(missing_ok=True)
-    drop_holds_of(staging, kept)
+    known = restores_of(staging)
+    over = {one for one in known if not _is_kept(staging, one, now)}
+    for one in over:
+        with suppress(NotFoundError):  # another restore has forgotten it meanwhile
+            for path in directory_of(staging, one).glob("before.*"):
+                path.unlink(missing_ok=True)
+    kept = set(known) - over
+    drop_holds_of(staging, lambda one: one not in kept and not _is_kept(staging, one, now))
+
+
+def _is_kept(staging: Path, restore: str, now: datetime) -> bool:
+    with suppress(NotFoundError):
+        return now - read_order(directory_of(staging, restore)).begun <= timedelta(days=KEPT_DAYS)
+    return False

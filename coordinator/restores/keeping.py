@@ -31,9 +31,9 @@ from ...worker.tasks.restore import RestoreTask
 from ...worker.unkept import Unkept, note_unkept
 from ..access import Access
 from ..catalog import Catalog
-from ..holds import Hold, add_holds, drop_holds_of, read_holds
+from ..holds import Hold, add_holds, drop_holds_of
 from ..restore_plan import PlannedTask, RestorePlan
-from .before import KeptBefore, last_number, place_of, read_before, whose
+from .before import KeptBefore, discard_unfinished, last_number, place_of, read_before, whose
 from .record import OpenRestore
 
 
@@ -71,6 +71,7 @@ def keep_before(
         known = read_before(record.directory)
     except BackupError as error:
         return Kept(plan=plan, why=error.message)
+    discard_unfinished(record.directory)
     wanted = list(_wanted(plan, record, known))
     try:
         befores = _befores(plan, wanted, record, area, now, everywhere=access is not None)
@@ -220,8 +221,7 @@ def _hold(catalog: Catalog, staging: Path, plan: RestorePlan, record: OpenRestor
 def _let_go(staging: Path, restore: str) -> None:
     """Drop the holds of a restore that needs none; where that can't be done now they go when they are old."""
     with suppress(BackupError):
-        others = {one.restore for one in read_holds(staging).all if one.restore != restore}
-        drop_holds_of(staging, others)
+        drop_holds_of(staging, lambda one: one == restore)
 
 
 # On other hosts
@@ -269,7 +269,7 @@ def _keep_elsewhere(
         for name, before in befores.items()
     ]
     lost: dict[str, Mapping[str, str]] = {}
-    stood = bool(known.unkept or known.unnamed) or any(known.mailboxes.values())
+    stood = any(known.mailboxes.values())
     for outcome in access.keeper(run_keep, works, lambda _told: None):
         work = outcome.task
         try:
@@ -280,11 +280,10 @@ def _keep_elsewhere(
                 stood |= _take(work)
         except BackupError as error:
             gone = dict.fromkeys(work.before.places, error.message)
+        _discard(work.before.path)  # first: which mailboxes are not kept needs room, too
         if gone:
-            stood = True
             lost[work.name] = gone
             _note(of_name[work.name], record, gone)
-        _discard(work.before.path)
     try:
         sync_directory(record.directory)
     except OSError as error:

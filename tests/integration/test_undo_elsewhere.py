@@ -23,6 +23,7 @@ from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
 from mailhaul.worker.staging.receiver import ReceiverSettings
 from mailhaul.worker.tasks.keeping import KeepTask, run_keep
 from mailhaul.worker.tasks.restore import RestoreTask
+from mailhaul.worker.unkept import Unkept, note_unkept
 
 from ..maildirs import Maildir
 from ..trees import snapshot
@@ -276,6 +277,11 @@ def test_without_room_it_restores_at_once_and_says_what_is_not_kept(
                 told.append(sorted(report))
             return report
 
+        def note(archive: Path, unkept: Unkept) -> None:
+            assert list(archive.parent.glob(f"{archive.name}.*")) == [], "it takes the room"
+            note_unkept(archive, unkept)
+
+        monkeypatch.setattr(keeping, "note_unkept", note)
         site = made(place, monkeypatch)
         site.worker = worker
         site.lose(*ALL)
@@ -286,17 +292,19 @@ def test_without_room_it_restores_at_once_and_says_what_is_not_kept(
         assert "the staging area is full" in done["skipped"][0]["detail"]
         assert site.kept(done["restore"]) == [f"before.{number}.unkept" for number in (1, 2, 3, 4)]
         assert "the staging area is full" in str(site.restore("--undo", "latest", status=1))
+        assert site.run("local", "hold")["holds"] == []
 
 
 def test_what_was_kept_before_it_was_ended_stays(site: Site) -> None:
-    """It was ended when three mailboxes were kept, and once more when all were, and three were restored. What
-    was under way the first time arrives when all is done."""
+    """It was ended when three mailboxes were kept, and the last was sent; and once more when all were, and
+    three were restored. What was sent the first time arrives once more when all is done."""
     begun: list[KeepTask] = []
 
     def worker(function: Any, task: Any, on_progress: ProgressSink) -> Any:
         if isinstance(task, KeepTask) and task.before.partition == "two" and "john" in task.before.places:
             begun.append(task)
             if len(begun) == 1:
+                assert function(task, on_progress) == {}
                 raise ClusterLostError("the cluster is lost")
         if isinstance(task, RestoreTask) and task.target.name == "two" and task.choices[0].user == "john":
             raise ClusterLostError("the cluster is lost")
@@ -307,11 +315,12 @@ def test_what_was_kept_before_it_was_ended_stays(site: Site) -> None:
     site.worker = worker
     assert "--resume" in str(site.restore("/", status=1))
     (directory,) = site.place.area.glob(".mailhaul/restores/*")
-    assert site.kept(directory.name) == ["before.1", "before.2", "before.3"]
+    sent = begun[0].before.path
+    assert site.kept(directory.name) == ["before.1", "before.2", "before.3", f"before.4{sent.suffix}"]
     assert site.look() == lacking
-    first = {one.name: one.read_bytes() for one in directory.glob("before.*")}
+    first = {one.name: one.read_bytes() for one in directory.glob("before.*") if one != sent}
     assert "--resume" in str(site.restore("--resume", "latest", status=1))
-    assert len(site.kept(directory.name)) == 4
+    assert (len(site.kept(directory.name)), sent.exists()) == (4, False)
     assert [len(site.boxes[one].names()) for one in ALL] == [2, 2, 2, 1]
 
     site.worker = as_it_is

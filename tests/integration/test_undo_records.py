@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,8 @@ import pytest
 
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
+from mailhaul.coordinator.holds import Hold, add_hold, drop_holds_of
+from mailhaul.coordinator.restores import before as of_before
 from mailhaul.coordinator.restores import keeping as holding
 from mailhaul.coordinator.restores import record
 from mailhaul.coordinator.restores.before import KEPT_DAYS
@@ -133,6 +135,25 @@ def test_it_is_kept_for_a_while(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(directory.glob("before.*")) == []
     assert site.run("hold")["holds"] == []
     assert "is not known" in site.refused("restore", "--undo", done["restore"], status=1)
+
+
+def test_a_restore_that_begins_while_others_are_let_go_keeps_its_holds(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site.boxes["jane"].root / "cur" / "1.M1P1.host:2,S").unlink()
+    now = datetime.now(UTC)
+    add_hold(site.staging, Hold(path="/other", since=now, restore="20200101T000000Z-0000"))
+    begun: list[str] = []
+
+    def meanwhile(staging: Path, is_over: Callable[[str], bool]) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(of_before, "drop_holds_of", lambda *_: None)
+            begun.append(site.run("restore", JANE)["restore"])
+        drop_holds_of(staging, is_over)
+
+    monkeypatch.setattr(of_before, "drop_holds_of", meanwhile)
+    of_before.forget_before(site.staging, now)
+    assert [one["restore"] for one in site.run("hold")["holds"]] == begun != []
 
 
 def test_a_new_place_is_not_held(site: Site) -> None:

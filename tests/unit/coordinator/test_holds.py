@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator import holds as module
-from mailhaul.coordinator.holds import Hold, Holds, add_hold, add_holds, frozen_holds, read_holds, release
+from mailhaul.coordinator.holds import (
+    Hold,
+    Holds,
+    add_hold,
+    add_holds,
+    drop_holds_of,
+    frozen_holds,
+    read_holds,
+    release,
+)
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import DamagedError, LockedError, NotFoundError, UsageError
 from mailhaul.proto.records import RunId
@@ -89,6 +98,23 @@ def test_release_takes_back_all_below_a_path(tmp_path: Path) -> None:
         "/primary",
     ]
     assert [one.path for one in read_holds(tmp_path).all] == ["/other/user/jane"]
+
+
+def test_holds_of_restores_are_dropped_as_it_is_then(tmp_path: Path) -> None:
+    """A restore begins after it was looked for the first time."""
+    mine, old, new = on("/primary"), on("/other", restore="old"), on("/other", restore="new")
+    add_holds(tmp_path, (mine, old))
+    asked: list[str] = []
+
+    def is_over(restore: str) -> bool:
+        if not asked:
+            add_hold(tmp_path, new)
+        asked.append(restore)
+        return restore == "old"
+
+    drop_holds_of(tmp_path, is_over)
+    assert asked == ["old", "old", "new"]
+    assert read_holds(tmp_path).all == (mine, new)
 
 
 @pytest.mark.parametrize(
