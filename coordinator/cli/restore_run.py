@@ -402,7 +402,7 @@ def _undoable(
     back. Else that is told."""
     if record is not None and case.area is not None and not lasting:
         if case.access is not None:
-            output.note("first it is kept how the mailboxes are, so that this can be taken back")
+            output.note("first all mailboxes are kept as they are, so that this restore can be undone")
         kept = keep_before(plan, record, _staging(case, case.area), utc(adapters.clock().now()), case.access)
         plan, lasting = kept.plan, kept.why
         if not lasting:
