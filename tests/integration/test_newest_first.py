@@ -192,7 +192,16 @@ def wait_for(process: subprocess.Popen[str], what: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@both_servers
+MENDS_TOO_LATE = pytest.mark.xfail(
+    reason="Dovecot 2.4.1 gives some messages new UIDs, or says another UIDVALIDITY for a moment, in two "
+    "runs of ten (docs/decisions/0038-newest-first.md)",
+    strict=False,
+)
+
+
+@pytest.mark.parametrize(
+    "programs", ["installed", pytest.param("debian13", marks=MENDS_TOO_LATE)], indirect=True
+)
 def test_while_people_work(start_dovecot: StartDovecot, mailhaul: Mailhaul) -> None:
     """Killed on the way, too."""
     server = start_dovecot()

@@ -3,8 +3,7 @@
 Dovecot gives a new UID to every message that appears below the highest one that its index knows, whatever
 the UID list says ("Expunged message reappeared"). So the index goes when the UIDs are entered, under the
 lock of the list; where ``doveadm`` is at hand another one takes its place, which was written beside the
-mailbox and counts on above the old one, with a log that goes on from the old log (``index_succession``).
-Sessions that have the folder open are told to come back.
+mailbox and counts on above the old one. Sessions that have the folder open are told to come back.
 docs/decisions/0031-into-a-live-server.md has what was seen.
 """
 
@@ -21,11 +20,10 @@ from ...proto.records import Folder, Listed, Message
 from . import keywords, uidlist
 from .directories import make_directory, names_in, opened, ownership
 from .directory_exchange import take_late, take_over
-from .dovecot_index import INDEX, LOG
+from .dovecot_index import INDEX
 from .file_names import FileNames
 from .file_writer import FileWriter
 from .index_lock import folder_unused
-from .index_succession import LOG_HEADER_SIZE, succession
 from .listing import PLACES
 from .location import RESERVED
 from .message_places import MessagePlaces
@@ -36,7 +34,6 @@ from .undisturbed import undisturbed
 
 _NEW_LIST = RESERVED + b"uidlist"
 _NEW_INDEX = RESERVED + b"index"
-_NEW_LOG = RESERVED + b"index.log"
 
 
 def free_below(lists: int, folder: Folder) -> int:
@@ -129,7 +126,7 @@ class ReservedUids:
         the one that is there. False if they are not free any more. Raises OSError, LockedError,
         MessageUnavailable."""
         exchanged: dict[bytes, frozenset[bytes]] = {}
-        with folder_unused(index, lists) as log:
+        with folder_unused(index, lists):
             header, *lines = lines_of(lists)
             reserved = uidlist.parse_header(header).reserved
             if max(self._entries) >= reserved or any(0 < _uid(line) < reserved for line in lines):
@@ -148,16 +145,12 @@ class ReservedUids:
                         _put_each(stage, directory, place)
                     else:
                         exchanged[place] = taken
-                has_index, has_log = self._write_index(stage, index, log)
+                has_index = self._write_index(stage, index)
                 gone = {name for name in names_in(index) if name.startswith(INDEX)}
                 os.rename(_NEW_LIST, uidlist.NAME, src_dir_fd=lists, dst_dir_fd=lists)
                 if has_index:
                     os.rename(_NEW_INDEX, INDEX, src_dir_fd=index, dst_dir_fd=index)
                     gone.discard(INDEX)
-                if has_log:
-                    # At once: a session that opens the folder in between misses the log, and waits for it.
-                    os.rename(_NEW_LOG, LOG, src_dir_fd=index, dst_dir_fd=index)
-                    gone.discard(LOG)
                 for name in gone:
                     with suppress(FileNotFoundError):  # a lock of the server, or a log that it has put away
                         os.unlink(name, dir_fd=index)
@@ -181,31 +174,21 @@ class ReservedUids:
         self._files.write(lists, _NEW_LIST, [content], ownership(status), time.time_ns())
         make_durable(lists, _NEW_LIST)
 
-    def _write_index(self, stage: int, index: int, log: int) -> tuple[bool, bool]:
-        """The index that was written, on the file system on which it is to be; and a log that goes on from
-        that of the folder, which is open as ``log`` (-1 for none). Which of the two there are: without an
-        index the server makes it anew, without a log all that has the folder open."""
+    def _write_index(self, stage: int, index: int) -> bool:
+        """The index that was written, on the file system on which it is to be; False without one: then the
+        server makes it anew."""
         try:
             fd, status = FileOpener().open_regular(stage, INDEX)
         except FileNotFoundError:
-            return False, False
+            return False
         try:
             content = os.pread(fd, status.st_size, 0)
         finally:
             os.close(fd)
-        following = None
-        if log >= 0:
-            following = succession(os.pread(log, LOG_HEADER_SIZE, 0), content)
-        if following is not None:
-            content, header = following
-            self._write_new(index, _NEW_LOG, header, os.fstat(log))
-        self._write_new(index, _NEW_INDEX, content, status)
-        return True, following is not None
-
-    def _write_new(self, index: int, name: bytes, content: bytes, like: os.stat_result) -> None:
         with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=index)  # a process that was killed left it
-        self._files.write(index, name, [content], ownership(like), time.time_ns())
+            os.unlink(_NEW_INDEX, dir_fd=index)  # a process that was killed left it
+        self._files.write(index, _NEW_INDEX, [content], ownership(status), time.time_ns())
+        return True
 
 
 def _put_each(stage: int, directory: int, place: bytes) -> None:
