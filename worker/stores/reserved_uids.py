@@ -133,8 +133,9 @@ class ReservedUids:
                 return False
             if self._there and uids_of(lists, self._there):
                 return False  # the server has seen them meanwhile
+            # What takes room comes first: files without the list would get other UIDs by whoever looks next.
             self._write_list(lists, header, lines)
-            # Files without the list would get other UIDs by whoever looks next.
+            has_index = self._write_index(stage, index)
             with undisturbed():
                 # The files before the list: until that has them, the server has to wait for the lock.
                 if self._there:
@@ -145,7 +146,6 @@ class ReservedUids:
                         _put_each(stage, directory, place)
                     else:
                         exchanged[place] = taken
-                has_index = self._write_index(stage, index)
                 gone = {name for name in names_in(index) if name.startswith(INDEX)}
                 os.rename(_NEW_LIST, uidlist.NAME, src_dir_fd=lists, dst_dir_fd=lists)
                 if has_index:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from mailhaul.proto.errors import StoreError
+from mailhaul.proto.errors import StoreError, TargetFullError
 from mailhaul.proto.ports import MailboxWriter
 from mailhaul.proto.records import Folder, Message, Renumbering
 from mailhaul.worker.looking.fates import fate_of
@@ -21,6 +21,7 @@ from mailhaul.worker.stores import maildir_target
 from mailhaul.worker.stores.listing import Listing
 from mailhaul.worker.stores.maildir_target import MaildirTarget
 from mailhaul.worker.stores.present_messages import PresentMessages
+from mailhaul.worker.stores.reserved_uids import ReservedUids
 from mailhaul.worker.stores.uidlist import parse_header
 
 from ....maildirs import GUID, Maildir, message
@@ -74,6 +75,23 @@ def test_a_folder_is_filled_from_its_end(tmp_path: Path, box: Maildir) -> None:
     assert add(tmp_path, 1, 7, 4) == (2, [])
     assert uidlist(box) == [HEADER, "1 :1.host", "4 :4.host", "5 :5.host"]
     assert box.names() == [f"{uid}.host:2,S" for uid in (1, 4, 5, 7)]
+    assert box.leftovers() == []
+
+
+def test_without_room_for_the_index_no_file_is_there_without_its_uid(
+    tmp_path: Path, box: Maildir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> bool:
+        raise TargetFullError("dovecot.index: No space left on device")
+
+    before = uidlist(box)
+    with monkeypatch.context() as patched:
+        patched.setattr(ReservedUids, "_write_index", full)
+        with pytest.raises(TargetFullError):
+            add(tmp_path, 5, 4)
+    assert (box.names(), uidlist(box)) == ([], before)
+    assert add(tmp_path, 5, 4) == (2, [])
+    assert uidlist(box) == [f"{HEADER} Mailhaul4", "4 :4.host", "5 :5.host"]
     assert box.leftovers() == []
 
 
