@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -28,11 +29,13 @@ Files = dict[tuple[str, bytes], Entry]
 @dataclass(frozen=True)
 class Restored:
     """A restore that can be taken back, the files that it has added, and where it was an exact one all that
-    was there ``before`` and ``after``."""
+    was there ``before`` and ``after``. One that ``holds`` its moment met a mailbox of these users; any other
+    can be taken back as long as nobody purges that."""
 
     restore: str
     users: frozenset[str]
     added: Files
+    holds: bool
     before: Files | None = None
     after: Files | None = None
 
@@ -58,7 +61,7 @@ class Undoing(History):
         user, folder = self.rng.choice(["ann", "bob", "cay"]), self.rng.choice(FOLDERS)
         name = folder.removeprefix(".") or "INBOX"
         path = self.rng.choice(["/", "/", f"/primary/user/{user}", f"/primary/user/{user}/{name}"])
-        before = files_of(self.store)
+        before, there = files_of(self.store), self.users_there()
         options = ("--provision-only",) if self.rng.random() < 0.1 else ()
         done = self.command("restore", path, "--at", self.rng.choice(kept), *options, status=(0, 1))
         after = files_of(self.store)
@@ -71,14 +74,14 @@ class Undoing(History):
         added = {where: after[where] for where in after.keys() - before.keys()}
         assert len(added) == done["restored"]
         users = frozenset(mail_at(self.store)) if path == "/" else frozenset([user])
-        self.restores.append(Restored(done["restore"], users, added))
+        self.restores.append(Restored(done["restore"], users, added, bool(users & there)))
 
     def restore_exactly(self) -> None:
         """A mailbox becomes as it was, and nothing of it is lost; a second time nothing changes."""
         kept = sorted(one["run"] for one in self.runs() if not one["purged"])
         run, user = self.rng.choice(kept), self.rng.choice(["ann", "bob", "cay"])
         path = self.rng.choice(["/", f"/primary/user/{user}"])
-        before = files_of(self.store)
+        before, there = files_of(self.store), self.users_there()
         options = (path, "--exact", "--at", run)
         planned = self.command("restore", *options, "--dry-run", status=(0, 1))
         assert files_of(self.store) == before
@@ -101,8 +104,8 @@ class Undoing(History):
         assert [again[one] for one in counts] == [0, 0, 0, 0]
         assert files_of(self.store) == after
         users = frozenset(USERS) if path == "/" else frozenset([user])
-        self.restores.append(Restored(done["restore"], users, {}, before, after))
-        self.restores.append(Restored(again["restore"], users, {}))
+        self.restores.append(Restored(done["restore"], users, {}, bool(users & there), before, after))
+        self.restores.append(Restored(again["restore"], users, {}, holds=True))
 
     def undo(self) -> None:
         """The last restore is taken back, or an earlier one, if no later one changed the same mail."""
@@ -114,10 +117,10 @@ class Undoing(History):
             return
         before = files_of(self.store)
         untouched = {where for where, entry in chosen.added.items() if before.get(where) == entry}
-        planned = self.command("restore", "--undo", chosen.restore, "--dry-run", status=(0, 2, 3))
+        planned = self.planned(chosen)
         if self.status == 2:
-            assert chosen is not self.restores[-1]
             assert any(one.users & chosen.users for one in self.restores if one.restore > chosen.restore)
+        if planned is None:
             return
         assert files_of(self.store) == before
         done = self.command("restore", "--undo", chosen.restore, status=(0, 3))
@@ -129,12 +132,35 @@ class Undoing(History):
         again = self.command("restore", "--undo", chosen.restore, status=(0, 3))
         assert (again["removed"], files_of(self.store)) == (0, rest)
 
+    def planned(self, chosen: Restored) -> Any:
+        """What taking a restore back would do; None where a later one comes first, or the moment is purged.
+        Then neither can those before it be taken back that changed the same mailboxes."""
+        planned = self.command("restore", "--undo", chosen.restore, "--dry-run", status=(0, 1, 2, 3))
+        if self.status == 2:
+            assert chosen is not self.restores[-1]
+            return None
+        if self.status != 1:
+            return planned
+        assert planned["error"]["code"] == "not-found", planned
+        assert not chosen.holds
+        assert planned["error"]["facts"]["run"] in {one["run"] for one in self.runs() if one["purged"]}
+        stays, taken = set(chosen.users), []
+        for one in reversed(self.restores):
+            if one is chosen or (one.restore < chosen.restore and one.users & stays):
+                stays |= one.users
+            else:
+                taken.append(one)
+        self.restores = taken[::-1]
+        return None
+
+    def users_there(self) -> frozenset[str]:
+        return frozenset(path.name for path in self.store.iterdir())
+
     def _undo_exactly(self, chosen: Restored) -> None:
         """Where nobody has done anything since, all is as it was; else what was done since stays."""
         before = files_of(self.store)
-        planned = self.command("restore", "--undo", chosen.restore, "--dry-run", status=(0, 2, 3))
-        if self.status == 2:
-            assert chosen is not self.restores[-1]
+        planned = self.planned(chosen)
+        if planned is None:
             return
         done = self.command("restore", "--undo", chosen.restore, status=(0, 3))
         counts = ("removed", "flagged", "moved")
@@ -208,6 +234,9 @@ FLAGGED_SINCE: Steps = [
 ]
 """A message that an exact restore has moved back gets another flag before that is taken back."""
 
+PURGED_SINCE: Steps = [("drop_user", 0), ("restore", 7953), ("back_up", 0), ("purge", 0)]
+"""A mailbox that was not there is restored of a moment that is purged before that is taken back."""
+
 KINDS = ["deliver", "come", "expunge", "expunge", "move", "flag", "drop_folder", "drop_user"]
 KINDS += ["back_up", "purge", "restore", "restore", "undo", "restore_exactly"]
 
@@ -217,6 +246,7 @@ def test_what_was_added_goes_and_nothing_else(tmp_path: Path, rounds: int) -> No
 
     @settings(max_examples=max(5, rounds // 10))
     @example(FLAGGED_SINCE)
+    @example(PURGED_SINCE)
     @given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 1 << 16)), min_size=4, max_size=14))
     def lives(steps: Steps) -> None:
         place = tmp_path / str(next(numbers))
