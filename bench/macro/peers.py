@@ -127,13 +127,14 @@ def _remove(place: Path) -> None:
 
 def machine() -> dict[str, object]:
     """What the figures depend on. No host name, no paths."""
+    built = "of the system" if sys.base_prefix == "/usr" else "built apart"
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
     return {
         "cpu": cpu.partition(":")[2].strip() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}, {built}",
         "load_before": round(os.getloadavg()[0], 2),
     }
 

@@ -87,9 +87,10 @@ def heading(result: Result) -> list[str]:
         f"{store['messages']} messages, {giga:.2f} GB ({store['kind']} store), medians of {repetitions}"
     )
     memory_giga = int(str(machine["memory_bytes"])) / 1e9
+    software = f"Linux {machine['kernel']}, Python {machine['python']}"
     return [
         f"{result.setting}: {measured}",
-        f"{machine['cores']} cores {machine['cpu']}, {memory_giga:.0f} GB, Linux {machine['kernel']}",
+        f"{machine['cores']} cores {machine['cpu']}, {memory_giga:.0f} GB, {software}",
         f"commit {result.commit}, {result.date}",
     ]
 

@@ -67,7 +67,7 @@ def result(backup_seconds: float, tar_seconds: tuple[float, ...] = (2.0, 4.0, 3.
         commit="abc",
         setting="small",
         store={"kind": "demo", "messages": 10, "files": 12, "bytes": 2_000_000_000},
-        machine={"cpu": "one", "cores": 2, "memory_bytes": 8 * 10**9, "kernel": "6"},
+        machine={"cpu": "one", "cores": 2, "memory_bytes": 8 * 10**9, "kernel": "6", "python": "3"},
         versions={},
         figures={
             "mailhaul lz4 2w": [figures(backup_seconds * seconds, 30 * MEGA) for seconds in tar_seconds],
