@@ -17,7 +17,8 @@ help:
 	@echo "make faults       planned failures; make soak: the same for much longer"
 	@echo "make tape         tests of real tape drives and a robot, in an emulated machine (10 minutes)"
 	@echo "make bench        mailhaul beside restic, borg, tar on 200 MB; make bench-2g: on 2 GB"
-	@echo "make bench-nights nights after the first backup (needs the corpus); BASE=CHECKOUT: beside an earlier state"
+	@echo "make bench-nights nights after the first backup (needs the corpus)"
+	@echo "                  BASE=CHECKOUT: these three beside an earlier state"
 	@echo "make bench-restores  restores beside restic and borg, on 2 GB; one message, with the start of the program"
 	@echo "make bench-sweep  sweeps beside cp, rclone and dd (2 GB)"
 	@echo "make clean        remove all that these targets made here"
@@ -53,13 +54,13 @@ tape: $(READY)
 	    iscsid:open-iscsi mtx:mtx sg_logs:sg3-utils
 	$(BIN)/python -P -m mailhaul.tests.emulated.machine sh tests/emulated/tape_library.sh
 
+# BASE=CHECKOUT, with a .venv of its own (make lint there): an earlier state takes part.
 bench: $(READY) peers
-	$(BIN)/python -P -m mailhaul.bench.macro.peers small
+	$(BIN)/python -P -m mailhaul.bench.macro.peers small $(if $(BASE),--base $(BASE))
 
 bench-2g: $(READY) peers
-	$(BIN)/python -P -m mailhaul.bench.macro.peers 2g
+	$(BIN)/python -P -m mailhaul.bench.macro.peers 2g $(if $(BASE),--base $(BASE))
 
-# BASE=CHECKOUT, with a .venv of its own (make lint there): an earlier state takes part.
 bench-nights: $(READY) peers
 	$(BIN)/python -P -m mailhaul.bench.macro.nights --nights 3 $(if $(BASE),--base $(BASE)) $(NIGHTS)
 

@@ -1,12 +1,14 @@
 """mailhaul beside restic, borg and ``tar | lz4``: one run, one store, the same questions.
 
     python -m mailhaul.bench.macro.peers small|2g [--store DIR] [--repetitions N] [--program NAME]...
+                                         [--base CHECKOUT]
 
 Each program backs up the whole store into a new repository, restores all of it, one mailbox, one
 message. In the first repetition all that comes back is compared with the store. Before each step all
 files that it reads are read once, and what was written before is flushed; the order of the programs
-rotates from repetition to repetition. Prints the tables and writes them, with every single figure,
-to bench/results/.
+rotates from repetition to repetition. ``--base``: an earlier state of this repository, with its own .venv,
+takes part with each of our programs, in turns with the present one, and a table says what has become of
+their CPU seconds. Prints the tables and writes them, with every single figure, to bench/results/.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pathlib import Path
 
 from . import programs, stores
 from .measure import Command, run
-from .report import Figures, Result, Step, tables, write
+from .report import BASE, Figures, Result, Step, based, tables, write
 
 ROOT = stores.ROOT
 
@@ -37,6 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if absent := programs.missing(name):
             wanted.remove(name)
             _tell(f"{name} is left out: {', '.join(absent)} not installed")
+    makers = {name: programs.PROGRAMS[name][0] for name in wanted}
+    versions = {name: programs.version(name) for name in wanted}
+    if options.base is not None:
+        ours = [name for name in wanted if name in programs.OURS]
+        before = {based(name): programs.of_checkout(name, options.base) for name in ours}
+        makers |= before
+        versions |= dict.fromkeys(before, commit(options.base))
     result = Result(
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         commit=commit(),
@@ -48,13 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "bytes": store.size_bytes,
         },
         machine=machine(),
-        versions={name: programs.version(name) for name in wanted},
+        versions=versions,
     )
+    order = sorted(makers, key=lambda name: name.removesuffix(BASE))
     for repetition in range(options.repetitions):
-        turn = repetition % len(wanted)
-        for name in wanted[turn:] + wanted[:turn]:
+        turn = repetition % len(order)
+        for name in order[turn:] + order[:turn]:
             _tell(f"{repetition + 1}/{options.repetitions} {name}")
-            figures = _measure(name, store, options.scratch / "run", compare=repetition == 0)
+            place = options.scratch / "run"
+            figures = _measure(name, makers[name], store, place, compare=repetition == 0)
             result.figures.setdefault(name, []).append(figures)
     text = tables(result)
     print(text)
@@ -69,6 +80,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--store", type=Path, help="a built store, read only, instead of making one")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--program", action="append", choices=list(programs.PROGRAMS))
+    parser.add_argument("--base", type=Path, metavar="CHECKOUT")
     parser.add_argument(
         "--scratch", type=Path, default=ROOT / "build" / "bench", help="stores and repositories"
     )
@@ -76,7 +88,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _measure(name: str, store: stores.Store, place: Path, *, compare: bool) -> Figures:
+def _measure(name: str, maker: programs.Maker, store: stores.Store, place: Path, *, compare: bool) -> Figures:
     """One repetition of one program, in an empty directory that is removed afterwards.
 
     ``compare``: hold all restored files against the store; the single message always is.
@@ -84,7 +96,7 @@ def _measure(name: str, store: stores.Store, place: Path, *, compare: bool) -> F
     _remove(place)
     place.mkdir()
     target, output = place / "target", place / "output"
-    program = programs.PROGRAMS[name][0](place / "program", store)
+    program = maker(place / "program", store)
     (place / "program").mkdir(exist_ok=True)
     if command := program.create():
         run(command, output)

@@ -234,20 +234,29 @@ class Maker(Protocol):
     def __call__(self, place: Path, store: Store) -> Program: ...
 
 
-def _mailhaul(codec: str, workers: int) -> Maker:
-    return lambda place, store: Mailhaul(place, store, codec=codec, workers=workers)
+def _mailhaul(codec: str, workers: int, program: Path | None = None) -> Maker:
+    return lambda place, store: Mailhaul(place, store, codec=codec, workers=workers, program=program)
 
+
+OURS = {
+    "mailhaul lz4 2w": ("lz4", 2),
+    "mailhaul lz4 1w": ("lz4", 1),
+    "mailhaul zstd 2w": ("zstd", 2),
+    "mailhaul zstd 1w": ("zstd", 1),
+}
 
 # Name -> (how it is made, the commands it needs, the command that tells its version).
 PROGRAMS: dict[str, tuple[Maker, tuple[str, ...], tuple[str, ...]]] = {
-    "mailhaul lz4 2w": (_mailhaul("lz4", 2), (), ("mailhaul", "--version")),
-    "mailhaul lz4 1w": (_mailhaul("lz4", 1), (), ("mailhaul", "--version")),
-    "mailhaul zstd 2w": (_mailhaul("zstd", 2), (), ("mailhaul", "--version")),
-    "mailhaul zstd 1w": (_mailhaul("zstd", 1), (), ("mailhaul", "--version")),
+    **{name: (_mailhaul(*how), (), ("mailhaul", "--version")) for name, how in OURS.items()},
     "restic": (Restic, ("restic",), ("restic", "version")),
     "borg lz4": (Borg, ("borg",), ("borg", "--version")),
     "tar | lz4": (Tar, ("bash", "tar", "lz4"), ("lz4", "--version")),
 }
+
+
+def of_checkout(name: str, checkout: Path) -> Maker:
+    """One of our programs in another checkout of this repository, with the .venv that it has there."""
+    return _mailhaul(*OURS[name], checkout.resolve() / ".venv" / "bin" / "mailhaul")
 
 
 def missing(name: str) -> list[str]:

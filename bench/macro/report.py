@@ -12,6 +12,9 @@ from .measure import Measured
 
 MEGA = 1_000_000
 TARGETS_HEAD = ("| target | measured | at most | met |", "|---|---|---|---|")
+BASE = ", base"
+"""Ends the name of one of our programs in an earlier state of the repository."""
+
 OURS, OURS_ONE, OURS_ZSTD_ONE = "mailhaul lz4 2w", "mailhaul lz4 1w", "mailhaul zstd 1w"
 
 
@@ -60,6 +63,11 @@ class Result:
         """Median of the ratios within each repetition: what slows the machine for a while hits both."""
         pairs = zip(self.figures[name], self.figures[other], strict=True)
         return median(figure(mine) / figure(theirs) for mine, theirs in pairs)
+
+
+def based(name: str) -> str:
+    """What one of our programs is called as it was."""
+    return name + BASE
 
 
 def wall(step: str) -> Callable[[Figures], float]:
@@ -124,8 +132,26 @@ def tables(result: Result) -> str:
         figures += [wall("message"), cpu("message")]
         cells = [f"{result.median(name, figure):.2f}" for figure in figures]
         text.append(f"| {_cell(name)} | " + " | ".join(cells) + " |")
-    text += ["", *_targets(result, giga)]
+    text += [*_against_base(result), "", *_targets(result, giga)]
     return "\n".join(text) + "\n"
+
+
+def _against_base(result: Result) -> list[str]:
+    """What has become of the cost of our programs since an earlier state, where that took part."""
+    compared = [name for name in result.figures if based(name) in result.figures]
+    if not compared:
+        return []
+    steps = ("backup", "restore", "mailbox", "message")
+    lines = [
+        "",
+        "| now / base: CPU s (wall s) | " + " | ".join(steps) + " |",
+        "|---" * (len(steps) + 1) + "|",
+    ]
+    for name in compared:
+        ratios = [[result.ratio(name, based(name), of(step)) for of in (cpu, wall)] for step in steps]
+        cells = [f"{of_cpu:.2f} ({of_wall:.2f})" for of_cpu, of_wall in ratios]
+        lines.append(f"| {_cell(name)} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _targets(result: Result, giga: float) -> list[str]:

@@ -93,6 +93,13 @@ def test_tables_hold_the_figures_and_the_targets() -> None:
     assert "| backup, wall: mailhaul lz4 2w / tar \\| lz4 | 0.60 | 0.50 | no |" in tables(result(0.6))
 
 
+def test_an_earlier_state_is_held_against_the_present_one_in_each_repetition() -> None:
+    run = result(0.4)
+    run.figures["mailhaul lz4 2w, base"] = result(0.5).figures["mailhaul lz4 2w"]
+    assert "| mailhaul lz4 2w | 0.80 (0.80) | 0.80 (0.80) | 0.80 (0.80) | 0.80 (0.80) |" in tables(run)
+    assert "base" not in tables(result(0.4))
+
+
 def test_comparison_divides_by_what_did_not_change() -> None:
     # The second run is 0.8 of the first, on a machine that is half as fast.
     text = comparison(result(0.5), result(0.4, tar_seconds=(4.0, 8.0, 6.0)))
