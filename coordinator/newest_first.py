@@ -24,7 +24,7 @@ from pathlib import Path
 from ..proto.ports import ProgressSink
 from ..proto.records import FOLDERS, ArchiveId, Progress, RestoredMailbox, RestoreReport
 from ..worker.arrivals import Slice
-from ..worker.restore import Choice, Extent
+from ..worker.choice import Choice, Extent
 from ..worker.tasks.restore import RestoreTask
 from .dispatch.engine import Engine
 from .restoration import carried_out

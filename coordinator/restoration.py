@@ -24,7 +24,7 @@ from ..proto.records import (
     Skipped,
 )
 from ..worker.archives.holdings import Holdings
-from ..worker.restore import Choice
+from ..worker.choice import Choice
 from ..worker.staging.area import StagingArea
 from ..worker.stores.registry import keeps_places
 from ..worker.tasks.restore import EndTask, RestoreTask, run_end, run_restore

@@ -19,8 +19,8 @@ from ..proto.records import (
 from ..worker.archives.availability import Availabilities
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
+from ..worker.choice import Choice, Exactly, Extent, StateRules
 from ..worker.load import NO_LIMITS, LoadLimits
-from ..worker.restore import Choice, Exactly, Extent, StateRules
 from ..worker.stores.registry import is_one_file, keeps_places
 from ..worker.tasks.restore import RestoreTask
 from .access import Access, grants_for, reached

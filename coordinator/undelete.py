@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..groups.paths import LogicalPath
 from ..proto.records import ArchiveId, Partition, RunId
 from ..worker.archives.holdings import Holdings
+from ..worker.choice import Choice, Rescue
 from ..worker.load import NO_LIMITS, LoadLimits
-from ..worker.restore import Choice, Rescue
 from ..worker.stores.registry import keeps_places
 from ..worker.tasks.restore import RestoreTask
 from .access import Access, grants_for, reached

@@ -10,7 +10,7 @@ from ..proto.ports import ProgressSink
 from ..proto.records import Progress, RestoreReport, Skipped
 from ..worker.archives.holdings import Holdings
 from ..worker.before import not_kept
-from ..worker.restore import Choice
+from ..worker.choice import Choice
 from ..worker.tasks.undo import UndoTask, run_undo
 from ..worker.undo import Undone
 from .access import Access, reached

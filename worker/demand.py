@@ -17,7 +17,7 @@ from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, PlaceError
 from ..proto.records import ArchiveId
 from .archives.opened import OpenArchives
-from .restore import Choice, Extent
+from .choice import Choice, Extent
 
 
 def demand_of(archives: OpenArchives, choices: Sequence[Choice]) -> Demand:

@@ -42,9 +42,9 @@ from ..proto.records import (
 from ..proto.restored import encode
 from .archives.opened import OpenArchives
 from .before import not_kept
+from .choice import Choice, Extent
 from .live.exact import InUse
 from .live.putting_back import TOUCHED, PuttingBack, as_it_is
-from .restore import Choice, Extent
 from .stores.renamed_users import names_users, with_new_names
 from .stores.restored_names import RestoredNames
 

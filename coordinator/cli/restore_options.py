@@ -15,8 +15,8 @@ from blake3 import blake3
 from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition, Renumbering, ServerAccess
+from ...worker.choice import Exactly, StateRules, folder_for
 from ...worker.destinations.settings import Destination
-from ...worker.restore import Exactly, StateRules, folder_for
 from ...worker.stores.registry import keeps_places
 from ..restores.ahead import checked_place
 from .options import checked_folder, given, refuse

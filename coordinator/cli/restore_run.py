@@ -13,8 +13,8 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_SKIPPED, StagingError
 from ...proto.records import ArchiveId, Partition, RunId
+from ...worker.choice import Extent
 from ...worker.load import NO_LIMITS
-from ...worker.restore import Extent
 from ...worker.staging.area import StagingArea
 from ..access import Access
 from ..backup_set import BackupSet

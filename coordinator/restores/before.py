@@ -25,7 +25,7 @@ from ...worker.archives.holdings import Holdings
 from ...worker.archives.names import before_name
 from ...worker.archives.opened import opened_archives, read_beginning
 from ...worker.before import users_in
-from ...worker.restore import Choice
+from ...worker.choice import Choice
 from ...worker.staging.area import StagingArea
 from ...worker.unkept import SUFFIX, UNNAMED, read_unkept
 from ..holds import drop_holds_of

@@ -30,9 +30,9 @@ from mailhaul.tests.archives import ARRIVED_NS, in_files, write_archive
 from mailhaul.tests.maildirs import file, message
 from mailhaul.tests.scripted_imap import FULL, Bye, Drop, Given, Hang, Script, ScriptedImap
 from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.choice import Choice
 from mailhaul.worker.looking.server import look_at_server
 from mailhaul.worker.looking.sought import Sought
-from mailhaul.worker.restore import Choice
 from mailhaul.worker.stores.imap.target import ImapTarget
 from mailhaul.worker.stores.patience import Patience
 

@@ -33,7 +33,7 @@ from mailhaul.coordinator.restores.journal import Journal, JournalFile, read_jou
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import TargetFullError
 from mailhaul.proto.records import Partition, Renumbering, ServerAccess
-from mailhaul.worker.restore import Extent
+from mailhaul.worker.choice import Extent
 from mailhaul.worker.stores import scaffold
 
 from ..maildirs import GUID, Maildir

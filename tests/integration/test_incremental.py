@@ -34,8 +34,9 @@ from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
 from mailhaul.tests.trees import Entry, differences, snapshot
 from mailhaul.worker.archives.holdings import Holdings
 from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.choice import Choice
 from mailhaul.worker.packing.settings import ArchiveSettings
-from mailhaul.worker.restore import Choice, restore
+from mailhaul.worker.restore import restore
 from mailhaul.worker.stores import opened
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_target import MaildirTarget

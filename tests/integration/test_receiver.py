@@ -30,8 +30,8 @@ from mailhaul.tests.receiving import (
 )
 from mailhaul.tests.trees import snapshot
 from mailhaul.worker.archives.holdings import staged
+from mailhaul.worker.choice import Choice
 from mailhaul.worker.packing.settings import ArchiveSettings
-from mailhaul.worker.restore import Choice
 from mailhaul.worker.staging.area import StagingArea, open_sink
 from mailhaul.worker.staging.events import EventReceiver, EventSender
 from mailhaul.worker.staging.links import SharedConnection

@@ -24,9 +24,9 @@ from mailhaul.tests.archives import (
     in_files,
     message,
 )
+from mailhaul.worker.choice import Choice
 from mailhaul.worker.keepsake import mailhaul_restore
 from mailhaul.worker.packing.packer import Packer
-from mailhaul.worker.restore import Choice
 from mailhaul.worker.tasks.restore import RestoreTask, run_restore
 
 MAIL = b"Subject: x\n\nbody\n"

@@ -17,8 +17,8 @@ from mailhaul.proto.records import ArchiveId, Partition, RunId, Skipped, Unit
 from mailhaul.tests import trees
 from mailhaul.tests.archives import in_files
 from mailhaul.tests.stored import StoredMailbox, stored_differences, stored_mailboxes
+from mailhaul.worker.choice import Choice
 from mailhaul.worker.packing.settings import ArchiveSettings
-from mailhaul.worker.restore import Choice
 from mailhaul.worker.staging.area import StagingArea
 from mailhaul.worker.tasks.backup import BackupTask, run_backup
 from mailhaul.worker.tasks.restore import EndTask, RestoreTask, run_end, run_restore

@@ -36,7 +36,8 @@ from ...proto.records import (
 from ...proto.restored import encode
 from ...proto.state import Flags, WantedState
 from ..archives.opened import OpenArchives
-from ..restore import Choice, Exactly, StateRules, restore
+from ..choice import Choice, Exactly, StateRules
+from ..restore import restore
 from .content import digest_now
 from .state import Live, restore_state
 

@@ -20,7 +20,7 @@ from ...proto.ports import MailboxReader
 from ...proto.records import Folder, Listed, Message, Skipped, StoredFile
 from ...proto.state import Flags, WantedState
 from ..archives.opened import OpenArchives
-from ..restore import Choice, StateRules
+from ..choice import Choice, StateRules
 from ..stores import subscriptions
 from ..stores.message_places import portable_name
 from .exact import InUse, is_set_aside

@@ -46,7 +46,7 @@ from ...proto.records import (
 from ...proto.restored import encode
 from ...proto.state import Flags, WantedState
 from ..archives.opened import OpenArchives
-from ..restore import Choice, StateRules
+from ..choice import Choice, StateRules
 from ..stores.folder_names import are_guids
 from .merging import are_same, merged, restored
 from .pairing import Adrift, Matching, Stray

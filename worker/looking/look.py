@@ -23,7 +23,7 @@ from ...proto.errors import BackupError, DamagedError, StoreError
 from ...proto.records import Folder, Message, Ownership, Partition
 from ...proto.target_facts import FolderFate, TargetFacts, Trial
 from ..archives.opened import OpenArchives
-from ..restore import Extent
+from ..choice import Extent
 from ..stores.doveadm import Doveadm
 from ..stores.layout import Layout, make_layout
 from ..stores.location import Location

@@ -9,7 +9,7 @@ from ...groups.paths import LogicalPath
 from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.stored import StoredMailbox
 from ...proto.records import Message
-from ..restore import Choice
+from ..choice import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

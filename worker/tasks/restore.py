@@ -15,11 +15,12 @@ from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
 from ..before import Before, kept_or_told, not_kept
+from ..choice import Choice
 from ..demand import demand_of
 from ..live.exact import InUse, restore_exactly
 from ..live.state import Live, restore_state
 from ..load import LoadLimits, bounded, bounded_target, gentle
-from ..restore import Choice, restore
+from ..restore import restore
 from ..stores import registry
 from ..stores.renamed_users import RenamedUsersTarget
 

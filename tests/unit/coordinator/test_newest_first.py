@@ -26,7 +26,7 @@ from mailhaul.proto.records import (
 )
 from mailhaul.proto.restored import encode
 from mailhaul.tests.unit.coordinator.test_restore_plan import plan, version
-from mailhaul.worker.restore import Choice, Extent
+from mailhaul.worker.choice import Choice, Extent
 from mailhaul.worker.tasks.restore import RestoreTask, run_restore
 
 MOMENT = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)

@@ -9,9 +9,10 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import FOLDERS, Folder, RestoreReport
 from mailhaul.tests.archives import ARCHIVE, in_files, write_archive
 from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.choice import Choice
 from mailhaul.worker.exports.directory_target import DirectoryTarget
 from mailhaul.worker.exports.eml_target import EmlFolder
-from mailhaul.worker.restore import Choice, restore
+from mailhaul.worker.restore import restore
 
 MAIL = {"jane": {"INBOX": [b"Subject: a\n\na\n", b"Subject: b\n\nb\n"], "Sent": [b"Subject: c\n\nc\n"]}}
 

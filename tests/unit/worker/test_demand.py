@@ -20,6 +20,7 @@ from mailhaul.proto.archive.reader import ArchiveReader
 from mailhaul.proto.records import Partition, RestoreTaskReport
 from mailhaul.worker import restore as restoring
 from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.choice import Choice
 from mailhaul.worker.demand import demand_of
 from mailhaul.worker.stores.memory import Mail, MemoryTarget
 
@@ -138,7 +139,7 @@ def test_what_is_damaged_or_single_is_left_out(chain: StagedChain) -> None:
         assert len(demand_of(nothing, choices)) == 0
 
 
-def _everything(first: restoring.Choice, *_: restoring.Choice) -> restoring.Choice:
-    return restoring.Choice(
+def _everything(first: Choice, *_: Choice) -> Choice:
+    return Choice(
         archive=first.archive, user="u02", to_user="u02", path=LogicalPath("primary", "user", "u02")
     )

@@ -20,8 +20,8 @@ from mailhaul.tests.maildirs import DATE_NS, Maildir
 from mailhaul.tests.memory_chains import Chain
 from mailhaul.tests.trees import snapshot
 from mailhaul.worker.archives.opened import opened_archives
+from mailhaul.worker.choice import Choice, StateRules
 from mailhaul.worker.live.state import Live, restore_state
-from mailhaul.worker.restore import Choice, StateRules
 from mailhaul.worker.stores import maildir_state
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_target import MaildirTarget
