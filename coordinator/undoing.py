@@ -32,6 +32,11 @@ class UndoPlan:
         """How many mailboxes, or parts of some."""
         return sum(len(one.undone) for one in self.tasks)
 
+    def is_done(self, journal: Journal) -> bool:
+        """Whether all of the tasks is in the journal. If not, a host or a mailbox could not be reached: until
+        that is taken back, too, an earlier restore of the same mail can't be."""
+        return all(one.choice.key in journal for task in self.tasks for one in task.undone)
+
 
 def plan_undo(
     plan: RestorePlan,

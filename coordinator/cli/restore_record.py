@@ -20,7 +20,7 @@ from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..clock import RUN_ID, utc
 from ..restore_plan import RestorePlan, names_mailbox
-from ..restores.before import is_undone
+from ..restores.before import is_begun_to_be_undone, is_undone
 from ..restores.record import BETWEEN, OpenRestore, Order, begun, directory_of, read_order, reopened
 from ..restores.report import read_report, write_report
 from . import adapters, output
@@ -68,6 +68,11 @@ def call_again(context: click.Context, asked: RestoreOptions) -> int:
         refuse(bool(order.undoes), f"go on with: mailhaul restore --undo {order.undoes}")
         # What its journal has went with that.
         refuse(is_undone(directory), f"restore {order.restore} was taken back: restore anew")
+        refuse(
+            is_begun_to_be_undone(directory),
+            f"some of restore {order.restore} was taken back: take back the rest (--undo {order.restore}), "
+            "or restore anew",
+        )
         again = Again(order=order, resumed=directory, only=order.only)
     return _called(context, invocation, staging, again)
 

@@ -22,6 +22,7 @@ from ..restores.before import (
     is_undone,
     lasting_ones,
     later_ones,
+    note_undoing,
     note_undone,
     read_before,
 )
@@ -96,13 +97,16 @@ class Undoing:
         return self._tell({"undoes": self.restore, "dry_run": True}, plan, report, seconds)
 
     def carry_out(self, plan: UndoPlan, record: OpenRestore) -> tuple[RestoreReport, int]:
-        """Take it back; returns what became of it, and the exit status."""
+        """Take it back; returns what became of it, and the exit status. Raises StagingError where it can't be
+        recorded that this begins: nothing is taken back then."""
+        note_undoing(self.directory, record.order.restore)
         head: dict[str, object] = {"restore": record.order.restore, "undoes": self.restore, "dry_run": False}
         with self.hooks.around("restore", dict(head)) as around:
             report, seconds = self._carried_out(plan, record.journal)
             around.facts.update({"state": "done", "removed": report.removed, "skipped": len(report.skipped)})
         try:
-            note_undone(self.directory, record.order.restore)
+            if plan.is_done(record.journal):
+                note_undone(self.directory, record.order.restore)
         except OSError as error:
             output.note(f"that restore {self.restore} was taken back is not recorded: {error.strerror}")
         status = self._tell(head, plan, report, seconds)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ...groups.paths import LogicalPath
+from ...proto.directories import sync_directory
 from ...proto.errors import DamagedError, NotFoundError, StagingError
 from ...proto.records import STAGING, ArchiveId, Location, Partition
 from ...worker.archives.holdings import Holdings
@@ -36,7 +37,7 @@ KEPT_DAYS = 30
 """So long after it was begun a restore can be taken back, at most."""
 
 _NAME = re.compile(r"before\.(\d+)\.([0-9a-f]{16})")
-_UNDONE = "undone"
+_UNDOING, _UNDONE = "undoing", "undone"
 
 
 class Mailbox(NamedTuple):
@@ -158,6 +159,20 @@ def discard_unfinished(directory: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
+def note_undoing(directory: Path, undo: str) -> None:
+    """Record that another restore begins to take this one back: it is durable before anything goes. Raises
+    StagingError."""
+    path = directory / _UNDOING
+    try:
+        with path.open("w", encoding="ascii") as file:
+            file.write(undo + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(directory)
+    except OSError as error:
+        raise StagingError(f"{path}: can't be written: {error.strerror}", path=str(path)) from error
+
+
 def note_undone(directory: Path, undo: str) -> None:
     """Record that a restore was taken back, by another one. Raises OSError."""
     (directory / _UNDONE).write_text(undo + "\n", encoding="ascii")
@@ -166,6 +181,11 @@ def note_undone(directory: Path, undo: str) -> None:
 def is_undone(directory: Path) -> bool:
     """Whether a restore was taken back."""
     return (directory / _UNDONE).exists()
+
+
+def is_begun_to_be_undone(directory: Path) -> bool:
+    """Whether something of what a restore has done may be taken back, whatever its journal says."""
+    return is_undone(directory) or (directory / _UNDOING).exists()
 
 
 def later_ones(staging: Path, restore: str, mailboxes: Collection[Mailbox]) -> Iterator[str]:

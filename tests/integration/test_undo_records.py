@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mailhaul.coordinator.cli import adapters
+from mailhaul.coordinator.cli import adapters, restore_undo
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.holds import Hold, add_hold, drop_holds_of
 from mailhaul.coordinator.restores import before as of_before
@@ -28,6 +28,7 @@ from mailhaul.worker import before as keeping
 from mailhaul.worker.backup import back_up
 from mailhaul.worker.load import LoadLimits
 from mailhaul.worker.tasks import restore as restoring
+from mailhaul.worker.tasks import undo as undoing_task
 
 from ..maildirs import Maildir
 from ..trees import snapshot
@@ -283,6 +284,50 @@ def test_what_a_later_restore_has_brought_does_not_go_with_it(site: Site) -> Non
     second = site.run("restore", "/", "--order", "newest")["restore"]
     assert f"restore {second} has brought" in site.refused("restore", "--undo", first, status=2)
     assert box.names() == ["1.M1P1.host:2,S", "2.M1P1.host:2,S"]
+
+
+def test_what_was_begun_to_be_taken_back_is_not_gone_on_with(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal says of what was removed again that it is there."""
+    (site.boxes["jane"].root / "cur" / "1.M1P1.host:2,S").unlink()
+    lacking = site.look()
+    restore = site.run("restore", "/")["restore"]
+    interrupt(site, restore)
+
+    def killed(*_: object) -> None:
+        raise SystemExit(9)
+
+    monkeypatch.setattr(restore_undo, "note_undone", killed)
+    with pytest.raises(SystemExit):
+        command_status(f"--config {site.place / 'mailhaul.toml'} restore", "--undo", restore)
+    monkeypatch.undo()
+    assert site.look() == lacking
+    assert f"--undo {restore}" in site.refused("restore", "--resume", restore, status=2)
+    assert site.run("restore", "--undo", restore)["removed"] == 0
+    assert "was taken back" in site.refused("restore", "--resume", restore, status=2)
+
+
+def test_what_is_taken_back_in_part_comes_before_earlier_restores(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = site.boxes["jane"]
+    (box.root / "cur" / "1.M1P1.host:2,S").unlink()
+    lacking = site.look()
+    first = site.run("restore", JANE)["restore"]
+    (box.root / "cur" / "1.M1P1.host:2,S").unlink()
+    second = site.run("restore", JANE)["restore"]
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise StagingError("its host is lost", path="")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(undoing_task, "undo", unreachable)
+        site.run("restore", "--undo", second, status=3)
+    assert f"--undo {second}" in site.refused("restore", "--undo", first, status=2)
+    assert site.run("restore", "--undo", second)["removed"] == 1
+    assert site.run("restore", "--undo", first)["removed"] == 0
+    assert site.look() == lacking
 
 
 def test_a_restore_that_was_killed_is_taken_back_for_good(
