@@ -23,9 +23,9 @@ _SOON_SECONDS = 0.2
 
 
 @contextmanager
-def folder_unused(index: int, lists: int, wait_seconds: float = 30) -> Iterator[int]:
+def folder_unused(index: int, lists: int, wait_seconds: float = 30) -> Iterator[None]:
     """Hold the lock of the UID list in the directory ``lists`` while nobody synchronises the folder, as
-    ``index_unused``, which gives the log. Raises LockedError, OSError.
+    ``index_unused``. Raises LockedError, OSError.
 
     The server takes the two in one order when it delivers and in the other when it looks at a folder. So
     whoever does not get the second soon lets go of the first: else both sides would wait for each other.
@@ -33,26 +33,25 @@ def folder_unused(index: int, lists: int, wait_seconds: float = 30) -> Iterator[
     give_up = time.monotonic() + wait_seconds
     while True:
         with ExitStack() as stack:
-            log = stack.enter_context(index_unused(index))
+            stack.enter_context(index_unused(index))
             try:
                 stack.enter_context(uidlist_lock(lists, _SOON_SECONDS))
             except LockedError:
                 if time.monotonic() > give_up:
                     raise
             else:
-                yield log
+                yield
                 return
         time.sleep(_SOON_SECONDS)
 
 
 @contextmanager
-def index_unused(index: int) -> Iterator[int]:
+def index_unused(index: int) -> Iterator[None]:
     """Nobody synchronises the folder whose index files are in this open directory while the context lasts;
-    without a log nobody does. Gives the open log, or -1 where there is none or its lock can't be had. Raises
-    OSError."""
+    without a log nobody does. Where the lock can't be had it goes on without. Raises OSError."""
     fd = _locked_log(index, time.monotonic() + _PATIENCE_SECONDS)
     try:
-        yield fd
+        yield
     finally:
         if fd >= 0:
             os.close(fd)

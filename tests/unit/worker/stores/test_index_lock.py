@@ -51,12 +51,13 @@ def test_others_wait_either_way(directory: int, tmp_path: Path) -> None:
 
 
 def test_without_a_log(directory: int, tmp_path: Path) -> None:
-    with index_unused(directory) as log:
-        assert log == -1
+    with index_unused(directory):
         assert list(tmp_path.iterdir()) == []
-    (tmp_path / os.fsdecode(LOG)).symlink_to("/etc/passwd")
-    with index_unused(directory) as log:
-        assert log == -1
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch()
+    (tmp_path / os.fsdecode(LOG)).symlink_to(elsewhere)
+    with index_unused(directory):
+        assert not is_locked(elsewhere, "lockf")
 
 
 def test_who_has_it_is_not_waited_for_without_end(
@@ -65,8 +66,8 @@ def test_who_has_it_is_not_waited_for_without_end(
     monkeypatch.setattr(index_lock, "_PATIENCE_SECONDS", 0.05)
     with (tmp_path / os.fsdecode(LOG)).open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with index_unused(directory) as log:
-            assert log == -1
+        with index_unused(directory):
+            assert not is_locked(tmp_path / os.fsdecode(LOG), "lockf")
 
 
 def test_another_log_by_then(directory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
