@@ -50,10 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     running = {name: programs.PROGRAMS[name][0](place / name.replace(" ", "-"), store) for name in wanted}
     versions = {name: programs.version(name) for name in wanted}
     if options.base is not None:
-        program = options.base.resolve() / ".venv" / "bin" / "mailhaul"
-        running[BASE] = programs.Mailhaul(
-            place / BASE.replace(" ", "-"), store, codec="lz4", workers=2, program=program
-        )
+        running[BASE] = programs.of_checkout(OURS, options.base)(place / BASE.replace(" ", "-"), store)
         wanted.append(BASE)
         versions[BASE] = peers.commit(options.base)
     result = Result(
