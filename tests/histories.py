@@ -6,6 +6,7 @@ Speaks to nothing but the command line.
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import time
@@ -19,7 +20,7 @@ from mailhaul.groups import sharding
 from mailhaul.proto.archive import messages
 from mailhaul.worker.comparing import gathering
 
-from .maildirs import Maildir
+from .maildirs import DATE_NS, Maildir
 from .trees import Entry, snapshot
 from .verifying import command_status, mail_of
 
@@ -91,7 +92,9 @@ class History:
         box.folder(folder)
         content = b"Subject: %d\n\n" % self._number
         content += self.rng.choice([b"", b"the same for many\n" * 9, self.rng.randbytes(200).hex().encode()])
-        box.message(f"{self._number}.M1P1.host:2,S", content, folder)
+        file = box.message(f"{self._number}.M1P1.host:2,S", content, folder)
+        # No two messages come in one nanosecond: a file that gets the number of one that is gone is another.
+        os.utime(file, ns=(DATE_NS + self._number, DATE_NS + self._number))
 
     def expunge(self) -> None:
         messages = sorted(self.store.glob("*/cur/*")) + sorted(self.store.glob("*/.*/cur/*"))
