@@ -7,7 +7,7 @@ READY := .venv/.installed
 JOBS ?= $(shell expr $$(nproc) + 1)
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help demo test check lint integration faults soak tape bench bench-2g bench-nights bench-sweep bench-restores servers peers clean
+.PHONY: help demo test check lint integration faults soak tape bench bench-2g bench-nights bench-sweep bench-restores bench-speed servers peers clean
 
 help:
 	@echo "make demo         back up a sample store, restore it, compare"
@@ -18,8 +18,8 @@ help:
 	@echo "make tape         tests of real tape drives and a robot, in an emulated machine (10 minutes)"
 	@echo "make bench        mailhaul beside restic, borg, tar on 200 MB; make bench-2g: on 2 GB"
 	@echo "make bench-nights nights after the first backup (needs the corpus)"
-	@echo "                  BASE=CHECKOUT: these three beside an earlier state"
 	@echo "make bench-restores  restores beside restic and borg, on 2 GB; one message, with the start of the program"
+	@echo "make bench-speed  all of these, on three stores; BASE=CHECKOUT: these five beside an earlier state"
 	@echo "make bench-sweep  sweeps beside cp, rclone and dd (2 GB)"
 	@echo "make clean        remove all that these targets made here"
 	@echo "JOBS=4 runs four tests at a time; PYTHON=python3.12 chooses another interpreter"
@@ -54,18 +54,27 @@ tape: $(READY)
 	    iscsid:open-iscsi mtx:mtx sg_logs:sg3-utils
 	$(BIN)/python -P -m mailhaul.tests.emulated.machine sh tests/emulated/tape_library.sh
 
-# BASE=CHECKOUT, with a .venv of its own (make lint there): an earlier state takes part.
+# BASE=CHECKOUT: an earlier state takes part, built and installed for the system's interpreter as this one is.
+BENCH = $(BIN)/python -P -m mailhaul.bench.macro
+BESIDE = $(if $(BASE),--base $(BASE))
+
 bench: $(READY) peers
-	$(BIN)/python -P -m mailhaul.bench.macro.peers small $(if $(BASE),--base $(BASE))
+	$(BENCH).peers small $(BESIDE)
 
 bench-2g: $(READY) peers
-	$(BIN)/python -P -m mailhaul.bench.macro.peers 2g $(if $(BASE),--base $(BASE))
+	$(BENCH).peers 2g $(BESIDE)
 
 bench-nights: $(READY) peers
-	$(BIN)/python -P -m mailhaul.bench.macro.nights --nights 3 $(if $(BASE),--base $(BASE)) $(NIGHTS)
+	$(BENCH).nights small $(BESIDE) $(NIGHTS)
 
 bench-restores: $(READY) peers
-	$(BIN)/python -P -m mailhaul.bench.macro.restores 2g
+	$(BENCH).restores 2g $(BESIDE)
+
+# Full backups, nights, restores; small mail, attachments, many mailboxes: two hours.
+bench-speed: $(READY) peers
+	for setting in small 2g many; do \
+	    $(BENCH).nights $$setting --rounds 5 $(BESIDE) && $(BENCH).restores $$setting --repetitions 3 $(BESIDE) \
+	        || exit; done
 
 bench-sweep: $(READY) servers
 	@.ci/need rclone:rclone

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from . import peers, stores
+from . import stores
 from .measure import Command, Measured, run
 
 
@@ -63,7 +63,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--size", default="200M")
     parser.add_argument("--mailboxes", type=int, default=50)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--scratch", type=Path, default=peers.ROOT / "build" / "bench")
+    parser.add_argument("--scratch", type=Path, default=stores.ROOT / "build" / "bench")
     return parser.parse_args(arguments)
 
 

@@ -6,46 +6,38 @@
 Each program backs up the whole store into a new repository, restores all of it, one mailbox, one
 message. In the first repetition all that comes back is compared with the store. Before each step all
 files that it reads are read once, and what was written before is flushed; the order of the programs
-rotates from repetition to repetition. ``--base``: an earlier state of this repository, with its own .venv,
-takes part with each of our programs, in turns with the present one, and a table says what has become of
-their CPU seconds. Prints the tables and writes them, with every single figure, to bench/results/.
+rotates from repetition to repetition. Ours are built and installed for the system's interpreter.
+``--base``: an earlier state of this repository takes part with each of our programs, in turns with the
+present one, and a table says what has become of their CPU seconds. Prints the tables and writes them, with
+every single figure, to bench/results/.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import programs, stores
+from .installed import interpreter
+from .machine import commit, machine
 from .measure import Command, run
-from .report import BASE, Figures, Result, Step, based, tables, write
+from .report import BASE, Figures, Result, Step, tables, write
 
 ROOT = stores.ROOT
+PROGRAMS = ("mailhaul lz4 2w", "mailhaul lz4 1w", "mailhaul zstd 2w", "mailhaul zstd 1w", *programs.PEERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     options.scratch.mkdir(parents=True, exist_ok=True)
     store = stores.find(options.setting, options.store, options.scratch)
-    wanted = list(options.program or programs.PROGRAMS)
-    for name in list(wanted):
-        if absent := programs.missing(name):
-            wanted.remove(name)
-            _tell(f"{name} is left out: {', '.join(absent)} not installed")
-    makers = {name: programs.PROGRAMS[name][0] for name in wanted}
-    versions = {name: programs.version(name) for name in wanted}
-    if options.base is not None:
-        ours = [name for name in wanted if name in programs.OURS]
-        before = {based(name): programs.of_checkout(name, options.base) for name in ours}
-        makers |= before
-        versions |= dict.fromkeys(before, commit(options.base))
+    wanted = list(options.program or PROGRAMS)
+    makers, versions = programs.makers(wanted, options.base, options.scratch)
     result = Result(
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         commit=commit(),
@@ -56,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "files": len(store.files),
             "bytes": store.size_bytes,
         },
-        machine=machine(),
+        machine=machine(interpreter()),
         versions=versions,
     )
     order = sorted(makers, key=lambda name: name.removesuffix(BASE))
@@ -79,7 +71,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("setting", choices=sorted(stores.SETTINGS))
     parser.add_argument("--store", type=Path, help="a built store, read only, instead of making one")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--program", action="append", choices=list(programs.PROGRAMS))
+    parser.add_argument("--program", action="append", choices=[*programs.OURS, *programs.PEERS])
     parser.add_argument("--base", type=Path, metavar="CHECKOUT")
     parser.add_argument(
         "--scratch", type=Path, default=ROOT / "build" / "bench", help="stores and repositories"
@@ -135,33 +127,6 @@ def _expect_same(name: str, differing: list[str]) -> None:
 def _remove(place: Path) -> None:
     if place.exists():
         shutil.rmtree(place)
-
-
-def machine() -> dict[str, object]:
-    """What the figures depend on. No host name, no paths."""
-    built = "of the system" if sys.base_prefix == "/usr" else "built apart"
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    return {
-        "cpu": cpu.partition(":")[2].strip() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "kernel": platform.release(),
-        "python": f"{platform.python_version()}, {built}",
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
-def commit(checkout: Path = ROOT) -> str:
-    """Short id of the commit, with ``+`` after it when files differ; ``none`` outside a git checkout."""
-    git = ["git", "-C", str(checkout)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True
-        )
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "none"
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
 
 
 def _tell(text: str) -> None:

@@ -6,17 +6,20 @@ caches below it. Encryption is off where it can be (restic has no such choice).
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
+from .installed import install
+from .machine import commit
 from .measure import Command
-from .stores import Sample, Store, size_bytes
+from .report import based
+from .stores import ROOT, Sample, Store, size_bytes
 
 
 class Program(Protocol):
@@ -48,22 +51,17 @@ class Program(Protocol):
 
 
 class Mailhaul:
-    """mailhaul from this checkout, one partition, the predefined group."""
+    """mailhaul as it is installed, one partition, the predefined group."""
 
-    def __init__(
-        self, place: Path, store: Store, *, codec: str, workers: int | None, program: Path | None = None
-    ) -> None:
+    def __init__(self, place: Path, store: Store, program: Path, *, codec: str, workers: int | None) -> None:
         """Without ``workers`` it has as many as it takes by itself."""
         self._place, self._store, self._codec = place, store, codec
-        self._program = program or Path(sys.executable).parent / "mailhaul"
+        self._program = program
         self._staging = place / "staging"
         self._workers = () if workers is None else ("--workers", str(workers))
 
     def _command(self, name: str, *arguments: str) -> Command:
-        argv = (str(self._program), name, "--staging", str(self._staging), *arguments)
-        # As it is once installed: it does not compile itself each time, whatever this checkout is set to.
-        env = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self._place / "bytecode")}
-        return Command(argv, self._place, env)
+        return Command((str(self._program), name, "--staging", str(self._staging), *arguments), self._place)
 
     def create(self) -> Command | None:
         return None
@@ -234,11 +232,9 @@ class Maker(Protocol):
     def __call__(self, place: Path, store: Store) -> Program: ...
 
 
-def _mailhaul(codec: str, workers: int, program: Path | None = None) -> Maker:
-    return lambda place, store: Mailhaul(place, store, codec=codec, workers=workers, program=program)
-
-
-OURS = {
+# Name -> codec, workers (None: as many as it takes by itself).
+OURS: dict[str, tuple[str, int | None]] = {
+    "mailhaul": ("lz4", None),
     "mailhaul lz4 2w": ("lz4", 2),
     "mailhaul lz4 1w": ("lz4", 1),
     "mailhaul zstd 2w": ("zstd", 2),
@@ -246,28 +242,47 @@ OURS = {
 }
 
 # Name -> (how it is made, the commands it needs, the command that tells its version).
-PROGRAMS: dict[str, tuple[Maker, tuple[str, ...], tuple[str, ...]]] = {
-    **{name: (_mailhaul(*how), (), ("mailhaul", "--version")) for name, how in OURS.items()},
+PEERS: dict[str, tuple[Maker, tuple[str, ...], tuple[str, ...]]] = {
     "restic": (Restic, ("restic",), ("restic", "version")),
     "borg lz4": (Borg, ("borg",), ("borg", "--version")),
     "tar | lz4": (Tar, ("bash", "tar", "lz4"), ("lz4", "--version")),
 }
 
 
-def of_checkout(name: str, checkout: Path) -> Maker:
-    """One of our programs in another checkout of this repository, with the .venv that it has there."""
-    return _mailhaul(*OURS[name], checkout.resolve() / ".venv" / "bin" / "mailhaul")
+def makers(wanted: Sequence[str], base: Path | None, place: Path) -> tuple[dict[str, Maker], dict[str, str]]:
+    """How each of these programs is made, and what it says of its version; those that are not here are left
+    out, with a word on standard error.
+
+    Ours are installed below ``place``, and with ``base``, an earlier state of this repository, each of them
+    as it was, too, beside what it has become.
+    """
+    how: dict[str, Maker] = {}
+    versions: dict[str, str] = {}
+    ours = [name for name in wanted if name in OURS]
+    for checkout, named in ((ROOT, str), (base, based)) if ours else ():
+        if checkout is None:
+            continue
+        program = install(checkout.resolve(), place / named("installed"))
+        for name in ours:
+            how[named(name)] = _mailhaul(program, *OURS[name])
+            versions[named(name)] = f"{_said((str(program), '--version'))}, commit {commit(checkout)}"
+    for name in wanted:
+        if name in OURS:
+            continue
+        maker, commands, version = PEERS[name]
+        if absent := [command for command in commands if not shutil.which(command)]:
+            print(f"{name} is left out: {', '.join(absent)} not installed", file=sys.stderr, flush=True)
+            continue
+        how[name] = maker
+        versions[name] = _said(version)
+    return how, versions
 
 
-def missing(name: str) -> list[str]:
-    """The commands of a program that are not installed here."""
-    return [command for command in PROGRAMS[name][1] if not shutil.which(command)]
+def _mailhaul(program: Path, codec: str, workers: int | None) -> Maker:
+    return lambda place, store: Mailhaul(place, store, program, codec=codec, workers=workers)
 
 
-def version(name: str) -> str:
-    """What a program says of its version, in one line."""
-    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    argv = list(PROGRAMS[name][2])
-    argv[0] = shutil.which(argv[0], path=beside) or argv[0]
+def _said(argv: tuple[str, ...]) -> str:
+    """The first line that a command prints."""
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
     return (done.stdout or done.stderr).strip().splitlines()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -132,16 +132,15 @@ def tables(result: Result) -> str:
         figures += [wall("message"), cpu("message")]
         cells = [f"{result.median(name, figure):.2f}" for figure in figures]
         text.append(f"| {_cell(name)} | " + " | ".join(cells) + " |")
-    text += [*_against_base(result), "", *_targets(result, giga)]
+    text += [*against_base(result, ("backup", "restore", "mailbox", "message")), "", *_targets(result, giga)]
     return "\n".join(text) + "\n"
 
 
-def _against_base(result: Result) -> list[str]:
+def against_base(result: Result, steps: Sequence[str]) -> list[str]:
     """What has become of the cost of our programs since an earlier state, where that took part."""
     compared = [name for name in result.figures if based(name) in result.figures]
     if not compared:
         return []
-    steps = ("backup", "restore", "mailbox", "message")
     lines = [
         "",
         "| now / base: CPU s (wall s) | " + " | ".join(steps) + " |",

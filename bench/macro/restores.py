@@ -1,6 +1,6 @@
 """Restores beside restic and borg: all of a store, and one message with the start of the program.
 
-    python -m mailhaul.bench.macro.restores small|2g [--store DIR] [--repetitions N]
+    python -m mailhaul.bench.macro.restores small|2g|many [--store DIR] [--repetitions N] [--base CHECKOUT]
 
 Each program backs the store up once. Then, in turns, each restores all of it into a new directory, and
 one message into another. What was restored stays until the end: ext4 passes over the inodes of files that
@@ -10,8 +10,9 @@ has to hold the store once for each program and repetition.
 ``all, durable`` is the time until what was restored would survive a crash: with a ``sync`` behind the
 program, of which little is left behind mailhaul, which does that for each mailbox. ``cp -a`` of the store is
 what writing these files alone takes, without finding, decoding and checking them; ``python -c pass`` is the
-least that a program in Python takes. In the first repetition all that comes back is compared with the store.
-Prints the tables and writes them to bench/results/.
+least that a program in Python takes. In the first repetition all that comes back is compared with the
+store. ``--base``: an earlier state of this repository takes part. Prints the tables and writes them to
+bench/results/.
 """
 
 from __future__ import annotations
@@ -25,14 +26,29 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from . import peers, stores
+from . import programs, stores
+from .installed import interpreter
+from .machine import commit, machine
 from .measure import Command, run
-from .programs import Borg, Mailhaul, Program, Restic, missing, version
-from .report import TARGETS_HEAD, Figures, Result, Step, cpu, heading, memory, target, wall, write
+from .report import (
+    TARGETS_HEAD,
+    Figures,
+    Result,
+    Step,
+    against_base,
+    based,
+    cpu,
+    heading,
+    memory,
+    target,
+    wall,
+    write,
+)
 
+PROGRAMS = ("mailhaul", "restic", "borg lz4")
 OURS, COPY, FLOOR = "mailhaul", "cp -a", "python -c pass"
 ALL, DURABLE, MESSAGE = "all", "all, durable", "message"
-MOST_OF_THE_BETTER, MOST_MESSAGE_SECONDS = 1 / 3, 0.5
+MOST_OF_THE_BETTER, MOST_OF_BASE, MOST_MESSAGE_SECONDS = 0.40, 0.65, 0.5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,26 +58,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place = (options.scratch / "restores").resolve()
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    programs = _programs(place, store)
-    for name, program in programs.items():
+    makers, versions = programs.makers(PROGRAMS, options.base, options.scratch)
+    running = {name: maker(place / name, store) for name, maker in makers.items()}
+    for name, program in running.items():
         (place / name).mkdir(exist_ok=True)
         for command in filter(None, (program.create(), program.backup())):
             run(command, place / "output")
     result = Result(
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        commit=peers.commit(),
+        commit=commit(),
         setting=f"restores-{options.setting}",
         store={"kind": store.kind, "messages": store.messages, "bytes": store.size_bytes},
-        machine=peers.machine(),
-        versions={name: version(name) for name in ("restic", "borg lz4") if name in programs},
+        machine=machine(interpreter()),
+        versions=versions,
     )
     for repetition in range(options.repetitions):
-        turn = repetition % len(programs)
-        for name in [*programs, *programs][turn : turn + len(programs)]:
+        turn = repetition % len(running)
+        for name in [*running, *running][turn : turn + len(running)]:
             print(f"{repetition + 1}/{options.repetitions} {name}", file=sys.stderr, flush=True)
-            steps = _measure(place / name, programs[name], store, repetition)
+            steps = _measure(place / name, running[name], store, repetition)
             result.figures.setdefault(name, []).append(
-                Figures(stored_bytes=programs[name].stored()[0], beside_bytes=0, steps=steps)
+                Figures(stored_bytes=running[name].stored()[0], beside_bytes=0, steps=steps)
             )
         copy = place / "copy" / str(repetition)
         copy.mkdir(parents=True)
@@ -87,22 +104,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("setting", choices=sorted(stores.SETTINGS))
     parser.add_argument("--store", type=Path, help="a built store, read only, instead of making one")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--scratch", type=Path, default=peers.ROOT / "build" / "bench")
-    parser.add_argument("--results", type=Path, default=peers.ROOT / "bench" / "results")
+    parser.add_argument("--base", type=Path, metavar="CHECKOUT")
+    parser.add_argument("--scratch", type=Path, default=stores.ROOT / "build" / "bench")
+    parser.add_argument("--results", type=Path, default=stores.ROOT / "bench" / "results")
     return parser.parse_args(arguments)
 
 
-def _programs(place: Path, store: stores.Store) -> dict[str, Program]:
-    """Those that are installed."""
-    found: dict[str, Program] = {OURS: Mailhaul(place / OURS, store, codec="lz4", workers=None)}
-    if not missing("restic"):
-        found["restic"] = Restic(place / "restic", store)
-    if not missing("borg lz4"):
-        found["borg lz4"] = Borg(place / "borg lz4", store)
-    return found
-
-
-def _measure(place: Path, program: Program, store: stores.Store, repetition: int) -> dict[str, Step]:
+def _measure(place: Path, program: programs.Program, store: stores.Store, repetition: int) -> dict[str, Step]:
     everything, one = place / f"all-{repetition}", place / f"one-{repetition}"
     steps: dict[str, Step] = {}
     for target_directory in (everything, one):
@@ -140,8 +148,8 @@ def tables(result: Result) -> str:
         "| | all: wall s | until durable: wall s | CPU s | peak MB | one message: wall s | CPU s |",
         "|---|---|---|---|---|---|---|",
     ]
-    programs = [name for name in result.figures if name not in (COPY, FLOOR)]
-    for name in programs:
+    measured = [name for name in result.figures if name not in (COPY, FLOOR)]
+    for name in measured:
         seconds = [wall(ALL), wall(DURABLE), cpu(ALL), wall(MESSAGE), cpu(MESSAGE)]
         cells = [f"{result.median(name, figure):.2f}" for figure in seconds]
         cells.insert(3, f"{result.median(name, memory(ALL)):.0f}")
@@ -149,8 +157,9 @@ def tables(result: Result) -> str:
     copied = [f"{result.median(COPY, figure):.2f}" for figure in (wall(ALL), wall(DURABLE), cpu(ALL))]
     lines.append(f"| {COPY} | " + " | ".join(copied) + " | - | - | - |")
     least = [f"{result.median(FLOOR, figure(MESSAGE)):.2f}" for figure in (wall, cpu)]
-    lines += [f"| {FLOOR} | - | - | - | - | " + " | ".join(least) + " |", "", *TARGETS_HEAD]
-    others = [name for name in programs if name != OURS]
+    lines.append(f"| {FLOOR} | - | - | - | - | " + " | ".join(least) + " |")
+    lines += [*against_base(result, (ALL, DURABLE, MESSAGE)), "", *TARGETS_HEAD]
+    others = [name for name in measured if name not in (OURS, based(OURS))]
     for step in (ALL, DURABLE) if others else ():
         best = min(others, key=lambda name: result.median(name, wall(step)))
         ratio = result.ratio(OURS, best, wall(step))
@@ -159,6 +168,9 @@ def tables(result: Result) -> str:
         lines.append(f"| {step}: wall time of {COPY} | {ratio:.2f} | - | - |")
     for best in others:
         lines.append(f"| {ALL}: CPU time of {best} | {result.ratio(OURS, best, cpu(ALL)):.2f} | - | - |")
+    if based(OURS) in measured:
+        ratio = result.ratio(OURS, based(OURS), cpu(ALL))
+        lines.append(target(f"{ALL}: CPU time of base", ratio, MOST_OF_BASE))
     lines.append(target("one message: wall s", result.median(OURS, wall(MESSAGE)), MOST_MESSAGE_SECONDS))
     return "\n".join(lines) + "\n"
 

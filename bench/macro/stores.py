@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "small": (["--partitions", "2", "--mailboxes", "50", "--size", "200M"], 13_500),
     "2g": (["--partitions", "2", "--mailboxes", "200", "--size", "2G", "--attachments"], 140_000),
+    "many": (["--partitions", "2", "--mailboxes", "2000", "--messages", "40000"], 40_000),
 }
 CORPORA = ("enron", "lists", "spamassassin")
 

@@ -34,7 +34,8 @@ from mailhaul.tests.faults.http_proxy import HttpProxy
 from mailhaul.tests.integration.servers.object_storage import S3Server
 from mailhaul.tests.integration.servers.rgw import new_rgw
 
-from . import peers, stores
+from . import stores
+from .machine import commit, machine
 from .measure import Command, run
 from .report import TARGETS_HEAD, Figures, Result, Step, cpu, heading, memory, target, wall, write
 
@@ -126,10 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ways = options.way or list(LEAST)
     result = Result(
         date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        commit=peers.commit(),
+        commit=commit(),
         setting=f"sweep-{options.setting}",
         store={"kind": store.kind, "messages": store.messages, "bytes": store.size_bytes},
-        machine=peers.machine(),
+        machine=machine(Path(sys.executable)),
         versions={"archives": str([len(paths) for paths in archives.values()])},
     )
     for number in range(options.repetitions):
@@ -163,8 +164,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("setting", nargs="?", default="2g", choices=sorted(stores.SETTINGS))
     parser.add_argument("--way", action="append", choices=list(LEAST))
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--scratch", type=Path, default=peers.ROOT / "build" / "bench")
-    parser.add_argument("--results", type=Path, default=peers.ROOT / "bench" / "results")
+    parser.add_argument("--scratch", type=Path, default=stores.ROOT / "build" / "bench")
+    parser.add_argument("--results", type=Path, default=stores.ROOT / "bench" / "results")
     return parser.parse_args(arguments)
 
 

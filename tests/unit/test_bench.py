@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mailhaul.bench.compare import comparison
+from mailhaul.bench.macro import nights
 from mailhaul.bench.macro.measure import Command, CommandFailed, run
 from mailhaul.bench.macro.report import Figures, Result, Step, read, tables, write
 
@@ -105,3 +107,22 @@ def test_comparison_divides_by_what_did_not_change() -> None:
     text = comparison(result(0.5), result(0.4, tar_seconds=(4.0, 8.0, 6.0)))
     assert "| backup wall | 1.60 (0.80) | 2.00 |" in text
     assert "| stored | 1.00 | 1.00 |" in text
+
+
+def test_nights_are_held_against_their_targets_and_an_earlier_state() -> None:
+    def figures(seconds: float) -> Figures:
+        step = Step(wall_seconds=seconds, cpu_seconds=seconds, peak_memory_bytes=MEGA)
+        return Figures(stored_bytes=MEGA, beside_bytes=0, steps=dict.fromkeys(nights.STEPS, step))
+
+    run = result(0.4)
+    run.figures.clear()
+    run.figures["mailhaul lz4 2w"] = [figures(1.0), figures(3.0), figures(2.0)]
+    run.figures["mailhaul lz4 2w, base"] = [figures(2.0), figures(10.0), figures(2.5)]
+    run.figures["restic"] = [figures(10.0)] * 3
+    told = replace(run, setting="nights-small")
+    text = nights.tables(told)
+    assert "| mailhaul lz4 2w | 0.50 (0.50) | 0.50 (0.50) | 0.50 (0.50) |" in text
+    assert "| first, CPU: mailhaul lz4 2w / base | 0.50 | 0.60 | yes |" in text
+    assert "| changed, CPU: mailhaul lz4 2w / base | 0.50 | 0.40 | no |" in text
+    assert "| unchanged, wall: mailhaul lz4 2w / restic | 0.20 | 0.12 | no |" in text
+    assert "tar \\\\|" not in text
