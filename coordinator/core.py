@@ -12,7 +12,7 @@ finished once. A task that is tried again goes before all that come after it in 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -92,6 +92,15 @@ class DoorOpened:
     """The door is open."""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkersWanted:
+    """A host shall have so many workers from now on, at least one. Those that are too many end with the task
+    that they have."""
+
+    host: str
+    workers: int
+
+
 Event = (
     WorkerReady
     | WorkerLost
@@ -103,6 +112,7 @@ Event = (
     | HostGivenUp
     | DoorShut
     | DoorOpened
+    | WorkersWanted
 )
 
 
@@ -156,6 +166,17 @@ class Finish:
 Instruction = Start | Assign | Stop | Rest | Finish
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occupancy:
+    """So many workers of a host have a task, of the ``most`` that it may have; ``waits``: there is another
+    task for it."""
+
+    host: str
+    most: int
+    busy: int
+    waits: bool
+
+
 @dataclass(slots=True, eq=False)
 class _Queue:
     """The tasks that can be done on the same hosts. ``waiting`` is a heap; ``starting`` counts the workers
@@ -179,10 +200,11 @@ class _Queue:
 
 @dataclass(slots=True, eq=False)
 class _Host:
-    """``starting`` says for which queue each worker is started; ``stillborn`` counts those in a row that
-    were lost before they were ready."""
+    """``most`` is how many workers it may have. ``starting`` says for which queue each worker is started;
+    ``stillborn`` counts those in a row that were lost before they were ready."""
 
     name: str
+    most: int
     queues: list[_Queue] = field(default_factory=list)
     starting: dict[int, _Queue] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
@@ -213,7 +235,8 @@ class _Host:
 
 
 class Core:
-    """The state of one dispatch, to at most ``workers`` workers on each of ``hosts``.
+    """The state of one dispatch, to at most ``workers`` workers on each of ``hosts``, until ``WorkersWanted``
+    says otherwise of a host.
 
     ``tasks`` gives the hosts on which each task can be done; none stands for any. It goes to the first of
     them that has room. The door is shut at first: ``DoorOpened`` begins the work.
@@ -232,11 +255,10 @@ class Core:
     ) -> None:
         if workers < 1 or attempts < 1:
             raise ValueError("a dispatch needs a worker and an attempt")
-        self._hosts = {name: _Host(name) for name in hosts}
+        self._hosts = {name: _Host(name, workers) for name in hosts}
         self._queues = self._queued(tasks)
         self._unfinished = len(tasks)
         self._tried = [0] * len(tasks)
-        self._most_workers = workers
         self._attempts = attempts
         self._numbers = count(1)
         self._host_of: dict[int, _Host] = {}
@@ -264,6 +286,12 @@ class Core:
         """Whether every task was reported as finished."""
         return self._unfinished == 0
 
+    def occupancy(self) -> Iterator[Occupancy]:
+        """How the hosts are occupied."""
+        for name, host in self._hosts.items():
+            waits = host.next_queue() is not None
+            yield Occupancy(host=name, most=host.most, busy=len(host.busy), waits=waits)
+
     def step(self, event: Event) -> list[Instruction]:
         """Take an event in. Finished tasks come last, so that workers need not wait for their recording.
 
@@ -281,6 +309,11 @@ class Core:
             case DoorShut() | DoorOpened():
                 self._shut = isinstance(event, DoorShut)
                 return [told for host in self._hosts.values() for told in self._settle(host)]
+            case WorkersWanted(name, workers) if name in self._hosts:
+                self._hosts[name].most = max(1, workers)
+                return self._settle(self._hosts[name])
+            case WorkersWanted():
+                return []
 
     def _step_worker(
         self, host: _Host, event: WorkerReady | WorkerLost | TaskDone | TaskFailed
@@ -380,7 +413,7 @@ class Core:
         """Give work to the idle, let those go that find none, start as many as the rest needs."""
         open_ = not (self._shut or host.lost or host.given_up)
         told: list[Instruction] = []
-        while open_ and host.idle and (queue := host.next_queue()):
+        while open_ and host.idle and len(host.busy) < host.most and (queue := host.next_queue()):
             worker, task = host.idle.pop(), heapq.heappop(queue.waiting)
             self._tried[task] += 1
             host.busy[worker] = task
@@ -399,4 +432,4 @@ class Core:
         return told
 
     def _has_room(self, host: _Host) -> bool:
-        return host.workers < self._most_workers and host.stillborn < self._attempts
+        return host.workers < host.most and host.stillborn < self._attempts

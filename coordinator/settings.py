@@ -112,7 +112,7 @@ class DispatchConfig:
     """
 
     engine: EngineName = "local"
-    workers_per_host: int = 4
+    workers_per_host: int = 8
     window: Window | None = None
     address: str = "auto"
     token_file: Path = Path("/etc/mailhaul/ray.token")

@@ -50,6 +50,11 @@ class StreamWork:
     begin: Attempted
 
     @property
+    def label(self) -> str:
+        """See Task."""
+        return self.task.unit.label
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """See Task."""
         return self.task.unit.partition.hosts
@@ -77,6 +82,11 @@ class BackupWork:
     def unit(self) -> Unit:
         """What is backed up."""
         return self.task.unit
+
+    @property
+    def label(self) -> str:
+        """See Task."""
+        return self.unit.label
 
     @property
     def hosts(self) -> tuple[str, ...]:

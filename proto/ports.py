@@ -403,6 +403,10 @@ class Task(Protocol):
     """What engines dispatch."""
 
     @property
+    def label(self) -> str:
+        """What it is called in its progress."""
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """The hosts on which it can be done; empty for any."""
 

@@ -21,11 +21,12 @@ NO_STAGING = Path(os.devnull)
 """The staging area of commands that need none: nothing can be written or found below it."""
 
 
-_MOST_DEFAULT_WORKERS = 4
+_MOST_DEFAULT_WORKERS = 16
 
 
 def default_workers() -> int:
-    """Without a configuration: one for each processor that this process may use, but no more than four."""
+    """Without a configuration: at most one for each processor that this process may use, and no more than
+    sixteen."""
     return min(len(os.sched_getaffinity(0)), _MOST_DEFAULT_WORKERS)
 
 

@@ -243,7 +243,7 @@ workers_option = click.option(
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="The number of worker processes.",
+    help="At most so many worker processes: as many work as gain anything.",
 )
 
 metrics_option = click.option(

@@ -94,7 +94,8 @@ largest_unit = "20 GiB"
 [dispatch]
 # "local": worker processes on this host. "ray": workers on all hosts of a Ray cluster.
 engine = "local"
-workers_per_host = 4
+# At most so many workers on a host: as many work as gain anything, which is measured meanwhile.
+workers_per_host = 8
 # Units are begun at these times of the day only; what has not been begun waits for the next.
 # window = "22:00-06:00"
 # With "ray": the cluster, its token (a file of mode 0600), and how long work waits for a host that is gone.

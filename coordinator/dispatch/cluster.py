@@ -21,6 +21,7 @@ from typing import IO, Any, cast
 
 from ...proto.errors import AccessError, ClusterLostError, HostError
 from ...proto.ports import ProgressSink
+from ...proto.records import Progress
 from ..core import Core, Event, HostGivenUp, Start, Stop, TaskFailed
 from ..settings import TlsConfig
 from . import child, ray_process
@@ -29,6 +30,7 @@ from .driver import ATTEMPTS, Admission, HostSink, Pace, always, dispatch, event
 from .engine import Engine, Outcome, ReportT, TaskT
 from .processes import GRACE_SECONDS, SPAWN, birth, bound_waits, end, end_of
 from .ray_process import Alive, Answered, Broken, Command, Connected, Orders, Report, Send
+from .tuning import Tuner
 
 CONNECT_SECONDS = 120.0
 """How long connecting to the cluster may take: a wrong token shows after 20 s, missing TLS after 80."""
@@ -104,7 +106,7 @@ class RayCluster:
 
     ``address`` is ``HOST:PORT`` of its head, or ``auto`` for the one that has a node on this host (every
     coordinator needs such a node). ``token_file`` lets one in, or None if nobody is asked; ``tls`` are the
-    files for mutual TLS, or None for none. ``workers_per_host`` is how many tasks run on a host at a time.
+    files for mutual TLS, or None for none. At most ``workers_per_host`` tasks run on a host at a time.
 
     A host that is gone is waited for for ``host_patience_seconds``; what it was doing is not tried again
     before ``lease_seconds`` are over. The cluster may be silent for ``silence_seconds`` before it is given
@@ -138,9 +140,15 @@ def ray_engine(
     def engine(
         function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[TaskT], on_progress: ProgressSink
     ) -> Iterator[Outcome[TaskT, ReportT]]:
+        tuner = Tuner(cluster.workers_per_host)
+
+        def note(progress: Progress) -> None:
+            tuner.note(progress)
+            on_progress(progress)
+
         def poll() -> None:
             if poll_progress is not None:
-                poll_progress(on_progress)
+                poll_progress(note)
 
         return run_on_cluster(
             function,
@@ -150,6 +158,7 @@ def ray_engine(
             connect_progress=connect_progress,
             poll=poll,
             on_host=on_host,
+            tuner=tuner,
         )
 
     return engine
@@ -165,13 +174,14 @@ def run_on_cluster(
     poll: Callable[[], None],
     on_host: HostSink = ignore_hosts,
     attempts: int = ATTEMPTS,
+    tuner: Tuner | None = None,
 ) -> Iterator[Outcome[TaskT, ReportT]]:
     """See ``Engine``: each task on one of its hosts, on any where it names none.
 
     A host without a live node gets no work: what only it could do fails at once, with HostError. A host that
     is lost on the way is waited for. ``function`` must be importable on the hosts by its name; this process's
     files and modules are not sent there. ``poll`` is called several times a second by the thread that
-    iterates.
+    iterates, and tells ``tuner`` of the progress that it brings.
 
     Raises AccessError for a token or key that others can read, HostError for a cluster without any host,
     ClusterLostError if there is no cluster, or none any more. When the iterator is closed all workers are
@@ -193,7 +203,8 @@ def run_on_cluster(
         named = dict.fromkeys(host for hosts in places for host in hosts)
         if not all(places):
             named |= dict.fromkeys(sorted(live))
-        core = Core(places, hosts=named, workers=cluster.workers_per_host, attempts=attempts)
+        tuner = tuner or Tuner(cluster.workers_per_host)
+        core = Core(places, hosts=named, workers=tuner.first, attempts=attempts)
         yield from dispatch(
             tasks,
             core,
@@ -202,6 +213,7 @@ def run_on_cluster(
                 lease_seconds=cluster.lease_seconds, host_patience_seconds=cluster.host_patience_seconds
             ),
             admit=admit,
+            tuner=tuner,
             opening=[HostGivenUp(host, _missing(host, live)) for host in named if host not in live],
             on_host=on_host,
         )

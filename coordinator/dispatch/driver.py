@@ -34,6 +34,7 @@ from ..core import (
 )
 from . import child
 from .engine import Outcome, ReportT, TaskT
+from .tuning import Tuner
 
 ATTEMPTS = 3
 """How often a task is tried whose error is retryable, or whose worker is lost."""
@@ -103,17 +104,18 @@ def dispatch(
     *,
     pace: Pace,
     admit: Admission,
+    tuner: Tuner,
     opening: Sequence[Event] = (),
     on_host: HostSink = ignore_hosts,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Iterator[Outcome[TaskT, ReportT]]:
     """The outcomes of tasks that a fresh core knows, as they end. ``opening`` is what is known before the
-    work begins: hosts that are not there."""
-    clock = _Timetable(pace, admit, monotonic)
+    work begins: hosts that are not there. ``tuner`` says how many workers each host has."""
+    clock = _Timetable(pace, admit, lambda: tuner.wanted(core), monotonic)
     events: Sequence[Event] = [*opening, *clock.due()]
     while True:
         instructions = [told for event in events for told in core.step(event)]
-        failed = [event for told in instructions for event in _carry_out(told, tasks, crew, clock)]
+        failed = [event for told in instructions for event in _carry_out(told, tasks, crew, clock, tuner)]
         for told in instructions:
             if isinstance(told, Finish):
                 yield _outcome(tasks, told)
@@ -142,11 +144,14 @@ def event_of(worker: int, answer: child.Answer) -> Event:
             return WorkerReady(worker)
 
 
-def _carry_out(told: Instruction, tasks: Sequence[TaskT], crew: Crew, clock: _Timetable) -> list[Event]:
+def _carry_out(
+    told: Instruction, tasks: Sequence[TaskT], crew: Crew, clock: _Timetable, tuner: Tuner
+) -> list[Event]:
     match told:
         case Start(worker, host):
             crew.start(worker, host)
         case Assign(worker, host, task, attempt):
+            tuner.assigned(tasks[task].label, host)
             try:
                 crew.assign(worker, tasks[task].attempted(host, attempt))
             except BackupError as error:
@@ -174,10 +179,17 @@ def _outcome(tasks: Sequence[TaskT], ended: Finish) -> Outcome[TaskT, ReportT]:
 class _Timetable:
     """What the clock makes happen."""
 
-    def __init__(self, pace: Pace, admit: Admission, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        admit: Admission,
+        tuned: Callable[[], list[Event]],
+        monotonic: Callable[[], float],
+    ) -> None:
         self._pace = pace
         self._now = monotonic
         self._admit = admit
+        self._tuned = tuned
         self._open: bool | None = None
         self._next_look = 0.0
         self._resting: list[tuple[float, int]] = []
@@ -210,6 +222,7 @@ class _Timetable:
             if self._open != (opened := self._admit()):
                 self._open = opened
                 events.append(DoorOpened() if opened else DoorShut())
+            events += self._tuned()
         while self._resting and self._resting[0][0] <= now:
             events.append(TaskRested(heapq.heappop(self._resting)[1]))
         if self._open:

@@ -6,6 +6,7 @@ attempt at its task and nothing else (an executor of concurrent.futures gives up
 
 from __future__ import annotations
 
+import os
 import pickle
 import time
 from collections import deque
@@ -25,6 +26,7 @@ from .driver import ATTEMPTS, STEADY, Admission, Pace, always, dispatch, event_o
 from .engine import Engine, Outcome, ReportT, TaskT
 from .nursery import new_worker, settle
 from .processes import GRACE_SECONDS, birth, bound_waits, end, end_of
+from .tuning import USUAL, Tuner
 
 START_SECONDS = 60.0
 """A worker that is not ready in this time is given up."""
@@ -38,7 +40,7 @@ _JOIN_SECONDS = 1.0
 def local_engine(
     workers: int, *, admit: Admission = always, attempts: int = ATTEMPTS, lanes: Sequence[str] = ()
 ) -> Engine:
-    """``run_tasks`` with a fixed number of workers, as the port that runs and restores use. Tasks are begun
+    """``run_tasks`` with at most so many workers, as the port that runs and restores use. Tasks are begun
     while ``admit`` says so, and tried so often."""
 
     def engine(
@@ -68,10 +70,10 @@ def run_tasks(
     pace: Pace = STEADY,
     lanes: Sequence[str] = (),
 ) -> Iterator[Outcome[TaskT, ReportT]]:
-    """See ``Engine``: up to ``workers`` processes, never more than tasks; 0 stands for this process. All
-    tasks run here, whatever their hosts, and are told so by an empty name. With ``lanes`` there are so many
-    workers for each, and a task names those that it can be done in as its hosts: who is slow in one holds
-    nobody up in another.
+    """See ``Engine``: up to ``workers`` processes, as many of them as gain anything (``tuning``), never more
+    than tasks; 0 stands for this process. All tasks run here, whatever their hosts, and are told so by an
+    empty name. With ``lanes`` there are so many workers for each, and a task names those that it can be done
+    in as its hosts: who is slow in one holds nobody up in another.
 
     ``function`` must be importable by its name, tasks and reports picklable. ``on_progress`` is called
     by the thread that iterates. Closing the iterator, or an exception in its consumer's loop, ends the
@@ -82,17 +84,21 @@ def run_tasks(
     same, the program must turn it into an exception; if it just dies, by SIGTERM or SIGKILL, its workers
     notice and end within about a second.
     """
-    crew: _Here | _Processes = (
-        _Here(function, on_progress) if workers == 0 else _Processes(function, on_progress)
-    )
+    tuner = Tuner(max(workers, 1), max(USUAL, len(os.sched_getaffinity(0))))
+
+    def note(progress: Progress) -> None:
+        tuner.note(progress)
+        on_progress(progress)
+
+    crew: _Here | _Processes = _Here(function, note) if workers == 0 else _Processes(function, note)
     core = Core(
         [task.hosts if lanes else () for task in tasks],
         hosts=lanes or [HERE],
-        workers=max(workers, 1),
+        workers=tuner.first,
         attempts=attempts,
     )
     try:
-        yield from dispatch(tasks, core, crew, pace=pace, admit=admit)
+        yield from dispatch(tasks, core, crew, pace=pace, admit=admit, tuner=tuner)
     finally:
         crew.close()
 

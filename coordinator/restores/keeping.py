@@ -237,6 +237,11 @@ class KeepWork:
     access: Access
 
     @property
+    def label(self) -> str:
+        """See Task."""
+        return self.name
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """See Task."""
         return self.before.target.hosts

@@ -414,6 +414,11 @@ class _Batch:
     is_open: Callable[[str], bool]
 
     @property
+    def label(self) -> str:
+        """See Task."""
+        return self.task.label
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """See Task."""
         return self.task.hosts

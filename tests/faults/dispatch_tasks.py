@@ -32,6 +32,10 @@ class Job:
     host: str = ""
     attempt: int = 0
 
+    @property
+    def label(self) -> str:
+        return str(self.number)
+
     def attempted(self, host: str, attempt: int) -> Job:
         return replace(self, host=host, attempt=attempt)
 

@@ -198,6 +198,7 @@ class Named(str):
     """A task that is no more than its name."""
 
     hosts = ()
+    label = "named"
 
     def attempted(self, host: str, attempt: int) -> str:
         return str(self)

@@ -22,6 +22,11 @@ class InventoryTask:
     only: frozenset[str] | None = None
 
     @property
+    def label(self) -> str:
+        """See Task."""
+        return self.partition.name
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """See Task."""
         return self.partition.hosts

@@ -33,6 +33,11 @@ class LiveTask(LocalTask):
     needed: tuple[NeededArchive, ...]
     archives: Holdings
 
+    @property
+    def label(self) -> str:
+        """See Task."""
+        return "live"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharesTask(LocalTask):
@@ -40,6 +45,11 @@ class SharesTask(LocalTask):
 
     archives: Mapping[ArchiveId, Remains]
     places: tuple[PlaceSettings, ...]
+
+    @property
+    def label(self) -> str:
+        """See Task."""
+        return "shares"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

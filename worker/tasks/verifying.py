@@ -38,6 +38,11 @@ class VerifyTask(LocalTask):
     share: float | None = None
     seed: int = 0
 
+    @property
+    def label(self) -> str:
+        """See Task."""
+        return self.location.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossesTask(LocalTask):
@@ -62,6 +67,11 @@ class SparesTask(LocalTask):
     archives: Holdings
     broken: Broken
 
+    @property
+    def label(self) -> str:
+        """See Task."""
+        return "spares"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RepairTask(LocalTask):
@@ -80,6 +90,11 @@ class RepairTask(LocalTask):
     spares: tuple[Spare, ...] = ()
     mailboxes: tuple[KeptMailbox, ...] = ()
     departed: tuple[Departed, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """See Task."""
+        return self.name
 
 
 def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:

@@ -69,7 +69,7 @@ class TestValues:
         loaded = config.load(write(tmp_path, MINIMAL))
         assert loaded == Config(staging=StagingConfig(path=tmp_path / "staging"), partitions=(partition,))
         assert loaded.groups == GroupsConfig(rules=GroupRules(), largest_unit_bytes=20 * 2**30)
-        assert loaded.dispatch == DispatchConfig(engine="local", workers_per_host=4)
+        assert loaded.dispatch == DispatchConfig(engine="local", workers_per_host=8)
         assert loaded.archive == ArchiveConfig(codec="lz4", level=3)
 
     def test_every_key(self, tmp_path: Path) -> None:

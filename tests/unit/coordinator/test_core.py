@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 import pytest
@@ -29,6 +28,7 @@ from mailhaul.coordinator.core import (
     TaskRested,
     WorkerLost,
     WorkerReady,
+    WorkersWanted,
 )
 from mailhaul.proto.errors import BackupError, HostError, HostLostError, StagingError, WorkerLostError
 
@@ -155,6 +155,21 @@ class TestOneHost:
         assert tell(core, WorkerReady(2), TaskDone(2, "a")) == [
             [Assign(2, "h", 0, 2)],
             [Stop(2), Finish(0, 2, "a")],
+        ]
+
+    def test_more_workers_start_at_once_and_those_that_are_too_many_end_with_their_task(self) -> None:
+        core = on_one_host(5, workers=1, attempts=1)
+        core.step(DoorOpened())
+        assert tell(core, WorkerReady(1), WorkersWanted("h", 2), WorkerReady(2), WorkersWanted("h", 1)) == [
+            [Assign(1, "h", 0, 1)],
+            [Start(2, "h")],
+            [Assign(2, "h", 1, 1)],
+            [],
+        ]
+        assert tell(core, TaskDone(1, "a"), TaskDone(2, "b"), WorkerReady(3)) == [
+            [Stop(1), Finish(0, 1, "a")],
+            [Assign(2, "h", 2, 1), Finish(1, 1, "b")],
+            [],
         ]
 
 
@@ -313,7 +328,7 @@ class Exploration(RuleBasedStateMachine):
     )
     def begin(self, tasks: list[tuple[str, ...]], workers: int, attempts: int) -> None:
         self.hosts = [hosts or HOSTS for hosts in tasks]
-        self.workers, self.attempts = workers, attempts
+        self.most, self.attempts = dict.fromkeys(HOSTS, workers), attempts
         self.core = Core(tasks, hosts=HOSTS, workers=workers, attempts=attempts)
         self.open = False
         self.undecided: set[int] = set()
@@ -341,6 +356,7 @@ class Exploration(RuleBasedStateMachine):
                 assert worker not in self.known
                 assert self.open
                 assert host not in self.unusable
+                assert self.workers_of(host) < self.most[host]
                 self.known.add(worker)
                 self.starting[worker] = host
             case Assign(worker, host, task, attempt):
@@ -349,6 +365,7 @@ class Exploration(RuleBasedStateMachine):
                 assert host in self.hosts[task]
                 assert task not in self.ended
                 assert task not in self.live() | self.resting
+                assert [at for at, _ in self.busy.values()].count(host) < self.most[host]
                 self.tried[task] += 1
                 assert attempt == self.tried[task] <= self.attempts
                 assert not [one for one in self.waiting() if one < task and host in self.hosts[one]]
@@ -365,6 +382,9 @@ class Exploration(RuleBasedStateMachine):
                 assert attempts == self.tried[task]
                 self.resting.discard(task)
                 self.ended[task] = instruction
+
+    def workers_of(self, host: str) -> int:
+        return [*self.starting.values(), *(at for at, _ in self.busy.values())].count(host)
 
     def live(self) -> set[int]:
         return {task for _, task in self.busy.values()}
@@ -426,9 +446,15 @@ class Exploration(RuleBasedStateMachine):
         self.open = opened
         self.tell(DoorOpened() if opened else DoorShut())
 
+    @rule(host=st.sampled_from(HOSTS), workers=st.integers(1, 4))
+    def want(self, host: str, workers: int) -> None:
+        self.most[host] = workers
+        self.tell(WorkersWanted(host, workers))
+
     @rule(data=st.data(), worker=st.integers(0, 12), task=st.integers(0, 6))
     def nonsense(self, data: st.DataObject, worker: int, task: int) -> None:
         events: list[Event] = [HostLost("nobody", KILLED), HostBack("nobody"), HostGivenUp("nobody", KILLED)]
+        events.append(WorkersWanted("nobody", 2))
         if worker not in self.starting and worker not in self.busy:
             events += [WorkerReady(worker), WorkerLost(worker, KILLED), TaskDone(worker, 0)]
             events.append(TaskFailed(worker, FULL))
@@ -444,8 +470,10 @@ class Exploration(RuleBasedStateMachine):
     def bounded(self) -> None:
         if not hasattr(self, "core"):
             return
-        at = [*self.starting.values(), *(host for host, _ in self.busy.values())]
-        assert all(number <= self.workers for number in Counter(at).values())
+        for one in self.core.occupancy():
+            busy = [at for at, _ in self.busy.values()].count(one.host)
+            assert (one.most, one.busy) == (self.most[one.host], busy)
+            assert one.waits == any(one.host in self.hosts[task] for task in self.waiting())
         assert self.core.finished == (len(self.ended) == len(self.tried))
         if self.open and not self.starting and not self.busy:  # then what waits, waits for a host
             assert all(self.unusable.intersection(self.hosts[task]) for task in self.waiting())

@@ -18,6 +18,7 @@ from mailhaul.coordinator.core import (
 )
 from mailhaul.coordinator.dispatch.driver import Admission, Pace, always, dispatch
 from mailhaul.coordinator.dispatch.engine import Outcome
+from mailhaul.coordinator.dispatch.tuning import Tuner
 from mailhaul.proto.errors import BackupError, HostError, HostLostError, StagingError
 
 FULL = StagingError("disk full")
@@ -32,6 +33,10 @@ class Told:
     hosts: tuple[str, ...] = ()
     attempt: int = 0
     host: str = ""
+
+    @property
+    def label(self) -> str:
+        return self.name
 
     def attempted(self, host: str, attempt: int) -> Told:
         if self.name == "unsigned":
@@ -79,7 +84,9 @@ def run(
 ) -> list[Outcome[Told, object]]:
     hosts = dict.fromkeys(host for task in tasks for host in task.hosts) or ["h"]
     core = Core([task.hosts for task in tasks], hosts=hosts, workers=workers, attempts=3)
-    return list(dispatch(tasks, core, crew, pace=pace, admit=admit, monotonic=lambda: crew.now))
+    return list(
+        dispatch(tasks, core, crew, pace=pace, admit=admit, tuner=Tuner(workers), monotonic=lambda: crew.now)
+    )
 
 
 def failing(error: BackupError, names: str = "", attempts: int = 9) -> Answer:

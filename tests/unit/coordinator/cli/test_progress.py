@@ -128,6 +128,7 @@ class Job:
 
     number: int
     hosts: tuple[str, ...] = ()
+    label: str = ""
 
     def attempted(self, host: str, attempt: int) -> int:
         return self.number
