@@ -19,7 +19,6 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 
 from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.assembly import Contents
@@ -98,6 +97,10 @@ def _whose(choice: Choice) -> LogicalPath:
     return LogicalPath(choice.path.partition, choice.path.group, choice.user)
 
 
+_Wanted = Callable[[Message], Message | None]
+"""Gives a message as it is to be restored; None if it is not."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A mailbox as it was stored, and its path."""
@@ -150,9 +153,7 @@ class _Narrowing:
     def takes_folder(self, folder: FolderEntry) -> bool:
         return self._everything or folder.folder.name in self._folders
 
-    def of_folder(
-        self, name: str, selected: Callable[[Message], Message | None]
-    ) -> Callable[[Message], Message | None]:
+    def of_folder(self, name: str, selected: _Wanted) -> _Wanted:
         if self._everything or self._source.path(name) in self._only:
             return selected
 
@@ -292,10 +293,11 @@ class _Restore:
             chosen = path.selects_message(message.uid, message.base, message.suffix, message.place)
             return message if chosen else None
 
+        every = path.uid is None and path.name is None
         chosen = [one for one in mailbox.folders if path.selects_folder(one.folder.name)]
         narrowing = _Narrowing(source, choice.only)
         for folder in filter(narrowing.takes_folder, chosen):
-            wanted = narrowing.of_folder(folder.folder.name, selected)
+            wanted = narrowing.of_folder(folder.folder.name, _as_it_is if every else selected)
             if choice.slice is not None:
                 arrivals = Arrivals(source.stored, folder)
                 if arrivals.has(choice.slice):
@@ -371,7 +373,7 @@ class _Restore:
         folder: Folder,
         into: Folder,
         messages: Iterable[Message],
-        wanted: Callable[[Message], Message | None],
+        wanted: _Wanted,
         writer: MailboxWriter,
     ) -> None:
         """Write those of these messages of a folder that are wanted, as ``wanted`` gives them."""
@@ -387,7 +389,7 @@ class _Restore:
                 for stored in messages:
                     message = wanted(stored)
                     if message is not None:
-                        self._message(message, source, partial(source.message_path, name, stored), target)
+                        self._message(message, source, name, stored, target)
             except DamagedError as error:
                 self.lose(source.path(name), "metadata", error)
             target.finish()
@@ -397,8 +399,9 @@ class _Restore:
         self._expected[into.name] = self._expected.get(into.name, 0) + put
 
     def _message(
-        self, message: Message, source: _Source, shown: Callable[[], str], target: FolderWriter
+        self, message: Message, source: _Source, folder: str, stored: Message, target: FolderWriter
     ) -> None:
+        """Write a message of a folder, as which it was ``stored`` there."""
         try:
             if target.add(message, self._contents.message(message)):
                 self._restored += 1
@@ -408,9 +411,10 @@ class _Restore:
                 self._present_bytes += message.size
             self._linked += message.link > 0
         except DamagedError as error:
-            self.lose(shown(), _reason(error), error)
+            self.lose(source.message_path(folder, stored), _reason(error), error)
         except MessageUnavailable as error:
-            self.skipped.append(Skipped(shown(), error.reason, error.message))
+            shown = source.message_path(folder, stored)
+            self.skipped.append(Skipped(shown, error.reason, error.message))
         if not (self._restored + self._present) % _PROGRESS_MESSAGES:
             self._tell(source)
 
@@ -436,6 +440,10 @@ def _added(name: str, source: Folder, writer: MailboxWriter) -> Folder:
     """A folder of another name for the messages of one. The letters of their keywords mean what they mean in
     the folder that they come from."""
     return replace(writer.new_folder(name), keywords=source.keywords)
+
+
+def _as_it_is(message: Message) -> Message:
+    return message
 
 
 def _renumbered(message: Message) -> Message:

@@ -172,6 +172,8 @@ class ArchiveDirectory:
 
     def hole_at(self, offset: int) -> Stretch | None:
         """The hole in which an offset of the data lies, if it lies in one."""
+        if not self.holes:
+            return None  # as in most archives
         before = bisect_right(self.holes, Stretch(offset, _ENDLESS)) - 1
         hole = self.holes[before] if before >= 0 else None
         return hole if hole is not None and offset < hole.offset + hole.length else None

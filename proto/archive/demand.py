@@ -44,9 +44,13 @@ class Demand:
             self._left[block] = self._left.get(block, 0) + stop - begin
             begin, number = stop, number + 1
 
+    def left(self, block: Block) -> int:
+        """How many bytes of a block are still to be read."""
+        return self._left.get(block, 0)
+
     def read(self, block: Block, count: int) -> bool:
         """So many bytes of a block were read; whether that was the last of what was to be read of it."""
-        left = self._left.get(block, 0)
+        left = self.left(block)
         if left > count:
             self._left[block] = left - count
             return False

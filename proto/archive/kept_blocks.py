@@ -14,10 +14,16 @@ _Part = tuple[int, bytes]
 """A stretch of data: where it begins, and what it is."""
 
 
+_ENDLESS = 1 << 64
+
+
 class KeptBlocks:
     """Gives data out of blocks. Keeps whole blocks up to ``whole_bytes``, the ones used last; of others what
     there is ``demand`` for, up to ``rest_bytes``, the ones set aside last. What nobody demands any more is
-    dropped at once."""
+    dropped at once.
+
+    Most pieces lie in the block of the piece before them: that block is at hand, and what was read of it is
+    counted when another one comes."""
 
     def __init__(self, whole_bytes: int, rest_bytes: int, demand: Demand | None) -> None:
         self._demand = demand
@@ -26,10 +32,33 @@ class KeptBlocks:
         self._rests: OrderedDict[Block, list[_Part]] = OrderedDict()  # ascending
         self._rest_bytes, self._rest_size = rest_bytes, 0
         self.read = 0
+        self._let_go()
 
-    def chunk(self, archive: ArchiveReader, number: int, offset: int, length: int) -> bytes:
-        """Data of a block from ``offset`` on: so many bytes, or as many as the block has. Raises
+    def chunk(self, archive: ArchiveReader, offset: int, length: int) -> bytes:
+        """Data of an archive from ``offset`` on: so many bytes, or as many as lie there in one block. Raises
         DamagedError."""
+        at = offset - self._begin
+        if archive is not self._archive or not 0 <= at < self._size:
+            self._turn_to(archive, offset, length)
+            at = offset - self._begin
+        chunk = self._data[at : at + length]
+        self._given += len(chunk)
+        if self._given >= self._left:
+            self._settle()
+        return chunk
+
+    def _let_go(self) -> None:
+        """No block is at hand."""
+        self._archive: ArchiveReader | None = None
+        self._name: Block | None = None
+        self._begin = self._size = 0
+        self._data = b""
+        self._given, self._left = 0, _ENDLESS
+
+    def _turn_to(self, archive: ArchiveReader, offset: int, length: int) -> None:
+        """Have the block at hand in which an offset lies, or the part of it that has all of the stretch."""
+        self._settle()
+        number = archive.block_at(offset)
         name = archive.header.archive, number
         part = self._whole.get(name)
         if part is not None:
@@ -37,10 +66,19 @@ class KeptBlocks:
         else:
             end = min(offset + length, archive.directory.block_end(number))
             part = self._of_rest(name, offset, end) or self._fetched(archive, name)
-        begin, data = part
-        chunk = data[offset - begin : offset - begin + length]
-        self._note(name, len(chunk))
-        return chunk
+        self._archive, self._name = archive, name
+        self._begin, self._data = part
+        self._size = len(self._data)
+        self._left = (self._demand.left(name) if self._demand is not None else 0) or _ENDLESS
+
+    def _settle(self) -> None:
+        """Count what was read of the block at hand, and let it go."""
+        name, given = self._name, self._given
+        self._let_go()
+        if name is None or self._demand is None or not self._demand.read(name, given):
+            return
+        self._whole_size -= len(self._whole.pop(name, (0, b""))[1])
+        self._forget_rest(name)
 
     def _fetched(self, archive: ArchiveReader, name: Block) -> _Part:
         self._forget_rest(name)
@@ -72,12 +110,6 @@ class KeptBlocks:
         if place < 0 or rest[place][0] + len(rest[place][1]) < end:
             return None
         return rest[place]
-
-    def _note(self, name: Block, count: int) -> None:
-        if self._demand is None or not self._demand.read(name, count):
-            return
-        self._whole_size -= len(self._whole.pop(name, (0, b""))[1])
-        self._forget_rest(name)
 
     def _forget_rest(self, name: Block) -> None:
         self._rest_size -= sum(len(part) for _, part in self._rests.pop(name, ()))

@@ -8,7 +8,7 @@ has no use for them. Where an access list can't be kept, the group gets no more 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 
 from ...proto.records import Attributes, Directory, Ownership
@@ -23,7 +23,7 @@ _GATHERED_BYTES = 64 << 10
 _HOLE_BYTES = 1 << 12
 _ZEROS = bytes(_HOLE_BYTES)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_MODE = 0o600
+_PRIVATE = 0o600
 
 
 class FileWriter:
@@ -46,24 +46,8 @@ class FileWriter:
         mtime_ns: int,
         attributes: Attributes = (),
     ) -> None:
-        """Write a new file. Raises FileExistsError if there is something of that name, before any content
-        is asked for; StoreError or MessageUnavailable if it can't be written. Nothing of it is left after
-        any exception, also one that ``content`` raised."""
-        try:
-            fd = os.open(name, _NEW_FILE, _NEW_MODE, dir_fd=directory)
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise unwritable(error, name) from error
-        try:
-            try:
-                _write_all(fd, content, name)
-                self.dress_file(fd, owner, mtime_ns, attributes)
-            finally:
-                _close(fd, name)
-        except BaseException:
-            os.unlink(name, dir_fd=directory)
-            raise
+        """Write a new file into an open directory. Raises as ``NewFiles.write``."""
+        NewFiles(self, directory).write(name, content, owner, mtime_ns, attributes)
 
     def link(self, directory: int, name: bytes, target: bytes, owner: Ownership, mtime_ns: int) -> None:
         """Make a symbolic link. Raises as ``write``."""
@@ -92,6 +76,15 @@ class FileWriter:
         """Give an open file its mode, owner, attributes and time."""
         self._dress(fd, owner, owner.mode & 0o777, mtime_ns, attributes)
 
+    def dress_new(self, fd: int, owner: Ownership, mtime_ns: int, *, is_theirs: bool, mode: int) -> None:
+        """The same for a file that was just made and has this mode, perhaps its owner already: what is right
+        is not set again."""
+        if not is_theirs:
+            self._give(fd, *self.whose(owner))
+        if mode != owner.mode & 0o777:
+            self._set_mode(fd, owner.mode & 0o777)
+        self._date(fd, mtime_ns)
+
     def report(self) -> None:
         """Tell what was refused, once for all."""
         if self._foreign:
@@ -104,7 +97,14 @@ class FileWriter:
         self._foreign = self._undated = self._bare = 0
 
     def _dress(self, fd: int, owner: Ownership, mode: int, mtime_ns: int, attributes: Attributes) -> None:
-        uid, gid = self.whose(owner)
+        self._give(fd, *self.whose(owner))
+        self._set_mode(fd, without_list(mode, attributes) if attributes else mode)
+        # Behind the mode: a list brings the group's bits along.
+        if attributes and not put(fd, attributes):
+            self._bare += 1
+        self._date(fd, mtime_ns)
+
+    def _give(self, fd: int, uid: int, gid: int) -> None:
         try:
             os.fchown(fd, uid, gid)
         except OverflowError:
@@ -113,13 +113,14 @@ class FileWriter:
             if is_full(error):  # the quota of whom it is given to
                 raise refused(error, "it can't be given to its owner") from error
             self._foreign += 1
+
+    def _set_mode(self, fd: int, mode: int) -> None:
         try:
-            os.fchmod(fd, without_list(mode, attributes) if attributes else mode)
+            os.fchmod(fd, mode)
         except OSError:
             self._foreign += 1
-        # Behind the mode: a list brings the group's bits along.
-        if attributes and not put(fd, attributes):
-            self._bare += 1
+
+    def _date(self, fd: int, mtime_ns: int) -> None:
         try:
             os.utime(fd, ns=(mtime_ns, mtime_ns))
         except (OSError, OverflowError):
@@ -130,38 +131,74 @@ class FileWriter:
         return self.owner or (owner.uid, owner.gid)
 
 
-def _batches(content: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """The content in batches of pieces that are worth a system call each; none is empty."""
-    pending: list[bytes] = []
-    size = 0
-    for piece in content:
-        if piece:
-            pending.append(piece)
-            size += len(piece)
-        if size >= _BATCH_BYTES or len(pending) == _MOST_PIECES:
-            yield pending
-            pending, size = [], 0
-    if pending:
-        yield pending
+class NewFiles:
+    """Writes new files into an open directory. What they get there without being given it (owner, group, bits
+    that a umask or a default access list takes) the first ones show, and what is right so is not set again.
+    To be used as long as nobody changes any of these."""
+
+    def __init__(self, files: FileWriter, directory: int) -> None:
+        self._files = files
+        self._directory = directory
+        self._owner: tuple[int, int] | None = None
+        self._modes: dict[int, int] = {}
+
+    def write(
+        self,
+        name: bytes,
+        content: Iterable[bytes],
+        owner: Ownership,
+        mtime_ns: int,
+        attributes: Attributes = (),
+    ) -> None:
+        """Write a new file. Raises FileExistsError if there is something of that name, before any content
+        is asked for; StoreError or MessageUnavailable if it can't be written. Nothing of it is left after
+        any exception, also one that ``content`` raised."""
+        whose = self._files.whose(owner)
+        # Whoever may read what becomes theirs may do so before it is whole; nobody else ever.
+        made_with = owner.mode & 0o777 if whose == self._owner and not attributes else _PRIVATE
+        try:
+            fd = os.open(name, _NEW_FILE, made_with, dir_fd=self._directory)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise unwritable(error, name) from error
+        try:
+            try:
+                _write_all(fd, content, name)
+                if made_with not in self._modes:
+                    self._look(fd, made_with)
+                if attributes:
+                    self._files.dress_file(fd, owner, mtime_ns, attributes)
+                else:
+                    is_theirs, got = whose == self._owner, self._modes[made_with]
+                    self._files.dress_new(fd, owner, mtime_ns, is_theirs=is_theirs, mode=got)
+            finally:
+                _close(fd, name)
+        except BaseException:
+            os.unlink(name, dir_fd=self._directory)
+            raise
+
+    def _look(self, fd: int, made_with: int) -> None:
+        """Remember what a file got that was made with this mode."""
+        status = os.fstat(fd)
+        self._owner = status.st_uid, status.st_gid
+        self._modes[made_with] = status.st_mode & 0o7777
 
 
 def _write_all(fd: int, content: Iterable[bytes], name: bytes) -> None:
-    """Write all of it; long runs of zeros become holes, as they mostly were: mail has none."""
+    """Write all of it, in batches that are worth a system call each; long runs of zeros become holes, as they
+    mostly were: mail has none."""
     ends_in_hole = False
-    for pieces in _batches(content):
-        # Most show at a glance that they have no such run.
-        if all(0 not in piece[::_HOLE_BYTES] for piece in pieces):
-            _write_pieces(fd, pieces, name)
-            ends_in_hole = False
-            continue
-        block = b"".join(pieces)
-        for at in range(0, len(block), _HOLE_BYTES):
-            part = block[at : at + _HOLE_BYTES]
-            ends_in_hole = part == _ZEROS[: len(part)]
-            if ends_in_hole:
-                os.lseek(fd, len(part), os.SEEK_CUR)
-            else:
-                _write(fd, part, name)
+    pieces: list[bytes] = []
+    size = 0
+    for piece in content:
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _BATCH_BYTES or len(pieces) == _MOST_PIECES:
+            ends_in_hole = _write_batch(fd, pieces, size, name)
+            pieces, size = [], 0
+    if size:
+        ends_in_hole = _write_batch(fd, pieces, size, name)
     if ends_in_hole:
         try:
             os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR))
@@ -169,10 +206,27 @@ def _write_all(fd: int, content: Iterable[bytes], name: bytes) -> None:
             raise unwritable(error, name) from error
 
 
-def _write_pieces(fd: int, pieces: list[bytes], name: bytes) -> None:
-    size = sum(map(len, pieces))
-    if size < _GATHERED_BYTES:
-        _write(fd, b"".join(pieces), name)
+def _write_batch(fd: int, pieces: list[bytes], size: int, name: bytes) -> bool:
+    """Whether it ended in a hole."""
+    # Most show at a glance that they have no such run.
+    if size < _HOLE_BYTES or all(0 not in piece[::_HOLE_BYTES] for piece in pieces):
+        _write_pieces(fd, pieces, size, name)
+        return False
+    block = b"".join(pieces)
+    ends_in_hole = False
+    for at in range(0, len(block), _HOLE_BYTES):
+        part = block[at : at + _HOLE_BYTES]
+        ends_in_hole = part == _ZEROS[: len(part)]
+        if ends_in_hole:
+            os.lseek(fd, len(part), os.SEEK_CUR)
+        else:
+            _write(fd, part, name)
+    return ends_in_hole
+
+
+def _write_pieces(fd: int, pieces: list[bytes], size: int, name: bytes) -> None:
+    if len(pieces) == 1 or size < _GATHERED_BYTES:
+        _write(fd, pieces[0] if len(pieces) == 1 else b"".join(pieces), name)
         return
     try:
         written = os.writev(fd, pieces)

@@ -10,7 +10,7 @@ from itertools import count
 from ...proto.records import Listed, Message
 from .directories import checked_name, descend_making
 from .file_names import FileNames
-from .file_writer import FileWriter
+from .file_writer import FileWriter, NewFiles
 from .listing import PLACES
 
 _OF_OTHERS = re.compile(rb",(?:U=\d+|FMD5=[0-9A-Fa-f]{32})(?=,|$)")
@@ -50,27 +50,29 @@ class MessagePlaces:
     """
 
     def __init__(self, directory: int, files: FileWriter, names: FileNames) -> None:
-        self._files = files
         self._names = names
         self._fds: dict[str, int] = {}
+        self._files: dict[str, NewFiles] = {}
         for place in PLACES:
             self._fds[place] = descend_making(directory, (place.encode(),), 0o700)
+            self._files[place] = NewFiles(files, self._fds[place])
 
     def add(self, message: Message, base: bytes, content: Iterable[bytes]) -> bool:
         """Write a message under this lasting name; False if it is there already: the same name, the same
-        size. Raises FileExistsError if another message has the name, and as ``FileWriter.write``."""
+        size. Raises FileExistsError if another message has the name, and as ``NewFiles.write``."""
         place = message.place if message.place in self._fds else "cur"
-        directory, names = self._fds[place], self._names
+        directory = self._fds[place]
         name = checked_name(base + message.suffix)
         try:
-            if names.link(message, directory, name):
+            if message.link and self._names.link(message, directory, name):
                 return True
-            self._files.write(directory, name, content, message.owner, message.date_ns, message.attributes)
+            self._files[place].write(name, content, message.owner, message.date_ns, message.attributes)
         except FileExistsError:
             if os.stat(name, dir_fd=directory, follow_symlinks=False).st_size == message.size:
                 return False
             raise
-        names.written(message, directory, name)
+        if message.link:
+            self._names.written(message, directory, name)
         return True
 
     def take_over(self, there: Listed, directory: int, suffix: bytes) -> bool:

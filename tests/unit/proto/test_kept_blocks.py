@@ -46,7 +46,7 @@ def demanded(some: Stretches) -> Demand:
 def read(blocks: KeptBlocks, begin: int, end: int) -> bytes:
     found = b""
     while begin < end:
-        chunk = blocks.chunk(READER, READER.block_at(begin), begin, end - begin)
+        chunk = blocks.chunk(READER, begin, end - begin)
         found += chunk
         begin += len(chunk)
     return found
