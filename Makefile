@@ -5,9 +5,10 @@ READY := .venv/.installed
 # Tests wait a good deal, so there is one more at a time than there are processors; JOBS=0 for one after the
 # other. What must not run beside each other is in one group (pytest.mark.xdist_group).
 JOBS ?= $(shell expr $$(nproc) + 1)
+FUZZ_SECONDS ?= 60
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help demo test check lint integration faults soak tape bench bench-2g bench-nights bench-sweep bench-restores bench-speed servers peers clean
+.PHONY: help demo test check lint integration faults soak fuzz tape bench bench-2g bench-nights bench-sweep bench-restores bench-speed servers peers clean
 
 help:
 	@echo "make demo         back up a sample store, restore it, compare"
@@ -15,6 +16,7 @@ help:
 	@echo "make check        format, lint, types, import rules, quick tests"
 	@echo "make integration  tests against a real Dovecot"
 	@echo "make faults       planned failures; make soak: the same for much longer"
+	@echo "make fuzz         the scanner of the hot path in C, with sanitizers, for FUZZ_SECONDS (60)"
 	@echo "make tape         tests of real tape drives and a robot, in an emulated machine (10 minutes)"
 	@echo "make bench        mailhaul beside restic, borg, tar on 200 MB; make bench-2g: on 2 GB"
 	@echo "make bench-nights nights after the first backup (needs the corpus)"
@@ -49,6 +51,15 @@ faults: $(READY) servers
 soak: $(READY) servers
 	$(PYTEST) tests/faults tests/property --rounds 1000 --hypothesis-profile soak --timeout 14400
 
+fuzz: $(READY)
+	@.ci/need clang:clang clang:libclang-rt-dev
+	@mkdir -p build/fuzz/found
+	@$(BIN)/python -P -m mailhaul.tests.fuzz.seeds build/fuzz
+	clang -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	    tests/fuzz/scan.c -o build/fuzz/scan
+	@cd build/fuzz && { ./scan -max_total_time=$(FUZZ_SECONDS) -max_len=30000 -timeout=10 -dict=words \
+	    -print_final_stats=1 found seeds 2>log || { tail -n 40 log; exit 1; }; } && grep stat::number log
+
 tape: $(READY)
 	@.ci/need qemu-system-x86_64:qemu-system-x86 busybox:busybox-static depmod:kmod cpio:cpio tgtd:tgt \
 	    iscsid:open-iscsi mtx:mtx sg_logs:sg3-utils
@@ -82,15 +93,19 @@ bench-sweep: $(READY) servers
 
 # The virtual environment, with the project in it (editable), and the link by which type and
 # import checkers find the package: the repository's root is the package `mailhaul`.
-$(READY): pyproject.toml
+$(READY): pyproject.toml $(wildcard worker/packing/_*.[ch])
 	@command -v $(PYTHON) >/dev/null || .ci/need python3:python3
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
 	    f"mailhaul needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/need python3-venv
+	@.ci/need gcc:gcc gcc:libc6-dev || true # without them the hot path is pure Python
+	@test -e "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
+	    .ci/need python3-dev || true
 	@test -x $(BIN)/python || { echo "making .venv"; $(PYTHON) -m venv .venv; }
 	@mkdir -p .typing && ln -sfn .. .typing/mailhaul
 	@echo "installing mailhaul and what its tests need into .venv"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
+	@$(BIN)/mailhaul --version
 	@touch $@
 
 servers:

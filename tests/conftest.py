@@ -8,6 +8,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -41,6 +43,16 @@ sys.dont_write_bytecode = False
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=100, help="how often a fault loop repeats (default 100)")
+    parser.addoption(
+        "--pure-python",
+        action="store_true",
+        help="the hot path in pure Python (not in programs that are started) where it was built in C",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--pure-python"):
+        sys.modules["mailhaul.worker.packing._native"] = cast(ModuleType, None)  # importing it fails
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

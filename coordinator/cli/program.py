@@ -96,6 +96,13 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _show_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    if is_asked:
+        hot_path = import_module("...worker.packing.hot_path", __package__)
+        click.echo(f"mailhaul {__version__}, hot path: {hot_path.NAME}")
+        context.exit()
+
+
 @click.group(
     cls=_Commands,
     name="mailhaul",
@@ -109,7 +116,14 @@ class _Commands(click.Group):
     help="The configuration. Default: ./mailhaul.toml, else /etc/mailhaul/mailhaul.toml.",
 )
 @click.option("--debug", is_flag=True, help="Show a traceback with every error.")
-@click.version_option(__version__, prog_name="mailhaul", message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version, and whether the hot path of backups is the one in C, and exit.",
+)
 @click.pass_obj
 def program(invocation: Invocation, config: Path | None, debug: bool) -> None:
     """Back up and restore mail stores: parallel, deduplicating, down to one message.

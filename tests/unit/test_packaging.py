@@ -9,19 +9,27 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-NOT_SOURCE = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "results")
+NOT_SOURCE = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "results", "*.so")
+EXTENSION = Path("worker/packing/_native.abi3.so")
 
 
-def build(kind: str, source: Path, target: Path) -> Path:
+def build(kind: str, source: Path, target: Path, **env: str) -> Path:
     """Make a distribution with setuptools as pip would, but from what is installed: no network."""
     target.mkdir()
     call = f"from setuptools import build_meta; build_meta.build_{kind}({str(target)!r})"
     done = subprocess.run(
-        [sys.executable, "-c", call], cwd=source, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", call],
+        cwd=source,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (made,) = target.iterdir()
@@ -73,8 +81,27 @@ def test_wheel_holds_the_product_and_nothing_else(modules: frozenset[Path], whee
         Path("proto/archive/FORMAT.md"),
         Path("proto/wire/WIRE.md"),
         Path("worker/destinations/tape/TAPE.md"),
+        Path("worker/packing/_native.pyi"),
     }
-    assert shipped == {"mailhaul" / file for file in modules | documents}
+    built = {EXTENSION} if find_spec("mailhaul.worker.packing._native") else set()
+    assert shipped == {"mailhaul" / file for file in modules | documents | built}
+
+
+def test_where_nothing_can_be_compiled_the_hot_path_is_pure_python(sdist: Path, tmp_path: Path) -> None:
+    shutil.copytree(sdist, tmp_path / "copy", ignore=NOT_SOURCE)
+    with zipfile.ZipFile(build("wheel", tmp_path / "copy", tmp_path / "dist", CC="false")) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked" / "mailhaul" / EXTENSION).exists()
+    call = "import sys; sys.path.insert(0, '.'); from mailhaul.coordinator.cli.main import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", call, "--version"],
+        cwd=tmp_path / "unpacked",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "hot path: pure Python" in done.stdout, done.stdout + done.stderr
 
 
 def test_wheel_runs_where_there_is_no_checkout(wheel: Path, tmp_path: Path) -> None:

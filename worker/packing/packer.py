@@ -14,8 +14,9 @@ from ...proto.errors import MessageUnavailable
 from ...proto.ports import OpenedFile
 from ...proto.records import DIGEST_BYTES, ArchiveId, Piece, Terms
 from .dedup import SegmentIndex
+from .hot_path import scan
+from .scanning import Parts, continued_parts
 from .segments import Cutter
-from .terms import terms_of
 
 WINDOW_BYTES = 8 << 20
 """Larger messages are read, cut and stored in windows of this size, so that memory stays bounded."""
@@ -56,47 +57,42 @@ class Packer:
 
         Raises MessageUnavailable: ``changed`` if its size was not what the file system said, else whatever
         reading raised; what was stored by then is left unused."""
-        return self._store(opened, known, None)[0]
+        return self._store(opened, known)[0]
 
     def store_message(self, opened: OpenedFile, known: Packed | None = None) -> tuple[Packed, Terms]:
         """The same for a message, and what it can be found by."""
         identity = _identity(opened)
         if identity is not None and (linked := self._links.get(identity)):
             return linked
-        stored = self._store(opened, known, terms_of)
+        stored = self._store(opened, known)
         if identity is not None:
             if len(self._links) >= _MOST_LINKS:
                 self._links.clear()
             self._links[identity] = stored
         return stored
 
-    def _store(
-        self, opened: OpenedFile, known: Packed | None, find_terms: Callable[[bytes], Terms] | None
-    ) -> tuple[Packed, Terms]:
+    def _store(self, opened: OpenedFile, known: Packed | None) -> tuple[Packed, Terms]:
         size = opened.stat.size
         pieces: list[Piece] = []
         if size <= WINDOW_BYTES:
             # One byte more than there should be: a full read proves that the file did not grow.
             data = opened.read(size + 1)
-            digest = blake3(data)
+            digest = blake3(data).digest(length=DIGEST_BYTES)
             read = len(data)
-            terms = find_terms(data) if find_terms else Terms()
-            if known is not None and known[:2] == (read, digest.digest(length=DIGEST_BYTES)):
+            terms, parts = scan(data)
+            if known is not None and known[:2] == (read, digest):
                 return known, terms
-            self._window(data, pieces, body=False)
+            self._window(data, parts, pieces)
         else:
-            read, digest, terms = self._windows(opened, pieces, find_terms)
+            read, digest, terms = self._windows(opened, pieces)
         if read != size:
             raise MessageUnavailable(f"{read} bytes read where {size} were announced", reason="changed")
-        return (size, digest.digest(length=DIGEST_BYTES), tuple(pieces)), terms
+        return (size, digest, tuple(pieces)), terms
 
-    def _windows(
-        self, opened: OpenedFile, pieces: list[Piece], find_terms: Callable[[bytes], Terms] | None
-    ) -> tuple[int, blake3, Terms]:
-        digest, read, rest, body, terms = blake3(), 0, b"", False, Terms()
+    def _windows(self, opened: OpenedFile, pieces: list[Piece]) -> tuple[int, bytes, Terms]:
+        digest, read, rest, terms = blake3(), 0, b"", Terms()
         while data := opened.read(WINDOW_BYTES):
-            if not read and find_terms:
-                terms = find_terms(data)
+            is_first = not read
             read += len(data)
             if read > opened.stat.size:
                 break
@@ -104,18 +100,22 @@ class Packer:
             # A window ends where a line ends, so that base64 stays in step.
             data = rest + data
             end = data.rfind(b"\n") + 1 or len(data)
-            self._window(data[:end], pieces, body)
-            rest, body = data[end:], True
-        self._window(rest, pieces, body)
-        return read, digest, terms
+            window, rest = data[:end], data[end:]
+            if is_first:
+                terms, parts = scan(window)
+            else:
+                parts = continued_parts(window)
+            self._window(window, parts, pieces)
+        self._window(rest, continued_parts(rest), pieces)
+        return read, digest.digest(length=DIGEST_BYTES), terms
 
-    def _window(self, data: bytes, pieces: list[Piece], body: bool) -> None:
+    def _window(self, data: bytes, parts: Parts, pieces: list[Piece]) -> None:
         archive, index = self._archive, self._index
         own = archive.header.archive
         if len(pieces) >= MOST_PIECES:
             join_pieces(pieces, Piece(own, archive.append(data), len(data)))
             return
-        for segment, recipe, indexed, joined in self._cutter.cut(data, body):
+        for segment, recipe, indexed, joined in self._cutter.cut(data, parts):
             length = len(segment)
             if indexed:
                 key = blake3(segment).digest(length=DIGEST_BYTES)

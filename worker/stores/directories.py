@@ -214,11 +214,12 @@ def _holds_folder(fd: int, name: bytes) -> bool:
 
 def ownership(status: os.stat_result) -> Ownership:
     """Mode and owners, as the records have them."""
-    return _ownership(status.st_mode, status.st_uid, status.st_gid)
+    return owned_by(status.st_mode, status.st_uid, status.st_gid)
 
 
 @lru_cache(maxsize=256)
-def _ownership(mode: int, uid: int, gid: int) -> Ownership:
+def owned_by(mode: int, uid: int, gid: int) -> Ownership:
+    """The same, from what a status has."""
     return Ownership(stat.S_IMODE(mode), uid, gid)
 
 

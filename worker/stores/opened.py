@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from typing import TypeVar
 
 from blake3 import blake3
 
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable
 from ...proto.records import Attributes, FileStat, Listed
+from ..packing.hot_path import read_file
 from .attributes import AttributeReader
-from .directories import ownership, unavailable
+from .directories import owned_by, ownership, unavailable
 
 _BLOCK_BYTES = 1 << 20
+
+_Opened = TypeVar("_Opened")
 
 
 def file_stat(status: os.stat_result, attributes: Attributes = ()) -> FileStat:
@@ -28,16 +33,21 @@ def file_stat(status: os.stat_result, attributes: Attributes = ()) -> FileStat:
 
 
 class StoreFile:
-    """An OpenedFile (see ``proto.ports``)."""
+    """An OpenedFile (see ``proto.ports``): a descriptor, or what was read already of a small file (fd -1)."""
 
-    __slots__ = ("_fd", "listed", "stat")
+    __slots__ = ("_data", "_fd", "listed", "stat")
 
-    def __init__(self, fd: int, stat: FileStat, listed: Listed | None) -> None:
+    def __init__(self, fd: int, stat: FileStat, listed: Listed | None, data: bytes = b"") -> None:
         self._fd = fd
+        self._data = data
         self.stat = stat
         self.listed = listed
 
     def read(self, size: int) -> bytes:
+        if self._fd < 0:
+            data = self._data
+            self._data = data[size:]
+            return data[:size]
         try:
             data = os.read(self._fd, size)
             if len(data) == size or not data:
@@ -87,32 +97,47 @@ class FileOpener:
     def open(self, directory: int, name: bytes, listed: Listed | None = None) -> StoreFile:
         """Raises FileNotFoundError if there is no such name, MessageUnavailable for any other reason."""
         try:
-            fd, status = self.open_regular(directory, name)
+            found = self._open(read_file, directory, name)
+            if not isinstance(found, int):
+                data, mtime_ns, *whose, inode = found
+                return StoreFile(
+                    -1, FileStat(len(data), mtime_ns, owned_by(*whose), None, (), inode), listed, data
+                )
+            status = _regular(found, name)
         except FileNotFoundError:
             raise
         except OSError as error:
             raise unavailable(error, name) from error
-        attributes = self.attributes.of(fd, status.st_dev, name) if self.attributes else ()
-        return StoreFile(fd, file_stat(status, attributes), listed)
+        attributes = self.attributes.of(found, status.st_dev, name) if self.attributes else ()
+        return StoreFile(found, file_stat(status, attributes), listed)
 
     def open_regular(self, directory: int, name: bytes) -> tuple[int, os.stat_result]:
         """The descriptor and status of a regular file. Raises OSError, or MessageUnavailable
         (``not-regular``) for anything that is no regular file."""
-        fd = self._open(directory, name)
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(fd)
-            raise MessageUnavailable(f"{printable(name)} is no regular file", reason="not-regular")
-        return fd, status
+        fd = self._open(_open_at, directory, name)
+        return fd, _regular(fd, name)
 
-    def _open(self, directory: int, name: bytes) -> int:
+    def _open(self, call: Callable[[int, bytes, int], _Opened], directory: int, name: bytes) -> _Opened:
         if self._no_access_time:
             try:
-                return os.open(name, self._flags | self._no_access_time, dir_fd=directory)
+                return call(directory, name, self._flags | self._no_access_time)
             except PermissionError:
                 # Only the owner and root may leave access times alone. If that was not the reason, the
                 # second attempt says so.
-                fd = os.open(name, self._flags, dir_fd=directory)
+                opened = call(directory, name, self._flags)
                 self._no_access_time = 0
-                return fd
-        return os.open(name, self._flags, dir_fd=directory)
+                return opened
+        return call(directory, name, self._flags)
+
+
+def _open_at(directory: int, name: bytes, flags: int) -> int:
+    return os.open(name, flags, dir_fd=directory)
+
+
+def _regular(fd: int, name: bytes) -> os.stat_result:
+    """The status of an open file; closes it, and raises MessageUnavailable, if it is no regular file."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise MessageUnavailable(f"{printable(name)} is no regular file", reason="not-regular")
+    return status

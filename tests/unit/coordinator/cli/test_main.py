@@ -12,10 +12,12 @@ from collections.abc import Callable
 import click
 import pytest
 
+from mailhaul import __version__
 from mailhaul.coordinator.cli import program
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.cli.options import json_option
 from mailhaul.proto import errors
+from mailhaul.worker.packing import hot_path
 
 
 @pytest.fixture
@@ -144,7 +146,8 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("mailhaul ")
+    assert capsys.readouterr().out == f"mailhaul {__version__}, hot path: {hot_path.NAME}\n"
+    assert hot_path.NAME in ("C", "pure Python")
 
 
 def test_help_is_quick_and_workers_pay_nothing() -> None:

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.archive import recipes
-from mailhaul.worker.packing import segments
-from mailhaul.worker.packing.segments import DEEPEST, LARGE, MOST_PARTS, SMALLEST_PART, Cutter, Segment
+from mailhaul.worker.packing import hot_path
+from mailhaul.worker.packing.scanning import DEEPEST, MOST_PARTS, SMALLEST_PART, continued_parts, scan
+from mailhaul.worker.packing.segments import LARGE, Cutter, Segment
 
 CUTTER = Cutter()
 
@@ -46,10 +47,17 @@ def together(cut: list[Segment]) -> bytes:
     return b"".join(out)
 
 
+def parts_of(message: bytes) -> list[tuple[int, int]]:
+    """Its parts, which whatever runs here finds as pure Python does."""
+    found = scan(message)
+    assert hot_path.scan(message) == found
+    return found[1]
+
+
 def check(message: bytes) -> list[Segment]:
     """Cut a message in both ways; returns the segments of the whole."""
-    assert together(CUTTER.cut(message, body=True)) == message
-    cut = CUTTER.cut(message)
+    assert together(CUTTER.cut(message, continued_parts(message))) == message
+    cut = CUTTER.cut(message, parts_of(message))
     assert together(cut) == message
     return cut
 
@@ -215,9 +223,11 @@ class TestBounds:
 
     def test_depth(self) -> None:
         deep = nested(1000, lambda level: b"<%d>" % level, closed=True)
-        assert len(segments.leaves(deep)) <= 2 * DEEPEST + 1
+        assert len(parts_of(deep)) <= 2 * DEEPEST + 1
         heart = nested(DEEPEST - 1, lambda level: b"<%d>" % level, closed=True)
-        assert b"the heart of it\n" * 100 in [heart[start:end][:-1] for start, end in segments.leaves(heart)]
+        assert b"the heart of it\n" * 99 + b"the heart of it" in [
+            heart[start:end] for start, end in parts_of(heart)
+        ]
 
     @pytest.mark.parametrize(
         "message",
@@ -231,8 +241,8 @@ class TestBounds:
         ids=["dashes", "a million delimiters", "many parts", "many nested in a row"],
     )
     def test_delimiters(self, message: bytes) -> None:
-        assert len(segments.leaves(message)) <= MOST_PARTS
-        assert len(segments.continued_leaves(message)) <= MOST_PARTS + 1
+        assert len(parts_of(message)) <= MOST_PARTS
+        assert len(continued_parts(message)) <= MOST_PARTS + 1
         assert len(check(message)) <= 2 * MOST_PARTS + 1
 
     @pytest.mark.parametrize(
@@ -261,12 +271,13 @@ class TestContinuing:
     def test_every_line_that_looks_like_a_delimiter_begins_a_part(self) -> None:
         data, rest = noise(1000), noise(800, 2)
         window = base64.encodebytes(rest) + b"--b\n" + base64_part(data) + b"\n--b--\n"
-        cut = CUTTER.cut(window, body=True)
+        cut = CUTTER.cut(window, continued_parts(window))
         assert [bytes(one.data) for one in cut if one.recipe] == [rest, data]
 
     def test_a_window_without_any_is_one_part(self) -> None:
-        assert segments.continued_leaves(b"x" * 1000) == [(0, 1000)]
-        first, *_ = CUTTER.cut(base64.encodebytes(noise(999)), body=True)
+        assert continued_parts(b"x" * 1000) == [(0, 1000)]
+        encoded = base64.encodebytes(noise(999))
+        first, *_ = CUTTER.cut(encoded, continued_parts(encoded))
         assert bytes(first.data) == noise(999)
 
 
