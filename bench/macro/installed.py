@@ -41,4 +41,5 @@ def install(checkout: Path, place: Path) -> Path:
     pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     subprocess.run([*pip, str(source)], check=True)
     subprocess.run([*pip, "--force-reinstall", "--no-deps", str(source)], check=True)
+    shutil.rmtree(source)
     return environment / "bin" / "mailhaul"
