@@ -25,9 +25,9 @@ def interpreter() -> Path:
     return SYSTEM if done.returncode == 0 else Path(sys.executable)
 
 
-def install(checkout: Path, place: Path) -> Path:
-    """Build and install what is in a checkout (also what is not committed) below ``place``. Returns the
-    program. Raises CalledProcessError."""
+def install(checkout: Path, place: Path, *, pure: bool = False) -> Path:
+    """Build and install what is in a checkout (also what is not committed) below ``place``; ``pure``: without
+    what is compiled of it. Returns the program. Raises CalledProcessError."""
     environment, source = place / "venv", place / "source"
     shutil.rmtree(source, ignore_errors=True)
     # A build leaves files beside its source, which the next one would take for a part of it.
@@ -42,4 +42,7 @@ def install(checkout: Path, place: Path) -> Path:
     subprocess.run([*pip, str(source)], check=True)
     subprocess.run([*pip, "--force-reinstall", "--no-deps", str(source)], check=True)
     shutil.rmtree(source)
+    if pure:
+        for extension in environment.glob("lib/python*/site-packages/mailhaul/**/*.so"):
+            extension.unlink()
     return environment / "bin" / "mailhaul"

@@ -46,7 +46,8 @@ from .report import (
 )
 
 OURS, ONE, TAR = "mailhaul lz4 2w", "mailhaul lz4 1w", "tar | lz4"
-PROGRAMS = (OURS, ONE, "restic", "borg lz4", TAR)
+PURE = f"{ONE}, {programs.PURE}"
+PROGRAMS = (OURS, ONE, PURE, "restic", "borg lz4", TAR)
 FIRST, UNCHANGED, CHANGED = STEPS = ("first", "unchanged", "changed")
 LIMITS = {
     (FIRST, "restic"): 0.28,
@@ -61,6 +62,7 @@ OF_BASE = {
     "2g": {FIRST: 0.7, UNCHANGED: 0.5, CHANGED: 0.4},
     "many": {FIRST: 0.6, UNCHANGED: 0.5, CHANGED: 0.4},
 }
+MOST_PURE = 1.05
 MOST_ARCHIVE_BYTES, MOST_METADATA_BYTES = 1.15, 100
 
 
@@ -189,6 +191,10 @@ def tables(result: Result) -> str:
                 ratio = result.ratio(name, based(name), cpu(step))
                 text.append(target(f"{step}, CPU: {name} / base", ratio, limit))
             text.append(target(f"stored: {name} / base", result.ratio(name, based(name), stored), 1))
+    if {PURE, based(ONE)} <= result.figures.keys():
+        for step in STEPS:
+            ratio = result.ratio(PURE, based(ONE), cpu(step))
+            text.append(target(f"{step}, CPU: {PURE} / base", ratio, MOST_PURE))
     return "\n".join(text) + "\n"
 
 

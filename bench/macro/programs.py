@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -232,6 +232,9 @@ class Maker(Protocol):
     def __call__(self, place: Path, store: Store) -> Program: ...
 
 
+PURE = "pure Python"
+"""Ends the name of ours without what is compiled of it."""
+
 # Name -> codec, workers (None: as many as it takes by itself).
 OURS: dict[str, tuple[str, int | None]] = {
     "mailhaul": ("lz4", None),
@@ -239,6 +242,7 @@ OURS: dict[str, tuple[str, int | None]] = {
     "mailhaul lz4 1w": ("lz4", 1),
     "mailhaul zstd 2w": ("zstd", 2),
     "mailhaul zstd 1w": ("zstd", 1),
+    f"mailhaul lz4 1w, {PURE}": ("lz4", 1),
 }
 
 # Name -> (how it is made, the commands it needs, the command that tells its version).
@@ -254,18 +258,24 @@ def makers(wanted: Sequence[str], base: Path | None, place: Path) -> tuple[dict[
     out, with a word on standard error.
 
     Ours are installed below ``place``, and with ``base``, an earlier state of this repository, each of them
-    as it was, too, beside what it has become.
+    as it was, too, beside what it has become (but for what is now without its compiled parts).
     """
     how: dict[str, Maker] = {}
     versions: dict[str, str] = {}
-    ours = [name for name in wanted if name in OURS]
-    for checkout, named in ((ROOT, str), (base, based)) if ours else ():
-        if checkout is None:
-            continue
-        program = install(checkout.resolve(), place / named("installed"))
-        for name in ours:
+
+    def installed(names: list[str], checkout: Path, where: str, named: Callable[[str], str]) -> None:
+        if names:
+            program = install(checkout.resolve(), place / where, pure=where == PURE)
+        for name in names:
             how[named(name)] = _mailhaul(program, *OURS[name])
             versions[named(name)] = f"{_said((str(program), '--version'))}, commit {commit(checkout)}"
+
+    ours = [name for name in wanted if name in OURS]
+    compiled = [name for name in ours if PURE not in name]
+    installed(compiled, ROOT, "installed", str)
+    installed([name for name in ours if PURE in name], ROOT, PURE, str)
+    if base is not None:
+        installed(compiled, base, based("installed"), based)
     for name in wanted:
         if name in OURS:
             continue
