@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
@@ -126,27 +126,30 @@ def open_directory(path: bytes) -> int:
 
 def descend(start: int, names: tuple[bytes, ...]) -> int:
     """Open a directory below another one, following no link. The caller closes it. Raises OSError."""
-    if len(names) == 1:
-        return os.open(names[0], _DIRECTORY, dir_fd=start)
-    fd = os.dup(start)
-    for name in names:
-        above = fd
-        try:
-            fd = os.open(name, _DIRECTORY, dir_fd=above)
-        finally:
-            os.close(above)
-    return fd
+    return _descend(start, names, lambda above, name: os.open(name, _DIRECTORY, dir_fd=above))
 
 
 def descend_making(start: int, names: tuple[bytes, ...], mode: int) -> int:
     """As ``descend``; makes the directories that are missing."""
-    fd = os.dup(start)
-    for name in names:
+
+    def opened_or_made(above: int, name: bytes) -> int:
+        try:
+            return os.open(name, _DIRECTORY, dir_fd=above)
+        except FileNotFoundError:
+            make_directory(above, name, mode)
+            return os.open(name, _DIRECTORY, dir_fd=above)
+
+    return _descend(start, names, opened_or_made)
+
+
+def _descend(start: int, names: tuple[bytes, ...], step: Callable[[int, bytes], int]) -> int:
+    if not names:
+        return os.dup(start)
+    fd = step(start, names[0])
+    for name in names[1:]:
         above = fd
         try:
-            if not exists(above, name):
-                make_directory(above, name, mode)
-            fd = os.open(name, _DIRECTORY, dir_fd=above)
+            fd = step(above, name)
         finally:
             os.close(above)
     return fd

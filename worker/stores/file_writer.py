@@ -25,6 +25,9 @@ _ZEROS = bytes(_HOLE_BYTES)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PRIVATE = 0o600
 
+Got = tuple[int, int, int]
+"""Mode, user id and group id that a file or directory got when it was made."""
+
 
 class FileWriter:
     """Writes into open directories. Everything is given to ``owner`` (user id, group id) if one is set,
@@ -70,19 +73,23 @@ class FileWriter:
         directory in which it was made go."""
         with suppress(OSError):
             remove_lists(fd, record.attributes)
+        self.dress_staged(fd, record)
+
+    def dress_staged(self, fd: int, record: Directory) -> None:
+        """The same for one that was made where there are no access lists (see ``Scaffold``)."""
         self._dress(fd, record.owner, record.owner.mode & 0o3777, record.mtime_ns, record.attributes)
 
     def dress_file(self, fd: int, owner: Ownership, mtime_ns: int, attributes: Attributes = ()) -> None:
         """Give an open file its mode, owner, attributes and time."""
         self._dress(fd, owner, owner.mode & 0o777, mtime_ns, attributes)
 
-    def dress_new(self, fd: int, owner: Ownership, mtime_ns: int, *, is_theirs: bool, mode: int) -> None:
-        """The same for a file that was just made and has this mode, perhaps its owner already: what is right
-        is not set again."""
-        if not is_theirs:
-            self._give(fd, *self.whose(owner))
-        if mode != owner.mode & 0o777:
-            self._set_mode(fd, owner.mode & 0o777)
+    def dress_new(self, fd: int, got: Got, owner: Ownership, mtime_ns: int) -> None:
+        """The same for a file that was just made, and got this mode and owner: what is right is not set
+        again."""
+        mode = owner.mode & 0o777
+        whose = self.owner or (owner.uid, owner.gid)
+        if got != (mode, *whose):
+            self._correct(fd, got, mode, whose)
         self._date(fd, mtime_ns)
 
     def report(self) -> None:
@@ -97,12 +104,20 @@ class FileWriter:
         self._foreign = self._undated = self._bare = 0
 
     def _dress(self, fd: int, owner: Ownership, mode: int, mtime_ns: int, attributes: Attributes) -> None:
-        self._give(fd, *self.whose(owner))
-        self._set_mode(fd, without_list(mode, attributes) if attributes else mode)
+        if attributes:
+            mode = without_list(mode, attributes)
+        self._correct(fd, got_by(fd), mode, self.whose(owner))
         # Behind the mode: a list brings the group's bits along.
         if attributes and not put(fd, attributes):
             self._bare += 1
         self._date(fd, mtime_ns)
+
+    def _correct(self, fd: int, got: Got, mode: int, whose: tuple[int, int]) -> None:
+        """Set what is not as it is to be: a system call that changes nothing takes as long as another."""
+        if got[1:] != whose:
+            self._give(fd, *whose)
+        if got[0] != mode:
+            self._set_mode(fd, mode)
 
     def _give(self, fd: int, uid: int, gid: int) -> None:
         try:
@@ -140,7 +155,7 @@ class NewFiles:
         self._files = files
         self._directory = directory
         self._owner: tuple[int, int] | None = None
-        self._modes: dict[int, int] = {}
+        self._got: dict[int, Got] = {}
 
     def write(
         self,
@@ -165,24 +180,28 @@ class NewFiles:
         try:
             try:
                 _write_all(fd, content, name)
-                if made_with not in self._modes:
-                    self._look(fd, made_with)
+                got = self._got.get(made_with) or self._seen(fd, made_with)
                 if attributes:
                     self._files.dress_file(fd, owner, mtime_ns, attributes)
                 else:
-                    is_theirs, got = whose == self._owner, self._modes[made_with]
-                    self._files.dress_new(fd, owner, mtime_ns, is_theirs=is_theirs, mode=got)
+                    self._files.dress_new(fd, got, owner, mtime_ns)
             finally:
                 _close(fd, name)
         except BaseException:
             os.unlink(name, dir_fd=self._directory)
             raise
 
-    def _look(self, fd: int, made_with: int) -> None:
-        """Remember what a file got that was made with this mode."""
-        status = os.fstat(fd)
-        self._owner = status.st_uid, status.st_gid
-        self._modes[made_with] = status.st_mode & 0o7777
+    def _seen(self, fd: int, made_with: int) -> Got:
+        """What a file got that was made with this mode; so do all others."""
+        got = self._got[made_with] = got_by(fd)
+        self._owner = got[1:]
+        return got
+
+
+def got_by(fd: int) -> Got:
+    """What an open file or directory has."""
+    status = os.fstat(fd)
+    return status.st_mode & 0o7777, status.st_uid, status.st_gid
 
 
 def _write_all(fd: int, content: Iterable[bytes], name: bytes) -> None:

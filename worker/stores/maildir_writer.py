@@ -347,16 +347,19 @@ class MaildirWriter:
         if self._control:
             self._control.describe(folder)
         self._tree.describe(in_mailbox, owner)
-        for place in OWN:
-            os.close(self._tree.make((*names, place)))
-        for record in in_mailbox:
-            if record.kind is not DirectoryKind.UIDLIST:
-                os.close(self._tree.make(split(record.path)))
-        for record in in_home:
-            self._build_in_home(record, owner)
+        directory = self._tree.make_all(names, OWN)
+        try:
+            for record in in_mailbox:
+                if record.kind is not DirectoryKind.UIDLIST and not self._tree.has(record.path):
+                    os.close(self._tree.make(split(record.path)))
+            for record in in_home:
+                self._build_in_home(record, owner)
+        except BaseException:
+            os.close(directory)
+            raise
         writer = NewFolder(
             folder,
-            self._tree.make(names),
+            directory,
             self._files,
             self._notices,
             self._names,
@@ -413,14 +416,14 @@ class MaildirWriter:
         if self._site.root < 0 and not lies_below(self._layout):
             # Also if its INBOX is not restored: who looks for Maildirs must take it for one. But where the
             # INBOX lay elsewhere, these would be folders that nobody had.
-            for place in OWN:
-                os.close(self._tree.make((place,)))
+            os.close(self._tree.make_all((), OWN))
         for path, folder in self._new.items():
-            directory = self._tree.make(split(path))
-            try:
-                folder.write_keywords(directory)
-            finally:
-                os.close(directory)
+            if folder.has_keywords:
+                directory = self._tree.make(split(path))
+                try:
+                    folder.write_keywords(directory)
+                finally:
+                    os.close(directory)
         self._write_counters()
         self._tree.finish()
         self._write_indexes()

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from ...proto.records import Attributes, Directory, DirectoryKind, Folder, Message, Ownership
 from . import keywords, uidlist
-from .directories import joined, make_directory, unwritable
+from .directories import joined, unwritable
 from .file_names import FileNames
 from .file_writer import FileWriter
 from .message_places import MessagePlaces, lasting_names
@@ -32,9 +32,10 @@ def _records(folder: Folder) -> dict[bytes, Directory]:
 
 class NewFolder:
     """A FolderWriter (see ``proto.ports``) for a folder that does not exist yet. ``directory``, in which it
-    is built, is closed with it. ``is_empty`` until a message was added; ``beyond`` are keywords that no
-    letter of the folder stands for, with the UIDs of their messages. ``names`` are the files with several
-    names. With ``reserves`` no UID below the next one counts as given."""
+    is built, holds its own directories, and is closed with it. ``is_empty`` until a message was added;
+    ``beyond`` are keywords that no letter of the folder stands for, with the UIDs of their messages.
+    ``names`` are the files with several names. With ``reserves`` no UID below the next one counts as
+    given."""
 
     def __init__(
         self,
@@ -55,7 +56,6 @@ class NewFolder:
         self.beyond: dict[str, list[int]] = {}
         self._lettered = frozenset(folder.keywords)
         self._places = MessagePlaces(directory, files, names)
-        make_directory(directory, b"tmp", 0o700)
         if folder.uidvalidity:
             reserved = folder.uidnext if reserves else 0
             self._uids = uidlist.UidListWriter(directory, folder, reserved)
@@ -85,10 +85,13 @@ class NewFolder:
                 raise unwritable(error, uidlist.NAME) from error
         self.close()
 
+    @property
+    def has_keywords(self) -> bool:
+        """Whether its messages have keywords."""
+        return any(self.folder.keywords)
+
     def write_keywords(self, directory: int) -> None:
         """Name the keywords that messages have, unless the file that does so was restored."""
-        if not any(self.folder.keywords):
-            return
         content = keywords.format_keywords(self.folder.keywords)
         with suppress(FileExistsError):
             self._files.write(directory, keywords.NAME, [content], *self._file_attributes(keywords.NAME))

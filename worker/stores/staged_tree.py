@@ -10,11 +10,14 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 
 from ...proto.records import Directory, DirectoryKind, Ownership
-from .directories import descend_making, described, joined, opened, split
+from .directories import descend_making, described, joined, make_directory, opened, split
 from .file_writer import FileWriter
 from .scaffold import TREE, Scaffold
+
+_MODE = 0o700
 
 
 class StagedTree:
@@ -40,12 +43,25 @@ class StagedTree:
 
     def make(self, names: tuple[bytes, ...]) -> int:
         """A directory of the tree, made if it is missing, and opened. The caller closes it."""
-        directory = descend_making(self._scaffold.top, names, 0o700)
+        directory = descend_making(self._scaffold.top, names, _MODE)
         path = b""
         for name in names:
             path = joined(path, name)
             self._made.add(path)
         return directory
+
+    def make_all(self, names: tuple[bytes, ...], below: Iterable[bytes]) -> int:
+        """As ``make``, and these directories in it, which are not opened."""
+        directory = self.make(names)
+        path = b"/".join(names)
+        for name in below:
+            make_directory(directory, name, _MODE)
+            self._made.add(joined(path, name))
+        return directory
+
+    def has(self, path: bytes) -> bool:
+        """Whether a directory was made."""
+        return not path or path in self._made
 
     def describe(self, records: Iterable[Directory], owner: Ownership) -> None:
         """What directories are to be like. The first ``owner`` told is that of all without a record."""
@@ -64,19 +80,22 @@ class StagedTree:
 
     def make_beside(self, *names: bytes) -> int:
         """A directory that is removed with the tree and is no part of it, opened."""
-        return descend_making(self._scaffold.fd, names, 0o700)
+        return descend_making(self._scaffold.fd, names, _MODE)
 
     def finish(self) -> None:
         """Set modes, owners and times of all directories but the topmost, and make everything durable."""
-        for path in sorted(self._made, key=lambda path: path.count(b"/"), reverse=True):
-            self._dress(self._scaffold.top, path)
+        by_depth = sorted(self._made, key=lambda path: (path.count(b"/"), path), reverse=True)
+        for above, below in groupby(by_depth, key=lambda path: path.rpartition(b"/")[0]):
+            with opened(self._scaffold.top, split(above)) as directory:
+                for path in below:
+                    self._dress(directory, path, path.rpartition(b"/")[2])
         self._scaffold.sync()
 
     def admit(self, *, whole: bool) -> tuple[int, bytes]:
         """Let the server's user pass through to the finished tree, which is to become a mailbox by itself
         (``whole``) or to be merged. Returns the open directory that it is in, and its name there."""
         if whole:
-            self._dress(self._scaffold.top, b"")
+            self._dress_top()
         else:
             os.fchmod(self._scaffold.top, 0o711)
         os.fchmod(self._scaffold.fd, 0o711)
@@ -97,7 +116,7 @@ class StagedTree:
 
     def become(self, parent: int, name: bytes) -> None:
         """Put the finished tree into place as a whole; see ``Scaffold.become``."""
-        self._dress(self._scaffold.top, b"")
+        self._dress_top()
         self._scaffold.become(parent, name)
 
     def merge(self, target: int, kept: Callable[[bytes], None]) -> None:
@@ -126,9 +145,13 @@ class StagedTree:
         """Repeatable."""
         self._scaffold.remove()
 
-    def _dress(self, top: int, path: bytes) -> None:
-        with opened(top, split(path)) as directory:
-            self.dress(directory, self._records.get(path))
+    def _dress_top(self) -> None:
+        record = self._records.get(b"") or self._default(self._scaffold.top)
+        self._files.dress_staged(self._scaffold.top, record)
+
+    def _dress(self, above: int, path: bytes, name: bytes) -> None:
+        with opened(above, (name,)) as directory:
+            self._files.dress_staged(directory, self._records.get(path) or self._default(directory))
 
     def _default(self, directory: int) -> Directory:
         now = described(b"", os.fstat(directory), DirectoryKind.FOLDER)
