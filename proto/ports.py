@@ -27,6 +27,7 @@ from .state import WantedState
 if TYPE_CHECKING:
     from .archive.draft import Draft
     from .archive.files import RandomAccess
+    from .archive.message_rows import Names
 
 
 class Clock(Protocol):
@@ -131,6 +132,21 @@ class MailboxReader(Protocol):
         and files() are exhausted."""
 
 
+class ListedMessages(Protocol):
+    """The messages of a folder as they are listed, in their order, without a record for each."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def some(self, first: int, end: int) -> list[Listed]:
+        """The records of those from the one with the number ``first`` on, up to ``end``."""
+
+    def agreeing(self, first: int, names: Names, row: int) -> int:
+        """How many messages from the one with the number ``first`` on are called, one after the other, just
+        as those that were stored, from ``row`` on, in every detail, and are the same files: what
+        ``Names.agreeing`` says of their records."""
+
+
 class FolderReader(Protocol):
     """One folder of a mailbox. Valid until the next one is asked for."""
 
@@ -157,6 +173,9 @@ class FolderReader(Protocol):
 
     def messages(self) -> Iterator[Listed]:
         """Every message, in the order of UIDs, those without one last. Lazily: a folder may hold millions."""
+
+    def listing(self) -> ListedMessages:
+        """The same messages in the same order, to be compared with what was stored of them."""
 
     def open_message(self, message: Listed) -> OpenedFile:
         """Open a message for reading. One that was renamed meanwhile is looked up again by its base name;

@@ -17,12 +17,13 @@ from blake3 import blake3
 
 from ..groups.paths import LogicalPath, message_path
 from ..proto.archive.columns import BEYOND, clamped
+from ..proto.archive.pointers import FramePointer
 from ..proto.errors import DamagedError, MessageUnavailable
 from ..proto.ports import FolderReader
 from ..proto.records import Listed, Message, Skipped, Terms
 from .comparing.known import UNACCOUNTED, KnownMessages, KnownVersion
 from .comparing.known_tally import KnownTally
-from .comparing.matching import Rows, SameFrame, match
+from .comparing.matching import Rows, SameRows, match
 from .comparing.pursuit import Pursuit
 from .unit_archive import LateMailbox
 
@@ -93,7 +94,7 @@ class FolderBackup:
         self._looks = True
         # Small frames that could be referred to, until it is known what comes behind them; and how many
         # messages were written anew since the last frame that was.
-        self._held: list[SameFrame] = []
+        self._held: list[SameRows] = []
         self._anew = 0
 
     def run(self) -> bytes:
@@ -106,7 +107,7 @@ class FolderBackup:
         self._is_same_folder = self._is_trusted()
         self._looks = self._reliance.thorough or not self._is_same_folder
         try:
-            for step in match(self._folder.messages(), self._known.rows):
+            for step in match(self._folder.listing(), self._known.rows):
                 self._take(step)
                 self._told()
             self._let_go()
@@ -135,7 +136,7 @@ class FolderBackup:
             self._tally.listed += missing
             self._tally.left_out += missing
 
-    def _take(self, step: SameFrame | Rows) -> None:
+    def _take(self, step: SameRows | Rows) -> None:
         if isinstance(step, Rows):
             rows = self._joined(step.rows)
             self._let_go()
@@ -143,20 +144,20 @@ class FolderBackup:
             self._anew += len(rows)
         elif not self._is_as_stored(step):
             self._take(step.as_rows())
-        elif len(step.listed) >= _SMALL_FRAME:
+        elif step.count >= _SMALL_FRAME:
             self._let_go()
             self._keep(step)
-        elif len(step.listed) <= _MUCH * self._anew:
+        elif step.count <= _MUCH * self._anew:
             self._rows(step.as_rows().rows)
-            self._anew += len(step.listed)
+            self._anew += step.count
         else:
             self._held.append(step)
-            if sum(len(one.listed) for one in self._held) > _MOST_HELD:
+            if sum(one.count for one in self._held) > _MOST_HELD:
                 self._let_go()
 
     def _joined(self, rows: list[tuple[Listed, int]]) -> list[tuple[Listed, int]]:
         """Messages that are written anew, and those before them that become one frame with them."""
-        while self._held and len(self._held[-1].listed) <= _MUCH * len(rows):
+        while self._held and self._held[-1].count <= _MUCH * len(rows):
             rows = self._held.pop().as_rows().rows + rows
         return rows
 
@@ -165,25 +166,30 @@ class FolderBackup:
             self._keep(one)
         self._held.clear()
 
-    def _keep(self, step: SameFrame) -> None:
-        stored = self._stored()
+    def _keep(self, step: SameRows) -> None:
         self._anew = 0
-        self._tally.listed += len(step.listed)
-        self._known.meet(step.first, len(step.listed))
-        self._mailbox.keep(stored, stored.frames[step.ordinal])
+        self._tally.listed += step.count
+        self._known.meet(step.first, step.count)
+        self._mailbox.keep(self._stored(), self._pointer(step))
 
-    def _is_as_stored(self, step: SameFrame) -> bool:
-        """Whether nothing of a frame has to be read or written anew."""
+    def _pointer(self, step: SameRows) -> FramePointer:
+        """Where the messages are told of. Raises DamagedError."""
+        stored = self._stored()
+        frame = stored.frames[step.ordinal]
+        return frame if step.is_whole else stored.part(frame, step.row, step.count)
+
+    def _is_as_stored(self, step: SameRows) -> bool:
+        """Whether nothing of some messages has to be read or written anew."""
         if not self._reliance.reuse:
             return False
-        if self._is_intact and not self._looks:
-            return True
         stored = self._stored()
         try:
-            before = stored.messages(stored.frames[step.ordinal])
+            pointer = self._pointer(step)
+            if self._is_intact and not self._looks:
+                return True
             return all(
                 self._holds(known) and (not self._looks or self._looked(listed, known) == known)
-                for listed, known in zip(step.listed, before, strict=True)
+                for listed, known in zip(step.listed(), stored.messages(pointer), strict=True)
             )
         except (DamagedError, MessageUnavailable):
             return False

@@ -4,7 +4,7 @@ object for each. Every claim of a frame is checked before it is used. FORMAT.md,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from operator import add, or_
@@ -23,6 +23,9 @@ JOINED = 0x8000
 WRAP = (1 << 64) - 1
 """Distances between pieces, and between dates, are modulo 2**64."""
 
+LARGEST_UID = (1 << 32) - 1
+"""A UID beyond it is stored as 0: not known."""
+
 _T = TypeVar("_T")
 
 
@@ -31,6 +34,16 @@ class Totals(NamedTuple):
 
     messages: int
     size_bytes: int
+
+
+class Told(NamedTuple):
+    """What a pointer tells of some messages (``FramePointer``)."""
+
+    messages: int
+    size_bytes: int
+    low_uid: int
+    high_uid: int
+    data: tuple[ArchiveId, ...]
 
 
 class Mark(NamedTuple):
@@ -44,36 +57,103 @@ class Mark(NamedTuple):
     owner: Ownership
 
 
-class Names(NamedTuple):
+class Names:
     """What the messages of a frame are called, and how they are marked, by columns: as much as a listing of
-    their folder tells, and whose they are."""
+    their folder tells, and whose they are. ``mark`` says which of the ``marks`` each has."""
 
-    uid: Sequence[int]
-    base: Sequence[bytes]
-    suffix: Sequence[bytes]
-    place: Sequence[str]
-    flags: Sequence[str]
-    fields: Sequence[bytes]
-    keywords: Sequence[tuple[str, ...]]
-    owner: Sequence[Ownership]
-    attributes: Sequence[Attributes]
-    inode: Sequence[int]
+    def __init__(
+        self,
+        *,
+        uid: Sequence[int],
+        base: Sequence[bytes],
+        fields: Sequence[bytes],
+        inode: Sequence[int],
+        mark: Sequence[int],
+        marks: Sequence[Mark],
+    ) -> None:
+        self.uid = uid
+        self.base = base
+        self.fields = fields
+        self.inode = inode
+        self.mark = mark
+        self.marks = marks
+
+    def __len__(self) -> int:
+        return len(self.uid)
+
+    def part(self, first: int, end: int) -> Names:
+        """Those of the messages from row ``first`` on, up to ``end``."""
+        return Names(
+            uid=self.uid[first:end],
+            base=self.base[first:end],
+            fields=self.fields[first:end],
+            inode=self.inode[first:end],
+            mark=self.mark[first:end],
+            marks=self.marks,
+        )
+
+    @cached_property
+    def suffix(self) -> Sequence[bytes]:
+        """What the store had appended to the name of each."""
+        return self._of_each([one.suffix for one in self.marks])
+
+    @cached_property
+    def place(self) -> Sequence[str]:
+        """The sub-directory that each lay in."""
+        return self._of_each([one.place for one in self.marks])
+
+    @cached_property
+    def flags(self) -> Sequence[str]:
+        """The flags of each."""
+        return self._of_each([one.flags for one in self.marks])
+
+    @cached_property
+    def keywords(self) -> Sequence[tuple[str, ...]]:
+        """The keywords of each."""
+        return self._of_each([one.keywords for one in self.marks])
+
+    @cached_property
+    def owner(self) -> Sequence[Ownership]:
+        """Whose each is."""
+        return self._of_each([one.owner for one in self.marks])
+
+    @cached_property
+    def attributes(self) -> Sequence[Attributes]:
+        """The extended attributes of each."""
+        return self._of_each([one.attributes for one in self.marks])
 
     def has(self, first: int, listed: Sequence[Listed]) -> bool:
         """Whether the messages from row ``first`` on are called just as these, in every detail, and are the
         same files."""
-        end = first + len(listed)
-        return (
-            end <= len(self.uid)
-            and [one.base for one in listed] == list(self.base[first:end])
-            and [one.uid for one in listed] == list(self.uid[first:end])
-            and [one.suffix for one in listed] == list(self.suffix[first:end])
-            and [one.place for one in listed] == list(self.place[first:end])
-            and [one.flags for one in listed] == list(self.flags[first:end])
-            and [one.fields for one in listed] == list(self.fields[first:end])
-            and [one.keywords for one in listed] == list(self.keywords[first:end])
-            and [one.inode for one in listed] == list(self.inode[first:end])
-        )
+        return first + len(listed) <= len(self) and self.agreeing(first, listed) == len(listed)
+
+    def agreeing(self, first: int, listed: Iterable[Listed]) -> int:
+        """How many of these are called, one after the other, just as the messages from row ``first`` on, in
+        every detail, and are the same files."""
+        count = 0
+        rows = range(first, len(self))
+        for row, one in zip(rows, listed, strict=False):
+            mark = self.marks[self.mark[row]]
+            if (
+                (one.base, one.uid, one.inode) != (self.base[row], self.uid[row], self.inode[row])
+                or (one.suffix, one.place, one.flags) != (mark.suffix, mark.place, mark.flags)
+                or (one.fields, one.keywords) != (self.fields[row], mark.keywords)
+            ):
+                break
+            count += 1
+        return count
+
+    def _of_each(self, column: Sequence[_T]) -> Sequence[_T]:
+        return list(map(column.__getitem__, self.mark))
+
+
+def as_stored(listed: Listed) -> Listed:
+    """As the columns of a frame have it (``MessageColumns.add``), or nothing would ever be found again."""
+    if not 0 <= listed.uid <= LARGEST_UID:
+        listed = listed._replace(uid=0)
+    if not listed.uid and not listed.base:
+        listed = listed._replace(base=listed.suffix, suffix=b"")
+    return listed
 
 
 class Contents(NamedTuple):
@@ -116,6 +196,19 @@ class MessageRows:
             raise DamagedError(f"{self._count} messages where {end} should be", reason="metadata")
         return _Part(self, first, end)
 
+    def told(self, first: int, count: int) -> Told:
+        """What there is to be told of so many messages from row ``first`` on."""
+        end = first + count
+        uids, held = self.names.uid[first:end], self.contents
+        used = dict.fromkeys(held.archive[held.starts[first] : held.starts[end]])
+        return Told(
+            messages=count,
+            size_bytes=sum(self.sizes[first:end]),
+            low_uid=min(filter(None, uids), default=0),
+            high_uid=max(uids, default=0),
+            data=tuple(self.archives[one] for one in used),
+        )
+
     @property
     def totals(self) -> Totals:
         """Number and sizes of the messages."""
@@ -152,25 +245,7 @@ class MessageRows:
         mark = columns.unpack("I", row.get("mark"), count, "mark")
         if count and max(mark) >= len(marks):
             raise DamagedError("column mark points nowhere", reason="metadata")
-        flags, keywords, attributes, places, suffixes, owners = (
-            zip(*marks, strict=True) if marks else ((),) * len(Mark._fields)
-        )
-
-        def of_each(column: Sequence[_T]) -> Sequence[_T]:
-            return list(map(column.__getitem__, mark))
-
-        return Names(
-            uid,
-            base,
-            of_each(suffixes),
-            of_each(places),
-            of_each(flags),
-            fields,
-            of_each(keywords),
-            of_each(owners),
-            of_each(attributes),
-            inode,
-        )
+        return Names(uid=uid, base=base, fields=fields, inode=inode, mark=mark, marks=marks)
 
     def _marks(self) -> list[Mark]:
         keywords = list(map(claims.name, claims.rows(self._row.get("keywords"))))
@@ -288,7 +363,7 @@ class _Part(MessageRows):
 
     @cached_property
     def names(self) -> Names:
-        return Names._make(column[self._first : self._end] for column in self._whole.names)
+        return self._whole.names.part(self._first, self._end)
 
     @cached_property
     def contents(self) -> Contents:

@@ -9,14 +9,24 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from operator import sub
-from typing import NamedTuple, cast
+from typing import cast
 
 import msgpack
 
 from ..errors import StoreError
 from ..records import DIGEST_BYTES, ArchiveId, Attributes, Listed, Message, Piece
 from . import claims, columns, recipes
-from .message_rows import JOINED, MOST_MESSAGES, WRAP, MessageRows, Names, Totals
+from .message_rows import (
+    JOINED,
+    LARGEST_UID,
+    MOST_MESSAGES,
+    WRAP,
+    MessageRows,
+    Names,
+    Told,
+    Totals,
+    as_stored,
+)
 
 __all__ = [
     "LOST",
@@ -29,6 +39,7 @@ __all__ = [
     "Names",
     "Totals",
     "archives_of",
+    "as_stored",
     "decode",
     "is_lost",
     "join_pieces",
@@ -42,22 +53,12 @@ MOST_PIECES = 1 << 16
 MOST_TEXT_BYTES = 1 << 20
 """A frame is closed when its names and notes come to this; a message with more of its own is refused."""
 
-_LARGEST_UID = _LARGEST_PIECE = (1 << 32) - 1
+_LARGEST_PIECE = (1 << 32) - 1
 _MOST_ARCHIVES = 1 << 15
 
 _Mark = tuple[str, tuple[str, ...], Attributes, str, bytes, int, int, int]
 """Flags, keywords, attributes, then place, suffix, mode, user and group id. Not a record: one is made of
 every message, to look for it."""
-
-
-class Told(NamedTuple):
-    """What a pointer tells of some messages (``FramePointer``)."""
-
-    messages: int
-    size_bytes: int
-    low_uid: int
-    high_uid: int
-    data: tuple[ArchiveId, ...]
 
 
 class MessageColumns:
@@ -125,7 +126,7 @@ class MessageColumns:
             and len({one.archive for one in message.pieces}) > _MOST_ARCHIVES
         ):
             raise StoreError("a message lies in too many archives: beyond the archive format")
-        uid = message.uid if 0 <= message.uid <= _LARGEST_UID else 0
+        uid = message.uid if 0 <= message.uid <= LARGEST_UID else 0
         base, suffix, owner = message.base, message.suffix, message.owner
         flags, keywords, attributes = message.flags, message.keywords, message.attributes
         if not uid and not base:

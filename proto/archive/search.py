@@ -57,21 +57,37 @@ LOST = cast(bytes, msgpack.packb({"n": 0}))
 """The payload that stands for terms that were lost."""
 
 
+class TermsRows:
+    """The payload of a SEARCH frame. Raises DamagedError if it contradicts itself."""
+
+    def __init__(self, payload: bytes) -> None:
+        row = claims.unpack_map(payload)
+        count = claims.number(row.get("n"))
+        if count > MOST_MESSAGES:
+            raise DamagedError(f"a frame of {count} messages is not possible", reason="metadata")
+        self._count = count
+        self._columns: list[list[bytes]] = []
+        for name in Terms._fields:
+            value = row.get(name)
+            lines = [b""] * count if value is None else claims.octets(value).split(b"\n")
+            if len(lines) != count:
+                raise DamagedError(f"column {name} does not hold {count} lines", reason="metadata")
+            self._columns.append(lines)
+
+    def __len__(self) -> int:
+        """How many messages it tells of; none if it was lost."""
+        return self._count
+
+    def some(self, first: int, end: int) -> list[Terms]:
+        """The terms of the messages from row ``first`` on, up to ``end``."""
+        return list(map(_terms, zip(*(lines[first:end] for lines in self._columns), strict=True)))
+
+
 def decode(payload: bytes) -> list[Terms]:
     """The terms of the messages of a SEARCH frame; none if they were lost. Raises DamagedError if it
     contradicts itself."""
-    row = claims.unpack_map(payload)
-    count = claims.number(row.get("n"))
-    if count > MOST_MESSAGES:
-        raise DamagedError(f"a frame of {count} messages is not possible", reason="metadata")
-    found = []
-    for name in Terms._fields:
-        value = row.get(name)
-        lines = [b""] * count if value is None else claims.octets(value).split(b"\n")
-        if len(lines) != count:
-            raise DamagedError(f"column {name} does not hold {count} lines", reason="metadata")
-        found.append(lines)
-    return list(map(_terms, zip(*found, strict=True)))
+    rows = TermsRows(payload)
+    return rows.some(0, len(rows))
 
 
 _terms = partial(tuple.__new__, Terms)

@@ -7,17 +7,23 @@ another. FORMAT.md, "Pointers".
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Message, Terms
-from . import search
 from .claims import shown
 from .contents import MailboxEntry
 from .mailboxes import FolderEntry, Mailbox
 from .messages import MessageRows, Names
 from .pointers import FramePointer
 from .reader import ArchiveReader
+from .search import TermsRows
+
+_MOST_REMEMBERED = 4
+_Read = TypeVar("_Read")
+_Key = tuple[ArchiveId, int]
 
 OpenArchive = Callable[[ArchiveId], ArchiveReader]
 """Gives an archive; raises DamagedError if it is not at hand, or nothing of it can be read."""
@@ -78,26 +84,25 @@ def read_mailbox(open_archive: OpenArchive, entry: MailboxEntry) -> Mailbox:
 
 
 class Frames:
-    """Reads frames of messages, and what these can be found by. The last one of each is remembered: several
-    small folders may share a frame. Methods raise DamagedError."""
+    """Reads frames of messages, and what these can be found by. The last ones of each are remembered: several
+    small folders may share a frame, and a folder may have stretches of several in turns. Methods raise
+    DamagedError."""
 
     def __init__(self, open_archive: OpenArchive) -> None:
         self._open_archive = open_archive
         self._payload: tuple[tuple[ArchiveId, int] | None, bytes] = (None, b"")
-        self._rows: tuple[tuple[ArchiveId, int] | None, MessageRows | None] = (None, None)
-        self._terms: tuple[tuple[ArchiveId, int] | None, list[Terms]] = (None, [])
+        self._rows: OrderedDict[_Key, MessageRows] = OrderedDict()
+        self._terms: OrderedDict[_Key, TermsRows] = OrderedDict()
 
     def remembers(self, pointer: FramePointer) -> bool:
         """Whether the frame of these messages need not be read again."""
-        return self._rows[0] == (pointer.archive, pointer.position)
+        return (pointer.archive, pointer.position) in self._rows
 
     def rows(self, pointer: FramePointer) -> MessageRows:
         """The messages, by columns."""
         key = pointer.archive, pointer.position
-        last, rows = self._rows
-        if last != key or rows is None:
-            rows = MessageRows(self.payload(pointer))
-            self._rows = key, rows
+        rows = self._rows.get(key) or MessageRows(self.payload(pointer))
+        _remember(self._rows, key, rows)
         return rows.part(pointer.first, pointer.messages)
 
     def payload(self, pointer: FramePointer) -> bytes:
@@ -114,11 +119,9 @@ class Frames:
     def terms(self, pointer: FramePointer) -> list[Terms]:
         """What each of the messages can be found by."""
         key = pointer.archive, pointer.position
-        last, terms = self._terms
-        if last != key:
-            terms = search.decode(self.search_payload(pointer))
-            self._terms = key, terms
-        found = terms[pointer.first : pointer.first + pointer.messages]
+        terms = self._terms.get(key) or TermsRows(self.search_payload(pointer))
+        _remember(self._terms, key, terms)
+        found = terms.some(pointer.first, pointer.first + pointer.messages)
         if len(found) != pointer.messages:
             whose = f"{pointer.messages} messages in archive {pointer.archive.hex()}"
             raise DamagedError(f"the terms of {whose} were lost", reason="terms")
@@ -130,6 +133,13 @@ class Frames:
             return self.terms(pointer)
         except DamagedError:
             return [Terms()] * pointer.messages
+
+
+def _remember(last: OrderedDict[_Key, _Read], key: _Key, read: _Read) -> None:
+    last[key] = read
+    last.move_to_end(key)
+    if len(last) > _MOST_REMEMBERED:
+        last.popitem(last=False)
 
 
 class StoredRows:

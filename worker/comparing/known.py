@@ -275,7 +275,7 @@ class KnownVersion:
         return not any((one.path, one.reason) == (whole, UNACCOUNTED) for one in self.mailbox.skipped)
 
     def rows(self, pointer: FramePointer) -> MessageRows:
-        """Some messages, by columns; the frame that was read last is remembered. Raises DamagedError."""
+        """Some messages, by columns; the frames that were read last are remembered. Raises DamagedError."""
         try:
             return self._frames.rows(pointer)
         except DamagedError:
@@ -342,6 +342,11 @@ class KnownMessages:
     def rows(self, pointer: FramePointer) -> MessageRows:
         """The messages of a frame, by columns."""
         return self._version.rows(pointer)
+
+    def part(self, pointer: FramePointer, row: int, count: int) -> FramePointer:
+        """Where so many messages of a frame are told of, from a row of it on."""
+        told = self.rows(pointer).told(row, count)
+        return FramePointer(pointer.archive, pointer.position, pointer.first + row, *told)
 
     def messages(self, pointer: FramePointer) -> list[Message]:
         """The messages of a frame."""

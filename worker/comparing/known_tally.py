@@ -69,7 +69,8 @@ class KnownTally:
         bases = [one.base for one in called]
         if not all(bases) or bases != rows.names.base[row:end]:
             return None
-        return rows, row, self.stored.terms(frame)[row:end]
+        called_so = frame._replace(first=frame.first + row, messages=len(called))
+        return rows, row, self.stored.terms(called_so)
 
     def messages(self, positions: Iterable[int]) -> Iterator[tuple[int, tuple[Message, Terms]]]:
         """The messages at these positions, and what they can be found by; a frame of them is decoded once.

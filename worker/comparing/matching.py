@@ -9,39 +9,49 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
-from ...proto.archive.messages import Names
+from ...proto.archive.messages import Names, as_stored
 from ...proto.archive.pointers import FramePointer
 from ...proto.errors import DamagedError
+from ...proto.ports import ListedMessages
 from ...proto.records import Listed
 from ..packing.dedup import Chains
 
 UNKNOWN = -1
 """The position of a message that is not known."""
 
+FEWEST_ROWS = 16
+"""So many messages of a frame are referred to by themselves, fewer written anew with what is beside them."""
+
 _MOST_ROWS = 1 << 13
-_LARGEST_UID = (1 << 32) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class SameFrame:
-    """The messages that come next are those of one stored frame, in every detail that a listing tells.
+class SameRows:
+    """The messages that come next are ``count`` messages of one stored frame from its ``row`` on, in every
+    detail that a listing tells: with ``is_whole`` all of it, else not quite few.
 
-    ``ordinal`` counts the frames of the folder from 0; ``first`` is the position of its first message.
+    ``ordinal`` counts the frames of the folder from 0; ``first`` is the position of the first message.
     """
 
     ordinal: int
+    row: int
+    count: int
     first: int
-    listed: Sequence[Listed]
+    is_whole: bool
+    listing: ListedMessages
+    at: int
+
+    def listed(self) -> list[Listed]:
+        """The records of the messages."""
+        return list(map(as_stored, self.listing.some(self.at, self.at + self.count)))
 
     def as_rows(self) -> Rows:
         """The same messages one by one."""
-        return Rows([(one, self.first + row) for row, one in enumerate(self.listed)])
+        return Rows([(one, self.first + row) for row, one in enumerate(self.listed())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,7 @@ class KnownRows:
         self._stored = stored
         self._starts = array("Q", (0,))  # of the frames looked at so far, and where the next one starts
         self._hashed: tuple[array[int], Chains] | None = None
+        self._last: tuple[int, Names | None] = (-1, None)
 
     @property
     def is_empty(self) -> bool:
@@ -107,9 +118,13 @@ class KnownRows:
             return None
         while len(self._starts) <= ordinal + 1:
             names = self._names(len(self._starts) - 1)
-            self._starts.append(self._starts[-1] + (len(names.uid) if names else 0))
+            self._starts.append(self._starts[-1] + (len(names) if names else 0))
         names = self._names(ordinal)
-        return (self._starts[ordinal], names) if names and names.uid else None
+        return (self._starts[ordinal], names) if names else None
+
+    def is_at_hand(self, ordinal: int) -> bool:
+        """Whether the names of a frame need not be read again."""
+        return self._last[0] == ordinal
 
     def begins(self, base: bytes, ordinal: int) -> int:
         """The position of the first message of a frame if it has this lasting name. UNKNOWN if not, and once
@@ -145,36 +160,44 @@ class KnownRows:
         return hashes, chains
 
     def _names(self, ordinal: int) -> Names | None:
-        try:
-            return self._stored.names(self._stored.frames[ordinal]) if self._stored else None
-        except DamagedError:
-            return None
+        if self._last[0] != ordinal:
+            try:
+                names = self._stored.names(self._stored.frames[ordinal]) if self._stored else None
+            except DamagedError:
+                names = None
+            self._last = ordinal, names
+        return self._last[1]
 
 
-def match(listing: Iterable[Listed], known: KnownRows) -> Iterator[SameFrame | Rows]:
+def match(listing: ListedMessages, known: KnownRows) -> Iterator[SameRows | Rows]:
     """The messages of a folder, in their order, in steps."""
     if known.is_empty:
-        fresh = map(_as_stored, listing)
-        while rows := [(one, UNKNOWN) for one in islice(fresh, _MOST_ROWS)]:
-            yield Rows(rows)
+        for at in range(0, len(listing), _MOST_ROWS):
+            yield Rows([(as_stored(one), UNKNOWN) for one in listing.some(at, at + _MOST_ROWS)])
         return
-    ahead = _Lookahead(listing)
-    expected = 0
-    rows = []
-    while (first := ahead.first()) is not None:
-        position = known.begins(first.base, expected)
-        same = _same_frame(known, position, ahead)
-        if same is None:
+    rows: list[tuple[Listed, int]] = []
+    at = ordinal = expected = 0
+    while at < len(listing):
+        first = as_stored(listing.some(at, at + 1)[0])
+        position = known.begins(first.base, ordinal)
+        same = _same_rows(known, position, expected, listing, at)
+        if same is None or not same.is_whole:
             position = known.find(first.base)
-            same = _same_frame(known, position, ahead)
-        if same is not None:
-            if rows:
-                yield Rows(rows)
-                rows = []
-            yield same
-            expected = same.ordinal + 1
-            continue
-        rows.append((ahead.take(), position))
+            same = _same_rows(known, position, expected, listing, at)
+        if same is None:
+            rows.append((first, position))
+            at += 1
+            expected = position + 1 if position != UNKNOWN else expected
+        else:
+            if same.is_whole or same.count >= FEWEST_ROWS:
+                if rows:
+                    yield Rows(rows)
+                    rows = []
+                yield same
+            else:
+                rows += [(one, known.find(one.base)) for one in same.listed()]
+            at += same.count
+            ordinal, expected = same.ordinal + 1, same.first + same.count
         if len(rows) >= _MOST_ROWS:
             yield Rows(rows)
             rows = []
@@ -182,54 +205,20 @@ def match(listing: Iterable[Listed], known: KnownRows) -> Iterator[SameFrame | R
         yield Rows(rows)
 
 
-def _same_frame(known: KnownRows, position: int, ahead: _Lookahead) -> SameFrame | None:
-    """The frame that begins at this position, if the listing goes on just as it does."""
+def _same_rows(
+    known: KnownRows, position: int, expected: int, listing: ListedMessages, at: int
+) -> SameRows | None:
+    """The messages from this position on with which the listing goes on. In the middle of a frame that is not
+    at hand it is looked for only where messages follow each other as they did: else a folder in another order
+    would have a frame read for each message."""
     if position == UNKNOWN:
         return None
     ordinal, row = known.place(position)
-    found = known.frame(ordinal) if row == 0 else None
-    if found is None:
+    if row and position != expected and not known.is_at_hand(ordinal):
         return None
-    names = found[1]
-    listed = ahead.look(len(names.uid))
-    if len(listed) != len(names.uid) or not names.has(0, listed):
+    found = known.frame(ordinal)
+    count = listing.agreeing(at, found[1], row) if found is not None else 0
+    if found is None or not count:
         return None
-    ahead.skip(len(listed))
-    return SameFrame(ordinal, position, listed)
-
-
-class _Lookahead:
-    """A listing of which some of what comes next can be looked at, each message as a frame would hold it."""
-
-    def __init__(self, listing: Iterable[Listed]) -> None:
-        self._listing = map(_as_stored, listing)
-        self._ahead: deque[Listed] = deque()
-
-    def first(self) -> Listed | None:
-        return self._ahead[0] if self._fill(1) else None
-
-    def look(self, count: int) -> list[Listed]:
-        self._fill(count)
-        return list(islice(self._ahead, count))
-
-    def skip(self, count: int) -> None:
-        for _ in range(count):
-            self._ahead.popleft()
-
-    def take(self) -> Listed:
-        return self._ahead.popleft()
-
-    def _fill(self, count: int) -> bool:
-        missing = count - len(self._ahead)
-        if missing > 0:
-            self._ahead.extend(islice(self._listing, missing))
-        return len(self._ahead) >= count
-
-
-def _as_stored(listed: Listed) -> Listed:
-    """As the columns of a frame have it (``MessageColumns.add``), or nothing would ever be found again."""
-    if not 0 <= listed.uid <= _LARGEST_UID:
-        listed = listed._replace(uid=0)
-    if not listed.uid and not listed.base:
-        listed = listed._replace(base=listed.suffix, suffix=b"")
-    return listed
+    is_whole = count == len(found[1])
+    return SameRows(ordinal, row, count, position, is_whole, listing, at)

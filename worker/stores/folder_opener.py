@@ -14,10 +14,11 @@ from . import folder_state, keywords, uidlist
 from .directories import confirmed, descend, joined, split
 from .doveadm import ServerFolder
 from .folder_state import FolderState, Mark
-from .listing import PLACES, Earlier, Listing, Numbering
+from .listing import PLACES, Earlier, Listing
 from .lists import Lists
 from .maildir_folder import MaildirFolder
 from .notices import Notices
+from .numbering import Numbering
 from .opened import FileOpener
 
 AskServer = Callable[[], Mapping[str, ServerFolder] | None]

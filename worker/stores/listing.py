@@ -9,6 +9,7 @@ appended to it.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from array import array
 from bisect import bisect_left
@@ -16,11 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
+from ...proto.archive.message_rows import Names
 from ...proto.records import Listed
 from .directories import entries_in, name_bytes
 from .keywords import FlagNames
 from .marks import tick_ns
-from .uidlist import UidList
 
 PLACES = ("new", "cur")
 """In this order they are read: mail moves from new/ to cur/, so it is seen at least once."""
@@ -31,6 +32,8 @@ _UNKNOWN_INODE = 0xFFFF_FFFF
 """What file systems in user space give in a listing for a number that they do not know, as they give 0."""
 
 _CUR = ord("c")
+_NO_END = b"\0\0\0"
+"""In no entry does the name go on like this."""
 
 NAMES_LOOKED_AT = 200
 """Where it is asked what kind of names a folder has: if the server has named any, it has named many."""
@@ -88,10 +91,6 @@ class Listing:
             if not self.entries[position].startswith(prefix):
                 return
             yield self.entries[position]
-
-    def listed(self, position: int, uid: int, fields: bytes, names: FlagNames) -> Listed:
-        """The record of an entry."""
-        return record(self.entries[position], names, uid, fields)
 
     def remembered(self) -> Earlier:
         """What to remember of this listing, to find out later what came after it: eight bytes a message. One
@@ -237,72 +236,21 @@ def record(entry: bytes, names: FlagNames, uid: int = 0, fields: bytes = b"") ->
     return Listed(base, suffix, "cur" if rest[0] == _CUR else "new", uid, flags, fields, keywords, inode)
 
 
-class Numbering:
-    """The UIDs of a listing, as a UID list has them. ``duplicates`` counts UIDs that were given twice: the
-    first message keeps it, the others have none. ``names`` is what flags mean; it is to be set once keywords
-    are known, for they are read last."""
-
-    def __init__(self, listing: Listing, uidlist: UidList | None) -> None:
-        self.names = NO_KEYWORDS
-        self._listing = listing
-        self._uids = array("I", bytes(4 * len(listing)))
-        self._order = array("I")
-        # Fields are rare. Where there are any: one after the other, and where those of an entry begin.
-        self._fields = bytearray(b"\n")
-        self._fields_at: array[int] | None = None
-        self.duplicates = 0
-        if uidlist is not None:
-            self._read(uidlist)
-
-    def __iter__(self) -> Iterator[Listed]:
-        """Every message in the order of UIDs, then those without one by name."""
-        listed, uids, names = self._listing.listed, self._uids, self.names
-        if self._fields_at is None:
-            entries = self._listing.entries
-            for position in self._order:
-                yield record(entries[position], names, uids[position])
-        else:
-            for position in self._order:
-                yield listed(position, uids[position], self._fields_of(position), names)
-        if len(self._order) < len(uids):
-            for position, uid in enumerate(uids):
-                if not uid:
-                    yield listed(position, 0, b"", names)
-
-    def _read(self, uidlist: UidList) -> None:
-        last, ordered = 0, True
-        used: set[int] = set()
-        for uid, fields, base in uidlist.entries():
-            position = self._listing.find(base)
-            if position < 0 or self._uids[position] == uid:
-                continue
-            if uid <= last:
-                used = used or set(self._uids)
-                if uid in used:
-                    self.duplicates += 1
-                    continue
-                ordered = False
-            # A name that comes again has been given a new UID: the server, too, goes by the later entry.
-            ordered = ordered and not self._uids[position]
-            self._uids[position] = uid
-            self._order.append(position)
-            last = max(last, uid)
-            if used:
-                used.add(uid)
-            if fields or self._fields_at is not None:
-                self._keep_fields(position, fields)
-        if not ordered:
-            numbered = (position for position, uid in enumerate(self._uids) if uid)
-            self._order = array("I", sorted(numbered, key=self._uids.__getitem__))
-
-    def _keep_fields(self, position: int, fields: bytes) -> None:
-        if self._fields_at is None:
-            self._fields_at = array("Q", bytes(8 * len(self._uids)))
-        self._fields_at[position] = len(self._fields)
-        self._fields += fields + b"\n"
-
-    def _fields_of(self, position: int) -> bytes:
-        if self._fields_at is None:
-            return b""
-        begin = self._fields_at[position]
-        return bytes(self._fields[begin : self._fields.index(b"\n", begin)])
+def entries_of(names: Names, meaning: FlagNames) -> list[bytes]:
+    """The entries that a listing has of messages that are called like these, and are the same files. Those
+    whose flags or keywords were others than ``meaning`` says of their suffixes now are like no entry."""
+    ends = [
+        b"\0" + one.place[:1].encode() + one.suffix + b"\0"
+        if one.place in PLACES and meaning.of(one.suffix) == (one.flags, one.keywords)
+        else _NO_END
+        for one in names.marks
+    ]
+    inodes = array("Q", names.inode)
+    if sys.byteorder == "little":
+        inodes.byteswap()
+    inode = inodes.tobytes()
+    starts = range(0, len(inode), _INODE_BYTES)
+    return [
+        base + ends[mark] + inode[start : start + _INODE_BYTES]
+        for base, mark, start in zip(names.base, names.mark, starts, strict=True)
+    ]

@@ -13,7 +13,8 @@ from ...proto.errors import MessageUnavailable
 from ...proto.records import FileStat, Folder, Listed
 from .attributes import named
 from .directories import unavailable
-from .listing import NAMES_LOOKED_AT, Earlier, Listing, Numbering, Rescan, is_server_name, record
+from .listing import NAMES_LOOKED_AT, Earlier, Listing, Rescan, is_server_name, record
+from .numbering import Numbering
 from .opened import FileOpener, StoreFile, file_stat
 
 _LOOKUPS = 4
@@ -72,6 +73,9 @@ class MaildirFolder:
 
     def messages(self) -> Iterator[Listed]:
         return iter(self._numbering)
+
+    def listing(self) -> Numbering:
+        return self._numbering
 
     def open_message(self, message: Listed) -> StoreFile:
         return self._found(message, self._open)

@@ -29,6 +29,7 @@ from .added_folder import added_folder
 from .directories import checked_name, split
 from .keywords import LETTERS, FlagNames, Translation, flags_of
 from .links import stays_inside
+from .listed_records import ListedRecords
 from .message_places import lasting_names
 
 _numbers = itertools.count(1)
@@ -191,6 +192,9 @@ class _Folder:
 
     def messages(self) -> Iterator[Listed]:
         return iter(self._listed)
+
+    def listing(self) -> ListedRecords:
+        return ListedRecords(self._listed)
 
     def open_message(self, message: Listed) -> _Opened:
         now, content = self._now(message)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from ...proto.ports import FolderReader, KnownMailbox, MailboxReader, MailStore, OpenedFile
+from ...proto.ports import FolderReader, KnownMailbox, ListedMessages, MailboxReader, MailStore, OpenedFile
 from ...proto.records import FileStat, Listed, ListedFile, MailboxSize, Skipped
 
 _LEAST_PIECE_BYTES = 4096
@@ -106,6 +106,11 @@ class _Folder:
         messages = self._folder.messages()
         self._take_over()
         return messages
+
+    def listing(self) -> ListedMessages:
+        listing = self._folder.listing()
+        self._take_over()
+        return listing
 
     def open_message(self, message: Listed) -> OpenedFile:
         self._budget.spend_message()

@@ -19,6 +19,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from ...proto.records import Folder
 
@@ -37,6 +38,10 @@ _NUMBERS = {key: re.compile(rb"(?<= )%s\d*(?= |$)" % key) for key in (b"V", b"N"
 _RESERVED = re.compile(rb" Mailhaul(\d{1,10})(?= |$)")
 _GUID = re.compile(r"[0-9a-f]{32}")
 _FIELDS = re.compile(rb"[A-Z][!-~]*( [A-Z][!-~]*)*")
+
+
+Columns = tuple[list[int], list[bytes], list[bytes]]
+"""UIDs, fields and lasting names of entries that follow each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,9 @@ class UidList:
         self._fd = fd
         self._size = size
         self.garbled = 0
-        self._lines = self._read_lines()
-        self.header = parse_header(next(self._lines, b""))
+        self._blocks = self._read_blocks()
+        first, *self._first_lines = next(self._blocks, [b""])
+        self.header = parse_header(first)
         self.next_uid = self.header.uidnext
 
     def entries(self) -> Iterator[tuple[int, bytes, bytes]]:
@@ -118,8 +124,37 @@ class UidList:
         ``next_uid`` and ``garbled`` (lines that could not be read, or not to their end) are complete when
         it ends. Raises OSError.
         """
+        for columns in self.columns():
+            yield from zip(*columns, strict=True)
+
+    def columns(self) -> Iterator[Columns]:
+        """The same entries by columns, so many at a time as stand in a block of the file."""
+        for lines in chain((self._first_lines,), self._blocks):
+            uids, fields, bases = self._usual(lines) or self._each(lines)
+            if uids:
+                self.next_uid = max(self.next_uid, max(uids) + 1)
+            yield uids, fields, bases
+
+    def _usual(self, lines: list[bytes]) -> Columns | None:
+        """Lines of a number and a name each; None if any is not exactly that."""
+        parts = [line.partition(b" :") for line in lines]
+        numbers = [one[0] for one in parts]
+        bases = [one[2].partition(b":")[0] for one in parts]
+        if self.header.version == 1 or not all(numbers) or not all(bases) or not b"".join(numbers).isdigit():
+            return None
+        if b"/" in (text := b"".join(lines)) or b"\0" in text:
+            return None
+        if max(map(len, numbers), default=0) > _UID_DIGITS:
+            return None
+        uids = list(map(int, numbers))
+        if uids and not 0 < min(uids) <= max(uids) <= MAX_UID:
+            return None
+        return uids, [b""] * len(uids), bases
+
+    def _each(self, lines: list[bytes]) -> Columns:
         old = self.header.version == 1
-        for line in self._lines:
+        uids, notes, bases = [], [], []
+        for line in lines:
             number, _, rest = line.partition(b" ")
             fields = b""
             if rest.startswith(b":"):
@@ -132,11 +167,13 @@ class UidList:
             if not base or b"\0" in line or b"/" in name or not 0 < (uid := _uid(number)) <= MAX_UID:
                 self.garbled += bool(line)
                 continue
-            if uid >= self.next_uid:
-                self.next_uid = uid + 1
-            yield uid, fields.strip(b" "), base
+            uids.append(uid)
+            notes.append(fields.strip(b" "))
+            bases.append(base)
+        return uids, notes, bases
 
-    def _read_lines(self) -> Iterator[bytes]:
+    def _read_blocks(self) -> Iterator[list[bytes]]:
+        """The lines, some at a time; never none."""
         rest, position = b"", 0
         while position < self._size:
             block = os.pread(self._fd, min(_READ_BYTES, self._size - position), position)
@@ -145,14 +182,15 @@ class UidList:
             position += len(block)
             text = rest + block
             *lines, rest = text.split(b"\n")
-            yield from (line.removesuffix(b"\r") for line in lines) if b"\r\n" in text else lines
+            if lines:
+                yield [line.removesuffix(b"\r") for line in lines] if b"\r\n" in text else lines
             # What is longer is no line of a UID list, and must not fill the memory.
             rest = rest[:_LONGEST_LINE]
         if rest:
             # The server may have been writing this line when the list was opened.
             line, ended, _ = (rest + os.pread(self._fd, _LONGEST_LINE, position)).partition(b"\n")
             self.garbled += not ended
-            yield line.removesuffix(b"\r")
+            yield [line.removesuffix(b"\r")]
 
 
 def _uid(number: bytes) -> int:

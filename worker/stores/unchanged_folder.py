@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
-from ...proto.ports import KnownFolder
+from ...proto.ports import KnownFolder, ListedMessages
 from ...proto.records import FileStat, Folder, Listed
 from .listing import NAMES_LOOKED_AT, Earlier, is_server_name
 from .maildir_folder import MaildirFolder
@@ -71,6 +71,9 @@ class UnchangedFolder:
 
     def messages(self) -> Iterator[Listed]:
         return self._folder().messages()
+
+    def listing(self) -> ListedMessages:
+        return self._folder().listing()
 
     def open_message(self, message: Listed) -> StoreFile:
         return self._folder().open_message(message)

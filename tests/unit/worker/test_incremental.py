@@ -45,6 +45,7 @@ from mailhaul.worker.archives.names import archive_name, generation_name, name_o
 from mailhaul.worker.archives.places import Places
 from mailhaul.worker.archives.sealed import report_of
 from mailhaul.worker.comparing import known
+from mailhaul.worker.stores.listed_records import ListedRecords
 from mailhaul.worker.stores.memory import Mail, MemoryFolder, MemoryMailbox, MemoryStore
 
 NOISE = random.Random(2).randbytes(50_000)
@@ -322,9 +323,8 @@ class TestTruth:
             def folders() -> Iterator[Any]:
                 for one in mailbox.folders():
                     every = list(one.messages())
-                    yield Spoiled(
-                        one, messages=lambda every=every: iter(every[:-1]), unchanged=False, mark=b""
-                    )
+                    listing = ListedRecords(every[:-1])
+                    yield Spoiled(one, listing=lambda listing=listing: listing, unchanged=False, mark=b"")
 
             return Spoiled(mailbox, folders=folders)
 

@@ -9,11 +9,12 @@ from itertools import groupby
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailhaul.proto.archive.messages import Names
+from mailhaul.proto.archive.message_rows import Mark, Names
 from mailhaul.proto.archive.pointers import FramePointer
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, Listed, Ownership
-from mailhaul.worker.comparing.matching import UNKNOWN, KnownRows, Rows, SameFrame, match
+from mailhaul.worker.comparing.matching import FEWEST_ROWS, UNKNOWN, KnownRows, Rows, SameRows, match
+from mailhaul.worker.stores.listed_records import ListedRecords
 
 OWNER = Ownership(0o600, 0, 0)
 
@@ -35,16 +36,12 @@ class Frames:
         if rows is None:
             raise DamagedError("broken", reason="metadata")
         return Names(
-            [one.uid for one in rows],
-            [one.base for one in rows],
-            [one.suffix for one in rows],
-            [one.place for one in rows],
-            [one.flags for one in rows],
-            [one.fields for one in rows],
-            [one.keywords for one in rows],
-            [OWNER for _ in rows],
-            [() for _ in rows],
-            [one.inode for one in rows],
+            uid=[one.uid for one in rows],
+            base=[one.base for one in rows],
+            fields=[one.fields for one in rows],
+            inode=[one.inode for one in rows],
+            mark=range(len(rows)),
+            marks=[Mark(one.flags, one.keywords, (), one.place, one.suffix, OWNER) for one in rows],
         )
 
 
@@ -55,9 +52,9 @@ def listed(number: int, suffix: bytes = b":2,S") -> Listed:
 def steps(listing: list[Listed], *frames: list[Listed] | None) -> list[tuple[str, list[int]]]:
     """What a match comes to, in short: how it is taken, and the positions."""
     found = []
-    for step in match(iter(listing), KnownRows(Frames(*frames))):
-        if isinstance(step, SameFrame):
-            found.append(("same", [step.first, len(step.listed)]))
+    for step in match(ListedRecords(listing), KnownRows(Frames(*frames))):
+        if isinstance(step, SameRows):
+            found.append(("same", [step.first, step.count]))
         else:
             found.append(("rows", [position for _, position in step.rows]))
     return found
@@ -68,8 +65,8 @@ FIRST, SECOND, THIRD = ([listed(number) for number in range(start, start + 5)] f
 
 def test_nothing_changed() -> None:
     frames = Frames(FIRST, SECOND, THIRD)
-    found = list(match(iter([*FIRST, *SECOND, *THIRD]), KnownRows(frames)))
-    assert [type(one) for one in found] == [SameFrame] * 3
+    found = list(match(ListedRecords([*FIRST, *SECOND, *THIRD]), KnownRows(frames)))
+    assert [type(one) for one in found] == [SameRows] * 3
     assert [number for number, _ in groupby(frames.decoded)] == [0, 1, 2], "each frame once"
 
 
@@ -106,6 +103,34 @@ def test_a_frame_of_which_the_end_is_gone() -> None:
     assert steps(FIRST[:4], FIRST) == [("rows", [0, 1, 2, 3])]
 
 
+def test_what_is_left_of_a_frame_stays_where_it_is_stored() -> None:
+    """On both sides of a message that was marked, and of one that is gone; fewer do not."""
+    few = FEWEST_ROWS
+    frame = [listed(number) for number in range(5 * few)]
+    marked = frame[few]._replace(suffix=b":2,RS", flags="RS")
+    now = [
+        *frame[:few],
+        marked,
+        *frame[few + 1 : 3 * few],
+        *frame[3 * few + 1 : 4 * few],
+        *frame[4 * few + 1 :],
+    ]
+    found = steps(now, frame)
+    assert found == [
+        ("same", [0, few]),
+        ("rows", [few]),
+        ("same", [few + 1, 2 * few - 1]),
+        ("rows", [*range(3 * few + 1, 4 * few), *range(4 * few + 1, 5 * few)]),
+    ]
+
+
+def test_a_frame_of_which_the_first_messages_are_gone() -> None:
+    first, second = ([listed(start + number) for number in range(2 * FEWEST_ROWS)] for start in (0, 1000))
+    found = steps([*first, *second[1:]], first, second)
+    size = len(first)
+    assert found == [("same", [0, size]), ("same", [size + 1, size - 1])]
+
+
 def test_frames_in_another_order() -> None:
     assert steps([*SECOND, *FIRST], FIRST, SECOND) == [("same", [5, 5]), ("same", [0, 5])]
 
@@ -139,7 +164,7 @@ def test_what_is_damaged_is_not_known() -> None:
 
 
 def test_nothing_was_stored() -> None:
-    found = list(match(iter(FIRST), KnownRows(None)))
+    found = list(match(ListedRecords(FIRST), KnownRows(None)))
     assert found == [Rows([(one, UNKNOWN) for one in FIRST])]
 
 
@@ -156,7 +181,7 @@ def test_a_shuffled_folder_is_gone_through_in_few_passes() -> None:
     frames = Frames(*(every[start : start + 1000] for start in range(0, 20_000, 1000)))
     random.Random(1).shuffle(every)
     known = KnownRows(frames)
-    found = list(match(iter(every), known))
+    found = list(match(ListedRecords(every), known))
     assert all(isinstance(one, Rows) for one in found)
     assert len(found) > 2, "not all at once"
     assert len(frames.decoded) < 100
@@ -177,14 +202,17 @@ def test_any_listing_over_any_frames(stored: list[list[int]], listing: list[tupl
     messages = [listed(number, b":2,S" if same else b":2,") for number, same in listing]
     known, at = KnownRows(frames), 0
     every = [number for numbers in stored for number in numbers]
-    for step in match(iter(messages), known):
-        if isinstance(step, SameFrame):
-            assert list(step.listed) == frames.stored[step.ordinal]
-            assert known.place(step.first) == (step.ordinal, 0)
+    for step in match(ListedRecords(messages), known):
+        if isinstance(step, SameRows):
+            rows = frames.stored[step.ordinal] or []
+            assert step.listed() == rows[step.row : step.row + step.count]
+            assert known.place(step.first) == (step.ordinal, step.row)
+            assert step.is_whole == (step.count == len(rows))
+            assert step.is_whole or step.count >= FEWEST_ROWS
         for one, position in step.rows if isinstance(step, Rows) else step.as_rows().rows:
             assert one == messages[at]
             if position != UNKNOWN:
-                assert isinstance(step, SameFrame) or every.count(one.uid) == 1
+                assert isinstance(step, SameRows) or every.count(one.uid) == 1
                 ordinal, row = known.place(position)
                 assert (frames.stored[ordinal] or [])[row].base == one.base
             else:

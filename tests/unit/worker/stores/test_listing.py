@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.records import Listed
-from mailhaul.worker.stores.listing import Listing, Numbering
+from mailhaul.worker.stores.listing import Listing
+from mailhaul.worker.stores.numbering import Numbering
 from mailhaul.worker.stores.uidlist import UidList
 
 from ....maildirs import Maildir
