@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..groups.nearness import hint
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.records import RunId
+from ..proto.structs import Record
 from .catalog import Catalog
 from .history import Version
 
@@ -36,8 +36,7 @@ def absence(catalog: Catalog, run: RunId, path: LogicalPath) -> str:
     return _NOTHING + _near(catalog, path)
 
 
-@dataclass(frozen=True, slots=True)
-class LastSeen:
+class LastSeen(Record):
     """Of a mailbox that was gone by some run: the newest moment that it can be had from, and a sentence."""
 
     run: RunId

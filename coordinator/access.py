@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..proto.records import Partition
+from ..proto.structs import Record
 from ..worker.archives.holdings import Holdings
 from ..worker.staging.area import StagingArea
 from .dispatch.engine import Engine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(Record, kw_only=True):
     """How workers on other hosts reach the staging ``area``: ``grant`` lets a host read its archives,
     ``grant_writing`` lets it write a file there, as the attempt of this epoch. ``keeper`` dispatches what is
     to be kept before a restore."""

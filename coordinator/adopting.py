@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from ..proto.archive.reader import open_sealed
 from ..proto.errors import AccessError, DamagedError, NotFoundError, UnsupportedError
 from ..proto.records import ArchiveId, Skipped
+from ..proto.structs import Record, replace
 from ..worker.archives.names import parse_name
 from ..worker.archives.ports import Copy, Place
 from ..worker.destinations.registry import open_destination
@@ -21,8 +21,7 @@ from .history import seen_at
 from .sweeping.locks import sweeping
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adopted:
+class Adopted(Record, kw_only=True):
     """How many copies were ``entered`` into the catalog and how many were ``known``; which archives it does
     not know, by name; what is called an archive and is no whole one; how many other files there are."""
 

@@ -7,17 +7,16 @@ copy, until somebody has looked and released them.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.records import MailboxSummary, Unit, UnitReport
+from ..proto.structs import Record
 
 FEWEST_MESSAGES = 10
 """In a smaller mailbox no share of the messages means anything, short of all."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Alarm:
+class Alarm(Record, kw_only=True):
     """What happened (``reason`` is for programs, ``detail`` for people) to what, and the paths of the
     mailboxes that are held for it."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ..groups.paths import EVERYBODY, LogicalPath
@@ -16,6 +16,7 @@ from ..proto.archive.scanning import owner_of
 from ..proto.archive.splitting import archives_in
 from ..proto.errors import AccessError, BackupError, DamagedError, NotFoundError, UsageError
 from ..proto.records import ArchiveId, Departed, Location, RunId, Skipped
+from ..proto.structs import Record, field, replace
 from ..worker.archives.holdings import NAMED_FILES, Holdings, NamedFiles, Stretched
 from ..worker.archives.names import name_of
 from ..worker.archives.opened import OpenArchives, opened_archives
@@ -29,8 +30,7 @@ from .holdings import holdings
 from .streams import Streams
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeededFile:
+class NeededFile(Record, kw_only=True):
     """The file of an archive that something needs: where it is, or what it is called (``""``: not known), as
     far as it is known how large it is (0: it is not), and whether it is ``there``. ``place`` is where its
     nearest copy lies, by the name of that place (``""``: there is none)."""
@@ -42,8 +42,7 @@ class NeededFile:
     place: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupSet:
+class BackupSet(Record, kw_only=True, dict=True):
     """Mailboxes as they were at one time, and where the archives lie that are needed for them.
 
     ``archives`` are those that are at hand, ``names`` what the files of these and others are called, as far
@@ -62,9 +61,6 @@ class BackupSet:
     absent: Mapping[LogicalPath, str] = field(default_factory=dict)
     moment: ChosenMoment | None = None
     departed: tuple[str, ...] = ()
-    _of_users: dict[str, list[MailboxVersion]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
 
     def matching(self, path: LogicalPath) -> Iterator[MailboxVersion]:
         """Every version that a path selects, older ones of a mailbox too."""
@@ -77,11 +73,15 @@ class BackupSet:
                 yield one
 
     def _versions_of(self, user: str) -> Sequence[MailboxVersion]:
-        """Those of a user. Whoever asks for one asks for many: they are sorted out once."""
-        if not self._of_users:
-            for one in self.versions:
-                self._of_users.setdefault(one.user, []).append(one)
         return self._of_users.get(user, ())
+
+    @cached_property
+    def _of_users(self) -> Mapping[str, Sequence[MailboxVersion]]:
+        """Those of each user. Whoever asks for one asks for many: they are sorted out once."""
+        found: dict[str, list[MailboxVersion]] = {}
+        for one in self.versions:
+            found.setdefault(one.user, []).append(one)
+        return found
 
     def select(self, path: LogicalPath) -> list[MailboxVersion]:
         """The versions that a path selects, one for each mailbox, the newest. Raises NotFoundError, or
@@ -235,8 +235,7 @@ _Gone = dict[tuple[str, str | None, str], Departed]
 """Who has departed: by partition, group (None: all; one may be called as ``EVERYBODY`` is), and user."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Copy:
+class _Copy(Record):
     """An archive that was found in a file, or in a stretch of one. ``generation`` is None where its header is
     gone; ``damage`` says why not all of it can be read."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ..proto.errors import BackupError, DamagedError, LockedError, NotFoundError, UsageError
 from ..proto.records import CONFIRMED, ArchiveId, RunId, Skipped
+from ..proto.structs import Record
 from ..worker.archives.names import parse_name
 from ..worker.archives.places import Places
 from ..worker.destinations.settings import Destination, TapeDestination
@@ -32,8 +32,7 @@ _ID = re.compile(r"[0-9a-f]{8,64}")
 _MOST_LOCATION = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Record, kw_only=True):
     """An archive that another program keeps at a ``location``. ``outdated``: as it was before it was written
     anew. ``last``: there is no other copy."""
 
@@ -46,8 +45,7 @@ class Kept:
     last: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmation:
+class Confirmation(Record, kw_only=True):
     """The archives that were ``confirmed``, and those that were ``refused``, by name, with why."""
 
     confirmed: tuple[Kept, ...] = ()

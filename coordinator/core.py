@@ -13,87 +13,76 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 
 from ..proto.errors import BackupError
+from ..proto.structs import Mutable, Record, field
 
 # What happened
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReady:
+class WorkerReady(Record):
     """A worker that was to start can take a task."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerLost:
+class WorkerLost(Record):
     """A worker is gone, without having been told to stop."""
 
     worker: int
     error: BackupError
 
 
-@dataclass(frozen=True, slots=True)
-class TaskDone:
+class TaskDone(Record):
     """A worker returned the report of its task and can take another."""
 
     worker: int
     report: object
 
 
-@dataclass(frozen=True, slots=True)
-class TaskFailed:
+class TaskFailed(Record):
     """A worker's task raised; the worker can take another."""
 
     worker: int
     error: BackupError
 
 
-@dataclass(frozen=True, slots=True)
-class TaskRested:
+class TaskRested(Record):
     """A task that was to rest may be tried again."""
 
     task: int
 
 
-@dataclass(frozen=True, slots=True)
-class HostLost:
+class HostLost(Record):
     """A host is gone or can't be reached, and with it every worker that it has."""
 
     host: str
     error: BackupError
 
 
-@dataclass(frozen=True, slots=True)
-class HostBack:
+class HostBack(Record):
     """A host that was lost or given up can have workers again."""
 
     host: str
 
 
-@dataclass(frozen=True, slots=True)
-class HostGivenUp:
+class HostGivenUp(Record):
     """Nobody waits for this host any more."""
 
     host: str
     error: BackupError
 
 
-@dataclass(frozen=True, slots=True)
-class DoorShut:
+class DoorShut(Record):
     """The door is shut: nothing is begun until it opens; what runs goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class DoorOpened:
+class DoorOpened(Record):
     """The door is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkersWanted:
+class WorkersWanted(Record):
     """A host shall have so many workers from now on, at least one. Those that are too many end with the task
     that they have."""
 
@@ -119,16 +108,14 @@ Event = (
 # What is to be done
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Record):
     """Start a worker under this number."""
 
     worker: int
     host: str
 
 
-@dataclass(frozen=True, slots=True)
-class Assign:
+class Assign(Record):
     """Give a task to an idle worker, as this attempt at it (counted from 1)."""
 
     worker: int
@@ -137,15 +124,13 @@ class Assign:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Record):
     """Let an idle worker go: there is nothing for it to do."""
 
     worker: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(Record):
     """An attempt at a task has failed: say ``TaskRested`` when it may be tried again."""
 
     task: int
@@ -153,8 +138,7 @@ class Rest:
     error: BackupError
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(Record):
     """A task has ended, after so many attempts: with a report, or else with the error of the last."""
 
     task: int
@@ -166,8 +150,7 @@ class Finish:
 Instruction = Start | Assign | Stop | Rest | Finish
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Occupancy:
+class Occupancy(Record, kw_only=True):
     """So many workers of a host have a task, of the ``most`` that it may have; ``waits``: there is another
     task for it."""
 
@@ -177,8 +160,7 @@ class Occupancy:
     waits: bool
 
 
-@dataclass(slots=True, eq=False)
-class _Queue:
+class _Queue(Mutable, eq=False):
     """The tasks that can be done on the same hosts. ``waiting`` is a heap; ``starting`` counts the workers
     that are being started on its behalf."""
 
@@ -198,8 +180,7 @@ class _Queue:
         return all(host.given_up for host in self.hosts)
 
 
-@dataclass(slots=True, eq=False)
-class _Host:
+class _Host(Mutable, eq=False):
     """``most`` is how many workers it may have. ``starting`` says for which queue each worker is started;
     ``stillborn`` counts those in a row that were lost before they were ready."""
 

@@ -8,11 +8,11 @@ up in another group now: by this run, or it was before. Else it would be in none
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from ..groups.assignment import GroupRules, assign
 from ..groups.paths import LogicalPath
 from ..proto.records import Departed, RunId, Unit
+from ..proto.structs import replace
 from .history import MailboxVersion
 from .inventory import Inventory
 

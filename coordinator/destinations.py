@@ -6,10 +6,10 @@ What has to be kept of one lies in ``.mailhaul/destinations/NAME`` of the stagin
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from ..proto.errors import UsageError
+from ..proto.structs import replace
 from ..worker.destinations.founding import found, found_if_new
 from ..worker.destinations.settings import Destination, DirectoryDestination, TapeDestination
 from .area_id import area_id

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from ..proto.archive.files import RandomAccess
 from ..proto.directories import make_directories
 from ..proto.errors import AccessError, BackupError, StagingError
 from ..proto.records import Skipped
+from ..proto.structs import Record
 from ..worker.archives.excerpts import write_excerpt
 from ..worker.archives.names import excerpt_name, parse_name
 from ..worker.archives.ports import Copy, Place
@@ -26,8 +26,7 @@ from .sweeping.companions import PREFIXES
 _PART_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fetched:
+class Fetched(Record, kw_only=True):
     """All ``copies`` of archives that a destination has, the ``place`` (empty: none was asked); and what of
     these could not be read."""
 

@@ -9,13 +9,13 @@ empty in the night after.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.errors import NotFoundError
 from ..proto.records import ArchiveId, RunId, Skipped
+from ..proto.structs import Record
 from .catalog import Catalog
 from .history import RunRecord
 from .holds import Hold, read_holds
@@ -27,8 +27,7 @@ LATEST_GOOD = "latest-good"
 _MASS_LOSSES = frozenset(("mailbox-emptied", "mailbox-shrunk", "folder-vanished", "mailboxes-gone"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassedOver:
+class PassedOver(Record, kw_only=True):
     """A moment that was not taken, why (one word), and details."""
 
     run: RunId
@@ -36,8 +35,7 @@ class PassedOver:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChosenMoment:
+class ChosenMoment(Record, kw_only=True):
     """The moment of a restore. ``alarms`` stand at it and tell of much mail that was gone, and ``before`` is
     the newest moment at which none of them stood (None: there is none); ``passed_over`` are newer moments
     that were not good enough."""
@@ -103,8 +101,7 @@ def latest_good(
 _Why = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Raised:
+class _Raised(Record):
     """An alarm, and the run that raised it."""
 
     run: RunId

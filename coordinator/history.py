@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from ..proto.records import STAGING, ArchiveId, Departed, Location, Losses, RunId, Skipped, Stretch
+from ..proto.structs import Record, field
 from ..worker.archives.names import parse_name
 from ..worker.archives.ports import Copy
 
@@ -15,8 +15,7 @@ RunState = Literal["running", "done", "partial", "failed", "interrupted"]
 UnitState = Literal["planned", "sealed", "unchanged", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
+class RunRecord(Record, kw_only=True):
     """A run, and its units added up. ``error`` says why it ended early; times are aware UTC.
 
     ``sealed_units`` have an archive, ``unchanged_units`` needed none. Of the ``messages`` so many were
@@ -53,8 +52,7 @@ class RunRecord:
     alarms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitRecord:
+class UnitRecord(Record, kw_only=True):
     """A unit of a run; the counts are those of its report, zero while there is none. ``purged``: its group
     is not kept any more as it was in this run."""
 
@@ -82,8 +80,7 @@ class UnitRecord:
     peak_memory_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitPlan:
+class UnitPlan(Record, kw_only=True):
     """What a unit that is not sealed consists of."""
 
     partition: str
@@ -97,8 +94,7 @@ class UnitPlan:
     messages: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unplanned:
+class Unplanned(Record, kw_only=True):
     """What a run was asked for and no unit of it holds: partitions that could not be listed, with the code
     and text of the error, and mailboxes that were left out."""
 
@@ -106,8 +102,7 @@ class Unplanned:
     left_out: tuple[Skipped, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumedRun:
+class ResumedRun(Record, kw_only=True):
     """A run that goes on for the ``resumed``-th time: ``sealed`` units are done, also without an archive, and
     ``units`` are left. ``mode`` is what ``begin_run`` was given."""
 
@@ -119,8 +114,7 @@ class ResumedRun:
     mode: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoodBackup:
+class GoodBackup(Record, kw_only=True):
     """The last good backup of a group in a partition: that of its worst mailbox that is there.
 
     A mailbox is good as of a run that looked at all of it and stored it whole. Of the ``mailboxes`` that are
@@ -139,8 +133,7 @@ class GoodBackup:
     never: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Behind:
+class Behind(Record, kw_only=True):
     """A mailbox without a good backup since some time: ``good`` is the last run that made one, ``stored``
     when that began (None: there is none); ``since`` the first run that was to store it; ``reason`` (one word)
     and ``detail`` say why the newest run did not, empty if none has tried since."""
@@ -155,8 +148,7 @@ class Behind:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Totals:
+class Totals(Record, kw_only=True):
     """What all runs have done to a group of a partition: gone through so many ``messages`` (``size_bytes``),
     ``read`` so many of them, stored ``new_bytes`` of mail in ``archive_bytes`` of archives."""
 
@@ -169,8 +161,7 @@ class Totals:
     archive_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class Moment(Record, kw_only=True):
     """A run as a time to restore a group of a partition from. ``whole``: it was over all of the group, and
     none of its units failed. ``unchanged``: it wrote no archive of the group, since nothing had changed."""
 
@@ -185,8 +176,7 @@ CopyState = Literal["copied", "kept", "lost"]
 was not there any more, or damaged."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyRecord:
+class CopyRecord(Record, kw_only=True):
     """A copy of an archive in a place, under the ``name`` of its ``generation``, and of this ``version``
     where the place counts them.
 
@@ -224,8 +214,7 @@ def seen_at(place: str, copy: Copy, when: datetime) -> CopyRecord:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveRecord:
+class ArchiveRecord(Record, kw_only=True):
     """A sealed archive: what it is called, how large it is, and where ``copies`` of it lie.
 
     ``missing``: no copy is left of which anything can be read. ``lost`` is what is known to be damaged of
@@ -257,8 +246,7 @@ class ArchiveRecord:
         return bool(self.staged_name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceStanding:
+class PlaceStanding(Record, kw_only=True):
     """So many copies (``archives``) are in this ``state`` in a place, and have so many bytes. The place has
     ``locked`` so many of them, the first until ``locked_until``."""
 
@@ -270,8 +258,7 @@ class PlaceStanding:
     locked_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Discarded:
+class Discarded(Record, kw_only=True):
     """A copy that nobody needs, and that its place has yet to remove: not before ``locked_until`` (aware), as
     far as that is known."""
 
@@ -279,8 +266,7 @@ class Discarded:
     locked_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leftovers:
+class Leftovers(Record, kw_only=True):
     """So many ``copies`` that nobody needs are still in a place, and have so many bytes. The last of them was
     locked until ``locked_until``, if any was."""
 
@@ -290,8 +276,7 @@ class Leftovers:
     locked_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyStanding:
+class CopyStanding(Record, kw_only=True):
     """Where copies are. Of ``alone`` archives copies count in one place only, the oldest sealed at
     ``alone_since``; of ``unswept`` ones none counts outside of the staging area."""
 
@@ -303,8 +288,7 @@ class CopyStanding:
     leftovers: tuple[Leftovers, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPlaces:
+class RunPlaces(Record, kw_only=True):
     """Where the archives of a run are: so many of them are ``staged``, for ``staged_only`` no copy counts
     elsewhere, ``freed`` ones have left the staging area. ``places``: their copies, by place and state."""
 
@@ -316,8 +300,7 @@ class RunPlaces:
     places: tuple[PlaceStanding, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamelessLoss:
+class NamelessLoss(Record, kw_only=True):
     """So many ``mailboxes`` that a run stored in an archive and of which nothing tells any more, not even
     whose they were."""
 
@@ -334,8 +317,7 @@ class NamelessLoss:
         return f"{many} lost that run {self.run} stored, and nothing tells any more whose"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxVersion:
+class MailboxVersion(Record, kw_only=True):
     """The mailbox of a user as one run stored it, and the archive whose metadata describes it."""
 
     partition: str
@@ -354,8 +336,7 @@ class MailboxVersion:
     changed: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class Version(Record, kw_only=True):
     """What one run made of a mailbox in one of its groups: stored it, or found it departed.
 
     Of one that has departed ``departed`` is the reason and ``archive`` None; of one that was stored they are
@@ -381,8 +362,7 @@ class Version:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needed:
+class Needed(Record, kw_only=True):
     """What must stay for the versions that the catalog knows.
 
     ``users`` gives for each archive the users whose metadata is needed in it; it may be none: then it is

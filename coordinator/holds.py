@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import DamagedError, NotFoundError, StagingError, UsageError
 from ..proto.records import RunId
+from ..proto.structs import Record
 from .clock import RUN_ID
 from .durable import replace_durably
 from .flocks import flocked
@@ -24,8 +24,7 @@ _FILE = "holds.json"
 _PATIENCE_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
+class Hold(Record, kw_only=True):
     """A hold on all mailboxes below a path (``/partition/group/user`` at most), or on a run.
 
     ``since`` is aware; ``automatic`` ones are alarms, set by the program itself, and so are those of a

@@ -12,7 +12,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from threading import Event
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..proto.errors import DamagedError, HookError
 from ..proto.ports import Clock
+from ..proto.structs import Mutable, Record, asdict, field
 from .clock import SystemClock, utc
 from .durable import read_lines
 from .settings import HookConfig
@@ -33,8 +33,7 @@ _DAY_SECONDS = 86_400
 _MOST_RECORD_BYTES = 4 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookFailure:
+class HookFailure(Record, kw_only=True):
     """A hook that failed: when (ISO time), in which run (empty: none), why, and what it said last."""
 
     hook: str
@@ -49,8 +48,7 @@ class HookFailure:
         return f"the hook {self.hook} {self.why}{said}"
 
 
-@dataclass(slots=True)
-class Around:
+class Around(Mutable):
     """What goes on between two hooks. ``facts`` are for the one after; ``troubles`` tell how that failed."""
 
     facts: dict[str, Any] = field(default_factory=dict)

@@ -6,18 +6,17 @@ The partitions are looked at where they lie, by tasks that the engine dispatches
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import BackupError, EmptyStoreError, NotFoundError
 from ..proto.records import MailboxSize, Partition, Progress, Skipped
+from ..proto.structs import Record, field
 from ..worker.inventory import Stock
 from ..worker.tasks.inventory import InventoryTask, run_inventory
 from .dispatch.engine import Engine
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
+class Inventory(Record, kw_only=True):
     """A partition and its mailboxes, by user. ``left_out`` is what looks like mail in it and is not taken,
     ``hints`` what may have been meant by users that were named and are not there."""
 
@@ -27,8 +26,7 @@ class Inventory:
     hints: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Record, kw_only=True):
     """A unit or partition that failed, by its label, and why."""
 
     what: str

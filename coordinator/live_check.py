@@ -7,13 +7,13 @@ the same way, and puts back the content of what is damaged.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from typing import Generic, TypeVar
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import UsageError
 from ..proto.ports import ProgressSink
 from ..proto.records import Partition, RestoreReport, Skipped
+from ..proto.structs import Record, field_names, replace
 from ..worker.live.check import Stored
 from ..worker.live.findings import Finding, Identity, MailboxFindings
 from ..worker.load import LoadLimits
@@ -29,8 +29,7 @@ _MOST_MAILBOXES = 500
 _MOST_MESSAGES = 200_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedCheck(Generic[TaskT]):
+class PlannedCheck(Record, Generic[TaskT], kw_only=True):
     """A task for a worker, and what it is to look at."""
 
     task: TaskT
@@ -38,8 +37,7 @@ class PlannedCheck(Generic[TaskT]):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedMailbox:
+class CheckedMailbox(Record, kw_only=True):
     """What was found of a mailbox, in its partition on a ``host``."""
 
     partition: str
@@ -47,8 +45,7 @@ class CheckedMailbox:
     found: MailboxFindings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whole:
+class Whole(Record, kw_only=True):
     """What was found in a partition on one host, in numbers. ``damaged`` are messages."""
 
     partition: str
@@ -63,8 +60,7 @@ class Whole:
     unlooked: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveState:
+class LiveState(Record, kw_only=True):
     """What a check has found: of each mailbox, and ``failed``, what could not be begun."""
 
     mailboxes: tuple[CheckedMailbox, ...] = ()
@@ -185,7 +181,7 @@ def plan_mending(
     return [
         PlannedCheck(
             task=MendTask(
-                **{one.name: getattr(planned.task, one.name) for one in fields(planned.task)}, only=wanted
+                **{name: getattr(planned.task, name) for name in field_names(planned.task)}, only=wanted
             ),
             messages=planned.messages,
             size_bytes=planned.size_bytes,

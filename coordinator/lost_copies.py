@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..proto.records import Location
+from ..proto.structs import Record
 from ..worker.archives.ports import Copy
 from .catalog import Catalog
 from .keepsakes import keep_catalog_now
 from .recalling import lose_copy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LostCopies:
+class LostCopies(Record, kw_only=True):
     """How many copies of archives were ``noted`` as lost, and the names of the archives of which no other is
     left (``missing``)."""
 

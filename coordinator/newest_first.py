@@ -16,13 +16,13 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, pairwise
 from pathlib import Path
 
 from ..proto.ports import ProgressSink
 from ..proto.records import FOLDERS, ArchiveId, Progress, RestoredMailbox, RestoreReport
+from ..proto.structs import Mutable, Record, field, replace
 from ..worker.arrivals import Slice
 from ..worker.choice import Choice, Extent
 from ..worker.tasks.restore import RestoreTask
@@ -47,8 +47,7 @@ NAME = "newest first"
 """How the whole of it is called in its progress."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class Pass(Record, kw_only=True):
     """Once through all mailboxes; ``reach`` is what there is of each then (see ``RestoredMailbox``), and the
     ``slice`` what is restored; None: its folders."""
 
@@ -68,8 +67,7 @@ def passes_of(moment: datetime) -> tuple[Pass, ...]:
     )
 
 
-@dataclass(slots=True)
-class Ahead:
+class Ahead(Mutable):
     """The users that are to come first, in the order in which they were named; ``look`` gives those that were
     named since."""
 
@@ -114,8 +112,7 @@ def run_newest_first(
     return replace(total, skipped=tuple(skipped), damaged=tuple(damaged))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lot:
+class Lot(Record, kw_only=True):
     """What a worker does at once. ``idle`` is the less the more active its users are; those who are ``named``
     come first in it, then with ``more`` of them."""
 
@@ -276,8 +273,7 @@ class Turns:
                 self._jumps[hosts].append(number)
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(Mutable, eq=False):
     """A Task: a lot that is drawn when it is begun; without what the journal has by the time of an
     attempt. ``elapsed`` says for how many seconds the restore has been under way."""
 

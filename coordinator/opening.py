@@ -11,17 +11,16 @@ import os
 import pwd
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..proto.errors import ConfigError, StagingError
+from ..proto.structs import Record
 from .settings import StagingConfig
 
 _READ, _OTHERS = 0o444, 0o077
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class Opening(Record, kw_only=True):
     """What a file gets: owner and group by number (-1: the one that it has), and its mode (None: as it is). A
     directory can be entered by who may read its files."""
 

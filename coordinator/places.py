@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from ..groups.definitions import SAFE_NAME
 from ..proto.errors import UsageError
 from ..proto.records import Partition
+from ..proto.structs import replace
 from ..worker.stores.registry import is_one_file, is_stdout
 
 PARTITION = "{partition}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from ..groups.assignment import assign
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..groups.sharding import shard, weight
 from ..proto.errors import NotFoundError
 from ..proto.records import RunId, Skipped, Unit
+from ..proto.structs import Record
 from .alarms import Alarm
 from .inventory import Inventory
 from .settings import ExcludeConfig, GroupsConfig
@@ -22,8 +22,7 @@ Members = dict[tuple[str, str], dict[str, None]]
 """By partition and group, the users of it that are backed up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Record, kw_only=True):
     """The units of a run, largest first; what the rules leave out of it; and what looks like a loss. ``over``
     are the groups (partition, group) of which the units have all that is to be backed up, also groups that
     are not any more."""
@@ -34,8 +33,7 @@ class Plan:
     over: frozenset[tuple[str, str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Muster:
+class Muster(Record, kw_only=True):
     """Who is backed up in which group, and who is left out: mailboxes, and groups that are off."""
 
     members: Members

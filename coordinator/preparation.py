@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from collections import ChainMap
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import NotFoundError
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, MailboxSize, RunId, Skipped
+from ..proto.structs import replace
 from .alarms import Alarm, alarm_of_partition
 from .catalog import Catalog
 from .departures import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from ..proto.ports import ProgressSink
 from ..proto.records import Partition
+from ..proto.structs import Record, replace
 from ..proto.target_facts import (
     ExpiryRule,
     ExpiryToll,
@@ -30,8 +30,7 @@ LOOK_SECONDS = 10.0
 """So long the targets on a host are looked at. What there was no time for is told as that."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prospect:
+class Prospect(Record, kw_only=True):
     """What was found: ``rooms`` by host and file system, everything else by target."""
 
     rooms: tuple[FileSystemRoom, ...] = ()

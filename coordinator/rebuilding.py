@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
 from ..proto.records import STAGING, ArchiveFacts, ArchiveId, Departed, Location, RunId, Skipped
 from ..proto.run_ends import RunEnd
+from ..proto.structs import Mutable, Record, field, replace
 from ..worker.archives.excerpts import Excerpt
 from ..worker.archives.holdings import EXCERPTS, Holdings
 from ..worker.archives.names import archive_of_excerpt, excerpt_name, is_excerpt
@@ -39,8 +39,7 @@ from .unknown import archives_and_excerpts, is_behind
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RebuildReport:
+class RebuildReport(Record, kw_only=True):
     """How many archives are in the catalog now, and from which snapshot it was begun (empty: from none);
     which files are not, and why, or as a newer generation of the same archive is; what of the archives is
     damaged; and which others they refer to that are not there."""
@@ -135,8 +134,7 @@ def _purged(recorded: Iterable[PurgedScope], holds: Holds, base: Base | None) ->
         )
 
 
-@dataclass(slots=True)
-class _Search:
+class _Search(Mutable):
     """The archives of a staging area that its ``base`` does not know, but for ``dead`` ones, which a purge
     has yet to delete, and ``orphans`` (ids in hex): no catalog knew those when something was purged that they
     may refer to. And what was found on the way that is none or is damaged."""

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from ..proto.errors import BackupError, DamagedError, NotFoundError, NotYetError, is_damage
 from ..proto.ports import ProgressSink
 from ..proto.records import CONFIRMED, STAGING, ArchiveId, Location
+from ..proto.structs import Mutable, Record, field, replace
 from ..worker.archives.holdings import EXCERPTS, NAMED_FILES, ConfirmedCopies, Holdings, name_of
 from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
@@ -36,8 +36,7 @@ _MOST_REASONS = 20
 _STREAMS = 4  # of a place that can be read anywhere: each brings back one archive after the other
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recalled:
+class Recalled(Record, kw_only=True):
     """What a recall came to: the archives that lie in the staging area ``now``, by their names there, so many
     ``size_bytes`` of which came back; and those of which no copy could be had, with the last error."""
 
@@ -46,8 +45,7 @@ class Recalled:
     failed: tuple[tuple[ArchiveId, BackupError], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecallObserver:
+class RecallObserver(Record, kw_only=True):
     """Who looks on: told of the archives that are to come back, of progress, and of waiting (how many
     archives, why; repeated as long as it lasts); ``by_hand`` first of those that another program has to
     bring."""
@@ -78,8 +76,7 @@ def _reasons(told: Iterable[str]) -> str:
     return "; ".join(reasons[:_MOST_REASONS]) + more
 
 
-@dataclass(slots=True)
-class _Work:
+class _Work(Mutable):
     """What is left: of each archive the copies that were not tried yet. ``lost``: some count no more."""
 
     left: dict[ArchiveId, list[Wanted]] = field(default_factory=dict)

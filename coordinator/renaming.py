@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..groups.renames import Renamed, RenameMap, Whereabouts, parse_renames, renamed_in
 from ..proto.errors import ConfigError
 from ..proto.records import RunId
+from ..proto.structs import Record
 from .catalog import Catalog
 from .history import MailboxVersion
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renaming:
+class Renaming(Record, kw_only=True):
     """Where mailboxes go, by where they were, and what users are called now. ``places`` has all mailboxes of
     a backup, also those that are not restored: others name their users in access lists."""
 

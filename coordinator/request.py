@@ -8,19 +8,18 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 
 from ..groups.paths import LogicalPath
 from ..groups.selection import FolderRules, Selection
 from ..proto.errors import DamagedError, UsageError
 from ..proto.records import BackupMode
+from ..proto.structs import Record, asdict, field
 from .clock import utc
 from .settings import ExcludeConfig
 from .users_file import UserList
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Record, kw_only=True):
     """What somebody asks of a run: of which mail (``paths``, these ``users`` only, without these folders
     beside those of the configuration), and how. ``accept_empty``: a partition that lists no mailbox is
     believed; ``accept_moved``: so is one that lies elsewhere than before.
@@ -65,8 +64,7 @@ class Request:
         return shlex.join(words)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class Manner(Record, kw_only=True):
     """How a run backs up what it is over: ``folders`` are the patterns of those that it leaves out
     everywhere, ``group_folders`` those of single groups."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -23,6 +22,7 @@ from ..proto.records import (
     RestoreTaskReport,
     Skipped,
 )
+from ..proto.structs import Record, replace
 from ..worker.archives.holdings import Holdings
 from ..worker.choice import Choice
 from ..worker.staging.area import StagingArea
@@ -36,8 +36,7 @@ from .restore_plan import PlannedTask
 from .restores.journal import Journal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreWork:
+class RestoreWork(Record, kw_only=True):
     """A Task: what is to be done of a restore task, without what the journal has by the time of an
     attempt. ``elapsed`` says for how many seconds the restore has been under way."""
 

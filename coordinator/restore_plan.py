@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from ..groups.paths import LogicalPath
 from ..groups.renames import Renamed
@@ -16,6 +15,7 @@ from ..proto.records import (
     Partition,
     RunId,
 )
+from ..proto.structs import Record, replace
 from ..worker.archives.availability import Availabilities
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import OpenArchives
@@ -36,8 +36,7 @@ _FEW_MESSAGES = 1000
 _FEW_BYTES = 32 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedMailbox:
+class PlannedMailbox(Record, kw_only=True):
     """What is taken of one mailbox version, and where it goes: so many ``messages``, without those that are
     known to be ``lacking``; and the archives that it ``needs``, as far as they are known."""
 
@@ -50,8 +49,7 @@ class PlannedMailbox:
     lacking: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedTask:
+class PlannedTask(Record, kw_only=True):
     """A task for a worker, and what it holds in all."""
 
     task: RestoreTask
@@ -59,8 +57,7 @@ class PlannedTask:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
+class Conflict(Record, kw_only=True):
     """Two mailboxes, by their paths and runs, that would become one: that of ``user``."""
 
     user: str
@@ -76,8 +73,7 @@ class Conflict:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestorePlan:
+class RestorePlan(Record, kw_only=True):
     """What will be restored: mailboxes, by archive and user, and the tasks that they are split into.
     ``needs`` are the archives that it takes, whether they are there or not; with ``conflicts`` it can't be
     carried out. ``targets`` is where mail goes, also that which is there already where a restore goes on."""
@@ -223,8 +219,7 @@ class _NeededFiles:
         return self._same.setdefault(needs, needs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Aim:
+class _Aim(Record):
     """Where mailboxes go."""
 
     targets: Mapping[str, Partition]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ..proto.records import Departed, RunId, Skipped, UnitReport
+from ..proto.structs import Record
 from .alarms import Alarm
 from .history import RunState
 from .inventory import Failure
 from .reasons import EXCLUDED, NO_FAULT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunResult:
+class RunResult(Record, kw_only=True):
     """How a run ended. ``skipped`` is all that its units did not read, and who was left out: what is
     missing (``left_out``), what is ``excluded``, and what had vanished.
 

@@ -6,11 +6,11 @@ Each group in each partition is looked at by itself. A rule counts only runs tha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from datetime import date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from ..proto.records import RunId
+from ..proto.structs import Record, asdict
 
 if TYPE_CHECKING:
     from .history import Moment
@@ -19,8 +19,7 @@ Reasons = dict[RunId, tuple[str, ...]]
 """The runs that stay, oldest first, and why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionRules:
+class RetentionRules(Record, kw_only=True):
     """How many runs stay by each rule: the ``last`` ones, and the newest of each of so many days, weeks,
     months, years that have any. None: no such rule; without any rule everything stays.
 
@@ -34,15 +33,14 @@ class RetentionRules:
     yearly: int | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            count = getattr(self, field.name)
+        for name, count in asdict(self).items():
             if count is not None and count < 1:
-                raise ValueError(f"{field.name}: {count} runs can't be kept: 1 is the least")
+                raise ValueError(f"{name}: {count} runs can't be kept: 1 is the least")
 
     @property
     def keep_all(self) -> bool:
         """Whether there is no rule."""
-        return all(getattr(self, field.name) is None for field in fields(self))
+        return all(count is None for count in asdict(self).values())
 
 
 def _last(_when: datetime, number: int) -> object:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from ..proto.errors import (
 )
 from ..proto.ports import Clock
 from ..proto.records import STAGING, ArchiveId, Location, Parents, Partition, RunId, Skipped, Unit, UnitReport
+from ..proto.structs import Record, replace
 from ..worker.archives.first_frames import is_there
 from ..worker.archives.names import PARTIAL, excerpt_name
 from ..worker.staging.area import StagingArea
@@ -64,8 +64,7 @@ from .unknown import is_behind
 from .work import BackupWork, GrantReading, GrantWriting, unit_task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Means:
+class Means(Record, kw_only=True):
     """What a run works with. ``inventory`` runs the first look at the partitions, ``backup`` the units;
     ``area`` is the staging area as workers see it, ``grant`` lets those on other hosts write to it,
     ``read_grant`` read it."""

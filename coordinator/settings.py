@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -15,6 +14,7 @@ from urllib.parse import quote
 from ..groups.assignment import GroupRules
 from ..groups.expressions import Expression
 from ..proto.records import Partition
+from ..proto.structs import Record, field
 from ..worker.destinations.settings import Destination
 from ..worker.load import LoadLimits
 from .retention import RetentionRules
@@ -26,8 +26,7 @@ EngineName = Literal["local", "ray"]
 _PLACEHOLDER = re.compile(r"\{(?:user|domain)(?:\[[0-9]+(?::[0-9]+)?\])?\}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupsConfig:
+class GroupsConfig(Record, kw_only=True):
     """Who is backed up together. A group is split so that its shards hold about ``largest_unit_bytes``. The
     groups that are ``off`` are backed up only by runs that name them."""
 
@@ -36,8 +35,7 @@ class GroupsConfig:
     off: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExcludeConfig:
+class ExcludeConfig(Record, kw_only=True):
     """What is left out unless a run names it: ``folders`` (patterns, see ``groups.selection``) of everybody
     and of single groups; users whose whole id matches an expression or is in ``listed_users``."""
 
@@ -51,8 +49,7 @@ class ExcludeConfig:
         return user in self.listed_users or any(one.matches(user) for one in self.users)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetentionConfig:
+class RetentionConfig(Record, kw_only=True):
     """Which runs stay restorable, and what makes the program suspicious.
 
     ``groups`` have rules of their own instead of ``rules``. An archive of which less than the share
@@ -70,8 +67,7 @@ class RetentionConfig:
         return self.groups.get(group, self.rules)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagingConfig:
+class StagingConfig(Record, kw_only=True):
     """The staging area: an absolute ``path`` on this host, which the configuration calls ``host``.
 
     ``listen`` is where its receiver takes archives from workers on other hosts, ``address`` how they reach
@@ -94,8 +90,7 @@ class StagingConfig:
     same_device: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsConfig:
+class TlsConfig(Record, kw_only=True):
     """Files of a certificate, its key, and the authority that both sides' certificates come from."""
 
     cert: Path
@@ -103,8 +98,7 @@ class TlsConfig:
     ca: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchConfig:
+class DispatchConfig(Record, kw_only=True):
     """What runs units, when, and how many at a time on each host.
 
     ``address``, ``token_file`` and ``tls`` are those of the Ray cluster. The work on a host that is gone
@@ -120,16 +114,14 @@ class DispatchConfig:
     host_patience_seconds: float = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveConfig:
+class ArchiveConfig(Record, kw_only=True):
     """How blocks are compressed. ``level`` is that of zstd; lz4 has none."""
 
     codec: Codec = "lz4"
     level: int = 3
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricsConfig:
+class MetricsConfig(Record, kw_only=True):
     """Where metrics are to be had while a run goes on (``ADDRESS:PORT``), and the file that is written at
     its end; empty and None for nowhere."""
 
@@ -137,15 +129,13 @@ class MetricsConfig:
     textfile: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogConfig:
+class LogConfig(Record, kw_only=True):
     """The file that events are appended to, a JSON object a line; None for none."""
 
     file: Path | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookConfig:
+class HookConfig(Record, kw_only=True):
     """A program that is called, without a shell. It may take ``limit_seconds``, or ``until`` a time of the
     day (minutes since midnight) comes next."""
 
@@ -154,8 +144,7 @@ class HookConfig:
     until: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepRules:
+class SweepRules(Record, kw_only=True):
     """Where the archives of a group go, and when.
 
     Each has a copy at every destination of ``copies`` (by name); without any it stays in the staging area
@@ -170,8 +159,7 @@ class SweepRules:
     keep_newest: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepConfig:
+class SweepConfig(Record, kw_only=True):
     """How archives leave the staging area. ``groups`` have rules of their own instead of ``rules``.
 
     So many ``streams`` run at the same time to each destination (None: what suits its kind), which all
@@ -196,8 +184,7 @@ class SweepConfig:
         return frozenset(place for rules in (self.rules, *self.groups.values()) for place in rules.copies)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
+class Config(Record, kw_only=True):
     """All that is configured."""
 
     staging: StagingConfig

@@ -10,12 +10,13 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
 from types import NoneType, TracebackType, UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from ..proto.structs import Record, field_names
 
 SECONDS = 1.0
 """How often a status is written."""
@@ -26,12 +27,12 @@ RecordT = TypeVar("RecordT")
 
 
 def as_json(record: object) -> str:
-    """A record (a dataclass) as ``read_snapshot`` reads it; ASCII."""
+    """A record as ``read_snapshot`` reads it; ASCII."""
     return json.dumps(record, default=_encoded, separators=(",", ":"))
 
 
 def write_snapshot(path: Path, record: object) -> None:
-    """Put a record (a dataclass) into a file. Raises OSError."""
+    """Put a record into a file. Raises OSError."""
     text = as_json(record)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
@@ -59,7 +60,7 @@ def _refuse(name: str) -> None:
 
 
 def _encoded(value: object) -> object:
-    if is_dataclass(value):
+    if isinstance(value, Record):
         kind: type = type(value)
         return {name: getattr(value, name) for name in _types(kind)}
     if isinstance(value, datetime):
@@ -71,13 +72,13 @@ def _encoded(value: object) -> object:
 def _types(kind: type) -> dict[str, Any]:
     """The fields of a record and their types."""
     hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind)}
+    return {name: hints[name] for name in field_names(kind)}
 
 
 def _decoded(kind: Any, value: Any) -> Any:
     """A value as a field of this type holds it. Raises ValueError or TypeError if it can't."""
     origin, inner = get_origin(kind), get_args(kind)
-    if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, dict):
+    if isinstance(kind, type) and issubclass(kind, Record) and isinstance(value, dict):
         types = _types(kind)
         return kind(**{name: _decoded(types[name], value[name]) for name in types if name in value})
     if origin is tuple and isinstance(value, list):

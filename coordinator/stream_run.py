@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from functools import partial
 
 from .. import __version__
@@ -13,6 +12,7 @@ from ..proto.archive.run_end import write_run_end
 from ..proto.ports import Clock
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, BackupMode, RunId, UnitReport
 from ..proto.run_ends import RunEnd, UnitEnd
+from ..proto.structs import Record, replace
 from ..worker.staging.sinks import StreamSink
 from ..worker.tasks.attempt import write_stream
 from ..worker.tasks.backup import UnitTask
@@ -27,8 +27,7 @@ from .settings import Config
 from .work import StreamWork, unit_task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamMeans:
+class StreamMeans(Record, kw_only=True):
     """What a run into a stream works with. ``inventory`` runs the first look at the partitions; ``backup``
     the units, in this process and each but once, as what is in a stream can't be taken back."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..groups.assignment import assign
 from ..groups.paths import EVERYBODY, LogicalPath
 from ..proto.errors import NotFoundError
 from ..proto.records import RunId, Skipped, Unit
+from ..proto.structs import Record, replace
 from .catalog import Catalog
 from .dispatch.engine import Engine
 from .inventory import Failure
@@ -21,8 +21,7 @@ from .settings import Config, ExcludeConfig
 _PASSED_OVER = ("excluded-user", "group-off")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupSurvey:
+class GroupSurvey(Record, kw_only=True):
     """A group of a partition, as a run would find it now; sizes are estimates until it was backed up."""
 
     partition: str
@@ -33,8 +32,7 @@ class GroupSurvey:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class Survey(Record, kw_only=True):
     """The groups, and by their paths the users in no group (and whether a run leaves them out) and in
     several, with these. ``left_out`` are users and groups that a run over these paths passes over,
     ``not_taken`` is what looks like mail in the stores and is not backed up.

@@ -10,13 +10,13 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
 from ..proto.errors import NotFoundError, StagingError, UsageError
 from ..proto.records import RunId
+from ..proto.structs import Record
 from .catalog import Catalog
 from .dispatch.engine import Engine
 from .inventory import Failure
@@ -31,8 +31,7 @@ _DIGEST_BYTES = 6
 SHORTEST_NAME = 2 * _DIGEST_BYTES + 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tree:
+class Tree(Record, kw_only=True):
     """What a tree has become: its leaves with their logical paths, how many were ``added`` and ``removed``,
     which were ``kept`` as there is something in them, and the partitions that can't be listed: their leaves
     stay as they are."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..groups.paths import LogicalPath
 from ..proto.ports import ProgressSink
 from ..proto.records import Progress, RestoreReport, Skipped
+from ..proto.structs import Record
 from ..worker.archives.holdings import Holdings
 from ..worker.before import not_kept
 from ..worker.choice import Choice
@@ -20,8 +20,7 @@ from .restores.before import KeptBefore, whose
 from .restores.journal import Journal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UndoPlan:
+class UndoPlan(Record, kw_only=True):
     """What is taken back: tasks; and ``unknown``, mailboxes of which it is not known how they were."""
 
     tasks: tuple[UndoTask, ...]

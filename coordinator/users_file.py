@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..proto.errors import ConfigError
+from ..proto.structs import Record
 
 
-@dataclass(frozen=True, slots=True)
-class UserList:
+class UserList(Record):
     """The users that a file names, and which file that was."""
 
     source: str

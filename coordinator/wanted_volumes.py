@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 from ..proto.errors import BackupError
+from ..proto.structs import Record, asdict
 from ..worker.destinations.tape.inventory import Inventory, Wanted
 from .hooks import HookFailure, Hooks
 from .settings import destinations_directory
@@ -19,8 +19,7 @@ from .settings import destinations_directory
 HOOK = "volume_wanted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedVolume:
+class WantedVolume(Record, kw_only=True):
     """A volume that a destination wants ``since`` then: a certain one (``volume``, ``label``), or any of a
     ``pool`` that has room, a blank one too. ``why`` is for people."""
 
@@ -52,8 +51,7 @@ def ask_for_volumes(staging: Path, hooks: Hooks) -> list[HookFailure]:
         volume = _volume(name, one)
         if volume is None or one.asked:
             continue
-        facts = {field.name: getattr(volume, field.name) for field in fields(volume)}
-        failure = hooks.call(HOOK, {**facts, "since": one.since, "staging": str(staging)})
+        failure = hooks.call(HOOK, {**asdict(volume), "since": one.since, "staging": str(staging)})
         if failure is None:
             with suppress(BackupError):  # then it is asked for twice
                 inventory.note_asked(one)

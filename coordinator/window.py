@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 import time
-from dataclasses import dataclass
 from itertools import count
+
+from ..proto.structs import Record
 
 _SPAN = re.compile(r"([0-9]{1,2}):([0-9]{2}) ?- ?([0-9]{1,2}):([0-9]{2})")
 _DAY_MINUTES = 24 * 60
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Record):
     """One or more spans of the day, each as minutes after midnight: from the first, up to the second.
 
     They are read off this host's clock on the wall, whatever that does: a span that is left out in the night

@@ -6,10 +6,10 @@ Owns epochs: each attempt at a unit has a greater one than those before, in resu
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ..proto.archive.frames import Codec
 from ..proto.records import Parents, Unit
+from ..proto.structs import Record
 from ..worker.archives.names import archive_name
 from ..worker.packing.settings import ArchiveSettings
 from ..worker.staging.area import StagingArea
@@ -41,8 +41,7 @@ def unit_task(unit: Unit, config: Config, manner: Manner, started: float) -> Uni
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamWork:
+class StreamWork(Record, kw_only=True):
     """One unit whose archive goes into a stream: a Task of an engine that has no workers elsewhere. ``begin``
     is told of each attempt."""
 
@@ -65,8 +64,7 @@ class StreamWork:
         return self.task
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupWork:
+class BackupWork(Record, kw_only=True):
     """One unit whose archive goes into the staging area: a Task. ``begin`` is told of each attempt. What it
     starts from is looked up (``parents``) when an attempt begins."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from ..proto.errors import ConfigError, UsageError
+from ..proto.structs import Record
 from .definitions import GroupDefinition
 from .nearness import hint
 from .paths import EVERYBODY
@@ -18,8 +18,7 @@ Ungrouped = Literal["user", "report"]
 """A user whom no group matches is backed up under the group ``user``, or left out and told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupRules:
+class GroupRules(Record, kw_only=True):
     """The configured groups, and what happens to users who do not fall into exactly one."""
 
     definitions: tuple[GroupDefinition, ...] = ()
@@ -31,8 +30,7 @@ class GroupRules:
         return (*(definition.name for definition in self.definitions), EVERYBODY)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
+class Assignment(Record, kw_only=True):
     """How users fall into groups.
 
     ``groups`` holds each chosen group with its users, in the order both were given in; it may hold none.

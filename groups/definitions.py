@@ -6,9 +6,9 @@ Owns the syntax of that file, but not that of its expressions (``expressions``).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ..proto.errors import ConfigError
+from ..proto.structs import Record
 from .expressions import Expression, compile_expression
 from .paths import EVERYBODY
 
@@ -16,8 +16,7 @@ SAFE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 """What the name of a group or partition looks like: it also names a directory of the staging area."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupDefinition:
+class GroupDefinition(Record):
     """A group and its expressions; it holds the users whose whole id matches any of them."""
 
     name: str

@@ -7,11 +7,11 @@ stall, whatever a user is called: RE2 never backtracks.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
 import re2
 
 from ..proto.errors import ConfigError
+from ..proto.structs import Record
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _STAND_IN = re.compile("[\U0010d800-\U0010dfff]")
@@ -33,20 +33,24 @@ _MISSING = (
 _MISSING_CONSTRUCT = re.compile("|".join(f"({construct})" for construct, _ in _MISSING))
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(Record):
     """An expression that a whole text must match. ``text`` is what was written."""
 
     text: str
-    _compiled: re2._Regexp = field(compare=False, repr=False)
+    _compiled: re2._Regexp
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Expression and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
 
     def matches(self, text: str) -> bool:
         # Bytes, as RE2 reads UTF-8: of a string it would tell positions in characters, for thrice the time.
         return self._compiled.fullmatch(_encoded(text)) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Rewriting:
+class Rewriting(Record):
     """An expression that a whole text must match, and what the text becomes then: pieces of text, and the
     numbers of what pairs of parentheses matched."""
 

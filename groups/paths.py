@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 
 from ..proto.errors import UsageError
+from ..proto.structs import Record, replace
 
 EVERYBODY = "user"
 """The predefined group: it holds every user, whatever other groups hold them too."""
@@ -22,8 +22,7 @@ _MARKED_MESSAGE = re.compile(r";(UID|NAME)=(.*)", re.IGNORECASE | re.DOTALL)
 _BETWEEN_LEVELS = re.compile(r"(?<=[^/])/(?=[^/])")
 
 
-@dataclass(frozen=True, slots=True)
-class LogicalPath:
+class LogicalPath(Record):
     """What a path selects; None at a level means everything from there on.
 
     ``folder`` separates its levels by ``/``; alone it stands for itself and the folders below it. A message

@@ -13,10 +13,10 @@ import hashlib
 import heapq
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..proto.errors import ConfigError
+from ..proto.structs import Record
 from .definitions import SAFE_NAME
 from .expressions import Rewriting, compile_rewriting
 
@@ -32,8 +32,7 @@ class Whereabouts(NamedTuple):
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Record, kw_only=True):
     """One line. ``partition`` is the one that it is for ("": any), ``user`` the only id that it is for ("":
     those that ``rewriting`` matches; None: all); ``partitions`` are where the mail goes (none: it stays),
     ``to_user`` is what the user is called then ("": as before)."""
@@ -57,14 +56,13 @@ class Rule:
         return Whereabouts(_chosen(self.partitions, mailbox) or mailbox.partition, user)
 
 
-@dataclass(frozen=True, slots=True)
-class RenameMap:
+class RenameMap(Record):
     """The rules of a map, in their order. ``source`` is the file."""
 
     source: str
     rules: tuple[Rule, ...]
-    _by_user: Mapping[str, tuple[int, ...]] = field(compare=False, repr=False)
-    _of_many: tuple[int, ...] = field(compare=False, repr=False)
+    _by_user: Mapping[str, tuple[int, ...]]
+    _of_many: tuple[int, ...]
 
     @property
     def partitions(self) -> frozenset[str]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
 from ..proto.errors import ConfigError
+from ..proto.structs import Record
 from .expressions import Expression, compile_wildcards
 from .paths import LogicalPath
 
@@ -32,8 +32,7 @@ class Verdict(Enum):
     """Nobody asked for it: it stays in the mailbox's new version as it was in the one before."""
 
 
-@dataclass(frozen=True, slots=True)
-class FolderRules:
+class FolderRules(Record):
     """Patterns of the names of folders that are left out, each with the folders below it.
 
     A pattern is the whole name, its levels separated by ``/``, as in ``Archive/2019``. ``*`` stands for any
@@ -53,8 +52,7 @@ class FolderRules:
                     break
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Record, kw_only=True):
     """What a run takes of the mailboxes that it is over: ``paths`` as it was asked for, none for everything;
     without what the ``rules`` leave out.
 

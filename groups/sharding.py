@@ -11,10 +11,10 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import itemgetter
 
 from ..proto.records import MailboxSize
+from ..proto.structs import Mutable, field
 
 WORTH_SPLITTING_BYTES = 64 * 2**20
 """A group with less than this for each worker stays whole: more archives would cost more than they gain."""
@@ -36,8 +36,7 @@ def weight(size_bytes: int, messages: int) -> int:
     return size_bytes + max(messages, 0) * MESSAGE_BYTES
 
 
-@dataclass(slots=True)
-class _Shard:
+class _Shard(Mutable):
     load: int = 0
     mailboxes: list[_Mailbox] = field(default_factory=list)
 

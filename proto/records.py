@@ -7,10 +7,11 @@ must survive (file names); everything else is text.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, NewType
+
+from .structs import Record, astuple, field
 
 RunId = NewType("RunId", str)
 """Sorts by start time: ``20261121T031500Z-4f3a``."""
@@ -24,8 +25,7 @@ DIGEST_BYTES = 16
 """Length of every BLAKE3 digest kept (128 bits: no second message can be made to match one)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Renumbering:
+class Renumbering(Record, kw_only=True):
     """How a restore numbers folders that it makes anew, so that no number is used twice.
 
     The next UID is ``uid_margin`` above the recorded one: above all that the server may have given out since
@@ -39,8 +39,7 @@ class Renumbering:
     reserves: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerAccess:
+class ServerAccess(Record, kw_only=True):
     """How a mail server is written to over its protocol: as the ``master`` user, who may act for all others,
     or, if that is empty, as each user; with the password in ``password_file``. With ``verify`` the bytes of
     all messages are read back, not of a sample. ``ca_file`` holds the authorities that may certify it, if not
@@ -54,8 +53,7 @@ class ServerAccess:
     delivered: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Partition:
+class Partition(Record, kw_only=True):
     """A named root of a mail store.
 
     ``path`` is a directory, or a template whose placeholders say where user names stand. ``hosts`` are
@@ -82,8 +80,7 @@ class Partition:
     access: ServerAccess | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxSize:
+class MailboxSize(Record, kw_only=True):
     """What an inventory knows of one user's mailbox before it is read; a negative count is not known."""
 
     user: str
@@ -109,8 +106,7 @@ class Location(NamedTuple):
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Referred:
+class Referred(Record, kw_only=True):
     """An archive that another refers to, as that tells: whose it is, what its file is called after, and how
     large that was. Of one of which nothing is known any more ``run`` is empty; the size may be 0 (not known).
     """
@@ -127,8 +123,7 @@ LEFT_PARTITION = ("removed", "moved")
 """The reasons of mailboxes that are in no group of their partition any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Departed:
+class Departed(Record):
     """A mailbox that was stored before and is not to be any more, as of this run.
 
     ``reason`` is ``removed`` (the store does not list it), ``left-group`` or ``moved`` (to another
@@ -147,8 +142,7 @@ class Departed:
         return self.reason in LEFT_PARTITION
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
+class Unit(Record, kw_only=True):
     """One (partition, group, shard) of one run: what is dispatched, retried, written to one archive.
 
     ``archive`` is the id of that, chosen once for all attempts at it (empty while it is still planned).
@@ -173,8 +167,7 @@ class Unit:
         return f"{self.partition.name}/{self.group}/{self.shard}"
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(Record):
     """Mode bits (as ``stat`` gives them, type bits removed), user and group id of a file."""
 
     mode: int
@@ -230,8 +223,7 @@ class Listed(NamedTuple):
         return hash(self[:-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Record):
     """A stored message: all that is needed to put it back exactly.
 
     ``flags`` are the letters of the Maildir convention (D F P R S T), ``keywords`` names, in the order of
@@ -255,7 +247,13 @@ class Message:
     keywords: tuple[str, ...] = ()
     attributes: Attributes = ()
     link: int = 0
-    inode: int = field(default=0, compare=False)
+    inode: int = 0
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Message and astuple(self)[:-1] == astuple(other)[:-1]
+
+    def __hash__(self) -> int:
+        return hash(astuple(self)[:-1])
 
 
 class Terms(NamedTuple):
@@ -272,8 +270,7 @@ class Terms(NamedTuple):
     attachments: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
+class Folder(Record, kw_only=True):
     """A folder without its messages.
 
     ``name`` is the name a person sees, hierarchy levels separated by ``/``; ``path`` its directory
@@ -314,8 +311,7 @@ class DirectoryKind(StrEnum):
     """Where the server keeps the lists of the folder, if not in it: in its control directory, or that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Directory:
+class Directory(Record):
     """A directory as it was. ``path`` is relative to the mailbox; of the kinds HOME and CONTROL relative to
     the home and to the control directory, ``b""`` for these themselves. Of the kind ABOVE it says how many
     levels below the root of the partition it lies, as a decimal number."""
@@ -327,8 +323,7 @@ class Directory:
     attributes: Attributes = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ListedFile:
+class ListedFile(Record):
     """A file of a mailbox that is no message. ``target`` is set for a symbolic link.
 
     ``path`` is relative to the mailbox; a file of the user's home beside the mailbox has ``home``
@@ -340,8 +335,7 @@ class ListedFile:
     target: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredFile:
+class StoredFile(Record):
     """A stored file that is no message."""
 
     path: bytes
@@ -355,8 +349,7 @@ class StoredFile:
     attributes: Attributes = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(Record):
     """Something that was not stored, or not restored: its logical path, why (one word), and details."""
 
     path: str
@@ -364,8 +357,7 @@ class Skipped:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class FolderLoss:
+class FolderLoss(Record):
     """Of the messages that a folder listed so many were ``gone`` when they were to be read, in one run."""
 
     path: str
@@ -373,8 +365,7 @@ class FolderLoss:
     gone: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxSummary:
+class MailboxSummary(Record, kw_only=True):
     """The counts of one mailbox in one archive. ``listed == stored + skipped`` always holds.
 
     ``added`` messages were not in the version before this one, ``vanished`` ones only in that; ``changed``
@@ -394,8 +385,7 @@ class MailboxSummary:
     changed: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitReport:
+class UnitReport(Record, kw_only=True):
     """What became of one unit.
 
     ``archive`` is None, and ``name`` empty, if nothing had changed: what was stored before tells of this run
@@ -435,8 +425,7 @@ class Stretch(NamedTuple):
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(Record):
     """What is known to be lost of an archive: stretches of its ``data``, and of its metadata stretches of the
     positions of its ``frames`` (so many from one on; FORMAT.md, "Frame types"). Both ascend."""
 
@@ -447,8 +436,7 @@ class Losses:
         return bool(self.data or self.frames)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveFacts:
+class ArchiveFacts(Record, kw_only=True):
     """What a sealed archive says of itself: enough to enter it into a catalog again. ``referred`` is what it
     knows of its ``references``.
 
@@ -480,8 +468,7 @@ class ArchiveFacts:
     sealed: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parents:
+class Parents(Record, kw_only=True):
     """What a unit starts from: the mailboxes as they were stored last, and where that lies.
 
     ``mailboxes`` gives for each user that is known the archive whose metadata tells of the mailbox.
@@ -497,8 +484,7 @@ class Parents:
     lost: Mapping[ArchiveId, Losses] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupMode:
+class BackupMode(Record, kw_only=True):
     """How a unit is backed up.
 
     ``full``: every message is read again. ``thorough``: also of a folder in which nothing seems to have
@@ -528,8 +514,7 @@ class UidMap(NamedTuple):
     new_uids: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxOutcome:
+class MailboxOutcome(Record, kw_only=True):
     """What became of a mailbox after its messages were handed over: so many of them, with so many bytes as
     they were stored, were ``refused`` after all. ``uids`` are the UIDs that messages have got, where it is
     not the writer that gives them."""
@@ -539,8 +524,7 @@ class MailboxOutcome:
     uids: tuple[UidMap, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreReport:
+class RestoreReport(Record, kw_only=True):
     """What became of something that was restored: a mailbox, a task, all of it.
 
     ``size_bytes`` are those of messages that were ``restored``, ``present_bytes`` of those that were there
@@ -593,8 +577,7 @@ FOLDERS = "folders"
 """How much is there of a mailbox that has its folders, and none of its mail yet."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoredMailbox:
+class RestoredMailbox(Record, kw_only=True):
     """A mailbox, or a part of one, that is durable in its target: what its ``path`` selects of it as
     ``archive`` tells of it. ``folders`` says how many messages of the backup were to be in each folder then,
     and how many the target listed.
@@ -613,8 +596,7 @@ class RestoredMailbox:
     last_seen_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreTaskReport:
+class RestoreTaskReport(Record, kw_only=True):
     """What became of one restore task: the ``mailboxes`` that are durable, and what is to be told of the
     others (``rest``)."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from .records import ArchiveId, RunId, Skipped
+from .structs import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitEnd:
+class UnitEnd(Record, kw_only=True):
     """What became of a unit: ``state`` and counts as the catalog has them; of one that was sealed the archive
     and where it lay below the staging area. Times are in seconds since 1970."""
 
@@ -26,8 +24,7 @@ class UnitEnd:
     ended: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopeEnd:
+class ScopeEnd(Record, kw_only=True):
     """The mailboxes of a group in a partition that were there: all that archives tell of and that had not
     departed, but for those ``passed_over``. ``good`` is the last run that stored them whole, ``others`` are
     those of whom that is not so: user, last good run (empty: none), first run that was to store it, reason,
@@ -40,8 +37,7 @@ class ScopeEnd:
     passed_over: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunEnd:
+class RunEnd(Record, kw_only=True):
     """A run, after it went on for the ``resumed``-th time. Times are in seconds since 1970. ``stores`` are
     the partitions that it was over (name, format, path, hosts with a space between), ``failed`` are
     partitions that could not be listed (name, code, text), ``left_out`` what no unit holds; ``skipped`` what

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from .records import Listed
+from .structs import Record
 
 
 class Flags(NamedTuple):
@@ -16,8 +16,7 @@ class Flags(NamedTuple):
     keywords: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WantedState:
+class WantedState(Record, kw_only=True):
     """A message as a folder has listed it, and what flags it is to have: ``decide`` is told those that it
     has when its turn comes, which may be others than were listed."""
 

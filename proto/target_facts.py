@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from .records import Partition
+from .structs import Record, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileSystemRoom:
+class FileSystemRoom(Record, kw_only=True):
     """A file system of a host, by the ``path`` of a directory in it, and what is to come onto it: so many
     ``inodes`` if each message becomes a file; ``block_bytes`` is what a message takes at most beside its own.
     So many messages (``names``) with so many bytes are names of ``files`` (sizes by what tells one from
@@ -59,8 +58,7 @@ class FileSystemRoom:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class Trial(Record, kw_only=True):
     """A directory of a host in which a directory and a file were written, and removed again. ``error`` says
     why that failed; ``owner`` why the file could not be given to somebody who owned mail in the backup (None:
     not tried, as nothing tells who did)."""
@@ -71,8 +69,7 @@ class Trial:
     owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuotaExcess:
+class QuotaExcess(Record, kw_only=True):
     """A user whose quota does not leave room for what is to come: it allows ``limit`` of a ``kind``
     (``storage``: bytes, or ``message``), of which so much is ``used``, and ``wanted`` is to come."""
 
@@ -84,8 +81,7 @@ class QuotaExcess:
     wanted: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderFate:
+class FolderFate(Record, kw_only=True):
     """What becomes of the UIDs of a folder: so many messages keep theirs (``kept``), get new ones
     (``renumbered``), or are ``present`` and skipped; where there are no UIDs they are ``added`` or present.
     ``uidvalidity`` is that of the backup, ``there`` that of the folder in the target (0: there is none, or it
@@ -105,8 +101,7 @@ class FolderFate:
         return bool(self.there and self.uidvalidity and self.there != self.uidvalidity)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FateCounts:
+class FateCounts(Record, kw_only=True):
     """The fates of all folders that were looked at: ``recreated`` ones were not there, of the others so many
     are ``another`` than in the backup; and the messages, as in FolderFate."""
 
@@ -119,8 +114,7 @@ class FateCounts:
     present: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerTalk:
+class ServerTalk(Record, kw_only=True):
     """What a server that is written to over its protocol has said: so many users were let in
     (``logged_in``). It takes messages of ``append_limit`` bytes at most (0: it does not say), and so many
     (``too_large``) are larger."""
@@ -130,8 +124,7 @@ class ServerTalk:
     too_large: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpiryRule:
+class ExpiryRule(Record, kw_only=True):
     """A rule of the server: of the folders whose names match ``folder`` it removes what is older than so many
     ``seconds`` (None: whatever its age), or what is beyond the ``most`` newest messages (None: any number).
     """
@@ -141,8 +134,7 @@ class ExpiryRule:
     most: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpiryToll:
+class ExpiryToll(Record, kw_only=True):
     """What a rule means for the mail that is to come: of so many ``messages`` in its folders ``due`` are too
     old by the time of their arrival, and ``beyond`` are more than it leaves in a folder."""
 
@@ -152,8 +144,7 @@ class ExpiryToll:
     beyond: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetFacts:
+class TargetFacts(Record, kw_only=True):
     """All that was found for some mailboxes of one ``target``. ``fates`` are the first of many, ``counts``
     those of all mailboxes that were looked at, all but ``unseen`` ones: there was no time for these.
     ``expiry`` is None where no server could be asked. The quotas of so many users were asked for

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -37,6 +36,7 @@ from mailhaul.proto.records import (
     RunId,
     Terms,
 )
+from mailhaul.proto.structs import Record, replace
 from mailhaul.worker.archives.holdings import NAMED_FILES, Holdings, NamedFiles, Stretched
 from mailhaul.worker.packing.packer import Packer
 
@@ -289,8 +289,7 @@ def expected(mailboxes: Mailboxes) -> Found:
     return {(user, name): list(data) for user, folders in mailboxes.items() for name, data in folders.items()}
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(Record):
     """A frame of an archive that can be changed and put back."""
 
     at: int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from mailhaul.coordinator.catalog import Catalog
@@ -18,6 +17,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.worker.archives.names import archive_name
 
 START = datetime(2026, 11, 21, 3, 15, tzinfo=UTC)

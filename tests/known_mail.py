@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 from mailhaul.proto.ports import MailboxReader, MailStore
 from mailhaul.proto.records import Folder, ListedFile, Skipped
+from mailhaul.proto.structs import Mutable, field
 
 
-@dataclass
-class Remembered:
+class Remembered(Mutable):
     """A KnownFolder. ``unchanged`` and ``trusted`` are what the reader said, ``listed`` how many messages it
     had to tell; ``asked`` counts the calls of ``bases``."""
 
@@ -27,8 +26,7 @@ class Remembered:
         return iter(self.names)
 
 
-@dataclass
-class Known:
+class Known(Mutable):
     """A KnownMailbox, and what else the reader said."""
 
     files_mark: bytes = b""

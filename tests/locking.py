@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.errors import PlaceError
+from mailhaul.proto.structs import replace
 from mailhaul.worker.archives.ports import Copy, OnBytes, Place
 from mailhaul.worker.destinations import registry
 from mailhaul.worker.destinations.memory import MemoryFiles, MemoryPlace

@@ -4,7 +4,7 @@ catalog would have it, and what it stored can be read back as it was then."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from mailhaul.groups.selection import EVERYTHING, Selection
@@ -30,6 +30,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import MemoryFile, MemorySink
 from mailhaul.worker.backup import back_up
 from mailhaul.worker.comparing.known import OpenParents

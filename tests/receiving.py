@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.ports import ArchiveSink
+from mailhaul.proto.structs import Record, replace
 from mailhaul.proto.wire.grants import Grant, issue
 from mailhaul.proto.wire.keys import make_pair, read_allowed, read_pair
 from mailhaul.proto.wire.server import Server
@@ -59,8 +59,7 @@ def open_file(area: StagingArea, name: str, host: str, grant: bytes) -> RandomAc
     return file
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(Record):
     """A staging area with the keys of its receiver and its hosts; ``endpoint`` is where its receiver is."""
 
     root: Path

@@ -4,7 +4,6 @@ of what is done to archives afterwards. Written by the real writer, as a backup 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +28,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.worker.archives.holdings import Holdings, staged
 from mailhaul.worker.archives.names import archive_name
 from mailhaul.worker.archives.opened import opened_archives

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.records import Directory, DirectoryKind, Folder, Message, Skipped, StoredFile
+from mailhaul.proto.structs import replace
 
 from .archives import messages_of
 

@@ -4,7 +4,6 @@ lies at a place."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from mailhaul.coordinator.settings import RetentionConfig, SweepConfig, SweepRul
 from mailhaul.coordinator.sweeping.report import SweepObserver, SweepReport, SweepRequest
 from mailhaul.coordinator.sweeping.sweep import sweep
 from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.structs import Mutable, field, replace
 from mailhaul.worker.archives.holdings import Holdings
 from mailhaul.worker.destinations.settings import Destination, DirectoryDestination
 from mailhaul.worker.staging.area import StagingArea
@@ -54,8 +54,7 @@ class SweptChain(StagedChain):
         return holdings(catalog, StagingArea(path=str(self.staging)), self.destinations)
 
 
-@dataclass
-class Swept:
+class Swept(Mutable):
     """A chain whose archives are swept."""
 
     chain: StagedChain

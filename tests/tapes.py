@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.settings import TapeDestination
 from mailhaul.worker.destinations.tape.file_drive import FileDrive, TapeEnd
 from mailhaul.worker.destinations.tape.file_library import FileLibrary

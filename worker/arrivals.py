@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, compress
 
 from ..proto.archive.mailboxes import FolderEntry
@@ -18,6 +17,7 @@ from ..proto.archive.message_rows import MessageRows
 from ..proto.archive.stored import StoredMailbox, StoredRows
 from ..proto.errors import DamagedError
 from ..proto.records import Message
+from ..proto.structs import Record
 
 _WITHOUT_UID = 1 << 32
 """Such messages came last: the server has not looked at them yet."""
@@ -25,8 +25,7 @@ _WITHOUT_UID = 1 << 32
 _NOBODY = _WITHOUT_UID + 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
+class Slice(Record, kw_only=True):
     """The messages of a time: from ``since_ns`` on (None: from the first) until before ``until_ns`` (None: to
     the last), in nanoseconds since 1970."""
 

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import resource
 import time
-from dataclasses import replace
 
 from ..groups.paths import LogicalPath
 from ..groups.selection import EVERYTHING, Selection, Verdict
@@ -41,6 +40,7 @@ from ..proto.records import (
     Unit,
     UnitReport,
 )
+from ..proto.structs import replace
 from .archives.sealed import Account
 from .comparing.known import KnownVersion, OpenParents
 from .folder_backup import Reliance

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..groups.paths import LogicalPath
@@ -31,6 +30,7 @@ from ..proto.records import (
     Skipped,
     Unit,
 )
+from ..proto.structs import Record, replace
 from .archives.places import Places
 from .backup import back_up
 from .comparing.known import OpenParents
@@ -46,8 +46,7 @@ NOT_KEPT = "before"
 _UNREAD = "it could not be read"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Before:
+class Before(Record, kw_only=True):
     """What is to be kept before a restore task, in the file ``name`` of the staging ``area``: the mailboxes
     in ``target`` of the users of ``places`` (see ``MailTarget.open_mailbox``), as ``group`` of the
     ``partition`` of the backup. What is not new lies in ``parents``, archives of the same area. ``began`` is

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from ..groups.paths import LogicalPath
 from ..proto.records import ArchiveId
+from ..proto.structs import Record
 from .arrivals import Slice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rescue:
+class Rescue(Record, kw_only=True):
     """Messages of one folder, by lasting name and digest, and the folder that they are put into."""
 
     folder: str
@@ -27,8 +26,7 @@ class Extent(StrEnum):
     """The folders without their messages, and the other files."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateRules:
+class StateRules(Record, kw_only=True):
     """That only the state of messages is restored (see ``live.state``), and how: ``exact``: as it was,
     whatever was done since; else merged, with how the archive ``later`` tells of the mailbox, if there is
     such a backup of a later moment. ``dry_run``: it is only found out what would change."""
@@ -43,8 +41,7 @@ def folder_for(day: str) -> str:
     return f"Set aside {day}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exactly:
+class Exactly(Record, kw_only=True):
     """That a mailbox becomes just as it was (see ``live.exact``): what is there beyond that goes into folders
     below ``aside``. ``dry_run``: it is only found out what would change."""
 
@@ -52,8 +49,7 @@ class Exactly:
     dry_run: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class Choice(Record, kw_only=True):
     """What to restore of one mailbox as the metadata of ``archive`` tells of it: all of it, one folder (and
     what lies below), or one message.
 

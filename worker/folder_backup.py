@@ -11,7 +11,6 @@ is new is read.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
 
@@ -21,6 +20,7 @@ from ..proto.archive.pointers import FramePointer
 from ..proto.errors import DamagedError, MessageUnavailable
 from ..proto.ports import FolderReader
 from ..proto.records import Listed, Message, Skipped, Terms
+from ..proto.structs import Mutable, Record, field, replace
 from .comparing.known import UNACCOUNTED, KnownMessages, KnownVersion
 from .comparing.known_tally import KnownTally
 from .comparing.matching import Rows, SameRows, match
@@ -38,8 +38,7 @@ _LINK_BYTES = 8
 _MOST_HELD = 1 << 12
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Mutable):
     """What became of the messages of a mailbox: of those ``listed`` so many were ``left_out``, the others are
     stored. ``differs``: the mailbox is not what was stored last; ``anew``: it is stored in another way at
     least."""
@@ -54,8 +53,7 @@ class Tally:
     pursuit: Pursuit = field(default_factory=Pursuit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reliance:
+class Reliance(Record, kw_only=True):
     """How far what was stored is relied upon. ``reuse``: known messages are not read again. ``refer``: what
     is not looked at is taken over as it was stored. ``thorough``: each known message is compared by stat. Of
     the others, those that arrived before ``since`` are left out."""

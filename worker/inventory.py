@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from ..groups.nearness import hint
 from ..groups.paths import LogicalPath
 from ..groups.selection import Selection, Verdict
 from ..proto.ports import MailStore
 from ..proto.records import MailboxSize, Skipped
+from ..proto.structs import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class Stock(Record, kw_only=True):
     """How many mailboxes a partition lists, which of them were asked for, and what was measured of these.
     ``missing`` are paths to folders that their mailboxes don't have. ``left_out`` is what looks like mail and
     is no mailbox, if all of the partition was asked for; its paths are relative to the partition's root.

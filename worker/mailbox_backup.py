@@ -12,7 +12,6 @@ else          a checkpoint: this mailbox is complete         proto.archive.write
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 
 from ..groups.paths import LogicalPath, printable
 from ..groups.selection import Verdict
@@ -20,6 +19,7 @@ from ..proto.archive.columns import BEYOND, clamped
 from ..proto.errors import DamagedError, MessageUnavailable, StoreError
 from ..proto.ports import FolderReader, MailboxReader
 from ..proto.records import FolderLoss, MailboxSummary, Skipped, StoredFile
+from ..proto.structs import Record, replace
 from .comparing.known import UNACCOUNTED, KnownMessages, KnownVersion
 from .comparing.known_tally import KnownTally
 from .file_backup import FileBackup
@@ -32,8 +32,7 @@ NOT_ASKED = "not-asked"
 _REFUSED = ("permission", "io-error")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxOutcome:
+class MailboxOutcome(Record, kw_only=True):
     """What became of a mailbox. ``to_write``: the unit needs an archive for it. ``read`` of its messages were
     read."""
 
@@ -44,8 +43,7 @@ class MailboxOutcome:
     losses: tuple[FolderLoss, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approach:
+class Approach(Record, kw_only=True):
     """How a mailbox is looked at: which of its folders are asked for, and how far what was stored of it is
     relied upon. ``told`` is called now and then."""
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from ..groups.paths import LogicalPath, message_path, printable
 from ..proto.archive.assembly import Contents
@@ -48,6 +47,7 @@ from ..proto.records import (
     StoredFile,
 )
 from ..proto.restored import encode
+from ..proto.structs import Record, replace
 from .archives.opened import OpenArchives
 from .arrivals import Arrivals, Slice
 from .choice import Choice, Extent, Rescue
@@ -101,8 +101,7 @@ _Wanted = Callable[[Message], Message | None]
 """Gives a message as it is to be restored; None if it is not."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(Record):
     """A mailbox as it was stored, and its path."""
 
     stored: StoredMailbox
@@ -121,8 +120,7 @@ class _Source:
         return f"{self.whose}/{printable(file.path)}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Passed:
+class _Passed(Record):
     """How far a restore has come: messages and their bytes, put into place or found there."""
 
     messages: int = 0

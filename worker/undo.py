@@ -16,7 +16,6 @@ that is removed is in the backup from which it was restored.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
 
@@ -40,6 +39,7 @@ from ..proto.records import (
     StoredFile,
 )
 from ..proto.restored import encode
+from ..proto.structs import Mutable, Record, field, replace
 from .archives.opened import OpenArchives
 from .before import not_kept
 from .choice import Choice, Extent
@@ -49,8 +49,7 @@ from .stores.renamed_users import names_users, with_new_names
 from .stores.restored_names import RestoredNames
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undone:
+class Undone(Record, kw_only=True):
     """What was restored of a mailbox, and the archive that tells how it was ``before``; None: there was
     none."""
 
@@ -93,8 +92,7 @@ def undo(
     return RestoreTaskReport(mailboxes=tuple(done), rest=rest)
 
 
-@dataclass(slots=True)
-class _Had:
+class _Had(Mutable):
     """What a mailbox held before: lasting names by folder, which files they were, and other files."""
 
     folders: dict[str, set[bytes]] = field(default_factory=dict)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from .. import __version__
 from ..proto.archive.contents import ArchiveHeader
@@ -19,6 +18,7 @@ from ..proto.archive.writer import ArchiveTotals, ArchiveWriter
 from ..proto.errors import DamagedError
 from ..proto.ports import ArchiveSink
 from ..proto.records import ArchiveId, Folder, Listed, Message, Skipped, Terms, Unit
+from ..proto.structs import Record
 from .archives.sealed import Account, account_of
 from .comparing.gathering import to_gather
 from .comparing.known import KnownMessages, OpenParents
@@ -26,8 +26,7 @@ from .packing.packer import Packer, Segments
 from .packing.settings import ArchiveSettings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unchanged:
+class Unchanged(Record, kw_only=True):
     """A mailbox that is as it was stored last.
 
     ``marks`` of its folders, by path, and ``files_mark`` are what the store says of its state now, where that

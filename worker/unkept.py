@@ -12,11 +12,11 @@ import errno
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..proto.directories import sync_directory
 from ..proto.errors import StagingError
+from ..proto.structs import Record
 
 SUFFIX = ".unkept"
 UNNAMED = "there was no room to keep it, nor to record which mailboxes were not kept"
@@ -26,8 +26,7 @@ _VERSION = 1
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-@dataclass(frozen=True, slots=True)
-class Unkept:
+class Unkept(Record):
     """Users of a ``partition`` of the backup, and why each could not be kept."""
 
     partition: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ...groups.paths import LogicalPath
 from ...proto.archive.reader import ArchiveReader
 from ...proto.errors import DamagedError, NotFoundError
 from ...proto.records import ArchiveId, RunId, Skipped
+from ...proto.structs import Record, replace
 from ..history import Version
 from .comparison import FolderDifference, folder_differences
 from .metadata import MailboxFrames
@@ -20,8 +20,7 @@ UNKNOWN = -1
 """As a count: it can't be told any more, since what it would have to be compared with is not kept."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Record, kw_only=True):
     """A version: from the moment ``run``, which began at ``started``, to the moment ``last`` nothing changed.
 
     ``came``, ``went`` and ``flags`` count messages, compared with the entry before; UNKNOWN ones can't be

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.stored import StoredRows
 from ...proto.records import Message, Terms
+from ...proto.structs import Record
 from .metadata import MailboxFrames, lasting_key
 
 Change = Literal["came", "went", "flags"]
@@ -23,8 +23,7 @@ _Flagged = dict[bytes, tuple[str, str, tuple[str, ...]]]
 """Lasting name -> place, flags, names of keywords."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FolderDifference:
+class FolderDifference(Record, kw_only=True):
     """How a folder differs. ``came``, ``went`` and ``flags`` count messages; ``flags`` are those that are in
     both and have other flags.
 
@@ -45,8 +44,7 @@ class FolderDifference:
     remade: tuple[int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedMessage:
+class ChangedMessage(Record):
     """A message that came, went or has other flags, as the version that still or already has it
     tells."""
 
@@ -56,8 +54,7 @@ class ChangedMessage:
     terms: Terms
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
+class _Pair(Record):
     """A folder in both versions, by its later name; None where it is not."""
 
     name: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from ...groups.paths import LogicalPath, message_path
 from ...proto.errors import DamagedError, NotFoundError
 from ...proto.records import Skipped
+from ...proto.structs import Record
 from ...worker.archives.opened import OpenArchives
 from ..backup_set import BackupSet
 from ..history import MailboxVersion
@@ -21,8 +21,7 @@ from .metadata import MailboxFrames
 State = Literal["came", "went", "changed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxDifference:
+class MailboxDifference(Record, kw_only=True):
     """How a mailbox differs. ``came``, ``went`` and ``flags`` count messages of the ``folders``, of which
     there is none for a mailbox that was not there before, or is not there any more."""
 
@@ -34,8 +33,7 @@ class MailboxDifference:
     folders: tuple[FolderDifference, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MessageDifference:
+class MessageDifference(Record, kw_only=True):
     """A message that came, went or got other flags. ``path`` names it at the moment that has it: the later
     one, but of one that went."""
 
@@ -46,8 +44,7 @@ class MessageDifference:
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Sides:
+class _Sides(Record):
     """A mailbox at both moments, None where it is not there."""
 
     whose: LogicalPath

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 
 from ...groups.paths import LogicalPath, message_path
 from ...proto.errors import DamagedError, NotFoundError, UsageError
 from ...proto.records import RunId, Skipped
+from ...proto.structs import Record
 from ...worker.archives.opened import OpenArchives
 from ..backup_set import BackupSet
 from ..history import MailboxVersion, Version
@@ -19,8 +19,7 @@ from .past import Past
 from .search import Hit, MailboxSearch, Matcher, Query
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundMessage:
+class FoundMessage(Record, kw_only=True):
     """A message that matches. ``path`` names it at the moment ``last``, the last at which it is in its
     folder; it came there with ``first``. ``date`` is what its header says; times are None where none is told.
     """

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -19,6 +18,7 @@ from ...proto.archive.assembly import Contents
 from ...proto.archive.mailboxes import FolderEntry, Mailbox
 from ...proto.errors import DamagedError, NotFoundError, UsageError
 from ...proto.records import Message
+from ...proto.structs import Record
 from ...worker.archives.opened import OpenArchives
 from ..backup_set import BackupSet
 from ..history import MailboxVersion
@@ -43,8 +43,7 @@ _LEFT_OUT = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heading:
+class Heading(Record, kw_only=True):
     """A partition or group and what it holds: each mailbox once, as it was last stored."""
 
     path: str
@@ -53,8 +52,7 @@ class Heading:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredFolder:
+class StoredFolder(Record, kw_only=True):
     """A folder of a mailbox."""
 
     path: str
@@ -64,8 +62,7 @@ class StoredFolder:
     uidnext: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredMessage:
+class StoredMessage(Record, kw_only=True):
     """A message of a folder. ``flags`` are those of IMAP and the folder's keywords, by name; ``date`` is
     None for a time that no calendar has."""
 

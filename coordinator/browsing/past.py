@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
 from ...proto.records import RunId
+from ...proto.structs import Record
 from ...worker.archives.holdings import Holdings
 from ...worker.destinations.settings import Destination
 from ...worker.staging.area import StagingArea
@@ -19,8 +19,7 @@ from ..holdings import holdings
 from .timeline import Timeline, timelines
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class Past(Record, kw_only=True):
     """Mailboxes through all kept moments. ``moments`` are these, ascending, and when they began."""
 
     timelines: tuple[Timeline, ...]

@@ -7,7 +7,6 @@ at once, however many of them have it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from math import inf
 
 from ...proto.archive import claims
@@ -15,14 +14,14 @@ from ...proto.archive.pointers import FramePointer
 from ...proto.archive.stored import StoredRows
 from ...proto.errors import DamagedError
 from ...proto.records import Message, RunId, Skipped, Terms
+from ...proto.structs import Record, replace
 from .header_text import file_name, header_date, header_text
 from .metadata import MailboxFrames, lasting_key
 
 _ATTACHMENTS = Terms._fields.index("attachments")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
+class Query(Record, kw_only=True):
     """What a message must be like: all of it. Texts are looked for as parts of the decoded values, in
     letters of any case; times are in seconds since 1970, and compared with the Date field (with the time
     of arrival where that tells none)."""
@@ -92,8 +91,7 @@ def _holds(value: bytes, text: str, raw: bytes | None, read: Callable[[bytes], s
     return any(text in read(one).casefold() for one in value.split(b"\0"))
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Record):
     """A message that matches, as the last version tells of it that has it, and the first and the last moment
     at which it is in this folder."""
 

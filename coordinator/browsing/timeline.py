@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from ...proto.records import RunId
+from ...proto.structs import Record
 from ..history import Version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class Span(Record, kw_only=True):
     """A version of a mailbox, and the first and the last kept moment at which the mailbox is this version (or
     has departed, if the version says so). Of one that is held, and that no kept moment shows, both are the
     run that stored it: the mailbox can be had as of that."""
@@ -25,8 +24,7 @@ class Span:
     last: RunId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeline:
+class Timeline(Record, kw_only=True):
     """One mailbox through all kept moments, oldest first. At moments before the first span it was unknown."""
 
     partition: str

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from ...groups.paths import LogicalPath
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.stored import OpenArchive, StoredRows
 from ...proto.errors import DamagedError
 from ...proto.records import ArchiveId, Message, RunId, Skipped, Terms
+from ...proto.structs import Record, replace
 from .metadata import MailboxFrames, lasting_key
 from .timeline import Span, Timeline
 
@@ -25,8 +25,7 @@ _Key = tuple[str, bytes, bytes]
 """Folder, what a message is known by in it, and its digest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vanished:
+class Vanished(Record):
     """A message that is not in the mailbox any more: the folder that had it last, the archive whose metadata
     tells of that, and the last moment at which it was there."""
 
@@ -37,8 +36,7 @@ class Vanished:
     terms: Terms
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Record):
     """A message that is in another folder now."""
 
     folder: str
@@ -47,8 +45,7 @@ class Moved:
     terms: Terms
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WhatVanished:
+class WhatVanished(Record, kw_only=True):
     """What became of the messages of the mailbox ``whose``, by folder and date of arrival.
 
     ``place`` is where the mailbox lies, or lay last; ``damaged`` what of the metadata can't be read: there

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.directories import make_private
 from ...proto.errors import BackupError, DamagedError, NotFoundError, UnsupportedError
 from ...proto.records import STAGING, ArchiveId, RunId
+from ...proto.structs import Record
 from ..history import CopyRecord, Discarded
 from .database import check, connect, connect_private, open_reader, place, translated
 from .reading import CatalogReader
@@ -22,8 +22,7 @@ _STAGED = """
     WHERE l.place = ? AND a.unit IS NOT NULL"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+class Base(Record, kw_only=True):
     """A catalog in a file of its own (``path``), which comes from ``origin``. ``names`` are those of all its
     archives, ``staged`` those that it tells to lie in the staging area, by name, with their sizes; ``ended``
     the runs that it knows the end of, and how often each had been resumed; ``scopes`` its groups."""

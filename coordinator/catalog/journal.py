@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple
 from datetime import datetime
 
 from ...proto.errors import DamagedError, NotFoundError
 from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, Departed, Partition, RunId, Skipped, Unit
+from ...proto.structs import asdict, astuple
 from ..history import RunState, UnitPlan, Unplanned
 from ..reasons import EXCLUDED, NO_FAULT
 from . import queries
@@ -74,7 +74,7 @@ def encode_unplanned(unplanned: Unplanned) -> tuple[str, int, int]:
     """What no unit of a run holds, as text; how much of it is a fault, how much was left out on purpose."""
     faults = sum(one.reason not in NO_FAULT for one in unplanned.left_out)
     excluded = sum(one.reason in EXCLUDED for one in unplanned.left_out)
-    return json.dumps(asdict(unplanned)), faults, excluded
+    return json.dumps(unplanned, default=asdict), faults, excluded
 
 
 def close_run(

@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...proto.directories import make_private
@@ -23,6 +22,7 @@ from ...proto.records import (
     UnitReport,
 )
 from ...proto.run_ends import RunEnd
+from ...proto.structs import Record, replace
 from ...worker.archives.names import parse_name
 from ..history import CopyRecord
 from . import journal, locations, queries, run_ends, units, upkeep
@@ -36,8 +36,7 @@ NeededReferences = Callable[[str, frozenset[str]], Iterable[ArchiveId] | None]
 """Tells of an archive (its name) which others the metadata of these users names; None: that is not known."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FoundArchive:
+class FoundArchive(Record, kw_only=True):
     """An archive that was found: in the staging area (``staged``), or only an excerpt of it there.
     ``damaged``: not all of it can be read."""
 
@@ -52,8 +51,7 @@ class FoundArchive:
         return facts.generation > 0 and not (facts.mailboxes or facts.departed or facts.lost or self.damaged)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PurgedMoments:
+class PurgedMoments(Record, kw_only=True):
     """What purges have recorded of a group: the runs that were forgotten; and the users whose versions stay
     all the same. ``unchanged`` are kept runs that no archive tells of, since nothing had changed in them;
     ``newest`` is the last run that was kept."""
@@ -66,8 +64,7 @@ class PurgedMoments:
     held: Callable[[str], bool] = lambda _user: False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Record, kw_only=True):
     """A catalog that a rebuild begins with, in place of an empty one; the archives of it that are ``gone``
     from where they lay in the staging area."""
 
@@ -75,16 +72,14 @@ class Start:
     gone: frozenset[ArchiveId]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inventory:
+class Inventory(Record, kw_only=True):
     """All ``copies`` of archives that a place has now, as it was asked."""
 
     place: str
     copies: tuple[CopyRecord, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rebuilt:
+class Rebuilt(Record, kw_only=True):
     """How many archives were entered; which could not be, as they contradict others; which files hold an
     older generation of one that was; and which archives others refer to that are not there, with one of these
     others."""

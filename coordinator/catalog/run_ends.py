@@ -6,11 +6,11 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple
 from datetime import UTC, datetime
 
 from ...proto.records import ArchiveId, Partition, RunId, Skipped
 from ...proto.run_ends import RunEnd, ScopeEnd, UnitEnd
+from ...proto.structs import astuple
 from ..history import Unplanned
 from . import journal, queries, standing, units
 from .values import iso, raw, run_number

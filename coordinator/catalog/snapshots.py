@@ -12,12 +12,12 @@ import re
 import sqlite3
 import zlib
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.directories import make_directories, sync_directory
 from ...proto.errors import DamagedError
 from ...proto.records import RunId
+from ...proto.structs import Record
 from ..clock import RUN_ID
 from .database import connect_private, place
 
@@ -34,8 +34,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _PIECE_BYTES = 1 << 16
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Snapshot:
+class Snapshot(Record, order=True):
     """The catalog as it was after a run, and so many changes since. As text it is its name, relative to the
     staging area."""
 

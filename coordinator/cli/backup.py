@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...groups.selection import check_pattern
 from ...proto.records import BackupMode, Partition
+from ...proto.structs import replace
 from ..request import Request
 from ..settings import Codec, Config
 from ..users_file import read_users

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import Progress, RunId, Unit, UnitReport
+from ...proto.structs import Record, replace
 from ..inventory import Failure
 from ..observers import RunObserver
 from ..places import device_warning, on_same_device
@@ -29,8 +29,7 @@ from .progress import Amount, Display, make_display
 from .watching import watched_run
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Record, kw_only=True):
     """What was said on the command line beside the configuration. ``resume`` goes on with that run instead of
     beginning with the request; ``file`` takes everything instead of the staging area. ``again`` gives the
     command that goes on with a run; ``config_file`` is the configuration that was named."""

@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition
+from ...proto.structs import Record
 from ...worker.destinations.settings import Destination
 from ...worker.live.findings import Finding, Identity
 from ...worker.load import LoadLimits
@@ -28,8 +28,7 @@ from .restorers import open_restorers
 from .sources import chosen_backup
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
+class Where(Record, kw_only=True):
     """The backup and the mail store that options name. ``store`` and ``staging`` stand for a
     configuration."""
 
@@ -40,8 +39,7 @@ class Where:
     workers: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checking:
+class Checking(Record, kw_only=True):
     """A check that is planned, and what it works with."""
 
     backup: BackupSet
@@ -109,8 +107,7 @@ def damage_document(mailbox: CheckedMailbox, one: Finding) -> dict[str, object]:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DamageReport:
+class DamageReport(Record, kw_only=True):
     """What an earlier check has found: in which mailboxes, beside which moment, with ``data`` or without."""
 
     moment: str

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...proto.errors import ConfigError, UsageError
 from ...proto.records import Partition
+from ...proto.structs import Record, replace
 from ...worker.destinations.settings import Destination
 from ..settings import Config, DispatchConfig, StagingConfig
 from .program import Invocation
@@ -87,8 +87,7 @@ def restore_command(config: Path | None, staging: Path | None, restore: str, opt
     return shlex.join([*words, *(["--staging", str(staging)] if staging else [])])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Record, kw_only=True):
     """A staging area, and the destinations that its archives go to."""
 
     area: Path

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
+from ...proto.structs import Record, replace
 from ...worker.destinations.checking import check as check_destination
 from ...worker.destinations.registry import free_bytes, open_destination
 from ...worker.destinations.settings import Destination
@@ -33,8 +33,7 @@ _LISTED = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Listed:
+class _Listed(Record, kw_only=True):
     """A destination and what is there; ``error`` says why that is not known."""
 
     name: str

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
+from ...proto.structs import replace
 from ...proto.wire.grants import Grant, issue, load_secret
 from ...proto.wire.keys import read_public
 from ...worker.staging.area import ReceiverAddress, StagingArea

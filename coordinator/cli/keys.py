@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from ...proto.errors import EXIT_FAILED, EXIT_OK, AccessError, UsageError
+from ...proto.structs import Record
 from ...proto.wire.keys import is_name, make_pair, read_allowed, read_pair
 from ..settings import StagingConfig
 from . import output
@@ -28,8 +28,7 @@ _WRITABLE_BY_OTHERS = 0o022
 _COLUMNS = [Column("name", "<"), Column("public key", "<"), Column("secret half", "<")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Key:
+class _Key(Record, kw_only=True):
     """What a directory holds under one name: its public key, and whether the secret one is here too."""
 
     name: str

@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -21,6 +20,7 @@ from rich.cells import cell_len
 from ...groups.paths import printable
 from ...proto.errors import BackupError
 from ...proto.records import Skipped
+from ...proto.structs import Mutable, Record, field_names
 
 _LISTED = 20
 """So many skipped entries are listed for people; JSON has all."""
@@ -120,8 +120,7 @@ def say(line: str = "") -> None:
     click.echo(line, err=_aside)
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Record):
     """A column of a table. One with ``extra`` is left out where the table gets wider than the terminal."""
 
     title: str
@@ -172,8 +171,8 @@ def plain(value: object) -> object:
         return _without_surrogates(value)
     if isinstance(value, int | float) or value is None:
         return value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Record | Mutable):
+        return {name: plain(getattr(value, name)) for name in field_names(value)}
     match value:
         case datetime():
             return moment(value)

@@ -6,7 +6,6 @@ A command's module is imported when the command is used, so that help and errors
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from typing import cast
 import click
 
 from ... import __version__
+from ...proto.structs import Mutable
 
 COMMANDS = {
     "init": "Write a commented mailhaul.toml and backup-groups.conf.",
@@ -61,8 +61,7 @@ Exit codes:
 """
 
 
-@dataclass(slots=True)
-class Invocation:
+class Invocation(Mutable):
     """What was said before the command, and whether the result is to be a JSON document."""
 
     config: Path | None = None

@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from ...proto.ports import Clock, ProgressSink, Task
 from ...proto.records import Progress
+from ...proto.structs import Mutable, Record
 from ..dispatch.engine import Engine, Outcome
 from . import output
 
@@ -28,8 +28,7 @@ T = TypeVar("T", bound=Task)
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
+class Amount(Record):
     """Messages and their bytes."""
 
     messages: int = 0
@@ -67,8 +66,7 @@ class Meter:
         return max(done.messages, 0) / seconds, max(done.size_bytes, 0) / seconds
 
 
-@dataclass(slots=True)
-class Work:
+class Work(Mutable):
     """One work, or all as one: what is expected of it, and what is done."""
 
     expected: Amount

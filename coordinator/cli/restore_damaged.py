@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_SKIPPED, UsageError
 from ...proto.records import RestoreReport
+from ...proto.structs import replace
 from ...worker.tasks.live import MendTask
 from ..backup_set import needs_of, opened
 from ..dispatch.engine import Outcome

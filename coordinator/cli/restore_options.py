@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from blake3 import blake3
 from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition, Renumbering, ServerAccess
+from ...proto.structs import Record, replace
 from ...worker.choice import Exactly, StateRules, folder_for
 from ...worker.destinations.settings import Destination
 from ...worker.stores.registry import keeps_places
@@ -57,8 +57,7 @@ def _digest(file: Path | None) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreOptions:
+class RestoreOptions(Record, kw_only=True):
     """The options of the command, by the names of their parameters."""
 
     paths: tuple[LogicalPath, ...]

@@ -7,7 +7,6 @@ import errno
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -16,6 +15,7 @@ import click
 
 from ...proto.errors import BackupError, NotFoundError, StagingError, TargetFullError, UsageError
 from ...proto.records import Partition, RestoreReport, Skipped
+from ...proto.structs import Record
 from ..backup_set import BackupSet
 from ..catalog import Catalog
 from ..clock import RUN_ID, utc
@@ -35,8 +35,7 @@ _OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "r
 """What may stand beside --resume, --retry and --undo: all else is as it was asked for then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
+class Again(Record, kw_only=True):
     """A restore of which another is a part: one that goes on (``resumed`` is its directory), or that is taken
     back (``undone`` is its directory), else what failed in it (``only``). Where that goes on, or is taken
     back, that tried what had failed in another, it is ``only`` that, too."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +12,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_SKIPPED, StagingError
 from ...proto.records import ArchiveId, Partition, RunId
+from ...proto.structs import Record, replace
 from ...worker.choice import Extent
 from ...worker.load import NO_LIMITS
 from ...worker.staging.area import StagingArea
@@ -171,8 +171,7 @@ def _day(again: Again | None) -> str:
     return begun.date().isoformat()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Case:
+class _Case(Record, kw_only=True):
     """A restore that is asked for: all that it is made from, and who carries it out. ``again`` and
     ``earlier`` say with which other restore it goes on, ``later`` is the newest backup where it counts."""
 

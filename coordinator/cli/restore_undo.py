@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.errors import EXIT_OK, EXIT_SKIPPED, LockedError, NotFoundError, StagingError, UsageError
 from ...proto.records import RestoreReport, RestoreTaskReport
+from ...proto.structs import Record
 from ...worker.tasks.undo import UndoTask
 from ..access import Access
 from ..backup_set import BackupSet
@@ -72,8 +72,7 @@ def refuse_undo(directory: Path, order: Order, staging: Path) -> None:
         output.note(f"restore {restore} was taken back before; what is left of it is looked at once more")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Undoing:
+class Undoing(Record, kw_only=True):
     """A restore that is to be taken back, by its directory; who does it, with ``access`` from other hosts;
     and how it is told."""
 

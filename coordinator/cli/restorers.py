@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
+from ...proto.structs import replace
 from ..access import Access
 from ..dispatch.engine import Engine
 from ..settings import Config

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import click
 
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import Partition, RestoreReport, RestoreTaskReport, Skipped
+from ...proto.structs import Record, field
 from ...worker.archives.holdings import Holdings
 from ...worker.load import NO_LIMITS, LoadLimits
 from ...worker.stores.registry import is_one_file, is_stdout
@@ -40,8 +40,7 @@ _WITHOUT_MODSEQ = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
+class Goal(Record, kw_only=True):
     """Where mail goes: to a ``place`` for all of it, or to the partitions of a configuration; and how much of
     a host that may take."""
 
@@ -123,8 +122,7 @@ def _known_stores(area: Path | None) -> tuple[Partition, ...]:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Record):
     """What became of tasks, and how long it took; ``earlier`` is what was done before they were begun."""
 
     report: RestoreReport

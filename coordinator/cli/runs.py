@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ import click
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_OK
 from ...proto.records import STAGING, RunId, Skipped
+from ...proto.structs import Record, asdict
 from ..catalog import Catalog
 from ..history import ArchiveRecord, RunPlaces, RunRecord, UnitRecord, Version
 from ..hooks import HookFailure, failures_of
@@ -136,8 +136,7 @@ def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class _Told(Record, kw_only=True):
     """All that is told of a run; ``archives`` are its own, by unit, in the staging ``area`` and elsewhere;
     ``partitions`` those that could not be listed; ``accepted`` is what of this moment is lost for good;
     ``hooks`` have failed."""
@@ -321,14 +320,14 @@ def _run(one: RunRecord, places: RunPlaces | None) -> dict[str, object]:
         "freed": places.freed if places else 0,
         "places": places.places if places else (),
     }
-    return {field.name: getattr(one, field.name) for field in fields(one)} | {"seconds": seconds, **lie}
+    return asdict(one) | {"seconds": seconds, **lie}
 
 
 def _unit(one: UnitRecord, told: _Told) -> dict[str, object]:
     archive = told.archives.get((one.partition, one.group, one.shard))
     staged = None if archive is None else _file(archive, told.area)
     copies = () if archive is None else [copy for copy in archive.copies if copy.place != STAGING]
-    return {field.name: getattr(one, field.name) for field in fields(one)} | {
+    return asdict(one) | {
         "file": staged,
         "copies": copies,
     }

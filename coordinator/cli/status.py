@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import click
 
 from ...proto.errors import EXIT_OK
+from ...proto.structs import Record, asdict
 from ..catalog import Catalog
 from ..clock import utc
-from ..history import RunRecord
 from ..monitoring.overview import Overview, configured_groups, take_overview
 from ..restores.status import reach_of_each
 from . import adapters, output, status_lines
@@ -26,8 +25,7 @@ from .program import Invocation
 WATCH_SECONDS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Since:
+class Since(Record):
     """From when on a good backup is asked for; None: as of the newest run."""
 
     time: datetime | None
@@ -141,12 +139,8 @@ def _show_restored(area: Path, *, as_json: bool) -> None:
 
 
 def _document(overview: Overview) -> dict[str, object]:
-    runs = [{**_fields(one.record), "state": one.state} for one in overview.runs]
-    return _fields(overview) | {"runs": runs}
-
-
-def _fields(record: Overview | RunRecord) -> dict[str, object]:
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    runs = [{**asdict(one.record), "state": one.state} for one in overview.runs]
+    return asdict(overview) | {"runs": runs}
 
 
 def _show_nothing(area: Path, *, as_json: bool) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
 
 from ...proto.records import ArchiveId, Skipped
+from ...proto.structs import Record
 from ...worker.archives.holdings import described
 from ..verifying.accepting import AcceptedLoss
 from ..verifying.checked import Checked, Order
@@ -20,8 +20,7 @@ _LISTED = 50
 _MORE = "more (--json lists all)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyOutcome:
+class VerifyOutcome(Record, kw_only=True):
     """A verification that has ended. ``renewed`` are archives of runs that were rewritten from the catalog.
     ``accepted`` are losses that were accepted, and are in nothing else here, and ``acceptable`` tells whether
     others could be; ``checked`` is what is recorded of archives, by their ids."""

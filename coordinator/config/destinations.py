@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...proto.errors import ConfigError
 from ...proto.records import CONFIRMED, STAGING
+from ...proto.structs import replace
 from ...worker.archives.holdings import EXCERPTS
 from ...worker.destinations.settings import (
     CommandDestination,

@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
 from ...groups.assignment import Several, Ungrouped
 from ...groups.definitions import SAFE_NAME
@@ -257,7 +257,7 @@ class DispatchTable(Table):
     workers_per_host: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         default=None, description="a whole number from 1 to 1024"
     )
-    window: Annotated[Window, BeforeValidator(_window)] | None = Field(
+    window: Annotated[InstanceOf[Window], BeforeValidator(_window)] | None = Field(
         default=None, description="times of the day such as '22:00-06:00'"
     )
     address: _Text | None = Field(default=None, description="'auto', or HOST:PORT of a Ray cluster")

@@ -15,7 +15,6 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -24,6 +23,7 @@ from typing import Any, NoReturn
 from ...proto.errors import BackupError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
+from ...proto.structs import Record
 
 PROGRESS_SECONDS = 0.2
 """At most one progress record in this time; the others are dropped."""
@@ -32,20 +32,17 @@ ORPHAN_SECONDS = 1.0
 """How long a worker whose parent is gone may take to leave its task in order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(Record):
     """The worker waits for its first task."""
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(Record):
     """The task is done."""
 
     report: object
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Record):
     """The task raised."""
 
     error: BackupError

@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, cast
@@ -22,6 +21,7 @@ from typing import IO, Any, cast
 from ...proto.errors import AccessError, ClusterLostError, HostError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
+from ...proto.structs import Record, field
 from ..core import Core, Event, HostGivenUp, Start, Stop, TaskFailed
 from ..settings import TlsConfig
 from . import child, ray_process
@@ -40,8 +40,7 @@ _TAIL_BYTES = 4096
 _LOG_PREFIX = re.compile(r"^\[[^]]*\] \S+: ")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
+class Setting(Record, kw_only=True):
     """An environment variable of Ray: its value, and why it is not left alone."""
 
     name: str
@@ -100,8 +99,7 @@ not a lost host. All have to be the same for the head, the nodes and the coordin
 itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RayCluster:
+class RayCluster(Record, kw_only=True):
     """A cluster whose nodes carry the label ``mailhaul/host`` with the names of hosts.
 
     ``address`` is ``HOST:PORT`` of its head, or ``auto`` for the one that has a node on this host (every

@@ -9,10 +9,10 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol, cast
 
 from ...proto.errors import BackupError, HostError, HostLostError
+from ...proto.structs import Record
 from ..core import (
     Assign,
     Core,
@@ -60,8 +60,7 @@ def ignore_hosts(_host: str, _error: BackupError | None) -> None:
     """Nobody wants to know which hosts come and go."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Pace(Record, kw_only=True):
     """How long to wait for what.
 
     ``retry_seconds``: before the second attempt at a task, before the third ..., the last for all further

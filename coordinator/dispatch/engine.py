@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...proto.errors import BackupError, WorkerLostError
 from ...proto.ports import ProgressSink, Task
+from ...proto.structs import Record
 
 TaskT = TypeVar("TaskT", bound=Task)
 ReportT = TypeVar("ReportT")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome(Generic[TaskT, ReportT]):
+class Outcome(Record, Generic[TaskT, ReportT], kw_only=True):
     """What became of a task after ``attempts`` attempts: a report, or the last attempt's error."""
 
     task: TaskT

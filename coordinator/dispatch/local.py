@@ -11,7 +11,6 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from multiprocessing.process import BaseProcess
@@ -20,6 +19,7 @@ from typing import Any, cast
 from ...proto.errors import WorkerLostError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
+from ...proto.structs import Mutable
 from ..core import Core, Event, TaskFailed, WorkerLost, WorkerReady
 from . import child
 from .driver import ATTEMPTS, STEADY, Admission, Pace, always, dispatch, event_of
@@ -131,8 +131,7 @@ class _Here:
         pass
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(Mutable):
     process: BaseProcess
     channel: Connection
     ready_by: float | None

@@ -13,7 +13,6 @@ import threading
 import time
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,6 +20,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayError
 
 from ...proto.errors import HostLostError, WorkerLostError
+from ...proto.structs import Mutable, Record
 from ..core import HostBack, HostLost, Start, Stop, WorkerLost, WorkerReady
 from .actor import Actor
 from .ray_process import (
@@ -81,8 +81,7 @@ def live_hosts() -> dict[str, frozenset[str]]:
     return hosts
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(Mutable):
     host: str
     actor: Any
     ready_by: float | None
@@ -92,8 +91,7 @@ class _Worker:
         return f"worker {self.pid} on {self.host}" if self.pid else f"a worker on {self.host}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
+class _Ended(Record):
     """A call of a worker's actor has ended."""
 
     worker: int

@@ -11,9 +11,9 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from ...proto.structs import Record
 from ..core import HostBack, HostLost, Start, Stop, WorkerLost, WorkerReady
 from . import child
 
@@ -21,8 +21,7 @@ LABEL = "mailhaul/host"
 """The label of a node: the host of the configuration that it stands for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Orders:
+class Orders(Record, kw_only=True):
     """What the process is to do: connect to ``address`` with this environment, and start actors with this
     pickled function and progress connection."""
 
@@ -32,8 +31,7 @@ class Orders:
     connection: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Record):
     """Give a worker its next task, pickled."""
 
     worker: int
@@ -43,28 +41,24 @@ class Send:
 Command = Start | Send | Stop
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Record):
     """The cluster is there, with these hosts. The first that is said."""
 
     hosts: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Alive:
+class Alive(Record):
     """The process, and the part of the cluster that holds all together, answer. Said every second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(Record):
     """A worker's answer to its task, as ``child.encoded`` made it."""
 
     worker: int
     answer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Record):
     """The cluster can't be used, and how that shows. The last that is said."""
 
     how: str

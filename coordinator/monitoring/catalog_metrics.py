@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from ...proto.errors import BackupError, NotFoundError
+from ...proto.structs import Record, field
 from ..catalog import Catalog
 from ..history import CopyStanding, GoodBackup, RunRecord, Totals
 from ..sweeping.record import LastSweep, last_sweeps
@@ -36,8 +36,7 @@ _TOTALS: dict[str, tuple[str, Callable[[Totals], int]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
+class _Known(Record, kw_only=True):
     """What the catalog tells at a scrape; ``last``: the newest run, its state, what it left out by reason."""
 
     good: Sequence[GoodBackup] = ()

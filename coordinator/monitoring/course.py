@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
 from ...proto.errors import BackupError
 from ...proto.ports import Clock
 from ...proto.records import Progress, RunId, Unit, UnitReport
+from ...proto.structs import Mutable, field
 from ..clock import utc
 from ..history import RunState
 from ..inventory import Failure
@@ -31,16 +31,14 @@ _SAMPLE_SECONDS = 0.5
 _State = Literal["planned", "running", "sealed", "failed"]
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(Mutable):
     """What a group has come to in a partition."""
 
     units: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(slots=True)
-class _UnitCourse:
+class _UnitCourse(Mutable):
     """What a unit has come to. ``done`` is the furthest that any attempt at it came, ``told`` where the one
     that goes on is."""
 

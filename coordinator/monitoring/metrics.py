@@ -9,13 +9,13 @@ error codes, so their number is bounded; no label holds a user or a run. How met
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from ...proto.errors import BackupError
 from ...proto.ports import Clock
+from ...proto.structs import asdict
 from ...worker.staging.receiver_status import ReceiverStatus
 from ...worker.staging.space import Space
 from ..settings import Config

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import NotFoundError
 from ...proto.records import Partition
+from ...proto.structs import Record, field
 from ...worker.staging.receiver_status import STATUS_FILE, ReceiverStatus
 from ...worker.staging.space import Room, Space
 from ..catalog import Catalog
@@ -29,16 +29,14 @@ RECEIVER_SECONDS = 10.0
 _LAST_RUNS = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PastRun:
+class PastRun(Record, kw_only=True):
     """A run in the catalog, and its state as ``run_state`` knows it."""
 
     record: RunRecord
     state: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class Overview(Record, kw_only=True):
     """A staging area at the time ``taken``.
 
     ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells nothing:

@@ -6,10 +6,10 @@ They say what is worth a look and no more: users by name, but nothing of what is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from ...proto.structs import Record, field
 from ..history import RunRecord, RunState
 from ..lock import lock_owner
 
@@ -17,8 +17,7 @@ RUN_STATES = ("running", "interrupted", "done", "partial", "failed")
 """What ``run_state`` can say."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitCounts:
+class UnitCounts(Record, kw_only=True):
     """How many units are in each state; one that is to be tried again is still ``running``."""
 
     planned: int = 0
@@ -27,8 +26,7 @@ class UnitCounts:
     failed: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class Done(Record, kw_only=True):
     """What was done: ``size_bytes`` were read, ``new_bytes`` of them had to be stored, which took
     ``archive_bytes``; ``deduplicated_bytes`` did not have to be, of the units that are sealed.
 
@@ -42,8 +40,7 @@ class Done:
     deduplicated_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupStatus:
+class GroupStatus(Record, kw_only=True):
     """One group in one partition."""
 
     partition: str
@@ -52,8 +49,7 @@ class GroupStatus:
     done: Done
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitStatus:
+class UnitStatus(Record, kw_only=True):
     """A unit that has begun and not ended. The counts are those of the attempt that goes on.
 
     ``host`` is empty where that is the coordinator's; ``user`` is whose mailbox is being read;
@@ -71,8 +67,7 @@ class UnitStatus:
     waiting: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostStatus:
+class HostStatus(Record, kw_only=True):
     """A host that has work in this run: its running units, and why it is lost (empty where it is not)."""
 
     host: str
@@ -80,8 +75,7 @@ class HostStatus:
     lost: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailureStatus:
+class FailureStatus(Record, kw_only=True):
     """A unit or partition that failed: the code of its error, and the text."""
 
     what: str
@@ -89,8 +83,7 @@ class FailureStatus:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunStatus:
+class RunStatus(Record, kw_only=True):
     """A run at the time ``written``; ``since`` is when this process began with it, both aware UTC.
 
     ``run`` is empty until it has begun. ``waiting`` says why nothing is begun, empty where it goes

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...proto.errors import DamagedError, StagingError
+from ...proto.structs import Record, asdict
 from ..durable import remove_durably, replace_durably
 
 _FILE = "purge.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Doomed:
+class Doomed(Record):
     """A file that is to be deleted, relative to the staging area. Where an archive is written anew,
     ``instead`` is its new file. What the catalog knows decides: as long as it does not point to the new file,
     the old one stays and the new one is of no use."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UsageError
 from ...proto.records import STAGING, ArchiveId, Location, RunId
+from ...proto.structs import Record, field
 from ...worker.archives.holdings import Holdings
 from ...worker.archives.names import generation_name
 from ...worker.purging.compaction import Remains
@@ -21,8 +21,7 @@ from ..holds import Holds
 from ..retention import Reasons, RetentionRules, reasons
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScopePlan:
+class ScopePlan(Record, kw_only=True):
     """Of the runs that a group of a partition can be restored from: which stay and why, and which go.
     ``unchanged`` are those that stay and have no archive, as nothing had changed."""
 
@@ -33,8 +32,7 @@ class ScopePlan:
     forgotten: tuple[RunId, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compaction:
+class Compaction(Record, kw_only=True):
     """An archive that is to be written anew with what remains of it."""
 
     record: ArchiveRecord
@@ -46,16 +44,14 @@ class Compaction:
         return generation_name(self.record.name, self.record.generation + 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivesPlan:
+class ArchivesPlan(Record, kw_only=True):
     """Archives that nobody needs, and those that are mostly dead."""
 
     dead: tuple[ArchiveRecord, ...] = ()
     compactions: tuple[Compaction, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredArchives:
+class StoredArchives(Record, kw_only=True):
     """The archives that there are, and of each the users whose metadata in it is needed. ``lacking`` are
     those that had more mailboxes of kept moments than is known: without them nothing told of the loss."""
 

@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ...proto.errors import BackupError, DamagedError, StagingError
 from ...proto.records import CONFIRMED, Location, Skipped
+from ...proto.structs import replace
 from ...worker.archives.opened import read_beginning
 from ...worker.staging.area import StagingArea
 from ..catalog import Catalog

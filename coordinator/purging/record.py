@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...proto.errors import DamagedError
 from ...proto.records import RunId
+from ...proto.structs import Record, asdict
 from ..durable import read_lines, replace_durably
 
 _FILE = "purged.jsonl"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PurgedScope:
+class PurgedScope(Record, kw_only=True):
     """Of one group of a partition, when something of it was purged last: the runs that could be restored from
     then on, those among them that had found it ``unchanged`` (no archive tells of these), and all that could
     not any more. ``orphans`` are the ids (hex) of archives that lay there and that the catalog did not

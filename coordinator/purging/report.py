@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from ...groups.paths import LogicalPath
 from ...proto.records import Location, Progress, Skipped
+from ...proto.structs import Record, field
 from ..history import Leftovers
 from ..holds import Hold
 from ..retention import RetentionRules
@@ -14,8 +14,7 @@ from ..settings import ArchiveConfig
 from .plan import ScopePlan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PurgeRequest:
+class PurgeRequest(Record, kw_only=True):
     """What is to be purged: the groups below ``path``, each by its rules. An archive of which less than the
     share ``compact_below`` is needed is written anew; ``archive`` says how what has to be is compressed."""
 
@@ -25,8 +24,7 @@ class PurgeRequest:
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Record):
     """An archive that nobody needs, and its size; ``staged``: it lay in the staging area."""
 
     file: str
@@ -34,8 +32,7 @@ class Deleted:
     staged: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compacted:
+class Compacted(Record, kw_only=True):
     """An archive that was written anew, and its size before and after."""
 
     file: str
@@ -44,8 +41,7 @@ class Compacted:
     new_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PurgeReport:
+class PurgeReport(Record, kw_only=True):
     """What was purged, or would be: so many ``versions`` of mailboxes, and archives.
 
     ``failed`` are archives that could not be written anew, and stay as they are. ``left`` are files that

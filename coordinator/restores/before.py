@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from ...groups.paths import LogicalPath
 from ...proto.directories import sync_directory
 from ...proto.errors import DamagedError, NotFoundError, StagingError
 from ...proto.records import STAGING, ArchiveId, Location, Partition
+from ...proto.structs import Record, field
 from ...worker.archives.holdings import Holdings
 from ...worker.archives.names import before_name
 from ...worker.archives.opened import opened_archives, read_beginning
@@ -49,8 +49,7 @@ class Mailbox(NamedTuple):
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptBefore:
+class KeptBefore(Record, kw_only=True):
     """How mailboxes were before a restore: the archive that tells of each, None where there was no such
     mailbox; and the archives that this takes beside those of the backup. ``unkept`` are mailboxes that may
     have been changed without that, and why; in targets that are ``unnamed``, all that are not kept."""

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from typing import NamedTuple
 from ...proto.errors import StagingError
 from ...proto.records import FOLDERS, ArchiveId, RestoredMailbox, RestoreReport
 from ...proto.restored import decode, encode
+from ...proto.structs import replace
 from ..durable import read_lines
 
 SYNC_SECONDS = 1.0

@@ -12,7 +12,6 @@ import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ...proto.archive.reader import open_sealed
 from ...proto.directories import sync_directory
 from ...proto.errors import BackupError, DamagedError, StagingError, StoreError
 from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId
+from ...proto.structs import Record, field, replace
 from ...worker.archives.names import before_name, sent_name
 from ...worker.archives.places import open_local
 from ...worker.before import Before, users_in
@@ -37,8 +37,7 @@ from .before import KeptBefore, discard_unfinished, last_number, place_of, read_
 from .record import OpenRestore
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class Kept(Record, kw_only=True):
     """A ``plan`` whose tasks keep how mailboxes are before they change them, or tell of which that is not
     known; and ``why`` what it does can't be taken back; empty: it can."""
 
@@ -87,8 +86,7 @@ def keep_before(
     return Kept(plan=_with(plan, wanted, lost, {}), why=whys[0] if whys and none else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class _Wanted(Record, kw_only=True):
     """What of a task is to be kept, in the file ``name`` of the staging area, which is that of no other task:
     the mailboxes of the users of ``places``. Those ``unkept`` an earlier attempt may have changed: what is
     there now is kept by no later one."""
@@ -227,8 +225,7 @@ def _let_go(staging: Path, restore: str) -> None:
 # On other hosts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepWork:
+class KeepWork(Record, kw_only=True):
     """A Task: keep what is to be kept ``before`` another. It is called ``name`` when it counts."""
 
     name: str

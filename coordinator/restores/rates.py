@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from ...proto.errors import NotFoundError
+from ...proto.structs import Record
 from .record import directory_of, restores_of
 from .report import read_report
 
@@ -17,8 +17,7 @@ _LEAST_MESSAGES = 1000
 """A smaller one tells how long a command takes to start."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class Rate(Record, kw_only=True):
     """How fast so many earlier ``restores`` were, in the middle."""
 
     restores: int

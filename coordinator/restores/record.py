@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -20,6 +19,7 @@ from ...proto.directories import make_directories, make_private, sync_directory
 from ...proto.errors import LockedError, NotFoundError, StagingError
 from ...proto.ports import Clock
 from ...proto.records import RunId
+from ...proto.structs import Record, field
 from ...worker.archives.names import RESTORES
 from ..clock import RUN_ID, utc
 from ..durable import remove_durably, replace_durably
@@ -44,8 +44,7 @@ RestoreState = Literal["running", "interrupted", "stopped", "done"]
 gone on with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Record, kw_only=True):
     """A restore as it was asked for: the words behind ``mailhaul restore`` and the ``directory`` in which
     they were said; the ``moment`` that they mean, and the newest ``run`` by then. ``targets`` says where mail
     of each partition goes, ``margins`` how far its folders were raised (``margins``). With ``only`` nothing
@@ -80,8 +79,7 @@ class Order:
         return frozenset(place for places in self.targets.values() for place in places.split(BETWEEN))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenRestore:
+class OpenRestore(Record, kw_only=True):
     """A restore that goes on: nobody else can go on with it meanwhile."""
 
     directory: Path
@@ -133,8 +131,7 @@ def state_of(directory: Path) -> RestoreState:
     return "running" if _is_going(directory) else _ended(directory)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class Ended(Record, kw_only=True):
     """How a restore ended; ``error`` is what stopped it."""
 
     state: Literal["stopped", "done"]

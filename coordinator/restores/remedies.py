@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from ...proto.records import Skipped
+from ...proto.structs import Record
 
 FailureKind = Literal["hard", "soft", "unreadable", "damaged", "refused"]
 """``hard``: it can't be as it was in this target; ``soft``: it may pass by itself; ``unreadable``: an archive
@@ -13,8 +13,7 @@ can't be read now; ``damaged``: what is stored is not what was written; ``refuse
 it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Record, kw_only=True):
     """Something that was not restored as it was: its path as in a backup, what ``kind`` that is, why, and
     what helps. ``again``: it is not there, so trying once more may bring it; else it is there but for
     this."""

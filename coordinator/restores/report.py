@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from ...proto.errors import NotFoundError
 from ...proto.records import RestoreReport, Skipped
+from ...proto.structs import Record
 from ..durable import replace_durably
 from ..snapshots import as_json, read_snapshot
 from .record import Ended, OpenRestore, Order, note_end
@@ -18,8 +18,7 @@ from .remedies import Failure, failure_of
 TEXT = "report.txt"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Record, kw_only=True):
     """A restore that has ended: ``stopped`` by the ``error``, or ``done``. ``mailboxes`` are durable;
     ``failures`` is all that is not there, or not as it was."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import NotFoundError, StagingError
 from ...proto.records import FOLDERS
+from ...proto.structs import Record
 from .journal import Journal, read_journal
 from .record import RestoreState, directory_of, error_of, read_order, restores_of, state_of
 from .report import TEXT, read_report
@@ -18,16 +18,14 @@ NOTHING = "nothing"
 ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(Record):
     """So many mailboxes are there as far as that: ``NOTHING``, ``FOLDERS``, back to a date (ISO), ``ALL``."""
 
     reach: str
     mailboxes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreStatus:
+class RestoreStatus(Record, kw_only=True):
     """A restore that is not done, or not wholly: so many mailboxes, messages and bytes are to be restored, so
     many are. What is under way in mailboxes that are not complete does not count. ``error`` is what stopped
     it. Where the newest mail comes first, ``reached`` says of how many mailboxes there is how much: nothing

@@ -4,10 +4,10 @@ that it takes to read archives with nothing but the copy."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.errors import AccessError
+from ...proto.structs import Record
 from ...worker.archives.names import check_file_name
 from ...worker.keepsake.readme import README, reader_name
 from ..catalog.snapshots import FOLDER as CATALOG
@@ -20,8 +20,7 @@ PREFIXES = (*(f"{folder}/" for folder in FOLDERS), README, reader_name("").remov
 """How the names of all these files begin."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Companion:
+class Companion(Record, kw_only=True):
     """A file, and its size."""
 
     name: str

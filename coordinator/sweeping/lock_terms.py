@@ -9,12 +9,12 @@ find nothing to do. What is not needed any more comes free by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 
 from ...proto.records import ArchiveId, Location
+from ...proto.structs import Record, field
 from ..catalog.reading import CatalogReader
 from ..history import ArchiveRecord, CopyRecord
 from ..retention import RetentionRules, lasting
@@ -25,16 +25,14 @@ MOST_AT_ONCE = 2000
 requests."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(Record, kw_only=True):
     """The archives that are needed, and of some until when they will be in any case."""
 
     archives: frozenset[ArchiveId] = frozenset()
     until: Mapping[ArchiveId, datetime] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DueLock:
+class DueLock(Record, kw_only=True):
     """A copy of an archive that is to be locked until then."""
 
     archive: ArchiveId

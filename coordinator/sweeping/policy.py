@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import MAXYEAR, datetime, timedelta
 
 from ...groups.paths import LogicalPath
 from ...proto.records import CONFIRMED, STAGING, ArchiveId, Location, RunId
+from ...proto.structs import Record
 from ...worker.archives.names import archive_name, generation_name
 from ..history import ArchiveRecord, CopyRecord, Discarded
 from ..settings import SweepRules
@@ -25,8 +25,7 @@ LOOK_EVERY = timedelta(days=7)
 """Copies that count are looked for so often, without being read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Record, kw_only=True):
     """An archive that is to have a copy called ``name`` at a destination, and where its bytes are taken from.
     ``checksum`` is that of the copies that it has, empty while there is none. ``lost`` are the versions of
     those that the destination had. The new one is to be locked until ``lock_until``."""

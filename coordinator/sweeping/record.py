@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ...proto.structs import Record
 from ..durable import replace_durably
 from .report import DestinationReport
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastSweep:
+class LastSweep(Record, kw_only=True):
     """The last sweep to a destination. ``failing_since``: since then each has left something undone, the last
     for the ``error``, in the words of the destination; ``waiting`` archives are left. ``out_of_reach`` and
     ``refused``: see DestinationReport; of the latter the first."""

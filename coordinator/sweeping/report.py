@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
 from ...proto.records import Location, Progress, Skipped
+from ...proto.structs import Mutable, Record, field
 from ...worker.destinations.settings import Destination
 from ..settings import RetentionConfig, SweepConfig
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepRequest:
+class SweepRequest(Record, kw_only=True):
     """What is to be swept: the groups below ``path``, by the rules of ``config``, to ``destinations``; or at
     once to the one that is called ``to``, whatever the rules. So many bytes (``reserve_bytes``) of the
     staging area's file system should be free. For how long copies are locked follows from ``retention``.
@@ -29,8 +28,7 @@ class SweepRequest:
     patience_seconds: float = 30.0
 
 
-@dataclass(slots=True, kw_only=True)
-class DestinationReport:
+class DestinationReport(Mutable, kw_only=True):
     """What was done at one destination.
 
     ``copied`` archives (``copied_bytes``) and ``companions``, files that lie beside them, were put there;
@@ -72,8 +70,7 @@ class DestinationReport:
         return not done and (self.stopped is not None or bool(self.failed))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweepReport:
+class SweepReport(Record, kw_only=True):
     """What was swept. ``damaged`` are archives that were not copied since they are; ``freed`` those whose
     staging space was freed; ``left`` are such for which it could not, as somebody read archives. ``unneeded``
     is what other programs keep, at its ``version``, and nobody needs any more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from ...proto.errors import BackupError, DamagedError, NotFoundError, NotYetError, is_damage
 from ...proto.ports import ProgressSink, Task
 from ...proto.records import STAGING, ArchiveId, Location, Skipped
+from ...proto.structs import Record, replace
 from ...worker.archives.ports import Copy
 from ...worker.destinations.registry import open_destination
 from ...worker.destinations.settings import Destination, TapeDestination, lock_ahead
@@ -64,8 +64,7 @@ def nothing_done(
     return iter(())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
+class _File(Record, kw_only=True):
     """A parcel, and its size."""
 
     parcel: Parcel
@@ -405,8 +404,7 @@ class Steps:
             yield catalog
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
+class _Batch(Record, kw_only=True):
     """A delivery as it is dispatched: nothing of it, if its place was left alone meanwhile."""
 
     task: DeliveryTask

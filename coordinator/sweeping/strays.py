@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from ...proto.errors import AccessError
 from ...proto.records import ArchiveId, Location
+from ...proto.structs import Record
 from ...worker.archives.names import ArchiveName, parse_name
 from ...worker.archives.ports import Copy
 from ..durable import replace_durably
@@ -29,16 +29,14 @@ OLD_ENOUGH = timedelta(days=6)
 """A look that is so old is another one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stray:
+class Stray(Record, kw_only=True):
     """A copy that is not known, since some look."""
 
     location: Location
     since: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strays:
+class Strays(Record, kw_only=True):
     """What the last look at a destination found."""
 
     destination: str

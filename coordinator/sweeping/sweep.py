@@ -22,12 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import BackupError, LockedError, NotFoundError, UsageError
 from ...proto.records import CONFIRMED, ArchiveId, Location, Skipped
+from ...proto.structs import replace
 from ...worker.destinations.settings import Destination, TapeDestination
 from ...worker.load import LoadLimits
 from ...worker.staging.space import Space

@@ -6,20 +6,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import DamagedError
 from ...proto.records import ArchiveId, RunId
+from ...proto.structs import Record, asdict, replace
 from ...worker.verifying.losses import Loss
 from ..durable import read_lines, replace_durably
 from .remedies import Affected
 from .verification import Verification
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedLoss:
+class AcceptedLoss(Record, kw_only=True):
     """What is lost at the moments from ``first`` to ``last`` and was ``accepted`` (ISO time). ``digest`` is
     that of a content, in hex, and empty for metadata. Of an archive that is missing as a whole ``path`` is
     the file, and there are no moments."""

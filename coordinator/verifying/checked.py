@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.records import ArchiveId, RunId
+from ...proto.structs import Record, field, replace
 from ..snapshots import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 _SECONDS = 1.0  # between two writings: there may be very many archives
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class Order(Record, kw_only=True):
     """What a verification was asked for: as the options of ``verify``."""
 
     path: str = "/"
@@ -33,8 +32,7 @@ class Order:
     share: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(Record, kw_only=True):
     """When an archive was last found whole: each ``frame`` of it; the pieces of all ``messages`` of the
     mailboxes whose newest version it tells of, and all their ``data``. None: never yet."""
 
@@ -43,8 +41,7 @@ class Checked:
     data: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfinished:
+class Unfinished(Record, kw_only=True):
     """A verification that has not ended: the ids of archives that it found whole in themselves, and of those
     whose mail it found whole."""
 
@@ -54,8 +51,7 @@ class Unfinished:
     mail: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lacking:
+class Lacking(Record, kw_only=True):
     """Something of the mailbox at ``path`` can't be restored as it was at the moments from ``first`` to
     ``last`` (empty: to this day). ``data``: it took reading the mail to find that."""
 
@@ -69,8 +65,7 @@ class Lacking:
         return self.first <= run and (not self.last or run <= self.last)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRecord:
+class CheckRecord(Record, kw_only=True):
     """All that is recorded; archives by their ids. ``lacking`` is what the last verification of each mailbox
     found."""
 

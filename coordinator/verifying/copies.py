@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import BackupError, is_damage
 from ...proto.ports import ProgressSink
 from ...proto.records import Location, Skipped
+from ...proto.structs import Record, replace
 from ...worker.destinations.registry import open_destination
 from ...worker.destinations.settings import Destination
 from ...worker.tasks.checking import CheckReport, CheckTask, run_check
@@ -23,8 +23,7 @@ from ..history import ArchiveRecord
 from ..keepsakes import keep_catalog_now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CopyChecks:
+class CopyChecks(Record, kw_only=True):
     """What a verification of copies came to: so many were read and ``whole``; what is ``damaged`` or gone,
     which counts as lost from now on; and what could not be read now."""
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
@@ -15,6 +14,7 @@ from pathlib import Path
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
 from ...proto.records import STAGING, ArchiveId, Location, Losses, RunId, Skipped
+from ...proto.structs import Record, field, replace
 from ...worker.archives.holdings import Holdings, PlaceSettings
 from ...worker.destinations.settings import Destination
 from ...worker.staging.area import StagingArea
@@ -28,8 +28,7 @@ from ..run_archives import damaged_run_archives
 from .set_aside import set_aside, set_aside_folder, strangers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examinee:
+class Examinee(Record, kw_only=True):
     """A copy of an archive that is to be checked, and its file for people. ``record`` is what the catalog
     says of it, where it was asked."""
 
@@ -39,8 +38,7 @@ class Examinee:
     record: ArchiveRecord | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailShare:
+class MailShare(Record, kw_only=True):
     """Mailboxes that are to be looked at, in all their kept versions: those whose newest version ``archive``
     tells of."""
 
@@ -48,8 +46,7 @@ class MailShare:
     mailboxes: tuple[KeptMailbox, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Examination:
+class Examination(Record, kw_only=True):
     """All that is to be looked at for a path. ``holdings`` are all archives that may be needed, and
     ``set_aside`` damaged files of them, which lie in ``aside``; ``references`` are those that the metadata of
     an archive refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the

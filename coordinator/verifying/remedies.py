@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from ...proto.records import ArchiveId, RunId
+from ...proto.structs import Record
 from ...worker.verifying.losses import Loss
 from ...worker.verifying.spares import Spares, covered
 
@@ -15,8 +15,7 @@ Remedy = Literal["archive", "next-backup", "moment", "nowhere"]
 reads it again; ``moment``: only the mailbox as it was at another moment; ``nowhere``: it is gone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Affected:
+class Affected(Record, kw_only=True):
     """What can't be restored at the moments from ``first`` to ``last``, because of the damage of an archive
     (its id and file), and why. ``source`` is the file or run that the ``remedy`` means."""
 

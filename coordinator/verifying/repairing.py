@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ...proto.errors import BackupError, NotFoundError, StagingError, is_damage
 from ...proto.ports import ProgressSink
 from ...proto.records import STAGING, ArchiveId, Location, Stretch
+from ...proto.structs import Record, replace
 from ...worker.archives.names import generation_name
 from ...worker.archives.opened import read_beginning
 from ...worker.archives.stretches import common, merged, without
@@ -43,8 +43,7 @@ from .verification import Verification, broken_of, needed_archives
 RepairOutcome = Literal["rewritten", "missing", "unreadable", "set-aside", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
+class Repaired(Record, kw_only=True):
     """What became of a damaged file: its archive was ``rewritten`` as ``new_file``, with ``filled_bytes``
     from elsewhere and without ``lost_bytes``; or is ``missing``; or was ``unreadable``, all of it; it was
     only ``set-aside``, as a newer one is there; or that ``failed``. ``lost_frames``: metadata is lost, too.

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Skipped, Stretch
+from ...proto.structs import Record, replace
 from ...worker.archives.holdings import Holdings
 from ...worker.archives.stretches import merged
 from ...worker.tasks.verifying import LossesTask, SparesTask, VerifyTask, run_losses, run_spares, run_verify
@@ -37,8 +37,7 @@ _MESSAGE_WEIGHT = 1000  # looking at where a message lies costs about as much as
 Broken = Mapping[ArchiveId, tuple[Stretch, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailPart:
+class MailPart(Record, kw_only=True):
     """Mailboxes that are looked at together; they are shares of these ``archives``."""
 
     label: str
@@ -56,8 +55,7 @@ class MailPart:
         return sum(one.size_bytes for one in self.mailboxes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyPlan:
+class VerifyPlan(Record, kw_only=True):
     """What a verification will look at, and how closely: archives, and parts of the mail."""
 
     examination: Examination
@@ -66,8 +64,7 @@ class VerifyPlan:
     parts: tuple[MailPart, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+class Verification(Record, kw_only=True):
     """What was looked at: each archive with its report; ``messages`` of all versions, of which ``contents``
     different ones, ``size_bytes`` of them, were put together and compared. ``affected`` is what can't be
     restored, because of ``losses``; ``spares`` is what others hold of it. ``unread`` is what lies where it

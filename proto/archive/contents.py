@@ -7,7 +7,6 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from operator import add
 from typing import cast
 
@@ -15,6 +14,7 @@ import msgpack
 
 from ..errors import DamagedError, UnsupportedError
 from ..records import DIGEST_BYTES, ArchiveId, Losses, MailboxSummary, Referred, RunId, Skipped, Stretch
+from ..structs import Record, field
 from . import claims, columns
 from .frames import mailbox_position
 from .places import GONE, BlockTable, MailboxPlace
@@ -35,8 +35,7 @@ LAST = (1 << 63) - 1
 _LAST_SECOND = 253_402_300_799  # of the year 9999, where calendars end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveHeader:
+class ArchiveHeader(Record, kw_only=True):
     """Whose archive it is. ``run_started`` is in seconds since 1970; ``generation`` counts how often it was
     written anew without what nobody needs any more; ``write_version`` is what a writer must understand to do
     that, or to go on with it. ``stream``: it stands in a stream that the archive of its run ends."""
@@ -55,8 +54,7 @@ class ArchiveHeader:
     stream: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxEntry:
+class MailboxEntry(Record, kw_only=True):
     """A mailbox in the directory: where it is written, in this archive or another one, and its counts.
 
     ``archives`` are the other archives that it takes to read it. ``rows`` are all those in which its metadata
@@ -108,8 +106,7 @@ def frames_gone(places: Iterable[MailboxPlace], lost: Iterable[int] = ()) -> tup
     return (*sorted(set(gone)), Stretch(begin, LAST - begin))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveDirectory:
+class ArchiveDirectory(Record, kw_only=True):
     """The table of contents of a whole archive, or the part of it in one frame.
 
     ``mailboxes`` are those that it tells of; ``places`` are where the frames of those lie that are written in
@@ -179,8 +176,7 @@ class ArchiveDirectory:
         return hole if hole is not None and offset < hole.offset + hole.length else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footer:
+class Footer(Record, kw_only=True):
     """The last frame: a file that ends with one is whole. Offsets count from the start of the archive."""
 
     directory: int
@@ -254,8 +250,7 @@ def decode_footer(payload: bytes) -> Footer:
     return Footer(directory=directory, footer=footer, frames=frames)
 
 
-@dataclass(frozen=True, slots=True)
-class IndexRow:
+class IndexRow(Record):
     """Remembered segments, by columns: digests one after the other, their offsets, their lengths."""
 
     digests: bytes

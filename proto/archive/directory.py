@@ -9,13 +9,13 @@ import itertools
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import msgpack
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Losses, Referred, Skipped, Stretch
+from ..structs import Record, replace
 from . import claims, columns
 from .contents import LAST, ArchiveDirectory, MailboxEntry
 from .places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
@@ -182,8 +182,7 @@ def decode_unchanged(payload: bytes) -> tuple[MailboxEntry, ...]:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class DirectoryFrame:
+class DirectoryFrame(Record):
     """What a DIRECTORY frame holds; ``header`` and ``before`` are empty but in the last one."""
 
     part: ArchiveDirectory

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import count
 
 from ..errors import DamagedError, UnsupportedError
 from ..records import ArchiveId
+from ..structs import Record, replace
 from . import contents, directory, frames, mailboxes
 from .codec import PLAIN, FrameCodec
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
@@ -26,8 +26,7 @@ MOST_DRAFT_BYTES = 8 << 20
 """No encoded draft is larger: it stands for some hundred gigabytes of mail."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(Record, kw_only=True):
     """What the first ``size_bytes`` of an archive hold, ``frames`` frames: a writer goes on behind them.
 
     ``directory`` names all mailboxes, blocks and index frames. There is at least one mailbox, and the last
@@ -46,8 +45,7 @@ class Draft:
         return Unfinished(archive=archive, size_bytes=self.size_bytes, frames=self.frames)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfinished:
+class Unfinished(Record, kw_only=True):
     """An archive up to the end of a draft, opened: ``archive`` reads what is there."""
 
     archive: ArchiveReader
@@ -55,8 +53,7 @@ class Unfinished:
     frames: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WholeFrames:
+class WholeFrames(Record, kw_only=True):
     """The frames with which a file begins: their archive (None: there is none), bytes, and number."""
 
     archive: ArchiveId | None
@@ -171,8 +168,7 @@ def _end(whole: ArchiveDirectory) -> int:
     return max(ends)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
+class _Cut(Record):
     """The end of a mailbox: so many bytes, frames, blocks, bytes of data and index frames come before it."""
 
     size_bytes: int

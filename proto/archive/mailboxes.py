@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgpack
@@ -27,6 +26,7 @@ from ..records import (
     Skipped,
     StoredFile,
 )
+from ..structs import Record
 from . import claims, pointers
 from .columns import clamped
 from .contents import MailboxEntry
@@ -41,8 +41,7 @@ PART_BYTES = 4 << 20
 _KINDS = frozenset(one.value for one in DirectoryKind)
 
 
-@dataclass(frozen=True, slots=True)
-class FolderEntry:
+class FolderEntry(Record):
     """A folder of a stored mailbox: where its messages are told of, in their order.
 
     ``mark`` is what the store made of the folder's state (``FolderReader.mark``); empty: not known.
@@ -58,8 +57,7 @@ class FolderEntry:
         return sum(one.messages for one in self.frames)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mailbox:
+class Mailbox(Record, kw_only=True):
     """A stored mailbox without its messages.
 
     ``place`` is its directory relative to the root of its partition, where that says more than the
@@ -115,8 +113,7 @@ class _AttributeTable:
         return self.numbers.setdefault(attributes, len(self.numbers)) if attributes else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxHead:
+class MailboxHead(Record, kw_only=True):
     """What the MAILBOX frame of a mailbox alone tells: ``folders`` and ``stored`` messages are counts, so
     many ``parts`` (FOLDERS frames) come before it. ``rows``: see ``MailboxEntry``, without the archive of the
     frame where no message is told of in it."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from ..structs import Record
 
 
 class FramePlace(NamedTuple):
@@ -36,8 +37,7 @@ GONE = MessagesPlace(0, 0, 0)
 """Stands for a MESSAGES frame that is not there (any more): at offset 0 is the header of the archive."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxPlace:
+class MailboxPlace(Record, kw_only=True):
     """The frames of the mailbox with this ``number``.
 
     ``frames`` are its MAILBOX frame and the copy of it, ``parts`` the FOLDERS frames before these: of each
@@ -63,8 +63,7 @@ class MailboxPlace:
         return sum(1 for _ in self.metadata) + 2 * sum(one != GONE for one in self.messages)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockTable:
+class BlockTable(Record, kw_only=True):
     """Where each block lies: its offset in the data, ascending, its offset in the file, and the size of its
     frame there."""
 

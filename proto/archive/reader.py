@@ -9,12 +9,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 
 from ..errors import DamagedError, PlaceError
 from ..records import ArchiveId, Departed, Losses, Referred, RunId, Skipped, Stretch
+from ..structs import replace
 from . import contents, departed, directory, frames, mailboxes, messages
 from .codec import PLAIN, FrameCodec
 from .contents import LAST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone

@@ -10,11 +10,11 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from ..errors import DamagedError, UnsupportedError
 from ..ports import ArchiveSink
 from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, Stretch
+from ..structs import Record, replace
 from .contents import WRITE_VERSION, frames_gone
 from .frames import Codec
 from .reader import ArchiveReader
@@ -34,8 +34,7 @@ Fill = Callable[[Stretch], bytes | None]
 """Gives the bytes of a stretch of the data that the archive does not hold, or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(Record):
     """What of the metadata of an archive is wanted: of which ``users`` it is to tell; the ``mailboxes`` (by
     number) and the ``frames`` of messages (by position) that somebody refers to."""
 
@@ -53,7 +52,6 @@ ALL = Metadata(users=_All(), mailboxes=_All(), frames=_All())
 """All of the metadata."""
 
 
-@dataclass(frozen=True, slots=True)
 class Rewritten(ArchiveTotals):
     """What an archive came to. ``lost`` is what it says to be lost, ``lost_frames`` tells how many of its
     frames of messages stand for lost ones; ``unreadable`` are the users whose metadata was damaged: it tells
@@ -180,8 +178,7 @@ class _Stretches:
         return before >= 0 and offset + length <= self._ends[before]
 
 
-@dataclass(frozen=True, slots=True)
-class _Region:
+class _Region(Record):
     """A stretch of the data of the source: a block, or what no block holds (``block`` is None)."""
 
     begin: int

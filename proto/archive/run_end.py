@@ -7,7 +7,6 @@ of units that found nothing changed or failed, of what was asked for, and which 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import msgpack
@@ -16,6 +15,7 @@ from ..errors import DamagedError
 from ..ports import ArchiveSink
 from ..records import ArchiveId, RunId, Skipped
 from ..run_ends import RunEnd, ScopeEnd, UnitEnd
+from ..structs import replace
 from . import claims
 from .contents import ArchiveHeader
 from .files import RandomAccess

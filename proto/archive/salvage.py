@@ -6,10 +6,10 @@ What the frames before the end say replaces the directory. FORMAT.md, "Salvage".
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass, field
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Losses, Referred, Skipped, Stretch
+from ..structs import Mutable, field
 from . import contents, directory, frames, mailboxes
 from .codec import PLAIN, FrameCodec
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
@@ -43,8 +43,7 @@ def salvage(file: RandomAccess, codec: FrameCodec = PLAIN) -> ArchiveReader:
     return work.reader()
 
 
-@dataclass(slots=True)
-class _Blocks:
+class _Blocks(Mutable):
     """The blocks found, in the order of the file."""
 
     data: array[int] = field(default_factory=lambda: array("Q"))
@@ -224,8 +223,7 @@ class _Salvage:
         )
 
 
-@dataclass(slots=True)
-class _MailboxFrames:
+class _MailboxFrames(Mutable):
     """The frames found of a mailbox. Its MAILBOX frame tells of ``count`` MESSAGES frames."""
 
     head: MailboxHead | None = None

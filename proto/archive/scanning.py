@@ -7,10 +7,10 @@ frame is found by looking for one. FORMAT.md, "Salvage".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Skipped
+from ..structs import Record
 from . import contents, frames
 from .codec import PLAIN, FrameCodec
 from .files import RandomAccess
@@ -22,8 +22,7 @@ _WINDOW = 1 << 20
 _PAGE = 1 << 12
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFrame:
+class FoundFrame(Record):
     """A frame that lies at ``at``: its payload, or why there is none."""
 
     at: int
@@ -32,8 +31,7 @@ class FoundFrame:
     damage: DamagedError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(Record):
     """A stretch of the file in which no frame of its archive begins."""
 
     at: int

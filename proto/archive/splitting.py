@@ -7,10 +7,10 @@ before the first that is not is walked over from the front, frame by frame.
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 
 from ..errors import DamagedError
 from ..records import ArchiveId
+from ..structs import Record
 from . import frames
 from .files import LocalFile, RandomAccess
 from .frames import FrameHeader, FrameType
@@ -20,8 +20,7 @@ from .scanning import FOOTER_FRAME_BYTES, any_header_at, next_header
 _ZEROS = bytes(1 << 16)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Record):
     """A stretch of a file: an archive, or what is left of it, or nothing that can be read."""
 
     start: int

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-
 from ..errors import MessageUnavailable, StoreError
 from ..records import ArchiveId, Folder, Skipped, StoredFile
+from ..structs import Mutable, field, replace
 from . import mailboxes
 from .mailboxes import FolderEntry
 from .places import MessagesPlace
@@ -15,8 +14,7 @@ _MOST_MAILBOX_BYTES = (mailboxes.MOST_PARTS - 1) * mailboxes.PART_BYTES
 _MOST_SKIPPED_BYTES = 1 << 20
 
 
-@dataclass(slots=True)
-class MailboxUnderWay:
+class MailboxUnderWay(Mutable):
     """What was written of a mailbox so far: ``messages`` tells where its MESSAGES frames lie, ``archives``
     are those in which it lies, with its messages and files."""
 

@@ -7,7 +7,6 @@ a mailbox's messages before the mailbox, everything before the directory, the fo
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from dataclasses import dataclass, replace
 
 from ..errors import DamagedError
 from ..ports import ArchiveSink
@@ -24,6 +23,7 @@ from ..records import (
     Stretch,
     Terms,
 )
+from ..structs import Record, replace
 from . import contents, directory, frames, mailboxes, messages, search
 from . import departed as departures
 from .claims import shown
@@ -56,8 +56,7 @@ def _unknown(archive: ArchiveId) -> Referred:
     return Referred(archive=archive)
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveTotals:
+class ArchiveTotals(Record):
     """What an archive came to. ``data_bytes`` is before compression, ``archive_bytes`` the whole file."""
 
     data_bytes: int

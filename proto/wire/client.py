@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
 from types import TracebackType
 
 import zmq
 
 from ..errors import AccessError
+from ..structs import Record
 from .envelopes import MOST_DATA_BYTES, Envelope, Sender, WireError, check_payload, encode
 from .keys import KeyPair, is_key
 from .link import Arrival, Link, State
@@ -24,13 +24,11 @@ from .waker import Waker
 __all__ = ["Arrival", "Client", "Connected", "Happening", "Lost"]
 
 
-@dataclass(frozen=True, slots=True)
-class Connected:
+class Connected(Record):
     """There is a new connection: the receiver knows nothing of the one before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Record):
     """The connection is gone, and what was on its way in both directions. ``reason`` is for people."""
 
     reason: str

@@ -6,7 +6,6 @@ beside it as a payload, and is not looked at here. WIRE.md is the specification.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Annotated, Any, cast, get_args, get_type_hints
 
@@ -15,6 +14,7 @@ import msgpack
 from ..archive.draft import MOST_DRAFT_BYTES
 from ..archive.frames import HEADER_BYTES, LARGEST_FRAME
 from ..errors import BackupError
+from ..structs import Record, field_names
 from .fields import Blob, Field, Flag, OneOf, Seconds, Text, Whole
 
 VERSION = 2
@@ -64,16 +64,14 @@ Subject = Annotated[str, OneOf(("stream", "request", "hello"))]
 Truth = Annotated[bool, Flag()]
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(Record):
     """The first after each (re)connect. Answer: Welcome, or Refused. Its form is the same in all versions."""
 
     version: Version
     host: Host
 
 
-@dataclass(frozen=True, slots=True)
-class Open:
+class Open(Record):
     """Begin or continue an archive. Answer: Opened, or Refused.
 
     ``have`` is -1 for a new attempt, which wants to know what there is; else the stream continues after a
@@ -85,39 +83,34 @@ class Open:
     have: Have
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
+class Data(Record):
     """With a payload: whole frames of the archive, which belong at ``offset``. Answer: Credit, in time."""
 
     stream: Number
     offset: Offset
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Record):
     """A mailbox is complete at ``offset``. Answer: Durable, in time."""
 
     stream: Number
     offset: Offset
 
 
-@dataclass(frozen=True, slots=True)
-class Seal:
+class Seal(Record):
     """The archive is complete and has ``size`` bytes. Answer: Sealed, or Refused."""
 
     stream: Number
     size: Offset
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
+class Close(Record):
     """The client gives up; what was written stays. No answer."""
 
     stream: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Find:
+class Find(Record):
     """How large is this archive? Answer: Found, or Refused."""
 
     request: Number
@@ -125,8 +118,7 @@ class Find:
     file: File
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Record):
     """A stretch of a file. Answer: Bytes, or Refused."""
 
     request: Number
@@ -136,27 +128,23 @@ class Read:
     length: ReadBytes
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Record):
     """The client lives; does the receiver? Answer: Pong."""
 
     number: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
+class Tell(Record):
     """How far the client has come, for those who watch. No answer."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
+class Watch(Record):
     """From here on the client wants to know what others tell. Answers: Told, as it happens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(Record):
     """The answer to Hello: what the receiver asks of its clients."""
 
     version: Version
@@ -165,8 +153,7 @@ class Welcome:
     chunk_bytes: SizeBytes
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Record):
     """The archive has ``size`` bytes in ``frames`` frames. The payload, if any, is the encoded draft."""
 
     stream: Number
@@ -175,8 +162,7 @@ class Opened:
     sealed: Truth
 
 
-@dataclass(frozen=True, slots=True)
-class Credit:
+class Credit(Record):
     """All below ``written`` is in the file, and the client may send what lies below ``until``.
 
     ``waiting`` says why it may not send more now; empty where nothing is the matter.
@@ -188,24 +174,21 @@ class Credit:
     waiting: Note
 
 
-@dataclass(frozen=True, slots=True)
-class Durable:
+class Durable(Record):
     """All below ``offset`` survives a crash of the staging host."""
 
     stream: Number
     offset: Offset
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Record):
     """The archive is whole, durable, and has its final name."""
 
     stream: Number
     size: Offset
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(Record):
     """The receiver does not do it. ``number`` is that of the stream or request (0 for a hello), ``code``
     that of an error of ``proto.errors``, ``message`` for people."""
 
@@ -216,31 +199,27 @@ class Refused:
     retryable: Truth
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Record):
     """The answer to Find."""
 
     request: Number
     size: Offset
 
 
-@dataclass(frozen=True, slots=True)
-class Bytes:
+class Bytes(Record):
     """The answer to Read, with the bytes as payload: fewer than asked for only at the end of the file."""
 
     request: Number
     offset: Offset
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(Record):
     """The answer to Ping."""
 
     number: Number
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Record):
     """What a client on ``host`` told."""
 
     host: Host
@@ -272,8 +251,7 @@ Envelope = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
+class Kind(Record, kw_only=True):
     """A row of the table of envelopes. The payload has from ``least_payload`` to ``most_payload`` bytes."""
 
     number: int
@@ -294,7 +272,7 @@ def _kind(
         sender=sender,
         least_payload=least_payload,
         most_payload=most_payload,
-        fields=tuple((field.name, get_args(hints[field.name])[1]) for field in fields(envelope)),
+        fields=tuple((name, get_args(hints[name])[1]) for name in field_names(envelope)),
     )
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Protocol
+
+from ..structs import Record
 
 
 class Field(Protocol):
@@ -18,8 +19,7 @@ class Field(Protocol):
         """Raises ValueError, which says what is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+class Whole(Record):
     """An integer, limits included."""
 
     least: int
@@ -35,8 +35,7 @@ class Whole:
         return f"number, {_number(self.least)} to {_number(self.most)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Seconds:
+class Seconds(Record):
     """A float above 0, finite, up to ``most``."""
 
     most: float
@@ -51,8 +50,7 @@ class Seconds:
         return f"float, above 0, to {self.most:,g}"
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Record):
     """UTF-8 text of up to ``most_bytes``, all of it of the form ``pattern`` unless that is empty."""
 
     most_bytes: int
@@ -71,8 +69,7 @@ class Text:
         return f"text, to {_number(self.most_bytes)} bytes" + (f", `{self.pattern}`" if self.pattern else "")
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(Record):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -85,8 +82,7 @@ class OneOf:
         return "text, one of " + ", ".join(f"`{word}`" for word in self.words)
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(Record):
     """Bytes."""
 
     most_bytes: int
@@ -101,8 +97,7 @@ class Blob:
         return f"bytes, to {_number(self.most_bytes)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Record):
     """True or false."""
 
     def check(self, value: object) -> None:

@@ -10,7 +10,6 @@ import hmac
 import os
 import secrets
 from contextlib import suppress
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Annotated, cast, get_args, get_type_hints
 
@@ -18,6 +17,7 @@ import msgpack
 
 from ..directories import make_private, sync_directory
 from ..errors import AccessError
+from ..structs import Record, astuple, field_names
 from .envelopes import MOST_FILE_BYTES, MOST_GRANT_BYTES, Host
 from .fields import Field, OneOf, Text, Whole
 from .files import new_file, read_small
@@ -29,8 +29,7 @@ _MAC_BYTES = hashlib.sha256().digest_size
 _PURPOSE = b"mailhaul grant\0"
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Record):
     """Leave to ``write`` one file, or to ``read`` archives, for the worker on ``host``.
 
     ``file`` is relative to the staging area; for ``read`` it is empty where any archive may be read.
@@ -46,7 +45,7 @@ class Grant:
 
 _HINTS = get_type_hints(Grant, include_extras=True)
 FIELDS: tuple[tuple[str, Field], ...] = tuple(
-    (field.name, get_args(_HINTS[field.name])[1]) for field in fields(Grant)
+    (name, get_args(_HINTS[name])[1]) for name in field_names(Grant)
 )
 
 

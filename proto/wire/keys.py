@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import zmq
 
 from ..directories import sync_directory
 from ..errors import AccessError
+from ..structs import Record
 from .envelopes import HOST_NAME
 from .files import new_file, read_small
 
@@ -29,12 +29,14 @@ _ABOUT_PUBLIC = "# mailhaul: the public key of {}. It may be known by all.\n"
 _ABOUT_PAIR = "# mailhaul: the key pair of {}. Nobody else may read this file, and it stays on its host.\n"
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPair:
+class KeyPair(Record):
     """A public key and the secret that belongs to it, each as 40 characters of Z85."""
 
     public: str
-    secret: str = field(repr=False)
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"KeyPair({self.public!r})"
 
 
 def new_pair() -> KeyPair:

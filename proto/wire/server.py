@@ -15,11 +15,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 
 import zmq
 
+from ..structs import Record
 from .door import Allowed, Door
 from .envelopes import Envelope, Sender, WireError, check_payload, decode, encode
 from .keys import KeyPair
@@ -59,8 +59,7 @@ _BACKLOG = 1024
 """Connections that wait to be accepted: all hosts come at once after the receiver was started again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(Record):
     """A message. ``client`` names the connection that it came by, for ``Server.send``; no other connection
     ever has the same name. ``host`` is the one whose key the client has shown."""
 
@@ -70,8 +69,7 @@ class Received:
     payload: memoryview
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerCounts:
+class ServerCounts(Record, kw_only=True):
     """What a server has seen since it began; ``connections`` are those that are open now.
 
     ``refused`` were turned away at the door, the last of them are in ``strangers``, oldest first.

@@ -9,13 +9,13 @@ import math
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
 import zmq
 
 from ..errors import AccessError
+from ..structs import Record
 from .envelopes import MOST_ENVELOPE_BYTES, WireError
 from .keys import KeyPair, is_key
 
@@ -34,8 +34,7 @@ _EVENT = struct.Struct("=HI")
 _NUMBERS = count()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class Timing(Record, kw_only=True):
     """How soon a silent peer is given up, in seconds.
 
     A connection is dropped if for ``heartbeat_timeout`` nothing came in reply to heartbeats, one each

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from ..structs import Record
 
 _MOST_REMEMBERED = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stranger:
+class Stranger(Record, kw_only=True):
     """An attempt that was turned away: when (seconds since 1970), from where (empty if not known), why."""
 
     time: float

@@ -6,13 +6,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from mailhaul.proto.ports import MailStore, MailTarget
 from mailhaul.proto.records import Partition
+from mailhaul.proto.structs import Record, replace
 from mailhaul.worker.stores import registry
 from mailhaul.worker.stores.memory import Mail, MemoryFolder, MemoryStore, MemoryTarget
 from mailhaul.worker.stores.throttled import ThrottledStore
@@ -20,8 +20,7 @@ from mailhaul.worker.stores.throttled import ThrottledStore
 USER = "jane"
 
 
-@dataclass(frozen=True)
-class Adapter:
+class Adapter(Record):
     """A store and a target over the same mail, and what a server and its users do to it meanwhile:
     ``rename(path of the folder, base, new suffix)``, ``expunge(path of the folder, base)``,
     ``move(from, base, to)``, ``remake(path of the folder)``, which deletes it and makes it again with the

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
+from mailhaul.proto.structs import Record, replace
 from mailhaul.tests.integration.servers.object_storage import S3Server, moto
 from mailhaul.worker.archives.counted import CountedPlace, Traffic
 from mailhaul.worker.archives.paced import PacedPlace
@@ -35,8 +35,7 @@ from ..faulty_places import Fault, Faults, FaultyPlace
 AREA = "5a8d6c11"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Adapter:
+class Adapter(Record, kw_only=True):
     """One way to have a place.
 
     ``open`` opens the same place anew. ``settings``: by these another process opens it; None if it can't.

@@ -12,13 +12,13 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mailhaul.groups.renames import Renamed
 from mailhaul.proto.ports import MailTarget
 from mailhaul.proto.records import Partition
+from mailhaul.proto.structs import Record, replace
 from mailhaul.worker.load import LoadLimits
 from mailhaul.worker.load.budget import Budget
 from mailhaul.worker.stores import registry
@@ -30,8 +30,7 @@ _IMAP = {"D": "\\Draft", "F": "\\Flagged", "R": "\\Answered", "S": "\\Seen", "T"
 _MBOX = {"R": "\\Seen", "A": "\\Answered", "F": "\\Flagged", "D": "\\Deleted", "T": "\\Draft"}
 
 
-@dataclass(frozen=True, order=True)
-class Found:
+class Found(Record, order=True):
     """A message: its bytes, the second of its internal date, flags and keywords as IMAP names them."""
 
     content: bytes
@@ -43,8 +42,7 @@ Mailboxes = dict[tuple[str, str], list[Found]]
 """By user and folder, sorted."""
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(Record):
     """A target at a place, made anew by ``make``, and what ``read`` finds there."""
 
     make: Callable[[], MailTarget]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from blake3 import blake3
 
 from mailhaul.proto.errors import DamagedError, MessageUnavailable, StoreError
 from mailhaul.proto.records import DIGEST_BYTES, Folder, Message, Skipped
+from mailhaul.proto.structs import replace
 
 from ..maildirs import DATE_NS, message
 from .targets import KINDS, Found, Kind

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
 from mailhaul.proto.errors import MessageUnavailable
 from mailhaul.proto.records import Folder
+from mailhaul.proto.structs import replace
 
 from ..known_mail import Known, remember, remembered
 from ..maildirs import GUID, file, message, read_mailbox

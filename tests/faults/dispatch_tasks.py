@@ -9,19 +9,19 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from mailhaul.proto.errors import BackupError, MessageUnavailable, StagingError
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.records import Progress
+from mailhaul.proto.structs import Record, replace
 
 MEETING_SECONDS = 40.0
 """How long one task waits for another on a busy machine."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Record):
     """Do something with a directory of one's own, told by the name of a function below."""
 
     what: str

@@ -7,7 +7,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from mailhaul.proto.records import (
     Skipped,
     StoredFile,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.proto.target_facts import FateCounts, ServerTalk
 from mailhaul.tests.archives import ARCHIVE as STORED
 from mailhaul.tests.archives import ARRIVED_NS, in_files, write_archive

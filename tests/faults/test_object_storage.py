@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mailhaul.proto.errors import AccessError, DamagedError, PlaceError, PlaceUnavailableError
+from mailhaul.proto.structs import replace
 from mailhaul.tests.contract.putting import Pattern
 from mailhaul.tests.integration.servers.object_storage import S3Server
 from mailhaul.tests.integration.servers.rgw import rgw

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.settings import DirectoryDestination
 
 from ..manifests import check_manifests

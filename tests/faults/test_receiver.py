@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.errors import LeaseLostError
 from mailhaul.proto.records import ArchiveId
+from mailhaul.proto.structs import replace
 from mailhaul.proto.wire.client import Arrival, Client, Connected
 from mailhaul.proto.wire.envelopes import (
     VERSION,

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.proto.records import STAGING
+from mailhaul.proto.structs import replace
 
 from ..staged_chains import StagedChain
 from ..sweeping import Swept, directory, files_at

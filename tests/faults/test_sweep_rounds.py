@@ -15,7 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from mailhaul.coordinator.verifying.copies import check_copies, due_copies
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import BackupError
 from mailhaul.proto.records import STAGING, RunId
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations import registry
 from mailhaul.worker.destinations.s3 import putting
 from mailhaul.worker.destinations.s3.bucket import Bucket

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from mailhaul.proto.errors import (
     PlaceFullError,
     PlaceUnavailableError,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.tape.file_drive import FileDrive, TapeEnd
 from mailhaul.worker.destinations.tape.file_library import FileLibrary
 from mailhaul.worker.destinations.tape.headers import decode

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mailhaul.proto.structs import Record
+
 from .network import Host, Network, end_group
 from .ray_cluster import RayCluster
 
@@ -28,8 +30,7 @@ _COMMAND_SECONDS = 240.0
 _START_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(Record, kw_only=True):
     """A partition: where it is, as a configuration has it, and on which hosts. Empty: here, with one engine
     for all."""
 

@@ -14,9 +14,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
+
+from mailhaul.proto.structs import replace
 
 from .accounts import fill
 from .installation import STAGING, Installation, Share

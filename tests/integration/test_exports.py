@@ -8,10 +8,11 @@ import json
 import subprocess
 import sys
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from mailhaul.proto.structs import replace
 
 from ..contract.targets import KINDS, Found, Kind, Mailboxes, maildir_folders
 

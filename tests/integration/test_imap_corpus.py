@@ -6,7 +6,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 
 from mailhaul.proto.errors import MessageUnavailable
 from mailhaul.proto.records import Folder, MailboxOutcome, ServerAccess, Skipped
+from mailhaul.proto.structs import replace
 from mailhaul.tests.corpora import corpus
 from mailhaul.tests.faults.tcp_proxy import Proxy
 from mailhaul.tests.integration.servers.cyrus import ADMIN, Cyrus

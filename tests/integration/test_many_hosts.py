@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ import pytest
 from mailhaul.groups.renames import parse_renames
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import messages_of
 from mailhaul.tests.integration.accounts import fill, message_files
 from mailhaul.tests.integration.installation import Backup, Installation, Settings, Share

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mailhaul.proto.errors import ExistsError, LockedUntilError, NotYetError, PlaceError
+from mailhaul.proto.structs import replace
 from mailhaul.tests.contract.places import Adapter, bucket_adapter
 from mailhaul.tests.contract.putting import Pattern
 from mailhaul.tests.contract.test_places import (  # noqa: F401

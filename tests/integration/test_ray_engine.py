@@ -29,6 +29,7 @@ from mailhaul.proto.errors import (
     MessageUnavailable,
     WorkerLostError,
 )
+from mailhaul.proto.structs import field_names
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -136,7 +137,7 @@ def settings_for(cluster: Any, token: Path) -> dict[str, Any]:
 def run_with(
     tasks: ModuleType, settings: dict[str, Any], jobs: Sequence[Any], **options: Any
 ) -> Iterator[Outcome[Any, Any]]:
-    of_cluster = {name: options.pop(name) for name in list(options) if name in RayCluster.__slots__}
+    of_cluster = {name: options.pop(name) for name in list(options) if name in field_names(RayCluster)}
     cluster = RayCluster(**{**settings, **of_cluster})
     return run_on_cluster(tasks.run, jobs, cluster, **{"poll": lambda: None, **options})
 

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
 from mailhaul.coordinator.restores.remedies import failure_of
 from mailhaul.proto.records import Skipped
+from mailhaul.proto.structs import asdict
 
 from ..maildirs import Maildir
 from ..trees import differences, snapshot, without_times

@@ -8,12 +8,12 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mailhaul.proto.errors import AccessError, DamagedError, NotYetError, PlaceError, PlaceUnavailableError
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.settings import TapeDestination
 from mailhaul.worker.destinations.tape.opening import open_tape, tape_place
 from mailhaul.worker.destinations.tape.place import TapePlace

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from mailhaul.coordinator.dispatch.engine import Engine, Outcome
 from mailhaul.coordinator.restores import keeping
 from mailhaul.proto.errors import BackupError, ClusterLostError, HostError, StagingError
 from mailhaul.proto.ports import ProgressSink
+from mailhaul.proto.structs import replace
 from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
 from mailhaul.worker.staging.receiver import ReceiverSettings
 from mailhaul.worker.tasks.keeping import KeepTask, run_keep

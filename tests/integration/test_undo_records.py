@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from mailhaul.coordinator.restores.remedies import failure_of
 from mailhaul.groups.paths import message_path
 from mailhaul.proto.errors import LockedError, StagingError, StoreError
 from mailhaul.proto.records import Skipped, Unit
+from mailhaul.proto.structs import asdict, replace
 from mailhaul.tests.integration.dying_restores import engine
 from mailhaul.worker import before as keeping
 from mailhaul.worker.backup import back_up

@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,6 +27,7 @@ from mailhaul.proto.archive.scanning import owner_of
 from mailhaul.proto.archive.splitting import split
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId, Stretch
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     Found,
     Frame,

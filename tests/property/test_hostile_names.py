@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from blake3 import blake3
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import Directory, Folder, Partition, StoredFile
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     ARCHIVE,
     OWNER,

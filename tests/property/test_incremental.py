@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from unittest.mock import patch
 
 from hypothesis import given
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from mailhaul.proto.archive import messages as messages_module
 from mailhaul.proto.ports import MailStore
 from mailhaul.proto.records import BackupMode, Folder, Message, StoredFile
+from mailhaul.proto.structs import replace
 from mailhaul.tests.maildirs import file, message
 from mailhaul.tests.memory_chains import Chain, Stored
 from mailhaul.worker import folder_backup

@@ -8,12 +8,12 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
 from ...proto.archive.contents import ArchiveDirectory
 from ...proto.errors import DamagedError
 from ...proto.records import ArchiveId, Piece, Stretch
+from ...proto.structs import Record
 from .stretches import merged
 
 
@@ -49,8 +49,7 @@ class Availability:
         return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Lack:
+class Lack(Record):
     """Why a content can't be had: which ``stretches`` of which archives are missing, and the ``error`` for
     people. None are where the data is there, but not what was stored."""
 

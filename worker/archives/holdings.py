@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...proto.records import CONFIRMED, STAGING, ArchiveId, Location
+from ...proto.structs import Record, field
 from ..destinations.settings import Destination
 from ..staging.area import StagingArea
 from .names import excerpt_name
@@ -19,23 +19,20 @@ NAMED_FILES = "files"
 """What files that somebody names are called among the places."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Folder:
+class Folder(Record, kw_only=True):
     """A directory of this host that archives are read from, and what it is called among the places."""
 
     name: str
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfirmedCopies:
+class ConfirmedCopies(Record, kw_only=True):
     """What other programs keep: only they can bring it back, into the ``staging`` area."""
 
     staging: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stretched:
+class Stretched(Record, kw_only=True):
     """A file that somebody named, or the stretch of it from ``start`` on (``size_bytes`` of it)."""
 
     path: str
@@ -43,8 +40,7 @@ class Stretched:
     size_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedFiles:
+class NamedFiles(Record, kw_only=True):
     """Files that somebody named. As a place it calls them by their numbers."""
 
     files: tuple[Stretched, ...] = ()
@@ -53,8 +49,7 @@ class NamedFiles:
 PlaceSettings = StagingArea | Folder | NamedFiles | ConfirmedCopies | Destination
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holdings:
+class Holdings(Record, kw_only=True):
     """Archives that can be read, and how: where the copies of each lie, the best to read first, and the
     ``places`` that they lie in."""
 

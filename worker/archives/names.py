@@ -14,12 +14,12 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...groups.definitions import SAFE_NAME
 from ...proto.errors import AccessError
 from ...proto.records import ArchiveId, Referred
+from ...proto.structs import Record
 
 EXCERPTS = "_metadata"
 """Below the staging area: where the excerpts of archives lie. No partition can be called so."""
@@ -52,8 +52,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9.
 _GENERATION = re.compile(r"(?:\.g[1-9][0-9]{0,8})?\.mha$", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveName:
+class ArchiveName(Record, kw_only=True):
     """What the name of an archive tells: whose it is, which (the first ``digits`` of its id), and how often
     it was written anew. As text it is the name, relative to the staging area."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 
 from ...proto.archive.contents import ArchiveHeader, decode_header
 from ...proto.archive.files import Joined, RandomAccess, Twins, read_frame
@@ -15,6 +14,7 @@ from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.salvage import salvage
 from ...proto.errors import BackupError, DamagedError, PlaceError
 from ...proto.records import ArchiveId, Location
+from ...proto.structs import replace
 from ..destinations.settings import Destination
 from .holdings import Holdings
 from .places import Places, open_local

@@ -8,11 +8,11 @@ every wrapper to these promises.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from ...proto.archive.files import RandomAccess
+from ...proto.structs import Record
 
 OnBytes = Callable[[int], object]
 """Told of bytes that were copied, some at a time; must be quick and must not raise."""
@@ -22,8 +22,7 @@ def _nobody(_size_bytes: int) -> None:
     """Nobody wants to know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
+class Copy(Record, kw_only=True):
     """A file as a place has it. ``version`` is what the place itself calls this very copy, where a name may
     have had several: the version id of an object, volume and block on a tape; else empty.
 

@@ -6,19 +6,18 @@ import random
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 
 from ...proto.archive.files import RandomAccess
 from ...proto.errors import DamagedError, PlaceUnavailableError
+from ...proto.structs import Record
 from .ports import Copy, OnBytes, Place
 from .wrapping import T, WrappedPlace
 
 _CHANCE = random.SystemRandom()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Record, kw_only=True):
     """How long a request is tried: pauses begin with ``first_seconds``, each is twice as long as the one
     before, and none longer than ``longest_seconds``; none begins that might end later than ``total_seconds``
     after the first failure. Of each up to a half is left out by chance, so that many who were refused

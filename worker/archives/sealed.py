@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.stored import OpenArchive, read_mailbox
 from ...proto.errors import DamagedError
 from ...proto.records import MailboxSummary, Skipped, UnitReport
+from ...proto.structs import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(Record):
     """The counts of each mailbox, all that was skipped of it, by user, and the users whose metadata can't be
     read."""
 

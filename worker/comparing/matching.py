@@ -10,7 +10,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from ...proto.archive.messages import Names, as_stored
@@ -18,6 +17,7 @@ from ...proto.archive.pointers import FramePointer
 from ...proto.errors import DamagedError
 from ...proto.ports import ListedMessages
 from ...proto.records import Listed
+from ...proto.structs import Record
 from ..packing.dedup import Chains
 
 UNKNOWN = -1
@@ -29,8 +29,7 @@ FEWEST_ROWS = 16
 _MOST_ROWS = 1 << 13
 
 
-@dataclass(frozen=True, slots=True)
-class SameRows:
+class SameRows(Record):
     """The messages that come next are ``count`` messages of one stored frame from its ``row`` on, in every
     detail that a listing tells: with ``is_whole`` all of it, else not quite few.
 
@@ -54,8 +53,7 @@ class SameRows:
         return Rows([(one, self.first + row) for row, one in enumerate(self.listed())])
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Record):
     """The messages that come next, each with the position of the known one that has its lasting name, or
     UNKNOWN."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 
 from ...groups.paths import LogicalPath
 from ...proto.records import FolderLoss, Listed, Skipped
+from ...proto.structs import Record
 from .known_tally import KnownTally
 
 UNSETTLED = "unsettled"
@@ -25,16 +25,14 @@ _FEWEST_LOST = 10
 _Key = bytes | int
 
 
-@dataclass(frozen=True, slots=True)
-class _Lost:
+class _Lost(Record):
     """A message of this folder; ``told`` is how it is reported if it was removed."""
 
     folder: LogicalPath
     told: Skipped
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whereabouts:
+class Whereabouts(Record, kw_only=True):
     """What became of the messages of a mailbox that were lost: so many counts of them are void, as they are
     stored or counted elsewhere; the others are ``skipped``. ``losses``: where many of a folder went."""
 

@@ -6,10 +6,10 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 
 from ...proto.archive.files import RandomAccess
 from ...proto.errors import AccessError, ExistsError, LockedUntilError, PlaceError
+from ...proto.structs import Record
 from ..archives.ports import Place
 from .copying import is_same
 from .memory import MemoryFile
@@ -23,8 +23,7 @@ CHECK_BYTES = 9 << 20
 """Large enough for several pieces, small enough for a slow line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record):
     """Something that was found out of a destination, in words."""
 
     what: str

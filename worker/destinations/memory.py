@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from blake3 import blake3
 
 from ...proto.archive.files import RandomAccess
 from ...proto.errors import DamagedError, ExistsError, LockedUntilError, NotYetError
+from ...proto.structs import Mutable, field, replace
 from ..archives.names import check_file_name
 from ..archives.ports import Copy, OnBytes
 from .copying import piece_of
@@ -20,8 +20,7 @@ Address = tuple[str, str]
 """A name and a version."""
 
 
-@dataclass
-class MemoryFiles:
+class MemoryFiles(Mutable):
     """What is in a place in memory; several MemoryPlaces over the same one see each other's files.
 
     The last version of a name is the newest. ``away`` has to be made ready before it can be opened, and was

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
+from ...proto.structs import asdict
 from ..archives.ports import Place
 from .settings import (
     CommandDestination,

@@ -4,13 +4,13 @@ adapter is imported for it."""
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, Literal
 
+from ...proto.structs import Record
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryDestination:
+
+class DirectoryDestination(Record, kw_only=True):
     """A directory: of this host, over NFS, on a disk that is carried. ``path`` is absolute. ``area`` is the
     id of the staging area whose archives are put there; who only reads need not tell it."""
 
@@ -27,8 +27,7 @@ class DirectoryDestination:
         return self.path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class S3Destination:
+class S3Destination(Record, kw_only=True):
     """A bucket of an object storage that speaks S3, below ``prefix`` (empty, or with a ``/`` at its end).
 
     ``endpoint`` is a URL; empty for Amazon's. ``journal`` is a directory of this host, of this destination
@@ -67,8 +66,7 @@ class S3Destination:
         return f"{self.endpoint or 's3:/'}/{self.bucket}/{self.prefix}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TapeDestination:
+class TapeDestination(Record, kw_only=True):
     """Tapes of one pool: a directory of volumes that are files (``file``), or drives (``devices``, stable
     names that do not rewind) and the robot that feeds them (``changer``), if there is one.
 
@@ -103,8 +101,7 @@ class TapeDestination:
         return self.file or ", ".join(self.devices)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandDestination:
+class CommandDestination(Record, kw_only=True):
     """Programs that take files and bring them back, each a list of words; ``{name}`` in one stands for the
     name of the file, ``{prefix}`` in ``list`` for how names begin. No shell is started.
 

@@ -14,7 +14,6 @@ removed if its server says so: its list of UIDs does not have it any more, or it
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 
 from ...groups.paths import LogicalPath, message_path
 from ...proto.archive.columns import clamped
@@ -34,6 +33,7 @@ from ...proto.records import (
     SeenFile,
     Skipped,
 )
+from ...proto.structs import Mutable, Record, replace
 from ..comparing.matching import UNKNOWN, KnownRows
 from .content import digest_now
 from .findings import IN_THE_BODY, Finding, Kind, MailboxFindings
@@ -44,8 +44,7 @@ _OF_THE_SERVER = ("keyword", "doveadm")
 """Why something of a mailbox can't be stored without its server, which is not asked here."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(Record, kw_only=True):
     """A mailbox as ``archive`` tells of it, and what of it is looked at."""
 
     archive: ArchiveId
@@ -192,8 +191,7 @@ class _StoredFolder:
         )
 
 
-@dataclass(slots=True)
-class _Suspects:
+class _Suspects(Mutable):
     """Messages of a folder that are not there, though their server counts on them, by UID in its list."""
 
     live: Folder
@@ -201,8 +199,7 @@ class _Suspects:
     messages: dict[int, Message]
 
 
-@dataclass(slots=True)
-class _Absent:
+class _Absent(Mutable):
     """Messages that a folder had, and has no more. ``renewed``: its list of UIDs is another one."""
 
     live: Folder
@@ -211,8 +208,7 @@ class _Absent:
     renewed: bool
 
 
-@dataclass(slots=True)
-class _Counts:
+class _Counts(Mutable):
     messages: int = 0
     size_bytes: int = 0
     read: int = 0

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from ...groups.paths import LogicalPath, message_path
 from ...proto.archive.mailboxes import FolderEntry
@@ -35,6 +34,7 @@ from ...proto.records import (
 )
 from ...proto.restored import encode
 from ...proto.state import Flags, WantedState
+from ...proto.structs import Record, replace
 from ..archives.opened import OpenArchives
 from ..choice import Choice, Exactly, StateRules
 from ..restore import restore
@@ -50,8 +50,7 @@ def is_set_aside(folder: str) -> bool:
     return _SET_ASIDE.fullmatch(folder) is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InUse:
+class InUse(Record, kw_only=True):
     """A partition in use: as it is read and cleared, as its state is set, and as it is written."""
 
     store: MailRemover

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from ...groups.paths import printable
 from ...proto.records import ArchiveId, SeenFile, Skipped
+from ...proto.structs import Record
 
 
 class Kind(StrEnum):
@@ -32,8 +32,7 @@ Identity = tuple[str | int, ...]
 """What tells one damage from another: path and kind, and how the file was seen, if there was one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Finding(Record, kw_only=True):
     """Something damaged: a message (with the lasting name ``base``, in the folder that has the path
     ``folder`` now), or a folder or mailbox of so many ``messages``. ``seen`` is the file of a message that
     has one."""
@@ -68,8 +67,7 @@ class Finding:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailboxFindings:
+class MailboxFindings(Record, kw_only=True):
     """What was found of one mailbox, which ``archive`` tells of.
 
     Of the ``messages`` that are stored, ``gone`` ones are not there as somebody removed them (or, where no

@@ -10,12 +10,12 @@ Folders, mailboxes and lists of UIDs are not mended here: no content of theirs i
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 
 from ...proto.archive.assembly import Contents
 from ...proto.errors import DamagedError, MessageUnavailable, PlaceError, StoreError, UnreadableError
 from ...proto.ports import MailMender
 from ...proto.records import RestoreReport, Skipped
+from ...proto.structs import Mutable, field
 from ..archives.opened import OpenArchives
 from .check import LiveCheck, Look, Stored
 from .findings import IN_THE_BODY, Finding, Identity, Kind
@@ -31,8 +31,7 @@ _GONE = (
 )
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(Mutable):
     restored: int = 0
     present: int = 0
     size_bytes: int = 0

@@ -9,37 +9,34 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from ...proto.archive.columns import clamped
 from ...proto.archive.mailboxes import FolderEntry
 from ...proto.errors import MessageUnavailable
 from ...proto.ports import FolderReader
 from ...proto.records import Folder, Listed, Message
+from ...proto.structs import Mutable, Record
 from .content import digest_now
 
 _SECOND_NS = 1_000_000_000
 _VARIANT = re.compile(rb"(.*_r)\d+((?:,.*)?)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Adrift:
+class Adrift(Record, kw_only=True):
     """A message that was stored in a folder, and is not there under its name."""
 
     entry: FolderEntry
     message: Message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stray:
+class Stray(Record, kw_only=True):
     """A message that is in a folder (by its path) and was not stored there under its name."""
 
     folder: bytes
     listed: Listed
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(Mutable):
     """A stray as its file tells of it."""
 
     stray: Stray

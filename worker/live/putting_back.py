@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 
 from ...groups.paths import LogicalPath, message_path
@@ -19,6 +18,7 @@ from ...proto.errors import MessageUnavailable
 from ...proto.ports import MailboxReader
 from ...proto.records import Folder, Listed, Message, Skipped, StoredFile
 from ...proto.state import Flags, WantedState
+from ...proto.structs import Mutable, Record, field
 from ..archives.opened import OpenArchives
 from ..choice import Choice, StateRules
 from ..stores import subscriptions
@@ -33,16 +33,14 @@ TOUCHED = "touched"
 _SUBSCRIPTIONS = b"subscriptions"
 
 
-@dataclass(frozen=True, slots=True)
-class _There:
+class _There(Record):
     """A message as it is now, in a folder."""
 
     folder: str
     listed: Listed
 
 
-@dataclass(slots=True)
-class Now:
+class Now(Mutable):
     """A mailbox as it is now: its folders, and their messages by lasting name."""
 
     folders: dict[str, Folder] = field(default_factory=dict)
@@ -71,8 +69,7 @@ def as_it_is(reader: MailboxReader) -> Now:
     return now
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Back:
+class _Back(Record, kw_only=True):
     """A message that gets back what it had: ``folder`` is where it was, ``decide`` which flags it gets."""
 
     there: _There

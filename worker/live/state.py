@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 
 from ...groups.paths import LogicalPath, message_path
@@ -45,6 +44,7 @@ from ...proto.records import (
 )
 from ...proto.restored import encode
 from ...proto.state import Flags, WantedState
+from ...proto.structs import Record, replace
 from ..archives.opened import OpenArchives
 from ..choice import Choice, StateRules
 from ..stores.folder_names import are_guids
@@ -55,8 +55,7 @@ _PROGRESS_MESSAGES = 10_000
 _SUBSCRIPTIONS = b"subscriptions"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
+class Live(Record, kw_only=True):
     """A partition in use: as it is read, as its state is set, and as folders are made in it."""
 
     store: MailStore
@@ -64,8 +63,7 @@ class Live:
     target: MailTarget
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
+class _Pair(Record, kw_only=True):
     """A message as it was, and as it is now, in the folder ``live``; it belongs into the folder ``home``,
     which is to be made where that is None."""
 
@@ -82,8 +80,7 @@ class _Pair:
         return self.home != self.live
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Change:
+class _Change(Record, kw_only=True):
     """What is to be done with a message."""
 
     pair: _Pair

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
+from ...proto.structs import Record
 from .limits import LoadLimits
 
 BATCH_SECONDS = 0.05
@@ -27,8 +27,7 @@ class Bookings(Protocol):
         """See ``Ledger.book``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ramp:
+class Ramp(Record):
     """What share of the allowances there is: all of it ``seconds`` after it began (by the clock, in
     nanoseconds), before that less, down to RAMP_FLOOR."""
 

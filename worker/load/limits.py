@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from ...proto.structs import Record
 
 IoClass = Literal["", "idle", "best-effort"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadLimits:
+class LoadLimits(Record, kw_only=True):
     """What the workers on one host may do together, of all runs. Zero and empty stand for no limit.
 
     ``bytes_per_second`` and ``messages_per_second`` are averages over about a second of what is read from

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
+from ...proto.structs import Mutable, field, replace
 from ...proto.target_facts import ExpiryRule, ExpiryToll
 
 _TIME = re.compile(r"(\d{1,9})\s*([a-z]*)")
@@ -43,8 +43,7 @@ def rules_of(configuration: str) -> list[ExpiryRule]:
     return [one for one in found if one.seconds is not None or one.most is not None]
 
 
-@dataclass(slots=True)
-class _Block:
+class _Block(Mutable):
     """A block of a configuration, and the rules of the mailboxes in it."""
 
     kind: str = ""

@@ -14,12 +14,12 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from ...proto.archive.stored import StoredMailbox
 from ...proto.errors import BackupError
 from ...proto.records import Message, Partition
+from ...proto.structs import Record
 from ...proto.target_facts import FolderFate, TargetFacts, Trial
 from ..archives.opened import OpenArchives
 from ..exports import folder_index, mbox_target
@@ -38,8 +38,7 @@ Holds = Callable[[Message], bool]
 """Whether a message is there already; each that is there stands for one."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Format:
+class _Format(Record):
     """How a format lies in its place: what a message takes beside its bytes (None: a part of a block, as it
     is a file of its own), how many files a folder is; and what a file holds that is there."""
 

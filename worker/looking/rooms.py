@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...proto.structs import Mutable, field
 from ...proto.target_facts import FileSystemRoom
 
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -18,8 +18,7 @@ _PER_MAILBOX = 4
 _MOST_FILES = 1 << 16
 
 
-@dataclass(slots=True)
-class _Sum:
+class _Sum(Mutable):
     path: bytes
     mailboxes: int = 0
     messages: int = 0

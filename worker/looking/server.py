@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.stored import StoredMailbox
 from ...proto.errors import AccessError, BackupError, ConfigError
 from ...proto.records import Partition
+from ...proto.structs import Record
 from ...proto.target_facts import FolderFate, ServerTalk, TargetFacts
 from ..archives.opened import OpenArchives
 from ..stores.imap.survey import ImapSurvey
@@ -63,8 +63,7 @@ def look_at_server(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Coming:
+class _Coming(Record):
     """What is not there yet."""
 
     messages: int = 0

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 from ...groups.paths import LogicalPath
 from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.stored import StoredMailbox
 from ...proto.records import Message
+from ...proto.structs import Record, replace
 from ..choice import Choice
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sought:
+class Sought(Record, kw_only=True):
     """A mailbox that is to be restored, and what the plan knows of it."""
 
     choice: Choice

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...proto.archive.frames import Codec
+from ...proto.structs import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveSettings:
+class ArchiveSettings(Record, kw_only=True):
     """How one archive is written. ``run_started`` is in seconds since 1970. ``stream``: into a stream that
     the archive of its run ends."""
 

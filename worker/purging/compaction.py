@@ -6,7 +6,6 @@ Nothing is read but the archive itself; blocks that are needed as they are stay 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ...proto.archive.draft import Draft
 from ...proto.archive.files import RandomAccess
@@ -16,14 +15,14 @@ from ...proto.archive.rewriting import Metadata, Rewritten, rewrite
 from ...proto.errors import DamagedError, StagingError
 from ...proto.ports import ArchiveSink
 from ...proto.records import ArchiveId, Location, Stretch
+from ...proto.structs import Record
 from ..archives.opened import refuse_foreign
 from ..archives.stretches import without
 from .bounds import as_stretches, unpacked, widened
 from .liveness import CLOSE_BYTES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remains:
+class Remains(Record, kw_only=True):
     """What stays of an archive: the stretches of its data (their bounds, as ``LiveData`` has them); that it
     tells of these users; and the ``mailboxes`` and ``frames`` of messages that others refer to, or it
     itself."""

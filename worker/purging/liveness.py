@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 
 from ...proto.archive.contents import MailboxEntry
 from ...proto.archive.extents import extents, of_pieces
@@ -20,14 +19,14 @@ from ...proto.archive.stored import OpenArchive, read_mailbox
 from ...proto.errors import DamagedError, UnsupportedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
+from ...proto.structs import Record, field
 from .bounds import Stretches, pairs, widened
 
 CLOSE_BYTES = 512
 """A gap between two stretches that is smaller than this is not worth a block of its own behind it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NeededArchive:
+class NeededArchive(Record, kw_only=True):
     """An archive that is needed to tell of the mailboxes of some users; ``references`` are the others that it
     refers to."""
 
@@ -36,8 +35,7 @@ class NeededArchive:
     references: tuple[ArchiveId, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveData:
+class LiveData(Record, kw_only=True):
     """What some mailboxes need, by archive: the bounds of the stretches of its data, as bytes of 64-bit
     integers; the ``mailboxes`` that are written in it, by number; the ``frames`` of messages, by position.
     And archives of which all may be needed, since metadata that may refer to them can't be read."""
@@ -125,8 +123,7 @@ class _Search:
             self.found.setdefault(archive, Stretches()).add(bounds)
 
 
-@dataclass(frozen=True, slots=True)
-class Shares:
+class Shares(Record):
     """What of a file is alive: ``live_bytes`` as it is stored, of ``size_bytes``."""
 
     live_bytes: int

@@ -4,21 +4,20 @@ reached through its receiver."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...proto.errors import StagingError
 from ...proto.ports import ArchiveSink
 from ...proto.records import STAGING
+from ...proto.structs import Record
 
 if TYPE_CHECKING:
     # Who only tells others of an area need not know how archives are read and written.
     from ..archives.ports import Source
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiverAddress:
+class ReceiverAddress(Record, kw_only=True):
     """How workers on other hosts reach the receiver of a staging area.
 
     ``endpoint`` is a ZeroMQ one (``tcp://staging:7400``), ``server_key`` the public key that it must have
@@ -30,8 +29,7 @@ class ReceiverAddress:
     keys: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagingArea:
+class StagingArea(Record, kw_only=True):
     """A staging area. ``path`` is its directory on ``host``; ``receiver`` is None where nobody else uses it.
 
     At least ``reserve_bytes`` of its file system stay free. A writer waits up to ``patience_seconds`` for

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from ...proto.structs import Mutable
 from ...proto.wire.envelopes import VERSION, Hello
 
 
-@dataclass(slots=True)
-class _Client:
+class _Client(Mutable):
     host: str
     heard: float
     watches: bool = False

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.archive.draft import encode_draft, read_draft, whole_frames
 from ...proto.archive.reader import read_footer
 from ...proto.errors import BackupError, DamagedError, StagingError
+from ...proto.structs import Mutable
 from ..archives.names import archive_path
 from .frame_chain import FrameChain
 from .partial import PartialArchive, open_partial
@@ -33,8 +33,7 @@ from .stream import (
 )
 
 
-@dataclass(slots=True)
-class _Written:
+class _Written(Mutable):
     """A file that is being written, and the chain of frames in it."""
 
     partial: PartialArchive

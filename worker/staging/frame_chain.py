@@ -5,16 +5,14 @@ Owns nothing of sockets and files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...proto.archive import frames
 from ...proto.archive.frames import HEADER_BYTES, FrameType
 from ...proto.errors import DamagedError
 from ...proto.records import ArchiveId
+from ...proto.structs import Record
 
 
-@dataclass(frozen=True, slots=True)
-class FrameChain:
+class FrameChain(Record):
     """The frames with which an archive begins: so many ``frames`` of ``owner`` (None: there is none yet)."""
 
     owner: ArchiveId | None = None

@@ -7,9 +7,9 @@ has it; a client that comes back after its connection was lost goes on with the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from ...proto.errors import AccessError, BackupError, FencedError, StagingError
+from ...proto.structs import Mutable, Record, field
 from ...proto.wire.envelopes import (
     Checkpoint,
     Close,
@@ -44,8 +44,7 @@ from .stream import (
 StreamEnvelope = Open | Data | Checkpoint | Seal | Close
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(Record):
     """An envelope is to go to a client."""
 
     client: bytes
@@ -53,8 +52,7 @@ class Send:
     payload: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(Record):
     """Something that a log should hold."""
 
     event: str
@@ -64,8 +62,7 @@ class Note:
 Effect = Send | Note | Job
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Record, kw_only=True):
     """How much memory streams may take: each about ``window_bytes``, all about ``total_bytes``; each at
     least one batch. Without room on the disk a stream waits for up to ``patience_seconds``."""
 
@@ -78,8 +75,7 @@ class Limits:
         return max(CHUNK_BYTES, min(self.window_bytes, self.total_bytes // max(1, streams)))
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(Mutable):
     """What has happened since the receiver was started."""
 
     received_bytes: int = 0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 
+from ...proto.structs import Mutable
 from ...proto.wire.client import Client
 from ...proto.wire.keys import read_pair
 from .area import ReceiverAddress
@@ -15,8 +15,7 @@ from .connection import Connection
 _Key = tuple[int, ReceiverAddress, str, float]
 
 
-@dataclass(slots=True)
-class _Shared:
+class _Shared(Mutable):
     connection: Connection
     users: int
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from ...proto.ports import ProgressSink
+from ...proto.structs import Record
 from .area import ReceiverAddress, StagingArea
 from .events import EventReceiver, EventSender
 from .links import SharedConnection
 
 
-@dataclass(frozen=True, slots=True)
-class ProgressSender:
+class ProgressSender(Record):
     """Makes the sink of a worker on a host; may be sent there itself."""
 
     address: ReceiverAddress

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.errors import AccessError, BackupError, DamagedError, NotFoundError, StagingError
+from ...proto.structs import Record
 from ...proto.wire.envelopes import Bytes, Envelope, Find, Found, Read
 from ...proto.wire.grants import Grant
 from ..archives.names import readable_path
@@ -21,8 +21,7 @@ MOST_REQUESTS = 16
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Record):
     """What a client wants to know of a file. ``epoch`` is that of its own attempt at writing the file, whose
     draft it may read too; -1 where it has none."""
 
@@ -31,8 +30,7 @@ class Request:
     epoch: int = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Record):
     """The answer to a request."""
 
     client: bytes

@@ -12,11 +12,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from ...proto.errors import AccessError, BackupError
+from ...proto.structs import Record, field
 from ...proto.wire.envelopes import (
     MOST_DATA_BYTES,
     VERSION,
@@ -56,8 +56,7 @@ _STATUS_SECONDS = 1.0
 _TURN_MESSAGES = 64
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiverSettings:
+class ReceiverSettings(Record, kw_only=True):
     """How a receiver works. A client is gone when it was not heard from for ``lease_seconds``; only clients
     on the hosts ``watchers`` may watch what others tell; ``threads`` write, as many others sync and read.
     """
@@ -69,8 +68,7 @@ class ReceiverSettings:
     watchers: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _StatusWritten:
+class _StatusWritten(Record):
     """The status file is written; or why not."""
 
     problem: str

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...proto.directories import make_private
 from ...proto.errors import StagingError
+from ...proto.structs import Record, asdict
 
 STATUS_FILE = ".mailhaul/receiver.json"
 """Where it lies in a staging area."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamStatus:
+class StreamStatus(Record, kw_only=True):
     """An archive that is being written: how much of it was, by the attempt with this epoch; what it waits
     for (empty: nothing); since when (seconds since 1970)."""
 
@@ -27,8 +26,7 @@ class StreamStatus:
     since: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedStranger:
+class RefusedStranger(Record, kw_only=True):
     """A connection that was turned away: when (seconds since 1970), from where, why."""
 
     time: float
@@ -36,8 +34,7 @@ class RefusedStranger:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceiverStatus:
+class ReceiverStatus(Record, kw_only=True):
     """How things are at ``time`` (seconds since 1970), and what has happened since ``started``.
 
     ``free_bytes`` and ``total_bytes`` are those of the file system of the staging area, of which
@@ -74,7 +71,7 @@ def write_status(area: Path, status: ReceiverStatus) -> None:
     try:
         make_private(path.parent)
         draft.touch(mode=0o600)
-        draft.write_text(json.dumps(asdict(status), separators=(",", ":")) + "\n")
+        draft.write_text(json.dumps(status, default=asdict, separators=(",", ":")) + "\n")
         os.replace(draft, path)
     except OSError as error:
         raise StagingError(f"can't write {path}: {error.strerror}", path=str(path)) from error

@@ -11,10 +11,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.errors import StagingError
+from ...proto.structs import Record
 
 FULL = "the staging area is full"
 """What a writer says that it waits for."""
@@ -25,8 +25,7 @@ _UNMEASURED_BYTES = 16 << 20
 _RETRY_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
+class Room(Record, kw_only=True):
     """What a file system has, and how much of it writers may still take."""
 
     free_bytes: int

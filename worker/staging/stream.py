@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from ...proto.errors import BackupError, StagingError
+from ...proto.structs import Mutable, Record, field
 from .flow import CHUNK_BYTES, LARGEST_BATCH
 
 _JOB_BYTES = 2 << 20
@@ -27,8 +27,7 @@ class Phase(Enum):
     ENDING = auto()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Record, kw_only=True):
     """What a client asked for with Open: ``number`` is its own for the stream.
 
     ``have`` is -1 for a new attempt, which wants the draft. Else the client holds all bytes from there on;
@@ -43,16 +42,14 @@ class Asked:
     have: int
 
 
-@dataclass(frozen=True, slots=True)
-class OpenFile:
+class OpenFile(Record):
     """Find or make the file of a stream. Answers: FileOpened, FileSealed, Failed."""
 
     stream: int
     asked: Asked
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Record):
     """Check batches of whole frames and write them; then the mailbox is complete, if ``checkpoint`` says
     so. Answers: Appended, Failed."""
 
@@ -61,16 +58,14 @@ class Append:
     checkpoint: bool
 
 
-@dataclass(frozen=True, slots=True)
-class SealFile:
+class SealFile(Record):
     """Seal a file of this size. Answers: FileSealed, Failed."""
 
     stream: int
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseFile:
+class CloseFile(Record):
     """Let go of a file that was not sealed; it stays. Answer: FileClosed."""
 
     stream: int
@@ -79,8 +74,7 @@ class CloseFile:
 Job = OpenFile | Append | SealFile | CloseFile
 
 
-@dataclass(frozen=True, slots=True)
-class FileOpened:
+class FileOpened(Record):
     """The file takes data behind ``size_bytes``. ``draft`` is what a new attempt is to know of them."""
 
     stream: int
@@ -89,8 +83,7 @@ class FileOpened:
     draft: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Record):
     """The first ``batches`` of a job are written. Unless that is ``complete``, there was no room for more;
     ``lack`` says of what, see ``Space``."""
 
@@ -100,23 +93,20 @@ class Appended:
     lack: int = errno.ENOSPC
 
 
-@dataclass(frozen=True, slots=True)
-class FileSealed:
+class FileSealed(Record):
     """The file is sealed, now or before."""
 
     stream: int
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class FileClosed:
+class FileClosed(Record):
     """The file is free for others."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Record):
     """A job could not be done. A file that was open still is."""
 
     stream: int
@@ -126,16 +116,14 @@ class Failed:
 Done = FileOpened | Appended | FileSealed | FileClosed | Failed
 
 
-@dataclass(slots=True)
-class Stalls:
+class Stalls(Mutable):
     """How often, and for how long, streams had nothing left that they were allowed to send."""
 
     count: int = 0
     seconds: float = 0.0
 
 
-@dataclass(slots=True)
-class Stream:
+class Stream(Mutable):
     """``expected`` is the offset of the next byte to arrive, ``written`` that of the next to be written,
     ``granted`` that up to which the client may send. ``bound`` is False when no client is to hear of it
     any more. ``waiting`` says what the disk waits for, ``lack`` why there was no room (see ``Space``)."""

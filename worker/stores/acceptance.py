@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from ...proto.records import Skipped
+from ...proto.structs import replace
 
 ACCEPTED = "accepted"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ...proto.records import Directory, DirectoryKind, Folder
+from ...proto.structs import replace
 from .folder_names import directory_name, folder_path
 
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from ...proto.structs import Record
 
 FORMATS = {"imap": "imap", "imaps": "imap", "lmtp": "lmtp"}
 """How addresses begin -> the format of the targets that they name."""
@@ -13,8 +14,7 @@ FORMATS = {"imap": "imap", "imaps": "imap", "lmtp": "lmtp"}
 _PORTS = {"imap": 143, "imaps": 993, "lmtp": 24}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Record, kw_only=True):
     """A server. ``tls`` is whether the connection begins with TLS."""
 
     host: str

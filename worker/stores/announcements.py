@@ -10,8 +10,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 
+from ...proto.structs import replace
 from .directories import names_in, opened, ownership
 from .file_writer import FileWriter
 from .listing import PLACES

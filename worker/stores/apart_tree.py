@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from ...proto.records import DirectoryKind, Folder, Ownership
+from ...proto.structs import replace
 from .attributes import AttributeReader
 from .control import Control
 from .directories import descend, descend_making, exists, names_in, opened, ownership, split

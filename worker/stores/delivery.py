@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 
 from ...groups.paths import printable
 from ...proto.errors import LockedError, MessageUnavailable, StoreError
+from ...proto.structs import Record
 from . import keywords
 from .doveadm import Doveadm
 from .dovecot_index import INDEX, StagedFolder, write_indexes
@@ -32,8 +32,7 @@ def reserved_stage_of(number: int) -> tuple[bytes, ...]:
     return _RESERVED, b"%d" % number
 
 
-@dataclass(frozen=True, slots=True)
-class _Addressed:
+class _Addressed(Record):
     """A folder that gets messages, its open directories, and how letters of keywords change on the way."""
 
     number: int

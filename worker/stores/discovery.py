@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.records import Skipped
+from ...proto.structs import replace
 from .acceptance import ACCEPTED, NOTHING, Acceptance
 from .directories import open_directory, split
 from .location import MAILDIR_NAMES, Location, name_of

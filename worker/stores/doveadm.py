@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ...proto.errors import StoreError
+from ...proto.structs import Record
 
 _TIMEOUT_SECONDS = 600
 _UIDS_AT_ONCE = 1000
@@ -24,16 +24,14 @@ _QUOTA_UNITS = {"storage": 1024, "message": 1}
 _PLAIN = {b"0": b"\0", b"1": b"\x01", b"t": b"\t", b"n": b"\n", b"r": b"\r"}
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFolder:
+class ServerFolder(Record):
     """A folder as the server knows it: its name there, and how far it has counted."""
 
     name: bytes
     highest_modseq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Record):
     """A limit of a user's mail: of a ``kind`` (``storage``: bytes, or ``message``) so much is ``used``."""
 
     root: str

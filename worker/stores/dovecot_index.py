@@ -22,9 +22,9 @@ import os
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 
 from ...proto.errors import StoreError
+from ...proto.structs import Record
 from .directories import descend, make_directory, names_in, opened
 from .doveadm import Doveadm
 
@@ -36,8 +36,7 @@ _VIEW = b"view"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
-class StagedFolder:
+class StagedFolder(Record):
     """A folder of a staged tree: its open directory, the way to it from the tree's top, and whether it has
     no message."""
 

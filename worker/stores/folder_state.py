@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from ...proto.records import Attributes, Directory, DirectoryKind
+from ...proto.structs import Record, field
 from . import keywords, uidlist
 from .directories import described, joined
 from .listing import PLACES
@@ -27,8 +27,7 @@ _MARKED = (*_PLACES, *_LISTS)
 _RECORDED = {**dict.fromkeys(_DIRECTORIES, DirectoryKind.PART), uidlist.NAME: DirectoryKind.UIDLIST}
 
 
-@dataclass(frozen=True, slots=True)
-class FolderState:
+class FolderState(Record):
     """The status of a folder's directory, and of what is there of its parts, by name. ``attributes`` are
     theirs; of the directory itself by ``b""``. ``control`` is the directory of its lists, if that is
     another one."""
@@ -79,8 +78,7 @@ def glance(directory: int, own: os.stat_result, contents: Contents, lists: int |
     return FolderState(own, parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Record):
     """What is kept of a folder's state: its hash, and which ``new/`` and ``cur/`` they are."""
 
     state: bytes

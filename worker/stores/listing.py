@@ -14,11 +14,11 @@ import time
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 
 from ...proto.archive.message_rows import Names
 from ...proto.records import Listed
+from ...proto.structs import Record
 from .directories import entries_in, name_bytes
 from .keywords import FlagNames
 from .marks import tick_ns
@@ -197,8 +197,7 @@ class Listing:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
+class Earlier(Record):
     """A folder at an earlier look: the times of its directories, how to get a hash of each lasting name that
     was in them, and whether a change after that look shows in the times."""
 
@@ -215,8 +214,7 @@ def _base(entry: bytes) -> bytes:
     return entry.partition(b"\0")[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Rescan:
+class Rescan(Record):
     """What a later look found: ``fresh``, entries that the listing does not hold, by lasting name, and
     which of the listing's entries it saw again. ``problem``: it did not see all that there is."""
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 
 from ...proto.records import Directory, DirectoryKind, ListedFile
+from ...proto.structs import replace
 from . import uidlist
 from .attributes import AttributeReader
 from .control import Control, is_control_file

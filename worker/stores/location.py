@@ -7,9 +7,9 @@ what they like.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from ...proto.errors import StoreError
+from ...proto.structs import Record
 from .directories import descend, open_directory
 
 RESERVED = b".mailhaul-restore-"
@@ -22,8 +22,7 @@ MAILDIR_NAMES = (b".maildir", b"Maildir", b"mail")
 """What a Maildir in a user's home is called, in the order in which they are looked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Location:
+class Location(Record, kw_only=True):
     """``anchor`` as the administrator wrote it and the names ``below`` it. With ``has_home`` the directory
     above the mailbox is the home of its user. ``place`` is where the mailbox lies in a store that names
     users by that, else empty."""

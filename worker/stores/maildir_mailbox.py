@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder, KnownMailbox
 from ...proto.records import Attributes, Directory, DirectoryKind, FileStat, Folder, ListedFile, Skipped
+from ...proto.structs import Record, replace
 from . import folder_names, folder_state, uidlist
 from .acceptance import Acceptance
 from .attributes import AttributeReader, named
@@ -32,8 +32,7 @@ from .survey import Contents, survey
 from .unchanged_folder import UnchangedFolder
 
 
-@dataclass(frozen=True, slots=True)
-class _Same:
+class _Same(Record):
     """A folder that is as it is known: its directories, and when messages last came or went."""
 
     known: KnownFolder
@@ -41,8 +40,7 @@ class _Same:
     times: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class Places(Record, kw_only=True):
     """Where a mailbox lies, as open directories: its own (``root``), the ``home`` of its user (-1 if there
     is none), of which the patterns ``also`` belong to it, the one in which its server keeps its lists, and
     the one of its ``index`` files (-1 if that is the mailbox), which are not looked at. ``above`` are those

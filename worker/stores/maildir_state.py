@@ -13,12 +13,12 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
 
 from ...groups.paths import printable
 from ...proto.errors import LockedError, MessageUnavailable, StoreError
 from ...proto.records import Listed, Skipped
 from ...proto.state import Flags, WantedState
+from ...proto.structs import Mutable, field
 from . import keywords, subscriptions
 from .control import Control, control_of
 from .directories import descend, make_directory, opened, refused, split
@@ -39,8 +39,7 @@ _PAUSE_SECONDS = 0.25
 """So long the lock is free between two turns: a Dovecot that waits for it looks every 0.1 to 0.2 seconds."""
 
 
-@dataclass(slots=True)
-class _OpenFolder:
+class _OpenFolder(Mutable):
     """A folder: the open directories of its messages and of its lists, and the names of its keywords."""
 
     path: bytes
@@ -63,8 +62,7 @@ class _OpenFolder:
         return {name.lower() for name in self.names if name}
 
 
-@dataclass(slots=True)
-class _Beyond:
+class _Beyond(Mutable):
     """Keywords that have no letter in a folder, and whose messages are to get or to lose them: by lasting
     names, or by UIDs where messages stay in their folder."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 
 from ...groups.paths import printable
 from ...proto.errors import StoreError, TargetFullError
 from ...proto.ports import MailboxMender, MailboxState, MailboxWriter
 from ...proto.records import Folder, Renumbering
+from ...proto.structs import replace
 from . import announcements
 from .added_folder import lies_below
 from .directories import (

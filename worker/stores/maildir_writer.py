@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
 
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable, StoreError
@@ -27,6 +26,7 @@ from ...proto.records import (
     Skipped,
     StoredFile,
 )
+from ...proto.structs import Record, field, replace
 from .added_folder import added_folder, lies_below
 from .apart_tree import ApartTree
 from .control import is_control_file
@@ -68,8 +68,7 @@ _SERVER_STATE = (b"dovecot-uidvalidity", b"maildirsize")
 time are wrong beside what is there."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Apart:
+class Apart(Record, kw_only=True):
     """A directory of its server apart from the folders: open, and perhaps made for it; or to lie ``below``
     the mailbox, which does not exist yet."""
 
@@ -82,8 +81,7 @@ def _knows_none() -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class Site(Record, kw_only=True):
     """Open directories: the mailbox's own (``root``; -1 if it does not exist), the one above it where it
     will be called ``name`` (``parent``; -1 if it exists), the one for temporary trees (``workshop``), and
     the home of its user (-1 if there is none), which may have been made for it. Its server may keep lists

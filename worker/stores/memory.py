@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
 
@@ -25,6 +24,7 @@ from ...proto.records import (
     Skipped,
     StoredFile,
 )
+from ...proto.structs import Mutable, field, replace
 from .added_folder import added_folder
 from .directories import checked_name, split
 from .keywords import LETTERS, FlagNames, Translation, flags_of
@@ -35,17 +35,22 @@ from .message_places import lasting_names
 _numbers = itertools.count(1)
 
 
-@dataclass
-class MemoryFolder:
+class MemoryFolder(Mutable):
     """A folder and its messages with their bytes, by lasting name. Each one made has another ``number``."""
 
     folder: Folder
     messages: dict[bytes, tuple[Message, bytes]] = field(default_factory=dict)
-    number: int = field(default_factory=_numbers.__next__, compare=False)
+    number: int = field(default_factory=_numbers.__next__)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MemoryFolder):
+            return NotImplemented
+        return (self.folder, self.messages) == (other.folder, other.messages)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
-@dataclass
-class MemoryMailbox:
+class MemoryMailbox(Mutable):
     """Folders by path, other files by (home, path)."""
 
     place: bytes = b""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from ...proto.structs import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class Patience(Record, kw_only=True):
     """``silence_seconds`` is how long a connection may stand still, whatever is sent over it: no command has
     a time by which it must end. What may pass is tried again ``attempts`` times, after ``first_wait`` seconds
     and then twice that, and so on, but ``longest_wait`` at most; a wait that the server suggests is kept.

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ...proto.errors import MessageUnavailable
+from ...proto.structs import Record
 from .directories import descend, entries_in, is_directory, name_bytes
 from .location import MAILDIR_NAMES, RESERVED
 from .opened import FileOpener
@@ -35,8 +35,7 @@ _MOST_LOOKED_AT = 200
 """Files of one directory that are looked into, and directories: where there is mail, it is seen in fewer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entries:
+class Entries(Record):
     """The names in a directory: ``directories`` without those of temporary trees, ``links``, ``files``."""
 
     directories: Sequence[bytes]

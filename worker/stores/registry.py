@@ -4,7 +4,6 @@ loaded when it is wanted: who only reads needs nothing of what writes."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ...proto.errors import ConfigError
@@ -18,6 +17,7 @@ from ...proto.ports import (
     StateKeeper,
 )
 from ...proto.records import Partition, ServerAccess
+from ...proto.structs import replace
 
 if TYPE_CHECKING:
     from .maildir import MaildirStore

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from ...proto.records import Folder, Renumbering
+from ...proto.structs import replace
 from .uidlist import MAX_UIDNEXT
 
 COUNTER = b"dovecot-uidvalidity"

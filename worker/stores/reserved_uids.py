@@ -13,10 +13,10 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 
 from ...proto.errors import MessageUnavailable
 from ...proto.records import Folder, Listed, Message
+from ...proto.structs import replace
 from . import keywords, uidlist
 from .directories import make_directory, names_in, opened, ownership
 from .directory_exchange import take_late, take_over

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from itertools import groupby
 
 from ...proto.records import Directory, DirectoryKind, Ownership
+from ...proto.structs import replace
 from .directories import descend_making, described, joined, make_directory, opened, split
 from .file_writer import FileWriter
 from .scaffold import TREE, Scaffold

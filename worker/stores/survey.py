@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from ...proto.records import Attributes, Directory, DirectoryKind
+from ...proto.structs import Record
 from . import uidlist
 from .attributes import AttributeReader
 from .directories import DEEPEST, confirmed, descend, described, entries_in, joined, name_bytes, split
@@ -25,8 +25,7 @@ OWN = frozenset((b"cur", b"new", b"tmp"))
 _DERIVED = (b"dovecot.index", b"dovecot.list.index", b"dovecot.mailbox.log", RESERVED)
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(Record):
     """The names in a directory by what they stand for: ``links`` with their targets, ``others`` are pipes,
     sockets, devices."""
 
@@ -46,8 +45,7 @@ class Contents:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Record):
     """Paths relative to the mailbox, sorted. Of each path there is a record, and what the directory holds
     besides directories and messages and is worth keeping."""
 

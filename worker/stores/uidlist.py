@@ -18,10 +18,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import chain
 
 from ...proto.records import Folder
+from ...proto.structs import Record, replace
 
 NAME = b"dovecot-uidlist"
 MAX_UID = 0xFFFF_FFFE
@@ -44,8 +44,7 @@ Columns = tuple[list[int], list[bytes], list[bytes]]
 """UIDs, fields and lasting names of entries that follow each other."""
 
 
-@dataclass(frozen=True, slots=True)
-class UidListHeader:
+class UidListHeader(Record):
     """The first line, verbatim, and what it says. Zero or empty: it does not say."""
 
     line: bytes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from ...groups.paths import printable
 from ...proto.records import Skipped
+from ...proto.structs import Record
 from . import recognition
 from .directories import DEEPEST, descend, joined, reason
 from .location import is_below
@@ -17,8 +17,7 @@ from .recognition import Entries
 Kind = Literal["mailbox", "link", "unreadable", "foreign", "too-deep"]
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Record):
     """What lies at a path below the root of a store: a ``mailbox``; a ``link`` to mail elsewhere; what is
     ``unreadable``; mail of a ``foreign`` format; a directory that is ``too-deep`` to be looked at.
     ``skipped`` is how it is reported if it is not taken."""

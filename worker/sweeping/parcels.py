@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from ...proto.errors import BackupError
 from ...proto.records import ArchiveId, Location
+from ...proto.structs import Record
 from ..archives.ports import Copy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
+class Parcel(Record, kw_only=True):
     """A file that is to have a copy called ``name``; its bytes are at ``source``.
 
     Of an ``archive`` every frame is checked as it is copied, unless ``damaged`` says that it is known not to
@@ -28,8 +27,7 @@ class Parcel:
     lock_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(Record, kw_only=True):
     """What became of parcels: ``put`` are durable at the place, each with the checksum of its bytes;
     ``failed`` are not there, and say why; of ``unread`` the bytes could not be had from their source.
     ``stopped`` is why the place was left alone from there on: the parcels of which nothing is said were not
@@ -42,8 +40,7 @@ class Delivery:
     stopped: BackupError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Record, kw_only=True):
     """What a place told of copies: those that are there, with what it knows of them, and those that are
     not. ``stopped`` is why it was not asked for the others."""
 
@@ -52,8 +49,7 @@ class Look:
     stopped: BackupError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Locking:
+class Locking(Record, kw_only=True):
     """What became of copies that were to be locked: until when they are, as the place tells it now, and why
     others could not be. ``stopped`` is why the rest was not tried."""
 
@@ -62,8 +58,7 @@ class Locking:
     stopped: BackupError | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
+class Removal(Record, kw_only=True):
     """What became of copies that nobody needs: ``removed`` are not there any more, ``locked`` are not to be
     removed before a time (None: the place does not tell), ``refused`` say why the place removes nothing at
     all for who asks. ``stopped`` is why the others were not tried."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 
 from ...proto.archive.files import RandomAccess
 from ...proto.archive.frames import HEADER_BYTES, decode_any_header
@@ -22,6 +21,7 @@ from ...proto.errors import (
     is_damage,
 )
 from ...proto.records import ArchiveId, Location
+from ...proto.structs import replace
 from ..archives.ports import Copy, OnBytes, Place
 from .checking import CheckedSource, digest
 from .parcels import Delivery, Parcel

@@ -8,18 +8,16 @@ empty where that is the coordinator's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from ...groups.selection import EVERYTHING, Selection
 from ...proto.ports import ProgressSink
 from ...proto.records import BackupMode, Parents, Unit, UnitReport
+from ...proto.structs import Record, field
 from ..load import LoadLimits
 from ..packing.settings import ArchiveSettings
 from ..staging.area import StagingArea
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnitTask:
+class UnitTask(Record, kw_only=True):
     """Back up one unit: how its mailboxes are read and its archive is written, wherever that goes."""
 
     unit: Unit
@@ -30,8 +28,7 @@ class UnitTask:
     selection: Selection = EVERYTHING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupTask(UnitTask):
+class BackupTask(UnitTask, kw_only=True):
     """Back up one unit into the file ``name`` of the staging area, as the attempt with this epoch. What is
     not new lies in its ``parents``.
 

@@ -4,12 +4,12 @@ lie."""
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 
 from ...proto.archive.files import RandomAccess
 from ...proto.errors import BackupError, DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
+from ...proto.structs import Record
 from ..archives.places import Places
 from ..archives.ports import OnBytes
 from ..destinations.settings import Destination
@@ -18,8 +18,7 @@ from .local import LocalTask
 from .recalling import Wanted, digest_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckTask(LocalTask):
+class CheckTask(Record, LocalTask, kw_only=True):
     """Read copies in one place, all of each, in this order. ``label`` is how the task is called in its
     progress."""
 
@@ -28,8 +27,7 @@ class CheckTask(LocalTask):
     label: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
+class CheckReport(Record, kw_only=True):
     """Which copies are as they were put there; which are not (DamagedError), or could not be read now."""
 
     whole: tuple[Wanted, ...] = ()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ...groups.paths import LogicalPath
 from ...proto.ports import ProgressSink
 from ...proto.records import Partition
+from ...proto.structs import Record
 from ..inventory import Stock, take_stock
 from ..stores import registry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InventoryTask:
+class InventoryTask(Record, kw_only=True):
     """List the users of a partition that the paths select (of ``only``, if given); measure those that are
     not ``known``."""
 

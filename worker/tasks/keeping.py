@@ -4,18 +4,17 @@ staging area: it begins when all of this is on record there."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from ...proto.errors import StagingError
 from ...proto.ports import ProgressSink
+from ...proto.structs import Record, field
 from .. import memory
 from ..before import Before, keep
 from ..load import LoadLimits, gentle
 from ..staging.space import lack_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepTask:
+class KeepTask(Record, kw_only=True):
     """Keep what is to be kept ``before`` a restore task, as this attempt. ``grant`` is what lets the ``host``
     write the archive, ``read_grant`` what lets it read the others; that of the staging area needs none."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from typing import Self
 
 from ...proto.ports import MailStore, ProgressSink
 from ...proto.records import Partition, RestoreReport
+from ...proto.structs import Record, field, replace
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import OpenArchives, opened_archives
@@ -20,8 +20,7 @@ from ..load import LoadLimits, bounded, gentle
 from ..stores import registry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveCheckTask:
+class LiveCheckTask(Record, kw_only=True):
     """Look through mailboxes of a partition as they are now. ``archives`` are all that may tell of them;
     ``data``: the content of all messages is read. ``label`` is how the task is called in its progress.
 
@@ -48,8 +47,7 @@ class LiveCheckTask:
         return replace(self, host=host, grants=grants)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveCheckReport:
+class LiveCheckReport(Record, kw_only=True):
     """What was found, and on which ``host`` (empty: the coordinator's)."""
 
     host: str
@@ -90,8 +88,7 @@ def run_live_check(task: LiveCheckTask, progress: ProgressSink) -> LiveCheckRepo
         return LiveCheckReport(host=task.host, mailboxes=tuple(map(look.mailbox, task.mailboxes)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MendTask(LiveCheckTask):
+class MendTask(LiveCheckTask, kw_only=True):
     """Look through mailboxes, and put back the content of what is damaged; or of ``only`` what was found
     before."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 from ...proto.ports import ProgressSink
 from ...proto.records import Partition
+from ...proto.structs import Record, field, replace
 from ...proto.target_facts import TargetFacts
 from .. import memory
 from ..archives.holdings import Holdings
@@ -17,8 +17,7 @@ Look = Callable[[OpenArchives, Sequence[Sought], Partition, str, float], TargetF
 """Looks at a target on a host, for so many seconds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookTask:
+class LookTask(Record, kw_only=True):
     """Look at what mailboxes would meet in a target, for so many ``seconds`` at most. ``archives`` are those
     that their metadata may lie in; see ``RestoreTask``."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.archive.frames import Codec
@@ -13,6 +12,7 @@ from ...proto.archive.rewriting import Rewritten
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
+from ...proto.structs import Record
 from .. import memory
 from ..archives.holdings import Holdings, PlaceSettings
 from ..archives.opened import opened_archives, refuse_foreign
@@ -25,8 +25,7 @@ from ..staging.sinks import StagedFile
 from .local import LocalTask
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveTask(LocalTask):
+class LiveTask(Record, LocalTask, kw_only=True):
     """Find out what the mailboxes need of which some archives tell. ``archives`` are all that may have to be
     read for it."""
 
@@ -39,8 +38,7 @@ class LiveTask(LocalTask):
         return "live"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharesTask(LocalTask):
+class SharesTask(Record, LocalTask, kw_only=True):
     """Find out how much of archives in these ``places`` is alive."""
 
     archives: Mapping[ArchiveId, Remains]
@@ -52,8 +50,7 @@ class SharesTask(LocalTask):
         return "shares"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompactionTask(LocalTask):
+class CompactionTask(Record, LocalTask, kw_only=True):
     """Write what remains of an archive anew as ``name`` of the ``staging`` area; or, if that is empty,
     nowhere, to find out how large it would be. ``codec`` and ``level`` are for blocks that can't stay as they
     are; ``label`` is how the task is called in its progress."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
@@ -13,6 +12,7 @@ from ...proto.archive.files import RandomAccess
 from ...proto.errors import BackupError, DamagedError, NotYetError, StagingError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Location, Progress
+from ...proto.structs import Record, field
 from ..archives.holdings import ConfirmedCopies
 from ..archives.opened import beginning_of
 from ..archives.places import Places, open_local
@@ -26,8 +26,7 @@ from .local import LocalTask
 _PART_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Record, kw_only=True):
     """A copy of an archive that is to come back. ``checksum`` is the BLAKE3 digest of all its bytes, empty
     where that is not known."""
 
@@ -36,8 +35,7 @@ class Wanted:
     checksum: bytes = b""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecallTask(LocalTask):
+class RecallTask(Record, LocalTask, kw_only=True):
     """Bring copies back from one place into the staging area, in this order. ``label`` is how the task is
     called in its progress. With ``afresh`` also the copies of what lies in the staging area are read."""
 
@@ -48,8 +46,7 @@ class RecallTask(LocalTask):
     afresh: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecallReport:
+class RecallReport(Record, kw_only=True):
     """Which archives lie in the staging area now, and how large they are; which have to be made ready first
     (``waiting``, and why); and which could not be brought back (``failed``)."""
 

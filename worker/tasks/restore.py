@@ -6,11 +6,11 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
 
 from ...groups.renames import Renamed
 from ...proto.ports import ProgressSink
 from ...proto.records import Partition, Progress, RestoreTaskReport, Skipped
+from ...proto.structs import Record, field, replace
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
@@ -25,8 +25,7 @@ from ..stores import registry
 from ..stores.renamed_users import RenamedUsersTarget
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreTask:
+class RestoreTask(Record, kw_only=True):
     """Restore parts of mailboxes. ``archives`` are all that may be needed for it, ``target`` where it goes;
     ``label`` is how the task is called in its progress, ``renamed`` who is called differently there.
     The restore that it is a part of had been under way for ``under_way_seconds`` when it was sent.
@@ -133,8 +132,7 @@ def witnessed(path: str) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndTask:
+class EndTask(Record, kw_only=True):
     """A restore has ended in a target: what its tasks had in common there goes."""
 
     target: Partition

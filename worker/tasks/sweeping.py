@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.ports import ProgressSink
 from ...proto.records import Location, Progress
+from ...proto.structs import Record, field
 from ..archives.holdings import PlaceSettings
 from ..archives.paced import PacedPlace
 from ..archives.places import Places
@@ -30,8 +30,7 @@ from ..sweeping.putting import deliver
 from ..sweeping.removing import remove
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
+class Manners(Record, kw_only=True):
     """How a place is treated: tried again for so long when it can't be reached, and used no faster than the
     ``limits`` allow (messages are requests), which all have in common whose ``ledger`` is this file."""
 
@@ -40,8 +39,7 @@ class Manners:
     ledger: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _PlaceTask:
+class _PlaceTask(Record, kw_only=True):
     """A task at a destination, to be done in any of its ``lanes``; ``label`` is how it is called in its
     progress. Every attempt at it is the same."""
 
@@ -60,43 +58,37 @@ class _PlaceTask:
         return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryTask(_PlaceTask):
+class DeliveryTask(_PlaceTask, kw_only=True):
     """Put parcels at a destination; their sources are in ``places``."""
 
     parcels: tuple[Parcel, ...]
     places: tuple[PlaceSettings, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LookTask(_PlaceTask):
+class LookTask(_PlaceTask, kw_only=True):
     """Look for copies at their destination, ``singly`` for who needs to know whether they are locked."""
 
     copies: tuple[Location, ...]
     singly: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LockTask(_PlaceTask):
+class LockTask(_PlaceTask, kw_only=True):
     """Lock copies at their destination."""
 
     copies: tuple[tuple[Location, datetime], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListTask(_PlaceTask):
+class ListTask(_PlaceTask, kw_only=True):
     """List what a destination has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamesTask(_PlaceTask):
+class NamesTask(_PlaceTask, kw_only=True):
     """Find out what a destination has below these prefixes."""
 
     prefixes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemovalTask(_PlaceTask):
+class RemovalTask(_PlaceTask, kw_only=True):
     """Remove copies from their destination."""
 
     copies: tuple[Location, ...]

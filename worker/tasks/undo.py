@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 from ...groups.renames import Renamed
 from ...proto.ports import ProgressSink
 from ...proto.records import Partition, RestoreTaskReport
+from ...proto.structs import Record, field, replace
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
@@ -16,8 +16,7 @@ from ..stores import registry
 from ..undo import Undone, undo
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UndoTask:
+class UndoTask(Record, kw_only=True):
     """Take back what was restored of mailboxes of ``target``. ``archives`` are all that tell of it;
     ``dry_run``: only find out what would go. ``label`` is how the task is called in its progress, ``renamed``
     who was called differently by the restore. ``grants``: see RestoreTask."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...proto.errors import StagingError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Departed, Location, Stretch
+from ...proto.structs import Record
 from .. import memory
 from ..archives.holdings import Holdings, PlaceSettings
 from ..archives.opened import open_archive, opened_archives
@@ -29,8 +29,7 @@ from .local import LocalTask
 Broken = Mapping[ArchiveId, tuple[Stretch, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyTask(LocalTask):
+class VerifyTask(Record, LocalTask, kw_only=True):
     """Check one copy of an archive by itself; or only a ``share`` of its frames, chosen by ``seed``."""
 
     location: Location
@@ -44,8 +43,7 @@ class VerifyTask(LocalTask):
         return self.location.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossesTask(LocalTask):
+class LossesTask(Record, LocalTask, kw_only=True):
     """Find out what of these mailboxes can't be restored. ``archives`` are all that may be needed for that;
     ``broken`` has those that are damaged. ``label`` is how the task is called in its progress."""
 
@@ -56,8 +54,7 @@ class LossesTask(LocalTask):
     label: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SparesTask(LocalTask):
+class SparesTask(Record, LocalTask, kw_only=True):
     """Find out which other ``archives`` hold what is ``lost`` in some, whose files are ``copies``: those of
     today, and earlier ones, in ``places``."""
 
@@ -73,8 +70,7 @@ class SparesTask(LocalTask):
         return "spares"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepairTask(LocalTask):
+class RepairTask(Record, LocalTask, kw_only=True):
     """Write an archive, whose file is at ``location``, anew as ``name`` of the ``staging`` area, without what
     of its data is ``dead``. What is lost of it is taken from ``spares``, and from what has the same content
     in these ``mailboxes``, as far as the other ``archives`` have it. It goes on telling of those that have

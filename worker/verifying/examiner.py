@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from ...groups.paths import LogicalPath
 from ...proto.archive.assembly import Contents
@@ -12,14 +11,14 @@ from ...proto.archive.reader import ArchiveReader
 from ...proto.errors import DamagedError, PlaceError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Message, Progress, Skipped, StoredFile, Stretch
+from ...proto.structs import Record, field
 from ..archives.availability import Availabilities, Lack
 
 _PROGRESS_MESSAGES = 1024
 _PARTS = 1 << 20  # of which a share takes some
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Depth:
+class Depth(Record, kw_only=True):
     """How closely to look: only where the pieces lie; or, with ``data``, at each different content, too, or
     at a ``share`` of them."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import binascii
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from ...proto.archive import recipes
 from ...proto.archive.assembly import Contents
 from ...proto.archive.reader import ArchiveReader
 from ...proto.errors import DamagedError, PlaceError
 from ...proto.records import ArchiveId, Message, Ownership, Piece, StoredFile, Stretch
+from ...proto.structs import Record
 from .examiner import Depth, Examiner
 from .kept import KeptMailbox, contents_of
 from .spares import Spare
@@ -26,8 +26,7 @@ _MOST_BYTES = 256 << 20
 Stored = Message | StoredFile
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
+class Filling(Record):
     """``length`` bytes for ``offset`` of the data of an archive; ``read`` gives them, or raises DamagedError
     if they can't be had after all."""
 
@@ -122,8 +121,7 @@ def _from_twin(archive: ArchiveId, lost: Stored, twin: Stored, reader: _Reader) 
             at += piece.length
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Record):
     """Pieces that are encoded as a whole, and the stretch of the mail that they become."""
 
     pieces: tuple[Piece, ...]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.stored import OpenArchive, StoredMailbox
 from ...proto.errors import DamagedError
 from ...proto.records import ArchiveId, Message, RunId, StoredFile
+from ...proto.structs import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptVersion:
+class KeptVersion(Record, kw_only=True):
     """How a mailbox was stored in a group, and by the metadata of which archive; ``first`` and ``last`` are
     the first and the last moment at which it is to be seen so. ``current``: it is so to this day."""
 
@@ -23,8 +22,7 @@ class KeptVersion:
     current: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptMailbox:
+class KeptMailbox(Record, kw_only=True):
     """The versions of a mailbox that are to be looked at: one group after the other, of each oldest first.
     All together have so many ``messages`` and bytes."""
 

@@ -12,7 +12,6 @@ What is kept of a mailbox in memory: pointers to its frames, hashes of its conte
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ...groups.paths import LogicalPath, message_path, printable
@@ -24,13 +23,13 @@ from ...proto.archive.stored import StoredMailbox, StoredRows
 from ...proto.errors import DamagedError, PlaceError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Message, RunId, Skipped, StoredFile, Stretch
+from ...proto.structs import Mutable, Record, field, replace
 from ..archives.availability import Lack
 from .examiner import Depth, Examiner
 from .kept import KeptMailbox, KeptVersion, contents_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
+class Loss(Record, kw_only=True):
     """What can't be restored of a ``mailbox`` (partition, user) at the moments from ``first`` to ``last``: a
     message or other file, or the metadata of a folder or of all, by its ``path``.
 
@@ -54,8 +53,7 @@ class Loss:
     near: RunId | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossReport:
+class LossReport(Record, kw_only=True):
     """What was looked at: ``messages`` of all versions, of which ``contents`` different ones with
     ``size_bytes`` were put together and compared; what is lost; and what is ``unread``, as it can't be read
     where it lies now."""
@@ -105,8 +103,7 @@ class _Poor(NamedTuple):
     lack: Lack
 
 
-@dataclass(slots=True)
-class _Frame:
+class _Frame(Mutable):
     """What was found in a frame of messages: how many, their size, and those that can't be had."""
 
     count: int = 0

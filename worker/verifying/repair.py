@@ -5,19 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.rewriting import ALL, Rewritten, rewrite
 from ...proto.ports import ArchiveSink
 from ...proto.records import ArchiveId, Departed, Losses, Stretch
+from ...proto.structs import Record
 from ..archives.availability import Availability
 from ..archives.stretches import common, merged, without
 from .fillings import Filler, Filling
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepairReport:
+class RepairReport(Record, kw_only=True):
     """What became of an archive that was written anew: facts for the catalog (``lost`` are the holes that
     nobody wanted, and the metadata that is gone); how many bytes of its data were ``filled`` from elsewhere;
     how many of its frames of messages are gone, ``lost_frames``; and the ``users`` whose metadata is."""

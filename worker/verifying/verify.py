@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ...proto.archive.contents import decode_header
@@ -20,6 +19,7 @@ from ...proto.archive.scanning import FoundFrame, damage_of, scan
 from ...proto.errors import DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress, Skipped, Stretch
+from ...proto.structs import Record, replace
 from ..archives.availability import block_stretches
 from ..archives.opened import open_archive
 from ..archives.stretches import merged
@@ -29,8 +29,7 @@ _PROGRESS_BYTES = 16 << 20
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyReport:
+class VerifyReport(Record, kw_only=True):
     """What was looked at of an archive, and what of it is damaged, by its place in the file.
 
     ``archive`` is whose frames they are and ``generation`` how often it was written anew; None and 0 where

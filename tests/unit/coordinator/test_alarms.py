@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from mailhaul.coordinator.alarms import Alarm, alarm_of_partition, alarms_of_unit
 from mailhaul.proto.records import MailboxSummary
+from mailhaul.proto.structs import replace
 
 from ...watched import make_report, make_unit
 

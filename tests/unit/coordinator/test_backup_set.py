@@ -4,7 +4,6 @@ reader, too, after each test.)"""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from mailhaul.groups.paths import EVERYBODY, LogicalPath
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import ArchiveId, Departed, RunId
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import MemorySink, archive_header, write_mailbox
 from mailhaul.worker.packing.packer import Packer
 

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from mailhaul.proto.errors import (
     UsageError,
 )
 from mailhaul.proto.records import ArchiveId, Departed, RunId, Skipped
+from mailhaul.proto.structs import replace
 from mailhaul.tests.catalogs import (
     ODD,
     START,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.history import CopyRecord
 from mailhaul.proto.errors import UsageError
 from mailhaul.proto.records import STAGING, Location
+from mailhaul.proto.structs import replace
 from mailhaul.tests.catalogs import archive_id, commit, report, unit
 
 ARCHIVE = archive_id(unit(0))

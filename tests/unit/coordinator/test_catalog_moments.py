@@ -6,7 +6,6 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mailhaul.coordinator.catalog import Catalog, queries
 from mailhaul.coordinator.history import Moment
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import STAGING, ArchiveId, Location, Losses, RunId, Skipped, Stretch, Unit
+from mailhaul.proto.structs import replace
 from mailhaul.tests.catalogs import (
     ODD,
     START,

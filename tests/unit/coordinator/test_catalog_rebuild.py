@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import permutations
 from pathlib import Path
@@ -27,6 +26,7 @@ from mailhaul.proto.records import (
     Skipped,
     Stretch,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.tests.catalogs import (
     ODD,
     START,

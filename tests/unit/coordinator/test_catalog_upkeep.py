@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.proto.errors import NotFoundError, UsageError
 from mailhaul.proto.records import STAGING, ArchiveId, Departed, Location, Losses, RunId, Stretch
+from mailhaul.proto.structs import replace
 from mailhaul.tests.catalogs import START, archive_id, begin, commit, report, run_id, unchanged, unit
 
 USERS = ("anna", "bob", "carla")

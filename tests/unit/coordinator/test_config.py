@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from mailhaul.coordinator.window import Window
 from mailhaul.groups.assignment import GroupRules
 from mailhaul.proto.errors import ConfigError
 from mailhaul.proto.records import Partition
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.settings import (
     CommandDestination,
     DirectoryDestination,

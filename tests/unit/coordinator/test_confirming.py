@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from mailhaul.coordinator.settings import SweepRules
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import DamagedError, LockedError, NotFoundError, NotYetError, UsageError
 from mailhaul.proto.records import CONFIRMED, STAGING, Location
+from mailhaul.proto.structs import replace
 from mailhaul.tests.staged_chains import STARTED, StagedChain
 from mailhaul.tests.sweeping import Swept, directory, places_of
 from mailhaul.worker.archives.names import generation_name

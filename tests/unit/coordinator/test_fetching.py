@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import STAGING
+from mailhaul.proto.structs import replace
 from mailhaul.tests.sweeping import Swept, SweptChain, directory
 
 

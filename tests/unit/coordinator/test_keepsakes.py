@@ -6,7 +6,6 @@ import gzip
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import StagingError
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.records import ArchiveId
+from mailhaul.proto.structs import replace
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.worker.archives.names import check_file_name
 from mailhaul.worker.keepsake import mailhaul_restore

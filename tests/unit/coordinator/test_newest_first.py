@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +24,7 @@ from mailhaul.proto.records import (
     RestoreTaskReport,
 )
 from mailhaul.proto.restored import encode
+from mailhaul.proto.structs import replace
 from mailhaul.tests.unit.coordinator.test_restore_plan import plan, version
 from mailhaul.worker.choice import Choice, Extent
 from mailhaul.worker.tasks.restore import RestoreTask, run_restore

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -16,6 +15,7 @@ from mailhaul.coordinator.restores.journal import Journal
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import DamagedError, NotFoundError, UsageError
 from mailhaul.proto.records import ArchiveId, Partition, RunId
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import in_files
 from mailhaul.worker.archives.opened import OpenArchives
 

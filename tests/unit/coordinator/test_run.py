@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +33,7 @@ from mailhaul.proto.records import (
     Skipped,
     UnitReport,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.worker.archives.names import excerpt_name
 from mailhaul.worker.inventory import Stock
 from mailhaul.worker.staging.area import StagingArea

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.history import GoodBackup
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import Skipped, UnitReport
+from mailhaul.proto.structs import replace
 
 from ...catalogs import ODD, START, begin, report, run_id, unchanged, unit
 

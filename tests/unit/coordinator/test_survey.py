@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import NotFoundError, StoreError, UsageError
 from mailhaul.proto.ports import MailboxReader, MailStore
 from mailhaul.proto.records import MailboxSize, Partition, RunId, Skipped
+from mailhaul.proto.structs import replace
 from mailhaul.worker.inventory import take_stock
 
 GROUPS = "early=[a-m].*\nvowel=[aeiou].*\n"

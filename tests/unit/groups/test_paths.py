@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailhaul.groups.paths import LogicalPath, message_path, printable
 from mailhaul.proto.errors import UsageError
+from mailhaul.proto.structs import replace
 
 FILE_NAMES = st.binary(min_size=1).map(lambda name: name.decode("utf-8", "surrogateescape"))
 TEXTS = st.one_of(

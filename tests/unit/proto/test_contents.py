@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -15,6 +14,7 @@ from mailhaul.proto.archive.places import BlockTable, FramePlace, MailboxPlace, 
 from mailhaul.proto.archive.pointers import MailboxPointer
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId, Losses, Skipped, Stretch
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import archive_header, remapped, unpacked
 
 HEADER = contents.encode_header(archive_header())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -27,6 +26,7 @@ from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     ARCHIVE,
     Frame,

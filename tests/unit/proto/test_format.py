@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-from dataclasses import replace
 from itertools import takewhile
 
 import pytest
@@ -32,6 +31,7 @@ from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.records import ArchiveId, Referred
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     MemoryFile,
     frames_of,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from mailhaul.proto.records import (
     Skipped,
     StoredFile,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import ARCHIVE, OWNER, remapped, unpacked
 
 OTHER = ArchiveId(b"another archive!")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -21,6 +20,7 @@ from mailhaul.proto.archive.messages import (
 )
 from mailhaul.proto.errors import DamagedError, StoreError
 from mailhaul.proto.records import ArchiveId, Listed, Message, Ownership, Piece
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import ARCHIVE, OWNER, message, remapped
 
 OTHER = ArchiveId(b"another archive!")

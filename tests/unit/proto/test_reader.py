@@ -6,7 +6,6 @@ import os
 import random
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.records import ArchiveId, Terms
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     Frame,
     MemoryFile,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
@@ -21,6 +20,7 @@ from mailhaul.proto.archive.stored import StoredMailbox, read_mailbox
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, Departed, Folder, Listed, Piece, Skipped, StoredFile, Terms
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     OWNER,
     MemoryFile,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -15,6 +14,7 @@ from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, RunId, Skipped
 from mailhaul.proto.run_ends import RunEnd, ScopeEnd, UnitEnd
+from mailhaul.proto.structs import replace
 from mailhaul.worker.staging.sinks import StreamSink
 
 ODD = "j\udcff\u00e9ne/example.org"

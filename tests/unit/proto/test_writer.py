@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -16,6 +15,7 @@ from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import MessageUnavailable, StoreError
 from mailhaul.proto.records import ArchiveId, Folder, Piece, Skipped, StoredFile
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     ARCHIVE,
     OWNER,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from mailhaul.proto.archive.message_rows import MessageRows
 from mailhaul.proto.archive.stored import StoredMailbox, StoredRows
 from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.structs import replace
 from mailhaul.tests.maildirs import Maildir
 from mailhaul.tests.memory_chains import Chain
 from mailhaul.worker.arrivals import Arrivals, Slice

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 
 import pytest
 
@@ -24,6 +23,7 @@ from mailhaul.proto.records import (
     Unit,
     UnitReport,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import MemoryFile, MemorySink, frames_of, read_archive
 from mailhaul.tests.maildirs import message
 from mailhaul.worker.backup import back_up

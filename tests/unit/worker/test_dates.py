@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mailhaul.proto.records import Folder
+from mailhaul.proto.structs import replace
 from mailhaul.tests.maildirs import file, message
 from mailhaul.tests.memory_chains import Chain
 from mailhaul.worker.stores.memory import Mail, MemoryFolder, MemoryMailbox, MemoryStore

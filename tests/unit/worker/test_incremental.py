@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -34,6 +33,7 @@ from mailhaul.proto.records import (
     Stretch,
     UnitReport,
 )
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     MemoryFile,
     MemorySink,

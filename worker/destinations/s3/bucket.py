@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ....proto.errors import AccessError, BackupError, PlaceError, PlaceUnavailableError
+from ....proto.structs import Record
 from ...archives.names import check_file_name, parse_name
 from ...archives.ports import Copy
 from .answers import Meaning
@@ -29,8 +29,7 @@ NO_END = datetime.max.replace(tzinfo=UTC, microsecond=0)
 _ABSENT = (Meaning.MISSING,)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredObject:
+class StoredObject(Record, kw_only=True):
     """One version of an object. ``until``: retention ends then; ``mode`` is its kind, in capitals. ``thawed``
     is true of what lies in no cold class, or was brought out of it; ``thawing``: it was asked for."""
 

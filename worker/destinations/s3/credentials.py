@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
 
 from ....proto.errors import AccessError
+from ....proto.structs import Record
 
 _OTHERS = 0o077
 _MOST_BYTES = 64 << 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Credentials:
+class Credentials(Record, kw_only=True):
     """A key of a server. No part but the key's name is ever shown."""
 
     key: str
-    secret: str = field(repr=False)
-    session: str = field(default="", repr=False)
+    secret: str
+    session: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.key!r})"
 
 
 def read_credentials(path: str) -> Credentials:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from ....proto.directories import make_private, sync_directory
 from ....proto.errors import StagingError
+from ....proto.structs import Record, asdict, field_names
 
 _FILE = "dialect.json"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class Dialect(Record, kw_only=True):
     """What is not known is not relied on.
 
     ``only_new``: the server itself refuses to put over an object (``If-None-Match``). ``checks_md5``: it
@@ -33,7 +32,7 @@ def kept_dialect(directory: str) -> Dialect | None:
     """The dialect that was kept in a directory; None if there is none, or none that this version knows."""
     try:
         told = json.loads((Path(directory) / _FILE).read_bytes())
-        return Dialect(**{one.name: bool(told[one.name]) for one in fields(Dialect)})
+        return Dialect(**{name: bool(told[name]) for name in field_names(Dialect)})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from ....proto.archive.files import RandomAccess
 from ....proto.errors import AccessError, DamagedError, LockedUntilError, NotYetError
+from ....proto.structs import replace
 from ...archives.names import check_file_name
 from ...archives.ports import Copy, OnBytes
 from ..settings import S3Destination

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import secrets
 from contextlib import closing, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ....proto.errors import AccessError, PlaceError
+from ....proto.structs import replace
 from ..settings import S3Destination
 from .answers import Meaning
 from .bucket import PUT, Bucket, md5_text

@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +24,7 @@ from ....proto.errors import (
     PlaceError,
     PlaceUnavailableError,
 )
+from ....proto.structs import replace
 from ...archives.ports import Copy, OnBytes
 from ..copying import is_same
 from .answers import Meaning

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
+from ....proto.structs import Record
 from ...archives.ports import Copy
 from .contents import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Record):
     """An archive, or a part of one, and the UUID of the volume that it is on."""
 
     volume: str
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Record):
     """An archive that can be read: its parts in order, one in most cases."""
 
     parts: tuple[Address, ...]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 
 from ....proto.errors import AccessError, BackupError, DamagedError, PlaceError, PlaceFullError
+from ....proto.structs import replace
 from .contents import Contents, Label
 from .inventory import Inventory, KnownVolume, Wanted
 from .labelling import Front, write_label

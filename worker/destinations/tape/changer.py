@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ....proto.errors import PlaceError, PlaceUnavailableError
+from ....proto.structs import Record
 
 Run = Callable[[Sequence[str]], str]
 """Runs a program; returns what it prints, whatever its exit status."""
@@ -23,8 +23,7 @@ _SLOT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
+class Slot(Record, kw_only=True):
     """A place for one volume; one for people to put in and take out is a ``mail`` slot."""
 
     number: int
@@ -33,8 +32,7 @@ class Slot:
     mail: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bay:
+class Bay(Record, kw_only=True):
     """A drive, as the robot sees it; its volume came from ``slot``, where that is known."""
 
     number: int
@@ -43,8 +41,7 @@ class Bay:
     slot: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elements:
+class Elements(Record, kw_only=True):
     """All places for volumes."""
 
     slots: tuple[Slot, ...]

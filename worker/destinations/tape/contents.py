@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 
 from ....proto.errors import DamagedError
+from ....proto.structs import Record, asdict
 from .headers import Header, Kind, encode
 
 LABEL_BYTES = 4096
@@ -18,8 +18,7 @@ MOST_RECORD = 8 << 20
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Label:
+class Label(Record, kw_only=True):
     """Who a volume is. ``volume`` is its UUID, made when it was labelled; ``label`` what people and bar codes
     call it, which need not be the only one of that name. ``made`` is ISO 8601; ``uses`` counts its labels."""
 
@@ -33,8 +32,7 @@ class Label:
     uses: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Record, kw_only=True):
     """An archive on a volume, or a part of one: ``bytes`` of it from ``offset_bytes`` on. Its header is
     ``block``, its data begins right behind. ``checksum`` (BLAKE3, hexadecimal) is that of the whole archive;
     only where it ends is it known. ``first`` is the address of the first part, empty in that one."""
@@ -55,8 +53,7 @@ class Entry:
         return not self.offset_bytes and self.bytes == self.size_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contents:
+class Contents(Record, kw_only=True):
     """What was committed to a volume. Behind the last filemark lies ``end_block``; ``finished``: its end was
     reached, nothing more is written. ``catalog_block``: where the last catalog begins, 0 if there is none."""
 

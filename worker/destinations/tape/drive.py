@@ -7,11 +7,11 @@ never in parts) or a filemark. ``tests/contract/test_tape_drives.py`` holds ever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
 from ....proto.errors import PlaceFullError
+from ....proto.structs import Record
 
 
 class EndOfTapeError(PlaceFullError):
@@ -27,8 +27,7 @@ class Mark(Enum):
     """Nothing was ever written here, or what was is given up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriveStatus:
+class DriveStatus(Record, kw_only=True):
     """What a drive tells of its volume. ``generation`` is empty where it can't be told."""
 
     write_protected: bool

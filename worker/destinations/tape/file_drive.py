@@ -11,7 +11,6 @@ import os
 import stat
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ....proto.errors import (
     AccessError,
@@ -21,6 +20,7 @@ from ....proto.errors import (
     PlaceFullError,
     PlaceUnavailableError,
 )
+from ....proto.structs import Record
 from .drive import DriveStatus, EndOfTapeError, Mark
 
 _LENGTH_BYTES = 4
@@ -35,8 +35,7 @@ WARNING_BYTES = 4 << 20
 """So long before its end a volume warns, unless it is short itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TapeEnd:
+class TapeEnd(Record, kw_only=True):
     """How a tape ends: ``capacity_bytes`` fit on it, and from ``warning_bytes`` before that on every second
     write is refused. Some drives have what they refuse on the tape nevertheless (``keeps_refused``)."""
 

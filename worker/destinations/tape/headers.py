@@ -9,10 +9,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from ....proto.errors import DamagedError, UnsupportedError
+from ....proto.structs import Record
 
 VERSION = 1
 _MAGIC = b"mailhaul-tape "
@@ -29,8 +29,7 @@ class Kind(StrEnum):
     VOLUME_END = "volume-end"
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(Record):
     """A record that tells something, decoded; its fields are as somebody wrote them."""
 
     kind: Kind

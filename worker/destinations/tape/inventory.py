@@ -11,10 +11,10 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ....proto.errors import DamagedError, PlaceError
+from ....proto.structs import Record, asdict, field, replace
 from .contents import Contents, Entry, Label, decode_entry, decode_label, entry_fields
 from .headers import Header, Kind
 
@@ -23,8 +23,7 @@ _WANTED = "wanted.json"
 _LOCK = "lock"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownVolume:
+class KnownVolume(Record, kw_only=True):
     """A volume as it was when it was last in a drive. ``tag`` is its bar code, or its file. ``retired`` says
     why nothing is written on it any more; ``alerts`` are what drives told of it."""
 
@@ -45,8 +44,7 @@ class KnownVolume:
         return all(entry.removed for entry in self.contents.entries)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Record, kw_only=True):
     """A volume that has to be brought: ``volume`` and ``label`` where a certain one is meant, else any of
     ``pool`` with room. ``since`` is ISO 8601. Once somebody was ``asked`` for it, that is not done again."""
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from ....proto.structs import Record
 from .drive import Drive
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cartridge:
+class Cartridge(Record, kw_only=True):
     """A volume where it is now: ``where`` is for people, ``tag`` what its bar code says (or the name of its
     file), empty where there is none. One in a mail slot is about to leave (``leaving``): it is not used."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from ....proto.errors import BackupError, NotYetError, PlaceError, PlaceUnavailableError
+from ....proto.structs import Record, replace
 from .alerts import WORN
 from .contents import Label
 from .drive import Drive
@@ -15,8 +15,7 @@ from .library import Cartridge, Library
 from .scanning import holds
 
 
-@dataclass(frozen=True, slots=True)
-class Mounted:
+class Mounted(Record):
     """A volume in a drive, and what its label says; None if it is blank."""
 
     drive: Drive

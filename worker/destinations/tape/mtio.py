@@ -7,8 +7,9 @@ import errno
 import fcntl
 import os
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+
+from ....proto.structs import Record
 
 _WRITE, _READ = 1, 2
 _TOP = struct.Struct("hi")
@@ -55,8 +56,7 @@ SILI = 0x4000
 NO_WAIT_FILEMARKS = 0x8000
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Record):
     """What MTIOCGET tells. ``density`` is the code of the format, 0 where the drive does not tell."""
 
     online: bool

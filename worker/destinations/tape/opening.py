@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from ....proto.structs import Record
 from ..settings import TapeDestination
 from .allocating import Allocator
 from .changer import Changer
@@ -26,8 +26,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tape:
+class Tape(Record, kw_only=True):
     """A tape destination, taken apart: what its commands work with."""
 
     library: Library

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 
 from blake3 import blake3
 
 from ....proto.archive.files import RandomAccess
 from ....proto.errors import DamagedError, ExistsError, PlaceError, PlaceFullError
+from ....proto.structs import replace
 from ...archives.names import check_file_name
 from ...archives.ports import Copy, OnBytes
 from ..settings import TapeDestination

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from ....proto.structs import Record
 from .inventory import KnownVolume
 
 
@@ -18,8 +18,7 @@ class Allocation(StrEnum):
     WEEK = "week"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class Pool(Record, kw_only=True):
     """Volumes that are written on in the same way. One whose archives were all removed is labelled anew
     ``reuse_after`` its last archive was written; None: never."""
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ....proto.errors import DamagedError, PlaceError
+from ....proto.structs import Record
 from .contents import Entry
 from .drive import Drive
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(Record):
     """A part of an archive, and the volume that it is on."""
 
     volume: str

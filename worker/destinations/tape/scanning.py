@@ -7,9 +7,9 @@ block it was written for, so data that looks like one is none.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 from ....proto.errors import DamagedError, PlaceError
+from ....proto.structs import replace
 from ...archives.names import check_file_name
 from .contents import Contents, Entry, Label, data_records, decode_entry
 from .drive import Drive, Mark

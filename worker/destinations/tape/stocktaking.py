@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
 from ....proto.errors import BackupError, DamagedError, PlaceError
+from ....proto.structs import Record, replace
 from .contents import Entry, data_records
 from .drive import Drive
 from .inventory import Inventory, KnownVolume
@@ -16,8 +16,7 @@ from .mounting import Mounts
 from .scanning import scan
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stock:
+class Stock(Record, kw_only=True):
     """What a cartridge was found to be: a volume of ours, blank (neither), or a ``problem``, in words."""
 
     cartridge: Cartridge
@@ -45,8 +44,7 @@ def _look(cartridge: Cartridge, mounts: Mounts, inventory: Inventory) -> Stock:
     return Stock(cartridge=cartridge, known=inventory.get(mounted.label.volume))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(Record, kw_only=True):
     """An archive, or a part of one, that was read from a volume. ``problem`` is empty if all is well."""
 
     entry: Entry

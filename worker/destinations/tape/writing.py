@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
 from ....proto.errors import PlaceError
+from ....proto.structs import Record, replace
 from .contents import Contents, Entry, Label, encode_catalog, entry_fields
 from .drive import Drive, EndOfTapeError
 from .headers import Kind, encode
@@ -18,8 +18,7 @@ _TRIES = 2
 """How often a small record or a filemark is written when the drive warns: every second write goes through."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Record, kw_only=True):
     """What is to be written of an archive: from ``offset_bytes`` on to its end, or to that of the tape.
     ``first`` is the address of the first part, if this is a later one."""
 

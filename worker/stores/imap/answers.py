@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from ....proto.structs import Record
 
 _CODED = re.compile(r"\[([A-Za-z][A-Za-z0-9-]*)(?: ([^\]]*))?\] ?")
 _BACKOFF = re.compile(r"Suggested Backoff Time: *(\d{1,9}) *(millisecond|second)?", re.IGNORECASE)
@@ -16,8 +17,7 @@ _NO_FOLDER = frozenset({"TRYCREATE", "NONEXISTENT"})
 _FULL = frozenset({"OVERQUOTA", "OVERQUOTA-HARD"})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Record):
     """``status`` is OK, NO or BAD; ``code`` is the response code, if there was one, ``argument`` what it
     says; ``words`` are the server's own, with the code."""
 

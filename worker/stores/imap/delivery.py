@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from imapclient import IMAPClient
 from imapclient.imap_utf7 import encode
 
 from ....proto.errors import FolderStoppedError
+from ....proto.structs import replace
 from .answers import Answer
 from .appending import append, append_each, is_unasked, takes_many
 from .errors import ConnectionLostError, RefusedError

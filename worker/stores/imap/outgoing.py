@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, NamedTuple
 
 from blake3 import blake3
 
 from ....proto.records import DIGEST_BYTES, Message
+from ....proto.structs import Record
 from ..line_ends import with_crlf
 from .likeness import Likeness
 
@@ -36,8 +36,7 @@ _NS = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
+class Outgoing(Record, kw_only=True):
     """A message that is to be sent. ``flags`` are the system's, ``keywords`` what IMAP can say of the others,
     ``unsaid`` the rest; ``later`` are keywords with which the server would not take it, to be tried when it
     is there. ``date`` is empty if there is none that IMAP can say. ``likeness`` and ``is_plain``: see there;

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
 from imapclient import IMAPClient
 from imapclient.imap_utf7 import encode
 
 from ....proto.records import Message
+from ....proto.structs import Mutable, Record, field
 from .appending import quoted
 from .fetching import chunks, seen, uids_from
 from .folder import append_limit
@@ -21,8 +21,7 @@ _NS = 1_000_000_000
 _INSERT = "i"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quota:
+class Quota(Record, kw_only=True):
     """A limit of a user: of ``kind`` (``storage``: bytes, or ``message``) so much is ``used``."""
 
     root: str
@@ -31,8 +30,7 @@ class Quota:
     limit: int
 
 
-@dataclass(slots=True)
-class FolderThere:
+class FolderThere(Mutable):
     """A folder that the server has. ``refusal`` says why nothing can be put into it, if that is known."""
 
     uidvalidity: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from ....groups.paths import printable
 from ....proto.errors import ConfigError, StoreError
 from ....proto.ports import MailboxWriter
 from ....proto.records import Folder, ServerAccess
+from ....proto.structs import replace
 from ..address import parse_address
 from ..patience import Patience
 from .connection import connect

@@ -7,9 +7,9 @@ import re
 import smtplib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from ....proto.errors import StoreError
+from ....proto.structs import Record
 from ..address import Address
 from ..patience import Patience
 
@@ -30,8 +30,7 @@ class LostError(StoreError):
         self.unanswered = unanswered
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Record):
     """What the server says: ``code`` as RFC 5321 has it, ``words`` are its own, with the code. ``of_user``:
     it is about the user, not about the message."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from mailhaul.coordinator.browsing.timeline import Timeline, differs, timelines
 from mailhaul.coordinator.history import Version
 from mailhaul.proto.records import ArchiveId, RunId
+from mailhaul.proto.structs import replace
 
 RUNS = [RunId(f"2026112{day}T031500Z-0000") for day in range(8)]
 

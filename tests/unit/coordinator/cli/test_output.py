@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mailhaul.coordinator.cli import output
 from mailhaul.coordinator.cli.output import Column
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import Skipped
+from mailhaul.proto.structs import Record
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,7 @@ def test_streamed_table_prints_rows_as_they_come(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "1000  b\n"
 
 
-@dataclass(frozen=True)
-class Thing:
+class Thing(Record):
     name: str
     when: datetime | None
     id: bytes

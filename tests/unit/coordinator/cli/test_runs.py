@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.cli.main import main
 from mailhaul.proto.records import Skipped
+from mailhaul.proto.structs import replace
 from mailhaul.tests.catalogs import START, begin, commit, report, run_id, summary, unchanged, unit
 
 

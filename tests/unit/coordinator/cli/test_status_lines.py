@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.overview import Overview, PastRun
 from mailhaul.coordinator.monitoring.status import RunStatus
 from mailhaul.proto.errors import HostLostError, StoreError
+from mailhaul.proto.structs import replace
 from mailhaul.worker.staging.receiver_status import StreamStatus
 from mailhaul.worker.staging.space import Room
 

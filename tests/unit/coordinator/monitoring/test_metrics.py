@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +29,7 @@ from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.coordinator.snapshots import write_snapshot
 from mailhaul.proto.errors import BackupError, HostLostError, StoreError, UsageError
 from mailhaul.proto.records import ArchiveId, Partition, RunId
+from mailhaul.proto.structs import replace
 from mailhaul.worker.staging.receiver_status import StreamStatus, write_status
 from mailhaul.worker.staging.space import Space
 

@@ -6,7 +6,6 @@ import json
 import os
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from mailhaul.coordinator.observers import Observers, RunObserver
 from mailhaul.coordinator.snapshots import Publisher, read_snapshot, write_snapshot
 from mailhaul.proto.errors import DamagedError, HostLostError, StoreError
 from mailhaul.proto.records import ArchiveId, RunId
+from mailhaul.proto.structs import asdict, replace
 from mailhaul.worker.staging.receiver_status import StreamStatus, write_status
 
 from ....watched import (

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mailhaul.coordinator.verifying.copies import check_copies, due_copies
 from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.errors import EXIT_OK, UnreadableError
 from mailhaul.proto.records import Location
+from mailhaul.proto.structs import replace
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.sweeping import Swept, directory
 from mailhaul.tests.tapes import Tapes, damage

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mailhaul.coordinator.sweeping.strays import last_strays
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, AccessError
 from mailhaul.proto.records import Location, RunId
+from mailhaul.proto.structs import replace
 from mailhaul.tests.locking import AHEAD, LockingStore, bucket, locking_store
 from mailhaul.tests.staged_chains import STARTED, StagedChain
 from mailhaul.tests.sweeping import Swept, places_of

@@ -4,7 +4,6 @@ forward; and what is wrong there says nothing of the place that it goes to."""
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +15,7 @@ from mailhaul.coordinator.fetching import fetch
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.coordinator.sweeping.report import DestinationReport
 from mailhaul.proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED
+from mailhaul.proto.structs import replace
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.sweeping import Swept, directory, places_of
 from mailhaul.tests.tapes import Tapes, damage

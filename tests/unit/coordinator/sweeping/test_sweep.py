@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mailhaul.coordinator.sweeping.locks import sweeping
 from mailhaul.coordinator.sweeping.strays import last_strays
 from mailhaul.proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, LockedError, UsageError
 from mailhaul.proto.records import STAGING, Location
+from mailhaul.proto.structs import replace
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.sweeping import Swept, directory, files_at, places_of
 from mailhaul.worker.archives.names import EXCERPTS, excerpt_name

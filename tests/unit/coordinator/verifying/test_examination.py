@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mailhaul.coordinator.verifying.examination import Examination, examine_file
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import ArchiveId, Losses, Stretch, Unit
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import in_files
 from mailhaul.worker.archives.holdings import described
 

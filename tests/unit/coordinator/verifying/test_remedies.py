@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mailhaul.coordinator.verifying.remedies import affected, remedy_of
 from mailhaul.proto.records import ArchiveId, RunId, Stretch
+from mailhaul.proto.structs import replace
 from mailhaul.worker.verifying.losses import Loss
 from mailhaul.worker.verifying.spares import Spare
 

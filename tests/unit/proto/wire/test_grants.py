@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.errors import AccessError
+from mailhaul.proto.structs import replace
 from mailhaul.proto.wire import grants
 from mailhaul.proto.wire.envelopes import MOST_GRANT_BYTES
 from mailhaul.proto.wire.grants import Grant, check, issue, load_secret

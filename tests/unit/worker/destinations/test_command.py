@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mailhaul.proto.errors import AccessError, DamagedError, ExistsError, PlaceError, PlaceUnavailableError
+from mailhaul.proto.structs import replace
 from mailhaul.tests.contract.putting import Pattern
 from mailhaul.worker.destinations.command import CommandPlace
 from mailhaul.worker.destinations.settings import CommandDestination

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from mailhaul.proto.errors import DamagedError, UnsupportedError
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.tape import headers
 from mailhaul.worker.destinations.tape.contents import (
     LABEL_BYTES,

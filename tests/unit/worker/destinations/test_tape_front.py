@@ -5,11 +5,11 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.tape.file_drive import FileDrive, TapeEnd
 from mailhaul.worker.destinations.tape.front import front_files
 from mailhaul.worker.keepsake.readme import reader

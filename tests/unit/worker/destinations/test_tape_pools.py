@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.tape.contents import Contents, Entry, Label
 from mailhaul.worker.destinations.tape.inventory import KnownVolume
 from mailhaul.worker.destinations.tape.pools import Allocation, Pool, reusable, writable

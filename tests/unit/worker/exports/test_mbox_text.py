@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pytest
 from blake3 import blake3
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.records import DIGEST_BYTES
+from mailhaul.proto.structs import replace
 from mailhaul.worker.exports.mbox_text import Held, count_messages, entry, strange_keywords
 
 from ....maildirs import message

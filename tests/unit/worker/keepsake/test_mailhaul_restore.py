@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import lz4.block
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import ArchiveId, Folder
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import MemoryOpened, MemorySink, archive_header, message
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.worker.keepsake import mailhaul_restore

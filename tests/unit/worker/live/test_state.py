@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.ports import MailboxState
 from mailhaul.proto.records import ArchiveId, Progress, RestoreReport
 from mailhaul.proto.restored import decode
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import in_files
 from mailhaul.tests.maildirs import DATE_NS, Maildir
 from mailhaul.tests.memory_chains import Chain

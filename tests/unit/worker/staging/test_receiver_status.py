@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mailhaul.proto.errors import StagingError
+from mailhaul.proto.structs import replace
 from mailhaul.worker.staging.receiver_status import (
     STATUS_FILE,
     ReceiverStatus,

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from blake3 import blake3
 from mailhaul.proto.errors import StoreError, TargetFullError
 from mailhaul.proto.ports import MailboxWriter
 from mailhaul.proto.records import Folder, Message, Renumbering
+from mailhaul.proto.structs import replace
 from mailhaul.worker.looking.fates import fate_of
 from mailhaul.worker.stores import maildir_target
 from mailhaul.worker.stores.listing import Listing

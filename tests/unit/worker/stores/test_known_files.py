@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from blake3 import blake3
 
 from mailhaul.proto.records import Folder, Message, Ownership
+from mailhaul.proto.structs import replace
 from mailhaul.worker.stores.maildir_target import MaildirTarget, end_restore
 from mailhaul.worker.stores.scaffold import remove_abandoned
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from mailhaul.proto.errors import MessageUnavailable, StoreError
 from mailhaul.proto.ports import MailboxWriter
 from mailhaul.proto.records import Directory, DirectoryKind, Folder, Ownership
+from mailhaul.proto.structs import replace
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_target import MaildirTarget
 

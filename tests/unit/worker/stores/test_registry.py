@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mailhaul.proto.errors import ConfigError, StoreError
 from mailhaul.proto.records import Partition
+from mailhaul.proto.structs import replace
 from mailhaul.worker.stores.registry import open_store, open_target
 
 from ....maildirs import Maildir, copy_mail

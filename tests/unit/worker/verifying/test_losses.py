@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -15,6 +14,7 @@ from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, Folder, Message, Piece, Progress, RunId, StoredFile, Stretch
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     ARCHIVE,
     OWNER,

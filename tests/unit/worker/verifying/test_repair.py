@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from mailhaul.proto.archive.recipes import RAW
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, StagingError
 from mailhaul.proto.records import STAGING, ArchiveId, Location, Piece, Stretch
+from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     ARCHIVE,
     MemoryFile,

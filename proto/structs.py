@@ -1,0 +1,35 @@
+"""What the program's records are made of: one choice for all of them (docs/decisions/0048-records.md).
+
+A record is a class with typed fields below ``Record``, or ``Mutable`` for what changes while work goes on. No
+other module imports msgspec or dataclasses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, dataclass_transform
+
+from msgspec import Struct, field
+from msgspec.structs import asdict, astuple
+
+if TYPE_CHECKING:
+    # For mypy the function that it knows: it checks the names and the types of what is replaced.
+    from dataclasses import replace
+else:
+    from msgspec.structs import replace
+
+__all__ = ["Mutable", "Record", "asdict", "astuple", "field", "field_names", "replace"]
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+class Record(Struct, frozen=True):
+    """A record that never changes. Two of one class are equal, and have the same hash, if all fields are."""
+
+
+@dataclass_transform(field_specifiers=(field,))
+class Mutable(Struct):
+    """A record whose fields may be set; compared by all of them, without a hash."""
+
+
+def field_names(record: Record | Mutable | type[Record] | type[Mutable]) -> tuple[str, ...]:
+    """The names of the fields, in their order."""
+    return record.__struct_fields__
