@@ -93,7 +93,7 @@ bench-sweep: $(READY) servers
 
 # The virtual environment, with the project in it (editable), and the link by which type and
 # import checkers find the package: the repository's root is the package `mailhaul`.
-$(READY): pyproject.toml $(wildcard worker/packing/_*.[ch])
+$(READY): pyproject.toml $(wildcard worker/packing/_*.[ch] proto/archive/_*.[ch])
 	@command -v $(PYTHON) >/dev/null || .ci/need python3:python3
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and \
 	    f"mailhaul needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'

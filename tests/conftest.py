@@ -52,7 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--pure-python"):
-        sys.modules["mailhaul.worker.packing._native"] = cast(ModuleType, None)  # importing it fails
+        for name in ("worker.packing._native", "proto.archive._lines"):
+            sys.modules[f"mailhaul.{name}"] = cast(ModuleType, None)  # importing it fails
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator
 
 import pybase64
 
+from .base64_lines import encode_lines
+
 RAW = 0
 _LINE_ENDS = (b"\n", b"\r\n")
 _LONGEST_LINE = 4096
-_USUAL_LINE = 76  # what nearly all mail has; done in C
 RECIPE_LIMIT = 3 + (_LONGEST_LINE // 4 << 1)
 """All valid recipes are below this: the last one is of the longest lines, ended by CR LF."""
 
@@ -69,24 +70,26 @@ def encode(chunks: Iterable[bytes | memoryview], recipe: int) -> Iterator[bytes]
     width = (recipe - 1) >> 1 << 2
     line_end = _LINE_ENDS[(recipe - 1) & 1]
     step = width // 4 * 3 or 3
-    rest = b""
+    # Held back until more comes, as the last line has no end.
+    held = memoryview(b"")
     for chunk in chunks:
         data = memoryview(chunk)
-        if rest:
-            # Only what completes a line is copied.
-            lacking = -len(rest) % step
-            rest += data[:lacking]
-            data = data[lacking:]
-            if not data:
-                continue
-            yield _lines(rest, width, line_end) + (line_end if width else b"")
-        # Hold back at least one byte, so that the last line is known to be the last.
-        whole = (len(data) - 1) // step * step if data else 0
-        if whole:
-            yield from _ended_lines(data[:whole], width, line_end)
-        rest = bytes(data[whole:])
-    if rest:
-        yield _lines(rest, width, line_end)
+        if held and data:
+            whole = len(held) // step * step
+            if whole:
+                yield _encoded(held[:whole], width, line_end, ended=True)
+            if rest := bytes(held[whole:]):
+                # Only what completes a line is copied.
+                lacking = step - len(rest)
+                rest += data[:lacking]
+                data = data[lacking:]
+                if not data:
+                    held = memoryview(rest)
+                    continue
+                yield _encoded(rest, width, line_end, ended=True)
+        held = data or held
+    if held:
+        yield _encoded(held, width, line_end, ended=False)
 
 
 def encoded_length(length: int, recipe: int) -> int:
@@ -99,22 +102,5 @@ def encoded_length(length: int, recipe: int) -> int:
     return packed + breaks * len(_LINE_ENDS[(recipe - 1) & 1])
 
 
-def _ended_lines(data: memoryview, width: int, line_end: bytes) -> Iterator[bytes]:
-    """Whole lines, each with its end."""
-    if width == _USUAL_LINE:
-        text = pybase64.encodebytes(data)
-        yield text if line_end == b"\n" else text.replace(b"\n", line_end)
-        return
-    yield _lines(data, width, line_end)
-    if width:
-        yield line_end
-
-
-def _lines(data: bytes | memoryview, width: int, line_end: bytes) -> bytes:
-    if width == _USUAL_LINE:
-        text = pybase64.encodebytes(data)[:-1]
-        return text if line_end == b"\n" else text.replace(b"\n", line_end)
-    packed = pybase64.b64encode(data)
-    if not width:
-        return packed
-    return line_end.join([packed[at : at + width] for at in range(0, len(packed), width)])
+def _encoded(data: bytes | memoryview, width: int, line_end: bytes, *, ended: bool) -> bytes:
+    return encode_lines(data, width, line_end, ended) if width else pybase64.b64encode(data)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 NOT_SOURCE = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "results", "*.so")
-EXTENSION = Path("worker/packing/_native.abi3.so")
+EXTENSIONS = frozenset(map(Path, ("worker/packing/_native.abi3.so", "proto/archive/_lines.abi3.so")))
 
 
 def build(kind: str, source: Path, target: Path, **env: str) -> Path:
@@ -82,8 +82,9 @@ def test_wheel_holds_the_product_and_nothing_else(modules: frozenset[Path], whee
         Path("proto/wire/WIRE.md"),
         Path("worker/destinations/tape/TAPE.md"),
         Path("worker/packing/_native.pyi"),
+        Path("proto/archive/_lines.pyi"),
     }
-    built = {EXTENSION} if find_spec("mailhaul.worker.packing._native") else set()
+    built = EXTENSIONS if find_spec("mailhaul.worker.packing._native") else set()
     assert shipped == {"mailhaul" / file for file in modules | documents | built}
 
 
@@ -91,7 +92,7 @@ def test_where_nothing_can_be_compiled_the_hot_path_is_pure_python(sdist: Path, 
     shutil.copytree(sdist, tmp_path / "copy", ignore=NOT_SOURCE)
     with zipfile.ZipFile(build("wheel", tmp_path / "copy", tmp_path / "dist", CC="false")) as archive:
         archive.extractall(tmp_path / "unpacked")
-    assert not (tmp_path / "unpacked" / "mailhaul" / EXTENSION).exists()
+    assert not any((tmp_path / "unpacked" / "mailhaul" / one).exists() for one in EXTENSIONS)
     call = "import sys; sys.path.insert(0, '.'); from mailhaul.coordinator.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-P", "-c", call, "--version"],

@@ -1,0 +1,41 @@
+"""Base64 text in lines: encoded by the library as one, and broken in C where that was built (``_lines.c``),
+else by the library or in pure Python. Both give exactly the same (tests/property/test_base64_lines.py); what
+it brings: docs/decisions/0049-what-restores-cost.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pybase64
+
+try:
+    from ._lines import break_lines
+except ImportError:
+    break_lines = None  # type: ignore[assignment]
+
+_LIBRARY_WIDTH = 76  # of the lines that the library makes: what nearly all mail has
+
+
+def _with_library(data: bytes | memoryview, width: int, line_end: bytes, ended: bool) -> bytes:
+    if width == _LIBRARY_WIDTH:
+        text = pybase64.encodebytes(data)
+        if not ended:
+            text = text[:-1]
+        return text if line_end == b"\n" else text.replace(b"\n", line_end)
+    packed = pybase64.b64encode(data)
+    lines = [packed[at : at + width] for at in range(0, len(packed), width)]
+    if ended and lines:
+        lines.append(b"")
+    return line_end.join(lines)
+
+
+def _in_c(data: bytes | memoryview, width: int, line_end: bytes, ended: bool) -> bytes:
+    return break_lines(pybase64.b64encode(data), width, line_end, ended)
+
+
+Encoder = Callable[["bytes | memoryview", int, bytes, bool], bytes]
+
+encode_lines: Encoder = _with_library if break_lines is None else _in_c
+"""Bytes as base64 text in lines of this many characters, a multiple of four; with a line end behind the last
+one, or none."""
