@@ -45,13 +45,17 @@ def pack_deltas(values: Sequence[int]) -> bytes:
         return pack("Q", [one & _WRAP for one in map(sub, values, chain((0,), values))])
 
 
+_EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1
+
 BEYOND = "its date is none that an archive can hold (1677 to 2262): the nearest one is stored"
 """What is said of a message or file whose time is ``clamped``."""
 
 
 def clamped(value: int) -> int:
     """The signed 64-bit integer nearest to a value: a file's time may lie beyond all dates of a column."""
-    return max(-(1 << 63), min(value, (1 << 63) - 1))
+    if _EARLIEST <= value <= _LATEST:
+        return value
+    return _EARLIEST if value < _EARLIEST else _LATEST
 
 
 def unpack_deltas(data: object, count: int, name: str, *, signed: bool = False) -> list[int]:

@@ -7,7 +7,7 @@ loop over machine integers, no object for each row. What is worth remembering is
 
 from __future__ import annotations
 
-import sys
+import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,10 @@ from itertools import chain
 from ...proto.records import DIGEST_BYTES, ArchiveId
 
 _SMALLEST = 1 << 12
-_LONGEST = 4  # so many rows are on a chain, at most, on average
+_word = struct.Struct("=I").unpack_from  # the first four bytes of a digest, as a number, as ``_words`` does
+_LONGEST = (
+    1  # so many rows are on a chain, at most, on average: most lookups are in vain, and compare as many
+)
 
 
 class Chains:
@@ -32,11 +35,6 @@ class Chains:
 
     def __len__(self) -> int:
         return len(self.following) - 1
-
-    @property
-    def full(self) -> bool:
-        """Whether the chains become too long with another row."""
-        return len(self) >= _LONGEST * len(self.heads)
 
     def add(self, word: int) -> None:
         """Append a row."""
@@ -76,7 +74,7 @@ class SegmentIndex:
         chains, digests = self._chains, self._digests
         if len(chains.following) <= len(self._offsets):
             self._hang(len(self))
-        row = chains.heads[int.from_bytes(digest[:4], sys.byteorder) & chains.mask]
+        row = chains.heads[_word(digest)[0] & chains.mask]
         while row:
             end = row * DIGEST_BYTES
             if digests[end - DIGEST_BYTES : end] == digest:
@@ -86,12 +84,13 @@ class SegmentIndex:
 
     def add(self, archive: ArchiveId, digest: bytes, offset: int) -> None:
         """Remember a segment that ``find`` did not know."""
-        if self._chains.full or len(self._chains) < len(self):
-            self._hang(2 * len(self))
+        chains, count = self._chains, len(self._offsets)
+        if len(chains.following) <= count or count > _LONGEST * chains.mask:
+            self._hang(2 * count)
         self._belong_to(archive)
         self._digests += digest
         self._offsets.append(offset)
-        self._chains.add(int.from_bytes(digest[:4], sys.byteorder))
+        chains.add(_word(digest)[0])
 
     def extend(self, archive: ArchiveId, digests: bytes, offsets: Sequence[int]) -> None:
         """Remember many segments; their digests stand one after the other. Of those that come twice the

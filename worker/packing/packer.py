@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from blake3 import blake3
 
@@ -25,6 +26,9 @@ MOST_PIECES = 1 << 16
 """A content that comes to more pieces is not cut any further: its list must fit the archive's frames."""
 
 _MOST_LINKS = 100_000
+
+_piece = partial(tuple.__new__, Piece)
+"""A piece of a tuple: ``Piece`` itself takes three times as long."""
 
 Packed = tuple[int, bytes, tuple[Piece, ...]]
 """Size in bytes, digest, pieces."""
@@ -115,22 +119,24 @@ class Packer:
         if len(pieces) >= MOST_PIECES:
             join_pieces(pieces, Piece(own, archive.append(data), len(data)))
             return
+        append = archive.append
         for segment, recipe, indexed, joined in self._cutter.cut(data, parts):
             length = len(segment)
+            name = own
             if indexed:
-                key = blake3(segment).digest(length=DIGEST_BYTES)
+                key = blake3(segment).digest(DIGEST_BYTES)
                 if self._earlier is not None:
                     self._learn_earlier()
                 found = index.find(key)
                 if found is not None:
                     name, offset = found
                 else:
-                    name, offset = own, archive.append(segment)
+                    offset = append(segment)
                     index.add(own, key, offset)
                     archive.remember(key, offset, length)
             else:
-                name, offset = own, archive.append(segment)
-            join_pieces(pieces, Piece(name, offset, length, recipe, joined))
+                offset = append(segment)
+            join_pieces(pieces, _piece((name, offset, length, recipe, joined)))
 
     def _learn_earlier(self) -> None:
         if self._earlier is not None:

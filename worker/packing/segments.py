@@ -7,8 +7,6 @@ ones encoded again), are that byte string. Where parts lie is found by ``scannin
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from pyfastcdc import FastCDC
 
 from ...proto.archive import recipes
@@ -18,13 +16,9 @@ LARGE = 256 << 10
 """Segments from this many bytes on are cut again where their content says, so that edited copies share."""
 
 
-class Segment(NamedTuple):
-    """Bytes to keep. ``indexed``: worth looking up and remembering. ``joined``: continues the run before."""
-
-    data: bytes | memoryview
-    recipe: int
-    indexed: bool
-    joined: bool
+Segment = tuple[bytes | memoryview, int, bool, bool]
+"""Bytes to keep; their recipe; whether they are worth looking up and remembering; whether they continue the run
+before. Not a record: two are made of every message."""
 
 
 class Cutter:
@@ -39,19 +33,20 @@ class Cutter:
         done = 0
         for start, end in parts:
             if start > done:
-                segments.append(Segment(data[done:start], recipes.RAW, False, False))
-            self._part(data[start:end], segments)
+                segments.append((data[done:start], recipes.RAW, False, False))
+            part = data[start:end]
+            stored, recipe = recipes.decode(part) or (part, recipes.RAW)
+            if len(stored) < LARGE:
+                segments.append((stored, recipe, True, False))
+            else:
+                self._cut_again(stored, recipe, segments)
             done = end
         if done < len(data):
-            segments.append(Segment(data[done:], recipes.RAW, False, False))
+            segments.append((data[done:], recipes.RAW, False, False))
         return segments
 
-    def _part(self, data: bytes, segments: list[Segment]) -> None:
-        stored, recipe = recipes.decode(data) or (data, recipes.RAW)
-        if len(stored) < LARGE:
-            segments.append(Segment(stored, recipe, True, False))
-            return
+    def _cut_again(self, data: bytes, recipe: int, segments: list[Segment]) -> None:
         joined = False
-        for chunk in self._chunker.cut_buf(stored):
-            segments.append(Segment(chunk.data, recipe, True, joined))
+        for chunk in self._chunker.cut_buf(data):
+            segments.append((chunk.data, recipe, True, joined))
             joined = recipe != recipes.RAW

@@ -7,6 +7,7 @@ import random
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -14,10 +15,26 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.archive import recipes
 from mailhaul.worker.packing import hot_path
-from mailhaul.worker.packing.scanning import DEEPEST, MOST_PARTS, SMALLEST_PART, continued_parts, scan
-from mailhaul.worker.packing.segments import LARGE, Cutter, Segment
+from mailhaul.worker.packing.scanning import DEEPEST, MOST_PARTS, SMALLEST_PART, Parts, continued_parts, scan
+from mailhaul.worker.packing.segments import LARGE, Cutter
 
-CUTTER = Cutter()
+
+class Segment(NamedTuple):
+    """What ``segments.Segment`` is made of."""
+
+    data: bytes | memoryview
+    recipe: int
+    indexed: bool
+    joined: bool
+
+
+class _Cutter(Cutter):
+    def named(self, data: bytes, parts: Parts) -> list[Segment]:
+        """What it cuts, with names."""
+        return [Segment(*one) for one in self.cut(data, parts)]
+
+
+CUTTER = _Cutter()
 
 
 def noise(size: int, seed: int = 1) -> bytes:
@@ -47,7 +64,7 @@ def together(cut: list[Segment]) -> bytes:
     return b"".join(out)
 
 
-def parts_of(message: bytes) -> list[tuple[int, int]]:
+def parts_of(message: bytes) -> Parts:
     """Its parts, which whatever runs here finds as pure Python does."""
     found = scan(message)
     assert hot_path.scan(message) == found
@@ -56,8 +73,8 @@ def parts_of(message: bytes) -> list[tuple[int, int]]:
 
 def check(message: bytes) -> list[Segment]:
     """Cut a message in both ways; returns the segments of the whole."""
-    assert together(CUTTER.cut(message, continued_parts(message))) == message
-    cut = CUTTER.cut(message, parts_of(message))
+    assert together(CUTTER.named(message, continued_parts(message))) == message
+    cut = CUTTER.named(message, parts_of(message))
     assert together(cut) == message
     return cut
 
@@ -271,13 +288,13 @@ class TestContinuing:
     def test_every_line_that_looks_like_a_delimiter_begins_a_part(self) -> None:
         data, rest = noise(1000), noise(800, 2)
         window = base64.encodebytes(rest) + b"--b\n" + base64_part(data) + b"\n--b--\n"
-        cut = CUTTER.cut(window, continued_parts(window))
+        cut = CUTTER.named(window, continued_parts(window))
         assert [bytes(one.data) for one in cut if one.recipe] == [rest, data]
 
     def test_a_window_without_any_is_one_part(self) -> None:
         assert continued_parts(b"x" * 1000) == [(0, 1000)]
         encoded = base64.encodebytes(noise(999))
-        first, *_ = CUTTER.cut(encoded, continued_parts(encoded))
+        first, *_ = CUTTER.named(encoded, continued_parts(encoded))
         assert bytes(first.data) == noise(999)
 
 
