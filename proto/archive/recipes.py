@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import pybase64
 
-from .base64_lines import encode_lines
+from .base64_lines import encode_lines, join
 
 RAW = 0
 _LINE_ENDS = (b"\n", b"\r\n")
@@ -37,18 +37,12 @@ def decode(text: bytes) -> tuple[bytes, int] | None:
         packed, recipe = text, 1
     else:
         width = first.end()
-        stride = width + len(line_end)
         if width % 4 or text[-1] == 0x0A:
             return None
-        # Every line end must sit exactly where a fixed width puts it; then removing them loses nothing.
-        ends = text[stride - 1 :: stride]
-        packed = text.replace(line_end, b"")
-        if ends.count(b"\n") != len(ends) or len(packed) + len(ends) * len(line_end) != len(text):
+        joined = join(text, width, line_end)
+        if joined is None:
             return None
-        if line_end == b"\r\n":
-            returns = text[width::stride]
-            if returns.count(b"\r") < len(ends):
-                return None
+        packed = joined
         recipe = 1 + (width // 4 << 1 | (len(line_end) - 1))
     try:
         data = pybase64.b64decode(packed, validate=True)

@@ -39,6 +39,40 @@ def test_any_text_is_broken(text: bytes, width: int, line_end: bytes, ended: boo
     assert native.break_lines(text, width, line_end, ended) == broken
 
 
+def spoiled(text: bytes, at: int, put: bytes) -> bytes:
+    at %= len(text) + 1
+    return text[:at] + put + text[at + 1 :]
+
+
+@given(
+    few | many,
+    widths | st.integers(1, 9),
+    line_ends
+    | st.binary(min_size=1, max_size=6).filter(
+        lambda end: not set(end) & set(base64.b64encode(bytes(range(256))))
+    ),
+    st.integers(0, 5000),
+    st.sampled_from([None, b"", b"A", b"\n", b"\r", b"\r\n", b"=="]),
+)
+def test_lines_are_joined_alike(data: bytes, width: int, end: bytes, at: int, put: bytes | None) -> None:
+    packed = base64.b64encode(data)
+    text = end.join(packed[start : start + width] for start in range(0, len(packed), width))
+    if put is None:
+        assert native.join_lines(text, width, end) == base64_lines._joined(text, width, end) == packed
+        return
+    text = spoiled(text, at, put)
+    joined, in_c = base64_lines._joined(text, width, end), native.join_lines(text, width, end)
+    # Other line ends, within the lines, are no base64: whoever decodes finds that out.
+    assert joined == in_c or (joined is None and end in in_c)
+
+
+@given(st.binary(max_size=60), st.integers(1, 9), st.binary(min_size=1, max_size=6))
+def test_any_bytes_can_be_joined(text: bytes, width: int, end: bytes) -> None:
+    in_c = native.join_lines(text, width, end)
+    lines = [text[at : at + width] for at in range(0, len(text), width + len(end))]
+    assert in_c == (b"".join(lines) if end.join(lines) == text else None)
+
+
 @pytest.mark.parametrize("width", [0, -1, -(1 << 63)])
 def test_lines_of_no_width_are_refused(width: int) -> None:
     with pytest.raises(ValueError, match="no width"):

@@ -17,8 +17,8 @@ LARGE = 256 << 10
 
 
 Segment = tuple[bytes | memoryview, int, bool, bool]
-"""Bytes to keep; their recipe; whether they are worth looking up and remembering; whether they continue the run
-before. Not a record: two are made of every message."""
+"""Bytes to keep; their recipe; whether they are worth looking up and remembering; whether they continue the
+run before. Not a record: two are made of every message."""
 
 
 class Cutter:

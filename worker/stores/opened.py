@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 from blake3 import blake3
@@ -23,7 +22,6 @@ from .directories import owned_by, ownership, unavailable
 
 _BLOCK_BYTES = 1 << 20
 
-_stat = partial(tuple.__new__, FileStat)
 _Opened = TypeVar("_Opened")
 
 
@@ -102,8 +100,8 @@ class FileOpener:
             found = self._open(read_file, directory, name)
             if not isinstance(found, int):
                 data, mtime_ns, mode, uid, gid, inode = found
-                status = _stat((len(data), mtime_ns, owned_by(mode, uid, gid), None, (), inode))
-                return StoreFile(-1, status, listed, data)
+                told = FileStat(len(data), mtime_ns, owned_by(mode, uid, gid), None, (), inode)
+                return StoreFile(-1, told, listed, data)
             status = _regular(found, name)
         except FileNotFoundError:
             raise
