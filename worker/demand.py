@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import pairwise
 
 from ..proto.archive.demand import Demand
-from ..proto.archive.extents import extents
+from ..proto.archive.extents import of_rows
 from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import DamagedError, PlaceError
@@ -54,8 +54,6 @@ def _stretches(archives: OpenArchives, choice: Choice) -> Iterator[tuple[Archive
 def _of_folder(stored: StoredMailbox, folder: FolderEntry) -> Iterator[tuple[ArchiveId, int, int]]:
     for rows in stored.frames(folder):
         with suppress(DamagedError):
-            pointer = rows.pointer
-            found = extents(rows.payload(), (pointer.first, pointer.messages))
-            for archive, bounds in found.items():
+            for archive, bounds in of_rows(rows.by_columns()).items():
                 for begin, end in list(pairwise(bounds))[::2]:
                     yield archive, begin, end

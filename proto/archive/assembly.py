@@ -55,7 +55,7 @@ class Contents:
             if size > message.size:
                 break
             digest.update(chunk)
-            yield chunk
+            yield bytes(chunk)
         if size != message.size or digest.digest(length=DIGEST_BYTES) != message.digest:
             raise _other_content()
 
@@ -70,7 +70,7 @@ class Contents:
             raise _other_content()
         return text
 
-    def _chunks(self, pieces: Iterable[Piece]) -> Iterator[bytes]:
+    def _chunks(self, pieces: Iterable[Piece]) -> Iterator[bytes | memoryview]:
         run: list[Piece] = []
         for piece in pieces:
             if run and not piece.joined:
@@ -85,13 +85,19 @@ class Contents:
         if run:
             yield from recipes.encode(self._run(run), run[0].recipe)
 
-    def _run(self, pieces: list[Piece]) -> Iterator[bytes]:
+    def _run(self, pieces: list[Piece]) -> Iterator[memoryview]:
         for piece in pieces:
             yield from self._raw(piece)
 
-    def _raw(self, piece: Piece) -> Iterator[bytes]:
-        offset, left = piece.offset, piece.length
-        archive = self._archive(piece.archive)
+    def _raw(self, piece: Piece) -> Iterable[memoryview]:
+        archive = self._archives.get(piece.archive) or self._archive(piece.archive)
+        chunk = self._blocks.chunk(archive, piece.offset, piece.length) if piece.length else memoryview(b"")
+        # Most lie in one block.
+        return (chunk,) if len(chunk) == piece.length else self._over_blocks(archive, piece, chunk)
+
+    def _over_blocks(self, archive: ArchiveReader, piece: Piece, chunk: memoryview) -> Iterator[memoryview]:
+        yield chunk
+        offset, left = piece.offset + len(chunk), piece.length - len(chunk)
         while left > 0:
             chunk = self._blocks.chunk(archive, offset, left)
             yield chunk
@@ -99,9 +105,7 @@ class Contents:
             left -= len(chunk)
 
     def _archive(self, archive: ArchiveId) -> ArchiveReader:
-        reader = self._archives.get(archive)
-        if reader is None:
-            reader = self._archives[archive] = self._open_archive(archive)
+        reader = self._archives[archive] = self._open_archive(archive)
         return reader
 
 

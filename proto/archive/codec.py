@@ -49,7 +49,7 @@ class FrameCodec:
         header = FrameHeader(kind, codec, len(stored), len(payload), archive, 0, 0, checksum)
         return header, stored
 
-    def unpack(self, header: FrameHeader, stored: bytes, where: str) -> bytes:
+    def unpack(self, header: FrameHeader, stored: bytes | memoryview, where: str) -> bytes:
         """The payload of a frame, checked. ``where`` names the place for messages. Raises DamagedError."""
         frames.check_payload(header, stored, where)
         try:
@@ -61,7 +61,7 @@ class FrameCodec:
                     raise DamagedError(f"{where}: the payload lies about its size", reason="length")
                 plain = self._of_this_thread.zstd.decompress(stored, allow_extra_data=False)
             else:
-                plain = stored
+                plain = bytes(stored)
         except (lz4.block.LZ4BlockError, zstandard.ZstdError, MemoryError) as error:
             raise DamagedError(
                 f"{where}: the payload does not decompress: {error}", reason="payload"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from itertools import accumulate
+from operator import add
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Piece
 from . import claims, columns
+from .message_rows import MessageRows
 
 _WRAP = (1 << 64) - 1
 _END = 1 << 63
@@ -29,22 +32,34 @@ def extents(payload: bytes, rows: tuple[int, int] | None = None) -> dict[Archive
     archive = columns.unpack("H", row.get("archive"), count, "archive")
     if count and max(archive) >= len(archives):
         raise DamagedError("column archive points nowhere", reason="metadata")
-    found = [array("Q") for _ in archives]
     first, stop = _pieces(row, rows, count) if rows is not None else (0, count)
+    return _stretches(archives, archive[first:stop], length[first:stop], _ends(gap, length)[first:stop])
+
+
+def of_rows(rows: MessageRows) -> dict[ArchiveId, array[int]]:
+    """The same of messages by columns, which may be some of a frame."""
+    held = rows.contents
+    those = slice(held.starts[0], held.starts[-1])
+    return _stretches(rows.archives, held.archive[those], held.length[those], held.ends[those])
+
+
+def _ends(gap: Sequence[int], length: Sequence[int]) -> list[int]:
+    return list(accumulate(map(add, gap, length)))
+
+
+def _stretches(
+    archives: Sequence[ArchiveId], archive: Sequence[int], length: Sequence[int], ends: Sequence[int]
+) -> dict[ArchiveId, array[int]]:
+    """Of pieces, of which it is known where each ends, modulo 2**64."""
+    found = [array("Q") for _ in archives]
     current, begin, end = -1, 0, 0
-    for number, (whose, skipped, more) in enumerate(zip(archive, gap, length, strict=True)):
-        if not first <= number < stop:
+    for whose, more, last in zip(archive, length, ends, strict=True):
+        start = (last - more) & _WRAP
+        if whose != current or start != end:
             if current >= 0:
                 found[current].extend((begin, end))
-                current = -1
-            end = (end + skipped + more) & _WRAP
-            continue
-        if skipped or whose != current:
-            if current >= 0:
-                found[current].extend((begin, end))
-            current, begin = whose, (end + skipped) & _WRAP
-            end = begin
-        end += more
+            current, begin = whose, start
+        end = start + more
         if end >= _END:
             raise DamagedError("a piece lies beyond all data", reason="metadata")
     if current >= 0:

@@ -259,12 +259,12 @@ def read_stored(
     """The frame of this kind (and archive) at a place, checked and as it is stored. Raises DamagedError."""
     header, stored = _read(file, place, kind, owner)
     frames.check_payload(header, stored, f"{file.name} at {place.at}")
-    return header, stored
+    return header, bytes(stored)
 
 
 def _read(
     file: RandomAccess, place: FramePlace, kind: FrameType, owner: ArchiveId | None
-) -> tuple[FrameHeader, bytes]:
+) -> tuple[FrameHeader, memoryview]:
     """One read, if the size of the frame is known: a size of 0 is that of one that is not."""
     at, size_bytes = place
     where = f"{file.name} at {at}"
@@ -281,7 +281,7 @@ def _read(
     if header.type is not kind:
         raise DamagedError(f"{where}: a {header.type.name} frame instead of {kind.name}", reason="frame-type")
     if not size_bytes:
-        return header, file.read_at(at + frames.HEADER_BYTES, header.stored_bytes)
+        return header, memoryview(file.read_at(at + frames.HEADER_BYTES, header.stored_bytes))
     if size_bytes != frames.HEADER_BYTES + header.stored_bytes:
         raise DamagedError(f"{where}: a frame of another size than the directory tells", reason="length")
-    return header, data[frames.HEADER_BYTES :]
+    return header, memoryview(data)[frames.HEADER_BYTES :]

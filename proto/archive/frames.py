@@ -172,7 +172,7 @@ def decode_any_header(data: bytes, where: str, owner: ArchiveId | None = None) -
     return FrameHeader(known_type, known_codec, stored, plain, found, sequence, position, digest), lacks
 
 
-def check_payload(header: FrameHeader, stored: bytes, where: str) -> None:
+def check_payload(header: FrameHeader, stored: bytes | memoryview, where: str) -> None:
     """Raises DamagedError unless a stored payload is the one of this header."""
     if len(stored) != header.stored_bytes:
         raise DamagedError(f"{where}: the file ends inside a frame", reason="truncated")

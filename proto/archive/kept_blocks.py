@@ -15,6 +15,7 @@ _Part = tuple[int, bytes]
 
 
 _ENDLESS = 1 << 64
+_NOTHING = memoryview(b"")
 
 
 class KeptBlocks:
@@ -34,9 +35,9 @@ class KeptBlocks:
         self.read = 0
         self._let_go()
 
-    def chunk(self, archive: ArchiveReader, offset: int, length: int) -> bytes:
-        """Data of an archive from ``offset`` on: so many bytes, or as many as lie there in one block. Raises
-        DamagedError."""
+    def chunk(self, archive: ArchiveReader, offset: int, length: int) -> memoryview:
+        """Data of an archive from ``offset`` on: so many bytes, or as many as lie there in one block. As long
+        as somebody keeps it, the block stays in memory. Raises DamagedError."""
         at = offset - self._begin
         if archive is not self._archive or not 0 <= at < self._size:
             self._turn_to(archive, offset, length)
@@ -52,7 +53,7 @@ class KeptBlocks:
         self._archive: ArchiveReader | None = None
         self._name: Block | None = None
         self._begin = self._size = 0
-        self._data = b""
+        self._data = _NOTHING
         self._given, self._left = 0, _ENDLESS
 
     def _turn_to(self, archive: ArchiveReader, offset: int, length: int) -> None:
@@ -67,7 +68,7 @@ class KeptBlocks:
             end = min(offset + length, archive.directory.block_end(number))
             part = self._of_rest(name, offset, end) or self._fetched(archive, name)
         self._archive, self._name = archive, name
-        self._begin, self._data = part
+        self._begin, self._data = part[0], memoryview(part[1])
         self._size = len(self._data)
         self._left = (self._demand.left(name) if self._demand is not None else 0) or _ENDLESS
 

@@ -86,10 +86,9 @@ class FileWriter:
     def dress_new(self, fd: int, got: Got, owner: Ownership, mtime_ns: int) -> None:
         """The same for a file that was just made, and got this mode and owner: what is right is not set
         again."""
-        mode = owner.mode & 0o777
-        whose = self.owner or (owner.uid, owner.gid)
-        if got != (mode, *whose):
-            self._correct(fd, got, mode, whose)
+        wanted = owner.mode & 0o777, *(self.owner or (owner.uid, owner.gid))
+        if got != wanted:
+            self._correct(fd, got, wanted)
         self._date(fd, mtime_ns)
 
     def report(self) -> None:
@@ -106,16 +105,17 @@ class FileWriter:
     def _dress(self, fd: int, owner: Ownership, mode: int, mtime_ns: int, attributes: Attributes) -> None:
         if attributes:
             mode = without_list(mode, attributes)
-        self._correct(fd, got_by(fd), mode, self.whose(owner))
+        self._correct(fd, got_by(fd), (mode, *self.whose(owner)))
         # Behind the mode: a list brings the group's bits along.
         if attributes and not put(fd, attributes):
             self._bare += 1
         self._date(fd, mtime_ns)
 
-    def _correct(self, fd: int, got: Got, mode: int, whose: tuple[int, int]) -> None:
+    def _correct(self, fd: int, got: Got, wanted: Got) -> None:
         """Set what is not as it is to be: a system call that changes nothing takes as long as another."""
-        if got[1:] != whose:
-            self._give(fd, *whose)
+        mode, uid, gid = wanted
+        if got[1:] != wanted[1:]:
+            self._give(fd, uid, gid)
         if got[0] != mode:
             self._set_mode(fd, mode)
 
@@ -227,11 +227,23 @@ def _write_all(fd: int, content: Iterable[bytes], name: bytes) -> None:
 
 def _write_batch(fd: int, pieces: list[bytes], size: int, name: bytes) -> bool:
     """Whether it ended in a hole."""
-    # Most show at a glance that they have no such run.
-    if size < _HOLE_BYTES or all(0 not in piece[::_HOLE_BYTES] for piece in pieces):
-        _write_pieces(fd, pieces, size, name)
-        return False
-    block = b"".join(pieces)
+    try:
+        # Most show at a glance that they have no such run.
+        if size >= _HOLE_BYTES and any(0 in piece[::_HOLE_BYTES] for piece in pieces):
+            return _write_sparse(fd, b"".join(pieces))
+        if len(pieces) > 1 and size >= _GATHERED_BYTES:
+            written = os.writev(fd, pieces)
+            if written < size:
+                _write(fd, memoryview(b"".join(pieces))[written:])
+        else:
+            _write(fd, b"".join(pieces))
+    except OSError as error:
+        raise unwritable(error, name) from error
+    return False
+
+
+def _write_sparse(fd: int, block: bytes) -> bool:
+    """Whether it ended in a hole."""
     ends_in_hole = False
     for at in range(0, len(block), _HOLE_BYTES):
         part = block[at : at + _HOLE_BYTES]
@@ -239,29 +251,14 @@ def _write_batch(fd: int, pieces: list[bytes], size: int, name: bytes) -> bool:
         if ends_in_hole:
             os.lseek(fd, len(part), os.SEEK_CUR)
         else:
-            _write(fd, part, name)
+            _write(fd, part)
     return ends_in_hole
 
 
-def _write_pieces(fd: int, pieces: list[bytes], size: int, name: bytes) -> None:
-    if len(pieces) == 1 or size < _GATHERED_BYTES:
-        _write(fd, pieces[0] if len(pieces) == 1 else b"".join(pieces), name)
-        return
-    try:
-        written = os.writev(fd, pieces)
-    except OSError as error:
-        raise unwritable(error, name) from error
-    if written < size:
-        _write(fd, memoryview(b"".join(pieces))[written:], name)
-
-
-def _write(fd: int, block: bytes | memoryview, name: bytes) -> None:
-    try:
-        written = os.write(fd, block)
-        while written < len(block):
-            written += os.write(fd, memoryview(block)[written:])
-    except OSError as error:
-        raise unwritable(error, name) from error
+def _write(fd: int, block: bytes | memoryview) -> None:
+    written = os.write(fd, block)
+    while written < len(block):
+        written += os.write(fd, memoryview(block)[written:])
 
 
 def _close(fd: int, name: bytes) -> None:

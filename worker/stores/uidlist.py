@@ -100,7 +100,7 @@ def format_line(uid: int, fields: bytes, base: bytes) -> bytes | None:
     """One entry; None if a line can't hold it. Fields that are none are left out."""
     if not 0 < uid <= MAX_UID or b"\n" in base or b"/" in base:
         return None
-    if not _FIELDS.fullmatch(fields):
+    if not fields or not _FIELDS.fullmatch(fields):
         return b"%d :%s\n" % (uid, base)
     return b"%d %s :%s\n" % (uid, fields, base)
 

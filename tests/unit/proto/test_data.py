@@ -149,3 +149,17 @@ class TestCache:
     def test_at_least_one_is_kept(self, reader: ArchiveReader) -> None:
         data = contents(reader, 0)
         assert self.touch(reader, data, [0, 0, 1, 1, 0]) == 3
+
+
+def test_of_pieces_that_are_more_than_the_message_nothing_is_read(reader: ArchiveReader) -> None:
+    data = contents(reader)
+    with pytest.raises(DamagedError, match="checksum"):
+        list(data.message(stored(DATA[:100], *[Piece(ARCHIVE, 0, 2 * BLOCK_BYTES)] * 1000)))
+    assert data.blocks_read == 0
+
+
+@pytest.mark.parametrize("size", [10, 64 << 10, (64 << 10) + 1, 3 * BLOCK_BYTES])
+def test_whoever_writes_messages_gets_bytes(reader: ArchiveReader, size: int) -> None:
+    pieces = list(contents(reader).message(stored(DATA[:size], Piece(ARCHIVE, 0, size))))
+    assert b"".join(pieces) == DATA[:size]
+    assert all(type(one) is bytes for one in pieces)

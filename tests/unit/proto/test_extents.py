@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.archive import extents, messages
-from mailhaul.proto.archive.messages import MessageColumns
+from mailhaul.proto.archive.messages import MessageColumns, MessageRows
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.records import ArchiveId, Piece
 
@@ -37,6 +37,19 @@ def payload_of(pieces: list[list[Piece]]) -> bytes:
 def test_extents_are_those_of_the_pieces(pieces: list[list[Piece]]) -> None:
     found = extents.extents(payload_of(pieces))
     every = tuple(piece for mine in pieces for piece in mine)
+    assert covered({key: list(ends) for key, ends in found.items()}) == covered(
+        {key: list(ends) for key, ends in extents.of_pieces(every).items()}
+    )
+
+
+@given(st.lists(st.lists(_pieces, max_size=4), min_size=1, max_size=10), st.data())
+def test_those_of_some_rows_are_those_of_their_pieces(pieces: list[list[Piece]], data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, len(pieces)))
+    count = data.draw(st.integers(0, len(pieces) - first))
+    payload = payload_of(pieces)
+    found = extents.of_rows(MessageRows(payload).part(first, count))
+    assert found == extents.extents(payload, (first, count))
+    every = tuple(piece for mine in pieces[first : first + count] for piece in mine)
     assert covered({key: list(ends) for key, ends in found.items()}) == covered(
         {key: list(ends) for key, ends in extents.of_pieces(every).items()}
     )
