@@ -5,16 +5,18 @@ its own (``run_archives``). It is for programs that know nothing of the catalog 
 it names is there: who removes or replaces files does that within ``withdrawn``, and files that take their
 place are added by ``settle``. What is lost in another way stays named, so that it is noticed.
 
-The digests are made after the run, by reading the sealed files back: none of that delays the reading of mail.
+The digests come with the archives from where they were written; those of other files are made here, by
+reading them.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from ..proto.directories import make_directories, sync_directory
 from ..proto.errors import StagingError
@@ -36,9 +38,16 @@ def manifest(staging: Path, run: str) -> Path:
     return staging / FOLDER / f"{run}.sha256"
 
 
-def settle(staging: Path, catalog: Catalog, opening: Opening = UNOPENED, ended: RunId | None = None) -> None:
+def settle(
+    staging: Path,
+    catalog: Catalog,
+    opening: Opening = UNOPENED,
+    ended: RunId | None = None,
+    digests: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Bring the manifests of the runs that have ended to what is there: those that lack files, those that are
     missing, and that of the run that has just ``ended``, also if it has sealed nothing but its own archive.
+    The ``digests`` of some files, by their names below the staging area, are known.
 
     What a manifest names can be read by whom ``opening`` says; files that join one, also by whom it itself
     can be read. Call it under the run lock. Raises StagingError, and what was given up is done next time.
@@ -53,7 +62,7 @@ def settle(staging: Path, catalog: Catalog, opening: Opening = UNOPENED, ended: 
         if run == ended or any(map(_is_of_mail, names)):
             lacking = names - _read(manifest(staging, run)).keys()
             if lacking:
-                _add(staging, run, catalog.run(run).state, lacking, opening)
+                _add(staging, run, catalog.run(run).state, lacking, opening, digests)
 
 
 def remove(staging: Path, run: RunId) -> None:
@@ -86,9 +95,17 @@ def withdrawn(staging: Path, names: Collection[str]) -> Iterator[None]:
         yield
 
 
-def _add(staging: Path, run: RunId, state: str, names: Collection[str], opening: Opening) -> None:
+def _add(
+    staging: Path,
+    run: RunId,
+    state: str,
+    names: Set[str],
+    opening: Opening,
+    digests: Mapping[str, str],
+) -> None:
     path = manifest(staging, run)
-    found = _digests(staging, sorted(names))
+    found = {name: digests[name] for name in names if name in digests}
+    found |= _digests(staging, sorted(names - found.keys()))
     with _locked(staging):
         try:
             known = _read(path)

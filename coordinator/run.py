@@ -281,7 +281,8 @@ class _Run:
         except BackupError as error:
             troubles.append(f"there is no snapshot of the catalog after this run: {error.message}")
         try:
-            settle(staging, self._catalog, self._opening, self._run)
+            digests = {one.name: one.sha256.hex() for one in self._reports if one.sha256}
+            settle(staging, self._catalog, self._opening, self._run, digests)
         except BackupError as error:
             troubles.append(f"the manifest of the run is not there: {error.message}")
         return tuple(troubles)

@@ -392,7 +392,7 @@ class UnitReport(Record, kw_only=True):
     too, and no archive was written. ``unopened`` are mailboxes that could not be opened at all (they are in
     ``skipped`` too); ``departed`` those that are gone. ``references`` are the other archives that its
     metadata names. Of all its ``messages``, ``read`` were read in this run. ``losses``: folders of which many
-    messages went while they were read.
+    messages went while they were read. ``sha256`` is that of the archive; empty where it is not known.
     """
 
     run: RunId
@@ -416,6 +416,7 @@ class UnitReport(Record, kw_only=True):
     seconds: float
     cpu_seconds: float
     peak_memory_bytes: int = 0
+    sha256: bytes = b""
 
 
 class Stretch(NamedTuple):

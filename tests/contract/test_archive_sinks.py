@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from mailhaul.proto.errors import StagingError
 from mailhaul.proto.ports import ArchiveSink
 from mailhaul.tests.archives import taken_up
 from mailhaul.worker.purging.compaction import NoSink
+from mailhaul.worker.staging.digested import DigestedSink
 from mailhaul.worker.staging.sinks import StagedFile, StreamSink
 
 from ..archives import MemorySink, read_archive, write_archive
@@ -48,6 +49,12 @@ def _staged(place: Path) -> Iterator[Adapter]:
 
 
 @contextmanager
+def _digested(place: Path) -> Iterator[Adapter]:
+    with _staged(place) as staged:
+        yield replace(staged, open=lambda epoch: DigestedSink(staged.open(epoch)))
+
+
+@contextmanager
 def _remote(place: Path) -> Iterator[Adapter]:
     with receiver_thread(make_place(place / "staging")) as (found, _):
         path = found.area / FILE
@@ -77,6 +84,7 @@ def _memory(_: Path) -> Iterator[Adapter]:
 
 ADAPTERS: Mapping[str, Callable[[Path], AbstractContextManager[Adapter]]] = {
     "staged": _staged,
+    "digested": _digested,
     "remote": _remote,
     "stream": _stream,
     "nowhere": _nowhere,

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from mailhaul import __version__
+from mailhaul.coordinator import ready
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
@@ -109,6 +110,21 @@ def test_a_manifest_names_what_its_run_has_sealed(site: Site) -> None:
         *(README, reader_name(__version__)),
     }
     assert all(stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 for path in site.staging.rglob("*"))
+
+
+def test_archives_are_not_read_back_for_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    make = ready._digests
+
+    def note(staging: Path, names: list[str]) -> dict[str, str]:
+        read.extend(names)
+        return make(staging, names)
+
+    monkeypatch.setattr(ready, "_digests", note)
+    site.deliver("anna", "ben")
+    done = site.run("backup")
+    assert [Path(one).parts[0] for one in read] == ["_runs"]
+    assert len(site.manifests()[done["run"]]) == 3
 
 
 def test_what_a_purge_takes_away_is_not_named_any_more(site: Site) -> None:

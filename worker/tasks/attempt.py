@@ -13,6 +13,7 @@ from ...proto.directories import sync_directory
 from ...proto.errors import DamagedError, StagingError, UnreadableError
 from ...proto.ports import ArchiveSink, ProgressSink
 from ...proto.records import STAGING, Location, Progress, UnitReport
+from ...proto.structs import replace
 from .. import memory
 from ..archives.places import Places
 from ..archives.sealed import report_of
@@ -20,6 +21,7 @@ from ..backup import back_up
 from ..comparing.known import OpenParents
 from ..load import bounded, gentle
 from ..staging.area import open_sink
+from ..staging.digested import DigestedSink
 from ..staging.sinks import StreamSink
 from ..staging.space import FULL
 from ..stores import registry
@@ -38,8 +40,11 @@ def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
         if sealed is not None:
             # An earlier attempt sealed it, but its answer was lost: a sealed archive is never written again.
             return sealed
-        sink = open_sink(task.staging, task.name, task.host, task.epoch, task.grant, told.waiting)
-        return _back_up(task, sink, told, parents)
+        sink = DigestedSink(
+            open_sink(task.staging, task.name, task.host, task.epoch, task.grant, told.waiting)
+        )
+        report = _back_up(task, sink, told, parents)
+        return replace(report, sha256=sink.sha256)
 
 
 def write_stream(sink: StreamSink, task: UnitTask, progress: ProgressSink) -> UnitReport:
