@@ -94,6 +94,11 @@ class MailboxReader(Protocol):
     """The mailbox's directory relative to the root of its partition, where users are named by where their
     mailboxes lie; b"" where a template says it."""
 
+    def mark(self) -> bytes:
+        """The state of all its directories, and of the lists in them, before anything else of it was read: as
+        long as this and ``files_mark()`` are the same, nothing has changed of all that is there to be stored.
+        Empty where that can't be told; so it is also while folders are passed over."""
+
     def folders(self) -> Iterator[FolderReader]:
         """Every folder, one open at a time: the UID list is read before the names of the messages, so
         that a message that is listed finds its UID or has none yet.
@@ -110,8 +115,8 @@ class MailboxReader(Protocol):
 
     def files(self) -> Iterator[ListedFile]:
         """Every other file worth keeping (subscriptions, keywords, sieve scripts, ACLs, quota).
-        Symbolic links are listed with their target and never followed. To be asked for after the folders:
-        what lies among messages and is none is found with them."""
+        Symbolic links are listed with their target and never followed. To be asked for after the folders,
+        unless ``mark()`` is as it was: what lies among messages and is none is found with them."""
 
     def files_mark(self) -> bytes:
         """The state of all that ``files()`` lists, in a few bytes: as long as it is the same, so are the

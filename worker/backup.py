@@ -192,10 +192,10 @@ class _UnitBackup:
             self._archive.begin()
         if user in self._archive.done:
             return
-        if known is not None and not known.accounted:
-            self._back_up_unknown(user)
-            return
         try:
+            if known is not None and not known.accounted:
+                self._back_up_unknown(user)
+                return
             self._mailbox(user, known, whole=known is None and self._parents.knows(user))
         except DamagedError:
             self._back_up_unknown(user)

@@ -4,6 +4,7 @@ to be stored anew."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from itertools import islice
 
 from blake3 import blake3
@@ -51,9 +52,19 @@ class FileBackup:
         self._known = known
         self._reuse = reuse
         self._are_as_before = False
-        self._before: dict[Key, StoredFile] = {}
-        if known is not None:
-            self._before = {(one.home, one.path): one for one in known.mailbox.files}
+
+    @cached_property
+    def _before(self) -> dict[Key, StoredFile]:
+        files = self._known.mailbox.files if self._known is not None else ()
+        return {(one.home, one.path): one for one in files}
+
+    def are_as_stored(self) -> bool:
+        """Whether the mark tells that nothing has changed in any of them."""
+        known = self._known
+        for _ in self._mailbox.files():
+            pass
+        mark = self._mailbox.files_mark()
+        return mark != b"" and known is not None and known.intact and mark == known.files_mark
 
     def read(self) -> None:
         """Look at all that the mailbox lists, and store what is not stored already. Raises what LateMailbox

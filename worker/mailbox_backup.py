@@ -1,5 +1,6 @@
 """One mailbox, from the mail store to the archive, compared with how it was stored last.
 
+as one look tells       keep the stored mailbox                  unit_archive
 for each folder that is asked for
   unchanged   note its stored frames                         unit_archive
   else        take over what is known, read what is new      folder_backup
@@ -11,7 +12,7 @@ else          a checkpoint: this mailbox is complete         proto.archive.write
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..groups.paths import LogicalPath, printable
 from ..groups.selection import Verdict
@@ -78,6 +79,7 @@ class MailboxBackup:
         self._losses: tuple[FolderLoss, ...] = ()
         self._tallies: dict[bytes, KnownTally] = {}  # by the path of the stored folder
         self._marks: dict[bytes, bytes] = {}  # by the path of the folder
+        self._mark = b""
         self._entered = False  # any folder that was asked for could be read
 
     def run(self) -> MailboxOutcome:
@@ -87,6 +89,10 @@ class MailboxBackup:
         DamagedError if what was stored of it last is damaged and it has to be read as if nothing were known
         of it, StagingError.
         """
+        self._mark = self._mailbox.mark()
+        if self._known is not None and self._is_all_as_stored(self._known):
+            self._archive.keep(Unchanged(user=self._path.user or ""))
+            return self._outcome_as_stored(self._known, (), to_write=False)
         try:
             for folder in self._mailbox.folders():
                 self._folder(folder)
@@ -106,6 +112,22 @@ class MailboxBackup:
         for one in self._mailbox.skipped():
             self._skip(f"{self._path}/{one.path}", one.reason, one.detail)
         return self._end()
+
+    def _is_all_as_stored(self, known: KnownVersion) -> bool:
+        """Whether the marks tell that nothing has changed in all of the mailbox. It was stored whole then, or
+        there would be none."""
+        reliance = self._approach.reliance
+        return (
+            known.mark != b""
+            and known.mark == self._mark
+            and reliance.reuse
+            and reliance.refer
+            and not reliance.thorough
+            and self._is_at_home(known)
+            and known.whole
+            and self._files.are_as_stored()
+            and not self._mailbox.skipped()
+        )
 
     def _refuse_unreadable(self) -> None:
         """Raise StoreError if there are folders and none of them can be read."""
@@ -274,12 +296,27 @@ class MailboxBackup:
         }
         files_mark = self._files.mark if self._files.mark != known.files_mark else b""
         user = self._path.user or ""
-        as_stored = known.same_store and not fresh and not files_mark
-        self._archive.keep(Unchanged(user=user, marks=None if as_stored else fresh, files_mark=files_mark))
-        summary = replace(
-            known.mailbox.summary(self._path.partition or "", self._path.group or ""),
-            added=0,
-            vanished=0,
+        now = self._whole_mark(skipped)
+        mark = now if now != known.mark else b""
+        as_stored = known.same_store and not fresh and not files_mark and not mark
+        self._archive.keep(
+            Unchanged(user=user, marks=None if as_stored else fresh, files_mark=files_mark, mark=mark)
+        )
+        return self._outcome_as_stored(known, skipped, to_write=to_write)
+
+    def _outcome_as_stored(
+        self, known: KnownVersion, skipped: Sequence[Skipped], *, to_write: bool
+    ) -> MailboxOutcome:
+        entry = known.entry
+        summary = MailboxSummary(
+            partition=self._path.partition or "",
+            group=self._path.group or "",
+            user=entry.user,
+            folders=entry.folders,
+            listed=entry.listed,
+            stored=entry.stored,
+            skipped=entry.listed - entry.stored,
+            size_bytes=entry.size_bytes,
             changed=False,
         )
         return MailboxOutcome(
@@ -308,11 +345,17 @@ class MailboxBackup:
             self._late.size_bytes,
             tuple(skipped),
             files_mark=self._files.mark,
+            mark=self._whole_mark(skipped),
             added=added,
             vanished=vanished,
             changed=changed,
         )
         return stored.summary(self._path.partition or "", self._path.group or "")
+
+    def _whole_mark(self, skipped: Sequence[Skipped]) -> bytes:
+        """The mark that stands for all of the mailbox: none if anything was skipped, or has no mark."""
+        is_whole = self._files.mark and all(self._marks.values()) and not skipped and not self._losses
+        return self._mark if is_whole and self._tally.left_out == 0 else b""
 
     def _skip(self, path: str, reason: str, detail: str = "") -> None:
         self._skipped.append(Skipped(path, reason, detail))

@@ -29,13 +29,14 @@ from .packing.settings import ArchiveSettings
 class Unchanged(Record, kw_only=True):
     """A mailbox that is as it was stored last.
 
-    ``marks`` of its folders, by path, and ``files_mark`` are what the store says of its state now, where that
-    is another mark than the stored one. Without any ``marks`` all that is stored stays as it is.
+    ``marks`` of its folders, by path, ``files_mark`` and ``mark`` are what the store says of its state now,
+    where that is another mark than the stored one. Without any ``marks`` all that is stored stays as it is.
     """
 
     user: str
     marks: Mapping[bytes, bytes] | None = None
     files_mark: bytes = b""
+    mark: bytes = b""
 
 
 class AlreadyStored(Exception):
@@ -184,6 +185,7 @@ class UnitArchive:
             mailbox.size_bytes,
             mailbox.skipped,
             files_mark=unchanged.files_mark or version.files_mark,
+            mark=unchanged.mark or version.mark,
             changed=False,
         )
 

@@ -31,6 +31,8 @@ def _no_extension(code: int, _: bytes) -> None:
 
 def unpack_map(payload: bytes) -> dict[str, object]:
     """A msgpack map with text keys."""
+    # Each takes a byte at least: of a payload that is not longer they need not be counted.
+    is_long = len(payload) > MOST_CONTAINERS
     left = MOST_CONTAINERS
 
     def counted(container: list[object]) -> list[object]:
@@ -41,7 +43,8 @@ def unpack_map(payload: bytes) -> dict[str, object]:
         return container
 
     def as_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
-        counted(cast(list[object], pairs))
+        if is_long:
+            counted(cast(list[object], pairs))
         found = dict(pairs)
         if len(found) < len(pairs):
             raise ValueError("a map has the same key twice")
@@ -53,7 +56,7 @@ def unpack_map(payload: bytes) -> dict[str, object]:
             unicode_errors="surrogateescape",
             ext_hook=_no_extension,
             max_ext_len=0,
-            list_hook=counted,
+            list_hook=counted if is_long else None,
             object_pairs_hook=as_map,
         )
     except (ValueError, msgpack.UnpackException, MemoryError) as error:

@@ -62,7 +62,8 @@ class Mailbox(Record, kw_only=True):
 
     ``place`` is its directory relative to the root of its partition, where that says more than the
     user's name. ``listed`` is what the store listed: the messages stored and those skipped. ``files_mark``
-    is what the store made of the state of all ``files``; empty: not known. ``added``, ``vanished`` and
+    is what the store made of the state of all ``files``, ``mark`` of all its directories
+    (``MailboxReader.mark``); empty: not known. ``added``, ``vanished`` and
     ``changed`` compare it with the version before (``MailboxSummary``). ``archives`` are those in which its
     messages and files and their metadata lie, perhaps the one that it is in, too.
     """
@@ -75,6 +76,7 @@ class Mailbox(Record, kw_only=True):
     files: tuple[StoredFile, ...]
     skipped: tuple[Skipped, ...]
     files_mark: bytes = b""
+    mark: bytes = b""
     added: int = 0
     vanished: int = 0
     changed: bool = True
@@ -126,6 +128,7 @@ class MailboxHead(Record, kw_only=True):
     folders: int
     parts: int
     files_mark: bytes
+    mark: bytes
     added: int
     vanished: int
     changed: bool
@@ -148,6 +151,7 @@ def head_of(mailbox: Mailbox, parts: int) -> MailboxHead:
         folders=len(mailbox.folders),
         parts=parts,
         files_mark=mailbox.files_mark,
+        mark=mailbox.mark,
         added=mailbox.added,
         vanished=mailbox.vanished,
         changed=mailbox.changed,
@@ -176,6 +180,7 @@ def encode(mailbox: Mailbox) -> list[bytes]:
         "changed": head.changed,
         "archives": list(archives),
         "rows": [[archives[archive], count] for archive, count in head.rows],
+        **({"mark": head.mark} if head.mark else {}),
     }
     return [*map(_packed, parts), _packed(row)]
 
@@ -274,6 +279,7 @@ def _head(row: Mapping[str, Any]) -> MailboxHead:
             folders=claims.number(row["count"]),
             parts=claims.number(row["parts"]),
             files_mark=claims.octets(row["files_mark"]),
+            mark=claims.octets(row.get("mark") or b""),
             added=claims.number(row["added"]),
             vanished=claims.number(row["vanished"]),
             changed=claims.boolean(row["changed"]),
@@ -289,11 +295,25 @@ def _head(row: Mapping[str, Any]) -> MailboxHead:
     return head
 
 
+class MailboxFrames:
+    """The FOLDERS frames of a mailbox and its MAILBOX frame, in this order. ``head`` is what the last one
+    alone tells. Raises DamagedError if they contradict themselves or each other."""
+
+    def __init__(self, payloads: Sequence[bytes]) -> None:
+        self._rows: list[dict[str, Any]] = list(map(claims.unpack_map, payloads))
+        self.head = _head(self._rows[-1])
+
+    def mailbox(self) -> Mailbox:
+        """All of it. Raises DamagedError."""
+        return _mailbox(self._rows, self.head)
+
+
 def decode(payloads: Sequence[bytes]) -> Mailbox:
-    """The mailbox of all its FOLDERS frames and its MAILBOX frame, in this order. Raises DamagedError if they
-    contradict themselves or each other."""
-    rows: list[dict[str, Any]] = list(map(claims.unpack_map, payloads))
-    head = _head(rows[-1])
+    """The mailbox of these frames (see MailboxFrames). Raises DamagedError."""
+    return MailboxFrames(payloads).mailbox()
+
+
+def _mailbox(rows: Sequence[dict[str, Any]], head: MailboxHead) -> Mailbox:
     archives = list(head.archives)
     folders: list[FolderEntry] = []
     files: list[StoredFile] = []
@@ -315,6 +335,7 @@ def decode(payloads: Sequence[bytes]) -> Mailbox:
         files=tuple(files),
         skipped=tuple(skipped),
         files_mark=head.files_mark,
+        mark=head.mark,
         added=head.added,
         vanished=head.vanished,
         changed=head.changed,

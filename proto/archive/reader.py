@@ -15,12 +15,12 @@ from itertools import chain
 from ..errors import DamagedError, PlaceError
 from ..records import ArchiveId, Departed, Losses, Referred, RunId, Skipped, Stretch
 from ..structs import replace
-from . import contents, departed, directory, frames, mailboxes, messages
+from . import contents, departed, directory, frames, messages
 from .codec import PLAIN, FrameCodec
 from .contents import LAST, ArchiveDirectory, ArchiveHeader, IndexRow, MailboxEntry, frames_gone
 from .files import RandomAccess, ReadAhead, ReadTail, Twins, read_frame, read_stored
 from .frames import FrameHeader, FrameType
-from .mailboxes import Mailbox
+from .mailboxes import Mailbox, MailboxFrames
 from .places import GONE, FramePlace, MailboxPlace, MessagesPlace
 from .pointers import LOW
 from .scanning import FOOTER_FRAME_BYTES
@@ -155,7 +155,11 @@ class ArchiveReader:
     def mailbox(self, number: int) -> Mailbox:
         """The metadata of the mailbox with this number, without its messages; from its frames or the copies
         of them."""
-        return mailboxes.decode([payload for _, payload in self._mailbox_frames(number, self.frame)])
+        return self.mailbox_frames(number).mailbox()
+
+    def mailbox_frames(self, number: int) -> MailboxFrames:
+        """The same, of which no more is decoded than is asked for."""
+        return MailboxFrames([payload for _, payload in self._mailbox_frames(number, self.frame)])
 
     def stored_mailbox(self, number: int) -> list[_Stored]:
         """The FOLDERS frames of a mailbox and its MAILBOX frame, or the copies of them, as they are stored.

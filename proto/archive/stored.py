@@ -15,7 +15,7 @@ from ..errors import DamagedError
 from ..records import ArchiveId, Message, Terms
 from .claims import shown
 from .contents import MailboxEntry
-from .mailboxes import FolderEntry, Mailbox
+from .mailboxes import FolderEntry, Mailbox, MailboxFrames
 from .messages import MessageRows, Names
 from .pointers import FramePointer
 from .reader import ArchiveReader
@@ -74,13 +74,19 @@ class StoredMailbox:
 def read_mailbox(open_archive: OpenArchive, entry: MailboxEntry) -> Mailbox:
     """The metadata of a mailbox without its messages, which has to be what the directory tells of. Raises
     DamagedError."""
+    return mailbox_frames(open_archive, entry).mailbox()
+
+
+def mailbox_frames(open_archive: OpenArchive, entry: MailboxEntry) -> MailboxFrames:
+    """The same, of which no more is decoded than is asked for. Raises DamagedError."""
     reader = open_archive(entry.home.archive)
-    mailbox = reader.mailbox(entry.home.number)
-    if (mailbox.user, mailbox.listed, mailbox.stored) != (entry.user, entry.listed, entry.stored):
+    frames = reader.mailbox_frames(entry.home.number)
+    head = frames.head
+    if (head.user, head.listed, head.stored) != (entry.user, entry.listed, entry.stored):
         raise DamagedError(
             f"{reader.file.name}: directory and mailbox {shown(entry.user)} disagree", reason="metadata"
         )
-    return mailbox
+    return frames
 
 
 class Frames:

@@ -100,6 +100,50 @@ def test_a_change_shows_in_its_folder_alone(adapter: Adapter, change: Callable[[
     assert remember(adapter.store, USER, second)[INBOX.name].unchanged
 
 
+def state(adapter: Adapter) -> tuple[bytes, bytes]:
+    """The marks of all of a mailbox, none of whose folders is listed."""
+    with adapter.store.open_mailbox(USER) as mailbox:
+        mark = mailbox.mark()
+        assert list(mailbox.files())
+        return mark, mailbox.files_mark()
+
+
+def test_a_mailbox_in_which_nothing_has_changed_has_the_same_marks(adapter: Adapter) -> None:
+    fill(adapter)
+    first = state(adapter)
+    assert all(first)
+    assert state(adapter) == first
+    with adapter.store.open_mailbox(USER, wanted=lambda folder: folder == INBOX.name) as mailbox:
+        assert mailbox.mark() == b"", "what is passed over may have changed"
+
+
+def new_file(adapter: Adapter) -> None:
+    add_file(adapter, b".Sent/more")
+
+
+def remake(adapter: Adapter) -> None:
+    adapter.remake(b"")
+
+
+@pytest.mark.parametrize("change", [deliver, flag, expunge, replace_one, new_file, remake])
+def test_any_change_shows_in_the_marks_of_all(adapter: Adapter, change: Callable[[Adapter], None]) -> None:
+    fill(adapter)
+    first = state(adapter)
+    change(adapter)
+    adapter.settle()
+    assert state(adapter) != first
+
+
+def test_a_new_folder_shows_in_the_mark_of_all(adapter: Adapter) -> None:
+    fill(adapter)
+    first = state(adapter)
+    with adapter.target.open_mailbox(USER) as mailbox:
+        mailbox.open_folder(Folder(name="New", path=b".New", uidvalidity=7, uidnext=1)).finish()
+        mailbox.commit()
+    adapter.settle()
+    assert state(adapter)[0] != first[0]
+
+
 def test_a_folder_that_was_made_anew_is_not_trusted(adapter: Adapter) -> None:
     fill(adapter)
     first = remember(adapter.store, USER)

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import cached_property
 
 from ...groups.paths import LogicalPath
 from ...proto.archive.contents import ArchiveHeader, IndexRow, MailboxEntry
 from ...proto.archive.files import RandomAccess
-from ...proto.archive.mailboxes import FolderEntry, Mailbox
+from ...proto.archive.mailboxes import FolderEntry, Mailbox, MailboxFrames
 from ...proto.archive.messages import MessageRows, Names
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.reader import ArchiveReader
-from ...proto.archive.stored import Frames, read_mailbox
+from ...proto.archive.stored import Frames, mailbox_frames
 from ...proto.archive.writer import ArchiveWriter
 from ...proto.errors import AccessError, DamagedError
 from ...proto.records import (
@@ -74,14 +75,14 @@ class OpenParents:
                 return None
             reader, entry = found
             header = reader.header
-            mailbox = read_mailbox(self.reader, entry)
+            frames = mailbox_frames(self.reader, entry)
         except DamagedError:
             return None
         return KnownVersion(
             self,
             header,
             entry,
-            mailbox,
+            frames,
             same_store=header.partition == partition,
             elsewhere=user in self._parents.elsewhere,
         )
@@ -143,6 +144,13 @@ class OpenParents:
         if lost is None:
             lost = self._lost_metadata[archive] = _Lost(self._lost(archive).frames)
         return not lost.touches(position, 1)
+
+    def whole(self, archives: Iterable[ArchiveId]) -> bool:
+        """Whether nothing of these archives is known to be lost, neither data nor metadata."""
+        damaged = {archive for archive, _ in self._found_lost}
+        return all(
+            one not in damaged and not self._lost(one).frames and not self._lost_of(one) for one in archives
+        )
 
     def frame_is_lost(self, archive: ArchiveId, position: int) -> None:
         """A frame of metadata turned out to be damaged."""
@@ -239,15 +247,18 @@ class KnownVersion:
     """A mailbox as it was stored last: a KnownMailbox (see ``proto.ports``).
 
     ``header`` is of the archive that tells of it, ``entry`` says where it is written, ``intact`` whether all
-    that it refers to is there. With ``same_store`` False it was stored from another partition: nothing of
-    what was noted of its state then can be compared. ``elsewhere``: see Parents."""
+    that it refers to is there, ``mark`` what MailboxReader.mark was then; empty where it can't be compared.
+    The rest is decoded when it is asked for, and may raise DamagedError the first time.
+
+    With ``same_store`` False it was stored from another partition: nothing of what was noted of its state
+    then can be compared. ``elsewhere``: see Parents."""
 
     def __init__(
         self,
         parents: OpenParents,
         header: ArchiveHeader,
         entry: MailboxEntry,
-        mailbox: Mailbox,
+        frames: MailboxFrames,
         *,
         same_store: bool,
         elsewhere: bool,
@@ -255,21 +266,40 @@ class KnownVersion:
         self.parents = parents
         self.header = header
         self.entry = entry
-        self.mailbox = mailbox
         self.same_store = same_store
         self.elsewhere = elsewhere
-        self.files_mark = mailbox.files_mark if same_store else b""
-        self.intact = parents.intact({header.archive, *mailbox.archives})
-        self.folders = {
-            one.folder.path: KnownMessages(self, one, one.mark if same_store else b"")
-            for one in mailbox.folders
-        }
+        head = frames.head
+        self.mark = head.mark if same_store else b""
+        self.files_mark = head.files_mark if same_store else b""
+        self.archives = frozenset((header.archive, entry.home.archive, *head.archives))
+        self.intact = parents.intact(self.archives)
+        self._mailbox_frames = frames
         self._frames = Frames(parents.reader)
+
+    @cached_property
+    def mailbox(self) -> Mailbox:
+        """All that was stored but the messages."""
+        return self._mailbox_frames.mailbox()
+
+    @cached_property
+    def folders(self) -> Mapping[bytes, KnownMessages]:
+        """The folders by their paths."""
+        return {
+            one.folder.path: KnownMessages(self, one, one.mark if self.same_store else b"")
+            for one in self.mailbox.folders
+        }
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is known to be lost of all archives that it takes to read it."""
+        return self.parents.whole(self.archives)
 
     @property
     def accounted(self) -> bool:
         """Whether what was stored came to as many messages as were listed. (A folder that listed fewer than
         it announced has no mark: it is looked at anyway.)"""
+        if self.mark:
+            return True  # nothing was skipped
         header = self.header
         whole = str(LogicalPath(header.partition, header.group, self.entry.user))
         return not any((one.path, one.reason) == (whole, UNACCOUNTED) for one in self.mailbox.skipped)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import count
 
 INBOX = "INBOX"
@@ -61,6 +62,7 @@ def _all_end(paths: Iterable[bytes], end: bytes) -> bool:
     return all(path.endswith(end) and len(path) > len(end) for path in paths)
 
 
+@lru_cache(maxsize=1024)
 def folder_name(path: bytes) -> str:
     """The name of the folder in this directory of a mailbox, levels separated by ``/``."""
     if not path:

@@ -24,6 +24,7 @@ _PLACES = tuple(name for _, name in _BY_PLACE)
 _DIRECTORIES = (*_PLACES, b"tmp")
 _LISTS = (uidlist.NAME, keywords.NAME)
 _MARKED = (*_PLACES, *_LISTS)
+_ALL = (*_DIRECTORIES, *_LISTS)
 _RECORDED = {**dict.fromkeys(_DIRECTORIES, DirectoryKind.PART), uidlist.NAME: DirectoryKind.UIDLIST}
 
 
@@ -49,6 +50,10 @@ class FolderState(Record):
             ),
             *([self.control] if self.control else []),
         ]
+
+    def all_parts(self) -> list[os.stat_result | None]:
+        """The status of the directory and of every part of it, in order."""
+        return [self.own, *map(self.parts.get, _ALL)]
 
     def times(self) -> dict[str, int]:
         """When messages last came or went, by place."""

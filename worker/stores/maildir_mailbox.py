@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 
 from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder, KnownMailbox
@@ -24,11 +25,11 @@ from .later_looks import PAUSES, LaterLooks
 from .listing import PLACES, Earlier
 from .lists import Lists
 from .maildir_folder import MaildirFolder
-from .marks import FilesMark
+from .marks import DirectoriesMark, FilesMark
 from .notices import Notices
 from .opened import FileOpener, StoreFile
 from .other_files import OtherFiles
-from .survey import Contents, survey
+from .survey import Contents, is_folder, survey
 from .unchanged_folder import UnchangedFolder
 
 
@@ -106,13 +107,14 @@ class MaildirMailbox:
             self._ask_keywords,
             now,
         )
-        self._same: dict[bytes, _Same] = {}
+        self._states: dict[bytes, FolderState] = {}
+        self._directories = DirectoriesMark(now())
         self._has_server = self._has_lists = self._holds_mail = False
         apart = places.apart()
         self._home_files = HomeFiles(self._home, places.also, self._notices, self._attributes, apart)
         control = apart - {_identity(self._root)}
         self._survey = survey(
-            self._root, self._notices, look=self._compare, attributes=self._attributes, apart=control
+            self._root, self._notices, look=self._look_at, attributes=self._attributes, apart=control
         )
         self._names = folder_names.names(self._survey.folders)
         # The names of these are in the server's list only.
@@ -125,6 +127,20 @@ class MaildirMailbox:
         # By folder: the names in its new/ and cur/ that are no messages.
         self._strays: dict[bytes, set[tuple[str, bytes]]] = {}
         self._files_mark = b""
+
+    def mark(self) -> bytes:
+        if self._has_guids or len(self._wanted) < len(self._names):
+            return b""
+        return self._mark
+
+    @cached_property
+    def _mark(self) -> bytes:
+        mark = self._directories
+        mark.add(b"server" if self._doveadm else b"", ())
+        mark.add(self.place, ())
+        for one in self._around:
+            mark.add_record(one)
+        return mark.digest()
 
     def folders(self) -> Iterator[MaildirFolder | UnchangedFolder]:
         near = self._near()
@@ -215,24 +231,42 @@ class MaildirMailbox:
     def _known_folder(self, path: bytes) -> KnownFolder | None:
         return self._known.folder(path) if self._known is not None else None
 
-    def _compare(self, path: bytes, directory: int, status: os.stat_result, contents: Contents) -> None:
-        """Find out whether a folder is as it is known, and whether a server keeps files in it."""
+    def _look_at(self, path: bytes, directory: int, status: os.stat_result, contents: Contents) -> None:
+        """Note the state of a directory; of a folder also whether a server keeps files in it."""
+        if not is_folder(contents):
+            self._directories.add(path, (status,))
+            return
         self._has_server = self._has_server or any(name.startswith(b"dovecot") for name in contents.files)
         self._has_lists = self._has_lists or (not self._control and uidlist.NAME in contents.files)
-        known = self._known_folder(path)
-        mark = folder_state.decoded(known.mark) if known is not None else None
-        if known is None or mark is None or known.folder.path != path:
-            return
         try:
             with ExitStack() as stack:
                 lists = self._lists.opened(stack, directory, path)
                 state = folder_state.glance(directory, status, contents, lists)
-                state = replace(state, control=self._lists.record(lists, path))
+                if self._control:
+                    state = replace(state, control=self._lists.record(lists, path))
         except OSError:
-            return  # it changes at this moment, or opening it will say why
-        if state.hash() == mark.state:
-            state = replace(state, attributes=self._attributes_of(known.folder, directory, state))
-            self._same[path] = _Same(known, state.records(path), state.times())
+            # It changes at this moment, or opening it will say why.
+            self._directories.add_unknown()
+            return
+        self._states[path] = state
+        self._directories.add(path, state.all_parts())
+        if state.control is not None:
+            self._directories.add_record(state.control)
+
+    def _same(self, path: bytes) -> _Same | None:
+        """A folder that is as it is known; None if it is not."""
+        known, state = self._known_folder(path), self._states.get(path)
+        mark = folder_state.decoded(known.mark) if known is not None else None
+        if known is None or state is None or mark is None or known.folder.path != path:
+            return None
+        if state.hash() != mark.state:
+            return None
+        try:
+            with opened(self._root, split(path)) as directory:
+                state = replace(state, attributes=self._attributes_of(known.folder, directory, state))
+        except OSError:
+            return None  # opening it will say why
+        return _Same(known, state.records(path), state.times())
 
     def _attributes_of(self, known: Folder, directory: int, state: FolderState) -> dict[bytes, Attributes]:
         """Those of a folder that is as it is known. To change them changes the state of what is a part of
@@ -248,7 +282,7 @@ class MaildirMailbox:
         self, stack: ExitStack, path: bytes, near: Sequence[Directory]
     ) -> MaildirFolder | UnchangedFolder:
         """A folder, open as long as the stack. Raises OSError if it can't be entered."""
-        name, same = self._names[path], self._same.get(path)
+        name, same = self._names[path], self._same(path)
         if same is None:
             known = self._known_folder(path)
             return stack.enter_context(self._folder_opener.opened(path, name, near, known))
@@ -335,11 +369,14 @@ class MaildirMailbox:
         for first in list(self._wanted)[:1]:
             if first:
                 near[first] += [records[other] for other in others.get(b"", ())]
-            if self._home >= 0:
-                near[first] += self._home_files.directories()
-            near[first] += self._lists.top()
-            near[first] += self._above()
+            near[first] += self._around
         return near
+
+    @cached_property
+    def _around(self) -> list[Directory]:
+        """The directories beside the mailbox and above it, as they are when they are first asked for."""
+        home = self._home_files.directories() if self._home >= 0 else ()
+        return [*home, *self._lists.top(), *self._above()]
 
     def _above(self) -> Iterator[Directory]:
         for level, directory in enumerate(self._places.above, 1):

@@ -21,7 +21,7 @@ from collections.abc import Iterable
 
 from blake3 import blake3
 
-from ...proto.records import ListedFile
+from ...proto.records import Directory, ListedFile
 
 HASH_BYTES = 16
 
@@ -72,6 +72,42 @@ def _generation(fd: int) -> bytes:
         return fcntl.ioctl(fd, _GET_GENERATION, bytes(8)).hex().encode()
     except OSError:
         return b"-"
+
+
+class DirectoriesMark:
+    """The mark of directories, and of lists in them, that are added in any order. ``now_ns`` is the clock
+    before the first is looked at. Mode, owners and attributes count, too: to change them sets the ctime."""
+
+    def __init__(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+        self._facts: list[bytes] = []
+        self._is_known = True
+
+    def add(self, path: bytes, parts: Iterable[os.stat_result | None]) -> None:
+        """Take in what lies at a path, and its parts, in order; None for a part that is not there."""
+        packed = [b"%d:%s" % (len(path), path)]
+        for one in parts:
+            if one is None:
+                packed.append(b"-")
+                continue
+            self._is_known = self._is_known and has_settled(one, self._now_ns)
+            packed.append(_FACTS.pack(one.st_ino, one.st_mtime_ns, one.st_ctime_ns, one.st_size))
+        self._facts.append(b"".join(packed))
+
+    def add_record(self, record: Directory) -> None:
+        """Take in a directory as it is recorded."""
+        owner = record.owner
+        facts = (record.kind.value, record.path, owner.mode, owner.uid, owner.gid, record.mtime_ns)
+        self._facts.append(b"record %s\n" % repr((*facts, record.attributes)).encode())
+
+    def add_unknown(self) -> None:
+        """One that could not be looked at: there is no mark then."""
+        self._is_known = False
+
+    def digest(self) -> bytes:
+        """The mark; empty if it would not show every change from now on."""
+        facts = b"".join(sorted(self._facts))
+        return blake3(facts).digest(length=HASH_BYTES) if self._is_known else b""
 
 
 class FilesMark:

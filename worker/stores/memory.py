@@ -112,6 +112,13 @@ class _Mailbox:
         self._wanted = wanted
         self._files_mark = b""
 
+    def mark(self) -> bytes:
+        if self.passed_over():
+            return b""
+        folders = sorted(self._mailbox.folders.items())
+        facts = [(stored.folder, _Folder(stored, None).mark) for _, stored in folders]
+        return blake3(repr((self.place, facts)).encode()).digest(length=_MARK_BYTES)
+
     def folders(self) -> Iterator[FolderReader]:
         earlier: dict[bytes, set[bytes]] = {}
         any_changed = False

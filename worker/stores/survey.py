@@ -67,7 +67,7 @@ class Survey(Record):
 
 
 Look = Callable[[bytes, int, os.stat_result, Contents], None]
-"""Is shown each folder while it is open: its path, directory, the status of that and all that it holds."""
+"""Is shown each directory while it is open: its path, the directory, its status and all that it holds."""
 
 
 def survey(
@@ -103,26 +103,30 @@ def survey(
                 if (status.st_dev, status.st_ino) in apart:
                     continue
                 found = contents_of(directory)
-                is_folder = not plain and (b"cur" in found.directories or b"new" in found.directories)
+                is_one = not plain and is_folder(found)
                 named: Attributes = ()
-                if is_folder:
-                    look(path, directory, status, found)
-                elif attributes:
+                look(path, directory, status, found)
+                if attributes and not is_one:
                     named = attributes.of(directory, status.st_dev, path, home=home)
             finally:
                 os.close(directory)
         except OSError as error:
             notices.failed(path, confirmed(error, base, path), home=home)
             continue
-        (folders if is_folder else others).append(path)
+        (folders if is_one else others).append(path)
         records[path] = described(path, status, DirectoryKind.NEAR, named)
-        contents[path] = found.only(_is_any if plain else is_worth_keeping if is_folder else _is_not_derived)
+        contents[path] = found.only(_is_any if plain else is_worth_keeping if is_one else _is_not_derived)
         waiting += [
             joined(path, name)
             for name in found.directories
-            if not name.startswith(RESERVED) and not (is_folder and name in OWN)
+            if not name.startswith(RESERVED) and not (is_one and name in OWN)
         ]
     return Survey(tuple(sorted(folders)), tuple(sorted(others)), records, contents)
+
+
+def is_folder(contents: Contents) -> bool:
+    """Whether a directory that holds this is a folder, where there can be folders."""
+    return b"cur" in contents.directories or b"new" in contents.directories
 
 
 def contents_of(directory: int) -> Contents:

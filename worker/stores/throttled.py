@@ -64,6 +64,9 @@ class _Mailbox:
         self._mailbox = mailbox
         self._budget = budget
 
+    def mark(self) -> bytes:
+        return self._mailbox.mark()
+
     def folders(self) -> Iterator[FolderReader]:
         for folder in self._mailbox.folders():
             yield _Folder(folder, self._budget)

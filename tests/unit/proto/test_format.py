@@ -193,6 +193,8 @@ class TestKeys:
 
     def test_of_each_frame(self, document: str) -> None:
         payloads = {one.header.type: one.payload for one in frames_of(example_archive())}
+        mailbox = mailboxes.decode([payloads[FrameType.MAILBOX]])
+        (payloads[FrameType.MAILBOX],) = mailboxes.encode(replace(mailbox, mark=b"m"))  # it need not have one
         for kind in (
             FrameType.HEADER,
             FrameType.MESSAGES,

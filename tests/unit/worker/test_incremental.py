@@ -167,6 +167,27 @@ class TestNothingToWrite:
         first = chain.moments[0].report.mailboxes
         assert report.mailboxes == tuple(replace(one, added=0, changed=False) for one in first)
 
+    def test_no_folder_is_looked_at(self, store: Store, chain: Chain) -> None:
+        """The mark of all of a mailbox is enough; not for who wants each message compared."""
+
+        def closed(mailbox: MailboxReader) -> Any:
+            return Spoiled(mailbox, folders=lambda: pytest.fail("folders were asked for"))
+
+        store.spoil = closed
+        report = chain.run(store, store.users())
+        assert (report.archive, report.messages, report.skipped) == (None, 32, ())
+        assert [(one.stored, one.changed) for one in report.mailboxes] == [(8, False)] * 4
+        store.deliver("anna")
+        store.spoil = lambda mailbox: mailbox
+        assert chain.run(store, store.users()).read == 1
+        for mode in (BackupMode(thorough=True), BackupMode(full=True)):
+            asked: list[object] = []
+            store.spoil = lambda mailbox, asked=asked: Spoiled(  # type: ignore[misc]
+                mailbox, folders=lambda: asked.append(mailbox) or mailbox.folders()
+            )
+            chain.run(store, store.users(), mode=mode)
+            assert len(asked) == 4
+
     def test_other_marks_alone_are_nothing(self, store: Store, chain: Chain) -> None:
         """As when the store was copied to another disk: names are compared, and the sink stays as it is."""
         for mailbox in store.mail.values():
@@ -326,7 +347,7 @@ class TestTruth:
                     listing = ListedRecords(every[:-1])
                     yield Spoiled(one, listing=lambda listing=listing: listing, unchanged=False, mark=b"")
 
-            return Spoiled(mailbox, folders=folders)
+            return Spoiled(mailbox, folders=folders, mark=lambda: b"")
 
         store.spoil = short
         report = chain.run(store, ("anna",))

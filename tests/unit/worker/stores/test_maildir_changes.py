@@ -145,6 +145,64 @@ def test_a_change_shows(box: Maildir, change: Callable[[Maildir], None], hidden:
     assert look(box)["Sent"].mark not in (b"", first["Sent"].mark)
 
 
+def mark_of_all(box: Maildir, *, at_ns: int | None = None) -> bytes:
+    with store(box, at_ns=at_ns).open_mailbox("jane") as mailbox:
+        return mailbox.mark()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_shows_in_the_mark_of_all(
+    box: Maildir, change: Callable[[Maildir], None], hidden: bool
+) -> None:
+    first = mark_of_all(box)
+    assert first == mark_of_all(box) != b""
+    if hidden:
+        put_times_back(box, ".Sent", lambda: change(box))
+    else:
+        change(box)
+    assert mark_of_all(box) != first
+    settle()
+    assert mark_of_all(box) not in (b"", first)
+
+
+@pytest.mark.parametrize(
+    "change", ["mode of a folder", "mode of tmp", "times", "list of attributes", "directory", "above", "home"]
+)
+def test_what_is_recorded_of_directories_shows_in_the_mark_of_all(box: Maildir, change: str) -> None:
+    (box.root / ".Sent" / "scripts").mkdir()
+    settle()
+    first, sent = mark_of_all(box), box.root / ".Sent"
+    if change == "mode of a folder":
+        sent.chmod(0o750)
+    elif change == "mode of tmp":
+        (sent / "tmp").chmod(0o750)
+    elif change == "times":
+        os.utime(sent, ns=(1, DATE_NS))
+    elif change == "list of attributes":
+        try:
+            os.setxattr(sent / "tmp", "user.note", b"x")
+        except OSError as error:
+            pytest.skip(f"no attributes here: {error.strerror}")
+    elif change == "directory":
+        (sent / "scripts").chmod(0o750)
+    elif change == "above":
+        box.root.parent.parent.chmod(0o750)
+        box.root.parent.chmod(0o711)
+    else:
+        (box.root.parent / ".dovecot.sieve").mkdir()
+    settle()
+    assert mark_of_all(box) not in (b"", first)
+
+
+def test_a_mailbox_that_is_young_has_no_mark(box: Maildir) -> None:
+    for name in ("tmp", "cur", "dovecot-uidlist", ""):
+        path = box.root / ".Sent" / name
+        path.chmod(path.stat().st_mode & 0o770)
+        assert mark_of_all(box, at_ns=just_after(path)) == b""
+        settle()
+
+
 @pytest.mark.parametrize("change", ["index", "directory", "tmp", "read"])
 def test_what_a_server_does_all_the_time_is_no_change(box: Maildir, change: str) -> None:
     first = look(box)
