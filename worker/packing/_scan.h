@@ -343,6 +343,7 @@ static const struct {
 static const char *scan_field(struct scan *scan, const char *at, const char *end) {
     const char *value = NULL, *stop = at;
     size_t which = 0;
+    if (at >= end || !strchr("ftcsmd", lower(*at)) || !*at) return at; /* most lines */
     for (; which < sizeof FIELDS / sizeof *FIELDS; which++)
         if ((value = value_of(at, end, FIELDS[which].name, &stop))) break;
     if (!value) return at;
