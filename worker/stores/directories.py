@@ -113,6 +113,7 @@ def checked_name(name: bytes) -> bytes:
     return name
 
 
+@lru_cache(maxsize=1024)  # folders are called alike in most mailboxes
 def split(path: bytes) -> tuple[bytes, ...]:
     """The names that a relative path is made of; none for ``b""``. Raises MessageUnavailable
     (``leads-out``) if one of them is empty, ``.``, ``..`` or holds a NUL byte."""
