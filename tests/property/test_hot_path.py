@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import stat
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from mailhaul.tests.conftest import IN_CI
 from mailhaul.tests.corpora import corpus
 from mailhaul.tests.medleys import PLAIN, WORDS
-from mailhaul.worker.packing import reading, scanning
+from mailhaul.worker.packing import entries, reading, scanning
 
 # In CI it is built. Elsewhere, without C, there is nothing to compare.
 native = (import_module if IN_CI else pytest.importorskip)("mailhaul.worker.packing._native")
@@ -161,3 +162,91 @@ class TestReading:
         for read_file in (reading.read_file, native.read_file):
             with pytest.raises(ValueError, match="embedded null"):
                 read_file(place, b"a\0b", os.O_RDONLY)
+
+
+class TestListing:
+    def both(self, place: Path) -> list[entries.Entry]:
+        """What both say of a directory, sorted."""
+        fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            in_python = sorted(entries.entries_in(fd))
+            in_c: list[entries.Entry] = []
+            some = native.read_entries(fd, True)
+            while some:
+                in_c += some
+                some = native.read_entries(fd, False)
+        finally:
+            os.close(fd)
+        assert sorted(in_c) == in_python
+        return in_python
+
+    def test_of_every_kind(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"x")
+        (tmp_path / ".hidden").write_bytes(b"")
+        (tmp_path / "...").write_bytes(b"")
+        (tmp_path / "directory").mkdir()
+        (tmp_path / "link").symlink_to("directory")
+        (tmp_path / "dangling").symlink_to("nowhere")
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / os.fsdecode(b"\xff\xfe name:2,S")).write_bytes(b"")
+        found = {name: kind for name, kind, _ in self.both(tmp_path)}
+        assert found == {
+            b"file": entries.FILE,
+            b".hidden": entries.FILE,
+            b"...": entries.FILE,
+            b"directory": entries.DIRECTORY,
+            b"link": entries.LINK,
+            b"dangling": entries.LINK,
+            b"pipe": entries.OTHER,
+            b"\xff\xfe name:2,S": entries.FILE,
+        }
+
+    @pytest.mark.parametrize("count", [0, 1, 3000])
+    def test_of_any_number(self, tmp_path: Path, count: int) -> None:
+        for number in range(count):
+            (tmp_path / f"{number:0100}").touch()
+        found = self.both(tmp_path)
+        assert [name for name, _, _ in found] == [b"%0100d" % number for number in range(count)]
+        inodes = [(tmp_path / os.fsdecode(name)).stat().st_ino for name, _, _ in found]
+        assert [inode for _, _, inode in found] == inodes
+
+    def test_of_what_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        fd = os.open(tmp_path / "file", os.O_RDONLY)
+        try:
+            with pytest.raises(NotADirectoryError):
+                list(entries.entries_in(fd))
+            with pytest.raises(NotADirectoryError):
+                native.read_entries(fd, True)
+        finally:
+            os.close(fd)
+
+    def test_where_the_file_system_does_not_keep_the_kinds(
+        self, tmp_path: Path, require_tool: Callable[[str], Path]
+    ) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to mount a file system")
+        image, place = tmp_path / "image", tmp_path / "mounted"
+        with image.open("wb") as file:
+            file.truncate(8 << 20)
+        place.mkdir()
+        make = require_tool("mkfs.ext4")
+        subprocess.run([make, "-q", "-O", "^has_journal,^filetype", image], check=True, timeout=60)
+        done = subprocess.run(["mount", "-o", "loop", image, place], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no loop device: {done.stderr.decode().strip()}")
+        try:
+            (place / "file").touch()
+            (place / "directory").mkdir()
+            (place / "link").symlink_to("file")
+            os.mkfifo(place / "pipe")
+            kinds = {name: kind for name, kind, _ in self.both(place)}
+        finally:
+            subprocess.run(["umount", place], check=True)
+        assert kinds == {
+            b"file": entries.FILE,
+            b"directory": entries.DIRECTORY,
+            b"link": entries.LINK,
+            b"lost+found": entries.DIRECTORY,
+            b"pipe": entries.OTHER,
+        }

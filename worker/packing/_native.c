@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -117,8 +118,71 @@ static PyObject *native_read_file(PyObject *Py_UNUSED(module), PyObject *argumen
                          (unsigned long long)stat->st_ino);
 }
 
+/* An entry as the kernel gives it (getdents64(2)). */
+struct entry {
+    uint64_t inode;
+    int64_t offset;
+    unsigned short size;
+    unsigned char type;
+    char name[];
+};
+
+enum { ENTRIES_BYTES = 32 << 10 };
+
+/* The kind of an entry, see entries.py; below 0 if the file system does not say and can't be asked. */
+static int kind_of(int directory, const struct entry *entry) {
+    int type = entry->type;
+    if (type == 0) { /* not every file system keeps it */
+        struct stat stat;
+        if (fstatat(directory, entry->name, &stat, AT_SYMLINK_NOFOLLOW) == 0)
+            type = (stat.st_mode & S_IFMT) >> 12;
+        else if (errno != ENOENT)
+            return -1;
+    }
+    return type == 8 || type == 4 || type == 10 ? type : 0;
+}
+
+/* Adds what the buffer holds, but for the directory itself and that above it. */
+static bool add_entries(PyObject *list, int directory, const char *buffer, long size) {
+    for (long at = 0; at < size;) {
+        const struct entry *entry = (const struct entry *)(buffer + at);
+        const char *name = entry->name;
+        at += entry->size;
+        if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))) continue;
+        int kind = kind_of(directory, entry);
+        if (kind < 0) return PyErr_SetFromErrno(PyExc_OSError), false;
+        PyObject *row = Py_BuildValue("(yiK)", name, kind, (unsigned long long)entry->inode);
+        int failed = row ? PyList_Append(list, row) : -1;
+        Py_XDECREF(row);
+        if (failed) return false;
+    }
+    return true;
+}
+
+PyDoc_STRVAR(read_entries_doc,
+             "read_entries(directory, from_start): the next entries, see entries.py; none at the end.");
+
+static PyObject *native_read_entries(PyObject *Py_UNUSED(module), PyObject *arguments) {
+    _Alignas(struct entry) char buffer[ENTRIES_BYTES];
+    int directory, from_start;
+    long size;
+    if (!PyArg_ParseTuple(arguments, "ip", &directory, &from_start)) return NULL;
+    if (from_start && lseek(directory, 0, SEEK_SET) < 0) return PyErr_SetFromErrno(PyExc_OSError);
+    PyObject *list = PyList_New(0);
+    while (list && PyList_Size(list) == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        size = syscall(SYS_getdents64, directory, buffer, sizeof buffer);
+        Py_END_ALLOW_THREADS
+        if (size == 0) break;
+        if (size < 0) PyErr_SetFromErrno(PyExc_OSError);
+        if (size < 0 || !add_entries(list, directory, buffer, size)) Py_CLEAR(list);
+    }
+    return list;
+}
+
 static PyMethodDef methods[] = {
     {"scan", native_scan, METH_O, scan_doc},
+    {"read_entries", native_read_entries, METH_VARARGS, read_entries_doc},
     {"read_file", native_read_file, METH_VARARGS, read_file_doc},
     {NULL, NULL, 0, NULL},
 };

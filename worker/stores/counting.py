@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
-from .directories import descend, entries_in
+from ..packing import hot_path
+from ..packing.entries import FILE
+from .directories import descend
 from .listing import PLACES
 
 _PASSES = 4
@@ -33,5 +35,4 @@ def count_messages(folder: int) -> int:
 
 
 def _messages_in(fd: int) -> int:
-    with entries_in(fd) as found:
-        return sum(not one.name.startswith(".") and one.is_file(follow_symlinks=False) for one in found)
+    return sum(kind == FILE and not name.startswith(b".") for name, kind, _ in hot_path.entries_in(fd))

@@ -9,20 +9,19 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import lru_cache
 
 from ...groups.paths import printable
 from ...proto.errors import BackupError, MessageUnavailable, StoreError, TargetFullError
 from ...proto.records import Attributes, Directory, DirectoryKind, Ownership
+from ..packing import hot_path
 
 DEEPEST = 64
 """Directories nested deeper than this are not entered."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ENCODING = sys.getfilesystemencoding()
 
 _REASONS = {
     errno.ENOENT: "vanished",
@@ -38,26 +37,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}  # ENOSPC also where inodes are used up
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 
 
-def name_bytes(name: str) -> bytes:
-    """The bytes of a name as the file system has them (``scandir`` of a descriptor gives text)."""
-    return name.encode(_ENCODING, "surrogateescape")
-
-
 def names_in(directory: int) -> list[bytes]:
     """The names in an open directory, as it is now. Raises OSError."""
-    return [name_bytes(name) for name in os.listdir(_rewound(directory))]
-
-
-def entries_in(directory: int) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
-    """What ``os.scandir`` says of an open directory, as it is now. Raises OSError."""
-    return os.scandir(_rewound(directory))
-
-
-def _rewound(directory: int) -> int:
-    """The same directory. Without this btrfs (since Linux 6.5) lists what was there when it was opened, and
-    nothing that was put there since, which POSIX (readdir) leaves open."""
-    os.lseek(directory, 0, os.SEEK_SET)
-    return directory
+    return [name for name, _, _ in hot_path.entries_in(directory)]
 
 
 def reason(error: OSError) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from ...proto.errors import LockedError, MessageUnavailable
 from ...proto.records import Folder, Listed, Message
 from . import keywords
-from .directories import descend, entries_in, is_full, make_directory, name_bytes, opened
+from .directories import descend, is_full, make_directory, names_in, opened
 from .dotlock import uidlist_lock
 from .file_names import FileNames
 from .file_writer import FileWriter
@@ -129,10 +129,9 @@ class ExistingFolder:
             with (
                 opened(stage, (place.encode(),)) as source,
                 opened(directory, (place.encode(),)) as target,
-                entries_in(source) as found,
             ):
-                for one in found:
-                    _deliver(source, name_bytes(one.name), target, translation)
+                for name in names_in(source):
+                    _deliver(source, name, target, translation)
                 os.fsync(target)
 
     def translation(self, lists: int, stage: int, notices: Notices) -> keywords.Translation:

@@ -19,7 +19,8 @@ from itertools import chain
 from ...proto.archive.message_rows import Names
 from ...proto.records import Listed
 from ...proto.structs import Record
-from .directories import entries_in, name_bytes
+from ..packing import hot_path
+from ..packing.entries import FILE
 from .keywords import FlagNames
 from .marks import tick_ns
 
@@ -151,15 +152,12 @@ class Listing:
 
     def _names(self, place: str) -> Iterator[bytes]:
         where = b"\0" + place[:1].encode()
-        with entries_in(self._fds[place]) as found:
-            for one in found:
-                name = name_bytes(one.name)
-                if name.startswith(b".") or not one.is_file(follow_symlinks=False):
-                    self.others.add((place, name))
-                    continue
-                base, colon, flags = name.partition(b":")
-                inode = one.inode().to_bytes(_INODE_BYTES, "big")
-                yield base + where + colon + flags + b"\0" + inode
+        for name, kind, inode in hot_path.entries_in(self._fds[place]):
+            if kind != FILE or name.startswith(b"."):
+                self.others.add((place, name))
+                continue
+            base, colon, flags = name.partition(b":")
+            yield base + where + colon + flags + b"\0" + inode.to_bytes(_INODE_BYTES, "big")
 
     def _holds(self, entry: bytes) -> bool:
         return self._position(entry) >= 0

@@ -6,11 +6,14 @@ that was compressed in place has the size that it had, so names are not believed
 
 from __future__ import annotations
 
+import os
 import re
 
-from .directories import entries_in, opened, split
+from ..packing import hot_path
+from ..packing.entries import FILE
+from .directories import opened, split
 
-_SIZE = re.compile(r",S=(\d{1,15})(?=[,:]|$)")
+_SIZE = re.compile(rb",S=(\d{1,15})(?=[,:]|$)")
 
 _LARGE_BYTES = 1 << 20
 """What is said to be as large as this is looked at: such messages are few, and most of the bytes."""
@@ -37,30 +40,29 @@ def _measured(fd: int, every: int) -> tuple[int, int | None]:
     believed. Raises OSError."""
     messages = believed_bytes = seen_bytes = named_bytes = sample_bytes = 0
     left = 1  # until the next sample
-    with entries_in(fd) as found:
-        for one in found:
-            if one.name.startswith(".") or not one.is_file(follow_symlinks=False):
-                continue
-            messages += 1
-            named = _SIZE.search(one.name)
-            is_sample = False
-            if named is not None:
-                told_bytes = int(named[1])
-                left -= 1
-                is_sample = not left
-                if is_sample:
-                    left = every
-                elif told_bytes < _LARGE_BYTES:
-                    believed_bytes += told_bytes
-                    continue
-            try:
-                size_bytes = one.stat(follow_symlinks=False).st_size
-            except FileNotFoundError:
-                continue
-            seen_bytes += size_bytes
+    for name, kind, _ in hot_path.entries_in(fd):
+        if kind != FILE or name.startswith(b"."):
+            continue
+        messages += 1
+        named = _SIZE.search(name)
+        is_sample = False
+        if named is not None:
+            told_bytes = int(named[1])
+            left -= 1
+            is_sample = not left
             if is_sample:
-                named_bytes += told_bytes
-                sample_bytes += size_bytes
+                left = every
+            elif told_bytes < _LARGE_BYTES:
+                believed_bytes += told_bytes
+                continue
+        try:
+            size_bytes = os.stat(name, dir_fd=fd, follow_symlinks=False).st_size
+        except FileNotFoundError:
+            continue
+        seen_bytes += size_bytes
+        if is_sample:
+            named_bytes += told_bytes
+            sample_bytes += size_bytes
     least, most = sorted((named_bytes, sample_bytes))
     if every > 1 and most > _MOST_OFF * least:
         return messages, None

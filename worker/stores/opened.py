@@ -16,7 +16,7 @@ from blake3 import blake3
 from ...groups.paths import printable
 from ...proto.errors import MessageUnavailable
 from ...proto.records import Attributes, FileStat, Listed
-from ..packing.hot_path import read_file
+from ..packing import hot_path
 from .attributes import AttributeReader
 from .directories import owned_by, ownership, unavailable
 
@@ -97,7 +97,7 @@ class FileOpener:
     def open(self, directory: int, name: bytes, listed: Listed | None = None) -> StoreFile:
         """Raises FileNotFoundError if there is no such name, MessageUnavailable for any other reason."""
         try:
-            found = self._open(read_file, directory, name)
+            found = self._open(hot_path.read_file, directory, name)
             if not isinstance(found, int):
                 data, mtime_ns, mode, uid, gid, inode = found
                 told = FileStat(len(data), mtime_ns, owned_by(mode, uid, gid), None, (), inode)

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 from ...proto.errors import MessageUnavailable
 from ...proto.structs import Record
-from .directories import descend, entries_in, is_directory, name_bytes
+from ..packing import hot_path
+from ..packing.entries import DIRECTORY, FILE, LINK
+from .directories import descend, is_directory
 from .location import MAILDIR_NAMES, RESERVED
 from .opened import FileOpener
 
@@ -48,17 +50,15 @@ def entries_of(directory: int) -> Entries:
     directories: list[bytes] = []
     links: list[bytes] = []
     files: list[bytes] = []
-    with entries_in(directory) as found:
-        for one in found:
-            name = name_bytes(one.name)
-            if name.startswith(RESERVED) or name == b"lost+found":
-                continue
-            if one.is_symlink():
-                links.append(name)
-            elif one.is_dir():
-                directories.append(name)
-            elif one.is_file():
-                files.append(name)
+    for name, kind, _ in hot_path.entries_in(directory):
+        if name.startswith(RESERVED) or name == b"lost+found":
+            continue
+        if kind == LINK:
+            links.append(name)
+        elif kind == DIRECTORY:
+            directories.append(name)
+        elif kind == FILE:
+            files.append(name)
     return Entries(sorted(directories), sorted(links), sorted(files))
 
 

@@ -13,9 +13,11 @@ from contextlib import suppress
 
 from ...proto.records import Attributes, Directory, DirectoryKind
 from ...proto.structs import Record
+from ..packing import hot_path
+from ..packing.entries import DIRECTORY, FILE, LINK
 from . import uidlist
 from .attributes import AttributeReader
-from .directories import DEEPEST, confirmed, descend, described, entries_in, joined, name_bytes, split
+from .directories import DEEPEST, confirmed, descend, described, joined, split
 from .location import RESERVED
 from .notices import Notices
 
@@ -135,18 +137,16 @@ def contents_of(directory: int) -> Contents:
     files: list[bytes] = []
     links: list[tuple[bytes, bytes]] = []
     others: list[bytes] = []
-    with entries_in(directory) as found:
-        for one in found:
-            name = name_bytes(one.name)
-            if one.is_file(follow_symlinks=False):
-                files.append(name)
-            elif one.is_dir(follow_symlinks=False):
-                directories.add(name)
-            elif one.is_symlink():
-                with suppress(FileNotFoundError):
-                    links.append((name, os.readlink(name, dir_fd=directory)))
-            else:
-                others.append(name)
+    for name, kind, _ in hot_path.entries_in(directory):
+        if kind == FILE:
+            files.append(name)
+        elif kind == DIRECTORY:
+            directories.add(name)
+        elif kind == LINK:
+            with suppress(FileNotFoundError):
+                links.append((name, os.readlink(name, dir_fd=directory)))
+        else:
+            others.append(name)
     return Contents(directories, files, links, others)
 
 

@@ -17,6 +17,8 @@ from mailhaul.coordinator.alarms import alarms_of_unit
 from mailhaul.proto.records import BackupMode
 from mailhaul.tests.maildirs import Maildir
 from mailhaul.tests.memory_chains import Chain
+from mailhaul.worker.packing import hot_path
+from mailhaul.worker.packing.entries import Entry
 from mailhaul.worker.stores.maildir import MaildirStore
 
 FOLDERS = ("", ".Sent", ".Archive")
@@ -71,25 +73,30 @@ class Fault:
 
     @contextmanager
     def in_listing(self) -> Iterator[Fault]:
-        scan = os.scandir
+        read = hot_path.entries_in
 
-        def scandir(fd: int) -> Any:
+        def entries_in(fd: int) -> Iterator[Entry]:
             self.check(os.readlink(f"/proc/self/fd/{fd}"))
-            return scan(fd)
+            return read(fd)
 
-        with patch.object(os, "scandir", scandir):
+        with patch.object(hot_path, "entries_in", entries_in):
             yield self
 
     @contextmanager
     def in_opening(self) -> Iterator[Fault]:
-        really = os.open
+        really, read = os.open, hot_path.read_file
 
         def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
             above = "" if dir_fd is None else os.readlink(f"/proc/self/fd/{dir_fd}")
             self.check(os.path.join(above, os.fsdecode(path)))
             return really(path, flags, mode, dir_fd=dir_fd)
 
-        with patch.object(os, "open", opened):
+        def read_file(directory: int, name: bytes, flags: int) -> Any:
+            self.check(os.path.join(os.readlink(f"/proc/self/fd/{directory}"), os.fsdecode(name)))
+            return read(directory, name, flags)
+
+        # The second opens files where the first does not see it.
+        with patch.object(os, "open", opened), patch.object(hot_path, "read_file", read_file):
             yield self
 
 

@@ -16,6 +16,8 @@ import pytest
 from mailhaul.proto.records import BackupMode, FileStat, Listed, UnitReport
 from mailhaul.tests.maildirs import DATE_NS, Maildir
 from mailhaul.tests.memory_chains import Chain
+from mailhaul.worker.packing import hot_path
+from mailhaul.worker.packing.entries import Entry
 from mailhaul.worker.stores.maildir import MaildirStore
 from mailhaul.worker.stores.maildir_folder import MaildirFolder
 
@@ -149,26 +151,13 @@ def test_a_store_that_was_copied_is_not_read_again(box: Maildir) -> None:
 @pytest.mark.parametrize("number_of", [lambda _: 0xFFFF_FFFF, lambda _: 0, lambda inode: inode + 1_000_000])
 def test_a_file_system_whose_listing_tells_no_numbers(box: Maildir, number_of: Callable[[int], int]) -> None:
     """Then each message of a folder that changed is looked at, and none is read for it."""
-    scan = os.scandir
+    read = hot_path.entries_in
 
-    class Entry:
-        def __init__(self, entry: Any) -> None:
-            self._entry = entry
-            self.name = entry.name
-            self.is_file = entry.is_file
-            self.is_dir = entry.is_dir
-            self.is_symlink = entry.is_symlink
-
-        def inode(self) -> int:
-            return number_of(self._entry.inode())
-
-    @contextmanager
-    def scandir(fd: int) -> Iterator[Iterator[Entry]]:
-        with scan(fd) as found:
-            yield map(Entry, found)
+    def entries_in(fd: int) -> Iterator[Entry]:
+        return ((name, kind, number_of(inode)) for name, kind, inode in read(fd))
 
     chain = Chain()
-    with patch.object(os, "scandir", scandir):
+    with patch.object(hot_path, "entries_in", entries_in):
         night(box, chain)
         box.message("99.host:2,", b"new")
         with stats() as looked:

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailhaul.proto.records import Listed
+from mailhaul.worker.packing import hot_path
+from mailhaul.worker.packing.entries import Entry
 from mailhaul.worker.stores.listing import Listing
 from mailhaul.worker.stores.numbering import Numbering
 from mailhaul.worker.stores.uidlist import UidList
@@ -78,24 +80,16 @@ def test_a_name_that_changes_while_it_is_read_is_listed_once(
 ) -> None:
     for number in range(20):
         box.message(f"{number}.host", place="new")
-    scan = os.scandir
+    read = hot_path.entries_in
 
-    def scandir(fd: int) -> object:
-        entries = list(scan(fd))
+    def entries_in(fd: int) -> Iterator[Entry]:
+        entries = list(read(fd))
         if os.readlink(f"/proc/self/fd/{fd}").endswith("new"):
             for name in os.listdir(box.root / "new"):
                 (box.root / "new" / name).rename(box.root / "cur" / f"{name}:2,S")
+        return iter(entries)
 
-        class Found:
-            def __enter__(self) -> Iterator[os.DirEntry[str]]:
-                return iter(entries)
-
-            def __exit__(self, *_: object) -> None:
-                pass
-
-        return Found()
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(hot_path, "entries_in", entries_in)
     found = list(Numbering(listing(), None))
     assert [one.base for one in found] == sorted(f"{number}.host".encode() for number in range(20))
     assert {(one.place, one.suffix) for one in found} == {("cur", b":2,S")}
@@ -107,27 +101,19 @@ def test_a_name_that_was_missed_is_found_by_another_look(
     for number in range(5):
         box.message(f"{number}.host:2,")
     os.utime(box.root / "cur", (1, 1))
-    scan = os.scandir
+    read = hot_path.entries_in
     looks = []
 
-    def scandir(fd: int) -> object:
+    def entries_in(fd: int) -> Iterator[Entry]:
         looks.append(fd)
-        entries = list(scan(fd))
+        entries = list(read(fd))
         if len(looks) == 2:
             # As some file systems do: the old name is gone already, the new one lies behind.
             (box.root / "cur" / "3.host:2,").rename(box.root / "cur" / "3.host:2,S")
-            entries = [entry for entry in entries if not entry.name.startswith("3")]
+            entries = [entry for entry in entries if not entry[0].startswith(b"3")]
+        return iter(entries)
 
-        class Found:
-            def __enter__(self) -> Iterator[os.DirEntry[str]]:
-                return iter(entries)
-
-            def __exit__(self, *_: object) -> None:
-                pass
-
-        return Found()
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(hot_path, "entries_in", entries_in)
     found = {one.base: one.suffix for one in Numbering(listing(), None)}
     assert found == {f"{n}.host".encode(): b":2,S" if n == 3 else b":2," for n in range(5)}
 
@@ -137,14 +123,14 @@ def test_a_directory_that_breaks_off_keeps_what_was_read(
 ) -> None:
     box.message("1.host")
     box.message("2.host", place="new")
-    scan = os.scandir
+    read = hot_path.entries_in
 
-    def scandir(fd: int) -> object:
+    def entries_in(fd: int) -> Iterator[Entry]:
         if os.readlink(f"/proc/self/fd/{fd}").endswith("cur"):
             raise OSError(5, "Input/output error")
-        return scan(fd)
+        return read(fd)
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(hot_path, "entries_in", entries_in)
     found = listing()
     assert [one.base for one in Numbering(found, None)] == [b"2.host"]
     assert [(place, error.errno) for place, error in found.problems.items()] == [("cur", 5)]

@@ -7,11 +7,13 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mailhaul.worker.packing import hot_path
+from mailhaul.worker.packing.entries import Entry
 from mailhaul.worker.stores.listing import Listing
 from mailhaul.worker.stores.maildir import MaildirStore
 
@@ -379,18 +381,18 @@ def test_nothing_of_an_unchanged_mailbox_is_opened_but_its_directories(
     first = look(box)
     opened: list[str] = []
     listed: list[str] = []
-    open_it, scan = os.open, os.scandir
+    open_it, read = os.open, hot_path.entries_in
 
     def noted_open(path: bytes, *args: object, **more: object) -> int:
         opened.append(os.fsdecode(path))
         return open_it(path, *args, **more)  # type: ignore[arg-type]
 
-    def noted_scan(fd: int) -> object:
+    def noted_entries(fd: int) -> Iterator[Entry]:
         listed.append(os.readlink(f"/proc/self/fd/{fd}"))
-        return scan(fd)
+        return read(fd)
 
     monkeypatch.setattr(os, "open", noted_open)
-    monkeypatch.setattr(os, "scandir", noted_scan)
+    monkeypatch.setattr(hot_path, "entries_in", noted_entries)
     second = look(box, first)
     assert all(one.unchanged for one in second.folders.values())
     assert not {"new", "cur", "dovecot-uidlist", "dovecot-keywords"} & set(opened)
