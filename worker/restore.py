@@ -417,14 +417,13 @@ class _Restore:
             self._tell(source)
 
     def _file(self, file: StoredFile, source: _Source, writer: MailboxWriter) -> None:
-        shown = source.file_path(file)
         try:
             if writer.add_file(file, () if file.target is not None else self._contents.message(file)):
                 self._files += 1
         except DamagedError as error:
-            self.lose(shown, _reason(error), error)
+            self.lose(source.file_path(file), _reason(error), error)
         except MessageUnavailable as error:
-            self.skipped.append(Skipped(shown, error.reason, error.message))
+            self.skipped.append(Skipped(source.file_path(file), error.reason, error.message))
 
     def _tell(self, source: _Source, *done: str) -> None:
         whose = source.whose

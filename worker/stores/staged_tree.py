@@ -13,7 +13,7 @@ from itertools import groupby
 
 from ...proto.records import Directory, DirectoryKind, Ownership
 from ...proto.structs import replace
-from .directories import descend_making, described, joined, make_directory, opened, split
+from .directories import descend, descend_making, described, joined, make_directory, opened, split
 from .file_writer import FileWriter
 from .scaffold import TREE, Scaffold
 
@@ -150,8 +150,11 @@ class StagedTree:
         self._files.dress_staged(self._scaffold.top, record)
 
     def _dress(self, above: int, path: bytes, name: bytes) -> None:
-        with opened(above, (name,)) as directory:
+        directory = descend(above, (name,))
+        try:
             self._files.dress_staged(directory, self._records.get(path) or self._default(directory))
+        finally:
+            os.close(directory)
 
     def _default(self, directory: int) -> Directory:
         now = described(b"", os.fstat(directory), DirectoryKind.FOLDER)
