@@ -129,6 +129,10 @@ class FlagNames:
             return flags, tuple(sorted({*keywords, *more}))
         return known
 
+    def are_told_by_suffixes(self, uids: Iterable[int]) -> bool:
+        """Whether none of these messages has keywords that no letter stands for."""
+        return not self._beyond or self._beyond.keys().isdisjoint(uids)
+
     def _learn(self, suffix: bytes) -> Flags:
         if len(self._known) >= _MOST_SUFFIXES:
             self._known.clear()

@@ -67,9 +67,11 @@ class Numbering:
         while count < most:
             end = min(count + step, most)
             positions = self._order[first + count : first + end]
+            uids = list(map(self._uids.__getitem__, positions))
             if (
                 list(map(self._entries.__getitem__, positions)) == entries[row + count : row + end]
-                and list(map(self._uids.__getitem__, positions)) == list(names.uid[row + count : row + end])
+                and uids == list(names.uid[row + count : row + end])
+                and self.names.are_told_by_suffixes(uids)
                 and (
                     (not fields and self._fields_at is None)
                     or list(map(self._fields_of, positions)) == list(names.fields[row + count : row + end])

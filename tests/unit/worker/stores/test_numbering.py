@@ -92,6 +92,7 @@ def changes(draw: st.DrawFn) -> list[tuple[int, dict[str, object]]]:
 
 @given(FILES, LINES, changes(), st.sampled_from(MEANINGS), st.sampled_from(MEANINGS), st.data())
 @example([("cur", b"", b":2,S")], [], [], MEANINGS[0], MEANINGS[0], None)
+@example([("new", b"1", b"")], [(2, "", b"1")], [], MEANINGS[0], MEANINGS[2], None)
 @example([("cur", b"2", b":2,Sa")], [(2, "", b"2")], [], MEANINGS[2], MEANINGS[2], None)
 def test_both_ways_of_comparing_agree(
     files: list[tuple[str, bytes, bytes]],
