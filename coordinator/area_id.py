@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def area_id(staging: Path) -> str:
     try:
         make_private(path.parent)
         if not path.exists():
-            _make(path, _told(staging) or secrets.token_hex(16))
+            _make(path, _told(staging) or os.urandom(16).hex())
         text = path.read_text("ascii", errors="replace").strip()
     except OSError as error:
         raise StagingError(
@@ -45,7 +44,7 @@ def _told(staging: Path) -> str:
 
 def _make(path: Path, made: str) -> None:
     """Whoever comes first makes it; it is whole when it has its name."""
-    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    new = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -61,7 +60,7 @@ class RunLock:
         """Say for which run the lock is held; only others' error messages make use of it."""
         if self._descriptor is None:
             raise ValueError("the lock is not held")
-        note = f"pid {os.getpid()} on {socket.gethostname()}" + (f", run {run}" if run else "")
+        note = f"pid {os.getpid()} on {os.uname().nodename}" + (f", run {run}" if run else "")
         # On a full disk the lock must still be had, by a command that frees space for one.
         with suppress(OSError):
             os.ftruncate(self._descriptor, 0)

@@ -25,12 +25,13 @@ Members = dict[tuple[str, str], dict[str, None]]
 class Plan(Record, kw_only=True):
     """The units of a run, largest first; what the rules leave out of it; and what looks like a loss. ``over``
     are the groups (partition, group) of which the units have all that is to be backed up, also groups that
-    are not any more."""
+    are not any more. ``familiar``: something is stored of each mailbox."""
 
     units: tuple[Unit, ...]
     left_out: tuple[Skipped, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     over: frozenset[tuple[str, str]] = frozenset()
+    familiar: bool = False
 
 
 class Muster(Record, kw_only=True):

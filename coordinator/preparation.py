@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import ChainMap
 from collections.abc import Iterator, Sequence
 
@@ -75,9 +75,7 @@ def make_plan(
         departures = _departures(config, request.paths, inventories, known, taken)
     planned = with_carried(with_departures(run, units, departures, known, inventories), carried)
     plan = Plan(
-        units=tuple(
-            replace(unit, archive=ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES))) for unit in planned
-        ),
+        units=tuple(replace(unit, archive=ArchiveId(os.urandom(ARCHIVE_ID_BYTES))) for unit in planned),
         left_out=(
             *taken.left_out,
             *(skipped for one in inventories for skipped in one.left_out),
@@ -85,6 +83,11 @@ def make_plan(
         ),
         alarms=_alarms(config, request.paths, inventories, known, departures),
         over=frozenset() if request.users else frozenset(_over(request.paths, inventories, known)),
+        familiar=all(
+            user in known.get((unit.partition.name, unit.group), ())
+            for unit in planned
+            for user in unit.users
+        ),
     )
     if not (plan.units or plan.left_out or failures):
         searched = ", ".join(one.partition.path for one in inventories)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -119,9 +119,8 @@ def _add(
             raise StagingError(f"{path}: can't be written: {error.strerror}", path=str(path)) from error
 
 
-def _digests(staging: Path, names: Iterable[str]) -> dict[str, str]:
+def _digests(staging: Path, names: Sequence[str]) -> dict[str, str]:
     """Without those that are not there any more. Raises StagingError for a file that can't be read."""
-    from concurrent.futures import ThreadPoolExecutor  # a run loads neither before its end
     from hashlib import file_digest
 
     def digest(name: str) -> tuple[str, str]:
@@ -134,6 +133,10 @@ def _digests(staging: Path, names: Iterable[str]) -> dict[str, str]:
             return name, ""
         except OSError as error:
             raise StagingError(f"{path}: can't be read back: {error.strerror}", path=str(path)) from error
+
+    if len(names) < 2:  # mostly that of the run itself
+        return {name: found for name, found in map(digest, names) if found}
+    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(_READERS) as readers:
         return {name: found for name, found in readers.map(digest, names) if found}

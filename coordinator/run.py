@@ -63,15 +63,20 @@ from .settings import Config
 from .unknown import is_behind
 from .work import BackupWork, GrantReading, GrantWriting, unit_task
 
+_FEW_MAILBOXES = 5000
+"""To look at so many, in which little has changed, takes a second."""
+
 
 class Means(Record, kw_only=True):
-    """What a run works with. ``inventory`` runs the first look at the partitions, ``backup`` the units;
+    """What a run works with. ``inventory`` runs the first look at the partitions, ``backup`` the units, and
+    ``small_night`` does so where little is to be expected of them;
     ``area`` is the staging area as workers see it, ``grant`` lets those on other hosts write to it,
     ``read_grant`` read it."""
 
     clock: Clock
     inventory: Engine
     backup: Engine
+    small_night: Engine
     area: StagingArea
     grant: GrantWriting
     read_grant: GrantReading
@@ -302,7 +307,8 @@ class _Run:
             for unit in plan.units
         ]
         unread: list[tuple[Unit, UnitReport, int]] = []
-        for outcome in means.backup(run_backup, work, means.observer.progress):
+        engine = means.small_night if self._expects_little(plan) else means.backup
+        for outcome in engine(run_backup, work, means.observer.progress):
             unit = outcome.task.unit
             if outcome.report is None:
                 self._fail(unit, outcome.failure(), outcome.attempts)
@@ -311,6 +317,13 @@ class _Run:
             else:
                 self._commit(unit, outcome.report, outcome.attempts)
         self._judge_unread(unread)
+
+    def _expects_little(self, plan: Plan) -> bool:
+        """Whether nothing is known to be read, and there are not many mailboxes to be looked at."""
+        mode = self._manner.mode
+        reads_all = mode.full or mode.self_contained
+        few = sum(len(unit.users) for unit in plan.units) <= _FEW_MAILBOXES
+        return plan.familiar and few and not reads_all
 
     def _judge_unread(self, unread: Sequence[tuple[Unit, UnitReport, int]]) -> None:
         """Units of which no mailbox could be opened: where that is so in all of the partition, it looks like

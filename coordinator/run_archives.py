@@ -6,7 +6,7 @@ no mail; a purge leaves them, as the catalog keeps its record of runs that are p
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -39,7 +39,7 @@ def seal_run_archives(staging: Path, catalog: Catalog) -> None:
         name = run_archive(run, resumed)
         if name in there:
             continue
-        archive = ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES))
+        archive = ArchiveId(os.urandom(ARCHIVE_ID_BYTES))
         write_run_end(catalog.run_end(run), StagedFile(staging / name), archive, f"mailhaul {__version__}")
         outdated = {run_archive(run, before) for before in range(resumed)} & there
         with withdrawn(staging, outdated):

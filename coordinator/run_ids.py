@@ -6,7 +6,7 @@ archives tell which there were.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ def new_run_id(now: float, after: RunId | None = None) -> RunId:
     """
     stamp = utc(now).strftime(_STAMP)
     if after is None or stamp > after[:_STAMP_LENGTH]:
-        return RunId(f"{stamp}-{secrets.token_hex(2)}")
+        return RunId(f"{stamp}-{os.urandom(2).hex()}")
     stamp, serial = after[:_STAMP_LENGTH], int(after[_STAMP_LENGTH + 1 :], 16)
     if serial < _LAST_SERIAL:
         return RunId(f"{stamp}-{serial + 1:04x}")

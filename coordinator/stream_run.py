@@ -3,7 +3,7 @@ the archive of the run as the end of the stream."""
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable
 from functools import partial
 
@@ -76,7 +76,7 @@ def _carry_out(
         means.observer.sealed(outcome.task.task.unit, outcome.report)
         reports.append(outcome.report)
     end = _end(run, started, means.clock.now(), request, reports)
-    archive = ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES))
+    archive = ArchiveId(os.urandom(ARCHIVE_ID_BYTES))
     write_run_end(end, sink, archive, f"mailhaul {__version__}", stream=True)
     return RunResult(
         run=run,

@@ -7,11 +7,13 @@ stall, whatever a user is called: RE2 never backtracks.
 from __future__ import annotations
 
 import re
-
-import re2
+from typing import TYPE_CHECKING
 
 from ..proto.errors import ConfigError
 from ..proto.structs import Record
+
+if TYPE_CHECKING:
+    import re2
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _STAND_IN = re.compile("[\U0010d800-\U0010dfff]")
@@ -91,6 +93,8 @@ def compile_rewriting(expression: str, result: str) -> Rewriting:
 
 
 def _compiled(expression: str, options: re2.Options) -> re2._Regexp:
+    import re2  # here as below: most runs have no expression to compile
+
     if problem := _misread(expression):
         raise ConfigError(f"expected a regular expression, found {expression!r}: {problem}", value=expression)
     try:
@@ -104,6 +108,8 @@ def _compiled(expression: str, options: re2.Options) -> re2._Regexp:
 
 def compile_wildcards(pattern: str) -> Expression:
     """Compile a pattern in which ``*`` stands for any characters and ``?`` for one."""
+    import re2
+
     options = _options()
     options.never_capture = True
     options.dot_nl = True
@@ -114,6 +120,8 @@ def compile_wildcards(pattern: str) -> Expression:
 
 
 def _options() -> re2.Options:
+    import re2
+
     options = re2.Options()
     options.log_errors = False  # RE2 would write to stderr by itself
     return options

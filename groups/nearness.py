@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from itertools import islice
 
 _MOST_NAMES = 100_000
@@ -14,6 +13,8 @@ def hint(name: str, known: Iterable[str]) -> str:
     """``; is it jane or joan?``: the nearest of the known names, the likeliest first; empty where none is
     near. Who wrote a user without a domain may mean one with: the names before the domain are compared then.
     """
+    from difflib import get_close_matches  # for those who mistyped something
+
     names = set(known) - {name}
     local = name.partition("@")[0]
     alike = sorted(one for one in names if one.partition("@")[0] == local)

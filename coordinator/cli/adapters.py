@@ -11,14 +11,21 @@ from ...worker.stores import registry
 from ..clock import SystemClock
 from ..dispatch.driver import ATTEMPTS, Admission, always
 from ..dispatch.engine import Engine
-from ..dispatch.local import local_engine
+from ..dispatch.local import AtFirstHere, local_engine
 from ..hooks import Hooks
 from ..settings import Config
 
 
-def make_engine(workers: int, admit: Admission = always, *, attempts: int = ATTEMPTS) -> Engine:
-    """Up to so many worker processes on this machine; 0 stands for this process."""
-    return local_engine(workers, admit=admit, attempts=attempts)
+def make_engine(
+    workers: int,
+    admit: Admission = always,
+    *,
+    attempts: int = ATTEMPTS,
+    at_first_here: AtFirstHere | None = None,
+) -> Engine:
+    """Up to so many worker processes on this machine, this process itself ``at_first_here``; 0 workers stand
+    for this process alone."""
+    return local_engine(workers, admit=admit, attempts=attempts, at_first_here=at_first_here)
 
 
 def make_lanes(lanes: Sequence[str]) -> Engine:

@@ -29,7 +29,6 @@ from .options import (
     workers_option,
 )
 from .program import Invocation
-from .workers import prepare_workers
 
 
 @click.command("backup")
@@ -148,7 +147,10 @@ def command(
         accept_empty=accept_empty,
         accept_moved=accept_moved,
     )
-    if file is None and config.dispatch.engine == "local":
+    reads_all = mode.full or not config.staging.path.joinpath(".mailhaul", "catalog.sqlite").exists()
+    if reads_all and file is None and config.dispatch.engine == "local":
+        from .workers import prepare_workers
+
         prepare_workers()
     from .backup_run import Asked, carry_out  # while the workers load their part
 

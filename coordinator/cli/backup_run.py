@@ -85,7 +85,12 @@ def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResul
         if config.destinations or config.sweep.places:
             from .pressure import Sweeper, relieved
 
-            means = replace(means, backup=relieved(means.backup, Sweeper(asked.config_file)))
+            sweep = Sweeper(asked.config_file)
+            means = replace(
+                means,
+                backup=relieved(means.backup, sweep),
+                small_night=relieved(means.small_night, sweep),
+            )
         if asked.resume is not None:
             return resume_run(config, asked.resume, means)
         return run_to_staging(config, asked.request, means)

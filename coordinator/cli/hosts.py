@@ -52,6 +52,7 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
             clock=adapters.clock(),
             inventory=inventory_engine(config),
             backup=engine,
+            small_night=engine,
             area=area,
             grant=_grants(config, "write"),
             read_grant=_reading(config),

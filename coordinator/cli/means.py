@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+from ...proto.ports import ProgressSink
 from ...worker.staging.area import StagingArea
 from ..dispatch.driver import Admission, always
-from ..dispatch.engine import Engine
+from ..dispatch.engine import Engine, Outcome, ReportT, TaskT
+from ..dispatch.local import AtFirstHere
 from ..observers import RunObserver
 from ..run import Means
 from ..settings import Config
 from . import adapters
+
+_HERE_SECONDS = 2.0
+"""So long this process works itself where little is to be expected. What is done by then counts, mailbox by
+mailbox."""
 
 
 def admission(config: Config, *, now: bool, waiting: Callable[[str], object]) -> Admission:
@@ -44,11 +52,15 @@ def inventory_engine(config: Config) -> Engine:
 def open_means(config: Config, observer: RunObserver, admit: Admission) -> Iterator[Means]:
     """What a run works with. Raises AccessError where keys are missing or lie open to others."""
     if config.dispatch.engine == "local":
+        workers = config.dispatch.workers_per_host
         yield Means(
             clock=adapters.clock(),
-            # A worker of its own: what it has to load is being loaded for the others anyway.
-            inventory=adapters.make_engine(1),
-            backup=adapters.make_engine(config.dispatch.workers_per_host, admit),
+            # Not this thread: a file system that hangs must not keep Ctrl-C from ending the program.
+            inventory=adapters.make_engine(1, at_first_here=AtFirstHere(math.inf, _prepare_workers)),
+            backup=_prepared(adapters.make_engine(workers, admit)),
+            small_night=adapters.make_engine(
+                workers, admit, at_first_here=AtFirstHere(_HERE_SECONDS, _prepare_workers)
+            ),
             area=StagingArea(
                 path=str(config.staging.path),
                 reserve_bytes=config.staging.reserve_bytes,
@@ -64,3 +76,21 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
 
     with hosts.open_means(config, observer, admit) as means:
         yield means
+
+
+def _prepared(engine: Engine) -> Engine:
+    """An engine whose workers load what they need from its call on, if they have not begun before."""
+
+    def run(
+        function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[TaskT], on_progress: ProgressSink
+    ) -> Iterator[Outcome[TaskT, ReportT]]:
+        _prepare_workers()
+        return engine(function, tasks, on_progress)
+
+    return run
+
+
+def _prepare_workers() -> None:
+    from .workers import prepare_workers
+
+    prepare_workers()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 import click
-from rich.cells import cell_len
 
 from ...groups.paths import printable
 from ...proto.errors import BackupError
@@ -85,12 +84,21 @@ def shown(text: str) -> str:
 def cut(text: str, width: int) -> str:
     """Any text in so many columns of one line of a terminal."""
     line = shown(text)
-    if cell_len(line) <= width:
+    if _columns(line) <= width:
         return line
     kept = line[: width - 1]
-    while cell_len(kept) >= width:
+    while _columns(kept) >= width:
         kept = kept[:-1]
     return kept + "…"
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal it takes."""
+    if text.isascii() and text.isprintable():
+        return len(text)
+    from rich.cells import cell_len  # with the widths of all characters: most texts do without
+
+    return cell_len(text)
 
 
 def _escaped(char: str) -> str:
@@ -131,7 +139,7 @@ class Column(Record):
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """Rows below their titles, as wide as they need; on a terminal the last ``extra`` columns go first."""
     cells = [[column.title for column in columns], *map(list, rows)]
-    widths = [max(cell_len(row[i]) for row in cells) for i in range(len(columns))]
+    widths = [max(_columns(row[i]) for row in cells) for i in range(len(columns))]
     kept = list(range(len(columns)))
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for i in reversed(range(len(columns))):
@@ -158,7 +166,7 @@ def _chain(first: Sequence[str], rest: Iterable[Sequence[str]]) -> Iterator[Sequ
 
 
 def _padded(text: str, width: int, align: str) -> str:
-    padding = " " * (width - cell_len(text))
+    padding = " " * (width - _columns(text))
     return padding + text if align == ">" else text + padding
 
 

@@ -46,7 +46,6 @@ from .restore_warnings import tell_missing, tell_moment
 from .restorers import open_restorers
 from .restoring import Done, Goal, carry_out, carry_out_newest_first, chosen_goal, restore_hooks
 from .sources import chosen_backup, named_paths
-from .workers import prepare_restore
 
 
 def restore(context: click.Context, asked: RestoreOptions) -> int:
@@ -305,6 +304,8 @@ def _for_size(case: _Case, plan: RestorePlan, engine: Engine) -> Engine:
         return engine
     if plan.is_small and case.asked.workers is None:
         return adapters.make_engine(0)
+    from .workers import prepare_restore  # one message comes back without
+
     prepare_restore()
     return engine
 

@@ -7,7 +7,6 @@ program that started it is gone, and lets the terminal's Ctrl-C be that program'
 from __future__ import annotations
 
 import os
-import pickle
 import select
 import signal
 import threading
@@ -16,14 +15,15 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...proto.errors import BackupError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
 from ...proto.structs import Record
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 PROGRESS_SECONDS = 0.2
 """At most one progress record in this time; the others are dropped."""
@@ -71,6 +71,8 @@ def work(function: Callable[[Any, ProgressSink], object], channel: Connection) -
 
 
 def _call(function: Callable[[Any, ProgressSink], object], task: bytes, progress: ProgressSink) -> object:
+    import pickle
+
     return function(pickle.loads(task), progress)  # noqa: S301
 
 
@@ -100,10 +102,14 @@ def encoded(answer: Answer) -> bytes:
             told = BackupError(answer.error.message, exception=type(answer.error).__name__)
         else:
             told = BackupError(f"the report of a task can't be sent: {error}")
+        import pickle
+
         return pickle.dumps(Failed(told))
 
 
 def _tried(answer: Answer) -> bytes:
+    import pickle
+
     data = pickle.dumps(answer)
     if isinstance(answer, Failed):
         # Errors are small, and some can be written and not read: those whose class wants other arguments.
@@ -142,6 +148,10 @@ def _leave(number: int, *_: object) -> NoReturn:
 
 def watch_parent() -> None:
     """Wait, in a thread, for the end of the parent however it ends; then leave, in order if that is quick."""
+    # Here, as a program that has no workers imports this module, too.
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait
+
     parent = parent_process()
     if parent is None:
         return

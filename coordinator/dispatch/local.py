@@ -1,44 +1,58 @@
 """The local engine: worker processes on this machine, each with one task at a time.
 
 ``core.Core`` decides, this carries it out over one pipe per worker. A worker that is killed costs one
-attempt at its task and nothing else (an executor of concurrent.futures gives up all tasks then).
+attempt at its task and nothing else (an executor of concurrent.futures gives up all tasks then). Where
+little is to be expected the first worker is a thread of this process (docs/decisions/0052-small-nights.md).
 """
 
 from __future__ import annotations
 
+import math
 import os
-import pickle
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
-from multiprocessing.connection import Connection, Pipe, wait
-from multiprocessing.process import BaseProcess
-from typing import Any, cast
+from queue import Empty, SimpleQueue
+from typing import Any, Protocol
 
-from ...proto.errors import WorkerLostError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
-from ...proto.structs import Mutable
-from ..core import Core, Event, TaskFailed, WorkerLost, WorkerReady
+from ...proto.structs import Record
+from ..core import Core, Event, WorkerReady, WorkersWanted
 from . import child
-from .driver import ATTEMPTS, STEADY, Admission, Pace, always, dispatch, event_of
+from .driver import ATTEMPTS, STEADY, Admission, Crew, Pace, always, dispatch, event_of
 from .engine import Engine, Outcome, ReportT, TaskT
-from .nursery import new_worker, settle
-from .processes import GRACE_SECONDS, birth, bound_waits, end, end_of
 from .tuning import USUAL, Tuner
 
-START_SECONDS = 60.0
-"""A worker that is not ready in this time is given up."""
+
+class AtFirstHere(Record):
+    """A thread of this process does one task after the other, for so many seconds alone; then ``prepare`` is
+    called, and processes of their own help it."""
+
+    seconds: float
+    prepare: Callable[[], object]
+
+
+GRACE_SECONDS = 5.0
+"""How long the thread may take to leave its task in order."""
+
+_LOOK_SECONDS = 0.1
+"""So often it is looked for what the thread says while processes are waited for."""
 
 HERE = ""
 """The only host of this engine."""
 
-_JOIN_SECONDS = 1.0
-
 
 def local_engine(
-    workers: int, *, admit: Admission = always, attempts: int = ATTEMPTS, lanes: Sequence[str] = ()
+    workers: int,
+    *,
+    admit: Admission = always,
+    attempts: int = ATTEMPTS,
+    lanes: Sequence[str] = (),
+    at_first_here: AtFirstHere | None = None,
 ) -> Engine:
     """``run_tasks`` with at most so many workers, as the port that runs and restores use. Tasks are begun
     while ``admit`` says so, and tried so often."""
@@ -54,6 +68,7 @@ def local_engine(
             attempts=attempts,
             admit=admit,
             lanes=lanes,
+            at_first_here=at_first_here,
         )
 
     return engine
@@ -69,11 +84,14 @@ def run_tasks(
     admit: Admission = always,
     pace: Pace = STEADY,
     lanes: Sequence[str] = (),
+    at_first_here: AtFirstHere | None = None,
 ) -> Iterator[Outcome[TaskT, ReportT]]:
     """See ``Engine``: up to ``workers`` processes, as many of them as gain anything (``tuning``), never more
     than tasks; 0 stands for this process. All tasks run here, whatever their hosts, and are told so by an
     empty name. With ``lanes`` there are so many workers for each, and a task names those that it can be done
-    in as its hosts: who is slow in one holds nobody up in another.
+    in as its hosts: who is slow in one holds nobody up in another. With ``at_first_here``
+    a thread of this process is the only worker until its time is over; it ends at the next progress that its
+    task tells.
 
     ``function`` must be importable by its name, tasks and reports picklable. ``on_progress`` is called
     by the thread that iterates. Closing the iterator, or an exception in its consumer's loop, ends the
@@ -84,17 +102,24 @@ def run_tasks(
     same, the program must turn it into an exception; if it just dies, by SIGTERM or SIGKILL, its workers
     notice and end within about a second.
     """
-    tuner = Tuner(max(workers, 1), max(USUAL, len(os.sched_getaffinity(0))))
+    held = workers > 0 and at_first_here is not None
+    tuner = Tuner(max(workers, 1), max(USUAL, len(os.sched_getaffinity(0))), held=held)
 
     def note(progress: Progress) -> None:
         tuner.note(progress)
         on_progress(progress)
 
-    crew: _Here | _Processes = _Here(function, note) if workers == 0 else _Processes(function, note)
+    crew: _Crew
+    if workers == 0:
+        crew = _Here(function, note)
+    elif at_first_here is None:
+        crew = _processes(function, note)
+    else:
+        crew = _AtFirstHere(function, note, tuner, at_first_here)
     core = Core(
         [task.hosts if lanes else () for task in tasks],
         hosts=lanes or [HERE],
-        workers=tuner.first,
+        workers=1 if held else tuner.first,
         attempts=attempts,
     )
     try:
@@ -131,118 +156,103 @@ class _Here:
         pass
 
 
-class _Worker(Mutable):
-    process: BaseProcess
-    channel: Connection
-    ready_by: float | None
+class _Over(BaseException):
+    """The work is not wanted any more. No error: nothing on the way of a task may take it for one."""
 
 
-class _Processes:
-    """Workers that are processes of their own."""
+class _AtFirstHere:
+    """One worker that is a thread of this process; beside it, when its time alone is over, processes."""
 
-    def __init__(self, function: Callable[[Any, ProgressSink], object], on_progress: ProgressSink) -> None:
+    def __init__(
+        self,
+        function: Callable[[Any, ProgressSink], object],
+        on_progress: ProgressSink,
+        tuner: Tuner,
+        asked: AtFirstHere,
+    ) -> None:
         self._function = function
         self._on_progress = on_progress
-        self._workers: dict[int, _Worker] = {}
-        self._leaving: list[BaseProcess] = []
-        self._noticed: list[Event] = []
+        self._tuner = tuner
+        self._asked = asked
+        self._until = math.inf
+        self._worker = 0
+        self._thread: threading.Thread | None = None
+        self._said: SimpleQueue[Event | Progress] = SimpleQueue()
+        self._is_over = False
+        self._processes: _Crew | None = None
 
-    def start(self, worker: int, _host: str) -> None:
-        ours, theirs = Pipe()
-        try:
-            process = new_worker(child.work, (self._function, theirs), f"worker-{worker}")
-            with birth():
-                process.start()
-                self._workers[worker] = _Worker(process, ours, time.monotonic() + START_SECONDS)
-            bound_waits(ours)
-        except (OSError, EOFError) as error:
-            ours.close()
-            settle()
-            lost = WorkerLostError(f"a worker can't be started: {error}")
-            self._noticed.append(WorkerLost(worker, lost))
-        finally:
-            # With the worker's end open here too, its death would not close the channel.
-            theirs.close()
+    def start(self, worker: int, host: str) -> None:
+        if self._processes is None:
+            self._worker = worker
+            self._said.put(WorkerReady(worker))
+        else:
+            self._processes.start(worker, host)
 
     def assign(self, worker: int, task: object) -> None:
-        try:
-            data = pickle.dumps(task)
-        except Exception as error:
-            self._noticed.append(TaskFailed(worker, child.unexpected(error)))
-            return
-        try:
-            self._workers[worker].channel.send_bytes(data)
-        except OSError:
-            self._noticed.append(self._lose(worker))
+        if worker == self._worker:
+            # The time in which nothing may be begun does not count.
+            self._until = min(self._until, time.monotonic() + self._asked.seconds)
+            # A daemon: what hangs in a file system must not keep the program from ending.
+            self._thread = threading.Thread(target=self._work, args=(task,), name="worker", daemon=True)
+            self._thread.start()
+        elif self._processes is not None:
+            self._processes.assign(worker, task)
 
     def stop(self, worker: int) -> None:
-        gone = self._workers.pop(worker)
-        gone.channel.close()
-        self._leaving.append(gone.process)
+        if worker != self._worker and self._processes is not None:
+            self._processes.stop(worker)
 
-    def events(self, timeout_seconds: float) -> list[Event]:
-        if not self._noticed:
-            self._wait(timeout_seconds)
-        noticed, self._noticed = self._noticed, []
-        return noticed
+    def events(self, timeout_seconds: float) -> Sequence[Event]:
+        if self._processes is not None:
+            own = self._own_events(0.0)
+            return [*own, *self._processes.events(0.0 if own else min(timeout_seconds, _LOOK_SECONDS))]
+        if time.monotonic() < self._until:
+            return self._own_events(min(timeout_seconds, self._until - time.monotonic()))
+        self._asked.prepare()
+        self._processes = _processes(self._function, self._on_progress)
+        self._tuner.held = False
+        return [WorkersWanted(HERE, self._tuner.first)]
 
     def close(self) -> None:
-        for worker in self._workers.values():
-            worker.channel.close()
-            worker.process.terminate()
-            self._leaving.append(worker.process)
-        deadline = time.monotonic() + GRACE_SECONDS
-        try:
-            for process in self._leaving:
-                process.join(max(0.0, deadline - time.monotonic()))
-        finally:
-            for process in self._leaving:
-                end(process)
-            self._workers, self._leaving = {}, []
+        self._is_over = True
+        if self._processes is not None:
+            self._processes.close()
+        if self._thread is not None:
+            self._thread.join(GRACE_SECONDS)
 
-    def _wait(self, timeout_seconds: float) -> None:
-        sources: dict[Connection | int, int] = {}
-        for number, worker in self._workers.items():
-            sources[worker.channel] = sources[worker.process.sentinel] = number
-        ready = {sources[cast(Connection | int, source)] for source in wait(list(sources), timeout_seconds)}
-        for number in sorted(ready):
-            self._noticed += self._read(number)
-        now = time.monotonic()
-        for number, worker in list(self._workers.items()):
-            if worker.ready_by is not None and worker.ready_by < now:
-                self._noticed.append(self._lose(number, f"was not ready within {START_SECONDS:.0f} s"))
-
-    def _read(self, number: int) -> list[Event]:
-        """The next that a worker says, or else how it ended."""
-        worker = self._workers[number]
+    def _own_events(self, timeout_seconds: float) -> list[Event]:
+        """What the thread says next; waits for that up to so long."""
         try:
-            # A worker that has ended may have answered before: that comes first.
-            data = worker.channel.recv_bytes() if worker.channel.poll() else None
-        except (EOFError, OSError):
-            data = None
-        if data is None:
-            return [self._lose(number)]
-        try:
-            said = pickle.loads(data)  # noqa: S301
-        except Exception as error:
-            return [TaskFailed(number, child.unexpected(error))]
-        if isinstance(said, Progress):
-            self._on_progress(said)
-            try:
-                if said.done:
-                    worker.channel.send_bytes(child.NOTED)
-            except OSError:
-                return [self._lose(number)]
+            said = self._said.get(timeout=max(0.0, timeout_seconds))
+        except Empty:
             return []
-        worker.ready_by = None
-        return [event_of(number, said)]
+        if not isinstance(said, Progress):
+            return [said]
+        self._on_progress(said)
+        return []
 
-    def _lose(self, number: int, how: str = "") -> WorkerLost:
-        worker = self._workers.pop(number)
-        worker.channel.close()
-        pid = worker.process.pid
-        if not how:
-            worker.process.join(_JOIN_SECONDS)
-            how = end_of(worker.process.exitcode)
-        end(worker.process)
-        return WorkerLost(number, WorkerLostError(f"worker {pid} {how}", pid=pid))
+    def _work(self, task: object) -> None:
+        due = 0.0
+
+        def progress(told: Progress) -> None:
+            nonlocal due
+            if self._is_over:
+                raise _Over
+            now = time.monotonic()
+            if told.done or now >= due:
+                due = now + child.PROGRESS_SECONDS
+                self._said.put(told)
+
+        with suppress(_Over):
+            self._said.put(event_of(self._worker, child.attempt(partial(self._function, task, progress))))
+
+
+class _Crew(Crew, Protocol):
+    def close(self) -> None:
+        """End what there is of it."""
+
+
+def _processes(function: Callable[[Any, ProgressSink], object], on_progress: ProgressSink) -> _Crew:
+    from .pool import Processes  # which a night with little to do does without
+
+    return Processes(function, on_progress)

@@ -35,12 +35,19 @@ _UP_THEN_DOWN = (1, -1)
 
 class Tuner:
     """Finds the number of workers for each host of a dispatch: at most ``most``, and ``first`` to begin with,
-    as its core has to be told. ``monotonic`` is the clock, in seconds."""
+    as its core has to be told. As long as it is ``held`` there is one. ``monotonic`` is the clock, in
+    seconds."""
 
     def __init__(
-        self, most: int, first: int = USUAL, monotonic: Callable[[], float] = time.monotonic
+        self,
+        most: int,
+        first: int = USUAL,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        held: bool = False,
     ) -> None:
         self.first, self._most = min(first, most), most
+        self.held = held
         self._now = monotonic
         self._hosts: dict[str, _Host] = {}
         self._host_of: dict[str, _Host] = {}
@@ -60,6 +67,8 @@ class Tuner:
 
     def wanted(self, core: Core) -> list[Event]:
         """The numbers of workers that should change; to be asked for about once a second."""
+        if self.held:
+            return []
         now = self._now()
         counts = [(one, self._host(one.host).workers(now, one)) for one in core.occupancy()]
         return [WorkersWanted(one.host, count) for one, count in counts if count != one.most]

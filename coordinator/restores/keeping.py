@@ -9,7 +9,6 @@ that was cut off, and goes on, alters nothing of it.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import datetime
@@ -139,7 +138,7 @@ def _befores(
         for one in wanted:
             if one.places:
                 group = one.task.choices[0].path.group or ""
-                archive = ArchiveId(secrets.token_bytes(ARCHIVE_ID_BYTES))
+                archive = ArchiveId(os.urandom(ARCHIVE_ID_BYTES))
                 found[one.name] = Before(
                     name=sent_name(one.name, archive) if everywhere else one.name,
                     archive=archive,

@@ -51,6 +51,15 @@ def square(job: Job, progress: ProgressSink) -> int:
     return job.number**2
 
 
+def tell_often(job: Job, progress: ProgressSink) -> int:
+    """Tells its progress until it is ended, or its time is over."""
+    end = time.monotonic() + job.seconds
+    while time.monotonic() < end:
+        progress(Progress(job.label, 1, 0))
+        time.sleep(0.01)
+    return os.getpid()
+
+
 def open_sockets(job: Job, progress: ProgressSink) -> set[str]:
     """Those of this process; the same connection has the same name in each process that has it."""
     links = set()

@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from mailhaul.coordinator.dispatch import child, local, processes
+from mailhaul.coordinator.dispatch import child, local, pool, processes
 from mailhaul.coordinator.dispatch.driver import Pace
 from mailhaul.coordinator.dispatch.engine import Outcome
 from mailhaul.proto.errors import BackupError, MessageUnavailable, StagingError, WorkerLostError
@@ -234,7 +234,7 @@ def test_a_slow_start_delays_nothing_else(tmp_path: Path, monkeypatch: pytest.Mo
 def test_workers_that_never_come_up_fail_the_tasks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
 ) -> None:
-    monkeypatch.setattr(local, "START_SECONDS", 0.4 if "sleep" in text else 60)
+    monkeypatch.setattr(pool, "START_SECONDS", 0.4 if "sleep" in text else 60)
     outcomes = run_fragile(tmp_path, monkeypatch, text)
     assert [one.task for one in outcomes] == ["a", "b", "c"]
     assert all(one.attempts == 0 and one.failure().message.endswith(reason) for one in outcomes)
@@ -392,7 +392,7 @@ def test_a_consumer_that_has_enough_ends_the_workers(
 def test_a_worker_that_does_not_listen_is_killed_after_a_grace(
     tasks: ModuleType, job: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(pool, "GRACE_SECONDS", 0.5)
     outcomes = local.run_tasks(tasks.run, [job("hold_gil"), job("square", 3)], workers=2, on_progress=ignore)
     for one in outcomes:
         assert one.report == 9
@@ -481,3 +481,58 @@ def test_retryable_error_keeps_its_class_to_the_end(job: Callable[..., Any]) -> 
     (one,) = run([job("fail_once")], attempts=1)
     assert isinstance(one.error, StagingError)
     assert (one.error.facts, one.attempts) == ({"free_bytes": 0}, 1)
+
+
+def at_first_here(seconds: float, told: list[str]) -> local.AtFirstHere:
+    return local.AtFirstHere(seconds, lambda: told.append("prepared"))
+
+
+def test_little_is_done_by_this_process(job: Callable[..., Any], tmp_path: Path) -> None:
+    told: list[str] = []
+    jobs = [job("square", number) for number in range(5)]
+    outcomes = run(jobs, workers=3, at_first_here=at_first_here(60, told))
+    assert [one.report for one in outcomes] == [number**2 for number in range(5)]
+    assert {one.name.split(".")[1] for one in tmp_path.iterdir()} == {str(os.getpid())}
+    assert told == []
+
+
+def test_processes_help_with_what_takes_longer(job: Callable[..., Any], tmp_path: Path) -> None:
+    told: list[str] = []
+    jobs = [job("tell_often", 0, 6.0), *(job("square", number) for number in range(1, 7))]
+    outcomes = run(jobs, workers=3, at_first_here=at_first_here(0.2, told))
+    assert sorted(one.report or 0 for one in outcomes if one.task.number) == [1, 4, 9, 16, 25, 36]
+    assert outcomes[-1].report == os.getpid(), "what was begun here goes on beside them"
+    assert told == ["prepared"]
+    own = [one for one in tmp_path.iterdir() if one.name.endswith(f".{os.getpid()}")]
+    assert len(own) == 1
+
+
+def test_errors_here_are_tried_again_and_fail_alone(job: Callable[..., Any]) -> None:
+    jobs = [job("fail_once", 1), job("crash", 2), job("square", 3)]
+    outcomes = {one.task.number: one for one in run(jobs, at_first_here=at_first_here(60, []))}
+    assert (outcomes[1].report, outcomes[1].attempts) == (1, 2)
+    assert outcomes[2].error is not None
+    assert outcomes[3].report == 9
+
+
+def test_what_is_done_here_ends_with_the_consumer(
+    tasks: ModuleType, job: Callable[..., Any], tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    jobs = [job("square", 1), job("tell_often", 2, 600.0)]
+    asked = at_first_here(60, [])
+    with closing(
+        local.run_tasks(tasks.run, jobs, workers=1, on_progress=seen.append, at_first_here=asked)  # type: ignore[type-var]
+    ) as outcomes:
+        assert next(outcomes).report == 1
+        assert wait_until(lambda: any(tmp_path.glob("2.*")), 10)
+    assert not [one for one in threading.enumerate() if one.name == "worker"]
+
+
+def test_outside_of_the_window_no_time_is_counted(job: Callable[..., Any]) -> None:
+    told: list[str] = []
+    opens = time.monotonic() + 1.5
+    outcomes = run(
+        [job("square", 4)], admit=lambda: time.monotonic() > opens, at_first_here=at_first_here(0.5, told)
+    )
+    assert (outcomes[0].report, told) == (16, [])

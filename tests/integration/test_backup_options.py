@@ -73,7 +73,7 @@ def mail_below(root: Path) -> dict[str, dict[str, bytes]]:
 def world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> World:
-    monkeypatch.setattr(adapters, "make_engine", lambda *_: local_engine(0))
+    monkeypatch.setattr(adapters, "make_engine", lambda *_, **__: local_engine(0))
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, status: int = 0) -> Any:

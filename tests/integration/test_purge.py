@@ -107,7 +107,7 @@ class Nights:
 def nights(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Nights:
-    monkeypatch.setattr(adapters, "make_engine", lambda *_: local_engine(0))
+    monkeypatch.setattr(adapters, "make_engine", lambda *_, **__: local_engine(0))
     maker = root / "deploy" / "demo" / "make_store.py"
     subprocess.run(
         [sys.executable, maker, tmp_path / "store", "--messages", "120", "--users", "3"],

@@ -86,7 +86,7 @@ class Site:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(adapters, "make_engine", lambda *_: local_engine(0))
+    monkeypatch.setattr(adapters, "make_engine", lambda *_, **__: local_engine(0))
     # Not tmp_path, which other users may not enter.
     place = Path(tempfile.mkdtemp(prefix="mh-"))
     place.chmod(0o755)

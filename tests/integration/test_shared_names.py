@@ -41,7 +41,7 @@ def run(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> Run:
     """Runs a command on the store and its staging area; its output, read if it is JSON."""
-    monkeypatch.setattr(adapters, "make_engine", lambda *_: local_engine(0))
+    monkeypatch.setattr(adapters, "make_engine", lambda *_, **__: local_engine(0))
     monkeypatch.chdir(tmp_path)
 
     def run(command: str, *arguments: object, status: int = 0) -> Any:

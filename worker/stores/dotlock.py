@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -75,7 +74,7 @@ def _take_in_two_steps(folder: int) -> bool:
 
 
 def _holder() -> bytes:
-    return f"{os.getpid()}:{socket.gethostname()}".encode()
+    return f"{os.getpid()}:{os.uname().nodename}".encode()
 
 
 def _drop_stale(folder: int) -> bool:
@@ -100,7 +99,7 @@ def _drop_stale(folder: int) -> bool:
 
 def _is_gone(pid: bytes, host: bytes) -> bool:
     """Whether the process is one of this host that has ended."""
-    if host.strip() != socket.gethostname().encode() or not pid.isdigit() or len(pid) > 9:
+    if host.strip() != os.uname().nodename.encode() or not pid.isdigit() or len(pid) > 9:
         return False
     try:
         os.kill(int(pid), 0)

@@ -8,11 +8,14 @@ and a restore lets the server's own command write new index files that go on abo
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ...proto.errors import StoreError
 from ...proto.structs import Record
+
+if TYPE_CHECKING:
+    import subprocess
 
 _TIMEOUT_SECONDS = 600
 _UIDS_AT_ONCE = 1000
@@ -158,6 +161,8 @@ class Doveadm:
         return done
 
     def _called(self, *arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
+        import subprocess  # only where there is a server to be asked
+
         try:
             return subprocess.run(
                 [*self._command, *arguments],

@@ -19,7 +19,6 @@ looks like a Maildir++ of plain names. So the server's namespaces, layouts and n
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack, suppress
 
@@ -65,7 +64,7 @@ def write_indexes(
 def _write(
     doveadm: Doveadm, user: str, place: int, tree: bytes, folders: Sequence[StagedFolder], least: int
 ) -> None:
-    prefix = b"mailhaul" + secrets.token_hex(8).encode() + b"n"
+    prefix = b"mailhaul" + os.urandom(8).hex().encode() + b"n"
     links = {prefix + b"%d" % number: (b"..", tree, *one.names) for number, one in enumerate(folders)}
     view = _make_view(place, links, os.fstat(folders[0].directory))
     empty = [one for one in folders if one.is_empty]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -89,7 +88,7 @@ class KnownFiles:
 
     def _adopted(self, key: str, digest: bytes, directory: int, name: bytes) -> bool:
         """Put the known file in the place of the one that was written. Raises OSError."""
-        other = secrets.token_hex(8).encode()
+        other = os.urandom(8).hex().encode()
         if not self.link(key, digest, self._directory, other):
             return False
         try:
@@ -101,7 +100,7 @@ class KnownFiles:
 
     def _put(self, key: str, directory: int, name: bytes) -> None:
         """Let the key stand for this file. Raises OSError."""
-        other = secrets.token_hex(8)
+        other = os.urandom(8).hex()
         os.link(name, other, src_dir_fd=directory, dst_dir_fd=self._directory, follow_symlinks=False)
         os.rename(other, key, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 

@@ -25,7 +25,6 @@ from .maildir_mailbox import MaildirMailbox, Places
 from .measuring import measure
 from .notices import Notices
 from .placed import Placed
-from .removal import MaildirRemover
 from .server_record import MaildirRecord
 from .surroundings import Surroundings
 from .survey import survey
@@ -149,6 +148,8 @@ class MaildirStore:
             parent = location.open_parent()
             stack.callback(os.close, parent)
             home = self._home(stack, user, location)
+            from .removal import MaildirRemover  # only an undo takes mail away
+
             yield MaildirRemover(root, parent, location.name, home, self._control(stack, user, root))
 
     def _home(self, stack: ExitStack, user: str, mailbox: Location) -> int:

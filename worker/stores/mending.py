@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -47,7 +46,7 @@ class MaildirMender:
         make_directory(directory, b"tmp", 0o700)
         place = seen.place if seen else message.place
         with self._below(directory, b"tmp") as tmp, self._below(directory, place.encode()) as target:
-            name = RESERVED + secrets.token_hex(8).encode()
+            name = RESERVED + os.urandom(8).hex().encode()
             self._files.write(tmp, name, content, message.owner, message.date_ns, message.attributes)
             try:
                 make_durable(tmp, name)

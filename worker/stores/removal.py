@@ -9,7 +9,6 @@ brings them back.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -190,7 +189,7 @@ def _remove_empty(parent: int, name: bytes, workshop: int, *, folders: bool) -> 
                 return False
     except FileNotFoundError:
         return True
-    aside = _ASIDE + secrets.token_hex(8).encode()
+    aside = _ASIDE + os.urandom(8).hex().encode()
     os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=workshop)
     with opened(workshop, (aside,)) as directory:
         empty = _is_empty(directory, folders=folders)

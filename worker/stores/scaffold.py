@@ -10,7 +10,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 import time
@@ -148,7 +147,7 @@ def make_durable(directory: int, name: bytes) -> None:
 
 def _make_locked(parent: int) -> tuple[bytes, int]:
     while True:
-        name = RESERVED + secrets.token_hex(8).encode()
+        name = RESERVED + os.urandom(8).hex().encode()
         os.mkdir(name, 0o700, dir_fd=parent)
         try:
             fd = descend(parent, (name,))

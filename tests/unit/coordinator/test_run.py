@@ -77,6 +77,7 @@ class World(RunObserver):
             clock=self.clock,
             inventory=cast(Engine, self._look),
             backup=cast(Engine, self._back_up),
+            small_night=cast(Engine, self._back_up),
             area=StagingArea(path=str(self.staging)),
             grant=lambda _host, _file, _epoch: b"",
             read_grant=lambda _host: b"",
