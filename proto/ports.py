@@ -83,6 +83,16 @@ class KnownMailbox(Protocol):
     files_mark: bytes
     """What ``MailboxReader.files_mark`` was then; empty where it can't be compared."""
 
+    mark: bytes
+    """What ``MailboxReader.mark`` was then; empty where it can't be compared."""
+
+    def directories(self) -> Iterable[tuple[bytes, str]]:
+        """The paths of all its directories that are told of: with the name of its folder, or ``""`` for one
+        that is none. Those of the parts of folders are left out."""
+
+    def listed_files(self) -> Iterable[ListedFile]:
+        """Its files that are no messages, in the order in which they were listed."""
+
     def folder(self, path: bytes) -> KnownFolder | None:
         """The folder with this path, if it was there."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from mailhaul.proto.ports import MailboxReader, MailStore
-from mailhaul.proto.records import Folder, ListedFile, Skipped
+from mailhaul.proto.records import DirectoryKind, Folder, ListedFile, Skipped
 from mailhaul.proto.structs import Mutable, field
 
 
@@ -30,6 +30,7 @@ class Known(Mutable):
     """A KnownMailbox, and what else the reader said."""
 
     files_mark: bytes = b""
+    mark: bytes = b""
     folders: dict[bytes, Remembered] = field(default_factory=dict)
     files: list[ListedFile] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
@@ -37,6 +38,16 @@ class Known(Mutable):
 
     def folder(self, path: bytes) -> Remembered | None:
         return self.folders.get(path)
+
+    def directories(self) -> Iterator[tuple[bytes, str]]:
+        for path, one in self.folders.items():
+            yield path, one.folder.name
+            for near in one.folder.directories:
+                if near.kind is DirectoryKind.NEAR:
+                    yield near.path, ""
+
+    def listed_files(self) -> Iterator[ListedFile]:
+        return iter(self.files)
 
     def __getitem__(self, name: str) -> Remembered:
         (found,) = [one for one in self.folders.values() if one.folder.name == name]
@@ -56,7 +67,7 @@ def remember(
 
 def remembered(mailbox: MailboxReader, known: Known | None = None) -> Known:
     """What is to be remembered of an open mailbox."""
-    now = Known()
+    now = Known(mark=mailbox.mark())
     for reader in mailbox.folders():
         before = known.folder(reader.folder.path) if known else None
         if reader.unchanged:

@@ -20,6 +20,7 @@ from ..records import (
     Directory,
     DirectoryKind,
     Folder,
+    ListedFile,
     MailboxSummary,
     Ownership,
     Piece,
@@ -306,6 +307,30 @@ class MailboxFrames:
     def mailbox(self) -> Mailbox:
         """All of it. Raises DamagedError."""
         return _mailbox(self._rows, self.head)
+
+    def directories(self) -> Iterator[tuple[bytes, str]]:
+        """The path of each folder, with its name, and of each directory that is told with it and is none,
+        with ``""``. Raises DamagedError."""
+        near = DirectoryKind.NEAR.value
+        try:
+            for row in self._rows:
+                for folder in row["folders"]:
+                    yield claims.octets(folder["path"]), claims.name(folder["name"])
+                    for one in folder["directories"]:
+                        if one[0] == near:
+                            yield claims.octets(one[1]), ""
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise _incomplete(error) from error
+
+    def listed_files(self) -> Iterator[ListedFile]:
+        """The files, as the store listed them. Raises DamagedError."""
+        try:
+            for row in self._rows:
+                for path, home, target, *_ in row["files"]:
+                    link = None if target is None else claims.octets(target)
+                    yield ListedFile(claims.octets(path), bool(home), link)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise _incomplete(error) from error
 
 
 def decode(payloads: Sequence[bytes]) -> Mailbox:

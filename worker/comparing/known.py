@@ -25,6 +25,7 @@ from ...proto.errors import AccessError, DamagedError
 from ...proto.records import (
     DIGEST_BYTES,
     ArchiveId,
+    ListedFile,
     Location,
     Losses,
     Message,
@@ -323,6 +324,14 @@ class KnownVersion:
     def folder(self, path: bytes) -> KnownMessages | None:
         """See KnownMailbox."""
         return self.folders.get(path)
+
+    def directories(self) -> Iterator[tuple[bytes, str]]:
+        """See KnownMailbox."""
+        return self._mailbox_frames.directories()
+
+    def listed_files(self) -> Iterator[ListedFile]:
+        """See KnownMailbox."""
+        return self._mailbox_frames.listed_files()
 
     def holds(self, pieces: Iterable[Piece]) -> bool:
         """Whether nothing of these pieces is known to be lost."""

@@ -24,7 +24,8 @@ _PLACES = tuple(name for _, name in _BY_PLACE)
 _DIRECTORIES = (*_PLACES, b"tmp")
 _LISTS = (uidlist.NAME, keywords.NAME)
 _MARKED = (*_PLACES, *_LISTS)
-_ALL = (*_DIRECTORIES, *_LISTS)
+ALL_PARTS = (*_DIRECTORIES, *_LISTS)
+"""The names of all parts that a folder may have, in the order of ``FolderState.all_parts``."""
 _RECORDED = {**dict.fromkeys(_DIRECTORIES, DirectoryKind.PART), uidlist.NAME: DirectoryKind.UIDLIST}
 
 
@@ -53,7 +54,7 @@ class FolderState(Record):
 
     def all_parts(self) -> list[os.stat_result | None]:
         """The status of the directory and of every part of it, in order."""
-        return [self.own, *map(self.parts.get, _ALL)]
+        return [self.own, *map(self.parts.get, ALL_PARTS)]
 
     def times(self) -> dict[str, int]:
         """When messages last came or went, by place."""

@@ -12,7 +12,7 @@ from ...proto.errors import MessageUnavailable, StoreError
 from ...proto.ports import KnownFolder, KnownMailbox
 from ...proto.records import Attributes, Directory, DirectoryKind, FileStat, Folder, ListedFile, Skipped
 from ...proto.structs import Record, replace
-from . import folder_names, folder_state, uidlist
+from . import folder_names, folder_state, quick_look, uidlist
 from .acceptance import Acceptance
 from .attributes import AttributeReader, named
 from .control import Control, is_control_file
@@ -29,7 +29,7 @@ from .marks import DirectoriesMark, FilesMark
 from .notices import Notices
 from .opened import FileOpener, StoreFile
 from .other_files import OtherFiles
-from .survey import Contents, is_folder, survey
+from .survey import Contents, Survey, is_folder, survey
 from .unchanged_folder import UnchangedFolder
 
 
@@ -110,32 +110,63 @@ class MaildirMailbox:
         self._states: dict[bytes, FolderState] = {}
         self._directories = DirectoriesMark(now())
         self._has_server = self._has_lists = self._holds_mail = False
-        apart = places.apart()
-        self._home_files = HomeFiles(self._home, places.also, self._notices, self._attributes, apart)
-        control = apart - {_identity(self._root)}
-        self._survey = survey(
-            self._root, self._notices, look=self._look_at, attributes=self._attributes, apart=control
-        )
-        self._names = folder_names.names(self._survey.folders)
-        # The names of these are in the server's list only.
-        self._has_guids = folder_names.are_guids(self._survey.folders)
-        if self._has_guids and (server := self._ask_server()):
-            names = {path: server.get(path.decode()) for path in self._names}
-            self._names |= {path: os.fsdecode(one.name) for path, one in names.items() if one}
+        self._apart = places.apart()
+        self._home_files = HomeFiles(self._home, places.also, self._notices, self._attributes, self._apart)
         self._is_wanted = wanted
-        self._wanted = {path: name for path, name in self._names.items() if wanted(name)}
         # By folder: the names in its new/ and cur/ that are no messages.
         self._strays: dict[bytes, set[tuple[str, bytes]]] = {}
         self._files_mark = b""
 
+    @cached_property
+    def _survey(self) -> Survey:
+        self._directories = DirectoriesMark(self._now())
+        apart = self._apart - {_identity(self._root)}
+        return survey(self._root, self._notices, look=self._look_at, attributes=self._attributes, apart=apart)
+
+    @cached_property
+    def _has_guids(self) -> bool:
+        """Whether the names of the folders are in the server's list only."""
+        return folder_names.are_guids(self._survey.folders)
+
+    @cached_property
+    def _names(self) -> dict[bytes, str]:
+        names = folder_names.names(self._survey.folders)
+        if self._has_guids and (server := self._ask_server()):
+            found = {path: server.get(path.decode()) for path in names}
+            names |= {path: os.fsdecode(one.name) for path, one in found.items() if one}
+        return names
+
+    @cached_property
+    def _wanted(self) -> dict[bytes, str]:
+        return {path: name for path, name in self._names.items() if self._is_wanted(name)}
+
     def mark(self) -> bytes:
-        if self._has_guids or len(self._wanted) < len(self._names):
-            return b""
         return self._mark
 
     @cached_property
     def _mark(self) -> bytes:
-        mark = self._directories
+        if self._known is not None and self._is_as_known:
+            return self._known.mark
+        if self._has_guids or len(self._wanted) < len(self._names):
+            return b""
+        return self._with_what_is_around(self._directories)
+
+    @cached_property
+    def _is_as_known(self) -> bool:
+        """Whether all directories are as they are known, by one stat for each of them and of their parts."""
+        known = self._known
+        if known is None or not known.mark or self._control is not None:
+            return False
+        if not all(self._is_wanted(folder) for _, folder in known.directories() if folder):
+            return False
+        mark = DirectoriesMark(self._now())
+        try:
+            quick_look.take_in(self._root, known, mark)
+        except OSError:
+            return False  # looking through it will say why
+        return self._with_what_is_around(mark) == known.mark
+
+    def _with_what_is_around(self, mark: DirectoriesMark) -> bytes:
         mark.add(b"server" if self._doveadm else b"", ())
         mark.add(self.place, ())
         for one in self._around:
@@ -173,6 +204,16 @@ class MaildirMailbox:
 
     def files(self) -> Iterator[ListedFile]:
         self._files_mark, mark = b"", FilesMark(self._now())
+        if self._known is not None and self._is_as_known and "_survey" not in vars(self):
+            yield from quick_look.files(self._root, self._known, mark)
+        else:
+            yield from self._files_found(mark)
+        if self._home >= 0:
+            yield from self._home_files.listed(mark)
+        self._files_mark = mark.digest()
+
+    def _files_found(self, mark: FilesMark) -> Iterator[ListedFile]:
+        """All that is not in the home."""
         taken: set[bytes] = set()
         for file in self._mailbox_files(mark):
             if self._control:
@@ -184,9 +225,6 @@ class MaildirMailbox:
         if self._control:
             control = OtherFiles(self._control.fd, self._notices, mark)
             yield from self._lists.files(control, self._wanted, taken)
-        if self._home >= 0:
-            yield from self._home_files.listed(mark)
-        self._files_mark = mark.digest()
 
     @property
     def _list_of_names(self) -> int:

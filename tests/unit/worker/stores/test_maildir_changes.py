@@ -147,8 +147,8 @@ def test_a_change_shows(box: Maildir, change: Callable[[Maildir], None], hidden:
     assert look(box)["Sent"].mark not in (b"", first["Sent"].mark)
 
 
-def mark_of_all(box: Maildir, *, at_ns: int | None = None) -> bytes:
-    with store(box, at_ns=at_ns).open_mailbox("jane") as mailbox:
+def mark_of_all(box: Maildir, known: Known | None = None, *, at_ns: int | None = None) -> bytes:
+    with store(box, at_ns=at_ns).open_mailbox("jane", known) as mailbox:
         return mailbox.mark()
 
 
@@ -157,15 +157,16 @@ def mark_of_all(box: Maildir, *, at_ns: int | None = None) -> bytes:
 def test_a_change_shows_in_the_mark_of_all(
     box: Maildir, change: Callable[[Maildir], None], hidden: bool
 ) -> None:
+    known = look(box)
     first = mark_of_all(box)
-    assert first == mark_of_all(box) != b""
+    assert first == mark_of_all(box, known) == known.mark != b""
     if hidden:
         put_times_back(box, ".Sent", lambda: change(box))
     else:
         change(box)
-    assert mark_of_all(box) != first
+    assert first not in (mark_of_all(box), mark_of_all(box, known))
     settle()
-    assert mark_of_all(box) not in (b"", first)
+    assert mark_of_all(box) == mark_of_all(box, known) not in (b"", first)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,9 @@ def test_a_change_shows_in_the_mark_of_all(
 def test_what_is_recorded_of_directories_shows_in_the_mark_of_all(box: Maildir, change: str) -> None:
     (box.root / ".Sent" / "scripts").mkdir()
     settle()
-    first, sent = mark_of_all(box), box.root / ".Sent"
+    known, sent = look(box), box.root / ".Sent"
+    first = mark_of_all(box, known)
+    assert first == known.mark != b""
     if change == "mode of a folder":
         sent.chmod(0o750)
     elif change == "mode of tmp":
@@ -194,7 +197,40 @@ def test_what_is_recorded_of_directories_shows_in_the_mark_of_all(box: Maildir, 
     else:
         (box.root.parent / ".dovecot.sieve").mkdir()
     settle()
-    assert mark_of_all(box) not in (b"", first)
+    assert mark_of_all(box) == mark_of_all(box, known) not in (b"", first)
+
+
+def test_a_mailbox_that_is_as_it_is_known_is_not_listed(
+    box: Maildir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = look(box)
+    with store(box).open_mailbox("jane", known) as mailbox:
+        monkeypatch.setattr(os, "scandir", lambda _: pytest.fail("a directory was listed"))
+        assert mailbox.mark() == known.mark != b""
+        assert list(mailbox.files()) == known.files
+        assert mailbox.files_mark() == known.files_mark != b""
+
+
+def test_a_folder_that_is_not_wanted_any_more_is_passed_over(box: Maildir) -> None:
+    known = look(box)
+    with store(box).open_mailbox("jane", known, lambda folder: folder != "Sent") as mailbox:
+        assert mailbox.mark() == b""
+        assert mailbox.passed_over() == ["Sent"]
+
+
+def test_what_is_not_as_it_is_known_is_listed_after_all(box: Maildir) -> None:
+    """A file that was changed, and mail that came after the first look."""
+    known = look(box)
+    with (box.root / "subscriptions").open("a") as file:
+        file.write("Work/New\n")
+    with store(box).open_mailbox("jane", known) as mailbox:
+        assert mailbox.mark() == known.mark
+        assert list(mailbox.files()) == known.files
+        assert mailbox.files_mark() != known.files_mark
+        deliver(box)
+        found = {one.folder.name: (one.unchanged, len(one)) for one in mailbox.folders()}
+    assert found == {"INBOX": (True, 3), "Sent": (False, 4), "Work": (True, 3)}
+    assert mark_of_all(box) != known.mark
 
 
 def test_a_mailbox_that_is_young_has_no_mark(box: Maildir) -> None:
