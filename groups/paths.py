@@ -210,7 +210,7 @@ def _decoded(text: str) -> str:
 
 def _encoded(text: str, keep: str = "") -> str:
     """Percent-encode what would be misread or would disturb a terminal; ``keep`` stays as it is."""
-    if text.isprintable() and not ("/" in text or "%" in text):
+    if text.isprintable() and ("/" in keep or "/" not in text) and ("%" in keep or "%" not in text):
         return text
     return "".join(
         char if char in keep or (char.isprintable() and char not in "/%") else _escaped(char) for char in text

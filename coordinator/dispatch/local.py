@@ -182,16 +182,21 @@ class _AtFirstHere:
         self._processes: _Crew | None = None
 
     def start(self, worker: int, host: str) -> None:
-        if self._processes is None:
+        if self._tuner.held:
             self._worker = worker
             self._said.put(WorkerReady(worker))
-        else:
-            self._processes.start(worker, host)
+            return
+        if self._processes is None:
+            # Not before one is needed: a unit that is the last has no use for them.
+            self._asked.prepare()
+            self._processes = _processes(self._function, self._on_progress)
+        self._processes.start(worker, host)
 
     def assign(self, worker: int, task: object) -> None:
         if worker == self._worker:
             # The time in which nothing may be begun does not count.
-            self._until = min(self._until, time.monotonic() + self._asked.seconds)
+            if self._tuner.held:
+                self._until = min(self._until, time.monotonic() + self._asked.seconds)
             # A daemon: what hangs in a file system must not keep the program from ending.
             self._thread = threading.Thread(target=self._work, args=(task,), name="worker", daemon=True)
             self._thread.start()
@@ -206,10 +211,10 @@ class _AtFirstHere:
         if self._processes is not None:
             own = self._own_events(0.0)
             return [*own, *self._processes.events(0.0 if own else min(timeout_seconds, _LOOK_SECONDS))]
-        if time.monotonic() < self._until:
-            return self._own_events(min(timeout_seconds, self._until - time.monotonic()))
-        self._asked.prepare()
-        self._processes = _processes(self._function, self._on_progress)
+        alone_seconds = self._until - time.monotonic()
+        if alone_seconds > 0:
+            return self._own_events(min(timeout_seconds, alone_seconds))
+        self._until = math.inf
         self._tuner.held = False
         return [WorkersWanted(HERE, self._tuner.first)]
 

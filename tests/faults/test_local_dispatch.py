@@ -507,6 +507,12 @@ def test_processes_help_with_what_takes_longer(job: Callable[..., Any], tmp_path
     assert len(own) == 1
 
 
+def test_nothing_is_started_where_nothing_waits(job: Callable[..., Any]) -> None:
+    told: list[str] = []
+    (one,) = run([job("tell_often", 1, 0.6)], at_first_here=at_first_here(0.1, told))
+    assert (one.report, told) == (os.getpid(), [])
+
+
 def test_errors_here_are_tried_again_and_fail_alone(job: Callable[..., Any]) -> None:
     jobs = [job("fail_once", 1), job("crash", 2), job("square", 3)]
     outcomes = {one.task.number: one for one in run(jobs, at_first_here=at_first_here(60, []))}
