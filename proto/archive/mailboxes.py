@@ -161,12 +161,22 @@ def head_of(mailbox: Mailbox, parts: int) -> MailboxHead:
     )
 
 
+_Part = dict[str, object]
+
+
 def encode(mailbox: Mailbox) -> list[bytes]:
     """The payloads of the FOLDERS frames, if there have to be some, and at last of the MAILBOX frame."""
     archives = {one: number for number, one in enumerate(mailbox.archives)}
+    whole = _packed(_mailbox_row(mailbox, archives, 0, _all_lists(mailbox, archives)))
+    if len(whole) <= PART_BYTES:
+        return [whole]  # nearly always
     *parts, last = _parts(mailbox, archives)
-    head = head_of(mailbox, len(parts))
-    row: dict[str, object] = {
+    return [*map(_packed, parts), _packed(_mailbox_row(mailbox, archives, len(parts), last))]
+
+
+def _mailbox_row(mailbox: Mailbox, archives: Mapping[ArchiveId, int], parts: int, last: _Part) -> _Part:
+    head = head_of(mailbox, parts)
+    return {
         "user": head.user,
         "place": head.place,
         "listed": head.listed,
@@ -183,10 +193,6 @@ def encode(mailbox: Mailbox) -> list[bytes]:
         "rows": [[archives[archive], count] for archive, count in head.rows],
         **({"mark": head.mark} if head.mark else {}),
     }
-    return [*map(_packed, parts), _packed(row)]
-
-
-_Part = dict[str, object]
 
 
 def _parts(mailbox: Mailbox, archives: Mapping[ArchiveId, int]) -> Iterator[_Part]:
@@ -203,6 +209,13 @@ def _parts(mailbox: Mailbox, archives: Mapping[ArchiveId, int]) -> Iterator[_Par
         left -= row_bytes
         lists[name].append(row)
     yield {**lists, "attributes": list(attributes.numbers)}
+
+
+def _all_lists(mailbox: Mailbox, archives: Mapping[ArchiveId, int]) -> _Part:
+    attributes, lists = _AttributeTable(), _lists()
+    for name, record in _records(mailbox):
+        lists[name].append(_row(record, archives, attributes))
+    return {**lists, "attributes": list(attributes.numbers)}
 
 
 def _lists() -> dict[str, list[object]]:
