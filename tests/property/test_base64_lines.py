@@ -67,9 +67,13 @@ def test_lines_are_joined_alike(data: bytes, width: int, end: bytes, at: int, pu
 
 
 @given(st.binary(max_size=60), st.integers(1, 9), st.binary(min_size=1, max_size=6))
+@example(b"x\n", 1, b"\n")
+@example(b"x\nx", 1, b"\n")
+@example(b"x\nxx", 1, b"\n")
 def test_any_bytes_can_be_joined(text: bytes, width: int, end: bytes) -> None:
     in_c = native.join_lines(text, width, end)
-    lines = [text[at : at + width] for at in range(0, len(text), width + len(end))]
+    # Behind a line end there is a line, be it an empty one.
+    lines = [text[at : at + width] for at in range(0, len(text) + 1, width + len(end))]
     assert in_c == (b"".join(lines) if end.join(lines) == text else None)
 
 
