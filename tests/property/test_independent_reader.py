@@ -111,6 +111,10 @@ def changed(whole: bytes, changes: list[tuple[str, float, int]]) -> bytes:
 @example(copies=[[], [], [[("cut", 0.125, 4096)], []]], together=True)
 @example(copies=[[[("flip", 0.9921875, 1), ("repeat", 0.0, 4096)]], [], []], together=False)
 @example(copies=[[[("repeat", 0.0, 4096)], [("flip", 0.0, 1), ("flip", 0.25, 1)]], [], []], together=True)
+@example(
+    copies=[[], [[("flip", 0.9921875, 1)]], [[("flip", 0.0, 1)], [("flip", 0.25, 1), ("cut", 0.5, 1)]]],
+    together=True,
+)
 @settings(max_examples=60)
 @given(
     copies=st.lists(st.lists(st.lists(CHANGES, max_size=3), max_size=2), min_size=3, max_size=3),

@@ -1115,13 +1115,12 @@ class ArchiveFile:
             part.add(frame.kind, frame.position, frame.offset)
             following = self.frame(frame.end)
             ended, at = False, frame.end
-            if frame.kind == FOOTER or following is None:
-                if self.is_whole(frame):
-                    ended = part.has_end = frame.kind == FOOTER
-                elif following is None:
-                    # Its length is known; if no frame begins behind it, bytes may be missing.
-                    at, promised = frame.offset + 1, frame.end
-                    following = self.frame(at)
+            if frame.kind == FOOTER:
+                ended, part.has_end = True, self.is_whole(frame)
+            elif following is None and not self.is_whole(frame):
+                # Its length is known; if no frame begins behind it, bytes may be missing.
+                at, promised = frame.offset + 1, frame.end
+                following = self.frame(at)
             self._promised = frame.end
             if following is None or not (
                 ended or following.archive == part.archive or following.begins_archive
