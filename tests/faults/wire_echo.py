@@ -8,12 +8,12 @@ it ends with its standard input.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import select
 import sys
 
+from mailhaul.proto.structs import asdict
 from mailhaul.proto.wire.envelopes import MOST_DATA_BYTES, Bytes, Data, Ping, Pong
 from mailhaul.proto.wire.keys import new_pair
 from mailhaul.proto.wire.server import Server
@@ -45,7 +45,7 @@ def main() -> None:
             if select.select([sys.stdin], [], [], 0)[0]:
                 if not os.read(0, 1):
                     return
-                print(json.dumps(dataclasses.asdict(server.counts)), flush=True)
+                print(json.dumps(asdict(server.counts), default=asdict), flush=True)
 
 
 if __name__ == "__main__":
