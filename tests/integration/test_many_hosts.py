@@ -118,10 +118,10 @@ def test_two_hosts_are_backed_up_to_a_third(
             one, path=other_server.template, doveadm=other_server.doveadm, hosts=("store02",)
         )
         here.run(here.configure([to_a_server, two]), "restore", "/one")
-        strangers = here.receiver_status()["strangers"]
+        status = here.receiver_status()
     assert restored["restored"] == stored["messages"]
     assert restored["skipped"] == restored["damaged"] == []
-    assert strangers == 0
+    assert (status["strangers"], status["last_strangers"]) == (0, [])
 
     for user in before:
         assert differences_seen(before[user], other_server.view(user)) == []
