@@ -18,7 +18,8 @@ from unittest.mock import patch
 
 from mailhaul.groups import sharding
 from mailhaul.proto.archive import messages
-from mailhaul.worker.comparing import gathering
+from mailhaul.worker import folder_backup
+from mailhaul.worker.comparing import gathering, matching
 
 from .maildirs import DATE_NS, Maildir
 from .trees import Entry, snapshot
@@ -68,7 +69,8 @@ class History:
         self._config = place / "mailhaul.toml"
         for user in USERS[:3]:
             for folder in FOLDERS[:2]:
-                self._deliver(user, folder)
+                for _ in range(self.rng.choice([1, 5])):
+                    self._deliver(user, folder)
         compact_below = self.rng.choice([0.5, 1.0])
         self._config.write_text(
             CONFIG.format(staging=self.staging, store=self.store, place=place, compact_below=compact_below)
@@ -202,11 +204,15 @@ def mail_at(place: Path) -> Mail:
 
 def lived(live: Callable[[], None], rng: random.Random) -> None:
     """Let a history happen, where groups are worth splitting; half of them with so small limits that
-    mailboxes have several frames, and that metadata is gathered anew every few nights."""
+    mailboxes have several frames, and that metadata is gathered anew every few nights; half of them with
+    nights that refer to parts of a frame, however few messages these have."""
     with ExitStack() as stack:
         stack.enter_context(patch.object(sharding, "WORTH_SPLITTING_BYTES", 1))
         if rng.random() < 0.5:
             stack.enter_context(patch.object(messages, "MOST_MESSAGES", 2))
             stack.enter_context(patch.object(gathering, "MOST_ARCHIVES", 3))
             stack.enter_context(patch.object(gathering, "_LEFT", 2))
+        if rng.random() < 0.5:
+            stack.enter_context(patch.object(matching, "FEWEST_ROWS", 1))
+            stack.enter_context(patch.object(folder_backup, "_MUCH", 0))
         live()
