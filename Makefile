@@ -81,7 +81,7 @@ bench-nights: $(READY) peers
 bench-restores: $(READY) peers
 	$(BENCH).restores 2g $(BESIDE)
 
-# Full backups, nights, restores; small mail, attachments, many mailboxes: two hours.
+# Full backups, nights, restores; small mail, attachments, many mailboxes: about an hour.
 bench-speed: $(READY) peers
 	for setting in small 2g many; do \
 	    $(BENCH).nights $$setting --rounds 5 $(BESIDE) && $(BENCH).restores $$setting --repetitions 3 $(BESIDE) \

@@ -182,7 +182,7 @@ class _Queue(Mutable, eq=False):
 
 class _Host(Mutable, eq=False):
     """``most`` is how many workers it may have. ``starting`` says for which queue each worker is started;
-    ``stillborn`` counts those in a row that were lost before they were ready."""
+    ``failed_starts`` counts those in a row that were lost before they were ready."""
 
     name: str
     most: int
@@ -190,7 +190,7 @@ class _Host(Mutable, eq=False):
     starting: dict[int, _Queue] = field(default_factory=dict)
     idle: list[int] = field(default_factory=list)
     busy: dict[int, int] = field(default_factory=dict)
-    stillborn: int = 0
+    failed_starts: int = 0
     lost: bool = False
     given_up: bool = False
 
@@ -303,7 +303,7 @@ class Core:
             case WorkerReady(worker) if worker in host.starting:
                 queue = host.pop_starting(worker)
                 host.idle.append(worker)
-                host.stillborn = 0
+                host.failed_starts = 0
                 return [*self._settle(host), *self._supply([queue])]
             case WorkerLost(worker, error):
                 return self._lose(host, worker, error)
@@ -322,9 +322,9 @@ class Core:
         queues = []
         if task is None:
             queues.append(host.pop_starting(worker))
-            host.stillborn += 1
+            host.failed_starts += 1
         given_up = []
-        if host.stillborn >= self._attempts and not host.workers:
+        if host.failed_starts >= self._attempts and not host.workers:
             given_up = self._give_up(host, error)
         ended = [] if task is None else [self._retry(task, error, True)]
         return [*self._settle(host), *self._supply(queues), *ended, *given_up]
@@ -338,7 +338,7 @@ class Core:
                 given_up = self._give_up(host, error)
             case HostBack():
                 host.lost = host.given_up = False
-                host.stillborn = 0
+                host.failed_starts = 0
                 return self._settle(host)
         for worker in (*host.starting, *host.busy):
             del self._host_of[worker]
@@ -401,7 +401,7 @@ class Core:
             told.append(Assign(worker, host.name, task, self._tried[task]))
         for worker in host.idle:
             del self._host_of[worker]
-            host.stillborn = 0  # workers do start here: a task that rests will need one again
+            host.failed_starts = 0  # workers do start here: a task that rests will need one again
             told.append(Stop(worker))
         host.idle.clear()
         while open_ and self._has_room(host) and (queue := host.next_short()):
@@ -413,4 +413,4 @@ class Core:
         return told
 
     def _has_room(self, host: _Host) -> bool:
-        return host.workers < host.most and host.stillborn < self._attempts
+        return host.workers < host.most and host.failed_starts < self._attempts

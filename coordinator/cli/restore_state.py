@@ -6,7 +6,7 @@ from __future__ import annotations
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
 from ..backup_set import BackupSet
 from ..restore_plan import RestorePlan
-from ..restores.remedies import failure_of
+from ..restores.failures import failure_of
 from . import output
 from .output import counted, number, say
 from .restoring import Done

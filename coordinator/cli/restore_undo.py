@@ -26,9 +26,9 @@ from ..restores.before import (
     note_undone,
     read_before,
 )
+from ..restores.failures import failure_of
 from ..restores.journal import Journal, read_journal
 from ..restores.record import OpenRestore, Order, state_of
-from ..restores.remedies import failure_of
 from ..undoing import UndoPlan, plan_undo, run_undoing
 from . import adapters, output
 from .output import counted, duration, number, say

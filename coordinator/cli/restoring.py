@@ -23,8 +23,8 @@ from ..newest_first import NAME, Ahead, passes_of, run_newest_first
 from ..places import names_partition, of_partition, refuse_target
 from ..restoration import RestoreWork, end_restore, note_damaged_copies, run_tasks
 from ..restore_plan import PlannedTask, RestorePlan
+from ..restores.failures import failure_of
 from ..restores.journal import Journal
-from ..restores.remedies import failure_of
 from ..settings import Config
 from . import adapters, output
 from .configuration import configured, default_workers, found_configuration, staging_area

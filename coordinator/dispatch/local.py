@@ -36,7 +36,7 @@ class AtFirstHere(Record):
     prepare: Callable[[], object]
 
 
-GRACE_SECONDS = 5.0
+_LEAVE_SECONDS = 5.0
 """How long the thread may take to leave its task in order."""
 
 _LOOK_SECONDS = 0.1
@@ -89,9 +89,8 @@ def run_tasks(
     """See ``Engine``: up to ``workers`` processes, as many of them as gain anything (``tuning``), never more
     than tasks; 0 stands for this process. All tasks run here, whatever their hosts, and are told so by an
     empty name. With ``lanes`` there are so many workers for each, and a task names those that it can be done
-    in as its hosts: who is slow in one holds nobody up in another. With ``at_first_here``
-    a thread of this process is the only worker until its time is over; it ends at the next progress that its
-    task tells.
+    in as its hosts: who is slow in one holds nobody up in another. With ``at_first_here`` a thread of this
+    process is the only worker until its time is over; it ends at the next progress of its task.
 
     ``function`` must be importable by its name, tasks and reports picklable. ``on_progress`` is called
     by the thread that iterates. Closing the iterator, or an exception in its consumer's loop, ends the
@@ -223,7 +222,7 @@ class _AtFirstHere:
         if self._processes is not None:
             self._processes.close()
         if self._thread is not None:
-            self._thread.join(GRACE_SECONDS)
+            self._thread.join(_LEAVE_SECONDS)
 
     def _own_events(self, timeout_seconds: float) -> list[Event]:
         """What the thread says next; waits for that up to so long."""

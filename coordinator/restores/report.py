@@ -12,8 +12,8 @@ from ...proto.records import RestoreReport, Skipped
 from ...proto.structs import Record
 from ..durable import replace_durably
 from ..snapshots import as_json, read_snapshot
+from .failures import Failure, failure_of
 from .record import Ended, OpenRestore, Order, note_end
-from .remedies import Failure, failure_of
 
 TEXT = "report.txt"
 

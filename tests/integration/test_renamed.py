@@ -19,7 +19,7 @@ import pytest
 from mailhaul.coordinator.cli import adapters
 from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.dispatch.local import local_engine
-from mailhaul.coordinator.restores.remedies import failure_of
+from mailhaul.coordinator.restores.failures import failure_of
 from mailhaul.proto.records import Skipped
 from mailhaul.proto.structs import asdict
 

@@ -18,7 +18,7 @@ from mailhaul.coordinator.restores import before as of_before
 from mailhaul.coordinator.restores import keeping as holding
 from mailhaul.coordinator.restores import record
 from mailhaul.coordinator.restores.before import KEPT_DAYS
-from mailhaul.coordinator.restores.remedies import failure_of
+from mailhaul.coordinator.restores.failures import failure_of
 from mailhaul.groups.paths import message_path
 from mailhaul.proto.errors import LockedError, StagingError, StoreError
 from mailhaul.proto.records import Skipped, Unit

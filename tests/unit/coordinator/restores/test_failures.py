@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mailhaul.coordinator.restores.remedies import failure_of
+from mailhaul.coordinator.restores.failures import failure_of
 from mailhaul.proto.records import Skipped
 
 
