@@ -234,6 +234,13 @@ class UnsupportedError(BackupError):
     code = "unsupported"
 
 
+class EncryptedError(BackupError):
+    """What is asked for is encrypted, and no key at hand opens it. Of who can say whose does, ``recipients``
+    are their names."""
+
+    code = "encrypted"
+
+
 class MessageUnavailable(BackupError):
     """One message or file of a mailbox can't be read; the run goes on without it.
 

@@ -1,0 +1,1 @@
+"""Keys of archives: what is encrypted under which key, and for whom the keys are wrapped."""

@@ -1,0 +1,99 @@
+"""What keys there are: records that tasks carry and archives name. No cryptography is done here.
+
+FORMAT.md, "Encryption", is the specification; docs/threat-model.md says who holds what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from ..records import ArchiveId
+from ..structs import Record, field
+
+KEY_BYTES = 32
+KEY_ID_BYTES = 16
+
+
+class Kem(IntEnum):
+    """How a key is wrapped for a recipient. A retired number is never used again."""
+
+    X25519 = 1
+    """HPKE (RFC 9180), base mode: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM."""
+    HYBRID = 2
+    """HPKE with ML-KEM-768 and X25519 together, HKDF-SHA256, AES-256-GCM."""
+    AGE = 3
+    """An age file for one age recipient."""
+
+
+class Cipher(IntEnum):
+    """How frames are encrypted. A retired number is never used again."""
+
+    AES_256_GCM = 1
+    CHACHA20_POLY1305 = 2
+
+
+class Recipient(Record, kw_only=True):
+    """For whom keys are wrapped: the public half of a pair. ``id`` (16 bytes) is made of the others but the
+    name (``derivation.recipient_id``); ``name`` is for people."""
+
+    name: str
+    kem: Kem
+    public: bytes
+    id: bytes
+
+
+class Wrap(Record):
+    """A key as it is wrapped for the recipient with this id (16 bytes); ``name`` is for people."""
+
+    recipient: bytes
+    name: str
+    kem: Kem
+    sealed: bytes
+
+
+class Slot(Record, kw_only=True):
+    """A pair of keys that frames of an archive are encrypted with: one for each attempt that wrote some.
+
+    ``number`` counts from 1 in the archive, ``archive`` is that for which the keys were made: another one if
+    frames of it were copied. ``salt`` (32 bytes) is random, ``structure`` the id of the structure key,
+    ``content`` that of the content key; both keys are in each of the ``wraps``."""
+
+    number: int
+    archive: ArchiveId
+    salt: bytes
+    cipher: Cipher
+    structure: bytes
+    content: bytes
+    wraps: tuple[Wrap, ...]
+
+
+class StructureKey(Record):
+    """The key of the structure of all archives of a staging area. ``id`` (16 bytes) is made of the secret
+    (32 bytes): ``derivation.structure_key``."""
+
+    id: bytes
+    secret: bytes
+
+
+class Keyring(Record):
+    """Keys at hand for reading, by their ids: structure keys, and content keys of archives."""
+
+    structures: Mapping[bytes, bytes] = field(default_factory=dict)
+    contents: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    def with_contents(self, contents: Mapping[bytes, bytes]) -> Keyring:
+        """The same, and these content keys."""
+        return Keyring(self.structures, {**self.contents, **contents})
+
+
+NO_KEYS = Keyring()
+"""Of who can read archives that are not encrypted, and nothing else."""
+
+
+class Sealing(Record, kw_only=True):
+    """What it takes to write an encrypted archive: the structure key, and for whom keys are wrapped, at least
+    one."""
+
+    structure: StructureKey
+    recipients: tuple[Recipient, ...]
