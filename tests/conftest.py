@@ -44,10 +44,26 @@ sys.dont_write_bytecode = False
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=100, help="how often a fault loop repeats (default 100)")
     parser.addoption(
+        "--encrypted",
+        action="store_true",
+        help="encrypt all archives (not in programs that are started), and read them with all keys",
+    )
+    parser.addoption(
         "--pure-python",
         action="store_true",
         help="the hot path in pure Python (not in programs that are started) where it was built in C",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _encrypted(pytestconfig: pytest.Config) -> Iterator[None]:
+    if pytestconfig.getoption("--encrypted"):
+        from mailhaul.tests.sealed import everything_encrypted
+
+        with everything_encrypted():
+            yield
+    else:
+        yield
 
 
 def pytest_configure(config: pytest.Config) -> None:

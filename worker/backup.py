@@ -28,6 +28,7 @@ from ..groups.paths import LogicalPath
 from ..groups.selection import EVERYTHING, Selection, Verdict
 from ..proto.archive.files import RandomAccess
 from ..proto.errors import DamagedError, StoreError
+from ..proto.keys.records import Sealing
 from ..proto.ports import ArchiveSink, MailStore, ProgressSink
 from ..proto.records import (
     BackupMode,
@@ -66,9 +67,11 @@ def back_up(
     mode: BackupMode = _USUAL,
     parents: OpenParents | None = None,
     selection: Selection = EVERYTHING,
+    sealing: Sealing | None = None,
 ) -> UnitReport:
-    """Store all mailboxes of a unit in one archive and seal it. What its ``parents`` have already is not read
-    again; without any, all is. If there is nothing to write, no archive is: the report has none then.
+    """Store all mailboxes of a unit in one archive and seal it, with a ``sealing`` encrypted. What its
+    ``parents`` have already is not read again; without any, all is. If there is nothing to write, no archive
+    is: the report has none then.
 
     Mailboxes that an earlier attempt completed are not read again either; the archive keeps the id that it
     got then, and the report tells of all of it, except for the time that it took. A mailbox, message or file
@@ -76,7 +79,7 @@ def back_up(
     be written; nothing with a final name is left then.
     """
     began, cpu_began = time.monotonic(), time.process_time()
-    work = _UnitBackup(unit, store, sink, settings, progress, mode, parents, selection)
+    work = _UnitBackup(unit, store, sink, settings, progress, mode, parents, selection, sealing)
     try:
         work.run()
         report = work.report() if not work.to_write else work.seal(sink)
@@ -103,6 +106,7 @@ class _UnitBackup:
         mode: BackupMode,
         parents: OpenParents | None,
         selection: Selection,
+        sealing: Sealing | None,
     ) -> None:
         # Without parents nobody could tell of what is stored: a stream has to be an archive of its own. What
         # later runs refer to has whole mailboxes, a stream only the folders that were asked for.
@@ -123,6 +127,7 @@ class _UnitBackup:
             segments,
             self._take_up,
             refer=not (mode.full or mode.self_contained),
+            sealing=sealing,
         )
         self._reliance = Reliance(
             reuse=not (mode.full or mode.self_contained),

@@ -25,6 +25,7 @@ from .comparing.known import UNACCOUNTED, KnownMessages, KnownVersion
 from .comparing.known_tally import KnownTally
 from .comparing.matching import Rows, SameRows, match
 from .comparing.pursuit import Pursuit
+from .packing.packer import terms_of
 from .unit_archive import LateMailbox
 
 _ATTEMPTS = 3
@@ -90,6 +91,8 @@ class FolderBackup:
         self._told = told
         self._is_same_folder = False
         self._looks = True
+        # Messages of which nobody here can read what they can be found by have to be read again for it.
+        self._much = _MUCH if version is None or version.has_terms else min(_MUCH, 1)
         # Small frames that could be referred to, until it is known what comes behind them; and how many
         # messages were written anew since the last frame that was.
         self._held: list[SameRows] = []
@@ -145,7 +148,7 @@ class FolderBackup:
         elif step.count >= _SMALL_FRAME:
             self._let_go()
             self._keep(step)
-        elif step.count <= _MUCH * self._anew:
+        elif step.count <= self._much * self._anew:
             self._rows(step.as_rows().rows)
             self._anew += step.count
         else:
@@ -155,7 +158,7 @@ class FolderBackup:
 
     def _joined(self, rows: list[tuple[Listed, int]]) -> list[tuple[Listed, int]]:
         """Messages that are written anew, and those before them that become one frame with them."""
-        while self._held and self._held[-1].count <= _MUCH * len(rows):
+        while self._held and self._held[-1].count <= self._much * len(rows):
             rows = self._held.pop().as_rows().rows + rows
         return rows
 
@@ -216,7 +219,7 @@ class FolderBackup:
             return False  # another file has the name of one of them
         self._one_by_one(before)
         before.clear()
-        self._mailbox.add_rows(rows, row, called, terms)
+        self._mailbox.add_rows(rows, row, called, list(map(self._terms, called, terms)))
         self._tally.listed += len(called)
         self._known.meet(position, len(called))
         if not rows.names.has(row, called):
@@ -231,12 +234,12 @@ class FolderBackup:
             pairs = ((listed, befores[position][0]) for listed, position in rows if position in befores)
             self._is_same_folder = any(_is_file_of(listed, before) for listed, before in pairs)
         for listed, position in rows:
-            before, terms = befores.get(position, (None, Terms()))
+            before, known_terms = befores.get(position, (None, Terms()))
             if before is not None and before.base != listed.base:
                 before = None  # a hash that two names share
             self._tally.listed += 1
             try:
-                stored, terms = self._taken_over(listed, before, terms) or self._read(listed, before)
+                stored, terms = self._taken_over(listed, before, known_terms) or self._read(listed, before)
             except MessageUnavailable as error:
                 if error.reason == "vanished":
                     self._tally.pursuit.lose(self._where, listed, self._shown(listed), error.message)
@@ -246,7 +249,7 @@ class FolderBackup:
                     self._tally.left_out += 1
                     continue
                 # What can't be looked at now is kept as it was: the other moments may be purged one day.
-                stored = _called(before, listed)
+                stored, terms = _called(before, listed), known_terms or Terms()
             self._mailbox.add_message(stored, terms)
             self._compare(listed, stored, before, position)
             self._told()
@@ -256,7 +259,10 @@ class FolderBackup:
         for position, (before, terms) in self._known.unmet():
             if self._is_kept(before):
                 self._tally.listed += 1
-                self._mailbox.add_message(before, terms)
+                if terms is not None:
+                    self._mailbox.add_message(before, terms)
+                else:
+                    self._mailbox.keep(self._stored(), self._known.pointer(position))
                 self._known.meet(position)
 
     def _is_kept(self, before: Message) -> bool:
@@ -264,7 +270,7 @@ class FolderBackup:
         return self._reliance.refer and self._holds(before)
 
     def _taken_over(
-        self, listed: Listed, before: Message | None, terms: Terms
+        self, listed: Listed, before: Message | None, terms: Terms | None
     ) -> tuple[Message, Terms] | None:
         """The known message as it is called now; None if it has to be read."""
         if before is None or not self._reliance.reuse or not self._holds(before):
@@ -273,7 +279,21 @@ class FolderBackup:
         looked = before if is_same_file and not self._looks else self._looked(listed, before)
         if looked is None:
             return None
-        return _called(looked, listed), terms
+        return _called(looked, listed), self._terms(listed, terms)
+
+    def _terms(self, listed: Listed, known: Terms | None) -> Terms:
+        """What a known message can be found by: it is read again where that can't be read here. Nothing, if
+        neither can be."""
+        if known is not None:
+            return known
+        try:
+            opened = self._folder.open_message(listed)
+            try:
+                return terms_of(opened)
+            finally:
+                opened.close()
+        except MessageUnavailable:
+            return Terms()
 
     def _looked(self, listed: Listed, before: Message) -> Message | None:
         """The known message with its owner of now; None if its file seems to be another one.

@@ -16,6 +16,7 @@ from ..proto.archive.messages import MessageRows
 from ..proto.archive.pointers import FramePointer
 from ..proto.archive.writer import ArchiveTotals, ArchiveWriter
 from ..proto.errors import DamagedError
+from ..proto.keys.records import Sealing
 from ..proto.ports import ArchiveSink
 from ..proto.records import ArchiveId, Folder, Listed, Message, Skipped, Terms, Unit
 from ..proto.structs import Record
@@ -45,7 +46,7 @@ class AlreadyStored(Exception):
 
 class UnitArchive:
     """The archive of a unit, in ``sink``. ``taken_up`` is told what an earlier attempt completed of it.
-    Without ``refer`` it tells of everything itself.
+    Without ``refer`` it tells of everything itself; with a ``sealing`` it is encrypted.
 
     ``done`` are the users whose mailboxes that are, ``unreadable`` those whose last version turned out to be
     damaged when it was to be used: their mailboxes have to be read. All methods may raise StagingError.
@@ -61,6 +62,7 @@ class UnitArchive:
         taken_up: Callable[[Account], object],
         *,
         refer: bool,
+        sealing: Sealing | None = None,
     ) -> None:
         self.done: frozenset[str] = frozenset()
         self.unreadable: list[str] = []
@@ -73,6 +75,7 @@ class UnitArchive:
         self._begun: tuple[ArchiveWriter, Packer] | None = None
         self._unchanged: list[Unchanged] = []
         self._refer = refer
+        self._sealing = sealing
         self._gathered: frozenset[ArchiveId] = frozenset()
 
     @property
@@ -139,7 +142,13 @@ class UnitArchive:
                 if gone != (*self._unit.departed, *self._unit.carried):
                     raise DamagedError("others have departed since", reason="foreign")
                 writer = ArchiveWriter(
-                    self._sink, draft.archive.header, codec, level, departed=gone, draft=draft
+                    self._sink,
+                    draft.archive.header,
+                    codec,
+                    level,
+                    departed=gone,
+                    draft=draft,
+                    sealing=self._sealing,
                 )
                 packer = Packer(writer, self._segments)
                 packer.recall(draft.archive)
@@ -148,7 +157,8 @@ class UnitArchive:
             else:
                 return writer, packer, account
         gone = (*self._unit.departed, *self._unit.carried)
-        writer = ArchiveWriter(self._sink, _header(self._unit, self._settings), codec, level, departed=gone)
+        header = _header(self._unit, self._settings)
+        writer = ArchiveWriter(self._sink, header, codec, level, departed=gone, sealing=self._sealing)
         return writer, Packer(writer, self._segments), None
 
     def _keep(self, unchanged: Unchanged, writer: ArchiveWriter) -> None:

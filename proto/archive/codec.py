@@ -1,7 +1,4 @@
-"""Payloads to frames and back: the place where compression is, and where encryption will be.
-
-Docs/decisions/0016-encryption.md tells what a key has to do with it.
-"""
+"""Payloads to frames and back: the place where compression is, and, in ``sealing``, encryption."""
 
 from __future__ import annotations
 
@@ -10,10 +7,14 @@ import threading
 import lz4.block
 import zstandard
 
-from ..errors import DamagedError
+from ..errors import DamagedError, EncryptedError
+from ..keys.records import Slot
 from ..records import ArchiveId
 from . import frames
-from .frames import Codec, Compressor, FrameHeader, FrameType
+from .frames import AUTHENTICATED, SEALED, Codec, Compressor, FrameHeader, FrameType
+
+OVERHEAD_BYTES = 8 + 16
+"""What the counter and the tag of an encrypted frame add to its payload."""
 
 Stored = tuple[FrameHeader, bytes | bytearray | memoryview]
 """A frame as it is stored, whose header may still say another place."""
@@ -28,7 +29,15 @@ class _Decompressor(threading.local):
 
 class FrameCodec:
     """What turns a payload into what is stored of it, and back; the same for all that read and write an
-    archive. It may be shared between threads."""
+    archive. This one encrypts nothing (``sealing.SealedCodec`` does). It may be shared between threads."""
+
+    seals = False
+    """Whether it encrypts."""
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """All slots of the archive that are known, ascending by number."""
+        return ()
 
     def __init__(self) -> None:
         self._of_this_thread = _Decompressor()
@@ -39,19 +48,70 @@ class FrameCodec:
         archive: ArchiveId,
         compressor: Compressor | None,
         payload: bytes | memoryview,
+        position: int = 0,
+        _bound: bytes = b"",
     ) -> Stored:
-        """A frame whose payload is compressed like this, or not at all; it belongs nowhere yet. Raises
-        OverflowError for a payload that no frame can hold."""
+        """A frame of this position whose payload is compressed like this, or not at all; where it will lie is
+        not said yet. ``_bound`` is what a SEARCH frame is bound to (``binding``). Raises OverflowError for
+        a payload that no frame can hold."""
+        header, stored = self._compressed(kind, archive, compressor, payload, position)
+        return header._replace(checksum=frames.checksum(stored)), stored
+
+    def unpack(
+        self, header: FrameHeader, stored: bytes | bytearray | memoryview, where: str, _bound: bytes = b""
+    ) -> bytes:
+        """The payload of a frame, checked. ``where`` names the place for messages. Raises DamagedError;
+        EncryptedError if there is no key for it."""
+        frames.check_payload(header, stored, where)
+        if header.flags == AUTHENTICATED:
+            # Without a key it can't be checked.
+            stored = stored[:-OVERHEAD_BYTES]
+        elif header.flags:
+            raise self.lacks_key(header, where)
+        return self._decompressed(header, stored, where)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether a new slot has to be opened before anything more is encrypted."""
+        return False
+
+    def open_slot(self) -> None:
+        """Make new keys with which all is encrypted from now on, and wrap them. ValueError for what encrypts
+        nothing."""
+        raise ValueError("nothing is encrypted here")
+
+    def adopt(self, _slot: Slot) -> tuple[int, bool]:
+        """The number that a slot of another archive has in this one, and whether it is new here. ValueError
+        for what encrypts nothing."""
+        raise ValueError("nothing is encrypted here")
+
+    def binding(self, _messages: bytes) -> bytes:
+        """What the SEARCH frame behind a MESSAGES frame with this payload is bound to."""
+        return b""
+
+    def can_open(self, header: FrameHeader) -> bool:
+        """Whether no key is missing for a frame."""
+        return header.flags != SEALED
+
+    def lacks_key(self, header: FrameHeader, where: str) -> EncryptedError:
+        """The error that there is no key for a frame."""
+        return EncryptedError(f"{where}: the {header.type.name} frame is encrypted")
+
+    def _compressed(
+        self,
+        kind: FrameType,
+        archive: ArchiveId,
+        compressor: Compressor | None,
+        payload: bytes | memoryview,
+        position: int,
+    ) -> Stored:
+        """Without its checksum."""
         if len(payload) > frames.LARGEST_FRAME:
             raise OverflowError(f"a {kind.name} frame of {len(payload)} bytes is beyond the format")
         codec, stored = (Codec.NONE, payload) if compressor is None else compressor.compress(payload)
-        checksum = frames.checksum(stored)
-        header = FrameHeader(kind, codec, len(stored), len(payload), archive, 0, 0, checksum)
-        return header, stored
+        return FrameHeader(kind, codec, len(stored), len(payload), archive, 0, position, b""), stored
 
-    def unpack(self, header: FrameHeader, stored: bytes | memoryview, where: str) -> bytes:
-        """The payload of a frame, checked. ``where`` names the place for messages. Raises DamagedError."""
-        frames.check_payload(header, stored, where)
+    def _decompressed(self, header: FrameHeader, stored: bytes | bytearray | memoryview, where: str) -> bytes:
         try:
             if header.codec is Codec.LZ4:
                 plain: bytes = lz4.block.decompress(stored, uncompressed_size=header.plain_bytes)

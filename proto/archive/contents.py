@@ -20,11 +20,14 @@ from .frames import mailbox_position
 from .places import GONE, BlockTable, MailboxPlace
 from .pointers import MailboxPointer
 
-READ_VERSION = 3
-"""What a reader must understand. A greater number in an archive: refuse it."""
+READ_VERSION = 4
+"""What a reader understands. A greater number in an archive: refuse it."""
 
-WRITE_VERSION = 3
-"""What a writer must understand to add to an archive. A greater number: read it, never add."""
+WRITE_VERSION = 4
+"""What a writer understands. A greater number in an archive: read it, never add."""
+
+PLAIN_VERSION = 3
+"""That of archives that are not encrypted."""
 
 _FOOTER = struct.Struct("<QQQ8s")
 _FOOTER_END = b"mailhaul"
@@ -38,7 +41,8 @@ _LAST_SECOND = 253_402_300_799  # of the year 9999, where calendars end
 class ArchiveHeader(Record, kw_only=True):
     """Whose archive it is. ``run_started`` is in seconds since 1970; ``generation`` counts how often it was
     written anew without what nobody needs any more; ``write_version`` is what a writer must understand to do
-    that, or to go on with it. ``stream``: it stands in a stream that the archive of its run ends."""
+    that, or to go on with it. ``stream``: it stands in a stream that the archive of its run ends.
+    ``sealed``: it is encrypted."""
 
     archive: ArchiveId
     run: RunId
@@ -50,8 +54,9 @@ class ArchiveHeader(Record, kw_only=True):
     shard: int
     program: str
     generation: int = 0
-    write_version: int = WRITE_VERSION
+    write_version: int = PLAIN_VERSION
     stream: bool = False
+    sealed: bool = False
 
 
 class MailboxEntry(Record, kw_only=True):
@@ -106,6 +111,20 @@ def frames_gone(places: Iterable[MailboxPlace], lost: Iterable[int] = ()) -> tup
     return (*sorted(set(gone)), Stretch(begin, LAST - begin))
 
 
+HASH_BYTES = 32
+
+
+class Seal(Record):
+    """What the directory of an encrypted archive says of all of it: the ``chain`` over the headers of the
+    frames before, the offset and the sequence of the last DIRECTORY frame, and the digest (32 bytes) of the
+    KEYS frame behind it."""
+
+    chain: bytes
+    at: int
+    sequence: int
+    keys: bytes
+
+
 class ArchiveDirectory(Record, kw_only=True):
     """The table of contents of a whole archive, or the part of it in one frame.
 
@@ -113,7 +132,8 @@ class ArchiveDirectory(Record, kw_only=True):
     it, ascending by number. ``departed_frames`` tell which mailboxes are gone as of its run, each part of
     them with the offsets of its copies; ``unopened`` are those that could not be opened; ``holes`` are the
     stretches of the data that no block holds, ascending. ``lost`` is what was damaged when the archive was
-    written anew, and may be needed. ``referred`` tells of the archives that the mailboxes refer to."""
+    written anew, and may be needed. ``referred`` tells of the archives that the mailboxes refer to. ``seal``
+    is that of an encrypted archive."""
 
     mailboxes: tuple[MailboxEntry, ...]
     places: tuple[MailboxPlace, ...] = ()
@@ -125,6 +145,7 @@ class ArchiveDirectory(Record, kw_only=True):
     holes: tuple[Stretch, ...] = ()
     lost: Losses = field(default_factory=Losses)
     referred: tuple[Referred, ...] = ()
+    seal: Seal | None = None
 
     @property
     def frames(self) -> int:
@@ -189,9 +210,10 @@ FOOTER_BYTES = _FOOTER.size
 
 def encode_header(header: ArchiveHeader) -> bytes:
     """The payload of the HEADER frame."""
+    version = READ_VERSION if header.sealed else PLAIN_VERSION
     row = {
-        "read_version": READ_VERSION,
-        "write_version": WRITE_VERSION,
+        "read_version": version,
+        "write_version": version,
         "archive": header.archive,
         "run": header.run,
         "run_started": float(header.run_started),
@@ -217,7 +239,8 @@ def decode_header(payload: bytes) -> ArchiveHeader:
             "use a newer mailhaul"
         )
     started = row.get("run_started")
-    if version != READ_VERSION or not isinstance(started, float) or not 0 <= started <= _LAST_SECOND:
+    known = version in (PLAIN_VERSION, READ_VERSION)
+    if not known or not isinstance(started, float) or not 0 <= started <= _LAST_SECOND:
         raise DamagedError("the archive header is not complete", reason="metadata")
     return ArchiveHeader(
         archive=claims.archive_id(row.get("archive")),
@@ -232,6 +255,7 @@ def decode_header(payload: bytes) -> ArchiveHeader:
         generation=claims.number(row.get("generation")),
         write_version=claims.number(row.get("write_version")),
         stream=row.get("stream") is True,
+        sealed=version == READ_VERSION,
     )
 
 

@@ -15,9 +15,9 @@ import msgpack
 
 from ..errors import DamagedError
 from ..records import ArchiveId, Losses, Referred, Skipped, Stretch
-from ..structs import Record, replace
+from ..structs import Record, astuple, replace
 from . import claims, columns
-from .contents import LAST, ArchiveDirectory, MailboxEntry
+from .contents import HASH_BYTES, LAST, ArchiveDirectory, MailboxEntry, Seal
 from .places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
 from .pointers import MailboxPointer
 
@@ -128,6 +128,7 @@ def encode(part: ArchiveDirectory, header: bytes = b"", before: Iterable[int] = 
         "unopened": [[one.path, one.reason, one.detail] for one in part.unopened],
         "lost": list(map(list, part.lost.data)),
         "lost_frames": list(map(list, part.lost.frames)),
+        **({"seal": list(astuple(part.seal))} if part.seal else {}),
     }
     return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
 
@@ -206,6 +207,7 @@ def decode(payload: bytes) -> DirectoryFrame:
             holes=_holes(row),
             lost=Losses(_stretches(row["lost"]), _stretches(row["lost_frames"])),
             referred=tuple(map(_referred, row["referred"])),
+            seal=_seal(row["seal"]) if "seal" in row else None,
         )
         return DirectoryFrame(part, claims.octets(row["header"]), _offsets(row["parts"]))
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -226,6 +228,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
     holes: list[Stretch] = []
     referred: list[Referred] = []
     lost = Losses()
+    seal = None
     data_bytes = 0
     most_holes = most_frames + 1
     for part in joined:
@@ -240,6 +243,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         holes += part.holes
         referred += part.referred
         lost = part.lost
+        seal = part.seal
         data_bytes = part.data_bytes
         most_frames -= part.frames
         if most_frames < 0 or len(holes) > most_holes:
@@ -261,6 +265,7 @@ def join(joined: Iterable[ArchiveDirectory], most_frames: int) -> ArchiveDirecto
         holes=tuple(holes),
         lost=lost,
         referred=tuple(referred),
+        seal=seal,
     )
 
 
@@ -309,6 +314,17 @@ def _mailbox_entry(row: list[Any], archives: list[ArchiveId]) -> MailboxEntry:
         vanished=claims.number(vanished),
         changed=claims.boolean(changed),
     )
+
+
+def _seal(row: list[Any]) -> Seal:
+    chain, at, sequence, keys = row
+    return Seal(_hash(chain), claims.number(at), claims.number(sequence), _hash(keys))
+
+
+def _hash(value: object) -> bytes:
+    if len(found := claims.octets(value)) != HASH_BYTES:
+        raise ValueError("not a hash")
+    return found
 
 
 def _referred(row: list[Any]) -> Referred:

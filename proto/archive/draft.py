@@ -9,18 +9,23 @@ from array import array
 from collections.abc import Iterator
 from itertools import count
 
-from ..errors import DamagedError, UnsupportedError
+from ..errors import DamagedError, EncryptedError, UnsupportedError
+from ..keys.records import NO_KEYS, Keyring, Slot
 from ..records import ArchiveId
 from ..structs import Record, replace
 from . import contents, directory, frames, mailboxes
 from .codec import PLAIN, FrameCodec
-from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
+from .contents import HASH_BYTES, ArchiveDirectory, ArchiveHeader, MailboxEntry, Seal
 from .files import RandomAccess
 from .frames import Codec, FrameHeader, FrameType
+from .framing import NO_CHAIN, chained
 from .mailboxes import MailboxHead
 from .places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
 from .pointers import MailboxPointer
 from .reader import ArchiveReader
+from .slots import codec_for
+from .slots import decode as decode_slots
+from .slots import encode as encode_slots
 
 MOST_DRAFT_BYTES = 8 << 20
 """No encoded draft is larger: it stands for some hundred gigabytes of mail."""
@@ -30,7 +35,7 @@ class Draft(Record, kw_only=True):
     """What the first ``size_bytes`` of an archive hold, ``frames`` frames: a writer goes on behind them.
 
     ``directory`` names all mailboxes, blocks and index frames. There is at least one mailbox, and the last
-    one has no copy of its MAILBOX frame yet.
+    one has no copy of its MAILBOX frame yet. ``chain`` is that of an encrypted archive (``FrameWriter``).
     """
 
     header: ArchiveHeader
@@ -38,11 +43,12 @@ class Draft(Record, kw_only=True):
     size_bytes: int
     frames: int
     codec: FrameCodec = PLAIN
+    chain: bytes = NO_CHAIN
 
     def over(self, file: RandomAccess) -> Unfinished:
         """The same, with the file that it is in."""
         archive = ArchiveReader(file, self.header, self.directory, codec=self.codec)
-        return Unfinished(archive=archive, size_bytes=self.size_bytes, frames=self.frames)
+        return Unfinished(archive=archive, size_bytes=self.size_bytes, frames=self.frames, chain=self.chain)
 
 
 class Unfinished(Record, kw_only=True):
@@ -51,6 +57,7 @@ class Unfinished(Record, kw_only=True):
     archive: ArchiveReader
     size_bytes: int
     frames: int
+    chain: bytes = NO_CHAIN
 
 
 class WholeFrames(Record, kw_only=True):
@@ -70,29 +77,34 @@ def whole_frames(file: RandomAccess) -> WholeFrames:
     return found
 
 
-def read_draft(file: RandomAccess, codec: FrameCodec = PLAIN) -> Draft | None:
+def read_draft(file: RandomAccess, keys: Keyring = NO_KEYS) -> Draft | None:
     """What a file holds up to the last mailbox before the first damage; None if there is no whole mailbox,
-    or a later version wrote it. Reads all of it once; a frame at a time is in memory."""
-    found = _Found(codec)
+    a later version wrote it, or there is no structure key for it. Reads all of it once; a frame at a time is
+    in memory."""
+    found = _Found(keys)
     try:
         for at, header, stored in _walk(file):
             found.take(at, header, stored, f"{file.name} at {at}")
-    except (DamagedError, UnsupportedError):
+    except (DamagedError, UnsupportedError, EncryptedError):
         pass  # what was found before it counts
     return found.draft()
 
 
 def encode_draft(draft: Draft) -> bytes | None:
     """A draft for another host, without what is in the file; None if that takes more than
-    MOST_DRAFT_BYTES."""
-    header, codec = draft.header, draft.codec
+    MOST_DRAFT_BYTES. Of an encrypted archive it is in clear, but for the keys: it is for the host that wrote
+    the archive."""
+    header = draft.header
     *earlier, last = directory.parts(draft.directory)
-    payloads = [directory.encode(part) for part in earlier]
-    payloads.append(directory.encode(last, contents.encode_header(header)))
+    payloads = [(FrameType.DIRECTORY, directory.encode(part)) for part in earlier]
+    if header.sealed:
+        last = replace(last, seal=Seal(draft.chain, draft.size_bytes, draft.frames, bytes(HASH_BYTES)))
+        payloads.insert(0, (FrameType.KEYS, encode_slots(draft.codec.slots)))
+    payloads.append((FrameType.DIRECTORY, directory.encode(last, contents.encode_header(header))))
     compressor = frames.Compressor(Codec.ZSTD)
     encoded = bytearray()
-    for number, payload in enumerate(payloads):
-        packed, stored = codec.pack(FrameType.DIRECTORY, header.archive, compressor, payload)
+    for number, (kind, payload) in enumerate(payloads):
+        packed, stored = PLAIN.pack(kind, header.archive, compressor, payload)
         encoded += frames.pack_header(packed._replace(sequence=number, position=draft.frames))
         encoded += stored
         if len(encoded) > MOST_DRAFT_BYTES:
@@ -100,7 +112,7 @@ def encode_draft(draft: Draft) -> bytes | None:
     return bytes(encoded)
 
 
-def decode_draft(data: bytes, name: str, size_bytes: int, codec: FrameCodec = PLAIN) -> Draft:
+def decode_draft(data: bytes, name: str, size_bytes: int, keys: Keyring = NO_KEYS) -> Draft:
     """The inverse of ``encode_draft``, of a file that ends where the draft ends.
 
     Raises DamagedError if it contradicts itself or the size of the file, UnsupportedError if a later version
@@ -108,10 +120,13 @@ def decode_draft(data: bytes, name: str, size_bytes: int, codec: FrameCodec = PL
     """
     if len(data) > MOST_DRAFT_BYTES:
         raise DamagedError(f"{name}: a draft of {len(data)} bytes is not possible", reason="length")
-    decoded = list(_directory_frames(data, f"{name}: draft", codec))
+    slots: list[Slot] = []
+    decoded = list(_directory_frames(data, f"{name}: draft", slots))
     if not decoded:
         raise DamagedError(f"{name}: the draft is empty", reason="metadata")
     header = contents.decode_header(decoded[-1][1].header)
+    if not header.sealed == bool(slots) == (decoded[-1][1].part.seal is not None):
+        raise DamagedError(f"{name}: the draft has no keys", reason="metadata")
     most_frames = size_bytes // frames.HEADER_BYTES
     whole = directory.join((one.part for _, one in decoded), most_frames)
     count = decoded[-1][0].position
@@ -123,7 +138,14 @@ def decode_draft(data: bytes, name: str, size_bytes: int, codec: FrameCodec = PL
         or not whole.frames < count <= most_frames
     ):
         raise DamagedError(f"{name}: the draft is not one of this file", reason="metadata")
-    return Draft(header=header, directory=whole, size_bytes=size_bytes, frames=count, codec=codec)
+    return Draft(
+        header=header,
+        directory=replace(whole, seal=None),
+        size_bytes=size_bytes,
+        frames=count,
+        codec=codec_for(header.archive, tuple(slots), keys),
+        chain=whole.seal.chain if whole.seal is not None else NO_CHAIN,
+    )
 
 
 def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
@@ -145,18 +167,22 @@ def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
 
 
 def _directory_frames(
-    data: bytes, where: str, codec: FrameCodec
+    data: bytes, where: str, slots: list[Slot]
 ) -> Iterator[tuple[FrameHeader, directory.DirectoryFrame]]:
+    """What an encoded draft holds of the directory; ``slots`` are filled with those that come before."""
     at, left = 0, directory.MOST_PLAIN_BYTES
     while at < len(data):
         header = frames.decode_header(data[at : at + frames.HEADER_BYTES], where)
         at += frames.HEADER_BYTES
         left -= header.plain_bytes
-        if header.type is not FrameType.DIRECTORY or left < 0:
+        if header.type not in (FrameType.DIRECTORY, FrameType.KEYS) or left < 0:
             raise DamagedError(f"{where}: not a directory", reason="frame-type")
-        payload = codec.unpack(header, data[at : at + header.stored_bytes], where)
-        yield header, directory.decode(payload)
+        payload = PLAIN.unpack(header, data[at : at + header.stored_bytes], where)
         at += header.stored_bytes
+        if header.type is FrameType.KEYS:
+            slots += decode_slots(payload)
+        else:
+            yield header, directory.decode(payload)
 
 
 def _end(whole: ArchiveDirectory) -> int:
@@ -176,13 +202,19 @@ class _Cut(Record):
     blocks: int
     data_bytes: int
     index_frames: int
+    chain: bytes
+    slots: int
 
 
 class _Found:
     """What the frames of a file came to so far; ``draft`` is what of it ends with a mailbox."""
 
-    def __init__(self, codec: FrameCodec) -> None:
-        self._codec = codec
+    def __init__(self, keys: Keyring) -> None:
+        self._keys = keys
+        self._codec = PLAIN
+        self._slots: dict[int, Slot] = {}
+        self._keys_frames = 0
+        self._chain = NO_CHAIN
         self._header: ArchiveHeader | None = None
         self._entries: list[MailboxEntry] = []
         self._places: list[MailboxPlace] = []
@@ -202,6 +234,8 @@ class _Found:
         """The next frame. Raises DamagedError if no writer writes it there, UnsupportedError if a later one
         does."""
         kind, place = header.type, FramePlace(at, frames.HEADER_BYTES + header.stored_bytes)
+        if self._header is None or self._header.sealed:
+            self._chain = chained(self._chain, frames.pack_header(header))
         if self._awaits_terms != (kind is FrameType.SEARCH):
             raise DamagedError(f"{where}: messages without their terms, or the reverse", reason="frame-type")
         if kind is FrameType.BLOCK:
@@ -224,7 +258,7 @@ class _Found:
             payload = self._codec.unpack(header, stored, where)
             self._end_mailbox(place, header, mailboxes.decode_head(payload))
         elif kind is FrameType.DEPARTED:
-            if header.sequence != header.position + 1:
+            if header.sequence != header.position + 1 + self._keys_frames:
                 raise DamagedError(f"{where}: who has departed comes first", reason="frame-type")
             self._departed.append(at)
         elif kind is FrameType.HEADER:
@@ -232,6 +266,8 @@ class _Found:
             if self._header not in (None, found):
                 raise DamagedError(f"{where}: two headers that differ", reason="metadata")
             self._header = found
+        elif kind is FrameType.KEYS:
+            self._take_keys(header.archive, self._codec.unpack(header, stored, where), where)
         else:
             raise DamagedError(f"{where}: all mailboxes come before", reason="frame-type")
         self._awaits_terms = kind is FrameType.MESSAGES
@@ -258,8 +294,22 @@ class _Found:
             directory=whole,
             size_bytes=cut.size_bytes,
             frames=cut.frames,
-            codec=self._codec,
+            codec=codec_for(self._header.archive, tuple(self._slots.values())[: cut.slots], self._keys),
+            chain=cut.chain if self._header.sealed else NO_CHAIN,
         )
+
+    def _take_keys(self, archive: ArchiveId, payload: bytes, where: str) -> None:
+        """All slots that are known there, those of frames before among them."""
+        found = decode_slots(payload)
+        if (
+            self._header is None
+            or not self._header.sealed
+            or found[: len(self._slots)] != tuple(self._slots.values())
+        ):
+            raise DamagedError(f"{where}: not the keys of this archive", reason="keys")
+        self._slots = {one.number: one for one in found}
+        self._codec = codec_for(archive, found, self._keys)
+        self._keys_frames += 1
 
     def _take_block(self, place: FramePlace, header: FrameHeader, where: str) -> None:
         if header.position != self._data_bytes or not header.plain_bytes:
@@ -314,7 +364,13 @@ class _Found:
         self._copies.clear()
         end = place.at + place.size_bytes
         self._cut = _Cut(
-            end, header.sequence + 1, len(self._block_data), self._data_bytes, len(self._index_frames)
+            size_bytes=end,
+            frames=header.sequence + 1,
+            blocks=len(self._block_data),
+            data_bytes=self._data_bytes,
+            index_frames=len(self._index_frames),
+            chain=self._chain,
+            slots=len(self._slots),
         )
 
 

@@ -247,10 +247,12 @@ def read_frame(
     kind: FrameType,
     owner: ArchiveId | None = None,
     codec: FrameCodec = PLAIN,
+    bound: bytes = b"",
 ) -> tuple[FrameHeader, bytes]:
-    """The frame of this kind (and archive) at a place, checked and decompressed. Raises DamagedError."""
+    """The frame of this kind (and archive) at a place, checked and decompressed; ``bound``: see FrameCodec.
+    Raises DamagedError; EncryptedError if there is no key for it."""
     header, stored = _read(file, place, kind, owner)
-    return header, codec.unpack(header, stored, f"{file.name} at {place.at}")
+    return header, codec.unpack(header, stored, f"{file.name} at {place.at}", bound)
 
 
 def read_stored(

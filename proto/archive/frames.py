@@ -26,6 +26,12 @@ LARGEST_FRAME = 8 << 20
 """No payload is larger, stored or plain; a reader refuses it before it allocates anything."""
 
 
+SEALED = 1
+"""Flag of a frame: its payload is encrypted."""
+AUTHENTICATED = 2
+"""Flag of a frame: its payload is in clear, with a tag behind it."""
+
+
 class FrameType(IntEnum):
     """What a payload is. A retired number is never used again."""
 
@@ -39,6 +45,7 @@ class FrameType(IntEnum):
     SEARCH = 8
     DEPARTED = 9
     FOLDERS = 10
+    KEYS = 11
     LATER = 0x80
     """Not written: stands for what a later version writes. Types from here on are optional."""
     RUN = 0x89
@@ -61,7 +68,8 @@ _CODECS = {one.value: one for one in Codec}
 class FrameHeader(NamedTuple):
     """The decoded header of a frame. ``archive`` is the one that it belongs to: random and not known
     before, so that mail which looks like a frame is none. ``position`` is the data offset of a block, what
-    ``mailbox_position`` says for MESSAGES, SEARCH, FOLDERS and MAILBOX, else 0."""
+    ``mailbox_position`` says for MESSAGES, SEARCH, FOLDERS and MAILBOX, else 0. ``slot`` is the number of its
+    keys where a flag is set, else 0."""
 
     type: FrameType
     codec: Codec
@@ -71,6 +79,8 @@ class FrameHeader(NamedTuple):
     sequence: int
     position: int
     checksum: bytes
+    flags: int = 0
+    slot: int = 0
 
 
 class Compressor:
@@ -124,14 +134,14 @@ def pack_header(header: FrameHeader) -> bytes:
         MAGIC,
         header.type,
         header.codec,
-        0,
+        header.flags,
         header.stored_bytes,
         header.plain_bytes,
         header.archive,
         header.sequence,
         header.position,
         header.checksum,
-        0,
+        header.slot,
     )
     return fields + _CRC.pack(zlib.crc32(fields))
 
@@ -157,22 +167,33 @@ def decode_any_header(data: bytes, where: str, owner: ArchiveId | None = None) -
     fields = data[: _LAYOUT.size]
     if data[:4] != MAGIC or zlib.crc32(fields) != _CRC.unpack_from(data, _LAYOUT.size)[0]:
         raise DamagedError(f"{where}: no valid frame header", reason="frame-header")
-    _, kind, codec, flags, stored, plain, archive, sequence, position, digest, key = _LAYOUT.unpack(fields)
+    _, kind, codec, flags, stored, plain, archive, sequence, position, digest, slot = _LAYOUT.unpack(fields)
     if owner not in (None, archive):
         raise DamagedError(f"{where}: a frame of another archive", reason="foreign")
     if max(stored, plain) > LARGEST_FRAME:
         raise DamagedError(f"{where}: a frame of {max(stored, plain)} bytes is not possible", reason="length")
     lacks = ""
     known_type, known_codec = _TYPES.get(kind), _CODECS.get(codec)
-    if known_type is None or known_codec is None or flags or key:
+    is_known = flags in (0, SEALED, AUTHENTICATED) and (flags > 0) == (slot > 0)
+    if known_type is None or known_codec is None or not is_known:
         known_type, known_codec = FrameType.LATER, Codec.NONE
         if kind < FrameType.LATER:
             lacks = f"{where}: the frame needs a later version: type {kind}, codec {codec}, flags {flags:#x}"
     found = ArchiveId(archive)
-    return FrameHeader(known_type, known_codec, stored, plain, found, sequence, position, digest), lacks
+    return (
+        FrameHeader(known_type, known_codec, stored, plain, found, sequence, position, digest, flags, slot),
+        lacks,
+    )
 
 
-def check_payload(header: FrameHeader, stored: bytes | memoryview, where: str) -> None:
+def authenticated(header: FrameHeader) -> bytes:
+    """The bytes of a header that an encrypted payload is bound to: all that says what it is, wherever it
+    stands in the file."""
+    packed = pack_header(header)
+    return packed[4:8] + packed[12:32] + packed[40:48] + packed[64:68]
+
+
+def check_payload(header: FrameHeader, stored: bytes | bytearray | memoryview, where: str) -> None:
     """Raises DamagedError unless a stored payload is the one of this header."""
     if len(stored) != header.stored_bytes:
         raise DamagedError(f"{where}: the file ends inside a frame", reason="truncated")

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from array import array
 
+from blake3 import blake3
+
 from ..ports import ArchiveSink
 from ..records import ArchiveId, Stretch
-from . import frames
+from . import frames, slots
 from .codec import PLAIN, FrameCodec, Stored
+from .contents import Seal
 from .frames import Codec, FrameType
 from .places import BlockTable, FramePlace
 
@@ -20,8 +23,18 @@ _SMALL_BYTES = 16 << 10
 """A payload up to this size is written together with its header: to copy it costs less than a write."""
 
 
+NO_CHAIN = bytes(32)
+"""Where the chain of an archive begins."""
+
+
+def chained(chain: bytes, header: bytes) -> bytes:
+    """The chain after a frame with this packed header."""
+    return blake3(chain + header).digest()
+
+
 class FrameWriter:
-    """Writes frames of one archive. ``size_bytes`` and ``frames`` are what was written so far."""
+    """Writes frames of one archive. ``size_bytes`` and ``frames`` are what was written so far, ``chain`` is
+    made of the headers of an encrypted one (FORMAT.md, "The end of an encrypted archive")."""
 
     def __init__(self, sink: ArchiveSink, archive: ArchiveId, codec: FrameCodec = PLAIN) -> None:
         self._sink = sink
@@ -30,14 +43,15 @@ class FrameWriter:
         # Metadata has little but entropy to give: the entropy coder halves it where LZ4 would not.
         self._compressor = frames.Compressor(Codec.ZSTD)
         self.size_bytes = self.frames = 0
+        self.chain = NO_CHAIN
 
-    def packed(self, kind: FrameType, payload: bytes) -> Stored:
-        """A frame of metadata, ready to be copied; it belongs nowhere yet."""
-        return self._codec.pack(kind, self._archive, self._compressor, payload)
+    def packed(self, kind: FrameType, payload: bytes, position: int = 0, bound: bytes = b"") -> Stored:
+        """A frame of metadata, ready to be copied; ``bound``: see FrameCodec."""
+        return self._codec.pack(kind, self._archive, self._compressor, payload, position, bound)
 
     def metadata(self, kind: FrameType, payload: bytes, *, position: int = 0) -> FramePlace:
         """A frame whose payload is compressed as metadata is; returns where it lies."""
-        return self.copy(self.packed(kind, payload), position)
+        return self.copy(self.packed(kind, payload, position))
 
     def compressed(
         self,
@@ -47,15 +61,40 @@ class FrameWriter:
         position: int = 0,
     ) -> FramePlace:
         """A frame whose payload is compressed like this, or not at all; returns where it lies."""
-        return self.copy(self._codec.pack(kind, self._archive, compressor, payload), position)
+        self._renew_keys(kind)
+        return self.copy(self._codec.pack(kind, self._archive, compressor, payload, position))
 
-    def copy(self, stored: Stored, position: int) -> FramePlace:
-        """A frame that is stored already, elsewhere: its payload is neither decompressed nor checked again.
-        Returns where it lies."""
+    def write_keys(self) -> None:
+        """The slots of the archive, as far as there are any."""
+        self.copy(self._codec.pack(FrameType.KEYS, self._archive, None, slots.encode(self._codec.slots)))
+
+    def seal(self) -> Seal:
+        """What is said of an encrypted archive by the DIRECTORY frame that comes next, the last one."""
+        keys = blake3(slots.encode(self._codec.slots)).digest()
+        return Seal(self.chain, self.size_bytes, self.frames, keys)
+
+    def _renew_keys(self, kind: FrameType) -> None:
+        """Open another slot if no more is to be encrypted with the last one. Nearly all are blocks."""
+        if kind is FrameType.BLOCK and self._codec.is_spent:
+            self._codec.open_slot()
+            self.write_keys()
+
+    def copy(self, stored: Stored, position: int | None = None, slot: int | None = None) -> FramePlace:
+        """A frame that is stored already, perhaps elsewhere, at another ``position`` there and with keys that
+        are those of this ``slot`` here: its payload is neither decompressed nor checked again. Returns where
+        it lies. ValueError for one that is bound to where it was."""
         header, payload = stored
         at = self.size_bytes
-        header = header._replace(archive=self._archive, sequence=self.frames, position=position)
-        packed = frames.pack_header(header)
+        moved = header._replace(
+            archive=self._archive,
+            sequence=self.frames,
+            position=header.position if position is None else position,
+            slot=header.slot if slot is None else slot,
+        )
+        is_bound = header.flags and header.type is not FrameType.SEARCH
+        if is_bound and frames.authenticated(moved) != frames.authenticated(header):
+            raise ValueError(f"a {header.type.name} frame can't be moved")
+        packed = frames.pack_header(moved)
         if len(payload) <= _SMALL_BYTES:
             self._sink.write(packed + payload)
         else:
@@ -63,6 +102,8 @@ class FrameWriter:
             self._sink.write(payload)
         self.size_bytes = at + frames.HEADER_BYTES + len(payload)
         self.frames += 1
+        if self._codec.seals:
+            self.chain = chained(self.chain, packed)
         return FramePlace(at, self.size_bytes - at)
 
 

@@ -12,7 +12,10 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 
+from blake3 import blake3
+
 from ..errors import DamagedError, PlaceError
+from ..keys.records import NO_KEYS, Keyring
 from ..records import ArchiveId, Departed, Losses, Referred, RunId, Skipped, Stretch
 from ..structs import replace
 from . import contents, departed, directory, frames, messages
@@ -23,7 +26,9 @@ from .frames import FrameHeader, FrameType
 from .mailboxes import Mailbox, MailboxFrames
 from .places import GONE, FramePlace, MailboxPlace, MessagesPlace
 from .pointers import LOW
-from .scanning import FOOTER_FRAME_BYTES
+from .scanning import FOOTER_FRAME_BYTES, any_header_at
+from .slots import codec_for, keys_behind
+from .slots import decode as decode_slots
 from .whereabouts import Whereabouts
 
 _TAIL_BYTES = 64 << 10
@@ -62,7 +67,7 @@ class ArchiveReader:
         self.copies = copies
         # All of a file is searched only where that is near: of twins the first.
         near = file.files[0] if isinstance(file, Twins) else file
-        self._elsewhere = Whereabouts(copies or near, header.archive)
+        self._elsewhere = Whereabouts(copies or near, header.archive, codec)
         # Frames of metadata are small and lie side by side; blocks are large.
         self._metadata = ReadAhead(file)
         self._entries: dict[str, MailboxEntry] | None = None
@@ -220,7 +225,19 @@ class ArchiveReader:
 
     def search_frame(self, position: int) -> bytes:
         """The payload of the SEARCH frame behind a MESSAGES frame."""
-        return self.frame(self.messages_place(position).search, FrameType.SEARCH, position)[1]
+        bound = self.codec.binding(self.message_frame(position)) if self.codec.seals else b""
+        read = partial(read_frame, codec=self.codec, bound=bound)
+        return self._found(read, self.messages_place(position).search, FrameType.SEARCH, position)[1]
+
+    def opens(self, place: FramePlace, kind: FrameType) -> bool:
+        """Whether no key is missing for the frame of this kind at a place; also where it is damaged."""
+        if not self.codec.seals:
+            return True
+        try:
+            header, _ = self._found(read_stored, place, kind, None)
+        except DamagedError:
+            return True
+        return self.codec.can_open(header)
 
     def messages_place(self, position: int) -> MessagesPlace:
         """Where a MESSAGES frame lies."""
@@ -325,15 +342,15 @@ def read_footer(file: RandomAccess) -> tuple[FrameHeader, contents.Footer]:
 
 
 def open_sealed(
-    file: RandomAccess, copies: RandomAccess | None = None, codec: FrameCodec = PLAIN
+    file: RandomAccess, copies: RandomAccess | None = None, keys: Keyring = NO_KEYS
 ) -> ArchiveReader:
     """A whole archive: footer and directory, with the copy of the header in it, are read and checked. That
     takes one read, but where the directory is unusually large. ``copies``: see ArchiveReader. Raises
-    DamagedError, UnsupportedError."""
+    DamagedError, UnsupportedError; EncryptedError if there is no structure key for it."""
     tail = ReadTail(file, min(max(_TAIL_BYTES, file.size // _TAIL_SHARE), _MOST_TAIL_BYTES))
     try:
         end, footer = read_footer(tail)
-        header, whole = _directory(tail, footer, end.archive, codec)
+        header, whole, codec = _directory(tail, footer, end, keys)
     except DamagedError:
         _refuse_newer(file)
         raise
@@ -349,9 +366,13 @@ def _refuse_newer(file: RandomAccess) -> None:
 
 
 def _directory(
-    file: RandomAccess, footer: contents.Footer, archive: ArchiveId, codec: FrameCodec
-) -> tuple[ArchiveHeader, ArchiveDirectory]:
-    left = directory.most_plain_bytes(file.size)
+    file: RandomAccess, footer: contents.Footer, end: FrameHeader, keys: Keyring
+) -> tuple[ArchiveHeader, ArchiveDirectory, FrameCodec]:
+    left, archive = directory.most_plain_bytes(file.size), end.archive
+    first = any_header_at(file, footer.directory, archive)
+    sealed = first is not None and first[0].flags > 0
+    slots = keys_behind(file, first[0], footer.directory) if first is not None and sealed else b""
+    codec = codec_for(archive, decode_slots(slots) if sealed else (), keys)
 
     def part(at: int) -> directory.DirectoryFrame:
         nonlocal left
@@ -365,4 +386,12 @@ def _directory(
     # Each frame has a header, so a small file can't name many frames: nothing grows beyond its size.
     most_frames = min(footer.frames, file.size // frames.HEADER_BYTES)
     whole = directory.join(chain((part(at).part for at in last.before), (last.part,)), most_frames)
-    return contents.decode_header(last.header), whole
+    header = contents.decode_header(last.header)
+    seal = whole.seal
+    if header.sealed != sealed or (seal is not None) != sealed:
+        raise DamagedError(f"{file.name}: the directory of another archive", reason="metadata")
+    if seal is not None:
+        told = (seal.at, seal.sequence + 2, seal.keys)
+        if told != (footer.directory, end.sequence, blake3(slots).digest()):
+            raise DamagedError(f"{file.name}: the end is not the one that was written", reason="forged")
+    return header, whole, codec

@@ -11,12 +11,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from ..errors import DamagedError, UnsupportedError
+from ..errors import DamagedError, EncryptedError, UnsupportedError
+from ..keys.records import Sealing
 from ..ports import ArchiveSink
 from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, Stretch
 from ..structs import Record, replace
-from .contents import WRITE_VERSION, frames_gone
-from .frames import Codec
+from .contents import PLAIN_VERSION, WRITE_VERSION, frames_gone
+from .frames import Codec, FrameType
 from .reader import ArchiveReader
 from .writer import ArchiveTotals, ArchiveWriter
 
@@ -76,6 +77,7 @@ def rewrite(
     losses: Account | None = None,
     codec: Codec = Codec.LZ4,
     level: int = 3,
+    sealing: Sealing | None = None,
 ) -> Rewritten:
     """Write the next generation of an archive: of its data these ``stretches`` (ascending, not overlapping),
     the ``metadata`` that is wanted, under the same numbers, and the index of all segments that lie in the
@@ -86,17 +88,30 @@ def rewrite(
     a hole or a damaged block, ``fill`` is asked for it, in parts of at most 8 MiB that do not cross blocks;
     what it can't give becomes a hole. Damaged messages and search terms are left out in such a way that a
     reader tells so. What of all that is not there is a loss, ``losses`` says; without it, what the source
-    says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``. Raises
-    StagingError; UnsupportedError, before anything is written, if only a later version may do it.
+    says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``.
+
+    What is not encrypted stays so. An encrypted archive takes a ``sealing``; where there is no content key,
+    whole blocks stay, even if part of them is not wanted. Raises StagingError; before anything is written
+    UnsupportedError, if only a later version may do it, and EncryptedError without a ``sealing``.
     """
+    if source.header.sealed and sealing is None:
+        raise EncryptedError(f"{source.file.name}: to write it anew takes the structure key")
     if source.header.write_version > WRITE_VERSION:
         raise UnsupportedError(
             f"{source.file.name}: the archive can be written anew only by a later version: "
             f"{source.header.write_version}"
         )
-    header = replace(source.header, generation=source.header.generation + 1, write_version=WRITE_VERSION)
+    header = replace(source.header, generation=source.header.generation + 1, write_version=_version(source))
     gone = {(one.user, one.run): one for one in (*_departures(source), *departed)}
-    archive = ArchiveWriter(sink, header, codec, level, departed=gone.values())
+    archive = ArchiveWriter(
+        sink,
+        header,
+        codec,
+        level,
+        departed=gone.values(),
+        sealing=sealing if source.header.sealed else None,
+        slots=source.codec.slots,
+    )
     kept = _Data(source, archive, fill).write(stretches)
     _write_index(source, archive, kept)
     unreadable = _write_metadata(source, archive, metadata)
@@ -114,6 +129,11 @@ def rewrite(
         len(archive.lost_frames),
         unreadable,
     )
+
+
+def _version(source: ArchiveReader) -> int:
+    """The write version of the next generation."""
+    return WRITE_VERSION if source.header.sealed else PLAIN_VERSION
 
 
 def _write_metadata(source: ArchiveReader, archive: ArchiveWriter, wanted: Metadata) -> tuple[str, ...]:
@@ -251,6 +271,8 @@ class _Data:
     def _copy(self, region: _Region, block: int, wanted: list[Stretch]) -> None:
         """Raises DamagedError, before anything is written, if the block is damaged."""
         wanted = _without_small_holes(wanted, region)
+        if not self._source.opens(self._source.directory.blocks.place(block), FrameType.BLOCK):
+            wanted = [Stretch(region.begin, region.end - region.begin)]
         if wanted == [Stretch(region.begin, region.end - region.begin)]:
             self._archive.copy_block(self._source.stored_block(block))
             return

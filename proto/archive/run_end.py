@@ -12,6 +12,7 @@ from typing import Any, cast
 import msgpack
 
 from ..errors import DamagedError
+from ..keys.records import NO_KEYS, Keyring, Sealing
 from ..ports import ArchiveSink
 from ..records import ArchiveId, RunId, Skipped
 from ..run_ends import RunEnd, ScopeEnd, UnitEnd
@@ -20,7 +21,8 @@ from . import claims
 from .contents import ArchiveHeader
 from .files import RandomAccess
 from .frames import FrameType
-from .scanning import FoundFrame, scan
+from .scanning import FoundFrame, owner_of, scan
+from .slots import codec_for, read_slots
 from .writer import ArchiveWriter
 
 NOWHERE = "-"
@@ -34,10 +36,16 @@ _LISTS = ("stores", "units", "failed", "left_out", "alarms", "skipped", "scopes"
 
 
 def write_run_end(
-    end: RunEnd, sink: ArchiveSink, archive: ArchiveId, program: str, *, stream: bool = False
+    end: RunEnd,
+    sink: ArchiveSink,
+    archive: ArchiveId,
+    program: str,
+    *,
+    stream: bool = False,
+    sealing: Sealing | None = None,
 ) -> str:
-    """Write the archive of a run and seal it; returns its name. ``stream``: as the end of one. Raises
-    StagingError."""
+    """Write the archive of a run and seal it; returns its name. ``stream``: as the end of one; with a
+    ``sealing`` encrypted. Raises StagingError."""
     header = ArchiveHeader(
         archive=archive,
         run=end.run,
@@ -53,7 +61,7 @@ def write_run_end(
     try:
         sink.begin()
         sink.restart()
-        writer = ArchiveWriter(sink, header)
+        writer = ArchiveWriter(sink, header, sealing=sealing)
         for payload in encode(end):
             writer.add_run_end(payload)
         writer.finish()
@@ -62,9 +70,10 @@ def write_run_end(
         sink.abort()
 
 
-def read_run_end(file: RandomAccess) -> RunEnd:
-    """What the archive of a run tells. Raises DamagedError if something of it is damaged."""
-    return decode(_payloads(file))
+def read_run_end(file: RandomAccess, keys: Keyring = NO_KEYS) -> RunEnd:
+    """What the archive of a run tells. Raises DamagedError if something of it is damaged, EncryptedError if
+    there is no structure key for it."""
+    return decode(_payloads(file, keys))
 
 
 def archives_of(end: RunEnd) -> frozenset[ArchiveId]:
@@ -72,10 +81,14 @@ def archives_of(end: RunEnd) -> frozenset[ArchiveId]:
     return frozenset(one.archive for one in end.units if one.archive is not None)
 
 
-def _payloads(file: RandomAccess) -> Iterator[bytes]:
+def _payloads(file: RandomAccess, keys: Keyring) -> Iterator[bytes]:
     left = MOST_PLAIN_BYTES
-    for found in scan(file):
+    owner = owner_of(file)
+    codec = codec_for(owner, read_slots(file), keys)
+    for found in scan(file, owner, codec):
         if isinstance(found, FoundFrame) and found.header.type is FrameType.RUN:
+            if found.locked:
+                raise codec.lacks_key(found.header, file.name)
             if found.damage is not None:
                 raise found.damage
             left -= found.header.plain_bytes

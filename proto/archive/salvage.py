@@ -8,10 +8,11 @@ from __future__ import annotations
 from array import array
 
 from ..errors import DamagedError
+from ..keys.records import NO_KEYS, Keyring
 from ..records import ArchiveId, Losses, Referred, Skipped, Stretch
 from ..structs import Mutable, field
 from . import contents, directory, frames, mailboxes
-from .codec import PLAIN, FrameCodec
+from .codec import FrameCodec
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .directory import DirectoryFrame
 from .files import RandomAccess
@@ -20,18 +21,21 @@ from .mailboxes import MailboxHead
 from .places import GONE, BlockTable, FramePlace, MailboxPlace, MessagesPlace
 from .pointers import LOW, MailboxPointer
 from .reader import ArchiveReader, open_sealed
-from .scanning import FoundFrame, damage_of, scan
+from .scanning import FoundFrame, damage_of, owner_of, scan
+from .slots import codec_for, slots_anywhere
 
 
-def salvage(file: RandomAccess, codec: FrameCodec = PLAIN) -> ArchiveReader:
+def salvage(file: RandomAccess, keys: Keyring = NO_KEYS) -> ArchiveReader:
     """A reader over what is whole in a damaged or unfinished archive; its ``damage`` tells what is not.
 
     Raises DamagedError if not even that is possible, because both places that say whose archive it is are
-    gone, and UnsupportedError if a newer version wrote it.
+    gone, UnsupportedError if a newer version wrote it, EncryptedError if there is no structure key for it.
     """
+    owner = owner_of(file)
+    codec = codec_for(owner, slots_anywhere(file, owner), keys)
     work = _Salvage(file, codec)
     try:
-        open_sealed(file, codec=codec)
+        open_sealed(file, keys=keys)
     except DamagedError as error:
         work.damage.append(Skipped(file.name, "archive", error.message))
     for found in scan(file, codec=codec):
@@ -106,6 +110,8 @@ class _Salvage:
 
     def take(self, found: FoundFrame) -> None:
         kind, position = found.header.type, found.header.position
+        if found.locked and kind not in (FrameType.BLOCK, FrameType.SEARCH):
+            raise self._codec.lacks_key(found.header, f"{self._file.name} at {found.at}")
         if kind is FrameType.BLOCK:
             self._blocks.add(found)
         elif kind is FrameType.MESSAGES:

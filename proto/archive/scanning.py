@@ -23,12 +23,14 @@ _PAGE = 1 << 12
 
 
 class FoundFrame(Record):
-    """A frame that lies at ``at``: its payload, or why there is none."""
+    """A frame that lies at ``at``: its payload, or why there is none. Of one that is ``locked`` there is no
+    key: what is stored of it is whole."""
 
     at: int
     header: FrameHeader
     payload: bytes
     damage: DamagedError | None = None
+    locked: bool = False
 
 
 class Gap(Record):
@@ -49,6 +51,7 @@ def scan(
     """
     owner = owner or owner_of(file)
     at = 0
+    opener = _Opener(codec)
     while at < file.size:
         found = any_header_at(file, at, owner)
         if found is None:
@@ -60,9 +63,7 @@ def scan(
         start = at + frames.HEADER_BYTES
         end = start + header.stored_bytes
         try:
-            payload = _payload(
-                codec, header, file.read_at(start, header.stored_bytes), f"{file.name} at {at}"
-            )
+            payload = opener.payload(header, file.read_at(start, header.stored_bytes), f"{file.name} at {at}")
         except DamagedError as error:
             yield FoundFrame(at, header, b"", error)
             # Its length is known, but bytes may be missing in it, or there may be more.
@@ -70,15 +71,30 @@ def scan(
             at = end if whole else next_header(file, start, owner)
             continue
         unsupported = DamagedError(lacks, reason="unsupported") if lacks else None
-        yield FoundFrame(at, header, payload, unsupported)
+        yield FoundFrame(at, header, payload or b"", unsupported, locked=payload is None)
         at = end
 
 
-def _payload(codec: FrameCodec, header: FrameHeader, stored: bytes, where: str) -> bytes:
-    if header.type is FrameType.LATER:
-        frames.check_payload(header, stored, where)
-        return b""
-    return codec.unpack(header, stored, where)
+class _Opener:
+    """Opens the frames of an archive in their order."""
+
+    def __init__(self, codec: FrameCodec) -> None:
+        self._codec = codec
+        self._bound = b""
+
+    def payload(self, header: FrameHeader, stored: bytes, where: str) -> bytes | None:
+        """None if there is no key for it. Raises DamagedError."""
+        kind = header.type
+        if kind is FrameType.LATER:
+            frames.check_payload(header, stored, where)
+            return b""
+        if not self._codec.can_open(header):
+            frames.check_payload(header, stored, where)
+            return None
+        bound = self._bound if kind is FrameType.SEARCH else b""
+        payload = self._codec.unpack(header, stored, where, bound)
+        self._bound = self._codec.binding(payload) if kind is FrameType.MESSAGES else b""
+        return payload
 
 
 def damage_of(file: RandomAccess, found: FoundFrame | Gap) -> Skipped | None:

@@ -9,6 +9,7 @@ from bisect import bisect_left
 
 from ..errors import DamagedError
 from ..records import ArchiveId
+from .codec import FrameCodec
 from .files import RandomAccess
 from .frames import FrameType
 from .scanning import FoundFrame, scan
@@ -27,9 +28,10 @@ _PLACED = (
 class Whereabouts:
     """The whole frames of an archive in a file, found by reading all of it when they are first asked for."""
 
-    def __init__(self, file: RandomAccess, archive: ArchiveId) -> None:
+    def __init__(self, file: RandomAccess, archive: ArchiveId, codec: FrameCodec) -> None:
         self.file = file
         self._archive = archive
+        self._codec = codec
         self._found: dict[FrameType, tuple[array[int], array[int]]] | None = None
 
     def offset(self, kind: FrameType, position: int) -> int | None:
@@ -44,7 +46,7 @@ class Whereabouts:
     def _scanned(self) -> dict[FrameType, tuple[array[int], array[int]]]:
         pairs: dict[FrameType, dict[int, int]] = {kind: {} for kind in _PLACED}
         try:
-            for one in scan(self.file, self._archive):
+            for one in scan(self.file, self._archive, self._codec):
                 if isinstance(one, FoundFrame) and one.damage is None and one.header.type in pairs:
                     pairs[one.header.type].setdefault(one.header.position, one.at)
         except DamagedError:

@@ -7,8 +7,11 @@ a mailbox's messages before the mailbox, everything before the directory, the fo
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
+from contextlib import suppress
 
 from ..errors import DamagedError
+from ..keys.derivation import digest_key
+from ..keys.records import NO_KEYS, Sealing, Slot
 from ..ports import ArchiveSink
 from ..records import (
     ArchiveId,
@@ -70,7 +73,8 @@ class ArchiveWriter:
     ``refer_mailbox``. After all of them ``finish``. Sealing is the sink's.
 
     ``data_bytes`` and ``archive_bytes`` are what it has come to so far, before and after compression;
-    ``lost_frames`` the positions of MESSAGES frames that stand for lost ones.
+    ``lost_frames`` the positions of MESSAGES frames that stand for lost ones; ``digest_key`` is the key of
+    the digests that are remembered, None for an archive that is not encrypted.
     """
 
     def __init__(
@@ -82,14 +86,26 @@ class ArchiveWriter:
         *,
         departed: Iterable[Departed] = (),
         draft: Unfinished | None = None,
-        frame_codec: FrameCodec = PLAIN,
+        sealing: Sealing | None = None,
+        slots: Iterable[Slot] = (),
     ) -> None:
         """Begins an archive that tells of these mailboxes as ``departed``; or goes on with ``draft``, which
-        the sink holds, which tells of the same, and whose header this is. Raises DamagedError if the draft
-        can't be read."""
+        the sink holds, which tells of the same, and whose header this is. With a ``sealing`` it is encrypted;
+        frames with the keys of these ``slots`` may be copied into it. Raises DamagedError if the draft can't
+        be read, or is encrypted where this is not to be, or the reverse."""
+        known = draft.archive.codec.slots if draft is not None else slots
+        frame_codec = _codec(header.archive, sealing, known)
+        if sealing is not None:
+            header = replace(header, sealed=True, write_version=contents.WRITE_VERSION)
+        if draft is not None and not _goes_on(draft, sealing):
+            raise DamagedError("the draft is encrypted in another way", reason="foreign")
+        self.digest_key = digest_key(sealing.structure.secret) if sealing is not None else None
         self.header = header
         self._sink = sink
+        self._codec = frame_codec
         self._out = FrameWriter(sink, header.archive, frame_codec)
+        # Frames of other archives that were copied as a whole: where they are in this one.
+        self._whole_copies: dict[tuple[ArchiveId, int], int] = {}
         self._blocks = BlockWriter(self._out, frames.Compressor(codec, level))
         self._entries: list[MailboxEntry] = []
         self._unchanged: list[MailboxEntry] = []
@@ -103,11 +119,15 @@ class ArchiveWriter:
         self._mailbox = MailboxUnderWay()
         self._first = 0  # row of the frame that is being gathered: here begins what no folder points to yet
         self._references: dict[ArchiveId, None] = {}
-        self._copies: list[tuple[Stored, int]] = []
+        self._copies: list[Stored] = []
         self._departed = tuple(departed)
         self.lost_frames: list[int] = []
+        if frame_codec.seals:
+            frame_codec.open_slot()
         if draft is None:
             self._write_header()
+            if frame_codec.seals:
+                self._out.write_keys()
             self._departed_frames = self._write_departed()
         else:
             self._departed_frames = [one[0] for one in draft.archive.directory.departed_frames]
@@ -116,7 +136,7 @@ class ArchiveWriter:
     def _go_on(self, draft: Unfinished) -> None:
         whole = draft.archive.directory
         last = whole.places[-1]
-        self._copies = [(stored, stored[0].position) for stored in draft.archive.stored_mailbox(last.number)]
+        self._copies = [*draft.archive.stored_mailbox(last.number)]
         self._entries.extend(whole.mailboxes)
         self._places.extend(whole.places)
         self._number = last.number + 1
@@ -124,6 +144,9 @@ class ArchiveWriter:
         self._references.update(dict.fromkeys(whole.references))
         self._blocks.go_on(whole.blocks, whole.data_bytes)
         self._out.size_bytes, self._out.frames = draft.size_bytes, draft.frames
+        self._out.chain = draft.chain
+        if self._codec.seals:
+            self._out.write_keys()
 
     @property
     def data_bytes(self) -> int:
@@ -203,9 +226,11 @@ class ArchiveWriter:
         """The same, and this archive tells of them itself. ``source`` is the archive of the pointer. Raises
         DamagedError, and writes nothing, if the frame is damaged; what they can be found by may be lost."""
         stored, terms = source.stored_messages(pointer.position)
-        whole = MessageRows(source.codec.unpack(*stored, source.file.name))
+        payload = source.codec.unpack(*stored, source.file.name)
+        whole = MessageRows(payload)
         rows = whole.part(pointer.first, pointer.messages)
-        if rows is not whole:
+        locked = terms is not None and not source.codec.can_open(terms[0])
+        if rows is not whole and not locked:
             # The others of its frame are of other folders.
             found = Frames(lambda _: source)
             for message, told in zip(rows.messages(), found.terms_or_none(pointer), strict=True):
@@ -213,9 +238,37 @@ class ArchiveWriter:
             return
         self._flush_messages()
         # From here on nothing but the sink can fail.
-        position = frames.mailbox_position(self._number, len(self._mailbox.messages))
-        self._copy_messages(stored, terms)
+        origin = pointer.archive, pointer.position
+        position = self._whole_copies.get(origin)
+        if position is None or position >> 32 != self._number:
+            position = frames.mailbox_position(self._number, len(self._mailbox.messages))
+            self._whole_copies[origin] = position
+            if self._codec.seals or source.codec.seals:
+                self._seal_messages(payload, terms, source.codec)
+            else:
+                self._copy_messages(stored, terms)
         self._mailbox.add_rows(pointer._replace(archive=self.header.archive, position=position))
+
+    def _seal_messages(self, messages: bytes, terms: Stored | None, codec: FrameCodec) -> None:
+        """A MESSAGES frame of another archive with these keys, and its search terms: where they can't be
+        opened here, as they are stored."""
+        position = frames.mailbox_position(self._number, len(self._mailbox.messages))
+        stored = self._out.packed(FrameType.MESSAGES, messages, position)
+        bound, copied = self._codec.binding(messages), None
+        if terms is not None and codec.can_open(terms[0]):
+            with suppress(DamagedError):
+                opened = codec.unpack(*terms, "search terms", codec.binding(messages))
+                copied = self._out.packed(FrameType.SEARCH, opened, position, bound)
+        elif terms is not None:
+            number, is_new = self._codec.adopt(
+                next(one for one in codec.slots if one.number == terms[0].slot)
+            )
+            if is_new:
+                self._out.write_keys()
+            copied = terms[0]._replace(position=position, slot=number), terms[1]
+        self._copy_messages(
+            stored, copied or self._out.packed(FrameType.SEARCH, search.LOST, position, bound)
+        )
 
     def end_folder(self, folder: Folder, mark: bytes = b"") -> None:
         """All messages of this folder were added; a folder that comes again goes on, and its last ``mark``
@@ -269,10 +322,14 @@ class ArchiveWriter:
             archives=tuple(self._mailbox.archives),
         )
         *parts, head = mailboxes.encode(mailbox)
-        stored = [self._out.packed(FrameType.FOLDERS, part) for part in parts]
+        stored = [
+            self._out.packed(FrameType.FOLDERS, part, frames.mailbox_position(self._number, number))
+            for number, part in enumerate(parts)
+        ]
+        last = frames.mailbox_position(self._number, len(self._mailbox.messages))
         home = MailboxPointer(self.header.archive, self._number)
         entry = mailboxes.entry_of(mailboxes.head_of(mailbox, len(parts)), home)
-        self._end_mailbox(entry, [*stored, self._out.packed(FrameType.MAILBOX, head)])
+        self._end_mailbox(entry, [*stored, self._out.packed(FrameType.MAILBOX, head, last)])
         return mailbox
 
     def refer_mailbox(self, entry: MailboxEntry) -> None:
@@ -316,10 +373,15 @@ class ArchiveWriter:
                 self._mailbox.messages.append(GONE)
                 continue
             try:
-                self._copy_messages(*source.stored_messages(position))
+                stored_messages, terms = source.stored_messages(position)
+                bound = b""
+                if terms is None and self._codec.seals:
+                    bound = self._codec.binding(source.codec.unpack(*stored_messages, source.file.name))
+                self._copy_messages(stored_messages, terms, bound)
             except DamagedError:
                 self.lost_frames.append(position)
-                self._copy_messages(self._out.packed(FrameType.MESSAGES, messages.LOST), None)
+                lost = self._out.packed(FrameType.MESSAGES, messages.LOST, position)
+                self._copy_messages(lost, None, self._codec.binding(messages.LOST))
         if stored or any(one != GONE for one in self._mailbox.messages):
             self._end_mailbox(entry if stored else None, stored)
         self._mailbox = MailboxUnderWay()
@@ -356,8 +418,12 @@ class ArchiveWriter:
         self._write_unchanged()
         *earlier, last = directory.parts(whole)
         before = [self._out.metadata(FrameType.DIRECTORY, directory.encode(part)).at for part in earlier]
+        if self._codec.seals:
+            last = replace(last, seal=self._out.seal())
         payload = directory.encode(last, contents.encode_header(self.header), before)
         at = self._out.metadata(FrameType.DIRECTORY, payload).at
+        if self._codec.seals:
+            self._out.write_keys()
         footer = contents.Footer(directory=at, footer=self.archive_bytes, frames=self._out.frames + 1)
         self._out.compressed(FrameType.FOOTER, None, contents.encode_footer(footer))
         return ArchiveTotals(self.data_bytes, self.archive_bytes)
@@ -385,13 +451,8 @@ class ArchiveWriter:
         number, messages = self._number, tuple(self._mailbox.messages)
         if len(self._places) % _HEADER_EVERY == 0:
             self._write_header()
-        last = len(stored) - 1
-        positions = [
-            frames.mailbox_position(number, part if part < last else len(messages))
-            for part in range(len(stored))
-        ]
-        self._copies = list(zip(stored, positions, strict=True))
-        places = [(self._out.copy(*one),) for one in self._copies]
+        self._copies = stored
+        places = [(self._out.copy(one),) for one in stored]
         self._places.append(
             MailboxPlace(
                 number=number,
@@ -432,22 +493,28 @@ class ArchiveWriter:
         self._point_to_gathered()
         if self._first:
             self._first = 0
+            position = frames.mailbox_position(self._number, len(self._mailbox.messages))
+            messages = self._columns.take()
+            terms, bound = self._terms.take(), self._codec.binding(messages)
             self._copy_messages(
-                self._out.packed(FrameType.MESSAGES, self._columns.take()),
-                self._out.packed(FrameType.SEARCH, self._terms.take()),
+                self._out.packed(FrameType.MESSAGES, messages, position),
+                self._out.packed(FrameType.SEARCH, terms, position, bound),
             )
 
-    def _copy_messages(self, stored: Stored, terms: Stored | None) -> None:
+    def _copy_messages(self, stored: Stored, terms: Stored | None, bound: bytes = b"") -> None:
+        """``bound``: where the terms are lost, see FrameCodec."""
         position = frames.mailbox_position(self._number, len(self._mailbox.messages))
+        if terms is None:
+            terms = self._out.packed(FrameType.SEARCH, search.LOST, position, bound)
         at, size_bytes = self._out.copy(stored, position)
-        search_frame = self._out.copy(terms or self._out.packed(FrameType.SEARCH, search.LOST), position)
+        search_frame = self._out.copy(terms, position)
         self._mailbox.messages.append(MessagesPlace(at, size_bytes, search_frame.size_bytes))
 
     def _flush_copies(self) -> None:
         """The last MAILBOX frame, and what goes before it, again, a mailbox later: what it says is small, and
         much hangs on it."""
         if self._copies:
-            copies = [self._out.copy(*one) for one in self._copies]
+            copies = [self._out.copy(one) for one in self._copies]
             last = self._places[-1]
             self._places[-1] = replace(
                 last,
@@ -462,6 +529,22 @@ class ArchiveWriter:
             self._index_frames.append(self._out.metadata(FrameType.INDEX, contents.encode_index(row)).at)
             self._index_digests.clear()
             self._index = contents.IndexRow(b"", [], [])
+
+
+def _goes_on(draft: Unfinished, sealing: Sealing | None) -> bool:
+    """Whether the digests in a draft are made with the key that is used now, if any."""
+    slots = draft.archive.codec.slots
+    if sealing is None:
+        return not draft.archive.header.sealed
+    return bool(slots) and slots[0].structure == sealing.structure.id
+
+
+def _codec(archive: ArchiveId, sealing: Sealing | None, slots: Iterable[Slot]) -> FrameCodec:
+    if sealing is None:
+        return PLAIN
+    from .sealing import SealedCodec  # whoever encrypts nothing does without
+
+    return SealedCodec(archive, slots, NO_KEYS, sealing)
 
 
 def _stored_mailbox(

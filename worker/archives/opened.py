@@ -13,6 +13,7 @@ from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.salvage import salvage
 from ...proto.errors import BackupError, DamagedError, PlaceError
+from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.records import ArchiveId, Location
 from ...proto.structs import replace
 from ..destinations.settings import Destination
@@ -35,11 +36,14 @@ def read_beginning(path: str) -> ArchiveHeader:
 
 
 def open_archive(
-    file: RandomAccess, *copies: RandomAccess, archive: ArchiveId | None = None
+    file: RandomAccess,
+    *copies: RandomAccess,
+    archive: ArchiveId | None = None,
+    keys: Keyring = NO_KEYS,
 ) -> ArchiveReader:
     """A reader over an archive: over all of it, or over what is whole in it if it is damaged. What is damaged
     in one of several copies is taken from another. Raises DamagedError if nothing can be read, or
-    (``foreign``) if it is not ``archive``, where that is known."""
+    (``foreign``) if it is not ``archive``, where that is known; EncryptedError without a structure key."""
     files = (file, *copies)
     together = Joined(files) if copies else None
     refused: BackupError | None = None
@@ -47,7 +51,7 @@ def open_archive(
         worse = []
         for twin in one.files if isinstance(one, Twins) else (one,):
             try:
-                found = open_sealed(twin, together)
+                found = open_sealed(twin, together, keys)
             except DamagedError:
                 worse.append(twin)
                 continue
@@ -60,7 +64,7 @@ def open_archive(
             refused = refused or _foreign(found, archive)
     if refused is not None:
         raise refused
-    reader = salvage(together or file)
+    reader = salvage(together or file, keys)
     if archive is not None:
         refuse_foreign(reader, archive)
     return reader

@@ -21,7 +21,8 @@ from ...proto.archive.pointers import FramePointer
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.stored import Frames, mailbox_frames
 from ...proto.archive.writer import ArchiveWriter
-from ...proto.errors import AccessError, DamagedError
+from ...proto.errors import AccessError, DamagedError, EncryptedError
+from ...proto.keys.records import NO_KEYS, Keyring, Sealing
 from ...proto.records import (
     DIGEST_BYTES,
     ArchiveId,
@@ -51,12 +52,22 @@ class OpenParents:
     """The parents of a unit, opened when they are asked for; close them.
 
     ``open_copy`` opens a copy of an archive; see ``Places.open``. An archive that the system does not let be
-    read ends the unit with StagingError.
+    read ends the unit with StagingError. ``keys`` open those that are encrypted. With a ``sealing``, that of
+    the archive that is written, what refers to them is encrypted itself; without, archives that are encrypted
+    are of no use: what stands in them must not come into one that is not.
     """
 
-    def __init__(self, parents: Parents, open_copy: Callable[[Location], RandomAccess]) -> None:
+    def __init__(
+        self,
+        parents: Parents,
+        open_copy: Callable[[Location], RandomAccess],
+        keys: Keyring = NO_KEYS,
+        sealing: Sealing | None = None,
+    ) -> None:
         self._parents = parents
         self._open_copy = open_copy
+        self._keys = keys
+        self._structure = sealing.structure.id if sealing is not None else b""
         self._open: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
         self._lost_data: dict[ArchiveId, _Lost] = {}
         self._lost_metadata: dict[ArchiveId, _Lost] = {}
@@ -185,18 +196,30 @@ class OpenParents:
 
     def _index(self, archive: ArchiveId) -> Iterator[IndexRow]:
         if archive in self._open:
-            yield from self._open[archive].index()
+            yield from self._comparable(self._open[archive])
             return
         reader = self._opened(archive)
         try:
-            yield from reader.index()
+            yield from self._comparable(reader)
         finally:
             reader.close()
+
+    def _comparable(self, reader: ArchiveReader) -> Iterator[IndexRow]:
+        """The segments of an archive, if their digests are made with the same key as those that are to be
+        looked up."""
+        slots = reader.codec.slots
+        if self._structure == (slots[0].structure if slots else b""):
+            yield from reader.index()
 
     def _opened(self, archive: ArchiveId) -> ArchiveReader:
         file = self._file(archive)
         try:
-            reader = open_archive(file, archive=archive)
+            reader = open_archive(file, archive=archive, keys=self._keys)
+            if reader.header.sealed and not self._structure:
+                raise DamagedError(f"{file.name}: encrypted, and this run is not", reason="encrypted")
+        except EncryptedError as error:
+            file.close()
+            raise DamagedError(error.message, reason="encrypted") from error
         except BaseException:
             file.close()
             raise
@@ -248,7 +271,8 @@ class KnownVersion:
     """A mailbox as it was stored last: a KnownMailbox (see ``proto.ports``).
 
     ``header`` is of the archive that tells of it, ``entry`` says where it is written, ``intact`` whether all
-    that it refers to is there, ``mark`` what MailboxReader.mark was then; empty where it can't be compared.
+    that it refers to is there, ``mark`` what MailboxReader.mark was then; empty where it can't be compared;
+    ``has_terms`` whether what its messages can be found by can be read (else that of some may be).
     The rest is decoded when it is asked for, and may raise DamagedError the first time.
 
     With ``same_store`` False it was stored from another partition: nothing of what was noted of its state
@@ -274,6 +298,7 @@ class KnownVersion:
         self.files_mark = head.files_mark if same_store else b""
         self.archives = frozenset((header.archive, entry.home.archive, *head.archives))
         self.intact = parents.intact(self.archives)
+        self.has_terms = not header.sealed
         self._mailbox_frames = frames
         self._frames = Frames(parents.reader)
 
@@ -317,9 +342,13 @@ class KnownVersion:
         """Whether the frame of some messages need not be read again."""
         return self._frames.remembers(pointer)
 
-    def terms(self, pointer: FramePointer) -> Sequence[Terms]:
-        """What some messages can be found by; nothing if that was lost."""
-        return self._frames.terms_or_none(pointer)
+    def terms(self, pointer: FramePointer) -> Sequence[Terms | None]:
+        """What some messages can be found by; nothing if that was lost. None for each if only a recipient can
+        read that: they have to be read again."""
+        try:
+            return self._frames.terms_or_none(pointer)
+        except EncryptedError:
+            return [None] * pointer.messages
 
     def folder(self, path: bytes) -> KnownMessages | None:
         """See KnownMailbox."""
@@ -391,8 +420,9 @@ class KnownMessages:
         """The messages of a frame."""
         return self.rows(pointer).messages()
 
-    def terms(self, pointer: FramePointer) -> Sequence[Terms]:
-        """What the messages of a frame can be found by; nothing if that was lost."""
+    def terms(self, pointer: FramePointer) -> Sequence[Terms | None]:
+        """What the messages of a frame can be found by; nothing if that was lost, None if it can't be read
+        here."""
         return self._version.terms(pointer)
 
     def remembers(self, pointer: FramePointer) -> bool:

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 from ...proto.archive.messages import MessageRows
+from ...proto.archive.pointers import FramePointer
 from ...proto.errors import DamagedError
 from ...proto.records import Listed, Message, Terms
 from .known import KnownMessages
@@ -34,7 +35,7 @@ class KnownTally:
         """How many messages have not been met."""
         return self._met.count(0)
 
-    def unmet(self) -> Iterator[tuple[int, tuple[Message, Terms]]]:
+    def unmet(self) -> Iterator[tuple[int, tuple[Message, Terms | None]]]:
         """The messages that have not been met, with their positions, and what they can be found by."""
         return self.messages([position for position, met in enumerate(self._met) if not met])
 
@@ -50,7 +51,7 @@ class KnownTally:
 
     def stored_rows(
         self, position: int, called: Sequence[Listed]
-    ) -> tuple[MessageRows, int, Sequence[Terms]] | None:
+    ) -> tuple[MessageRows, int, Sequence[Terms | None]] | None:
         """The messages with these lasting names, which were stored one after the other in one frame: the
         frame, the row of the first, and what they can be found by. None if that is not so, or they can't be
         read; or if they are so few that a frame should not be read for them."""
@@ -72,7 +73,14 @@ class KnownTally:
         called_so = frame._replace(first=frame.first + row, messages=len(called))
         return rows, row, self.stored.terms(called_so)
 
-    def messages(self, positions: Iterable[int]) -> Iterator[tuple[int, tuple[Message, Terms]]]:
+    def pointer(self, position: int) -> FramePointer:
+        """Where the message at a position that is known is told of. Raises DamagedError."""
+        if self.stored is None:
+            raise ValueError("nothing was stored of this folder")
+        ordinal, row = self.rows.place(position)
+        return self.stored.part(self.stored.frames[ordinal], row, 1)
+
+    def messages(self, positions: Iterable[int]) -> Iterator[tuple[int, tuple[Message, Terms | None]]]:
         """The messages at these positions, and what they can be found by; a frame of them is decoded once.
         What is damaged is left out."""
         stored, rows = self.stored, self.rows

@@ -48,6 +48,8 @@ class Packer:
         self._archive = archive
         self._earlier: Callable[[], Segments] | None = earlier
         self._index = SegmentIndex()
+        key = archive.digest_key
+        self._hashed = blake3 if key is None else partial(blake3, key=key)
         self._cutter = Cutter()
         self._links: dict[tuple[int, ...], tuple[Packed, Terms]] = {}
 
@@ -114,7 +116,7 @@ class Packer:
         return read, digest.digest(length=DIGEST_BYTES), terms
 
     def _window(self, data: bytes, parts: Parts, pieces: list[Piece]) -> None:
-        archive, index = self._archive, self._index
+        archive, index, hashed = self._archive, self._index, self._hashed
         own = archive.header.archive
         if len(pieces) >= MOST_PIECES:
             join_pieces(pieces, Piece(own, archive.append(data), len(data)))
@@ -124,7 +126,7 @@ class Packer:
             length = len(segment)
             name = own
             if indexed:
-                key = blake3(segment).digest(DIGEST_BYTES)
+                key = hashed(segment).digest(DIGEST_BYTES)
                 if self._earlier is not None:
                     self._learn_earlier()
                 found = index.find(key)
@@ -143,6 +145,15 @@ class Packer:
             for archive, row in self._earlier():
                 self._index.extend(archive, row.digests, row.offsets)
             self._earlier = None
+
+
+def terms_of(opened: OpenedFile) -> Terms:
+    """What a message can be found by, as ``store_message`` tells it. Raises whatever reading raises."""
+    size = opened.stat.size
+    if size <= WINDOW_BYTES:
+        return scan(opened.read(size + 1))[0]
+    window = opened.read(WINDOW_BYTES)
+    return scan(window[: window.rfind(b"\n") + 1 or len(window)])[0]
 
 
 def _identity(opened: OpenedFile) -> tuple[int, ...] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...proto.errors import StagingError
+from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.ports import ArchiveSink
 from ...proto.records import STAGING
 from ...proto.structs import Record
@@ -51,10 +52,12 @@ def open_sink(
     epoch: int,
     grant: bytes,
     on_wait: Callable[[str], object] = lambda _waiting: None,
+    keys: Keyring = NO_KEYS,
 ) -> ArchiveSink:
     """Where the attempt with this epoch, on this host (empty: that of the area), writes the archive ``name``.
 
-    ``on_wait`` is called with what the sink waits for, and with "" when it goes on. Raises AccessError if the
+    ``on_wait`` is called with what the sink waits for, and with "" when it goes on; ``keys`` open what an
+    earlier attempt left. Raises AccessError if the
     host has no key for the receiver, StagingError if there is no receiver.
     """
     path = Path(area.path, name)
@@ -68,12 +71,15 @@ def open_sink(
             space=Space(Path(area.path), area.reserve_bytes),
             patience_seconds=area.patience_seconds,
             on_wait=on_wait,
+            keys=keys,
         )
     from .links import SharedConnection  # workers beside the area do without ZeroMQ
     from .remote import RemoteSink
 
     share = SharedConnection(_receiver(area, host), host, area.lease_seconds)
-    return RemoteSink(share.connection, name, grant, str(path), on_wait=on_wait, on_close=share.close)
+    return RemoteSink(
+        share.connection, name, grant, str(path), on_wait=on_wait, on_close=share.close, keys=keys
+    )
 
 
 def open_area(area: StagingArea, host: str, grant: bytes) -> Source:

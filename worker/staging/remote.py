@@ -17,6 +17,7 @@ from ...proto.errors import (
     StagingError,
     UnsupportedError,
 )
+from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.records import STAGING
 from ...proto.wire.envelopes import Bytes, Find, Found, Read, Refused
 from .connection import Answer, Connection, Line
@@ -53,7 +54,9 @@ class RemoteSink:
         *,
         on_wait: Callable[[str], object] = _nobody,
         on_close: Callable[[], object] = _nothing,
+        keys: Keyring = NO_KEYS,
     ) -> None:
+        self._keys = keys
         self._connection = connection
         self._file = file
         self._grant = grant
@@ -77,7 +80,7 @@ class RemoteSink:
         if not encoded:
             return None
         try:
-            draft = decode_draft(encoded, self._path, size)
+            draft = decode_draft(encoded, self._path, size, self._keys)
         except (DamagedError, UnsupportedError):
             self.restart()
             return None

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from ...proto.archive.draft import Draft, read_draft
 from ...proto.archive.files import RandomAccess
 from ...proto.errors import StagingError
+from ...proto.keys.records import NO_KEYS, Keyring
 from ..archives.names import PARTIAL
 from .partial import PartialArchive, open_partial
 from .space import Space, lack_of, no_room
@@ -25,7 +26,8 @@ class StagedFile:
     of the machine from about a second after the checkpoint behind it on (later where the disk is slower).
 
     Without room on the file system it waits for up to ``patience_seconds``; ``on_wait`` is called as
-    ``Space.wait_for`` does it. Without a ``space`` no reserve is kept free.
+    ``Space.wait_for`` does it. Without a ``space`` no reserve is kept free. ``keys`` open what an earlier
+    attempt left, if that is encrypted.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class StagedFile:
         patience_seconds: float = 0.0,
         on_wait: Callable[[str], object] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
+        keys: Keyring = NO_KEYS,
     ) -> None:
         self._path = path
         self._epoch = epoch
@@ -44,6 +47,7 @@ class StagedFile:
         self._patience_seconds = patience_seconds
         self._on_wait = on_wait
         self._clock = clock
+        self._keys = keys
         self._file: PartialArchive | None = None
         self._written: RandomAccess | None = None
         self._whole_bytes = 0
@@ -55,7 +59,7 @@ class StagedFile:
             raise StagingError(f"{self._path} is sealed already", path=str(self._path))
         self._whole_bytes = self._file.size
         reader = self._file.open_reader()
-        draft = read_draft(reader)
+        draft = read_draft(reader, self._keys)
         self._whole_bytes = draft.size_bytes if draft else 0
         self._file.truncate(self._whole_bytes)
         if draft is None:

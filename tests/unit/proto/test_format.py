@@ -195,6 +195,9 @@ class TestKeys:
         payloads = {one.header.type: one.payload for one in frames_of(example_archive())}
         mailbox = mailboxes.decode([payloads[FrameType.MAILBOX]])
         (payloads[FrameType.MAILBOX],) = mailboxes.encode(replace(mailbox, mark=b"m"))  # it need not have one
+        whole = directory.decode(payloads[FrameType.DIRECTORY]).part
+        seal = contents.Seal(bytes(32), 0, 0, bytes(32))  # nor has one that is not encrypted
+        payloads[FrameType.DIRECTORY] = directory.encode(replace(whole, seal=seal))
         for kind in (
             FrameType.HEADER,
             FrameType.MESSAGES,

@@ -1,0 +1,145 @@
+"""KEYS frames: the slots of an encrypted archive, and the codec that reads it. FORMAT.md, "KEYS"."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import cast
+
+import msgpack
+
+from ..errors import DamagedError, UnsupportedError
+from ..keys.records import KEY_BYTES, KEY_ID_BYTES, Cipher, Kem, Keyring, Slot, Wrap
+from ..records import ArchiveId
+from . import claims, contents, frames
+from .codec import PLAIN, FrameCodec
+from .files import RandomAccess, read_frame
+from .frames import FrameHeader, FrameType
+from .places import FramePlace
+from .scanning import FOOTER_FRAME_BYTES, any_header_at, next_header, owner_of
+
+_MOST_SLOT = (1 << 32) - 1
+
+
+def encode(slots: Iterable[Slot]) -> bytes:
+    """The payload of a KEYS frame."""
+    rows = [
+        [
+            one.number,
+            one.archive,
+            one.salt,
+            one.cipher.value,
+            one.structure,
+            one.content,
+            [[wrap.recipient, wrap.name, wrap.kem.value, wrap.sealed] for wrap in one.wraps],
+        ]
+        for one in slots
+    ]
+    return cast(bytes, msgpack.packb({"slots": rows}, unicode_errors="surrogateescape"))
+
+
+def decode(payload: bytes) -> tuple[Slot, ...]:
+    """The slots of a KEYS frame. Raises DamagedError if it contradicts itself, UnsupportedError if a later
+    version wrote it."""
+    rows = claims.rows(claims.unpack_map(payload).get("slots"))
+    try:
+        slots = tuple(map(_slot, map(claims.rows, rows)))
+    except (TypeError, ValueError) as error:
+        raise DamagedError(f"the keys contradict themselves: {claims.shown(error)}", reason="keys") from error
+    numbers = [one.number for one in slots]
+    if numbers != sorted(set(numbers)):
+        raise DamagedError("the keys are not in order", reason="keys")
+    return slots
+
+
+def read_slots(file: RandomAccess) -> tuple[Slot, ...]:
+    """The slots of an archive, by its end, else from wherever in the file; none if it is not encrypted.
+    Raises DamagedError if they are gone."""
+    with suppress(DamagedError):
+        at = file.size - FOOTER_FRAME_BYTES
+        header, payload = read_frame(file, FramePlace(at, FOOTER_FRAME_BYTES), FrameType.FOOTER)
+        footer = contents.decode_footer(payload)
+        last = any_header_at(file, footer.directory, header.archive)
+        if last is not None:
+            return slots_behind(file, last[0], footer.directory)
+    return slots_anywhere(file)
+
+
+def slots_behind(file: RandomAccess, directory: FrameHeader, at: int) -> tuple[Slot, ...]:
+    """The slots in the KEYS frame behind the last DIRECTORY frame, which lies at ``at``; none if that is not
+    encrypted. Raises DamagedError."""
+    return decode(keys_behind(file, directory, at)) if directory.flags else ()
+
+
+def keys_behind(file: RandomAccess, directory: FrameHeader, at: int) -> bytes:
+    """The payload of that frame. Raises DamagedError."""
+    place = FramePlace(at + frames.HEADER_BYTES + directory.stored_bytes, 0)
+    return read_frame(file, place, FrameType.KEYS, directory.archive)[1]
+
+
+def slots_anywhere(file: RandomAccess, owner: ArchiveId | None = None) -> tuple[Slot, ...]:
+    """The slots that can be found in a damaged or unfinished archive (of this id, where that is known); none
+    if nothing says that it is encrypted. Reads all of the file, unless it begins as one that is not."""
+    owner = owner or owner_of(file)
+    first = any_header_at(file, 0, owner)
+    if first is not None and first[0].type is FrameType.HEADER and not first[0].flags:
+        return ()
+    found: dict[int, Slot] = {}
+    at = -1
+    while (at := next_header(file, at + 1, owner, _is_keys)) < file.size:
+        with suppress(DamagedError, UnsupportedError):
+            payload = read_frame(file, FramePlace(at, 0), FrameType.KEYS, owner)[1]
+            found.update((one.number, one) for one in decode(payload))
+    if not found and first is not None and first[0].flags:
+        raise DamagedError(f"{file.name}: the keys of the archive are gone", reason="keys")
+    return tuple(one for _, one in sorted(found.items()))
+
+
+def codec_for(archive: ArchiveId, slots: tuple[Slot, ...], keys: Keyring) -> FrameCodec:
+    """What reads the frames of an archive with these slots."""
+    if not slots:
+        return PLAIN
+    from .sealing import SealedCodec  # whoever has no encrypted archive does without
+
+    return SealedCodec(archive, slots, keys)
+
+
+def _is_keys(header: FrameHeader) -> bool:
+    return header.type is FrameType.KEYS
+
+
+def _slot(row: list[object]) -> Slot:
+    number, archive, salt, cipher, structure, content, wraps = row
+    if not 0 < claims.number(number) <= _MOST_SLOT:
+        raise ValueError("not the number of a slot")
+    return Slot(
+        number=claims.number(number),
+        archive=claims.archive_id(archive),
+        salt=_bytes(salt, KEY_BYTES),
+        cipher=_cipher(claims.number(cipher)),
+        structure=_bytes(structure, KEY_ID_BYTES),
+        content=_bytes(content, KEY_ID_BYTES),
+        wraps=tuple(wrap for one in claims.rows(wraps) if (wrap := _wrap(claims.rows(one))) is not None),
+    )
+
+
+def _cipher(number: int) -> Cipher:
+    if number not in list(Cipher):
+        raise UnsupportedError(f"the keys need a later version: cipher {number}")
+    return Cipher(number)
+
+
+def _wrap(row: list[object]) -> Wrap | None:
+    """None for one of a kind that only a later version knows: others may open the keys."""
+    recipient, name, kem, sealed = row
+    if claims.number(kem) not in list(Kem):
+        return None
+    return Wrap(
+        _bytes(recipient, KEY_ID_BYTES), claims.text(name), Kem(claims.number(kem)), claims.octets(sealed)
+    )
+
+
+def _bytes(value: object, size: int) -> bytes:
+    if len(found := claims.octets(value)) != size:
+        raise ValueError(f"{len(found)} bytes instead of {size}")
+    return found

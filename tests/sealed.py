@@ -1,0 +1,74 @@
+"""Keys for tests of encrypted archives: fixed ones, and everything that is written encrypted with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from mailhaul.proto.archive import draft, reader, run_end, salvage, slots
+from mailhaul.proto.archive.codec import FrameCodec
+from mailhaul.proto.archive.sealing import SealedCodec
+from mailhaul.proto.archive.writer import ArchiveWriter
+from mailhaul.proto.keys.derivation import recipient_id, structure_key, wrap_info
+from mailhaul.proto.keys.records import NO_KEYS, Kem, Keyring, Recipient, Sealing, Slot
+from mailhaul.proto.keys.wrapping import public_of, unwrap
+from mailhaul.proto.records import ArchiveId
+
+STRUCTURE = structure_key(bytes(range(32)))
+PRIVATE = bytes(range(100, 132))
+
+
+def recipient(kem: Kem = Kem.X25519, private: bytes = PRIVATE, name: str = "ops") -> Recipient:
+    """The public half of a private key."""
+    public = public_of(kem, private)
+    return Recipient(name=name, kem=kem, public=public, id=recipient_id(kem, public))
+
+
+SEALING = Sealing(structure=STRUCTURE, recipients=(recipient(),))
+OF_A_HOST = Keyring(structures={STRUCTURE.id: STRUCTURE.secret})
+"""What a mail host has of earlier archives."""
+
+
+def opened_keys(found: tuple[Slot, ...], private: bytes = PRIVATE) -> Keyring:
+    """All keys of some slots, with the private key of the first recipient."""
+    contents, structures = {}, {}
+    for slot in found:
+        wrap = slot.wraps[0]
+        both = unwrap(wrap.kem, private, wrap.sealed, wrap_info(slot.archive, slot.salt, wrap.recipient))
+        contents[slot.content], structures[slot.structure] = both[:32], both[32:]
+    return Keyring(structures, contents)
+
+
+@contextmanager
+def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
+    """All archives that this process writes in this time are encrypted, and who reads them without saying
+    with which keys has the structure key, and the private key unless ``contents`` is false."""
+    begin, chosen = ArchiveWriter.__init__, slots.codec_for
+
+    def begin_sealed(self: ArchiveWriter, *given: Any, **named: Any) -> None:
+        named["sealing"] = named.get("sealing") or SEALING
+        begin(self, *given, **named)
+
+    def choose(archive: ArchiveId, found: tuple[Slot, ...], keys: Keyring) -> FrameCodec:
+        if keys is NO_KEYS and found:
+            keys = opened_keys(found) if contents else OF_A_HOST
+        return chosen(archive, found, keys)
+
+    with patch.object(ArchiveWriter, "__init__", begin_sealed):
+        with patch.multiple(reader, codec_for=choose), patch.multiple(salvage, codec_for=choose):
+            with patch.multiple(draft, codec_for=choose), patch.multiple(run_end, codec_for=choose):
+                yield
+
+
+__all__ = [
+    "OF_A_HOST",
+    "PRIVATE",
+    "SEALING",
+    "STRUCTURE",
+    "SealedCodec",
+    "everything_encrypted",
+    "opened_keys",
+    "recipient",
+]
