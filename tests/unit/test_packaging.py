@@ -78,6 +78,7 @@ def test_wheel_holds_the_product_and_nothing_else(root: Path, modules: frozenset
     documents = {
         Path("py.typed"),
         Path("proto/archive/FORMAT.md"),
+        Path("proto/keys/KEYS.md"),
         Path("proto/wire/WIRE.md"),
         Path("worker/destinations/tape/TAPE.md"),
         Path("worker/packing/_native.pyi"),
