@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
 from mailhaul.proto.archive import draft, reader, run_end, salvage, slots
 from mailhaul.proto.archive.codec import FrameCodec
-from mailhaul.proto.archive.sealing import SealedCodec
+from mailhaul.proto.archive.rewriting import rewrite
+from mailhaul.proto.archive.run_end import write_run_end
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.keys.derivation import recipient_id, structure_key, wrap_info
 from mailhaul.proto.keys.records import NO_KEYS, Kem, Keyring, Recipient, Sealing, Slot
 from mailhaul.proto.keys.wrapping import public_of, unwrap
 from mailhaul.proto.records import ArchiveId
+from mailhaul.worker.backup import back_up
+from mailhaul.worker.comparing.known import OpenParents
 
 STRUCTURE = structure_key(bytes(range(32)))
 PRIVATE = bytes(range(100, 132))
@@ -44,31 +46,20 @@ def opened_keys(found: tuple[Slot, ...], private: bytes = PRIVATE) -> Keyring:
 @contextmanager
 def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
     """All archives that this process writes in this time are encrypted, and who reads them without saying
-    with which keys has the structure key, and the private key unless ``contents`` is false."""
-    begin, chosen = ArchiveWriter.__init__, slots.codec_for
-
-    def begin_sealed(self: ArchiveWriter, *given: Any, **named: Any) -> None:
-        named["sealing"] = named.get("sealing") or SEALING
-        begin(self, *given, **named)
+    with which keys has the structure key, and the private key unless ``contents`` is false. Nights have the
+    structure key only, as on a mail host."""
+    chosen = slots.codec_for
 
     def choose(archive: ArchiveId, found: tuple[Slot, ...], keys: Keyring) -> FrameCodec:
         if keys is NO_KEYS and found:
             keys = opened_keys(found) if contents else OF_A_HOST
         return chosen(archive, found, keys)
 
-    with patch.object(ArchiveWriter, "__init__", begin_sealed):
-        with patch.multiple(reader, codec_for=choose), patch.multiple(salvage, codec_for=choose):
-            with patch.multiple(draft, codec_for=choose), patch.multiple(run_end, codec_for=choose):
-                yield
-
-
-__all__ = [
-    "OF_A_HOST",
-    "PRIVATE",
-    "SEALING",
-    "STRUCTURE",
-    "SealedCodec",
-    "everything_encrypted",
-    "opened_keys",
-    "recipient",
-]
+    with ExitStack() as stack:
+        for function in (ArchiveWriter.__init__, rewrite, write_run_end, back_up):
+            defaults = {**(function.__kwdefaults__ or {}), "sealing": SEALING}
+            stack.enter_context(patch.object(function, "__kwdefaults__", defaults))
+        stack.enter_context(patch.object(OpenParents.__init__, "__defaults__", (OF_A_HOST, SEALING)))
+        for module in (reader, salvage, draft, run_end):
+            stack.enter_context(patch.object(module, "codec_for", choose))
+        yield

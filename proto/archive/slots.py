@@ -11,6 +11,7 @@ import msgpack
 from ..errors import DamagedError, UnsupportedError
 from ..keys.records import KEY_BYTES, KEY_ID_BYTES, Cipher, Kem, Keyring, Slot, Wrap
 from ..records import ArchiveId
+from ..structs import replace
 from . import claims, contents, frames
 from .codec import PLAIN, FrameCodec
 from .files import RandomAccess, read_frame
@@ -89,10 +90,18 @@ def slots_anywhere(file: RandomAccess, owner: ArchiveId | None = None) -> tuple[
     while (at := next_header(file, at + 1, owner, _is_keys)) < file.size:
         with suppress(DamagedError, UnsupportedError):
             payload = read_frame(file, FramePlace(at, 0), FrameType.KEYS, owner)[1]
-            found.update((one.number, one) for one in decode(payload))
+            for one in decode(payload):
+                found[one.number] = _together(found.get(one.number, one), one)
     if not found and first is not None and first[0].flags:
         raise DamagedError(f"{file.name}: the keys of the archive are gone", reason="keys")
     return tuple(one for _, one in sorted(found.items()))
+
+
+def _together(first: Slot, second: Slot) -> Slot:
+    """A slot as two KEYS frames have it: what is wrapped in either counts. The first, if they are others."""
+    if replace(first, wraps=()) != replace(second, wraps=()):
+        return first
+    return replace(first, wraps=tuple(dict.fromkeys(first.wraps + second.wraps)))
 
 
 def codec_for(archive: ArchiveId, slots: tuple[Slot, ...], keys: Keyring) -> FrameCodec:
