@@ -4,7 +4,7 @@ from FORMAT.md alone: the same, or one of them is wrong."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,25 @@ from blake3 import blake3
 from mailhaul.coordinator.backup_set import from_files
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.stored import StoredMailbox
-from mailhaul.proto.errors import DamagedError, UnsupportedError
+from mailhaul.proto.errors import DamagedError, EncryptedError, UnsupportedError
+from mailhaul.tests.sealed import PRIVATE, everything_encrypted, recipient
 from mailhaul.worker.archives.opened import opened_archives
 from mailhaul.worker.keepsake import mailhaul_restore
-from mailhaul.worker.keepsake.mailhaul_restore import Damaged
+from mailhaul.worker.keepsake.mailhaul_restore import Damaged, Identity, Keys
 
 Content = tuple[bytes, str, bytes, int, bytes, bytes]
 """Archive, user, folder or file, UID, name, digest of what was read."""
 
 
-def disagreements(files: Iterable[Path]) -> list[str]:
-    """What only one of the two readers gives of these archives, a line each; empty where they agree."""
+def disagreements(files: Iterable[Path], *, with_keys: bool = False) -> list[str]:
+    """What only one of the two readers gives of these archives, a line each; empty where they agree. Both
+    have the private key of ``tests/sealed.py``, or no key."""
     paths = sorted(files)
-    ours, theirs = set(read_by_product(paths)), set(_theirs(paths))
+    with everything_encrypted() if with_keys else nullcontext():
+        ours = set(read_by_product(paths))
+    theirs = set(_theirs(paths, with_keys=with_keys))
     return [
-        *_untold(paths),
+        *_untold(paths, with_keys=with_keys),
         *(
             f"{who}: archive {one[0].hex()}, {one[1]!r}, {one[2]!r}, UID {one[3]}, {one[4]!r}"
             for who, found in (("only the product", ours - theirs), ("only the other reader", theirs - ours))
@@ -36,9 +40,15 @@ def disagreements(files: Iterable[Path]) -> list[str]:
     ]
 
 
-def _untold(paths: list[Path]) -> Iterator[str]:
+def opened_by_other(paths: Iterable[Path], *, with_keys: bool) -> mailhaul_restore.Archives:
+    """These archives, as the other reader has them."""
+    identity = Identity(mailhaul_restore.X25519, recipient().id, PRIVATE)
+    return mailhaul_restore.Archives(map(str, paths), keys=Keys([identity] if with_keys else []))
+
+
+def _untold(paths: list[Path], *, with_keys: bool) -> Iterator[str]:
     """The archives that refer to others without telling what these are called."""
-    archives = mailhaul_restore.Archives(map(str, paths))
+    archives = opened_by_other(paths, with_keys=with_keys)
     for archive in archives.found.values():
         named = {one for part in archive.directory() for one in part["archives"]} - {archive.id}
         if named - archive.references().keys():
@@ -52,7 +62,7 @@ def read_by_product(paths: list[Path]) -> Iterator[Content]:
     for path in paths:
         try:
             from_files([path])
-        except (DamagedError, UnsupportedError):
+        except (DamagedError, EncryptedError, UnsupportedError):
             continue
         readable.append(path)
     if not readable:
@@ -63,31 +73,31 @@ def read_by_product(paths: list[Path]) -> Iterator[Content]:
         for version in found.versions:
             try:
                 stored = StoredMailbox(archives, version.archive, version.user)
-            except DamagedError:
+            except (DamagedError, EncryptedError):
                 continue
             for folder in stored.mailbox.folders:
                 for rows in stored.frames(folder):
                     try:
                         messages = rows.messages()
-                    except DamagedError:
+                    except (DamagedError, EncryptedError):
                         continue
                     for message in messages:
                         try:
                             read = _digest(b"".join(contents.message(message)))
-                        except DamagedError:
+                        except (DamagedError, EncryptedError):
                             continue
                         name = folder.folder.path
                         yield version.archive, version.user, name, message.uid, message.base, read
             for file in stored.mailbox.files:
                 try:
                     read = _digest(b"".join(contents.message(file)))
-                except DamagedError:
+                except (DamagedError, EncryptedError):
                     continue
                 yield version.archive, version.user, file.path, 0, b"", read
 
 
-def _theirs(paths: list[Path]) -> Iterator[Content]:
-    archives = mailhaul_restore.Archives(map(str, paths))
+def _theirs(paths: list[Path], *, with_keys: bool) -> Iterator[Content]:
+    archives = opened_by_other(paths, with_keys=with_keys)
     gone = _departures(archives)
     for archive in archives.found.values():
         for told in archive.told():

@@ -128,4 +128,5 @@ def _archives_are_read_alike(
     for place in sorted(set(os.listdir(top)) - before):
         files = [path for path in (top / place).rglob("*.mha") if path.is_file()]
         if files:
-            assert disagreements(files) == []
+            with_keys = bool(request.config.getoption("--encrypted"))
+            assert disagreements(files, with_keys=with_keys) == []

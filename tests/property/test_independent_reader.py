@@ -5,17 +5,26 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mailhaul.tests.agreement import disagreements, read_by_product
+from mailhaul.proto.archive import frames, framing
+from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.archive.scanning import FoundFrame, scan
+from mailhaul.proto.errors import DamagedError, EncryptedError, UnsupportedError
+from mailhaul.tests.agreement import disagreements, opened_by_other, read_by_product
+from mailhaul.tests.archives import MemoryFile
 from mailhaul.tests.integration.command import Mailhaul
+from mailhaul.tests.sealed import everything_encrypted
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.trees import differences, snapshot
 from mailhaul.worker.keepsake import mailhaul_restore
@@ -66,9 +75,9 @@ def test_every_night_of_a_store_comes_back_exactly(tmp_path: Path, root: Path) -
 
 
 @cache
-def staged() -> tuple[dict[str, bytes], int]:
+def staged(encrypted: bool = False) -> tuple[dict[str, bytes], int]:
     """The files of three nights, and how many messages they give in all."""
-    with TemporaryDirectory() as place:
+    with everything_encrypted() if encrypted else nullcontext(), TemporaryDirectory() as place:
         chain = StagedChain(Path(place))
         mail = {
             user: {name: tuple(b"h: %d\n\n" % n + RNG.randbytes(1500) for n in range(8)) for name in folders}
@@ -82,8 +91,9 @@ def staged() -> tuple[dict[str, bytes], int]:
         return files, len(set(read_by_product(list(Path(place).rglob("*.mha")))))
 
 
+ACCIDENTS = ("flip", "cut", "insert", "repeat", "zero")
 CHANGES = st.tuples(
-    st.sampled_from(["flip", "cut", "insert", "repeat", "zero"]),
+    st.sampled_from([*ACCIDENTS, "forge", "clear"]),
     st.floats(0, 1, exclude_max=True),
     st.sampled_from([1, 8, 72, 300, 4096]),
 )
@@ -104,35 +114,111 @@ def changed(whole: bytes, changes: list[tuple[str, float, int]]) -> bytes:
             data[at:at] = data[at : at + length]
         elif kind == "zero":
             data[at : at + length] = bytes(len(data[at : at + length]))
+        else:
+            forge(data, share, clear=kind == "clear")
     return bytes(data)
 
 
-@example(copies=[[], [[("cut", 0.875, 4096)]], [[]]], together=True)
-@example(copies=[[], [], [[("cut", 0.125, 4096)], []]], together=True)
-@example(copies=[[[("flip", 0.9921875, 1), ("repeat", 0.0, 4096)]], [], []], together=False)
-@example(copies=[[[("repeat", 0.0, 4096)], [("flip", 0.0, 1), ("flip", 0.25, 1)]], [], []], together=True)
+def forge(data: bytearray, share: float, *, clear: bool) -> None:
+    """Another payload of a frame, with right checksums: with a byte changed, or said to be in clear. Not of
+    KEYS frames, of which the other reader takes what opens from any."""
+    found = list(re.finditer(re.escape(frames.MAGIC), data))
+    if not found:
+        return
+    at = found[int(share * len(found))].start()
+    begin = at + frames.HEADER_BYTES
+    try:
+        header = frames.decode_header(bytes(data[at:begin]), "forged")
+    except (DamagedError, UnsupportedError):
+        return
+    end = begin + header.stored_bytes
+    if end > len(data) or end == begin or header.type is frames.FrameType.KEYS:
+        return
+    if clear:
+        header = header._replace(flags=0, slot=0)
+    else:
+        data[begin + int(share * 1e6) % (end - begin)] ^= 1
+    header = header._replace(checksum=frames.checksum(bytes(data[begin:end])))
+    data[at:begin] = frames.pack_header(header)
+
+
+@example(copies=[[], [[("cut", 0.875, 4096)]], [[]]], together=True, encrypted=False)
+@example(copies=[[], [], [[("cut", 0.125, 4096)], []]], together=True, encrypted=False)
+@example(copies=[[[("flip", 0.9921875, 1), ("repeat", 0.0, 4096)]], [], []], together=False, encrypted=False)
+@example(
+    copies=[[[("repeat", 0.0, 4096)], [("flip", 0.0, 1), ("flip", 0.25, 1)]], [], []],
+    together=True,
+    encrypted=False,
+)
 @example(
     copies=[[], [[("flip", 0.9921875, 1)]], [[("flip", 0.0, 1)], [("flip", 0.25, 1), ("cut", 0.5, 1)]]],
     together=True,
+    encrypted=False,
 )
 @settings(max_examples=60)
 @given(
     copies=st.lists(st.lists(st.lists(CHANGES, max_size=3), max_size=2), min_size=3, max_size=3),
     together=st.booleans(),
+    encrypted=st.booleans(),
 )
 def test_damaged_archives_are_read_alike(
-    copies: list[list[list[tuple[str, float, int]]]], together: bool
+    copies: list[list[list[tuple[str, float, int]]]], together: bool, encrypted: bool
 ) -> None:
     """Some are missing, some there twice with other damage; each in a file, or all in one."""
     found = [
-        (f"{number}.{name}", changed(whole, changes))
-        for (name, whole), damages in zip(sorted(staged()[0].items()), copies, strict=True)
+        # Of what is not encrypted checksums are no signature: the readers need not judge lies alike.
+        (f"{number}.{name}", changed(whole, [one for one in changes if encrypted or one[0] in ACCIDENTS]))
+        for (name, whole), damages in zip(sorted(staged(encrypted)[0].items()), copies, strict=True)
         for number, changes in enumerate(damages)
     ]
     with TemporaryDirectory() as place:
         for name, data in [("all.mha", b"".join(data for _, data in found))] if together else found:
             (Path(place) / name).write_bytes(data)
-        assert disagreements(Path(place).iterdir()) == []
+        found_by_one = disagreements(Path(place).iterdir(), with_keys=encrypted)
+        # Of an encrypted archive the other reader takes the keys from any copy in which they are whole.
+        assert [one for one in found_by_one if not encrypted or "only the product" in one] == []
+
+
+def test_what_one_reader_calls_damaged_so_does_the_other(tmp_path: Path, rounds: int) -> None:
+    """Of encrypted archives, by who can write checksums that are right, too: a single change in any frame."""
+    rng = random.Random(12)
+    names = sorted(staged(encrypted=True)[0])
+    for name in names:
+        (tmp_path / name).write_bytes(staged(encrypted=True)[0][name])
+    refused = 0
+    for _ in range(rounds):
+        name = rng.choice(names)
+        whole = staged(encrypted=True)[0][name]
+        kind = rng.choice([*ACCIDENTS, "forge", "clear"])
+        data = changed(whole, [(kind, rng.random(), rng.choice([1, 8, 72, 300, 4096]))])
+        (tmp_path / name).write_bytes(data)
+        archives = opened_by_other([tmp_path / name], with_keys=True)
+        refused += (is_refused := product_refuses(data))
+        assert is_refused == (data != whole), (kind, name)
+        assert is_refused == (
+            bool(archives.problems or archives.locked)
+            or any(archive.check()[1] for archive in archives.found.values())
+        ), (kind, name)
+        archives.close()
+        (tmp_path / name).write_bytes(whole)
+    assert refused > rounds / 2
+
+
+def product_refuses(data: bytes) -> bool:
+    """Whether the product says that an archive is damaged, when it reads all of it."""
+    with everything_encrypted():
+        try:
+            reader = open_sealed(MemoryFile(data))
+        except (DamagedError, EncryptedError, UnsupportedError):
+            return True
+    chain = framing.NO_CHAIN
+    for one in scan(MemoryFile(data), codec=reader.codec):
+        if not isinstance(one, FoundFrame) or one.damage:
+            return True
+        if reader.directory.seal is not None and one.at == reader.directory.seal.at:
+            break
+        chain = framing.chained(chain, frames.pack_header(one.header))
+    return reader.directory.seal is None or chain != reader.directory.seal.chain
 
 
 def test_whole_archives_are_found_by_their_footers(tmp_path: Path) -> None:
@@ -143,12 +229,17 @@ def test_whole_archives_are_found_by_their_footers(tmp_path: Path) -> None:
     assert [part.walked for part in parts] == [False] * 3
 
 
-def test_what_was_not_damaged_is_all_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_what_was_not_damaged_is_all_there(tmp_path: Path, encrypted: bool) -> None:
     """The comparison is not one of nothing with nothing."""
-    files, count = staged()
+    files, count = staged(encrypted)
     assert count > 90
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    assert disagreements(tmp_path.iterdir()) == []
+    assert disagreements(tmp_path.iterdir(), with_keys=encrypted) == []
+    archives = opened_by_other(tmp_path.iterdir(), with_keys=encrypted)
+    assert [archive.check()[1] for archive in archives.found.values()] == [[]] * 3
+    archives.close()
     (tmp_path / min(files)).unlink()
-    assert 0 < len(set(read_by_product(sorted(tmp_path.iterdir())))) < count
+    with everything_encrypted() if encrypted else nullcontext():
+        assert 0 < len(set(read_by_product(sorted(tmp_path.iterdir())))) < count

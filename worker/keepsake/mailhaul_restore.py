@@ -9,8 +9,12 @@ other files. It needs every archive that the wanted ones refer to, and says whic
 message is checked against its digest. What is damaged is named, and the rest is restored. It is slow, less so
 where the modules blake3, lz4 and zstandard are installed.
 
-Written after the document FORMAT.md of mailhaul (format 3) and independent of the rest of the program, which
-restores faster, into other places and other formats, and beside mail that is there.
+Archives that are encrypted take the private key of a recipient (--identity) and the Python module
+cryptography: Debian's python3-cryptography, or "pip install cryptography". --check reads all of every archive
+and says whether it is as it was written.
+
+Written after the document FORMAT.md of mailhaul (formats 3 and 4) and independent of the rest of the program,
+which restores faster, into other places and other formats, and beside mail that is there.
 """
 
 from __future__ import annotations
@@ -19,11 +23,18 @@ import argparse
 import base64
 import contextlib
 import errno
+import getpass
+import hashlib
+import hmac
+import json
 import os
 import re
+import shutil
 import struct
+import subprocess
 import sys
 import time
+import unicodedata
 import zlib
 from array import array
 from bisect import bisect_left, bisect_right
@@ -33,8 +44,9 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_SKIPPED, EXIT_DAMAGED = range(5)
 
-READ_VERSION = 3
-HEADER, BLOCK, MESSAGES, MAILBOX, INDEX, DIRECTORY, FOOTER, SEARCH, DEPARTED, FOLDERS = range(1, 11)
+READ_VERSION = 4
+PLAIN_VERSION = 3
+HEADER, BLOCK, MESSAGES, MAILBOX, INDEX, DIRECTORY, FOOTER, SEARCH, DEPARTED, FOLDERS, KEYS = range(1, 12)
 RUN, UNCHANGED = 137, 139
 
 NOWHERE = "-"
@@ -55,6 +67,10 @@ Path = Tuple[bytes, ...]
 
 class Damaged(Exception):
     """This is not what a writer wrote, or it is not at hand."""
+
+
+class Locked(Damaged):
+    """It is encrypted, and no key at hand opens it."""
 
 
 class Refused(Exception):
@@ -608,6 +624,12 @@ class Means:
         hashed.update(data)
         return bytes(hashed.digest()[:16])
 
+    def hashed(self, data: bytes) -> bytes:
+        """32 bytes."""
+        hashed = self.new_hash()
+        hashed.update(data)
+        return bytes(hashed.digest())
+
     def decompressed(self, codec: int, data: bytes, size: int) -> bytes:
         """A payload as it is plain. Raises Damaged."""
         try:
@@ -803,6 +825,543 @@ class Frame(NamedTuple):
         return self.kind == HEADER and self.sequence == 0
 
 
+# ---------------------------------------------------------------------------------------------------------
+# Encryption (FORMAT.md, *Encryption*). The module cryptography has what Python does not bring along.
+
+CONTEXT = b"mailhaul 4 "
+ENCRYPTED, AUTHENTICATED = 1, 2  # flags of a frame
+AES_256_GCM, CHACHA20_POLY1305 = 1, 2
+X25519, HYBRID, AGE = 1, 2, 3
+KIND_NAMES = {"x25519": X25519, "hybrid": HYBRID}
+PRIVATE_BYTES = {X25519: 32, HYBRID: 96}
+COUNTER_BYTES, TAG_BYTES = 8, 16
+MLKEM_CIPHERTEXT_BYTES = 1088
+NEEDS_CRYPTOGRAPHY = (
+    "encrypted archives take the Python module cryptography, which is not installed: "
+    "apt install python3-cryptography, or pip install cryptography"
+)
+NEEDS_MLKEM = (
+    "hybrid keys take ML-KEM-768, which the Python module cryptography has from version 47 on: pip install "
+    "'cryptography>=47'"
+)
+NEEDS_AGE = (
+    "age identities take the Python module pyrage (pip install pyrage) or the program age: neither is here"
+)
+
+
+def extracted(salt: bytes, secret: bytes) -> bytes:
+    """HKDF-SHA256 (RFC 5869), the first half."""
+    return hmac.new(salt or bytes(32), secret, "sha256").digest()
+
+
+def expanded(key: bytes, info: bytes, length: int) -> bytes:
+    """The second half; up to 32 bytes are taken here."""
+    return hmac.new(key, info + b"\x01", "sha256").digest()[:length]
+
+
+def derived(secret: bytes, salt: bytes, info: bytes, length: int = 32) -> bytes:
+    """A key, or the id of a key, made of another."""
+    return expanded(extracted(salt, secret), CONTEXT + info, length)
+
+
+def recipient_of(kind: int, public: bytes) -> bytes:
+    """The id of a recipient."""
+    return hashlib.sha256(CONTEXT + b"recipient" + bytes([kind]) + public).digest()[:16]
+
+
+def hpke_opened(kem: int, shared: bytes, info: bytes, ciphertext: bytes) -> bytes:
+    """HPKE (RFC 9180), mode base with HKDF-SHA256 and AES-256-GCM, from the shared secret of this KEM on.
+    Raises Damaged."""
+    suite = b"HPKE" + struct.pack(">HHH", kem, 1, 2)
+
+    def extract(label: bytes, secret: bytes, salt: bytes = b"") -> bytes:
+        return extracted(salt, b"HPKE-v1" + suite + label + secret)
+
+    def expand(label: bytes, length: int) -> bytes:
+        return expanded(secret, struct.pack(">H", length) + b"HPKE-v1" + suite + label + context, length)
+
+    context = b"\0" + extract(b"psk_id_hash", b"") + extract(b"info_hash", info)
+    secret = extract(b"secret", b"", shared)
+    return decrypted(AES_256_GCM, expand(b"key", 32), expand(b"base_nonce", 12), ciphertext, b"")
+
+
+def decrypted(cipher: int, key: bytes, nonce: bytes, data: bytes, additional: bytes) -> bytes:
+    """What was encrypted. Raises Damaged."""
+    try:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+    except ImportError as error:
+        raise Failed(NEEDS_CRYPTOGRAPHY) from error
+    kind: Any = AESGCM if cipher == AES_256_GCM else ChaCha20Poly1305
+    try:
+        return bytes(kind(key).decrypt(nonce, data, additional))
+    except (InvalidTag, ValueError) as error:
+        raise Damaged("it is not what was encrypted here") from error
+
+
+def x25519_public(private: bytes) -> bytes:
+    """The public half."""
+    try:
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    except ImportError as error:
+        raise Failed(NEEDS_CRYPTOGRAPHY) from error
+    public = X25519PrivateKey.from_private_bytes(private).public_key()
+    return bytes(public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
+
+
+def x25519_shared(private: bytes, public: bytes) -> bytes:
+    """What both sides know. Raises Damaged for a public key that is none."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+    try:
+        return bytes(
+            X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+        )
+    except ValueError as error:
+        raise Damaged("no public key") from error
+
+
+def mlkem_private(seed: bytes) -> Any:
+    """The private key of ML-KEM-768. Raises Failed where there is none of that."""
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+    except ImportError as error:
+        raise Failed(NEEDS_MLKEM) from error
+    try:
+        return MLKEM768PrivateKey.from_seed_bytes(seed)
+    except UnsupportedAlgorithm as error:
+        raise Failed(NEEDS_MLKEM) from error
+
+
+def public_of(kind: int, private: bytes) -> bytes:
+    """The public half of a private key."""
+    if kind == X25519:
+        return x25519_public(private)
+    return bytes(mlkem_private(private[:64]).public_key().public_bytes_raw()) + x25519_public(private[64:])
+
+
+def unwrapped(kind: int, private: bytes, sealed: bytes, info: bytes) -> bytes:
+    """What is wrapped for this private key. Raises Damaged."""
+    if kind == X25519:
+        encapsulated, ciphertext = sealed[:32], sealed[32:]
+        suite = b"KEM\x00\x20"
+        shared = x25519_shared(private, encapsulated)
+        context = encapsulated + x25519_public(private)
+        key = extracted(b"", b"HPKE-v1" + suite + b"eae_prk" + shared)
+        shared = expanded(key, b"\0\x20HPKE-v1" + suite + b"shared_secret" + context, 32)
+        return hpke_opened(0x0020, shared, info, ciphertext)
+    # MLKEM768-X25519: both secrets, and what the second one came of, hashed with the label of X-Wing.
+    first, public = sealed[:MLKEM_CIPHERTEXT_BYTES], sealed[MLKEM_CIPHERTEXT_BYTES:][:32]
+    try:
+        shared = mlkem_private(private[:64]).decapsulate(first)
+    except ValueError as error:
+        raise Damaged("no encapsulated key") from error
+    shared += x25519_shared(private[64:], public) + public + x25519_public(private[64:])
+    shared = hashlib.sha3_256(shared + b"\\.//^\\").digest()
+    return hpke_opened(0x647A, shared, info, sealed[MLKEM_CIPHERTEXT_BYTES + 32 :])
+
+
+class Identity(NamedTuple):
+    """A private key, of the recipient with this id; of age the text of an identity, whose id is not known."""
+
+    kind: int
+    recipient: bytes
+    private: bytes
+
+    def __repr__(self) -> str:
+        return f"Identity({self.recipient.hex()})"
+
+    def unwrapped(self, sealed: bytes, info: bytes) -> Optional[bytes]:
+        """What is wrapped for it; None for an age file of somebody else. Raises Damaged."""
+        if self.kind != AGE:
+            return unwrapped(self.kind, self.private, sealed, info)
+        plain = age_decrypted(self.private, sealed)
+        if plain is None:
+            return None
+        bound = hashlib.sha256(info).digest()
+        if not plain.startswith(bound):
+            raise Damaged("a key that was wrapped for another place")
+        return plain[len(bound) :]
+
+
+def age_decrypted(identities: bytes, sealed: bytes) -> Optional[bytes]:
+    """The content of an age file; None if none of these identities opens it."""
+    lines = [one for one in identities.decode().split() if one.startswith("AGE-SECRET-KEY-")]
+    try:
+        import pyrage
+    except ImportError:
+        pass
+    else:
+        try:
+            return bytes(pyrage.decrypt(sealed, [pyrage.x25519.Identity.from_str(one) for one in lines]))
+        except (pyrage.DecryptError, pyrage.IdentityError):
+            return None
+    if shutil.which("age") is None:
+        raise Failed(NEEDS_AGE)
+    read, write = os.pipe()  # the keys go nowhere where others could see them
+    try:
+        os.write(write, "\n".join(lines).encode() + b"\n")
+        os.close(write)
+        done = subprocess.run(
+            ["age", "--decrypt", "--identity", f"/dev/fd/{read}"],
+            input=sealed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[read],
+            check=False,
+        )
+    finally:
+        os.close(read)
+    return done.stdout if done.returncode == 0 else None
+
+
+class Wrap(NamedTuple):
+    """The keys of a slot as they are wrapped for one recipient."""
+
+    recipient: bytes
+    name: str
+    kind: int
+    sealed: bytes
+
+
+class Slot(NamedTuple):
+    """A pair of keys: those with these ids."""
+
+    number: int
+    archive: bytes
+    salt: bytes
+    cipher: int
+    structure: bytes
+    content: bytes
+    wraps: Tuple[Wrap, ...]
+
+
+def slots_of(payload: bytes) -> List[Slot]:
+    """The slots of a KEYS frame. Raises Damaged."""
+    found: List[Slot] = []
+    with understood("keys"):
+        for row in Unpacker(payload).map()["slots"]:
+            which, archive, salt, cipher, structure, content, rows = row
+            if number(which, 0xFFFFFFFF) <= (found[-1].number if found else 0):
+                raise ValueError("slots that are not in order")
+            if number(cipher) not in (AES_256_GCM, CHACHA20_POLY1305):
+                raise ValueError("a cipher of a later version")
+            wraps = tuple(
+                Wrap(octets(recipient, 16), text(name), number(kind), octets(sealed))
+                for recipient, name, kind, sealed in rows
+            )
+            ids = octets(structure, 16), octets(content, 16)
+            found.append(Slot(which, octets(archive, 16), octets(salt, 32), cipher, *ids, wraps))
+    return found
+
+
+class Keys:
+    """The keys at hand, and the slots of the archives. Frames of one archive that stand in several files may
+    be of attempts that know nothing of each other: each slot with a number is tried."""
+
+    def __init__(self, identities: Sequence[Identity] = ()) -> None:
+        self._identities = identities
+        self._slots: Dict[bytes, Dict[int, List[Slot]]] = {}
+        self._secrets: Dict[bytes, bytes] = {}
+        self._refused: Dict[Slot, str] = {}
+        self._frame_keys: Dict[Tuple[bytes, bytes, bool], bytes] = {}
+
+    def learn(self, archive: bytes, payload: bytes) -> None:
+        """The slots of a KEYS frame of an archive. Raises Damaged."""
+        for slot in slots_of(payload):
+            known = self._slots.setdefault(archive, {}).setdefault(slot.number, [])
+            if slot not in known:
+                known.append(slot)
+
+    def lock(self, archive: bytes) -> Optional[Damaged]:
+        """Why nothing of an encrypted archive can be read; None if anything can."""
+        slots = [slot for known in self._slots.get(archive, {}).values() for slot in known]
+        if any(self._secret(slot, of_content=False) for slot in slots):
+            return None
+        if not slots:
+            return Damaged("it is encrypted, and its keys are gone")
+        reasons = sorted({self._refused[slot] for slot in slots if slot in self._refused})
+        return Locked(f"it is encrypted, for {_names(slots)}{''.join('; ' + one for one in reasons)}")
+
+    def wanted(self) -> str:
+        """Whose key would help, for people."""
+        slots = [one for found in self._slots.values() for known in found.values() for one in known]
+        return f"the private key of {_names(slots)}" if slots else "though no keys are to be found"
+
+    def opened(self, frame: Frame, stored: bytes, bound: bytes) -> bytes:
+        """The payload of an encrypted frame, or of one that is authenticated in clear: without a key that is
+        taken as it is. Raises Damaged, Locked."""
+        if len(stored) < COUNTER_BYTES + TAG_BYTES:
+            raise Damaged("a frame is too short to be encrypted")
+        slots = self._slots.get(frame.archive, {})
+        candidates = slots.get(frame.slot, [])
+        of_content = frame.kind in (BLOCK, SEARCH)
+        usable = [slot for slot in candidates if self._secret(slot, of_content=of_content)]
+        if not usable:
+            if frame.flags == AUTHENTICATED and (candidates or not slots):
+                return stored[: -COUNTER_BYTES - TAG_BYTES]
+            if candidates or not slots:
+                whose = f", for {_names(candidates)}" if candidates else ", and its keys are gone"
+                raise Locked(f"it is encrypted{whose}")
+            raise Damaged("the keys of a frame are gone")
+        for slot in usable:
+            with contextlib.suppress(Damaged):
+                return self._opened(slot, frame, stored, bound, of_content)
+        raise Damaged("a frame is not the one that was encrypted here")
+
+    def _opened(self, slot: Slot, frame: Frame, stored: bytes, bound: bytes, of_content: bool) -> bytes:
+        key = self._frame_key(slot, of_content=of_content)
+        header = LAYOUT.pack(MAGIC, *frame[1:], 0)
+        additional = header[4:8] + header[12:32] + header[40:48] + header[64:68]
+        if frame.kind == SEARCH:
+            additional = header[4:8] + header[12:16] + bound
+        if frame.flags == ENCRYPTED:
+            nonce = bytes(4) + stored[:COUNTER_BYTES]
+            return decrypted(slot.cipher, key, nonce, stored[COUNTER_BYTES:], additional)
+        plain, end = stored[: -COUNTER_BYTES - TAG_BYTES], stored[-COUNTER_BYTES - TAG_BYTES :]
+        nonce = bytes(4) + end[:COUNTER_BYTES]
+        decrypted(slot.cipher, key, nonce, end[COUNTER_BYTES:], additional + plain)
+        return plain
+
+    def _frame_key(self, slot: Slot, *, of_content: bool) -> bytes:
+        which = slot.archive, slot.salt, of_content
+        if which not in self._frame_keys:
+            purpose = b"content" if of_content else b"structure"
+            secret = self._secret(slot, of_content=of_content) or b""
+            self._frame_keys[which] = derived(secret, slot.salt, purpose + slot.archive)
+        return self._frame_keys[which]
+
+    def _secret(self, slot: Slot, *, of_content: bool) -> Optional[bytes]:
+        """The key of a slot, if it is at hand."""
+        wanted = slot.content if of_content else slot.structure
+        if wanted not in self._secrets and slot not in self._refused:
+            self._unwrap(slot)
+        return self._secrets.get(wanted)
+
+    def _unwrap(self, slot: Slot) -> None:
+        reason = ""
+        for identity in self._identities:
+            for wrap in slot.wraps:
+                if wrap.kind != identity.kind or identity.recipient not in (b"", wrap.recipient):
+                    continue
+                try:
+                    info = CONTEXT + b"wrap" + slot.archive + slot.salt + wrap.recipient
+                    both = identity.unwrapped(wrap.sealed, info)
+                    if both is None:
+                        continue
+                    content, structure = both[:32], both[32:]
+                    ids = key_id(structure, "structure"), key_id(content, "content")
+                    if len(both) != 64 or ids != (slot.structure, slot.content):
+                        raise Damaged("other keys than the slot says")
+                except Damaged as error:
+                    reason = f"the key that is wrapped for {shown(wrap.name)} is damaged: {error}"
+                    continue
+                self._secrets[slot.structure], self._secrets[slot.content] = structure, content
+                return
+        self._refused[slot] = reason or "no key at hand opens it"
+
+
+def key_id(secret: bytes, purpose: str) -> bytes:
+    """The id of a structure key or a content key."""
+    return derived(secret, b"", f"{purpose} key id".encode(), 16)
+
+
+def _names(slots: Iterable[Slot]) -> str:
+    return ", ".join(sorted({shown(wrap.name) for slot in slots for wrap in slot.wraps})) or "nobody"
+
+
+# ---------------------------------------------------------------------------------------------------------
+# Private keys in files (KEYS.md)
+
+PAPER_HEADING = "mailhaul paper key 1"
+PAPER_LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+PAPER_LINE = re.compile(r"\s*(?:([0-9]{1,2})\s*:)?(.*)")
+BECH32M = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+BECH32M_SUM = 0x2BC830A3
+MOST_IDENTITY = 65536
+MOST_SCRYPT = 1 << 30
+
+
+class Secret(NamedTuple):
+    """A private key as a file has it, or a share of one: its number (0: all of the key), how many of how many
+    are needed, and which belong together."""
+
+    where: str
+    kind: int
+    recipient: bytes
+    private: bytes
+    share: int = 0
+    threshold: int = 0
+    made: int = 0
+    set: bytes = bytes(4)
+
+    def __repr__(self) -> str:
+        return f"Secret({self.where!r})"
+
+
+def read_identities(names: Sequence[str], passphrase_file: Optional[str]) -> List[Identity]:
+    """The private keys in these files, shares put together. Raises Failed."""
+    found: List[Identity] = []
+    shares: Dict[Tuple[bytes, bytes], Dict[int, Secret]] = {}
+    for name in names:
+        try:
+            with open(name, "rb") as file:
+                data = file.read(MOST_IDENTITY + 1)
+        except OSError as error:
+            raise Failed(f"{shown(name)}: {error.strerror}") from error
+        if b"AGE-SECRET-KEY-" in data:
+            found.append(Identity(AGE, b"", data))
+            continue
+        try:
+            with understood("it"):
+                if len(data) > MOST_IDENTITY:
+                    raise ValueError("too long")
+                secret = (
+                    secret_of_file(name, data, passphrase_file)
+                    if data.lstrip().startswith(b"{")
+                    else secret_of_paper(name, data.decode("utf-8"))
+                )
+        except Damaged as error:
+            raise Failed(f"{shown(name)}: no private key: {error}") from error
+        if secret.share:
+            shares.setdefault((secret.recipient, secret.set), {})[secret.share] = secret
+        else:
+            found.append(checked_identity(secret))
+    for several in shares.values():
+        first = next(iter(several.values()))
+        if len(several) < first.threshold:
+            raise Failed(
+                f"{len(several)} shares of a key are here, {first.threshold} of {first.made} are needed: "
+                "give each with --identity"
+            )
+        found.append(checked_identity(first._replace(private=combined(several))))
+    return found
+
+
+def checked_identity(secret: Secret) -> Identity:
+    """Raises Failed if the private key is not that of the recipient whose id stands beside it."""
+    if recipient_of(secret.kind, public_of(secret.kind, secret.private)) != secret.recipient:
+        raise Failed(f"{shown(secret.where)}: the private key is damaged: it is not that of the id beside it")
+    return Identity(secret.kind, secret.recipient, secret.private)
+
+
+def secret_of_file(name: str, data: bytes, passphrase_file: Optional[str]) -> Secret:
+    """``NAME.secret``. Raises ValueError and the like, Failed."""
+    row = json.loads(data)
+    if row["mailhaul_secret"] != 1:
+        raise ValueError("a later version wrote it")
+    kind = KIND_NAMES[row["kind"]]
+    recipient = octets(bytes.fromhex(row["recipient"]), 16)
+    share, scrypt = row["share"], row["scrypt"]
+    about = b"mailhaul secret 1 " + bytes([kind]) + recipient
+    secret = Secret(name, kind, recipient, base64.b64decode(row["key"], validate=True))
+    if share is not None:
+        secret = secret._replace(
+            share=number(share["number"]),
+            threshold=number(share["threshold"]),
+            made=number(share["count"]),
+            set=octets(bytes.fromhex(share["set"]), 4),
+        )
+        about += bytes([secret.share, secret.threshold, secret.made]) + secret.set
+    if scrypt is not None:
+        n, r, p = (number(scrypt[one]) for one in "nrp")
+        if n < 2 or n & n - 1 or r < 1 or not 1 <= p <= 4 or 128 * n * r > MOST_SCRYPT:
+            raise ValueError("wrong costs of scrypt")
+        salt = base64.b64decode(scrypt["salt"], validate=True)
+        room = 128 * r * (n + p + 2) + (1 << 20)
+        given = unicodedata.normalize("NFC", passphrase(name, passphrase_file))
+        key = hashlib.scrypt(
+            given.encode("utf-8", "surrogateescape"), salt=salt, n=n, r=r, p=p, maxmem=room, dklen=32
+        )
+        try:
+            nonce = octets(base64.b64decode(row["nonce"], validate=True), 12)
+            private = decrypted(AES_256_GCM, key, nonce, secret.private, about)
+        except Damaged as error:
+            raise Failed(f"{shown(name)}: the passphrase is wrong, or the file is damaged") from error
+        secret = secret._replace(private=private)
+    return checked_secret(secret)
+
+
+def checked_secret(secret: Secret) -> Secret:
+    """Raises ValueError if it can't be one."""
+    octets(secret.private, PRIVATE_BYTES[secret.kind])
+    if secret.share and not (2 <= secret.threshold <= secret.made and secret.share <= secret.made):
+        raise ValueError("no share of a key")
+    return secret
+
+
+def passphrase(name: str, file: Optional[str]) -> str:
+    """As it stands in a file, or is typed. Raises Failed."""
+    if file is not None:
+        try:
+            with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+                return lines.readline().rstrip("\r\n")
+        except OSError as error:
+            raise Failed(f"{shown(file)}: {error.strerror}") from error
+    if not sys.stdin.isatty():
+        raise Failed(f"{shown(name)}: a passphrase is needed: give --passphrase-file FILE")
+    return getpass.getpass(f"Passphrase of {shown(name)}: ")
+
+
+def secret_of_paper(name: str, typed: str) -> Secret:
+    """A paper key. Raises ValueError."""
+    lines = [one for one in typed.splitlines() if one.strip() and not one.lstrip().startswith("#")]
+    if lines and lines[0].split() == PAPER_HEADING.split():
+        del lines[0]
+    wrong, data = [], b""
+    for which, line in enumerate(lines, 1):
+        found = PAPER_LINE.fullmatch(line)
+        label, rest = (found[1], found[2]) if found else (None, line)
+        values = [PAPER_LETTERS.find(one) for one in "".join(rest.split()).lower()]
+        if (
+            int(label or which) != which
+            or len(values) != 30
+            or -1 in values
+            or bech32m((which, len(lines), *values)) != BECH32M_SUM
+        ):
+            wrong.append(label or str(which))
+            continue
+        bits = 0
+        for value in values[:24]:
+            bits = bits << 5 | value
+        data += bits.to_bytes(15, "big")
+    if wrong or not data:
+        raise ValueError(f"of {len(lines)} lines these are not right: {', '.join(wrong)}")
+    kind, share, threshold, count = data[:4]
+    end = 24 + PRIVATE_BYTES[kind]
+    if len(data) < end or any(data[end:]):
+        raise ValueError("the lines do not make a key")
+    return checked_secret(Secret(name, kind, data[8:24], data[24:end], share, threshold, count, data[4:8]))
+
+
+def bech32m(values: Iterable[int]) -> int:
+    """The sum of Bech32m (BIP 350)."""
+    sum_ = 1
+    for value in values:
+        top = sum_ >> 25
+        sum_ = (sum_ & 0x1FFFFFF) << 5 ^ value
+        for place, factor in enumerate(BECH32M):
+            sum_ ^= factor if top >> place & 1 else 0
+    return sum_
+
+
+def combined(shares: Dict[int, Secret]) -> bytes:
+    """The key of which these are shares: Shamir's scheme over GF(256) with the polynomial of AES."""
+    powers = [1]
+    for _ in range(254):
+        double = powers[-1] << 1 ^ (0x11B if powers[-1] & 0x80 else 0)
+        powers.append(double ^ powers[-1])  # of 3, whose powers are all of the field but 0
+    logs = {value: at for at, value in enumerate(powers)}
+    key = bytearray(len(next(iter(shares.values())).private))
+    for which, share in shares.items():
+        weight = sum(logs[other] - logs[other ^ which] for other in shares if other != which)
+        for at, byte in enumerate(share.private):
+            key[at] ^= powers[(weight + logs[byte]) % 255] if byte else 0
+    return bytes(key)
+
+
 class Positions:
     """Where frames of one kind lie, by their positions: 16 bytes for each."""
 
@@ -822,6 +1381,10 @@ class Positions:
         """The offsets of those at this position, in the order of the file."""
         self.sort()
         return self._offsets[bisect_left(self.positions, position) : bisect_right(self.positions, position)]
+
+    def rows(self) -> Iterator[Tuple[int, int]]:
+        """All positions with their offsets."""
+        return zip(self.positions, self._offsets)
 
     def all(self) -> Sequence[int]:
         """All offsets, by positions."""
@@ -845,13 +1408,28 @@ class Part:
         self.file = file
         self.archive = archive
         self.begin = begin
+        self.end = file.size
         self.walked = walked
         self.has_end = False
+        self.encrypted: Optional[bool] = None  # not known yet
+        self.order = array("Q")
         self._frames: Dict[int, Positions] = {}
 
     def add(self, kind: int, position: int, offset: int) -> None:
         """A frame lies there, as far as is known."""
         self._frames.setdefault(kind, Positions()).add(position, offset)
+
+    def with_copies(self, others: Iterable[Part]) -> Part:
+        """This part, and all frames of its archive that stand in others, which come behind it in the file:
+        where a part of a file is there twice, an archive seems to begin again in the middle of itself."""
+        for other in others:
+            if other.archive == self.archive:
+                self.has_end |= other.has_end
+                self.order += other.order
+                for kind, positions in other._frames.items():
+                    for position, offset in positions.rows():
+                        self.add(kind, position, offset)
+        return self
 
     def of_kind(self, kind: int) -> Positions:
         """The frames of a kind."""
@@ -865,19 +1443,67 @@ class Part:
             if frame is None or (frame.kind, frame.archive) != (kind, self.archive):
                 continue
             if position in (None, frame.position):
-                with contextlib.suppress(Damaged):
-                    yield frame.position, self.file.payload(frame)
+                try:
+                    payload = self.file.payload(frame, encrypted=self.encrypted)
+                except Damaged as error:
+                    if isinstance(error, Locked) and position is not None:
+                        raise
+                    continue
+                yield frame.position, payload
 
     def header(self) -> Optional[Dict[str, Any]]:
         """Whose archive it is, as any HEADER frame tells, or the directory."""
-        for _, payload in self.payloads(HEADER):
+        for offset in list(self.of_kind(HEADER).all()):
+            frame = self.file.frame(offset)
+            if frame is None or (frame.kind, frame.archive) != (HEADER, self.archive):
+                continue
             with contextlib.suppress(Damaged):
-                return checked_header(Unpacker(payload).map(), self.archive)
-        for row in reversed(self.directory()):
-            if row["header"]:
-                with contextlib.suppress(Damaged):
-                    return checked_header(Unpacker(row["header"]).map(), self.archive)
+                is_encrypted = bool(frame.flags)
+                payload = self.file.payload(frame, encrypted=self.encrypted)
+                row = checked_header(Unpacker(payload).map(), self.archive, encrypted=is_encrypted)
+                self.encrypted = is_encrypted
+                return row
+        rows = self.directory()
+        if rows:
+            last = self.file.frame(max(self.of_kind(DIRECTORY).all()))
+            with contextlib.suppress(Damaged):
+                is_encrypted = last is not None and bool(last.flags)
+                row = checked_header(Unpacker(rows[-1]["header"]).map(), self.archive, encrypted=is_encrypted)
+                self.encrypted = is_encrypted
+                return row
         return None
+
+    def seal_problem(self) -> str:
+        """Why the frames of an encrypted archive are not those that were sealed, where all of them were
+        looked at; else empty."""
+        if not (self.encrypted and self.walked and self.has_end):
+            return ""
+        rows = self.directory()
+        if not rows:
+            return "the directory is damaged: whether all of the archive is there can't be said"
+        last = max(self.of_kind(DIRECTORY).all())
+        before = bisect_left(self.order, last)
+        chain = bytes(32)
+        for offset in self.order[:before]:
+            chain = self.file.means.hashed(chain + self.file.read(offset, LAYOUT.size))
+        try:
+            frame = self.file.frame(last)
+            after = self.order[before + 1 : before + 3]
+            keys, footer = (self.file.frame(one) for one in after) if len(after) == 2 else (None, None)
+            if frame is None or keys is None or keys.kind != KEYS or footer is None or footer.kind != FOOTER:
+                raise Damaged("the end is not complete")
+            check_seal(
+                rows[-1],
+                frame,
+                self.begin,
+                footer,
+                self.file.payload(footer),
+                self.file.means.hashed(self.file.payload(keys)),
+                chain,
+            )
+        except Damaged as error:
+            return str(error)
+        return ""
 
     def directory(self) -> List[Dict[str, Any]]:
         """All parts of the directory, in their order; none if one is missing."""
@@ -889,7 +1515,7 @@ class Part:
             try:
                 if frame is None or size > max(MOST_DIRECTORY, self.file.size // 2048):
                     raise Damaged("no directory")
-                rows.append(Unpacker(self.file.payload(frame)).map())
+                rows.append(Unpacker(self.file.payload(frame, encrypted=self.encrypted)).map())
             except Damaged:
                 if not self.walked:
                     return []
@@ -926,9 +1552,10 @@ class OpenFiles:
 class ArchiveFile:
     """A file with archives in it. What can't be read of it counts as zeros."""
 
-    def __init__(self, name: str, means: Means, files: OpenFiles) -> None:
+    def __init__(self, name: str, means: Means, files: OpenFiles, keys: Optional[Keys] = None) -> None:
         self.name = name
-        self._means = means
+        self.means = means
+        self._keys = keys or Keys()
         self._files = files
         self.size = os.fstat(files.of(name)).st_size
         self._walked: Optional[List[Part]] = None
@@ -973,15 +1600,31 @@ class ArchiveFile:
     def _stored(self, frame: Frame) -> bytes:
         """Its payload, checked. Raises Damaged."""
         stored = self.read(frame.offset + LAYOUT.size, frame.stored)
-        if len(stored) != frame.stored or self._means.digest(stored) != frame.checksum:
+        if len(stored) != frame.stored or self.means.digest(stored) != frame.checksum:
             raise Damaged("a frame is damaged")
         return stored
 
-    def payload(self, frame: Frame) -> bytes:
-        """Its payload, checked and decompressed. Raises Damaged."""
-        if frame.flags or frame.slot:
-            raise Damaged("a frame is encrypted, or of a later version")
-        return self._means.decompressed(frame.codec, self._stored(frame), frame.plain)
+    def payload(self, frame: Frame, *, encrypted: Optional[bool] = None, bound: bytes = b"") -> bytes:
+        """Its payload, checked, decrypted and decompressed; ``encrypted`` says whether it stands in an
+        archive that is, if that is known. Of a SEARCH frame ``bound`` is the digest of what the MESSAGES
+        frame before it holds. Raises Damaged; Locked if there is no key for it."""
+        expected = 0
+        if encrypted is not False and (frame.flags or encrypted) and frame.kind not in (KEYS, FOOTER):
+            expected = AUTHENTICATED if frame.kind == HEADER else ENCRYPTED
+        if frame.flags != expected or (frame.slot and not expected):
+            raise Damaged(
+                "a frame is encrypted and must not be, or is not and must be, or is of a later version"
+            )
+        stored = self._stored(frame)
+        if expected:
+            stored = self._keys.opened(frame, stored, bound)
+        return self.means.decompressed(frame.codec, stored, frame.plain)
+
+    def learn_keys(self, frame: Frame) -> bytes:
+        """The payload of a KEYS frame, whose slots are known from now on. Raises Damaged."""
+        payload = self.payload(frame)
+        self._keys.learn(frame.archive, payload)
+        return payload
 
     def is_whole(self, frame: Frame) -> bool:
         """Whether its payload is what was written."""
@@ -989,6 +1632,16 @@ class ArchiveFile:
             self._stored(frame)
         except Damaged:
             return False
+        return True
+
+    def goes_on_cleanly(self, offset: int) -> bool:
+        """Whether only zeros come from there on, or a frame behind them."""
+        while offset < self.size:
+            data = self.read(offset, STEP)
+            rest = data.lstrip(b"\0")
+            if rest:
+                return self.frame(offset + len(data) - len(rest)) is not None
+            offset += len(data) or 1
         return True
 
     def parts(self) -> List[Part]:
@@ -1051,27 +1704,42 @@ class ArchiveFile:
             return None
         part = Part(self, footer.archive, begin, walked=False)
         part.has_end = True
+        part.end = end
         part.add(HEADER, 0, begin)
         try:
-            self._enter_directory(part, begin + directory)
+            self._enter_directory(part, begin + directory, footer, told)
+        except Locked:
+            part.encrypted = True
         except Damaged:
             # Where it begins and ends is known; what is in it is found by its frames.
             self._limit = end
-            part = next(self._walk(begin), part)
+            found = self._walk(begin)
+            part = next(found, part).with_copies(found)
         return part
 
-    def _enter_directory(self, part: Part, offset: int) -> None:
-        """Where the frames lie, as the directory tells. Raises Damaged."""
+    def _enter_directory(self, part: Part, offset: int, footer: Frame, end: bytes) -> None:
+        """Where the frames lie, as the directory tells, which ends as ``footer`` and its payload say. Raises
+        Damaged; Locked if it is encrypted, and there is no key for it."""
         last = self.frame(offset)
         if last is None or last.kind != DIRECTORY or last.archive != part.archive:
             raise Damaged("no directory")
+        part.encrypted = bool(last.flags)
+        keys = b""
+        if part.encrypted:
+            frame = self.frame(last.end)
+            if frame is None or (frame.kind, frame.archive) != (KEYS, part.archive):
+                raise Damaged("no keys behind the directory")
+            keys = self.learn_keys(frame)
         with understood("directory"):
-            for one in Unpacker(self.payload(last)).map()["parts"]:
+            for one in Unpacker(self.payload(last, encrypted=part.encrypted)).map()["parts"]:
                 part.add(DIRECTORY, 0, part.begin + number(one))
         part.add(DIRECTORY, 0, offset)
         rows = part.directory()
         if not rows:
             raise Damaged("no directory")
+        checked_header(Unpacker(rows[-1]["header"]).map(), part.archive, encrypted=part.encrypted)
+        if part.encrypted:
+            check_seal(rows[-1], last, part.begin, footer, end, self.means.hashed(keys))
         with understood("directory"):
             for row in rows:
                 count = number(row["blocks"])
@@ -1113,6 +1781,10 @@ class ArchiveFile:
                     yield part
                 part = Part(self, frame.archive, frame.offset, walked=True)
             part.add(frame.kind, frame.position, frame.offset)
+            part.order.append(frame.offset)
+            if frame.kind == KEYS:
+                with contextlib.suppress(Damaged):
+                    self.learn_keys(frame)
             following = self.frame(frame.end)
             ended, at = False, frame.end
             if frame.kind == FOOTER:
@@ -1177,11 +1849,44 @@ class ArchiveFile:
         return True
 
 
-def checked_header(row: Dict[str, Any], archive: bytes) -> Dict[str, Any]:
-    """A HEADER that can be believed. Raises Damaged."""
+def check_seal(
+    row: Dict[str, Any],
+    directory: Frame,
+    begin: int,
+    footer: Frame,
+    end: bytes,
+    keys: bytes,
+    chain: Optional[bytes] = None,
+) -> None:
+    """Whether the end of an encrypted archive is the one that its last DIRECTORY frame seals: where that
+    lies, what the footer says, the digest of the KEYS frame between them and, where all of the archive was
+    read, the chain. Raises Damaged."""
+    with understood("seal"):
+        told_chain, at, sequence, told_keys = row["seal"]
+        where, own, count, name = struct.unpack("<QQQ8s", end)
+        octets(told_chain, 32)
+        if (number(at), number(sequence)) != (directory.offset - begin, directory.sequence):
+            raise Damaged("the directory does not lie where it was written")
+        own_place = footer.offset - begin, footer.sequence, b"mailhaul"
+        if (where, count) != (at, sequence + 3) or (own, count - 1, name) != own_place:
+            raise Damaged("the footer is not the one that was written")
+        if octets(told_keys, 32) != keys:
+            raise Damaged("the keys are not those that were written")
+        if chain is not None and chain != told_chain:
+            raise Damaged("frames were changed, left out, added or moved since it was written")
+
+
+def checked_header(
+    row: Dict[str, Any], archive: bytes, *, encrypted: Optional[bool] = None
+) -> Dict[str, Any]:
+    """A HEADER that can be believed, in an archive that is encrypted or not. Raises Damaged."""
     with understood("header"):
         if number(row["read_version"]) > READ_VERSION:
             raise Damaged("a later version wrote this archive: it takes a later version of this program")
+        if encrypted is not None and encrypted != (row["read_version"] > PLAIN_VERSION):
+            raise Damaged(
+                "the header of an archive that is encrypted stands in one that is not, or the reverse"
+            )
         if octets(row["archive"]) != archive:
             raise Damaged("the header is that of another archive")
         for key in ("run", "partition", "group", "host", "format"):
@@ -1254,7 +1959,8 @@ class Mail(NamedTuple):
 class Archive:
     """One archive, of all copies of its greatest generation."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], keys: Optional[Keys] = None) -> None:
+        self._keys = keys or Keys()
         headers = [(part, part.header()) for part in parts]
         newest = max((one["generation"] for _, one in headers if one is not None), default=0)
         used = [(part, one) for part, one in headers if one is None or one["generation"] == newest]
@@ -1265,7 +1971,53 @@ class Archive:
         self.header = header
         self.parts = [part for part, _ in used]
         self.has_end = any(part.has_end for part in self.parts)
+        self.encrypted = number(header["read_version"]) > PLAIN_VERSION
+        for part in self.parts:
+            part.encrypted = self.encrypted if part.encrypted is None else part.encrypted
         self._blocks: Optional[array[int]] = None
+
+    def lock(self) -> Optional[Damaged]:
+        """Why nothing of it can be read, where the keys for it are not at hand; None if it can."""
+        return self._keys.lock(self.id) if self.encrypted else None
+
+    def seal_problems(self) -> Iterator[str]:
+        """What of its frames is not as it was sealed, of parts in which all were looked at."""
+        for part in self.parts:
+            problem = part.seal_problem()
+            if problem:
+                where = f"{shown(part.file.name)}: archive {self.id.hex()[:16]}"
+                yield f"{where} is not as it was written: {problem}"
+
+    def check(self) -> Tuple[int, List[str]]:
+        """Read every frame of it: how many there are, and what is wrong with any."""
+        self._walk()
+        problems: List[str] = list(self.seal_problems())
+        frames = 0
+        for part in self.parts:
+            expected, end, bound = 0, part.begin, b""
+            for offset in part.order:
+                frame = part.file.frame(offset)
+                where = f"{shown(part.file.name)} at {offset}"
+                if frame is None or offset != end:
+                    problems.append(f"{where}: there is something else between the frames")
+                if frame is None:
+                    continue
+                frames, end = frames + 1, frame.end
+                if frame.sequence != expected:
+                    problems.append(f"{where}: frame {frame.sequence} stands where {expected} belongs")
+                expected = frame.sequence + 1
+                try:
+                    payload = part.file.payload(
+                        frame, encrypted=part.encrypted, bound=bound if frame.kind == SEARCH else b""
+                    )
+                    bound = part.file.means.digest(payload) if frame.kind == MESSAGES else b""
+                except Damaged as error:
+                    problems.append(f"{where}: {error}")
+            if not part.file.goes_on_cleanly(end):
+                problems.append(f"{shown(part.file.name)} at {end}: there is something that is no frame")
+        if not self.has_end:
+            problems.append(f"archive {self.names()} has no end")
+        return frames, problems
 
     @property
     def partition(self) -> str:
@@ -1300,8 +2052,15 @@ class Archive:
     def _walk(self) -> None:
         """Look at every frame of the files of which only the directory was believed so far."""
         for part in [one for one in self.parts if not one.walked]:
-            found = [one for one in part.file.walk() if one.archive == self.id and one.begin == part.begin]
-            self.parts[self.parts.index(part) : self.parts.index(part) + 1] = found or [part]
+            found = iter(part.file.walk())
+            copy = next(
+                (one for one in found if one.archive == self.id and part.begin <= one.begin < part.end), part
+            )
+            if copy is not part:
+                copy.encrypted = part.encrypted
+                self.parts[self.parts.index(part)] = copy.with_copies(
+                    one for one in found if one.begin < part.end
+                )
             part.walked = True
             self._blocks = None
 
@@ -1329,7 +2088,8 @@ class Archive:
             with contextlib.suppress(Damaged), understood("end of a run"):
                 for offset in sorted(part.of_kind(RUN).all()):
                     frame = part.file.frame(offset)
-                    row = Unpacker(part.file.payload(frame) if frame else b"").map()
+                    payload = part.file.payload(frame, encrypted=part.encrypted) if frame else b""
+                    row = Unpacker(payload).map()
                     named |= {octets(unit[4]) for unit in row.get("units", []) if unit[4] is not None}
                     last = row.get("last") is True
                 if last:
@@ -1519,18 +2279,22 @@ class Encoder:
 class Archives:
     """All archives that are at hand. ``problems`` are what there is to say of the files."""
 
-    def __init__(self, names: Iterable[str], means: Optional[Means] = None) -> None:
+    def __init__(
+        self, names: Iterable[str], means: Optional[Means] = None, keys: Optional[Keys] = None
+    ) -> None:
         self._means = means or Means()
         self._files = OpenFiles()
         self.problems: List[str] = []
         self.found: Dict[bytes, Archive] = {}
+        self.locked: Dict[bytes, Archive] = {}
+        keys = keys or Keys()
         self._absent: Dict[bytes, str] = {}
         self._blocks: OrderedDict[Tuple[bytes, int], bytes] = OrderedDict()
         self._cached = 0
         self._messages: Tuple[Tuple[bytes, int, int], List[Mail]] = ((b"", 0, 0), [])
         parts: Dict[bytes, List[Part]] = {}
         for name in sorted(names):
-            file = ArchiveFile(name, self._means, self._files)
+            file = ArchiveFile(name, self._means, self._files, keys)
             found = file.parts()
             if not found:
                 self.problems.append(f"{shown(name)}: there is no archive in this file")
@@ -1539,9 +2303,12 @@ class Archives:
         for archive, copies in parts.items():
             where = ", ".join(sorted({shown(part.file.name) for part in copies}))
             try:
-                one = self.found[archive] = Archive(copies)
+                one = self.found[archive] = Archive(copies, keys)
             except Damaged as error:
                 self.problems.append(f"{where}: {error}")
+                continue
+            if one.lock() is not None:
+                self.locked[archive] = self.found.pop(archive)
                 continue
             if not one.has_end:
                 self.problems.append(
@@ -1558,7 +2325,7 @@ class Archives:
             told = [one for one in ends if one is not None]
             if not told:
                 yield f"the stream of run {shown(run)} has no end: archives may be missing"
-            elif missing := len(told[0] - self.found.keys()):
+            elif missing := len(told[0] - self.found.keys() - self.locked.keys()):
                 yield f"of {len(told[0])} archives in the stream of run {shown(run)} {missing} are missing"
 
     def close(self) -> None:
@@ -1569,6 +2336,10 @@ class Archives:
         """Raises Damaged if it is not at hand."""
         if archive in self.found:
             return self.found[archive]
+        if archive in self.locked:
+            one = self.locked[archive]
+            lock = one.lock() or Damaged("it was not opened")
+            raise type(lock)(f"archive {one.names()}: {lock}")
         if archive not in self._absent:
             names = (one.references().get(archive, "") for one in self.found.values())
             name = next((one for one in names if one), "")
@@ -1989,7 +2760,7 @@ class Counts:
 
     def problem(self, where: str, error: Exception | str, count: int = 1) -> None:
         """So many things are not restored."""
-        if isinstance(error, Refused):
+        if isinstance(error, (Refused, Locked)):
             self.refused += count
         else:
             self.damaged += count
@@ -2260,11 +3031,21 @@ def list_mailboxes(
 def list_runs(archives: Archives) -> None:
     """A line for each run: its id, how many archives it wrote, their partitions."""
     runs: Dict[str, List[Archive]] = {}
-    for archive in archives.found.values():
+    for archive in (*archives.found.values(), *archives.locked.values()):
         if not archive.is_of_run:
             runs.setdefault(archive.run, []).append(archive)
     for run, written in sorted(runs.items()):
         print(shown(run), len(written), ",".join(sorted({shown(one.partition) for one in written})), sep="\t")
+
+
+def check_archives(archives: Archives, counts: Counts) -> None:
+    """A line for each archive: its id, its run, how many frames were read, whether all of them are right."""
+    for archive in archives.found.values():
+        frames, problems = archive.check()
+        for problem in problems:
+            counts.problem("", problem)
+        state = "damaged" if problems else "ok"
+        print(archive.id.hex()[:16], shown(archive.run), frames, state, sep="\t")
 
 
 def restore(
@@ -2318,6 +3099,23 @@ def command_line() -> argparse.ArgumentParser:
     )
     what.add_argument("--list", action="store_true", help="list mailboxes: path, messages, bytes, run")
     what.add_argument("--runs", action="store_true", help="list the runs: id, archives, partitions")
+    what.add_argument(
+        "--check",
+        action="store_true",
+        help="read every frame of the archives: id, run, frames, ok or damaged",
+    )
+    made.add_argument(
+        "--identity",
+        action="append",
+        metavar="FILE",
+        help="private key of a recipient, for archives that are encrypted: NAME.secret, a paper key that was "
+        "typed into a file, or an age identity; may be repeated (as for shares of a key it has to be)",
+    )
+    made.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        help="passphrase of the identities, in a line; else it is asked for",
+    )
     made.add_argument("--run", metavar="RUN", help="as it was at this run, not at the newest one")
     made.add_argument(
         "--path",
@@ -2346,13 +3144,23 @@ def run(arguments: argparse.Namespace) -> int:
     counts = Counts()
     wanted = [Wanted.parse(one) for one in arguments.path or ["/"]]
     files = found_files(arguments.files)
-    archives = Archives(files)
+    keys = Keys(read_identities(arguments.identity or [], arguments.passphrase_file))
+    archives = Archives(files, keys=keys)
     for problem in archives.problems:
         counts.problem("", problem)
-    if not archives.found:
-        raise Failed("there are no archives here", EXIT_DAMAGED if counts.damaged else EXIT_FAILED)
-    if arguments.runs:
+    for one in archives.locked.values():
+        counts.problem(f"archive {one.names()} of run {shown(one.run)}", one.lock() or "")
+    if arguments.runs and (archives.found or archives.locked):
         list_runs(archives)
+    elif not archives.found:
+        raise Failed(
+            f"all archives here are encrypted; give --identity FILE, {keys.wanted()}"
+            if archives.locked
+            else "there are no archives here",
+            EXIT_DAMAGED if counts.damaged else EXIT_FAILED,
+        )
+    elif arguments.check:
+        check_archives(archives, counts)
     else:
         if arguments.run and arguments.run not in {one.run for one in archives.found.values()}:
             say(f"no archive is of run {shown(arguments.run)}: what is newest before it counts")
@@ -2374,6 +3182,10 @@ def run(arguments: argparse.Namespace) -> int:
                 margin=max(0, arguments.uid_margin),
             )
             print(f"{counts.mailboxes} mailboxes, {counts.messages} messages, {counts.size} bytes restored")
+    if not arguments.check:
+        for one in archives.found.values():
+            for problem in one.seal_problems():
+                counts.problem("", problem)
     if counts.damaged or counts.refused:
         say(f"not restored, or not told: {counts.damaged + counts.refused}, see above")
     return EXIT_DAMAGED if counts.damaged else EXIT_SKIPPED if counts.refused else EXIT_OK

@@ -45,6 +45,14 @@ Maildirs, with flags, times, UID lists, keywords. What is damaged or missing is 
 status is 4 then. It is the newest state of each mailbox, or that at a RUN; --runs lists these.
 Where only some archives are at hand, errors name those that are needed.
 
+Archives may be encrypted. Then it takes the private key of a recipient, and the Python module
+cryptography (Debian: python3-cryptography; 47 or newer for hybrid keys); without a key the program
+says for whom they are. The key is a file NAME.secret, shares of it (all with --identity), a paper
+key that was typed into a file, or an age identity (with the module pyrage, or the program age).
+
+    python3 mailhaul-restore-VERSION.py DIRECTORY --to NEW_DIRECTORY --identity NAME.secret
+    python3 mailhaul-restore-VERSION.py DIRECTORY --check --identity NAME.secret
+
 Restore with mailhaul
 ---------------------
 It is faster, restores into a mail store in use, and beside mail that is there. Bring the files

@@ -4,6 +4,7 @@ That it gives what the product gives is held by every test that leaves archives 
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import struct
 import subprocess
@@ -11,21 +12,39 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
+from typing import cast
+from unittest.mock import patch
 
 import lz4.block
+import pyrage
 import pytest
 import zstandard
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailhaul.proto.archive import sealing, slots
+from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.writer import ArchiveWriter
+from mailhaul.proto.keys import recipients, shamir
+from mailhaul.proto.keys.derivation import recipient_id
+from mailhaul.proto.keys.records import Kem, Recipient, Sealing
+from mailhaul.proto.keys.secrets import Secret, write_secret
 from mailhaul.proto.records import ArchiveId, Folder
 from mailhaul.proto.structs import replace
-from mailhaul.tests.archives import MemoryOpened, MemorySink, archive_header, message
+from mailhaul.tests.archives import (
+    MemoryFile,
+    MemoryOpened,
+    MemorySink,
+    archive_header,
+    frames_of,
+    message,
+)
+from mailhaul.tests.sealed import PRIVATE, STRUCTURE, recipient
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.worker.keepsake import mailhaul_restore
-from mailhaul.worker.keepsake.mailhaul_restore import Means, PlainBlake3, plain_lz4, plain_zstd
+from mailhaul.worker.keepsake.mailhaul_restore import Identity, Means, PlainBlake3, plain_lz4, plain_zstd
 from mailhaul.worker.packing.packer import Packer
 
 RNG = random.Random(27)
@@ -36,10 +55,12 @@ def command(*arguments: object) -> int:
     return mailhaul_restore.main([str(one) for one in arguments])
 
 
-def one_archive(mail: dict[str, dict[str, list[bytes]]], number: int = 1) -> bytes:
+def one_archive(
+    mail: dict[str, dict[str, list[bytes]]], number: int = 1, sealing: Sealing | None = None
+) -> bytes:
     """An archive of these messages, by user and folder; INBOX is the Maildir itself."""
     sink = MemorySink()
-    writer = ArchiveWriter(sink, archive_header(ArchiveId(bytes([number]) * 16)))
+    writer = ArchiveWriter(sink, archive_header(ArchiveId(bytes([number]) * 16)), sealing=sealing)
     packer = Packer(writer)
     for user, folders in mail.items():
         uid = 0
@@ -346,3 +367,221 @@ def test_several_partitions_do_not_mix(tmp_path: Path) -> None:
         (tmp_path / f"{partition}.mha").write_bytes(sink.data)
     assert command(tmp_path, "--to", tmp_path / "restored") == 0
     assert contents(tmp_path / "restored" / "two" / "anna") == [b"two\n"]
+
+
+EXAMPLES = (Path(recipients.__file__).parent / "KEYS.md").read_text()
+KEY = bytes(range(32))
+OPS = recipient(private=KEY)
+
+
+def examples(kind: str) -> list[str]:
+    """Of files of keys, as they stand in the document."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", EXAMPLES, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def encrypted(archive: Path) -> Path:
+    """The same as ``archive``, for the recipient of the examples of KEYS.md."""
+    mail = {user: {"INBOX": [TEXT[:900], b"m: %s\n" % user.encode()]} for user in ("anna", "bert")}
+    archive.write_bytes(one_archive(mail, sealing=Sealing(structure=STRUCTURE, recipients=(OPS,))))
+    return archive
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Path:
+    """A file with its private key."""
+    place = tmp_path / "ops.secret"
+    place.write_text(examples("secret")[0])
+    return place
+
+
+class TestEncrypted:
+    def test_with_the_private_key_all_is_restored(self, encrypted: Path, identity: Path) -> None:
+        target = encrypted.parent / "restored"
+        assert command(encrypted, "--to", target, "--identity", identity) == 0
+        assert contents(target) == sorted(2 * [TEXT[:900]] + [b"m: anna\n", b"m: bert\n"])
+
+    def test_without_a_key_it_says_whose_is_needed(
+        self, encrypted: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for what in (["--list"], ["--check"], ["--to", encrypted.parent / "restored"]):
+            assert command(encrypted, *what) == 1
+            told = capsys.readouterr().err
+            assert "it is encrypted, for ops" in told
+            assert "give --identity FILE, the private key of ops" in told
+        assert not (encrypted.parent / "restored").exists()
+        assert command(encrypted, "--runs") == 3
+        assert capsys.readouterr().out == f"{archive_header().run}\t1\tprimary\n"
+
+    def test_a_key_of_somebody_else(
+        self, encrypted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        secret = Secret(name="x", kem=Kem.X25519, recipient=recipient().id, private=PRIVATE)
+        write_secret(tmp_path / "x.secret", secret, None)
+        assert command(encrypted, "--list", "--identity", tmp_path / "x.secret") == 1
+        assert "for ops; no key at hand opens it" in capsys.readouterr().err
+
+    def test_beside_archives_that_are_not(
+        self, encrypted: Path, identity: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "two.mha").write_bytes(one_archive({"carl": {"INBOX": [b"c: d\n"]}}, 2))
+        assert command(tmp_path, "--list") == 3
+        assert capsys.readouterr().out.startswith("/primary/user/carl\t1\t")
+        assert command(tmp_path, "--list", "--identity", identity) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 3
+
+    def test_check_reads_every_frame(
+        self, encrypted: Path, identity: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole = encrypted.read_bytes()
+        count = len(frames_of(whole))
+        given = ("--check", "--identity", identity)
+        assert command(encrypted, *given) == 0
+        assert capsys.readouterr().out == f"{'01' * 8}\t{archive_header().run}\t{count}\tok\n"
+        search = frames_of(whole, FrameType.SEARCH)[0]
+        found = frames_of(whole)
+        # All checksums are right, and all that is restored, too.
+        without = whole[: search.at] + whole[search.at + 72 + search.header.stored_bytes :]
+        for data in (without, whole[: found[3].at] + whole[found[2].at : found[3].at] + whole[found[3].at :]):
+            encrypted.write_bytes(data)
+            assert command(encrypted, *given) == 4
+            assert "damaged" in capsys.readouterr().out
+
+    def test_a_restore_says_that_frames_were_moved(
+        self, encrypted: Path, identity: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        whole = encrypted.read_bytes()
+        found = frames_of(whole)
+        encrypted.write_bytes(whole[: found[3].at] + whole[found[2].at : found[3].at] + whole[found[3].at :])
+        target = encrypted.parent / "restored"
+        assert command(encrypted, "--to", target, "--identity", identity) == 4
+        assert "is not as it was written" in capsys.readouterr().err
+        assert len(contents(target)) == 4
+
+    def test_with_an_old_cryptography_a_hybrid_key_says_what_it_takes(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        private = bytes(range(96))
+        to = Sealing(structure=STRUCTURE, recipients=(recipient(Kem.HYBRID, private),))
+        (tmp_path / "one.mha").write_bytes(one_archive({"anna": {"INBOX": [b"h: b\n"]}}, sealing=to))
+        (tmp_path / "key").write_text(examples("paper")[1])
+        assert command(tmp_path, "--check", "--identity", tmp_path / "key") == 0
+        module = "cryptography.hazmat.primitives.asymmetric.mlkem"
+        monkeypatch.setitem(sys.modules, module, cast(ModuleType, None))  # importing it fails
+        assert command(tmp_path, "--check", "--identity", tmp_path / "key") == 1
+        assert "cryptography>=47" in capsys.readouterr().err
+
+    def test_without_cryptography_it_says_how_to_get_it(
+        self, encrypted: Path, identity: Path, root: Path
+    ) -> None:
+        reader = root / "worker" / "keepsake" / "mailhaul_restore.py"
+        # Without any installed module.
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", reader, encrypted, "--list", "--identity", identity],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, "pip install cryptography" in done.stderr) == (1, True), done.stderr
+
+    def test_an_age_identity(self, tmp_path: Path) -> None:
+        age = pyrage.x25519.Identity.generate()
+        public = str(age.to_public()).encode()
+        one = Recipient(name="age", kem=Kem.AGE, public=public, id=recipient_id(Kem.AGE, public))
+        data = one_archive(
+            {"anna": {"INBOX": [b"h: b\n"]}}, sealing=Sealing(structure=STRUCTURE, recipients=(OPS, one))
+        )
+        (tmp_path / "one.mha").write_bytes(data)
+        (tmp_path / "age").write_text(f"# created: today\n# public key: {age.to_public()}\n{age}\n")
+        assert command(tmp_path, "--check", "--identity", tmp_path / "age") == 0
+        (tmp_path / "other").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+        assert command(tmp_path, "--check", "--identity", tmp_path / "other") == 1
+
+    def test_another_slot_for_each_attempt(self, encrypted: Path, identity: Path) -> None:
+        with patch.object(sealing, "MOST_SLOT_FRAMES", 2):
+            data = one_archive(
+                {"anna": {"INBOX": [TEXT, b"h: b\n"]}},
+                sealing=Sealing(structure=STRUCTURE, recipients=(OPS,)),
+            )
+        encrypted.write_bytes(data)
+        assert len(slots.read_slots(MemoryFile(data))) > 1
+        assert command(encrypted, "--check", "--identity", identity) == 0
+
+
+class TestIdentities:
+    """KEYS.md says what is in the files."""
+
+    def opened(self, tmp_path: Path, *files: str, passphrase: str | None = None) -> list[Identity]:
+        for number, file in enumerate(files):
+            (tmp_path / str(number)).write_text(file)
+        if passphrase is not None:
+            (tmp_path / "passphrase").write_text(passphrase)
+        return mailhaul_restore.read_identities(
+            [str(tmp_path / str(number)) for number in range(len(files))],
+            None if passphrase is None else str(tmp_path / "passphrase"),
+        )
+
+    def test_a_file_with_and_without_passphrase(self, tmp_path: Path) -> None:
+        plain, sealed = examples("secret")
+        expected = [Identity(mailhaul_restore.X25519, OPS.id, KEY)]
+        assert self.opened(tmp_path, plain) == expected
+        assert self.opened(tmp_path, sealed, passphrase="correct horse\nbattery\n") == expected
+        with pytest.raises(mailhaul_restore.Failed, match="passphrase is wrong"):
+            self.opened(tmp_path, sealed, passphrase="wrong horse\n")
+
+    def test_a_passphrase_is_asked_for_at_a_terminal_only(self, tmp_path: Path) -> None:
+        with patch.object(sys.stdin, "isatty", lambda: False):
+            with pytest.raises(mailhaul_restore.Failed, match="--passphrase-file"):
+                self.opened(tmp_path, examples("secret")[1])
+        with patch.object(sys.stdin, "isatty", lambda: True):
+            with patch("getpass.getpass", lambda _: "correct horse"):
+                assert self.opened(tmp_path, examples("secret")[1])[0].private == KEY
+
+    def test_paper(self, tmp_path: Path) -> None:
+        typed, hybrid = examples("paper")
+        assert self.opened(tmp_path, typed)[0].private == KEY
+        assert self.opened(tmp_path, typed.upper().replace(" ", "").replace("MAILHAULPAPERKEY1\n", ""))
+        (found,) = self.opened(tmp_path, hybrid)
+        assert (found.kind, found.private) == (mailhaul_restore.HYBRID, bytes(range(96)))
+        lines = typed.splitlines()
+        swapped = "\n".join((lines[0], lines[2], lines[1], *lines[3:])).replace("1:", "").replace("2:", "")
+        for wrong in (typed.replace("qyqqq", "qyqqp"), "\n".join(lines[:-1]), swapped, "", "x: y"):
+            with pytest.raises(mailhaul_restore.Failed, match="no private key"):
+                self.opened(tmp_path, wrong)
+
+    def test_shares(self, tmp_path: Path) -> None:
+        both = examples("shares")[0].splitlines()
+        assert self.opened(tmp_path, *both)[0].private == KEY
+        with pytest.raises(mailhaul_restore.Failed, match="1 shares of a key are here, 2 of 3 are needed"):
+            self.opened(tmp_path, both[0])
+
+    @given(data=st.data())
+    def test_any_shares_that_are_enough(self, data: st.DataObject) -> None:
+        threshold = data.draw(st.integers(2, 6))
+        made = data.draw(st.integers(threshold, 9))
+        key = data.draw(st.binary(min_size=32, max_size=32))
+        found = shamir.split(key, threshold, made)
+        chosen = data.draw(st.permutations(sorted(found)))[:threshold]
+        shares = {one: mailhaul_restore.Secret("", 1, b"", found[one], one, threshold) for one in chosen}
+        assert mailhaul_restore.combined(shares) == key
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ('"x25519"', '"age"'),
+            ('"key": "AA', '"key": "BB'),
+            ('"mailhaul_secret": 1', '"mailhaul_secret": 2'),
+            ('"key"', '"keys"'),
+            ("61f9", "61f8"),
+        ],
+    )
+    def test_what_is_none(self, tmp_path: Path, old: str, new: str) -> None:
+        plain = examples("secret")[0]
+        assert old in plain
+        with pytest.raises(mailhaul_restore.Failed, match="private key"):
+            self.opened(tmp_path, plain.replace(old, new))
+
+    def test_costs_that_nobody_can_pay_are_refused_at_once(self, tmp_path: Path) -> None:
+        sealed = examples("secret")[1].replace('"n": 1024', '"n": 1073741824')
+        with pytest.raises(mailhaul_restore.Failed, match="scrypt"):
+            self.opened(tmp_path, sealed, passphrase="correct horse")
