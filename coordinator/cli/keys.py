@@ -13,7 +13,7 @@ from ...proto.errors import EXIT_FAILED, EXIT_OK, AccessError, UsageError
 from ...proto.structs import Record
 from ...proto.wire.keys import is_name, make_pair, read_allowed, read_pair
 from ..settings import StagingConfig
-from . import output
+from . import output, recipient
 from .configuration import PLACES, configured
 from .options import json_option
 from .output import Column, counted, note, say
@@ -47,6 +47,7 @@ class _Keys(click.Group):
 @click.group("keys", cls=_Keys)
 def command() -> None:
     """Make and list the keys with which the hosts of a backup authenticate. Without a command, list them.
+    The command recipient is about the keys of those who can open encrypted archives.
 
     Each host has a pair, named as the configuration names the host, and the receiver has one. Only
     hosts whose public keys lie in the directory of the staging host are let in.
@@ -60,6 +61,9 @@ _dir_option = click.option(
     metavar="DIR",
     help="The directory of the keys. Default: that of the configuration, else /etc/mailhaul/keys.",
 )
+
+
+command.add_command(recipient.command)
 
 
 @command.command("list")

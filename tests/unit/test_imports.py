@@ -30,6 +30,7 @@ OFFENCES = (
     ("worker/offender_j.py", "from pydantic import BaseModel", "pydantic"),
     ("coordinator/offender_k.py", "import click", "click"),
     ("worker/offender_l.py", "from rich.text import Text", "rich"),
+    ("coordinator/offender_q.py", "import segno", "segno"),
 )
 ALLOWED = (
     ("coordinator/dispatch/ray.py", "import ray"),
@@ -38,7 +39,7 @@ ALLOWED = (
     ("proto/archive/ally.py", "import lz4.block, zstandard"),
     ("coordinator/catalog/ally.py", "import sqlite3"),
     ("coordinator/config/ally.py", "import pydantic"),
-    ("coordinator/cli/ally.py", "import click, rich.text"),
+    ("coordinator/cli/ally.py", "import click, rich.text, segno"),
     ("coordinator/monitoring/metrics.py", "import prometheus_client"),
     ("worker/ally.py", "from ..groups import __doc__\nfrom ..proto.archive import ally"),
 )

@@ -1,0 +1,66 @@
+"""Private keys as commands are given them: ``--identity``, and where passphrases come from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from ...proto.errors import AccessError, UsageError
+from ...proto.keys.identities import Identity, open_identity
+from .output import note
+
+_MOST_FILE_BYTES = 4096
+_PASSPHRASE_LETTERS = 8
+
+
+def opened_identity(files: Sequence[Path], passphrase_file: Path | None) -> Identity:
+    """What these private keys open; who is at a terminal is asked for passphrases. Raises AccessError,
+    UsageError without any file."""
+    if not files:
+        raise UsageError("a private key is needed: --identity FILE")
+    return open_identity(files, passphrases(passphrase_file), note)
+
+
+def passphrases(file: Path | None) -> Callable[[Path], str]:
+    """The passphrase in a file, for all keys, or what is typed for each. Raises AccessError."""
+    if file is not None:
+        passphrase = passphrase_in(file)
+        return lambda _key: passphrase
+    return _typed
+
+
+def passphrase_in(file: Path) -> str:
+    """The first line of a file. Raises AccessError."""
+    from ...proto.keys.secrets import read_key_file
+
+    data, lies_open = read_key_file(file)
+    if lies_open:
+        note(f"{file}: others may read or write this passphrase: chmod 600 {file}")
+    lines = data[:_MOST_FILE_BYTES].decode("utf-8", "surrogateescape").split("\n", 1)
+    if not (passphrase := lines[0].removesuffix("\r")):
+        raise AccessError(f"{file}: its first line, the passphrase, is empty", path=str(file))
+    return passphrase
+
+
+def new_passphrase(what: str) -> str:
+    """A passphrase that was typed twice. Raises UsageError where nobody can be asked."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "nobody can be asked for a passphrase here: --passphrase-file FILE, or --no-passphrase"
+        )
+    while True:
+        typed: str = click.prompt(
+            f"New passphrase of {what}", hide_input=True, confirmation_prompt=True, err=True
+        )
+        if len(typed) >= _PASSPHRASE_LETTERS:
+            return typed
+        note(f"a passphrase has {_PASSPHRASE_LETTERS} letters at least; better are several words")
+
+
+def _typed(key: Path) -> str:
+    if not sys.stdin.isatty():
+        raise AccessError(f"{key}: a passphrase is needed: --passphrase-file FILE", path=str(key))
+    return str(click.prompt(f"Passphrase of {key}", hide_input=True, err=True))
