@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from itertools import takewhile
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +23,7 @@ from mailhaul.proto.archive import (
     rewriting,
     run_end,
     search,
+    slots,
     under_way,
     writer,
 )
@@ -30,6 +32,9 @@ from mailhaul.proto.archive.codec import PLAIN
 from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
+from mailhaul.proto.archive.sealing import SealedCodec
+from mailhaul.proto.keys import derivation, wrapping
+from mailhaul.proto.keys.records import Cipher, Kem, Keyring, Slot, Wrap
 from mailhaul.proto.records import ArchiveId, Referred
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
@@ -38,7 +43,8 @@ from mailhaul.tests.archives import (
     messages_of,
     unpacked,
 )
-from mailhaul.tests.format_examples import AGAIN, DOCUMENT, MAIL, example_archive, renewed
+from mailhaul.tests.format_examples import AGAIN, ARCHIVE, DOCUMENT, MAIL, example_archive, renewed
+from mailhaul.worker.keepsake import mailhaul_restore
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +115,85 @@ class TestWorkedExample:
         assert mail
         assert b"".join(recipes.encode([stored], int(found[1]))) == mail[1].encode()
         assert recipes.decode(mail[1].encode()) == (stored, int(found[1]))
+
+
+class TestKeysAndEncryptedFrames:
+    """Opened by the product, and by the reader that was written from the document alone."""
+
+    @pytest.fixture
+    def told(self, document: str) -> dict[str, bytes]:
+        found: dict[str, bytes] = {}
+        name = ""
+        title = "Worked example: keys and encrypted frames"
+        for line in section(document, title).split("```hex\n")[1].split("```\n")[0].splitlines():
+            data, _, remark = line.partition("  ")
+            name = remark.strip() or name
+            found[name] = found.get(name, b"") + bytes.fromhex(data)
+        return found
+
+    def test_keys_and_ids(self, told: dict[str, bytes]) -> None:
+        structure, content, salt = (
+            told[f"{one}"] for one in ("structure key", "content key", "salt of the slot")
+        )
+        slot = self.slot(told, Cipher.AES_256_GCM)
+        assert derivation.structure_key(structure).id == told["id of the structure key"]
+        assert derivation.content_id(content) == told["id of the content key"]
+        assert derivation.digest_key(structure) == told["key of digests"]
+        for secret, purpose in ((structure, "structure"), (content, "content")):
+            key = told[f"key of frames, {purpose}"]
+            assert derivation.frame_key(secret, slot, purpose.encode()) == key
+            assert mailhaul_restore.derived(secret, salt, purpose.encode() + ARCHIVE) == key
+            assert mailhaul_restore.key_id(secret, purpose) == told[f"id of the {purpose} key"]
+
+    def test_wraps(self, told: dict[str, bytes]) -> None:
+        for kem, of in ((Kem.X25519, "id of its recipient"), (Kem.HYBRID, "id of its recipient, kind 2")):
+            private, sealed = told[f"private key of kind {kem}"], told[f"sealed, kind {kem}"]
+            recipient = told[of]
+            assert derivation.recipient_id(kem, wrapping.public_of(kem, private)) == recipient
+            assert mailhaul_restore.recipient_of(kem, mailhaul_restore.public_of(kem, private)) == recipient
+            info = derivation.wrap_info(ARCHIVE, told["salt of the slot"], recipient)
+            assert kem is Kem.HYBRID or info == told["info of its wrap"]
+            both = told["content key"] + told["structure key"]
+            assert wrapping.unwrap(kem, private, sealed, info) == both
+            assert mailhaul_restore.unwrapped(kem, private, sealed, info) == both
+
+    @pytest.mark.parametrize(
+        ("name", "payload"),
+        [
+            ("BLOCK of `the words`, cipher 1", b"the words"),
+            ("BLOCK of `the words`, cipher 2", b"the words"),
+            ("SEARCH of `terms` behind MESSAGES of `messages`, cipher 1", b"terms"),
+            ("HEADER of `whose`, cipher 1", b"whose"),
+        ],
+    )
+    def test_frames(self, told: dict[str, bytes], tmp_path: Path, name: str, payload: bytes) -> None:
+        slot = self.slot(told, Cipher(int(name[-1])))
+        keys = Keyring({slot.structure: told["structure key"]}, {slot.content: told["content key"]})
+        codec = SealedCodec(ARCHIVE, [slot], keys)
+        bound = codec.binding(b"messages") if name.startswith("SEARCH") else b""
+        header = frames.decode_header(told[name][:72], "example")
+        assert codec.unpack(header, told[name][72:], "example", bound) == payload
+        (tmp_path / "frame").write_bytes(told[name])
+        identity = mailhaul_restore.Identity(1, slot.wraps[0].recipient, told["private key of kind 1"])
+        others = mailhaul_restore.Keys([identity])
+        others.learn(ARCHIVE, slots.encode([slot]))
+        file = mailhaul_restore.ArchiveFile(
+            str(tmp_path / "frame"), mailhaul_restore.Means(), mailhaul_restore.OpenFiles(), others
+        )
+        frame = file.frame(0)
+        assert frame is not None
+        assert file.payload(frame, encrypted=True, bound=bound) == payload
+
+    def slot(self, told: dict[str, bytes], cipher: Cipher) -> Slot:
+        return Slot(
+            number=1,
+            archive=ARCHIVE,
+            salt=told["salt of the slot"],
+            cipher=cipher,
+            structure=told["id of the structure key"],
+            content=told["id of the content key"],
+            wraps=(Wrap(told["id of its recipient"], "ops", Kem.X25519, told["sealed, kind 1"]),),
+        )
 
 
 class TestTables:
