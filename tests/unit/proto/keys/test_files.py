@@ -104,6 +104,14 @@ class TestPublic:
                 with pytest.raises(ValueError, match=r"damaged|is no file"):
                     recipient_of_text("ops", other)
 
+    def test_a_letter_of_which_only_unused_bits_differ(self, root: Path) -> None:
+        text = (root / "proto" / "keys" / "KEYS.md").read_text()
+        line = next(one for one in text.splitlines() if one.startswith("mailhaul-recipient 1 "))
+        assert line.endswith("KF8=")
+        assert recipient_of_text("ops", line)
+        with pytest.raises(ValueError, match="damaged"):
+            recipient_of_text("ops", line.removesuffix("8=") + "9=")
+
     @pytest.mark.parametrize(
         ("text", "told"),
         [
