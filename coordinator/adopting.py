@@ -8,10 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from ..proto.archive.reader import open_sealed
-from ..proto.errors import AccessError, DamagedError, NotFoundError, UnsupportedError
+from ..proto.errors import AccessError, DamagedError, EncryptedError, NotFoundError, UnsupportedError
 from ..proto.records import ArchiveId, Skipped
 from ..proto.structs import Record, replace
 from ..worker.archives.names import parse_name
+from ..worker.archives.opened import beginning_of
 from ..worker.archives.ports import Copy, Place
 from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
@@ -69,7 +70,10 @@ def _in_order(place: Place) -> Iterator[Copy]:
 def _archive_in(place: Place, copy: Copy) -> ArchiveId:
     """Which archive a copy is; it has its end and its directory."""
     with closing(place.open(copy.name, copy.version)) as file:
-        return open_sealed(file).header.archive
+        try:
+            return open_sealed(file).header.archive
+        except EncryptedError:
+            return beginning_of(file).archive  # its end is there
 
 
 def _enter(

@@ -13,21 +13,24 @@ from ..proto.archive.files import RandomAccess
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
+from ..proto.archive.slots import read_slots
 from ..proto.archive.splitting import archives_in
 from ..proto.errors import AccessError, BackupError, DamagedError, NotFoundError, UsageError
+from ..proto.keys.records import NO_KEYS, Keyring
 from ..proto.records import ArchiveId, Departed, Location, RunId, Skipped
 from ..proto.structs import Record, field, replace
 from ..worker.archives.holdings import NAMED_FILES, Holdings, NamedFiles, Stretched
 from ..worker.archives.names import name_of
-from ..worker.archives.opened import OpenArchives, opened_archives
+from ..worker.archives.opened import OpenArchives, Unlock, opened_archives
 from ..worker.destinations.settings import Destination
-from ..worker.staging.area import StagingArea
 from .absence import absence, last_seen
 from .catalog import Catalog
 from .good_moments import LATEST_GOOD, ChosenMoment, latest_good, told_of
 from .history import MailboxVersion
 from .holdings import holdings
 from .streams import Streams
+from .structure_keys import area_at
+from .unlocking import unlocked
 
 
 class NeededFile(Record, kw_only=True):
@@ -61,6 +64,7 @@ class BackupSet(Record, kw_only=True, dict=True):
     absent: Mapping[LogicalPath, str] = field(default_factory=dict)
     moment: ChosenMoment | None = None
     departed: tuple[str, ...] = ()
+    unlock: Unlock | None = None
 
     def matching(self, path: LogicalPath) -> Iterator[MailboxVersion]:
         """Every version that a path selects, older ones of a mailbox too."""
@@ -124,7 +128,9 @@ class BackupSet(Record, kw_only=True, dict=True):
         for one in archives:
             wanted.add(one)
             wanted.update(self.references.get(one, self.archives.locations))
-        return self.archives.of(one for one in self.archives.locations if one in wanted)
+        return unlocked(
+            self.archives.of(one for one in self.archives.locations if one in wanted), self.unlock
+        )
 
 
 def from_catalog(
@@ -170,7 +176,7 @@ def _as_of(
     versions = tuple({one: None for path in paths for one in found[path]})
     return BackupSet(
         versions=versions,
-        archives=holdings(catalog, StagingArea(path=str(staging)), destinations, only),
+        archives=holdings(catalog, area_at(staging), destinations, only),
         names=catalog.names(),
         references=catalog.references({one.archive for one in versions}),
         absent={path: absence(catalog, run, path) for path in paths if not found[path]},
@@ -244,7 +250,7 @@ class _Copy(Record):
     damage: Skipped | None
 
 
-def from_files(files: Iterable[Path]) -> BackupSet:
+def from_files(files: Iterable[Path], unlock: Unlock | None = None) -> BackupSet:
     """What bare archive files hold; a file may hold several, and a damaged one what is whole in it. Of two
     generations of an archive the greater one counts; copies of one are used together. A mailbox that has
     departed is there only as it was stored later: who wants it as it was before names no archive from after.
@@ -254,7 +260,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
     found: dict[ArchiveId, list[_Copy]] = {}
     damaged: list[Skipped] = []
     for file in files:
-        for archive, copy in _copies(file, damaged):
+        for archive, copy in _copies(file, damaged, unlock):
             found.setdefault(archive, []).append(copy)
     versions: list[MailboxVersion] = []
     there: dict[ArchiveId, tuple[Stretched, ...]] = {}
@@ -266,7 +272,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
         newest = max((one.generation or 0 for one in copies), default=0)
         first, *others = [one for one in copies if one.generation in (None, newest)]
         there[archive] = tuple(one.file for one in (first, *others))
-        with opened_archives(_holdings({archive: there[archive]})) as archives:
+        with opened_archives(_holdings({archive: there[archive]}), unlock=unlock) as archives:
             try:
                 reader = archives(archive)
             except DamagedError as error:
@@ -276,7 +282,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
                 del there[archive]
                 continue
             _note_departures(reader, gone)
-            streams.look(reader, first.file.path)
+            streams.look(reader, first.file.path, unlock(reader.codec.slots) if unlock else NO_KEYS)
         names.update(_names_told(reader))
         versions += _versions_in(reader)
         if reader.damage:
@@ -297,6 +303,7 @@ def from_files(files: Iterable[Path]) -> BackupSet:
         names=names,
         references=references,
         damaged=tuple(damaged),
+        unlock=unlock,
         absent={
             path: _WHY_ABSENT.format(run=one.run, reason=one.reason)
             for path, one in {**_paths(gone), **hidden}.items()
@@ -371,7 +378,7 @@ def _versions_in(archive: ArchiveReader) -> Iterator[MailboxVersion]:
         )
 
 
-def _copies(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchiveId, _Copy]]:
+def _copies(file: Path, damaged: list[Skipped], unlock: Unlock | None) -> Iterator[tuple[ArchiveId, _Copy]]:
     """The archives that a file holds; what of it is none is added to ``damaged``."""
     try:
         found = archives_in(str(file))
@@ -387,7 +394,8 @@ def _copies(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchiveId, _Co
         place = Stretched(path=str(file), start=one.start, size_bytes=one.size)
         told: list[Skipped] = []
         try:
-            header = reader_over(one, told).header
+            keys = unlock(read_slots(one)) if unlock else NO_KEYS
+            header = reader_over(one, told, keys).header
             yield header.archive, _Copy(place, header.generation, told[0] if told else None)
         except DamagedError as error:
             damage = Skipped(one.name, str(error.facts.get("reason", "damaged")), error.message)
@@ -399,12 +407,12 @@ def _copies(file: Path, damaged: list[Skipped]) -> Iterator[tuple[ArchiveId, _Co
             one.close()
 
 
-def reader_over(file: RandomAccess, damaged: list[Skipped]) -> ArchiveReader:
+def reader_over(file: RandomAccess, damaged: list[Skipped], keys: Keyring = NO_KEYS) -> ArchiveReader:
     """A reader over an archive, or over what is whole in it; then why that is not all is added."""
     try:
-        return open_sealed(file)
+        return open_sealed(file, keys=keys)
     except DamagedError as error:
-        archive = salvage(file)
+        archive = salvage(file, keys)
         damaged.append(Skipped(file.name, str(error.facts.get("reason", "damaged")), error.message))
         return archive
 
@@ -412,5 +420,5 @@ def reader_over(file: RandomAccess, damaged: list[Skipped]) -> ArchiveReader:
 @contextmanager
 def opened(backup: BackupSet) -> Iterator[OpenArchives]:
     """Readers over the archives of a set; closed at the end."""
-    with opened_archives(backup.archives) as archives:
+    with opened_archives(backup.archives, unlock=backup.unlock) as archives:
         yield archives

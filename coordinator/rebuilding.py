@@ -15,6 +15,7 @@ from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.run_end import read_run_end
 from ..proto.archive.stored import OpenArchive
 from ..proto.errors import DamagedError, UnsupportedError
+from ..proto.keys.records import Keyring
 from ..proto.records import STAGING, ArchiveFacts, ArchiveId, Departed, Location, RunId, Skipped
 from ..proto.run_ends import RunEnd
 from ..proto.structs import Mutable, Record, field, replace
@@ -24,7 +25,6 @@ from ..worker.archives.names import archive_of_excerpt, excerpt_name, is_excerpt
 from ..worker.archives.opened import OpenArchives, beginning_of, opened_archives
 from ..worker.archives.places import open_local
 from ..worker.archives.sealed import account_of
-from ..worker.staging.area import StagingArea
 from .backup_set import reader_over
 from .catalog import Base, Catalog, FoundArchive, Inventory, PurgedMoments, Start, newest_base, rebuild
 from .fetching import Fetched
@@ -34,6 +34,7 @@ from .lock import RunLock
 from .purging.doomed import read_doomed
 from .purging.record import PurgedScope, read_purged
 from .run_archives import FOLDER, check_whole, run_archive
+from .structure_keys import area_at
 from .unknown import archives_and_excerpts, is_behind
 
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
@@ -148,6 +149,11 @@ class _Search(Mutable):
     ends: list[RunEnd] = field(default_factory=list)
     _runs: set[RunId] = field(default_factory=set)
 
+    @property
+    def keys(self) -> Keyring:
+        """Those of the staging area."""
+        return area_at(self.staging).keys
+
     def gone(self) -> frozenset[ArchiveId]:
         """The archives of the base that do not lie any more where they lay, or have another size."""
         known = self.base.staged if self.base else {}
@@ -201,7 +207,7 @@ class _Search(Mutable):
         """Keep what the archive of a run tells; of one whose archives are orphans nothing."""
         local = open_local(str(file))
         try:
-            end = read_run_end(local)
+            end = read_run_end(local, self.keys)
             if not any(one.archive is not None and one.archive.hex() in self.orphans for one in end.units):
                 self.ends.append(end)
         except (DamagedError, UnsupportedError) as error:
@@ -234,7 +240,7 @@ def _newest(staging: Path, files: Iterable[Path], known: Mapping[ArchiveId, str]
     names = {**known, **{archive: name for archive, (_, name) in found.items()}}
     return Holdings(
         locations={archive: (_location(name),) for archive, name in names.items()},
-        places=(StagingArea(path=str(staging)),),
+        places=(area_at(staging),),
     )
 
 
@@ -269,7 +275,7 @@ def facts_of(
     local = _opened(staging, name)
     try:
         damaged: list[Skipped] = []
-        archive = reader_over(local, damaged)
+        archive = reader_over(local, damaged, area_at(staging).keys)
         header, directory = archive.header, archive.directory
         account = account_of(archive, open_archive)
         damaged += [
@@ -320,7 +326,7 @@ def references(staging: Path, file: str, users: Collection[str]) -> set[ArchiveI
     except DamagedError:
         return None
     try:
-        archive = reader_over(local, [])
+        archive = reader_over(local, [], area_at(staging).keys)
         entries = [one for one in archive.directory.mailboxes if one.user in users]
         return {other for entry in entries for other in entry.archives}
     finally:

@@ -17,6 +17,7 @@ from ..proto.errors import DamagedError, UnreadableError, UnsupportedError
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId, Skipped
 from .catalog import Catalog
 from .ready import withdrawn
+from .structure_keys import area_at
 
 FOLDER = "_runs"
 """Below the staging area; no partition can be called so."""
@@ -40,7 +41,9 @@ def seal_run_archives(staging: Path, catalog: Catalog) -> None:
         if name in there:
             continue
         archive = ArchiveId(os.urandom(ARCHIVE_ID_BYTES))
-        write_run_end(catalog.run_end(run), StagedFile(staging / name), archive, f"mailhaul {__version__}")
+        sink = StagedFile(staging / name)
+        sealing = area_at(staging).sealing
+        write_run_end(catalog.run_end(run), sink, archive, f"mailhaul {__version__}", sealing=sealing)
         outdated = {run_archive(run, before) for before in range(resumed)} & there
         with withdrawn(staging, outdated):
             for before in outdated:
@@ -71,7 +74,7 @@ def check_run_archive(staging: Path, run: RunId, resumed: int) -> None:
 
     with closing(open_local(str(staging / run_archive(run, resumed)))) as file:
         check_whole(file)
-        if read_run_end(file).run != run:
+        if read_run_end(file, area_at(staging).keys).run != run:
             raise DamagedError("it is of another run")
 
 

@@ -121,6 +121,15 @@ class ArchiveConfig(Record, kw_only=True):
     level: int = 3
 
 
+class EncryptionConfig(Record, kw_only=True):
+    """For whom archives are encrypted: files of ``recipients``; without any they are not, which ``required``
+    refuses. The operator looks whether the private keys still open them every ``check_every_seconds``."""
+
+    recipients: tuple[Path, ...] = ()
+    required: bool = False
+    check_every_seconds: float = 90 * 86_400.0
+
+
 class MetricsConfig(Record, kw_only=True):
     """Where metrics are to be had while a run goes on (``ADDRESS:PORT``), and the file that is written at
     its end; empty and None for nowhere."""
@@ -195,6 +204,7 @@ class Config(Record, kw_only=True):
     dispatch: DispatchConfig = field(default_factory=DispatchConfig)
     load: LoadLimits = field(default_factory=LoadLimits)
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    encryption: EncryptionConfig = field(default_factory=EncryptionConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     hooks: Mapping[str, HookConfig] = field(default_factory=dict)

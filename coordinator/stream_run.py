@@ -9,6 +9,7 @@ from functools import partial
 
 from .. import __version__
 from ..proto.archive.run_end import write_run_end
+from ..proto.keys.records import Sealing
 from ..proto.ports import Clock
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, BackupMode, RunId, UnitReport
 from ..proto.run_ends import RunEnd, UnitEnd
@@ -38,9 +39,12 @@ class StreamMeans(Record, kw_only=True):
     hooks: Hooks = NO_HOOKS
 
 
-def run_to_stream(config: Config, request: Request, sink: StreamSink, means: StreamMeans) -> RunResult:
+def run_to_stream(
+    config: Config, request: Request, sink: StreamSink, means: StreamMeans, sealing: Sealing | None = None
+) -> RunResult:
     """Back up what is asked for into one stream, an archive for each unit, and one of the run, without which
-    nobody could tell that the stream was cut between two of them. All is read.
+    nobody could tell that the stream was cut between two of them. All is read; with a ``sealing`` all is
+    encrypted.
 
     Needs no staging area and leaves no trace in a catalog. Raises UsageError or NotFoundError for paths that
     select nothing, StoreError if a partition can't be listed, StagingError if the stream can't be written,
@@ -50,13 +54,19 @@ def run_to_stream(config: Config, request: Request, sink: StreamSink, means: Str
     run = new_run_id(started)
     facts = {"run": run, "file": sink.name, "paths": list(map(str, request.paths))}
     with means.hooks.around("run", facts) as around:
-        result = _carry_out(config, request, sink, means, run, started)
+        result = _carry_out(config, request, sink, means, run, started, sealing)
         around.facts.update(state=result.state, skipped=len(result.left_out))
     return replace(result, troubles=around.troubles)
 
 
 def _carry_out(
-    config: Config, request: Request, sink: StreamSink, means: StreamMeans, run: RunId, started: float
+    config: Config,
+    request: Request,
+    sink: StreamSink,
+    means: StreamMeans,
+    run: RunId,
+    started: float,
+    sealing: Sealing | None,
 ) -> RunResult:
     plan, failures = make_plan(config, run, request, None, means.inventory, workers=1)
     if failures:
@@ -70,14 +80,14 @@ def _carry_out(
         for unit in plan.units
     ]
     reports: list[UnitReport] = []
-    for outcome in means.backup(partial(write_stream, sink), work, means.observer.progress):
+    for outcome in means.backup(partial(write_stream, sink, sealing), work, means.observer.progress):
         if outcome.report is None:
             raise outcome.failure()
         means.observer.sealed(outcome.task.task.unit, outcome.report)
         reports.append(outcome.report)
     end = _end(run, started, means.clock.now(), request, reports)
     archive = ArchiveId(os.urandom(ARCHIVE_ID_BYTES))
-    write_run_end(end, sink, archive, f"mailhaul {__version__}", stream=True)
+    write_run_end(end, sink, archive, f"mailhaul {__version__}", stream=True, sealing=sealing)
     return RunResult(
         run=run,
         state="done",

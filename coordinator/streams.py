@@ -8,6 +8,7 @@ from contextlib import suppress
 from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.run_end import NOWHERE, archives_of, read_run_end
 from ..proto.errors import DamagedError, UnsupportedError
+from ..proto.keys.records import NO_KEYS, Keyring
 from ..proto.records import ArchiveId, RunId, Skipped
 
 
@@ -18,15 +19,15 @@ class Streams:
         self._files: dict[RunId, str] = {}
         self._ends: dict[RunId, frozenset[ArchiveId]] = {}
 
-    def look(self, archive: ArchiveReader, file: str) -> None:
-        """An archive that was found, and the file for people."""
+    def look(self, archive: ArchiveReader, file: str, keys: Keyring = NO_KEYS) -> None:
+        """An archive that was found, and the file for people; ``keys`` open it."""
         header = archive.header
         if not header.stream:
             return
         self._files.setdefault(header.run, file)
         if header.partition == NOWHERE:
             with suppress(DamagedError, UnsupportedError):
-                self._ends[header.run] = archives_of(read_run_end(archive.file))
+                self._ends[header.run] = archives_of(read_run_end(archive.file, keys))
 
     def cut(self, found: Collection[ArchiveId]) -> Iterator[Skipped]:
         """What is missing of streams, if only these archives were found."""

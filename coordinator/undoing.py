@@ -9,6 +9,7 @@ from ..proto.ports import ProgressSink
 from ..proto.records import Progress, RestoreReport, Skipped
 from ..proto.structs import Record
 from ..worker.archives.holdings import Holdings
+from ..worker.archives.opened import Unlock
 from ..worker.before import not_kept
 from ..worker.choice import Choice
 from ..worker.tasks.undo import UndoTask, run_undo
@@ -18,6 +19,7 @@ from .dispatch.engine import Engine
 from .restore_plan import RestorePlan
 from .restores.before import KeptBefore, whose
 from .restores.journal import Journal
+from .unlocking import unlocked
 
 
 class UndoPlan(Record, kw_only=True):
@@ -45,9 +47,11 @@ def plan_undo(
     access: Access | None,
     *,
     dry_run: bool,
+    unlock: Unlock | None = None,
 ) -> UndoPlan:
     """What of a plan was carried out, by the journal of the restore that is ``done`` and by what was kept
-    ``before``; ``backup`` are all archives of that, ``access`` is how workers on other hosts read them."""
+    ``before``; ``backup`` are all archives of that, ``access`` is how workers on other hosts read them,
+    ``unlock`` opens their keys."""
     tasks: list[UndoTask] = []
     planned_keys = {one.key[:2] for planned in plan.tasks for one in planned.task.choices}
     unknown = [
@@ -71,7 +75,7 @@ def plan_undo(
         if undone:
             tasks.append(
                 UndoTask(
-                    archives=reached(before.beside(task.archives, backup), access),
+                    archives=reached(unlocked(before.beside(task.archives, backup), unlock), access),
                     undone=undone,
                     target=task.target,
                     label=task.label,

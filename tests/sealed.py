@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
+from mailhaul.coordinator import structure_keys
+from mailhaul.coordinator.cli import backup_run
 from mailhaul.proto.archive import draft, reader, run_end, salvage, slots
 from mailhaul.proto.archive.codec import FrameCodec
+from mailhaul.proto.archive.files import RandomAccess
+from mailhaul.proto.archive.reader import ArchiveReader
 from mailhaul.proto.archive.rewriting import rewrite
 from mailhaul.proto.archive.run_end import write_run_end
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.keys.derivation import recipient_id, structure_key, wrap_info
-from mailhaul.proto.keys.records import NO_KEYS, Kem, Keyring, Recipient, Sealing, Slot
+from mailhaul.proto.keys.records import Kem, Keyring, Recipient, Sealing, Slot
 from mailhaul.proto.keys.wrapping import public_of, unwrap
 from mailhaul.proto.records import ArchiveId
+from mailhaul.worker.archives.opened import open_archive
 from mailhaul.worker.backup import back_up
+from mailhaul.worker.comparing import known
 from mailhaul.worker.comparing.known import OpenParents
 
 STRUCTURE = structure_key(bytes(range(32)))
@@ -48,18 +57,32 @@ def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
     """All archives that this process writes in this time are encrypted, and who reads them without saying
     with which keys has the structure key, and the private key unless ``contents`` is false. Nights have the
     structure key only, as on a mail host."""
-    chosen = slots.codec_for
+    chosen, opened = slots.codec_for, open_archive
+    by_a_night = ContextVar("by_a_night", default=False)
 
     def choose(archive: ArchiveId, found: tuple[Slot, ...], keys: Keyring) -> FrameCodec:
-        if keys is NO_KEYS and found:
-            keys = opened_keys(found) if contents else OF_A_HOST
+        if found and not keys.contents:
+            keys = opened_keys(found) if contents and not by_a_night.get() else OF_A_HOST
         return chosen(archive, found, keys)
+
+    def open_for_a_night(*files: RandomAccess, **named: Any) -> ArchiveReader:
+        token = by_a_night.set(True)
+        try:
+            return opened(*files, **named)
+        finally:
+            by_a_night.reset(token)
+
+    def keys_at(_staging: Path) -> tuple[Keyring, Sealing | None]:
+        return OF_A_HOST, SEALING
 
     with ExitStack() as stack:
         for function in (ArchiveWriter.__init__, rewrite, write_run_end, back_up):
             defaults = {**(function.__kwdefaults__ or {}), "sealing": SEALING}
             stack.enter_context(patch.object(function, "__kwdefaults__", defaults))
         stack.enter_context(patch.object(OpenParents.__init__, "__defaults__", (OF_A_HOST, SEALING)))
+        stack.enter_context(patch.object(known, "open_archive", open_for_a_night))
+        for module in (structure_keys, backup_run):
+            stack.enter_context(patch.object(module, "keys_at", keys_at))
         for module in (reader, salvage, draft, run_end):
             stack.enter_context(patch.object(module, "codec_for", choose))
         yield

@@ -103,14 +103,14 @@ def keep(
         departed=tuple(gone),
     )
     places = Places((before.area,), host, read_grant)
-    parents = OpenParents(before.parents, places.open)
+    parents = OpenParents(before.parents, places.open, before.area.keys, before.area.sealing)
 
     def refuse_to_wait(waiting: str) -> None:
         if waiting:
             path = str(before.path)
             raise StagingError(f"can't write {path}: {waiting}", path=path, errno=errno.ENOSPC)
 
-    sink = open_sink(before.area, before.name, host, attempt, grant, refuse_to_wait)
+    sink = open_sink(before.area, before.name, host, attempt, grant, refuse_to_wait, before.area.keys)
     with closing(places), closing(parents):
         report = back_up(
             unit,
@@ -120,6 +120,7 @@ def keep(
             lambda _told: None,
             mode=BackupMode(apart=True),
             parents=parents,
+            sealing=before.area.sealing,
         )
     stored = {one.user for one in report.mailboxes}
     why = {LogicalPath.parse(one.path).user: one.detail for one in report.unopened}
@@ -140,7 +141,7 @@ def _kept_earlier(before: Before, host: str, grant: bytes) -> set[str] | None:
             if isinstance(file, LocalFile):
                 # Who sealed it may have died before its name was durable.
                 sync_directory(before.path.parent)
-            return set(users_in(open_sealed(file)))
+            return set(users_in(open_sealed(file, keys=before.area.keys)))
 
 
 def users_in(archive: ArchiveReader) -> dict[str, bool]:

@@ -12,10 +12,10 @@ from ...proto.records import RunId
 from ...proto.structs import Record
 from ...worker.archives.holdings import Holdings
 from ...worker.destinations.settings import Destination
-from ...worker.staging.area import StagingArea
 from ..absence import unknown
 from ..catalog import Catalog
 from ..holdings import holdings
+from ..structure_keys import area_at
 from .timeline import Timeline, timelines
 
 
@@ -44,5 +44,5 @@ def read_past(
     found = tuple(timelines(versions, sorted(moments), path.group))
     if not found:
         raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
-    archives = holdings(catalog, StagingArea(path=str(staging)), destinations)
+    archives = holdings(catalog, area_at(staging), destinations)
     return Past(timelines=found, moments=dict(sorted(moments.items())), archives=archives)

@@ -20,8 +20,10 @@ from ..request import Request
 from ..result import RunResult
 from ..run import resume_run, run_to_staging
 from ..settings import Config
+from ..structure_keys import keys_at
 from . import adapters, output
 from .backup_report import document, summary, tell_on_stderr
+from .encryption import prepare_encryption
 from .means import admission, open_means
 from .options import STDIO
 from .output import counted, note, say, size
@@ -80,6 +82,7 @@ def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResul
     staging = config.staging
     if not staging.same_device and (together := on_same_device(config.partitions, staging.path)):
         note(device_warning(together))
+    prepare_encryption(config)
     admit = admission(config, now=asked.now, waiting=observer.waiting)
     with open_means(config, observer, admit) as means:
         if config.destinations or config.sweep.places:
@@ -101,6 +104,8 @@ def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -
     from ..stream_run import StreamMeans, run_to_stream
     from .archive_file import archive_stream
 
+    prepare_encryption(config)
+    sealing = keys_at(config.staging.path)[1]
     name = "the standard output" if file == STDIO else os.path.abspath(file)
     admit = admission(config, now=asked.now, waiting=observer.waiting)
     means = StreamMeans(
@@ -111,7 +116,7 @@ def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -
         hooks=adapters.hooks(config),
     )
     with archive_stream(file) as stream:
-        return run_to_stream(config, asked.request, StreamSink(stream, name), means)
+        return run_to_stream(config, asked.request, StreamSink(stream, name), means, sealing)
 
 
 def _archive_files(result: RunResult, config: Config, file: str | None) -> list[str]:

@@ -13,10 +13,10 @@ from ..backup_set import opened
 from ..browsing.comparison import FolderDifference
 from ..browsing.differences import Comparison, MailboxDifference, MessageDifference
 from . import output
-from .options import json_option, path_argument, staging_option
+from .options import identity_options, json_option, path_argument, staging_option
 from .output import Column, moment, number, say
 from .program import Invocation
-from .sources import chosen_backup
+from .sources import chosen_backup, unlock_with
 from .times import MOMENT
 
 _COLUMNS = [Column("came"), Column("went"), Column("flags"), Column("path", "<"), Column("what", "<")]
@@ -36,6 +36,7 @@ _MESSAGES = [
 @path_argument
 @click.option("--messages", "each", is_flag=True, help="Tell of each message.")
 @staging_option
+@identity_options
 @json_option
 @click.pass_obj
 def command(
@@ -45,6 +46,8 @@ def command(
     path: LogicalPath,
     each: bool,
     staging: Path | None,
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     as_json: bool,
 ) -> int:
     """Show what changed at PATH from time A to time B: mailboxes and folders that came or went, and how many
@@ -56,9 +59,10 @@ def command(
     Example: what happened to a mailbox since Tuesday
       mailhaul diff 2026-11-17 latest /primary/user/jane@example.org
     """
+    unlock = unlock_with(identities, passphrase_file)
     with (
-        chosen_backup(invocation, [path], at=before, files=(), staging=staging) as old,
-        chosen_backup(invocation, [path], at=after, files=(), staging=staging) as new,
+        chosen_backup(invocation, [path], at=before, files=(), staging=staging, unlock=unlock) as old,
+        chosen_backup(invocation, [path], at=after, files=(), staging=staging, unlock=unlock) as new,
         opened(new) as archives,
     ):
         comparison = Comparison(archives, old, new, path)

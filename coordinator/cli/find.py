@@ -24,13 +24,14 @@ from .options import (
     archives_option,
     at_option,
     host_option,
+    identity_options,
     json_option,
     path_argument,
     refuse,
     staging_option,
 )
 from .program import Invocation
-from .sources import chosen_backup, chosen_past, named_paths
+from .sources import chosen_backup, chosen_past, named_paths, unlock_with
 from .times import from_now, here
 
 _COLUMNS = [*columns.MESSAGE, columns.PATH]
@@ -69,6 +70,7 @@ class _UntilType(click.ParamType[float]):
 @click.option("--deleted", is_flag=True, help="At all kept moments, and not there any more.")
 @archives_option
 @staging_option
+@identity_options
 @json_option
 @click.pass_obj
 def command(
@@ -87,6 +89,8 @@ def command(
     deleted: bool,
     files: tuple[str, ...],
     staging: Path | None,
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     as_json: bool,
 ) -> int:
     """Find messages at PATH: a folder, a mailbox, a group.
@@ -100,6 +104,7 @@ def command(
       mailhaul find /primary/user/jane@example.org --from joe@ --deleted
     """
     through = any_time or deleted
+    unlock = unlock_with(identities, passphrase_file)
     refuse(through and bool(at), "--at asks for one moment, --any-time and --deleted for all: leave one out")
     refuse(through and bool(files), "--any-time and --deleted ask the catalog: leave out -f")
     query = Query(
@@ -118,13 +123,13 @@ def command(
             found: list[Iterator[FoundMessage]] = []
             for one in chosen:
                 _, past = stack.enter_context(chosen_past(invocation, one, staging=staging))
-                archives = stack.enter_context(opened_archives(past.archives))
+                archives = stack.enter_context(opened_archives(past.archives, unlock=unlock))
                 finders.append(Finder(archives, one, query))
                 found.append(finders[-1].at_any_time(past, deleted=deleted))
             _tell(invocation, path, chain.from_iterable(found), past=True, as_json=as_json)
             return max(map(_tell_damaged, finders))
     with (
-        chosen_backup(invocation, chosen, at=at, files=files, staging=staging) as backup,
+        chosen_backup(invocation, chosen, at=at, files=files, staging=staging, unlock=unlock) as backup,
         opened(backup) as archives,
     ):
         output.list_skipped(backup.damaged, "damaged")

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from ...proto.ports import ProgressSink
-from ...worker.staging.area import StagingArea
 from ..dispatch.driver import Admission, always
 from ..dispatch.engine import Engine, Outcome, ReportT, TaskT
 from ..dispatch.local import AtFirstHere
 from ..observers import RunObserver
 from ..run import Means
 from ..settings import Config
+from ..structure_keys import area_at
 from . import adapters
 
 _HERE_SECONDS = 2.0
@@ -61,8 +61,8 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
             small_night=adapters.make_engine(
                 workers, admit, at_first_here=AtFirstHere(_HERE_SECONDS, _prepare_workers)
             ),
-            area=StagingArea(
-                path=str(config.staging.path),
+            area=area_at(
+                config.staging.path,
                 reserve_bytes=config.staging.reserve_bytes,
                 patience_seconds=config.staging.patience_seconds,
             ),

@@ -24,6 +24,24 @@ from ..settings import check_path, check_template
 from .program import Invocation
 from .times import MOMENT, from_now, here
 
+
+def identity_options(command: Any) -> Any:
+    """Where the private keys are that open archives: ``identities`` and ``passphrase_file``."""
+    file = click.Path(path_type=Path, dir_okay=False)
+    identity = click.option(
+        "--identity",
+        "identities",
+        type=file,
+        multiple=True,
+        metavar="FILE",
+        help="A private key that opens encrypted archives (repeatable).",
+    )
+    passphrase = click.option(
+        "--passphrase-file", type=file, metavar="FILE", help="Holds the passphrase of the private key."
+    )
+    return identity(passphrase(command))
+
+
 FORMATS = ("maildir",)
 """What is backed up."""
 

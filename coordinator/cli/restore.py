@@ -15,6 +15,7 @@ from .options import (
     destination_option,
     from_option,
     host_option,
+    identity_options,
     json_option,
     staging_option,
     wait_option,
@@ -201,6 +202,7 @@ from .restore_options import (
     help="Take back what a restore has done, by its id, or the latest: messages that it added go, unless "
     "somebody has used them since. With --dry-run: only show how many.",
 )
+@identity_options
 @click.option("--dry-run", is_flag=True, help="Only show what would be restored, and what it would meet.")
 @archives_option
 @staging_option

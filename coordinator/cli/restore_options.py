@@ -96,6 +96,8 @@ class RestoreOptions(Record, kw_only=True):
     files: tuple[str, ...]
     staging: Path | None
     destinations: tuple[Destination, ...]
+    identities: tuple[Path, ...]
+    passphrase_file: Path | None
     as_json: bool
 
     @property

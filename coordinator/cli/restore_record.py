@@ -31,7 +31,9 @@ from .restore_options import ARGUMENTS, RENAMES, RestoreOptions
 from .restore_undo import let_go, refuse_undo
 
 _AGAIN = "mailhaul.restore.again"
-_OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry", "undo"})
+_KEYS = ("identities", "passphrase_file")
+_KEY_OPTIONS = ("--identity", "--passphrase-file")
+_OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry", "undo", *_KEYS})
 """What may stand beside --resume, --retry and --undo: all else is as it was asked for then."""
 
 
@@ -102,7 +104,7 @@ def _what_failed(invocation: Invocation, staging: Path | None, retry: str) -> Ag
 
 def _called(context: click.Context, invocation: Invocation, staging: Path | None, again: Again) -> int:
     """Call the command with the words of then, in the directory of then, and with what this call says."""
-    words = [*again.order.arguments, "--at", again.order.moment]
+    words = [*_with_keys(again.order.arguments, context), "--at", again.order.moment]
     if staging is not None:
         words += ["--staging", str(staging)]
     else:
@@ -124,6 +126,24 @@ def _called(context: click.Context, invocation: Invocation, staging: Path | None
         _refuse_other_map(again.order, inner)
         inner.meta[_AGAIN] = again
         return cast(int, context.command.invoke(inner))
+
+
+def _with_keys(arguments: Sequence[str], context: click.Context) -> list[str]:
+    """The words of then, with the private keys that this call names, if it does: those of then may lie
+    elsewhere by now."""
+    identities, passphrase = (context.params[name] for name in _KEYS)
+    if not identities:
+        return list(arguments)
+    words: list[str] = []
+    for word in arguments:
+        name, equals, _ = word.partition("=")
+        if words and words[-1] in _KEY_OPTIONS:
+            words.pop()
+        elif not (equals and name in _KEY_OPTIONS):
+            words.append(word)
+    for one in identities:
+        words += ["--identity", str(one.absolute())]
+    return words if passphrase is None else [*words, "--passphrase-file", str(passphrase.absolute())]
 
 
 def _refuse_other_map(order: Order, context: click.Context) -> None:

@@ -32,6 +32,7 @@ from ..restores.margins import margin_above_earlier
 from ..restores.record import OpenRestore, at_rest
 from ..restores.report import TEXT
 from ..run_ids import started_of
+from ..structure_keys import area_at
 from . import adapters, output
 from .collector import kept_records
 from .configuration import chosen_site
@@ -45,7 +46,7 @@ from .restore_undo import Undoing
 from .restore_warnings import tell_missing, tell_moment
 from .restorers import open_restorers
 from .restoring import Done, Goal, carry_out, carry_out_newest_first, chosen_goal, restore_hooks
-from .sources import chosen_backup, named_paths
+from .sources import chosen_backup, named_paths, unlock_with
 
 
 def restore(context: click.Context, asked: RestoreOptions) -> int:
@@ -93,6 +94,7 @@ def _opened(context: click.Context, asked: RestoreOptions) -> Iterator[_Case]:
                 destinations=asked.destinations,
                 only=asked.only,
                 departed=again.order.departed if again else at in (None, "latest"),
+                unlock=unlock_with(asked.identities, asked.passphrase_file),
             )
         )
         engine, access = stack.enter_context(
@@ -248,6 +250,7 @@ def _newest(
         staging=asked.staging,
         destinations=asked.destinations,
         only=asked.only,
+        unlock=unlock_with(asked.identities, asked.passphrase_file),
     ) as newest:
         yield newest
 
@@ -416,7 +419,7 @@ def _staging(case: _Case, area: Path) -> StagingArea:
     if case.access is not None:
         return case.access.area
     config = case.goal.config
-    return StagingArea(path=str(area), reserve_bytes=config.staging.reserve_bytes if config else 0)
+    return area_at(area, reserve_bytes=config.staging.reserve_bytes if config else 0)
 
 
 def _ahead(asked: RestoreOptions, record: OpenRestore | None) -> Ahead:

@@ -88,7 +88,9 @@ class Undoing(Record, kw_only=True):
         """What of the plan of the restore there is to take back. Raises DamagedError, StagingError."""
         done = Journal(earlier=read_journal(self.directory / "journal.jsonl"))
         before = read_before(self.directory)
-        return plan_undo(plan, done, before, backup.archives, self.access, dry_run=self.dry_run)
+        return plan_undo(
+            plan, done, before, backup.archives, self.access, dry_run=self.dry_run, unlock=backup.unlock
+        )
 
     def rehearse(self, plan: UndoPlan) -> int:
         """Show what would be taken back. Returns the exit status."""

@@ -12,9 +12,9 @@ from ...proto.errors import EXIT_DAMAGED, EXIT_OK
 from ..backup_set import opened
 from ..browsing.levels import StoredMailbox
 from . import output
-from .options import PATH, archives_option, at_option, refuse, staging_option
+from .options import PATH, archives_option, at_option, identity_options, refuse, staging_option
 from .program import Invocation
-from .sources import chosen_backup
+from .sources import chosen_backup, unlock_with
 
 
 @click.command("show")
@@ -22,9 +22,16 @@ from .sources import chosen_backup
 @at_option
 @archives_option
 @staging_option
+@identity_options
 @click.pass_obj
 def command(
-    invocation: Invocation, path: LogicalPath, at: str | None, files: tuple[str, ...], staging: Path | None
+    invocation: Invocation,
+    path: LogicalPath,
+    at: str | None,
+    files: tuple[str, ...],
+    staging: Path | None,
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
 ) -> int:
     """Print the message at PATH on the standard output, byte for byte as it was stored.
 
@@ -33,7 +40,8 @@ def command(
       mailhaul show /primary/user/jane@example.org/INBOX/17 > message.eml
     """
     refuse(path.folder is None, f"{path} is no message: `mailhaul ls {path}` lists what it holds")
-    with chosen_backup(invocation, [path], at=at, files=files, staging=staging) as backup:
+    unlock = unlock_with(identities, passphrase_file)
+    with chosen_backup(invocation, [path], at=at, files=files, staging=staging, unlock=unlock) as backup:
         output.list_skipped(backup.damaged, "damaged")
         with opened(backup) as archives:
             for chunk in StoredMailbox(archives, backup, path).content():

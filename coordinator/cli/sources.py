@@ -13,6 +13,8 @@ from pathlib import Path
 from ...groups.paths import LogicalPath
 from ...proto.errors import BackupError, UsageError
 from ...proto.records import Skipped
+from ...proto.structs import replace
+from ...worker.archives.opened import Unlock
 from ...worker.destinations.settings import Destination
 from ..backup_set import BackupSet, from_catalog, from_files
 from ..browsing.past import Past, read_past
@@ -28,6 +30,16 @@ from .program import Invocation
 _COPY_BYTES = 1 << 20
 
 
+def unlock_with(identities: Sequence[Path], passphrase_file: Path | None) -> Unlock | None:
+    """What opens archives with the private keys of these files. Raises AccessError, UsageError."""
+    if not identities:
+        refuse(passphrase_file is not None, "--passphrase-file is that of a private key: say --identity FILE")
+        return None
+    from ..unlocking import read_identities, unlocking
+
+    return unlocking(read_identities(identities, passphrase_file))
+
+
 @contextmanager
 def chosen_backup(
     invocation: Invocation,
@@ -39,9 +51,10 @@ def chosen_backup(
     destinations: Sequence[Destination] = (),
     only: str | None = None,
     departed: bool = False,
+    unlock: Unlock | None = None,
 ) -> Iterator[BackupSet]:
     """The backup that the options name, as of the time that they say; ``latest`` if none. With ``only`` it is
-    read from the destination of that name; ``departed``: see ``from_catalog``.
+    read from the destination of that name; ``departed``: see ``from_catalog``; ``unlock`` opens keys.
 
     An archive that comes through a pipe lies in a temporary file until the context ends; until then no purge
     deletes any of the staging area.
@@ -55,10 +68,10 @@ def chosen_backup(
                 _tell_passed_over(backup.moment)
             for one in backup.departed:
                 note(shown(one))
-            yield backup
+            yield replace(backup, unlock=unlock)
         return
     refuse(bool(destinations or only), "-f reads archives that are named: leave out --destination and --from")
-    with named_archives(at=at, files=files, staging=staging) as found:
+    with named_archives(at=at, files=files, staging=staging, unlock=unlock) as found:
         yield found
 
 
@@ -101,13 +114,15 @@ def chosen_past(
 
 
 @contextmanager
-def named_archives(*, at: str | None, files: Sequence[str], staging: Path | None) -> Iterator[BackupSet]:
+def named_archives(
+    *, at: str | None, files: Sequence[str], staging: Path | None, unlock: Unlock | None = None
+) -> Iterator[BackupSet]:
     """What the archive files hold that -f names."""
     refuse(at is not None, "--at asks the catalog, -f reads archives without it: leave one of them out")
     refuse(staging is not None, "-f reads archives without a staging area: leave out -f or --staging")
     refuse(files.count(STDIO) > 1, "-f - can be given once: there is one standard input")
     with _spooled(STDIO in files) as spool:
-        yield from_files([spool if file == STDIO and spool else Path(file) for file in files])
+        yield from_files([spool if file == STDIO and spool else Path(file) for file in files], unlock)
 
 
 @contextmanager

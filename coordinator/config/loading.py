@@ -19,6 +19,7 @@ from ..settings import (
     ArchiveConfig,
     Config,
     DispatchConfig,
+    EncryptionConfig,
     ExcludeConfig,
     GroupsConfig,
     HookConfig,
@@ -34,6 +35,7 @@ from .problems import check_names, config_error, wrong_value
 from .tables import (
     ArchiveTable,
     DispatchTable,
+    EncryptionTable,
     ExcludeTable,
     GroupsTable,
     HooksTable,
@@ -74,6 +76,7 @@ def load(path: Path) -> Config:
         dispatch=_dispatch(path, root.dispatch),
         load=_load(root.load),
         archive=_archive(path, root.archive),
+        encryption=_encryption(path, root.encryption),
         metrics=MetricsConfig(**with_paths(path, root.metrics.given(), "textfile")),
         hooks=_hooks(root.hooks),
         log=LogConfig(**with_paths(path, root.log.given(), "file")),
@@ -192,6 +195,27 @@ def _archive(path: Path, table: ArchiveTable) -> ArchiveConfig:
     if table.level is not None and table.codec != "zstd":
         raise wrong_value(path, "archive.level", table.level, "no level without codec = 'zstd'")
     return ArchiveConfig(**table.given())
+
+
+def _encryption(path: Path, table: EncryptionTable) -> EncryptionConfig:
+    given = table.given()
+    if given.pop("erasable", False):
+        raise wrong_value(
+            path, "encryption.erasable", True, "false: this version can't destroy the keys of one mailbox"
+        )
+    directory = path.absolute().parent
+    files = tuple(directory / one for one in given.pop("recipients", None) or ())
+    if (check_every := given.pop("check_every", None)) is not None:
+        given["check_every_seconds"] = check_every
+    config = EncryptionConfig(recipients=files, **given)
+    if config.required and not files:
+        raise ConfigError(
+            f"{path}: encryption.required is true, and encryption.recipients is missing: expected a list "
+            "of files with public keys",
+            file=str(path),
+            keys=["encryption.recipients"],
+        )
+    return config
 
 
 def _hooks(table: HooksTable) -> dict[str, HookConfig]:

@@ -280,6 +280,15 @@ class LoadTable(Table):
     ramp: _Seconds | None = Field(default=None, description="a time such as '5m'")
 
 
+class EncryptionTable(Table):
+    recipients: Annotated[tuple[_Text, ...], BeforeValidator(_names)] | None = Field(
+        default=None, description="a list of files with public keys such as '/etc/mailhaul/ops.pub'"
+    )
+    required: bool | None = Field(default=None, description="true or false")
+    erasable: bool | None = Field(default=None, description="false, which is all that this version can do")
+    check_every: _Seconds | None = Field(default=None, description="a time such as '90d'")
+
+
 class MetricsTable(Table):
     listen: Annotated[str, Field(pattern=rf"^(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]):{_PORT}$")] | None = Field(
         default=None, description="an address such as '127.0.0.1:9410'"
@@ -440,6 +449,7 @@ class Root(Table):
     dispatch: DispatchTable = Field(default=DispatchTable(), description="a [dispatch] table")
     load: LoadTable = Field(default=LoadTable(), description="a [load] table")
     archive: ArchiveTable = Field(default=ArchiveTable(), description="an [archive] table")
+    encryption: EncryptionTable = Field(default=EncryptionTable(), description="an [encryption] table")
     metrics: MetricsTable = Field(default=MetricsTable(), description="a [metrics] table")
     log: LogTable = Field(default=LogTable(), description="a [log] table")
     hooks: HooksTable = Field(default=HooksTable(), description="a [hooks] table")
@@ -462,6 +472,7 @@ TABLES: dict[str, type[Table]] = {
     "dispatch.tls": TlsTable,
     "load": LoadTable,
     "archive": ArchiveTable,
+    "encryption": EncryptionTable,
     "metrics": MetricsTable,
     "log": LogTable,
     "hooks": HooksTable,

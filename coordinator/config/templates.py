@@ -119,6 +119,16 @@ codec = "lz4"
 # Of zstd: 1 (fast) to 22 (small).
 # level = 3
 
+[encryption]
+# For whom archives are encrypted: files with public keys. Each of them alone opens all; nobody else does, not
+# even this host. Without any archives are not encrypted, which required = true refuses.
+# recipients = ["/etc/mailhaul/ops.pub", "/etc/mailhaul/safe.pub"]
+# required = true
+# To destroy the keys of one mailbox alone is not possible in this version.
+# erasable = false
+# It is warned of if nobody has looked for so long whether the private keys still open what is written.
+# check_every = "90d"
+
 [metrics]
 # For Prometheus: an address to ask while a run goes on, and a file that is written when it ends.
 # listen = "127.0.0.1:9410"

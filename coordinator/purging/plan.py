@@ -19,6 +19,7 @@ from ..history import ArchiveRecord, Moment, Needed
 from ..holdings import holdings
 from ..holds import Holds
 from ..retention import Reasons, RetentionRules, reasons
+from ..structure_keys import area_at
 
 
 class ScopePlan(Record, kw_only=True):
@@ -111,7 +112,7 @@ def plan_scope(
 
 def stored_archives(catalog: Catalog, staging: Path) -> StoredArchives:
     """What there is, and what of it the versions need that the catalog knows."""
-    area = StagingArea(path=str(staging))
+    area = area_at(staging)
     return StoredArchives(
         area=area,
         archives=holdings(catalog, area),

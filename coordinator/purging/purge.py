@@ -27,7 +27,6 @@ from ...proto.errors import BackupError, DamagedError, StagingError
 from ...proto.records import CONFIRMED, Location, Skipped
 from ...proto.structs import replace
 from ...worker.archives.opened import read_beginning
-from ...worker.staging.area import StagingArea
 from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..history import Leftovers
@@ -38,6 +37,7 @@ from ..readers import PATIENCE_SECONDS, reading
 from ..ready import settle
 from ..retention import RetentionRules
 from ..settings import ArchiveConfig
+from ..structure_keys import area_at
 from ..unknown import later_archives
 from ..verifying.set_aside import strangers
 from .doomed import read_doomed
@@ -183,7 +183,7 @@ def _measured(
     """What writing archives anew would come to, and where it would fail."""
     done: list[Compacted] = []
     failed: list[Skipped] = []
-    area = StagingArea(path=str(staging))
+    area = area_at(staging)
     for one, written in rewritten(compactions, area, settings, engine, observer, write=False):
         if isinstance(written, BackupError):
             failed.append(Skipped(one.record.name, written.code, written.message))

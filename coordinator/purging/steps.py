@@ -20,6 +20,7 @@ from ..dispatch.engine import Engine
 from ..readers import exclusive
 from ..ready import withdrawn
 from ..settings import ArchiveConfig
+from ..structure_keys import area_at
 from ..sweeping.policy import name_in_places
 from .doomed import Doomed, read_doomed, write_doomed
 from .plan import ArchivesPlan, Compaction
@@ -55,7 +56,7 @@ class Steps:
         could not be done: such an archive stays as it is."""
         done: list[Compacted] = []
         failed: list[Skipped] = []
-        area = StagingArea(path=str(self._staging))
+        area = area_at(self._staging)
         for one, written in rewritten(compactions, area, settings, engine, self._observer):
             if isinstance(written, BackupError):
                 failed.append(Skipped(one.record.name, written.code, written.message))

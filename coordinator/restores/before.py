@@ -27,9 +27,9 @@ from ...worker.archives.names import before_name
 from ...worker.archives.opened import opened_archives, read_beginning
 from ...worker.before import users_in
 from ...worker.choice import Choice
-from ...worker.staging.area import StagingArea
 from ...worker.unkept import SUFFIX, UNNAMED, read_unkept
 from ..holds import drop_holds_of
+from ..structure_keys import area_at
 from .journal import Journal, read_journal
 from .record import Order, area_of, directory_of, read_order, restores_of
 
@@ -84,6 +84,7 @@ class KeptBefore(Record, kw_only=True):
             locations={**archives.locations, **more, **self.archives.locations},
             # The same area twice, unless the backup is read from elsewhere: how that is reached counts.
             places=(*self.archives.places, *archives.places),
+            unlocked=archives.unlocked,
         )
 
 
@@ -107,7 +108,7 @@ def read_before(directory: Path) -> KeptBefore:
             name = before_name(directory.name, int(named[1]), named[2])
             locations[archive] = (Location(STAGING, name),)
             places[archive] = named[2]
-    archives = Holdings(locations=locations, places=(StagingArea(path=str(area_of(directory))),))
+    archives = Holdings(locations=locations, places=(area_at(area_of(directory)),))
     mailboxes: dict[Mailbox, ArchiveId | None] = {}
     references: set[ArchiveId] = set()
     with opened_archives(archives) as opened:

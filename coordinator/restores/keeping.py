@@ -300,7 +300,7 @@ def _take(work: KeepWork) -> bool:
     unless it is whole, and is what was to be sent."""
     before = work.before
     with closing(open_local(str(before.path))) as file:
-        archive = open_sealed(file)
+        archive = open_sealed(file, keys=before.area.keys)
         header, users = archive.header, users_in(archive)
     told = (header.archive, header.run, header.partition)
     if told != (before.archive, before.restore, before.partition) or not _are_among(users, before.places):

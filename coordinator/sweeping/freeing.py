@@ -19,6 +19,7 @@ from ..catalog import Catalog
 from ..history import ArchiveRecord, CopyRecord
 from ..holds import Holds
 from ..readers import exclusive
+from ..structure_keys import area_at
 from .policy import known_checksum, name_in_places, staged_copy
 
 _PATIENCE_SECONDS = 10.0
@@ -62,7 +63,7 @@ def _keep_excerpt(staging: Path, record: ArchiveRecord) -> None:
     copy = staged_copy(record)
     if copy is not None:
         with closing(open_local(str(staging / copy.name))) as file:
-            write_excerpt(file, staging / excerpt_name(name_in_places(record)))
+            write_excerpt(file, staging / excerpt_name(name_in_places(record)), area_at(staging).keys)
 
 
 def _free(staging: Path, catalog: Catalog, record: ArchiveRecord) -> bool:

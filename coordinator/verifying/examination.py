@@ -17,7 +17,6 @@ from ...proto.records import STAGING, ArchiveId, Location, Losses, RunId, Skippe
 from ...proto.structs import Record, field, replace
 from ...worker.archives.holdings import Holdings, PlaceSettings
 from ...worker.destinations.settings import Destination
-from ...worker.staging.area import StagingArea
 from ...worker.verifying.kept import KeptMailbox, KeptVersion
 from ..absence import unknown
 from ..backup_set import BackupSet
@@ -25,6 +24,7 @@ from ..catalog import Catalog
 from ..history import ArchiveRecord, NamelessLoss, Version
 from ..holdings import holdings
 from ..run_archives import damaged_run_archives
+from ..structure_keys import area_at
 from .set_aside import set_aside, set_aside_folder, strangers
 
 
@@ -102,7 +102,7 @@ def examine_staging(
         references = catalog.references(mail.archives)
         missing = frozenset(catalog.missing())
         nameless = [one for one in catalog.nameless_losses(moment) if one.archive in chosen]
-        there = holdings(catalog, StagingArea(path=str(staging)), destinations)
+        there = holdings(catalog, area_at(staging), destinations)
         run_archives = tuple(damaged_run_archives(staging, catalog)) if path == LogicalPath() else ()
     shares = mail.shares()
     needed = mail.archives | {one for archive in mail.archives for one in references.get(archive, ())}

@@ -24,7 +24,6 @@ from ...proto.structs import Record, replace
 from ...worker.archives.names import generation_name
 from ...worker.archives.opened import read_beginning
 from ...worker.archives.stretches import common, merged, without
-from ...worker.staging.area import StagingArea
 from ...worker.tasks.verifying import RepairTask, run_repair
 from ...worker.verifying.kept import KeptMailbox
 from ...worker.verifying.repair import RepairReport
@@ -36,6 +35,7 @@ from ..lock import RunLock
 from ..readers import exclusive
 from ..ready import settle, withdrawn
 from ..run_archives import renew_run_archives
+from ..structure_keys import area_at
 from .examination import Examination
 from .set_aside import drop_original, keep_copy
 from .verification import Verification, broken_of, needed_archives
@@ -177,7 +177,7 @@ class _Repair:
             yield RepairTask(
                 archive=archive,
                 location=here,
-                staging=StagingArea(path=str(self._staging)),
+                staging=area_at(self._staging),
                 name=name,
                 archives=replace(
                     examination.holdings,

@@ -194,7 +194,8 @@ class SealedCodec(FrameCodec):
         names = sorted({one.name for one in slot.wraps})
         what = "mail" if _of_content(header) else "names and flags"
         return EncryptedError(
-            f"{where}: the {what} are encrypted, for {', '.join(names)}",
+            f"{where}: the {what} are encrypted, for {', '.join(names)} "
+            "(--identity FILE names a private key)",
             recipients=names,
             archive=slot.archive.hex(),
         )

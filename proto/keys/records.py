@@ -75,6 +75,9 @@ class StructureKey(Record):
     id: bytes
     secret: bytes
 
+    def __repr__(self) -> str:
+        return f"StructureKey({self.id.hex()})"
+
 
 class Keyring(Record):
     """Keys at hand for reading, by their ids: structure keys, and content keys of archives."""
@@ -82,9 +85,19 @@ class Keyring(Record):
     structures: Mapping[bytes, bytes] = field(default_factory=dict)
     contents: Mapping[bytes, bytes] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Keyring({len(self.structures)}, {len(self.contents)})"
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.structures), frozenset(self.contents)))
+
     def with_contents(self, contents: Mapping[bytes, bytes]) -> Keyring:
         """The same, and these content keys."""
         return Keyring(self.structures, {**self.contents, **contents})
+
+    def and_those(self, other: Keyring) -> Keyring:
+        """The keys of both."""
+        return Keyring({**self.structures, **other.structures}, {**self.contents, **other.contents})
 
 
 NO_KEYS = Keyring()

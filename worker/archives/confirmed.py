@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from ...proto.archive.files import LocalFile
 from ...proto.archive.reader import open_sealed
-from ...proto.errors import DamagedError, NotYetError
+from ...proto.errors import DamagedError, EncryptedError, NotYetError
 from ...proto.records import CONFIRMED
 from .holdings import ConfirmedCopies
 from .names import parse_name
@@ -34,7 +35,8 @@ class ConfirmedSource:
                 raise
             raise NotYetError(told, **facts) from error
         try:
-            open_sealed(file)
+            with suppress(EncryptedError):  # its end is there
+                open_sealed(file)
         except DamagedError as error:
             file.close()
             raise NotYetError(f"{told}; what lies there is not whole", **facts) from error

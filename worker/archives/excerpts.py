@@ -15,6 +15,7 @@ from blake3 import blake3
 from ...proto.archive.files import RandomAccess
 from ...proto.archive.reader import open_sealed
 from ...proto.errors import DamagedError
+from ...proto.keys.records import NO_KEYS, Keyring
 from ..staging.partial import open_partial
 
 _MAGIC = b"MHXCERPT"
@@ -27,11 +28,11 @@ _PART_BYTES = 1 << 20
 _MOST_EXTENTS = 1 << 24
 
 
-def write_excerpt(file: RandomAccess, path: Path) -> None:
+def write_excerpt(file: RandomAccess, path: Path, keys: Keyring = NO_KEYS) -> None:
     """Write the excerpt of a whole archive as ``path``; durable, and under that name only when it is whole.
     Repeatable: one that is there already stays. Raises DamagedError if the archive is not whole in its
-    directory, StagingError."""
-    table = open_sealed(file).directory.blocks
+    directory, StagingError; EncryptedError without the structure key."""
+    table = open_sealed(file, keys=keys).directory.blocks
     gaps = [(place.at, place.size_bytes) for place in map(table.place, range(len(table.data)))]
     written = open_partial(path, 0)
     if written is None:

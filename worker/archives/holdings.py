@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.records import CONFIRMED, STAGING, ArchiveId, Location
-from ...proto.structs import Record, field
+from ...proto.structs import Record, field, replace
 from ..destinations.settings import Destination
 from ..staging.area import StagingArea
 from .names import excerpt_name
@@ -51,15 +52,21 @@ PlaceSettings = StagingArea | Folder | NamedFiles | ConfirmedCopies | Destinatio
 
 class Holdings(Record, kw_only=True):
     """Archives that can be read, and how: where the copies of each lie, the best to read first, and the
-    ``places`` that they lie in."""
+    ``places`` that they lie in. ``unlocked`` are the keys that somebody's private key opened."""
 
     locations: Mapping[ArchiveId, tuple[Location, ...]] = field(default_factory=dict)
     places: tuple[PlaceSettings, ...] = ()
+    unlocked: Keyring = NO_KEYS
+
+    @property
+    def keys(self) -> Keyring:
+        """All keys at hand: those of the staging area too."""
+        return keys_of(self.places).and_those(self.unlocked)
 
     def of(self, archives: Iterable[ArchiveId]) -> Holdings:
         """Only these of them."""
         kept = {one: self.locations[one] for one in archives if one in self.locations}
-        return Holdings(locations=kept, places=self.places)
+        return replace(self, locations=kept)
 
     def back(self, names: Mapping[ArchiveId, str]) -> Holdings:
         """The same when these archives lie in the staging area again, under these names."""
@@ -67,12 +74,12 @@ class Holdings(Record, kw_only=True):
             archive: (Location(STAGING, name), *self.locations.get(archive, ()))
             for archive, name in names.items()
         }
-        return Holdings(locations={**self.locations, **staged}, places=self.places)
+        return replace(self, locations={**self.locations, **staged})
 
     def reached(self, area: StagingArea) -> Holdings:
         """The same for workers that reach the staging area in this way."""
         places = tuple(area if isinstance(one, StagingArea) else one for one in self.places)
-        return Holdings(locations=self.locations, places=places)
+        return replace(self, places=places)
 
     def path(self, archive: ArchiveId) -> str:
         """Where the best copy of an archive lies, for people; empty if there is none."""
@@ -100,6 +107,15 @@ def staged(area: StagingArea, names: Mapping[ArchiveId, str]) -> Holdings:
     return Holdings(
         locations={archive: (Location(STAGING, name),) for archive, name in names.items()}, places=(area,)
     )
+
+
+def keys_of(places: Iterable[PlaceSettings]) -> Keyring:
+    """The structure keys of the staging area among some places."""
+    found = NO_KEYS
+    for one in places:
+        if isinstance(one, StagingArea):
+            found = found.and_those(one.keys)
+    return found
 
 
 def described(location: Location, places: Iterable[PlaceSettings]) -> str:

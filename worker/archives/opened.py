@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from ...proto.archive.contents import ArchiveHeader, decode_header
 from ...proto.archive.files import Joined, RandomAccess, Twins, read_frame
@@ -12,8 +12,9 @@ from ...proto.archive.frames import FrameType
 from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.salvage import salvage
+from ...proto.archive.slots import read_slots
 from ...proto.errors import BackupError, DamagedError, PlaceError
-from ...proto.keys.records import NO_KEYS, Keyring
+from ...proto.keys.records import NO_KEYS, Keyring, Slot
 from ...proto.records import ArchiveId, Location
 from ...proto.structs import replace
 from ..destinations.settings import Destination
@@ -88,15 +89,23 @@ def _foreign(reader: ArchiveReader, archive: ArchiveId) -> DamagedError:
     return DamagedError(f"{reader.file.name}: it holds archive {held}, not {archive.hex()}", reason="foreign")
 
 
+Unlock = Callable[[tuple[Slot, ...]], Keyring]
+"""The keys of some slots, as far as they can be opened."""
+
+
 class OpenArchives:
     """Readers of archives, opened when first asked for: as many as there are, whatever the number of files
     that may be open and however many mailboxes their directories name.
 
     ``damaged`` are the copies at destinations in which something is damaged that was read from another."""
 
-    def __init__(self, holdings: Holdings, places: Places, stack: ExitStack) -> None:
+    def __init__(
+        self, holdings: Holdings, places: Places, stack: ExitStack, unlock: Unlock | None = None
+    ) -> None:
         self.damaged: set[tuple[ArchiveId, Location]] = set()
         self._locations = holdings.locations
+        self._keys = holdings.keys
+        self._unlock = unlock
         self._destinations = {one.name for one in holdings.places if isinstance(one, Destination)}
         self._pool = _FilePool(places)
         self._readers: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
@@ -133,7 +142,11 @@ class OpenArchives:
         copies = self._locations.get(archive, ())
         if not copies:
             raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
-        return open_archive(*self._files(archive, copies), archive=archive)
+        files = self._files(archive, copies)
+        keys = self._keys
+        if self._unlock is not None:
+            keys = keys.and_those(self._unlock(_slots_of(files)))
+        return open_archive(*files, archive=archive, keys=keys)
 
     def _files(self, archive: ArchiveId, copies: Sequence[Location]) -> list[RandomAccess]:
         """Those of some copies that can be opened; those with the same name hold the same bytes. Raises the
@@ -202,8 +215,19 @@ class _PooledFile:
         """The pool closes it."""
 
 
+def _slots_of(files: Iterable[RandomAccess]) -> tuple[Slot, ...]:
+    """The slots of an archive, by the first copy that has them."""
+    for file in files:
+        with suppress(DamagedError, PlaceError):
+            return read_slots(file)
+    return ()
+
+
 @contextmanager
-def opened_archives(holdings: Holdings, host: str = "", grant: bytes = b"") -> Iterator[OpenArchives]:
-    """Readers over archives; closed at the end. ``host`` and ``grant``: see Places."""
+def opened_archives(
+    holdings: Holdings, host: str = "", grant: bytes = b"", unlock: Unlock | None = None
+) -> Iterator[OpenArchives]:
+    """Readers over archives; closed at the end. ``host`` and ``grant``: see Places. ``unlock`` opens the keys
+    of each archive when that is opened."""
     with ExitStack() as stack, closing(Places(holdings.places, host, grant)) as places:
-        yield OpenArchives(holdings, places, stack)
+        yield OpenArchives(holdings, places, stack, unlock)

@@ -21,6 +21,7 @@ from .holdings import (
     NamedFiles,
     PlaceSettings,
     described,
+    keys_of,
     name_of,
 )
 from .names import check_relative, excerpt_name
@@ -29,10 +30,11 @@ from .ports import Source
 
 class Places:
     """Places that are open; close them. ``host`` is where this runs (empty: on the staging host), ``grant``
-    lets it read what lies there."""
+    lets it read what lies there. ``keys`` are those of the staging area among them."""
 
     def __init__(self, settings: Iterable[PlaceSettings], host: str = "", grant: bytes = b"") -> None:
         self._settings = {name_of(one): one for one in settings}
+        self.keys = keys_of(self._settings.values())
         if STAGING in self._settings:
             self._settings[EXCERPTS] = self._settings[STAGING]
         self._host = host

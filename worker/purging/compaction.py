@@ -13,6 +13,7 @@ from ...proto.archive.frames import Codec
 from ...proto.archive.reader import open_sealed
 from ...proto.archive.rewriting import Metadata, Rewritten, rewrite
 from ...proto.errors import DamagedError, StagingError
+from ...proto.keys.records import NO_KEYS, Keyring, Sealing
 from ...proto.ports import ArchiveSink
 from ...proto.records import ArchiveId, Location, Stretch
 from ...proto.structs import Record
@@ -47,16 +48,19 @@ def compact(
     *,
     codec: Codec,
     level: int,
+    keys: Keyring = NO_KEYS,
+    sealing: Sealing | None = None,
     on_bytes: Callable[[int], object],
 ) -> Rewritten:
     """Write what stays of an archive, which is in ``file``, and seal it; ``on_bytes`` is told how much was
-    written.
+    written. What is encrypted is opened with the ``keys`` and stays so, with the ``sealing``: else
+    EncryptedError.
 
     Raises DamagedError if something of it is damaged: it is left to ``verify --fix`` then. Raises
     StagingError if it can't be written.
     """
     try:
-        archive = open_sealed(file)
+        archive = open_sealed(file, keys=keys)
         refuse_foreign(archive, remains.archive)
         if sink.begin() is not None:
             sink.restart()
@@ -69,6 +73,7 @@ def compact(
             fill=_refuse,
             codec=codec,
             level=level,
+            sealing=sealing,
         )
         if written.unreadable:
             raise DamagedError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...proto.errors import StagingError
-from ...proto.keys.records import NO_KEYS, Keyring
+from ...proto.keys.records import NO_KEYS, Keyring, Sealing
 from ...proto.ports import ArchiveSink
 from ...proto.records import STAGING
 from ...proto.structs import Record
@@ -34,7 +34,9 @@ class StagingArea(Record, kw_only=True):
     """A staging area. ``path`` is its directory on ``host``; ``receiver`` is None where nobody else uses it.
 
     At least ``reserve_bytes`` of its file system stay free. A writer waits up to ``patience_seconds`` for
-    room, and a worker that did not hear from the receiver for ``lease_seconds`` stops.
+    room, and a worker that did not hear from the receiver for ``lease_seconds`` stops. ``keys`` open the
+    structure of what lies there, with the ``sealing`` what is written there is encrypted; both stay on
+    ``host``.
     """
 
     path: str
@@ -43,6 +45,8 @@ class StagingArea(Record, kw_only=True):
     reserve_bytes: int = 0
     patience_seconds: float = 0.0
     lease_seconds: float = 30.0
+    keys: Keyring = NO_KEYS
+    sealing: Sealing | None = None
 
 
 def open_sink(

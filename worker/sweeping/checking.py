@@ -3,12 +3,14 @@ should be. So it is read once, and a place in which a part of a file is never se
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from blake3 import blake3
 
 from ...proto.archive.files import RandomAccess
 from ...proto.archive.frames import HEADER_BYTES, FrameHeader, decode_any_header
 from ...proto.archive.reader import open_sealed
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, EncryptedError
 from ...proto.records import ArchiveId
 
 _PIECE_BYTES = 4 << 20
@@ -30,7 +32,8 @@ class CheckedSource:
     ) -> None:
         self.name, self.size = file.name, file.size
         if archive is not None:
-            open_sealed(file)
+            with suppress(EncryptedError):  # its end is there; what that tells is not asked for
+                open_sealed(file)
         self._file = file
         self._frames = None if archive is None else _Frames(file.name, archive)
         self._expected = checksum

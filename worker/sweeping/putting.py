@@ -12,6 +12,7 @@ from ...proto.errors import (
     AccessError,
     BackupError,
     DamagedError,
+    EncryptedError,
     ExistsError,
     NotYetError,
     PlaceError,
@@ -185,7 +186,7 @@ def _broken_there(place: Place, parcel: Parcel) -> str | None:
 
 def _archive_in(file: RandomAccess) -> ArchiveId | None:
     """Which archive this is, by its end or else by its beginning; None if neither tells."""
-    with suppress(DamagedError):
+    with suppress(DamagedError, EncryptedError):
         return open_sealed(file).header.archive
     with suppress(DamagedError):
         return decode_any_header(file.read_at(0, HEADER_BYTES), file.name)[0].archive

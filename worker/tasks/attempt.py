@@ -11,6 +11,7 @@ from ...proto.archive.files import LocalFile
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.directories import sync_directory
 from ...proto.errors import DamagedError, StagingError, UnreadableError
+from ...proto.keys.records import Sealing
 from ...proto.ports import ArchiveSink, ProgressSink
 from ...proto.records import STAGING, Location, Progress, UnitReport
 from ...proto.structs import replace
@@ -33,7 +34,7 @@ def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
     sealed already is not written again: the report tells of it."""
     memory.keep_freed_memory()
     places = Places((task.staging,), task.host, task.read_grant)
-    parents = OpenParents(task.parents, places.open)
+    parents = OpenParents(task.parents, places.open, task.staging.keys, task.staging.sealing)
     told = _Told(progress, task.unit.label, parents.let_go)
     with gentle(task.load), closing(places), closing(parents):
         sealed = _sealed(task, parents)
@@ -41,21 +42,29 @@ def carry_out(task: BackupTask, progress: ProgressSink) -> UnitReport:
             # An earlier attempt sealed it, but its answer was lost: a sealed archive is never written again.
             return sealed
         sink = DigestedSink(
-            open_sink(task.staging, task.name, task.host, task.epoch, task.grant, told.waiting)
+            open_sink(
+                task.staging, task.name, task.host, task.epoch, task.grant, told.waiting, task.staging.keys
+            )
         )
-        report = _back_up(task, sink, told, parents)
+        report = _back_up(task, sink, told, parents, task.staging.sealing)
         return replace(report, sha256=sink.sha256)
 
 
-def write_stream(sink: StreamSink, task: UnitTask, progress: ProgressSink) -> UnitReport:
+def write_stream(
+    sink: StreamSink, sealing: Sealing | None, task: UnitTask, progress: ProgressSink
+) -> UnitReport:
     """Back up the unit of a task into a stream, as an archive that refers to no other."""
     memory.keep_freed_memory()
     with gentle(task.load):
-        return _back_up(task, sink, progress, None)
+        return _back_up(task, sink, progress, None, sealing)
 
 
 def _back_up(
-    task: UnitTask, sink: ArchiveSink, progress: ProgressSink, parents: OpenParents | None
+    task: UnitTask,
+    sink: ArchiveSink,
+    progress: ProgressSink,
+    parents: OpenParents | None,
+    sealing: Sealing | None,
 ) -> UnitReport:
     return back_up(
         task.unit,
@@ -66,6 +75,7 @@ def _back_up(
         mode=task.mode,
         parents=parents,
         selection=task.selection,
+        sealing=sealing,
     )
 
 
@@ -114,4 +124,4 @@ def _sealed(task: BackupTask, parents: OpenParents) -> UnitReport | None:
             if isinstance(file, LocalFile):
                 # Who sealed it may have died before its name was durable.
                 sync_directory(Path(file.name).parent)
-            return _report_of(open_sealed(file), task, parents)
+            return _report_of(open_sealed(file, keys=task.staging.keys), task, parents)

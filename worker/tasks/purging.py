@@ -14,7 +14,7 @@ from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
 from ...proto.structs import Record
 from .. import memory
-from ..archives.holdings import Holdings, PlaceSettings
+from ..archives.holdings import Holdings, PlaceSettings, keys_of
 from ..archives.opened import opened_archives, refuse_foreign
 from ..archives.places import Places
 from ..purging.bounds import unpacked
@@ -76,7 +76,7 @@ def run_shares(task: SharesTask, _progress: ProgressSink) -> dict[ArchiveId, Sha
     with closing(Places(task.places)) as places:
         for archive, remains in task.archives.items():
             with suppress(DamagedError), closing(places.open(remains.location)) as file:
-                reader = open_sealed(file)
+                reader = open_sealed(file, keys=keys_of(task.places))
                 refuse_foreign(reader, archive)
                 found[archive] = shares(reader, unpacked(remains.stretches), remains.metadata)
     return found
@@ -93,5 +93,7 @@ def run_compaction(task: CompactionTask, progress: ProgressSink) -> Rewritten:
             sink,
             codec=task.codec,
             level=task.level,
+            keys=task.staging.keys,
+            sealing=task.staging.sealing,
             on_bytes=lambda size_bytes: progress(Progress(task.label, 0, size_bytes)),
         )

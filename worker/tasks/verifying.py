@@ -8,11 +8,12 @@ from contextlib import closing
 from pathlib import Path
 
 from ...proto.errors import StagingError
+from ...proto.keys.records import Keyring
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Departed, Location, Stretch
 from ...proto.structs import Record
 from .. import memory
-from ..archives.holdings import Holdings, PlaceSettings
+from ..archives.holdings import Holdings, PlaceSettings, keys_of
 from ..archives.opened import open_archive, opened_archives
 from ..archives.places import Places, open_local
 from ..staging.area import StagingArea
@@ -98,8 +99,8 @@ def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:
     memory.keep_freed_memory()
     with closing(Places(task.places)) as places, closing(places.open(task.location)) as file:
         if task.share is None:
-            return verify_archive(file, progress)
-        return verify_sample(file, task.share, random.Random(task.seed))  # noqa: S311
+            return verify_archive(file, progress, keys_of(task.places))
+        return verify_sample(file, task.share, random.Random(task.seed), keys_of(task.places))  # noqa: S311
 
 
 def run_losses(task: LossesTask, progress: ProgressSink) -> LossReport:
@@ -120,9 +121,10 @@ def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
     """See ``repair.repair``. Raises DamagedError if nothing of the archive can be read."""
     memory.keep_freed_memory()
     target = Path(task.staging.path, task.name)
+    keys = task.staging.keys
     with closing(Places((task.staging,))) as places, closing(places.open(task.location)) as file:
-        source = open_archive(file, archive=task.archive)
-        broken = {**task.broken, task.archive: verify_archive(file, progress).broken}
+        source = open_archive(file, archive=task.archive, keys=keys)
+        broken = {**task.broken, task.archive: verify_archive(file, progress, keys).broken}
         with opened_archives(task.archives) as archives:
             fillings = [
                 *segment_fillings(task.spares, archives),
@@ -135,15 +137,16 @@ def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
                 dead=task.dead,
                 fillings=fillings,
                 departed=task.departed,
+                sealing=task.staging.sealing,
             )
-    _check(target, progress)
+    _check(target, progress, keys)
     return report
 
 
-def _check(file: Path, progress: ProgressSink) -> None:
+def _check(file: Path, progress: ProgressSink, keys: Keyring) -> None:
     """The damaged file is set aside only for one that is whole. Raises StagingError."""
     with closing(open_local(str(file))) as written:
-        damaged = verify_archive(written, progress).damaged
+        damaged = verify_archive(written, progress, keys).damaged
     if damaged:
         file.unlink()
         raise StagingError(f"{file}: what was written is not what is there now: {damaged[0].detail}")

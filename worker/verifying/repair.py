@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.rewriting import ALL, Rewritten, rewrite
+from ...proto.keys.records import Sealing
 from ...proto.ports import ArchiveSink
 from ...proto.records import ArchiveId, Departed, Losses, Stretch
 from ...proto.structs import Record
@@ -39,10 +40,12 @@ def repair(
     dead: Sequence[Stretch],
     fillings: Sequence[Filling],
     departed: Sequence[Departed] = (),
+    sealing: Sealing | None = None,
 ) -> RepairReport:
     """Write what is whole of an archive, and the fillings, into a sink, and seal it. ``broken`` is what can't
     be read of its data, ``dead`` what need not be in it any more; ``departed`` are mailboxes that are known
-    to be gone by it. Raises StagingError."""
+    to be gone by it; what is encrypted stays so, with the ``sealing``. Raises StagingError,
+    EncryptedError."""
     whole = [Stretch(0, source.directory.data_bytes)]
     gaps = (*Availability(source.directory, broken).gaps, *source.behind)
     filled = common(gaps, (Stretch(one.offset, one.length) for one in fillings))
@@ -57,6 +60,7 @@ def repair(
             metadata=ALL,
             departed=departed,
             fill=Filler(fillings),
+            sealing=sealing,
             losses=lambda holes, frames, end: Losses(
                 tuple(merged((*without(holes, dead), *without(source.behind, [Stretch(0, end)])))),
                 tuple(merged((*frames, *source.directory.lost.frames))),

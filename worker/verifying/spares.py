@@ -87,7 +87,7 @@ def _lost_segments(
     starts = [one.offset for one in stretches]
     for one in copies:
         with suppress(DamagedError, PlaceError), closing(places.open(one)) as file:
-            reader = open_archive(file)
+            reader = open_archive(file, keys=places.keys)
             if reader.header.archive != archive:
                 continue
             for digest, offset, length in _segments(_whole_index(reader)):

@@ -17,6 +17,7 @@ from ...proto.archive.places import GONE, FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.scanning import FoundFrame, damage_of, scan
 from ...proto.errors import DamagedError
+from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress, Skipped, Stretch
 from ...proto.structs import Record, replace
@@ -49,12 +50,12 @@ class VerifyReport(Record, kw_only=True):
     broken: tuple[Stretch, ...] = ()
 
 
-def verify_archive(file: RandomAccess, progress: ProgressSink) -> VerifyReport:
+def verify_archive(file: RandomAccess, progress: ProgressSink, keys: Keyring = NO_KEYS) -> VerifyReport:
     """Check a whole archive: as ``verify_frames``; where that finds damage, also what of the data is hit.
     Raises UnsupportedError."""
-    report = verify_frames(file, progress)
+    report = verify_frames(file, progress, keys)
     try:
-        archive = open_archive(file) if report.damaged else open_sealed(file)
+        archive = open_archive(file, keys=keys) if report.damaged else open_sealed(file, keys=keys)
     except DamagedError:
         return report  # which says so
     return replace(
@@ -65,7 +66,9 @@ def verify_archive(file: RandomAccess, progress: ProgressSink) -> VerifyReport:
     )
 
 
-def verify_frames(file: RandomAccess, progress: ProgressSink = lambda _: None) -> VerifyReport:
+def verify_frames(
+    file: RandomAccess, progress: ProgressSink = lambda _: None, keys: Keyring = NO_KEYS
+) -> VerifyReport:
     """Read a file from front to back: every frame's checksum, their order without a gap, and that header,
     directory and footer make an archive of them. Raises UnsupportedError."""
     damaged: list[Skipped] = []
@@ -87,7 +90,7 @@ def verify_frames(file: RandomAccess, progress: ProgressSink = lambda _: None) -
             if found.at >= told:
                 progress(Progress(file.name, 0, found.at))
                 told = found.at + _PROGRESS_BYTES
-        open_sealed(file)
+        open_sealed(file, keys=keys)
     except DamagedError as error:
         damaged.append(Skipped(file.name, "archive", error.message))
     return VerifyReport(file=file.name, frames=count, size_bytes=file.size, damaged=tuple(damaged))
@@ -104,11 +107,13 @@ def broken_stretches(archive: ArchiveReader) -> tuple[Stretch, ...]:
     return tuple(merged(lost))
 
 
-def verify_sample(file: RandomAccess, share: float, rng: random.Random) -> VerifyReport:
+def verify_sample(
+    file: RandomAccess, share: float, rng: random.Random, keys: Keyring = NO_KEYS
+) -> VerifyReport:
     """Check header, directory and footer, and of the other frames a random share, at least one of each kind.
     Raises UnsupportedError."""
     try:
-        archive = open_sealed(file)
+        archive = open_sealed(file, keys=keys)
     except DamagedError as error:
         return VerifyReport(file=file.name, damaged=(Skipped(file.name, "archive", error.message),))
     work = _Sample(archive, share, rng)

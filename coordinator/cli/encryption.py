@@ -1,0 +1,32 @@
+"""What a run does about encryption before anything else: the keys that it takes are there; and that nothing
+is encrypted is said, once."""
+
+from __future__ import annotations
+
+from ...proto.errors import ConfigError
+from ..settings import Config
+from ..structure_keys import prepare, was_said
+from .output import note
+
+
+def prepare_encryption(config: Config) -> None:
+    """Let archives of a staging area be encrypted as it is configured. Raises ConfigError, AccessError,
+    StagingError."""
+    files = config.encryption.recipients
+    if not files:
+        prepare(config.staging.path, config.staging.keys, ())
+        if not was_said(config.staging.path):
+            note(
+                "archives are not encrypted: whoever has one can read the mail in it; recipients in "
+                "[encryption] changes that (this is said once)"
+            )
+        return
+    if config.dispatch.engine != "local":
+        raise ConfigError(
+            "[encryption] recipients: with workers on several hosts archives can't be encrypted by this "
+            "version",
+            keys=["encryption.recipients"],
+        )
+    from ...proto.keys.recipients import read_recipient
+
+    prepare(config.staging.path, config.staging.keys, [read_recipient(one) for one in files])

@@ -1,0 +1,177 @@
+"""The structure keys of a staging area, and for whom what is written there is encrypted.
+
+They lie in the directory of keys, never in the staging area, by its id: ``ID.structure``, mode 0600, a key in
+hexadecimal digits a line (the last one is for what is written, all are for reading), and ``ID.recipients``,
+the public keys that the last run was configured with. The staging area only tells which directory that is
+(``.mailhaul/keys-directory``): so every command finds them, whatever it was told to read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..proto.directories import make_private, sync_directory
+from ..proto.errors import AccessError, ConfigError, StagingError
+from ..proto.keys.derivation import structure_key
+from ..proto.keys.records import KEY_BYTES, NO_KEYS, Keyring, Recipient, Sealing, StructureKey
+from ..worker.staging.area import StagingArea
+from .area_id import area_id
+from .durable import replace_durably
+
+POINTER = Path(".mailhaul", "keys-directory")
+"""Below the staging area: in which directory its keys lie. Empty: no run has recipients, and it was said."""
+
+_MOST_FILE_BYTES = 1 << 20
+_KEY = re.compile(rb"[0-9a-f]{64}", re.ASCII)
+
+
+def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
+    """Before anything is written: with recipients there is a structure key, made if there is none, and they
+    are on record. Repeatable. Raises AccessError, StagingError, ConfigError for a directory of keys inside
+    the staging area."""
+    pointer = staging / POINTER
+    if not recipients:
+        if pointer.exists():
+            _note_recipients(_directory(staging), area_id(staging), ())
+        return
+    if _is_inside(keys, staging):
+        raise ConfigError(
+            f"the directory of keys {keys} lies inside the staging area: who copies archives would copy "
+            "their keys; say where else by keys in [staging]"
+        )
+    area = area_id(staging)
+    path = keys / f"{area}.structure"
+    known = _directory(staging)
+    if known is not None and not path.exists():
+        # What is written with another key can't be compared with what is there.
+        raise _missing(path if known == keys else known / path.name)
+    if not path.exists():
+        _make(path, secrets.token_bytes(KEY_BYTES))
+    read_structure_keys(path)
+    _note_recipients(keys, area, recipients)
+    told = f"{keys}\n".encode(errors="surrogateescape")
+    if not pointer.exists() or pointer.read_bytes() != told:
+        replace_durably(pointer, told)
+
+
+def was_said(staging: Path) -> bool:
+    """Whether it was said that archives are not encrypted; from now on it was. Raises StagingError."""
+    if (staging / POINTER).exists():
+        return True
+    replace_durably(staging / POINTER, b"")
+    return False
+
+
+def area_at(staging: Path, *, reserve_bytes: int = 0, patience_seconds: float = 0.0) -> StagingArea:
+    """A staging area of this host, with its keys as far as they are at hand. Raises AccessError for a file of
+    keys that lies open to others or is none."""
+    keys, sealing = keys_at(staging)
+    return StagingArea(
+        path=str(staging),
+        reserve_bytes=reserve_bytes,
+        patience_seconds=patience_seconds,
+        keys=keys,
+        sealing=sealing,
+    )
+
+
+def keys_at(staging: Path) -> tuple[Keyring, Sealing | None]:
+    """The structure keys of a staging area, and how what is written there is encrypted: none where they are
+    not on this host. Raises as ``area_at``."""
+    directory = _directory(staging)
+    if directory is None:
+        return NO_KEYS, None
+    area = area_id(staging)
+    path = directory / f"{area}.structure"
+    if not path.exists():
+        return NO_KEYS, None
+    found = read_structure_keys(path)
+    recipients = _recipients(directory, area)
+    sealing = Sealing(structure=found[-1], recipients=recipients) if recipients else None
+    return Keyring(structures={one.id: one.secret for one in found}), sealing
+
+
+def read_structure_keys(path: Path) -> tuple[StructureKey, ...]:
+    """The keys in a file, at least one. Raises AccessError."""
+    from ..proto.wire.files import read_small  # loads ZeroMQ, which who has no keys does without
+
+    lines = read_small(path, _MOST_FILE_BYTES, secret=True).split()
+    if not lines or not all(map(_KEY.fullmatch, lines)):
+        raise AccessError(f"{path}: is no file with structure keys", path=str(path))
+    return tuple(structure_key(bytes.fromhex(line.decode("ascii"))) for line in lines)
+
+
+def _directory(staging: Path) -> Path | None:
+    """Where the keys of a staging area lie, by what it says itself: never inside of it, where who may write
+    to it could put others."""
+    try:
+        told = (staging / POINTER).read_bytes().rstrip(b"\n")
+    except OSError:
+        return None
+    directory = Path(os.fsdecode(told))
+    return directory if told and directory.is_absolute() and not _is_inside(directory, staging) else None
+
+
+def _is_inside(directory: Path, staging: Path) -> bool:
+    return Path(os.path.realpath(directory)).is_relative_to(os.path.realpath(staging))
+
+
+def _missing(path: Path) -> AccessError:
+    return AccessError(
+        f"{path}: the structure key of the staging area is gone: bring the file back from a copy; with "
+        "another key nothing that is stored could be compared",
+        path=str(path),
+    )
+
+
+def _make(path: Path, secret: bytes) -> None:
+    """Under a name of its own first: whoever sees the final name sees all of the key. Nothing is
+    overwritten."""
+    from ..proto.wire.files import new_file
+
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        make_private(path.parent)
+        try:
+            with new_file(draft, 0o600) as write:
+                write(secret.hex().encode("ascii") + b"\n")
+            with suppress(FileExistsError):
+                os.link(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise AccessError(f"{path}: can't be made: {error.strerror}", path=str(path)) from error
+
+
+def _note_recipients(directory: Path | None, area: str, recipients: Sequence[Recipient]) -> None:
+    if directory is None:
+        return
+    path = directory / f"{area}.recipients"
+    from ..proto.keys.recipients import text_of
+
+    data = json.dumps([[one.name, text_of(one)] for one in recipients]).encode("ascii")
+    try:
+        same = path.read_bytes() == data
+    except OSError:
+        same = False
+    if not same:
+        replace_durably(path, data)
+
+
+def _recipients(directory: Path, area: str) -> tuple[Recipient, ...]:
+    from ..proto.keys.recipients import recipient_of_text
+
+    path = directory / f"{area}.recipients"
+    try:
+        return tuple(recipient_of_text(name, text) for name, text in json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValueError, TypeError) as error:
+        raise StagingError(f"{path}: can't be read: {error}", path=str(path)) from error

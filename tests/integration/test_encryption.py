@@ -1,0 +1,246 @@
+"""Encrypted backups, on the command line: made, gone on with, browsed, verified, restored with a private key;
+and what of all that the keys can be found in afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.structure_keys import read_structure_keys
+from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.archive.slots import read_slots
+from mailhaul.proto.keys.derivation import wrap_info
+from mailhaul.proto.keys.recipients import recipient, write_recipient
+from mailhaul.proto.keys.records import Kem, Slot
+from mailhaul.proto.keys.secrets import ScryptCost, Secret, write_secret
+from mailhaul.proto.keys.wrapping import public_of, unwrap
+from mailhaul.worker.archives.opened import beginning_of
+
+from ..maildirs import Maildir
+
+PROGRAM = [sys.executable, "-P", "-m", "mailhaul"]
+JANE = "/primary/user/jane"
+SUBJECT = "Rhabarberkuchen"
+PASSPHRASE = "correct horse"
+
+
+class Site:
+    """A store of two mailboxes, a configuration, and a recipient with a private key elsewhere."""
+
+    def __init__(self, tmp: Path) -> None:
+        self.tmp = tmp
+        self.staging, self.keys, self.laptop = tmp / "staging", tmp / "keys", tmp / "laptop"
+        self.vault = tmp / "vault"
+        self.store = tmp / "mail"
+        for directory in (self.laptop, self.vault, tmp / "etc"):
+            directory.mkdir()
+        self.config = tmp / "etc" / "mailhaul.toml"
+        for user in ("jane", "joe"):
+            mailbox = Maildir(self.store / user)
+            for number in range(6):
+                mailbox.message(f"{number}.{user}:2,S", self.mail(user, number))
+            mailbox.uidlist(*(f"{number + 1} :{number}.{user}" for number in range(6)))
+        self.private = secrets.token_bytes(32)
+        ops = recipient("ops", Kem.X25519, public_of(Kem.X25519, self.private))
+        self.public = write_recipient(tmp / "etc", ops)
+        self.identity = self.laptop / "ops.secret"
+        secret = Secret(name="ops", kem=Kem.X25519, recipient=ops.id, private=self.private)
+        write_secret(self.identity, secret, PASSPHRASE, ScryptCost(n=2, r=1))
+        self.passphrase = self.laptop / "passphrase"
+        self.passphrase.write_text(f"{PASSPHRASE}\n")
+        self.passphrase.chmod(0o600)
+        self.with_key = ("--identity", str(self.identity), "--passphrase-file", str(self.passphrase))
+
+    @staticmethod
+    def mail(user: str, number: int) -> bytes:
+        return f"From: {user}@example.org\nSubject: {SUBJECT} {number}\n\n{user} {number} ".encode() * 40
+
+    def configure(self, *encryption: str) -> None:
+        self.config.write_text(
+            f'[staging]\npath = "{self.staging}"\nkeys = "{self.keys}"\nreserve = "1 MB"\n'
+            "same_device = true\n"
+            f'[[partition]]\nformat = "maildir"\npath = "{self.store}/{{user}}"\n'
+            f'[[destination]]\nname = "vault"\nkind = "directory"\npath = "{self.vault}"\n'
+            '[sweep]\ncopies = ["vault"]\nlook_again = "0s"\n'
+            + "\n".join(("[encryption]", *encryption))
+            + "\n"
+        )
+
+    def encrypt(self) -> None:
+        self.configure(f'recipients = ["{self.public}"]')
+
+    def run(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [*PROGRAM, "--config", str(self.config), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == status, (words, done.stdout, done.stderr)
+        return done
+
+    def archives(self) -> list[Path]:
+        return sorted(self.staging.glob("primary/*/*.mha"))
+
+    def restored(self, *words: str, status: int = 0) -> list[str]:
+        """Restore all; how it differs from the store."""
+        target = self.tmp / f"restored{secrets.token_hex(4)}"
+        self.run("restore", "/", "--to", f"maildir:{target}/{{user}}", *words, status=status)
+        wanted = {f.name: f.read_bytes() for f in self.store.glob("*/cur/*")}
+        found = {f.read_bytes() for f in target.glob("*/cur/*")} if target.exists() else set()
+        return [name for name, content in wanted.items() if content not in found]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+def test_nights_browsing_and_a_restore_with_the_private_key(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    Maildir(site.store / "jane").message("7.jane:2,", site.mail("jane", 7))
+    site.run("backup")
+    site.run("backup")
+    assert len(site.archives()) == 2, "the third night has nothing to write"
+    for file in (one for one in site.staging.rglob("*.mh?") if one.is_file()):
+        data = file.read_bytes()
+        assert SUBJECT.encode() not in data, file
+        assert b"jane" not in data, file
+    assert "jane" in site.run("ls", "/primary/user").stdout
+    site.run("ls", f"{JANE}/INBOX")
+    site.run("verify")
+    told = site.run("show", f"{JANE}/INBOX/1", status=1)
+    assert "for ops" in told.stderr
+    assert "--identity" in told.stderr
+    told = site.run("restore", "/", "--to", f"maildir:{site.tmp}/none/{{user}}", status=1)
+    assert "for ops" in told.stderr
+    assert "--identity" in told.stderr
+    assert SUBJECT in site.run("show", f"{JANE}/INBOX/1", *site.with_key).stdout
+    assert site.run("find", JANE, "--subject", SUBJECT.lower(), *site.with_key).stdout.count(JANE) == 7
+    assert site.restored(*site.with_key) == []
+
+
+def test_of_a_lost_house_a_destination_and_a_private_key_are_enough(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
+    site.run("backup")
+    site.run("sweep")
+    shutil.rmtree(site.staging)
+    shutil.rmtree(site.keys)
+    files = [word for file in sorted(site.vault.rglob("*.mha")) for word in ("-f", str(file))]
+    target = site.tmp / "blank"
+    site.run("restore", "/", "--to", f"maildir:{target}/{{user}}", *files, *site.with_key)
+    wanted = {file.read_bytes() for file in site.store.glob("*/cur/*")}
+    assert {file.read_bytes() for file in target.glob("*/cur/*")} == wanted
+
+
+def test_a_staging_area_may_hold_both(site: Site) -> None:
+    site.configure()
+    first = site.run("backup")
+    assert "archives are not encrypted" in first.stderr
+    Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
+    assert "not encrypted" not in site.run("backup").stderr, "it is said once"
+    site.encrypt()
+    Maildir(site.store / "joe").message("8.joe:2,", site.mail("joe", 8))
+    site.run("backup")
+    assert site.restored(*site.with_key) == []
+    site.run("backup", "--full")
+    sealed = [bool(_slots(file)) for file in site.archives()]
+    assert sealed == [False, False, True, True]
+    assert site.restored(*site.with_key) == []
+    site.run("verify")
+
+
+def test_a_restore_of_a_changed_mailbox_and_taking_it_back(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    before = {file.name: file.read_bytes() for file in site.store.glob("*/cur/*")}
+    lost = sorted(before)[:4]
+    for name in lost:
+        next(site.store.glob(f"*/cur/{name}")).unlink()
+    site.run("restore", "/", *site.with_key)
+    assert {file.read_bytes() for file in site.store.glob("*/cur/*")} == set(before.values())
+    site.run("restore", "--undo", "latest", *site.with_key)
+    assert len(list(site.store.glob("*/cur/*"))) == len(before) - len(lost)
+    site.run("restore", "/", "--exact", *site.with_key)
+    assert {file.read_bytes() for file in site.store.glob("*/cur/*")} == set(before.values())
+
+
+def test_a_purge_writes_archives_anew_without_the_private_key(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    for number in range(5):
+        (site.store / "jane" / "cur" / f"{number}.jane:2,S").unlink()
+    Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
+    site.run("backup")
+    site.run("purge", "--last", "1")
+    site.run("verify")
+    assert site.restored(*site.with_key) == []
+
+
+def test_a_stream_is_encrypted_too(site: Site) -> None:
+    site.encrypt()
+    stream = site.tmp / "stream.mha"
+    site.run("backup", "-f", str(stream))
+    assert SUBJECT.encode() not in stream.read_bytes()
+    target = site.tmp / "blank"
+    shutil.rmtree(site.keys)
+    site.run("restore", "/", "--to", f"maildir:{target}/{{user}}", "-f", str(stream), *site.with_key)
+    wanted = {file.read_bytes() for file in site.store.glob("*/cur/*")}
+    assert {file.read_bytes() for file in target.glob("*/cur/*")} == wanted
+
+
+def test_what_is_required_is_refused_without_recipients(site: Site) -> None:
+    site.configure("required = true")
+    assert "encryption.recipients" in site.run("backup", status=2).stderr
+    assert not site.staging.exists()
+    site.configure("erasable = true")
+    assert "encryption.erasable" in site.run("backup", status=2).stderr
+
+
+def test_no_key_lies_in_any_file_but_its_own(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    Maildir(site.store / "jane").message("7.jane:2,", site.mail("jane", 7))
+    site.run("backup", "--json")
+    site.run("sweep")
+    assert site.restored(*site.with_key) == []
+    needles = [site.private]
+    own = sorted(site.keys.glob("*.structure"))
+    for file in own:
+        assert file.stat().st_mode & 0o777 == 0o600
+        needles += [one.secret for one in read_structure_keys(file)]
+    for file in site.archives():
+        for slot in _slots(file):
+            (wrap,) = slot.wraps
+            info = wrap_info(slot.archive, slot.salt, wrap.recipient)
+            needles.append(unwrap(wrap.kem, site.private, wrap.sealed, info)[:32])
+    for file in (one for one in site.tmp.rglob("*") if one.is_file() and one not in own):
+        data = file.read_bytes()
+        for needle in needles:
+            assert not any(form in data for form in (needle, needle.hex().encode())), file
+
+
+def test_a_key_that_is_gone_ends_the_run(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    (own,) = site.keys.glob("*.structure")
+    kept = own.read_bytes()
+    own.unlink()
+    assert "structure key" in site.run("backup", status=1).stderr
+    assert not own.exists(), "nothing takes its place"
+    own.write_bytes(kept)
+    own.chmod(0o600)
+    site.run("backup")
+
+
+def _slots(file: Path) -> tuple[Slot, ...]:
+    opened = LocalFile(str(file))
+    try:
+        assert beginning_of(opened)
+        return read_slots(opened)
+    finally:
+        opened.close()
