@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
-from pathlib import Path
 
 from ..proto.archive.slots import read_slots
-from ..proto.errors import BackupError, DamagedError, UsageError
-from ..proto.keys.derivation import content_id, structure_key, wrap_info
-from ..proto.keys.records import KEY_BYTES, NO_KEYS, Keyring, Slot
-from ..proto.keys.secrets import Secret, read_secret
-from ..proto.keys.wrapping import unwrap
+from ..proto.errors import BackupError, DamagedError, EncryptedError
+from ..proto.keys.identities import Identity
+from ..proto.keys.opening import open_slot
+from ..proto.keys.records import NO_KEYS, Keyring, Slot
 from ..proto.records import ArchiveId
 from ..proto.structs import replace
 from ..worker.archives.holdings import Holdings
@@ -19,31 +17,14 @@ from ..worker.archives.opened import Unlock
 from ..worker.archives.places import Places
 
 
-def read_identities(files: Sequence[Path], passphrase_file: Path | None) -> tuple[Secret, ...]:
-    """The private keys in these files. Raises AccessError, UsageError for a share of a key."""
-    passphrase = None
-    if passphrase_file is not None:
-        try:
-            passphrase = passphrase_file.read_text("utf-8", errors="surrogateescape").rstrip("\n")
-        except OSError as error:
-            raise UsageError(f"{passphrase_file}: can't be read: {error.strerror}") from error
-    found = tuple(read_secret(file).open(passphrase) for file in files)
-    for file, one in zip(files, found, strict=True):
-        if one.share is not None:
-            raise UsageError(f"{file} is a share of a key: put the key together first")
-    return found
-
-
-def unlocking(identities: Sequence[Secret]) -> Unlock | None:
-    """What opens the slots of archives as they are read; None without identities."""
-    if not identities:
-        return None
+def unlocking(identity: Identity) -> Unlock:
+    """What opens the slots of archives as they are read. It raises AccessError if the identity refuses."""
     known: dict[bytes, Keyring] = {}
 
     def unlock(slots: tuple[Slot, ...]) -> Keyring:
         for one in slots:
             if one.content not in known:  # of an archive that many tasks need
-                known[one.content] = keys_of_slots([one], identities)
+                known[one.content] = _opened(one, identity)
         found = NO_KEYS
         for one in slots:
             found = found.and_those(known[one.content])
@@ -63,23 +44,31 @@ def unlocked(holdings: Holdings, unlock: Unlock | None) -> Holdings:
     return replace(holdings, unlocked=holdings.unlocked.and_those(found))
 
 
-def keys_of_slots(slots: Iterable[Slot], identities: Sequence[Secret]) -> Keyring:
-    """The keys of slots that identities open; none of others."""
-    structures: dict[bytes, bytes] = {}
-    contents: dict[bytes, bytes] = {}
-    by_id = {one.recipient: one for one in identities}
-    for slot in slots:
-        for wrap in slot.wraps:
-            secret = by_id.get(wrap.recipient)
-            if secret is None or slot.content in contents:
-                continue
-            with suppress(DamagedError):  # another wrap may open
-                info = wrap_info(slot.archive, slot.salt, wrap.recipient)
-                both = unwrap(wrap.kem, secret.private, wrap.sealed, info)
-                content, structure = both[:KEY_BYTES], both[KEY_BYTES:]
-                if content_id(content) == slot.content and structure_key(structure).id == slot.structure:
-                    contents[slot.content], structures[slot.structure] = content, structure
-    return Keyring(structures, contents)
+def refuse_locked(several: Sequence[Holdings]) -> None:
+    """Raise EncryptedError, which names who could open it, if the mail of an archive is encrypted and the key
+    is not among those that go with the archives: those of several tasks, which have the same places."""
+    looked: set[ArchiveId] = set()
+    for holdings in several:
+        with closing(Places(holdings.places)) as places:
+            for archive in holdings.locations.keys() - looked:
+                looked.add(archive)
+                slots = _slots(holdings, archive, places)
+                if any(one.content not in holdings.unlocked.contents for one in slots):
+                    names = sorted({wrap.name for one in slots for wrap in one.wraps})
+                    raise EncryptedError(
+                        f"{holdings.path(archive)}: the mail is encrypted, for {', '.join(names)} "
+                        "(--identity FILE names a private key)",
+                        recipients=names,
+                    )
+
+
+def _opened(slot: Slot, identity: Identity) -> Keyring:
+    """The keys of a slot; none if the identity is not one of those for whom they are wrapped. A wrap that is
+    not what it seems opens nothing: whoever needs the keys is told that there are none."""
+    with suppress(EncryptedError, DamagedError):
+        content, structure = open_slot(slot, identity)
+        return Keyring({slot.structure: structure}, {slot.content: content})
+    return NO_KEYS
 
 
 def _slots(holdings: Holdings, archive: ArchiveId, places: Places) -> tuple[Slot, ...]:

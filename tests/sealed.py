@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 from mailhaul.coordinator import structure_keys
-from mailhaul.coordinator.cli import backup_run
+from mailhaul.coordinator.cli import backup_run, restore_run
 from mailhaul.proto.archive import draft, reader, run_end, salvage, slots
 from mailhaul.proto.archive.codec import FrameCodec
 from mailhaul.proto.archive.files import RandomAccess
@@ -83,6 +83,7 @@ def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
         stack.enter_context(patch.object(known, "open_archive", open_for_a_night))
         for module in (structure_keys, backup_run):
             stack.enter_context(patch.object(module, "keys_at", keys_at))
+        stack.enter_context(patch.object(restore_run, "refuse_locked", lambda _archives: None))
         for module in (reader, salvage, draft, run_end):
             stack.enter_context(patch.object(module, "codec_for", choose))
         yield

@@ -35,9 +35,10 @@ def unlock_with(identities: Sequence[Path], passphrase_file: Path | None) -> Unl
     if not identities:
         refuse(passphrase_file is not None, "--passphrase-file is that of a private key: say --identity FILE")
         return None
-    from ..unlocking import read_identities, unlocking
+    from ..unlocking import unlocking
+    from .identities import opened_identity
 
-    return unlocking(read_identities(identities, passphrase_file))
+    return unlocking(opened_identity(identities, passphrase_file))
 
 
 @contextmanager

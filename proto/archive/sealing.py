@@ -192,10 +192,9 @@ class SealedCodec(FrameCodec):
         """See FrameCodec. It names who could open it."""
         slot = self._slots[header.slot]
         names = sorted({one.name for one in slot.wraps})
-        what = "mail" if _of_content(header) else "names and flags"
+        what = "mail is" if _of_content(header) else "names and flags are"
         return EncryptedError(
-            f"{where}: the {what} are encrypted, for {', '.join(names)} "
-            "(--identity FILE names a private key)",
+            f"{where}: the {what} encrypted, for {', '.join(names)} (--identity FILE names a private key)",
             recipients=names,
             archive=slot.archive.hex(),
         )

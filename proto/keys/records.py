@@ -70,7 +70,7 @@ class Slot(Record, kw_only=True):
 
 class StructureKey(Record):
     """The key of the structure of all archives of a staging area. ``id`` (16 bytes) is made of the secret
-    (32 bytes): ``derivation.structure_key``."""
+    (32 bytes): ``derivation.structure_key``. Its text, as that of a keyring, has no secret in it."""
 
     id: bytes
     secret: bytes

@@ -117,6 +117,7 @@ def test_nights_browsing_and_a_restore_with_the_private_key(site: Site) -> None:
     told = site.run("restore", "/", "--to", f"maildir:{site.tmp}/none/{{user}}", status=1)
     assert "for ops" in told.stderr
     assert "--identity" in told.stderr
+    assert not (site.tmp / "none").exists(), "it is refused before anything is done"
     assert SUBJECT in site.run("show", f"{JANE}/INBOX/1", *site.with_key).stdout
     assert site.run("find", JANE, "--subject", SUBJECT.lower(), *site.with_key).stdout.count(JANE) == 7
     assert site.restored(*site.with_key) == []
