@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ...proto.errors import ConfigError
 from ..settings import Config
-from ..structure_keys import prepare, was_said
+from ..structure_keys import keys_at, prepare, was_said
 from .output import note
 
 
@@ -14,6 +14,13 @@ def prepare_encryption(config: Config) -> None:
     StagingError."""
     files = config.encryption.recipients
     if not files:
+        before = keys_at(config.staging.path)[1]
+        if before is not None:
+            names = ", ".join(one.name for one in before.recipients)
+            note(
+                f"archives were encrypted until now, for {names}, and are not any more: all mail is stored "
+                "anew, in clear; if that is not meant, end this run, and see [encryption] recipients"
+            )
         prepare(config.staging.path, config.staging.keys, ())
         if not was_said(config.staging.path):
             note(

@@ -155,6 +155,19 @@ def test_a_staging_area_may_hold_both(site: Site) -> None:
     site.run("verify")
 
 
+def test_without_recipients_any_more_all_is_stored_anew_and_said(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
+    site.configure()
+    assert "for ops" in site.run("backup").stderr
+    assert "for ops" not in site.run("backup").stderr
+    encrypted, clear = site.archives()
+    assert (bool(_slots(encrypted)), bool(_slots(clear))) == (True, False)
+    encrypted.unlink()
+    assert site.restored() == [], "nothing in it refers to the encrypted archive"
+
+
 def test_a_restore_of_a_changed_mailbox_and_taking_it_back(site: Site) -> None:
     site.encrypt()
     site.run("backup")
