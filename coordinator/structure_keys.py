@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -52,7 +51,7 @@ def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
         # What is written with another key can't be compared with what is there.
         raise _missing(path if known == keys else known / path.name)
     if not path.exists():
-        _make(path, secrets.token_bytes(KEY_BYTES))
+        _make(path)
     read_structure_keys(path)
     _note_recipients(keys, area, recipients)
     told = f"{keys}\n".encode(errors="surrogateescape")
@@ -130,9 +129,11 @@ def _missing(path: Path) -> AccessError:
     )
 
 
-def _make(path: Path, secret: bytes) -> None:
+def _make(path: Path) -> None:
     """Under a name of its own first: whoever sees the final name sees all of the key. Nothing is
     overwritten."""
+    import secrets  # takes longer to load than a command that makes no key should
+
     from ..proto.wire.files import new_file
 
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
@@ -140,7 +141,7 @@ def _make(path: Path, secret: bytes) -> None:
         make_private(path.parent)
         try:
             with new_file(draft, 0o600) as write:
-                write(secret.hex().encode("ascii") + b"\n")
+                write(secrets.token_hex(KEY_BYTES).encode("ascii") + b"\n")
             with suppress(FileExistsError):
                 os.link(draft, path)
         finally:

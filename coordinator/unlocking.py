@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 from ..proto.archive.slots import read_slots
 from ..proto.errors import BackupError, DamagedError, EncryptedError
-from ..proto.keys.identities import Identity
-from ..proto.keys.opening import open_slot
 from ..proto.keys.records import NO_KEYS, Keyring, Slot
 from ..proto.records import ArchiveId
 from ..proto.structs import replace
 from ..worker.archives.holdings import Holdings
 from ..worker.archives.opened import Unlock
 from ..worker.archives.places import Places
+
+if TYPE_CHECKING:
+    from ..proto.keys.identities import Identity
 
 
 def unlocking(identity: Identity) -> Unlock:
@@ -65,6 +67,8 @@ def refuse_locked(several: Sequence[Holdings]) -> None:
 def _opened(slot: Slot, identity: Identity) -> Keyring:
     """The keys of a slot; none if the identity is not one of those for whom they are wrapped. A wrap that is
     not what it seems opens nothing: whoever needs the keys is told that there are none."""
+    from ..proto.keys.opening import open_slot  # who has no private key does without
+
     with suppress(EncryptedError, DamagedError):
         content, structure = open_slot(slot, identity)
         return Keyring({slot.structure: structure}, {slot.content: content})

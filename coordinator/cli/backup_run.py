@@ -23,7 +23,7 @@ from ..settings import Config
 from ..structure_keys import keys_at
 from . import adapters, output
 from .backup_report import document, summary, tell_on_stderr
-from .encryption import prepare_encryption
+from .encryption import prepare_encryption, say_once_what_is_in_clear
 from .means import admission, open_means
 from .options import STDIO
 from .output import counted, note, say, size
@@ -95,8 +95,11 @@ def _to_staging(config: Config, asked: Asked, observer: RunObserver) -> RunResul
                 small_night=relieved(means.small_night, sweep),
             )
         if asked.resume is not None:
-            return resume_run(config, asked.resume, means)
-        return run_to_staging(config, asked.request, means)
+            result = resume_run(config, asked.resume, means)
+        else:
+            result = run_to_staging(config, asked.request, means)
+    say_once_what_is_in_clear(config)
+    return result
 
 
 def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -> RunResult:

@@ -22,11 +22,6 @@ def prepare_encryption(config: Config) -> None:
                 "anew, in clear; if that is not meant, end this run, and see [encryption] recipients"
             )
         prepare(config.staging.path, config.staging.keys, ())
-        if not was_said(config.staging.path):
-            note(
-                "archives are not encrypted: whoever has one can read the mail in it; recipients in "
-                "[encryption] changes that (this is said once)"
-            )
         return
     if config.dispatch.engine != "local":
         raise ConfigError(
@@ -37,3 +32,13 @@ def prepare_encryption(config: Config) -> None:
     from ...proto.keys.recipients import read_recipient
 
     prepare(config.staging.path, config.staging.keys, [read_recipient(one) for one in files])
+
+
+def say_once_what_is_in_clear(config: Config) -> None:
+    """After a run into a staging area: that its archives are not encrypted, if that was not said before.
+    Raises StagingError."""
+    if not config.encryption.recipients and not was_said(config.staging.path):
+        note(
+            "archives are not encrypted: whoever has one can read the mail in it; recipients in "
+            "[encryption] changes that (this is said once)"
+        )
