@@ -2,8 +2,9 @@
 
 They lie in the directory of keys, never in the staging area, by its id: ``ID.structure``, mode 0600, a key in
 hexadecimal digits a line (the last one is for what is written, all are for reading), and ``ID.recipients``,
-the public keys that the last run was configured with. The staging area only tells which directory that is
-(``.mailhaul/keys-directory``): so every command finds them, whatever it was told to read.
+the public keys of the last run that had some, and whether the last run did. The staging area only tells
+which directory that is (``.mailhaul/keys-directory``): so every command finds them, whatever it was told to
+read.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..proto.directories import make_private, sync_directory
 from ..proto.errors import AccessError, ConfigError, StagingError
 from ..proto.keys.derivation import structure_key
 from ..proto.keys.records import KEY_BYTES, NO_KEYS, Keyring, Recipient, Sealing, StructureKey
+from ..proto.structs import Record
 from ..worker.staging.area import StagingArea
 from .area_id import area_id
 from .durable import replace_durably
@@ -28,6 +30,15 @@ POINTER = Path(".mailhaul", "keys-directory")
 
 _MOST_FILE_BYTES = 1 << 20
 _KEY = re.compile(rb"[0-9a-f]{64}", re.ASCII)
+
+
+class AreaKeys(Record, kw_only=True):
+    """The structure keys of a staging area; the ``sealing`` of new archives, None where they are not
+    encrypted; and the ``resealing`` of those that are, when they are written anew."""
+
+    keys: Keyring = NO_KEYS
+    sealing: Sealing | None = None
+    resealing: Sealing | None = None
 
 
 def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
@@ -70,30 +81,34 @@ def was_said(staging: Path) -> bool:
 def area_at(staging: Path, *, reserve_bytes: int = 0, patience_seconds: float = 0.0) -> StagingArea:
     """A staging area of this host, with its keys as far as they are at hand. Raises AccessError for a file of
     keys that lies open to others or is none."""
-    keys, sealing = keys_at(staging)
+    at_hand = keys_at(staging)
     return StagingArea(
         path=str(staging),
         reserve_bytes=reserve_bytes,
         patience_seconds=patience_seconds,
-        keys=keys,
-        sealing=sealing,
+        keys=at_hand.keys,
+        sealing=at_hand.sealing,
+        resealing=at_hand.resealing,
     )
 
 
-def keys_at(staging: Path) -> tuple[Keyring, Sealing | None]:
-    """The structure keys of a staging area, and how what is written there is encrypted: none where they are
-    not on this host. Raises as ``area_at``."""
+def keys_at(staging: Path) -> AreaKeys:
+    """The keys of a staging area: none where they are not on this host. Raises as ``area_at``."""
     directory = _directory(staging)
     if directory is None:
-        return NO_KEYS, None
+        return AreaKeys()
     area = area_id(staging)
     path = directory / f"{area}.structure"
     if not path.exists():
-        return NO_KEYS, None
+        return AreaKeys()
     found = read_structure_keys(path)
-    recipients = _recipients(directory, area)
+    encrypts, recipients = _recipients(directory, area)
     sealing = Sealing(structure=found[-1], recipients=recipients) if recipients else None
-    return Keyring(structures={one.id: one.secret for one in found}), sealing
+    return AreaKeys(
+        keys=Keyring(structures={one.id: one.secret for one in found}),
+        sealing=sealing if encrypts else None,
+        resealing=sealing,
+    )
 
 
 def read_structure_keys(path: Path) -> tuple[StructureKey, ...]:
@@ -157,7 +172,10 @@ def _note_recipients(directory: Path | None, area: str, recipients: Sequence[Rec
     path = directory / f"{area}.recipients"
     from ..proto.keys.recipients import text_of
 
-    data = json.dumps([[one.name, text_of(one)] for one in recipients]).encode("ascii")
+    # Without any, those before are still needed: what is encrypted stays so when it is written anew.
+    noted = recipients or _recipients(directory, area)[1]
+    document = {"encrypts": bool(recipients), "recipients": [[one.name, text_of(one)] for one in noted]}
+    data = json.dumps(document).encode("ascii")
     try:
         same = path.read_bytes() == data
     except OSError:
@@ -166,13 +184,16 @@ def _note_recipients(directory: Path | None, area: str, recipients: Sequence[Rec
         replace_durably(path, data)
 
 
-def _recipients(directory: Path, area: str) -> tuple[Recipient, ...]:
+def _recipients(directory: Path, area: str) -> tuple[bool, tuple[Recipient, ...]]:
+    """Whether the last run had recipients, and those of the last one that did."""
     from ..proto.keys.recipients import recipient_of_text
 
     path = directory / f"{area}.recipients"
     try:
-        return tuple(recipient_of_text(name, text) for name, text in json.loads(path.read_bytes()))
+        document = json.loads(path.read_bytes())
+        found = tuple(recipient_of_text(name, text) for name, text in document["recipients"])
+        return bool(document["encrypts"]), found
     except FileNotFoundError:
-        return ()
-    except (OSError, ValueError, TypeError) as error:
+        return False, ()
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise StagingError(f"{path}: can't be read: {error}", path=str(path)) from error

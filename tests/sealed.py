@@ -72,8 +72,8 @@ def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
         finally:
             by_a_night.reset(token)
 
-    def keys_at(_staging: Path) -> tuple[Keyring, Sealing | None]:
-        return OF_A_HOST, SEALING
+    def keys_at(_staging: Path) -> structure_keys.AreaKeys:
+        return structure_keys.AreaKeys(keys=OF_A_HOST, sealing=SEALING, resealing=SEALING)
 
     with ExitStack() as stack:
         for function in (ArchiveWriter.__init__, rewrite, write_run_end, back_up):

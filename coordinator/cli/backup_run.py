@@ -108,7 +108,7 @@ def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -
     from .archive_file import archive_stream
 
     prepare_encryption(config)
-    sealing = keys_at(config.staging.path)[1]
+    sealing = keys_at(config.staging.path).sealing
     name = "the standard output" if file == STDIO else os.path.abspath(file)
     admit = admission(config, now=asked.now, waiting=observer.waiting)
     means = StreamMeans(

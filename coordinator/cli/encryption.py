@@ -14,7 +14,7 @@ def prepare_encryption(config: Config) -> None:
     StagingError."""
     files = config.encryption.recipients
     if not files:
-        before = keys_at(config.staging.path)[1]
+        before = keys_at(config.staging.path).sealing
         if before is not None:
             names = ", ".join(one.name for one in before.recipients)
             note(

@@ -91,10 +91,6 @@ class Keyring(Record):
     def __hash__(self) -> int:
         return hash((frozenset(self.structures), frozenset(self.contents)))
 
-    def with_contents(self, contents: Mapping[bytes, bytes]) -> Keyring:
-        """The same, and these content keys."""
-        return Keyring(self.structures, {**self.contents, **contents})
-
     def and_those(self, other: Keyring) -> Keyring:
         """The keys of both."""
         return Keyring({**self.structures, **other.structures}, {**self.contents, **other.contents})

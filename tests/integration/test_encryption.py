@@ -164,8 +164,29 @@ def test_without_recipients_any_more_all_is_stored_anew_and_said(site: Site) -> 
     assert "for ops" not in site.run("backup").stderr
     encrypted, clear = site.archives()
     assert (bool(_slots(encrypted)), bool(_slots(clear))) == (True, False)
-    encrypted.unlink()
+    (site.store / "joe" / "cur" / "0.joe:2,S").unlink()
+    site.run("backup")
+    site.run("purge", "--last", "1")
+    for file in site.archives():
+        assert not _slots(file), "none that is encrypted is needed any more"
     assert site.restored() == [], "nothing in it refers to the encrypted archive"
+
+
+def test_what_is_encrypted_stays_so_when_it_is_written_anew_without_recipients(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    for number in range(5):
+        (site.store / "jane" / "cur" / f"{number}.jane:2,S").unlink()
+    Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
+    site.run("backup")
+    site.configure()
+    site.run("backup", "--full")
+    site.run("purge", "--last", "2")
+    (anew,) = (one for one in site.archives() if ".g1." in one.name)
+    assert _slots(anew)
+    site.run("verify")
+    run = sorted(one.name.split(".")[0] for one in site.archives())[1]
+    assert site.restored("--at", run, *site.with_key) == []
 
 
 def test_a_restore_of_a_changed_mailbox_and_taking_it_back(site: Site) -> None:
@@ -191,6 +212,7 @@ def test_a_purge_writes_archives_anew_without_the_private_key(site: Site) -> Non
     Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
     site.run("backup")
     site.run("purge", "--last", "1")
+    assert [one.name for one in site.archives() if ".g1." in one.name], "it was written anew"
     site.run("verify")
     assert site.restored(*site.with_key) == []
 

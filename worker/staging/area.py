@@ -35,8 +35,8 @@ class StagingArea(Record, kw_only=True):
 
     At least ``reserve_bytes`` of its file system stay free. A writer waits up to ``patience_seconds`` for
     room, and a worker that did not hear from the receiver for ``lease_seconds`` stops. ``keys`` open the
-    structure of what lies there, with the ``sealing`` what is written there is encrypted; both stay on
-    ``host``.
+    structure of what lies there; with the ``sealing`` new archives are encrypted, with the ``resealing``
+    those that are and are written anew. All three stay on ``host``.
     """
 
     path: str
@@ -47,6 +47,7 @@ class StagingArea(Record, kw_only=True):
     lease_seconds: float = 30.0
     keys: Keyring = NO_KEYS
     sealing: Sealing | None = None
+    resealing: Sealing | None = None
 
 
 def open_sink(

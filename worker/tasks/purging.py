@@ -94,6 +94,6 @@ def run_compaction(task: CompactionTask, progress: ProgressSink) -> Rewritten:
             codec=task.codec,
             level=task.level,
             keys=task.staging.keys,
-            sealing=task.staging.sealing,
+            sealing=task.staging.resealing,
             on_bytes=lambda size_bytes: progress(Progress(task.label, 0, size_bytes)),
         )

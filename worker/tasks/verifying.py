@@ -137,7 +137,7 @@ def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
                 dead=task.dead,
                 fillings=fillings,
                 departed=task.departed,
-                sealing=task.staging.sealing,
+                sealing=task.staging.resealing,
             )
     _check(target, progress, keys)
     return report
