@@ -47,7 +47,8 @@ from .report import (
 
 OURS, ONE, TAR = "mailhaul lz4 2w", "mailhaul lz4 1w", "tar | lz4"
 PURE = f"{ONE}, {programs.PURE}"
-PROGRAMS = (OURS, ONE, PURE, "restic", "borg lz4", TAR)
+CLEAR, SEALED = f"{OURS}{programs.CONFIGURED}", f"{OURS}{programs.ENCRYPTED}"
+PROGRAMS = (OURS, CLEAR, SEALED, ONE, PURE, "restic", "borg lz4", TAR)
 FIRST, UNCHANGED, CHANGED = STEPS = ("first", "unchanged", "changed")
 LIMITS = {
     (FIRST, "restic"): 0.28,
@@ -60,6 +61,7 @@ OF_TAR = {"small": 1.3, "2g": 0.55}
 FIRST_OF_BASE = {"small": 0.6, "2g": 0.7, "many": 0.6}
 NIGHTS_OF_BASE = {UNCHANGED: 0.5, CHANGED: 0.4}
 MOST_PURE = 1.05
+MOST_SEALED_WALL, MOST_SEALED_CPU, MOST_SEALED_BYTES = 1.15, 1.2, 1.01
 MOST_ARCHIVE_BYTES, MOST_METADATA_BYTES = 1.15, 100
 
 
@@ -188,6 +190,14 @@ def tables(result: Result) -> str:
                 ratio = result.ratio(name, based(name), cpu(step))
                 text.append(target(f"{step}, CPU: {name} / base", ratio, limit))
             text.append(target(f"stored: {name} / base", result.ratio(name, based(name), stored), 1))
+    if {SEALED, CLEAR} <= result.figures.keys():
+        for step in STEPS:
+            ratio = result.ratio(SEALED, CLEAR, wall(step))
+            text.append(target(f"{step}, wall: encrypted / in clear", ratio, MOST_SEALED_WALL))
+            ratio = result.ratio(SEALED, CLEAR, cpu(step))
+            text.append(target(f"{step}, CPU: encrypted / in clear", ratio, MOST_SEALED_CPU))
+        ratio = result.ratio(SEALED, CLEAR, stored)
+        text.append(target("stored: encrypted / in clear", ratio, MOST_SEALED_BYTES))
     if {PURE, based(ONE)} <= result.figures.keys():
         for step in STEPS:
             ratio = result.ratio(PURE, based(ONE), cpu(step))

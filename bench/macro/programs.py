@@ -1,7 +1,8 @@
 """The programs that are compared, each behind the same few questions: how do you back up, restore, ...
 
 Every program gets a repository of its own that is made anew for each repetition, and keeps its
-caches below it. Encryption is off where it can be (restic has no such choice).
+caches below it. Encryption is off where it can be (restic has no such choice), but for the one of ours whose
+name ends in "encrypted".
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -50,25 +52,53 @@ class Program(Protocol):
         """Bytes of the repository, and of what lies beside it (caches, copies) and can be made again."""
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """How ours is called. Without ``workers`` it has as many as it takes by itself."""
+
+    codec: str
+    workers: int | None
+    configured: bool = False
+    encrypted: bool = False
+
+
 class Mailhaul:
     """mailhaul as it is installed, one partition, the predefined group."""
 
-    def __init__(self, place: Path, store: Store, program: Path, *, codec: str, workers: int | None) -> None:
-        """Without ``workers`` it has as many as it takes by itself."""
-        self._place, self._store, self._codec = place, store, codec
+    def __init__(self, place: Path, store: Store, program: Path, variant: Variant) -> None:
+        self._place, self._store, self._variant = place, store, variant
         self._program = program
         self._staging = place / "staging"
-        self._workers = () if workers is None else ("--workers", str(workers))
+        self._workers = () if variant.workers is None else ("--workers", str(variant.workers))
+        self._configuration = place / "mailhaul.toml"
+        self._passphrase = place / "passphrase"
 
     def _command(self, name: str, *arguments: str) -> Command:
-        return Command((str(self._program), name, "--staging", str(self._staging), *arguments), self._place)
+        if self._variant.configured:
+            argv = (str(self._program), "--config", str(self._configuration), name, *arguments)
+        else:
+            argv = (str(self._program), name, "--staging", str(self._staging), *arguments)
+        return Command(argv, self._place)
 
     def create(self) -> Command | None:
-        return None
+        if not self._variant.configured:
+            return None
+        text = f'[staging]\npath = "{self._staging}"\nkeys = "{self._place / "keys"}"\n'
+        text += f'[[partition]]\nformat = "maildir"\npath = "{self._store.root}"\n'
+        if not self._variant.encrypted:
+            self._configuration.write_text(text)
+            return None
+        text += f'[encryption]\nrecipients = ["{self._place / "ops.pub"}"]\n'
+        self._configuration.write_text(text)
+        self._passphrase.write_text("passphrase of a benchmark\n")
+        self._passphrase.chmod(0o600)
+        words = ("keys", "recipient", "make", "ops", "--dir", str(self._place))
+        passphrase = ("--passphrase-file", str(self._passphrase))
+        return Command((str(self._program), *words, *passphrase), self._place)
 
     def backup(self) -> Command:
-        store = f"maildir:{self._store.root}"
-        return self._command("backup", "--store", store, "--codec", self._codec, *self._workers)
+        store = () if self._variant.configured else ("--store", f"maildir:{self._store.root}")
+        return self._command("backup", *store, "--codec", self._variant.codec, *self._workers)
 
     def restore(self, target: Path) -> Command:
         return self._restored("/", target, *self._workers)
@@ -83,10 +113,19 @@ class Mailhaul:
 
     def _restored(self, path: str, target: Path, *options: str) -> Command:
         # Without the margin a list of UIDs is as it was, to the byte.
-        return self._command("restore", path, "--to", f"maildir:{target}", "--uid-margin", "0", *options)
+        return self._command(
+            "restore", path, "--to", f"maildir:{target}", "--uid-margin", "0", *options, *self._key()
+        )
 
     def message(self, sample: Sample) -> Command:
-        return self._command("show", f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}")
+        path = f"/primary/user/{quote(sample.user, safe='')}/INBOX/{sample.uid}"
+        return self._command("show", path, *self._key())
+
+    def _key(self) -> tuple[str, ...]:
+        """What a command takes that reads mail."""
+        if not self._variant.encrypted:
+            return ()
+        return ("--identity", str(self._place / "ops.secret"), "--passphrase-file", str(self._passphrase))
 
     def restored(self, target: Path) -> Path:
         return target
@@ -235,14 +274,21 @@ class Maker(Protocol):
 PURE = "pure Python"
 """Ends the name of ours without what is compiled of it."""
 
-# Name -> codec, workers (None: as many as it takes by itself).
-OURS: dict[str, tuple[str, int | None]] = {
-    "mailhaul": ("lz4", None),
-    "mailhaul lz4 2w": ("lz4", 2),
-    "mailhaul lz4 1w": ("lz4", 1),
-    "mailhaul zstd 2w": ("zstd", 2),
-    "mailhaul zstd 1w": ("zstd", 1),
-    f"mailhaul lz4 1w, {PURE}": ("lz4", 1),
+CONFIGURED, ENCRYPTED = ", configured", ", encrypted"
+"""End the name of ours with a configuration file, which takes its time to read; with one that also names a
+recipient (X25519)."""
+
+OURS = {
+    "mailhaul": Variant("lz4", None),
+    f"mailhaul{CONFIGURED}": Variant("lz4", None, configured=True),
+    f"mailhaul{ENCRYPTED}": Variant("lz4", None, configured=True, encrypted=True),
+    "mailhaul lz4 2w": Variant("lz4", 2),
+    f"mailhaul lz4 2w{CONFIGURED}": Variant("lz4", 2, configured=True),
+    f"mailhaul lz4 2w{ENCRYPTED}": Variant("lz4", 2, configured=True, encrypted=True),
+    "mailhaul lz4 1w": Variant("lz4", 1),
+    "mailhaul zstd 2w": Variant("zstd", 2),
+    "mailhaul zstd 1w": Variant("zstd", 1),
+    f"mailhaul lz4 1w, {PURE}": Variant("lz4", 1),
 }
 
 # Name -> (how it is made, the commands it needs, the command that tells its version).
@@ -258,7 +304,7 @@ def makers(wanted: Sequence[str], base: Path | None, place: Path) -> tuple[dict[
     out, with a word on standard error.
 
     Ours are installed below ``place``, and with ``base``, an earlier state of this repository, each of them
-    as it was, too, beside what it has become (but for what is now without its compiled parts).
+    as it was, too, beside what it has become (but for those without compiled parts or with a configuration).
     """
     how: dict[str, Maker] = {}
     versions: dict[str, str] = {}
@@ -267,7 +313,7 @@ def makers(wanted: Sequence[str], base: Path | None, place: Path) -> tuple[dict[
         if names:
             program = install(checkout.resolve(), place / where, pure=where == PURE)
         for name in names:
-            how[named(name)] = _mailhaul(program, *OURS[name])
+            how[named(name)] = _mailhaul(program, OURS[name])
             versions[named(name)] = f"{_said((str(program), '--version'))}, commit {commit(checkout)}"
 
     ours = [name for name in wanted if name in OURS]
@@ -275,7 +321,8 @@ def makers(wanted: Sequence[str], base: Path | None, place: Path) -> tuple[dict[
     installed(compiled, ROOT, "installed", str)
     installed([name for name in ours if PURE in name], ROOT, PURE, str)
     if base is not None:
-        installed(compiled, base, based("installed"), based)
+        compared = [name for name in compiled if not OURS[name].configured]
+        installed(compared, base, based("installed"), based)
     for name in wanted:
         if name in OURS:
             continue
@@ -288,8 +335,8 @@ def makers(wanted: Sequence[str], base: Path | None, place: Path) -> tuple[dict[
     return how, versions
 
 
-def _mailhaul(program: Path, codec: str, workers: int | None) -> Maker:
-    return lambda place, store: Mailhaul(place, store, program, codec=codec, workers=workers)
+def _mailhaul(program: Path, variant: Variant) -> Maker:
+    return lambda place, store: Mailhaul(place, store, program, variant)
 
 
 def _said(argv: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """Restores beside restic and borg: all of a store, and one message with the start of the program.
 
-    python -m mailhaul.bench.macro.restores small|2g|many [--store DIR] [--repetitions N] [--base CHECKOUT]
+    python -m mailhaul.bench.macro.restores small|2g|many [--store DIR] [--repetitions N] [--program NAME]...
+                                            [--base CHECKOUT]
 
 Each program backs the store up once. Then, in turns, each restores all of it into a new directory, and
 one message into another. What was restored stays until the end: ext4 passes over the inodes of files that
@@ -45,10 +46,12 @@ from .report import (
     write,
 )
 
-PROGRAMS = ("mailhaul", "restic", "borg lz4")
 OURS, COPY, FLOOR = "mailhaul", "cp -a", "python -c pass"
+CLEAR, SEALED = f"{OURS}{programs.CONFIGURED}", f"{OURS}{programs.ENCRYPTED}"
+PROGRAMS = (OURS, CLEAR, SEALED, "restic", "borg lz4")
 ALL, DURABLE, MESSAGE = "all", "all, durable", "message"
 MOST_OF_THE_BETTER, MOST_OF_BASE, MOST_MESSAGE_SECONDS = 0.40, 0.65, 0.5
+MOST_SEALED = 1.15
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     place = (options.scratch / "restores").resolve()
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
-    makers, versions = programs.makers(PROGRAMS, options.base, options.scratch)
+    makers, versions = programs.makers(options.program or PROGRAMS, options.base, options.scratch)
     running = {name: maker(place / name, store) for name, maker in makers.items()}
     for name, program in running.items():
         (place / name).mkdir(exist_ok=True)
@@ -104,6 +107,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("setting", choices=sorted(stores.SETTINGS))
     parser.add_argument("--store", type=Path, help="a built store, read only, instead of making one")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--program", action="append", choices=PROGRAMS)
     parser.add_argument("--base", type=Path, metavar="CHECKOUT")
     parser.add_argument("--scratch", type=Path, default=stores.ROOT / "build" / "bench")
     parser.add_argument("--results", type=Path, default=stores.ROOT / "bench" / "results")
@@ -159,19 +163,26 @@ def tables(result: Result) -> str:
     least = [f"{result.median(FLOOR, figure(MESSAGE)):.2f}" for figure in (wall, cpu)]
     lines.append(f"| {FLOOR} | - | - | - | - | " + " | ".join(least) + " |")
     lines += [*against_base(result, (ALL, DURABLE, MESSAGE)), "", *TARGETS_HEAD]
-    others = [name for name in measured if name not in (OURS, based(OURS))]
-    for step in (ALL, DURABLE) if others else ():
+    others = [name for name in measured if name not in (OURS, CLEAR, SEALED, based(OURS))]
+    for step in (ALL, DURABLE) if others and OURS in measured else ():
         best = min(others, key=lambda name: result.median(name, wall(step)))
         ratio = result.ratio(OURS, best, wall(step))
         lines.append(target(f"{step}: wall time of {best}", ratio, MOST_OF_THE_BETTER))
         ratio = result.ratio(OURS, COPY, wall(step))
         lines.append(f"| {step}: wall time of {COPY} | {ratio:.2f} | - | - |")
-    for best in others:
+    for best in others if OURS in measured else ():
         lines.append(f"| {ALL}: CPU time of {best} | {result.ratio(OURS, best, cpu(ALL)):.2f} | - | - |")
     if based(OURS) in measured:
         ratio = result.ratio(OURS, based(OURS), cpu(ALL))
         lines.append(target(f"{ALL}: CPU time of base", ratio, MOST_OF_BASE))
-    lines.append(target("one message: wall s", result.median(OURS, wall(MESSAGE)), MOST_MESSAGE_SECONDS))
+    if {SEALED, CLEAR} <= set(measured):
+        for step in (ALL, DURABLE):
+            ratio = result.ratio(SEALED, CLEAR, wall(step))
+            lines.append(target(f"{step}, wall: encrypted / in clear", ratio, MOST_SEALED))
+        ratio = result.ratio(SEALED, CLEAR, cpu(ALL))
+        lines.append(f"| {ALL}, CPU: encrypted / in clear | {ratio:.2f} | - | - |")
+    if OURS in measured:
+        lines.append(target("one message: wall s", result.median(OURS, wall(MESSAGE)), MOST_MESSAGE_SECONDS))
     return "\n".join(lines) + "\n"
 
 
