@@ -204,6 +204,29 @@ def test_what_one_reader_calls_damaged_so_does_the_other(tmp_path: Path, rounds:
     assert refused > rounds / 2
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_what_is_no_archive_is_seen_before_between_and_behind_archives(
+    tmp_path: Path, encrypted: bool
+) -> None:
+    """Zeros between them and behind them are none of it: tapes pad with them."""
+    first, second, _ = (data for _, data in sorted(staged(encrypted)[0].items()))
+    file = tmp_path / "all.mha"
+    for data, is_right in [
+        (first + bytes(512) + second + bytes(512), True),
+        (b"x" + first + second, False),
+        (bytes(72) + first + second, False),
+        (first[-200:] + first + second, False),
+        (first + b"\0x" + second, False),
+        (first + second + b"x", False),
+    ]:
+        file.write_bytes(data)
+        archives = opened_by_other([file], with_keys=encrypted)
+        assert len(archives.found) == 2
+        problems = [one for archive in archives.found.values() for one in archive.check()[1]]
+        archives.close()
+        assert (problems == []) == is_right, problems
+
+
 def product_refuses(data: bytes) -> bool:
     """Whether the product says that an archive is damaged, when it reads all of it."""
     with everything_encrypted():

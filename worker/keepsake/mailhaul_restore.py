@@ -1634,6 +1634,10 @@ class ArchiveFile:
             return False
         return True
 
+    def begins_with(self, part: Part) -> bool:
+        """Whether this is the first archive in it."""
+        return part.begin <= min((one.begin for one in self.walk()), default=0)
+
     def goes_on_cleanly(self, offset: int) -> bool:
         """Whether only zeros come from there on, or a frame behind them."""
         while offset < self.size:
@@ -1994,6 +1998,8 @@ class Archive:
         problems: List[str] = list(self.seal_problems())
         frames = 0
         for part in self.parts:
+            if part.begin and part.file.begins_with(part):
+                problems.append(f"{shown(part.file.name)} at 0: there is something before the first frame")
             expected, end, bound = 0, part.begin, b""
             for offset in part.order:
                 frame = part.file.frame(offset)
