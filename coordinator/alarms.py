@@ -77,6 +77,16 @@ def alarm_of_catalog(archives: int) -> Alarm:
     )
 
 
+def alarm_of_recipients(unit: Unit, name: str, wrong: str) -> Alarm:
+    """An archive that was written for others than it should be. Nothing is held: the mail is in it."""
+    return Alarm(
+        path=str(LogicalPath(unit.partition.name, unit.group)),
+        reason="recipients",
+        detail=f"{name} is not encrypted for just the configured recipients: {wrong}",
+        held=(),
+    )
+
+
 def alarm_of_partition(
     partition: str, known: Collection[str], gone: Collection[str], share: float
 ) -> Alarm | None:

@@ -35,6 +35,9 @@ class RunObserver:
     def alarmed(self, alarm: Alarm) -> None:
         """Something looks like a loss; its mailboxes are held."""
 
+    def noticed(self, text: str) -> None:
+        """Something is to be done some day, by somebody who reads this; the run is not the worse for it."""
+
     def failed(self, failure: Failure) -> None:
         """A unit or partition was given up."""
 
@@ -77,6 +80,10 @@ class Observers(RunObserver):
     def alarmed(self, alarm: Alarm) -> None:
         for one in self._observers:
             one.alarmed(alarm)
+
+    def noticed(self, text: str) -> None:
+        for one in self._observers:
+            one.noticed(text)
 
     def failed(self, failure: Failure) -> None:
         for one in self._observers:

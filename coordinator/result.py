@@ -16,7 +16,8 @@ class RunResult(Record, kw_only=True):
     """How a run ended. ``skipped`` is all that its units did not read, and who was left out: what is
     missing (``left_out``), what is ``excluded``, and what had vanished.
 
-    ``troubles`` are told beside that: nothing of the mail is missing for them.
+    ``troubles`` are told beside that: nothing of the mail is missing for them. ``notices`` are what somebody
+    should do some day; the run is not the worse for them.
 
     Of a run that was resumed, the units are those that were done since; ``sealed_before`` were done then.
     """
@@ -29,6 +30,7 @@ class RunResult(Record, kw_only=True):
     alarms: tuple[Alarm, ...] = ()
     sealed_before: int = 0
     troubles: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> tuple[Skipped, ...]:

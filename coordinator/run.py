@@ -38,7 +38,7 @@ from ..worker.archives.first_frames import is_there
 from ..worker.archives.names import PARTIAL, excerpt_name
 from ..worker.staging.area import StagingArea
 from ..worker.tasks.backup import run_backup
-from .alarms import Alarm, alarm_of_catalog, alarms_of_archives, alarms_of_unit
+from .alarms import Alarm, alarm_of_catalog, alarm_of_recipients, alarms_of_archives, alarms_of_unit
 from .catalog import Catalog
 from .clock import utc
 from .dispatch.engine import Engine
@@ -48,6 +48,7 @@ from .hooks import NO_HOOKS, Hooks, HooksBehind
 from .hooks import told as told_hooks
 from .inventory import Failure
 from .keepsakes import keep_catalog
+from .key_checks import misaddressed, overdue_warnings, recipients_in
 from .lock import RunLock
 from .observers import RunObserver
 from .opening import Opening, opening_of
@@ -222,6 +223,7 @@ class _Run:
         self._alarms: list[Alarm] = []
         self._looked_for: set[ArchiveId] = set()
         self._hooks = HooksBehind(means.hooks, "after_unit")
+        self._recipients = recipients_in(config.encryption.recipients)
         # Where mailboxes are lost of which nothing tells any more, what is known may be older than they were.
         self._lacking = {(one.partition, one.group) for one in catalog.nameless_losses(run)}
 
@@ -263,6 +265,7 @@ class _Run:
         state = catalog.end_run(run, self._now(), error=told)
         if not self._failures:
             _remove_partials(self._config.staging.path, run)
+        notices = self._notices()
         means.observer.ended(state)
         troubles = (*troubles, *self._settle())
         return RunResult(
@@ -273,7 +276,21 @@ class _Run:
             skipped=(*plan.left_out, *(one for report in self._reports for one in report.skipped)),
             alarms=tuple(self._alarms),
             troubles=troubles,
+            notices=notices,
         )
+
+    def _notices(self) -> tuple[str, ...]:
+        """What is to be done about private keys."""
+        found = overdue_warnings(
+            self._recipients,
+            self._config.staging.keys,
+            self._config.staging.path,
+            self._now(),
+            self._config.encryption.check_every_seconds,
+        )
+        for text in found:
+            self._means.observer.noticed(text)
+        return found
 
     def _settle(self) -> tuple[str, ...]:
         """The run has ended: its own archive, a snapshot of the catalog as it is now, and the manifest of all
@@ -363,6 +380,7 @@ class _Run:
     def _commit(self, unit: Unit, report: UnitReport, attempts: int) -> None:
         if report.archive is not None:
             report = replace(report, name=str(Path(report.name).relative_to(self._config.staging.path)))
+            self._alarm(self._alarms_of_recipients(unit, report.name))
         # Held before it is visible: no purge may come in between.
         self._alarm(alarms_of_unit(report, self._config.retention.alarm_share))
         self._catalog.commit_unit(report, sealed=self._now(), attempts=attempts)
@@ -373,6 +391,18 @@ class _Run:
             path = self._config.staging.path / report.name
             facts = {**facts, "state": "sealed", "file": str(path), "size_bytes": report.archive_bytes}
         self._hooks.call(self._unit_facts(unit, facts))
+
+    def _alarms_of_recipients(self, unit: Unit, name: str) -> Iterator[Alarm]:
+        """Whether an archive was written for others than the configured recipients: a canary that needs no
+        private key."""
+        if not self._recipients:
+            return
+        try:
+            wrong = misaddressed(self._config.staging.path / name, self._recipients)
+        except BackupError as error:
+            wrong = f"for whom it is encrypted can't be read: {error.message}"
+        if wrong:
+            yield alarm_of_recipients(unit, name, wrong)
 
     def _alarm(self, alarms: Iterable[Alarm]) -> None:
         found = list(alarms)
@@ -420,6 +450,7 @@ def _outcome(staging: Path, result: RunResult) -> dict[str, object]:
         "manifest": str(manifest(staging, result.run)),
         "skipped": len(result.left_out),
         "alarms": len(result.alarms),
+        "notices": list(result.notices),
     }
 
 

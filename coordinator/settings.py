@@ -121,13 +121,16 @@ class ArchiveConfig(Record, kw_only=True):
     level: int = 3
 
 
+CHECK_EVERY_SECONDS = 90 * 86_400.0
+
+
 class EncryptionConfig(Record, kw_only=True):
     """For whom archives are encrypted: files of ``recipients``; without any they are not, which ``required``
     refuses. The operator looks whether the private keys still open them every ``check_every_seconds``."""
 
     recipients: tuple[Path, ...] = ()
     required: bool = False
-    check_every_seconds: float = 90 * 86_400.0
+    check_every_seconds: float = CHECK_EVERY_SECONDS
 
 
 class MetricsConfig(Record, kw_only=True):

@@ -48,7 +48,7 @@ def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
     pointer = staging / POINTER
     if not recipients:
         if pointer.exists():
-            _note_recipients(_directory(staging), area_id(staging), ())
+            _note_recipients(keys_directory(staging), area_id(staging), ())
         return
     if _is_inside(keys, staging):
         raise ConfigError(
@@ -57,7 +57,7 @@ def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
         )
     area = area_id(staging)
     path = keys / f"{area}.structure"
-    known = _directory(staging)
+    known = keys_directory(staging)
     if known is not None and not path.exists():
         # What is written with another key can't be compared with what is there.
         raise _missing(path if known == keys else known / path.name)
@@ -94,7 +94,7 @@ def area_at(staging: Path, *, reserve_bytes: int = 0, patience_seconds: float = 
 
 def keys_at(staging: Path) -> AreaKeys:
     """The keys of a staging area: none where they are not on this host. Raises as ``area_at``."""
-    directory = _directory(staging)
+    directory = keys_directory(staging)
     if directory is None:
         return AreaKeys()
     area = area_id(staging)
@@ -111,17 +111,7 @@ def keys_at(staging: Path) -> AreaKeys:
     )
 
 
-def read_structure_keys(path: Path) -> tuple[StructureKey, ...]:
-    """The keys in a file, at least one. Raises AccessError."""
-    from ..proto.wire.files import read_small  # loads ZeroMQ, which who has no keys does without
-
-    lines = read_small(path, _MOST_FILE_BYTES, secret=True).split()
-    if not lines or not all(map(_KEY.fullmatch, lines)):
-        raise AccessError(f"{path}: is no file with structure keys", path=str(path))
-    return tuple(structure_key(bytes.fromhex(line.decode("ascii"))) for line in lines)
-
-
-def _directory(staging: Path) -> Path | None:
+def keys_directory(staging: Path) -> Path | None:
     """Where the keys of a staging area lie, by what it says itself: never inside of it, where who may write
     to it could put others."""
     try:
@@ -130,6 +120,16 @@ def _directory(staging: Path) -> Path | None:
         return None
     directory = Path(os.fsdecode(told))
     return directory if told and directory.is_absolute() and not _is_inside(directory, staging) else None
+
+
+def read_structure_keys(path: Path) -> tuple[StructureKey, ...]:
+    """The keys in a file, at least one. Raises AccessError."""
+    from ..proto.wire.files import read_small  # loads ZeroMQ, which who has no keys does without
+
+    lines = read_small(path, _MOST_FILE_BYTES, secret=True).split()
+    if not lines or not all(map(_KEY.fullmatch, lines)):
+        raise AccessError(f"{path}: is no file with structure keys", path=str(path))
+    return tuple(structure_key(bytes.fromhex(line.decode("ascii"))) for line in lines)
 
 
 def _is_inside(directory: Path, staging: Path) -> bool:

@@ -20,8 +20,8 @@ def tell_on_stderr(result: RunResult) -> None:
     loss."""
     output.list_skipped(_departed(result), "departed")
     output.list_skipped(result.left_out)
-    for trouble in result.troubles:
-        note(output.shown(trouble))
+    for text in (*result.troubles, *result.notices):
+        note(output.shown(text))
     for one in result.alarms:
         held = f"; it is held until `mailhaul release {one.path}`" if one.held else ""
         note(f"ALARM: {one.path}: {one.detail}{held}")
@@ -122,6 +122,7 @@ def document(result: RunResult, seconds: float, files: list[str]) -> dict[str, o
             for one in result.failures
         ],
         "troubles": result.troubles,
+        "notices": result.notices,
         "skipped": result.left_out,
         "excluded": result.excluded,
     }

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import click
 
-from . import recipient_make, recipient_paper, recipient_show
+from . import (
+    recipient_check,
+    recipient_list,
+    recipient_make,
+    recipient_paper,
+    recipient_retire,
+    recipient_show,
+)
 
 
 @click.group("recipient")
 def command() -> None:
-    """Make, show and print the keys of recipients: of those who can open encrypted archives.
+    """Make, show, check and print the keys of recipients: of those who can open encrypted archives.
 
     NAME.pub is the public key of a recipient, for [encryption] recipients of the configuration; NAME.secret
     is the private one, which opens archives, and which no host needs every day.
@@ -21,5 +28,13 @@ def command() -> None:
     """
 
 
-for _module in (recipient_make, recipient_show, recipient_paper):
+_MODULES = (
+    recipient_make,
+    recipient_show,
+    recipient_list,
+    recipient_check,
+    recipient_paper,
+    recipient_retire,
+)
+for _module in _MODULES:
     command.add_command(_module.command)

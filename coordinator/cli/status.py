@@ -16,6 +16,7 @@ from ..catalog import Catalog
 from ..clock import utc
 from ..monitoring.overview import Overview, configured_groups, take_overview
 from ..restores.status import reach_of_each
+from ..settings import EncryptionConfig
 from . import adapters, output, status_lines
 from .configuration import configured, restore_command, resume_command, staging_area
 from .options import SINCE, json_option, refuse, staging_option
@@ -94,6 +95,7 @@ def command(
     wanted = None if config is None else configured_groups(config)
     reserve_bytes = 0 if config is None else config.staging.reserve_bytes
     partitions = () if config is None or config.staging.same_device else config.partitions
+    encryption = EncryptionConfig() if config is None else config.encryption
     clock = adapters.clock()
 
     def show() -> None:
@@ -101,7 +103,12 @@ def command(
             _show_nothing(area, as_json=as_json)
             return
         overview = take_overview(
-            area, utc(clock.now()), reserve_bytes=reserve_bytes, wanted=wanted, partitions=partitions
+            area,
+            utc(clock.now()),
+            reserve_bytes=reserve_bytes,
+            wanted=wanted,
+            partitions=partitions,
+            check_every_seconds=encryption.check_every_seconds,
         )
         if as_json:
             output.print_json(_document(overview))

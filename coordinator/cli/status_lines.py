@@ -94,6 +94,9 @@ def show(
     if overview.sweeps or any(one.place != STAGING for one in overview.copies.places):
         say()
         _show_copies(overview)
+    for recipient in overview.recipients:
+        if recipient.overdue:
+            say(shown(recipient.warning(overview.taken)))
     for volume in overview.wanted_volumes:
         click.secho(
             shown(f"{volume.destination} wants {volume.told}, since {output.moment(volume.since)}"), fg="red"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ...proto.errors import BackupError, NotFoundError
 from ...proto.structs import Record, field
 from ..catalog import Catalog
 from ..history import CopyStanding, GoodBackup, RunRecord, Totals
+from ..key_checks import known_recipients
 from ..sweeping.record import LastSweep, last_sweeps
 from ..wanted_volumes import WantedVolume, wanted_volumes
 from .families import GROUP, LEFT_OUT, counter, gauge, left_out
@@ -44,6 +46,9 @@ class _Known(Record, kw_only=True):
     copies: CopyStanding = field(default_factory=CopyStanding)
     sweeps: Sequence[LastSweep] = ()
     last: tuple[RunRecord, str, Mapping[str, int]] | None = None
+
+
+_RECIPIENT = ("recipient", "fingerprint")
 
 
 class CatalogCollector(Collector):
@@ -76,6 +81,7 @@ class CatalogCollector(Collector):
             yield from _copies(known.copies)
             yield from _sweeps(known.sweeps)
         yield from _wanted(wanted_volumes(self._staging))
+        yield from _recipients(self._staging)
         if known.last is not None:
             yield from _last_run(*known.last)
 
@@ -201,6 +207,22 @@ def _wanted(volumes: Sequence[WantedVolume]) -> Iterator[Metric]:
         ("destination",),
         ((name, one.since.timestamp()) for name, one in first.items()),
     )
+
+
+def _recipients(staging: Path) -> Iterator[Metric]:
+    """Nothing where nothing is encrypted, or this user may not read the directory of keys."""
+    with suppress(BackupError, OSError):
+        recipients, checks = known_recipients(staging)
+        if recipients:
+            yield gauge(
+                "mailhaul_recipient_checked_timestamp_seconds",
+                "When the private key of a recipient was last seen to open archives; 0: it never was.",
+                _RECIPIENT,
+                (
+                    (one.name, one.id.hex(), _seconds(checks[one.id].at if one.id in checks else None))
+                    for one in recipients
+                ),
+            )
 
 
 def _last_run(last: RunRecord, state: str, reasons: Mapping[str, int]) -> Iterator[Metric]:

@@ -185,6 +185,10 @@ class RunLog(RunObserver):
         fields = {"path": alarm.path, "reason": alarm.reason, "detail": alarm.detail}
         self._log.warning("run.alarmed", **fields, held=len(alarm.held))
 
+    def noticed(self, text: str) -> None:
+        """See RunObserver."""
+        self._log.warning("run.noticed", notice=text)
+
     def failed(self, failure: Failure) -> None:
         """See RunObserver."""
         if failure.what in self._units:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from ...proto.errors import NotFoundError
+from ...proto.errors import BackupError, NotFoundError
 from ...proto.records import Partition
 from ...proto.structs import Record, field
 from ...worker.staging.receiver_status import STATUS_FILE, ReceiverStatus
 from ...worker.staging.space import Room, Space
 from ..catalog import Catalog
 from ..history import CopyStanding, GoodBackup, RunRecord
+from ..key_checks import CheckedRecipient, checked_recipients, known_recipients
 from ..lock import lock_owner
 from ..places import on_same_device
 from ..restores.status import RestoreStatus, unfinished_restores
-from ..settings import Config
+from ..settings import CHECK_EVERY_SECONDS, Config
 from ..snapshots import read_snapshot
 from ..sweeping.record import LastSweep, last_sweeps
 from ..sweeping.strays import Strays, last_strays
@@ -42,7 +44,8 @@ class Overview(Record, kw_only=True):
     ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells nothing:
     it is just beginning, or is no run. ``receiver`` is what that told last, None if there was none yet.
     ``runs`` are the newest ones, newest first; ``restores`` those that are not done, or not wholly.
-    ``same_device`` are the partitions whose mail would be lost with the staging area.
+    ``same_device`` are the partitions whose mail would be lost with the staging area, ``recipients`` those
+    for whom it is encrypted, as far as the directory of keys can be read.
     """
 
     staging: Path
@@ -60,6 +63,7 @@ class Overview(Record, kw_only=True):
     strays: tuple[Strays, ...] = ()
     restores: tuple[RestoreStatus, ...] = ()
     same_device: tuple[str, ...] = ()
+    recipients: tuple[CheckedRecipient, ...] = ()
 
 
 def take_overview(
@@ -69,9 +73,11 @@ def take_overview(
     reserve_bytes: int = 0,
     wanted: Collection[tuple[str, str]] | None = None,
     partitions: Iterable[Partition] = (),
+    check_every_seconds: float = CHECK_EVERY_SECONDS,
 ) -> Overview:
     """Look at a staging area. Of the last good backups only those of ``wanted`` (partition, group) are
-    told, if it is not None; ``partitions`` must not lie on its device. Raises StagingError, and DamagedError
+    told, if it is not None; ``partitions`` must not lie on its device; private keys are to be tried every
+    ``check_every_seconds``. Raises StagingError, and DamagedError
     for a catalog that is none."""
     room = Space(staging, reserve_bytes).room()
     runs: list[RunRecord] = []
@@ -102,7 +108,16 @@ def take_overview(
         wanted_volumes=wanted_volumes(staging),
         restores=unfinished_restores(staging),
         same_device=on_same_device(partitions, staging),
+        recipients=_recipients(staging, now, check_every_seconds),
     )
+
+
+def _recipients(staging: Path, now: datetime, every_seconds: float) -> tuple[CheckedRecipient, ...]:
+    """None where this user may not read the directory of keys."""
+    with suppress(BackupError, OSError):
+        recipients, checks = known_recipients(staging)
+        return checked_recipients(recipients, checks, now, every_seconds)
+    return ()
 
 
 def going_run(staging: Path) -> RunStatus | None:
