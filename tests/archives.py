@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,6 +25,7 @@ from mailhaul.proto.archive.scanning import FoundFrame, scan
 from mailhaul.proto.archive.stored import StoredMailbox
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.keys.records import Sealing
 from mailhaul.proto.ports import ArchiveSink
 from mailhaul.proto.records import (
     ArchiveId,
@@ -188,11 +190,19 @@ def write_mailbox(
     archive.end_mailbox(user, user.encode(), uid, size_bytes, ())
 
 
-def write_archive(mailboxes: Mailboxes, *, archive: ArchiveId = ARCHIVE, codec: Codec = Codec.LZ4) -> bytes:
+def write_archive(
+    mailboxes: Mailboxes,
+    *,
+    archive: ArchiveId = ARCHIVE,
+    codec: Codec = Codec.LZ4,
+    sealing: Sealing | None = None,
+) -> bytes:
     """A whole archive, in which each folder has frames of its own."""
     sink = MemorySink()
     with patch("mailhaul.proto.archive.writer._SHARED_MESSAGES", 1):
-        writer = ArchiveWriter(sink, archive_header(archive), codec)
+        # Without a sealing it is that of ``everything_encrypted``, if any.
+        begin = ArchiveWriter if sealing is None else partial(ArchiveWriter, sealing=sealing)
+        writer = begin(sink, archive_header(archive), codec)
         packer = Packer(writer)
         for user, folders in mailboxes.items():
             write_mailbox(writer, packer, user, folders)

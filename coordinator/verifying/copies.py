@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import BackupError, is_damage
+from ...proto.keys.records import Keyring
 from ...proto.ports import ProgressSink
 from ...proto.records import Location, Skipped
 from ...proto.structs import Record, replace
@@ -21,6 +22,7 @@ from ..catalog import Catalog
 from ..dispatch.engine import Engine
 from ..history import ArchiveRecord
 from ..keepsakes import keep_catalog_now
+from ..structure_keys import keys_at
 
 
 class CopyChecks(Record, kw_only=True):
@@ -61,7 +63,8 @@ def check_copies(
     by_name = {one.name: one for one in destinations}
     done = CopyChecks()
     with Catalog.open(staging, write=True) as catalog:
-        for outcome in engine(run_check, list(_tasks(due, by_name)), on_progress):
+        tasks = list(_tasks(due, by_name, keys_at(staging).keys))
+        for outcome in engine(run_check, tasks, on_progress):
             report = outcome.report or CheckReport(
                 failed=tuple((one, outcome.failure()) for one in outcome.task.wanted)
             )
@@ -81,7 +84,9 @@ def check_copies(
     return done
 
 
-def _tasks(due: Sequence[Wanted], destinations: Mapping[str, Destination]) -> Iterator[CheckTask]:
+def _tasks(
+    due: Sequence[Wanted], destinations: Mapping[str, Destination], keys: Keyring
+) -> Iterator[CheckTask]:
     """A copy at a time where files can be read in parts, so that each is recorded when it was read; all at
     once where they have to be read in the order in which they lie."""
     by_place: dict[str, list[Wanted]] = {}
@@ -98,7 +103,7 @@ def _tasks(due: Sequence[Wanted], destinations: Mapping[str, Destination]) -> It
                 place.request(list(by_copy))
                 parts = [[by_copy[one] for one in place.reading_order(list(by_copy))]]
         for part in parts:
-            yield CheckTask(wanted=tuple(part), place=settings, label=part[0].location.name)
+            yield CheckTask(wanted=tuple(part), place=settings, label=part[0].location.name, keys=keys)
 
 
 def _note(catalog: Catalog, checked: Wanted, when: datetime, *, whole: bool) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from mailhaul.coordinator.structure_keys import read_structure_keys
 from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType, checksum, pack_header
 from mailhaul.proto.archive.slots import read_slots
 from mailhaul.proto.keys.derivation import wrap_info
 from mailhaul.proto.keys.recipients import recipient, write_recipient
@@ -21,6 +22,7 @@ from mailhaul.proto.keys.secrets import ScryptCost, Secret, write_secret
 from mailhaul.proto.keys.wrapping import public_of, unwrap
 from mailhaul.worker.archives.opened import beginning_of
 
+from ..archives import frames_of
 from ..maildirs import Maildir
 
 PROGRAM = [sys.executable, "-P", "-m", "mailhaul"]
@@ -214,6 +216,39 @@ def test_a_purge_writes_archives_anew_without_the_private_key(site: Site) -> Non
     site.run("purge", "--last", "1")
     assert [one.name for one in site.archives() if ".g1." in one.name], "it was written anew"
     site.run("verify")
+    assert site.restored(*site.with_key) == []
+
+
+def test_a_verification_without_the_private_key_finds_what_is_damaged(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    site.run("sweep")
+    (archive,), (copy,) = site.archives(), site.vault.rglob("*.mha")
+    whole = archive.read_bytes()
+    block = frames_of(whole, FrameType.BLOCK)[0]
+    mailbox = frames_of(whole, FrameType.MAILBOX)[0]
+    end = mailbox.at + HEADER_BYTES + mailbox.header.stored_bytes
+    forged = whole[mailbox.at + HEADER_BYTES : end - 1] + bytes([whole[end - 1] ^ 1])
+    header = pack_header(mailbox.header._replace(checksum=checksum(forged)))
+    at = block.at + HEADER_BYTES
+    for data in (
+        whole[: at + 9] + bytes([whole[at + 9] ^ 1]) + whole[at + 10 :],
+        whole[: mailbox.at] + header + forged + whole[end:],  # with a right checksum
+    ):
+        for file in (archive, copy):
+            file.chmod(0o600)
+            file.write_bytes(data)
+        told = site.run("verify", status=4).stdout
+        assert "1 damaged" in told, told
+    # Of a catalog that is made anew nobody knows the checksums of copies.
+    for file in (site.staging / ".mailhaul").glob("catalog.sqlite*"):
+        file.unlink()
+    for file in (archive, copy):
+        file.write_bytes(whole)
+    site.run("catalog", "rebuild")
+    site.run("verify", "--from", "vault")
+    copy.write_bytes(data)
+    site.run("verify", "--from", "vault", status=4)
     assert site.restored(*site.with_key) == []
 
 

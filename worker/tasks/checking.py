@@ -7,6 +7,7 @@ from contextlib import closing
 
 from ...proto.archive.files import RandomAccess
 from ...proto.errors import BackupError, DamagedError
+from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
 from ...proto.structs import Record
@@ -19,12 +20,13 @@ from .recalling import Wanted, digest_of
 
 
 class CheckTask(Record, LocalTask, kw_only=True):
-    """Read copies in one place, all of each, in this order. ``label`` is how the task is called in its
-    progress."""
+    """Read copies in one place, all of each, in this order. ``keys`` are those of the staging area that they
+    come from; ``label`` is how the task is called in its progress."""
 
     wanted: tuple[Wanted, ...]
     place: Destination
     label: str
+    keys: Keyring = NO_KEYS
 
 
 class CheckReport(Record, kw_only=True):
@@ -50,7 +52,7 @@ def run_check(task: CheckTask, progress: ProgressSink) -> CheckReport:
         for one in task.wanted:
             try:
                 with closing(places.open(one.location)) as file:
-                    _check(file, one, told)
+                    _check(file, one, told, task.keys)
             except BackupError as error:
                 failed.append((one, error))
             else:
@@ -58,12 +60,12 @@ def run_check(task: CheckTask, progress: ProgressSink) -> CheckReport:
     return CheckReport(whole=tuple(whole), failed=tuple(failed))
 
 
-def _check(file: RandomAccess, wanted: Wanted, told: OnBytes) -> None:
+def _check(file: RandomAccess, wanted: Wanted, told: OnBytes, keys: Keyring) -> None:
     if wanted.checksum:
         if digest_of(file, told) != wanted.checksum:
             raise DamagedError(f"{file.name}: it is not what was put there", reason="checksum")
         return
-    report = verify_archive(file, lambda _: None)
+    report = verify_archive(file, lambda _: None, keys)
     told(file.size)
     if report.damaged:
         raise DamagedError(f"{file.name}: {report.damaged[0].detail}", reason=report.damaged[0].reason)

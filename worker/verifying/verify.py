@@ -10,13 +10,15 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
+from ...proto.archive.codec import PLAIN
 from ...proto.archive.contents import decode_header
-from ...proto.archive.files import RandomAccess, read_frame
-from ...proto.archive.frames import FrameType
+from ...proto.archive.files import RandomAccess, read_stored
+from ...proto.archive.frames import HEADER_BYTES, FrameType, pack_header
+from ...proto.archive.framing import NO_CHAIN, chained
 from ...proto.archive.places import GONE, FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.scanning import FoundFrame, damage_of, scan
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, EncryptedError
 from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress, Skipped, Stretch
@@ -52,7 +54,7 @@ class VerifyReport(Record, kw_only=True):
 
 def verify_archive(file: RandomAccess, progress: ProgressSink, keys: Keyring = NO_KEYS) -> VerifyReport:
     """Check a whole archive: as ``verify_frames``; where that finds damage, also what of the data is hit.
-    Raises UnsupportedError."""
+    Raises UnsupportedError, EncryptedError."""
     report = verify_frames(file, progress, keys)
     try:
         archive = open_archive(file, keys=keys) if report.damaged else open_sealed(file, keys=keys)
@@ -70,12 +72,22 @@ def verify_frames(
     file: RandomAccess, progress: ProgressSink = lambda _: None, keys: Keyring = NO_KEYS
 ) -> VerifyReport:
     """Read a file from front to back: every frame's checksum, their order without a gap, and that header,
-    directory and footer make an archive of them. Raises UnsupportedError."""
+    directory and footer make an archive of them. Of an encrypted one also that they are the frames that were
+    encrypted for it, as far as there are keys: of mail and terms without a private key only that nothing was
+    changed, left out, added or moved since all was written. Raises UnsupportedError; EncryptedError if there
+    is no structure key for it."""
     damaged: list[Skipped] = []
-    count = 0
+    unopened: list[Skipped] = []
+    codec, seal = PLAIN, None
+    try:
+        archive = open_sealed(file, keys=keys)
+        codec, seal = archive.codec, archive.directory.seal
+    except DamagedError as error:
+        unopened.append(Skipped(file.name, "archive", error.message))
+    count, chain = 0, NO_CHAIN
     told = _PROGRESS_BYTES
     try:
-        for found in scan(file):
+        for found in scan(file, codec=codec):
             wrong = damage_of(file, found)
             if isinstance(found, FoundFrame):
                 if wrong is None and found.header.sequence != count and not damaged:
@@ -83,6 +95,8 @@ def verify_frames(
                         f"{file.name} at {found.at}", "sequence", f"frame {count} is missing or out of place"
                     )
                 count = found.header.sequence + 1
+                if seal is not None and found.at < seal.at:
+                    chain = chained(chain, _header_of(file, found))
                 if found.header.type is FrameType.HEADER and found.damage is None:
                     decode_header(found.payload)
             if wrong is not None:
@@ -90,10 +104,28 @@ def verify_frames(
             if found.at >= told:
                 progress(Progress(file.name, 0, found.at))
                 told = found.at + _PROGRESS_BYTES
-        open_sealed(file, keys=keys)
     except DamagedError as error:
-        damaged.append(Skipped(file.name, "archive", error.message))
+        unopened = [Skipped(file.name, "archive", error.message)]
+    damaged += unopened
+    if seal is not None and chain != seal.chain and not damaged:
+        damaged.append(Skipped(file.name, "forged", "it is not made of the frames that were sealed"))
     return VerifyReport(file=file.name, frames=count, size_bytes=file.size, damaged=tuple(damaged))
+
+
+def _header_of(file: RandomAccess, found: FoundFrame) -> bytes:
+    """The header of a frame as it lies in the file."""
+    if found.header.type is FrameType.LATER:
+        return file.read_at(found.at, HEADER_BYTES)
+    return pack_header(found.header)
+
+
+def _check_block(archive: ArchiveReader, number: int) -> None:
+    """Raise DamagedError if a block can't be read; where there is no key for it, if it is not as it was
+    stored."""
+    try:
+        archive.block(number)
+    except EncryptedError:
+        archive.stored_block(number)
 
 
 def broken_stretches(archive: ArchiveReader) -> tuple[Stretch, ...]:
@@ -101,7 +133,7 @@ def broken_stretches(archive: ArchiveReader) -> tuple[Stretch, ...]:
     lost = []
     for number, extent in enumerate(block_stretches(archive.directory)):
         try:
-            archive.block(number)
+            _check_block(archive, number)
         except DamagedError:
             lost.append(extent)
     return tuple(merged(lost))
@@ -111,7 +143,7 @@ def verify_sample(
     file: RandomAccess, share: float, rng: random.Random, keys: Keyring = NO_KEYS
 ) -> VerifyReport:
     """Check header, directory and footer, and of the other frames a random share, at least one of each kind.
-    Raises UnsupportedError."""
+    Raises UnsupportedError; EncryptedError if there is no structure key for it."""
     try:
         archive = open_sealed(file, keys=keys)
     except DamagedError as error:
@@ -152,7 +184,7 @@ class _Sample:
         for number, extent in self._chosen(list(enumerate(block_stretches(self._archive.directory)))):
             self._frame(FrameType.BLOCK, table.place(number))
             try:
-                self._archive.block(number)
+                _check_block(self._archive, number)
             except DamagedError:
                 self.broken.append(extent)
 
@@ -162,9 +194,11 @@ class _Sample:
             self._frame(kind, place)
 
     def _frame(self, kind: FrameType, place: FramePlace) -> None:
-        file = self._archive.file
+        file, codec = self._archive.file, self._archive.codec
         try:
-            header, _ = read_frame(file, place, kind, self._archive.header.archive)
+            header, stored = read_stored(file, place, kind, self._archive.header.archive)
+            if codec.can_open(header):
+                codec.unpack(header, stored, f"{file.name} at {place.at}")
             self.size_bytes += header.stored_bytes
         except DamagedError as error:
             self.damaged.append(Skipped(f"{file.name} at {place.at}", "frame", error.message))

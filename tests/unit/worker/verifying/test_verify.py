@@ -6,10 +6,13 @@ import random
 
 import pytest
 
-from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
-from mailhaul.proto.errors import UnsupportedError
+from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType, checksum, pack_header
+from mailhaul.proto.archive.slots import read_slots
+from mailhaul.proto.errors import EncryptedError, UnsupportedError
+from mailhaul.proto.keys.records import Keyring
 from mailhaul.proto.records import ArchiveId, Progress, Stretch
 from mailhaul.tests.archives import ARCHIVE, MemoryFile, encoded, frames_of, remapped, write_archive
+from mailhaul.tests.sealed import OF_A_HOST, SEALING, opened_keys
 from mailhaul.worker.verifying.verify import VerifyReport, verify_archive, verify_frames, verify_sample
 
 MAILBOXES = {
@@ -125,3 +128,47 @@ def test_what_a_later_version_wrote_is_told_as_such() -> None:
     newer = encoded(FRAMES[0].header, remapped(FRAMES[0].payload, read_version=99)) + DATA[FRAMES[0].end :]
     with pytest.raises(UnsupportedError):
         check(newer)
+
+
+class TestEncryptedArchives:
+    """With the private key of a recipient, and with the structure key alone."""
+
+    DATA = write_archive(MAILBOXES, sealing=SEALING)
+    KEYS = (opened_keys(read_slots(MemoryFile(DATA))), OF_A_HOST)
+
+    def report(self, data: bytes, keys: Keyring) -> VerifyReport:
+        whole = verify_archive(MemoryFile(data), lambda _: None, keys)
+        sample = verify_sample(MemoryFile(data), 1.0, random.Random(1), keys)
+        assert sample.broken == whole.broken
+        return whole
+
+    @pytest.mark.parametrize("keys", KEYS)
+    def test_a_whole_one_is_whole(self, keys: Keyring) -> None:
+        report = self.report(self.DATA, keys)
+        assert (report.damaged, report.broken) == ((), ())
+        assert report.frames == len(frames_of(self.DATA))
+
+    @pytest.mark.parametrize("keys", KEYS)
+    def test_of_what_is_damaged_is_told_what_of_the_data_is_hit(self, keys: Keyring) -> None:
+        first = frames_of(self.DATA, FrameType.BLOCK)[0]
+        report = self.report(flipped(self.DATA, first.at + HEADER_BYTES + 9), keys)
+        assert report.broken == (Stretch(0, first.header.plain_bytes),)
+        assert len(report.damaged) == 1
+
+    @pytest.mark.parametrize("keys", KEYS)
+    @pytest.mark.parametrize("kind", [FrameType.BLOCK, FrameType.MAILBOX, FrameType.SEARCH])
+    def test_frames_with_right_checksums_that_were_not_encrypted_here(
+        self, keys: Keyring, kind: FrameType
+    ) -> None:
+        one = frames_of(self.DATA, kind)[0]
+        begin, end = one.at + HEADER_BYTES, one.at + HEADER_BYTES + one.header.stored_bytes
+        stored = flipped(self.DATA[begin:end], 9)
+        header = pack_header(one.header._replace(checksum=checksum(stored)))
+        data = self.DATA[: one.at] + header + stored + self.DATA[end:]
+        (told,) = verify_archive(MemoryFile(data), lambda _: None, keys).damaged
+        opened = keys is not OF_A_HOST or kind is FrameType.MAILBOX
+        assert told.reason == ("frame" if opened else "forged")
+
+    def test_without_any_key(self) -> None:
+        with pytest.raises(EncryptedError, match="ops"):
+            verify_archive(MemoryFile(self.DATA), lambda _: None)
