@@ -17,13 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import zmq
+from zmq.utils import z85
+
 from mailhaul.proto.archive.files import RandomAccess
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
 from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.ports import ArchiveSink
 from mailhaul.proto.structs import Record, replace
 from mailhaul.proto.wire.grants import Grant, issue
-from mailhaul.proto.wire.keys import make_pair, read_allowed, read_pair
+from mailhaul.proto.wire.keys import KeyPair, make_pair, read_allowed, read_pair
 from mailhaul.proto.wire.server import Server
 from mailhaul.tests.archives import frames_of
 from mailhaul.worker.staging.area import ReceiverAddress, StagingArea, open_area, open_sink
@@ -124,6 +127,12 @@ def make_place(root: Path) -> Place:
     for name in ("receiver", *HOSTS):
         make_pair(place.keys, name)
     return place
+
+
+def pair_of(private: bytes) -> KeyPair:
+    """The pair with this private half, of 32 bytes."""
+    secret = z85.encode(private).decode()
+    return KeyPair(zmq.curve_public(secret.encode()).decode(), secret)
 
 
 def token(

@@ -3,7 +3,6 @@ is encrypted is said, once."""
 
 from __future__ import annotations
 
-from ...proto.errors import ConfigError
 from ..settings import Config
 from ..structure_keys import keys_at, prepare, was_said
 from .output import note
@@ -23,12 +22,6 @@ def prepare_encryption(config: Config) -> None:
             )
         prepare(config.staging.path, config.staging.keys, ())
         return
-    if config.dispatch.engine != "local":
-        raise ConfigError(
-            "[encryption] recipients: with workers on several hosts archives can't be encrypted by this "
-            "version",
-            keys=["encryption.recipients"],
-        )
     from ...proto.keys.recipients import read_recipient
 
     prepare(config.staging.path, config.staging.keys, [read_recipient(one) for one in files])

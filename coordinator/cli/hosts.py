@@ -21,6 +21,7 @@ from ..dispatch.engine import Engine
 from ..observers import RunObserver
 from ..run import Means
 from ..settings import Config
+from ..structure_keys import area_at
 from . import adapters
 from .keys import RECEIVER
 
@@ -81,14 +82,10 @@ def open_access(config: Config) -> Iterator[tuple[Engine, Access]]:
 
 def _area(config: Config) -> StagingArea:
     staging = config.staging
-    return StagingArea(
-        path=str(staging.path),
-        host=staging.host,
-        receiver=_receiver(config),
-        reserve_bytes=staging.reserve_bytes,
-        patience_seconds=staging.patience_seconds,
-        lease_seconds=LEASE_SECONDS,
+    area = area_at(
+        staging.path, reserve_bytes=staging.reserve_bytes, patience_seconds=staging.patience_seconds
     )
+    return replace(area, host=staging.host, receiver=_receiver(config), lease_seconds=LEASE_SECONDS)
 
 
 def _receiver(config: Config) -> ReceiverAddress | None:
@@ -137,4 +134,5 @@ def _cluster(config: Config) -> RayCluster:
         tls=dispatch.tls,
         host_patience_seconds=dispatch.host_patience_seconds,
         lease_seconds=LEASE_SECONDS,
+        keys=config.staging.keys,
     )

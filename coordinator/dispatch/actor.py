@@ -10,10 +10,16 @@ import os
 import pickle
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ...proto.errors import AccessError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
 from . import child
+
+if TYPE_CHECKING:
+    from ...proto.wire.keys import KeyPair
 
 ProgressConnection = Callable[[str], ProgressSink]
 """Makes, in a worker on the host of that name, what takes its progress away. Must be picklable."""
@@ -31,19 +37,43 @@ def _drop(_: Progress) -> None:
 class Actor:
     """One worker: does one task after the other, as long as Ray lets it live."""
 
-    def __init__(self, function: bytes, connection: bytes, host: str) -> None:
-        """Both are pickled: the dispatched function, and a ``ProgressConnection``."""
+    def __init__(self, function: bytes, connection: bytes, host: str, keys: str = "") -> None:
+        """Two are pickled: the dispatched function, and a ``ProgressConnection``. ``keys`` is the directory
+        of the host's own key pair; without it the worker takes no sealed tasks."""
         self._function: Callable[[object, ProgressSink], object] = pickle.loads(function)  # noqa: S301
         connect: ProgressConnection = pickle.loads(connection)  # noqa: S301
         self._progress = connect(host)
+        self._host = host
+        self._keys = keys
+        # Of this process alone, and in its memory only: with it goes what opens what was sent to it.
+        self._pair = _new_pair() if keys else None
 
-    def ready(self) -> int:
-        """Answers as soon as tasks can be taken, with the number of this process."""
-        return os.getpid()
+    def ready(self) -> tuple[int, str]:
+        """Answers as soon as tasks can be taken, with the number of this process, and the public key for
+        which tasks are to be sealed; empty if there is none."""
+        return os.getpid(), self._pair.public if self._pair is not None else ""
 
     def run(self, task: bytes) -> bytes:
-        """Do a pickled task; the pickled ``child.Answer``. Raises nothing because of a task."""
+        """Do a pickled task, which may be sealed; the pickled ``child.Answer``. Raises nothing because of a
+        task."""
         return child.encoded(child.attempt(partial(self._run, task)))
 
     def _run(self, task: bytes) -> object:
-        return self._function(pickle.loads(task), self._progress)  # noqa: S301
+        return self._function(pickle.loads(self._in_clear(task)), self._progress)  # noqa: S301
+
+    def _in_clear(self, task: bytes) -> bytes:
+        """A task as it was before it was sealed. Raises AccessError."""
+        if task[:1] == pickle.PROTO:
+            return task
+        from ...proto.wire.keys import read_pair
+        from ...proto.wire.tasks import open_task
+
+        if self._pair is None:
+            raise AccessError("a sealed task for a worker that has no key", host=self._host)
+        return open_task(task, self._host, read_pair(Path(self._keys), self._host), self._pair)
+
+
+def _new_pair() -> KeyPair:
+    from ...proto.wire.keys import new_pair  # ZeroMQ is loaded only where hosts have keys
+
+    return new_pair()

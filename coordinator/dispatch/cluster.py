@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, cast
 
-from ...proto.errors import AccessError, ClusterLostError, HostError
+from ...proto.errors import AccessError, BackupError, ClusterLostError, HostError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
 from ...proto.structs import Record, field
@@ -29,7 +29,8 @@ from .actor import ProgressConnection, no_progress
 from .driver import ATTEMPTS, Admission, HostSink, Pace, always, dispatch, event_of, ignore_hosts
 from .engine import Engine, Outcome, ReportT, TaskT
 from .processes import GRACE_SECONDS, SPAWN, birth, bound_waits, end, end_of
-from .ray_process import Alive, Answered, Broken, Command, Connected, Orders, Report, Send
+from .ray_process import Alive, Answered, Broken, Command, Connected, Offered, Orders, Report, Send
+from .task_bytes import pickled
 from .tuning import Tuner
 
 CONNECT_SECONDS = 120.0
@@ -109,6 +110,10 @@ class RayCluster(Record, kw_only=True):
     A host that is gone is waited for for ``host_patience_seconds``; what it was doing is not tried again
     before ``lease_seconds`` are over. The cluster may be silent for ``silence_seconds`` before it is given
     up. ``environment`` overrides ``SETTINGS``.
+
+    In the directory ``keys`` lie the public keys of all hosts here, and on each its own pair: tasks that hold
+    keys of archives are sealed for the host that does them (``proto.wire.tasks``). Without it there can be no
+    such tasks.
     """
 
     address: str = "auto"
@@ -118,6 +123,7 @@ class RayCluster(Record, kw_only=True):
     host_patience_seconds: float = 600.0
     lease_seconds: float = 30.0
     silence_seconds: float = 40.0
+    keys: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -190,6 +196,7 @@ def run_on_cluster(
         environment=environment(cluster),
         function=pickle.dumps(function),
         connection=pickle.dumps(connect_progress),
+        keys=str(cluster.keys or ""),
     )
     if not tasks:
         return
@@ -264,6 +271,9 @@ class _Crew:
         self._address = orders.address
         self._poll = poll
         self._silence_seconds = silence_seconds
+        self._keys = orders.keys
+        self._hosts: dict[int, str] = {}
+        self._offered: dict[int, str] = {}
         self._noticed: list[Event] = []
         self._log = log
         self._channel, theirs = SPAWN.Pipe()
@@ -292,15 +302,20 @@ class _Crew:
         raise self._lost(f"no answer within {CONNECT_SECONDS:.0f} s")
 
     def start(self, worker: int, host: str) -> None:
+        self._hosts[worker] = host
         self._say(Start(worker, host))
 
     def assign(self, worker: int, task: object) -> None:
         try:
-            data = pickle.dumps(task)
+            data, has_keys = pickled(task)
+            if has_keys:
+                data = self._sealed(worker, data)
+        except BackupError as error:
+            self._noticed.append(TaskFailed(worker, error))
         except Exception as error:
             self._noticed.append(TaskFailed(worker, child.unexpected(error)))
-            return
-        self._say(Send(worker, data))
+        else:
+            self._say(Send(worker, data))
 
     def stop(self, worker: int) -> None:
         self._say(Stop(worker))
@@ -311,7 +326,9 @@ class _Crew:
         timeout = 0.0 if self._noticed else min(timeout_seconds, _PROGRESS_SECONDS)
         while (report := self._hear(timeout)) is not None:
             self._heard = time.monotonic()
-            if event := _event(report):
+            if isinstance(report, Offered):
+                self._offered[report.worker] = report.key
+            elif event := _event(report):
                 self._noticed.append(event)
             timeout = 0.0
         silent = time.monotonic() - self._heard
@@ -327,6 +344,16 @@ class _Crew:
             self._process.join(GRACE_SECONDS)
         finally:
             end(self._process)
+
+    def _sealed(self, worker: int, task: bytes) -> bytes:
+        """A task as it may leave this process. Raises AccessError."""
+        from ...proto.wire.keys import read_public
+        from ...proto.wire.tasks import seal_task
+
+        host, key = self._hosts[worker], self._offered.get(worker, "")
+        if not key:
+            raise AccessError(f"host {host} has no key pair: nothing that is encrypted can be done there")
+        return seal_task(task, host, read_public(Path(self._keys), host), key)
 
     def _say(self, command: Command) -> None:
         try:
@@ -364,6 +391,6 @@ def _event(report: Report) -> Event | None:
                 return event_of(worker, pickle.loads(answer))  # noqa: S301
             except Exception as error:
                 return TaskFailed(worker, child.unexpected(error))
-        case Connected() | Alive() | Broken():
+        case Connected() | Alive() | Offered() | Broken():
             return None  # whoever is broken closes the channel
     return report

@@ -30,6 +30,7 @@ from .ray_process import (
     Broken,
     Command,
     Connected,
+    Offered,
     Orders,
     Report,
     Send,
@@ -151,7 +152,7 @@ class _Driver:
 
     def _start(self, number: int, host: str) -> None:
         options = self._actor.options(label_selector={LABEL: host})
-        actor: Any = options.remote(self._orders.function, self._orders.connection, host)
+        actor: Any = options.remote(self._orders.function, self._orders.connection, host, self._orders.keys)
         self._workers[number] = _Worker(host, actor, time.monotonic() + START_SECONDS)
         self._watch(number, actor.ready.remote())
 
@@ -167,7 +168,8 @@ class _Driver:
         if error is not None:
             self._lose(number, error)
         elif worker.ready_by is not None:
-            worker.pid, worker.ready_by = call.result(), None
+            (worker.pid, key), worker.ready_by = call.result(), None
+            self._say(Offered(number, key))
             self._say(WorkerReady(number))
         else:
             self._say(Answered(number, call.result()))

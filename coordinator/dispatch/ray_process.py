@@ -23,16 +23,18 @@ LABEL = "mailhaul/host"
 
 class Orders(Record, kw_only=True):
     """What the process is to do: connect to ``address`` with this environment, and start actors with this
-    pickled function and progress connection."""
+    pickled function and progress connection, which find the key pair of their host in the directory
+    ``keys``."""
 
     address: str
     environment: Mapping[str, str]
     function: bytes
     connection: bytes
+    keys: str = ""
 
 
 class Send(Record):
-    """Give a worker its next task, pickled."""
+    """Give a worker its next task, pickled, and sealed if there are keys in it."""
 
     worker: int
     task: bytes
@@ -51,6 +53,13 @@ class Alive(Record):
     """The process, and the part of the cluster that holds all together, answer. Said every second."""
 
 
+class Offered(Record):
+    """The public key for which tasks of a worker are to be sealed; said before it is ready. Empty: none."""
+
+    worker: int
+    key: str
+
+
 class Answered(Record):
     """A worker's answer to its task, as ``child.encoded`` made it."""
 
@@ -64,7 +73,7 @@ class Broken(Record):
     how: str
 
 
-Report = Connected | Alive | WorkerReady | Answered | WorkerLost | HostLost | HostBack | Broken
+Report = Connected | Alive | Offered | WorkerReady | Answered | WorkerLost | HostLost | HostBack | Broken
 
 
 def enter(channel: Connection, orders: Orders, log: Connection) -> None:

@@ -15,7 +15,7 @@ from ..records import ArchiveId
 from ..structs import Record, replace
 from . import contents, directory, frames, mailboxes
 from .codec import PLAIN, FrameCodec
-from .contents import HASH_BYTES, ArchiveDirectory, ArchiveHeader, MailboxEntry, Seal
+from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .files import RandomAccess
 from .frames import Codec, FrameHeader, FrameType
 from .framing import NO_CHAIN, chained
@@ -25,7 +25,6 @@ from .pointers import MailboxPointer
 from .reader import ArchiveReader
 from .slots import codec_for
 from .slots import decode as decode_slots
-from .slots import encode as encode_slots
 
 MOST_DRAFT_BYTES = 8 << 20
 """No encoded draft is larger: it stands for some hundred gigabytes of mail."""
@@ -90,21 +89,34 @@ def read_draft(file: RandomAccess, keys: Keyring = NO_KEYS) -> Draft | None:
     return found.draft()
 
 
+def mailboxes_end(file: RandomAccess) -> WholeFrames:
+    """The frames of a file up to the last mailbox before the first damage, as their headers tell without any
+    key: where an encrypted archive can be gone on with, if ``read_draft`` agrees. ``archive`` is None where
+    there is no mailbox, or the archive is not encrypted."""
+    found, mailboxes = WholeFrames(archive=None, size_bytes=0, frames=0), 0
+    for at, header, stored in _walk(file):
+        if not (header.sequence or header.flags):
+            break
+        if header.type is FrameType.MAILBOX and header.position >> 32 == mailboxes:
+            mailboxes += 1
+            end = at + frames.HEADER_BYTES + len(stored)
+            found = WholeFrames(archive=header.archive, size_bytes=end, frames=header.sequence + 1)
+    return found
+
+
 def encode_draft(draft: Draft) -> bytes | None:
-    """A draft for another host, without what is in the file; None if that takes more than
-    MOST_DRAFT_BYTES. Of an encrypted archive it is in clear, but for the keys: it is for the host that wrote
-    the archive."""
+    """A draft for another host, without what is in the file; None if that takes more than MOST_DRAFT_BYTES,
+    and of an encrypted archive: who has its keys reads the file."""
     header = draft.header
-    *earlier, last = directory.parts(draft.directory)
-    payloads = [(FrameType.DIRECTORY, directory.encode(part)) for part in earlier]
     if header.sealed:
-        last = replace(last, seal=Seal(draft.chain, draft.size_bytes, draft.frames, bytes(HASH_BYTES)))
-        payloads.insert(0, (FrameType.KEYS, encode_slots(draft.codec.slots)))
-    payloads.append((FrameType.DIRECTORY, directory.encode(last, contents.encode_header(header))))
+        return None
+    *earlier, last = directory.parts(draft.directory)
+    payloads = [directory.encode(part) for part in earlier]
+    payloads.append(directory.encode(last, contents.encode_header(header)))
     compressor = frames.Compressor(Codec.ZSTD)
     encoded = bytearray()
-    for number, (kind, payload) in enumerate(payloads):
-        packed, stored = PLAIN.pack(kind, header.archive, compressor, payload)
+    for number, payload in enumerate(payloads):
+        packed, stored = PLAIN.pack(FrameType.DIRECTORY, header.archive, compressor, payload)
         encoded += frames.pack_header(packed._replace(sequence=number, position=draft.frames))
         encoded += stored
         if len(encoded) > MOST_DRAFT_BYTES:
@@ -112,7 +124,7 @@ def encode_draft(draft: Draft) -> bytes | None:
     return bytes(encoded)
 
 
-def decode_draft(data: bytes, name: str, size_bytes: int, keys: Keyring = NO_KEYS) -> Draft:
+def decode_draft(data: bytes, name: str, size_bytes: int) -> Draft:
     """The inverse of ``encode_draft``, of a file that ends where the draft ends.
 
     Raises DamagedError if it contradicts itself or the size of the file, UnsupportedError if a later version
@@ -120,13 +132,12 @@ def decode_draft(data: bytes, name: str, size_bytes: int, keys: Keyring = NO_KEY
     """
     if len(data) > MOST_DRAFT_BYTES:
         raise DamagedError(f"{name}: a draft of {len(data)} bytes is not possible", reason="length")
-    slots: list[Slot] = []
-    decoded = list(_directory_frames(data, f"{name}: draft", slots))
+    decoded = list(_directory_frames(data, f"{name}: draft"))
     if not decoded:
         raise DamagedError(f"{name}: the draft is empty", reason="metadata")
     header = contents.decode_header(decoded[-1][1].header)
-    if not header.sealed == bool(slots) == (decoded[-1][1].part.seal is not None):
-        raise DamagedError(f"{name}: the draft has no keys", reason="metadata")
+    if header.sealed:
+        raise DamagedError(f"{name}: a draft of an encrypted archive", reason="metadata")
     most_frames = size_bytes // frames.HEADER_BYTES
     whole = directory.join((one.part for _, one in decoded), most_frames)
     count = decoded[-1][0].position
@@ -138,14 +149,7 @@ def decode_draft(data: bytes, name: str, size_bytes: int, keys: Keyring = NO_KEY
         or not whole.frames < count <= most_frames
     ):
         raise DamagedError(f"{name}: the draft is not one of this file", reason="metadata")
-    return Draft(
-        header=header,
-        directory=replace(whole, seal=None),
-        size_bytes=size_bytes,
-        frames=count,
-        codec=codec_for(header.archive, tuple(slots), keys),
-        chain=whole.seal.chain if whole.seal is not None else NO_CHAIN,
-    )
+    return Draft(header=header, directory=whole, size_bytes=size_bytes, frames=count)
 
 
 def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
@@ -166,23 +170,16 @@ def _walk(file: RandomAccess) -> Iterator[tuple[int, FrameHeader, bytes]]:
         owner = header.archive
 
 
-def _directory_frames(
-    data: bytes, where: str, slots: list[Slot]
-) -> Iterator[tuple[FrameHeader, directory.DirectoryFrame]]:
-    """What an encoded draft holds of the directory; ``slots`` are filled with those that come before."""
+def _directory_frames(data: bytes, where: str) -> Iterator[tuple[FrameHeader, directory.DirectoryFrame]]:
     at, left = 0, directory.MOST_PLAIN_BYTES
     while at < len(data):
         header = frames.decode_header(data[at : at + frames.HEADER_BYTES], where)
         at += frames.HEADER_BYTES
         left -= header.plain_bytes
-        if header.type not in (FrameType.DIRECTORY, FrameType.KEYS) or left < 0:
+        if header.type is not FrameType.DIRECTORY or left < 0:
             raise DamagedError(f"{where}: not a directory", reason="frame-type")
-        payload = PLAIN.unpack(header, data[at : at + header.stored_bytes], where)
+        yield header, directory.decode(PLAIN.unpack(header, data[at : at + header.stored_bytes], where))
         at += header.stored_bytes
-        if header.type is FrameType.KEYS:
-            slots += decode_slots(payload)
-        else:
-            yield header, directory.decode(payload)
 
 
 def _end(whole: ArchiveDirectory) -> int:

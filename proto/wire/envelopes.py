@@ -17,7 +17,7 @@ from ..errors import BackupError
 from ..structs import Record, field_names
 from .fields import Blob, Field, Flag, OneOf, Seconds, Text, Whole
 
-VERSION = 2
+VERSION = 3
 """The version that this code speaks; Hello and Welcome carry it."""
 
 MOST_ENVELOPE_BYTES = 64 << 10

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import zmq
+from zmq.utils import z85
 
 from ..directories import sync_directory
 from ..errors import AccessError
@@ -129,6 +130,11 @@ def is_name(name: str) -> bool:
 def is_key(text: str) -> bool:
     """Whether this has the form of a key."""
     return re.fullmatch(_KEY, text) is not None
+
+
+def raw_key(key: str) -> bytes:
+    """The 32 bytes of a key: a public or a private one of X25519."""
+    return bytes(z85.decode(key.encode("ascii")))
 
 
 def _is_one(directory: Path, owners: list[str], report: Callable[[AccessError], object] | None) -> bool:

@@ -56,6 +56,7 @@ class Settings:
     host_patience: str = "60s"
     workers_per_host: int = 2
     groups: Mapping[str, str] = field(default_factory=dict)
+    recipients: tuple[Path, ...] = ()
 
 
 class Installation:
@@ -109,6 +110,8 @@ class Installation:
             "groups": {"file": str(groups), "largest_unit": settings.largest_unit},
             "dispatch": {"workers_per_host": settings.workers_per_host, **dispatch},
         }
+        if settings.recipients:
+            tables["encryption"] = {"recipients": [str(one) for one in settings.recipients]}
         if settings.bytes_per_second:
             tables["load"] = {"bytes_per_second": f"{settings.bytes_per_second / 1000} kB", "ramp": "1s"}
         lines = [

@@ -36,7 +36,8 @@ class StagingArea(Record, kw_only=True):
     At least ``reserve_bytes`` of its file system stay free. A writer waits up to ``patience_seconds`` for
     room, and a worker that did not hear from the receiver for ``lease_seconds`` stops. ``keys`` open the
     structure of what lies there; with the ``sealing`` new archives are encrypted, with the ``resealing``
-    those that are and are written anew. All three stay on ``host``.
+    those that are and are written anew. All three leave
+    ``host`` in sealed tasks only.
     """
 
     path: str

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from ...proto.archive.draft import encode_draft, read_draft, whole_frames
+from ...proto.archive.draft import encode_draft, mailboxes_end, read_draft, whole_frames
 from ...proto.archive.reader import read_footer
 from ...proto.errors import BackupError, DamagedError, StagingError
 from ...proto.structs import Mutable
@@ -144,6 +144,11 @@ def _continued(partial: PartialArchive, have: int) -> tuple[FrameChain, bytes]:
                 raise StagingError(f"of {have} bytes that were written {whole.size_bytes} are there")
             partial.truncate(whole.size_bytes)
             return FrameChain(whole.archive, whole.frames), b""
+        ends = mailboxes_end(reader)
+        if ends.archive is not None:
+            # It is encrypted: who asks has the key, and reads what is there.
+            partial.truncate(ends.size_bytes)
+            return FrameChain(ends.archive, ends.frames), b""
         draft = read_draft(reader)
         encoded = encode_draft(draft) if draft else None
         if draft is None or encoded is None:

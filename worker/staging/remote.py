@@ -8,7 +8,7 @@ import errno
 import os
 from collections.abc import Callable
 
-from ...proto.archive.draft import Draft, decode_draft
+from ...proto.archive.draft import Draft, decode_draft, read_draft
 from ...proto.errors import (
     AccessError,
     BackupError,
@@ -77,15 +77,24 @@ class RemoteSink:
         """See ArchiveSink."""
         self._open(from_start=False)
         encoded, size = self._stream.draft, self._stream.size_bytes
-        if not encoded:
-            return None
-        try:
-            draft = decode_draft(encoded, self._path, size, self._keys)
-        except (DamagedError, UnsupportedError):
-            self.restart()
+        if not size:
             return None
         self._written = RemoteFile(self._connection, self._file, self._grant, self._path, size)
+        try:
+            draft = decode_draft(encoded, self._path, size) if encoded else self._read_draft(self._written)
+        except (DamagedError, UnsupportedError):
+            draft = None
+        if draft is None:
+            self._written.close()
+            self._written = None
+            self.restart()
         return draft
+
+    def _read_draft(self, file: RemoteFile) -> Draft | None:
+        """That of an encrypted archive, of which the receiver can't make it; None if it does not end where
+        the receiver has cut it."""
+        draft = read_draft(file, self._keys)
+        return draft if draft is not None and draft.size_bytes == file.size else None
 
     @property
     def written(self) -> RemoteFile:

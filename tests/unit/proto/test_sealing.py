@@ -10,7 +10,7 @@ import pytest
 
 from mailhaul.proto.archive import framing, messages, sealing, slots
 from mailhaul.proto.archive.codec import PLAIN
-from mailhaul.proto.archive.draft import decode_draft, encode_draft, read_draft
+from mailhaul.proto.archive.draft import encode_draft, mailboxes_end, read_draft
 from mailhaul.proto.archive.frames import (
     AUTHENTICATED,
     SEALED,
@@ -258,11 +258,16 @@ class TestSlots:
         assert read_draft(cut, NO_KEYS) is None
         draft = read_draft(cut, OF_A_HOST)
         assert draft is not None
-        sent = encode_draft(draft)
-        assert sent is not None
-        again = decode_draft(sent, "memory", draft.size_bytes, OF_A_HOST)
-        assert (again.directory, again.chain, again.codec.slots) == (
-            draft.directory,
-            draft.chain,
-            draft.codec.slots,
-        )
+        assert encode_draft(draft) is None, "it would be in clear"
+
+    def test_where_a_draft_ends_is_seen_without_a_key(self) -> None:
+        ends = set()
+        for one in frames_of(DATA):
+            for size in (one.at, one.end - 1, one.end):
+                cut = MemoryFile(DATA[:size])
+                draft, end = read_draft(cut, OF_A_HOST), mailboxes_end(cut)
+                told = (draft.size_bytes, draft.frames) if draft else (0, 0)
+                assert (end.size_bytes, end.frames) == told
+                ends.add(end.size_bytes)
+        assert len(ends) == 1 + len(MAILBOXES)
+        assert mailboxes_end(MemoryFile(written(None))).archive is None, "it is not encrypted"

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from mailhaul.proto import errors
-from mailhaul.proto.wire import envelopes, grants, sockets
+from mailhaul.proto.wire import envelopes, grants, sockets, tasks
 from mailhaul.proto.wire.envelopes import KINDS, Kind, Sender, decode, encode
+from mailhaul.tests.receiving import pair_of
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +120,24 @@ class TestWorkedExamples:
         secret = bytes(range(32))
         assert grants.issue(secret, grant) == token
         assert grants.check(secret, token, grant.expires - 1) == grant
+
+    def test_a_sealed_task(self, document: str) -> None:
+        block = re.search(r"```hex\n(.*?)```", section(document, "A sealed task"), re.DOTALL)
+        assert block
+        host, worker = pair_of(bytes(range(32))), pair_of(bytes(range(32, 64)))
+        assert tasks.open_task(bytes.fromhex(block[1]), "store01", host, worker) == b"task\n"
+
+    def test_a_sealed_task_by_the_document_alone(self, document: str) -> None:
+        told = section(document, "Sealed tasks")
+        block = re.search(r"```hex\n(.*?)```", section(document, "A sealed task"), re.DOTALL)
+        assert block
+        data = bytes.fromhex(block[1])
+        suite = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+        assert data[:4] == bytes.fromhex("6d 68 74 01")
+        data = data[4:]
+        for info, private in zip(
+            re.findall(r"the text `([^`]*)`", told), (range(32), range(32, 64)), strict=True
+        ):
+            key = X25519PrivateKey.from_private_bytes(bytes(private))
+            data = suite.decrypt(data, key, info.encode() + b"store01")
+        assert data == b"task\n"
