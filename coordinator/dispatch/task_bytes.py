@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from typing import NoReturn
+from typing import Any
 
 from ...proto.keys.records import Keyring, StructureKey
 
@@ -22,7 +22,7 @@ class _Noticing(pickle.Pickler):
         super().__init__(file)
         self.has_keys = False
 
-    def reducer_override(self, value: object) -> NoReturn | tuple[object, ...]:
+    def reducer_override(self, value: object) -> Any:
         if isinstance(value, StructureKey) or (
             isinstance(value, Keyring) and bool(value.structures or value.contents)
         ):
