@@ -16,12 +16,14 @@ from .. import __version__
 from ..groups.paths import printable
 from ..proto.directories import make_directories, sync_directory
 from ..proto.errors import AccessError, LockedError, StagingError
+from ..proto.keys.sealed_files import seal_file
 from ..worker.archives.names import parse_name
 from ..worker.keepsake.readme import README, reader, reader_name, readme
 from .area_id import area_id
 from .catalog import Catalog
-from .catalog.snapshots import FOLDER, drop_old, snapshots
+from .catalog.snapshots import drop_clear, snapshots
 from .lock import RunLock
+from .structure_keys import key_beside
 
 _GZIP = 16 + zlib.MAX_WBITS
 _LEVEL = 1
@@ -37,36 +39,31 @@ def companions(staging: Path) -> Iterator[tuple[str, bytes]]:
 def newest_keepsakes(staging: Path) -> list[str]:
     """The names of what has to go along with the archives, as far as it is there: README, readers, the newest
     snapshot and its table."""
-    stems = [str(one).removesuffix(".sqlite.gz") for one in snapshots(staging)[:1]]
     names = [README, *(path.name for path in sorted(staging.glob(reader_name("*"))))]
-    names += [f"{stem}{ending}" for stem in stems for ending in (".sqlite.gz", ".names.tsv.gz")]
+    names += [name for one in snapshots(staging)[:1] for name in (str(one), one.table)]
     return [name for name in names if (staging / name).is_file()]
 
 
 def keep_catalog(staging: Path, catalog: Catalog) -> None:
-    """Lay the catalog as it is now beside the archives, and README and reader where they are not there. Call
-    it under the run lock. Raises StagingError."""
+    """Lay the catalog as it is now beside the archives, and README and reader where they are not there. Where
+    archives are encrypted it is sealed, and what lies there in clear goes. Call it under the run lock. Raises
+    StagingError, AccessError if the key for that is gone."""
+    key = key_beside(staging)
     for name, content in companions(staging):
         if not (staging / name).exists():
             _put(staging / name, [content])
-    if taken := catalog.take_snapshot(staging):
-        _put(_table(staging / taken), _packed(name_map(area_id(staging), catalog)))
+    if taken := catalog.take_snapshot(staging, key):
+        path = staging / taken.table
+        table = _packed(name_map(area_id(staging), catalog))
+        _put(path, seal_file(path.name, table, key) if key else table)
+        if key:
+            drop_clear(staging)
 
 
 def keep_catalog_now(staging: Path) -> None:
     """``keep_catalog`` for who does not hold the run lock: a run that goes on does so itself at its end."""
     with suppress(LockedError), RunLock(staging), Catalog.open(staging, write=True) as catalog:
         keep_catalog(staging, catalog)
-
-
-def drop_old_keepsakes(staging: Path) -> None:
-    """Remove all snapshots but the newest ones, and their tables."""
-    drop_old(staging)
-    kept = {_table(staging / str(one)) for one in snapshots(staging)}
-    for path in (staging / FOLDER).glob("*.names.tsv.gz"):
-        if path not in kept:
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
 
 
 def name_map(area: str, catalog: Catalog) -> Iterator[str]:
@@ -96,10 +93,6 @@ def name_map(area: str, catalog: Catalog) -> Iterator[str]:
 
 def _line(*values: object) -> str:
     return "\t".join(printable(os.fsencode(str(one))) for one in values)
-
-
-def _table(snapshot: Path) -> Path:
-    return snapshot.with_name(snapshot.name.removesuffix(".sqlite.gz") + ".names.tsv.gz")
 
 
 def _packed(lines: Iterable[str]) -> Iterator[bytes]:

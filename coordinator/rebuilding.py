@@ -83,7 +83,7 @@ def rebuild_locked(
     """``rebuild_catalog`` for who holds the run lock; whatever there is of the catalog."""
     holds = read_holds(staging)
     recorded = read_purged(staging)
-    newest = newest_base(staging)
+    newest = newest_base(staging, area_at(staging).keys)
     base, older = (None, newest) if every_archive else (newest, None)
     # What would tell that a mailbox in them had departed may be deleted already.
     dead = frozenset(one.file for one in read_doomed(staging) if not one.instead)

@@ -111,6 +111,30 @@ def keys_at(staging: Path) -> AreaKeys:
     )
 
 
+def encrypts(staging: Path) -> bool:
+    """Whether archives of a staging area are encrypted, be the key at hand or not. Raises as ``area_at``."""
+    if keys_at(staging).sealing is not None:
+        return True
+    directory = keys_directory(staging)
+    return directory is not None and _encrypts(directory, area_id(staging))
+
+
+def key_beside(staging: Path) -> StructureKey | None:
+    """What the files beside archives are sealed with; None where archives are not encrypted. Raises as
+    ``area_at``, and AccessError if archives are encrypted and the key is gone."""
+    sealing = keys_at(staging).sealing
+    directory = keys_directory(staging)
+    if sealing is not None or directory is None:
+        return sealing.structure if sealing else None
+    area = area_id(staging)
+    path = directory / f"{area}.structure"
+    if not _encrypts(directory, area):
+        return None
+    if not path.exists():
+        raise _missing(path)
+    return read_structure_keys(path)[-1]
+
+
 def keys_directory(staging: Path) -> Path | None:
     """Where the keys of a staging area lie, by what it says itself: never inside of it, where who may write
     to it could put others."""
@@ -182,6 +206,12 @@ def _note_recipients(directory: Path | None, area: str, recipients: Sequence[Rec
         same = False
     if not same:
         replace_durably(path, data)
+
+
+def _encrypts(directory: Path, area: str) -> bool:
+    """Whether the last run had recipients; where none are on record the key came out of an archive."""
+    encrypted, recipients = _recipients(directory, area)
+    return encrypted or not recipients
 
 
 def _recipients(directory: Path, area: str) -> tuple[bool, tuple[Recipient, ...]]:

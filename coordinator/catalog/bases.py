@@ -9,7 +9,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ...proto.directories import make_private
-from ...proto.errors import BackupError, DamagedError, NotFoundError, UnsupportedError
+from ...proto.errors import BackupError, DamagedError, EncryptedError, NotFoundError, UnsupportedError
+from ...proto.keys.records import Keyring
 from ...proto.records import STAGING, ArchiveId, RunId
 from ...proto.structs import Record
 from ..history import CopyRecord, Discarded
@@ -35,8 +36,9 @@ class Base(Record, kw_only=True):
     scopes: tuple[tuple[str, str], ...]
 
 
-def newest_base(staging: Path) -> Base | None:
-    """The sound catalog that knows of the latest run, copied; None if there is none. Raises StagingError."""
+def newest_base(staging: Path, keys: Keyring) -> Base | None:
+    """The sound catalog that knows of the latest run, copied, as far as these keys open snapshots; None if
+    there is none. Raises StagingError."""
     path = place(staging).with_name("catalog.sqlite.base")
     own = _newest_run(staging)
     with translated(path):
@@ -44,8 +46,8 @@ def newest_base(staging: Path) -> Base | None:
         for one in snapshots(staging):
             if own is not None and own >= one.run:
                 break
-            with suppress(DamagedError, UnsupportedError, NotFoundError):
-                unpack(staging, one, path)
+            with suppress(DamagedError, UnsupportedError, NotFoundError, EncryptedError):
+                unpack(staging, one, path, keys)
                 return _base(path, str(one))
         if own is None:
             path.unlink(missing_ok=True)

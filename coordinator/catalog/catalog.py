@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import UsageError
+from ...proto.keys.records import StructureKey
 from ...proto.records import (
     CONFIRMED,
     ArchiveId,
@@ -23,6 +24,7 @@ from ..history import CopyRecord, ResumedRun, RunState, Unplanned
 from . import database as files
 from . import journal, locations, queries, snapshots, standing, units, upkeep
 from .reading import CatalogReader
+from .snapshots import Snapshot
 from .values import raw, run_number
 
 _NOTHING_LOST = Losses()
@@ -52,12 +54,13 @@ class Catalog(CatalogReader):
         with files.translated(self._path):
             return Catalog(files.copied(self._database), self._path)
 
-    def take_snapshot(self, staging: Path) -> str:
-        """Lay a snapshot of the catalog beside the archives, durably; its name. There is none of a catalog
-        that knows no run: then the name is empty. The caller holds the run lock. Raises StagingError."""
+    def take_snapshot(self, staging: Path, key: StructureKey | None = None) -> Snapshot | None:
+        """Lay a snapshot of the catalog beside the archives, durably, sealed with the ``key`` if there is
+        one. There is none of a catalog that knows no run. The caller holds the run lock. Raises
+        StagingError."""
         newest = self.newest_run()
         with files.translated(staging / snapshots.FOLDER):
-            return "" if newest is None else str(snapshots.take(self._database, staging, newest))
+            return None if newest is None else snapshots.take(self._database, staging, newest, key)
 
     # What a run records: its journal
 

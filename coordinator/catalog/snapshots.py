@@ -2,7 +2,8 @@
 
 ``_catalog/RUN.NUMBER.sqlite.gz`` is the catalog as it was after that run, or after the n-th change since. Who
 copies archives copies them too, at any moment, for a file with this name is whole; and where the catalog is
-lost only archives that are newer have to be read.
+lost only archives that are newer have to be read. Where archives are encrypted snapshots are sealed, as
+``RUN.NUMBER.sqlite.gz.sealed``.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import os
 import re
 import sqlite3
 import zlib
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 from ...proto.directories import make_directories, sync_directory
 from ...proto.errors import DamagedError
+from ...proto.keys.records import Keyring, StructureKey
+from ...proto.keys.sealed_files import SUFFIX, open_sealed_file, seal_file
 from ...proto.records import RunId
 from ...proto.structs import Record
 from ..clock import RUN_ID
@@ -27,42 +31,59 @@ FOLDER = "_catalog"
 KEPT = 3
 """So many of the newest ones stay: of the last one a byte may be wrong."""
 
-_NAME = re.compile(rf"({RUN_ID.pattern})\.([0-9]{{1,9}})\.sqlite\.gz", re.ASCII)
-_BESIDE = re.compile(rf"{FOLDER}/({RUN_ID.pattern})\.([0-9]{{1,9}})\.(?:sqlite|names\.tsv)\.gz", re.ASCII)
+_STEM = rf"({RUN_ID.pattern})\.([0-9]{{1,9}})"
+_SEALED = rf"({re.escape(SUFFIX)})?"
+_NAME = re.compile(rf"{_STEM}\.sqlite\.gz{_SEALED}", re.ASCII)
+_BESIDE = re.compile(rf"{FOLDER}/{_STEM}\.(?:sqlite|names\.tsv)\.gz{_SEALED}", re.ASCII)
+_TABLE = ".names.tsv.gz"
 _LEVEL = 1
 _GZIP = 16 + zlib.MAX_WBITS
 _PIECE_BYTES = 1 << 16
 
 
 class Snapshot(Record, order=True):
-    """The catalog as it was after a run, and so many changes since. As text it is its name, relative to the
-    staging area."""
+    """The catalog as it was after a run, and so many changes since; ``sealed`` or in clear. As text it is its
+    name, relative to the staging area."""
 
     run: RunId
     number: int
+    sealed: bool = False
 
     def __str__(self) -> str:
-        return f"{FOLDER}/{self.run}.{self.number}.sqlite.gz"
+        return f"{self._stem}.sqlite.gz{SUFFIX if self.sealed else ''}"
+
+    @property
+    def table(self) -> str:
+        """The name of its table."""
+        return f"{self._stem}{_TABLE}{SUFFIX if self.sealed else ''}"
+
+    @property
+    def _stem(self) -> str:
+        return f"{FOLDER}/{self.run}.{self.number}"
 
 
 def snapshots(staging: Path) -> list[Snapshot]:
     """Those that there are, the newest first."""
-    names = map(_NAME.fullmatch, (path.name for path in (staging / FOLDER).glob("*.sqlite.gz")))
-    return sorted((Snapshot(RunId(one[1]), int(one[2])) for one in names if one), reverse=True)
+    names = map(_NAME.fullmatch, (path.name for path in (staging / FOLDER).glob("*.sqlite.gz*")))
+    return sorted(map(_snapshot, filter(None, names)), reverse=True)
 
 
 def stem_of(name: str) -> Snapshot | None:
     """The snapshot that a file (by its name, relative to the staging area) is, or is the table of; None for
     any other."""
     found = _BESIDE.fullmatch(name)
-    return Snapshot(RunId(found[1]), int(found[2])) if found else None
+    return _snapshot(found) if found else None
 
 
-def take(database: sqlite3.Connection, staging: Path, run: RunId) -> Snapshot:
-    """Lay a snapshot beside the archives, durably; nobody may write the catalog meanwhile. Raises OSError,
-    sqlite3.Error; nothing is left then."""
+def _snapshot(found: re.Match[str]) -> Snapshot:
+    return Snapshot(RunId(found[1]), int(found[2]), bool(found[3]))
+
+
+def take(database: sqlite3.Connection, staging: Path, run: RunId, key: StructureKey | None) -> Snapshot:
+    """Lay a snapshot beside the archives, durably, sealed with the ``key`` if there is one; nobody may write
+    the catalog meanwhile. Raises OSError, sqlite3.Error; nothing is left then."""
     number = next((one.number + 1 for one in snapshots(staging) if one.run == run), 0)
-    taken = Snapshot(run, number)
+    taken = Snapshot(run, number, key is not None)
     path = staging / str(taken)
     make_directories(path.parent)
     for left in path.parent.glob(".*.new"):  # by a program that ended in the middle
@@ -70,7 +91,8 @@ def take(database: sqlite3.Connection, staging: Path, run: RunId) -> Snapshot:
     copy, new = place(staging).with_name("snapshot.new"), path.with_name(f".{path.name}.new")
     try:
         _copy(database, copy)
-        _compress(copy, new)
+        packed = _compressed(copy)
+        _write(new, seal_file(path.name, packed, key) if key else packed)
         new.rename(path)
         sync_directory(path.parent)
     finally:
@@ -87,34 +109,65 @@ def _copy(database: sqlite3.Connection, target: Path) -> None:
         copy.execute("PRAGMA journal_mode = DELETE")  # one file is all of it
 
 
-def _compress(source: Path, target: Path) -> None:
+def _compressed(source: Path) -> Iterator[bytes]:
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-    target.touch(mode=0o600)  # users' names are in it
-    with source.open("rb") as plain, target.open("wb") as packed:
+    with source.open("rb") as plain:
         while data := plain.read(_PIECE_BYTES):
-            packed.write(packer.compress(data))
-        packed.write(packer.flush())
-        packed.flush()
-        os.fsync(packed.fileno())
+            yield packer.compress(data)
+    yield packer.flush()
 
 
-def unpack(staging: Path, snapshot: Snapshot, target: Path) -> None:
-    """Make the catalog's file again, under this name. Raises DamagedError if the snapshot is, OSError."""
+def _write(target: Path, content: Iterator[bytes]) -> None:
+    target.touch(mode=0o600)  # users' names are in it
+    with target.open("wb") as file:
+        file.writelines(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def unpack(staging: Path, snapshot: Snapshot, target: Path, keys: Keyring) -> None:
+    """Make the catalog's file again, under this name. Raises DamagedError if the snapshot is, EncryptedError
+    if it is sealed with another key than those, UnsupportedError, OSError."""
     target.unlink(missing_ok=True)
     target.touch(mode=0o600)
     unpacker = zlib.decompressobj(_GZIP)
-    with (staging / str(snapshot)).open("rb") as packed, target.open("wb") as plain:
+    with target.open("wb") as plain:
         try:
-            while not unpacker.eof and (data := packed.read(_PIECE_BYTES)):
+            for data in _packed(staging / str(snapshot), keys, sealed=snapshot.sealed):
                 plain.write(unpacker.decompress(data))
         except zlib.error as error:
             raise DamagedError(f"{snapshot}: the snapshot of the catalog is damaged: {error}") from error
-        if not unpacker.eof or unpacker.unused_data or packed.read(1):
+        if not unpacker.eof or unpacker.unused_data:
             raise DamagedError(f"{snapshot}: the snapshot of the catalog does not end where it is to")
 
 
+def _packed(path: Path, keys: Keyring, *, sealed: bool) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        if sealed:
+            yield from open_sealed_file(file, keys, path.name)
+        else:
+            while data := file.read(_PIECE_BYTES):
+                yield data
+
+
 def drop_old(staging: Path) -> None:
-    """Remove all but the newest ones."""
+    """Remove all but the newest ones, and the tables of those that are not there."""
     for one in snapshots(staging)[KEPT:]:
-        with suppress(OSError):
-            (staging / str(one)).unlink(missing_ok=True)
+        _remove(staging / str(one))
+    kept = {staging / one.table for one in snapshots(staging)}
+    for path in (staging / FOLDER).glob(f"*{_TABLE}*"):
+        if path not in kept:
+            _remove(path)
+
+
+def drop_clear(staging: Path) -> None:
+    """Remove those in clear, and their tables: call it when there is one that is sealed."""
+    for one in snapshots(staging):
+        if not one.sealed:
+            _remove(staging / str(one))
+            _remove(staging / one.table)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -28,10 +28,11 @@ from ...proto.records import CONFIRMED, Location, Skipped
 from ...proto.structs import replace
 from ...worker.archives.opened import read_beginning
 from ..catalog import Catalog
+from ..catalog.snapshots import drop_old
 from ..dispatch.engine import Engine
 from ..history import Leftovers
 from ..holds import Holds, frozen_holds, read_holds
-from ..keepsakes import drop_old_keepsakes, keep_catalog
+from ..keepsakes import keep_catalog
 from ..lock import RunLock
 from ..readers import PATIENCE_SECONDS, reading
 from ..ready import settle
@@ -79,7 +80,7 @@ def purge(
         unneeded = catalog.forget_discarded_elsewhere()
         with suppress(StagingError):  # it frees space: there may be none yet
             keep_catalog(staging, catalog)
-            drop_old_keepsakes(staging)
+            drop_old(staging)
         settle(staging, catalog)
         away = catalog.leftovers()
     report = _report(scopes, holds, versions, plan, done, failed, left_files, away)

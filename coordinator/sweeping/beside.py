@@ -53,11 +53,12 @@ def to_lock(
 
 
 def old_snapshots(there: Iterable[str], just_put: Collection[str]) -> list[str]:
-    """The snapshots at a place, and their tables, that nobody needs there: all but the newest ones. None
-    unless the very newest was put there, and so compared, just now: what is left must be known to be good."""
+    """The snapshots at a place, and their tables, that nobody needs there: all but the newest ones, and all
+    that are in clear if the newest is sealed. None unless the very newest was put there, and so compared,
+    just now: what is left must be known to be good."""
     names = list(there)
     stems = sorted({stem for name in names if (stem := stem_of(name))}, reverse=True)
     if not stems or str(stems[0]) not in just_put:
         return []
-    kept = set(stems[:KEPT])
+    kept = {stem for stem in stems[:KEPT] if stem.sealed or not stems[0].sealed}
     return [name for name in names if name.startswith(f"{FOLDER}/") and stem_of(name) not in {None, *kept}]

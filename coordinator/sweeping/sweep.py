@@ -37,8 +37,9 @@ from ..destinations import begin_to_use, ready
 from ..history import ArchiveRecord, CopyRecord
 from ..holds import read_holds
 from ..keepsakes import keep_catalog_now
+from ..structure_keys import encrypts
 from . import policy
-from .companions import companions
+from .companions import Companion, companions
 from .freeing import free, held_archive, restage
 from .lock_terms import Needs, due_locks, lock_until, needs
 from .locks import sweeping
@@ -159,8 +160,11 @@ class _Sweep:
         for name, many in policy.out_of_reach(self._records(), self._rules_of, self._sources).items():
             if name in self.steps.reports:
                 self.steps.reports[name].out_of_reach = many
-        self.steps.copy(self.wanted(), list(companions(self._staging)))
+        self.steps.copy(self.wanted(), self._companions())
         self._look_at_once()
+
+    def _companions(self) -> list[Companion]:
+        return list(companions(self._staging, encrypted=encrypts(self._staging)))
 
     def copy_from_tape(self) -> None:
         """Copy what lies on tape only. It takes as long as the volumes do, and nobody waits for it."""

@@ -6,21 +6,23 @@ import secrets
 import struct
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from ..errors import DamagedError, EncryptedError
+from ..keys.ciphers import keyed_cipher, quickest_cipher
 from ..keys.derivation import content_id, frame_key, wrap_info
-from ..keys.records import KEY_BYTES, Cipher, Keyring, Sealing, Slot, Wrap
+from ..keys.records import KEY_BYTES, Keyring, Sealing, Slot, Wrap
 from ..records import DIGEST_BYTES, ArchiveId
 from ..structs import replace
 from . import frames
 from .codec import OVERHEAD_BYTES, FrameCodec, Stored
 from .frames import AUTHENTICATED, SEALED, Compressor, FrameHeader, FrameType
+
+if TYPE_CHECKING:
+    from ..keys.ciphers import Aead
 
 MOST_SLOT_BYTES = 1 << 38
 MOST_SLOT_FRAMES = 1 << 32
@@ -29,8 +31,6 @@ MOST_SLOT_FRAMES = 1 << 32
 _COUNTER = struct.Struct("<Q")
 _IN_CLEAR = (FrameType.KEYS, FrameType.FOOTER)
 _OF_CONTENT = (FrameType.BLOCK, FrameType.SEARCH)
-
-_Aead = AESGCM | ChaCha20Poly1305
 
 
 class SealedCodec(FrameCodec):
@@ -45,7 +45,7 @@ class SealedCodec(FrameCodec):
         self._slots = {one.number: one for one in slots}
         self._keys = keys
         self._sealing = sealing
-        self._aeads: dict[tuple[int, bool], _Aead] = {}
+        self._aeads: dict[tuple[int, bool], Aead] = {}
         self._slot = self._counter = self._sealed_bytes = 0
 
     seals = True
@@ -174,7 +174,7 @@ class SealedCodec(FrameCodec):
             aead.decrypt(nonce, end[_COUNTER.size :], _bound(header, bound) + bytes(plain))
         return plain
 
-    def _aead(self, header: FrameHeader, where: str) -> _Aead:
+    def _aead(self, header: FrameHeader, where: str) -> Aead:
         of_content = _of_content(header)
         found = self._aeads.get((header.slot, of_content))
         if found is None:
@@ -205,17 +205,6 @@ class SealedCodec(FrameCodec):
         return self._keys.structures.get(slot.structure)
 
 
-@cache
-def quickest_cipher() -> Cipher:
-    """What this machine encrypts with fastest: AES where the processor has instructions for it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    flags = (line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features")))
-    return Cipher.AES_256_GCM if any("aes" in one for one in flags) else Cipher.CHACHA20_POLY1305
-
-
 def _in_clear(header: FrameHeader) -> bool:
     return header.type is FrameType.HEADER
 
@@ -224,9 +213,8 @@ def _of_content(header: FrameHeader) -> bool:
     return header.type in _OF_CONTENT
 
 
-def _aead(slot: Slot, secret: bytes, purpose: bytes) -> _Aead:
-    key = frame_key(secret, slot, purpose)
-    return AESGCM(key) if slot.cipher is Cipher.AES_256_GCM else ChaCha20Poly1305(key)
+def _aead(slot: Slot, secret: bytes, purpose: bytes) -> Aead:
+    return keyed_cipher(slot.cipher, frame_key(secret, slot, purpose))
 
 
 def _nonce(counter: int) -> bytes:

@@ -48,6 +48,11 @@ def frame_key(secret: bytes, slot: Slot, purpose: bytes) -> bytes:
     return hkdf(secret, slot.salt, _CONTEXT + purpose + slot.archive)
 
 
+def file_key(structure: bytes, salt: bytes) -> bytes:
+    """The key of a sealed file with this salt, of a structure key."""
+    return hkdf(structure, salt, _CONTEXT + b"file")
+
+
 def wrap_info(archive: ArchiveId, salt: bytes, recipient: bytes) -> bytes:
     """What the wrapped keys of a slot are bound to: ``info`` of HPKE."""
     return _CONTEXT + b"wrap" + archive + salt + recipient

@@ -3,6 +3,7 @@ and what of all that the keys can be found in afterwards."""
 
 from __future__ import annotations
 
+import gzip
 import secrets
 import shutil
 import subprocess
@@ -306,6 +307,55 @@ def test_a_key_that_is_gone_ends_the_run(site: Site) -> None:
     own.write_bytes(kept)
     own.chmod(0o600)
     site.run("backup")
+
+
+def beside(place: Path) -> tuple[list[str], list[str]]:
+    """The snapshots and tables that are sealed, and those in clear."""
+    names = sorted(one.name for one in (place / "_catalog").iterdir())
+    sealed = [one for one in names if one.endswith(".sealed")]
+    return sealed, [one for one in names if one not in sealed]
+
+
+def test_catalogs_beside_archives_are_sealed_and_those_in_clear_go(site: Site) -> None:
+    site.configure()
+    site.run("backup")
+    site.run("sweep")
+    assert len(beside(site.vault)[1]) == 2
+    site.encrypt()
+    Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
+    site.run("backup")
+    site.run("sweep")
+    for place in (site.staging, site.vault):
+        sealed, clear = beside(place)
+        assert (len(sealed) >= 2, clear) == (True, []), place
+        assert all(b"jane" not in (place / "_catalog" / one).read_bytes() for one in sealed)
+    for file in (site.staging / ".mailhaul").glob("catalog.sqlite*"):
+        file.unlink()
+    assert "starting from _catalog/" in site.run("catalog", "rebuild").stdout, "the snapshot is used"
+    assert site.restored(*site.with_key) == []
+    reader = next(site.vault.glob("mailhaul-restore-*.py"))
+    table = next((site.vault / "_catalog").glob("*.names.tsv.gz.sealed"))
+    key = ("--identity", str(site.identity), "--passphrase-file", str(site.passphrase))
+    command = [sys.executable, "-I", str(reader), str(site.vault), "--open", str(table)]
+    opened = subprocess.run([*command, *key], capture_output=True, timeout=60, check=True)
+    assert b"mailbox\tprimary\tuser\tjane\t" in gzip.decompress(opened.stdout)
+    refused = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"for ops" in refused.stderr
+
+
+def test_without_the_structure_key_no_catalog_in_clear_takes_its_place(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    (own,) = site.keys.glob("*.structure")
+    kept = own.read_bytes()
+    own.unlink()
+    assert "structure key" in site.run("sweep", status=1).stderr
+    assert len(list(site.vault.glob("primary/user/*.mha"))) == 1, "archives are carried away"
+    assert beside(site.staging)[1] == beside(site.vault)[1] == []
+    own.write_bytes(kept)
+    own.chmod(0o600)
+    site.run("sweep")
 
 
 def _slots(file: Path) -> tuple[Slot, ...]:

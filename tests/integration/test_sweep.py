@@ -75,7 +75,7 @@ def test_archives_and_what_tells_of_runs_lie_at_every_destination(tmp_path: Path
     assert [(one["name"], one["copied"]) for one in planned["destinations"]] == [("vault", 2), ("disk", 2)]
     assert _archives(tmp_path / "vault") == {}
 
-    beside = len(list(companions(tmp_path / "staging")))
+    beside = len(list(companions(tmp_path / "staging", encrypted=False)))
     assert beside == 8, "what tells of each run, a snapshot and its table after each, README and reader"
     done = json.loads(run("sweep", "--json"))
     staged = _archives(tmp_path / "staging")

@@ -1090,6 +1090,14 @@ class Keys:
         slots = [one for found in self._slots.values() for known in found.values() for one in known]
         return f"the private key of {_names(slots)}" if slots else "though no keys are to be found"
 
+    def structure(self, wanted: bytes) -> Optional[bytes]:
+        """The structure key with this id, if any of the archives has it wrapped for a key at hand."""
+        for known in self._slots.values():
+            for slot in (one for found in known.values() for one in found if one.structure == wanted):
+                if (secret := self._secret(slot, of_content=False)) is not None:
+                    return secret
+        return None
+
     def opened(self, frame: Frame, stored: bytes, bound: bytes) -> bytes:
         """The payload of an encrypted frame, or of one that is authenticated in clear: without a key that is
         taken as it is. Raises Damaged, Locked."""
@@ -1166,6 +1174,52 @@ class Keys:
 def key_id(secret: bytes, purpose: str) -> bytes:
     """The id of a structure key or a content key."""
     return derived(secret, b"", f"{purpose} key id".encode(), 16)
+
+
+SEALED_FILE = struct.Struct("<8sBBH4x16s32s")
+SEALED_MAGIC = b"\x89MHS\r\n\x1a\n"
+SEALED_CHUNK = 1 << 20
+LAST_CHUNK = 1 << 31
+
+
+def unsealed(path: str, keys: Keys) -> Iterator[bytes]:
+    """The content of a sealed file: all of it only if nothing is raised to the end. Raises Damaged, Failed
+    without its key."""
+    with open(path, "rb") as file:
+        fixed = file.read(SEALED_FILE.size)
+        if len(fixed) < SEALED_FILE.size or not fixed.startswith(SEALED_MAGIC):
+            raise Failed(f"{path}: it is no sealed file")
+        _, version, cipher, length, structure, salt = SEALED_FILE.unpack(fixed)
+        if version != 1 or cipher not in (AES_256_GCM, CHACHA20_POLY1305):
+            raise Failed(f"{path}: it was sealed by a later version of mailhaul")
+        header = fixed + file.read(length)
+        secret = keys.structure(structure)
+        if secret is None:
+            raise Failed(
+                f"{path}: it is sealed; give an archive of the same staging area, and --identity FILE, "
+                f"{keys.wanted()}"
+            )
+        name = header[SEALED_FILE.size :].decode("utf-8", "replace")
+        if name != os.path.basename(path):
+            say(f"{path}: it was written as {shown(name)}")
+        key = derived(secret, salt, b"file")
+        chunk, last = 0, False
+        while not last:
+            packed = file.read(4)
+            told = struct.unpack("<I", packed)[0] if len(packed) == 4 else 0
+            size, last = told & ~LAST_CHUNK, bool(told & LAST_CHUNK)
+            stored = file.read(size) if TAG_BYTES <= size <= SEALED_CHUNK + TAG_BYTES else b""
+            if not stored or len(stored) != size:
+                raise Damaged(f"{path}: it does not end where it is to")
+            nonce = struct.pack("<B3xQ", last, chunk)
+            yield decrypted(cipher, key, nonce, stored, header)
+            chunk += 1
+        while True:
+            rest = file.read(SEALED_CHUNK)
+            if rest.strip(b"\0"):
+                raise Damaged(f"{path}: something stands behind its end")
+            if not rest:
+                return
 
 
 def _names(slots: Iterable[Slot]) -> str:
@@ -3110,6 +3164,11 @@ def command_line() -> argparse.ArgumentParser:
         action="store_true",
         help="read every frame of the archives: id, run, frames, ok or damaged",
     )
+    what.add_argument(
+        "--open",
+        metavar="FILE.sealed",
+        help="write the content of a sealed file to the standard output; of archives any one has its key",
+    )
     made.add_argument(
         "--identity",
         action="append",
@@ -3156,6 +3215,14 @@ def run(arguments: argparse.Namespace) -> int:
         counts.problem("", problem)
     for one in archives.locked.values():
         counts.problem(f"archive {one.names()} of run {shown(one.run)}", one.lock() or "")
+    if arguments.open:
+        try:
+            for part in unsealed(arguments.open, keys):
+                sys.stdout.buffer.write(part)
+            sys.stdout.buffer.flush()
+        except (Damaged, OSError) as error:
+            raise Failed(str(error), EXIT_DAMAGED if isinstance(error, Damaged) else EXIT_FAILED) from error
+        return EXIT_OK
     if arguments.runs and (archives.found or archives.locked):
         list_runs(archives)
     elif not archives.found:

@@ -24,7 +24,8 @@ _runs/YEAR/RUN.N.mhr               how a run ended
 _catalog/RUN.N.sqlite.gz           the catalog of all archives as it was after that run (SQLite,
                                    gzip); the newest counts
 _catalog/RUN.N.names.tsv.gz        the same as text: the archives, which others each needs, and
-                                   which of them has whose mail
+                                   which of them has whose mail. With .sealed behind both: encrypted,
+                                   as the archives are
 mailhaul-restore-VERSION.py        a program that restores mail from archives
 
 An archive has what changed in its run, and refers to earlier ones for the rest: keep them
@@ -52,13 +53,15 @@ key that was typed into a file, or an age identity (with the module pyrage, or t
 
     python3 mailhaul-restore-VERSION.py DIRECTORY --to NEW_DIRECTORY --identity NAME.secret
     python3 mailhaul-restore-VERSION.py DIRECTORY --check --identity NAME.secret
+    python3 mailhaul-restore-VERSION.py DIRECTORY --identity NAME.secret \\
+        --open DIRECTORY/_catalog/RUN.N.names.tsv.gz.sealed | gunzip
 
 Restore with mailhaul
 ---------------------
 It is faster, restores into a mail store in use, and beside mail that is there. Bring the files
 back under their names, below a directory: that is the staging area. Then:
 
-    mailhaul catalog rebuild --staging DIRECTORY
+    mailhaul catalog rebuild --staging DIRECTORY        (of encrypted archives: --identity NAME.secret)
     mailhaul restore / --staging DIRECTORY --to maildir:NEW_DIRECTORY
 
 Or name archives, with nothing else there:

@@ -9,11 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from .... import __version__
+from ....proto.keys.sealed_files import SUFFIX
 from ...keepsake.readme import reader, reader_name
 from ..settings import TapeDestination
 from .labelling import Front
 
-_TABLE = re.compile(r"(.*)\.([0-9]{1,9})\.names\.tsv\.gz", re.ASCII)
+_TABLE = re.compile(rf"(.*)\.([0-9]{{1,9}})\.names\.tsv\.gz(?:{re.escape(SUFFIX)})?", re.ASCII)
 
 _SHARE = 20
 """Of a volume in a file, which may be short, a twentieth is the most that is given for what stands first."""
@@ -59,6 +60,17 @@ whatever tapes, which others each needs, and which of them has whose mail:
     dd if=/dev/nst0 bs=RECORD_BYTES | gunzip > names.tsv
 """
 
+_SEALED = """\
+
+The one behind that is a table of text, encrypted as the archives are: which archives there were when
+this tape was begun, on whatever tapes, which others each needs, and which of them has whose mail. It
+takes the private key of a recipient, and any archive of these:
+
+    mt -f /dev/nst0 asf 3
+    dd if=/dev/nst0 bs=RECORD_BYTES of=names.tsv.gz.sealed
+    python3 mailhaul-restore.py archive.mha --open names.tsv.gz.sealed --identity FILE | gunzip > names.tsv
+"""
+
 
 def front_files(settings: TapeDestination) -> Front:
     """A name and the contents of each. What has no room on volumes so short is left out."""
@@ -71,7 +83,8 @@ def front_files(settings: TapeDestination) -> Front:
             break
         files.append((name, content))
     told = "".join(f"{name},\n" for name, _ in files)
-    use = "".join((_READER, _NAMES)[: len(files)])
+    names = _SEALED if files and files[-1][0].endswith(SUFFIX) else _NAMES
+    use = "".join((_READER, names)[: len(files)])
     text = _README.format(files=told, use=f"{use}\n" if use else "")
     return [("README.txt", text.encode()), *files]
 
@@ -80,7 +93,8 @@ def _beside(staging: str) -> Iterator[tuple[str, bytes]]:
     if not staging:
         return
     yield reader_name(__version__), reader()
-    found = ((_TABLE.fullmatch(path.name), path) for path in Path(staging, "_catalog").glob("*.names.tsv.gz"))
+    files = Path(staging, "_catalog").glob("*.names.tsv.gz*")
+    found = ((_TABLE.fullmatch(path.name), path) for path in files)
     tables = sorted((told[1], int(told[2]), path) for told, path in found if told)
     for _, _, path in reversed(tables):
         with suppress(OSError):  # removed as too old, just now

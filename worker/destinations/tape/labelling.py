@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ....proto.errors import AccessError, DamagedError, PlaceError
+from ....proto.keys.sealed_files import SUFFIX
 from .contents import LABEL_BYTES, Label, decode_label, encode_label
 from .drive import Drive, Mark
 from .headers import Kind, decode
@@ -63,8 +64,8 @@ def write_label(drive: Drive, label: Label, front: Front, *, instead_of: str | N
     drive.write_filemark()
     block = 2
     for name, content in front:
-        # Neither disturbs: text ends with empty lines, and gzip passes over zeros.
-        fill = b"\0" if name.endswith(".gz") else b"\n"
+        # Neither disturbs: text ends with empty lines; gzip, and who opens sealed files, passes over zeros.
+        fill = b"\0" if name.endswith((".gz", SUFFIX)) else b"\n"
         block += _write_plain(drive, content, label.record_bytes, fill)
     if read_label(drive) != label:
         raise PlaceError(f"{drive.name}: the label that was written does not come back", label=label.label)
