@@ -30,7 +30,7 @@ from .history import MailboxVersion
 from .holdings import holdings
 from .streams import Streams
 from .structure_keys import area_at
-from .unlocking import unlocked
+from .unlocking import ReadSlots, unlocked
 
 
 class NeededFile(Record, kw_only=True):
@@ -128,9 +128,13 @@ class BackupSet(Record, kw_only=True, dict=True):
         for one in archives:
             wanted.add(one)
             wanted.update(self.references.get(one, self.archives.locations))
-        return unlocked(
-            self.archives.of(one for one in self.archives.locations if one in wanted), self.unlock
-        )
+        found = self.archives.of(one for one in self.archives.locations if one in wanted)
+        return unlocked(found, self.unlock, self.slots)
+
+    @cached_property
+    def slots(self) -> ReadSlots:
+        """The slots of these archives, as far as they were asked for."""
+        return ReadSlots()
 
 
 def from_catalog(

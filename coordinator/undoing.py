@@ -19,7 +19,7 @@ from .dispatch.engine import Engine
 from .restore_plan import RestorePlan
 from .restores.before import KeptBefore, whose
 from .restores.journal import Journal
-from .unlocking import unlocked
+from .unlocking import ReadSlots, unlocked
 
 
 class UndoPlan(Record, kw_only=True):
@@ -59,6 +59,7 @@ def plan_undo(
         for archive, path in done.mailboxes()
         if (archive, path) not in planned_keys
     ]
+    slots = ReadSlots()
     for planned in plan.tasks:
         task = planned.task
         undone = tuple(
@@ -75,7 +76,7 @@ def plan_undo(
         if undone:
             tasks.append(
                 UndoTask(
-                    archives=reached(unlocked(before.beside(task.archives, backup), unlock), access),
+                    archives=reached(unlocked(before.beside(task.archives, backup), unlock, slots), access),
                     undone=undone,
                     target=task.target,
                     label=task.label,

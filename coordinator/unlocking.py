@@ -35,33 +35,48 @@ def unlocking(identity: Identity) -> Unlock:
     return unlock
 
 
-def unlocked(holdings: Holdings, unlock: Unlock | None) -> Holdings:
+class ReadSlots:
+    """The slots of archives, of each read once: many tasks need the same archives, which may lie far away."""
+
+    def __init__(self) -> None:
+        self._found: dict[ArchiveId, tuple[Slot, ...]] = {}
+
+    def of(self, holdings: Holdings) -> dict[ArchiveId, tuple[Slot, ...]]:
+        """Those of all these archives, by the nearest copy that has them. Of an archive of which no copy can
+        be read now there are none: whoever reads it says so."""
+        with closing(Places(holdings.places)) as places:
+            for archive in holdings.locations.keys() - self._found:
+                for one in holdings.locations[archive]:
+                    with suppress(BackupError), closing(places.open(one)) as file:
+                        self._found[archive] = read_slots(file)
+                        break
+        return {archive: self._found.get(archive, ()) for archive in holdings.locations}
+
+
+def unlocked(holdings: Holdings, unlock: Unlock | None, slots: ReadSlots) -> Holdings:
     """The same archives, with the keys of just these: for who must not have what opens them."""
     if unlock is None:
         return holdings
     found = NO_KEYS
-    with closing(Places(holdings.places)) as places:
-        for archive in holdings.locations:
-            found = found.and_those(unlock(_slots(holdings, archive, places)))
+    for own in slots.of(holdings).values():
+        found = found.and_those(unlock(own))
     return replace(holdings, unlocked=holdings.unlocked.and_those(found))
 
 
-def refuse_locked(several: Sequence[Holdings]) -> None:
+def refuse_locked(several: Sequence[Holdings], slots: ReadSlots) -> None:
     """Raise EncryptedError, which names who could open it, if the mail of an archive is encrypted and the key
-    is not among those that go with the archives: those of several tasks, which have the same places."""
-    looked: set[ArchiveId] = set()
+    is not among those that go with the archives: those of several tasks. Search terms that were copied from
+    another archive need not be opened."""
     for holdings in several:
-        with closing(Places(holdings.places)) as places:
-            for archive in holdings.locations.keys() - looked:
-                looked.add(archive)
-                slots = _slots(holdings, archive, places)
-                if any(one.content not in holdings.unlocked.contents for one in slots):
-                    names = sorted({wrap.name for one in slots for wrap in one.wraps})
-                    raise EncryptedError(
-                        f"{holdings.path(archive)}: the mail is encrypted, for {', '.join(names)} "
-                        "(--identity FILE names a private key)",
-                        recipients=names,
-                    )
+        for archive, found in slots.of(holdings).items():
+            own = [one for one in found if one.archive == archive]
+            if any(one.content not in holdings.unlocked.contents for one in own):
+                names = sorted({wrap.name for one in own for wrap in one.wraps})
+                raise EncryptedError(
+                    f"{holdings.path(archive)}: the mail is encrypted, for {', '.join(names)} "
+                    "(--identity FILE names a private key)",
+                    recipients=names,
+                )
 
 
 def _opened(slot: Slot, identity: Identity) -> Keyring:
@@ -73,12 +88,3 @@ def _opened(slot: Slot, identity: Identity) -> Keyring:
         content, structure = open_slot(slot, identity)
         return Keyring({slot.structure: structure}, {slot.content: content})
     return NO_KEYS
-
-
-def _slots(holdings: Holdings, archive: ArchiveId, places: Places) -> tuple[Slot, ...]:
-    """The slots of an archive, by the nearest copy that has them; none if no copy can be read: whoever reads
-    the archive says so."""
-    for one in holdings.locations[archive]:
-        with suppress(BackupError), closing(places.open(one)) as file:
-            return read_slots(file)
-    return ()

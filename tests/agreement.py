@@ -58,13 +58,11 @@ def _untold(paths: list[Path], *, with_keys: bool) -> Iterator[str]:
 
 def read_by_product(paths: list[Path]) -> Iterator[Content]:
     """All that the product reads of these files."""
-    readable = []
-    for path in paths:
-        try:
-            from_files([path])
-        except (DamagedError, EncryptedError, UnsupportedError):
-            continue
-        readable.append(path)
+    readable: list[Path] = []
+    # Of some nothing can be read by themselves: their keys may be those of another copy.
+    for path in sorted(paths, key=lambda one: (not _is_readable([one]), one)):
+        if _is_readable([*readable, path]):
+            readable.append(path)
     if not readable:
         return
     found = from_files(readable)
@@ -94,6 +92,14 @@ def read_by_product(paths: list[Path]) -> Iterator[Content]:
                 except (DamagedError, EncryptedError):
                     continue
                 yield version.archive, version.user, file.path, 0, b"", read
+
+
+def _is_readable(paths: list[Path]) -> bool:
+    try:
+        from_files(paths)
+    except (DamagedError, EncryptedError, UnsupportedError):
+        return False
+    return True
 
 
 def _theirs(paths: list[Path], *, with_keys: bool) -> Iterator[Content]:

@@ -83,7 +83,7 @@ def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
         stack.enter_context(patch.object(known, "open_archive", open_for_a_night))
         for module in (structure_keys, backup_run):
             stack.enter_context(patch.object(module, "keys_at", keys_at))
-        stack.enter_context(patch.object(restore_run, "refuse_locked", lambda _archives: None))
+        stack.enter_context(patch.object(restore_run, "refuse_locked", lambda _archives, _slots: None))
         for module in (reader, salvage, draft, run_end):
             stack.enter_context(patch.object(module, "codec_for", choose))
         yield

@@ -70,7 +70,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         plan, engine = _brought_here(case, plan)
         tell_missing(plan)
         if case.backup.archives.keys.structures and not (asked.state_only or asked.provision_only):
-            refuse_locked([one.task.archives for one in plan.tasks])
+            refuse_locked([one.task.archives for one in plan.tasks], case.backup.slots)
         return _restored(case, plan, _for_size(case, plan, engine))
 
 

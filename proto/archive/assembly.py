@@ -59,6 +59,10 @@ class Contents:
         if size != message.size or digest.digest(length=DIGEST_BYTES) != message.digest:
             raise _other_content()
 
+    def stored(self, piece: Piece) -> bytes:
+        """The stored bytes of a piece, compared with nothing. Raises DamagedError."""
+        return b"".join(self._raw(piece))
+
     def _whole(self, message: Message | StoredFile) -> bytes:
         stored = 0
         for piece in message.pieces:

@@ -39,6 +39,11 @@ class FrameCodec:
         """All slots of the archive that are known, ascending by number."""
         return ()
 
+    @property
+    def digest_key(self) -> bytes | None:
+        """The key that the digests of segments in INDEX frames are made with; None: without any."""
+        return None
+
     def __init__(self) -> None:
         self._of_this_thread = _Decompressor()
 

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 
 from ..errors import DamagedError, EncryptedError
 from ..keys.ciphers import keyed_cipher, quickest_cipher
-from ..keys.derivation import content_id, frame_key, wrap_info
+from ..keys.derivation import content_id, digest_key, frame_key, wrap_info
 from ..keys.records import KEY_BYTES, Keyring, Sealing, Slot, Wrap
 from ..records import DIGEST_BYTES, ArchiveId
 from ..structs import replace
@@ -54,6 +54,12 @@ class SealedCodec(FrameCodec):
     def slots(self) -> tuple[Slot, ...]:
         """See FrameCodec."""
         return tuple(one for _, one in sorted(self._slots.items()))
+
+    @property
+    def digest_key(self) -> bytes | None:
+        """See FrameCodec. Digests stay as they are in later generations: they are of the first slot."""
+        first = self._slots[min(self._slots)]
+        return digest_key(self._keys.structures[first.structure])
 
     @property
     def is_spent(self) -> bool:

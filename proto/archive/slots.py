@@ -83,18 +83,33 @@ def slots_anywhere(file: RandomAccess, owner: ArchiveId | None = None) -> tuple[
     if nothing says that it is encrypted. Reads all of the file, unless it begins as one that is not."""
     owner = owner or owner_of(file)
     first = any_header_at(file, 0, owner)
-    if first is not None and first[0].type is FrameType.HEADER and not first[0].flags:
+    if first is not None and _begins_in_clear(file, first[0], owner):
         return ()
     found: dict[int, Slot] = {}
+    is_sealed = False
+
+    def is_keys(header: FrameHeader) -> bool:
+        nonlocal is_sealed
+        is_sealed = is_sealed or _is_sealed(header)
+        return _is_keys(header)
+
     at = -1
-    while (at := next_header(file, at + 1, owner, _is_keys)) < file.size:
+    while (at := next_header(file, at + 1, owner, is_keys)) < file.size:
         with suppress(DamagedError, UnsupportedError):
             payload = read_frame(file, FramePlace(at, 0), FrameType.KEYS, owner)[1]
             for one in decode(payload):
                 found[one.number] = _together(found.get(one.number, one), one)
-    if not found and first is not None and first[0].flags:
+    if is_sealed and not found:
         raise DamagedError(f"{file.name}: the keys of the archive are gone", reason="keys")
     return tuple(one for _, one in sorted(found.items()))
+
+
+def _begins_in_clear(file: RandomAccess, first: FrameHeader, owner: ArchiveId) -> bool:
+    """Whether an archive with this frame at its front is none that is encrypted: in its HEADER frame is the
+    mark that is easily changed, but behind that one comes a KEYS frame."""
+    second = any_header_at(file, frames.HEADER_BYTES + first.stored_bytes, owner)
+    is_header = first.type is FrameType.HEADER and not first.flags
+    return is_header and second is not None and not _is_keys(second[0]) and not _is_sealed(second[0])
 
 
 def _together(first: Slot, second: Slot) -> Slot:
@@ -111,6 +126,10 @@ def codec_for(archive: ArchiveId, slots: tuple[Slot, ...], keys: Keyring) -> Fra
     from .sealing import SealedCodec  # whoever has no encrypted archive does without
 
     return SealedCodec(archive, slots, keys)
+
+
+def _is_sealed(header: FrameHeader) -> bool:
+    return header.flags > 0 and header.type is not FrameType.LATER  # whose flags nobody knows
 
 
 def _is_keys(header: FrameHeader) -> bool:

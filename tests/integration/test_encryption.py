@@ -141,6 +141,28 @@ def test_of_a_lost_house_a_destination_and_a_private_key_are_enough(site: Site) 
     assert {file.read_bytes() for file in target.glob("*/cur/*")} == wanted
 
 
+def test_a_file_that_has_lost_its_keys_is_read_with_those_of_a_copy(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
+    site.run("backup")
+    site.run("sweep")
+    first, second = site.archives()
+    (copy,) = site.vault.rglob(first.name)
+    without = bytearray(first.read_bytes())
+    for one in frames_of(first.read_bytes()):
+        if one.at == 0 or one.header.type is FrameType.KEYS:
+            end = one.at + HEADER_BYTES + one.header.stored_bytes
+            without[one.at : end] = bytes(end - one.at)
+    everything = site.tmp / "all.mha"
+    everything.write_bytes(bytes(without) + second.read_bytes())
+    files = ("-f", str(everything), "-f", str(copy))
+    target = site.tmp / "blank"
+    site.run("restore", "/", "--to", f"maildir:{target}/{{user}}", *files, *site.with_key)
+    wanted = {file.read_bytes() for file in site.store.glob("*/cur/*")}
+    assert {file.read_bytes() for file in target.glob("*/cur/*")} == wanted
+
+
 def test_a_staging_area_may_hold_both(site: Site) -> None:
     site.configure()
     first = site.run("backup")

@@ -121,7 +121,7 @@ def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
     """See ``repair.repair``. Raises DamagedError if nothing of the archive can be read."""
     memory.keep_freed_memory()
     target = Path(task.staging.path, task.name)
-    keys = task.staging.keys
+    keys = task.staging.keys.and_those(task.archives.keys)
     with closing(Places((task.staging,))) as places, closing(places.open(task.location)) as file:
         source = open_archive(file, archive=task.archive, keys=keys)
         broken = {**task.broken, task.archive: verify_archive(file, progress, keys).broken}

@@ -9,12 +9,15 @@ from __future__ import annotations
 import binascii
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+
+from blake3 import blake3
 
 from ...proto.archive import recipes
 from ...proto.archive.assembly import Contents
 from ...proto.archive.reader import ArchiveReader
-from ...proto.errors import DamagedError, PlaceError
-from ...proto.records import ArchiveId, Message, Ownership, Piece, StoredFile, Stretch
+from ...proto.errors import DamagedError, EncryptedError, PlaceError
+from ...proto.records import DIGEST_BYTES, ArchiveId, Message, Piece, StoredFile, Stretch
 from ...proto.structs import Record
 from .examiner import Depth, Examiner
 from .kept import KeptMailbox, contents_of
@@ -23,12 +26,14 @@ from .spares import Spare
 _MOST_BYTES = 256 << 20
 """A filling is put together in memory; what is larger is not filled."""
 
+_NOT_TO_BE_HAD = (DamagedError, EncryptedError, PlaceError)
+
 Stored = Message | StoredFile
 
 
 class Filling(Record):
     """``length`` bytes for ``offset`` of the data of an archive; ``read`` gives them, or raises DamagedError
-    if they can't be had after all."""
+    if they can't be had after all, EncryptedError if there is no key for them."""
 
     offset: int
     length: int
@@ -58,7 +63,7 @@ class Filler:
             one = self._fillings[number]
             try:
                 more = one.read()[offset - one.offset :]
-            except (DamagedError, PlaceError):
+            except _NOT_TO_BE_HAD:
                 return None
             if not more:
                 return None
@@ -72,12 +77,17 @@ def segment_fillings(
     """Fillings from segments that other archives hold. Each is checked against its digest when it is read."""
     contents = Contents(open_archive)
 
-    def reading(spare: Spare) -> Callable[[], bytes]:
-        pieces = (Piece(spare.archive, spare.at, spare.length),)
-        stored = StoredFile(b"", False, None, Ownership(0, 0, 0), 0, spare.length, spare.digest, pieces)
-        return lambda: b"".join(contents.message(stored))
+    def read(spare: Spare) -> bytes:
+        data = contents.stored(Piece(spare.archive, spare.at, spare.length))
+        key = open_archive(spare.archive).codec.digest_key
+        hashed = blake3(data) if key is None else blake3(data, key=key)
+        if hashed.digest(length=DIGEST_BYTES) != spare.digest:
+            raise DamagedError("the segment does not match its digest", reason="content")
+        return data
 
-    return [Filling(one.offset, one.length, reading(one)) for one in spares if one.length <= _MOST_BYTES]
+    return [
+        Filling(one.offset, one.length, partial(read, one)) for one in spares if one.length <= _MOST_BYTES
+    ]
 
 
 def twin_fillings(
@@ -114,7 +124,7 @@ def _from_twin(archive: ArchiveId, lost: Stored, twin: Stored, reader: _Reader) 
                 filling = Filling(piece.offset, piece.length, reader.reading(twin, run, at, piece.length))
                 try:
                     usable = len(filling.read()) == piece.length
-                except (DamagedError, PlaceError):
+                except _NOT_TO_BE_HAD:
                     usable = False
                 if usable:
                     yield filling

@@ -11,7 +11,7 @@ from ...proto.archive.contents import IndexRow, decode_index
 from ...proto.archive.frames import FrameType
 from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader
-from ...proto.errors import DamagedError, PlaceError
+from ...proto.errors import DamagedError, EncryptedError, PlaceError
 from ...proto.ports import ProgressSink
 from ...proto.records import DIGEST_BYTES, ArchiveId, Location, Progress, Stretch
 from ..archives.availability import Availabilities
@@ -47,7 +47,8 @@ def find_spares(
     """Look for the lost stretches of each archive in ``holders``.
 
     Which segments lay there is told by the index of the archive itself or of an earlier copy of its file:
-    ``copies``. What can't be read of all these is passed over.
+    ``copies``. What can't be read of all these is passed over; segments in archives whose digests are made
+    with different keys are never found to be the same.
     """
     wanted: dict[bytes, list[tuple[ArchiveId, int, int]]] = {}
     for archive, stretches in lost.items():
@@ -86,7 +87,7 @@ def _lost_segments(
     """Digest, offset and length of each segment of which something is lost."""
     starts = [one.offset for one in stretches]
     for one in copies:
-        with suppress(DamagedError, PlaceError), closing(places.open(one)) as file:
+        with suppress(DamagedError, EncryptedError, PlaceError), closing(places.open(one)) as file:
             reader = open_archive(file, keys=places.keys)
             if reader.header.archive != archive:
                 continue
@@ -107,7 +108,7 @@ def _held(
     open_archive: Callable[[ArchiveId], ArchiveReader], archive: ArchiveId
 ) -> Iterator[tuple[bytes, int, int]]:
     """Digest, offset and length of each segment of an archive, as far as its index can be read."""
-    with suppress(DamagedError, PlaceError):
+    with suppress(DamagedError, EncryptedError, PlaceError):
         yield from _segments(open_archive(archive).index())
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
+from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.contents import LAST
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
 from mailhaul.proto.archive.recipes import RAW
+from mailhaul.proto.archive.slots import read_slots
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, StagingError
+from mailhaul.proto.keys.derivation import structure_key
+from mailhaul.proto.keys.records import Keyring, Sealing, StructureKey
 from mailhaul.proto.records import STAGING, ArchiveId, Location, Piece, Stretch
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
@@ -31,7 +35,9 @@ from mailhaul.tests.archives import (
     write_mailbox,
 )
 from mailhaul.tests.checking import kept_mailboxes, losses_of
+from mailhaul.tests.sealed import OF_A_HOST, SEALING, STRUCTURE, opened_keys
 from mailhaul.worker.archives.holdings import Holdings
+from mailhaul.worker.archives.opened import open_archive
 from mailhaul.worker.archives.places import Places
 from mailhaul.worker.packing.packer import Packer
 from mailhaul.worker.staging.area import StagingArea
@@ -185,6 +191,82 @@ def test_segments_are_found_by_their_digests_and_fill_the_gaps(tmp_path: Path) -
     assert find_spares(lost, copies, places, [OTHER], known.__getitem__, {OTHER: (Stretch(0, 1 << 20),)}) == {
         ARCHIVE: ()
     }
+
+
+class TestEncryptedArchives:
+    """What others hold fills the gaps where there is a private key; without it the rest is kept."""
+
+    DATA = write_archive(MAILBOXES, sealing=SEALING)
+    HURT = damaged(DATA)
+
+    def other(self, *mails: bytes, of: StructureKey = STRUCTURE) -> bytes:
+        sealing = Sealing(structure=of, recipients=SEALING.recipients)
+        return write_archive({"alice": {"INBOX": mails}}, archive=OTHER, sealing=sealing)
+
+    def opened(self, data: bytes, keys: Keyring | None = None) -> ArchiveReader:
+        file = MemoryFile(data)
+        return open_archive(file, keys=opened_keys(read_slots(file)) if keys is None else keys)
+
+    def repaired(
+        self, keys: Keyring | None, fillings: Callable[..., list[Filling]]
+    ) -> tuple[ArchiveReader, RepairReport]:
+        """What is written anew, read with the private key."""
+        source, sink = self.opened(self.HURT, keys), MemorySink()
+        found, broken = fillings(source), broken_stretches(source)
+        report = repair(source, sink, broken=broken, dead=(), fillings=found, sealing=SEALING)
+        written = self.opened(bytes(sink.data))
+        assert verify_archive(written.file, lambda _: None, OF_A_HOST).damaged == ()
+        return written, report
+
+    @pytest.mark.parametrize("keys", [None, OF_A_HOST])
+    def test_segments(self, tmp_path: Path, keys: Keyring | None) -> None:
+        other = self.opened(self.other(b"From: somebody else\n" + MAIL), keys)
+        places = Places((StagingArea(path=str(tmp_path), keys=OF_A_HOST),))
+        copies = {ARCHIVE: (place(tmp_path / "hurt", self.HURT),)}
+
+        def spares(source: ArchiveReader) -> list[Filling]:
+            lost = {ARCHIVE: broken_stretches(source)}
+            known = opener(source, other).__getitem__
+            (spare,) = find_spares(lost, copies, places, [ARCHIVE, OTHER], known, lost)[ARCHIVE]
+            assert (spare.archive, spare.length) == (OTHER, len(ATTACHMENT))
+            return segment_fillings([spare], known)
+
+        written, report = self.repaired(keys, spares)
+        assert report.filled_bytes == (0 if keys else len(ATTACHMENT))
+        if keys is None:
+            (segment,) = [
+                one
+                for row in written.index()
+                for one in zip(row.offsets, row.lengths, strict=True)
+                if one[1] == len(ATTACHMENT)
+            ]
+            contents = Contents(lambda _: written)
+            assert contents.stored(Piece(ARCHIVE, *segment)) == ATTACHMENT
+
+    @pytest.mark.parametrize("keys", [None, OF_A_HOST])
+    def test_messages_with_the_same_content(self, keys: Keyring | None) -> None:
+        other = self.opened(self.other(*MAILBOXES["alice"]["INBOX"]), keys)
+
+        def twins(source: ArchiveReader) -> list[Filling]:
+            broken = {ARCHIVE: broken_stretches(source)}
+            return twin_fillings(
+                ARCHIVE, kept_mailboxes(source, other), opener(source, other).__getitem__, broken
+            )
+
+        written, report = self.repaired(keys, twins)
+        assert (report.filled_bytes > 400_000) == (keys is None)
+        found, _ = read_archive(written)
+        kept = expected({"alice": MAILBOXES["alice"]}) if keys is None else {}
+        assert {whose: mails for whose, mails in found.items() if mails} == kept
+
+    def test_with_another_structure_key_nothing_seems_to_be_the_same(self, tmp_path: Path) -> None:
+        source = self.opened(self.HURT)
+        other = self.opened(self.other(MAIL, of=structure_key(bytes(32))))
+        places = Places((StagingArea(path=str(tmp_path), keys=OF_A_HOST),))
+        copies = {ARCHIVE: (place(tmp_path / "hurt", self.HURT),)}
+        lost = {ARCHIVE: broken_stretches(source)}
+        found = find_spares(lost, copies, places, [OTHER], opener(source, other).__getitem__, lost)
+        assert found == {ARCHIVE: ()}
 
 
 def test_a_stretch_is_covered_by_spares_in_a_row() -> None:

@@ -1,0 +1,72 @@
+"""Keys that go with a restore: those of just its archives, of which each is read once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from mailhaul.coordinator import unlocking
+from mailhaul.coordinator.unlocking import ReadSlots, refuse_locked, unlocked
+from mailhaul.proto.archive.slots import read_slots
+from mailhaul.proto.errors import EncryptedError
+from mailhaul.proto.keys.records import NO_KEYS, Keyring, Slot
+from mailhaul.proto.records import ArchiveId, Location
+from mailhaul.proto.structs import replace
+from mailhaul.tests.archives import write_archive
+from mailhaul.tests.sealed import SEALING, opened_keys
+from mailhaul.worker.archives.holdings import Folder, Holdings
+
+MAILBOXES = {"alice": {"INBOX": [b"h: 1\n\nmail"]}}
+SEALED, CLEAR = ArchiveId(b"encrypted one..."), ArchiveId(b"one in clear....")
+
+
+@pytest.fixture
+def holdings(tmp_path: Path) -> Holdings:
+    """Of an archive that is encrypted, and one that is not."""
+    (tmp_path / "a").write_bytes(write_archive(MAILBOXES, archive=SEALED, sealing=SEALING))
+    (tmp_path / "b").write_bytes(write_archive(MAILBOXES, archive=CLEAR))
+    locations = {SEALED: (Location("here", "a"),), CLEAR: (Location("here", "b"),)}
+    return Holdings(locations=locations, places=(Folder(name="here", path=str(tmp_path)),))
+
+
+def unlock(slots: tuple[Slot, ...]) -> Keyring:
+    return opened_keys(slots) if slots else NO_KEYS
+
+
+def test_each_archive_is_read_once(holdings: Holdings) -> None:
+    slots = ReadSlots()
+    with patch.object(unlocking, "read_slots", wraps=read_slots) as read:
+        several = [
+            unlocked(holdings.of(those), unlock, slots) for those in ([SEALED, CLEAR], [SEALED], [CLEAR])
+        ]
+        refuse_locked(several, slots)
+    assert read.call_count == 2
+    assert [len(one.unlocked.contents) for one in several] == [1, 1, 0]
+
+
+def test_who_could_open_it_is_told(holdings: Holdings) -> None:
+    refuse_locked([holdings.of([CLEAR])], ReadSlots())
+    with pytest.raises(EncryptedError, match="ops"):
+        refuse_locked([holdings], ReadSlots())
+
+
+def test_what_can_not_be_read_yet_is_read_when_it_can(holdings: Holdings, tmp_path: Path) -> None:
+    slots = ReadSlots()
+    (tmp_path / "a").rename(tmp_path / "away")
+    refuse_locked([unlocked(holdings, unlock, slots)], slots)
+    (tmp_path / "away").rename(tmp_path / "a")
+    with pytest.raises(EncryptedError):
+        refuse_locked([holdings], slots)
+
+
+def test_search_terms_that_were_copied_need_no_key(holdings: Holdings) -> None:
+    slots = ReadSlots()
+
+    def with_copied(file: object) -> tuple[Slot, ...]:
+        (own,) = read_slots(file)  # type: ignore[arg-type]
+        return own, replace(own, number=2, archive=CLEAR, content=bytes(16), wraps=())
+
+    with patch.object(unlocking, "read_slots", with_copied):
+        refuse_locked([unlocked(holdings.of([SEALED]), lambda found: opened_keys(found[:1]), slots)], slots)
