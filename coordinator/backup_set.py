@@ -13,6 +13,7 @@ from ..proto.archive.files import RandomAccess
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
+from ..proto.archive.sidecars import folders_beside, with_sidecars
 from ..proto.archive.slots import read_slots
 from ..proto.archive.splitting import archives_in
 from ..proto.errors import AccessError, BackupError, DamagedError, NotFoundError, UsageError
@@ -332,7 +333,12 @@ def _holdings(files: Mapping[ArchiveId, Sequence[Stretched]]) -> Holdings:
         numbers = range(len(every), len(every) + len(copies))
         locations[archive] = tuple(Location(NAMED_FILES, str(number)) for number in numbers)
         every += copies
-    return Holdings(locations=locations, places=(NamedFiles(files=tuple(every)),))
+    folders = dict.fromkeys(folder for one in every for folder in folders_beside(Path(one.path)))
+    return Holdings(
+        locations=locations,
+        places=(NamedFiles(files=tuple(every)),),
+        unlocked=Keyring(sidecars=tuple(folders)),
+    )
 
 
 def _note_departures(archive: ArchiveReader, gone: _Gone) -> None:
@@ -398,7 +404,8 @@ def _copies(file: Path, damaged: list[Skipped], unlock: Unlock | None) -> Iterat
         place = Stretched(path=str(file), start=one.start, size_bytes=one.size)
         told: list[Skipped] = []
         try:
-            keys = unlock(read_slots(one)) if unlock else NO_KEYS
+            beside = Keyring(sidecars=folders_beside(file))
+            keys = unlock(with_sidecars(read_slots(one), beside)) if unlock else NO_KEYS
             header = reader_over(one, told, keys).header
             yield header.archive, _Copy(place, header.generation, told[0] if told else None)
         except DamagedError as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..proto.archive.files import RandomAccess
 from ..proto.archive.reader import open_sealed
+from ..proto.archive.sidecars import with_sidecars
 from ..proto.archive.slots import read_slots
 from ..proto.errors import BackupError, DamagedError, EncryptedError
 from ..proto.keys.identities import Identity
@@ -120,7 +121,7 @@ def prove(
             where = opened.described(copy)
             try:
                 with closing(opened.open(copy)) as file:
-                    slots = read_slots(file)
+                    slots = with_sidecars(read_slots(file), opened.keys)
                     if not slots:
                         continue
                     encrypted += 1
@@ -148,7 +149,7 @@ def addressed(copies: Iterable[Location], places: Iterable[PlaceSettings]) -> tu
     with closing(Places(places)) as opened:
         for copy in copies:
             with suppress(BackupError), closing(opened.open(copy)) as file:
-                slots = read_slots(file)
+                slots = with_sidecars(read_slots(file), opened.keys)
                 encrypted += bool(slots)
                 for id_, wrap in {w.recipient: w for slot in slots for w in slot.wraps}.items():
                     recipient = seen.setdefault(id_, Seen(name=wrap.name, kem=wrap.kem))

@@ -19,7 +19,7 @@ from pathlib import Path
 from ..proto.directories import make_private, sync_directory
 from ..proto.errors import AccessError, ConfigError, StagingError
 from ..proto.keys.derivation import structure_key
-from ..proto.keys.records import KEY_BYTES, NO_KEYS, Keyring, Recipient, Sealing, StructureKey
+from ..proto.keys.records import KEY_BYTES, NO_KEYS, SIDECARS, Keyring, Recipient, Sealing, StructureKey
 from ..proto.structs import Record
 from ..worker.staging.area import StagingArea
 from .area_id import area_id
@@ -95,17 +95,19 @@ def area_at(staging: Path, *, reserve_bytes: int = 0, patience_seconds: float = 
 def keys_at(staging: Path) -> AreaKeys:
     """The keys of a staging area: none where they are not on this host. Raises as ``area_at``."""
     directory = keys_directory(staging)
+    folder = staging / SIDECARS
+    added = Keyring(sidecars=(str(folder),)) if folder.is_dir() else NO_KEYS
     if directory is None:
-        return AreaKeys()
+        return AreaKeys(keys=added)
     area = area_id(staging)
     path = directory / f"{area}.structure"
     if not path.exists():
-        return AreaKeys()
+        return AreaKeys(keys=added)
     found = read_structure_keys(path)
     encrypts, recipients = _recipients(directory, area)
     sealing = Sealing(structure=found[-1], recipients=recipients) if recipients else None
     return AreaKeys(
-        keys=Keyring(structures={one.id: one.secret for one in found}),
+        keys=added.and_those(Keyring(structures={one.id: one.secret for one in found})),
         sealing=sealing if encrypts else None,
         resealing=sealing,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
+from ..proto.archive.sidecars import with_sidecars
 from ..proto.archive.slots import read_slots
 from ..proto.errors import BackupError, DamagedError, EncryptedError
 from ..proto.keys.records import NO_KEYS, Keyring, Slot
@@ -48,7 +49,7 @@ class ReadSlots:
             for archive in holdings.locations.keys() - self._found:
                 for one in holdings.locations[archive]:
                     with suppress(BackupError), closing(places.open(one)) as file:
-                        self._found[archive] = read_slots(file)
+                        self._found[archive] = with_sidecars(read_slots(file), holdings.keys)
                         break
         return {archive: self._found.get(archive, ()) for archive in holdings.locations}
 

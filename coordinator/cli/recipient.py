@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from . import (
+    recipient_add,
     recipient_check,
     recipient_list,
     recipient_make,
@@ -34,6 +35,7 @@ _MODULES = (
     recipient_list,
     recipient_check,
     recipient_paper,
+    recipient_add,
     recipient_retire,
 )
 for _module in _MODULES:

@@ -300,7 +300,12 @@ class _Run:
             order=order,
             verification=self._verification,
             examination=self._examination,
-            damaged=(*damaged, *self._examination.run_archives, *self._verification.damaged),
+            damaged=(
+                *damaged,
+                *self._examination.run_archives,
+                *self._examination.sidecars,
+                *self._verification.damaged,
+            ),
             repaired=self._repaired,
             renewed=self._renewed,
             accepted=self._accepted,

@@ -20,6 +20,7 @@ from ..dispatch.engine import Engine
 from ..readers import exclusive
 from ..ready import withdrawn
 from ..settings import ArchiveConfig
+from ..sidecars import sidecars_of
 from ..structure_keys import area_at
 from ..sweeping.policy import name_in_places
 from .doomed import Doomed, read_doomed, write_doomed
@@ -42,8 +43,9 @@ class Steps:
         for what is written next. New files that were never brought into use go first."""
         # An archive that somebody has renamed, and that was freed, left its excerpt under its own name.
         dead = (Doomed(name) for one in plan.dead for name in dict.fromkeys((one.name, name_in_places(one))))
+        sidecars = (Doomed(name) for one in plan.dead for name in sidecars_of(self._staging, one.archive))
         replaced = (Doomed(one.record.name, one.new_file) for one in plan.compactions)
-        self._doomed = tuple(dict.fromkeys((*self._doomed, *dead, *replaced)))
+        self._doomed = tuple(dict.fromkeys((*self._doomed, *dead, *sidecars, *replaced)))
         write_doomed(self._staging, self._doomed)
         self._remove_unfinished()
         self._catalog.remove_archives([one.archive for one in plan.dead])

@@ -12,6 +12,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from ...proto.archive.sidecars import SIDECAR_DIGITS, archive_digits
+from ...proto.records import ArchiveId
 from ..catalog.snapshots import FOLDER, KEPT, stem_of
 from ..durable import replace_durably
 from ..settings import own_directory
@@ -50,6 +52,12 @@ def to_lock(
     newest = max(filter(None, map(stem_of, names)), default=None)
     if newest is not None and all(due(name) for name in known if stem_of(name)):
         yield from (name for name in names if stem_of(name) == newest)
+
+
+def old_sidecars(there: Iterable[str], purged: Iterable[ArchiveId]) -> list[str]:
+    """The sidecars at a place whose archives were purged."""
+    digits = {archive.hex()[:SIDECAR_DIGITS] for archive in purged}
+    return [name for name in there if archive_digits(name) in digits]
 
 
 def old_snapshots(there: Iterable[str], just_put: Collection[str]) -> list[str]:

@@ -1,5 +1,5 @@
-"""The files that go to every destination beside the archives: what tells of runs and of the catalog, and all
-that it takes to read archives with nothing but the copy.
+"""The files that go to every destination beside the archives: what tells of runs and of the catalog, keys
+for recipients that came later, and all that it takes to read archives with nothing but the copy.
 
 What is of none of these kinds goes nowhere. Where archives are encrypted, what names people leaves the
 staging area encrypted only.
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...proto.errors import AccessError
+from ...proto.keys.records import SIDECARS
 from ...proto.keys.sealed_files import MAGIC, is_sealed
 from ...proto.structs import Record
 from ...worker.archives.names import check_file_name
@@ -29,13 +30,14 @@ class Kind(Record):
 
 KINDS = (
     Kind(f"{RUNS}/*/*.mhr", "archives, encrypted as the others of their run: those of before stay in clear"),
+    Kind(f"{SIDECARS}/*/*.mhk", "keys, each wrapped for a recipient, as they are in archives"),
     Kind(f"{CATALOG}/*.sqlite.gz*"),
     Kind(f"{CATALOG}/*.names.tsv.gz*"),
     Kind(README, "it says what all this is to who has nothing else, and names nobody"),
     Kind(reader_name("*"), "a program, the same for everybody"),
 )
 
-FOLDERS = (RUNS, CATALOG)
+FOLDERS = (RUNS, CATALOG, SIDECARS)
 """Below the staging area. What lies in them is never changed under its name."""
 
 PREFIXES = (*(f"{folder}/" for folder in FOLDERS), README, reader_name("").removesuffix(".py"))

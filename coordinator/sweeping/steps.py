@@ -3,7 +3,7 @@ place made durable is recorded after that, and so is what it removed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -36,7 +36,7 @@ from ...worker.tasks.sweeping import (
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
 from ..history import CopyRecord, seen_at
-from .beside import locks_beside, note_locks_beside, old_snapshots, to_lock
+from .beside import locks_beside, note_locks_beside, old_sidecars, old_snapshots, to_lock
 from .companions import PREFIXES, Companion
 from .lanes import batches, lanes_of
 from .lock_terms import DueLock
@@ -225,6 +225,16 @@ class Steps:
             locked = locks_beside(self._staging, name)
             for one in old_snapshots(there, self._just_put[name]):
                 if one not in locked or locked[one] <= now:
+                    yield Location(name, one)
+
+    def old_sidecars(self, purged: Collection[ArchiveId]) -> Iterator[Location]:
+        """The sidecars at destinations whose archives were purged, and that do not lie in the staging area
+        any more."""
+        now = self._now()
+        for name, there in self._at_open(self._beside).items():
+            locked = locks_beside(self._staging, name)
+            for one in old_sidecars(there, purged):
+                if not (self._staging / one).exists() and locked.get(one, now) <= now:
                     yield Location(name, one)
 
     def everything(self, names: Iterable[str]) -> Iterator[tuple[str, tuple[Copy, ...]]]:

@@ -220,9 +220,10 @@ class _Sweep:
                     catalog.discard_copy(archive, copy)
             unneeded = catalog.forget_discarded_elsewhere()
             discarded = catalog.discarded()
+            purged = catalog.purged_archives()
         now = self._now()
         going = [one.location for one in discarded if policy.may_go(one, now)]
-        self.steps.remove((*going, *self.steps.old_snapshots()))
+        self.steps.remove((*going, *self.steps.old_snapshots(), *self.steps.old_sidecars(purged)))
         return unneeded
 
     def look_for_strays(self) -> None:

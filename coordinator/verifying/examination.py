@@ -24,7 +24,8 @@ from ..catalog import Catalog
 from ..history import ArchiveRecord, NamelessLoss, Version
 from ..holdings import holdings
 from ..run_archives import damaged_run_archives
-from ..structure_keys import area_at
+from ..sidecars import damaged_sidecars
+from ..structure_keys import area_at, keys_at
 from .set_aside import set_aside, set_aside_folder, strangers
 
 
@@ -51,7 +52,8 @@ class Examination(Record, kw_only=True):
     ``set_aside`` damaged files of them, which lie in ``aside``; ``references`` are those that the metadata of
     an archive refers to; ``lost`` is what of them is known to be lost. ``strangers`` are files that the
     catalog does not know, ``missing`` archives whose files are recorded as gone, ``nameless`` mailboxes of
-    which nothing tells any more, ``run_archives`` archives of runs that are damaged."""
+    which nothing tells any more, ``run_archives`` archives of runs that are damaged,
+    ``sidecars`` those that are not what they were."""
 
     path: LogicalPath
     archives: tuple[Examinee, ...]
@@ -65,6 +67,7 @@ class Examination(Record, kw_only=True):
     missing: frozenset[ArchiveId] = frozenset()
     nameless: tuple[NamelessLoss, ...] = ()
     run_archives: tuple[Skipped, ...] = ()
+    sidecars: tuple[Skipped, ...] = ()
 
     def copies_of(self, archive: ArchiveId) -> tuple[Location, ...]:
         """All files of an archive, whole or not."""
@@ -142,6 +145,7 @@ def examine_staging(
         ),
         strangers=strangers(staging, {one.name for one in records.values()}) if path == LogicalPath() else (),
         run_archives=run_archives,
+        sidecars=tuple(damaged_sidecars(staging, keys_at(staging).keys)) if path == LogicalPath() else (),
     )
 
 

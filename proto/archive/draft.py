@@ -207,7 +207,8 @@ class _Found:
     """What the frames of a file came to so far; ``draft`` is what of it ends with a mailbox."""
 
     def __init__(self, keys: Keyring) -> None:
-        self._keys = keys
+        # KEYS frames of a draft repeat each other: what sidecars add is in none of them.
+        self._keys = replace(keys, sidecars=())
         self._codec = PLAIN
         self._slots: dict[int, Slot] = {}
         self._keys_frames = 0

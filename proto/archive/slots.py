@@ -125,6 +125,10 @@ def codec_for(archive: ArchiveId, slots: tuple[Slot, ...], keys: Keyring) -> Fra
         return PLAIN
     from .sealing import SealedCodec  # whoever has no encrypted archive does without
 
+    if keys.sidecars:
+        from .sidecars import with_sidecars
+
+        slots = with_sidecars(slots, keys)
     return SealedCodec(archive, slots, keys)
 
 

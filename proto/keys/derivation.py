@@ -42,6 +42,11 @@ def digest_key(structure: bytes) -> bytes:
     return hkdf(structure, b"", _CONTEXT + b"digests")
 
 
+def sidecar_key(structure: bytes, archive: ArchiveId) -> bytes:
+    """The key that authenticates sidecars of an archive, of a structure key."""
+    return hkdf(structure, b"", _CONTEXT + b"sidecar" + archive)
+
+
 def frame_key(secret: bytes, slot: Slot, purpose: bytes) -> bytes:
     """The key that frames of a slot are encrypted with, of its structure key (``structure``) or its content
     key (``content``)."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ..errors import DamagedError, EncryptedError
 from ..structs import replace
 from .derivation import content_id, structure_key, wrap_info
-from .identities import Identity
 from .records import KEY_BYTES, Recipient, Slot, Wrap
+
+if TYPE_CHECKING:
+    from .identities import Identity  # who only reads sidecars starts no programs
 
 
 def open_slot(slot: Slot, identity: Identity) -> tuple[bytes, bytes]:
@@ -50,8 +53,13 @@ def rewrap(slot: Slot, identity: Identity, recipients: Iterable[Recipient]) -> t
 def slots_with_sidecar(slots: Sequence[Slot], sidecar: Sequence[Slot]) -> tuple[Slot, ...]:
     """The slots of an archive, each with the wraps that a sidecar has for it beside its own. What a sidecar
     has for other slots counts for nothing; whether a wrap of it is what it seems ``open_slot`` finds out."""
-    more = {_which(one): one.wraps for one in sidecar}
-    return tuple(replace(one, wraps=(*one.wraps, *more.get(_which(one), ()))) for one in slots)
+    more = {_which(slot): slot.wraps for slot in sidecar}
+    return tuple(
+        replace(slot, wraps=tuple(dict.fromkeys((*slot.wraps, *more[_which(slot)]))))
+        if _which(slot) in more
+        else slot
+        for slot in slots
+    )
 
 
 def _which(slot: Slot) -> tuple[object, ...]:

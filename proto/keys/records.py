@@ -11,6 +11,10 @@ from enum import IntEnum
 from ..records import ArchiveId
 from ..structs import Record, field
 
+SIDECARS = "_keys"
+"""What directories of sidecars are called: below the staging area, and beside archives elsewhere. No
+partition can be called so."""
+
 KEY_BYTES = 32
 KEY_ID_BYTES = 16
 
@@ -80,10 +84,12 @@ class StructureKey(Record):
 
 
 class Keyring(Record):
-    """Keys at hand for reading, by their ids: structure keys, and content keys of archives."""
+    """Keys at hand for reading, by their ids: structure keys, and content keys of archives. ``sidecars`` are
+    directories of this host with further wraps of keys, for who has none of these."""
 
     structures: Mapping[bytes, bytes] = field(default_factory=dict)
     contents: Mapping[bytes, bytes] = field(default_factory=dict)
+    sidecars: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Keyring({len(self.structures)}, {len(self.contents)})"
@@ -93,7 +99,11 @@ class Keyring(Record):
 
     def and_those(self, other: Keyring) -> Keyring:
         """The keys of both."""
-        return Keyring({**self.structures, **other.structures}, {**self.contents, **other.contents})
+        return Keyring(
+            {**self.structures, **other.structures},
+            {**self.contents, **other.contents},
+            tuple(dict.fromkeys((*self.sidecars, *other.sidecars))),
+        )
 
 
 NO_KEYS = Keyring()

@@ -86,6 +86,7 @@ class GuardedSite:
         ops = recipient("ops", Kem.X25519, public_of(Kem.X25519, self.private))
         self.public = write_recipient(place, ops)
         self.secret = Secret(name="ops", kem=Kem.X25519, recipient=ops.id, private=self.private)
+        self.encrypted = encrypted
         self.config = self.configured(place, encrypted=encrypted)
         self.moments: dict[str, dict[bytes, Entry]] = {}
         self._delivered = 0
@@ -169,6 +170,14 @@ class GuardedSite:
         typed.touch(mode=0o600)
         typed.write_text(paper_text(self.secret))
         return typed
+
+    def add_recipient(self) -> None:
+        """Somebody who comes later can open what is there."""
+        later = write_recipient(self.place, recipient("safe", Kem.X25519, public_of(Kem.X25519, bytes(32))))
+        typed = self.paper(self.place)
+        added = self.run("keys recipient add", later, "--identity", typed)
+        assert added["written"] > 0
+        typed.unlink()
 
     def objects(self) -> dict[str, bytes]:
         """All that lies in the bucket, with what stands beside it: by a client that knows nothing of us."""

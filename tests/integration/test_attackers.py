@@ -42,6 +42,8 @@ def live_and_sweep(site: GuardedSite) -> None:
     site.night(status=(0, 3))
     site.run("sweep")
     unreadable.unlink()
+    if site.encrypted:
+        site.add_recipient()
     (second.root / ".Geheimakten").rename(second.root / ".Geheimakten.alt")
     second.folder(".Geheimakten")
     site.night()

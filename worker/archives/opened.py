@@ -12,6 +12,7 @@ from ...proto.archive.frames import FrameType
 from ...proto.archive.places import FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
 from ...proto.archive.salvage import salvage
+from ...proto.archive.sidecars import with_sidecars
 from ...proto.archive.slots import read_slots
 from ...proto.errors import BackupError, DamagedError, PlaceError
 from ...proto.keys.records import NO_KEYS, Keyring, Slot
@@ -145,7 +146,7 @@ class OpenArchives:
         files = self._files(archive, copies)
         keys = self._keys
         if self._unlock is not None:
-            keys = keys.and_those(self._unlock(_slots_of(files)))
+            keys = keys.and_those(self._unlock(with_sidecars(_slots_of(files), keys)))
         return open_archive(*files, archive=archive, keys=keys)
 
     def _files(self, archive: ArchiveId, copies: Sequence[Location]) -> list[RandomAccess]:

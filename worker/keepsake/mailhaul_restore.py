@@ -1064,6 +1064,7 @@ class Keys:
     def __init__(self, identities: Sequence[Identity] = ()) -> None:
         self._identities = identities
         self._slots: Dict[bytes, Dict[int, List[Slot]]] = {}
+        self._added: Dict[Tuple[Any, ...], List[Wrap]] = {}
         self._secrets: Dict[bytes, bytes] = {}
         self._refused: Dict[Slot, str] = {}
         self._frame_keys: Dict[Tuple[bytes, bytes, bool], bytes] = {}
@@ -1074,6 +1075,11 @@ class Keys:
             known = self._slots.setdefault(archive, {}).setdefault(slot.number, [])
             if slot not in known:
                 known.append(slot)
+
+    def learn_sidecar(self, payload: bytes) -> None:
+        """Further wraps of keys, for slots that are known or will be. Raises Damaged."""
+        for slot in slots_of(payload):
+            self._added.setdefault(slot[1:6], []).extend(slot.wraps)
 
     def lock(self, archive: bytes) -> Optional[Damaged]:
         """Why nothing of an encrypted archive can be read; None if anything can."""
@@ -1151,7 +1157,7 @@ class Keys:
     def _unwrap(self, slot: Slot) -> None:
         reason = ""
         for identity in self._identities:
-            for wrap in slot.wraps:
+            for wrap in (*slot.wraps, *self._added.get(slot[1:6], ())):
                 if wrap.kind != identity.kind or identity.recipient not in (b"", wrap.recipient):
                     continue
                 try:
@@ -3064,6 +3070,46 @@ def found_files(names: Sequence[str]) -> List[str]:
     return list(OrderedDict.fromkeys(found))
 
 
+def found_sidecars(names: Sequence[str]) -> List[str]:
+    """The files with further wraps of keys that lie below directories that are named, or beside files that
+    are: in their directory, or where they lie in a staging area."""
+    found: List[str] = []
+    for name in names:
+        if os.path.isdir(name):
+            for directory, below, files in os.walk(name):
+                below[:] = sorted(one for one in below if not one.startswith("."))
+                found += [os.path.join(directory, one) for one in files if one.endswith(".mhk")]
+            continue
+        digits = re.match(r"[^.]+\.[0-9]+\.([0-9a-f]{16})\.", os.path.basename(name))
+        place = os.path.dirname(os.path.abspath(name))
+        folders = [place]
+        for above in (place, os.path.dirname(os.path.dirname(place))):
+            below_keys = os.path.join(above, "_keys")
+            folders += [below_keys, os.path.join(below_keys, digits.group(1)[:2] if digits else "")]
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                found += [os.path.join(folder, one) for one in os.listdir(folder) if one.endswith(".mhk")]
+    return sorted(set(found))
+
+
+def learn_sidecars(names: Iterable[str], keys: Keys) -> Iterator[str]:
+    """Let them count; what there is to say of files that are damaged. Whether the keys are those of an
+    archive shows when they are opened."""
+    files = OpenFiles()
+    try:
+        for name in names:
+            try:
+                file = ArchiveFile(name, Means(), files, keys)
+                frame = file.frame(0)
+                if frame is None or frame.kind != KEYS:
+                    raise Damaged("there are no keys in it")
+                keys.learn_sidecar(file.payload(frame))
+            except (Damaged, OSError) as error:
+                yield f"{shown(name)}: keys that were added later are left out: {error}"
+    finally:
+        files.close()
+
+
 def list_mailboxes(
     archives: Archives, selected: Sequence[Tuple[State, List[Wanted]]], counts: Counts
 ) -> None:
@@ -3208,8 +3254,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit status. Raises Failed."""
     counts = Counts()
     wanted = [Wanted.parse(one) for one in arguments.path or ["/"]]
-    files = found_files(arguments.files)
+    files = found_files([one for one in arguments.files if not one.endswith(".mhk")])
     keys = Keys(read_identities(arguments.identity or [], arguments.passphrase_file))
+    for problem in learn_sidecars(found_sidecars(arguments.files), keys):
+        say(problem)
     archives = Archives(files, keys=keys)
     for problem in archives.problems:
         counts.problem("", problem)

@@ -33,6 +33,7 @@ from mailhaul.proto.archive.contents import IndexRow
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.sealing import SealedCodec
+from mailhaul.proto.archive.sidecars import decode_sidecar, encode_sidecar
 from mailhaul.proto.keys import derivation, wrapping
 from mailhaul.proto.keys.records import Cipher, Kem, Keyring, Slot, Wrap
 from mailhaul.proto.records import ArchiveId, Referred
@@ -183,6 +184,30 @@ class TestKeysAndEncryptedFrames:
         frame = file.frame(0)
         assert frame is not None
         assert file.payload(frame, encrypted=True, bound=bound) == payload
+
+    def test_a_sidecar(self, told: dict[str, bytes], tmp_path: Path) -> None:
+        data = told["sidecar: slot 1, cipher 1, wrapped for `ops` by kind 1"]
+        slot = self.slot(told, Cipher.AES_256_GCM)
+        found = decode_sidecar(data, "example")
+        assert found.slots == (slot,)
+        assert found.is_genuine(Keyring({slot.structure: told["structure key"]})) is True
+        assert encode_sidecar(ARCHIVE, [slot], told["structure key"]) == data
+        # An archive whose keys are wrapped for somebody else, and the sidecar beside it.
+        frame = told["BLOCK of `the words`, cipher 1"]
+        (tmp_path / "frame").write_bytes(frame)
+        (tmp_path / "one.mhk").write_bytes(data)
+        keys = mailhaul_restore.Keys(
+            [mailhaul_restore.Identity(1, slot.wraps[0].recipient, told["private key of kind 1"])]
+        )
+        stranger = Wrap(bytes(16), "safe", Kem.X25519, bytes(112))
+        keys.learn(ARCHIVE, slots.encode([replace(slot, wraps=(stranger,))]))
+        file = mailhaul_restore.ArchiveFile(
+            str(tmp_path / "frame"), mailhaul_restore.Means(), mailhaul_restore.OpenFiles(), keys
+        )
+        block = file.frame(0)
+        assert block is not None
+        assert list(mailhaul_restore.learn_sidecars([str(tmp_path / "one.mhk")], keys)) == []
+        assert file.payload(block, encrypted=True) == b"the words"
 
     def slot(self, told: dict[str, bytes], cipher: Cipher) -> Slot:
         return Slot(

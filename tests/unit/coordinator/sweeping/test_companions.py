@@ -15,7 +15,8 @@ STEM = "_catalog/20261121T220000Z-4f3a.0"
 SEALED = (f"{STEM}.sqlite.gz.sealed", f"{STEM}.names.tsv.gz.sealed")
 CLEAR = (f"{STEM}.sqlite.gz", f"{STEM}.names.tsv.gz")
 RUN = "_runs/2026/20261121T220000Z-4f3a.0.mhr"
-OPEN = (RUN, README, reader_name(__version__))
+KEYS = "_keys/01/0123456789abcdef.1.mhk"
+OPEN = (RUN, KEYS, README, reader_name(__version__))
 
 
 def put(staging: Path, *names: str) -> None:
@@ -32,7 +33,12 @@ def going(staging: Path, *, encrypted: bool) -> set[str]:
 
 def test_what_may_be_read_by_anybody_is_listed_with_the_reason() -> None:
     """Whoever adds a kind of file either seals it or adds it here, and to docs/threat-model.md."""
-    assert {one.pattern for one in KINDS if one.open} == {"_runs/*/*.mhr", README, reader_name("*")}
+    assert {one.pattern for one in KINDS if one.open} == {
+        "_runs/*/*.mhr",
+        "_keys/*/*.mhk",
+        README,
+        reader_name("*"),
+    }
 
 
 def test_in_clear_all_goes_that_is_known(tmp_path: Path) -> None:
