@@ -27,6 +27,8 @@ from ..worker.archives.places import open_local
 from ..worker.archives.sealed import account_of
 from .backup_set import reader_over
 from .catalog import Base, Catalog, FoundArchive, Inventory, PurgedMoments, Start, newest_base, rebuild
+from .erasing.progress import reopen
+from .erasing.record import erased_mailboxes
 from .fetching import Fetched
 from .holds import Holds, read_holds
 from .keepsakes import keep_catalog
@@ -60,7 +62,8 @@ def rebuild_catalog(
     they are, only from those that the newest sound snapshot does not know, unless ``every_archive`` is to be
     read. ``fetch`` is called first, to bring what a destination has (see ``fetching``).
 
-    What was purged stays so, by the records that purges keep. Raises LockedError while a run goes on,
+    What was purged stays so, by the records that purges keep, and what was erased; but erasures have to look
+    at all archives and copies once more. Raises LockedError while a run goes on,
     StagingError if the catalog can't be written, DamagedError if a record of purges or holds is.
     """
     with RunLock(staging):
@@ -98,7 +101,9 @@ def rebuild_locked(
         start,
         Inventory(place=fetched.place, copies=fetched.copies) if fetched and fetched.place else None,
         older,
+        erased_mailboxes(staging),
     )
+    reopen(staging)
     if older is not None:
         older.path.unlink(missing_ok=True)
     with Catalog.open(staging, write=True) as catalog:
@@ -123,7 +128,7 @@ def _purged(recorded: Iterable[PurgedScope], holds: Holds, base: Base | None) ->
             group=one.group,
             forgotten=one.forgotten,
             unchanged=one.unchanged,
-            newest=max(one.kept, default=None),
+            kept=one.kept,
             held=partial(holds.holds_user, one.partition, one.group),
         )
     for partition, group in sorted(scopes):

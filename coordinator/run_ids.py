@@ -1,4 +1,5 @@
-"""The ids of runs: each is given out once, also after a rebuild of the catalog, and whatever the clock says.
+"""The ids of runs, and of erasures: each is given out once, also after a rebuild of the catalog, and whatever
+the clock says.
 
 ``run-id`` beside the catalog has the last one that was given out; where that is lost too, the names of
 archives tell which there were.
@@ -19,6 +20,7 @@ from .catalog import Catalog
 from .catalog.snapshots import FOLDER
 from .clock import RUN_ID, utc
 from .durable import replace_durably
+from .erasing.record import erasure_ids
 
 _STAMP = "%Y%m%dT%H%M%SZ"
 _STAMP_LENGTH = len("20261121T031500Z")
@@ -55,6 +57,8 @@ def newest_given(staging: Path, catalog: Catalog) -> RunId | None:
     known = [one for one in (catalog.newest_run(), _noted(staging)) if one is not None]
     if len(known) < 2:  # the catalog is new, or was made anew
         known += _named(staging)
+    # What a run stores that sorts before an erasure would be taken for what was erased.
+    known += erasure_ids(staging)
     return max(known, default=None)
 
 

@@ -61,6 +61,12 @@ class NotFoundError(BackupError):
     code = "not-found"
 
 
+class HeldError(BackupError):
+    """What is to go is held: by somebody, or by an alarm."""
+
+    code = "held"
+
+
 class LockedError(BackupError):
     """Another run holds the lock."""
 

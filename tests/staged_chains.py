@@ -106,6 +106,11 @@ class StagedChain:
         self.moments[run] = dict(self._state)
         return run
 
+    def forget(self, user: str) -> None:
+        """The next run finds a mailbox of this name for the first time."""
+        self._newest.pop(user)
+        self._state.pop(user)
+
     def _write(
         self,
         report: UnitReport,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ...proto.erased import Erased
 from ...proto.errors import UsageError
 from ...proto.keys.records import StructureKey
 from ...proto.records import (
@@ -22,7 +23,7 @@ from ...proto.records import (
 )
 from ..history import CopyRecord, ResumedRun, RunState, Unplanned
 from . import database as files
-from . import journal, locations, queries, snapshots, standing, units, upkeep
+from . import erasing, journal, locations, queries, snapshots, standing, units, upkeep
 from .reading import CatalogReader
 from .snapshots import Snapshot
 from .values import raw, run_number
@@ -207,6 +208,36 @@ class Catalog(CatalogReader):
                 upkeep.forget(database, scope["number"], kept, held)
                 for scope in self._scopes(partition, group)
             )
+
+    def erase(self, erased: Erased) -> int:
+        """Forget all that was stored of mailboxes before they were erased, and their names; return how many
+        versions went. Also drops the plans of runs that ended early: they name mailboxes."""
+        with self._transaction() as database:
+            database.execute("PRAGMA secure_delete = ON")
+            journal.drop_plans(database)
+            return erasing.erase(database, erased)
+
+    def empty_units(self, archives: Iterable[ArchiveId]) -> None:
+        """Record that nothing is left of what the units of these archives had changed, as if they had found
+        nothing changed: their moments stay, for the other mailboxes."""
+        with self._transaction() as database:
+            database.executemany(
+                "UPDATE units SET state = 'unchanged' WHERE state = 'sealed' AND number = ("
+                " SELECT unit FROM archives WHERE archive = ?)",
+                ((one,) for one in archives),
+            )
+
+    def renew_run(self, run: RunId, resumed: int) -> int:
+        """Record that the archive of a run is written anew, as if the run had gone on once more; returns how
+        often it has then."""
+        with self._transaction() as database:
+            return journal.renew_run(database, run_number(run), resumed)
+
+    def wipe(self) -> None:
+        """What was forgotten is not in the file any more, either."""
+        with files.translated(self._path):
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def replace_archive(
         self,

@@ -133,6 +133,15 @@ def reopen_run(database: sqlite3.Connection, number: int) -> int:
     return int(database.execute("SELECT resumed FROM runs WHERE number = ?", (number,)).fetchone()[0])
 
 
+def renew_run(database: sqlite3.Connection, number: int, resumed: int) -> int:
+    """As if a run that has ended had gone on once more, after ``resumed`` times at least; returns how often
+    it has then."""
+    row = database.execute("SELECT resumed FROM runs WHERE number = ?", (number,)).fetchone()
+    renewed = max(resumed, row["resumed"] if row else 0) + 1
+    database.execute("UPDATE runs SET resumed = ? WHERE number = ?", (renewed, number))
+    return renewed
+
+
 def known_run(database: sqlite3.Connection, run: RunId) -> int:
     """The number of a run. Raises NotFoundError."""
     number = run_number(run)

@@ -173,6 +173,12 @@ class CatalogReader:
         with files.translated(self._path):
             return run_ends.run_end(self._database, run)
 
+    def with_known_units(self, end: RunEnd) -> RunEnd:
+        """The same end of a run, with what is known now of its units: mailboxes may have been erased since.
+        Units of whose archives nothing is left found nothing changed."""
+        with files.translated(self._path):
+            return run_ends.with_known_units(self._database, end)
+
     def ended_runs(self) -> list[tuple[RunId, int]]:
         """The runs that have ended, oldest first, and how often each had been resumed."""
         query = "SELECT run, resumed FROM runs WHERE state <> 'running' ORDER BY number"
@@ -295,6 +301,11 @@ class CatalogReader:
             else:
                 rows = self._rows(queries.HISTORY_OF_ONE, scope["number"], raw(user))
             yield from map(values.version, rows)
+
+    def present_users(self) -> frozenset[tuple[str, str]]:
+        """The mailboxes that were there as of the newest run over their group, by partition and user."""
+        query = "SELECT s.partition, p.user FROM present p JOIN scopes s ON s.number = p.scope"
+        return frozenset((partition, user) for partition, user in self._rows(query))
 
     def departures(self, run: RunId) -> list[Version]:
         """The mailboxes that a run found departed, as far as that hides something still."""

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ...proto.directories import make_private
+from ...proto.erased import NOBODY, Erased
 from ...proto.errors import NotFoundError
 from ...proto.records import (
     CONFIRMED,
@@ -25,7 +26,7 @@ from ...proto.run_ends import RunEnd
 from ...proto.structs import Record, replace
 from ...worker.archives.names import parse_name
 from ..history import CopyRecord
-from . import journal, locations, queries, run_ends, units, upkeep
+from . import erasing, journal, locations, queries, run_ends, units, upkeep
 from .bases import Base, copies_known_to
 from .database import companion, connect_private, create, place, transaction, translated
 from .values import run_number, run_started
@@ -54,14 +55,19 @@ class FoundArchive(Record, kw_only=True):
 class PurgedMoments(Record, kw_only=True):
     """What purges have recorded of a group: the runs that were forgotten; and the users whose versions stay
     all the same. ``unchanged`` are kept runs that no archive tells of, since nothing had changed in them;
-    ``newest`` is the last run that was kept."""
+    ``kept`` are all that could be restored from then on."""
 
     partition: str
     group: str
     forgotten: tuple[RunId, ...]
     unchanged: tuple[RunId, ...] = ()
-    newest: RunId | None = None
+    kept: tuple[RunId, ...] = ()
     held: Callable[[str], bool] = lambda _user: False
+
+    @property
+    def newest(self) -> RunId | None:
+        """The last run that was kept."""
+        return max(self.kept, default=None)
 
 
 class Start(Record, kw_only=True):
@@ -99,6 +105,7 @@ def rebuild(
     start: Start | None = None,
     inventory: Inventory | None = None,
     older: Base | None = None,
+    erased: Erased = NOBODY,
 ) -> Rebuilt:
     """Make the catalog again from what the archives say, in any order; call it under the run lock. ``ends``,
     what archives of runs say, is asked for when all that were ``found`` are entered. With a ``start`` only
@@ -108,7 +115,7 @@ def rebuild(
     The new one is made beside the old, which stays if this fails, and is durable on return. Of two
     generations of an archive the greater one counts. A run of which no ``ends`` tell is ``partial``; if it
     found nothing changed it is not known, unless a purge has recorded it. What was ``purged`` does not come
-    back.
+    back, nor what was ``erased``, whatever archives or catalogs tell of it.
 
     Raises StagingError.
     """
@@ -131,6 +138,9 @@ def rebuild(
                         # What a run that ended early relied on may have been purged since.
                         journal.drop_plans(database)
                     rebuilt = _fill(database, found, purged, needed_references, ends, start, inventory, older)
+                    erasing.erase(database, erased)
+                if erased:
+                    database.execute("VACUUM")  # a catalog that was begun with had it
                 database.execute("PRAGMA journal_mode = WAL")
             _replace(new, path)
         finally:
@@ -160,7 +170,8 @@ def _fill(
         try:
             earlier = _enter(database, one, gone)
             superseded += [] if one.facts.archive in gone else earlier
-            gone.discard(one.facts.archive)
+            if one.facts.name not in earlier:  # an older generation does not stand for one that is gone
+                gone.discard(one.facts.archive)
             bare += [one.facts] if one.bare else []
             named.update((other.archive, other) for other in one.facts.referred)
         except _Contradiction as error:
@@ -169,10 +180,15 @@ def _fill(
     units.spread_departures(database)
     known_to = max((run for run, _ in start.base.ended), default=None) if start else None
     told = _enter_ends(database, ends, refused, known_to)
+    kept: set[tuple[str, str, str]] = set()
     for scope in purged:
         _purge_again(database, scope)
+        kept.update((scope.partition, scope.group, run) for run in scope.kept)
     for facts in bare:
-        # Its metadata was dropped because the run was; so it is also where no record of that is left.
+        # Its metadata was dropped because the run was; so it is also where no record of that is left. If the
+        # run was kept, all of whom it told were erased.
+        if (facts.partition, facts.group, facts.run) in kept:
+            continue
         number = units.scope_number(database, facts.partition, facts.group)
         if upkeep.moments_of(database, number)[-1:] != [run_number(facts.run)]:
             upkeep.insert_forgotten(database, number, [run_number(facts.run)])

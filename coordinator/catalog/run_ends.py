@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from ...proto.records import ArchiveId, Partition, RunId, Skipped
 from ...proto.run_ends import RunEnd, ScopeEnd, UnitEnd
-from ...proto.structs import astuple
+from ...proto.structs import astuple, replace
 from ..history import Unplanned
 from . import journal, queries, standing, units
 from .values import iso, raw, run_number
@@ -101,6 +101,23 @@ def _scope_ends(database: sqlite3.Connection) -> Iterator[ScopeEnd]:
             ),
             passed_over=tuple(sorted(stored - {row["user"] for row in rows})),
         )
+
+
+def with_known_units(database: sqlite3.Connection, end: RunEnd) -> RunEnd:
+    """See ``CatalogReader.with_known_units``."""
+
+    def known(one: UnitEnd) -> UnitEnd:
+        number = units.unit_number(database, end.run, one.partition, one.group, one.shard)
+        row = database.execute("SELECT * FROM units WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            return one
+        if row["mailboxes"] < one.counts[0]:
+            one = replace(one, counts=tuple(row[column] for column in COUNTS))
+        if one.archive is not None and row["state"] == "unchanged":
+            one = replace(one, state="unchanged", archive=None, file="")
+        return one
+
+    return replace(end, units=tuple(map(known, end.units)))
 
 
 def enter_runs(database: sqlite3.Connection, ends: Iterable[RunEnd], known_to: RunId | None = None) -> None:

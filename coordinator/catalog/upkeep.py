@@ -53,6 +53,12 @@ def drop_hidden(database: sqlite3.Connection, scope: int, held: Callable[[str], 
     with _runs_kept(database, moments_of(database, scope)), _mailboxes_held(database, scope, held):
         hidden = database.execute(queries.HIDDEN, (scope,)).fetchall()
     _drop(database, hidden)
+    return len(hidden) + drop_idle(database, scope)
+
+
+def drop_idle(database: sqlite3.Connection, scope: int) -> int:
+    """Drop the departures of a scope that hide nothing, and mailboxes of which nothing is left. Returns how
+    many departures went."""
     idle = database.execute(queries.IDLE_DEPARTURES, (scope,)).fetchall()
     _drop(database, idle)
     database.execute(
@@ -60,7 +66,7 @@ def drop_hidden(database: sqlite3.Connection, scope: int, held: Callable[[str], 
         " AND NOT EXISTS (SELECT 1 FROM versions v WHERE v.mailbox = mailboxes.number)",
         (scope,),
     )
-    return len(hidden) + len(idle)
+    return len(idle)
 
 
 def _drop(database: sqlite3.Connection, versions: Iterable[Sequence[object]]) -> None:

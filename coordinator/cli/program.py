@@ -33,6 +33,7 @@ COMMANDS = {
     "confirm": "Record that another program has taken archives.",
     "recall": "Bring archives back that a restore needs.",
     "purge": "Delete runs that the retention rules do not keep.",
+    "erase": "Erase all that is stored of a user, everywhere.",
     "hold": "Protect a mailbox or a run from purge, or list the holds.",
     "release": "Remove holds, also those set by alarms.",
     "destination": "List, check and take over the places where archives are kept for good.",

@@ -18,6 +18,7 @@ from ..retention import RetentionRules
 from ..settings import ArchiveConfig, RetentionConfig
 from . import adapters, output
 from .configuration import configured, default_workers, staging_area
+from .erase_everywhere import go_on_with_erasures
 from .kept_elsewhere import facts, tell_outdated, tell_unneeded
 from .options import json_option, path_argument, staging_option, workers_option
 from .output import Column, counted, note, number, say, size
@@ -81,7 +82,9 @@ def command(
 
         let_go(area)
     with make_display(adapters.clock(), as_json=as_json) as display:
-        report = (rehearse if dry_run else purge)(area, request, engine, _Shown(display))
+        report = (rehearse if dry_run else purge)(area, request, engine, Shown(display))
+        if not dry_run:
+            go_on_with_erasures(area, config, engine, display)
     if as_json:
         output.print_json({"dry_run": dry_run, **_document(report)})
     else:
@@ -89,7 +92,7 @@ def command(
     return _exit_status(report)
 
 
-class _Shown(PurgeObserver):
+class Shown(PurgeObserver):
     """The course of a purge on stderr."""
 
     def __init__(self, display: Display) -> None:

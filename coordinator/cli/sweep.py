@@ -13,6 +13,7 @@ from ...proto.errors import EXIT_OK, EXIT_SKIPPED
 from ...proto.records import Progress, Skipped
 from ...worker.destinations.settings import Destination
 from ..clock import utc
+from ..erasing.copies import look_again
 from ..hooks import NO_HOOKS
 from ..settings import RetentionConfig, SweepConfig, SweepRules
 from ..sweeping.report import DestinationReport, SweepObserver, SweepReport, SweepRequest
@@ -85,8 +86,9 @@ def command(
             hooks.around("sweep", {"path": str(path), "to": to}) as around,
         ):
             asked = Asked(site.area, hooks)
-            report = sweep(site.area, request, adapters.make_lanes, _now, _Shown(display, asked))
+            report = sweep(site.area, request, adapters.make_lanes, _now, Shown(display, asked))
             asked()
+            look_again(site.area, site.destinations, _now())
             around.facts.update(report.facts())
         troubles = (*asked.troubles, *around.troubles)
     if as_json:
@@ -102,7 +104,7 @@ def _now() -> datetime:
     return utc(adapters.clock().now())
 
 
-class _Shown(SweepObserver):
+class Shown(SweepObserver):
     """The course of a sweep on stderr."""
 
     def __init__(self, display: Display, asked: Asked) -> None:
@@ -167,7 +169,7 @@ def _tell(report: SweepReport, *, dry_run: bool) -> None:
         ],
     )
     for one in report.destinations:
-        _tell_destination(one)
+        tell_destination(one)
     output.list_skipped(report.damaged, "damaged, and not copied")
     if report.left:
         note(
@@ -179,7 +181,8 @@ def _tell(report: SweepReport, *, dry_run: bool) -> None:
     say(f"{counted(len(report.freed), 'archive')} {would} the staging area: {size(report.freed_bytes)}")
 
 
-def _tell_destination(report: DestinationReport) -> None:
+def tell_destination(report: DestinationReport) -> None:
+    """What of a sweep has to be said beside the counts."""
     if report.stopped is not None:
         note(f"{report.name} was left alone: {output.shown(report.stopped.detail)}")
     for name in report.lost[:_LISTED]:

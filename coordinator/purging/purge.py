@@ -66,10 +66,10 @@ def purge(
         stack.enter_context(RunLock(staging))
         holds = stack.enter_context(frozen_holds(staging))
         catalog = stack.enter_context(Catalog.open(staging, write=True))
-        _refuse_behind(staging, catalog)
+        refuse_behind(staging, catalog)
         scopes = plan_scopes(catalog, request.path, request.rules_of, holds)
         steps = Steps(staging, catalog, observer)
-        _record(staging, catalog, scopes)
+        record_moments(staging, catalog, scopes)
         versions = _forget(catalog, scopes, holds)
         plan = _plan(catalog, staging, request, engine, observer)
         if plan.dead or plan.compactions:
@@ -93,7 +93,7 @@ def rehearse(
     """What ``purge`` would do, exactly; nothing is changed, and runs may go on. What would be written anew is
     made to know its size, and written nowhere. Raises as ``purge``, but for the lock of runs."""
     with reading(staging), Catalog.open(staging) as catalog, catalog.scratch() as scratch:
-        _refuse_behind(staging, catalog)
+        refuse_behind(staging, catalog)
         holds = read_holds(staging)
         scopes = plan_scopes(scratch, request.path, request.rules_of, holds)
         versions = _forget(scratch, scopes, holds)
@@ -105,8 +105,9 @@ def rehearse(
     return _report(scopes, holds, versions, plan, done, failed, away=away)
 
 
-def _refuse_behind(staging: Path, catalog: Catalog) -> None:
-    """What an old copy of the catalog does not know would be taken for orphans from now on."""
+def refuse_behind(staging: Path, catalog: Catalog) -> None:
+    """What an old copy of the catalog does not know would be taken for orphans from now on. Raises
+    DamagedError."""
     if later := later_archives(staging, catalog.newest_run()):
         raise DamagedError(
             f"archives are there that came after all that the catalog knows ({len(later):,}, the first is "
@@ -115,8 +116,9 @@ def _refuse_behind(staging: Path, catalog: Catalog) -> None:
         )
 
 
-def _record(staging: Path, catalog: Catalog, planned: Iterable[ScopePlan]) -> None:
-    """Of all groups: that a purge is over some of them changes nothing of the others."""
+def record_moments(staging: Path, catalog: Catalog, planned: Iterable[ScopePlan] = ()) -> None:
+    """Put on record which moments of each group stay and which go, before data goes. Of all groups: that a
+    purge is over some of them changes nothing of the others. Raises StagingError."""
     plans = {(one.partition, one.group): one for one in planned}
     orphans = _orphans(staging, catalog)
     keep_all = RetentionRules()

@@ -11,6 +11,7 @@ from ...proto.archive.rewriting import Rewritten
 from ...proto.directories import sync_directory
 from ...proto.errors import BackupError, LockedError, StagingError
 from ...proto.records import Skipped
+from ...worker.archives.holdings import Holdings
 from ...worker.archives.names import excerpt_name
 from ...worker.staging.area import StagingArea
 from ...worker.staging.sinks import PARTIAL
@@ -52,14 +53,19 @@ class Steps:
         self._delete(0.0)
 
     def compact(
-        self, compactions: Sequence[Compaction], settings: ArchiveConfig, engine: Engine
+        self,
+        compactions: Sequence[Compaction],
+        settings: ArchiveConfig,
+        engine: Engine,
+        archives: Holdings | None = None,
     ) -> tuple[tuple[Compacted, ...], tuple[Skipped, ...]]:
-        """Write archives anew, and let the catalog point to each as soon as it is there. Also returns what
-        could not be done: such an archive stays as it is."""
+        """Write archives anew, and let the catalog point to each as soon as it is there; they are read from
+        the staging area, or where ``archives`` says. Also returns what could not be done: such an archive
+        stays as it is."""
         done: list[Compacted] = []
         failed: list[Skipped] = []
         area = area_at(self._staging)
-        for one, written in rewritten(compactions, area, settings, engine, self._observer):
+        for one, written in rewritten(compactions, area, settings, engine, self._observer, archives=archives):
             if isinstance(written, BackupError):
                 failed.append(Skipped(one.record.name, written.code, written.message))
                 continue
@@ -137,6 +143,7 @@ def rewritten(
     observer: PurgeObserver,
     *,
     write: bool = True,
+    archives: Holdings | None = None,
 ) -> Iterator[tuple[Compaction, Rewritten | BackupError]]:
     """Have archives of a staging area written anew, and what became of each; or, if not to ``write``, what
     would."""
@@ -150,6 +157,7 @@ def rewritten(
             level=settings.level,
             staging=area,
             name=one.new_file if write else "",
+            archives=archives and archives.of([one.record.archive]),
         )
         for file, one in by_file.items()
     ]

@@ -25,19 +25,21 @@ ReportT = TypeVar("ReportT")
 def plan_archives(stored: StoredArchives, below: float, engine: Engine) -> ArchivesPlan:
     """Which archives nobody needs, and of which less than the share ``below`` is needed. Raises the error of
     a worker that could not do its part: then nothing is known for sure."""
-    live = _live_data(stored, engine)
+    live = live_data_of(stored, engine)
     remains = candidates(stored, live)
     shares: dict[ArchiveId, Shares] = {}
-    for part in _reports(engine, run_shares, list(_parts(remains, stored.area))):
+    for part in reports(engine, run_shares, list(_parts(remains, stored.area))):
         shares.update(part)
     return ArchivesPlan(
         dead=dead_archives(stored, live), compactions=mostly_dead(stored, remains, shares, below)
     )
 
 
-def _live_data(stored: StoredArchives, engine: Engine) -> LiveData:
+def live_data_of(stored: StoredArchives, engine: Engine) -> LiveData:
+    """What all that is needed of the stored archives refers to. Raises the error of a worker that could not
+    do its part."""
     tasks = [LiveTask(needed=part, archives=_named(stored, part)) for part in needed_archives(stored)]
-    found = list(_reports(engine, run_live, tasks))
+    found = list(reports(engine, run_live, tasks))
     return LiveData(
         stretches=joined(one.stretches for one in found),
         mailboxes=_together(one.mailboxes for one in found),
@@ -67,9 +69,10 @@ def _parts(remains: Mapping[ArchiveId, Remains], area: StagingArea) -> Iterator[
         yield SharesTask(archives=dict(archives[at : at + _AT_ONCE]), places=(area,))
 
 
-def _reports(
+def reports(
     engine: Engine, function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[TaskT]
 ) -> Iterator[ReportT]:
+    """What workers have to report of some tasks. Raises the error of the first that could not do its part."""
     for outcome in engine(function, tasks, lambda _: None):
         if outcome.report is None:
             raise outcome.failure()

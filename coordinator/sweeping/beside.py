@@ -7,6 +7,7 @@ destination lies; a note that is lost costs one request for each file.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -14,12 +15,16 @@ from pathlib import Path
 
 from ...proto.archive.sidecars import SIDECAR_DIGITS, archive_digits
 from ...proto.records import ArchiveId
-from ..catalog.snapshots import FOLDER, KEPT, stem_of
+from ..catalog.snapshots import FOLDER, KEPT, Snapshot, stem_of
+from ..clock import RUN_ID
 from ..durable import replace_durably
+from ..run_archives import FOLDER as RUNS
 from ..settings import own_directory
 from .lock_terms import is_due
 
 _FILE = "beside.json"
+
+_RUN = re.compile(rf"{RUNS}/[0-9]{{4}}/({RUN_ID.pattern})\.([0-9]{{1,9}})\.mhr", re.ASCII)
 
 
 def locks_beside(staging: Path, destination: str) -> dict[str, datetime]:
@@ -70,3 +75,20 @@ def old_snapshots(there: Iterable[str], just_put: Collection[str]) -> list[str]:
         return []
     kept = {stem for stem in stems[:KEPT] if stem.sealed or not stems[0].sealed}
     return [name for name in names if name.startswith(f"{FOLDER}/") and stem_of(name) not in {None, *kept}]
+
+
+def outdated_beside(
+    there: Iterable[str], first_clean: Snapshot | None, *, there_only: bool = True
+) -> Iterator[str]:
+    """What has to go of the files beside archives at a place, as something was erased since: snapshots, and
+    their tables, from before the ``first_clean`` one, and records of runs of which there is a later one.
+    Unless ``there_only`` is false nothing goes before that is there in its place."""
+    names = list(there)
+    stems = [stem for name in names if (stem := stem_of(name))]
+    if first_clean is not None and (not there_only or any(one >= first_clean for one in stems)):
+        yield from (name for name in names if (stem := stem_of(name)) and stem < first_clean)
+    newest: dict[str, int] = {}
+    runs = [found for name in names if (found := _RUN.fullmatch(name))]
+    for found in runs:
+        newest[found[1]] = max(newest.get(found[1], 0), int(found[2]))
+    yield from (found[0] for found in runs if int(found[2]) < newest[found[1]])

@@ -1,5 +1,6 @@
-"""The files that go to every destination beside the archives: what tells of runs and of the catalog, keys
-for recipients that came later, and all that it takes to read archives with nothing but the copy.
+"""The files that go to every destination beside the archives: what tells of runs, of erasures and of the
+catalog, keys for recipients that came later, and all that it takes to read archives with nothing but the
+copy.
 
 What is of none of these kinds goes nowhere. Where archives are encrypted, what names people leaves the
 staging area encrypted only.
@@ -17,6 +18,7 @@ from ...proto.structs import Record
 from ...worker.archives.names import check_file_name
 from ...worker.keepsake.readme import README, reader_name
 from ..catalog.snapshots import FOLDER as CATALOG
+from ..erasing.record import FOLDER as ERASURES
 from ..run_archives import FOLDER as RUNS
 
 
@@ -33,11 +35,12 @@ KINDS = (
     Kind(f"{SIDECARS}/*/*.mhk", "keys, each wrapped for a recipient, as they are in archives"),
     Kind(f"{CATALOG}/*.sqlite.gz*"),
     Kind(f"{CATALOG}/*.names.tsv.gz*"),
+    Kind(f"{ERASURES}/*.json", "digests with a salt stand for names: who guesses one can confirm it"),
     Kind(README, "it says what all this is to who has nothing else, and names nobody"),
     Kind(reader_name("*"), "a program, the same for everybody"),
 )
 
-FOLDERS = (RUNS, CATALOG, SIDECARS)
+FOLDERS = (RUNS, CATALOG, SIDECARS, ERASURES)
 """Below the staging area. What lies in them is never changed under its name."""
 
 PREFIXES = (*(f"{folder}/" for folder in FOLDERS), README, reader_name("").removesuffix(".py"))

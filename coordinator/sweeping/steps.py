@@ -35,8 +35,16 @@ from ...worker.tasks.sweeping import (
 )
 from ..catalog import Catalog
 from ..dispatch.engine import Engine, Outcome
+from ..erasing.progress import first_clean_snapshot
 from ..history import CopyRecord, seen_at
-from .beside import locks_beside, note_locks_beside, old_sidecars, old_snapshots, to_lock
+from .beside import (
+    locks_beside,
+    note_locks_beside,
+    old_sidecars,
+    old_snapshots,
+    outdated_beside,
+    to_lock,
+)
 from .companions import PREFIXES, Companion
 from .lanes import batches, lanes_of
 from .lock_terms import DueLock
@@ -219,11 +227,15 @@ class Steps:
             yield Location(name, one), now + ahead
 
     def old_snapshots(self) -> Iterator[Location]:
-        """The snapshots of the catalog, and their tables, that lie at destinations and that nobody needs."""
+        """The snapshots of the catalog, and their tables, that lie at destinations and that nobody needs; and
+        what names mailboxes that were erased."""
         now = self._now()
+        clean = first_clean_snapshot(self._staging)
         for name, there in self._at_open(self._beside).items():
             locked = locks_beside(self._staging, name)
-            for one in old_snapshots(there, self._just_put[name]):
+            for one in dict.fromkeys(
+                (*old_snapshots(there, self._just_put[name]), *outdated_beside(there, clean))
+            ):
                 if one not in locked or locked[one] <= now:
                     yield Location(name, one)
 

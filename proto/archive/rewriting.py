@@ -14,7 +14,7 @@ from contextlib import suppress
 from ..errors import DamagedError, EncryptedError, UnsupportedError
 from ..keys.records import Sealing
 from ..ports import ArchiveSink
-from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, Stretch
+from ..records import DIGEST_BYTES, ArchiveId, Departed, Losses, Skipped, Stretch
 from ..structs import Record, replace
 from .contents import PLAIN_VERSION, WRITE_VERSION, frames_gone
 from .frames import Codec, FrameType
@@ -22,7 +22,8 @@ from .reader import ArchiveReader
 from .writer import ArchiveTotals, ArchiveWriter
 
 _SMALLEST_HOLE = 256
-"""Within a block that is cut, a shorter one is not worth the header of one more block."""
+"""Within a block that is cut, a shorter one is not worth the header of one more block; unless nothing may
+stay that is not wanted."""
 
 _PART_BYTES = 8 << 20
 _BEYOND = 1 << 63
@@ -78,11 +79,14 @@ def rewrite(
     codec: Codec = Codec.LZ4,
     level: int = 3,
     sealing: Sealing | None = None,
+    exact: bool = False,
+    is_told: Callable[[Departed | Skipped], bool] = lambda _: True,
 ) -> Rewritten:
     """Write the next generation of an archive: of its data these ``stretches`` (ascending, not overlapping),
     the ``metadata`` that is wanted, under the same numbers, and the index of all segments that lie in the
     stretches. It tells of all that have departed, also of those that somebody else knows to have
-    ``departed``.
+    ``departed``; of these, and of mailboxes that could not be opened, only those that are to be told
+    (``is_told``).
 
     Blocks that stay as a whole, and metadata, are copied as they are stored. Where a wanted stretch lies in
     a hole or a damaged block, ``fill`` is asked for it, in parts of at most 8 MiB that do not cross blocks;
@@ -91,8 +95,12 @@ def rewrite(
     says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``.
 
     What is not encrypted stays so. An encrypted archive takes a ``sealing``; where there is no content key,
-    whole blocks stay, even if part of them is not wanted. Raises StagingError; before anything is written
-    UnsupportedError, if only a later version may do it, and EncryptedError without a ``sealing``.
+    whole blocks stay, even if part of them is not wanted. With ``exact`` no byte of data stays but the
+    stretches: short gaps are cut out too, and where that takes a content key that is not at hand,
+    EncryptedError is raised.
+
+    Raises StagingError; before anything is written UnsupportedError, if only a later version may do it, and
+    EncryptedError without a ``sealing``.
     """
     if source.header.sealed and sealing is None:
         raise EncryptedError(f"{source.file.name}: to write it anew takes the structure key")
@@ -102,7 +110,8 @@ def rewrite(
             f"{source.header.write_version}"
         )
     header = replace(source.header, generation=source.header.generation + 1, write_version=_version(source))
-    gone = {(one.user, one.run): one for one in (*_departures(source), *departed)}
+    told = filter(is_told, (*_departures(source), *departed))
+    gone = {(one.user, one.run): one for one in told}
     archive = ArchiveWriter(
         sink,
         header,
@@ -112,13 +121,13 @@ def rewrite(
         sealing=sealing if source.header.sealed else None,
         slots=source.codec.slots,
     )
-    kept = _Data(source, archive, fill).write(stretches)
+    kept = _Data(source, archive, fill, exact=exact).write(stretches)
     _write_index(source, archive, kept)
     unreadable = _write_metadata(source, archive, metadata)
     lost = source.directory.lost
     if losses is not None:
         lost = losses(archive.holes, frames_gone(archive.places, archive.lost_frames), archive.data_bytes)
-    totals = archive.finish(source.directory.unopened, lost, source.referred)
+    totals = archive.finish(filter(is_told, source.directory.unopened), lost, source.referred)
     return Rewritten(
         totals.data_bytes,
         totals.archive_bytes,
@@ -223,7 +232,11 @@ def _regions(source: ArchiveReader) -> Iterator[_Region]:
 class _Data:
     """Writes the data of an archive again."""
 
-    def __init__(self, source: ArchiveReader, archive: ArchiveWriter, fill: Fill | None) -> None:
+    def __init__(
+        self, source: ArchiveReader, archive: ArchiveWriter, fill: Fill | None, *, exact: bool
+    ) -> None:
+        self._smallest_hole = 1 if exact else _SMALLEST_HOLE
+        self._exact = exact
         self._source = source
         self._archive = archive
         self._fill = fill
@@ -270,10 +283,13 @@ class _Data:
 
     def _copy(self, region: _Region, block: int, wanted: list[Stretch]) -> None:
         """Raises DamagedError, before anything is written, if the block is damaged."""
-        wanted = _without_small_holes(wanted, region)
-        if not self._source.opens(self._source.directory.blocks.place(block), FrameType.BLOCK):
-            wanted = [Stretch(region.begin, region.end - region.begin)]
-        if wanted == [Stretch(region.begin, region.end - region.begin)]:
+        whole = [Stretch(region.begin, region.end - region.begin)]
+        wanted = _without_small_holes(wanted, region, self._smallest_hole)
+        if not self._exact and not self._source.opens(
+            self._source.directory.blocks.place(block), FrameType.BLOCK
+        ):
+            wanted = whole
+        if wanted == whole:
             self._archive.copy_block(self._source.stored_block(block))
             return
         plain = memoryview(self._source.block(block))
@@ -297,12 +313,12 @@ class _Data:
         self._archive.leave_out(end - self._archive.data_bytes)
 
 
-def _without_small_holes(wanted: list[Stretch], region: _Region) -> list[Stretch]:
+def _without_small_holes(wanted: list[Stretch], region: _Region, smallest: int) -> list[Stretch]:
     """The stretches of a block, and what lies between them (and its ends) where that is small."""
     found: list[Stretch] = []
     begin = end = region.begin
     for offset, length in [*wanted, Stretch(region.end, 0)]:
-        if offset - end >= _SMALLEST_HOLE:
+        if offset - end >= smallest:
             if end > begin:
                 found.append(Stretch(begin, end - begin))
             begin = offset

@@ -21,6 +21,7 @@ PARTITION/GROUP/RUN.SHARD.ID.mha   an archive: mail of some users, as a run of t
                                    it. RUN is when that began (UTC) and a number. With .gN before
                                    .mha: written anew N times; the greatest N counts
 _runs/YEAR/RUN.N.mhr               how a run ended
+_erasures/ID.json                  that mailboxes were erased (names are not in it): keep it
 _catalog/RUN.N.sqlite.gz           the catalog of all archives as it was after that run (SQLite,
                                    gzip); the newest counts
 _catalog/RUN.N.names.tsv.gz        the same as text: the archives, which others each needs, and

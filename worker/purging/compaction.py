@@ -5,19 +5,21 @@ Nothing is read but the archive itself; blocks that are needed as they are stay 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from ...groups.paths import LogicalPath
+from ...proto.archive.contents import ArchiveHeader
 from ...proto.archive.draft import Draft
 from ...proto.archive.files import RandomAccess
 from ...proto.archive.frames import Codec
-from ...proto.archive.reader import open_sealed
+from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.rewriting import Metadata, Rewritten, rewrite
+from ...proto.erased import Erased, ErasedMailbox
 from ...proto.errors import DamagedError, StagingError
-from ...proto.keys.records import NO_KEYS, Keyring, Sealing
+from ...proto.keys.records import Sealing
 from ...proto.ports import ArchiveSink
-from ...proto.records import ArchiveId, Location, Stretch
+from ...proto.records import ArchiveId, Departed, Location, Skipped, Stretch
 from ...proto.structs import Record
-from ..archives.opened import refuse_foreign
 from ..archives.stretches import without
 from .bounds import as_stretches, unpacked, widened
 from .liveness import CLOSE_BYTES
@@ -26,7 +28,8 @@ from .liveness import CLOSE_BYTES
 class Remains(Record, kw_only=True):
     """What stays of an archive: the stretches of its data (their bounds, as ``LiveData`` has them); that it
     tells of these users; and the ``mailboxes`` and ``frames`` of messages that others refer to, or it
-    itself."""
+    itself. Where mailboxes were ``erased``, nothing else stays, to the byte, and nothing names them; None:
+    what is not worth a block of its own behind it may stay."""
 
     archive: ArchiveId
     location: Location
@@ -34,6 +37,7 @@ class Remains(Record, kw_only=True):
     users: frozenset[str]
     mailboxes: frozenset[int] = frozenset()
     frames: frozenset[int] = frozenset()
+    erased: tuple[ErasedMailbox, ...] | None = None
 
     @property
     def metadata(self) -> Metadata:
@@ -43,47 +47,66 @@ class Remains(Record, kw_only=True):
 
 def compact(
     remains: Remains,
-    file: RandomAccess,
+    archive: ArchiveReader,
     sink: ArchiveSink,
     *,
     codec: Codec,
     level: int,
-    keys: Keyring = NO_KEYS,
     sealing: Sealing | None = None,
     on_bytes: Callable[[int], object],
 ) -> Rewritten:
-    """Write what stays of an archive, which is in ``file``, and seal it; ``on_bytes`` is told how much was
-    written. What is encrypted is opened with the ``keys`` and stays so, with the ``sealing``: else
-    EncryptedError.
+    """Write what stays of an archive, and seal it; ``on_bytes`` is told how much was written. What is
+    encrypted stays so, with the ``sealing``: else EncryptedError.
 
     Raises DamagedError if something of it is damaged: it is left to ``verify --fix`` then. Raises
     StagingError if it can't be written.
     """
+    if archive.damage:
+        raise DamagedError(f"{archive.file.name}: {archive.damage[0].detail}", reason="damaged")
+    exact = remains.erased is not None
+    wanted = unpacked(remains.stretches)
     try:
-        archive = open_sealed(file, keys=keys)
-        refuse_foreign(archive, remains.archive)
         if sink.begin() is not None:
             sink.restart()
-        wanted = widened(unpacked(remains.stretches), CLOSE_BYTES)
         written = rewrite(
             archive,
             _Watched(sink, on_bytes),
-            stretches=without(as_stretches(wanted), archive.directory.holes),
+            stretches=without(
+                as_stretches(wanted if exact else widened(wanted, CLOSE_BYTES)), archive.directory.holes
+            ),
             metadata=remains.metadata,
             fill=_refuse,
             codec=codec,
             level=level,
             sealing=sealing,
+            exact=exact,
+            is_told=TellsOf(archive.header, remains.erased or ()),
         )
         if written.unreadable:
             raise DamagedError(
-                f"{file.name}: the metadata of {len(written.unreadable)} mailboxes is damaged",
+                f"{archive.file.name}: the metadata of {len(written.unreadable)} mailboxes is damaged",
                 reason="metadata",
             )
         sink.seal()
         return written
     finally:
         sink.abort()
+
+
+class TellsOf:
+    """Of whom an archive is to tell that they have departed or could not be opened: not of those of whom all
+    was ``erased`` that its run, or the one that found them gone, has stored."""
+
+    def __init__(self, header: ArchiveHeader, erased: Iterable[ErasedMailbox]) -> None:
+        self._header = header
+        self._erased = Erased(erased)
+
+    def __call__(self, one: Departed | Skipped) -> bool:
+        if isinstance(one, Departed):
+            user, run = one.user, one.run or self._header.run
+        else:
+            user, run = LogicalPath.parse(one.path).user or "", self._header.run
+        return not self._erased.holds(self._header.partition, user, run)
 
 
 def _refuse(stretch: Stretch) -> bytes | None:

@@ -7,23 +7,28 @@ refers to nothing new.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from ...proto.archive.contents import MailboxEntry
 from ...proto.archive.extents import extents, of_pieces
 from ...proto.archive.frames import mailbox_position
+from ...proto.archive.places import GONE
 from ...proto.archive.pointers import FramePointer, MailboxPointer
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.rewriting import Metadata
 from ...proto.archive.stored import OpenArchive, read_mailbox
 from ...proto.errors import DamagedError, UnsupportedError
 from ...proto.ports import ProgressSink
-from ...proto.records import ArchiveId, Progress
+from ...proto.records import ArchiveId, Departed, Progress, Skipped
 from ...proto.structs import Record, field
-from .bounds import Stretches, pairs, widened
+from .bounds import Stretches, merged, pairs, widened
 
 CLOSE_BYTES = 512
 """A gap between two stretches that is smaller than this is not worth a block of its own behind it."""
+
+
+IsTold = Callable[[Departed | Skipped], bool]
+"""Whether an archive is to tell of who has departed or could not be opened."""
 
 
 class NeededArchive(Record, kw_only=True):
@@ -168,3 +173,54 @@ def _blocks(reader: ArchiveReader) -> Iterator[tuple[int, int, int]]:
     table = reader.directory.blocks
     for number, (start, size) in enumerate(zip(table.data, table.size, strict=True)):
         yield start, reader.directory.block_end(number), size
+
+
+class Dead(Record, kw_only=True):
+    """What of an archive nobody needs: so many bytes of its data, and whether it has or names anything else
+    that goes. ``mixed``: some of its blocks hold both, so that its content key is needed to part them."""
+
+    data_bytes: int = 0
+    metadata: bool = False
+    mixed: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.data_bytes) or self.metadata
+
+
+def dead(reader: ArchiveReader, live: array[int], metadata: Metadata, is_told: IsTold) -> Dead:
+    """What is dead of an archive, to the byte, if these stretches of its data are alive, and this metadata;
+    of those that have departed, or could not be opened, what is to be told. Raises DamagedError."""
+    data_bytes, mixed = 0, False
+    bounds = pairs(merged(live))
+    begin, end = next(bounds, (0, 0))
+    for start, stop, _ in _blocks(reader):
+        alive = 0
+        while end and begin < stop:
+            alive += max(0, min(end, stop) - max(begin, start))
+            if end > stop:
+                break
+            begin, end = next(bounds, (0, 0))
+        data_bytes += stop - start - alive
+        mixed = mixed or 0 < alive < stop - start
+    return Dead(
+        data_bytes=data_bytes,
+        mixed=mixed,
+        metadata=_has_dead_metadata(reader, metadata)
+        or not all(map(is_told, reader.departures()))
+        or not all(map(is_told, reader.directory.unopened)),
+    )
+
+
+def _has_dead_metadata(reader: ArchiveReader, metadata: Metadata) -> bool:
+    own = reader.header.archive
+    told = {one.home for one in reader.directory.mailboxes if one.user in metadata.users}
+    if len(told) < len({one.home for one in reader.directory.mailboxes}):
+        return True
+    for place in reader.directory.places:
+        needed = place.number in metadata.mailboxes or MailboxPointer(own, place.number) in told
+        if (place.frames or place.parts) and not needed:
+            return True
+        for number, one in enumerate(place.messages):
+            if one != GONE and mailbox_position(place.number, number) not in metadata.frames:
+                return True
+    return False

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 from ...proto.archive.frames import Codec
 from ...proto.archive.reader import open_sealed
 from ...proto.archive.rewriting import Rewritten
-from ...proto.errors import DamagedError
+from ...proto.errors import BackupError, DamagedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
 from ...proto.structs import Record
@@ -18,8 +18,8 @@ from ..archives.holdings import Holdings, PlaceSettings, keys_of
 from ..archives.opened import opened_archives, refuse_foreign
 from ..archives.places import Places
 from ..purging.bounds import unpacked
-from ..purging.compaction import NoSink, Remains, compact
-from ..purging.liveness import LiveData, NeededArchive, Shares, live_data, shares
+from ..purging.compaction import NoSink, Remains, TellsOf, compact
+from ..purging.liveness import Dead, LiveData, NeededArchive, Shares, dead, live_data, shares
 from ..staging.area import StagingArea
 from ..staging.sinks import StagedFile
 from .local import LocalTask
@@ -50,10 +50,23 @@ class SharesTask(Record, LocalTask, kw_only=True):
         return "shares"
 
 
+class DeadTask(Record, LocalTask, kw_only=True):
+    """Find out what of these ``archives`` nobody needs; ``holdings`` say where their metadata can be read."""
+
+    archives: Mapping[ArchiveId, Remains]
+    holdings: Holdings
+
+    @property
+    def label(self) -> str:
+        """See Task."""
+        return "dead"
+
+
 class CompactionTask(Record, LocalTask, kw_only=True):
     """Write what remains of an archive anew as ``name`` of the ``staging`` area; or, if that is empty,
     nowhere, to find out how large it would be. ``codec`` and ``level`` are for blocks that can't stay as they
-    are; ``label`` is how the task is called in its progress."""
+    are; ``label`` is how the task is called in its progress. It is read where these ``archives`` say, if
+    given, else in the staging area."""
 
     label: str
     remains: Remains
@@ -61,6 +74,7 @@ class CompactionTask(Record, LocalTask, kw_only=True):
     level: int
     staging: StagingArea
     name: str = ""
+    archives: Holdings | None = None
 
 
 def run_live(task: LiveTask, progress: ProgressSink) -> LiveData:
@@ -82,18 +96,44 @@ def run_shares(task: SharesTask, _progress: ProgressSink) -> dict[ArchiveId, Sha
     return found
 
 
+def run_dead(task: DeadTask, _progress: ProgressSink) -> dict[ArchiveId, Dead | BackupError]:
+    """See ``liveness.dead``; or why that can't be known of an archive."""
+    found: dict[ArchiveId, Dead | BackupError] = {}
+    with opened_archives(task.holdings) as archives:
+        for archive, remains in task.archives.items():
+            try:
+                reader = archives(archive)
+                if reader.damage:
+                    raise DamagedError(reader.damage[0].detail, reason="damaged")
+                found[archive] = dead(
+                    reader,
+                    unpacked(remains.stretches),
+                    remains.metadata,
+                    TellsOf(reader.header, remains.erased or ()),
+                )
+            except BackupError as error:
+                found[archive] = error
+    return found
+
+
 def run_compaction(task: CompactionTask, progress: ProgressSink) -> Rewritten:
     """See ``compaction.compact``."""
     memory.keep_freed_memory()
     sink = StagedFile(Path(task.staging.path, task.name)) if task.name else NoSink()
-    with closing(Places((task.staging,))) as places, closing(places.open(task.remains.location)) as file:
+    with ExitStack() as stack:
+        if task.archives is None:
+            places = stack.enter_context(closing(Places((task.staging,))))
+            file = stack.enter_context(closing(places.open(task.remains.location)))
+            archive = open_sealed(file, keys=task.staging.keys)
+            refuse_foreign(archive, task.remains.archive)
+        else:
+            archive = stack.enter_context(opened_archives(task.archives))(task.remains.archive)
         return compact(
             task.remains,
-            file,
+            archive,
             sink,
             codec=task.codec,
             level=task.level,
-            keys=task.staging.keys,
             sealing=task.staging.resealing,
             on_bytes=lambda size_bytes: progress(Progress(task.label, 0, size_bytes)),
         )

@@ -61,7 +61,7 @@ def compacted(
     what: Remains, sink: ArchiveSink, place: Path, on_bytes: Callable[[int], object] = lambda _: None
 ) -> Rewritten:
     with closing(open_local(str(place / what.location.name))) as file:
-        return compact(what, file, sink, codec=Codec.LZ4, level=3, on_bytes=on_bytes)
+        return compact(what, open_sealed(file), sink, codec=Codec.LZ4, level=3, on_bytes=on_bytes)
 
 
 def rewritten(what: Remains, target: Path) -> ArchiveReader:

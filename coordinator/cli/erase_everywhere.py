@@ -1,0 +1,76 @@
+"""What erasures do at destinations: a sweep that removes old copies as soon as the new ones count."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.errors import BackupError
+from ...proto.structs import replace
+from ..clock import utc
+from ..dispatch.engine import Engine
+from ..erasing.copies import discard_unruled, look_again
+from ..erasing.progress import read_progress
+from ..erasing.record import read_erasures
+from ..hooks import NO_HOOKS
+from ..settings import ArchiveConfig, Config, RetentionConfig, SweepConfig, SweepRules
+from ..sweeping.report import SweepRequest
+from . import adapters
+from .asking import Asked
+from .configuration import Site
+from .output import counted, note, shown
+from .progress import Display
+from .sweep import Shown, tell_destination
+
+
+def everywhere(site: Site, config: Config | None, display: Display) -> None:
+    """Put new copies, remove old ones, and find out which are left. What goes wrong at a destination is said,
+    and stays due. Raises StagingError, DamagedError."""
+    progresses = [read_progress(site.area, one.erasure) for one in read_erasures(site.area)]
+    if all(one.ended is not None for one in progresses):
+        return
+    named = SweepConfig(rules=SweepRules(copies=tuple(one.name for one in site.destinations)))
+    rules = config.sweep if config else named
+    discard_unruled(site.area, rules.of_group)
+    if site.destinations:
+        from ..sweeping.sweep import sweep  # half a second of imports
+
+        asked = Asked(site.area, adapters.hooks(config) if config else NO_HOOKS)
+        request = SweepRequest(
+            # A copy counts when it was compared and is there: the old one is to go now, not in an hour.
+            config=replace(rules, look_again_seconds=0.0),
+            retention=config.retention if config else RetentionConfig(),
+            destinations=site.destinations,
+            reserve_bytes=config.staging.reserve_bytes if config else 0,
+        )
+        try:
+            report = sweep(site.area, request, adapters.make_lanes, _now, Shown(display, asked))
+            asked()
+            for one in report.destinations:
+                tell_destination(one)
+        except BackupError as error:
+            note(f"no copy was removed at destinations: {shown(error.message)}")
+    look_again(site.area, site.destinations, _now())
+
+
+def go_on_with_erasures(staging: Path, config: Config | None, engine: Engine, display: Display) -> None:
+    """End what erasures have left, as far as that can be done now; says so if it can't. What is encrypted and
+    has to be parted waits for ``mailhaul erase --resume --identity FILE``."""
+    erasures = read_erasures(staging)
+    if all(read_progress(staging, one.erasure).ended is not None for one in erasures):
+        return
+    from ..erasing.erasure import go_on
+    from ..erasing.report import ErasureMeans
+    from .purge import Shown as Purging
+
+    destinations = config.destinations if config else ()
+    means = ErasureMeans(destinations=destinations, archive=config.archive if config else ArchiveConfig())
+    go_on(staging, means, _now(), engine, Purging(display))
+    everywhere(Site(area=staging, destinations=destinations), config, display)
+    due = [one for one in erasures if read_progress(staging, one.erasure).ended is None]
+    if due:
+        note(f"{counted(len(due), 'erasure')} not done everywhere yet: mailhaul erase --list")
+
+
+def _now() -> datetime:
+    return utc(adapters.clock().now())
