@@ -247,6 +247,13 @@ class EncryptedError(BackupError):
     code = "encrypted"
 
 
+class ErasedError(EncryptedError):
+    """What is asked for is of a mailbox whose secret was destroyed: nobody will ever read it. Nothing is
+    damaged, and no key helps."""
+
+    code = "erased"
+
+
 class MessageUnavailable(BackupError):
     """One message or file of a mailbox can't be read; the run goes on without it.
 

@@ -179,6 +179,7 @@ def write_mailbox(
     archive: ArchiveWriter, packer: Packer, user: str, folders: Mapping[str, Iterable[bytes]]
 ) -> None:
     """One mailbox through the packer and the writer, as a backup does it."""
+    archive.begin_mailbox(user)
     uid = size_bytes = 0
     for name, messages in folders.items():
         for data in messages:

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from mailhaul.proto.archive.scanning import FoundFrame, owner_of, scan
-from mailhaul.proto.archive.slots import codec_for, read_slots
+from mailhaul.proto.archive.slots import codec_for, read_keys
 from mailhaul.proto.errors import BackupError
 from mailhaul.proto.keys.records import NO_KEYS, Keyring
 from mailhaul.worker.archives.places import open_local
@@ -50,6 +50,6 @@ def _contents(path: Path, keys: Keyring) -> Iterator[bytes]:
 def _frames(path: Path, keys: Keyring) -> Iterator[bytes]:
     with suppress(BackupError), closing(open_local(str(path))) as file:
         owner = owner_of(file)
-        for found in scan(file, owner, codec_for(owner, read_slots(file), keys)):
+        for found in scan(file, owner, codec_for(owner, read_keys(file), keys)):
             if isinstance(found, FoundFrame) and not found.locked and found.damage is None:
                 yield bytes(found.payload)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from blake3 import blake3
+
 from mailhaul.coordinator import structure_keys
 from mailhaul.coordinator.cli import backup_run, restore_run
 from mailhaul.proto.archive import draft, reader, run_end, salvage, slots
@@ -19,9 +21,10 @@ from mailhaul.proto.archive.rewriting import rewrite
 from mailhaul.proto.archive.run_end import write_run_end
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.keys.derivation import recipient_id, structure_key, wrap_info
-from mailhaul.proto.keys.records import Kem, Keyring, Recipient, Sealing, Slot
+from mailhaul.proto.keys.records import Kem, Keyring, KeySlots, MailboxSecret, Recipient, Sealing, Slot
 from mailhaul.proto.keys.wrapping import public_of, unwrap
 from mailhaul.proto.records import ArchiveId
+from mailhaul.proto.structs import replace
 from mailhaul.worker.archives.opened import open_archive
 from mailhaul.worker.backup import back_up
 from mailhaul.worker.comparing import known
@@ -38,6 +41,20 @@ def recipient(kem: Kem = Kem.X25519, private: bytes = PRIVATE, name: str = "ops"
 
 
 SEALING = Sealing(structure=STRUCTURE, recipients=(recipient(),))
+
+
+def secret_of(partition: str, user: str) -> MailboxSecret:
+    """The secret of a mailbox."""
+    made = blake3(f"{partition}/{user}".encode()).digest(length=48)
+    return MailboxSecret(id=made[:16], partition=partition, user=user, secret=made[16:])
+
+
+def erasable(*users: str, partition: str = "primary") -> Sealing:
+    """What these mailboxes are encrypted with, each erasable."""
+    found = {(partition, one): secret_of(partition, one) for one in users}
+    return replace(SEALING, mailboxes=found, rewritable={one.id: one.secret for one in found.values()})
+
+
 OF_A_HOST = Keyring(structures={STRUCTURE.id: STRUCTURE.secret})
 """What a mail host has of earlier archives."""
 
@@ -60,9 +77,9 @@ def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
     chosen, opened = slots.codec_for, open_archive
     by_a_night = ContextVar("by_a_night", default=False)
 
-    def choose(archive: ArchiveId, found: tuple[Slot, ...], keys: Keyring) -> FrameCodec:
+    def choose(archive: ArchiveId, found: KeySlots, keys: Keyring) -> FrameCodec:
         if found and not keys.contents:
-            keys = opened_keys(found) if contents and not by_a_night.get() else OF_A_HOST
+            keys = opened_keys(found.wrapped) if contents and not by_a_night.get() else OF_A_HOST
         return chosen(archive, found, keys)
 
     def open_for_a_night(*files: RandomAccess, **named: Any) -> ArchiveReader:

@@ -181,6 +181,7 @@ class UnitArchive:
         if version is None:
             raise _gone(unchanged.user)
         fresh = unchanged.marks or {}
+        writer.begin_mailbox(unchanged.user)
         for path, known in version.folders.items():
             for pointer in known.frames:
                 self.put(known, pointer, writer)
@@ -227,6 +228,7 @@ class LateMailbox:
             begun = self._archive.begin()
             if self._user in self._archive.done:
                 raise AlreadyStored
+            begun[0].begin_mailbox(self._user)
             self._begun = begun
         while self._noted:
             self._noted.popleft()(self._begun[0])

@@ -6,7 +6,7 @@ import io
 import pickle
 from typing import Any
 
-from ...proto.keys.records import Keyring, StructureKey
+from ...proto.keys.records import Keyring, MailboxSecret, StructureKey
 
 
 def pickled(task: object) -> tuple[bytes, bool]:
@@ -23,8 +23,8 @@ class _Noticing(pickle.Pickler):
         self.has_keys = False
 
     def reducer_override(self, value: object) -> Any:
-        if isinstance(value, StructureKey) or (
-            isinstance(value, Keyring) and bool(value.structures or value.contents)
+        if isinstance(value, StructureKey | MailboxSecret) or (
+            isinstance(value, Keyring) and bool(value.structures or value.contents or value.secrets)
         ):
             self.has_keys = True
         return NotImplemented

@@ -8,7 +8,7 @@ import lz4.block
 import zstandard
 
 from ..errors import DamagedError, EncryptedError
-from ..keys.records import Slot
+from ..keys.records import KeySlots, Slot
 from ..records import ArchiveId
 from . import frames
 from .frames import AUTHENTICATED, SEALED, Codec, Compressor, FrameHeader, FrameType
@@ -18,6 +18,9 @@ OVERHEAD_BYTES = 8 + 16
 
 Stored = tuple[FrameHeader, bytes | bytearray | memoryview]
 """A frame as it is stored, whose header may still say another place."""
+
+
+_NO_SLOTS = KeySlots()
 
 
 class _Decompressor(threading.local):
@@ -36,8 +39,30 @@ class FrameCodec:
 
     @property
     def slots(self) -> tuple[Slot, ...]:
-        """All slots of the archive that are known, ascending by number."""
-        return ()
+        """All wrapped slots of the archive that are known, ascending by number."""
+        return self.key_slots.wrapped
+
+    @property
+    def key_slots(self) -> KeySlots:
+        """All slots of the archive that are known."""
+        return _NO_SLOTS
+
+    def learn(self, _found: KeySlots) -> None:
+        """Know the slots of a further KEYS frame: those that are known, with the same keys, and others with
+        greater numbers. Raises DamagedError if they contradict what is known."""
+        raise DamagedError("keys where nothing is encrypted", reason="keys")
+
+    def slots_after(self, _number: int) -> KeySlots:
+        """Those of them with greater numbers than this."""
+        return _NO_SLOTS
+
+    def wrapped(self, _number: int) -> Slot | None:
+        """The slot with this number, or that of which it is made; None if it is not known."""
+        return None
+
+    def owner_of(self, _number: int) -> bytes:
+        """The id of the secret of the mailbox whose slot has this number; empty for any other slot."""
+        return b""
 
     @property
     def digest_key(self) -> bytes | None:
@@ -55,10 +80,12 @@ class FrameCodec:
         payload: bytes | memoryview,
         position: int = 0,
         _bound: bytes = b"",
+        _owner: bytes = b"",
     ) -> Stored:
         """A frame of this position whose payload is compressed like this, or not at all; where it will lie is
-        not said yet. ``_bound`` is what a SEARCH frame is bound to (``binding``). Raises OverflowError for
-        a payload that no frame can hold."""
+        not said yet. ``_bound`` is what a SEARCH frame is bound to (``binding``), ``_owner`` the mailbox with
+        whose slot it is encrypted (``open_for``). Raises OverflowError for a payload that no frame can
+        hold."""
         header, stored = self._compressed(kind, archive, compressor, payload, position)
         return header._replace(checksum=frames.checksum(stored)), stored
 
@@ -85,9 +112,14 @@ class FrameCodec:
         nothing."""
         raise ValueError("nothing is encrypted here")
 
-    def adopt(self, _slot: Slot) -> tuple[int, bool]:
-        """The number that a slot of another archive has in this one, and whether it is new here. ValueError
-        for what encrypts nothing."""
+    def open_for(self, _owner: bytes) -> bool:
+        """Have a slot for the mailbox whose secret has this id (none is needed if it is empty); whether it is
+        a new one. ValueError if the secret is not at hand."""
+        return False
+
+    def adopt(self, _slot: Slot, _owner: bytes = b"") -> tuple[int, bool]:
+        """The number that a slot of another archive, or that of this mailbox made of it, has in this one, and
+        whether it is new here. ValueError for what encrypts nothing."""
         raise ValueError("nothing is encrypted here")
 
     def binding(self, _messages: bytes) -> bytes:

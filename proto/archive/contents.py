@@ -181,6 +181,7 @@ class ArchiveDirectory(Record, kw_only=True):
             b"".join(index.digests[DIGEST_BYTES * row : DIGEST_BYTES * (row + 1)] for row in rows),
             [index.offsets[row] for row in rows],
             [index.lengths[row] for row in rows],
+            index.owner,
         )
 
     def _next_hole(self, offset: int) -> int:
@@ -275,11 +276,13 @@ def decode_footer(payload: bytes) -> Footer:
 
 
 class IndexRow(Record):
-    """Remembered segments, by columns: digests one after the other, their offsets, their lengths."""
+    """Remembered segments, by columns: digests one after the other, their offsets, their lengths. ``owner``
+    is the id of the secret of the mailbox that they are of; empty where any may refer to them."""
 
     digests: bytes
     offsets: list[int]
     lengths: list[int]
+    owner: bytes = b""
 
 
 def encode_index(index: IndexRow) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from ..errors import DamagedError, EncryptedError, UnsupportedError
-from ..keys.records import NO_KEYS, Keyring, Slot
+from ..keys.records import NO_KEYS, Keyring
 from ..records import ArchiveId
 from ..structs import Record, replace
 from . import contents, directory, frames, mailboxes
@@ -23,7 +23,7 @@ from .mailboxes import MailboxHead
 from .places import BlockTable, FramePlace, MailboxPlace, MessagesPlace
 from .pointers import MailboxPointer
 from .reader import ArchiveReader
-from .slots import codec_for
+from .slots import codec_for, up_to
 from .slots import decode as decode_slots
 
 MOST_DRAFT_BYTES = 8 << 20
@@ -200,7 +200,7 @@ class _Cut(Record):
     data_bytes: int
     index_frames: int
     chain: bytes
-    slots: int
+    last_slot: int
 
 
 class _Found:
@@ -210,7 +210,7 @@ class _Found:
         # KEYS frames of a draft repeat each other: what sidecars add is in none of them.
         self._keys = replace(keys, sidecars=())
         self._codec = PLAIN
-        self._slots: dict[int, Slot] = {}
+        self._last_slot = 0
         self._keys_frames = 0
         self._chain = NO_CHAIN
         self._header: ArchiveHeader | None = None
@@ -287,26 +287,26 @@ class _Found:
             index_frames=tuple(self._index_frames[: cut.index_frames]),
             departed_frames=tuple((at,) for at in self._departed),
         )
+        slots = up_to(self._codec.key_slots, cut.last_slot)
         return Draft(
             header=self._header,
             directory=whole,
             size_bytes=cut.size_bytes,
             frames=cut.frames,
-            codec=codec_for(self._header.archive, tuple(self._slots.values())[: cut.slots], self._keys),
+            codec=codec_for(self._header.archive, slots, self._keys),
             chain=cut.chain if self._header.sealed else NO_CHAIN,
         )
 
     def _take_keys(self, archive: ArchiveId, payload: bytes, where: str) -> None:
-        """All slots that are known there, those of frames before among them."""
-        found = decode_slots(payload)
-        if (
-            self._header is None
-            or not self._header.sealed
-            or found[: len(self._slots)] != tuple(self._slots.values())
-        ):
+        """All slots that are known there, or those that are new there."""
+        if self._header is None or not self._header.sealed:
             raise DamagedError(f"{where}: not the keys of this archive", reason="keys")
-        self._slots = {one.number: one for one in found}
-        self._codec = codec_for(archive, found, self._keys)
+        found = decode_slots(payload)
+        if self._codec.seals:
+            self._codec.learn(found)
+        else:
+            self._codec = codec_for(archive, found, self._keys)
+        self._last_slot = max(self._last_slot, found.last)
         self._keys_frames += 1
 
     def _take_block(self, place: FramePlace, header: FrameHeader, where: str) -> None:
@@ -368,7 +368,7 @@ class _Found:
             data_bytes=self._data_bytes,
             index_frames=len(self._index_frames),
             chain=self._chain,
-            slots=len(self._slots),
+            last_slot=self._last_slot,
         )
 
 

@@ -9,6 +9,7 @@ from array import array
 
 from blake3 import blake3
 
+from ..keys.records import KeySlots
 from ..ports import ArchiveSink
 from ..records import ArchiveId, Stretch
 from . import frames, slots
@@ -43,15 +44,21 @@ class FrameWriter:
         # Metadata has little but entropy to give: the entropy coder halves it where LZ4 would not.
         self._compressor = frames.Compressor(Codec.ZSTD)
         self.size_bytes = self.frames = 0
+        self._told_slots = 0  # the greatest number of those that a KEYS frame has told of
         self.chain = NO_CHAIN
 
-    def packed(self, kind: FrameType, payload: bytes, position: int = 0, bound: bytes = b"") -> Stored:
-        """A frame of metadata, ready to be copied; ``bound``: see FrameCodec."""
-        return self._codec.pack(kind, self._archive, self._compressor, payload, position, bound)
+    def packed(
+        self, kind: FrameType, payload: bytes, position: int = 0, bound: bytes = b"", owner: bytes = b""
+    ) -> Stored:
+        """A frame of metadata, ready to be copied; ``bound`` and ``owner``: see FrameCodec."""
+        self._open_for(owner)
+        return self._codec.pack(kind, self._archive, self._compressor, payload, position, bound, owner)
 
-    def metadata(self, kind: FrameType, payload: bytes, *, position: int = 0) -> FramePlace:
+    def metadata(
+        self, kind: FrameType, payload: bytes, *, position: int = 0, owner: bytes = b""
+    ) -> FramePlace:
         """A frame whose payload is compressed as metadata is; returns where it lies."""
-        return self.copy(self.packed(kind, payload, position))
+        return self.copy(self.packed(kind, payload, position, owner=owner))
 
     def compressed(
         self,
@@ -59,18 +66,33 @@ class FrameWriter:
         compressor: frames.Compressor | None,
         payload: bytes | memoryview,
         position: int = 0,
+        owner: bytes = b"",
     ) -> FramePlace:
-        """A frame whose payload is compressed like this, or not at all; returns where it lies."""
+        """A frame whose payload is compressed like this, or not at all; returns where it lies. ``owner``: see
+        FrameCodec."""
         self._renew_keys(kind)
-        return self.copy(self._codec.pack(kind, self._archive, compressor, payload, position))
+        self._open_for(owner)
+        return self.copy(self._codec.pack(kind, self._archive, compressor, payload, position, b"", owner))
 
     def write_keys(self) -> None:
         """The slots of the archive, as far as there are any."""
-        self.copy(self._codec.pack(FrameType.KEYS, self._archive, None, slots.encode(self._codec.slots)))
+        self._write_keys(self._codec.key_slots)
+
+    def write_new_keys(self) -> None:
+        """Those that no KEYS frame has told of yet."""
+        self._write_keys(self._codec.slots_after(self._told_slots))
+
+    def _write_keys(self, told: KeySlots) -> None:
+        self._told_slots = told.last
+        self.copy(self._codec.pack(FrameType.KEYS, self._archive, None, slots.encode(told)))
+
+    def _open_for(self, owner: bytes) -> None:
+        if owner and self._codec.open_for(owner):
+            self.write_new_keys()
 
     def seal(self) -> Seal:
         """What is said of an encrypted archive by the DIRECTORY frame that comes next, the last one."""
-        keys = blake3(slots.encode(self._codec.slots)).digest()
+        keys = blake3(slots.encode(self._codec.key_slots)).digest()
         return Seal(self.chain, self.size_bytes, self.frames, keys)
 
     def _renew_keys(self, kind: FrameType) -> None:
@@ -114,6 +136,7 @@ class BlockWriter:
         self._out = out
         self._compressor = compressor
         self._block = bytearray()
+        self._owner = b""
         self._data = array("Q")
         self._file = array("Q")
         self._size = array("I")
@@ -127,8 +150,12 @@ class BlockWriter:
         self._size.extend(table.size)
         self.data_bytes = data_bytes
 
-    def append(self, data: bytes | memoryview) -> int:
-        """Store data; returns its offset. A piece of up to half a block lies in one block."""
+    def append(self, data: bytes | memoryview, owner: bytes = b"") -> int:
+        """Store data; returns its offset. A piece of up to half a block lies in one block, and what is of
+        another ``owner`` (see FrameCodec) in another one."""
+        if owner != self._owner:
+            self.flush()
+            self._owner = owner
         block, size = self._block, len(data)
         if len(block) + size > BLOCK_BYTES and len(block) > BLOCK_BYTES // 2:
             self.flush()
@@ -164,7 +191,8 @@ class BlockWriter:
         with memoryview(block) as whole:
             data = whole[:BLOCK_BYTES]
             start = self.data_bytes - len(block)
-            self._note(start, self._out.compressed(FrameType.BLOCK, self._compressor, data, start))
+            place = self._out.compressed(FrameType.BLOCK, self._compressor, data, start, self._owner)
+            self._note(start, place)
             data.release()
         del block[:BLOCK_BYTES]
 

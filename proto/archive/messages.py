@@ -7,7 +7,7 @@ them without decoding each. FORMAT.md, "MESSAGES".
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import sub
 from typing import cast
 
@@ -215,6 +215,23 @@ class MessageColumns:
         self._length.extend(held.length[first:end])
         self._recipe.extend(held.recipe[first:end])
         self._expected = held.ends[end - 1]
+
+    def settle(self, own: ArchiveId, settled: Callable[[int], int]) -> None:
+        """Pieces in the archive ``own`` get the offsets that they have now: see SharedData."""
+        number = self._archives.get(own)
+        if number is None:
+            return
+        end = expected = 0
+        for row, (archive, gap, length) in enumerate(
+            zip(self._archive, self._gap, self._length, strict=True)
+        ):
+            offset = (end + gap) & WRAP
+            end = offset + length
+            if archive == number:
+                offset = settled(offset)
+            self._gap[row] = (offset - expected) & WRAP
+            expected = offset + length
+        self._expected = expected
 
     def take(self) -> bytes:
         """The encoded columns; empties the gatherer."""

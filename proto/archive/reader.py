@@ -14,8 +14,8 @@ from itertools import chain
 
 from blake3 import blake3
 
-from ..errors import DamagedError, PlaceError
-from ..keys.records import NO_KEYS, Keyring
+from ..errors import DamagedError, EncryptedError, PlaceError
+from ..keys.records import NO_KEYS, Keyring, KeySlots
 from ..records import ArchiveId, Departed, Losses, Referred, RunId, Skipped, Stretch
 from ..structs import replace
 from . import contents, departed, directory, frames, messages
@@ -216,7 +216,7 @@ class ArchiveReader:
         damaged."""
         place = self.messages_place(position)
         header, stored = self.stored_frame(place.frame, FrameType.MESSAGES, position)
-        if header.plain_bytes <= messages.MOST_LOST_BYTES:
+        if header.plain_bytes <= messages.MOST_LOST_BYTES and self.codec.can_open(header):
             self._refuse_lost(self.codec.unpack(header, stored, self.file.name), position)
         try:
             return (header, stored), self.stored_frame(place.search, FrameType.SEARCH, position)
@@ -278,12 +278,17 @@ class ArchiveReader:
 
     def index(self, *, lost: bool = False) -> Iterator[IndexRow]:
         """The segments that the archive holds, an INDEX frame at a time; with ``lost`` also those that lie in
-        a hole. Frames that are damaged are left out; DamagedError is raised after the last row then."""
+        a hole. Those of mailboxes whose secret is not at hand, and frames that are damaged, are left out;
+        DamagedError is raised after the last row then."""
         damage: DamagedError | None = None
         for at in self.directory.index_frames:
             try:
-                row = contents.decode_index(self.frame(FramePlace(at, 0), FrameType.INDEX)[1])
+                header, payload = self.frame(FramePlace(at, 0), FrameType.INDEX)
+                owner = self.codec.owner_of(header.slot)
+                row = replace(contents.decode_index(payload), owner=owner)
                 held = self.directory.held(row)
+            except EncryptedError:
+                continue  # of a mailbox whose secret is not at hand
             except DamagedError as error:
                 damage = damage or error
             else:
@@ -312,6 +317,12 @@ class ArchiveReader:
         header, stored = self.stored_frame(table.place(number), FrameType.BLOCK, table.data[number])
         self._check_block(header, number)
         return header, stored
+
+    def block_header(self, number: int) -> FrameHeader | None:
+        """The header of the frame of a block, be its payload damaged; None if it is, too."""
+        found = any_header_at(self.file, self.directory.blocks.file[number], self.header.archive)
+        is_block = found is not None and found[0].type is FrameType.BLOCK
+        return found[0] if found is not None and is_block else None
 
     def _check_block(self, header: FrameHeader, number: int) -> None:
         start, end = self.directory.blocks.data[number], self.directory.block_end(number)
@@ -372,7 +383,7 @@ def _directory(
     first = any_header_at(file, footer.directory, archive)
     sealed = first is not None and first[0].flags > 0
     slots = keys_behind(file, first[0], footer.directory) if first is not None and sealed else b""
-    codec = codec_for(archive, decode_slots(slots) if sealed else (), keys)
+    codec = codec_for(archive, decode_slots(slots) if sealed else KeySlots(), keys)
 
     def part(at: int) -> directory.DirectoryFrame:
         nonlocal left

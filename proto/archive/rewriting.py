@@ -94,10 +94,11 @@ def rewrite(
     reader tells so. What of all that is not there is a loss, ``losses`` says; without it, what the source
     says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``.
 
-    What is not encrypted stays so. An encrypted archive takes a ``sealing``; where there is no content key,
-    whole blocks stay, even if part of them is not wanted. With ``exact`` no byte of data stays but the
-    stretches: short gaps are cut out too, and where that takes a content key that is not at hand,
-    EncryptedError is raised.
+    Of an archive whose mailboxes are erasable nothing is filled in where nobody can say whose it was, and
+    nothing stays of mailboxes that were erased. What is not encrypted stays so. An encrypted archive takes a
+    ``sealing``; where there is no content key, whole blocks stay, even if part of them is not wanted. With
+    ``exact`` no byte of data stays but the stretches: short gaps are cut out too, and where that takes a
+    content key that is not at hand, EncryptedError is raised.
 
     Raises StagingError; before anything is written UnsupportedError, if only a later version may do it, and
     EncryptedError without a ``sealing``.
@@ -119,7 +120,7 @@ def rewrite(
         level,
         departed=gone.values(),
         sealing=sealing if source.header.sealed else None,
-        slots=source.codec.slots,
+        slots=source.codec.key_slots,
     )
     kept = _Data(source, archive, fill, exact=exact).write(stretches)
     _write_index(source, archive, kept)
@@ -179,7 +180,7 @@ def _write_index(source: ArchiveReader, archive: ArchiveWriter, kept: _Stretches
             for number, (offset, length) in enumerate(zip(row.offsets, row.lengths, strict=True)):
                 if kept.hold(offset, length):
                     digest = row.digests[DIGEST_BYTES * number : DIGEST_BYTES * (number + 1)]
-                    archive.remember(digest, offset, length)
+                    archive.remember(digest, offset, length, row.owner)
 
 
 class _Stretches:
@@ -272,12 +273,13 @@ class _Data:
                 pass
             else:
                 return
+        owner = self._owner(region) if self._fill is not None else None
         for one in wanted:
             self._leave_out(one.offset)
-            if self._fill is None:
+            if self._fill is None or owner is None:
                 self._leave_out(one.offset + one.length)
             else:
-                self._refill(one, self._fill)
+                self._refill(one, self._fill, owner)
         if region.end < _BEYOND:
             self._leave_out(region.end)
 
@@ -293,18 +295,30 @@ class _Data:
             self._archive.copy_block(self._source.stored_block(block))
             return
         plain = memoryview(self._source.block(block))
+        owner = self._owner(region) or b""
         for offset, length in wanted:
             self._leave_out(offset)
-            self._archive.append(plain[offset - region.begin :][:length])
+            self._archive.append_for(owner, plain[offset - region.begin :][:length])
         self._leave_out(region.end)
 
-    def _refill(self, wanted: Stretch, fill: Fill) -> None:
+    def _owner(self, region: _Region) -> bytes | None:
+        """Whose data a region holds, as an owner in FrameCodec; None if nobody can say: what is of a mailbox
+        must not come under keys that outlive those of the mailbox."""
+        codec = self._source.codec
+        if not codec.key_slots.mailboxes:
+            return b""
+        if region.block is None:
+            return None
+        header = self._source.block_header(region.block)
+        return codec.owner_of(header.slot) if header is not None else None
+
+    def _refill(self, wanted: Stretch, fill: Fill, owner: bytes) -> None:
         for part in _parts(wanted):
             data = fill(part)
             if data is None:
                 self._archive.leave_out(part.length)
             elif len(data) == part.length:
-                self._archive.append(data)
+                self._archive.append_for(owner, data)
             else:
                 raise ValueError(f"{len(data)} bytes for {part}")
 

@@ -22,7 +22,7 @@ from .contents import ArchiveHeader
 from .files import RandomAccess
 from .frames import FrameType
 from .scanning import FoundFrame, owner_of, scan
-from .slots import codec_for, read_slots
+from .slots import codec_for, read_keys
 from .writer import ArchiveWriter
 
 NOWHERE = "-"
@@ -84,7 +84,7 @@ def archives_of(end: RunEnd) -> frozenset[ArchiveId]:
 def _payloads(file: RandomAccess, keys: Keyring) -> Iterator[bytes]:
     left = MOST_PLAIN_BYTES
     owner = owner_of(file)
-    codec = codec_for(owner, read_slots(file), keys)
+    codec = codec_for(owner, read_keys(file), keys)
     for found in scan(file, owner, codec):
         if isinstance(found, FoundFrame) and found.header.type is FrameType.RUN:
             if found.locked:

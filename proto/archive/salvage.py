@@ -111,7 +111,10 @@ class _Salvage:
     def take(self, found: FoundFrame) -> None:
         kind, position = found.header.type, found.header.position
         if found.locked and kind not in (FrameType.BLOCK, FrameType.SEARCH):
-            raise self._codec.lacks_key(found.header, f"{self._file.name} at {found.at}")
+            if not self._codec.owner_of(found.header.slot):
+                raise self._codec.lacks_key(found.header, f"{self._file.name} at {found.at}")
+            if kind is FrameType.MAILBOX and found.damage is None:
+                self._of(position).take_locked(found)
         if kind is FrameType.BLOCK:
             self._blocks.add(found)
         elif kind is FrameType.MESSAGES:
@@ -123,7 +126,7 @@ class _Salvage:
             before = known.get(position & LOW)
             if before is not None and before.at + before.size_bytes == found.at:
                 known[position & LOW] = before._replace(search_bytes=_place(found).size_bytes)
-        elif found.damage is None:
+        elif found.damage is None and not (found.locked and kind is FrameType.MAILBOX):
             try:
                 self._take_whole(found)
             except DamagedError as error:
@@ -202,7 +205,7 @@ class _Salvage:
             places.append(place)
             if own.head is not None:
                 entries[own.head.user] = mailboxes.entry_of(own.head, MailboxPointer(archive, number))
-            elif own.messages:
+            elif own.messages and not own.locked:
                 self.damage.append(
                     Skipped(self._file.name, "mailbox", f"the metadata of mailbox {number} is gone")
                 )
@@ -230,20 +233,28 @@ class _Salvage:
 
 
 class _MailboxFrames(Mutable):
-    """The frames found of a mailbox. Its MAILBOX frame tells of ``count`` MESSAGES frames."""
+    """The frames found of a mailbox. Its MAILBOX frame tells of ``count`` MESSAGES frames. ``locked``: it is
+    there, and its secret is not at hand."""
 
     head: MailboxHead | None = None
     count: int = 0
     copies: list[FramePlace] = field(default_factory=list)
     parts: dict[int, list[FramePlace]] = field(default_factory=dict)
     messages: dict[int, MessagesPlace] = field(default_factory=dict)
+    locked: bool = False
+
+    def take_locked(self, found: FoundFrame) -> None:
+        """A MAILBOX frame that can't be read here."""
+        self.locked = True
+        self.count = found.header.position & LOW
+        self.copies.append(_place(found))
 
     def place(self, number: int, most: int) -> MailboxPlace:
         """Where they lie. Others may refer to its messages also where its MAILBOX frame is gone: to at most
         so many, since numbers that the file has no room for are no writer's."""
-        count, parts = self.count, self.head.parts if self.head is not None else 0
+        count, parts = self.count, self.head.parts if self.head is not None else len(self.parts)
         if self.head is None:
-            count = max(self.messages, default=-1) + 1
+            count = self.count if self.locked else max(self.messages, default=-1) + 1
             count = count if count <= most else 0
         return MailboxPlace(
             number=number,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from itertools import takewhile
+from typing import TYPE_CHECKING, TypeVar
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidTag
 
-from ..errors import DamagedError, EncryptedError
+from ..errors import DamagedError, EncryptedError, ErasedError
 from ..keys.ciphers import keyed_cipher, quickest_cipher
-from ..keys.derivation import content_id, digest_key, frame_key, wrap_info
-from ..keys.records import KEY_BYTES, Keyring, Sealing, Slot, Wrap
+from ..keys.derivation import content_id, digest_key, frame_key, mailbox_frame_key, wrap_info
+from ..keys.records import KEY_BYTES, Keyring, KeySlots, MailboxSlot, Sealing, Slot, Wrap
 from ..records import DIGEST_BYTES, ArchiveId
 from ..structs import replace
 from . import frames
@@ -32,28 +33,65 @@ _COUNTER = struct.Struct("<Q")
 _IN_CLEAR = (FrameType.KEYS, FrameType.FOOTER)
 _OF_CONTENT = (FrameType.BLOCK, FrameType.SEARCH)
 
+_Numbered = TypeVar("_Numbered", Slot, MailboxSlot)
+
 
 class SealedCodec(FrameCodec):
     """Opens the frames of an encrypted archive with the keys at hand, and, with a ``sealing``, encrypts
-    further ones with those of a slot of its own. May be shared between threads for reading only."""
+    further ones with those of a slot of its own, and of slots of mailboxes that are made of it. May be shared
+    between threads for reading only."""
 
     def __init__(
-        self, archive: ArchiveId, slots: Iterable[Slot], keys: Keyring, sealing: Sealing | None = None
+        self, archive: ArchiveId, slots: KeySlots, keys: Keyring, sealing: Sealing | None = None
     ) -> None:
         super().__init__()
         self._archive = archive
-        self._slots = {one.number: one for one in slots}
+        self._slots: dict[int, Slot] = {}
+        self._mailboxes: dict[int, MailboxSlot] = {}
+        self._last = 0  # the greatest number of a slot
+        self._numbers: dict[tuple[ArchiveId, bytes, bytes], int] = {}
+        for slot in slots.wrapped:
+            self._know(slot)
+        for mailbox in slots.mailboxes:
+            self._know(mailbox)
         self._keys = keys
         self._sealing = sealing
+        self._secrets = sealing.secrets if sealing is not None else {}
         self._aeads: dict[tuple[int, bool], Aead] = {}
-        self._slot = self._counter = self._sealed_bytes = 0
+        self._content = b""  # the content key of the slot that is open
+        self._open: dict[bytes, int] = {}  # the slots that are open: by mailbox, and the wrapped one
+        self._counters: dict[int, int] = {}
+        self._sealed_frames = self._sealed_bytes = 0
 
     seals = True
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
+    def key_slots(self) -> KeySlots:
         """See FrameCodec."""
-        return tuple(one for _, one in sorted(self._slots.items()))
+        return KeySlots(_by_number(self._slots), _by_number(self._mailboxes))
+
+    def learn(self, found: KeySlots) -> None:
+        """See FrameCodec."""
+        last = self._last
+        for slot in found.wrapped:
+            known = self._slots.get(slot.number, slot)
+            # Sidecars may have added wraps.
+            if replace(known, wraps=slot.wraps) != slot or slot.number in self._mailboxes:
+                raise DamagedError("other keys than before", reason="keys")
+            self._know(slot, last)
+        for mailbox in found.mailboxes:
+            if self._mailboxes.get(mailbox.number, mailbox) != mailbox or mailbox.number in self._slots:
+                raise DamagedError("other keys than before", reason="keys")
+            self._know(mailbox, last)
+
+    def slots_after(self, number: int) -> KeySlots:
+        """See FrameCodec."""
+        return KeySlots(_after(self._slots, number), _after(self._mailboxes, number))
+
+    def owner_of(self, number: int) -> bytes:
+        """See FrameCodec."""
+        found = self._mailboxes.get(number)
+        return found.secret if found is not None else b""
 
     @property
     def digest_key(self) -> bytes | None:
@@ -63,8 +101,9 @@ class SealedCodec(FrameCodec):
 
     @property
     def is_spent(self) -> bool:
-        """See FrameCodec."""
-        return not self._slot or self._sealed_bytes >= MOST_SLOT_BYTES or self._counter >= MOST_SLOT_FRAMES
+        """See FrameCodec. What slots of mailboxes encrypt counts with the one that they are made of."""
+        spent = self._sealed_bytes >= MOST_SLOT_BYTES or self._sealed_frames >= MOST_SLOT_FRAMES
+        return spent or not self._open
 
     def open_slot(self) -> None:
         """See FrameCodec. ValueError without a ``sealing``."""
@@ -94,21 +133,59 @@ class SealedCodec(FrameCodec):
                 wraps=wraps,
             )
         )
-        self._aeads[slot.number, False] = _aead(slot, structure.secret, b"structure")
-        self._aeads[slot.number, True] = _aead(slot, content, b"content")
-        self._slot, self._counter, self._sealed_bytes = slot.number, 0, 0
+        self._aeads[slot.number, False] = _aead(slot, frame_key(structure.secret, slot, b"structure"))
+        self._aeads[slot.number, True] = _aead(slot, frame_key(content, slot, b"content"))
+        self._content, self._open = content, {b"": slot.number}
+        self._sealed_frames = self._sealed_bytes = 0
 
-    def adopt(self, slot: Slot) -> tuple[int, bool]:
+    def open_for(self, owner: bytes) -> bool:
         """See FrameCodec."""
-        for one in self._slots.values():
-            if (one.archive, one.salt) == (slot.archive, slot.salt):
-                return one.number, False
+        if owner in self._open:
+            return False
+        if self._sealing is None or owner not in self._secrets:
+            raise ValueError("nothing is encrypted for a mailbox without its secret")
+        slot, secret = self._slots[self._open[b""]], self._secrets[owner]
+        number = self._open[owner] = self._add_mailbox(slot.number, owner)
+        for of_content, key in ((False, self._sealing.structure.secret), (True, self._content)):
+            frames_key = mailbox_frame_key(key, secret, slot, owner, _purpose(of_content))
+            self._aeads[number, of_content] = _aead(slot, frames_key)
+        return True
+
+    def adopt(self, slot: Slot, owner: bytes = b"") -> tuple[int, bool]:
+        """See FrameCodec."""
+        origin = slot.archive, slot.salt, owner
+        number = self._numbers.get(origin)
+        if number is not None:
+            return number, False
+        if owner:
+            parent, _ = self.adopt(slot)
+            return self._add_mailbox(parent, owner), True
         return self._add(slot).number, True
 
     def _add(self, slot: Slot) -> Slot:
-        number = max(self._slots, default=0) + 1
-        self._slots[number] = slot = replace(slot, number=number)
+        slot = replace(slot, number=self._last + 1)
+        self._know(slot)
         return slot
+
+    def _add_mailbox(self, parent: int, owner: bytes) -> int:
+        self._know(MailboxSlot(number=self._last + 1, parent=parent, secret=owner))
+        return self._last
+
+    def _know(self, one: Slot | MailboxSlot, last: int = 0) -> None:
+        """Raises DamagedError for a number that is not known, and not greater than ``last``."""
+        if one.number in self._slots or one.number in self._mailboxes:
+            return
+        if one.number <= last:
+            raise DamagedError("the keys are not in order", reason="keys")
+        self._last = max(self._last, one.number)
+        if isinstance(one, Slot):
+            self._slots[one.number] = one
+            self._numbers.setdefault((one.archive, one.salt, b""), one.number)
+            return
+        self._mailboxes[one.number] = one
+        slot = self._slots.get(one.parent)
+        if slot is not None:
+            self._numbers.setdefault((slot.archive, slot.salt, one.secret), one.number)
 
     def binding(self, messages: bytes) -> bytes:
         """See FrameCodec."""
@@ -118,10 +195,10 @@ class SealedCodec(FrameCodec):
         """See FrameCodec."""
         if not header.flags:
             return True
-        slot = self._slots.get(header.slot)
-        if slot is None or (header.slot, _of_content(header)) in self._aeads:
+        of_content = _of_content(header)
+        if (header.slot, of_content) in self._aeads or self.wrapped(header.slot) is None:
             return True
-        return self._secret(slot, _of_content(header)) is not None
+        return self._frame_key(header.slot, of_content) is not None
 
     def pack(
         self,
@@ -131,6 +208,7 @@ class SealedCodec(FrameCodec):
         payload: bytes | memoryview,
         position: int = 0,
         bound: bytes = b"",
+        owner: bytes = b"",
     ) -> Stored:
         """See FrameCodec."""
         header, plain = self._compressed(kind, archive, compressor, payload, position)
@@ -140,11 +218,13 @@ class SealedCodec(FrameCodec):
         stored_bytes = len(plain) + OVERHEAD_BYTES
         if stored_bytes > frames.LARGEST_FRAME:
             raise OverflowError(f"a {kind.name} frame of {stored_bytes} bytes is beyond the format")
-        counter = self._counter
-        self._counter += 1
+        slot = self._open[owner]
+        counter = self._counters.get(slot, 0)
+        self._counters[slot] = counter + 1
+        self._sealed_frames += 1
         self._sealed_bytes += stored_bytes
-        header = header._replace(stored_bytes=stored_bytes, flags=flag, slot=self._slot)
-        aead = self._aeads[self._slot, _of_content(header)]
+        header = header._replace(stored_bytes=stored_bytes, flags=flag, slot=slot)
+        aead = self._aeads[slot, _of_content(header)]
         nonce, packed = _nonce(counter), _COUNTER.pack(counter)
         if flag is AUTHENTICATED:
             stored = bytes(plain) + packed + aead.encrypt(nonce, b"", _bound(header, bound) + bytes(plain))
@@ -184,19 +264,47 @@ class SealedCodec(FrameCodec):
         of_content = _of_content(header)
         found = self._aeads.get((header.slot, of_content))
         if found is None:
-            slot = self._slots.get(header.slot)
+            slot = self.wrapped(header.slot)
             if slot is None:
                 raise DamagedError(f"{where}: the keys of the frame are gone", reason="keys")
-            secret = self._secret(slot, of_content)
-            if secret is None:
+            key = self._frame_key(header.slot, of_content)
+            if key is None:
                 raise self.lacks_key(header, where)
-            found = _aead(slot, secret, b"content" if of_content else b"structure")
-            self._aeads[header.slot, of_content] = found
+            found = self._aeads[header.slot, of_content] = _aead(slot, key)
         return found
 
+    def wrapped(self, number: int) -> Slot | None:
+        """See FrameCodec."""
+        mailbox = self._mailboxes.get(number)
+        return self._slots.get(number if mailbox is None else mailbox.parent)
+
+    def _frame_key(self, number: int, of_content: bool) -> bytes | None:
+        """None if it takes a key that is not at hand."""
+        slot, mailbox = self.wrapped(number), self._mailboxes.get(number)
+        key = self._secret(slot, of_content) if slot is not None else None
+        if slot is None or key is None:
+            return None
+        if mailbox is None:
+            return frame_key(key, slot, _purpose(of_content))
+        secret = self._keys.secrets.get(mailbox.secret)
+        if secret is None:
+            return None
+        return mailbox_frame_key(key, secret, slot, mailbox.secret, _purpose(of_content))
+
     def lacks_key(self, header: FrameHeader, where: str) -> EncryptedError:
-        """See FrameCodec. It names who could open it."""
-        slot = self._slots[header.slot]
+        """See FrameCodec. It names who could open it; ErasedError if nobody can."""
+        slot, owner = self.wrapped(header.slot), self.owner_of(header.slot)
+        if owner in self._keys.erased:
+            return ErasedError(f"{where}: it is of a mailbox that was erased")
+        if slot is None:
+            return super().lacks_key(header, where)
+        if owner and owner not in self._keys.secrets:
+            return EncryptedError(
+                f"{where}: it is of a mailbox whose secret is not at hand: the vault of secrets is missing, "
+                "or older than the archive",
+                archive=slot.archive.hex(),
+                secret=owner.hex(),
+            )
         names = sorted({one.name for one in slot.wraps})
         what = "mail is" if _of_content(header) else "names and flags are"
         return EncryptedError(
@@ -219,8 +327,21 @@ def _of_content(header: FrameHeader) -> bool:
     return header.type in _OF_CONTENT
 
 
-def _aead(slot: Slot, secret: bytes, purpose: bytes) -> Aead:
-    return keyed_cipher(slot.cipher, frame_key(secret, slot, purpose))
+def _purpose(of_content: bool) -> bytes:
+    return b"content" if of_content else b"structure"
+
+
+def _by_number(found: Mapping[int, _Numbered]) -> tuple[_Numbered, ...]:
+    return tuple(one for _, one in sorted(found.items()))
+
+
+def _after(found: dict[int, _Numbered], number: int) -> tuple[_Numbered, ...]:
+    """Those with a greater number: what was added comes last, in this order."""
+    return tuple(takewhile(lambda one: one.number > number, reversed(found.values())))[::-1]
+
+
+def _aead(slot: Slot, key: bytes) -> Aead:
+    return keyed_cipher(slot.cipher, key)
 
 
 def _nonce(counter: int) -> bytes:

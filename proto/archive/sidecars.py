@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import DamagedError, UnsupportedError
 from ..keys.derivation import sidecar_key
 from ..keys.opening import slots_with_sidecar
-from ..keys.records import SIDECARS, Keyring, Slot
+from ..keys.records import SIDECARS, Keyring, KeySlots, Slot
 from ..records import ArchiveId
 from ..structs import Record
 from . import frames, slots
@@ -62,7 +62,7 @@ def sidecar_name(archive: ArchiveId, number: int) -> str:
 def encode_sidecar(archive: ArchiveId, added: Sequence[Slot], structure: bytes) -> bytes:
     """The bytes of a sidecar: slots with the wraps that are added, ascending by number; ``structure`` is the
     structure key of the last one."""
-    header, payload = PLAIN.pack(FrameType.KEYS, archive, None, slots.encode(added))
+    header, payload = PLAIN.pack(FrameType.KEYS, archive, None, slots.encode(KeySlots(tuple(added))))
     frame = frames.pack_header(header) + bytes(payload)
     return frame + _tag(structure, archive, frame)
 
@@ -74,7 +74,7 @@ def decode_sidecar(data: bytes, where: str) -> Sidecar:
     payload = frame[frames.HEADER_BYTES :]
     if header.type is not FrameType.KEYS or header.flags or header.stored_bytes != len(payload):
         raise DamagedError(f"{where}: is no sidecar", reason="sidecar")
-    found = slots.decode(PLAIN.unpack(header, payload, where))
+    found = slots.decode(PLAIN.unpack(header, payload, where)).wrapped
     if not found:
         raise DamagedError(f"{where}: has no keys", reason="sidecar")
     return Sidecar(archive=header.archive, slots=found, frame=frame, tag=tag)

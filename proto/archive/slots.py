@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import cast
+from typing import TypeVar, cast
 
 import msgpack
 
 from ..errors import DamagedError, UnsupportedError
-from ..keys.records import KEY_BYTES, KEY_ID_BYTES, Cipher, Kem, Keyring, Slot, Wrap
+from ..keys.records import KEY_BYTES, KEY_ID_BYTES, Cipher, Kem, Keyring, KeySlots, MailboxSlot, Slot, Wrap
 from ..records import ArchiveId
 from ..structs import replace
 from . import claims, contents, frames
@@ -20,11 +20,19 @@ from .places import FramePlace
 from .scanning import FOOTER_FRAME_BYTES, any_header_at, next_header, owner_of
 
 _MOST_SLOT = (1 << 32) - 1
+_Numbered = TypeVar("_Numbered", Slot, MailboxSlot)
 
 
-def encode(slots: Iterable[Slot]) -> bytes:
+def encode(slots: KeySlots) -> bytes:
     """The payload of a KEYS frame."""
-    rows = [
+    row: dict[str, object] = {"slots": _rows(slots.wrapped)}
+    if slots.mailboxes:
+        row["mailboxes"] = [[one.number, one.parent, one.secret] for one in slots.mailboxes]
+    return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
+
+
+def _rows(slots: Iterable[Slot]) -> list[object]:
+    return [
         [
             one.number,
             one.archive,
@@ -36,24 +44,44 @@ def encode(slots: Iterable[Slot]) -> bytes:
         ]
         for one in slots
     ]
-    return cast(bytes, msgpack.packb({"slots": rows}, unicode_errors="surrogateescape"))
 
 
-def decode(payload: bytes) -> tuple[Slot, ...]:
+def decode(payload: bytes) -> KeySlots:
     """The slots of a KEYS frame. Raises DamagedError if it contradicts itself, UnsupportedError if a later
     version wrote it."""
-    rows = claims.rows(claims.unpack_map(payload).get("slots"))
+    row = claims.unpack_map(payload)
+    rows = claims.rows(row.get("slots"))
+    mailbox_rows = claims.rows(row.get("mailboxes", []))
     try:
         slots = tuple(map(_slot, map(claims.rows, rows)))
+        mailboxes = tuple(map(_mailbox_slot, map(claims.rows, mailbox_rows)))
     except (TypeError, ValueError) as error:
         raise DamagedError(f"the keys contradict themselves: {claims.shown(error)}", reason="keys") from error
-    numbers = [one.number for one in slots]
-    if numbers != sorted(set(numbers)):
+    numbers, of_mailboxes = [one.number for one in slots], [one.number for one in mailboxes]
+    in_order = numbers == sorted(set(numbers)) and of_mailboxes == sorted(set(of_mailboxes))
+    if not in_order or not set(numbers).isdisjoint(of_mailboxes):
         raise DamagedError("the keys are not in order", reason="keys")
-    return slots
+    return KeySlots(slots, mailboxes)
+
+
+def up_to(found: KeySlots, number: int) -> KeySlots:
+    """Those of some slots with a number up to this one."""
+    return KeySlots(
+        tuple(one for one in found.wrapped if one.number <= number),
+        tuple(one for one in found.mailboxes if one.number <= number),
+    )
+
+
+def _by_number(found: Mapping[int, _Numbered]) -> tuple[_Numbered, ...]:
+    return tuple(one for _, one in sorted(found.items()))
 
 
 def read_slots(file: RandomAccess) -> tuple[Slot, ...]:
+    """The wrapped slots of an archive: see ``read_keys``."""
+    return read_keys(file).wrapped
+
+
+def read_keys(file: RandomAccess) -> KeySlots:
     """The slots of an archive, by its end, else from wherever in the file; none if it is not encrypted.
     Raises DamagedError if they are gone."""
     with suppress(DamagedError):
@@ -66,10 +94,10 @@ def read_slots(file: RandomAccess) -> tuple[Slot, ...]:
     return slots_anywhere(file)
 
 
-def slots_behind(file: RandomAccess, directory: FrameHeader, at: int) -> tuple[Slot, ...]:
+def slots_behind(file: RandomAccess, directory: FrameHeader, at: int) -> KeySlots:
     """The slots in the KEYS frame behind the last DIRECTORY frame, which lies at ``at``; none if that is not
     encrypted. Raises DamagedError."""
-    return decode(keys_behind(file, directory, at)) if directory.flags else ()
+    return decode(keys_behind(file, directory, at)) if directory.flags else KeySlots()
 
 
 def keys_behind(file: RandomAccess, directory: FrameHeader, at: int) -> bytes:
@@ -78,14 +106,15 @@ def keys_behind(file: RandomAccess, directory: FrameHeader, at: int) -> bytes:
     return read_frame(file, place, FrameType.KEYS, directory.archive)[1]
 
 
-def slots_anywhere(file: RandomAccess, owner: ArchiveId | None = None) -> tuple[Slot, ...]:
+def slots_anywhere(file: RandomAccess, owner: ArchiveId | None = None) -> KeySlots:
     """The slots that can be found in a damaged or unfinished archive (of this id, where that is known); none
     if nothing says that it is encrypted. Reads all of the file, unless it begins as one that is not."""
     owner = owner or owner_of(file)
     first = any_header_at(file, 0, owner)
     if first is not None and _begins_in_clear(file, first[0], owner):
-        return ()
+        return KeySlots()
     found: dict[int, Slot] = {}
+    mailboxes: dict[int, MailboxSlot] = {}
     is_sealed = False
 
     def is_keys(header: FrameHeader) -> bool:
@@ -97,11 +126,14 @@ def slots_anywhere(file: RandomAccess, owner: ArchiveId | None = None) -> tuple[
     while (at := next_header(file, at + 1, owner, is_keys)) < file.size:
         with suppress(DamagedError, UnsupportedError):
             payload = read_frame(file, FramePlace(at, 0), FrameType.KEYS, owner)[1]
-            for one in decode(payload):
+            told = decode(payload)
+            for one in told.wrapped:
                 found[one.number] = _together(found.get(one.number, one), one)
+            for mailbox in told.mailboxes:
+                mailboxes.setdefault(mailbox.number, mailbox)
     if is_sealed and not found:
         raise DamagedError(f"{file.name}: the keys of the archive are gone", reason="keys")
-    return tuple(one for _, one in sorted(found.items()))
+    return KeySlots(_by_number(found), _by_number(mailboxes))
 
 
 def _begins_in_clear(file: RandomAccess, first: FrameHeader, owner: ArchiveId) -> bool:
@@ -119,7 +151,7 @@ def _together(first: Slot, second: Slot) -> Slot:
     return replace(first, wraps=tuple(dict.fromkeys(first.wraps + second.wraps)))
 
 
-def codec_for(archive: ArchiveId, slots: tuple[Slot, ...], keys: Keyring) -> FrameCodec:
+def codec_for(archive: ArchiveId, slots: KeySlots, keys: Keyring) -> FrameCodec:
     """What reads the frames of an archive with these slots."""
     if not slots:
         return PLAIN
@@ -128,7 +160,7 @@ def codec_for(archive: ArchiveId, slots: tuple[Slot, ...], keys: Keyring) -> Fra
     if keys.sidecars:
         from .sidecars import with_sidecars
 
-        slots = with_sidecars(slots, keys)
+        slots = replace(slots, wrapped=with_sidecars(slots.wrapped, keys))
     return SealedCodec(archive, slots, keys)
 
 
@@ -152,6 +184,16 @@ def _slot(row: list[object]) -> Slot:
         structure=_bytes(structure, KEY_ID_BYTES),
         content=_bytes(content, KEY_ID_BYTES),
         wraps=tuple(wrap for one in claims.rows(wraps) if (wrap := _wrap(claims.rows(one))) is not None),
+    )
+
+
+def _mailbox_slot(row: list[object]) -> MailboxSlot:
+    number, parent, secret = row
+    for one in (number, parent):
+        if not 0 < claims.number(one) <= _MOST_SLOT:
+            raise ValueError("not the number of a slot")
+    return MailboxSlot(
+        number=claims.number(number), parent=claims.number(parent), secret=_bytes(secret, KEY_ID_BYTES)
     )
 
 

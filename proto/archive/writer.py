@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 
-from ..errors import DamagedError
+from ..errors import DamagedError, ErasedError
 from ..keys.derivation import digest_key
-from ..keys.records import NO_KEYS, Sealing, Slot
+from ..keys.records import NO_KEYS, KeySlots, Sealing
 from ..ports import ArchiveSink
 from ..records import (
     ArchiveId,
@@ -26,8 +26,8 @@ from ..records import (
     Stretch,
     Terms,
 )
-from ..structs import Record, replace
-from . import contents, directory, frames, mailboxes, messages, search
+from ..structs import Mutable, Record, field, replace
+from . import contents, directory, frames, mailboxes, messages, search, shared_data
 from . import departed as departures
 from .claims import shown
 from .codec import PLAIN, FrameCodec, Stored
@@ -41,12 +41,15 @@ from .places import GONE, MailboxPlace, MessagesPlace
 from .pointers import FramePointer, MailboxPointer
 from .reader import ArchiveReader
 from .search import TermsColumns
+from .shared_data import SharedData
 from .stored import Frames
 from .under_way import MailboxUnderWay, fitting
 
 _NO_TERMS = Terms()
 _NOTHING_LOST = Losses()
+_NO_SLOTS = KeySlots()
 _INDEX_ROWS = 1 << 16
+_SHARED_INDEX_ROWS = 1 << 10
 _HEADER_EVERY = 16
 """Mailboxes after which the header stands again: without any, nobody could say whose mail it is."""
 
@@ -67,7 +70,8 @@ class ArchiveTotals(Record):
 
 
 class ArchiveWriter:
-    """Writes one archive. The caller hands over mailboxes one after the other, and of each: ``append`` and
+    """Writes one archive. The caller hands over mailboxes one after the other, and of each:
+    ``begin_mailbox``, then ``append`` and
     ``add_message`` for every message of a folder (or ``refer`` or ``copy_messages`` for those that are told
     of elsewhere), ``end_folder``, ``add_file``, at last ``end_mailbox``; or the whole mailbox by
     ``refer_mailbox``. After all of them ``finish``. Sealing is the sink's.
@@ -87,13 +91,13 @@ class ArchiveWriter:
         departed: Iterable[Departed] = (),
         draft: Unfinished | None = None,
         sealing: Sealing | None = None,
-        slots: Iterable[Slot] = (),
+        slots: KeySlots = _NO_SLOTS,
     ) -> None:
         """Begins an archive that tells of these mailboxes as ``departed``; or goes on with ``draft``, which
         the sink holds, which tells of the same, and whose header this is. With a ``sealing`` it is encrypted;
         frames with the keys of these ``slots`` may be copied into it. Raises DamagedError if the draft can't
         be read, or is encrypted where this is not to be, or the reverse."""
-        known = draft.archive.codec.slots if draft is not None else slots
+        known = draft.archive.codec.key_slots if draft is not None else slots
         frame_codec = _codec(header.archive, sealing, known)
         if sealing is not None:
             header = replace(header, sealed=True, write_version=contents.WRITE_VERSION)
@@ -112,8 +116,10 @@ class ArchiveWriter:
         self._places: list[MailboxPlace] = []
         self._number = 0
         self._index_frames: list[int] = []
-        self._index = contents.IndexRow(b"", [], [])
-        self._index_digests = bytearray()
+        self._indexes: dict[bytes, _IndexUnderWay] = {}
+        self._mailboxes = sealing.mailboxes if sealing is not None else None
+        self._owner = b""  # of what is being written: the id of the secret of its mailbox
+        self._shared = SharedData()
         self._columns = MessageColumns()
         self._terms = TermsColumns()
         self._mailbox = MailboxUnderWay()
@@ -171,9 +177,50 @@ class ArchiveWriter:
         """What was left out of the data so far, ascending."""
         return self._blocks.holes()
 
+    def begin_mailbox(self, user: str) -> None:
+        """What comes is of the mailbox of this user, until it ends or is dropped. Repeatable. ValueError if
+        it is to be erasable and there is no secret for it."""
+        if self._mailboxes is None:
+            return
+        found = self._mailboxes.get((self.header.partition, user))
+        if found is None:
+            raise ValueError("a mailbox without a secret can't be erasable")
+        self._owner = found.id
+
+    @property
+    def owner(self) -> bytes | None:
+        """The id of the secret of the mailbox that is being written; None where none is erasable."""
+        if self._mailboxes is None:
+            return None
+        if not self._owner:
+            raise ValueError("nobody's mail can't be erasable")
+        return self._owner
+
     def append(self, data: bytes | memoryview) -> int:
-        """Store data; returns its offset. A piece of up to half a block lies in one block."""
-        return self._blocks.append(data)
+        """Store data of the mailbox that is being written; returns its offset. A piece of up to half a block
+        lies in one block."""
+        return self._blocks.append(data, self.owner or b"")
+
+    def append_for(self, owner: bytes, data: bytes | memoryview) -> int:
+        """The same, of the mailbox whose secret has this id; of any if it is empty."""
+        return self._blocks.append(data, owner)
+
+    def append_shared(self, data: bytes | memoryview) -> int:
+        """Store data that other mailboxes may refer to; returns its offset, or what stands for it in pieces
+        of messages and files, and in ``remember``, as long as the data is not written."""
+        if self._shared.size_bytes + len(data) > shared_data.MOST_BYTES:
+            self._settle()
+        return self._shared.append(data)
+
+    def settled(self, offset: int) -> int:
+        """The offset of the data for which ``append_shared`` gave this one, as far as it is known."""
+        return self._shared.settled(offset)
+
+    def _settle(self) -> None:
+        if self._shared.size_bytes:
+            self._blocks.flush()
+            self._shared.settle(self._blocks.append)
+            self._blocks.flush()
 
     def copy_block(self, block: Stored) -> None:
         """Store a whole block of another archive (or generation), as it is stored."""
@@ -183,13 +230,15 @@ class ArchiveWriter:
         """The next bytes of the data, so many, are not there: a hole."""
         self._blocks.leave_out(size)
 
-    def remember(self, digest: bytes, offset: int, length: int) -> None:
-        """Note a segment in the index that the next run starts from."""
-        self._index_digests += digest
-        self._index.offsets.append(offset)
-        self._index.lengths.append(length)
-        if len(self._index.offsets) >= _INDEX_ROWS:
-            self._flush_index()
+    def remember(self, digest: bytes, offset: int, length: int, owner: bytes = b"") -> None:
+        """Note a segment in the index that the next run starts from: of the mailbox whose secret has the id
+        ``owner``, or one that any may refer to."""
+        index = self._indexes.setdefault(owner, _IndexUnderWay())
+        index.digests += digest
+        index.offsets.append(offset)
+        index.lengths.append(length)
+        if len(index.offsets) >= _INDEX_ROWS:
+            self._flush_index(owner)
 
     def add_message(self, message: Message, terms: Terms = _NO_TERMS) -> None:
         """A message of the folder that is being written. Raises StoreError if it is beyond the format."""
@@ -253,21 +302,20 @@ class ArchiveWriter:
         """A MESSAGES frame of another archive with these keys, and its search terms: where they can't be
         opened here, as they are stored."""
         position = frames.mailbox_position(self._number, len(self._mailbox.messages))
-        stored = self._out.packed(FrameType.MESSAGES, messages, position)
+        owner = self.owner or b""
+        stored = self._out.packed(FrameType.MESSAGES, messages, position, owner=owner)
         bound, copied = self._codec.binding(messages), None
         if terms is not None and codec.can_open(terms[0]):
             with suppress(DamagedError):
                 opened = codec.unpack(*terms, "search terms", codec.binding(messages))
-                copied = self._out.packed(FrameType.SEARCH, opened, position, bound)
-        elif terms is not None:
-            number, is_new = self._codec.adopt(
-                next(one for one in codec.slots if one.number == terms[0].slot)
-            )
+                copied = self._out.packed(FrameType.SEARCH, opened, position, bound, owner)
+        elif terms is not None and (slot := codec.wrapped(terms[0].slot)) is not None:
+            number, is_new = self._codec.adopt(slot, codec.owner_of(terms[0].slot))
             if is_new:
-                self._out.write_keys()
+                self._out.write_new_keys()
             copied = terms[0]._replace(position=position, slot=number), terms[1]
         self._copy_messages(
-            stored, copied or self._out.packed(FrameType.SEARCH, search.LOST, position, bound)
+            stored, copied or self._out.packed(FrameType.SEARCH, search.LOST, position, bound, owner)
         )
 
     def end_folder(self, folder: Folder, mark: bytes = b"") -> None:
@@ -288,6 +336,7 @@ class ArchiveWriter:
         """Forget what was added of the mailbox that is being written; it begins anew. What was written of it
         stays, and nothing points to it."""
         self._flush_messages()
+        self._owner = b""
         self._mailbox = MailboxUnderWay(messages=self._mailbox.messages)
 
     def end_mailbox(
@@ -305,14 +354,16 @@ class ArchiveWriter:
         changed: bool = True,
     ) -> Mailbox:
         """The mailbox is complete: a checkpoint. Messages of a folder that was not ended are dropped."""
+        self.begin_mailbox(user)
         self._flush_messages()
+        self._settle()
         mailbox = Mailbox(
             user=user,
             place=place,
             listed=listed,
             size_bytes=size_bytes,
             folders=tuple(self._mailbox.folders),
-            files=tuple(self._mailbox.files),
+            files=tuple(map(self._settled_file, self._mailbox.files)),
             skipped=fitting(skipped),
             files_mark=files_mark,
             mark=mark,
@@ -322,15 +373,25 @@ class ArchiveWriter:
             archives=tuple(self._mailbox.archives),
         )
         *parts, head = mailboxes.encode(mailbox)
+        owner = self.owner or b""
         stored = [
-            self._out.packed(FrameType.FOLDERS, part, frames.mailbox_position(self._number, number))
+            self._out.packed(
+                FrameType.FOLDERS, part, frames.mailbox_position(self._number, number), owner=owner
+            )
             for number, part in enumerate(parts)
         ]
         last = frames.mailbox_position(self._number, len(self._mailbox.messages))
         home = MailboxPointer(self.header.archive, self._number)
         entry = mailboxes.entry_of(mailboxes.head_of(mailbox, len(parts)), home)
-        self._end_mailbox(entry, [*stored, self._out.packed(FrameType.MAILBOX, head, last)])
+        self._end_mailbox(entry, [*stored, self._out.packed(FrameType.MAILBOX, head, last, owner=owner)])
         return mailbox
+
+    def _settled_file(self, file: StoredFile) -> StoredFile:
+        if self._mailboxes is None:
+            return file
+        return replace(
+            file, pieces=tuple(one._replace(offset=self.settled(one.offset)) for one in file.pieces)
+        )
 
     def refer_mailbox(self, entry: MailboxEntry) -> None:
         """A whole mailbox in which nothing has changed since another archive wrote it; ``entry`` is how some
@@ -364,6 +425,8 @@ class ArchiveWriter:
         if whole:
             try:
                 stored = [*_stored_mailbox(source, place, entry)]
+            except ErasedError:
+                pass  # nobody will ever read it
             except DamagedError:
                 readable = False
         self._number = place.number
@@ -400,8 +463,10 @@ class ArchiveWriter:
         """Directory and footer: nothing may be added after this. ``unopened`` are mailboxes that could not be
         opened; ``lost`` is what was damaged and may be needed; ``known`` tells of the archives that are
         referred to."""
+        self._settle()
         self._blocks.flush()
-        self._flush_index()
+        for owner in sorted(self._indexes):
+            self._flush_index(owner)
         self._flush_copies()
         whole = contents.ArchiveDirectory(
             mailboxes=(*self._entries, *self._unchanged),
@@ -445,8 +510,10 @@ class ArchiveWriter:
 
     def _end_mailbox(self, entry: MailboxEntry | None, stored: list[Stored]) -> None:
         """The frames of a mailbox: those of its folders, at last the one that tells of it."""
+        self._settle()
         self._blocks.flush()
-        self._flush_index()
+        for owner in self._indexes.keys() - self._small_shared_index():
+            self._flush_index(owner)
         self._flush_copies()
         number, messages = self._number, tuple(self._mailbox.messages)
         if len(self._places) % _HEADER_EVERY == 0:
@@ -465,6 +532,7 @@ class ArchiveWriter:
             self._entries.append(entry)
             self._refer_to(entry)
         self._mailbox = MailboxUnderWay()
+        self._owner = b""
         self._number += 1
         self._sink.checkpoint()
 
@@ -494,11 +562,15 @@ class ArchiveWriter:
         if self._first:
             self._first = 0
             position = frames.mailbox_position(self._number, len(self._mailbox.messages))
+            owner = self.owner or b""
+            if owner:
+                self._settle()
+                self._columns.settle(self.header.archive, self._shared.settled)
             messages = self._columns.take()
             terms, bound = self._terms.take(), self._codec.binding(messages)
             self._copy_messages(
-                self._out.packed(FrameType.MESSAGES, messages, position),
-                self._out.packed(FrameType.SEARCH, terms, position, bound),
+                self._out.packed(FrameType.MESSAGES, messages, position, owner=owner),
+                self._out.packed(FrameType.SEARCH, terms, position, bound, owner),
             )
 
     def _copy_messages(self, stored: Stored, terms: Stored | None, bound: bytes = b"") -> None:
@@ -523,23 +595,42 @@ class ArchiveWriter:
             )
             self._copies = []
 
-    def _flush_index(self) -> None:
-        if self._index.offsets:
-            row = contents.IndexRow(bytes(self._index_digests), self._index.offsets, self._index.lengths)
-            self._index_frames.append(self._out.metadata(FrameType.INDEX, contents.encode_index(row)).at)
-            self._index_digests.clear()
-            self._index = contents.IndexRow(b"", [], [])
+    def _small_shared_index(self) -> set[bytes]:
+        """The index of what any mailbox may refer to, where it goes on with the next mailbox: a frame for
+        what each has in common with others would be small."""
+        shared = self._indexes.get(b"")
+        goes_on = self._mailboxes is not None and shared is not None
+        return {b""} if shared and goes_on and len(shared.offsets) < _SHARED_INDEX_ROWS else set()
+
+    def _flush_index(self, owner: bytes) -> None:
+        self._settle()
+        found = self._indexes.pop(owner)
+        offsets = list(map(self._shared.settled, found.offsets))
+        row = contents.IndexRow(bytes(found.digests), offsets, found.lengths)
+        payload = contents.encode_index(row)
+        self._index_frames.append(self._out.metadata(FrameType.INDEX, payload, owner=owner).at)
+
+
+class _IndexUnderWay(Mutable):
+    """Rows of an INDEX frame."""
+
+    digests: bytearray = field(default_factory=bytearray)
+    offsets: list[int] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
 
 
 def _goes_on(draft: Unfinished, sealing: Sealing | None) -> bool:
-    """Whether the digests in a draft are made with the key that is used now, if any."""
-    slots = draft.archive.codec.slots
+    """Whether the digests in a draft are made with the key that is used now, if any; and its mailboxes are
+    erasable if those that come are."""
+    slots = draft.archive.codec.key_slots
     if sealing is None:
         return not draft.archive.header.sealed
-    return bool(slots) and slots[0].structure == sealing.structure.id
+    if bool(slots.mailboxes) != (sealing.mailboxes is not None):
+        return False  # a draft has a whole mailbox, with a slot of its own if it is erasable
+    return bool(slots.wrapped) and slots.wrapped[0].structure == sealing.structure.id
 
 
-def _codec(archive: ArchiveId, sealing: Sealing | None, slots: Iterable[Slot]) -> FrameCodec:
+def _codec(archive: ArchiveId, sealing: Sealing | None, slots: KeySlots) -> FrameCodec:
     if sealing is None:
         return PLAIN
     from .sealing import SealedCodec  # whoever encrypts nothing does without

@@ -58,6 +58,12 @@ def file_key(structure: bytes, salt: bytes) -> bytes:
     return hkdf(structure, salt, _CONTEXT + b"file")
 
 
+def mailbox_frame_key(key: bytes, secret: bytes, slot: Slot, mailbox: bytes, purpose: bytes) -> bytes:
+    """The key that frames of a mailbox are encrypted with: of a key of the slot, and the secret of the
+    mailbox with the id ``mailbox``."""
+    return hkdf(key + secret, slot.salt, _CONTEXT + b"mailbox " + purpose + slot.archive + mailbox)
+
+
 def wrap_info(archive: ArchiveId, salt: bytes, recipient: bytes) -> bytes:
     """What the wrapped keys of a slot are bound to: ``info`` of HPKE."""
     return _CONTEXT + b"wrap" + archive + salt + recipient

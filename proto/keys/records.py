@@ -72,6 +72,45 @@ class Slot(Record, kw_only=True):
     wraps: tuple[Wrap, ...]
 
 
+class MailboxSlot(Record, kw_only=True):
+    """The keys of what an archive holds of one mailbox, made of those of the slot ``parent`` and the secret
+    of the mailbox with the id ``secret`` (16 bytes): when that is destroyed, they are. ``number`` counts as
+    that of a slot does."""
+
+    number: int
+    parent: int
+    secret: bytes
+
+
+class KeySlots(Record):
+    """All slots that an archive, or a frame of it, tells of: ``wrapped`` ones, and those of ``mailboxes``."""
+
+    wrapped: tuple[Slot, ...] = ()
+    mailboxes: tuple[MailboxSlot, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.wrapped or self.mailboxes)
+
+    @property
+    def last(self) -> int:
+        """The greatest number of a slot; 0 if there are none."""
+        wrapped = max((one.number for one in self.wrapped), default=0)
+        return max(wrapped, *(one.number for one in self.mailboxes), 0)
+
+
+class MailboxSecret(Record, kw_only=True):
+    """What makes a mailbox erasable: random (32 bytes), with a random ``id`` (16 bytes). Its text has no
+    secret in it."""
+
+    id: bytes
+    partition: str
+    user: str
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"MailboxSecret({self.id.hex()})"
+
+
 class StructureKey(Record):
     """The key of the structure of all archives of a staging area. ``id`` (16 bytes) is made of the secret
     (32 bytes): ``derivation.structure_key``. Its text, as that of a keyring, has no secret in it."""
@@ -84,25 +123,32 @@ class StructureKey(Record):
 
 
 class Keyring(Record):
-    """Keys at hand for reading, by their ids: structure keys, and content keys of archives. ``sidecars`` are
-    directories of this host with further wraps of keys, for who has none of these."""
+    """Keys at hand for reading, by their ids: structure keys, content keys of archives, and the secrets of
+    mailboxes; and the ids of secrets that were destroyed (``erased``). ``sidecars`` are directories of this
+    host with further wraps of keys, for who has none of these."""
 
     structures: Mapping[bytes, bytes] = field(default_factory=dict)
     contents: Mapping[bytes, bytes] = field(default_factory=dict)
     sidecars: tuple[str, ...] = ()
+    secrets: Mapping[bytes, bytes] = field(default_factory=dict)
+    erased: frozenset[bytes] = frozenset()
 
     def __repr__(self) -> str:
-        return f"Keyring({len(self.structures)}, {len(self.contents)})"
+        return f"Keyring({len(self.structures)}, {len(self.contents)}, {len(self.secrets)})"
 
     def __hash__(self) -> int:
-        return hash((frozenset(self.structures), frozenset(self.contents)))
+        return hash(tuple(map(frozenset, (self.structures, self.contents, self.secrets, self.erased))))
 
     def and_those(self, other: Keyring) -> Keyring:
-        """The keys of both."""
+        """The keys of both. What either knows to be destroyed is."""
+        erased = self.erased | other.erased
+        secrets = {**self.secrets, **other.secrets}
         return Keyring(
             {**self.structures, **other.structures},
             {**self.contents, **other.contents},
             tuple(dict.fromkeys((*self.sidecars, *other.sidecars))),
+            {one: secret for one, secret in secrets.items() if one not in erased} if erased else secrets,
+            erased,
         )
 
 
@@ -112,7 +158,22 @@ NO_KEYS = Keyring()
 
 class Sealing(Record, kw_only=True):
     """What it takes to write an encrypted archive: the structure key, and for whom keys are wrapped, at least
-    one."""
+    one. With ``mailboxes``, their secrets by partition and user, all that is of one mailbox is erasable, and
+    no other mailbox can be written; with None nothing is. ``rewritable`` are the secrets, by id, of mailboxes
+    in archives that are written anew."""
 
     structure: StructureKey
     recipients: tuple[Recipient, ...]
+    mailboxes: Mapping[tuple[str, str], MailboxSecret] | None = None
+    rewritable: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Sealing({self.structure}, {len(self.recipients)})"
+
+    def __hash__(self) -> int:
+        return hash((self.structure, self.recipients, frozenset(self.mailboxes or ())))
+
+    @property
+    def secrets(self) -> dict[bytes, bytes]:
+        """All secrets of mailboxes that are at hand, by id."""
+        return {**self.rewritable, **{one.id: one.secret for one in (self.mailboxes or {}).values()}}

@@ -68,6 +68,7 @@ class OpenParents:
         self._open_copy = open_copy
         self._keys = keys
         self._structure = sealing.structure.id if sealing is not None else b""
+        self._erasable = sealing is not None and sealing.mailboxes is not None
         self._open: OrderedDict[ArchiveId, ArchiveReader] = OrderedDict()
         self._lost_data: dict[ArchiveId, _Lost] = {}
         self._lost_metadata: dict[ArchiveId, _Lost] = {}
@@ -206,9 +207,11 @@ class OpenParents:
 
     def _comparable(self, reader: ArchiveReader) -> Iterator[IndexRow]:
         """The segments of an archive, if their digests are made with the same key as those that are to be
-        looked up."""
+        looked up; where mailboxes are erasable, only of archives where they are: of others nobody knows what
+        is whose."""
         slots = reader.codec.slots
-        if self._structure == (slots[0].structure if slots else b""):
+        comparable = self._structure == (slots[0].structure if slots else b"")
+        if comparable and (not self._erasable or reader.codec.key_slots.mailboxes):
             yield from reader.index()
 
     def _opened(self, archive: ArchiveId) -> ArchiveReader:
@@ -462,7 +465,7 @@ class _Lost:
                 digests += row.digests[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES]
                 offsets.append(offset)
                 lengths.append(length)
-        return IndexRow(bytes(digests), offsets, lengths)
+        return IndexRow(bytes(digests), offsets, lengths, row.owner)
 
 
 _NO_LOSS = Losses()

@@ -46,6 +46,7 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_SKIPPED, EXIT_DAMAGED = range(5)
 
 READ_VERSION = 4
 PLAIN_VERSION = 3
+VAULT = ".vault.sealed"
 HEADER, BLOCK, MESSAGES, MAILBOX, INDEX, DIRECTORY, FOOTER, SEARCH, DEPARTED, FOLDERS, KEYS = range(1, 12)
 RUN, UNCHANGED = 137, 139
 
@@ -71,6 +72,10 @@ class Damaged(Exception):
 
 class Locked(Damaged):
     """It is encrypted, and no key at hand opens it."""
+
+
+class Erased(Locked):
+    """What is asked for is of a mailbox that was erased: nobody will ever read it, and nothing is wrong."""
 
 
 class Refused(Exception):
@@ -1038,11 +1043,25 @@ class Slot(NamedTuple):
     wraps: Tuple[Wrap, ...]
 
 
-def slots_of(payload: bytes) -> List[Slot]:
+class MailboxSlot(NamedTuple):
+    """The keys of what an archive holds of one mailbox: made of a slot, and the secret with this id."""
+
+    number: int
+    parent: int
+    secret: bytes
+
+
+def slots_of(payload: bytes) -> Tuple[List[Slot], List[MailboxSlot]]:
     """The slots of a KEYS frame. Raises Damaged."""
     found: List[Slot] = []
+    of_mailboxes: List[MailboxSlot] = []
     with understood("keys"):
-        for row in Unpacker(payload).map()["slots"]:
+        told = Unpacker(payload).map()
+        for which, parent, secret in told.get("mailboxes", []):
+            if number(which, 0xFFFFFFFF) <= (of_mailboxes[-1].number if of_mailboxes else 0):
+                raise ValueError("slots that are not in order")
+            of_mailboxes.append(MailboxSlot(which, number(parent, 0xFFFFFFFF), octets(secret, 16)))
+        for row in told["slots"]:
             which, archive, salt, cipher, structure, content, rows = row
             if number(which, 0xFFFFFFFF) <= (found[-1].number if found else 0):
                 raise ValueError("slots that are not in order")
@@ -1054,7 +1073,9 @@ def slots_of(payload: bytes) -> List[Slot]:
             )
             ids = octets(structure, 16), octets(content, 16)
             found.append(Slot(which, octets(archive, 16), octets(salt, 32), cipher, *ids, wraps))
-    return found
+        if {one.number for one in found} & {one.number for one in of_mailboxes}:
+            raise ValueError("two slots with one number")
+    return found, of_mailboxes
 
 
 class Keys:
@@ -1065,20 +1086,48 @@ class Keys:
         self._identities = identities
         self._slots: Dict[bytes, Dict[int, List[Slot]]] = {}
         self._added: Dict[Tuple[Any, ...], List[Wrap]] = {}
+        self._mailboxes: Dict[bytes, Dict[int, List[MailboxSlot]]] = {}
+        self._vaults: List[str] = []
+        self._mailbox_secrets: Dict[bytes, bytes] = {}
+        self._erased: Set[bytes] = set()
         self._secrets: Dict[bytes, bytes] = {}
         self._refused: Dict[Slot, str] = {}
         self._frame_keys: Dict[Tuple[bytes, bytes, bool], bytes] = {}
 
     def learn(self, archive: bytes, payload: bytes) -> None:
         """The slots of a KEYS frame of an archive. Raises Damaged."""
-        for slot in slots_of(payload):
+        slots, of_mailboxes = slots_of(payload)
+        for slot in slots:
             known = self._slots.setdefault(archive, {}).setdefault(slot.number, [])
             if slot not in known:
                 known.append(slot)
+        for one in of_mailboxes:
+            made = self._mailboxes.setdefault(archive, {}).setdefault(one.number, [])
+            if one not in made:
+                made.append(one)
+
+    def take_vault(self, path: str) -> None:
+        """A file with secrets of mailboxes: it is opened when a structure key for it is at hand."""
+        self._vaults.append(path)
+
+    def is_erased(self, archive: bytes, slot: int) -> bool:
+        """Whether frames with this slot are of a mailbox whose secret was destroyed."""
+        self._open_vaults()
+        return any(one.secret in self._erased for one in self._mailboxes.get(archive, {}).get(slot, []))
+
+    def _open_vaults(self) -> None:
+        """Those for which there is a structure key. One that is none, or was changed, holds nothing."""
+        for path in list(self._vaults):
+            with contextlib.suppress(Damaged, Failed), understood("vault"):
+                row = Unpacker(b"".join(unsealed(path, self))).map()
+                self._vaults.remove(path)
+                for secret, _, _, value in row["mailboxes"]:
+                    self._mailbox_secrets[octets(secret, 16)] = octets(value, 32)
+                self._erased |= {octets(one, 16) for one, _ in row["erased"]}
 
     def learn_sidecar(self, payload: bytes) -> None:
         """Further wraps of keys, for slots that are known or will be. Raises Damaged."""
-        for slot in slots_of(payload):
+        for slot in slots_of(payload)[0]:
             self._added.setdefault(slot[1:6], []).extend(slot.wraps)
 
     def lock(self, archive: bytes) -> Optional[Damaged]:
@@ -1112,6 +1161,8 @@ class Keys:
         slots = self._slots.get(frame.archive, {})
         candidates = slots.get(frame.slot, [])
         of_content = frame.kind in (BLOCK, SEARCH)
+        if frame.slot in self._mailboxes.get(frame.archive, {}):
+            return self._opened_of_mailbox(frame, stored, bound, of_content)
         usable = [slot for slot in candidates if self._secret(slot, of_content=of_content)]
         if not usable:
             if frame.flags == AUTHENTICATED and (candidates or not slots):
@@ -1122,11 +1173,38 @@ class Keys:
             raise Damaged("the keys of a frame are gone")
         for slot in usable:
             with contextlib.suppress(Damaged):
-                return self._opened(slot, frame, stored, bound, of_content)
+                key = self._frame_key(slot, of_content=of_content)
+                return self._opened(slot, frame, stored, bound, key)
         raise Damaged("a frame is not the one that was encrypted here")
 
-    def _opened(self, slot: Slot, frame: Frame, stored: bytes, bound: bytes, of_content: bool) -> bytes:
-        key = self._frame_key(slot, of_content=of_content)
+    def _opened_of_mailbox(self, frame: Frame, stored: bytes, bound: bytes, of_content: bool) -> bytes:
+        slots, tried = self._slots.get(frame.archive, {}), False
+        made = self._mailboxes[frame.archive][frame.slot]
+        parents = [slot for one in made for slot in slots.get(one.parent, [])]
+        unlocked = [slot for slot in parents if self._secret(slot, of_content=of_content)]
+        if self.is_erased(frame.archive, frame.slot):
+            raise Erased("it is of a mailbox that was erased")
+        purpose = b"mailbox content" if of_content else b"mailbox structure"
+        for one in made:
+            value = self._mailbox_secrets.get(one.secret)
+            for slot in unlocked if value is not None else []:
+                if slot.number == one.parent:
+                    tried = True
+                    key = (self._secret(slot, of_content=of_content) or b"") + (value or b"")
+                    key = derived(key, slot.salt, purpose + slot.archive + one.secret)
+                    with contextlib.suppress(Damaged):
+                        return self._opened(slot, frame, stored, bound, key)
+        if tried:
+            raise Damaged("a frame is not the one that was encrypted here")
+        if not parents:
+            raise Damaged("the keys of a frame are gone")
+        if unlocked:
+            raise Locked(
+                "its mailbox has a secret that is in no vault here: give the newest one (*.vault.sealed)"
+            )
+        raise Locked(f"it is encrypted, for {_names(parents)}")
+
+    def _opened(self, slot: Slot, frame: Frame, stored: bytes, bound: bytes, key: bytes) -> bytes:
         header = LAYOUT.pack(MAGIC, *frame[1:], 0)
         additional = header[4:8] + header[12:32] + header[40:48] + header[64:68]
         if frame.kind == SEARCH:
@@ -2077,6 +2155,8 @@ class Archive:
                         frame, encrypted=part.encrypted, bound=bound if frame.kind == SEARCH else b""
                     )
                     bound = part.file.means.digest(payload) if frame.kind == MESSAGES else b""
+                except Erased:
+                    bound = b""
                 except Damaged as error:
                     problems.append(f"{where}: {error}")
             if not part.file.goes_on_cleanly(end):
@@ -2223,6 +2303,15 @@ class Archive:
                     name = f"{where}/{text(run)}.{number(shard)}.{octets(archive, 16).hex()[:16]}.mha"
                     found[archive] = name if run else ""
         return found
+
+    def is_erased(self, home_number: int) -> bool:
+        """Whether the last frame of a mailbox that is written here has keys that were destroyed."""
+        for part in self.parts:
+            for position, offset in list(part.of_kind(MAILBOX).rows()):
+                frame = part.file.frame(offset) if position >> 32 == home_number else None
+                if frame is not None:
+                    return self._keys.is_erased(self.id, frame.slot)
+        return False
 
     def mailbox(self, home_number: int) -> Dict[str, Any]:
         """A mailbox that is written here, with the lists of its FOLDERS frames. Raises Damaged."""
@@ -2415,6 +2504,11 @@ class Archives:
     def mailbox(self, home: Home) -> Dict[str, Any]:
         """The metadata of a mailbox. Raises Damaged."""
         return self.archive(home.archive).mailbox(home.number)
+
+    def is_erased(self, home: Home) -> bool:
+        """Whether a mailbox was erased, as far as its archive is at hand."""
+        archive = self.found.get(home.archive)
+        return archive is not None and archive.is_erased(home.number)
 
     def messages(self, mailbox: Dict[str, Any], folder: Dict[str, Any]) -> Iterator[Tuple[int, Any]]:
         """The messages of a folder in their order: pairs of how many, and a list of them or why there are
@@ -3057,8 +3151,8 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def found_files(names: Sequence[str]) -> List[str]:
-    """The files that are named, and the archives below directories that are."""
+def found_files(names: Sequence[str], ending: str = ".mha") -> List[str]:
+    """The files that are named, and those with this ending below directories that are."""
     found: List[str] = []
     for name in names:
         if not os.path.isdir(name):
@@ -3066,7 +3160,9 @@ def found_files(names: Sequence[str]) -> List[str]:
             continue
         for directory, below, files in os.walk(name):
             below[:] = sorted(one for one in below if not one.startswith("."))
-            found += [os.path.join(directory, one) for one in files if one.endswith(".mha")]
+            found += [os.path.join(directory, one) for one in files if one.endswith(ending)]
+    if ending != ".mha":
+        found = [one for one in found if one.endswith(ending)]
     return list(OrderedDict.fromkeys(found))
 
 
@@ -3116,6 +3212,9 @@ def list_mailboxes(
     """A line for each mailbox: path, messages, bytes, run; of users that are named one for each folder."""
     for state, wanted in selected:
         told = state.told
+        if archives.is_erased(told.home):
+            say(f"{state.path}: erased")
+            continue
         if all(one.user is None for one in wanted) and told.stored is not None:
             print(state.path, told.stored, told.size, state.run, sep="\t")
             continue
@@ -3180,6 +3279,8 @@ def restore(
                 if not top:
                     raise Refused("it has no place below its partition: give a --layout")
                 MailboxWriter(archives, tree, state, wanted, counts, margin).write(mailbox, top)
+            except Erased:
+                say(f"{state.path}: erased")
             except (Damaged, Refused) as error:
                 counts.problem(state.path, error)
             if time.monotonic() - last > 10:
@@ -3197,7 +3298,10 @@ def command_line() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     made.add_argument(
-        "files", nargs="+", metavar="FILE_OR_DIRECTORY", help="archives (*.mha), or where they lie"
+        "files",
+        nargs="+",
+        metavar="FILE_OR_DIRECTORY",
+        help="archives (*.mha) and vaults of secrets (*.vault.sealed), or where they lie",
     )
     what = made.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -3258,6 +3362,9 @@ def run(arguments: argparse.Namespace) -> int:
     keys = Keys(read_identities(arguments.identity or [], arguments.passphrase_file))
     for problem in learn_sidecars(found_sidecars(arguments.files), keys):
         say(problem)
+    for name in found_files(arguments.files, VAULT):
+        keys.take_vault(name)
+    files = [one for one in files if not one.endswith(VAULT)]
     archives = Archives(files, keys=keys)
     for problem in archives.problems:
         counts.problem("", problem)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from ...proto.records import DIGEST_BYTES, ArchiveId
@@ -55,22 +55,37 @@ class Chains:
         self.heads, self.following, self.mask = heads, following, mask
 
 
+Found = tuple[ArchiveId, int]
+"""Where a segment lies: in the data of this archive, at this offset."""
+
+
 class SegmentIndex:
-    """Digest -> the archive in whose data the segment lies, and its offset there."""
+    """Digest -> the archive in whose data the segment lies, and its offset there. What is of one mailbox only
+    (of the ``owner`` with this id) is found for that mailbox only."""
 
     def __init__(self) -> None:
         self._digests = bytearray()
         self._offsets = array("Q")
         self._chains = Chains()
-        # Rows of one archive stand in a row: where each such stretch begins, and which archive it is.
+        # Rows of one archive and owner stand in a row: where each such stretch begins, and whose it is.
         self._begins: list[int] = []
-        self._archives: list[ArchiveId] = []
+        self._whose: list[tuple[ArchiveId, bytes]] = []
 
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def find(self, digest: bytes) -> tuple[ArchiveId, int] | None:
+    def find(self, digest: bytes, owner: bytes = b"") -> Found | None:
         """Where the segment with this digest lies, or None."""
+        for archive, offset, whose in self._rows(digest):
+            if not whose or whose == owner:
+                return archive, offset
+        return None
+
+    def has(self, digest: bytes) -> bool:
+        """Whether a segment with this digest is remembered, whoever its owner is."""
+        return any(True for _ in self._rows(digest))
+
+    def _rows(self, digest: bytes) -> Iterator[tuple[ArchiveId, int, bytes]]:
         chains, digests = self._chains, self._digests
         if len(chains.following) <= len(self._offsets):
             self._hang(len(self))
@@ -78,31 +93,31 @@ class SegmentIndex:
         while row:
             end = row * DIGEST_BYTES
             if digests[end - DIGEST_BYTES : end] == digest:
-                return self._archives[bisect_right(self._begins, row - 1) - 1], self._offsets[row - 1]
+                archive, whose = self._whose[bisect_right(self._begins, row - 1) - 1]
+                yield archive, self._offsets[row - 1], whose
             row = chains.following[row]
-        return None
 
-    def add(self, archive: ArchiveId, digest: bytes, offset: int) -> None:
+    def add(self, archive: ArchiveId, digest: bytes, offset: int, owner: bytes = b"") -> None:
         """Remember a segment that ``find`` did not know."""
         chains, count = self._chains, len(self._offsets)
         if len(chains.following) <= count or count > _LONGEST * chains.mask:
             self._hang(2 * count)
-        self._belong_to(archive)
+        self._belong_to(archive, owner)
         self._digests += digest
         self._offsets.append(offset)
         chains.add(_word(digest)[0])
 
-    def extend(self, archive: ArchiveId, digests: bytes, offsets: Sequence[int]) -> None:
+    def extend(self, archive: ArchiveId, digests: bytes, offsets: Sequence[int], owner: bytes = b"") -> None:
         """Remember many segments; their digests stand one after the other. Of those that come twice the
         later one is found. The work is done when it is first asked for, all at once."""
-        self._belong_to(archive)
+        self._belong_to(archive, owner)
         self._digests += digests
         self._offsets.extend(offsets)
 
-    def _belong_to(self, archive: ArchiveId) -> None:
-        if not self._archives or self._archives[-1] != archive:
+    def _belong_to(self, archive: ArchiveId, owner: bytes) -> None:
+        if not self._whose or self._whose[-1] != (archive, owner):
             self._begins.append(len(self))
-            self._archives.append(archive)
+            self._whose.append((archive, owner))
 
     def _hang(self, rows: int) -> None:
         # In parts: a copy of all digests would double the memory.

@@ -38,7 +38,8 @@ Segments = Iterable[tuple[ArchiveId, IndexRow]]
 
 
 class Packer:
-    """Stores contents in one archive, each segment once. Remembers all that it stored.
+    """Stores contents in one archive, each segment once; where mailboxes are erasable, what several have once
+    for the first, and once for all others. Remembers all that it stored.
 
     ``earlier`` gives the segments of other archives that pieces may refer to; it is asked when the first
     segment is to be stored.
@@ -56,7 +57,7 @@ class Packer:
     def recall(self, attempt: ArchiveReader) -> None:
         """Know the segments that an earlier attempt stored in this archive. Raises DamagedError."""
         for row in attempt.index():
-            self._index.extend(attempt.header.archive, row.digests, row.offsets)
+            self._index.extend(attempt.header.archive, row.digests, row.offsets, row.owner)
 
     def store(self, opened: OpenedFile, known: Packed | None = None) -> Packed:
         """Store the whole content; one that is as ``known`` is not stored again, and has its pieces.
@@ -68,6 +69,8 @@ class Packer:
     def store_message(self, opened: OpenedFile, known: Packed | None = None) -> tuple[Packed, Terms]:
         """The same for a message, and what it can be found by."""
         identity = _identity(opened)
+        if identity is not None and self._archive.owner is not None:
+            identity = (*identity, int.from_bytes(self._archive.owner))
         if identity is not None and (linked := self._links.get(identity)):
             return linked
         stored = self._store(opened, known)
@@ -122,6 +125,7 @@ class Packer:
             join_pieces(pieces, Piece(own, archive.append(data), len(data)))
             return
         append = archive.append
+        is_erasable, owner = archive.owner is not None, archive.owner or b""
         for segment, recipe, indexed, joined in self._cutter.cut(data, parts):
             length = len(segment)
             name = own
@@ -129,13 +133,20 @@ class Packer:
                 key = hashed(segment).digest(DIGEST_BYTES)
                 if self._earlier is not None:
                     self._learn_earlier()
-                found = index.find(key)
+                found = index.find(key, owner)
                 if found is not None:
                     name, offset = found
-                else:
-                    offset = append(segment)
+                    if name == own:
+                        offset = archive.settled(offset)
+                elif is_erasable and index.has(key):
+                    # Another mailbox has it, too: from now on any may refer to it.
+                    offset = archive.append_shared(segment)
                     index.add(own, key, offset)
                     archive.remember(key, offset, length)
+                else:
+                    offset = append(segment)
+                    index.add(own, key, offset, owner)
+                    archive.remember(key, offset, length, owner)
             else:
                 offset = append(segment)
             join_pieces(pieces, _piece((name, offset, length, recipe, joined)))
@@ -143,7 +154,7 @@ class Packer:
     def _learn_earlier(self) -> None:
         if self._earlier is not None:
             for archive, row in self._earlier():
-                self._index.extend(archive, row.digests, row.offsets)
+                self._index.extend(archive, row.digests, row.offsets, row.owner)
             self._earlier = None
 
 

@@ -34,8 +34,8 @@ from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.sealing import SealedCodec
 from mailhaul.proto.archive.sidecars import decode_sidecar, encode_sidecar
-from mailhaul.proto.keys import derivation, wrapping
-from mailhaul.proto.keys.records import Cipher, Kem, Keyring, Slot, Wrap
+from mailhaul.proto.keys import derivation, vault, wrapping
+from mailhaul.proto.keys.records import Cipher, Kem, Keyring, KeySlots, MailboxSlot, Slot, Wrap
 from mailhaul.proto.records import ArchiveId, Referred
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
@@ -170,14 +170,14 @@ class TestKeysAndEncryptedFrames:
     def test_frames(self, told: dict[str, bytes], tmp_path: Path, name: str, payload: bytes) -> None:
         slot = self.slot(told, Cipher(int(name[-1])))
         keys = Keyring({slot.structure: told["structure key"]}, {slot.content: told["content key"]})
-        codec = SealedCodec(ARCHIVE, [slot], keys)
+        codec = SealedCodec(ARCHIVE, KeySlots((slot,)), keys)
         bound = codec.binding(b"messages") if name.startswith("SEARCH") else b""
         header = frames.decode_header(told[name][:72], "example")
         assert codec.unpack(header, told[name][72:], "example", bound) == payload
         (tmp_path / "frame").write_bytes(told[name])
         identity = mailhaul_restore.Identity(1, slot.wraps[0].recipient, told["private key of kind 1"])
         others = mailhaul_restore.Keys([identity])
-        others.learn(ARCHIVE, slots.encode([slot]))
+        others.learn(ARCHIVE, slots.encode(KeySlots((slot,))))
         file = mailhaul_restore.ArchiveFile(
             str(tmp_path / "frame"), mailhaul_restore.Means(), mailhaul_restore.OpenFiles(), others
         )
@@ -200,7 +200,7 @@ class TestKeysAndEncryptedFrames:
             [mailhaul_restore.Identity(1, slot.wraps[0].recipient, told["private key of kind 1"])]
         )
         stranger = Wrap(bytes(16), "safe", Kem.X25519, bytes(112))
-        keys.learn(ARCHIVE, slots.encode([replace(slot, wraps=(stranger,))]))
+        keys.learn(ARCHIVE, slots.encode(KeySlots((replace(slot, wraps=(stranger,)),))))
         file = mailhaul_restore.ArchiveFile(
             str(tmp_path / "frame"), mailhaul_restore.Means(), mailhaul_restore.OpenFiles(), keys
         )
@@ -208,6 +208,47 @@ class TestKeysAndEncryptedFrames:
         assert block is not None
         assert list(mailhaul_restore.learn_sidecars([str(tmp_path / "one.mhk")], keys)) == []
         assert file.payload(block, encrypted=True) == b"the words"
+
+    def test_slots_of_mailboxes(self, told: dict[str, bytes], tmp_path: Path) -> None:
+        slot, secret, name = (
+            self.slot(told, Cipher.AES_256_GCM),
+            told["secret of a mailbox"],
+            told["id of the secret"],
+        )
+        for purpose in ("structure", "content"):
+            key, own = told[f"{purpose} key"], told[f"key of frames of the mailbox, {purpose}"]
+            assert derivation.mailbox_frame_key(key, secret, slot, name, purpose.encode()) == own
+            info = b"mailbox " + purpose.encode() + ARCHIVE + name
+            assert mailhaul_restore.derived(key + secret, slot.salt, info) == own
+        row = told["payload of KEYS with the slot 2 of the mailbox"]
+        found = KeySlots((slot,), slots.decode(row).mailboxes)
+        assert found.mailboxes == (MailboxSlot(number=2, parent=1, secret=name),)
+        keys = Keyring(
+            {slot.structure: told["structure key"]},
+            {slot.content: told["content key"]},
+            secrets={name: secret},
+        )
+        identity = mailhaul_restore.Identity(1, slot.wraps[0].recipient, told["private key of kind 1"])
+        for payload, kind in ((b"the words", "BLOCK"), (b"folders", "MAILBOX")):
+            frame = told[f"{kind} of `{payload.decode()}`, of the mailbox, cipher 1"]
+            header = frames.decode_header(frame[:72], "example")
+            assert SealedCodec(ARCHIVE, found, keys).unpack(header, frame[72:], "example") == payload
+            others = mailhaul_restore.Keys([identity])
+            others.learn(ARCHIVE, slots.encode(KeySlots((slot,))))
+            others.learn(ARCHIVE, row)
+            document = Path(vault.__file__).with_name("KEYS.md").read_text()
+            sealed = tmp_path / vault.vault_name("4f3a")
+            sealed.write_bytes(bytes.fromhex(document.split("```vault\n")[1].split("```")[0]))
+            opened = vault.open_vault(sealed.read_bytes(), keys, sealed.name)
+            assert opened.keyring.secrets == {name: secret}
+            others.take_vault(str(sealed))
+            (tmp_path / kind).write_bytes(frame)
+            file = mailhaul_restore.ArchiveFile(
+                str(tmp_path / kind), mailhaul_restore.Means(), mailhaul_restore.OpenFiles(), others
+            )
+            read = file.frame(0)
+            assert read is not None
+            assert file.payload(read, encrypted=True) == payload
 
     def slot(self, told: dict[str, bytes], cipher: Cipher) -> Slot:
         return Slot(

@@ -25,7 +25,7 @@ from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.scanning import FoundFrame, scan
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, EncryptedError
-from mailhaul.proto.keys.records import NO_KEYS, Cipher, Kem, Keyring, Sealing
+from mailhaul.proto.keys.records import NO_KEYS, Cipher, Kem, Keyring, KeySlots, Sealing
 from mailhaul.proto.records import ArchiveId, Departed
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
@@ -234,16 +234,16 @@ class TestSlots:
         assert read_archive(whole(data, opened_keys(found))) == (expected(MAILBOXES), [])
 
     def test_they_are_read_back(self) -> None:
-        assert slots.decode(slots.encode(SLOTS)) == SLOTS
-        assert slots.slots_anywhere(MemoryFile(DATA)) == SLOTS
+        assert slots.decode(slots.encode(KeySlots(SLOTS))).wrapped == SLOTS
+        assert slots.slots_anywhere(MemoryFile(DATA)).wrapped == SLOTS
         assert slots.read_slots(MemoryFile(written(None))) == ()
 
     def test_a_wrap_of_a_later_kind_is_passed_over(self) -> None:
         (slot,) = SLOTS
-        later = slots.encode([replace(slot, wraps=(slot.wraps[0],) * 2)]).replace(
+        later = slots.encode(KeySlots((replace(slot, wraps=(slot.wraps[0],) * 2),))).replace(
             b"\xa3ops\x01", b"\xa3ops\x7f", 1
         )
-        (found,) = slots.decode(later)
+        (found,) = slots.decode(later).wrapped
         assert found.wraps == slot.wraps
 
     def test_one_copy_of_the_keys_is_enough(self) -> None:

@@ -31,6 +31,7 @@ from mailhaul.proto.keys import recipients, shamir
 from mailhaul.proto.keys.derivation import recipient_id
 from mailhaul.proto.keys.records import Kem, Recipient, Sealing
 from mailhaul.proto.keys.secrets import Secret, write_secret
+from mailhaul.proto.keys.vault import Vault, seal, vault_name
 from mailhaul.proto.records import ArchiveId, Folder
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
@@ -63,6 +64,7 @@ def one_archive(
     writer = ArchiveWriter(sink, archive_header(ArchiveId(bytes([number]) * 16)), sealing=sealing)
     packer = Packer(writer)
     for user, folders in mail.items():
+        writer.begin_mailbox(user)
         uid = 0
         for name, contents in folders.items():
             for data in contents:
@@ -506,6 +508,62 @@ class TestEncrypted:
         encrypted.write_bytes(data)
         assert len(slots.read_slots(MemoryFile(data))) > 1
         assert command(encrypted, "--check", "--identity", identity) == 0
+
+
+class TestErasable:
+    """Mailboxes apart, with a vault that lies beside the archive."""
+
+    SECRETS = Vault().with_secrets(("primary", user) for user in ("anna", "bert", "carl"))
+
+    @pytest.fixture
+    def mixed(self, archive: Path) -> Path:
+        mail = {
+            user: {"INBOX": [TEXT[:900], b"m: %s\n" % user.encode()]} for user in ("anna", "bert", "carl")
+        }
+        to = Sealing(structure=STRUCTURE, recipients=(OPS,), mailboxes=self.SECRETS.secrets)
+        archive.write_bytes(one_archive(mail, sealing=to))
+        return archive
+
+    @staticmethod
+    def keep(vault: Vault, archive: Path) -> None:
+        place = archive.parent / vault_name("area")
+        place.write_bytes(seal(vault, STRUCTURE, place.name))
+
+    def test_with_the_vault_all_is_restored(self, mixed: Path, identity: Path) -> None:
+        self.keep(self.SECRETS, mixed)
+        target = mixed.parent / "restored"
+        assert command(mixed.parent, "--to", target, "--identity", identity) == 0
+        assert len([one for one in target.rglob("cur/*") if one.is_file()]) == 6
+        assert command(mixed.parent, "--check", "--identity", identity) == 0
+
+    def test_without_it_it_says_what_is_missing(
+        self, mixed: Path, identity: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        target = mixed.parent / "restored"
+        assert command(mixed.parent, "--to", target, "--identity", identity) == 3
+        assert "in no vault here" in capsys.readouterr().err
+
+    def test_one_that_was_erased_is_said_to_be(
+        self, mixed: Path, identity: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.keep(self.SECRETS.without(("primary", "anna"), 1.0), mixed)
+        target = mixed.parent / "restored"
+        assert command(mixed.parent, "--to", target, "--identity", identity) == 0
+        assert "anna: erased" in capsys.readouterr().err
+        assert len([one for one in target.rglob("cur/*") if one.is_file()]) == 4
+        assert command(mixed.parent, "--list", "--identity", identity) == 0
+        told = capsys.readouterr()
+        assert "anna" not in told.out
+        assert "bert" in told.out
+        assert command(mixed.parent, "--check", "--identity", identity) == 0
+
+    def test_a_vault_that_was_changed_opens_nothing(self, mixed: Path, identity: Path) -> None:
+        self.keep(self.SECRETS, mixed)
+        place = mixed.parent / vault_name("area")
+        data = bytearray(place.read_bytes())
+        data[90] ^= 1
+        place.write_bytes(bytes(data))
+        assert command(mixed.parent, "--to", mixed.parent / "restored", "--identity", identity) == 3
 
 
 class TestIdentities:

@@ -1,0 +1,58 @@
+"""What several mailboxes have, on its way into an archive whose mailboxes are erasable one by one.
+
+It lies in blocks of its own, under keys that belong to none of them (FORMAT.md, "Mailboxes apart"). It comes
+in between what is of the mailbox that is being written, piece by piece: so it is gathered, and lies at an
+offset that only stands for it, until it is written.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+
+PENDING = 1 << 62
+"""Offsets from here on stand for others: no archive has as much data."""
+
+MOST_BYTES = 4 << 20
+
+
+class SharedData:
+    """The segments gathered since the last ``settle``, and where those before lie."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._segments: list[bytes] = []
+        self._next = PENDING
+        # Runs of what was written: where each begins, as it was and as it is.
+        self._pending: list[int] = []
+        self._settled: list[int] = []
+
+    def append(self, data: bytes | memoryview) -> int:
+        """Gather a segment; returns what stands for its offset."""
+        offset = self._next
+        self._segments.append(bytes(data))
+        self._next += len(data)
+        self.size_bytes += len(data)
+        return offset
+
+    def settle(self, append: Callable[[bytes], int]) -> None:
+        """Write what was gathered, one segment behind the other."""
+        if not self._segments:
+            return
+        first, *others = self._segments
+        self._pending.append(self._next - self.size_bytes)
+        self._settled.append(append(first))
+        for one in others:
+            append(one)
+        self._segments.clear()
+        self.size_bytes = 0
+        self._next += 1  # what comes next does not lie behind this
+
+    def settled(self, offset: int) -> int:
+        """The offset of data that was written; any other one as it is."""
+        if offset < PENDING:
+            return offset
+        run = bisect_right(self._pending, offset) - 1
+        if run < 0 or offset >= self._next - self.size_bytes:
+            return offset
+        return self._settled[run] + offset - self._pending[run]

@@ -1,0 +1,110 @@
+"""The vault: the secrets of mailboxes that are erasable, in one file that is rewritten, never added to.
+
+KEYS.md, "Vaults", is the specification; it is sealed as FORMAT.md, "Sealed files", has it. Where it lies, and
+when it is written, is not decided here.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import msgpack
+
+from ..errors import DamagedError
+from ..structs import Record, field, replace
+from .records import KEY_BYTES, KEY_ID_BYTES, Keyring, MailboxSecret, StructureKey
+from .sealed_files import SUFFIX, open_sealed_file, seal_file
+
+
+class Vault(Record, kw_only=True):
+    """All secrets of a staging area, by partition and user; and of those that were destroyed the ids, with
+    the time (seconds since 1970). ``number`` is greater in each version of it. Its text has no secret in
+    it."""
+
+    number: int = 0
+    secrets: Mapping[tuple[str, str], MailboxSecret] = field(default_factory=dict)
+    erased: Mapping[bytes, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Vault({self.number}, {len(self.secrets)}, {len(self.erased)})"
+
+    @property
+    def keyring(self) -> Keyring:
+        """What it opens."""
+        found = {one.id: one.secret for one in self.secrets.values()}
+        return Keyring(secrets=found, erased=frozenset(self.erased))
+
+    def with_secrets(self, mailboxes: Iterable[tuple[str, str]]) -> Vault:
+        """The same, with a new secret for each of these mailboxes that has none; itself if none lacks one."""
+        new = [one for one in dict.fromkeys(mailboxes) if one not in self.secrets]
+        if not new:
+            return self
+        made = {
+            (partition, user): MailboxSecret(
+                id=secrets.token_bytes(KEY_ID_BYTES),
+                partition=partition,
+                user=user,
+                secret=secrets.token_bytes(KEY_BYTES),
+            )
+            for partition, user in new
+        }
+        return replace(self, number=self.number + 1, secrets={**self.secrets, **made})
+
+    def without(self, mailbox: tuple[str, str], now: float) -> Vault:
+        """The same when the secret of a mailbox is destroyed; itself if it has none."""
+        gone = self.secrets.get(mailbox)
+        if gone is None:
+            return self
+        left = {key: one for key, one in self.secrets.items() if key != mailbox}
+        return replace(self, number=self.number + 1, secrets=left, erased={**self.erased, gone.id: int(now)})
+
+    def joined(self, other: Vault) -> Vault:
+        """Both, of which neither may be newer in all: what either knows to be destroyed is, and where they
+        differ the greater number counts."""
+        newer, older = (self, other) if self.number >= other.number else (other, self)
+        erased = {**older.erased, **newer.erased}
+        found = {**older.secrets, **newer.secrets}
+        return Vault(
+            number=newer.number,
+            secrets={key: one for key, one in found.items() if one.id not in erased},
+            erased=erased,
+        )
+
+
+def vault_name(area: str) -> str:
+    """What the file with the vault of the staging area with this id is called."""
+    return f"{area}.vault{SUFFIX}"
+
+
+def seal(vault: Vault, key: StructureKey, name: str) -> bytes:
+    """A file with the vault, which is called ``name``, for who has the structure key."""
+    rows = [[one.id, one.partition, one.user, one.secret] for one in vault.secrets.values()]
+    erased = list(map(list, vault.erased.items()))
+    document = {"number": vault.number, "mailboxes": rows, "erased": erased}
+    plain = cast(bytes, msgpack.packb(document, unicode_errors="surrogateescape"))
+    return b"".join(seal_file(name, (plain,), key))
+
+
+def open_vault(data: bytes, keys: Keyring, name: str) -> Vault:
+    """The vault in a file of this name. Raises DamagedError, UnsupportedError; EncryptedError without the
+    structure key."""
+    plain = b"".join(open_sealed_file(io.BytesIO(data), keys, name))
+    try:
+        row = msgpack.unpackb(plain, unicode_errors="surrogateescape", strict_map_key=True)
+        return Vault(
+            number=int(row["number"]),
+            secrets={(one[1], one[2]): _mailbox(one) for one in row["mailboxes"]},
+            erased={bytes(one): int(time) for one, time in row["erased"]},
+        )
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+        raise DamagedError(f"{name}: it is no vault of secrets", reason="keys") from error
+
+
+def _mailbox(row: list[Any]) -> MailboxSecret:
+    name, partition, user, secret = row
+    if (len(name), len(secret)) != (KEY_ID_BYTES, KEY_BYTES) or not (partition and user):
+        raise ValueError("no secret of a mailbox")
+    return MailboxSecret(id=bytes(name), partition=str(partition), user=str(user), secret=bytes(secret))
