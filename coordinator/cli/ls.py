@@ -9,7 +9,7 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
-from ...worker.archives.opened import opened_archives
+from ...worker.archives.opened import Unlock, opened_archives
 from ..backup_set import BackupSet, opened
 from ..browsing.chronicle import UNKNOWN, Entry, FolderHistory, mailbox_history
 from ..browsing.levels import (
@@ -28,6 +28,7 @@ from .options import (
     archives_option,
     at_option,
     host_option,
+    identity_options,
     json_option,
     path_argument,
     refuse,
@@ -35,7 +36,7 @@ from .options import (
 )
 from .output import Column, moment, number, say, size
 from .program import Invocation
-from .sources import chosen_backup, chosen_past, named_paths
+from .sources import chosen_backup, chosen_past, named_paths, unlock_with
 from .times import both
 
 _HEADINGS = [Column("users"), Column("messages"), Column("size"), Column("path", "<")]
@@ -77,6 +78,7 @@ _HISTORY = [
     help="The mailboxes of this user in all partitions and groups; without its domain: of all of that name.",
 )
 @archives_option
+@identity_options
 @staging_option
 @json_option
 @click.pass_obj
@@ -88,12 +90,15 @@ def command(
     history: bool,
     user: str | None,
     files: tuple[str, ...],
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     staging: Path | None,
     as_json: bool,
 ) -> int:
     """List what the backup holds at PATH: partitions, groups, users, folders, messages.
 
-    Each line ends with a path, to be used with ls, show, restore.
+    Each line ends with a path, to be used with ls, show, restore. Of encrypted archives the structure key of
+    the staging area opens what is listed, or a private key (--identity).
 
     \b
     Example: the folders of a mailbox
@@ -103,6 +108,7 @@ def command(
     Example: what became of a folder since it is backed up
       mailhaul ls --history /primary/user/jane@example.org/Projects
     """
+    unlock = unlock_with(identities, passphrase_file)
     if user is not None:
         refuse(history, "--history tells of one mailbox, --user of several: leave one of them out")
         refuse(path.group is not None, f"--user looks into all groups: leave out {path}, or name a partition")
@@ -111,9 +117,9 @@ def command(
         refuse(at is not None, "--history tells of all moments, --at asks for one: leave one of them out")
         refuse(bool(files), "--history asks the catalog, -f reads archives without it: leave one of them out")
         refuse(path.user is None, f"{path} is no mailbox: --history tells of a mailbox or a folder")
-        return _tell_history(invocation, path, staging, as_json=as_json)
+        return _tell_history(invocation, path, staging, unlock, as_json=as_json)
     chosen = named_paths(invocation, [path], host, at=at, files=files, staging=staging)
-    with chosen_backup(invocation, chosen, at=at, files=files, staging=staging) as backup:
+    with chosen_backup(invocation, chosen, at=at, files=files, staging=staging, unlock=unlock) as backup:
         output.list_skipped(backup.damaged, "damaged")
         if user is not None:
             _list_users(path, mailboxes_of(backup, path, user), as_json=as_json)
@@ -168,10 +174,12 @@ def _user(path: str, one: MailboxVersion) -> dict[str, object]:
 # Through time
 
 
-def _tell_history(invocation: Invocation, path: LogicalPath, staging: Path | None, *, as_json: bool) -> int:
+def _tell_history(
+    invocation: Invocation, path: LogicalPath, staging: Path | None, unlock: Unlock | None, *, as_json: bool
+) -> int:
     with (
         chosen_past(invocation, path, staging=staging) as (_, past),
-        opened_archives(past.archives) as archives,
+        opened_archives(past.archives, unlock=unlock) as archives,
     ):
         (timeline,) = past.timelines
         reading = FolderHistory(archives, past, path)

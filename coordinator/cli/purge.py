@@ -20,10 +20,11 @@ from . import adapters, output
 from .configuration import configured, default_workers, staging_area
 from .erase_everywhere import go_on_with_erasures
 from .kept_elsewhere import facts, tell_outdated, tell_unneeded
-from .options import json_option, path_argument, staging_option, workers_option
+from .options import identity_options, json_option, path_argument, staging_option, workers_option
 from .output import Column, counted, note, number, say, size
 from .program import Invocation
 from .progress import Amount, Display, make_display
+from .sources import unlock_with
 
 _LISTED = 20
 """So many files are listed for people; JSON has all."""
@@ -41,6 +42,7 @@ _count = click.IntRange(min=1)
 @click.option("--yearly", type=_count, metavar="N", help="... of N years.")
 @staging_option
 @workers_option
+@identity_options
 @json_option
 @click.pass_obj
 def command(
@@ -54,6 +56,8 @@ def command(
     yearly: int | None,
     staging: Path | None,
     workers: int | None,
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     as_json: bool,
 ) -> int:
     """Delete the runs that the retention rules do not keep, and free the space that only they need.
@@ -61,6 +65,9 @@ def command(
     The rules apply to each group below PATH (a partition or group, or all); rules given as options replace
     all that are configured. What is held stays, and so does the newest state of every mailbox that is not
     gone from the store.
+
+    Of encrypted archives that are written anew, blocks of mail of which anything is needed stay whole; with a
+    private key (--identity) what is not needed of them goes, too.
 
     \b
     Example: what would be deleted, and how much space would that free?
@@ -75,6 +82,7 @@ def command(
         rules_of=retention.of_group if given.keep_all else lambda _group: given,
         compact_below=retention.compact_below,
         archive=config.archive if config else ArchiveConfig(),
+        unlock=unlock_with(identities, passphrase_file),
     )
     engine = adapters.make_engine(workers or default_workers())
     if not dry_run:

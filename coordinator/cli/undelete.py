@@ -10,7 +10,9 @@ import click
 from ...groups.paths import LogicalPath, message_path
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, NotFoundError, UsageError
 from ...proto.records import Message, Partition, RunId, Terms
-from ...worker.archives.opened import OpenArchives, opened_archives
+from ...proto.structs import replace
+from ...worker.archives.holdings import Holdings
+from ...worker.archives.opened import OpenArchives, Unlock, opened_archives
 from ..browsing.header_text import header_date, header_text
 from ..browsing.levels import time_ns
 from ..browsing.past import Past
@@ -18,14 +20,24 @@ from ..browsing.vanished import WhatVanished, find_vanished, folders_ever
 from ..catalog import Catalog
 from ..clock import RUN_ID
 from ..undelete import plan_undelete, target_folder
+from ..unlocking import ReadSlots, refuse_locked, unlocked
 from . import message_columns as columns
 from . import output
-from .options import PATH, TARGET, checked_folder, json_option, refuse, staging_option, workers_option
+from .options import (
+    PATH,
+    TARGET,
+    checked_folder,
+    identity_options,
+    json_option,
+    refuse,
+    staging_option,
+    workers_option,
+)
 from .output import counted, note, say, size
 from .program import Invocation
 from .restorers import open_restorers
 from .restoring import carry_out, chosen_goal
-from .sources import chosen_past
+from .sources import chosen_past, unlock_with
 from .times import MOMENT
 
 _COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
@@ -55,6 +67,7 @@ _COLUMNS = [*columns.MESSAGE, columns.LAST, columns.PATH]
 )
 @click.option("--as", "as_user", metavar="USER", help="Restore into the mailbox of this user.")
 @workers_option
+@identity_options
 @click.option("--list", "--dry-run", "dry_run", is_flag=True, help="Only list what was deleted.")
 @staging_option
 @json_option
@@ -68,6 +81,8 @@ def command(
     place: Partition | None,
     as_user: str | None,
     workers: int | None,
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     dry_run: bool,
     staging: Path | None,
     as_json: bool,
@@ -86,10 +101,11 @@ def command(
     """
     refuse(path.user is None, f"{path} is no mailbox: undelete takes a mailbox or a folder")
     folder = checked_folder(into)
+    unlock = unlock_with(identities, passphrase_file)
     goal = None if dry_run else chosen_goal(invocation, place, workers, staging)
     with (
         chosen_past(invocation, path, staging=staging) as (catalog, past),
-        opened_archives(past.archives) as archives,
+        opened_archives(past.archives, unlock=unlock) as archives,
     ):
         last = catalog.resolve_time("latest" if until is None else until)
         folder = folder or f"Restored {catalog.run(last).started:%Y-%m-%d}"
@@ -102,22 +118,39 @@ def command(
             raise UsageError(
                 f"no target for partition {timeline.partition!r}: say where to with --to FORMAT:DIR"
             )
+        holdings = _with_keys(past.archives, archives, found, unlock)
         with open_restorers(goal.config, goal.workers, alone=goal.alone) as (engine, access):
             planned = plan_undelete(
                 found,
                 path,
                 folder,
                 targets[timeline.partition],
-                past.archives,
+                holdings,
                 as_user=as_user,
                 access=access,
                 load=goal.load,
             )
             tasks = [planned] if found.vanished else []
-            done = carry_out(tasks, engine, past.archives, as_json=as_json)
+            done = carry_out(tasks, engine, holdings, as_json=as_json)
         return done.tell(
             {"into": output.name(folder), "moved": len(found.moved)}, found.damaged, as_json=as_json
         )
+
+
+def _with_keys(
+    every: Holdings, archives: OpenArchives, found: WhatVanished, unlock: Unlock | None
+) -> Holdings:
+    """All archives, with the keys of those that are needed. Raises EncryptedError, which names who could open
+    them, if they are encrypted and there is no key."""
+    user = found.whose.user or ""
+    needed = {one.archive for one in found.vanished}
+    for archive in tuple(needed):
+        entry = archives(archive).entry(user)
+        needed.update(entry.archives if entry is not None else ())
+    slots = ReadSlots()
+    keyed = unlocked(every.of(needed), unlock, slots)
+    refuse_locked([keyed], slots)
+    return replace(every, unlocked=keyed.unlocked)
 
 
 def _first(catalog: Catalog, past: Past, since: str | None) -> RunId:

@@ -16,6 +16,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, UsageError
 from ...proto.records import Skipped
 from ...worker.archives.holdings import described
+from ...worker.archives.opened import Unlock
 from ...worker.destinations.settings import Destination
 from ...worker.tasks.verifying import VerifyTask
 from ...worker.verifying.examiner import Depth
@@ -40,6 +41,7 @@ from .options import (
     at_option,
     destination_option,
     host_option,
+    identity_options,
     json_option,
     path_argument,
     refuse,
@@ -48,7 +50,7 @@ from .options import (
 )
 from .program import Invocation
 from .progress import Amount, make_display, watched
-from .sources import chosen_backup, named_archives, named_paths
+from .sources import chosen_backup, named_archives, named_paths, unlock_with
 from .verify_copies import verify_copies
 
 
@@ -107,6 +109,7 @@ class _Share(click.ParamType[float]):
     help="With --from: only copies that were not read for so long, such as 90d.",
 )
 @workers_option
+@identity_options
 @json_option
 @click.pass_obj
 def command(
@@ -126,6 +129,8 @@ def command(
     only: str | None,
     age: float | None,
     workers: int | None,
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     as_json: bool,
 ) -> int:
     """Check what is kept of PATH: that every frame of its archives has the checksum it was written with, and
@@ -138,6 +143,9 @@ def command(
 
     With --accept everything that is lost for good, because neither other archives nor the next backup can
     bring it back, is recorded as known. It is still listed, but is no longer a failure.
+
+    Of encrypted archives mail is compared as it is stored: a checksum for each frame, and one over all. With
+    a private key (--identity) it is decrypted, too; --data takes one.
 
     With --from the copies at a destination are read, all of each, and compared with what was put there. One
     that is damaged or gone counts no more, so that the next sweep makes another. What was read is recorded at
@@ -152,7 +160,9 @@ def command(
     )
     if only is not None:
         refuse(
-            bool(files or data or host or at or since or sample or resume or to_repair or accept),
+            bool(
+                files or data or host or at or since or sample or resume or to_repair or accept or identities
+            ),
             "--from reads copies as they are: leave out the other options",
         )
         site = chosen_site(invocation, staging, destinations)
@@ -174,14 +184,15 @@ def command(
     order = Order(
         path=str(path), host=host, data=data, at=at, since=None if since is None else utc(since), share=sample
     )
-    run = _Run(workers or default_workers(), as_json=as_json)
+    unlock = unlock_with(identities, passphrase_file)
+    run = _Run(workers or default_workers(), unlock, as_json=as_json)
     if files:
         refuse(
             resume or to_repair or accept,
             "-f reads archives without a staging area: leave out --resume, --fix and --accept",
         )
         refuse(since is not None, "-f names the archives that are checked: leave out --since")
-        with named_archives(at=at, files=files, staging=staging) as backup:
+        with named_archives(at=at, files=files, staging=staging, unlock=unlock) as backup:
             run.look(order, examine_files(backup, path), Wholeness())
         return run.tell(order, damaged=backup.damaged)
     site = chosen_site(invocation, staging, destinations)
@@ -224,7 +235,8 @@ def _resumed(staging: Path, given: Order) -> Unfinished:
 class _Run:
     """A verification, and the repair behind it, with their display."""
 
-    def __init__(self, workers: int, *, as_json: bool) -> None:
+    def __init__(self, workers: int, unlock: Unlock | None, *, as_json: bool) -> None:
+        self._unlock = unlock
         self._engine = adapters.make_engine(workers)
         self._as_json = as_json
         self._clock = adapters.clock()
@@ -236,7 +248,7 @@ class _Run:
     def look(self, order: Order, examination: Examination, wholeness: Wholeness) -> None:
         """Carry the order out."""
         depth = Depth(path=examination.path, data=order.data, share=order.share, seed=secrets.randbits(32))
-        plan = plan_verification(examination, depth, wholeness)
+        plan = plan_verification(examination, depth, wholeness, self._unlock)
         expected = _expected(plan)
 
         def ended(outcome: Outcome[Any, Any]) -> tuple[str, Amount]:

@@ -177,6 +177,11 @@ def _summary(outcome: VerifyOutcome) -> str:
         checked.append(
             f"{counted(verification.contents, 'different content')} of {size(verification.size_bytes)}"
         )
+    locked = sum(one.locked_frames for one in reports)
+    if locked:
+        checked.append(
+            f"{counted(locked, 'frame')} of mail or terms as they are stored, encrypted (--identity)"
+        )
     wrong = [
         f"{number(len(outcome.damaged))} damaged" if outcome.damaged else "",
         f"{number(len(verification.affected))} lost" if verification.affected else "",

@@ -37,7 +37,6 @@ from ..lock import RunLock
 from ..readers import PATIENCE_SECONDS, reading
 from ..ready import settle
 from ..retention import RetentionRules
-from ..settings import ArchiveConfig
 from ..structure_keys import area_at
 from ..unknown import later_archives
 from ..verifying.set_aside import strangers
@@ -75,7 +74,7 @@ def purge(
         if plan.dead or plan.compactions:
             catalog.drop_plans()
         steps.remove(plan)
-        done, failed = steps.compact(plan.compactions, request.archive, engine)
+        done, failed = steps.compact(plan.compactions, request.archive, engine, unlock=request.unlock)
         left_files = steps.delete(PATIENCE_SECONDS)
         unneeded = catalog.forget_discarded_elsewhere()
         with suppress(StagingError):  # it frees space: there may be none yet
@@ -98,7 +97,7 @@ def rehearse(
         scopes = plan_scopes(scratch, request.path, request.rules_of, holds)
         versions = _forget(scratch, scopes, holds)
         plan = _plan(scratch, staging, request, engine, observer)
-        done, failed = _measured(staging, plan.compactions, request.archive, engine, observer)
+        done, failed = _measured(staging, plan.compactions, request, engine, observer)
         scratch.remove_archives([one.archive for one in plan.dead])
         scratch.forget_discarded_elsewhere()
         away = scratch.leftovers()
@@ -179,7 +178,7 @@ def _plan(
 def _measured(
     staging: Path,
     compactions: Sequence[Compaction],
-    settings: ArchiveConfig,
+    request: PurgeRequest,
     engine: Engine,
     observer: PurgeObserver,
 ) -> tuple[tuple[Compacted, ...], tuple[Skipped, ...]]:
@@ -187,7 +186,9 @@ def _measured(
     done: list[Compacted] = []
     failed: list[Skipped] = []
     area = area_at(staging)
-    for one, written in rewritten(compactions, area, settings, engine, observer, write=False):
+    for one, written in rewritten(
+        compactions, area, request.archive, engine, observer, write=False, unlock=request.unlock
+    ):
         if isinstance(written, BackupError):
             failed.append(Skipped(one.record.name, written.code, written.message))
         else:

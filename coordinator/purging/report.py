@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from ...groups.paths import LogicalPath
 from ...proto.records import Location, Progress, Skipped
 from ...proto.structs import Record, field
+from ...worker.archives.opened import Unlock
 from ..history import Leftovers
 from ..holds import Hold
 from ..retention import RetentionRules
@@ -16,12 +17,14 @@ from .plan import ScopePlan
 
 class PurgeRequest(Record, kw_only=True):
     """What is to be purged: the groups below ``path``, each by its rules. An archive of which less than the
-    share ``compact_below`` is needed is written anew; ``archive`` says how what has to be is compressed."""
+    share ``compact_below`` is needed is written anew; ``archive`` says how what has to be is compressed.
+    ``unlock`` opens encrypted archives: without it blocks of which anything is needed stay whole."""
 
     path: LogicalPath
     rules_of: Callable[[str], RetentionRules]
     compact_below: float = 0.5
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    unlock: Unlock | None = None
 
 
 class Deleted(Record):

@@ -10,9 +10,11 @@ from ...proto.archive.frames import Codec
 from ...proto.archive.rewriting import Rewritten
 from ...proto.directories import sync_directory
 from ...proto.errors import BackupError, LockedError, StagingError
+from ...proto.keys.records import Keyring
 from ...proto.records import Skipped
 from ...worker.archives.holdings import Holdings
 from ...worker.archives.names import excerpt_name
+from ...worker.archives.opened import Unlock
 from ...worker.staging.area import StagingArea
 from ...worker.staging.sinks import PARTIAL
 from ...worker.tasks.purging import CompactionTask, run_compaction
@@ -24,6 +26,7 @@ from ..settings import ArchiveConfig
 from ..sidecars import sidecars_of
 from ..structure_keys import area_at
 from ..sweeping.policy import name_in_places
+from ..unlocking import ReadSlots, unlocked
 from .doomed import Doomed, read_doomed, write_doomed
 from .plan import ArchivesPlan, Compaction
 from .report import Compacted, PurgeObserver
@@ -58,14 +61,17 @@ class Steps:
         settings: ArchiveConfig,
         engine: Engine,
         archives: Holdings | None = None,
+        unlock: Unlock | None = None,
     ) -> tuple[tuple[Compacted, ...], tuple[Skipped, ...]]:
         """Write archives anew, and let the catalog point to each as soon as it is there; they are read from
         the staging area, or where ``archives`` says. Also returns what could not be done: such an archive
-        stays as it is."""
+        stays as it is. ``unlock`` opens what is encrypted."""
         done: list[Compacted] = []
         failed: list[Skipped] = []
         area = area_at(self._staging)
-        for one, written in rewritten(compactions, area, settings, engine, self._observer, archives=archives):
+        for one, written in rewritten(
+            compactions, area, settings, engine, self._observer, archives=archives, unlock=unlock
+        ):
             if isinstance(written, BackupError):
                 failed.append(Skipped(one.record.name, written.code, written.message))
                 continue
@@ -144,6 +150,7 @@ def rewritten(
     *,
     write: bool = True,
     archives: Holdings | None = None,
+    unlock: Unlock | None = None,
 ) -> Iterator[tuple[Compaction, Rewritten | BackupError]]:
     """Have archives of a staging area written anew, and what became of each; or, if not to ``write``, what
     would."""
@@ -158,6 +165,7 @@ def rewritten(
             staging=area,
             name=one.new_file if write else "",
             archives=archives and archives.of([one.record.archive]),
+            unlocked=_keys_of(one, area, unlock),
         )
         for file, one in by_file.items()
     ]
@@ -168,6 +176,12 @@ def rewritten(
         file = outcome.task.label
         observer.compacted(file, result.archive_bytes if isinstance(result, Rewritten) else 0)
         yield by_file[file], result
+
+
+def _keys_of(compaction: Compaction, area: StagingArea, unlock: Unlock | None) -> Keyring:
+    """The content keys of an archive that is to be written anew, as far as they can be opened."""
+    copies = {compaction.record.archive: (compaction.remains.location,)}
+    return unlocked(Holdings(locations=copies, places=(area,)), unlock, ReadSlots()).unlocked
 
 
 def compacted(compaction: Compaction, written: Rewritten) -> Compacted:

@@ -14,8 +14,9 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import NotFoundError, UnreadableError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Skipped, Stretch
-from ...proto.structs import Record, replace
+from ...proto.structs import Record, field, replace
 from ...worker.archives.holdings import Holdings
+from ...worker.archives.opened import Unlock
 from ...worker.archives.stretches import merged
 from ...worker.tasks.verifying import LossesTask, SparesTask, VerifyTask, run_losses, run_spares, run_verify
 from ...worker.verifying.examiner import Depth
@@ -25,6 +26,7 @@ from ...worker.verifying.spares import Spares
 from ...worker.verifying.verify import VerifyReport
 from ..dispatch.engine import Engine
 from ..history import ArchiveRecord, NamelessLoss
+from ..unlocking import ReadSlots, unlocked
 from .checked import Wholeness
 from .examination import Examination, Examinee, MailShare
 from .remedies import Affected, affected
@@ -56,12 +58,19 @@ class MailPart(Record, kw_only=True):
 
 
 class VerifyPlan(Record, kw_only=True):
-    """What a verification will look at, and how closely: archives, and parts of the mail."""
+    """What a verification will look at, and how closely: archives, and parts of the mail; and what opens
+    them, if they are encrypted: without it mail is compared as it is stored."""
 
     examination: Examination
     depth: Depth
     archives: tuple[Examinee, ...]
     parts: tuple[MailPart, ...]
+    unlock: Unlock | None = None
+    slots: ReadSlots = field(default_factory=ReadSlots)
+
+    def with_keys(self, holdings: Holdings) -> Holdings:
+        """Archives, with the keys of just these, as far as they can be opened."""
+        return unlocked(holdings, self.unlock, self.slots)
 
 
 class Verification(Record, kw_only=True):
@@ -96,7 +105,9 @@ class Verification(Record, kw_only=True):
         return (*refused, *self.unread)
 
 
-def plan_verification(examination: Examination, depth: Depth, wholeness: Wholeness) -> VerifyPlan:
+def plan_verification(
+    examination: Examination, depth: Depth, wholeness: Wholeness, unlock: Unlock | None = None
+) -> VerifyPlan:
     """All that an examination names, but for what is known to be whole."""
     return VerifyPlan(
         examination=examination,
@@ -105,6 +116,7 @@ def plan_verification(examination: Examination, depth: Depth, wholeness: Wholene
         parts=tuple(
             _mail_parts([one for one in examination.mail if not wholeness.has_mail(one.archive)], depth)
         ),
+        unlock=unlock,
     )
 
 
@@ -187,6 +199,7 @@ def _check_archives(
         VerifyTask(
             location=one.location,
             places=plan.examination.places,
+            unlocked=plan.with_keys(plan.examination.holdings.of([one.archive])).unlocked,
             share=depth.share,
             seed=depth.seed + number,
         ): one
@@ -275,7 +288,7 @@ def _check_mail(
 
 
 def _loss_task(plan: VerifyPlan, part: MailPart, broken: Broken, number: int) -> LossesTask:
-    needed = needed_archives(plan.examination, part.mailboxes)
+    needed = plan.with_keys(needed_archives(plan.examination, part.mailboxes))
     return LossesTask(
         mailboxes=part.mailboxes,
         archives=needed,

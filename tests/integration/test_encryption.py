@@ -8,13 +8,17 @@ import secrets
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.cli.identities import opened_identity
 from mailhaul.coordinator.structure_keys import read_structure_keys
+from mailhaul.coordinator.unlocking import unlocking
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType, checksum, pack_header
+from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.slots import read_slots
 from mailhaul.proto.keys.derivation import wrap_info
 from mailhaul.proto.keys.recipients import recipient, write_recipient
@@ -387,3 +391,55 @@ def _slots(file: Path) -> tuple[Slot, ...]:
         return read_slots(opened)
     finally:
         opened.close()
+
+
+def test_commands_take_a_private_key_where_one_is_needed(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    # What was deleted comes back.
+    for number in (1, 2):
+        (site.store / "jane" / "cur" / f"{number}.jane:2,S").unlink()
+    site.run("backup")
+    for words in (("--list",), ("--to", f"maildir:{site.tmp}/undeleted/{{user}}")):
+        told = site.run("undelete", JANE, *words, status=1).stderr
+        assert "for ops" in told
+        assert "--identity" in told
+    assert not (site.tmp / "undeleted").exists()
+    assert "2 messages" in site.run("undelete", JANE, "--list", *site.with_key).stdout
+    site.run("undelete", JANE, "--to", f"maildir:{site.tmp}/undeleted/{{user}}", *site.with_key)
+    back = {file.read_bytes() for file in (site.tmp / "undeleted").rglob("cur/*")}
+    assert back == {site.mail("jane", 1), site.mail("jane", 2)}
+    # Without a key what is stored is checked, and that is said; with it all is read.
+    assert "as they are stored, encrypted" in site.run("verify").stdout
+    told = site.run("verify", "--data", status=1).stderr
+    assert "for ops" in told
+    assert "encrypted" not in site.run("verify", *site.with_key).stdout
+    assert "12 different contents" in site.run("verify", "--data", *site.with_key).stdout
+    shutil.rmtree(site.keys)
+    files = [word for file in site.archives() for word in ("-f", str(file))]
+    for words in (("ls", JANE), ("verify",), ("verify", "--data")):
+        told = site.run(*words, *files, status=1).stderr
+        assert "for ops" in told, words
+        site.run(*words, *files, *site.with_key)
+
+
+def test_a_purge_with_the_private_key_leaves_no_mail_that_nobody_needs(site: Site) -> None:
+    """All mail of the group lies in one block: as it is stored it can only stay or go as a whole."""
+    site.encrypt()
+    site.run("backup")
+    for number in range(5):
+        for user in ("jane", "joe"):
+            (site.store / user / "cur" / f"{number}.{user}:2,S").unlink()
+    site.run("backup")
+    (old, _) = site.archives()
+    site.run("purge", "--last", "1", *site.with_key)
+    (new,) = (one for one in site.archives() if ".g1." in one.name)
+    assert site.restored(*site.with_key) == []
+    site.run("verify", "--data", *site.with_key)
+    assert not old.exists()
+    keys = unlocking(opened_identity([site.identity], site.passphrase))
+    with closing(LocalFile(str(new))) as file:
+        reader = open_sealed(file, keys=keys(read_slots(file)))
+        blocks = b"".join(reader.block(number) for number in range(len(reader.directory.blocks.data)))
+    assert site.mail("jane", 5)[-200:] in blocks
+    assert site.mail("jane", 2)[-200:] not in blocks

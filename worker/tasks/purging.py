@@ -10,6 +10,7 @@ from ...proto.archive.frames import Codec
 from ...proto.archive.reader import open_sealed
 from ...proto.archive.rewriting import Rewritten
 from ...proto.errors import BackupError, DamagedError
+from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Progress
 from ...proto.structs import Record
@@ -66,7 +67,7 @@ class CompactionTask(Record, LocalTask, kw_only=True):
     """Write what remains of an archive anew as ``name`` of the ``staging`` area; or, if that is empty,
     nowhere, to find out how large it would be. ``codec`` and ``level`` are for blocks that can't stay as they
     are; ``label`` is how the task is called in its progress. It is read where these ``archives`` say, if
-    given, else in the staging area."""
+    given, else in the staging area with keys that are ``unlocked`` beside those of that."""
 
     label: str
     remains: Remains
@@ -75,6 +76,7 @@ class CompactionTask(Record, LocalTask, kw_only=True):
     staging: StagingArea
     name: str = ""
     archives: Holdings | None = None
+    unlocked: Keyring = NO_KEYS
 
 
 def run_live(task: LiveTask, progress: ProgressSink) -> LiveData:
@@ -124,7 +126,7 @@ def run_compaction(task: CompactionTask, progress: ProgressSink) -> Rewritten:
         if task.archives is None:
             places = stack.enter_context(closing(Places((task.staging,))))
             file = stack.enter_context(closing(places.open(task.remains.location)))
-            archive = open_sealed(file, keys=task.staging.keys)
+            archive = open_sealed(file, keys=task.staging.keys.and_those(task.unlocked))
             refuse_foreign(archive, task.remains.archive)
         else:
             archive = stack.enter_context(opened_archives(task.archives))(task.remains.archive)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ...proto.errors import StagingError
-from ...proto.keys.records import Keyring
+from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Departed, Location, Stretch
 from ...proto.structs import Record
@@ -31,10 +31,12 @@ Broken = Mapping[ArchiveId, tuple[Stretch, ...]]
 
 
 class VerifyTask(Record, LocalTask, kw_only=True):
-    """Check one copy of an archive by itself; or only a ``share`` of its frames, chosen by ``seed``."""
+    """Check one copy of an archive by itself; or only a ``share`` of its frames, chosen by ``seed``.
+    ``unlocked`` are keys of it beside those of the places."""
 
     location: Location
     places: tuple[PlaceSettings, ...]
+    unlocked: Keyring = NO_KEYS
     share: float | None = None
     seed: int = 0
 
@@ -98,9 +100,10 @@ def run_verify(task: VerifyTask, progress: ProgressSink) -> VerifyReport:
     """See ``verify``. Raises DamagedError (``missing``) if there is no such file."""
     memory.keep_freed_memory()
     with closing(Places(task.places)) as places, closing(places.open(task.location)) as file:
+        keys = keys_of(task.places).and_those(task.unlocked)
         if task.share is None:
-            return verify_archive(file, progress, keys_of(task.places))
-        return verify_sample(file, task.share, random.Random(task.seed), keys_of(task.places))  # noqa: S311
+            return verify_archive(file, progress, keys)
+        return verify_sample(file, task.share, random.Random(task.seed), keys)  # noqa: S311
 
 
 def run_losses(task: LossesTask, progress: ProgressSink) -> LossReport:

@@ -38,6 +38,7 @@ class VerifyReport(Record, kw_only=True):
     ``archive`` is whose frames they are and ``generation`` how often it was written anew; None and 0 where
     that can't be told any more. ``frames`` and ``size_bytes`` were checked; where that was only a sample,
     ``sampled_of`` is how many frames there are. ``broken`` are the stretches of its data that are damaged.
+    ``locked_frames`` are encrypted, and were compared as they are stored, as there was no key for them.
     ``unreadable`` tells why the system does not let it be read, if so: nothing else is known of it then.
     """
 
@@ -49,6 +50,7 @@ class VerifyReport(Record, kw_only=True):
     size_bytes: int = 0
     damaged: tuple[Skipped, ...] = ()
     unreadable: str = ""
+    locked_frames: int = 0
     broken: tuple[Stretch, ...] = ()
 
 
@@ -84,7 +86,7 @@ def verify_frames(
         codec, seal = archive.codec, archive.directory.seal
     except DamagedError as error:
         unopened.append(Skipped(file.name, "archive", error.message))
-    count, chain = 0, NO_CHAIN
+    count, locked, chain = 0, 0, NO_CHAIN
     told = _PROGRESS_BYTES
     try:
         for found in scan(file, codec=codec):
@@ -95,6 +97,7 @@ def verify_frames(
                         f"{file.name} at {found.at}", "sequence", f"frame {count} is missing or out of place"
                     )
                 count = found.header.sequence + 1
+                locked += found.locked
                 if seal is not None and found.at < seal.at:
                     chain = chained(chain, _header_of(file, found))
                 if found.header.type is FrameType.HEADER and found.damage is None:
@@ -109,7 +112,9 @@ def verify_frames(
     damaged += unopened
     if seal is not None and chain != seal.chain and not damaged:
         damaged.append(Skipped(file.name, "forged", "it is not made of the frames that were sealed"))
-    return VerifyReport(file=file.name, frames=count, size_bytes=file.size, damaged=tuple(damaged))
+    return VerifyReport(
+        file=file.name, frames=count, size_bytes=file.size, damaged=tuple(damaged), locked_frames=locked
+    )
 
 
 def _header_of(file: RandomAccess, found: FoundFrame) -> bytes:
