@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..proto.archive.files import RandomAccess
 from ..proto.directories import make_directories
-from ..proto.errors import AccessError, BackupError, StagingError
+from ..proto.errors import AccessError, BackupError, EncryptedError, StagingError
 from ..proto.records import Skipped
 from ..proto.structs import Record
 from ..worker.archives.excerpts import write_excerpt
@@ -21,6 +21,8 @@ from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
 from .durable import replace_durably
 from .history import CopyRecord, seen_at
+from .recovered_keys import RecoveredKeys
+from .structure_keys import area_at
 from .sweeping.companions import PREFIXES
 
 _PART_BYTES = 1 << 20
@@ -40,12 +42,16 @@ def fetch(
     destination: Destination,
     now: datetime,
     on_archive: Callable[[str], object] = lambda _name: None,
+    keys: RecoveredKeys | None = None,
 ) -> Fetched:
     """Bring from a destination what tells of runs and of the catalog, and an excerpt of each archive that
-    does not lie in the staging area. Repeatable: what is here already stays. Nothing is changed there.
+    does not lie in the staging area; where archives are encrypted that takes their structure ``keys``.
+    Repeatable: what is here already stays. Nothing is changed there.
 
-    Raises PlaceError, AccessError if it can't be listed, StagingError.
+    Raises PlaceError, AccessError if it can't be listed, StagingError; EncryptedError, which names who could
+    open an archive, if there is no key at all.
     """
+    keys = keys or RecoveredKeys(at_hand=area_at(staging).keys)
     copies: list[CopyRecord] = []
     failed: list[Skipped] = []
     with closing(open_destination(destination)) as place:
@@ -58,10 +64,12 @@ def fetch(
                 elif _is_archive(one.name):
                     on_archive(one.name)
                     copies.append(seen_at(destination.name, one, now))
-                    _fetch_excerpt(staging, place, one)
+                    _fetch_excerpt(staging, place, one, keys)
             except StagingError:
                 raise
             except BackupError as error:
+                if isinstance(error, EncryptedError) and keys.has_none:
+                    raise
                 reason = str(error.facts.get("reason", error.code))
                 failed.append(Skipped(f"{destination.name}:{one.name}", reason, error.message))
     return Fetched(place=destination.name, copies=tuple(copies), failed=tuple(failed))
@@ -95,8 +103,13 @@ def _parts(file: RandomAccess) -> list[bytes]:
     return [file.read_at(at, _PART_BYTES) for at in range(0, file.size, _PART_BYTES)]
 
 
-def _fetch_excerpt(staging: Path, place: Place, copy: Copy) -> None:
+def _fetch_excerpt(staging: Path, place: Place, copy: Copy, keys: RecoveredKeys) -> None:
     path = staging / excerpt_name(copy.name)
-    if not path.exists() and not (staging / copy.name).exists():
-        with closing(place.open(copy.name, copy.version)) as file:
-            write_excerpt(file, path)
+    if path.exists() or (staging / copy.name).exists():
+        return
+    with closing(place.open(copy.name, copy.version)) as file:
+        try:
+            write_excerpt(file, path, keys.keys)
+        except EncryptedError:
+            keys.look(file)
+            write_excerpt(file, path, keys.keys)

@@ -14,7 +14,7 @@ from ..proto.archive.files import RandomAccess
 from ..proto.archive.reader import ArchiveReader
 from ..proto.archive.run_end import read_run_end
 from ..proto.archive.stored import OpenArchive
-from ..proto.errors import DamagedError, UnsupportedError
+from ..proto.errors import DamagedError, EncryptedError, UnsupportedError
 from ..proto.keys.records import Keyring
 from ..proto.records import STAGING, ArchiveFacts, ArchiveId, Departed, Location, RunId, Skipped
 from ..proto.run_ends import RunEnd
@@ -60,11 +60,13 @@ def rebuild_catalog(
 ) -> RebuildReport:
     """Make the catalog again from the sealed archives of the staging area. Where it is lost, or older than
     they are, only from those that the newest sound snapshot does not know, unless ``every_archive`` is to be
-    read. ``fetch`` is called first, to bring what a destination has (see ``fetching``).
+    read. ``fetch`` is called first, to bring what a destination has (see ``fetching``), and the structure
+    keys that have been lost (``recovered_keys``).
 
     What was purged stays so, by the records that purges keep, and what was erased; but erasures have to look
-    at all archives and copies once more. Raises LockedError while a run goes on,
-    StagingError if the catalog can't be written, DamagedError if a record of purges or holds is.
+    at all archives and copies once more. Raises LockedError while a run goes on, StagingError if the catalog
+    can't be written, DamagedError if a record of purges or holds is; EncryptedError if archives are encrypted
+    and no structure key is there.
     """
     with RunLock(staging):
         fetched = fetch()
@@ -193,6 +195,10 @@ class _Search(Mutable):
                 self.damaged.append(Skipped(str(file), error.code, error.message))
             except UnsupportedError as error:
                 self.refused.append(Skipped(str(file), error.code, error.message))
+            except EncryptedError as error:
+                if not self.keys.structures:
+                    raise
+                self.refused.append(Skipped(str(file), error.code, error.message))
             else:
                 if facts.archive.hex() in self.orphans:
                     self.refused.append(Skipped(str(file), "orphan", _ORPHAN))
@@ -215,7 +221,7 @@ class _Search(Mutable):
             end = read_run_end(local, self.keys)
             if not any(one.archive is not None and one.archive.hex() in self.orphans for one in end.units):
                 self.ends.append(end)
-        except (DamagedError, UnsupportedError) as error:
+        except (DamagedError, UnsupportedError, EncryptedError) as error:
             self.damaged.append(Skipped(str(file), error.code, f"how the run ended is lost: {error.message}"))
         else:
             self._tell_damage(file, local)

@@ -50,11 +50,7 @@ def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
         if pointer.exists():
             _note_recipients(keys_directory(staging), area_id(staging), ())
         return
-    if _is_inside(keys, staging):
-        raise ConfigError(
-            f"the directory of keys {keys} lies inside the staging area: who copies archives would copy "
-            "their keys; say where else by keys in [staging]"
-        )
+    _refuse_inside(keys, staging)
     area = area_id(staging)
     path = keys / f"{area}.structure"
     known = keys_directory(staging)
@@ -65,9 +61,7 @@ def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
         _make(path)
     read_structure_keys(path)
     _note_recipients(keys, area, recipients)
-    told = f"{keys}\n".encode(errors="surrogateescape")
-    if not pointer.exists() or pointer.read_bytes() != told:
-        replace_durably(pointer, told)
+    _point(staging, keys)
 
 
 def was_said(staging: Path) -> bool:
@@ -137,6 +131,18 @@ def key_beside(staging: Path) -> StructureKey | None:
     return read_structure_keys(path)[-1]
 
 
+def bring_back(staging: Path, directory: Path, found: Sequence[StructureKey]) -> None:
+    """Put structure keys that came out of archives into a directory of keys, and let the staging area say
+    that they are there. The last is for what is written, unless there is one that is. Call it under the run
+    lock. Raises AccessError, StagingError, ConfigError for a directory inside the staging area."""
+    _refuse_inside(directory, staging)
+    path = directory / f"{area_id(staging)}.structure"
+    there = read_structure_keys(path) if path.exists() else ()
+    lines = [one.secret.hex() for one in (*(one for one in found if one not in there), *there)]
+    replace_durably(path, "".join(f"{line}\n" for line in lines).encode("ascii"))
+    _point(staging, directory)
+
+
 def keys_directory(staging: Path) -> Path | None:
     """Where the keys of a staging area lie, by what it says itself: never inside of it, where who may write
     to it could put others."""
@@ -156,6 +162,22 @@ def read_structure_keys(path: Path) -> tuple[StructureKey, ...]:
     if not lines or not all(map(_KEY.fullmatch, lines)):
         raise AccessError(f"{path}: is no file with structure keys", path=str(path))
     return tuple(structure_key(bytes.fromhex(line.decode("ascii"))) for line in lines)
+
+
+def _point(staging: Path, keys: Path) -> None:
+    """Let the staging area say where its keys are."""
+    pointer = staging / POINTER
+    told = f"{keys}\n".encode(errors="surrogateescape")
+    if not pointer.exists() or pointer.read_bytes() != told:
+        replace_durably(pointer, told)
+
+
+def _refuse_inside(keys: Path, staging: Path) -> None:
+    if _is_inside(keys, staging):
+        raise ConfigError(
+            f"the directory of keys {keys} lies inside the staging area: who copies archives would copy "
+            "their keys; say where else by keys in [staging]"
+        )
 
 
 def _is_inside(directory: Path, staging: Path) -> bool:

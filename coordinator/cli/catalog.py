@@ -13,11 +13,15 @@ from ...worker.destinations.settings import Destination
 from ..clock import utc
 from ..fetching import Fetched, fetch
 from ..rebuilding import rebuild_catalog
+from ..recovered_keys import RecoveredKeys, recover
+from ..settings import StagingConfig
+from ..structure_keys import area_at
 from . import adapters, output
-from .configuration import Site, chosen_site
-from .options import destination_option, json_option, staging_option
-from .output import counted, say
+from .configuration import Site, chosen_site, configured
+from .options import destination_option, identity_options, json_option, staging_option
+from .output import counted, note, say
 from .program import Invocation
+from .sources import unlock_with
 
 
 @click.group("catalog")
@@ -37,6 +41,7 @@ def command() -> None:
 @click.option(
     "--every-archive", is_flag=True, help="Read every archive, even if there is a snapshot of the catalog."
 )
+@identity_options
 @json_option
 @click.pass_obj
 def rebuild(
@@ -45,6 +50,8 @@ def rebuild(
     destinations: tuple[Destination, ...],
     only: str | None,
     every_archive: bool,
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     as_json: bool,
 ) -> int:
     """Rebuild the catalog from the archives in the staging area.
@@ -56,6 +63,9 @@ def rebuild(
     With --from the newest snapshot, the records of runs and an excerpt of each archive come from a
     destination first: all but the mail itself. After that nights, ls and restores work as before.
 
+    Encrypted archives take the structure key of the staging area. If that was lost with its host, a private
+    key (--identity) takes it out of the archives, and it is kept in the directory of keys from then on.
+
     The state of each run is restored from the archive that records its end (_runs/ in the staging area). A
     run without one, because it was killed, is shown as partial. Purged runs stay purged.
 
@@ -65,7 +75,17 @@ def rebuild(
     """
     site = chosen_site(invocation, staging, destinations)
     area = site.area
-    report = rebuild_catalog(area, every_archive=every_archive, fetch=_fetching(site, only))
+    keys = RecoveredKeys(unlock_with(identities, passphrase_file), area_at(area).keys)
+    bring = _fetching(site, only, keys)
+    directory = (configured(invocation).staging if staging is None else StagingConfig(path=area)).keys
+
+    def bring_with_keys() -> Fetched:
+        fetched = bring()
+        for one in recover(area, directory, keys):
+            note(f"structure key {one.id.hex()} came out of the archives, and is kept in {directory} now")
+        return fetched
+
+    report = rebuild_catalog(area, every_archive=every_archive, fetch=bring_with_keys)
     output.list_skipped(report.damaged, "damaged")
     output.list_skipped(report.refused, "not entered")
     output.list_skipped(report.missing, "missing")
@@ -91,11 +111,11 @@ def rebuild(
     return EXIT_SKIPPED if report.refused else EXIT_OK
 
 
-def _fetching(site: Site, name: str | None) -> Callable[[], Fetched]:
+def _fetching(site: Site, name: str | None, keys: RecoveredKeys) -> Callable[[], Fetched]:
     """What brings the files of a destination; nothing without one. Raises UsageError."""
     if name is None:
         return Fetched
     for one in site.destinations:
         if one.name == name:
-            return partial(fetch, site.area, one, utc(adapters.clock().now()))
+            return partial(fetch, site.area, one, utc(adapters.clock().now()), keys=keys)
     raise UsageError(f"there is no destination {name!r} in the configuration", place=name)

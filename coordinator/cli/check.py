@@ -21,6 +21,7 @@ from .options import (
     PATH,
     at_option,
     destination_option,
+    identity_options,
     json_option,
     staging_option,
     store_option,
@@ -29,6 +30,7 @@ from .options import (
 from .output import Column, counted, duration, number, say
 from .program import Invocation
 from .progress import Amount, make_display, watched
+from .sources import unlock_with
 
 _FOUND = [(Column("damage", "<"), 9), (Column("path", "<"), 40), (Column("what", "<"), 4)]
 _PARTITIONS = [
@@ -51,6 +53,7 @@ _PARTITIONS = [
 @workers_option
 @staging_option
 @destination_option
+@identity_options
 @json_option
 @click.pass_obj
 def command(
@@ -62,6 +65,8 @@ def command(
     workers: int | None,
     staging: Path | None,
     destinations: tuple[Destination, ...],
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     as_json: bool,
 ) -> int:
     """Look whether the mail store still has what the newest backup of PATH has (or that of --at), changing
@@ -77,7 +82,14 @@ def command(
     paths = paths or (LogicalPath(),)
     clock = adapters.clock()
     began = clock.monotonic()
-    where = Where(store=store, staging=staging, destinations=destinations, at=at, workers=workers)
+    where = Where(
+        store=store,
+        staging=staging,
+        destinations=destinations,
+        at=at,
+        workers=workers,
+        unlock=unlock_with(identities, passphrase_file),
+    )
     with (
         open_check(invocation, paths, where, data=data) as check,
         make_display(clock, as_json=as_json) as display,

@@ -12,6 +12,7 @@ from ...groups.paths import LogicalPath
 from ...proto.errors import UsageError
 from ...proto.records import Partition
 from ...proto.structs import Record
+from ...worker.archives.opened import Unlock
 from ...worker.destinations.settings import Destination
 from ...worker.live.findings import Finding, Identity
 from ...worker.load import LoadLimits
@@ -30,13 +31,14 @@ from .sources import chosen_backup
 
 class Where(Record, kw_only=True):
     """The backup and the mail store that options name. ``store`` and ``staging`` stand for a
-    configuration."""
+    configuration; ``unlock`` opens the keys of archives."""
 
     store: Partition | None
     staging: Path | None
     destinations: tuple[Destination, ...]
     at: str | None
     workers: int | None
+    unlock: Unlock | None = None
 
 
 class Checking(Record, kw_only=True):
@@ -68,7 +70,13 @@ def open_check(
     workers = where.workers or (config.dispatch.workers_per_host if config else default_workers())
     with (
         chosen_backup(
-            invocation, paths, at=where.at, files=(), staging=staging, destinations=where.destinations
+            invocation,
+            paths,
+            at=where.at,
+            files=(),
+            staging=staging,
+            destinations=where.destinations,
+            unlock=where.unlock,
         ) as backup,
         open_restorers(config, workers) as (engine, access),
     ):

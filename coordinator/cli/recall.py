@@ -19,6 +19,7 @@ from .options import (
     destination_option,
     from_option,
     host_option,
+    identity_options,
     json_option,
     staging_option,
     wait_option,
@@ -27,7 +28,7 @@ from .options import (
 from .output import counted, say, size
 from .program import Invocation
 from .recalling import bring_back
-from .sources import chosen_backup, named_paths
+from .sources import chosen_backup, named_paths, unlock_with
 
 
 @click.command("recall")
@@ -39,6 +40,7 @@ from .sources import chosen_backup, named_paths
 @workers_option
 @staging_option
 @destination_option
+@identity_options
 @json_option
 @click.pass_obj
 def command(
@@ -51,6 +53,8 @@ def command(
     workers: int | None,
     staging: Path | None,
     destinations: tuple[Destination, ...],
+    identities: tuple[Path, ...],
+    passphrase_file: Path | None,
     as_json: bool,
 ) -> int:
     """Bring archives back into the staging area that a restore of each PATH needs.
@@ -64,7 +68,14 @@ def command(
     """
     chosen = named_paths(invocation, paths, host, at=at, files=(), staging=staging)
     with chosen_backup(
-        invocation, chosen, at=at, files=(), staging=staging, destinations=destinations, only=only
+        invocation,
+        chosen,
+        at=at,
+        files=(),
+        staging=staging,
+        destinations=destinations,
+        only=only,
+        unlock=unlock_with(identities, passphrase_file),
     ) as backup:
         with opened(backup) as archives:
             needs = [

@@ -13,6 +13,7 @@ from ..backup_set import needs_of, opened
 from ..dispatch.engine import Outcome
 from ..live_check import PlannedCheck, plan_mending, run_mending
 from ..recalling import to_recall
+from ..unlocking import refuse_locked
 from . import adapters, output
 from .checking import Checking, DamageReport, Where, open_check, read_report
 from .program import Invocation
@@ -20,6 +21,7 @@ from .progress import Amount, make_display, watched
 from .recalling import bring_back
 from .restore_options import RestoreOptions
 from .restoring import Done, record_damaged_copies, restore_hooks
+from .sources import unlock_with
 
 
 def carry_out(invocation: Invocation, what: str, asked: RestoreOptions) -> int:
@@ -35,6 +37,7 @@ def carry_out(invocation: Invocation, what: str, asked: RestoreOptions) -> int:
         destinations=asked.destinations,
         at=asked.at,
         workers=asked.workers,
+        unlock=unlock_with(asked.identities, asked.passphrase_file),
     )
     if report is not None and where.at is None:
         # What was damaged then may have been backed up since.
@@ -42,6 +45,8 @@ def carry_out(invocation: Invocation, what: str, asked: RestoreOptions) -> int:
     data = report is not None and report.data
     with open_check(invocation, paths, where, data=data) as check:
         check = _with_archives(invocation, asked, check)
+        if check.backup.archives.keys.structures:
+            refuse_locked([one.task.archives for one in check.planned], check.backup.slots)
         planned = plan_mending(check.planned, report.damaged if report else None)
         hooks = restore_hooks(invocation, check.config, files=(), staging=asked.staging)
         with hooks.around("restore", {"paths": list(map(str, paths))}) as around:

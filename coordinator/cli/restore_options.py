@@ -22,7 +22,18 @@ from ..restores.ahead import checked_place
 from .options import checked_folder, given, refuse
 
 _BESIDE_ONLY_DAMAGED = frozenset(
-    {"only_damaged", "at", "place", "staging", "destinations", "wait", "workers", "as_json"}
+    {
+        "only_damaged",
+        "at",
+        "place",
+        "staging",
+        "destinations",
+        "wait",
+        "workers",
+        "identities",
+        "passphrase_file",
+        "as_json",
+    }
 )
 
 
@@ -155,7 +166,8 @@ def refuse_beside_only_damaged(context: click.Context) -> None:
     refuse(
         not given(context) <= _BESIDE_ONLY_DAMAGED,
         "--only-damaged says what is restored, in place: beside it only --at, --to (where the mail store "
-        "is), --staging, --destination, --wait, --workers and --json; `mailhaul check` only looks",
+        "is), --staging, --destination, --wait, --workers, --identity, --passphrase-file and --json; "
+        "`mailhaul check` only looks",
     )
 
 

@@ -101,7 +101,7 @@ class GuardedSite:
             f'[staging]\npath = "{place}/staging"\nkeys = "{place}/keys"\n',
             'same_device = true\nreserve = "1 MB"\n',
             f'[[partition]]\nformat = "maildir"\npath = "{self.store}/{LAYOUT}"\nalso = ["*.sieve"]\n',
-            *map(self._destination, self.names),
+            *map(self.destination, self.names),
             (
                 f'[sweep]\ncopies = {json.dumps(list(self.names))}\nlook_again = "0s"\nkeep_staged = "0s"\n'
                 "keep_newest = false\n"
@@ -112,7 +112,8 @@ class GuardedSite:
         config.write_text("\n".join(tables))
         return config
 
-    def _destination(self, name: str) -> str:
+    def destination(self, name: str) -> str:
+        """The table of one of them."""
         facts: dict[str, object] = {"kind": "directory", "path": f"{self.place}/vault"}
         if name == "bucket":
             key = self.place / "bucket.env"
@@ -192,9 +193,9 @@ class GuardedSite:
         return found
 
 
-def mail_in(root: Path) -> dict[bytes, Entry]:
+def mail_in(root: Path, *, times: bool = True) -> dict[bytes, Entry]:
     """All that lies in the mailboxes."""
-    return {where: one for where, one in snapshot(root).items() if b"/Maildir/" in where}
+    return {where: one for where, one in snapshot(root, times=times).items() if b"/Maildir/" in where}
 
 
 def files_in(*roots: Path) -> dict[str, bytes]:

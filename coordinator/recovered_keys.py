@@ -1,0 +1,74 @@
+"""The structure keys of a staging area that has lost them, out of archives, with a private key: they are in
+each archive, wrapped for its recipients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from pathlib import Path
+
+from ..proto.archive.files import RandomAccess
+from ..proto.archive.slots import read_slots
+from ..proto.errors import BackupError
+from ..proto.keys.records import NO_KEYS, Keyring, StructureKey
+from ..worker.archives.excerpts import Excerpt
+from ..worker.archives.opened import Unlock
+from ..worker.archives.places import open_local
+from .run_archives import FOLDER
+from .structure_keys import area_at, bring_back
+from .unknown import archives_and_excerpts
+
+
+class RecoveredKeys:
+    """Structure keys at hand, and more as archives are looked at, if an ``unlock`` opens them.
+
+    ``found`` are those that came out of archives: last stands that of the archive that was last looked at."""
+
+    def __init__(self, unlock: Unlock | None = None, at_hand: Keyring = NO_KEYS) -> None:
+        self.found: dict[bytes, StructureKey] = {}
+        self._at_hand = at_hand
+        self._unlock = unlock
+
+    @property
+    def keys(self) -> Keyring:
+        """All of them; no content keys."""
+        structures = {one.id: one.secret for one in self.found.values()}
+        return Keyring({**self._at_hand.structures, **structures})
+
+    @property
+    def has_none(self) -> bool:
+        """Whether no encrypted archive can be opened, whatever is looked at."""
+        return self._unlock is None and not self._at_hand.structures
+
+    def look(self, archive: RandomAccess) -> None:
+        """Take the structure keys of an archive out of it. Raises DamagedError if what tells of its keys is
+        gone, AccessError if the private key refuses."""
+        if self._unlock is None:
+            return
+        for slot in read_slots(archive):
+            known = self.found.pop(slot.structure, None)
+            if known is None and slot.structure not in self._at_hand.structures:
+                secret = self._unlock((slot,)).structures.get(slot.structure)
+                known = StructureKey(slot.structure, secret) if secret else None
+            if known is not None:
+                self.found[slot.structure] = known
+
+
+def recover(staging: Path, directory: Path, keys: RecoveredKeys) -> tuple[StructureKey, ...]:
+    """Take the structure keys that archives here have and that are not in the directory of keys out of them,
+    and put them there; those that were missing. The key of the newest run is for what is written from now on,
+    if there was none. Raises as ``bring_back``."""
+    for file in _oldest_first(staging):
+        with suppress(BackupError), closing(open_local(str(file))) as local:
+            keys.look(Excerpt(local) if file.suffix == ".mhx" else local)
+    known = area_at(staging).keys.structures
+    missing = tuple(one for one in keys.found.values() if one.id not in known)
+    if missing:
+        bring_back(staging, directory, missing)
+    return missing
+
+
+def _oldest_first(staging: Path) -> Iterable[Path]:
+    """All archives of a staging area, and excerpts; their names begin with when their run began."""
+    runs = staging.glob(f"{FOLDER}/*/*.mhr")
+    return sorted((*runs, *archives_and_excerpts(staging)), key=lambda file: file.name)
