@@ -29,7 +29,12 @@ from ..trees import Entry, snapshot
 from ..verifying import command
 from .servers.object_storage import S3Server
 
-USERS = ("rosalinde.zwiebel@firma.example", "ottokar.quitte@firma.example", "walpurga.fenchel@amt.example")
+USERS = (
+    "rosalinde.zwiebel@firma.example",
+    "ottokar.quitte@firma.example",
+    "walpurga.fenchel@amt.example",
+    "kunigunde.raps@amt.example",
+)
 LAYOUT = "{domain}/{user}/Maildir"
 WORDS = {
     "user": b"zwiebel",
@@ -46,6 +51,7 @@ WORDS = {
     "file name": b"spitzelnetz.sieve",
     "who went": b"fenchel",
     "what could not be read": b"vergraben.M1P",
+    "who is erased": b"kunigunde",
     "held": b"quitte",
     "why it is held": b"hausdurchsuchung",
 }
@@ -74,12 +80,12 @@ Content-Transfer-Encoding: base64
 
 
 class GuardedSite:
-    """A store of three users, whose mail is backed up for one recipient and swept to some destinations."""
+    """A store of some users, whose mail is backed up for one recipient and swept to some destinations."""
 
     def __init__(
         self, place: Path, server: S3Server, names: Sequence[str] = ("vault",), *, encrypted: bool = True
     ) -> None:
-        self.place, self.server, self.names = place, server, names
+        self.place, self.server, self.names, self.encrypted = place, server, names, encrypted
         self.store, self.staging, self.keys = place / "store", place / "staging", place / "keys"
         self.bucket = server.new_bucket() if "bucket" in names else ""
         self.private = secrets.token_bytes(32)

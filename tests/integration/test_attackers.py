@@ -19,7 +19,7 @@ from mailhaul.proto.keys.sealed_files import SUFFIX, is_sealed
 from mailhaul.tests.tapes import taken_off
 from mailhaul.worker.destinations.marks import MARK
 
-from .guarded import WORDS, GuardedSite, files_in, found_in
+from .guarded import USERS, WORDS, GuardedSite, files_in, found_in
 from .servers.object_storage import moto
 
 pytestmark = pytest.mark.xdist_group("object storage")
@@ -29,8 +29,8 @@ WHERE = ("vault", "bucket", "drive")
 
 def live_and_sweep(site: GuardedSite) -> None:
     """Nights with all that makes a record that names somebody: what can't be read, who goes, what is held, a
-    folder that is renamed, a purge that writes archives anew."""
-    first, second, third = site.boxes.values()
+    folder that is renamed, a purge that writes archives anew, who is erased."""
+    first, second, third, fourth = site.boxes.values()
     site.night()
     site.run("sweep")
     site.run("hold", "/primary/user/ottokar.quitte@firma.example", "--reason", "hausdurchsuchung")
@@ -46,9 +46,13 @@ def live_and_sweep(site: GuardedSite) -> None:
         site.add_recipient()
     (second.root / ".Geheimakten").rename(second.root / ".Geheimakten.alt")
     second.folder(".Geheimakten")
+    shutil.rmtree(fourth.root.parent)
     site.night()
     site.run("purge", "--last", "1")
     site.run("sweep")
+    if site.encrypted:
+        words = (USERS[3], "--reason", "request 2026-17", "--yes", "--identity", site.paper(site.place))
+        site.run("erase", *words, status=(3,))  # what is on tape is due
     site.run("sweep")
 
 
