@@ -56,15 +56,20 @@ class Actor:
     def run(self, task: bytes) -> bytes:
         """Do a pickled task, which may be sealed; the pickled ``child.Answer``. Raises nothing because of a
         task."""
-        return child.encoded(child.attempt(partial(self._run, task)))
+        answer = child.encoded(child.attempt(partial(self._run, task)))
+        if task[:1] != pickle.PROTO:
+            from ...worker.memory import overwrite_freed_memory
+
+            overwrite_freed_memory()
+        return answer
 
     def _run(self, task: bytes) -> object:
-        return self._function(pickle.loads(self._in_clear(task)), self._progress)  # noqa: S301
-
-    def _in_clear(self, task: bytes) -> bytes:
-        """A task as it was before it was sealed. Raises AccessError."""
         if task[:1] == pickle.PROTO:
-            return task
+            return self._function(pickle.loads(task), self._progress)  # noqa: S301
+        return self._function(pickle.loads(self._opened(task)), self._progress)  # noqa: S301
+
+    def _opened(self, task: bytes) -> bytes:
+        """A task as it was before it was sealed. Raises AccessError."""
         from ...proto.wire.keys import read_pair
         from ...proto.wire.tasks import open_task
 

@@ -219,6 +219,16 @@ class Backup:
         os.kill(self._process.pid, signal.SIGKILL)
         assert self._process.wait(_COMMAND_SECONDS) == -signal.SIGKILL
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """The coordinator does nothing for as long as the block lasts: workers do what they have begun, and
+        none is let go of."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._process.pid, signal.SIGCONT)
+
     def ended(self, status: int = 0) -> Any:
         """Wait for its end, which must have this status; what it printed."""
         ended = self._process.wait(_COMMAND_SECONDS)

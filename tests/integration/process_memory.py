@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
+from io import FileIO
+from itertools import groupby
+from mmap import PAGESIZE
 from pathlib import Path
 from typing import NamedTuple
 
-_PIECE_BYTES = 16 << 20
+_ENTRY_BYTES = 8
+"""Of a page in /proc/PID/pagemap; its two highest bits say that it is in memory, or swapped out."""
 
 
 class Region(NamedTuple):
@@ -16,6 +21,12 @@ class Region(NamedTuple):
     start: int
     end: int
     name: str
+    writable: bool
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is code, or constants, of a program or a library."""
+        return not self.writable and (self.name.startswith(("/usr/", "/lib")) or ".so" in self.name)
 
 
 def regions(pid: int) -> list[Region]:
@@ -26,24 +37,40 @@ def regions(pid: int) -> list[Region]:
             place, rights, _, _, _, *name = line.split(maxsplit=5)
             if rights.startswith("r") and name != ["[vvar]"] and name != ["[vsyscall]"]:
                 start, end = (int(one, 16) for one in place.split("-"))
-                found.append(Region(start, end, name[0] if name else ""))
+                found.append(Region(start, end, name[0] if name else "", "w" in rights))
     return found
 
 
 def memory(pid: int) -> bytes:
-    """All that is in the memory of a process, in one piece, but for the code and the data of libraries."""
+    """All that is in the memory of a process, in one piece, but for programs and libraries."""
     return b"".join(_pieces(pid))
 
 
 def _pieces(pid: int) -> Iterator[bytes]:
-    with suppress(OSError), Path(f"/proc/{pid}/mem").open("rb", buffering=0) as file:
+    there = Path(f"/proc/{pid}")
+    with (
+        suppress(OSError),
+        (there / "mem").open("rb", buffering=0) as file,
+        (there / "pagemap").open("rb", buffering=0) as pages,
+    ):
         for one in regions(pid):
-            if one.name.startswith(("/usr/", "/lib")) or ".so" in one.name:
-                continue
-            for at in range(one.start, one.end, _PIECE_BYTES):
-                with suppress(OSError, ValueError):  # never written, or gone meanwhile
-                    file.seek(at)
-                    yield file.read(min(_PIECE_BYTES, one.end - at))
+            if not one.is_program:
+                for at, size in _in_use(one, pages):
+                    with suppress(OSError, ValueError):  # gone meanwhile
+                        file.seek(at)
+                        yield file.read(size)
+
+
+def _in_use(region: Region, pages: FileIO) -> Iterator[tuple[int, int]]:
+    """The stretches of a region that were ever written or read: of the rest there is nothing."""
+    pages.seek(region.start // PAGESIZE * _ENTRY_BYTES)
+    entries = array("Q", pages.read((region.end - region.start) // PAGESIZE * _ENTRY_BYTES))
+    at = region.start
+    for in_use, group in groupby(entries, lambda entry: entry >> 62 != 0):
+        size = PAGESIZE * sum(1 for _ in group)
+        if in_use:
+            yield at, size
+        at += size
 
 
 def mapped_files(pid: int) -> set[Path]:

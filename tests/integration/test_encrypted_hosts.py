@@ -1,5 +1,5 @@
 """Encrypted archives of mail on two hosts, the staging area on a third: backed up, gone on with, restored,
-taken back, purged. And what somebody can do who has all that a mail host ever held.
+taken back, purged. And what somebody can have who has all that a mail host ever held.
 
 The hosts are network namespaces, the cluster is a real one.
 """
@@ -17,8 +17,10 @@ import pytest
 from mailhaul.coordinator.structure_keys import read_structure_keys
 from mailhaul.proto.archive.draft import mailboxes_end
 from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.keys.derivation import digest_key
 from mailhaul.tests.integration.installation import Backup, Installation, Settings, Share, workers_of
 from mailhaul.tests.integration.keyholder import Keyholder, slots_of
+from mailhaul.tests.integration.mail_host_attacker import Held, content_frames, keys_near, secrets_of
 from mailhaul.tests.integration.network import Network, open_network
 from mailhaul.tests.integration.process_memory import memory
 from mailhaul.tests.integration.ray_cluster import RayCluster, open_cluster
@@ -184,3 +186,82 @@ def _has_mailbox(partial: Path) -> bool:
             return mailboxes_end(file).archive is not None
     except FileNotFoundError:
         return False  # sealed, or renamed by a later attempt, this moment
+
+
+def test_with_all_that_a_mail_host_held_nothing_of_earlier_nights_can_be_had(
+    network: Network, cluster: RayCluster, tmp_path: Path
+) -> None:
+    here, ops, host = (
+        Installation(network, cluster, tmp_path),
+        Keyholder(tmp_path / "laptop"),
+        network["store01"],
+    )
+    boxes = {user: Maildir(tmp_path / "mail" / user) for user in USERS}
+    shares = [Share(name="one", path=f"{tmp_path}/mail/{{user}}", hosts=(host.name,))]
+    fast = Settings(recipients=(ops.public,))
+    slow = Settings(recipients=(ops.public,), bytes_per_second=100_000, workers_per_host=1)
+    config, slowly = here.configure(shares, fast), here.configure(shares, slow)
+    deleted = [f"Quittengelee {night} {user} unverkennbar".encode() for night in (1, 2) for user in USERS]
+    held = Held(host, tmp_path / "mail")
+
+    def archives() -> list[Path]:
+        return sorted(here.staging.glob("one/user/*.mha"))
+
+    def look(*secret: bytes) -> bytes:
+        """Nothing is in the memory of any process that must not be there; what workers have, in one piece."""
+        of_workers = []
+        for is_worker, data in held.memories():
+            assert [one for one in (*gone, *secret) if one in data] == []
+            assert of_earlier.in_(data) == []
+            if is_worker:
+                of_workers.append(data)
+        return b"".join(of_workers)
+
+    with here.receiving(config):
+        gone = deleted.copy()
+        for night in (1, 2):
+            for user, box in boxes.items():
+                told = deleted.pop(0)
+                content = b"From: a@example.org\nSubject: " + told + b"\n\n" + (told + b" and more\n") * 50
+                box.message(f"{night}.M1P1.a:2,S", content)
+                box.message(f"{night}.M2P1.a:2,S", mail("one", user, night))
+            here.run(config, "backup")
+            for box in boxes.values():
+                box.root.joinpath("cur", f"{night}.M1P1.a:2,S").unlink()
+        earlier, of_earlier = archives(), secrets_of(archives(), ops)
+        (keys,) = (here.place / "keys").glob("*.structure")
+        (structure,) = (one.secret for one in read_structure_keys(keys))
+        for box in boxes.values():
+            box.root.joinpath("cur", "1.M2P1.a:2,S").rename(box.root / "cur" / "1.M2P1.a:2,FS")
+            box.message("3.M1P1.a:2,S", b"Subject: new\n\n" + os.urandom(100_000).hex().encode())
+
+        backup = Backup(here, slowly)
+        wait_until("something is written", lambda: any(here.partials().values()) or not backup.is_running())
+        (worker,) = workers_of(host)
+        with backup.standing_still():
+            os.kill(worker, signal.SIGSTOP)
+            during = look()
+            os.kill(worker, signal.SIGCONT)
+            assert structure in during, "it is handed over, and found: memory is searched indeed"
+            wait_until("the archive is sealed", lambda: len(archives()) > len(earlier))
+            own = secrets_of(set(archives()) - set(earlier), ops)
+            assert own.in_(during), "the key of this night is where it is made use of"
+            handed = (structure, *own.all)
+            wait_until(
+                "the worker has forgotten the keys", lambda: not any(one in memory(worker) for one in handed)
+            )
+            after = look(*handed)
+        assert backup.ended()["failures"] == []
+    wait_until("the worker has ended", lambda: not workers_of(host))
+    look(*handed)
+    for file, data in held.contents(cluster.token_file.parent, Path("/dev/shm")):
+        if not file.is_relative_to(keys.parent):  # that stands for the directories of all hosts here
+            assert of_earlier.in_(data) == [], file
+            assert [one for one in (*gone, *handed) if one in data] == [], file
+
+    frames = [frame for file in earlier for frame in content_frames(file, structure)]
+    assert len(frames) >= 4, "mail and search terms of two nights"
+    tried = [*handed, digest_key(structure), *keys_near(during + after, [one.slot for one in frames])]
+    assert len(tried) > 100
+    assert not [one for one in tried if any(frame.opens_with(one) for frame in frames)]
+    assert all(any(frame.opens_with(one) for one in of_earlier.contents) for frame in frames), "the keys do"
