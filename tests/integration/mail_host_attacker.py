@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType, decode_header
 from mailhaul.proto.archive.slots import codec_for
 from mailhaul.proto.keys.derivation import frame_key
-from mailhaul.proto.keys.records import KEY_BYTES, Cipher, Keyring, Slot
+from mailhaul.proto.keys.records import KEY_BYTES, Cipher, Keyring, KeySlots, Slot
 from mailhaul.proto.records import DIGEST_BYTES
 from mailhaul.proto.structs import Record
 from mailhaul.tests.integration.installation import workers_of
@@ -99,7 +99,7 @@ class ContentFrame(Record, kw_only=True):
 def content_frames(archive: Path, structure: bytes) -> Iterator[ContentFrame]:
     """The BLOCK and SEARCH frames of an archive, by FORMAT.md, with the structure key."""
     slots = slots_of(archive)
-    codec = codec_for(slots[0].archive, slots, Keyring(structures={slots[0].structure: structure}))
+    codec = codec_for(slots[0].archive, KeySlots(slots), Keyring(structures={slots[0].structure: structure}))
     data, at, messages = archive.read_bytes(), 0, b""
     while at < len(data):
         packed = data[at : at + HEADER_BYTES]
