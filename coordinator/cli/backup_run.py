@@ -23,7 +23,7 @@ from ..settings import Config
 from ..structure_keys import keys_at
 from . import adapters, output
 from .backup_report import document, summary, tell_on_stderr
-from .encryption import prepare_encryption, say_once_what_is_in_clear
+from .encryption import prepare_encryption, say_once_what_is_in_clear, say_that_stream_is_in_clear
 from .means import admission, open_means
 from .options import STDIO
 from .output import counted, note, say, size
@@ -119,7 +119,10 @@ def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -
         hooks=adapters.hooks(config),
     )
     with archive_stream(file) as stream:
-        return run_to_stream(config, asked.request, StreamSink(stream, name), means, sealing)
+        result = run_to_stream(config, asked.request, StreamSink(stream, name), means, sealing)
+    if sealing is None:
+        say_that_stream_is_in_clear()
+    return result
 
 
 def _archive_files(result: RunResult, config: Config, file: str | None) -> list[str]:

@@ -35,3 +35,8 @@ def say_once_what_is_in_clear(config: Config) -> None:
             "archives are not encrypted: whoever has one can read the mail in it; recipients in "
             "[encryption] changes that (this is said once)"
         )
+
+
+def say_that_stream_is_in_clear() -> None:
+    """Each time: nobody knows where a stream goes."""
+    note("this stream is not encrypted: whoever has it can read the mail in it (recipients in [encryption])")

@@ -282,13 +282,20 @@ def test_a_verification_without_the_private_key_finds_what_is_damaged(site: Site
 def test_a_stream_is_encrypted_too(site: Site) -> None:
     site.encrypt()
     stream = site.tmp / "stream.mha"
-    site.run("backup", "-f", str(stream))
+    assert "not encrypted" not in site.run("backup", "-f", str(stream)).stderr
     assert SUBJECT.encode() not in stream.read_bytes()
     target = site.tmp / "blank"
     shutil.rmtree(site.keys)
     site.run("restore", "/", "--to", f"maildir:{target}/{{user}}", "-f", str(stream), *site.with_key)
     wanted = {file.read_bytes() for file in site.store.glob("*/cur/*")}
     assert {file.read_bytes() for file in target.glob("*/cur/*")} == wanted
+
+
+def test_a_stream_in_clear_is_announced_as_such(site: Site) -> None:
+    site.configure()
+    for number in range(2):
+        done = site.run("backup", "-f", str(site.tmp / f"stream{number}.mha"))
+        assert "this stream is not encrypted" in done.stderr
 
 
 def test_what_is_required_is_refused_without_recipients(site: Site) -> None:
