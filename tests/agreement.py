@@ -104,6 +104,12 @@ def _is_readable(paths: list[Path]) -> bool:
 
 def _theirs(paths: list[Path], *, with_keys: bool) -> Iterator[Content]:
     archives = opened_by_other(paths, with_keys=with_keys)
+    yield from read_by_other(archives)
+    archives.close()
+
+
+def read_by_other(archives: mailhaul_restore.Archives) -> Iterator[Content]:
+    """All that the other reader reads of these archives."""
     gone = _departures(archives)
     for archive in archives.found.values():
         for told in archive.told():
@@ -120,7 +126,6 @@ def _theirs(paths: list[Path], *, with_keys: bool) -> Iterator[Content]:
                 with suppress(Damaged):
                     read = b"".join(archives.file_content(mailbox, file))
                     yield archive.id, told.user, file[0], 0, b"", _digest(read)
-    archives.close()
 
 
 def _messages(

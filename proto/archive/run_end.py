@@ -21,7 +21,9 @@ from . import claims
 from .contents import ArchiveHeader
 from .files import RandomAccess
 from .frames import FrameType
-from .scanning import FoundFrame, owner_of, scan
+from .framing import NO_CHAIN, chained
+from .reader import open_sealed
+from .scanning import FoundFrame, header_of, owner_of, scan
 from .slots import codec_for, read_keys
 from .writer import ArchiveWriter
 
@@ -82,19 +84,33 @@ def archives_of(end: RunEnd) -> frozenset[ArchiveId]:
 
 
 def _payloads(file: RandomAccess, keys: Keyring) -> Iterator[bytes]:
+    """All of them, in the order in which they were written. Of an encrypted archive nothing is taken for all
+    that was said but what its end seals."""
     left = MOST_PLAIN_BYTES
     owner = owner_of(file)
     codec = codec_for(owner, read_keys(file), keys)
+    seal = open_sealed(file, keys=keys).directory.seal if codec.seals else None
+    chain, last = NO_CHAIN, None
     for found in scan(file, owner, codec):
-        if isinstance(found, FoundFrame) and found.header.type is FrameType.RUN:
-            if found.locked:
-                raise codec.lacks_key(found.header, file.name)
-            if found.damage is not None:
-                raise found.damage
-            left -= found.header.plain_bytes
-            if left < 0:
-                raise DamagedError(f"{file.name}: no run has that much to tell", reason="length")
-            yield found.payload
+        if not isinstance(found, FoundFrame):
+            continue
+        if seal is not None and found.at < seal.at:
+            chain = chained(chain, header_of(file, found))
+        if found.header.type is not FrameType.RUN:
+            continue
+        if found.locked:
+            raise codec.lacks_key(found.header, file.name)
+        if found.damage is not None:
+            raise found.damage
+        if last is not None and found.header.sequence != last + 1:
+            raise DamagedError(f"{file.name}: some of what the run had to tell is missing", reason="sequence")
+        last = found.header.sequence
+        left -= found.header.plain_bytes
+        if left < 0:
+            raise DamagedError(f"{file.name}: no run has that much to tell", reason="length")
+        yield found.payload
+    if seal is not None and chain != seal.chain:
+        raise DamagedError(f"{file.name}: it is not made of the frames that were sealed", reason="forged")
 
 
 def encode(end: RunEnd) -> Iterator[bytes]:

@@ -75,6 +75,13 @@ def scan(
         at = end
 
 
+def header_of(file: RandomAccess, found: FoundFrame) -> bytes:
+    """The header of a frame that was found, as it lies in the file."""
+    if found.header.type is FrameType.LATER:
+        return file.read_at(found.at, frames.HEADER_BYTES)
+    return frames.pack_header(found.header)
+
+
 class _Opener:
     """Opens the frames of an archive in their order."""
 

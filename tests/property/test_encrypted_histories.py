@@ -1,5 +1,6 @@
 """The histories without damage once more, with archives that are encrypted: nights have the structure key
-only, restores the private key as well."""
+only, restores the private key as well. Most have their keys from the test; some by the configuration and the
+command line, with sweeps, runs that are killed, and restores into the store."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import pytest
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.slots import read_slots
 
+from ..configured import Configured
 from ..histories import PARTS, lived, seeds
 from ..sealed import everything_encrypted
 from .test_histories import Calm
@@ -29,6 +31,20 @@ def test_every_kept_moment_restores_exactly(tmp_path: Path, rounds: int, part: i
         try:
             with everything_encrypted():
                 lived(history.live, history.rng)
+        except BaseException as error:
+            error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
+            raise
+        assert _encrypted(place)
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_with_keys_by_configuration(tmp_path: Path, rounds: int, part: int) -> None:
+    for seed in list(seeds(rounds, part))[:: _SHARE * 2]:
+        place = tmp_path / str(seed)
+        history = Configured(place, random.Random(seed))
+        try:
+            lived(history.live, history.rng)
         except BaseException as error:
             error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
             raise

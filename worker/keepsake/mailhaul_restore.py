@@ -2231,11 +2231,14 @@ class Archive:
         for part in self.parts:
             named: Set[bytes] = set()
             last = False
+            before: Optional[Frame] = None
             with contextlib.suppress(Damaged), understood("end of a run"):
                 for offset in sorted(part.of_kind(RUN).all()):
                     frame = part.file.frame(offset)
-                    payload = part.file.payload(frame, encrypted=part.encrypted) if frame else b""
-                    row = Unpacker(payload).map()
+                    if frame is None or (before is not None and frame.sequence != before.sequence + 1):
+                        raise Damaged("some of what the run had to tell is missing")
+                    before = frame
+                    row = Unpacker(part.file.payload(frame, encrypted=part.encrypted)).map()
                     named |= {octets(unit[4]) for unit in row.get("units", []) if unit[4] is not None}
                     last = row.get("last") is True
                 if last:

@@ -13,11 +13,11 @@ from typing import TypeVar
 from ...proto.archive.codec import PLAIN
 from ...proto.archive.contents import decode_header
 from ...proto.archive.files import RandomAccess, read_stored
-from ...proto.archive.frames import HEADER_BYTES, FrameType, pack_header
+from ...proto.archive.frames import FrameType
 from ...proto.archive.framing import NO_CHAIN, chained
 from ...proto.archive.places import GONE, FramePlace
 from ...proto.archive.reader import ArchiveReader, open_sealed
-from ...proto.archive.scanning import FoundFrame, damage_of, scan
+from ...proto.archive.scanning import FoundFrame, damage_of, header_of, scan
 from ...proto.errors import DamagedError, EncryptedError
 from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.ports import ProgressSink
@@ -99,7 +99,7 @@ def verify_frames(
                 count = found.header.sequence + 1
                 locked += found.locked
                 if seal is not None and found.at < seal.at:
-                    chain = chained(chain, _header_of(file, found))
+                    chain = chained(chain, header_of(file, found))
                 if found.header.type is FrameType.HEADER and found.damage is None:
                     decode_header(found.payload)
             if wrong is not None:
@@ -115,13 +115,6 @@ def verify_frames(
     return VerifyReport(
         file=file.name, frames=count, size_bytes=file.size, damaged=tuple(damaged), locked_frames=locked
     )
-
-
-def _header_of(file: RandomAccess, found: FoundFrame) -> bytes:
-    """The header of a frame as it lies in the file."""
-    if found.header.type is FrameType.LATER:
-        return file.read_at(found.at, HEADER_BYTES)
-    return pack_header(found.header)
 
 
 def _check_block(archive: ArchiveReader, number: int) -> None:

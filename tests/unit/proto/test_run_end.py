@@ -10,11 +10,15 @@ import pytest
 
 from mailhaul.proto.archive import run_end
 from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.errors import DamagedError
+from mailhaul.proto.keys.records import NO_KEYS, Sealing
 from mailhaul.proto.records import ArchiveId, RunId, Skipped
 from mailhaul.proto.run_ends import RunEnd, ScopeEnd, UnitEnd
 from mailhaul.proto.structs import replace
+from mailhaul.tests.archives import MemoryFile, frames_of
+from mailhaul.tests.sealed import OF_A_HOST, SEALING
 from mailhaul.worker.staging.sinks import StreamSink
 
 ODD = "j\udcff\u00e9ne/example.org"
@@ -97,6 +101,24 @@ def test_damage_is_told(tmp_path: Path) -> None:
     (tmp_path / "cut.mha").write_bytes(data[: len(data) // 3])
     with pytest.raises(DamagedError):
         run_end.read_run_end(LocalFile(str(tmp_path / "cut.mha")))
+
+
+@pytest.mark.parametrize("sealing", [None, SEALING])
+def test_a_frame_of_several_that_is_gone_is_missed(
+    sealing: Sealing | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_end, "_PART_BYTES", 100)
+    stream = io.BytesIO()
+    run_end.write_run_end(END, StreamSink(stream, "stream"), ArchiveId(b"a" * 16), "a test", sealing=sealing)
+    data = stream.getvalue()
+    keys = OF_A_HOST if sealing else NO_KEYS
+    assert run_end.read_run_end(MemoryFile(data), keys) == END
+    found = frames_of(data, FrameType.RUN)
+    assert len(found) > 3
+    for one in found:
+        without = data[: one.at] + bytes(one.end - one.at) + data[one.end :]
+        with pytest.raises(DamagedError):
+            run_end.read_run_end(MemoryFile(without), keys)
 
 
 @pytest.mark.parametrize(
