@@ -4,6 +4,7 @@ process, and their mail lies side by side. A real cluster does it in ``test_many
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,14 +16,20 @@ import pytest
 from mailhaul.coordinator.access import Access
 from mailhaul.coordinator.cli import restore_run
 from mailhaul.coordinator.dispatch.engine import Engine, Outcome
+from mailhaul.coordinator.dispatch.task_bytes import pickled
 from mailhaul.coordinator.restores import keeping
+from mailhaul.coordinator.structure_keys import keys_at
 from mailhaul.proto.errors import BackupError, ClusterLostError, HostError, StagingError
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.structs import replace
+from mailhaul.proto.wire.keys import new_pair, read_pair, read_public
+from mailhaul.proto.wire.tasks import open_task, seal_task
+from mailhaul.tests.integration.keyholder import Keyholder
 from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
+from mailhaul.worker.staging.area import StagingArea
 from mailhaul.worker.staging.receiver import ReceiverSettings
 from mailhaul.worker.tasks.keeping import KeepTask, run_keep
-from mailhaul.worker.tasks.restore import RestoreTask
+from mailhaul.worker.tasks.restore import EndTask, RestoreTask
 from mailhaul.worker.unkept import Unkept, note_unkept
 
 from ..maildirs import Maildir
@@ -33,6 +40,7 @@ HOSTS = {"one": "store01", "two": "store02"}
 LOCAL = """\
 [staging]
 path = "{area}"
+keys = "{keys}"
 """
 SPREAD = """\
 [staging]
@@ -63,8 +71,9 @@ class Site:
     """Two partitions, each on a host of its own, that were backed up: two mailboxes of two messages in each,
     which are as many tasks of a restore."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, ops: Keyholder | None = None) -> None:
         self.place = place
+        self.ops = ops
         self.store = place.root / "store"
         self.worker: Worker = as_it_is
         self.boxes = {
@@ -81,6 +90,8 @@ class Site:
     def _write(self, name: str, head: str, hosts: str) -> None:
         place = self.place
         text = head.format(area=place.area, endpoint=place.endpoint, keys=place.keys)
+        if self.ops is not None:
+            text += f'[encryption]\nrecipients = ["{self.ops.public}"]\n'
         for partition, host in HOSTS.items():
             text += PARTITION.format(name=partition, store=self.store) + hosts.format(host=host)
         (place.root / f"{name}.toml").write_text(text)
@@ -91,7 +102,8 @@ class Site:
         """An Engine whose workers are on the hosts of the tasks, or so it seems to them."""
         for task in tasks:
             try:
-                report = self.worker(function, task.attempted(task.hosts[0], 1), on_progress)
+                sent = self.sent(task.attempted(task.hosts[0], 1), task.hosts[0])
+                report = self.worker(function, sent, on_progress)
             except ClusterLostError:
                 raise
             except BackupError as error:
@@ -99,18 +111,33 @@ class Site:
             else:
                 yield Outcome(task=task, report=report)
 
+    def sent(self, task: Any, host: str) -> Any:
+        """A task as it arrives."""
+        data, has_keys = pickled(task)
+        assert has_keys == (self.ops is not None and not isinstance(task, EndTask))
+        if has_keys:
+            keys, worker = self.place.keys, new_pair()
+            sealed = seal_task(data, host, read_public(keys, host), worker.public)
+            data = open_task(sealed, host, read_pair(keys, host), worker)
+        return pickle.loads(data)
+
     @contextmanager
     def restorers(self, *_: Any, **__: Any) -> Iterator[tuple[Engine, Access]]:
         """See ``cli.restorers.open_restorers``."""
         yield (
             self.engine,
             Access(
-                area=self.place.staging(),
+                area=self.area(),
                 grant=lambda host: token(kind="read", file="", host=host),
                 grant_writing=lambda host, file, epoch: token(file=file, host=host, epoch=epoch),
                 keeper=self.engine,
             ),
         )
+
+    def area(self) -> StagingArea:
+        """As workers see it, with its keys."""
+        known = keys_at(self.place.area)
+        return replace(self.place.staging(), keys=known.keys, sealing=known.sealing)
 
     def run(self, config: str, command: str, *options: object, status: int = 0) -> Any:
         words = f"--config {self.place.root / config}.toml {command}"
@@ -120,7 +147,8 @@ class Site:
 
     def restore(self, *options: object, status: int = 0) -> Any:
         """With workers on the hosts."""
-        return self.run("spread", "restore", *options, status=status)
+        with_key = self.ops.with_key if self.ops is not None else ()
+        return self.run("spread", "restore", *options, *with_key, status=status)
 
     def lose(self, *whose: tuple[str, str]) -> None:
         """The first message of these mailboxes."""
@@ -145,8 +173,8 @@ def running(tmp_path: Path) -> Iterator[Place]:
         yield place
 
 
-def made(place: Place, monkeypatch: pytest.MonkeyPatch) -> Site:
-    site = Site(place)
+def made(place: Place, monkeypatch: pytest.MonkeyPatch, ops: Keyholder | None = None) -> Site:
+    site = Site(place, ops)
     monkeypatch.setattr(restore_run, "open_restorers", site.restorers)
     return site
 
@@ -156,11 +184,20 @@ def site(running: Place, monkeypatch: pytest.MonkeyPatch) -> Site:
     return made(running, monkeypatch)
 
 
+@pytest.fixture(params=[False, True], ids=["clear", "encrypted"])
+def any_site(
+    request: pytest.FixtureRequest, running: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Site:
+    """One whose archives are encrypted, or not."""
+    return made(running, monkeypatch, Keyholder(tmp_path / "laptop") if request.param else None)
+
+
 ALL = tuple((name, user) for name in HOSTS for user in ("jane", "john"))
 
 
 @pytest.mark.parametrize("exact", [False, True], ids=["plain", "exact"])
-def test_it_is_as_it_was_before(site: Site, exact: bool) -> None:
+def test_it_is_as_it_was_before(any_site: Site, exact: bool) -> None:
+    site = any_site
     site.lose(*ALL)
     shutil.rmtree(site.boxes["two", "john"].root)
     jane = site.boxes["one", "jane"]
@@ -295,9 +332,10 @@ def test_without_room_it_restores_at_once_and_says_what_is_not_kept(
         assert site.run("local", "hold")["holds"] == []
 
 
-def test_what_was_kept_before_it_was_ended_stays(site: Site) -> None:
+def test_what_was_kept_before_it_was_ended_stays(any_site: Site) -> None:
     """It was ended when three mailboxes were kept, and the last was sent; and once more when all were, and
     three were restored. What was sent the first time arrives once more when all is done."""
+    site = any_site
     begun: list[KeepTask] = []
 
     def worker(function: Any, task: Any, on_progress: ProgressSink) -> Any:
