@@ -152,6 +152,12 @@ def test_nodes_and_head_use_the_same_ports_and_environment(deploy: Path) -> None
         assert "Restart=always\n" in text
 
 
+@pytest.mark.parametrize("unit", ["ray-head", "ray-node", "backup"])
+def test_who_has_keys_in_memory_is_neither_swapped_nor_dumped(deploy: Path, unit: str) -> None:
+    text = (deploy / "systemd" / f"mailhaul-{unit}.service").read_text()
+    assert "LimitCORE=0\nMemorySwapMax=0\n" in text
+
+
 def test_drop_ins_belong_to_units(deploy: Path) -> None:
     for directory in (deploy / "systemd").glob("*.d"):
         assert (deploy / "systemd" / directory.name.removesuffix(".d")).is_file()

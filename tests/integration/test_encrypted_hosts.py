@@ -1,5 +1,5 @@
-"""Encrypted archives of mail on two hosts, the staging area on a third: backed up, gone on with, restored,
-taken back, purged. And what somebody can have who has all that a mail host ever held.
+"""Encrypted archives of mail on several hosts, the staging area on one of them: written, gone on with,
+written anew, restored. And what somebody can have who has all that a mail host ever held.
 
 The hosts are network namespaces, the cluster is a real one.
 """
@@ -30,7 +30,7 @@ from ..receiving import wait_until
 
 pytestmark = pytest.mark.xdist_group("ray")
 
-HOSTS = {"one": "store01", "two": "store02"}
+HOSTS = {"one": "store01", "two": "store02", "three": "staging"}
 USERS = ("jane", "joe")
 CARRIERS = ("/raylet ", "/gcs_server ")
 """The processes of Ray that tasks pass through."""
@@ -49,7 +49,8 @@ def cluster(network: Network) -> Iterator[RayCluster]:
 
 
 class Site:
-    """Two mailboxes on each of two hosts, and somebody with a private key."""
+    """Two mailboxes on each of three hosts, that of the staging area among them, and somebody with a private
+    key."""
 
     def __init__(self, network: Network, cluster: RayCluster, place: Path) -> None:
         self.here = Installation(network, cluster, place)
@@ -115,13 +116,13 @@ def test_nights_restores_and_a_purge(site: Site) -> None:
             box.root.joinpath("cur", f"1.M1P1.{name}:2,S").rename(box.root / "cur" / f"1.M1P1.{name}:2,FS")
             box.message(f"7.M1P1.{name}:2,", mail(name, user, 7))
         assert here.run(config, "backup")["read"] == len(site.boxes), "only what is new is read"
-        assert len(site.archives()) == 4
+        assert len(site.archives()) == 6
         for file in site.archives():
             assert slots_of(file)
             assert b"Rhabarber" not in file.read_bytes()
         wanted = content(site.store)
         restored = here.run(site.elsewhere(), "restore", "/", *with_key)
-        assert (restored["restored"], restored["skipped"], restored["damaged"]) == (24, [], [])
+        assert (restored["restored"], restored["skipped"], restored["damaged"]) == (36, [], [])
         assert content(site.back) == wanted
         _no_key_stays_with_those_who_carry_tasks(site)
 
@@ -166,7 +167,7 @@ def test_a_worker_is_killed_and_its_archive_gone_on_with(site: Site) -> None:
         attempts = {
             one["partition"]: one["attempts"] for one in site.here.run(slow, "runs", "latest")["units"]
         }
-        assert attempts == {"one": 2, "two": 1}
+        assert attempts == {"one": 2, "two": 1, "three": 1}
         (first,) = site.here.staging.glob("one/user/*.mha")
         assert len(slots_of(first)) == 2, "each attempt has a slot of its own"
         assert site.here.run(slow, "verify")["damaged"] == []

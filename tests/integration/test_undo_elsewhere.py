@@ -24,7 +24,7 @@ from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.structs import replace
 from mailhaul.proto.wire.keys import new_pair, read_pair, read_public
 from mailhaul.proto.wire.tasks import open_task, seal_task
-from mailhaul.tests.integration.keyholder import Keyholder
+from mailhaul.tests.integration.keyholder import Keyholder, slots_of
 from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
 from mailhaul.worker.staging.area import StagingArea
 from mailhaul.worker.staging.receiver import ReceiverSettings
@@ -116,10 +116,22 @@ class Site:
         data, has_keys = pickled(task)
         assert has_keys == (self.ops is not None and not isinstance(task, EndTask))
         if has_keys:
+            self.check_keys(task)
             keys, worker = self.place.keys, new_pair()
             sealed = seal_task(data, host, read_public(keys, host), worker.public)
             data = open_task(sealed, host, read_pair(keys, host), worker)
         return pickle.loads(data)
+
+    def check_keys(self, task: Any) -> None:
+        """It has the content keys of the archives that it may read, and no other."""
+        archives = getattr(task, "archives", None)
+        if archives is None:
+            assert not task.before.area.keys.contents, "what is kept before a restore takes none"
+        else:
+            paths = [Path(archives.path(one)) for one in archives.locations]
+            assert paths
+            needed = {slot.content for path in paths for slot in slots_of(path)}
+            assert set(archives.keys.contents) == needed
 
     @contextmanager
     def restorers(self, *_: Any, **__: Any) -> Iterator[tuple[Engine, Access]]:
