@@ -4,7 +4,7 @@ them: all that it takes to make the catalog again, and for nights to go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 from ..proto.archive.files import RandomAccess
 from ..proto.directories import make_directories
 from ..proto.errors import AccessError, BackupError, EncryptedError, StagingError
+from ..proto.keys.records import SIDECARS
 from ..proto.records import Skipped
 from ..proto.structs import Record
 from ..worker.archives.excerpts import write_excerpt
@@ -19,6 +20,7 @@ from ..worker.archives.names import excerpt_name, parse_name
 from ..worker.archives.ports import Copy, Place
 from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
+from ..worker.keepsake.readme import README
 from .durable import replace_durably
 from .history import CopyRecord, seen_at
 from .recovered_keys import RecoveredKeys
@@ -26,6 +28,8 @@ from .structure_keys import area_at
 from .sweeping.companions import PREFIXES
 
 _PART_BYTES = 1 << 20
+_MOST_TRIED = 20
+"""So many archives are tried for a structure key: a key that opens none of the newest is another one."""
 
 
 class Fetched(Record, kw_only=True):
@@ -57,7 +61,7 @@ def fetch(
     with closing(open_destination(destination)) as place:
         listed = {(one.name, one.version): one for one in place.list()}
         place.request([address for address in listed if _is_beside(address[0])])
-        for one in (listed[address] for address in place.reading_order(list(listed))):
+        for one in _in_order(place, listed):
             try:
                 if _is_beside(one.name):
                     _fetch_file(staging, place, one)
@@ -73,6 +77,36 @@ def fetch(
                 reason = str(error.facts.get("reason", error.code))
                 failed.append(Skipped(f"{destination.name}:{one.name}", reason, error.message))
     return Fetched(place=destination.name, copies=tuple(copies), failed=tuple(failed))
+
+
+def fetch_structure_key(staging: Path, destination: Destination, keys: RecoveredKeys) -> None:
+    """Take the structure key out of the newest archive at a destination that opens, and bring what says whose
+    archives these are; no more. Nothing is changed there. Raises PlaceError, AccessError, StagingError; the
+    error of the newest archive if none opens."""
+    with closing(open_destination(destination)) as place:
+        listed = sorted(place.list(), key=lambda one: one.name.rpartition("/")[2], reverse=True)
+        for one in listed:
+            if one.name == README or one.name.startswith(f"{SIDECARS}/"):
+                _fetch_file(staging, place, one)
+        refused: BackupError | None = None
+        for one in [one for one in listed if _is_archive(one.name)][:_MOST_TRIED]:
+            try:
+                with closing(place.open(one.name, one.version)) as file:
+                    keys.look(file)
+            except BackupError as error:
+                refused = refused or error
+            if keys.found:
+                return
+    if refused is not None:
+        raise refused
+
+
+def _in_order(place: Place, listed: Mapping[tuple[str, str], Copy]) -> Iterator[Copy]:
+    """As a place reads them fastest, sidecars first: there may be archives that open by these only."""
+    sidecars = [address for address in listed if address[0].startswith(f"{SIDECARS}/")]
+    others = [address for address in listed if not address[0].startswith(f"{SIDECARS}/")]
+    for addresses in filter(None, (sidecars, others)):
+        yield from (listed[address] for address in place.reading_order(addresses))
 
 
 def _is_beside(name: str) -> bool:

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ..proto.archive.files import RandomAccess
+from ..proto.archive.sidecars import with_sidecars
 from ..proto.archive.slots import read_slots
 from ..proto.errors import BackupError
 from ..proto.keys.records import NO_KEYS, Keyring, StructureKey
@@ -45,7 +46,7 @@ class RecoveredKeys:
         gone, AccessError if the private key refuses."""
         if self._unlock is None:
             return
-        for slot in read_slots(archive):
+        for slot in with_sidecars(read_slots(archive), self._at_hand):
             known = self.found.pop(slot.structure, None)
             if known is None and slot.structure not in self._at_hand.structures:
                 secret = self._unlock((slot,)).structures.get(slot.structure)

@@ -89,8 +89,7 @@ def area_at(staging: Path, *, reserve_bytes: int = 0, patience_seconds: float = 
 def keys_at(staging: Path) -> AreaKeys:
     """The keys of a staging area: none where they are not on this host. Raises as ``area_at``."""
     directory = keys_directory(staging)
-    folder = staging / SIDECARS
-    added = Keyring(sidecars=(str(folder),)) if folder.is_dir() else NO_KEYS
+    added = Keyring(sidecars=(str(staging / SIDECARS),))
     if directory is None:
         return AreaKeys(keys=added)
     area = area_id(staging)

@@ -51,7 +51,7 @@ def rebuild(
     only: str | None,
     every_archive: bool,
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Rebuild the catalog from the archives in the staging area.
@@ -75,7 +75,7 @@ def rebuild(
     """
     site = chosen_site(invocation, staging, destinations)
     area = site.area
-    keys = RecoveredKeys(unlock_with(identities, passphrase_file), area_at(area).keys)
+    keys = RecoveredKeys(unlock_with(identities, passphrase_files), area_at(area).keys)
     bring = _fetching(site, only, keys)
     directory = (configured(invocation).staging if staging is None else StagingConfig(path=area)).keys
 

@@ -66,7 +66,7 @@ def command(
     staging: Path | None,
     destinations: tuple[Destination, ...],
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Look whether the mail store still has what the newest backup of PATH has (or that of --at), changing
@@ -88,7 +88,7 @@ def command(
         destinations=destinations,
         at=at,
         workers=workers,
-        unlock=unlock_with(identities, passphrase_file),
+        unlock=unlock_with(identities, passphrase_files),
     )
     with (
         open_check(invocation, paths, where, data=data) as check,

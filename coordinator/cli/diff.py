@@ -47,7 +47,7 @@ def command(
     each: bool,
     staging: Path | None,
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Show what changed at PATH from time A to time B: mailboxes and folders that came or went, and how many
@@ -59,7 +59,7 @@ def command(
     Example: what happened to a mailbox since Tuesday
       mailhaul diff 2026-11-17 latest /primary/user/jane@example.org
     """
-    unlock = unlock_with(identities, passphrase_file)
+    unlock = unlock_with(identities, passphrase_files)
     with (
         chosen_backup(invocation, [path], at=before, files=(), staging=staging, unlock=unlock) as old,
         chosen_backup(invocation, [path], at=after, files=(), staging=staging, unlock=unlock) as new,

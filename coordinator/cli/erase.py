@@ -56,7 +56,7 @@ def command(
     staging: Path | None,
     destinations: Sequence[Destination],
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     workers: int | None,
     as_json: bool,
 ) -> int:
@@ -95,7 +95,7 @@ def command(
     config = configured(invocation) if staging is None else None
     means = ErasureMeans(
         destinations=site.destinations,
-        unlock=unlock_with(identities, passphrase_file),
+        unlock=unlock_with(identities, passphrase_files),
         archive=config.archive if config else ArchiveConfig(),
     )
     engine = adapters.make_engine(workers or default_workers())

@@ -90,7 +90,7 @@ def command(
     files: tuple[str, ...],
     staging: Path | None,
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Find messages at PATH: a folder, a mailbox, a group.
@@ -104,7 +104,7 @@ def command(
       mailhaul find /primary/user/jane@example.org --from joe@ --deleted
     """
     through = any_time or deleted
-    unlock = unlock_with(identities, passphrase_file)
+    unlock = unlock_with(identities, passphrase_files)
     refuse(through and bool(at), "--at asks for one moment, --any-time and --deleted for all: leave one out")
     refuse(through and bool(files), "--any-time and --deleted ask the catalog: leave out -f")
     query = Query(

@@ -16,20 +16,28 @@ _MOST_FILE_BYTES = 4096
 _PASSPHRASE_LETTERS = 8
 
 
-def opened_identity(files: Sequence[Path], passphrase_file: Path | None) -> Identity:
-    """What these private keys open; who is at a terminal is asked for passphrases. Raises AccessError,
-    UsageError without any file."""
+def opened_identity(files: Sequence[Path], passphrase_files: Sequence[Path]) -> Identity:
+    """What these private keys open together; who is at a terminal is asked for passphrases. Raises
+    AccessError, UsageError without any key."""
     if not files:
         raise UsageError("a private key is needed: --identity FILE")
-    return open_identity(files, passphrases(passphrase_file), note)
+    return open_identity(files, passphrases(files, passphrase_files), note)
 
 
-def passphrases(file: Path | None) -> Callable[[Path], str]:
-    """The passphrase in a file, for all keys, or what is typed for each. Raises AccessError."""
-    if file is not None:
-        passphrase = passphrase_in(file)
-        return lambda _key: passphrase
-    return _typed
+def passphrases(keys: Sequence[Path], files: Sequence[Path]) -> Callable[[Path], str]:
+    """The passphrase of each key: that in the one file that there is, those in as many files as there are
+    keys, in their order; or what is typed. A file is read when its key wants it. Raises UsageError; what it
+    gives raises AccessError."""
+    if not files:
+        return _typed
+    if len(files) not in (1, len(keys)):
+        raise UsageError(
+            f"--passphrase-file: {len(files)} for {len(keys)} private keys; one does for all, else there is "
+            f"one "
+            "for each --identity, in the same order"
+        )
+    by_key = dict(zip(keys, files if len(files) > 1 else [files[0]] * len(keys), strict=True))
+    return lambda key: passphrase_in(by_key[key])
 
 
 def passphrase_in(file: Path) -> str:

@@ -13,7 +13,7 @@ from ...proto.errors import EXIT_FAILED, EXIT_OK, AccessError, UsageError
 from ...proto.structs import Record
 from ...proto.wire.keys import is_name, make_pair, read_allowed, read_pair
 from ..settings import StagingConfig
-from . import output, recipient
+from . import output, recipient, structure
 from .configuration import PLACES, configured
 from .options import json_option
 from .output import Column, counted, note, say
@@ -47,7 +47,7 @@ class _Keys(click.Group):
 @click.group("keys", cls=_Keys)
 def command() -> None:
     """Make and list the keys with which the hosts of a backup authenticate. Without a command, list them.
-    The command recipient is about the keys of those who can open encrypted archives.
+    The commands recipient and structure are about the keys of encrypted archives.
 
     Each host has a pair, named as the configuration names the host, and the receiver has one. Only
     hosts whose public keys lie in the directory of the staging host are let in.
@@ -64,6 +64,7 @@ _dir_option = click.option(
 
 
 command.add_command(recipient.command)
+command.add_command(structure.command)
 
 
 @command.command("list")

@@ -91,7 +91,7 @@ def command(
     user: str | None,
     files: tuple[str, ...],
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     staging: Path | None,
     as_json: bool,
 ) -> int:
@@ -108,7 +108,7 @@ def command(
     Example: what became of a folder since it is backed up
       mailhaul ls --history /primary/user/jane@example.org/Projects
     """
-    unlock = unlock_with(identities, passphrase_file)
+    unlock = unlock_with(identities, passphrase_files)
     if user is not None:
         refuse(history, "--history tells of one mailbox, --user of several: leave one of them out")
         refuse(path.group is not None, f"--user looks into all groups: leave out {path}, or name a partition")

@@ -26,7 +26,7 @@ from .times import MOMENT, from_now, here
 
 
 def identity_options(command: Any) -> Any:
-    """Where the private keys are that open archives: ``identities`` and ``passphrase_file``."""
+    """Where the private keys are that open archives: ``identities`` and ``passphrase_files``."""
     file = click.Path(path_type=Path, dir_okay=False)
     identity = click.option(
         "--identity",
@@ -37,7 +37,13 @@ def identity_options(command: Any) -> Any:
         help="A private key that opens encrypted archives (repeatable).",
     )
     passphrase = click.option(
-        "--passphrase-file", type=file, metavar="FILE", help="Holds the passphrase of the private key."
+        "--passphrase-file",
+        "passphrase_files",
+        type=file,
+        multiple=True,
+        metavar="FILE",
+        help="Its first line is the passphrase of the private keys; or there is one file for each "
+        "--identity, in that order.",
     )
     return identity(passphrase(command))
 

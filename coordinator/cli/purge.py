@@ -57,7 +57,7 @@ def command(
     staging: Path | None,
     workers: int | None,
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Delete the runs that the retention rules do not keep, and free the space that only they need.
@@ -82,7 +82,7 @@ def command(
         rules_of=retention.of_group if given.keep_all else lambda _group: given,
         compact_below=retention.compact_below,
         archive=config.archive if config else ArchiveConfig(),
-        unlock=unlock_with(identities, passphrase_file),
+        unlock=unlock_with(identities, passphrase_files),
     )
     engine = adapters.make_engine(workers or default_workers())
     if not dry_run:

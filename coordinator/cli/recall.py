@@ -54,7 +54,7 @@ def command(
     staging: Path | None,
     destinations: tuple[Destination, ...],
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Bring archives back into the staging area that a restore of each PATH needs.
@@ -75,7 +75,7 @@ def command(
         staging=staging,
         destinations=destinations,
         only=only,
-        unlock=unlock_with(identities, passphrase_file),
+        unlock=unlock_with(identities, passphrase_files),
     ) as backup:
         with opened(backup) as archives:
             needs = [

@@ -30,7 +30,7 @@ def command(
     invocation: Invocation,
     files: tuple[Path, ...],
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Let the recipients in FILE, each a NAME.pub, open what is there already: the keys of each archive are
@@ -45,7 +45,7 @@ def command(
     """
     config = configured(invocation)
     recipients = recipients_in(files)
-    identity = opened_identity(identities, passphrase_file)
+    identity = opened_identity(identities, passphrase_files)
     staging = config.staging.path
     with reading(staging):
         added = add_recipients(staging, identity, recipients, (area_at(staging), *config.destinations))

@@ -29,7 +29,7 @@ from .program import Invocation
 def command(
     invocation: Invocation,
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     destination: str | None,
     as_json: bool,
 ) -> int:
@@ -45,7 +45,7 @@ def command(
     recipients = recipients_in(config.encryption.recipients)
     if destination is not None and all(place.name != destination for place in config.destinations):
         raise UsageError(f"there is no destination {destination!r} in the configuration", place=destination)
-    identity = opened_identity(identities, passphrase_file)
+    identity = opened_identity(identities, passphrase_files)
     staging = config.staging.path
     with reading(staging):
         copies = staged_copies(staging) if destination is None else copies_at(staging, destination)

@@ -11,7 +11,8 @@ from ...proto.keys.making import make_recipient, secret_paths
 from ...proto.keys.recipients import KIND_NAMES, PUBLIC, fingerprint
 from ...proto.keys.records import Kem, Recipient
 from . import output
-from .identities import new_passphrase, passphrase_in
+from .identities import new_passphrase
+from .identities import passphrases as passphrases_of
 from .options import json_option, refuse
 from .output import counted, note, say
 
@@ -35,7 +36,14 @@ _KINDS = ("hybrid", "x25519")
     help="hybrid (default): X25519 and ML-KEM-768 together, so that what is on a tape stays closed to "
     "quantum computers; x25519: shorter on paper.",
 )
-@click.option("--passphrase-file", type=click.Path(path_type=Path), metavar="FILE", help="Its first line.")
+@click.option(
+    "--passphrase-file",
+    "passphrase_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Its first line; or one file for each share.",
+)
 @click.option("--no-passphrase", is_flag=True, help="Whoever has the file can open everything.")
 @click.option("--shares", type=click.IntRange(2, 255), metavar="N", help="Make N shares of the private key.")
 @click.option(
@@ -46,7 +54,7 @@ def command(
     name: str,
     directory: Path,
     kind: str,
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     no_passphrase: bool,
     shares: int | None,
     threshold: int | None,
@@ -55,13 +63,13 @@ def command(
     """Make NAME.pub and NAME.secret. Nothing is overwritten.
 
     A passphrase is asked for twice. With --shares there is no NAME.secret, but NAME.share1.secret and so on,
-    each with a passphrase of its own where somebody is asked.
+    each with a passphrase of its own where somebody is asked, or where there is a --passphrase-file for each.
 
     \b
     Example: a recipient whose key three people share, any two of whom can open archives
       mailhaul keys recipient make board --dir /media/stick --shares 3 --threshold 2
     """
-    refuse(passphrase_file is not None and no_passphrase, "--passphrase-file and --no-passphrase")
+    refuse(bool(passphrase_files) and no_passphrase, "--passphrase-file and --no-passphrase")
     refuse((shares is None) != (threshold is None), "--shares and --threshold stand together")
     refuse((threshold or 0) > (shares or 0), "--threshold: more shares are needed than there are")
     place = directory.absolute()
@@ -72,8 +80,9 @@ def command(
         )
     if no_passphrase:
         passphrases: list[str | None] = [None] * len(files)
-    elif passphrase_file is not None:
-        passphrases = [passphrase_in(passphrase_file)] * len(files)
+    elif passphrase_files:
+        of = passphrases_of(files, passphrase_files)
+        passphrases = [of(file) for file in files]
     else:
         passphrases = [new_passphrase(file.name) for file in files]
     made = made_recipient(place, name, kind, passphrases, threshold or 0)

@@ -63,7 +63,8 @@ def command(file: Path, passphrase_file: Path | None, qr: bool, page: Path | Non
       mailhaul keys recipient paper /media/stick/ops.secret | lp
     """
     stored = read_secret(file)
-    secret = stored.open(passphrases(passphrase_file)(file) if stored.cost else None)
+    files = [passphrase_file] if passphrase_file else []
+    secret = stored.open(passphrases([file], files)(file) if stored.cost else None)
     if secret.share is None:
         PrivateKey(secret)  # what is printed is the key of its recipient, or nothing is
     text = paper_text(secret)

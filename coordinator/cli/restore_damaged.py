@@ -37,7 +37,7 @@ def carry_out(invocation: Invocation, what: str, asked: RestoreOptions) -> int:
         destinations=asked.destinations,
         at=asked.at,
         workers=asked.workers,
-        unlock=unlock_with(asked.identities, asked.passphrase_file),
+        unlock=unlock_with(asked.identities, asked.passphrase_files),
     )
     if report is not None and where.at is None:
         # What was damaged then may have been backed up since.

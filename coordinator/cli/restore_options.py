@@ -31,7 +31,7 @@ _BESIDE_ONLY_DAMAGED = frozenset(
         "wait",
         "workers",
         "identities",
-        "passphrase_file",
+        "passphrase_files",
         "as_json",
     }
 )
@@ -108,7 +108,7 @@ class RestoreOptions(Record, kw_only=True):
     staging: Path | None
     destinations: tuple[Destination, ...]
     identities: tuple[Path, ...]
-    passphrase_file: Path | None
+    passphrase_files: tuple[Path, ...]
     as_json: bool
 
     @property

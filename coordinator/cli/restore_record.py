@@ -31,7 +31,7 @@ from .restore_options import ARGUMENTS, RENAMES, RestoreOptions
 from .restore_undo import let_go, refuse_undo
 
 _AGAIN = "mailhaul.restore.again"
-_KEYS = ("identities", "passphrase_file")
+_KEYS = ("identities", "passphrase_files")
 _KEY_OPTIONS = ("--identity", "--passphrase-file")
 _OF_EACH_CALL = frozenset({"staging", "workers", "wait", "as_json", "resume", "retry", "undo", *_KEYS})
 """What may stand beside --resume, --retry and --undo: all else is as it was asked for then."""
@@ -131,7 +131,7 @@ def _called(context: click.Context, invocation: Invocation, staging: Path | None
 def _with_keys(arguments: Sequence[str], context: click.Context) -> list[str]:
     """The words of then, with the private keys that this call names, if it does: those of then may lie
     elsewhere by now."""
-    identities, passphrase = (context.params[name] for name in _KEYS)
+    identities, passphrases = (context.params[name] for name in _KEYS)
     if not identities:
         return list(arguments)
     words: list[str] = []
@@ -141,9 +141,10 @@ def _with_keys(arguments: Sequence[str], context: click.Context) -> list[str]:
             words.pop()
         elif not (equals and name in _KEY_OPTIONS):
             words.append(word)
-    for one in identities:
-        words += ["--identity", str(one.absolute())]
-    return words if passphrase is None else [*words, "--passphrase-file", str(passphrase.absolute())]
+    for option, files in zip(_KEY_OPTIONS, (identities, passphrases), strict=True):
+        for file in files:
+            words += [option, str(file.absolute())]
+    return words
 
 
 def _refuse_other_map(order: Order, context: click.Context) -> None:

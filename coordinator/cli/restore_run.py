@@ -97,7 +97,7 @@ def _opened(context: click.Context, asked: RestoreOptions) -> Iterator[_Case]:
                 destinations=asked.destinations,
                 only=asked.only,
                 departed=again.order.departed if again else at in (None, "latest"),
-                unlock=unlock_with(asked.identities, asked.passphrase_file),
+                unlock=unlock_with(asked.identities, asked.passphrase_files),
             )
         )
         engine, access = stack.enter_context(
@@ -253,7 +253,7 @@ def _newest(
         staging=asked.staging,
         destinations=asked.destinations,
         only=asked.only,
-        unlock=unlock_with(asked.identities, asked.passphrase_file),
+        unlock=unlock_with(asked.identities, asked.passphrase_files),
     ) as newest:
         yield newest
 

@@ -30,15 +30,15 @@ from .program import Invocation
 _COPY_BYTES = 1 << 20
 
 
-def unlock_with(identities: Sequence[Path], passphrase_file: Path | None) -> Unlock | None:
+def unlock_with(identities: Sequence[Path], passphrase_files: Sequence[Path]) -> Unlock | None:
     """What opens archives with the private keys of these files. Raises AccessError, UsageError."""
     if not identities:
-        refuse(passphrase_file is not None, "--passphrase-file is that of a private key: say --identity FILE")
+        refuse(bool(passphrase_files), "--passphrase-file is that of a private key: say --identity FILE")
         return None
     from ..unlocking import unlocking
     from .identities import opened_identity
 
-    return unlocking(opened_identity(identities, passphrase_file))
+    return unlocking(opened_identity(identities, passphrase_files))
 
 
 @contextmanager

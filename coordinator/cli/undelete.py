@@ -82,7 +82,7 @@ def command(
     as_user: str | None,
     workers: int | None,
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     dry_run: bool,
     staging: Path | None,
     as_json: bool,
@@ -101,7 +101,7 @@ def command(
     """
     refuse(path.user is None, f"{path} is no mailbox: undelete takes a mailbox or a folder")
     folder = checked_folder(into)
-    unlock = unlock_with(identities, passphrase_file)
+    unlock = unlock_with(identities, passphrase_files)
     goal = None if dry_run else chosen_goal(invocation, place, workers, staging)
     with (
         chosen_past(invocation, path, staging=staging) as (catalog, past),

@@ -130,7 +130,7 @@ def command(
     age: float | None,
     workers: int | None,
     identities: tuple[Path, ...],
-    passphrase_file: Path | None,
+    passphrase_files: tuple[Path, ...],
     as_json: bool,
 ) -> int:
     """Check what is kept of PATH: that every frame of its archives has the checksum it was written with, and
@@ -184,7 +184,7 @@ def command(
     order = Order(
         path=str(path), host=host, data=data, at=at, since=None if since is None else utc(since), share=sample
     )
-    unlock = unlock_with(identities, passphrase_file)
+    unlock = unlock_with(identities, passphrase_files)
     run = _Run(workers or default_workers(), unlock, as_json=as_json)
     if files:
         refuse(

@@ -444,7 +444,7 @@ def test_a_purge_with_the_private_key_leaves_no_mail_that_nobody_needs(site: Sit
     assert site.restored(*site.with_key) == []
     site.run("verify", "--data", *site.with_key)
     assert not old.exists()
-    keys = unlocking(opened_identity([site.identity], site.passphrase))
+    keys = unlocking(opened_identity([site.identity], [site.passphrase]))
     with closing(LocalFile(str(new))) as file:
         reader = open_sealed(file, keys=keys(read_slots(file)))
         blocks = b"".join(reader.block(number) for number in range(len(reader.directory.blocks.data)))

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.cli.identities import opened_identity
 from mailhaul.coordinator.cli.main import main
-from mailhaul.proto.errors import AccessError
+from mailhaul.proto.errors import AccessError, UsageError
 from mailhaul.proto.keys.identities import open_identity
 from mailhaul.proto.keys.recipients import read_recipient
 from mailhaul.proto.keys.records import Kem, Wrap
 from mailhaul.proto.keys.wrapping import wrap
 from mailhaul.proto.structs import Record
+from mailhaul.worker.keepsake import mailhaul_restore
 
 
 class Done(Record):
@@ -143,6 +145,32 @@ def test_shares(recipient: Recipient, tmp_path: Path) -> None:
     paper.write_text(recipient("paper", tmp_path / "board.share3.secret").out)
     assert "share 3 of 3" in paper.read_text()
     assert opens(tmp_path / "board.pub", tmp_path / "board.share1.secret", paper)
+
+
+def test_each_share_has_a_passphrase_of_its_own(recipient: Recipient, tmp_path: Path) -> None:
+    files = []
+    for number in range(3):
+        (tmp_path / f"pass{number}").write_text(f"passphrase {number}\n")
+        (tmp_path / f"pass{number}").chmod(0o600)
+        files += ["--passphrase-file", tmp_path / f"pass{number}"]
+    make = ("make", "board", "--dir", tmp_path, "--kind", "x25519", "--shares", 3, "--threshold", 2)
+    recipient(*make, *files[:4], status=2)
+    recipient(*make, *files)
+    first, third = tmp_path / "board.share1.secret", tmp_path / "board.share3.secret"
+    names = [str(first), str(third)]
+    of = [tmp_path / f"pass{number}" for number in range(3)]
+    found = opened_identity([first, third], [of[0], of[2]])
+    assert found.recipients == {read_recipient(tmp_path / "board.pub").id: "board"}
+    assert len(mailhaul_restore.read_identities(names, [str(of[0]), str(of[2])])) == 1
+    for wrong in ([of[2], of[0]], [of[0]]):
+        with pytest.raises(AccessError, match="passphrase is wrong"):
+            opened_identity([first, third], wrong)
+        with pytest.raises(mailhaul_restore.Failed, match="passphrase is wrong"):
+            mailhaul_restore.read_identities(names, list(map(str, wrong)))
+    with pytest.raises(UsageError, match="one for each"):
+        opened_identity([first, third], of)
+    with pytest.raises(mailhaul_restore.Failed, match="one for each"):
+        mailhaul_restore.read_identities(names, list(map(str, of)))
 
 
 @pytest.mark.parametrize("kind", ["x25519", "hybrid"])

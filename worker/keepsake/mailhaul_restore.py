@@ -1339,11 +1339,17 @@ class Secret(NamedTuple):
         return f"Secret({self.where!r})"
 
 
-def read_identities(names: Sequence[str], passphrase_file: Optional[str]) -> List[Identity]:
-    """The private keys in these files, shares put together. Raises Failed."""
+def read_identities(names: Sequence[str], passphrase_files: Sequence[str] = ()) -> List[Identity]:
+    """The private keys in these files, shares put together. Of files with passphrases there is none, one for
+    all, or one for each in the same order. Raises Failed."""
+    if len(passphrase_files) not in (0, 1, len(names)):
+        raise Failed(
+            f"{len(passphrase_files)} --passphrase-file for {len(names)} --identity: one for each, or one"
+        )
     found: List[Identity] = []
     shares: Dict[Tuple[bytes, bytes], Dict[int, Secret]] = {}
-    for name in names:
+    for place, name in enumerate(names):
+        passphrase_file = passphrase_files[place % len(passphrase_files)] if passphrase_files else None
         try:
             with open(name, "rb") as file:
                 data = file.read(MOST_IDENTITY + 1)
@@ -3331,8 +3337,10 @@ def command_line() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--passphrase-file",
+        action="append",
         metavar="FILE",
-        help="passphrase of the identities, in a line; else it is asked for",
+        help="passphrase of the identities, in a line, or one for each of them, in their order; else it is "
+        "asked for",
     )
     made.add_argument("--run", metavar="RUN", help="as it was at this run, not at the newest one")
     made.add_argument(
@@ -3362,7 +3370,7 @@ def run(arguments: argparse.Namespace) -> int:
     counts = Counts()
     wanted = [Wanted.parse(one) for one in arguments.path or ["/"]]
     files = found_files([one for one in arguments.files if not one.endswith(".mhk")])
-    keys = Keys(read_identities(arguments.identity or [], arguments.passphrase_file))
+    keys = Keys(read_identities(arguments.identity or [], arguments.passphrase_file or []))
     for problem in learn_sidecars(found_sidecars(arguments.files), keys):
         say(problem)
     for name in found_files(arguments.files, VAULT):

@@ -576,7 +576,7 @@ class TestIdentities:
             (tmp_path / "passphrase").write_text(passphrase)
         return mailhaul_restore.read_identities(
             [str(tmp_path / str(number)) for number in range(len(files))],
-            None if passphrase is None else str(tmp_path / "passphrase"),
+            [] if passphrase is None else [str(tmp_path / "passphrase")],
         )
 
     def test_a_file_with_and_without_passphrase(self, tmp_path: Path) -> None:
