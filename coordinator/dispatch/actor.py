@@ -10,13 +10,12 @@ import os
 import pickle
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...proto.errors import AccessError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
 from . import child
+from .task_bytes import is_sealed, unpacked
 
 if TYPE_CHECKING:
     from ...proto.wire.keys import KeyPair
@@ -57,25 +56,14 @@ class Actor:
         """Do a pickled task, which may be sealed; the pickled ``child.Answer``. Raises nothing because of a
         task."""
         answer = child.encoded(child.attempt(partial(self._run, task)))
-        if task[:1] != pickle.PROTO:
+        if is_sealed(task):
             from ...worker.memory import overwrite_freed_memory
 
             overwrite_freed_memory()
         return answer
 
     def _run(self, task: bytes) -> object:
-        if task[:1] == pickle.PROTO:
-            return self._function(pickle.loads(task), self._progress)  # noqa: S301
-        return self._function(pickle.loads(self._opened(task)), self._progress)  # noqa: S301
-
-    def _opened(self, task: bytes) -> bytes:
-        """A task as it was before it was sealed. Raises AccessError."""
-        from ...proto.wire.keys import read_pair
-        from ...proto.wire.tasks import open_task
-
-        if self._pair is None:
-            raise AccessError("a sealed task for a worker that has no key", host=self._host)
-        return open_task(task, self._host, read_pair(Path(self._keys), self._host), self._pair)
+        return self._function(unpacked(task, self._host, self._keys, self._pair), self._progress)
 
 
 def _new_pair() -> KeyPair:

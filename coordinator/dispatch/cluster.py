@@ -30,7 +30,7 @@ from .driver import ATTEMPTS, Admission, HostSink, Pace, always, dispatch, event
 from .engine import Engine, Outcome, ReportT, TaskT
 from .processes import GRACE_SECONDS, SPAWN, birth, bound_waits, end, end_of
 from .ray_process import Alive, Answered, Broken, Command, Connected, Offered, Orders, Report, Send
-from .task_bytes import pickled
+from .task_bytes import packed
 from .tuning import Tuner
 
 CONNECT_SECONDS = 120.0
@@ -307,9 +307,7 @@ class _Crew:
 
     def assign(self, worker: int, task: object) -> None:
         try:
-            data, has_keys = pickled(task)
-            if has_keys:
-                data = self._sealed(worker, data)
+            data = packed(task, self._hosts[worker], self._keys, self._offered.get(worker, ""))
         except BackupError as error:
             self._noticed.append(TaskFailed(worker, error))
         except Exception as error:
@@ -344,16 +342,6 @@ class _Crew:
             self._process.join(GRACE_SECONDS)
         finally:
             end(self._process)
-
-    def _sealed(self, worker: int, task: bytes) -> bytes:
-        """A task as it may leave this process. Raises AccessError."""
-        from ...proto.wire.keys import read_public
-        from ...proto.wire.tasks import seal_task
-
-        host, key = self._hosts[worker], self._offered.get(worker, "")
-        if not key:
-            raise AccessError(f"host {host} has no key pair: nothing that is encrypted can be done there")
-        return seal_task(task, host, read_public(Path(self._keys), host), key)
 
     def _say(self, command: Command) -> None:
         try:

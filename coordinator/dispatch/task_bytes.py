@@ -1,20 +1,54 @@
-"""Finds out which tasks hold keys of archives: those must not leave this host in clear."""
+"""Tasks as bytes, on their way to workers on other hosts: sealed where keys of archives are in them.
+
+Whether there are any is found out when a task is pickled, not told by who makes it: nobody can forget.
+"""
 
 from __future__ import annotations
 
 import io
 import pickle
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ...proto.errors import AccessError
 from ...proto.keys.records import Keyring, MailboxSecret, StructureKey
 
+if TYPE_CHECKING:
+    from ...proto.wire.keys import KeyPair
 
-def pickled(task: object) -> tuple[bytes, bool]:
-    """A pickled task, and whether there are keys in it: not whoever makes tasks has to think of that."""
+
+def packed(task: object, host: str, keys: str, worker_key: str) -> bytes:
+    """A task for a worker on ``host`` that has told this public key (Z85; empty: none). The public keys of
+    hosts lie in the directory ``keys``. Raises AccessError if it has to be sealed, and can't be."""
     buffer = io.BytesIO()
     pickler = _Noticing(buffer)
     pickler.dump(task)
-    return buffer.getvalue(), pickler.has_keys
+    data = buffer.getvalue()
+    if not pickler.has_keys:
+        return data
+    if not (keys and worker_key):
+        raise AccessError(f"host {host} has no key pair: nothing that is encrypted can be done there")
+    from ...proto.wire.keys import read_public
+    from ...proto.wire.tasks import seal_task
+
+    return seal_task(data, host, read_public(Path(keys), host), worker_key)
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether there were keys in a task."""
+    return data[:1] != pickle.PROTO
+
+
+def unpacked(data: bytes, host: str, keys: str, worker: KeyPair | None) -> Any:
+    """The inverse, on that host, where its own pair lies in the directory ``keys``. Raises AccessError."""
+    if is_sealed(data):
+        from ...proto.wire.keys import read_pair
+        from ...proto.wire.tasks import open_task
+
+        if worker is None:
+            raise AccessError("a sealed task for a worker that has no key", host=host)
+        data = open_task(data, host, read_pair(Path(keys), host), worker)
+    return pickle.loads(data)  # noqa: S301
 
 
 class _Noticing(pickle.Pickler):

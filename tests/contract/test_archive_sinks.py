@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from mailhaul.proto.errors import StagingError
+from mailhaul.proto.keys.records import NO_KEYS, Keyring
 from mailhaul.proto.ports import ArchiveSink
 from mailhaul.tests.archives import taken_up
 from mailhaul.worker.purging.compaction import NoSink
@@ -18,6 +20,7 @@ from mailhaul.worker.staging.sinks import StagedFile, StreamSink
 
 from ..archives import MemorySink, read_archive, write_archive
 from ..receiving import FILE, make_place, receiver_thread, token
+from ..sealed import OF_A_HOST, STRUCTURE, everything_encrypted
 
 MAILBOXES = {
     "alice": {"INBOX": [b"Subject: a\n\none", b"two" * 10_000]},
@@ -27,13 +30,19 @@ ARCHIVE = write_archive(MAILBOXES)
 PIECE_BYTES = 1000
 
 
+class Opening(Protocol):
+    """Opens a sink."""
+
+    def __call__(self, epoch: int, keys: Keyring = NO_KEYS, /) -> ArchiveSink: ...
+
+
 @dataclass(frozen=True)
 class Adapter:
-    """``open`` gives the sink of the attempt with this epoch; ``sealed`` the bytes under the final name, None
-    if there is none. ``keeps``: those bytes can be had; ``resumes``: a later attempt finds what an earlier
-    one has left."""
+    """``open`` gives the sink of the attempt with this epoch, and with these keys; ``sealed`` the bytes under
+    the final name, None if there is none. ``keeps``: those bytes can be had; ``resumes``: a later attempt
+    finds what an earlier one has left."""
 
-    open: Callable[[int], ArchiveSink]
+    open: Opening
     sealed: Callable[[], bytes | None]
     keeps: bool = True
     resumes: bool = True
@@ -43,7 +52,7 @@ class Adapter:
 def _staged(place: Path) -> Iterator[Adapter]:
     path = place / "primary" / "unit.mha"
     yield Adapter(
-        open=lambda epoch: StagedFile(path, epoch=epoch),
+        open=lambda epoch, keys=NO_KEYS: StagedFile(path, epoch=epoch, keys=keys),
         sealed=lambda: path.read_bytes() if path.exists() else None,
     )
 
@@ -51,7 +60,7 @@ def _staged(place: Path) -> Iterator[Adapter]:
 @contextmanager
 def _digested(place: Path) -> Iterator[Adapter]:
     with _staged(place) as staged:
-        yield replace(staged, open=lambda epoch: DigestedSink(staged.open(epoch)))
+        yield replace(staged, open=lambda epoch, keys=NO_KEYS: DigestedSink(staged.open(epoch, keys)))
 
 
 @contextmanager
@@ -59,7 +68,7 @@ def _remote(place: Path) -> Iterator[Adapter]:
     with receiver_thread(make_place(place / "staging")) as (found, _):
         path = found.area / FILE
         yield Adapter(
-            open=lambda epoch: found.sink(epoch=epoch, grant=token(epoch=epoch)),
+            open=lambda epoch, keys=NO_KEYS: found.sink(epoch=epoch, grant=token(epoch=epoch), keys=keys),
             sealed=lambda: path.read_bytes() if path.exists() else None,
         )
 
@@ -68,18 +77,26 @@ def _remote(place: Path) -> Iterator[Adapter]:
 def _stream(place: Path) -> Iterator[Adapter]:
     path = place / "stream"
     with path.open("wb") as stream:
-        yield Adapter(open=lambda _epoch: StreamSink(stream, "a pipe"), sealed=path.read_bytes, resumes=False)
+        yield Adapter(
+            open=lambda _epoch, _keys=NO_KEYS: StreamSink(stream, "a pipe"),
+            sealed=path.read_bytes,
+            resumes=False,
+        )
 
 
 @contextmanager
 def _nowhere(_: Path) -> Iterator[Adapter]:
-    yield Adapter(open=lambda _epoch: NoSink(), sealed=lambda: None, keeps=False, resumes=False)
+    yield Adapter(
+        open=lambda _epoch, _keys=NO_KEYS: NoSink(), sealed=lambda: None, keeps=False, resumes=False
+    )
 
 
 @contextmanager
 def _memory(_: Path) -> Iterator[Adapter]:
     sinks = [MemorySink()]
-    yield Adapter(open=lambda _epoch: sinks[0], sealed=lambda: bytes(sinks[0].data), resumes=False)
+    yield Adapter(
+        open=lambda _epoch, _keys=NO_KEYS: sinks[0], sealed=lambda: bytes(sinks[0].data), resumes=False
+    )
 
 
 ADAPTERS: Mapping[str, Callable[[Path], AbstractContextManager[Adapter]]] = {
@@ -183,3 +200,53 @@ def test_what_is_sealed_is_not_written_again(adapter: Adapter) -> None:
         later.begin()
     later.abort()
     assert adapter.sealed() == ARCHIVE
+
+
+def encrypted() -> bytes:
+    with everything_encrypted():
+        return write_archive(MAILBOXES)
+
+
+@pytest.mark.parametrize("where", ["staged", "digested", "remote"])
+@pytest.mark.parametrize("cut", [1, 1000])
+def test_an_encrypted_archive_is_gone_on_with_by_who_has_its_key(
+    tmp_path: Path, where: str, cut: int
+) -> None:
+    """Of the receiver no key is needed; it cuts off what is behind the last mailbox. Without the key, or with
+    another one, all is begun anew."""
+    archive = encrypted()
+    with ADAPTERS[where](tmp_path) as adapter:
+        sink = adapter.open(1)
+        assert sink.begin() is None
+        write(sink, archive[:-cut])
+        sink.checkpoint()
+        sink.abort()
+        sink = adapter.open(2, OF_A_HOST)
+        draft = taken_up(sink)
+        assert draft is not None
+        assert [one.user for one in draft.archive.directory.mailboxes] == ["alice", "bob"]
+        assert draft.size_bytes <= len(archive) - cut
+        assert sink.written.read_at(0, 1000) == archive[:1000]
+        write(sink, archive[draft.size_bytes :])
+        sink.seal()
+        sink.abort()
+        assert adapter.sealed() == archive
+
+
+@pytest.mark.parametrize("where", ["staged", "remote"])
+@pytest.mark.parametrize(
+    "keys", [NO_KEYS, Keyring(structures={STRUCTURE.id: bytes(32)})], ids=["none", "wrong"]
+)
+def test_an_encrypted_archive_is_begun_anew_by_who_has_not(tmp_path: Path, where: str, keys: Keyring) -> None:
+    archive = encrypted()
+    with ADAPTERS[where](tmp_path) as adapter:
+        sink = adapter.open(1)
+        sink.begin()
+        write(sink, archive[:-1])
+        sink.abort()
+        sink = adapter.open(2, keys)
+        assert sink.begin() is None
+        write(sink, archive)
+        sink.seal()
+        sink.abort()
+        assert adapter.sealed() == archive

@@ -4,7 +4,6 @@ process, and their mail lies side by side. A real cluster does it in ``test_many
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,14 +15,13 @@ import pytest
 from mailhaul.coordinator.access import Access
 from mailhaul.coordinator.cli import restore_run
 from mailhaul.coordinator.dispatch.engine import Engine, Outcome
-from mailhaul.coordinator.dispatch.task_bytes import pickled
+from mailhaul.coordinator.dispatch.task_bytes import is_sealed, packed, unpacked
 from mailhaul.coordinator.restores import keeping
 from mailhaul.coordinator.structure_keys import keys_at
 from mailhaul.proto.errors import BackupError, ClusterLostError, HostError, StagingError
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.structs import replace
-from mailhaul.proto.wire.keys import new_pair, read_pair, read_public
-from mailhaul.proto.wire.tasks import open_task, seal_task
+from mailhaul.proto.wire.keys import new_pair
 from mailhaul.tests.integration.keyholder import Keyholder, slots_of
 from mailhaul.tests.receiving import Place, make_place, receiver_thread, token
 from mailhaul.worker.staging.area import StagingArea
@@ -113,14 +111,12 @@ class Site:
 
     def sent(self, task: Any, host: str) -> Any:
         """A task as it arrives."""
-        data, has_keys = pickled(task)
-        assert has_keys == (self.ops is not None and not isinstance(task, EndTask))
-        if has_keys:
+        keys, worker = str(self.place.keys), new_pair()
+        data = packed(task, host, keys, worker.public)
+        assert is_sealed(data) == (self.ops is not None and not isinstance(task, EndTask))
+        if is_sealed(data):
             self.check_keys(task)
-            keys, worker = self.place.keys, new_pair()
-            sealed = seal_task(data, host, read_public(keys, host), worker.public)
-            data = open_task(sealed, host, read_pair(keys, host), worker)
-        return pickle.loads(data)
+        return unpacked(data, host, keys, worker)
 
     def check_keys(self, task: Any) -> None:
         """It has the content keys of the archives that it may read, and no other."""
