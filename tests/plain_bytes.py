@@ -8,11 +8,22 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+from mailhaul.proto.archive import reader
+from mailhaul.proto.archive.codec import FrameCodec
 from mailhaul.proto.archive.scanning import FoundFrame, owner_of, scan
-from mailhaul.proto.archive.slots import codec_for, read_keys
+from mailhaul.proto.archive.slots import KeySlots, read_keys
 from mailhaul.proto.errors import BackupError
 from mailhaul.proto.keys.records import NO_KEYS, Keyring
+from mailhaul.proto.keys.sealed_files import open_sealed_file
+from mailhaul.proto.records import ArchiveId
 from mailhaul.worker.archives.places import open_local
+
+from .sealed import OF_A_HOST
+
+
+def _codec_for(owner: ArchiveId, found: KeySlots, keys: Keyring) -> FrameCodec:
+    """As readers choose it: tests replace what these call."""
+    return reader.__dict__["codec_for"](owner, found, keys)  # type: ignore[no-any-return]
 
 
 def plain_bytes(*directories: Path, keys: Keyring = NO_KEYS) -> bytes:
@@ -24,6 +35,11 @@ def plain_bytes(*directories: Path, keys: Keyring = NO_KEYS) -> bytes:
         if path.is_file()
         for part in (str(path.relative_to(directory)).encode(), *_contents(path, keys))
     )
+
+
+def plain_file(path: Path, keys: Keyring = NO_KEYS) -> bytes:
+    """The contents of a file, as it is and as plain text."""
+    return b"\0".join(_contents(path, keys))
 
 
 def files_with(text: bytes, *directories: Path, keys: Keyring = NO_KEYS) -> list[str]:
@@ -43,6 +59,10 @@ def _contents(path: Path, keys: Keyring) -> Iterator[bytes]:
     yield data
     if path.suffix == ".gz":
         yield gzip.decompress(data)
+    elif path.suffix == ".sealed":
+        with suppress(BackupError), path.open("rb") as file:
+            packed = b"".join(open_sealed_file(file, keys.and_those(OF_A_HOST), path.name))
+            yield gzip.decompress(packed)
     elif ".mh" in path.name or path.name.startswith("before."):
         yield from _frames(path, keys)
 
@@ -50,6 +70,6 @@ def _contents(path: Path, keys: Keyring) -> Iterator[bytes]:
 def _frames(path: Path, keys: Keyring) -> Iterator[bytes]:
     with suppress(BackupError), closing(open_local(str(path))) as file:
         owner = owner_of(file)
-        for found in scan(file, owner, codec_for(owner, read_keys(file), keys)):
+        for found in scan(file, owner, _codec_for(owner, read_keys(file), keys)):
             if isinstance(found, FoundFrame) and not found.locked and found.damage is None:
                 yield bytes(found.payload)

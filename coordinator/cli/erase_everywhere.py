@@ -9,7 +9,7 @@ from ...proto.errors import BackupError
 from ...proto.structs import replace
 from ..clock import utc
 from ..dispatch.engine import Engine
-from ..erasing.copies import discard_unruled, look_again
+from ..erasing.copies import discard_strays, discard_unruled, look_again
 from ..erasing.progress import read_progress
 from ..erasing.record import read_erasures
 from ..hooks import NO_HOOKS
@@ -32,6 +32,7 @@ def everywhere(site: Site, config: Config | None, display: Display) -> None:
     named = SweepConfig(rules=SweepRules(copies=tuple(one.name for one in site.destinations)))
     rules = config.sweep if config else named
     discard_unruled(site.area, rules.of_group)
+    discard_strays(site.area, site.destinations)
     if site.destinations:
         from ..sweeping.sweep import sweep  # half a second of imports
 

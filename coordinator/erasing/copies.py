@@ -8,9 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...proto.errors import BackupError
-from ...proto.records import CONFIRMED, STAGING, RunId
+from ...proto.errors import AccessError, BackupError
+from ...proto.records import CONFIRMED, STAGING, Location
 from ...proto.structs import replace
+from ...worker.archives.names import ArchiveName, parse_name
+from ...worker.archives.ports import Copy
 from ...worker.destinations.registry import open_destination
 from ...worker.destinations.settings import Destination, TapeDestination
 from ..catalog import Catalog
@@ -21,7 +23,7 @@ from ..settings import SweepRules
 from ..sweeping.beside import locks_beside, outdated_beside
 from ..sweeping.companions import PREFIXES
 from .progress import Progress, Remaining, Step, read_progress, write_progress
-from .record import certificate_file, put_beside, read_erasures
+from .record import Erasure, certificate_file, put_beside, read_erasures
 
 if TYPE_CHECKING:
     from ...worker.destinations.tape.inventory import KnownVolume  # who has no tapes does without
@@ -57,6 +59,94 @@ def copies_left(catalog: CatalogReader) -> tuple[Remaining, ...]:
     return tuple(found)
 
 
+def left_on_tape(
+    catalog: CatalogReader, destinations: Iterable[Destination], erasures: Iterable[Erasure]
+) -> Iterator[Remaining]:
+    """What is still on volumes though nobody needs it: tape forgets it when it is labelled anew, the catalog
+    when it is marked. And the volumes whose front, which names mailboxes, is of before the last erasure."""
+    current = {
+        (copy.place, copy.name)
+        for one in catalog.archives()
+        for copy in one.copies
+        if copy.generation == one.generation
+    }
+    asked = max(one.asked for one in erasures)
+    for settings in destinations:
+        for volume, known in _volumes(settings).items():
+            if datetime.fromisoformat(known.label.made) <= asked:
+                yield Remaining(place=settings.name, name=f"volume {known.label.label}", version=volume)
+            for entry in known.contents.entries:
+                beside = entry.name.startswith(PREFIXES)
+                if entry.removed or not (beside or (settings.name, entry.name) in current):
+                    yield Remaining(
+                        place=settings.name,
+                        name=entry.name,
+                        version=f"{volume}:{entry.block}",
+                        size_bytes=entry.size_bytes,
+                    )
+
+
+class KnownCopies:
+    """Which copies at destinations the catalog knows, needed or not; of the others what they may be."""
+
+    def __init__(self, catalog: CatalogReader) -> None:
+        records = list(catalog.archives())
+        self._known = {(one.place, one.name, one.version) for record in records for one in record.copies}
+        self._known.update((one.place, one.name, one.version) for one in copies_left(catalog))
+        self._generations = {one.archive.hex()[:16]: one.generation for one in records}
+        self._purged = {one.hex()[:16] for one in catalog.purged_archives()}
+
+    def stray(self, place: str, copy: Copy) -> Remaining | None:
+        """A copy of an archive that is not known there, as a sweep that was killed leaves it; None if it is
+        known, or holds nothing but what is needed."""
+        name = _archive_name(copy.name)
+        if name is None or (place, copy.name, copy.version) in self._known:
+            return None
+        generation = -1 if name.digits in self._purged else self._generations.get(name.digits)
+        if generation is not None and 0 <= generation <= name.generation:
+            return None
+        told = f"the catalog does not know it: `mailhaul catalog rebuild --from {place}`"
+        return Remaining(
+            place=place,
+            name=copy.name,
+            version=copy.version,
+            size_bytes=copy.size_bytes,
+            why=told if generation is None else "",
+        )
+
+
+def discard_strays(staging: Path, destinations: Iterable[Destination]) -> None:
+    """Copies that the catalog does not know are to be removed, if they are of an archive that was written
+    anew since, or that was dropped. Raises StagingError."""
+    with Catalog.open(staging, write=True) as catalog:
+        known = KnownCopies(catalog)
+        for settings in destinations:
+            found = (known.stray(settings.name, one) for one in _listed(settings, staging)[0])
+            catalog.discard_strays(
+                Location(one.place, one.name, one.version, one.size_bytes)
+                for one in found
+                if one is not None and not one.why
+            )
+
+
+def _listed(settings: Destination, staging: Path) -> tuple[tuple[Copy, ...], str]:
+    """All that lies at a place, and why that is not known. What a tape has its inventory tells."""
+    if isinstance(settings, TapeDestination):
+        return (), ""
+    try:
+        with closing(open_destination(ready(settings, staging))) as place:
+            return tuple(place.list()), ""
+    except BackupError as error:
+        return (), error.message
+
+
+def _archive_name(name: str) -> ArchiveName | None:
+    try:
+        return None if name.startswith("_") else parse_name(name)
+    except AccessError:
+        return None
+
+
 def discard_unruled(staging: Path, rules_of: Rules) -> None:
     """Where the rules of a group name no destination, nothing is put in the place of its old copies: they
     are to be removed as they are. Raises StagingError."""
@@ -80,7 +170,7 @@ def look_again(staging: Path, destinations: Sequence[Destination], now: datetime
         return
     with Catalog.open(staging) as catalog:
         known = {one.key: one for one in copies_left(catalog)}
-    places = [_Place(staging, one) for one in destinations]
+        places = [_Place(staging, one, KnownCopies(catalog)) for one in destinations]
     for progress in open_ones:
         before = {one.key: one for one in progress.remaining}
         left = {**before, **{one.key: one for place in places for one in place.beside(progress)}}
@@ -122,27 +212,21 @@ def _still_there(one: Remaining, known: Remaining | None, places: Iterable[_Plac
 class _Place:
     """A destination, and what lies there beside archives, asked once."""
 
-    def __init__(self, staging: Path, settings: Destination) -> None:
+    def __init__(self, staging: Path, settings: Destination, known: KnownCopies) -> None:
         self.name = settings.name
         self._staging = staging
-        self._settings = settings
         self._volumes = _volumes(settings) if isinstance(settings, TapeDestination) else None
-        self._sizes: dict[str, int] = {}
-        self._error = ""
-        if self._volumes is None:
-            try:
-                with closing(open_destination(ready(settings, staging))) as place:
-                    self._sizes = {
-                        one.name: one.size_bytes for prefix in PREFIXES for one in place.list(prefix)
-                    }
-            except BackupError as error:
-                self._error = error.message
+        listed, self._error = _listed(settings, staging)
+        self._sizes = {one.name: one.size_bytes for one in listed if one.name.startswith(PREFIXES)}
+        strays = (known.stray(self.name, one) for one in listed)
+        self._strays = {one.key: one for one in strays if one is not None}
 
     def beside(self, progress: Progress) -> Iterator[Remaining]:
-        """What lies beside archives there that is of before an erasure."""
+        """What lies beside archives there that is of before an erasure, and what nobody knows."""
         if self._volumes is not None:
-            yield from self._fronts(progress)
+            yield from self._beside_on_tape(progress)
             return
+        yield from self._strays.values()
         locks = locks_beside(self._staging, self.name)
         for name in outdated_beside(self._sizes, stem_of(progress.snapshot)):
             yield Remaining(place=self.name, name=name, size_bytes=self._sizes[name], until=locks.get(name))
@@ -153,6 +237,8 @@ class _Place:
             return self._on_tape(one)
         if known is not None:
             return replace(known, why=_reason(known))
+        if one.key in self._strays:
+            return replace(one, why=one.why or _reason(one))
         if one.name.startswith(PREFIXES):
             if self._error:
                 return replace(one, why=self._error)
@@ -166,14 +252,8 @@ class _Place:
             return None
         return replace(one, why=f"until the volume {known.label.label} is labelled anew")
 
-    def _fronts(self, progress: Progress) -> Iterator[Remaining]:
-        """What stands first on a volume names mailboxes as of when it was labelled; what lies beside archives
-        is on some, too."""
-        from ..run_ids import started_of
-
+    def _beside_on_tape(self, progress: Progress) -> Iterator[Remaining]:
         for volume, known in (self._volumes or {}).items():
-            if datetime.fromisoformat(known.label.made) <= started_of(RunId(progress.erasure)):
-                yield Remaining(place=self.name, name=f"volume {known.label.label}", version=volume)
             names = {entry.name: entry for entry in known.contents.entries}
             for name in outdated_beside(names, stem_of(progress.snapshot), there_only=False):
                 entry = names[name]
@@ -185,7 +265,9 @@ class _Place:
                 )
 
 
-def _volumes(settings: TapeDestination) -> Mapping[str, KnownVolume]:
+def _volumes(settings: Destination) -> Mapping[str, KnownVolume]:
+    if not isinstance(settings, TapeDestination):
+        return {}
     from ...worker.destinations.tape.inventory import Inventory
 
     return {one.label.volume: one for one in Inventory(settings.state).all()}

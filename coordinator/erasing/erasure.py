@@ -42,7 +42,7 @@ from ..run_ids import new_run_id, newest_given, note_given
 from ..structure_keys import area_at
 from ..unlocking import ReadSlots, refuse_locked, unlocked
 from . import traces
-from .copies import copies_left
+from .copies import copies_left, left_on_tape
 from .plan import find_mailboxes, old_copies, plan_archives, refuse_held, shared_bytes
 from .progress import Step, read_progress, write_progress
 from .record import Erasure, new_erasure, read_erasures, write_erasure
@@ -166,7 +166,7 @@ def _clear(
     set_aside = traces.remove_set_aside(staging)
     unknown = [
         Skipped(one, "unknown", "the catalog does not know it: nobody can tell what it holds")
-        for one in traces.remove_leftovers(staging, catalog)
+        for one in traces.remove_leftovers(staging, catalog, erased)
     ]
 
     last = erasures[-1].erasure
@@ -185,7 +185,7 @@ def _clear(
         f"{set_aside} damaged files that were set aside deleted" if set_aside else "",
         "" if undone else "nothing is left in the staging area",
     )
-    copies = copies_left(catalog)
+    copies = (*copies_left(catalog), *left_on_tape(catalog, means.destinations, erasures))
     for one in erasures:
         before = read_progress(staging, one.erasure)
         if before.staged:

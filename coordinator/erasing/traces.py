@@ -10,12 +10,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ... import __version__
+from ...proto.archive.reader import ArchiveReader
 from ...proto.erased import Erased
 from ...proto.errors import BackupError, LockedError, StagingError
 from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId
 from ...proto.structs import replace
 from ...worker.archives.names import EXCERPTS, excerpt_name
-from ...worker.archives.opened import beginning_of
+from ...worker.archives.opened import beginning_of, open_archive
 from ...worker.archives.places import open_local
 from ..catalog import Catalog
 from ..durable import replace_durably
@@ -100,39 +101,46 @@ def remove_set_aside(staging: Path) -> int:
     return found
 
 
-def remove_leftovers(staging: Path, catalog: Catalog) -> list[str]:
-    """Remove older files of archives that the catalog knows in a later generation, or that it has dropped,
-    and excerpts of what it does not know (they are made again from archives). Returns what else is there that
-    the catalog does not know: nobody can tell what that is needed for. Raises StagingError."""
+def remove_leftovers(staging: Path, catalog: Catalog, erased: Erased) -> list[str]:
+    """Remove files of archives that the catalog does not know, as far as it is sure that nobody needs them or
+    that they may hold something of a mailbox that was erased. Of excerpts all: they are made again. Returns
+    the others of which nothing can be told. Call it when it is on record that no rebuild enters any of them
+    (``record_moments``). Raises StagingError."""
     known = {one.archive: one for one in catalog.archives()}
     needed = {excerpt_name(name) for one in known.values() for name in (one.name, name_in_places(one))}
     for path in staging.glob(f"{EXCERPTS}/*/*/*.mhx"):
         if str(path.relative_to(staging)) not in needed:
             remove(path)
-    purged = set(catalog.purged_archives())
+    purged, keys = set(catalog.purged_archives()), area_at(staging).keys
     unknown = []
     for name in strangers(staging, {one.name for one in known.values()}):
-        header = None
-        with suppress(BackupError), closing(open_local(str(staging / name))) as file:
-            header = beginning_of(file)
-        record = known.get(header.archive) if header is not None else None
-        if header is not None and (
-            header.archive in purged
-            or (
-                record is not None
-                and header.generation < record.generation
-                and _is_there(staging, record.name)
-            )
-        ):
+        try:
+            with closing(open_local(str(staging / name))) as file:
+                archive = open_archive(file, keys=keys)
+        except BackupError:
+            unknown.append(name)
+            continue
+        record = known.get(archive.header.archive)
+        if record is not None:
+            # An older file of one that has no other copy is left: it may be what is restored from.
+            goes = archive.header.generation < record.generation and bool(record.copies)
+        else:
+            goes = archive.header.archive in purged or _may_hold(archive, erased)
+        if goes:
             with withdrawn(staging, [name]):
                 remove(staging / name)
-        else:
+        elif record is not None or archive.damage:
             unknown.append(name)
     return unknown
 
 
-def _is_there(staging: Path, name: str) -> bool:
-    return (staging / name).exists()
+def _may_hold(archive: ArchiveReader, erased: Erased) -> bool:
+    """Whether something of a mailbox that was erased may be in an archive that no catalog knows: it names it,
+    or it was written anew, so that it may hold data of others than it names."""
+    header = archive.header
+    return header.generation > 0 or any(
+        erased.holds(header.partition, one.user, header.run) for one in archive.directory.mailboxes
+    )
 
 
 def unname_records(staging: Path, erased: Erased, partitions: Iterable[str], until: RunId) -> None:
