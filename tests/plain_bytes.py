@@ -11,9 +11,9 @@ from pathlib import Path
 from mailhaul.proto.archive import reader
 from mailhaul.proto.archive.codec import FrameCodec
 from mailhaul.proto.archive.scanning import FoundFrame, owner_of, scan
-from mailhaul.proto.archive.slots import KeySlots, read_keys
+from mailhaul.proto.archive.slots import read_keys
 from mailhaul.proto.errors import BackupError
-from mailhaul.proto.keys.records import NO_KEYS, Keyring
+from mailhaul.proto.keys.records import NO_KEYS, Keyring, KeySlots
 from mailhaul.proto.keys.sealed_files import open_sealed_file
 from mailhaul.proto.records import ArchiveId
 from mailhaul.worker.archives.places import open_local

@@ -90,6 +90,7 @@ def command(
         rehearse,
     )  # half a second of imports, which --help does without
     from ..erasing.report import ErasureMeans
+    from .recalling import bring_back
     from .sources import unlock_with
 
     config = configured(invocation) if staging is None else None
@@ -97,6 +98,9 @@ def command(
         destinations=site.destinations,
         unlock=unlock_with(identities, passphrase_files),
         archive=config.archive if config else ArchiveConfig(),
+        bring_back=lambda holdings, archives: bring_back(
+            invocation, staging, holdings, archives, workers or default_workers(), 0.0, as_json=as_json
+        ),
     )
     engine = adapters.make_engine(workers or default_workers())
     erasure: RunId | None = None

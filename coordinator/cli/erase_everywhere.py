@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...proto.errors import BackupError
 from ...proto.structs import replace
+from ...worker.archives.opened import Unlock
 from ..clock import utc
 from ..dispatch.engine import Engine
 from ..erasing.copies import discard_strays, discard_unruled, look_again
@@ -54,9 +55,11 @@ def everywhere(site: Site, config: Config | None, display: Display) -> None:
     look_again(site.area, site.destinations, _now())
 
 
-def go_on_with_erasures(staging: Path, config: Config | None, engine: Engine, display: Display) -> None:
+def go_on_with_erasures(
+    staging: Path, config: Config | None, unlock: Unlock | None, engine: Engine, display: Display
+) -> None:
     """End what erasures have left, as far as that can be done now; says so if it can't. What is encrypted and
-    has to be parted waits for ``mailhaul erase --resume --identity FILE``."""
+    has to be parted takes a private key, what is on tape only ``mailhaul erase --resume``."""
     erasures = read_erasures(staging)
     if all(read_progress(staging, one.erasure).ended is not None for one in erasures):
         return
@@ -65,7 +68,11 @@ def go_on_with_erasures(staging: Path, config: Config | None, engine: Engine, di
     from .purge import Shown as Purging
 
     destinations = config.destinations if config else ()
-    means = ErasureMeans(destinations=destinations, archive=config.archive if config else ArchiveConfig())
+    means = ErasureMeans(
+        destinations=destinations,
+        unlock=unlock,
+        archive=config.archive if config else ArchiveConfig(),
+    )
     go_on(staging, means, _now(), engine, Purging(display))
     everywhere(Site(area=staging, destinations=destinations), config, display)
     due = [one for one in erasures if read_progress(staging, one.erasure).ended is None]

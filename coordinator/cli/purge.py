@@ -92,7 +92,7 @@ def command(
     with make_display(adapters.clock(), as_json=as_json) as display:
         report = (rehearse if dry_run else purge)(area, request, engine, Shown(display))
         if not dry_run:
-            go_on_with_erasures(area, config, engine, display)
+            go_on_with_erasures(area, config, request.unlock, engine, display)
     if as_json:
         output.print_json({"dry_run": dry_run, **_document(report)})
     else:

@@ -38,6 +38,7 @@ from ..purging.report import PurgeObserver
 from ..purging.steps import Steps
 from ..readers import PATIENCE_SECONDS, reading
 from ..ready import settle, withdrawn
+from ..recalling import to_recall
 from ..run_ids import new_run_id, newest_given, note_given
 from ..structure_keys import area_at
 from ..unlocking import ReadSlots, refuse_locked, unlocked
@@ -158,6 +159,9 @@ def _clear(
 
     steps = Steps(staging, catalog, observer)
     steps.remove(found.plan)
+    if far := to_recall(at_hand, rewritten, far=False):
+        means.bring_back(at_hand, far)
+        at_hand = holdings(catalog, area_at(staging), means.destinations)
     keys = unlocked(at_hand.of(found.encrypted), means.unlock, ReadSlots()).unlocked
     done, failed = steps.compact(
         found.plan.compactions, means.archive, engine, replace(at_hand.of(rewritten), unlocked=keys)

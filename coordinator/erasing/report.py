@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from ...proto.records import Skipped
+from ...proto.records import ArchiveId, Skipped
 from ...proto.structs import Record, field
+from ...worker.archives.holdings import Holdings
 from ...worker.archives.opened import Unlock
 from ...worker.destinations.settings import Destination
 from ..history import ArchiveRecord
@@ -16,11 +17,14 @@ from .plan import PlaceCopies, Whom
 
 class ErasureMeans(Record, kw_only=True):
     """What it takes to write archives anew: the ``destinations`` at which they can be read, what opens
-    encrypted ones (``unlock``; None: nothing is at hand), and how new blocks are compressed."""
+    encrypted ones (``unlock``; None: nothing is at hand), and how new blocks are compressed. ``bring_back``
+    is called with archives that can't be read in parts where they lie: as far as that can be done now they
+    lie in the staging area afterwards."""
 
     destinations: Sequence[Destination] = ()
     unlock: Unlock | None = None
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
+    bring_back: Callable[[Holdings, Sequence[ArchiveId]], object] = lambda _holdings, _archives: None
 
 
 class ErasurePlan(Record, kw_only=True):
