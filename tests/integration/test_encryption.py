@@ -4,6 +4,7 @@ and what of all that the keys can be found in afterwards."""
 from __future__ import annotations
 
 import gzip
+import json
 import secrets
 import shutil
 import subprocess
@@ -22,13 +23,14 @@ from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.slots import read_slots
 from mailhaul.proto.keys.derivation import wrap_info
 from mailhaul.proto.keys.recipients import recipient, write_recipient
-from mailhaul.proto.keys.records import Kem, Slot
+from mailhaul.proto.keys.records import Kem, Keyring, Slot
 from mailhaul.proto.keys.secrets import ScryptCost, Secret, write_secret
 from mailhaul.proto.keys.wrapping import public_of, unwrap
 from mailhaul.worker.archives.opened import beginning_of
 
 from ..archives import frames_of
 from ..maildirs import Maildir
+from ..plain_bytes import files_with, plain_file
 
 PROGRAM = [sys.executable, "-P", "-m", "mailhaul"]
 JANE = "/primary/user/jane"
@@ -450,3 +452,41 @@ def test_a_purge_with_the_private_key_leaves_no_mail_that_nobody_needs(site: Sit
         blocks = b"".join(reader.block(number) for number in range(len(reader.directory.blocks.data)))
     assert site.mail("jane", 5)[-200:] in blocks
     assert site.mail("jane", 2)[-200:] not in blocks
+
+
+def test_an_erasure_needs_the_private_key_where_blocks_have_to_be_parted(site: Site) -> None:
+    """What both have lies in the block of who was stored first."""
+    site.encrypt()
+    for user in ("jane", "joe"):
+        Maildir(site.store / user).message(f"9.{user}:2,", site.mail("all", 9))
+    site.run("backup")
+    Maildir(site.store / "joe").message("7.joe:2,", site.mail("joe", 7))
+    site.run("backup")
+    site.run("sweep")
+    erase = ("erase", "jane", "--reason", "17")
+    for words in (("--dry-run",), ("--yes",)):
+        told = site.run(*erase, *words, status=1).stderr
+        assert "for ops" in told
+        assert "--identity" in told
+    assert not (site.staging / "_erasures").exists()
+    assert site.restored(*site.with_key) == [], "nothing has changed"
+    site.run(*erase, "--yes", *site.with_key)
+    keys = unlocking(opened_identity([site.identity], [site.passphrase]))
+    for place in (site.staging, site.vault):
+        for path in place.rglob("*.mh[ar]"):
+            with closing(LocalFile(str(path))) as file:
+                opened = keys(read_slots(file)).and_those(_structure(site))
+            plain = plain_file(path, opened)
+            assert b"jane" not in plain, path
+        assert files_with(b"jane", place, keys=_structure(site)) == []
+        assert list(place.glob("primary/*/*.mha"))
+    shutil.rmtree(site.store / "jane")
+    assert site.restored(*site.with_key) == []
+    site.run("verify", "--data", *site.with_key)
+    told = json.loads(site.run("erase", "--list", "--json").stdout)
+    assert [one["state"] for one in told["erasures"]] == ["done"]
+
+
+def _structure(site: Site) -> Keyring:
+    (path,) = site.keys.glob("*.structure")
+    return Keyring(structures={one.id: one.secret for one in read_structure_keys(path)})
