@@ -61,6 +61,7 @@ from .result import RunResult
 from .run_archives import seal_run_archives
 from .run_ids import new_run_id, newest_given, note_given
 from .settings import Config
+from .structure_keys import with_secrets
 from .unknown import is_behind
 from .work import BackupWork, GrantReading, GrantWriting, unit_task
 
@@ -311,11 +312,12 @@ class _Run:
 
     def _dispatch(self, plan: Plan) -> None:
         means = self._means
+        area = with_secrets(means.area, self._config.staging.path, plan.units)
         work = [
             BackupWork(
                 task=unit_task(unit, self._config, self._manner, self._started),
                 parents=self._parents,
-                area=means.area,
+                area=area.for_mailboxes(unit.partition.name, unit.users),
                 resumed=self._resumed,
                 grant=means.grant,
                 read_grant=means.read_grant,

@@ -126,10 +126,12 @@ CHECK_EVERY_SECONDS = 90 * 86_400.0
 
 class EncryptionConfig(Record, kw_only=True):
     """For whom archives are encrypted: files of ``recipients``; without any they are not, which ``required``
-    refuses. The operator looks whether the private keys still open them every ``check_every_seconds``."""
+    refuses. With ``erasable`` each mailbox has a secret of its own, which can be destroyed. The operator
+    looks whether the private keys still open them every ``check_every_seconds``."""
 
     recipients: tuple[Path, ...] = ()
     required: bool = False
+    erasable: bool = False
     check_every_seconds: float = CHECK_EVERY_SECONDS
 
 

@@ -14,6 +14,7 @@ from ..proto.ports import Clock
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, BackupMode, RunId, UnitReport
 from ..proto.run_ends import RunEnd, UnitEnd
 from ..proto.structs import Record, replace
+from ..worker.staging.area import StagingArea
 from ..worker.staging.sinks import StreamSink
 from ..worker.tasks.attempt import write_stream
 from ..worker.tasks.backup import UnitTask
@@ -25,6 +26,7 @@ from .request import Manner, Request
 from .result import RunResult
 from .run_ids import new_run_id
 from .settings import Config
+from .structure_keys import with_secrets
 from .work import StreamWork, unit_task
 
 
@@ -72,6 +74,10 @@ def _carry_out(
     if failures:
         raise failures[0].error
     means.observer.planned(plan)
+    if sealing is not None and sealing.mailboxes is not None:
+        sealing = with_secrets(
+            StagingArea(path=str(config.staging.path), sealing=sealing), config.staging.path, plan.units
+        ).sealing
     manner = Manner.of(replace(request, mode=_alone(request.mode)), config.exclude)
     work = [
         StreamWork(

@@ -12,18 +12,33 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..proto.directories import make_private, sync_directory
 from ..proto.errors import AccessError, ConfigError, StagingError
 from ..proto.keys.derivation import structure_key
-from ..proto.keys.records import KEY_BYTES, NO_KEYS, SIDECARS, Keyring, Recipient, Sealing, StructureKey
-from ..proto.structs import Record
+from ..proto.keys.records import (
+    KEY_BYTES,
+    NO_KEYS,
+    SIDECARS,
+    VAULT_ENDING,
+    VAULTS,
+    Keyring,
+    Recipient,
+    Sealing,
+    StructureKey,
+)
+from ..proto.records import Unit
+from ..proto.structs import Record, replace
 from ..worker.staging.area import StagingArea
 from .area_id import area_id
 from .durable import replace_durably
+
+if TYPE_CHECKING:
+    from ..proto.keys.vault import Vault
 
 POINTER = Path(".mailhaul", "keys-directory")
 """Below the staging area: in which directory its keys lie. Empty: no run has recipients, and it was said."""
@@ -41,14 +56,14 @@ class AreaKeys(Record, kw_only=True):
     resealing: Sealing | None = None
 
 
-def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
+def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient], *, erasable: bool = False) -> None:
     """Before anything is written: with recipients there is a structure key, made if there is none, and they
-    are on record. Repeatable. Raises AccessError, StagingError, ConfigError for a directory of keys inside
-    the staging area."""
+    are on record; with ``erasable`` there is a vault, too. Repeatable. Raises AccessError, StagingError,
+    ConfigError for a directory of keys inside the staging area."""
     pointer = staging / POINTER
     if not recipients:
         if pointer.exists():
-            _note_recipients(keys_directory(staging), area_id(staging), ())
+            _note_recipients(keys_directory(staging), area_id(staging), (), erasable=False)
         return
     _refuse_inside(keys, staging)
     area = area_id(staging)
@@ -59,8 +74,17 @@ def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient]) -> None:
         raise _missing(path if known == keys else known / path.name)
     if not path.exists():
         _make(path)
-    read_structure_keys(path)
-    _note_recipients(keys, area, recipients)
+    key = read_structure_keys(path)[-1]
+    if not _has_vault(keys, area):
+        if _noted(keys, area).get("vault"):
+            # With other secrets nothing that is there could be read.
+            raise _missing_vault(keys / f"{area}{VAULT_ENDING}")
+        if erasable:
+            from ..proto.keys.vault import Vault
+            from .vaults import write_vault
+
+            write_vault(keys, area, Vault(), key)
+    _note_recipients(keys, area, recipients, erasable=erasable)
     _point(staging, keys)
 
 
@@ -98,12 +122,85 @@ def keys_at(staging: Path) -> AreaKeys:
         return AreaKeys(keys=added)
     found = read_structure_keys(path)
     encrypts, recipients = _recipients(directory, area)
-    sealing = Sealing(structure=found[-1], recipients=recipients) if recipients else None
+    keys = added.and_those(Keyring(structures={one.id: one.secret for one in found}))
+    vault = _vault(directory, area, keys)
+    sealing = None
+    if recipients:
+        secrets = vault.keyring.secrets if vault is not None else {}
+        sealing = Sealing(structure=found[-1], recipients=recipients, rewritable=secrets)
+        if _noted(directory, area).get("erasable"):
+            sealing = replace(sealing, mailboxes=vault.secrets if vault is not None else {})
     return AreaKeys(
-        keys=added.and_those(Keyring(structures={one.id: one.secret for one in found})),
+        keys=keys.and_those(vault.keyring) if vault is not None else keys,
         sealing=sealing if encrypts else None,
-        resealing=sealing,
+        resealing=replace(sealing, mailboxes=None) if sealing is not None else None,
     )
+
+
+def make_secrets(staging: Path, mailboxes: Iterable[tuple[str, str]]) -> None:
+    """Where mailboxes are to be erasable, each of these (partition and user) has a secret, made if it has
+    none, on the disk. Raises as ``area_at``, StagingError."""
+    directory, sealing = keys_directory(staging), keys_at(staging).sealing
+    if directory is None or sealing is None or sealing.mailboxes is None:
+        return
+    from ..proto.keys.vault import Vault
+    from .vaults import write_vault
+
+    area = area_id(staging)
+    vault = vault_of(staging) or Vault()
+    with_all = vault.with_secrets(mailboxes)
+    if with_all is not vault:
+        write_vault(directory, area, with_all, sealing.structure)
+
+
+def with_secrets(area: StagingArea, staging: Path, units: Iterable[Unit]) -> StagingArea:
+    """The staging area for who backs up these units: with a secret for each mailbox, where these are to be
+    erasable. Raises as ``make_secrets``."""
+    if area.sealing is None or area.sealing.mailboxes is None:
+        return area
+    make_secrets(staging, ((unit.partition.name, user) for unit in units for user in unit.users))
+    at_hand = keys_at(staging)
+    return replace(area, keys=at_hand.keys, sealing=at_hand.sealing, resealing=at_hand.resealing)
+
+
+def has_vault(staging: Path) -> bool:
+    """Whether a staging area has a vault on this host."""
+    directory = keys_directory(staging)
+    return directory is not None and _has_vault(directory, area_id(staging))
+
+
+def vault_of(staging: Path) -> Vault | None:
+    """The secrets of the mailboxes of a staging area, as this host has them; None where there are none.
+    Raises as ``area_at``, and DamagedError."""
+    directory = keys_directory(staging)
+    if directory is None:
+        return None
+    area = area_id(staging)
+    path = directory / f"{area}.structure"
+    if not path.exists():
+        return None
+    return _vault(
+        directory, area, Keyring(structures={one.id: one.secret for one in read_structure_keys(path)})
+    )
+
+
+def key_of_vault(staging: Path) -> StructureKey | None:
+    """What the vault of a staging area is sealed with; None where the key is not on this host."""
+    directory = keys_directory(staging)
+    path = directory / f"{area_id(staging)}.structure" if directory is not None else None
+    return read_structure_keys(path)[-1] if path is not None and path.exists() else None
+
+
+def _has_vault(directory: Path, area: str) -> bool:
+    return any(directory.glob(f"{area}*{VAULT_ENDING}"))
+
+
+def _vault(directory: Path, area: str, keys: Keyring) -> Vault | None:
+    if not _has_vault(directory, area):
+        return None
+    from .vaults import read_vault  # who has no mailbox that is erasable does without
+
+    return read_vault(directory, area, keys)
 
 
 def encrypts(staging: Path) -> bool:
@@ -191,6 +288,15 @@ def _missing(path: Path) -> AccessError:
     )
 
 
+def _missing_vault(path: Path) -> AccessError:
+    return AccessError(
+        f"{path}: the vault with the secrets of the mailboxes is gone: put a copy into this directory, under "
+        f"the name that it has at a destination, in {VAULTS}/; without it nothing can be read of mailboxes "
+        "that are erasable",
+        path=str(path),
+    )
+
+
 def _make(path: Path) -> None:
     """Under a name of its own first: whoever sees the final name sees all of the key. Nothing is
     overwritten."""
@@ -213,7 +319,9 @@ def _make(path: Path) -> None:
         raise AccessError(f"{path}: can't be made: {error.strerror}", path=str(path)) from error
 
 
-def _note_recipients(directory: Path | None, area: str, recipients: Sequence[Recipient]) -> None:
+def _note_recipients(
+    directory: Path | None, area: str, recipients: Sequence[Recipient], *, erasable: bool
+) -> None:
     if directory is None:
         return
     path = directory / f"{area}.recipients"
@@ -221,7 +329,12 @@ def _note_recipients(directory: Path | None, area: str, recipients: Sequence[Rec
 
     # Without any, those before are still needed: what is encrypted stays so when it is written anew.
     noted = recipients or _recipients(directory, area)[1]
-    document = {"encrypts": bool(recipients), "recipients": [[one.name, text_of(one)] for one in noted]}
+    document = {
+        "encrypts": bool(recipients),
+        "recipients": [[one.name, text_of(one)] for one in noted],
+        "erasable": erasable,
+        "vault": erasable or bool(_noted(directory, area).get("vault")),
+    }
     data = json.dumps(document).encode("ascii")
     try:
         same = path.read_bytes() == data
@@ -241,12 +354,24 @@ def _recipients(directory: Path, area: str) -> tuple[bool, tuple[Recipient, ...]
     """Whether the last run had recipients, and those of the last one that did."""
     from ..proto.keys.recipients import recipient_of_text
 
+    document = _noted(directory, area)
+    if not document:
+        return False, ()
+    try:
+        found = tuple(recipient_of_text(name, text) for name, text in document["recipients"])
+        return bool(document["encrypts"]), found
+    except (ValueError, TypeError, KeyError) as error:
+        path = directory / f"{area}.recipients"
+        raise StagingError(f"{path}: can't be read: {error}", path=str(path)) from error
+
+
+def _noted(directory: Path, area: str) -> dict[str, Any]:
+    """What is on record of the last run; empty if nothing is."""
     path = directory / f"{area}.recipients"
     try:
         document = json.loads(path.read_bytes())
-        found = tuple(recipient_of_text(name, text) for name, text in document["recipients"])
-        return bool(document["encrypts"]), found
     except FileNotFoundError:
-        return False, ()
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return {}
+    except (OSError, ValueError) as error:
         raise StagingError(f"{path}: can't be read: {error}", path=str(path)) from error
+    return document if isinstance(document, dict) else {}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..proto.archive.sidecars import with_sidecars
 from ..proto.archive.slots import read_slots
-from ..proto.errors import BackupError, DamagedError, EncryptedError
+from ..proto.errors import BackupError, DamagedError, EncryptedError, StagingError
 from ..proto.keys.records import NO_KEYS, Keyring, Slot
 from ..proto.records import ArchiveId
 from ..proto.structs import replace
@@ -20,18 +21,26 @@ if TYPE_CHECKING:
     from ..proto.keys.identities import Identity
 
 
-def unlocking(identity: Identity) -> Unlock:
-    """What opens the slots of archives as they are read. It raises AccessError if the identity refuses."""
+def unlocking(identity: Identity, vaults: Sequence[Path] = ()) -> Unlock:
+    """What opens the slots of archives as they are read, and ``vaults`` as soon as there is a structure key
+    for them. It raises AccessError if the identity refuses."""
+    closed = list(vaults)
+    secrets = NO_KEYS
     known: dict[bytes, Keyring] = {}
 
     def unlock(slots: tuple[Slot, ...]) -> Keyring:
+        nonlocal secrets
         for one in slots:
             if one.content not in known:  # of an archive that many tasks need
                 known[one.content] = _opened(one, identity)
         found = NO_KEYS
         for one in slots:
             found = found.and_those(known[one.content])
-        return found
+        for path in list(closed):
+            with suppress(EncryptedError):
+                secrets = secrets.and_those(_opened_vault(path, found))
+                closed.remove(path)
+        return found.and_those(secrets)
 
     return unlock
 
@@ -78,6 +87,16 @@ def refuse_locked(several: Sequence[Holdings], slots: ReadSlots) -> None:
                     "(--identity FILE names a private key)",
                     recipients=names,
                 )
+
+
+def _opened_vault(path: Path, keys: Keyring) -> Keyring:
+    """The secrets in a vault. Raises EncryptedError without its structure key, DamagedError, StagingError."""
+    from ..proto.keys.vault import open_vault
+
+    try:
+        return open_vault(path.read_bytes(), keys, path.name).keyring
+    except OSError as error:
+        raise StagingError(f"{path}: can't be read: {error.strerror}", path=str(path)) from error
 
 
 def _opened(slot: Slot, identity: Identity) -> Keyring:

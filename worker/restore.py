@@ -26,6 +26,7 @@ from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.stored import StoredMailbox
 from ..proto.errors import (
     DamagedError,
+    ErasedError,
     FolderStoppedError,
     MessageUnavailable,
     PlaceError,
@@ -82,6 +83,8 @@ def restore(
                 work.mailbox(_Source(stored, _whose(choice)), choice, writer)
         except TargetFullError:
             raise  # the others would meet it, too
+        except ErasedError as error:
+            work.skipped.append(Skipped(str(_whose(choice)), error.code, error.message))
         except DamagedError as error:
             work.lose(str(_whose(choice)), "metadata", error)
         except StoreError as error:

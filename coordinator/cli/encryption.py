@@ -24,7 +24,8 @@ def prepare_encryption(config: Config) -> None:
         return
     from ...proto.keys.recipients import read_recipient
 
-    prepare(config.staging.path, config.staging.keys, [read_recipient(one) for one in files])
+    recipients = [read_recipient(one) for one in files]
+    prepare(config.staging.path, config.staging.keys, recipients, erasable=config.encryption.erasable)
 
 
 def say_once_what_is_in_clear(config: Config) -> None:

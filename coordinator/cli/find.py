@@ -104,7 +104,7 @@ def command(
       mailhaul find /primary/user/jane@example.org --from joe@ --deleted
     """
     through = any_time or deleted
-    unlock = unlock_with(identities, passphrase_files)
+    unlock = unlock_with(identities, passphrase_files, files)
     refuse(through and bool(at), "--at asks for one moment, --any-time and --deleted for all: leave one out")
     refuse(through and bool(files), "--any-time and --deleted ask the catalog: leave out -f")
     query = Query(

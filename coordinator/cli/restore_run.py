@@ -97,7 +97,7 @@ def _opened(context: click.Context, asked: RestoreOptions) -> Iterator[_Case]:
                 destinations=asked.destinations,
                 only=asked.only,
                 departed=again.order.departed if again else at in (None, "latest"),
-                unlock=unlock_with(asked.identities, asked.passphrase_files),
+                unlock=unlock_with(asked.identities, asked.passphrase_files, files),
             )
         )
         engine, access = stack.enter_context(

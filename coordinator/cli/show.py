@@ -40,7 +40,7 @@ def command(
       mailhaul show /primary/user/jane@example.org/INBOX/17 > message.eml
     """
     refuse(path.folder is None, f"{path} is no message: `mailhaul ls {path}` lists what it holds")
-    unlock = unlock_with(identities, passphrase_files)
+    unlock = unlock_with(identities, passphrase_files, files)
     with chosen_backup(invocation, [path], at=at, files=files, staging=staging, unlock=unlock) as backup:
         output.list_skipped(backup.damaged, "damaged")
         with opened(backup) as archives:

@@ -30,15 +30,20 @@ from .program import Invocation
 _COPY_BYTES = 1 << 20
 
 
-def unlock_with(identities: Sequence[Path], passphrase_files: Sequence[Path]) -> Unlock | None:
-    """What opens archives with the private keys of these files. Raises AccessError, UsageError."""
+def unlock_with(
+    identities: Sequence[Path], passphrase_files: Sequence[Path], files: Sequence[str] = ()
+) -> Unlock | None:
+    """What opens archives with the private keys of these files; those in ``files`` also with the vaults of
+    secrets that lie beside them. Raises AccessError, UsageError."""
     if not identities:
         refuse(bool(passphrase_files), "--passphrase-file is that of a private key: say --identity FILE")
         return None
     from ..unlocking import unlocking
+    from ..vaults import vaults_beside
     from .identities import opened_identity
 
-    return unlocking(opened_identity(identities, passphrase_files))
+    vaults = vaults_beside(Path(file) for file in files if file != STDIO)
+    return unlocking(opened_identity(identities, passphrase_files), vaults)
 
 
 @contextmanager

@@ -199,15 +199,18 @@ def _archive(path: Path, table: ArchiveTable) -> ArchiveConfig:
 
 def _encryption(path: Path, table: EncryptionTable) -> EncryptionConfig:
     given = table.given()
-    if given.pop("erasable", False):
-        raise wrong_value(
-            path, "encryption.erasable", True, "false: this version can't destroy the keys of one mailbox"
-        )
     directory = path.absolute().parent
     files = tuple(directory / one for one in given.pop("recipients", None) or ())
     if (check_every := given.pop("check_every", None)) is not None:
         given["check_every_seconds"] = check_every
     config = EncryptionConfig(recipients=files, **given)
+    if config.erasable and not files:
+        raise ConfigError(
+            f"{path}: encryption.erasable is true, and encryption.recipients is missing: only what is "
+            "encrypted can be erased by destroying a key",
+            file=str(path),
+            keys=["encryption.recipients"],
+        )
     if config.required and not files:
         raise ConfigError(
             f"{path}: encryption.required is true, and encryption.recipients is missing: expected a list "

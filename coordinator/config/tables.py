@@ -285,7 +285,7 @@ class EncryptionTable(Table):
         default=None, description="a list of files with public keys such as '/etc/mailhaul/ops.pub'"
     )
     required: bool | None = Field(default=None, description="true or false")
-    erasable: bool | None = Field(default=None, description="false, which is all that this version can do")
+    erasable: bool | None = Field(default=None, description="true or false")
     check_every: _Seconds | None = Field(default=None, description="a time such as '90d'")
 
 

@@ -124,8 +124,9 @@ codec = "lz4"
 # even this host. Without any archives are not encrypted, which required = true refuses.
 # recipients = ["/etc/mailhaul/ops.pub", "/etc/mailhaul/safe.pub"]
 # required = true
-# To destroy the keys of one mailbox alone is not possible in this version.
-# erasable = false
+# Each mailbox under keys of its own, so that `mailhaul erase` reaches copies that are locked or on tape: it
+# destroys the secret of the mailbox. What several mailboxes have is stored twice.
+# erasable = true
 # It is warned of if nobody has looked for so long whether the private keys still open what is written.
 # check_every = "90d"
 

@@ -37,7 +37,7 @@ from ..destinations import begin_to_use, ready
 from ..history import ArchiveRecord, CopyRecord
 from ..holds import read_holds
 from ..keepsakes import keep_catalog_now
-from ..structure_keys import encrypts
+from ..structure_keys import encrypts, has_vault
 from . import policy
 from .companions import Companion, companions
 from .freeing import free, held_archive, restage
@@ -329,4 +329,29 @@ def _taken(
                     note_sweep(staging, refused[one.name], now)
         if locked and len(locked) == len(destinations):
             raise locked[0]
-        yield ours, refused
+        for report in _without_vault(staging, ours, destinations):
+            refused[report.name] = report
+            note_sweep(staging, report, now)
+        yield [one for one in ours if one.name not in refused], refused
+
+
+def _without_vault(
+    staging: Path, ours: Sequence[Destination], destinations: Sequence[Destination]
+) -> Iterator[DestinationReport]:
+    """The destinations to which no archive may go now, as their copies could not be read in a lost house: the
+    vault with the secrets of the mailboxes could not be put there; or, where none belongs, nowhere else."""
+    if not has_vault(staging):
+        return
+    from ..vault_copies import copy_vault, keeps_vault  # whose mailboxes are not erasable does without
+
+    places = {one.name: one for one in copy_vault(staging, ours)}
+    elsewhere = any(one.done for one in places.values()) or not any(map(keeps_vault, destinations))
+    for one in ours:
+        own = places.get(one.name)
+        if own is not None and not own.done:
+            told = f"the vault with the secrets of mailboxes is not there: {own.error}"
+        elif own is None and not elsewhere:
+            told = "no destination has the vault with the secrets of mailboxes, and this one can't have it"
+        else:
+            continue
+        yield DestinationReport(name=one.name, stopped=Skipped(one.name, "vault", told))

@@ -5,11 +5,17 @@ FORMAT.md, "Encryption", is the specification; docs/threat-model.md says who hol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 from ..records import ArchiveId
-from ..structs import Record, field
+from ..structs import Record, field, replace
+
+VAULTS = "_vault"
+"""At destinations: where the copy of a vault lies, relative to the archives."""
+
+VAULT_ENDING = ".vault.sealed"
+"""How the file of a vault is called, behind the id of its staging area."""
 
 SIDECARS = "_keys"
 """What directories of sidecars are called: below the staging area, and beside archives elsewhere. No
@@ -139,6 +145,10 @@ class Keyring(Record):
     def __hash__(self) -> int:
         return hash(tuple(map(frozenset, (self.structures, self.contents, self.secrets, self.erased))))
 
+    def only(self, secrets: Iterable[MailboxSecret]) -> Keyring:
+        """The same with just these secrets of mailboxes: for a host that has to do with no others."""
+        return replace(self, secrets={one.id: one.secret for one in secrets}, erased=frozenset())
+
     def and_those(self, other: Keyring) -> Keyring:
         """The keys of both. What either knows to be destroyed is."""
         erased = self.erased | other.erased
@@ -172,6 +182,13 @@ class Sealing(Record, kw_only=True):
 
     def __hash__(self) -> int:
         return hash((self.structure, self.recipients, frozenset(self.mailboxes or ())))
+
+    def only(self, mailboxes: Iterable[tuple[str, str]]) -> Sealing:
+        """The same with the secrets of just these mailboxes."""
+        if self.mailboxes is None:
+            return replace(self, rewritable={})
+        found = {one: self.mailboxes[one] for one in mailboxes if one in self.mailboxes}
+        return replace(self, mailboxes=found, rewritable={})
 
     @property
     def secrets(self) -> dict[bytes, bytes]:

@@ -15,8 +15,8 @@ import msgpack
 
 from ..errors import DamagedError
 from ..structs import Record, field, replace
-from .records import KEY_BYTES, KEY_ID_BYTES, Keyring, MailboxSecret, StructureKey
-from .sealed_files import SUFFIX, open_sealed_file, seal_file
+from .records import KEY_BYTES, KEY_ID_BYTES, VAULT_ENDING, Keyring, MailboxSecret, StructureKey
+from .sealed_files import open_sealed_file, seal_file
 
 
 class Vault(Record, kw_only=True):
@@ -75,8 +75,9 @@ class Vault(Record, kw_only=True):
 
 
 def vault_name(area: str) -> str:
-    """What the file with the vault of the staging area with this id is called."""
-    return f"{area}.vault{SUFFIX}"
+    """What the file with the vault of the staging area with this id is called; at destinations the number of
+    the vault stands behind the id."""
+    return f"{area}{VAULT_ENDING}"
 
 
 def seal(vault: Vault, key: StructureKey, name: str) -> bytes:

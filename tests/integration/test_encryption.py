@@ -304,8 +304,6 @@ def test_what_is_required_is_refused_without_recipients(site: Site) -> None:
     site.configure("required = true")
     assert "encryption.recipients" in site.run("backup", status=2).stderr
     assert not site.staging.exists()
-    site.configure("erasable = true")
-    assert "encryption.erasable" in site.run("backup", status=2).stderr
 
 
 def test_no_key_lies_in_any_file_but_its_own(site: Site) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.stored import OpenArchive, read_mailbox
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, ErasedError
 from ...proto.records import MailboxSummary, Skipped, UnitReport
 from ...proto.structs import Record
 
@@ -26,9 +26,9 @@ class Account(Record):
 
 
 def account_of(archive: ArchiveReader, open_archive: OpenArchive) -> Account:
-    """Read the metadata of every mailbox; a damaged one does not keep the others out. ``open_archive`` gives
-    the archives in which it lies; what was skipped of a mailbox that is written in one that is not at hand is
-    not known."""
+    """Read the metadata of every mailbox that was not erased; a damaged one does not keep the others out.
+    ``open_archive`` gives the archives in which it lies; what was skipped of a mailbox that is written in one
+    that is not at hand is not known."""
     header = archive.header
     mailboxes: list[MailboxSummary] = []
     skipped: dict[str, tuple[Skipped, ...]] = {}
@@ -38,6 +38,8 @@ def account_of(archive: ArchiveReader, open_archive: OpenArchive) -> Account:
         try:
             mailbox = read_mailbox(_only(archive) if own else open_archive, entry)
             skipped[entry.user] = mailbox.skipped
+        except ErasedError:
+            continue
         except DamagedError:
             if own:
                 unreadable.append(entry.user)

@@ -89,8 +89,8 @@ class OpenParents:
             reader, entry = found
             header = reader.header
             frames = mailbox_frames(self.reader, entry)
-        except DamagedError:
-            return None
+        except (DamagedError, EncryptedError):
+            return None  # as of one that was erased, or stored of another partition, under another secret
         return KnownVersion(
             self,
             header,

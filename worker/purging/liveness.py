@@ -17,7 +17,7 @@ from ...proto.archive.pointers import FramePointer, MailboxPointer
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.rewriting import Metadata
 from ...proto.archive.stored import OpenArchive, read_mailbox
-from ...proto.errors import DamagedError, UnsupportedError
+from ...proto.errors import DamagedError, EncryptedError, ErasedError, UnsupportedError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Departed, Progress, Skipped
 from ...proto.structs import Record, field
@@ -103,7 +103,10 @@ class _Search:
     def _mailbox(self, entry: MailboxEntry) -> None:
         try:
             mailbox = read_mailbox(self._open_archive, entry)
-        except (DamagedError, UnsupportedError):
+        except ErasedError:
+            self.mailboxes.discard(entry.home)  # nobody will ever read it
+            return
+        except (DamagedError, UnsupportedError, EncryptedError):
             self.untouchable.update((entry.home.archive, *entry.archives))
             return
         for file in mailbox.files:
@@ -120,7 +123,7 @@ class _Search:
             if self._payload[0] != key:
                 self._payload = key, self._open_archive(pointer.archive).message_frame(pointer.position)
             self._add(extents(self._payload[1], (pointer.first, pointer.messages)))
-        except (DamagedError, UnsupportedError):
+        except (DamagedError, UnsupportedError, EncryptedError):
             self.untouchable.update(pointer.archives)
 
     def _add(self, found: Mapping[ArchiveId, array[int]]) -> None:

@@ -3,7 +3,7 @@ reached through its receiver."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from ...proto.errors import StagingError
 from ...proto.keys.records import NO_KEYS, Keyring, Sealing
 from ...proto.ports import ArchiveSink
 from ...proto.records import STAGING
-from ...proto.structs import Record
+from ...proto.structs import Record, replace
 
 if TYPE_CHECKING:
     # Who only tells others of an area need not know how archives are read and written.
@@ -49,6 +49,18 @@ class StagingArea(Record, kw_only=True):
     keys: Keyring = NO_KEYS
     sealing: Sealing | None = None
     resealing: Sealing | None = None
+
+    def for_mailboxes(self, partition: str, users: Iterable[str]) -> StagingArea:
+        """The same for who backs up these mailboxes, and has no business with the secrets of others."""
+        if self.sealing is None:
+            return self
+        sealing = self.sealing.only((partition, user) for user in users)
+        return replace(
+            self,
+            keys=self.keys.only((sealing.mailboxes or {}).values()),
+            sealing=sealing,
+            resealing=None,
+        )
 
 
 def open_sink(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.stored import OpenArchive, StoredMailbox
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, ErasedError
 from ...proto.records import ArchiveId, Message, RunId, StoredFile
 from ...proto.structs import Record
 
@@ -42,7 +42,7 @@ def contents_of(
     for version in mailbox.versions:
         try:
             stored = StoredMailbox(open_archive, version.archive, mailbox.user)
-        except DamagedError:
+        except (DamagedError, ErasedError):
             continue
         for folder in stored.mailbox.folders:
             for rows in stored.frames(folder):

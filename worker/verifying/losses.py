@@ -20,7 +20,7 @@ from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.reader import ArchiveReader
 from ...proto.archive.stored import StoredMailbox, StoredRows
-from ...proto.errors import DamagedError, PlaceError
+from ...proto.errors import DamagedError, ErasedError, PlaceError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Message, RunId, Skipped, StoredFile, Stretch
 from ...proto.structs import Mutable, Record, field, replace
@@ -132,6 +132,8 @@ class _MailboxCheck:
         self._before, self._last = (self._last if same else None), version
         try:
             stored = StoredMailbox(self._work.open_archive, version.archive, self._mailbox.user)
+        except ErasedError:
+            return
         except DamagedError as error:
             self._lose_metadata(version, None, error, self._home(version))
             return

@@ -1,0 +1,108 @@
+"""Copies of the vault at destinations: a lost house has the secrets of its mailboxes from there, and who
+destroys one has to reach each of them.
+
+Places never overwrite: a newer vault has another name, and when it is durable the older ones are removed,
+with all versions. So a copy lies only where files can be removed: at directories, and in buckets in which
+nothing is locked. What a bucket locks by itself shows on an empty vault, which is put there first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from ..proto.errors import BackupError, PlaceError
+from ..proto.keys.records import VAULT_ENDING, VAULTS, StructureKey
+from ..proto.keys.vault import Vault, seal
+from ..proto.structs import Record
+from ..worker.archives.ports import Place
+from ..worker.destinations.memory import MemoryFile
+from ..worker.destinations.registry import open_destination
+from ..worker.destinations.settings import Destination, DirectoryDestination, S3Destination
+from .area_id import area_id
+from .structure_keys import key_of_vault, keys_directory, vault_of
+from .vaults import write_vault
+
+HERE = "keys"
+"""What the directory of keys is called among the places of a vault."""
+
+
+class VaultPlace(Record, kw_only=True):
+    """A place of the vault: whether it has the vault of now and no older one (``done``), else why not."""
+
+    name: str
+    done: bool
+    error: str = ""
+
+
+def keeps_vault(destination: Destination) -> bool:
+    """Whether a copy of the vault belongs there: where it can be removed again."""
+    if isinstance(destination, S3Destination):
+        return not (destination.lock or destination.legal_hold)
+    return isinstance(destination, DirectoryDestination)
+
+
+def copy_vault(staging: Path, destinations: Sequence[Destination]) -> tuple[VaultPlace, ...]:
+    """Have the vault of now, and no older one, at each of these destinations that keeps one. None of it where
+    the staging area has no vault. Repeatable. Raises as ``vault_of``."""
+    vault = vault_of(staging)
+    key = key_of_vault(staging)
+    if vault is None or key is None:
+        return ()
+    area = area_id(staging)
+    return tuple(_copied(one, area, vault, key) for one in destinations if keeps_vault(one))
+
+
+def destroy_secrets(
+    staging: Path, mailboxes: Iterable[tuple[str, str]], destinations: Sequence[Destination], now: float
+) -> tuple[VaultPlace, ...]:
+    """Destroy the secrets of these mailboxes (partition and user) at every place of the vault. While any
+    place is not done they are not destroyed. Repeatable, also to look whether that is so now. None where no
+    mailbox of the staging area is erasable. Raises as ``vault_of``, StagingError; the caller has the lock of
+    the staging area."""
+    vault, directory, key = vault_of(staging), keys_directory(staging), key_of_vault(staging)
+    if vault is None or directory is None or key is None:
+        return ()
+    left = vault
+    for one in mailboxes:
+        left = left.without(one, now)
+    if left is not vault:
+        write_vault(directory, area_id(staging), left, key)
+    return VaultPlace(name=HERE, done=True), *copy_vault(staging, destinations)
+
+
+def _copied(destination: Destination, area: str, vault: Vault, key: StructureKey) -> VaultPlace:
+    try:
+        with closing(open_destination(destination)) as place:
+            _put(place, area, vault, key)
+    except BackupError as error:
+        return VaultPlace(name=destination.name, done=False, error=error.message)
+    return VaultPlace(name=destination.name, done=True)
+
+
+def _put(place: Place, area: str, vault: Vault, key: StructureKey) -> None:
+    prefix = f"{VAULTS}/{area}."
+    there = list(place.list(prefix))
+    if not there:
+        _put_file(place, f"{prefix}0{VAULT_ENDING}", Vault(), key)
+        there = list(place.list(prefix))
+        if any(one.locked_until for one in there):
+            raise PlaceError(
+                f"{place.name} locks what is put there: a vault of secrets could never be removed again",
+                place=place.name,
+            )
+    name = f"{prefix}{vault.number}{VAULT_ENDING}"
+    if not any(one.name == name for one in there):
+        _put_file(place, name, vault, key)
+    for one in there:
+        if one.name != name:
+            place.remove(one.name, one.version)
+    if left := [one.name for one in place.list(prefix) if one.name != name]:
+        raise PlaceError(f"{place.name} still has an older vault of secrets: {left[0]}", place=place.name)
+
+
+def _put_file(place: Place, name: str, vault: Vault, key: StructureKey) -> None:
+    called = name.rpartition("/")[2]
+    place.put(name, MemoryFile(name, seal(vault, key, called)))
+    place.commit()
