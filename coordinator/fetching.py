@@ -12,7 +12,7 @@ from pathlib import Path
 from ..proto.archive.files import RandomAccess
 from ..proto.directories import make_directories
 from ..proto.errors import AccessError, BackupError, EncryptedError, StagingError
-from ..proto.keys.records import SIDECARS
+from ..proto.keys.records import SIDECARS, VAULTS
 from ..proto.records import Skipped
 from ..proto.structs import Record
 from ..worker.archives.excerpts import write_excerpt
@@ -86,7 +86,7 @@ def fetch_structure_key(staging: Path, destination: Destination, keys: Recovered
     with closing(open_destination(destination)) as place:
         listed = sorted(place.list(), key=lambda one: one.name.rpartition("/")[2], reverse=True)
         for one in listed:
-            if one.name == README or one.name.startswith(f"{SIDECARS}/"):
+            if one.name == README or one.name.startswith((f"{SIDECARS}/", f"{VAULTS}/")):
                 _fetch_file(staging, place, one)
         refused: BackupError | None = None
         for one in [one for one in listed if _is_archive(one.name)][:_MOST_TRIED]:
@@ -110,7 +110,7 @@ def _in_order(place: Place, listed: Mapping[tuple[str, str], Copy]) -> Iterator[
 
 
 def _is_beside(name: str) -> bool:
-    return name.startswith(PREFIXES)
+    return name.startswith((*PREFIXES, f"{VAULTS}/"))
 
 
 def _is_archive(name: str) -> bool:

@@ -10,13 +10,15 @@ from pathlib import Path
 from ..proto.archive.files import RandomAccess
 from ..proto.archive.sidecars import with_sidecars
 from ..proto.archive.slots import read_slots
-from ..proto.errors import BackupError
-from ..proto.keys.records import NO_KEYS, Keyring, StructureKey
+from ..proto.errors import BackupError, EncryptedError
+from ..proto.keys.records import NO_KEYS, VAULT_ENDING, VAULTS, Keyring, StructureKey
 from ..worker.archives.excerpts import Excerpt
 from ..worker.archives.opened import Unlock
 from ..worker.archives.places import open_local
+from .area_id import area_id
+from .durable import remove_durably
 from .run_archives import FOLDER
-from .structure_keys import area_at, bring_back
+from .structure_keys import area_at, bring_back, key_of_vault, keys_directory, vault_of
 from .unknown import archives_and_excerpts
 
 
@@ -66,7 +68,30 @@ def recover(staging: Path, directory: Path, keys: RecoveredKeys) -> tuple[Struct
     missing = tuple(one for one in keys.found.values() if one.id not in known)
     if missing:
         bring_back(staging, directory, missing)
+    take_in_vaults(staging)
     return missing
+
+
+def take_in_vaults(staging: Path) -> None:
+    """Vaults that came from a destination go into the directory of keys, and nowhere else. Those that open
+    with none of the keys there stay. Raises DamagedError, StagingError."""
+    files, directory = sorted(staging.glob(f"{VAULTS}/*{VAULT_ENDING}")), keys_directory(staging)
+    key = key_of_vault(staging) if files else None
+    if directory is None or key is None:
+        return
+    from ..proto.keys.vault import Vault, open_vault
+    from .vaults import write_vault
+
+    vault, keys = vault_of(staging) or Vault(), area_at(staging).keys
+    taken = []
+    for file in files:
+        with suppress(EncryptedError):
+            vault = vault.joined(open_vault(file.read_bytes(), keys, file.name))
+            taken.append(file)
+    if taken:
+        write_vault(directory, area_id(staging), vault, key)
+    for file in taken:
+        remove_durably(file)
 
 
 def _oldest_first(staging: Path) -> Iterable[Path]:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ..proto.errors import BackupError, PlaceError
-from ..proto.keys.records import VAULT_ENDING, VAULTS, StructureKey
-from ..proto.keys.vault import Vault, seal
+from ..proto.errors import BackupError, DamagedError, EncryptedError, PlaceError
+from ..proto.keys.records import VAULT_ENDING, VAULTS, Keyring, StructureKey
+from ..proto.keys.vault import Vault, open_vault, seal
 from ..proto.structs import Record
-from ..worker.archives.ports import Place
+from ..worker.archives.ports import Copy, Place
 from ..worker.destinations.memory import MemoryFile
 from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination, DirectoryDestination, S3Destination
@@ -83,23 +83,47 @@ def _copied(destination: Destination, area: str, vault: Vault, key: StructureKey
 
 def _put(place: Place, area: str, vault: Vault, key: StructureKey) -> None:
     prefix = f"{VAULTS}/{area}."
-    there = list(place.list(prefix))
-    if not there:
+    ours = [one for one in place.list(f"{VAULTS}/") if _is_of(place, one, vault, key)]
+    if not ours:
         _put_file(place, f"{prefix}0{VAULT_ENDING}", Vault(), key)
-        there = list(place.list(prefix))
-        if any(one.locked_until for one in there):
+        ours = list(place.list(prefix))
+        if any(one.locked_until for one in ours):
             raise PlaceError(
                 f"{place.name} locks what is put there: a vault of secrets could never be removed again",
                 place=place.name,
             )
     name = f"{prefix}{vault.number}{VAULT_ENDING}"
-    if not any(one.name == name for one in there):
+    if not any(one.name == name for one in ours):
         _put_file(place, name, vault, key)
-    for one in there:
+    for one in ours:
         if one.name != name:
             place.remove(one.name, one.version)
     if left := [one.name for one in place.list(prefix) if one.name != name]:
         raise PlaceError(f"{place.name} still has an older vault of secrets: {left[0]}", place=place.name)
+
+
+def _is_of(place: Place, copy: Copy, vault: Vault, key: StructureKey) -> bool:
+    """Whether a file there is a copy of this vault, of now or before, also of the time before the house was
+    lost. Raises PlaceError for one with secrets that this one does not have: with it they would be gone."""
+    try:
+        with closing(place.open(copy.name, copy.version)) as file:
+            found = open_vault(
+                file.read_at(0, file.size),
+                Keyring(structures={key.id: key.secret}),
+                copy.name.rpartition("/")[2],
+            )
+    except EncryptedError:
+        return False  # of another staging area
+    except DamagedError:
+        return True  # nobody would have anything from it
+    known = {one.id for one in vault.secrets.values()} | set(vault.erased)
+    if not {one.id for one in found.secrets.values()} <= known:
+        raise PlaceError(
+            f"{place.name} has a vault with secrets that this host does not have: put {copy.name} into the "
+            "directory of keys first",
+            place=place.name,
+        )
+    return True
 
 
 def _put_file(place: Place, name: str, vault: Vault, key: StructureKey) -> None:

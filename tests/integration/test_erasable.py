@@ -160,3 +160,37 @@ def test_no_archive_goes_where_the_vault_can_not(site: Site) -> None:
 def test_erasable_needs_recipients(site: Site) -> None:
     site.configure("erasable = true")
     assert "encryption.recipients" in site.run("backup", status=2).stderr
+
+
+def test_a_rebuild_brings_the_vault_back_and_nights_go_on(site: Site) -> None:
+    erasable(site)
+    site.run("backup")
+    site.run("sweep")
+    shutil.rmtree(site.staging)
+    shutil.rmtree(site.keys)
+    site.staging.mkdir()
+    site.run("catalog", "rebuild", "--from", "vault", *site.with_key)
+    assert not list(site.staging.rglob("*.vault.sealed"))
+    assert left(site) == []
+    Maildir(site.store / "jane").message("7.jane:2,", site.mail("jane", 7))
+    site.run("backup")
+    site.run("sweep")
+    assert left(site) == []
+    destroy(site)
+    assert ONLY_HERS not in plain_bytes(site.staging, site.vault, keys=all_keys(site, site.vault))
+
+
+def test_a_vault_with_secrets_that_are_lost_here_is_not_replaced(site: Site) -> None:
+    erasable(site)
+    site.run("backup")
+    site.run("sweep")
+    shutil.rmtree(site.staging)
+    shutil.rmtree(site.keys)
+    (copy,) = (site.vault / "_vault").iterdir()
+    site.staging.mkdir()
+    site.run("catalog", "rebuild", "--from", "vault", *site.with_key)
+    (own,) = site.keys.glob("*.vault.sealed")
+    own.unlink()
+    site.run("backup")
+    assert "secrets that this host does not have" in site.run("sweep", status=1).stderr
+    assert copy.exists()
