@@ -109,7 +109,7 @@ def prove(
     configured, and of each encrypted one among these archives all keys, the directory, and mail. What can't
     be read at all proves nothing, and is a failure."""
     public = {recipient.id: recipient for recipient in recipients}
-    tried = {id_: _Tried() for id_ in identity.recipients}
+    tried = {id_: _Tried(name=public[id_].name if id_ in public else "") for id_ in identity.recipients}
     failures: list[Failure] = []
     for id_ in identity.recipients:
         found = list(_canary(identity, public[id_])) if id_ in public else []
@@ -125,20 +125,16 @@ def prove(
                     if not slots:
                         continue
                     encrypted += 1
-                    for id_, name in identity.recipients.items():
-                        wrong = _try_archive(identity, id_, name, file, slots, tried[id_], where)
-                        failures += wrong
+                    for id_ in identity.recipients:
+                        failures += _try_archive(identity, id_, file, slots, tried[id_], where)
             except BackupError as error:
                 failures.append(Failure(recipient="", archive=where, code=error.code, message=error.message))
     checks = tuple(
-        Check(recipient=id_, name=name, at=now, archive=tried[id_].newest)
-        for id_, name in identity.recipients.items()
-        if not tried[id_].failed and (id_ in public or tried[id_].newest)
+        Check(recipient=id_, name=one.name, at=now, archive=one.newest)
+        for id_, one in tried.items()
+        if not one.failed and (id_ in public or one.newest)
     )
-    opens = {
-        name: Opened(whole=tried[id_].whole, in_part=tried[id_].in_part)
-        for id_, name in identity.recipients.items()
-    }
+    opens = {one.name: Opened(whole=one.whole, in_part=one.in_part) for one in tried.values() if one.name}
     return Proof(checks=checks, failures=tuple(failures), encrypted=encrypted, opened=opens)
 
 
@@ -161,8 +157,10 @@ def addressed(copies: Iterable[Location], places: Iterable[PlaceSettings]) -> tu
 
 
 class _Tried(Mutable):
-    """What the private key of a recipient did so far."""
+    """What the private key of a recipient did so far. It is called as the recipient is: a key that was typed
+    from paper has no name."""
 
+    name: str
     newest: str = ""
     whole: int = 0
     in_part: int = 0
@@ -172,7 +170,6 @@ class _Tried(Mutable):
 def _try_archive(
     identity: Identity,
     id_: bytes,
-    name: str,
     file: RandomAccess,
     slots: Sequence[Slot],
     tried: _Tried,
@@ -181,6 +178,7 @@ def _try_archive(
     own = [replace(slot, wraps=wraps) for slot in slots if (wraps := _own(slot, id_))]
     if not own:
         return
+    tried.name = tried.name or own[0].wraps[0].name
     try:
         keys = NO_KEYS
         for slot in own:
@@ -191,7 +189,7 @@ def _try_archive(
         pass  # the frame that was tried is one of those that are wrapped for others
     except BackupError as error:
         tried.failed = True
-        yield Failure(recipient=name, archive=where, code=error.code, message=error.message)
+        yield Failure(recipient=tried.name, archive=where, code=error.code, message=error.message)
         return
     tried.newest = tried.newest or where
     if len(own) == len(slots):

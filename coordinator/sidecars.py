@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..proto.archive.sidecars import archive_digits, read_sidecar, sidecar_files
+from ..proto.archive.sidecars import SIDECAR_DIGITS, archive_digits, read_sidecar
 from ..proto.errors import BackupError, UnsupportedError
 from ..proto.keys.records import SIDECARS, Keyring
 from ..proto.records import ArchiveId, Skipped
@@ -16,27 +16,25 @@ def damaged_sidecars(staging: Path, keys: Keyring) -> Iterator[Skipped]:
     structure key. Those for which it is not at hand are taken as they are."""
     for path in sidecar_paths(staging):
         try:
-            if read_sidecar(path).is_genuine(keys) is False:
-                yield Skipped(
-                    _name(staging, path), "sidecar", "it is not what was written with the structure key"
-                )
+            if read_sidecar(path).is_genuine(keys) is not False:
+                continue
+            wrong = "it is not what was written with the structure key"
         except UnsupportedError:
             continue  # it may be whole
         except (BackupError, OSError) as error:
-            yield Skipped(_name(staging, path), "sidecar", str(error))
+            wrong = str(error)
+        name = str(path.relative_to(staging))
+        yield Skipped(name, "sidecar", f"{wrong}; `mailhaul keys recipient add` makes it again")
 
 
 def sidecar_paths(staging: Path) -> list[Path]:
     """All sidecars of a staging area."""
     found = staging.glob(f"{SIDECARS}/*/*")
-    return sorted(path for path in found if archive_digits(_name(staging, path)))
+    return sorted(path for path in found if archive_digits(str(path.relative_to(staging))))
 
 
-def sidecars_of(staging: Path, archive: ArchiveId) -> list[str]:
-    """The names of the sidecars of an archive in a staging area."""
-    folders = (str(staging / SIDECARS),)
-    return [_name(staging, path) for _, path in sidecar_files(folders, archive)]
-
-
-def _name(staging: Path, path: Path) -> str:
-    return str(path.relative_to(staging))
+def sidecars_of(staging: Path, archives: Iterable[ArchiveId]) -> list[str]:
+    """The names of the sidecars of some archives in a staging area."""
+    digits = {archive.hex()[:SIDECAR_DIGITS] for archive in archives}
+    names = (str(path.relative_to(staging)) for path in sidecar_paths(staging))
+    return [name for name in names if archive_digits(name) in digits]

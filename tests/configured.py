@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mailhaul.proto.keys.recipients import write_recipient
-from mailhaul.proto.keys.secrets import Secret, write_secret
+from mailhaul.proto.keys.secret_files import Secret, write_secret
 
 from .faults.killed import killed_at
 from .histories import mail_at

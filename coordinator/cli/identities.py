@@ -42,7 +42,7 @@ def passphrases(keys: Sequence[Path], files: Sequence[Path]) -> Callable[[Path],
 
 def passphrase_in(file: Path) -> str:
     """The first line of a file. Raises AccessError."""
-    from ...proto.keys.secrets import read_key_file
+    from ...proto.keys.secret_files import read_key_file
 
     data, lies_open = read_key_file(file)
     if lies_open:

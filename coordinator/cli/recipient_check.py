@@ -85,8 +85,7 @@ def _report(proof: Proof, *, as_json: bool) -> None:
         say(
             shown(
                 f"{check.name}: opens {opened.whole:,} of {counted(proof.encrypted, 'encrypted archive')} "
-                f"that "
-                f"were tried, the newest {check.archive}"
+                f"tried, the newest: {check.archive}"
             )
         )
         if opened.in_part:

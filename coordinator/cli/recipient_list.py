@@ -131,7 +131,7 @@ def _listed(
 
 def _row(one: _Listed) -> Sequence[str]:
     checked = both(one.checked) if one.checked else "never"
-    remark = ", overdue" if one.overdue else "" if one.file else ", not configured any more"
+    remark = ", overdue" if one.overdue else "" if one.file else ", not configured"
     return (
         shown(one.name),
         one.kind,

@@ -89,7 +89,7 @@ def command(
     if as_json:
         output.print_json(document(made, place, shares or 0))
     else:
-        tell_made(made, place, threshold or 0, shares or 0)
+        report_made(made, place, threshold or 0, shares or 0)
     return EXIT_OK
 
 
@@ -97,7 +97,7 @@ def made_recipient(
     place: Path, name: str, kind: str, passphrases: list[str | None], threshold: int = 0
 ) -> Recipient:
     """A new recipient, in files. Raises AccessError, UsageError."""
-    kem = next(kem for kem, told in KIND_NAMES.items() if told == kind and kem is not Kem.AGE)
+    kem = next(kem for kem, named in KIND_NAMES.items() if named == kind and kem is not Kem.AGE)
     try:
         return make_recipient(place, name, kem, passphrases, threshold)
     except ValueError as error:
@@ -113,7 +113,7 @@ def document(made: Recipient, place: Path, shares: int) -> dict[str, object]:
     }
 
 
-def tell_made(made: Recipient, place: Path, threshold: int = 0, shares: int = 0) -> None:
+def report_made(made: Recipient, place: Path, threshold: int = 0, shares: int = 0) -> None:
     """What was made, what to do with it, and what losing it means."""
     files = secret_paths(place, made.name, shares)
     say(f"made {place / made.name}{PUBLIC}: {fingerprint(made.id)}")

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...proto.directories import sync_directory
-from ...proto.errors import EXIT_OK, BackupError
+from ...proto.errors import EXIT_OK
 from ...proto.keys.identities import PrivateKey
+from ...proto.keys.new_files import write_new
 from ...proto.keys.paper import paper_text
 from ...proto.keys.recipients import KIND_NAMES, fingerprint
-from ...proto.keys.secrets import Secret, read_secret
-from ...proto.wire.files import new_file
+from ...proto.keys.secret_files import Secret, read_secret
 from .identities import passphrases
 from .output import note, say
 
@@ -69,7 +68,8 @@ def command(file: Path, passphrase_file: Path | None, qr: bool, page: Path | Non
         PrivateKey(secret)  # what is printed is the key of its recipient, or nothing is
     text = paper_text(secret)
     if page is not None:
-        _write(page, _html(secret, text))
+        write_new(page, _html(secret, text).encode("utf-8", "surrogateescape"), 0o600)
+        note(f"{page} holds the private key as it is")
         say(f"wrote {page}; print it, then remove it: it opens everything")
         return EXIT_OK
     say(f"# {_title(secret)}: {KIND_NAMES[secret.kem]}, {fingerprint(secret.recipient)}")
@@ -103,15 +103,3 @@ def _code(text: str) -> segno.QRCode:
     import segno  # nothing else wants it
 
     return segno.make_qr(text, error="m")
-
-
-def _write(page: Path, text: str) -> None:
-    try:
-        with new_file(page, 0o600) as write:
-            write(text.encode("utf-8", "surrogateescape"))
-        sync_directory(page.absolute().parent)
-    except FileExistsError as error:
-        raise BackupError(f"{page} is there already, and is not overwritten", path=str(page)) from error
-    except OSError as error:
-        raise BackupError(f"can't write {page}: {error.strerror}", path=str(page)) from error
-    note(f"{page} holds the private key as it is")

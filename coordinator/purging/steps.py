@@ -47,7 +47,9 @@ class Steps:
         for what is written next. New files that were never brought into use go first."""
         # An archive that somebody has renamed, and that was freed, left its excerpt under its own name.
         dead = (Doomed(name) for one in plan.dead for name in dict.fromkeys((one.name, name_in_places(one))))
-        sidecars = (Doomed(name) for one in plan.dead for name in sidecars_of(self._staging, one.archive))
+        # Those of archives that were purged before, too: they may have come back from a destination.
+        gone = {one.archive for one in plan.dead} | self._catalog.purged_archives()
+        sidecars = map(Doomed, sidecars_of(self._staging, gone))
         replaced = (Doomed(one.record.name, one.new_file) for one in plan.compactions)
         self._doomed = tuple(dict.fromkeys((*self._doomed, *dead, *sidecars, *replaced)))
         write_doomed(self._staging, self._doomed)

@@ -21,7 +21,7 @@ from .derivation import recipient_id
 from .paper import HEADING, paper_secret
 from .recipients import KIND_NAMES, recipient_of_text
 from .records import Kem, Recipient, Wrap
-from .secrets import Secret, parse_secret, read_key_file
+from .secret_files import Secret, parse_secret, read_key_file
 from .shamir import combine
 
 Passphrase = Callable[[Path], str]

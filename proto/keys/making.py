@@ -10,7 +10,7 @@ from ..directories import make_directories
 from ..errors import AccessError
 from .recipients import PUBLIC, recipient, write_recipient
 from .records import Kem, Recipient
-from .secrets import COST, ENDING, PRIVATE_BYTES, ScryptCost, Secret, Share, write_secret
+from .secret_files import COST, ENDING, PRIVATE_BYTES, ScryptCost, Secret, Share, write_secret
 from .shamir import split
 
 _SET_BYTES = 4

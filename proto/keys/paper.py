@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from .records import Kem
-from .secrets import PRIVATE_BYTES, Secret, Share
+from .secret_files import PRIVATE_BYTES, Secret, Share
 
 HEADING = "mailhaul paper key 1"
 
@@ -81,19 +81,19 @@ def _piece(number: int, count: int, line: str, wrong: list[str]) -> bytes:
     found = _LABEL.fullmatch(line)
     label, rest = (found[1], found[2]) if found else (None, line)
     letters = "".join(rest.split()).lower()
-    told = f"line {label or number}"
+    where = f"line {label or number}"
     if label is not None and int(label) != number:
-        wrong.append(f"{told} stands where line {number} belongs")
+        wrong.append(f"{where} stands where line {number} belongs")
     elif strange := sorted(set(letters) - set(_LETTERS)):
-        wrong.append(f"{told}: {' '.join(map(repr, strange))} does not occur in keys")
+        wrong.append(f"{where}: {' '.join(map(repr, strange))} does not occur in keys")
     elif len(letters) != _DATA_LETTERS + _CHECK_LETTERS:
-        wrong.append(f"{told}: {len(letters)} letters instead of {_DATA_LETTERS + _CHECK_LETTERS}")
+        wrong.append(f"{where}: {len(letters)} letters instead of {_DATA_LETTERS + _CHECK_LETTERS}")
     else:
         values = [_LETTERS.index(letter) for letter in letters]
         data, check = values[:_DATA_LETTERS], values[_DATA_LETTERS:]
         if check == list(_check(number, count, data)):
             return _bytes(data)
-        wrong.append(f"{told}: letters are wrong")
+        wrong.append(f"{where}: letters are wrong")
     return b""
 
 

@@ -10,10 +10,10 @@ import base64
 import re
 from pathlib import Path
 
-from ..directories import sync_directory
 from ..errors import AccessError
-from ..wire.files import new_file, read_small
+from ..wire.files import read_small
 from .derivation import recipient_id
+from .new_files import write_new
 from .records import Kem, Recipient
 
 PUBLIC = ".pub"
@@ -56,16 +56,7 @@ def read_recipient(path: Path) -> Recipient:
 def write_recipient(directory: Path, one: Recipient) -> Path:
     """Make ``NAME.pub``, durably; nothing is overwritten. Returns its path. Raises AccessError."""
     path = directory / f"{one.name}{PUBLIC}"
-    try:
-        with new_file(path, 0o644) as write:
-            write(text_of(one).encode("ascii"))
-        sync_directory(directory)
-    except FileExistsError as error:
-        raise AccessError(
-            f"{path}: is there already, and no key is ever overwritten", path=str(path)
-        ) from error
-    except OSError as error:
-        raise AccessError(f"{path}: can't be written: {error.strerror}", path=str(path)) from error
+    write_new(path, text_of(one).encode("ascii"), 0o644)
     return path
 
 

@@ -19,7 +19,7 @@ from mailhaul.proto.keys.opening import open_slot, rewrap, slots_with_sidecar
 from mailhaul.proto.keys.paper import paper_text
 from mailhaul.proto.keys.recipients import read_recipient, recipient, text_of
 from mailhaul.proto.keys.records import Cipher, Kem, Recipient, Slot, Wrap
-from mailhaul.proto.keys.secrets import ScryptCost, read_secret
+from mailhaul.proto.keys.secret_files import ScryptCost, read_secret
 from mailhaul.proto.keys.wrapping import wrap
 from mailhaul.proto.records import ArchiveId
 from mailhaul.proto.structs import replace
@@ -32,7 +32,7 @@ CONTENT, STRUCTURE = b"c" * 32, b"s" * 32
 UNWRAP = """\
 import base64, json, sys
 sys.path.insert(0, {checkout!r})
-from mailhaul.proto.keys.secrets import read_secret
+from mailhaul.proto.keys.secret_files import read_secret
 from mailhaul.proto.keys.wrapping import unwrap
 from pathlib import Path
 asked = json.load(sys.stdin)

@@ -24,7 +24,7 @@ from mailhaul.proto.archive.slots import read_slots
 from mailhaul.proto.keys.derivation import wrap_info
 from mailhaul.proto.keys.recipients import recipient, write_recipient
 from mailhaul.proto.keys.records import Kem, Keyring, Slot
-from mailhaul.proto.keys.secrets import ScryptCost, Secret, write_secret
+from mailhaul.proto.keys.secret_files import ScryptCost, Secret, write_secret
 from mailhaul.proto.keys.wrapping import public_of, unwrap
 from mailhaul.worker.archives.opened import beginning_of
 

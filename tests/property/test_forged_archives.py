@@ -29,7 +29,7 @@ from mailhaul.proto.errors import DamagedError, EncryptedError, UnsupportedError
 from mailhaul.proto.keys.derivation import structure_key
 from mailhaul.proto.keys.identities import PrivateKey
 from mailhaul.proto.keys.records import Keyring, Sealing, Slot
-from mailhaul.proto.keys.secrets import Secret
+from mailhaul.proto.keys.secret_files import Secret
 from mailhaul.proto.records import DIGEST_BYTES, ArchiveId, Departed, RunId, Stretch
 from mailhaul.proto.structs import Record, replace
 from mailhaul.worker.archives.opened import open_archive

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.keys.paper import paper_secret, paper_text
 from mailhaul.proto.keys.records import Kem
-from mailhaul.proto.keys.secrets import PRIVATE_BYTES, Secret, Share
+from mailhaul.proto.keys.secret_files import PRIVATE_BYTES, Secret, Share
 from mailhaul.proto.keys.shamir import combine, split
 
 LETTERS = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"

@@ -25,7 +25,7 @@ from mailhaul.proto.keys.derivation import content_id, wrap_info
 from mailhaul.proto.keys.identities import PrivateKey
 from mailhaul.proto.keys.opening import open_slot, rewrap, slots_with_sidecar
 from mailhaul.proto.keys.records import SIDECARS, Cipher, Kem, Keyring, Recipient, Slot, Wrap
-from mailhaul.proto.keys.secrets import Secret
+from mailhaul.proto.keys.secret_files import Secret
 from mailhaul.proto.keys.wrapping import wrap
 from mailhaul.proto.records import ArchiveId
 from mailhaul.proto.structs import replace

@@ -184,6 +184,42 @@ def test_what_lies_beside_is_locked_and_old_snapshots_go(swept: Swept, store: Lo
     assert len(locked_snapshots) <= 6, "not each that a sweep makes"
 
 
+def test_sidecars_are_locked_as_long_as_their_archive_is_there_and_go_then(
+    swept: Swept, store: LockingStore
+) -> None:
+    swept.sweep()
+    names = {}
+    for copy in copies(swept):
+        digits = copy.name.split(".")[2]
+        names[digits] = f"_keys/{digits[:2]}/{digits}.1.mhk"
+        path = swept.chain.staging / names[digits]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"keys")
+    swept.sweep()
+    swept.sweep()
+    there = store.copies("vault")
+    for name in names.values():
+        until = there[name].locked_until
+        assert until is not None
+        assert until >= swept.now + AHEAD / 2
+    purged(swept, RetentionRules(last=1))
+    left = {one.name.split(".")[2] for one in copies(swept)}
+    assert 0 < len(left) < len(names)
+    for digits, name in names.items():
+        assert (swept.chain.staging / name).exists() == (digits in left), "a purge takes them away here"
+    swept.sweep()
+    assert set(names.values()) <= set(store.copies("vault")), "what is locked stays"
+    swept.now += 2 * AHEAD
+    swept.sweep()
+    there = store.copies("vault")
+    assert {digits for digits, name in names.items() if name in there} == left
+    # One that came back from another place goes with the next purge.
+    gone = next(digits for digits in names if digits not in left)
+    (swept.chain.staging / names[gone]).write_bytes(b"keys")
+    purged(swept, RetentionRules(last=1))
+    assert not (swept.chain.staging / names[gone]).exists()
+
+
 def test_who_may_not_remove_is_told_and_all_else_goes_on(swept: Swept, store: LockingStore) -> None:
     swept.sweep()
     purged(swept, RetentionRules(last=1))

@@ -21,7 +21,7 @@ from mailhaul.proto.keys.making import make_recipient, secret_paths
 from mailhaul.proto.keys.paper import paper_secret
 from mailhaul.proto.keys.recipients import read_recipient, recipient_of_text
 from mailhaul.proto.keys.records import Kem, Wrap
-from mailhaul.proto.keys.secrets import ScryptCost, parse_secret, read_secret, write_secret
+from mailhaul.proto.keys.secret_files import ScryptCost, parse_secret, read_secret, write_secret
 from mailhaul.proto.keys.wrapping import wrap
 from mailhaul.proto.structs import replace
 

@@ -30,7 +30,7 @@ from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.keys import recipients, shamir
 from mailhaul.proto.keys.derivation import recipient_id
 from mailhaul.proto.keys.records import Kem, Recipient, Sealing
-from mailhaul.proto.keys.secrets import Secret, write_secret
+from mailhaul.proto.keys.secret_files import Secret, write_secret
 from mailhaul.proto.keys.vault import Vault, seal, vault_name
 from mailhaul.proto.records import ArchiveId, Folder
 from mailhaul.proto.structs import replace

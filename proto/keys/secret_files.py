@@ -16,10 +16,9 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..directories import sync_directory
 from ..errors import AccessError
 from ..structs import Record
-from ..wire.files import new_file
+from .new_files import write_new
 from .recipients import KIND_NAMES, KINDS
 from .records import Kem
 
@@ -123,16 +122,7 @@ def write_secret(path: Path, secret: Secret, passphrase: str | None, cost: Scryp
     """Make the file, mode 0600, durably; nothing is overwritten. Without a passphrase whoever has the file
     has the key. Raises AccessError."""
     data = (json.dumps(_document(secret, passphrase, cost), indent=1) + "\n").encode("ascii")
-    try:
-        with new_file(path, 0o600) as write:
-            write(data)
-        sync_directory(path.parent)
-    except FileExistsError as error:
-        raise AccessError(
-            f"{path}: is there already, and no key is ever overwritten", path=str(path)
-        ) from error
-    except OSError as error:
-        raise AccessError(f"{path}: can't be written: {error.strerror}", path=str(path)) from error
+    write_new(path, data, 0o600)
 
 
 def read_key_file(path: Path) -> tuple[bytes, bool]:
@@ -232,7 +222,7 @@ def _share(rows: Mapping[str, object]) -> Share:
 
 
 def _about(kem: Kem, recipient: bytes, share: Share | None) -> bytes:
-    """What is authenticated beside the key: nothing of it can be told to be something else."""
+    """What is authenticated beside the key: nothing of it can pass for something else."""
     which = bytes((share.number, share.threshold, share.count)) + share.set if share else b""
     return b"mailhaul secret 1 " + bytes((kem,)) + recipient + which
 
