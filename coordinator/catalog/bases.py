@@ -38,14 +38,14 @@ class Base(Record, kw_only=True):
 
 def newest_base(staging: Path, keys: Keyring) -> Base | None:
     """The sound catalog that knows of the latest run, copied, as far as these keys open snapshots; None if
-    there is none. Raises StagingError."""
+    there is none. With a structure key a sealed one comes before all in clear: these may be anybody's. Raises
+    StagingError."""
     path = place(staging).with_name("catalog.sqlite.base")
     own = _newest_run(staging)
     with translated(path):
         make_private(path.parent)
-        for one in snapshots(staging):
-            if own is not None and own >= one.run:
-                break
+        there = [one for one in snapshots(staging) if own is None or one.run > own]
+        for one in sorted(there, key=lambda one: not (one.sealed and keys.structures)):
             with suppress(DamagedError, UnsupportedError, NotFoundError, EncryptedError):
                 unpack(staging, one, path, keys)
                 return _base(path, str(one))

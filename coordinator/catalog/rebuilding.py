@@ -351,6 +351,8 @@ def _enter(database: sqlite3.Connection, found: FoundArchive, gone: Collection[A
         known = _known(database, facts)
         if known is not None and known["generation"] > facts.generation:
             return [facts.name]
+        if known is not None and facts.archive not in gone and _is_back(database, known, found):
+            return []
         if known is None or known["generation"] == facts.generation:
             _insert_unit(database, facts, gone)
         units.end_unit(
@@ -377,7 +379,8 @@ def _known(database: sqlite3.Connection, facts: ArchiveFacts) -> sqlite3.Row | N
     """Another generation of an archive that was entered before. Raises ValueError if that was of another
     unit."""
     found: sqlite3.Row | None = database.execute(
-        "SELECT unit, name, generation FROM archives WHERE archive = ? AND unit IS NOT NULL",
+        "SELECT number, unit, name, generation, size_bytes FROM archives"
+        " WHERE archive = ? AND unit IS NOT NULL",
         (facts.archive,),
     ).fetchone()
     if found is not None:
@@ -385,6 +388,23 @@ def _known(database: sqlite3.Connection, facts: ArchiveFacts) -> sqlite3.Row | N
         if unit != found["unit"]:
             raise ValueError(f"{found['name']} has the same id, and is of another unit")
     return found
+
+
+def _is_back(database: sqlite3.Connection, known: sqlite3.Row, found: FoundArchive) -> bool:
+    """Whether an archive had left the staging area, by the catalog that is begun with, and lies there again,
+    as when all copies were brought back; that is entered, if it is whole."""
+    facts = found.facts
+    same = (known["name"], known["generation"], known["size_bytes"])
+    if not found.staged or same != (facts.name, facts.generation, facts.size_bytes):
+        return False
+    if any(one.place == STAGING for one in locations.copies_of(database, known["number"])):
+        return False
+    if not found.damaged:
+        copy = CopyRecord(
+            place=STAGING, name=facts.name, generation=facts.generation, size_bytes=facts.size_bytes
+        )
+        locations.put_copy(database, known["number"], copy)
+    return True
 
 
 def _insert_unit(database: sqlite3.Connection, facts: ArchiveFacts, gone: Collection[ArchiveId]) -> None:

@@ -18,7 +18,7 @@ from ..settings import StagingConfig
 from ..structure_keys import area_at
 from . import adapters, output
 from .configuration import Site, chosen_site, configured
-from .options import destination_option, identity_options, json_option, staging_option
+from .options import destination_option, identity_options, json_option, refuse, staging_option
 from .output import counted, note, say
 from .program import Invocation
 from .sources import unlock_with
@@ -41,6 +41,12 @@ def command() -> None:
 @click.option(
     "--every-archive", is_flag=True, help="Read every archive, even if there is a snapshot of the catalog."
 )
+@click.option(
+    "--keys",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="With --staging: the directory of keys (default: /etc/mailhaul/keys).",
+)
 @identity_options
 @json_option
 @click.pass_obj
@@ -50,6 +56,7 @@ def rebuild(
     destinations: tuple[Destination, ...],
     only: str | None,
     every_archive: bool,
+    keys: Path | None,
     identities: tuple[Path, ...],
     passphrase_files: tuple[Path, ...],
     as_json: bool,
@@ -75,17 +82,24 @@ def rebuild(
     """
     site = chosen_site(invocation, staging, destinations)
     area = site.area
-    keys = RecoveredKeys(unlock_with(identities, passphrase_files), area_at(area).keys)
-    bring = _fetching(site, only, keys)
-    directory = (configured(invocation).staging if staging is None else StagingConfig(path=area)).keys
+    refuse(keys is not None and staging is None, "--keys stands beside --staging: else keys in [staging]")
+    found = RecoveredKeys(unlock_with(identities, passphrase_files), area_at(area).keys)
+    bring = _fetching(site, only, found)
+    configured_keys = (configured(invocation).staging if staging is None else StagingConfig(path=area)).keys
+    directory = keys.absolute() if keys else configured_keys
 
     def bring_with_keys() -> Fetched:
         fetched = bring()
-        for one in recover(area, directory, keys):
+        for one in recover(area, directory, found):
             note(f"structure key {one.id.hex()} came out of the archives, and is kept in {directory} now")
         return fetched
 
     report = rebuild_catalog(area, every_archive=every_archive, fetch=bring_with_keys)
+    if report.origin.endswith(".gz") and area_at(area).keys.structures:
+        note(
+            f"archives are encrypted, and {report.origin} is not sealed: whoever can write there may have made "
+            "it; --every-archive does without"
+        )
     output.list_skipped(report.damaged, "damaged")
     output.list_skipped(report.refused, "not entered")
     output.list_skipped(report.missing, "missing")

@@ -2,7 +2,8 @@
 
 It goes to every destination as what else lies beside archives does, and comes back from there; so whoever
 makes the catalog again, be it from an old copy, leaves out what was erased. It holds no name: a salt, and a
-digest of that with partition and user. Who has the record and guesses an address can confirm the guess.
+digest of that with partition and user. Who has the record and guesses an address can confirm the guess; so
+where archives are encrypted it is sealed, as ``_erasures/ID.json.sealed``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ from pathlib import Path
 from ...proto.directories import make_directories, sync_directory
 from ...proto.erased import SALT_BYTES, Erased, ErasedMailbox, digest_of
 from ...proto.errors import DamagedError, StagingError
+from ...proto.keys.records import Keyring
+from ...proto.keys.sealed_files import SUFFIX, open_sealed_file, seal_file
 from ...proto.records import RunId
 from ...proto.structs import Record
 from ..clock import RUN_ID
+from ..structure_keys import area_at, key_beside
 
 FOLDER = "_erasures"
 """Below the staging area; no partition can be called so."""
@@ -69,13 +73,18 @@ def write_erasure(staging: Path, erasure: Erasure) -> None:
 
 
 def put_beside(path: Path, document: object) -> None:
-    """A file beside the archives: whole and durable under its name, or not there. Raises StagingError."""
+    """A file in the folder: whole and durable under its name, or not there; sealed, and called so, where
+    archives are encrypted. Raises StagingError, AccessError if the key for that is gone."""
+    content: Iterable[bytes] = [(json.dumps(document, indent=1) + "\n").encode("ascii")]
+    if key := key_beside(path.parent.parent):
+        path = path.with_name(path.name + SUFFIX)
+        content = seal_file(path.name, content, key)
     new = path.with_name(f".{path.name}.new")
     try:
         make_directories(path.parent)
         new.touch(mode=0o600)
         with new.open("wb") as file:
-            file.write((json.dumps(document, indent=1) + "\n").encode("ascii"))
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         new.rename(path)
@@ -85,10 +94,10 @@ def put_beside(path: Path, document: object) -> None:
 
 
 def read_erasures(staging: Path) -> tuple[Erasure, ...]:
-    """All that are on record, oldest first. Raises DamagedError, StagingError: without a record what was
-    erased could come back."""
-    files = sorted((staging / FOLDER).glob("*.json"))
-    return tuple(_read(path) for path in files if path.name[0] != "." and not path.name.endswith(_DONE))
+    """All that are on record, oldest first. Raises DamagedError, StagingError, EncryptedError without the
+    structure key of one that is sealed: without a record what was erased could come back."""
+    keys = area_at(staging).keys
+    return tuple(_read(path, keys) for path in _files(staging) if _erasure_in(path))
 
 
 def erased_mailboxes(staging: Path) -> Erased:
@@ -98,8 +107,7 @@ def erased_mailboxes(staging: Path) -> Erased:
 
 def erasure_ids(staging: Path) -> list[RunId]:
     """The ids of all that are on record, by the names of their files."""
-    names = (path.name.removesuffix(".json") for path in (staging / FOLDER).glob("*.json"))
-    return sorted(RunId(one) for one in names if RUN_ID.fullmatch(one))
+    return [erasure for path in _files(staging) if (erasure := _erasure_in(path))]
 
 
 def certificate_file(staging: Path, erasure: RunId) -> Path:
@@ -107,9 +115,21 @@ def certificate_file(staging: Path, erasure: RunId) -> Path:
     return staging / FOLDER / f"{erasure}{_DONE}"
 
 
-def _read(path: Path) -> Erasure:
+def _files(staging: Path) -> list[Path]:
+    return sorted(path for path in (staging / FOLDER).glob("*.json*") if path.name[0] != ".")
+
+
+def _erasure_in(path: Path) -> RunId | None:
+    """Which erasure a file is the record of; None for any other file."""
+    name = path.name.removesuffix(SUFFIX).removesuffix(".json")
+    return RunId(name) if RUN_ID.fullmatch(name) else None
+
+
+def _read(path: Path, keys: Keyring) -> Erasure:
     try:
-        row = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            sealed = path.name.endswith(SUFFIX)
+            row = json.loads(b"".join(open_sealed_file(file, keys, path.name)) if sealed else file.read())
         if row["format"] != _FORMAT:
             raise ValueError(f"format {row['format']!r}")
         return Erasure(

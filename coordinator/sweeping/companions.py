@@ -35,7 +35,7 @@ KINDS = (
     Kind(f"{SIDECARS}/*/*.mhk", "keys, each wrapped for a recipient, as they are in archives"),
     Kind(f"{CATALOG}/*.sqlite.gz*"),
     Kind(f"{CATALOG}/*.names.tsv.gz*"),
-    Kind(f"{ERASURES}/*.json", "digests with a salt stand for names: who guesses one can confirm it"),
+    Kind(f"{ERASURES}/*.json*", "no names; sealed where archives are encrypted, but for those of before"),
     Kind(README, "it says what all this is to who has nothing else, and names nobody"),
     Kind(reader_name("*"), "a program, the same for everybody"),
 )

@@ -86,6 +86,7 @@ class GuardedSite:
         self, place: Path, server: S3Server, names: Sequence[str] = ("vault",), *, encrypted: bool = True
     ) -> None:
         self.place, self.server, self.names, self.encrypted = place, server, names, encrypted
+        place.mkdir(exist_ok=True)
         self.store, self.staging, self.keys = place / "store", place / "staging", place / "keys"
         self.bucket = server.new_bucket() if "bucket" in names else ""
         self.private = secrets.token_bytes(32)

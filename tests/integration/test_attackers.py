@@ -114,6 +114,7 @@ def test_every_file_is_of_a_kind_that_is_known(
             seen.add("archive" if file.endswith(".mha") else "run")
             continue
         (kind,) = (one for one in KINDS if fnmatch(file, one.pattern))
+        assert not file.startswith("_erasures/") or file.endswith(SUFFIX)
         assert kind.open or (is_sealed(data) and file.endswith(SUFFIX)), file
         seen.add(kind.pattern)
     assert seen == {

@@ -12,12 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.structure_keys import read_structure_keys
 from mailhaul.proto.keys.paper import paper_text
+from mailhaul.proto.keys.recipients import recipient, write_recipient
+from mailhaul.proto.keys.records import Kem
+from mailhaul.proto.keys.secrets import Secret
+from mailhaul.proto.keys.wrapping import public_of
 from mailhaul.tests.tapes import taken_off
 
 from ..trees import differences
 from ..verifying import command, command_status
-from .guarded import LAYOUT, USERS, GuardedSite, mail_in
+from ..verifying import run as run_command
+from .guarded import LAYOUT, USERS, GuardedSite, files_in, found_in, mail_in
 from .runbooks import Step, runbook
 from .servers.object_storage import moto
 
@@ -50,8 +56,9 @@ def blank(site: GuardedSite, place: Path, name: str) -> tuple[str, Path]:
     return f"--config {config}", site.paper(place)
 
 
-@pytest.mark.parametrize("name", WHERE)
-@pytest.mark.parametrize("every_archive", [False, True], ids=["snapshot", "archives"])
+@pytest.mark.parametrize(
+    ("name", "every_archive"), [("vault", False), ("bucket", False), ("drive", False), ("vault", True)]
+)
 def test_of_a_lost_house_a_destination_and_paper_are_enough(
     site: GuardedSite, tmp_path: Path, name: str, every_archive: bool
 ) -> None:
@@ -80,11 +87,78 @@ def test_of_a_lost_house_a_destination_and_paper_are_enough(
         assert told["read"] == 0, "nights go on"
 
 
+def test_a_directory_of_copies_becomes_a_staging_area(site: GuardedSite, tmp_path: Path) -> None:
+    """As README.txt says."""
+    staging, typed = tmp_path / "copies", site.paper(tmp_path)
+    shutil.copytree(site.place / "vault", staging)
+    keys = tmp_path / "keys"
+    words = ("--staging", staging, "--keys")
+    assert command_status("catalog rebuild", *words, staging / "keys", "--identity", typed)[0] == 2
+    rebuilt = command("catalog rebuild", *words, keys, "--identity", typed)
+    assert (rebuilt["archives"], rebuilt["missing"], rebuilt["damaged"]) == (3, [], [])
+    target = tmp_path / "restored"
+    where = ("--staging", staging, "--to", f"maildir:{target}/{LAYOUT}")
+    command("restore", "/", *where, "--identity", typed)
+    assert differences(site.moments[max(site.moments)], mail_in(target)) == []
+    assert not found_in({name: data for name, data in files_in(staging).items() if name[0] != "."})
+
+
+def test_whoever_was_added_later_opens_a_lost_house(tmp_path: Path) -> None:
+    site = GuardedSite(tmp_path / "site", moto())
+    site.night()
+    private = os.urandom(32)
+    safe = recipient("safe", Kem.X25519, public_of(Kem.X25519, private))
+    added = site.run(
+        "keys recipient add", write_recipient(tmp_path, safe), "--identity", site.paper(tmp_path)
+    )
+    assert added["written"] == 1
+    site.run("sweep")
+    config, typed = blank(site, tmp_path, "vault")
+    secret = Secret(name="safe", kem=Kem.X25519, recipient=safe.id, private=private)
+    typed.write_text(paper_text(secret))
+    rebuilt = command(f"{config} catalog rebuild", "--from", "vault", "--identity", typed)
+    assert (rebuilt["archives"], rebuilt["damaged"]) == (1, [])
+    target = tmp_path / "restored"
+    command(f"{config} restore", "/", "--to", f"maildir:{target}/{LAYOUT}", "--identity", typed)
+    assert differences(site.moments[max(site.moments)], mail_in(target)) == []
+
+
+def test_archives_of_others_at_the_destination_are_said_and_keep_nobody(tmp_path: Path) -> None:
+    """Of somebody who could write there: for another recipient, and for this one under a key of his own."""
+    site, other = GuardedSite(tmp_path / "site", moto()), GuardedSite(tmp_path / "other", moto())
+    site.night()
+    site.run("sweep")
+    other.night()
+    (foreign,) = other.staging.glob("primary/user/*.mha")
+    shutil.copy(foreign, site.place / "vault/primary/user" / foreign.name)
+    own = GuardedSite(tmp_path / "own", moto())
+    own.public = site.public
+    own.configured(own.place)
+    own.night()
+    (planted,) = own.staging.glob("primary/user/*.mha")
+    shutil.copy(planted, site.place / "vault/primary/user" / planted.name)
+    config, typed = blank(site, tmp_path, "vault")
+    ended, _, error = run_command(*f"{config} catalog rebuild --from vault --identity".split(), typed)
+    assert ended == 4
+    assert f"vault:primary/user/{foreign.name}" in error
+    ids = [read_structure_keys(next(one.keys.glob("*.structure")))[0].id.hex() for one in (site, own)]
+    assert all(f"structure key {one} came out" in error for one in ids), error
+    run_id = max(site.moments)
+    target = tmp_path / "restored"
+    words = ("--at", run_id, "--to", f"maildir:{target}/{LAYOUT}", "--identity", typed)
+    command(f"{config} restore", "/", *words)
+    assert differences(site.moments[run_id], mail_in(target)) == []
+
+
 def test_archives_come_back_without_a_private_key(site: GuardedSite, tmp_path: Path) -> None:
     wanted = sorted(one.name for one in (site.place / "vault/primary/user").iterdir())
     left = site.staging / "primary/user" / f"{wanted[0]}.0.partial"  # by a recall that was killed
     whole = (site.place / "vault/primary/user" / wanted[0]).read_bytes()
     left.write_bytes(whole[: len(whole) * 2 // 3])
+    shutil.move(site.keys, tmp_path / "keys")
+    ended, told = command_status(f"--config {site.config} recall", "/")
+    assert (ended, "for ops" in str(told)) == (1, True), "it takes the structure to know what is needed"
+    shutil.move(tmp_path / "keys", site.keys)
     site.run("recall", "/")
     back = sorted(site.staging.glob("primary/user/*.mha"))
     assert [one.name for one in back] == wanted

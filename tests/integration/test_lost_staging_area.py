@@ -168,3 +168,23 @@ def test_the_destination_alone_with_nothing_but_python(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done
         assert differences(stored, snapshot(target)) == []
+
+
+def test_a_directory_of_copies_becomes_a_staging_area(tmp_path: Path) -> None:
+    """The snapshot there tells that all had left the staging area."""
+    site = Site(tmp_path, directory)
+    site.run("destination check", "vault")
+    for _ in range(2):
+        site.night()
+        site.sweep()
+    site.run("sweep")  # takes the snapshot along that knows of the last one
+    copies = tmp_path / "copies"
+    shutil.copytree(tmp_path / "vault", copies)
+    rebuilt = site.mailhaul.run(None, "catalog rebuild", "--staging", copies)
+    assert (rebuilt["archives"], rebuilt["refused"], rebuilt["missing"]) == (2, [], [])
+    assert rebuilt["origin"]
+    for number, (run, stored) in enumerate(site.moments.items()):
+        target = tmp_path / f"restored {number}"
+        words = ("--at", run, "--staging", copies, "--to", f"maildir:{target}")
+        site.mailhaul.run(None, "restore", "/", *words)
+        assert differences(stored, snapshot(target)) == []

@@ -62,8 +62,11 @@ Restore with mailhaul
 It is faster, restores into a mail store in use, and beside mail that is there. Bring the files
 back under their names, below a directory: that is the staging area. Then:
 
-    mailhaul catalog rebuild --staging DIRECTORY        (of encrypted archives: --identity NAME.secret)
+    mailhaul catalog rebuild --staging DIRECTORY
     mailhaul restore / --staging DIRECTORY --to maildir:NEW_DIRECTORY
+
+Of encrypted archives both with --identity NAME.secret, and the first with --keys ANOTHER_DIRECTORY,
+where the key of their structure is kept then.
 
 Or name archives, with nothing else there:
 

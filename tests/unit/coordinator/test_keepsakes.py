@@ -29,9 +29,12 @@ from mailhaul.coordinator.run_archives import seal_run_archives
 from mailhaul.coordinator.run_ids import newest_given
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import StagingError
+from mailhaul.proto.keys.derivation import structure_key
+from mailhaul.proto.keys.sealed_files import seal_file
 from mailhaul.proto.ports import ProgressSink
 from mailhaul.proto.records import ArchiveId
 from mailhaul.proto.structs import replace
+from mailhaul.tests.sealed import everything_encrypted
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.worker.archives.names import check_file_name
 from mailhaul.worker.keepsake import mailhaul_restore
@@ -336,3 +339,42 @@ def test_the_name_map_tells_where_mail_is(chain: StagedChain) -> None:
     assert [row[1:] for row in rows if row[0] == "mailbox"] == [
         ["primary", "user", user, "4", str(4 * len(b"m: 0\n")), newest, last] for user in ("anna", "bert")
     ]
+
+
+def test_a_snapshot_in_clear_does_not_take_the_place_of_a_sealed_one(
+    chain: StagedChain, tmp_path: Path
+) -> None:
+    """Somebody has put it there who has no key."""
+    with everything_encrypted():
+        own = StagedChain(tmp_path / "own")
+        own.run({"anna": {"INBOX": (b"m: 1\n",)}})
+        keep(own)
+        sealed = snapshots(own.staging)[0]
+        planted = f"_catalog/{max(chain.moments)}.9.sqlite.gz"
+        shutil.copy(chain.staging / str(snapshots(chain.staging)[0]), own.staging / planted)
+        newer = own.staging / planted.replace("_catalog/2", "_catalog/3")
+        shutil.copy(own.staging / planted, newer)
+        lose_catalog(own.staging)
+        assert rebuild_catalog(own.staging).origin == str(sealed)
+
+
+@pytest.mark.parametrize("wrong", ["damaged", "foreign", "renamed"])
+def test_a_sealed_snapshot_that_is_not_what_it_should_be_is_passed_over(tmp_path: Path, wrong: str) -> None:
+    with everything_encrypted():
+        chain = StagedChain(tmp_path / "staging")
+        for night in range(3):
+            chain.run({"anna": {"INBOX": tuple(b"m: %d\n" % n for n in range(night + 2))}})
+            keep(chain)
+        before = told(chain.staging)
+        newest, second, _ = snapshots(chain.staging)
+        assert newest.sealed
+        path = chain.staging / str(newest)
+        if wrong == "damaged":
+            path.write_bytes(path.read_bytes()[:-1])
+        elif wrong == "foreign":
+            path.write_bytes(b"".join(seal_file(path.name, [b"x"], structure_key(bytes(32)))))
+        else:  # an older one in its place
+            path.write_bytes((chain.staging / str(second)).read_bytes())
+        lose_catalog(chain.staging)
+        assert rebuild_catalog(chain.staging).origin == str(second)
+        assert told(chain.staging)["histories"] == before["histories"]
