@@ -97,8 +97,8 @@ def rebuild(
     report = rebuild_catalog(area, every_archive=every_archive, fetch=bring_with_keys)
     if report.origin.endswith(".gz") and area_at(area).keys.structures:
         note(
-            f"archives are encrypted, and {report.origin} is not sealed: whoever can write there may have made "
-            "it; --every-archive does without"
+            f"archives are encrypted, and {report.origin} is not sealed: whoever can write there may have "
+            "made it; --every-archive does without"
         )
     output.list_skipped(report.damaged, "damaged")
     output.list_skipped(report.refused, "not entered")

@@ -16,7 +16,7 @@ from mailhaul.coordinator.structure_keys import read_structure_keys
 from mailhaul.proto.keys.paper import paper_text
 from mailhaul.proto.keys.recipients import recipient, write_recipient
 from mailhaul.proto.keys.records import Kem
-from mailhaul.proto.keys.secrets import Secret
+from mailhaul.proto.keys.secret_files import Secret
 from mailhaul.proto.keys.wrapping import public_of
 from mailhaul.tests.tapes import taken_off
 

@@ -32,7 +32,7 @@ from mailhaul.proto.errors import StagingError
 from mailhaul.proto.keys.derivation import structure_key
 from mailhaul.proto.keys.sealed_files import seal_file
 from mailhaul.proto.ports import ProgressSink
-from mailhaul.proto.records import ArchiveId
+from mailhaul.proto.records import ArchiveId, RunId
 from mailhaul.proto.structs import replace
 from mailhaul.tests.sealed import everything_encrypted
 from mailhaul.tests.staged_chains import StagedChain
@@ -341,21 +341,22 @@ def test_the_name_map_tells_where_mail_is(chain: StagedChain) -> None:
     ]
 
 
-def test_a_snapshot_in_clear_does_not_take_the_place_of_a_sealed_one(
-    chain: StagedChain, tmp_path: Path
-) -> None:
+def test_a_snapshot_in_clear_does_not_take_the_place_of_a_sealed_one(tmp_path: Path) -> None:
     """Somebody has put it there who has no key."""
     with everything_encrypted():
-        own = StagedChain(tmp_path / "own")
-        own.run({"anna": {"INBOX": (b"m: 1\n",)}})
-        keep(own)
-        sealed = snapshots(own.staging)[0]
-        planted = f"_catalog/{max(chain.moments)}.9.sqlite.gz"
-        shutil.copy(chain.staging / str(snapshots(chain.staging)[0]), own.staging / planted)
-        newer = own.staging / planted.replace("_catalog/2", "_catalog/3")
-        shutil.copy(own.staging / planted, newer)
-        lose_catalog(own.staging)
-        assert rebuild_catalog(own.staging).origin == str(sealed)
+        chain = StagedChain(tmp_path / "staging")
+        chain.run({"anna": {"INBOX": (b"m: 1\n",)}})
+        keep(chain)
+        sealed = snapshots(chain.staging)[0]
+        with Catalog.open(chain.staging, write=True) as catalog:
+            planted = catalog.take_snapshot(chain.staging)
+        assert planted
+        assert (planted.sealed, snapshots(chain.staging)[0]) == (False, planted)
+        later = chain.staging / str(replace(planted, run=RunId(f"3{planted.run[1:]}")))
+        shutil.copy(chain.staging / str(planted), later)
+        lose_catalog(chain.staging)
+        assert rebuild_catalog(chain.staging).origin == str(sealed)
+        assert all(one.sealed for one in snapshots(chain.staging)), "what is in clear goes"
 
 
 @pytest.mark.parametrize("wrong", ["damaged", "foreign", "renamed"])
