@@ -16,7 +16,7 @@ from ..proto.archive.slots import read_slots
 from ..proto.errors import BackupError, DamagedError, EncryptedError
 from ..proto.keys.identities import Identity
 from ..proto.keys.opening import open_slot
-from ..proto.keys.records import NO_KEYS, Kem, Keyring, Recipient, Slot, Wrap
+from ..proto.keys.records import Kem, Keyring, Recipient, Slot, Wrap
 from ..proto.records import STAGING, Location
 from ..proto.structs import Mutable, Record, replace
 from ..worker.archives.excerpts import Excerpt
@@ -126,7 +126,7 @@ def prove(
                         continue
                     encrypted += 1
                     for id_ in identity.recipients:
-                        failures += _try_archive(identity, id_, file, slots, tried[id_], where)
+                        failures += _try_archive(identity, id_, file, slots, tried[id_], where, opened.keys)
             except BackupError as error:
                 failures.append(Failure(recipient="", archive=where, code=error.code, message=error.message))
     checks = tuple(
@@ -174,19 +174,21 @@ def _try_archive(
     slots: Sequence[Slot],
     tried: _Tried,
     where: str,
+    area: Keyring,
 ) -> Iterator[Failure]:
     own = [replace(slot, wraps=wraps) for slot in slots if (wraps := _own(slot, id_))]
     if not own:
         return
     tried.name = tried.name or own[0].wraps[0].name
     try:
-        keys = NO_KEYS
+        # Secrets of mailboxes are no part of what is proven: they lie in a vault, not with the recipients.
+        keys = Keyring(secrets=area.secrets, erased=area.erased)
         for slot in own:
             content, structure = open_slot(slot, identity)
             keys = keys.and_those(Keyring({slot.structure: structure}, {slot.content: content}))
         _read_some(file, keys)
     except EncryptedError:
-        pass  # the frame that was tried is one of those that are wrapped for others
+        pass  # what was tried is wrapped for others, or its secret was destroyed
     except BackupError as error:
         tried.failed = True
         yield Failure(recipient=tried.name, archive=where, code=error.code, message=error.message)

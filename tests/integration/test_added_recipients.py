@@ -128,6 +128,28 @@ def test_what_has_left_the_staging_area(site: Later) -> None:
     assert site.restored(*site.later) == []
 
 
+class Erasable(Later):
+    """The same, where mailboxes have secrets of their own."""
+
+    def configure(self, *encryption: str) -> None:
+        super().configure(*encryption, "erasable = true")
+
+
+def test_where_mailboxes_are_erasable(tmp_path: Path) -> None:
+    site = Erasable(tmp_path)
+    site.both()
+    site.add()
+    assert "board: opens 1 of 1" in site.run("keys", "recipient", "check", *site.later).stdout
+    site.run("sweep")
+    shutil.rmtree(site.staging)
+    shutil.rmtree(site.keys)
+    site.run("catalog", "rebuild", "--from", "vault", *site.later)
+    assert site.restored(*site.later) == []
+    reader = [str(site.vault), "--identity", str(site.laptop / "board.secret")]
+    assert mailhaul_restore.main([*reader, "--to", str(tmp_path / "alone")]) == 0
+    assert site.mail_in(tmp_path / "alone") == site.wanted
+
+
 def test_a_purge_takes_them_away_everywhere_and_new_generations_open_for_all(site: Later) -> None:
     site.add()
     site.both()
