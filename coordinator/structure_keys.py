@@ -282,8 +282,9 @@ def _is_inside(directory: Path, staging: Path) -> bool:
 
 def _missing(path: Path) -> AccessError:
     return AccessError(
-        f"{path}: the structure key of the staging area is gone: bring the file back from a copy; with "
-        "another key nothing that is stored could be compared",
+        f"{path}: the structure key of the staging area is gone, and with another nothing that is stored "
+        "could be compared: bring the file back from a copy, or take the key out of archives with "
+        "`mailhaul keys structure recover --identity FILE`",
         path=str(path),
     )
 

@@ -83,8 +83,7 @@ def refuse_locked(several: Sequence[Holdings], slots: ReadSlots) -> None:
             if any(one.content not in holdings.unlocked.contents for one in own):
                 names = sorted({wrap.name for one in own for wrap in one.wraps})
                 raise EncryptedError(
-                    f"{holdings.path(archive)}: the mail is encrypted, for {', '.join(names)} "
-                    "(--identity FILE names a private key)",
+                    f"{holdings.path(archive)}: the mail is {holdings.unlocked.lacking(names)}",
                     recipients=names,
                 )
 
@@ -104,7 +103,8 @@ def _opened(slot: Slot, identity: Identity) -> Keyring:
     not what it seems opens nothing: whoever needs the keys is told that there are none."""
     from ..proto.keys.opening import open_slot  # who has no private key does without
 
+    tried = Keyring(tried=tuple(identity.recipients.values()))
     with suppress(EncryptedError, DamagedError):
         content, structure = open_slot(slot, identity)
-        return Keyring({slot.structure: structure}, {slot.content: content})
-    return NO_KEYS
+        return tried.and_those(Keyring({slot.structure: structure}, {slot.content: content}))
+    return tried

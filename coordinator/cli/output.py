@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -151,18 +152,15 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
 
 
 def stream_table(columns: Sequence[tuple[Column, int]], rows: Iterable[Sequence[str]]) -> None:
-    """As ``print_table``, with widths that are given, so that each row is printed as it comes."""
-    titles = [column.title for column, _ in columns]
-    for place, row in enumerate(_chain(titles, rows)):
+    """As ``print_table``, with widths that are given, so that each row is printed as it comes; nothing is if
+    there is an error before the first one."""
+    titles, left = [column.title for column, _ in columns], iter(rows)
+    first = [row for row in (next(left, None),) if row is not None]
+    for place, row in enumerate(chain([titles], first, left)):
         line = "  ".join(
             _padded(cell, width, column.align) for cell, (column, width) in zip(row, columns, strict=True)
         ).rstrip()
         click.secho(line, bold=True) if place == 0 else click.echo(line)
-
-
-def _chain(first: Sequence[str], rest: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
-    yield first
-    yield from rest
 
 
 def _padded(text: str, width: int, align: str) -> str:

@@ -308,7 +308,7 @@ class SealedCodec(FrameCodec):
         names = sorted({one.name for one in slot.wraps})
         what = "mail is" if _of_content(header) else "names and flags are"
         return EncryptedError(
-            f"{where}: the {what} encrypted, for {', '.join(names)} (--identity FILE names a private key)",
+            f"{where}: the {what} {self._keys.lacking(names)}",
             recipients=names,
             archive=slot.archive.hex(),
         )

@@ -131,13 +131,15 @@ class StructureKey(Record):
 class Keyring(Record):
     """Keys at hand for reading, by their ids: structure keys, content keys of archives, and the secrets of
     mailboxes; and the ids of secrets that were destroyed (``erased``). ``sidecars`` are directories of this
-    host with further wraps of keys, for who has none of these."""
+    host with further wraps of keys, for who has none of these; ``tried`` the names of the recipients whose
+    private keys were tried."""
 
     structures: Mapping[bytes, bytes] = field(default_factory=dict)
     contents: Mapping[bytes, bytes] = field(default_factory=dict)
     sidecars: tuple[str, ...] = ()
     secrets: Mapping[bytes, bytes] = field(default_factory=dict)
     erased: frozenset[bytes] = frozenset()
+    tried: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Keyring({len(self.structures)}, {len(self.contents)}, {len(self.secrets)})"
@@ -159,7 +161,15 @@ class Keyring(Record):
             tuple(dict.fromkeys((*self.sidecars, *other.sidecars))),
             {one: secret for one, secret in secrets.items() if one not in erased} if erased else secrets,
             erased,
+            tuple(dict.fromkeys((*self.tried, *other.tried))),
         )
+
+    def lacking(self, names: Iterable[str]) -> str:
+        """What an error says of something that takes the private key of one of these recipients."""
+        encrypted = f"encrypted, for {', '.join(names) or 'nobody'}"
+        if self.tried:
+            return f"{encrypted}; the private key that was given ({', '.join(self.tried)}) does not open it"
+        return f"{encrypted} (--identity FILE names a private key)"
 
 
 NO_KEYS = Keyring()

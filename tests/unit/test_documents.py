@@ -112,6 +112,15 @@ def test_exit_codes_are_told_alike(root: Path) -> None:
     }
 
 
+def test_decisions_have_numbers_of_their_own(root: Path) -> None:
+    numbers: dict[str, str] = {}
+    for path in sorted((root / "docs" / "decisions").glob("*.md")):
+        number = path.name[:4]
+        assert number not in numbers, f"{path.name} and {numbers[number]}"
+        numbers[number] = path.name
+        assert path.read_text().startswith(f"# {number}: ")
+
+
 def test_links_and_named_files_exist(root: Path, documents: dict[Path, str]) -> None:
     gone = []
     for path, text in documents.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 
@@ -9,9 +10,13 @@ import pytest
 
 from mailhaul.coordinator import unlocking
 from mailhaul.coordinator.unlocking import ReadSlots, refuse_locked, unlocked
+from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.slots import read_slots
 from mailhaul.proto.errors import EncryptedError
-from mailhaul.proto.keys.records import NO_KEYS, Keyring, Slot
+from mailhaul.proto.keys.identities import open_identity
+from mailhaul.proto.keys.making import make_recipient
+from mailhaul.proto.keys.records import NO_KEYS, Kem, Keyring, Slot
 from mailhaul.proto.records import ArchiveId, Location
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import write_archive
@@ -50,6 +55,21 @@ def test_who_could_open_it_is_told(holdings: Holdings) -> None:
     refuse_locked([holdings.of([CLEAR])], ReadSlots())
     with pytest.raises(EncryptedError, match="ops"):
         refuse_locked([holdings], ReadSlots())
+
+
+def test_whose_key_was_given_is_said_where_it_does_not_open(holdings: Holdings, tmp_path: Path) -> None:
+    make_recipient(tmp_path, "x", Kem.X25519, [None])
+    unlock = unlocking.unlocking(open_identity([tmp_path / "x.secret"], lambda _: "", pytest.fail))
+    slots = ReadSlots()
+    keyed = unlocked(holdings, unlock, slots)
+    with pytest.raises(EncryptedError, match=r"for ops.*private key that was given \(x\) does not open it"):
+        refuse_locked([keyed], slots)
+    file = LocalFile(str(tmp_path / "a"))
+    with (
+        closing(file),
+        pytest.raises(EncryptedError, match=r"names and flags.*for ops.*that was given \(x\) does not open"),
+    ):
+        open_sealed(file, keys=keyed.keys)
 
 
 def test_what_can_not_be_read_yet_is_read_when_it_can(holdings: Holdings, tmp_path: Path) -> None:

@@ -110,6 +110,20 @@ def test_streamed_table_prints_rows_as_they_come(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "1000  b\n"
 
 
+def test_streamed_table_of_nothing_has_titles(capsys: pytest.CaptureFixture[str]) -> None:
+    output.stream_table([(Column("n"), 2)], [])
+    assert capsys.readouterr().out == " n\n"
+
+
+def test_streamed_table_prints_nothing_before_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def rows() -> Iterator[tuple[str]]:
+        yield (str(1 // 0),)
+
+    with pytest.raises(ZeroDivisionError):
+        output.stream_table([(Column("n"), 2)], rows())
+    assert capsys.readouterr().out == ""
+
+
 class Thing(Record):
     name: str
     when: datetime | None
