@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED
+from ...proto.errors import EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, NotFoundError
 from ...proto.records import RunId
 from ...worker.destinations.settings import Destination
 from ..clock import utc
@@ -36,6 +36,12 @@ from .progress import make_display
 @click.option("--dry-run", is_flag=True, help="Show what would go and what stays, and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--resume", is_flag=True, help="End earlier erasures, as far as that can be done by now.")
+@click.option(
+    "--gone",
+    metavar="PLACE",
+    help="All is destroyed that was at this place, which is not configured any more, or that another program "
+    "kept at this location.",
+)
 @click.option("--list", "to_list", is_flag=True, help="List the erasures, and what of them is due.")
 @click.option("--certificate", metavar="ID", help="Show what was done in an erasure, and when.")
 @staging_option
@@ -51,6 +57,7 @@ def command(
     dry_run: bool,
     yes: bool,
     resume: bool,
+    gone: str | None,
     to_list: bool,
     certificate: str | None,
     staging: Path | None,
@@ -74,8 +81,8 @@ def command(
     Example: what would go?
       mailhaul erase jane@example.org --reason "request 2026-17" --dry-run
     """
-    asked = sum((who is not None, resume, to_list, certificate is not None))
-    refuse(asked != 1, "say who is to be erased; or one of --resume, --list, --certificate ID")
+    asked = sum((who is not None, resume, gone is not None, to_list, certificate is not None))
+    refuse(asked != 1, "say who is to be erased; or one of --resume, --gone PLACE, --list, --certificate ID")
     refuse(who is not None and not (reason or "").strip(), "--reason TEXT: why this is erased is on record")
     refuse(who is None and (reason is not None or dry_run), "--reason and --dry-run are those of a USER")
     site = chosen_site(invocation, staging, destinations)
@@ -83,6 +90,14 @@ def command(
         return tell_list(site.area, as_json=as_json)
     if certificate is not None:
         return tell_certificate(site.area, RunId(certificate), as_json=as_json)
+
+    if gone is not None:
+        from ..erasing.copies import look_again, note_destroyed
+
+        if not note_destroyed(site.area, gone):
+            raise NotFoundError(f"no erasure has anything due at {gone!r} that can't be removed from here")
+        look_again(site.area, site.destinations, _now())
+        return _told(site.area, None, as_json=as_json)
 
     from ..erasing.erasure import (
         erase,

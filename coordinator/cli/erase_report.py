@@ -164,4 +164,5 @@ def _tell(erasure: Erasure, progress: Progress) -> None:
 
 def _due(one: Remaining) -> str:
     until = f", until {output.moment(one.until)}" if one.until is not None else ""
-    return shown(f"{one.place}: {one.name}: {one.why}{until}")
+    what = one.name or "all that may be there"
+    return shown(f"{one.place}: {what}: {one.why}{until}")

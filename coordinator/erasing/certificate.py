@@ -28,6 +28,7 @@ def certificate(erasure: Erasure, progress: Progress) -> dict[str, Any]:
         "mailboxes": [{"salt": one.salt.hex(), "digest": one.digest.hex()} for one in erasure.mailboxes],
         "steps": [{"at": one.at.isoformat(), "what": one.what} for one in progress.steps],
         "removed_elsewhere": progress.removed,
+        "said_to_be_destroyed": list(progress.destroyed),
         "due": [
             {
                 "place": one.place,

@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from ...proto.errors import AccessError, BackupError
 from ...proto.records import CONFIRMED, STAGING, Location
@@ -19,7 +20,7 @@ from ..catalog import Catalog
 from ..catalog.reading import CatalogReader
 from ..catalog.snapshots import stem_of
 from ..destinations import ready
-from ..settings import SweepRules
+from ..settings import SweepRules, destinations_directory
 from ..sweeping.beside import locks_beside, outdated_beside
 from ..sweeping.companions import PREFIXES
 from .progress import Progress, Remaining, Step, read_progress, write_progress
@@ -27,6 +28,8 @@ from .record import Erasure, certificate_file, put_beside, read_erasures
 
 if TYPE_CHECKING:
     from ...worker.destinations.tape.inventory import KnownVolume  # who has no tapes does without
+
+_NOT_CONFIGURED = "the place is not configured any more (`mailhaul erase --gone` if all there is destroyed)"
 
 Rules = Callable[[str], SweepRules]
 
@@ -171,16 +174,44 @@ def look_again(staging: Path, destinations: Sequence[Destination], now: datetime
     with Catalog.open(staging) as catalog:
         known = {one.key: one for one in copies_left(catalog)}
         places = [_Place(staging, one, KnownCopies(catalog)) for one in destinations]
+    unasked = [Remaining(place=name) for name in _used_before(staging) - {one.name for one in destinations}]
     for progress in open_ones:
         before = {one.key: one for one in progress.remaining}
-        left = {**before, **{one.key: one for place in places for one in place.beside(progress)}}
+        found = (*unasked, *(one for place in places for one in place.beside(progress)))
+        left = {**before, **{one.key: one for one in found}}
         remaining = tuple(
             told
             for key, one in left.items()
-            if (told := _still_there(one, known.get(key), places)) is not None
+            if not {one.place, one.version} & {*progress.destroyed}
+            and (told := _still_there(one, known.get(key), places)) is not None
         )
         gone = len(before.keys() - {one.key for one in remaining})
         _note(staging, replace(progress, remaining=remaining, removed=progress.removed + gone), gone, now)
+
+
+def note_destroyed(staging: Path, where: str) -> int:
+    """Record that somebody says that all is destroyed which was at a place that is not configured any more,
+    or which another program kept at this location. Returns of how many erasures copies were due there. Raises
+    StagingError, DamagedError."""
+    count = 0
+    for one in read_erasures(staging):
+        progress = read_progress(staging, one.erasure)
+        due = [left for left in progress.remaining if _is_elsewhere(left, where)]
+        if progress.ended is None and due:
+            count += 1
+            write_progress(staging, replace(progress, destroyed=(*progress.destroyed, where)))
+    return count
+
+
+def _is_elsewhere(one: Remaining, where: str) -> bool:
+    if one.place == CONFIRMED:
+        return one.version == where
+    return one.place == where and one.why == _NOT_CONFIGURED
+
+
+def _used_before(staging: Path) -> set[str]:
+    """The destinations of which something was kept: all that were ever used, unless that was lost."""
+    return {unquote(path.name) for path in destinations_directory(staging).glob("*")}
 
 
 def _note(staging: Path, progress: Progress, gone: int, now: datetime) -> None:
@@ -202,10 +233,10 @@ def _note(staging: Path, progress: Progress, gone: int, now: datetime) -> None:
 def _still_there(one: Remaining, known: Remaining | None, places: Iterable[_Place]) -> Remaining | None:
     """A copy as it is known now; None if it is gone for good."""
     if one.place == CONFIRMED:
-        return replace(one, why="only the program that keeps it can remove it")
+        return replace(one, why="only the program that keeps it can remove it: then `mailhaul erase --gone`")
     place = next((place for place in places if place.name == one.place), None)
     if place is None:
-        return replace(known or one, why="its place is not configured any more")
+        return replace(known or one, why=_NOT_CONFIGURED)
     return place.still_there(one, known)
 
 
@@ -217,6 +248,7 @@ class _Place:
         self._staging = staging
         self._volumes = _volumes(settings) if isinstance(settings, TapeDestination) else None
         listed, self._error = _listed(settings, staging)
+        self._there = {(one.name, one.version) for one in listed}
         self._sizes = {one.name: one.size_bytes for one in listed if one.name.startswith(PREFIXES)}
         strays = (known.stray(self.name, one) for one in listed)
         self._strays = {one.key: one for one in strays if one is not None}
@@ -226,6 +258,8 @@ class _Place:
         if self._volumes is not None:
             yield from self._beside_on_tape(progress)
             return
+        if self._error:
+            yield Remaining(place=self.name)
         yield from self._strays.values()
         locks = locks_beside(self._staging, self.name)
         for name in outdated_beside(self._sizes, stem_of(progress.snapshot)):
@@ -235,15 +269,14 @@ class _Place:
         """See the function of that name."""
         if self._volumes is not None:
             return self._on_tape(one)
+        if self._error:
+            return replace(known or one, why=self._error)
         if known is not None:
             return replace(known, why=_reason(known))
         if one.key in self._strays:
             return replace(one, why=one.why or _reason(one))
-        if one.name.startswith(PREFIXES):
-            if self._error:
-                return replace(one, why=self._error)
-            return replace(one, why=_reason(one)) if one.name in self._sizes else None
-        return None
+        beside = one.name.startswith(PREFIXES) and one.name in self._sizes
+        return replace(one, why=_reason(one)) if beside or one.key[1:] in self._there else None
 
     def _on_tape(self, one: Remaining) -> Remaining | None:
         volume, _, block = one.version.partition(":")

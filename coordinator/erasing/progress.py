@@ -24,10 +24,11 @@ class Step(Record):
 
 class Remaining(Record, kw_only=True):
     """A copy in which something of the mailbox may be: at a ``place``, of so many bytes. ``until``: it can't
-    be removed before; None where that is not known, ``why`` says what holds it."""
+    be removed before; None where that is not known, ``why`` says what holds it. Without a ``name`` it stands
+    for all that may be at a place where nobody could look."""
 
     place: str
-    name: str
+    name: str = ""
     version: str = ""
     size_bytes: int = 0
     until: datetime | None = None
@@ -44,7 +45,9 @@ class Progress(Record, kw_only=True):
     that could not be rewritten so far, and why (``undone``).
 
     ``staged``: nothing of it is left in the staging area. ``snapshot`` is the first snapshot of the catalog
-    that knows nothing of the mailboxes, as text: earlier ones go. ``ended`` is set when all is done.
+    that knows nothing of the mailboxes, as text: earlier ones go. Somebody says that all is ``destroyed``
+    which was at these places, or kept at these locations by other programs. ``ended`` is set when all is
+    done.
     """
 
     erasure: str
@@ -54,6 +57,7 @@ class Progress(Record, kw_only=True):
     remaining: tuple[Remaining, ...] = ()
     undone: tuple[Skipped, ...] = ()
     removed: int = 0
+    destroyed: tuple[str, ...] = ()
     ended: datetime | None = None
 
     @property

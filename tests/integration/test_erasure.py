@@ -189,3 +189,88 @@ def test_an_erasure_that_was_killed_is_ended_by_the_next(site: Path, run: Run, s
     for place in ("staging", "vault"):
         assert files_with(JANE, site / place) == []
     check_others(site, run)
+
+
+DRIVE = """
+[[destination]]
+name = "drive"
+kind = "tape"
+file = "tapes"
+record = "10 KiB"
+"""
+
+
+def due(run: Run, status: int = 3) -> list[dict[str, object]]:
+    (told,) = json.loads(run("erase", "--list", "--json", status=status))["erasures"]
+    return list(told["due"])
+
+
+def test_what_is_on_tape_is_due_until_its_volume_is_destroyed(site: Path, run: Run) -> None:
+    """All archives lie on tape only: they come back, are written anew, and are put behind the old ones."""
+    config = site / "mailhaul.toml"
+    config.write_text(config.read_text().replace('copies = ["vault"]', RULES) + DRIVE)
+    run("backup")
+    run("sweep")
+    assert not list((site / "staging").glob("primary/*/*.mha"))
+    told = run("erase", "jane@example.org", "--reason", "17", "--yes", status=3)
+    assert "is labelled anew" in told
+    names = {str(one["name"]) for one in due(run)}
+    assert any(name.endswith(".mha") for name in names)
+    assert any(name.startswith("volume ") for name in names), "names stand at its front"
+    assert files_with(JANE, site / "staging", site / "vault") == []
+    check_others(site, run)
+    run("erase", "--resume", status=3)
+    # The volume is destroyed; what is needed of it is copied again from where it is recalled to.
+    run("recall", "/")
+    for path in (site / "tapes").glob("*.tap"):
+        path.unlink()
+    volume = json.loads(run("tape", "list", "drive", "--json"))["volumes"][0]["label"]
+    run("tape", "forget", "drive", volume)
+    run("sweep")
+    run("erase", "--resume")
+    assert due(run, status=0) == []
+    assert files_with(JANE, site / "tapes") == []
+    check_others(site, run)
+
+
+RULES = """copies = ["drive"]
+look_again = "0s"
+keep_staged = "0s"
+keep_newest = false"""
+
+
+def test_where_nobody_can_look_is_due(site: Path, run: Run) -> None:
+    two_nights(site, run)
+    (site / "vault").rename(site / "away")
+    run("erase", "jane@example.org", "--reason", "17", "--yes", status=3)
+    assert any(one["name"] == "" for one in due(run))
+    run("erase", "--resume", status=3)
+    (site / "away").rename(site / "vault")
+    run("erase", "--resume")
+    assert files_with(JANE, site / "vault") == []
+    check_others(site, run)
+
+
+def test_what_only_others_can_remove_is_due_until_they_say_so(site: Path, run: Run) -> None:
+    two_nights(site, run)
+    run("confirm", "latest", "--location", "tape safe 3")
+    run("erase", "jane@example.org", "--reason", "17", "--yes", status=3)
+    assert {(one["place"], one["version"]) for one in due(run)} == {("confirmed", "tape safe 3")}
+    run("purge")
+    run("sweep")
+    assert due(run), "that nobody needs it any more does not make it go"
+    run("erase", "--gone", "elsewhere", status=1)
+    assert "nothing is due" in run("erase", "--gone", "tape safe 3")
+    assert due(run, status=0) == []
+
+
+def test_a_repair_does_not_fill_what_was_erased(site: Path, run: Run) -> None:
+    two_nights(site, run)
+    run("erase", "jane@example.org", "--reason", "17", "--yes")
+    for path in (site / "staging").glob("primary/*/*.mha"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 3] ^= 1
+        path.write_bytes(data)
+    run("verify", "--fix", status=4)
+    assert (site / "staging" / ".mailhaul" / "damaged").exists()
+    assert files_with(JANE, site / "staging", site / "vault") == []
