@@ -62,7 +62,7 @@ def _contents(path: Path, keys: Keyring) -> Iterator[bytes]:
     elif path.suffix == ".sealed":
         with suppress(BackupError), path.open("rb") as file:
             packed = b"".join(open_sealed_file(file, keys.and_those(OF_A_HOST), path.name))
-            yield gzip.decompress(packed)
+            yield gzip.decompress(packed) if packed.startswith(b"\x1f\x8b") else packed
     elif ".mh" in path.name or path.name.startswith("before."):
         yield from _frames(path, keys)
 

@@ -120,16 +120,24 @@ class KnownCopies:
 
 def discard_strays(staging: Path, destinations: Iterable[Destination]) -> None:
     """Copies that the catalog does not know are to be removed, if they are of an archive that was written
-    anew since, or that was dropped. Raises StagingError."""
+    anew since, or that was dropped; they are due. Raises StagingError, DamagedError."""
     with Catalog.open(staging, write=True) as catalog:
         known = KnownCopies(catalog)
-        for settings in destinations:
-            found = (known.stray(settings.name, one) for one in _listed(settings, staging)[0])
-            catalog.discard_strays(
-                Location(one.place, one.name, one.version, one.size_bytes)
-                for one in found
-                if one is not None and not one.why
-            )
+        told = (known.stray(one.name, copy) for one in destinations for copy in _listed(one, staging)[0])
+        strays = [one for one in told if one is not None and not one.why]
+        _add_remaining(
+            staging, strays
+        )  # first: a place may have locked them, and then the catalog knows them
+        catalog.discard_strays(Location(one.place, one.name, one.version, one.size_bytes) for one in strays)
+
+
+def _add_remaining(staging: Path, more: Sequence[Remaining]) -> None:
+    """More copies are due, of all erasures that are not done."""
+    for one in read_erasures(staging) if more else ():
+        progress = read_progress(staging, one.erasure)
+        if progress.ended is None:
+            left = {one.key: one for one in (*more, *progress.remaining)}
+            write_progress(staging, replace(progress, remaining=tuple(left.values())))
 
 
 def _listed(settings: Destination, staging: Path) -> tuple[tuple[Copy, ...], str]:

@@ -40,8 +40,9 @@ from ..readers import PATIENCE_SECONDS, reading
 from ..ready import settle, withdrawn
 from ..recalling import to_recall
 from ..run_ids import new_run_id, newest_given, note_given
-from ..structure_keys import area_at
+from ..structure_keys import area_at, vault_of
 from ..unlocking import ReadSlots, refuse_locked, unlocked
+from ..vault_copies import VaultPlace, destroy_secrets
 from . import traces
 from .copies import copies_left, left_on_tape
 from .plan import find_mailboxes, old_copies, plan_archives, refuse_held, shared_bytes
@@ -147,6 +148,7 @@ def _clear(
     traces.remove_restores(staging, restores)
 
     versions = catalog.erase(erased)
+    vaults = _destroy_secrets(staging, catalog, erased, means, now)
     traces.remove_unfinished(staging)
 
     stored = stored_archives(catalog, staging)
@@ -180,9 +182,11 @@ def _clear(
     snapshot = _keep_only_now(staging, catalog)
     settle(staging, catalog)
 
-    undone = (*found.undone, *failed, *left, *unknown)
+    unreached = [Skipped(one.name, "vault", one.error) for one in vaults if not one.done]
+    undone = (*found.undone, *failed, *left, *unknown, *unreached)
     told = (
         f"the catalog forgot {versions} versions of mailboxes" if versions else "",
+        _told_of(vaults),
         f"{len(found.plan.dead)} archives deleted, {len(done)} rewritten",
         f"{renewed} records of runs rewritten" if renewed else "",
         f"{len(restores)} restores can't be taken back any more" if restores else "",
@@ -205,6 +209,33 @@ def _clear(
                 remaining=tuple({one.key: one for one in (*before.remaining, *copies)}.values()),
             ),
         )
+
+
+def _destroy_secrets(
+    staging: Path, catalog: Catalog, erased: Erased, means: ErasureMeans, now: datetime
+) -> tuple[VaultPlace, ...]:
+    """Destroy the secrets of erased mailboxes, at every place of the vault. That of a mailbox that a later
+    run has stored is another one's."""
+    vault = vault_of(staging)
+    if vault is None:
+        return ()
+    gone = [
+        (partition, user)
+        for partition, user in vault.secrets
+        if (before := erased.before(partition, user))
+        and not any(one.run >= before for one in catalog.histories(partition, None, user))
+    ]
+    return destroy_secrets(staging, gone, means.destinations, now.timestamp())
+
+
+def _told_of(vaults: Sequence[VaultPlace]) -> str:
+    done = ", ".join(one.name for one in vaults if one.done)
+    if not done:
+        return ""
+    return (
+        f"secrets destroyed at {done}: what the mailboxes alone have in archives that were written with "
+        "erasable = true can't be read any more, in any copy"
+    )
 
 
 def _mailboxes(erasures: Sequence[Erasure]) -> tuple[ErasedMailbox, ...]:
