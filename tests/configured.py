@@ -32,7 +32,7 @@ copies = ["vault"]
 look_again = "0s"
 keep_staged = "0s"
 """
-_WITH_KEY = ("restore", "show", "find", "diff")
+_WITH_KEY = ("restore", "show", "find", "diff", "undelete")
 
 
 class Configured(Calm):
@@ -59,11 +59,9 @@ class Configured(Calm):
         return super().command(name, *options, *with_key, status=status)
 
     def verify(self) -> None:
-        """By who has no private key."""
-        self.command("verify", status=(0,))
-
-    def undelete(self) -> None:
-        """It takes a private key."""
+        """By who has the private key, or not."""
+        with_key = ("--data", "--identity", str(self.identity))
+        self.command("verify", *self.rng.choice([(), with_key]), status=(0,))
 
     def sweep(self) -> None:
         """Copies at a destination; some archives leave the staging area."""

@@ -207,7 +207,8 @@ class Forger:
         """Other keys: in one of the frames, or in all."""
         rng = self._rng
         places = [at for at, one in enumerate(pieces) if one.header.type is FrameType.KEYS]
-        made = self._other_keys(slots.decode(pieces[places[-1]].stored).wrapped)
+        known = slots.decode(pieces[places[-1]].stored).wrapped
+        made = self._other_keys(known) if known else rng.choice(self._donors[FrameType.KEYS]).stored
         for at in places if rng.random() < 0.5 else [rng.choice(places)]:
             header = pieces[at].header._replace(plain_bytes=len(made), codec=Codec.NONE)
             pieces[at] = Piece(header, made)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import threading
+from collections.abc import Iterable
 
 import lz4.block
 import zstandard
@@ -16,11 +18,27 @@ from .frames import AUTHENTICATED, SEALED, Codec, Compressor, FrameHeader, Frame
 OVERHEAD_BYTES = 8 + 16
 """What the counter and the tag of an encrypted frame add to its payload."""
 
+_COUNTER = struct.Struct("<Q")
+_MOST_COUNTER = 1 << 62
+
 Stored = tuple[FrameHeader, bytes | bytearray | memoryview]
 """A frame as it is stored, whose header may still say another place."""
 
 
 _NO_SLOTS = KeySlots()
+
+
+def counter_of(stored: Stored) -> int:
+    """The counter of a frame that is encrypted, or authenticated in clear. Raises DamagedError if it has none
+    that anybody has counted to."""
+    header, payload = stored
+    if len(payload) < OVERHEAD_BYTES:
+        raise DamagedError("a frame is too short to be encrypted", reason="length")
+    at = 0 if header.flags == SEALED else len(payload) - OVERHEAD_BYTES
+    counter = int(_COUNTER.unpack_from(payload, at)[0])
+    if counter >= _MOST_COUNTER:
+        raise DamagedError("a frame is not encrypted as any is", reason="forged")
+    return counter
 
 
 class _Decompressor(threading.local):
@@ -63,6 +81,11 @@ class FrameCodec:
     def owner_of(self, _number: int) -> bytes:
         """The id of the secret of the mailbox whose slot has this number; empty for any other slot."""
         return b""
+
+    def limit(self, _used: Iterable[tuple[int, int]]) -> None:
+        """Take frames of these slots for damaged whose counters are not below these numbers: they are of an
+        attempt that was given up, and stand in no archive (``Seal``). Where several copies say so, which may
+        be of different generations, what all of them say counts."""
 
     @property
     def digest_key(self) -> bytes | None:

@@ -117,12 +117,14 @@ HASH_BYTES = 32
 class Seal(Record):
     """What the directory of an encrypted archive says of all of it: the ``chain`` over the headers of the
     frames before, the offset and the sequence of the last DIRECTORY frame, and the digest (32 bytes) of the
-    KEYS frame behind it."""
+    KEYS frame behind it. ``used`` has each slot of earlier attempts and generations with a number above
+    those that counters of its frames have here."""
 
     chain: bytes
     at: int
     sequence: int
     keys: bytes
+    used: tuple[tuple[int, int], ...] = ()
 
 
 class ArchiveDirectory(Record, kw_only=True):

@@ -317,8 +317,14 @@ def _mailbox_entry(row: list[Any], archives: list[ArchiveId]) -> MailboxEntry:
 
 
 def _seal(row: list[Any]) -> Seal:
-    chain, at, sequence, keys = row
-    return Seal(_hash(chain), claims.number(at), claims.number(sequence), _hash(keys))
+    chain, at, sequence, keys, used = row
+    return Seal(
+        _hash(chain),
+        claims.number(at),
+        claims.number(sequence),
+        _hash(keys),
+        tuple((claims.number(slot), claims.number(counter)) for slot, counter in used),
+    )
 
 
 def _hash(value: object) -> bytes:

@@ -6,15 +6,15 @@ FORMAT.md, "Going on after a crash". Unlike ``salvage`` it takes nothing from be
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 from ..errors import DamagedError, EncryptedError, UnsupportedError
 from ..keys.records import NO_KEYS, Keyring
 from ..records import ArchiveId
-from ..structs import Record, replace
+from ..structs import Record, field, replace
 from . import contents, directory, frames, mailboxes
-from .codec import PLAIN, FrameCodec
+from .codec import PLAIN, FrameCodec, counter_of
 from .contents import ArchiveDirectory, ArchiveHeader, MailboxEntry
 from .files import RandomAccess
 from .frames import Codec, FrameHeader, FrameType
@@ -34,7 +34,8 @@ class Draft(Record, kw_only=True):
     """What the first ``size_bytes`` of an archive hold, ``frames`` frames: a writer goes on behind them.
 
     ``directory`` names all mailboxes, blocks and index frames. There is at least one mailbox, and the last
-    one has no copy of its MAILBOX frame yet. ``chain`` is that of an encrypted archive (``FrameWriter``).
+    one has no copy of its MAILBOX frame yet. ``chain`` and ``used`` are those of an encrypted archive
+    (``FrameWriter``).
     """
 
     header: ArchiveHeader
@@ -43,11 +44,18 @@ class Draft(Record, kw_only=True):
     frames: int
     codec: FrameCodec = PLAIN
     chain: bytes = NO_CHAIN
+    used: Mapping[int, int] = field(default_factory=dict)
 
     def over(self, file: RandomAccess) -> Unfinished:
         """The same, with the file that it is in."""
         archive = ArchiveReader(file, self.header, self.directory, codec=self.codec)
-        return Unfinished(archive=archive, size_bytes=self.size_bytes, frames=self.frames, chain=self.chain)
+        return Unfinished(
+            archive=archive,
+            size_bytes=self.size_bytes,
+            frames=self.frames,
+            chain=self.chain,
+            used=self.used,
+        )
 
 
 class Unfinished(Record, kw_only=True):
@@ -57,6 +65,7 @@ class Unfinished(Record, kw_only=True):
     size_bytes: int
     frames: int
     chain: bytes = NO_CHAIN
+    used: Mapping[int, int] = field(default_factory=dict)
 
 
 class WholeFrames(Record, kw_only=True):
@@ -227,6 +236,8 @@ class _Found:
         self._copies: list[FramePlace] = []
         self._departed: list[int] = []
         self._cut: _Cut | None = None
+        self._used: dict[int, int] = {}  # up to the cut, and since
+        self._used_since: dict[int, int] = {}
 
     def take(self, at: int, header: FrameHeader, stored: bytes, where: str) -> None:
         """The next frame. Raises DamagedError if no writer writes it there, UnsupportedError if a later one
@@ -234,6 +245,9 @@ class _Found:
         kind, place = header.type, FramePlace(at, frames.HEADER_BYTES + header.stored_bytes)
         if self._header is None or self._header.sealed:
             self._chain = chained(self._chain, frames.pack_header(header))
+        if header.flags:
+            counter = counter_of((header, stored))
+            self._used_since[header.slot] = max(self._used_since.get(header.slot, 0), counter + 1)
         if self._awaits_terms != (kind is FrameType.SEARCH):
             raise DamagedError(f"{where}: messages without their terms, or the reverse", reason="frame-type")
         if kind is FrameType.BLOCK:
@@ -295,6 +309,7 @@ class _Found:
             frames=cut.frames,
             codec=codec_for(self._header.archive, slots, self._keys),
             chain=cut.chain if self._header.sealed else NO_CHAIN,
+            used=self._used,
         )
 
     def _take_keys(self, archive: ArchiveId, payload: bytes, where: str) -> None:
@@ -360,6 +375,9 @@ class _Found:
         self._messages.clear()
         self._parts.clear()
         self._copies.clear()
+        for slot, counter in self._used_since.items():
+            self._used[slot] = max(self._used.get(slot, 0), counter)
+        self._used_since.clear()
         end = place.at + place.size_bytes
         self._cut = _Cut(
             size_bytes=end,

@@ -6,6 +6,7 @@ Owns where a frame lies and which number it has; what stands in it is ``writer``
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 
 from blake3 import blake3
 
@@ -13,7 +14,7 @@ from ..keys.records import KeySlots
 from ..ports import ArchiveSink
 from ..records import ArchiveId, Stretch
 from . import frames, slots
-from .codec import PLAIN, FrameCodec, Stored
+from .codec import PLAIN, FrameCodec, Stored, counter_of
 from .contents import Seal
 from .frames import Codec, FrameType
 from .places import BlockTable, FramePlace
@@ -35,7 +36,8 @@ def chained(chain: bytes, header: bytes) -> bytes:
 
 class FrameWriter:
     """Writes frames of one archive. ``size_bytes`` and ``frames`` are what was written so far, ``chain`` is
-    made of the headers of an encrypted one (FORMAT.md, "The end of an encrypted archive")."""
+    made of the headers of an encrypted one, ``used`` are the slots of earlier attempts and generations with
+    a number above the counters of their frames (FORMAT.md, "The end of an encrypted archive")."""
 
     def __init__(self, sink: ArchiveSink, archive: ArchiveId, codec: FrameCodec = PLAIN) -> None:
         self._sink = sink
@@ -45,6 +47,8 @@ class FrameWriter:
         self._compressor = frames.Compressor(Codec.ZSTD)
         self.size_bytes = self.frames = 0
         self._told_slots = 0  # the greatest number of those that a KEYS frame has told of
+        self._earlier_slots = codec.key_slots.last  # the greatest number of those that others have opened
+        self.used: dict[int, int] = {}
         self.chain = NO_CHAIN
 
     def packed(
@@ -93,7 +97,17 @@ class FrameWriter:
     def seal(self) -> Seal:
         """What is said of an encrypted archive by the DIRECTORY frame that comes next, the last one."""
         keys = blake3(slots.encode(self._codec.key_slots)).digest()
-        return Seal(self.chain, self.size_bytes, self.frames, keys)
+        return Seal(self.chain, self.size_bytes, self.frames, keys, tuple(self._used_before()))
+
+    def _used_before(self) -> Iterator[tuple[int, int]]:
+        """The slots that earlier attempts and generations have opened, and what is above all their counters.
+        Those of other archives are not bound to this one."""
+        found = slots.up_to(self._codec.key_slots, self._earlier_slots)
+        numbers = [one.number for one in found.wrapped] + [one.number for one in found.mailboxes]
+        for number in sorted(numbers):
+            slot = self._codec.wrapped(number)
+            if slot is not None and slot.archive == self._archive:
+                yield number, self.used.get(number, 0)
 
     def _renew_keys(self, kind: FrameType) -> None:
         """Open another slot if no more is to be encrypted with the last one. Nearly all are blocks."""
@@ -116,6 +130,8 @@ class FrameWriter:
         is_bound = header.flags and header.type is not FrameType.SEARCH
         if is_bound and frames.authenticated(moved) != frames.authenticated(header):
             raise ValueError(f"a {header.type.name} frame can't be moved")
+        if moved.flags and moved.slot <= self._earlier_slots:
+            self.used[moved.slot] = max(self.used.get(moved.slot, 0), counter_of(stored) + 1)
         packed = frames.pack_header(moved)
         if len(payload) <= _SMALL_BYTES:
             self._sink.write(packed + payload)

@@ -394,6 +394,8 @@ def _directory(
         return directory.decode(payload)
 
     last = part(footer.directory)
+    if last.part.seal is not None:
+        codec.limit(last.part.seal.used)
     # Each frame has a header, so a small file can't name many frames: nothing grows beyond its size.
     most_frames = min(footer.frames, file.size // frames.HEADER_BYTES)
     whole = directory.join(chain((part(at).part for at in last.before), (last.part,)), most_frames)

@@ -170,6 +170,8 @@ class _Salvage:
         self._unopened = unopened
         self._blocks.data_bytes = max(self._blocks.data_bytes, part.data_bytes)
         self._lost = part.lost or self._lost
+        if part.seal is not None:
+            self._codec.limit(part.seal.used)
         self._referred.update((one.archive, one) for one in part.referred)
         if decoded.header:
             self._has_end = True

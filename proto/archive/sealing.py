@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar
@@ -19,7 +19,7 @@ from ..keys.records import KEY_BYTES, Keyring, KeySlots, MailboxSlot, Sealing, S
 from ..records import DIGEST_BYTES, ArchiveId
 from ..structs import replace
 from . import frames
-from .codec import OVERHEAD_BYTES, FrameCodec, Stored
+from .codec import OVERHEAD_BYTES, FrameCodec, Stored, counter_of
 from .frames import AUTHENTICATED, SEALED, Compressor, FrameHeader, FrameType
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class SealedCodec(FrameCodec):
         self._open: dict[bytes, int] = {}  # the slots that are open: by mailbox, and the wrapped one
         self._counters: dict[int, int] = {}
         self._sealed_frames = self._sealed_bytes = 0
+        self._used: dict[int, int] | None = None
 
     seals = True
 
@@ -92,6 +93,13 @@ class SealedCodec(FrameCodec):
         """See FrameCodec."""
         found = self._mailboxes.get(number)
         return found.secret if found is not None else b""
+
+    def limit(self, used: Iterable[tuple[int, int]]) -> None:
+        """See FrameCodec."""
+        found = dict(used)
+        if self._used is not None:
+            found = {one: max(found[one], self._used[one]) for one in found.keys() & self._used.keys()}
+        self._used = found
 
     @property
     def digest_key(self) -> bytes | None:
@@ -249,6 +257,8 @@ class SealedCodec(FrameCodec):
             return stored
         if len(stored) < OVERHEAD_BYTES:
             raise DamagedError(f"{where}: too short to be encrypted", reason="length")
+        if self._used and counter_of((header, stored)) >= self._used.get(header.slot, 1 << 64):
+            raise DamagedError(f"{where}: of an attempt that was given up", reason="forged")
         aead = self._aead(header, where)
         stored = memoryview(stored)
         with _damage(where, header):

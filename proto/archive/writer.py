@@ -151,6 +151,7 @@ class ArchiveWriter:
         self._blocks.go_on(whole.blocks, whole.data_bytes)
         self._out.size_bytes, self._out.frames = draft.size_bytes, draft.frames
         self._out.chain = draft.chain
+        self._out.used.update(draft.used)
         if self._codec.seals:
             self._out.write_keys()
 

@@ -23,6 +23,7 @@ from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.frames import AUTHENTICATED, HEADER_BYTES, MAGIC, FrameType, authenticated
 from mailhaul.proto.archive.scanning import FoundFrame, scan
 from mailhaul.proto.archive.slots import read_slots
+from mailhaul.proto.errors import DamagedError
 from mailhaul.proto.keys import ciphers, sealed_files
 from mailhaul.proto.keys.derivation import frame_key
 from mailhaul.proto.keys.records import Cipher, Keyring
@@ -75,7 +76,10 @@ class Nonces:
                         self._take(archive)
 
     def _take(self, file: LocalFile) -> None:
-        slots = {one.number: one for one in read_slots(file)}
+        try:
+            slots = {one.number: one for one in read_slots(file)}
+        except DamagedError:
+            return  # it was killed before its keys were written: nobody has them any more
         self.slots[len(slots)] += 1
         for slot in slots.values():
             if slot.content not in self._opened:

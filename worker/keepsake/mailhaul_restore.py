@@ -1093,6 +1093,15 @@ class Keys:
         self._secrets: Dict[bytes, bytes] = {}
         self._refused: Dict[Slot, str] = {}
         self._frame_keys: Dict[Tuple[bytes, bytes, bool], bytes] = {}
+        self._used: Dict[bytes, Dict[int, int]] = {}
+
+    def limit(self, archive: bytes, rows: Sequence[Sequence[Any]]) -> None:
+        """What a directory says of the counters of earlier attempts and generations. Several copies may be of
+        different generations: what all of them say counts. Raises Damaged."""
+        with understood("seal"):
+            found = {number(slot): number(counter) for slot, counter in rows}
+        known = self._used.get(archive, found)
+        self._used[archive] = {one: max(found[one], known[one]) for one in found if one in known}
 
     def learn(self, archive: bytes, payload: bytes) -> None:
         """The slots of a KEYS frame of an archive. Raises Damaged."""
@@ -1171,6 +1180,7 @@ class Keys:
                 whose = f", for {_names(candidates)}" if candidates else ", and its keys are gone"
                 raise Locked(f"it is encrypted{whose}")
             raise Damaged("the keys of a frame are gone")
+        self._refuse_given_up(frame, stored)
         for slot in usable:
             with contextlib.suppress(Damaged):
                 key = self._frame_key(slot, of_content=of_content)
@@ -1184,6 +1194,7 @@ class Keys:
         unlocked = [slot for slot in parents if self._secret(slot, of_content=of_content)]
         if self.is_erased(frame.archive, frame.slot):
             raise Erased("it is of a mailbox that was erased")
+        self._refuse_given_up(frame, stored)
         purpose = b"mailbox content" if of_content else b"mailbox structure"
         for one in made:
             value = self._mailbox_secrets.get(one.secret)
@@ -1203,6 +1214,13 @@ class Keys:
                 "its mailbox has a secret that is in no vault here: give the newest one (*.vault.sealed)"
             )
         raise Locked(f"it is encrypted, for {_names(parents)}")
+
+    def _refuse_given_up(self, frame: Frame, stored: bytes) -> None:
+        """Raise Damaged for a frame of an attempt that was given up, and which stands in no archive."""
+        limit = self._used.get(frame.archive, {}).get(frame.slot)
+        at = 0 if frame.flags == ENCRYPTED else len(stored) - COUNTER_BYTES - TAG_BYTES
+        if limit is not None and int.from_bytes(stored[at : at + COUNTER_BYTES], "little") >= limit:
+            raise Damaged("a frame is of an attempt that was given up")
 
     def _opened(self, slot: Slot, frame: Frame, stored: bytes, bound: bytes, key: bytes) -> bytes:
         header = LAYOUT.pack(MAGIC, *frame[1:], 0)
@@ -1665,6 +1683,8 @@ class Part:
                     return []
         with contextlib.suppress(Damaged), understood("directory"):
             if rows and octets(rows[-1]["header"]) and len(rows[-1]["parts"]) == len(rows) - 1:
+                if self.encrypted:
+                    self.file.limit(self.archive, rows[-1]["seal"][4])
                 return rows
         return []
 
@@ -1763,6 +1783,10 @@ class ArchiveFile:
         if expected:
             stored = self._keys.opened(frame, stored, bound)
         return self.means.decompressed(frame.codec, stored, frame.plain)
+
+    def limit(self, archive: bytes, rows: Sequence[Sequence[Any]]) -> None:
+        """See ``Keys``."""
+        self._keys.limit(archive, rows)
 
     def learn_keys(self, frame: Frame) -> bytes:
         """The payload of a KEYS frame, whose slots are known from now on. Raises Damaged."""
@@ -2010,7 +2034,7 @@ def check_seal(
     lies, what the footer says, the digest of the KEYS frame between them and, where all of the archive was
     read, the chain. Raises Damaged."""
     with understood("seal"):
-        told_chain, at, sequence, told_keys = row["seal"]
+        told_chain, at, sequence, told_keys, _ = row["seal"]
         where, own, count, name = struct.unpack("<QQQ8s", end)
         octets(told_chain, 32)
         if (number(at), number(sequence)) != (directory.offset - begin, directory.sequence):
@@ -2122,6 +2146,8 @@ class Archive:
         self.encrypted = number(header["read_version"]) > PLAIN_VERSION
         for part in self.parts:
             part.encrypted = self.encrypted if part.encrypted is None else part.encrypted
+            if part.encrypted and part.walked:
+                part.directory()  # which frames are of attempts that were given up
         self._blocks: Optional[array[int]] = None
 
     def lock(self) -> Optional[Damaged]:

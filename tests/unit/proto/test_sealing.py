@@ -21,12 +21,13 @@ from mailhaul.proto.archive.frames import (
     pack_header,
 )
 from mailhaul.proto.archive.reader import ArchiveReader, open_sealed
+from mailhaul.proto.archive.rewriting import ALL, rewrite
 from mailhaul.proto.archive.salvage import salvage
 from mailhaul.proto.archive.scanning import FoundFrame, scan
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.errors import DamagedError, EncryptedError
 from mailhaul.proto.keys.records import NO_KEYS, Cipher, Kem, Keyring, KeySlots, Sealing
-from mailhaul.proto.records import ArchiveId, Departed
+from mailhaul.proto.records import ArchiveId, Departed, Stretch
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import (
     ARCHIVE,
@@ -211,6 +212,73 @@ def _renumbered(pieces: list[bytes]) -> bytes:
         (frame,) = (one for one in frames_of(piece) if one.at == 0)
         data += crafted(frame.header._replace(sequence=number), piece[72:])
     return data
+
+
+class TestAttemptsThatWereGivenUp:
+    """Frames behind what the next attempt goes on from have the archive, types, positions and keys of its
+    own."""
+
+    def attempts(self) -> tuple[bytes, bytes, int]:
+        """What an attempt left, and the archive that the next one made of its first mailbox, which ends
+        there."""
+        with patch.object(framing, "BLOCK_BYTES", 1500), patch.object(messages, "MOST_MESSAGES", 2):
+            sink = MemorySink()
+            writer = ArchiveWriter(sink, archive_header(), sealing=SEALING)
+            packer = Packer(writer)
+            write_mailbox(writer, packer, "alice", MAILBOXES["alice"])
+            end = len(sink.data)
+            write_mailbox(writer, packer, "bob", {"INBOX": [b"Subject: other\n\n" + b"words " * 900]})
+            left = bytes(sink.data)
+            sink = MemorySink(left[:end])
+            draft = read_draft(MemoryFile(left[:end]), OF_A_HOST)
+            assert draft is not None
+            file = MemoryFile(left[:end])
+            writer = ArchiveWriter(sink, archive_header(), draft=draft.over(file), sealing=SEALING)
+            packer = Packer(writer)
+            write_mailbox(writer, packer, "bob", MAILBOXES["bob"])
+            writer.finish()
+        return left, bytes(sink.data), end
+
+    def test_nothing_takes_them_for_its_own(self) -> None:
+        left, data, begin = self.attempts()
+        keys = opened_keys(slots.read_slots(MemoryFile(data)))
+        reader = whole(data, keys)
+        assert read_archive(reader) == (expected(MAILBOXES), [])
+        behind = [
+            one
+            for one in frames_of(left)
+            if one.at >= begin and one.header.slot and left[one.at + 72 : one.end] not in left[:begin]
+        ]
+        assert len(behind) > 5
+        for one in behind:
+            with pytest.raises(DamagedError, match="given up"):
+                reader.codec.unpack(one.header, left[one.at + 72 : one.end], "here")
+        mine = next(one for one in frames_of(data, FrameType.MESSAGES) if one.header.position >> 32)
+        theirs = next(one for one in behind if one.header.type is FrameType.MESSAGES)
+        forged = crafted(
+            theirs.header._replace(sequence=mine.header.sequence), left[theirs.at + 72 : theirs.end]
+        )
+        bad = data[: mine.at] + forged + data[mine.end :]
+        found, damage = read_archive(
+            whole(bad, keys) if len(bad) == len(data) else salvage(MemoryFile(bad), keys)
+        )
+        assert damage
+        assert found["bob", "INBOX"] == []
+
+    def test_a_later_generation_says_so_too(self) -> None:
+        _, data, _ = self.attempts()
+        keys = opened_keys(slots.read_slots(MemoryFile(data)))
+        source, sink = whole(data, keys), MemorySink()
+        end = source.directory.data_bytes
+        rewrite(source, sink, stretches=[Stretch(0, end)], metadata=ALL, sealing=SEALING)
+        again = open_sealed(MemoryFile(bytes(sink.data)), keys=keys.and_those(OF_A_HOST))
+        assert read_archive(again) == (expected(MAILBOXES), [])
+        first, second = source.directory.seal, again.directory.seal
+        assert first is not None
+        assert second is not None
+        assert [slot for slot, _ in first.used] == [1]
+        assert [slot for slot, _ in second.used] == [1, 2]
+        assert dict(second.used)[1] <= dict(first.used)[1]
 
 
 class TestSlots:
