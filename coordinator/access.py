@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ..proto.records import Partition
 from ..proto.structs import Record
@@ -26,9 +26,10 @@ class Access(Record, kw_only=True):
         return host in ("", self.area.host)
 
 
-def reached(archives: Holdings, access: Access | None) -> Holdings:
-    """Archives as those reach them who restore."""
-    return archives if access is None else archives.reached(access.area)
+def reached(archives: Holdings, access: Access | None, mailboxes: Iterable[tuple[str, str]]) -> Holdings:
+    """Archives as those reach them who restore, or look at, what is stored of these mailboxes (partition and
+    user)."""
+    return archives if access is None else archives.reached(access.area.to_read(mailboxes))
 
 
 def grants_for(access: Access | None, target: Partition) -> dict[str, bytes]:

@@ -135,7 +135,9 @@ def plan_check(
         for part in _parts(sorted(chosen, key=lambda one: (one[0].archive, one[0].user))):
             archives = backup.needed({version.archive for version, _ in part})
             task = LiveCheckTask(
-                archives=reached(archives, access),
+                archives=reached(
+                    archives, access, [(version.partition, version.user) for version, _ in part]
+                ),
                 mailboxes=tuple(wanted for _, wanted in part),
                 partition=store,
                 label=f"{partition} {len(planned) + 1}",

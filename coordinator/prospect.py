@@ -94,7 +94,11 @@ def _tasks(plan: RestorePlan, workers: int, access: Access | None, seconds: floa
         for number, first in enumerate(range(0, len(mailboxes), size)):
             part = mailboxes[first : first + size]
             yield LookTask(
-                archives=reached(plan.archives.of({need for one in part for need in one.needs}), access),
+                archives=reached(
+                    plan.archives.of({need for one in part for need in one.needs}),
+                    access,
+                    [(one.version.partition, one.version.user) for one in part],
+                ),
                 sought=tuple(map(_sought, part)),
                 target=target,
                 label=f"look at {target.name} {number + 1}",

@@ -187,7 +187,11 @@ def _tasks(
             whose = part[0].version
             yield PlannedTask(
                 task=RestoreTask(
-                    archives=reached(backup.needed(_named_in(part)), access),
+                    archives=reached(
+                        backup.needed(_named_in(part)),
+                        access,
+                        [(one.version.partition, one.version.user) for one in part],
+                    ),
                     choices=tuple(one.choice for one in part),
                     target=target,
                     label=f"{whose.partition}/{whose.group} {number}",

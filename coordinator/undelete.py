@@ -38,7 +38,8 @@ def plan_undelete(
     choices = _choices(found, path, into, target, as_user)
     return PlannedTask(
         task=RestoreTask(
-            archives=reached(archives, access),  # which of them the metadata lies in is told by that alone
+            # Which of them the metadata lies in is told by that alone.
+            archives=reached(archives, access, [(path.partition or "", found.whose.user or "")]),
             choices=choices,
             target=target,
             label=f"{path.partition}/{path.group} 1",

@@ -76,7 +76,11 @@ def plan_undo(
         if undone:
             tasks.append(
                 UndoTask(
-                    archives=reached(unlocked(before.beside(task.archives, backup), unlock, slots), access),
+                    archives=reached(
+                        unlocked(before.beside(task.archives, backup), unlock, slots),
+                        access,
+                        [(one.choice.path.partition or "", user) for one in undone for user in _users(one)],
+                    ),
                     undone=undone,
                     target=task.target,
                     label=task.label,
@@ -110,6 +114,11 @@ def run_undoing(
         skipped = (Skipped(str(_path(one.choice)), error.code, error.message) for one in outcome.task.undone)
         rest += RestoreReport(skipped=tuple(skipped))
     return journal.total + rest
+
+
+def _users(one: Undone) -> tuple[str, str]:
+    """Of whom archives tell: whose mail was restored, and whose mailbox that has changed."""
+    return one.choice.user, one.choice.to_user
 
 
 def _path(choice: Choice) -> LogicalPath:

@@ -148,7 +148,7 @@ def _befores(
                     group=group,
                     places=one.places,
                     parents=catalog.parents(one.partition, group, one.places),
-                    area=area,
+                    area=area.to_keep_before(one.partition, one.places),
                     began=now.timestamp(),
                 )
     return found

@@ -69,9 +69,10 @@ class Site:
     """Two partitions, each on a host of its own, that were backed up: two mailboxes of two messages in each,
     which are as many tasks of a restore."""
 
-    def __init__(self, place: Place, ops: Keyholder | None = None) -> None:
+    def __init__(self, place: Place, ops: Keyholder | None = None, *, erasable: bool = False) -> None:
         self.place = place
         self.ops = ops
+        self.erasable = erasable
         self.store = place.root / "store"
         self.worker: Worker = as_it_is
         self.boxes = {
@@ -90,6 +91,7 @@ class Site:
         text = head.format(area=place.area, endpoint=place.endpoint, keys=place.keys)
         if self.ops is not None:
             text += f'[encryption]\nrecipients = ["{self.ops.public}"]\n'
+            text += "erasable = true\n" * self.erasable
         for partition, host in HOSTS.items():
             text += PARTITION.format(name=partition, store=self.store) + hosts.format(host=host)
         (place.root / f"{name}.toml").write_text(text)
@@ -121,6 +123,12 @@ class Site:
     def check_keys(self, task: Any) -> None:
         """It has the content keys of the archives that it may read, and no other."""
         archives = getattr(task, "archives", None)
+        area = (
+            task.before.area
+            if archives is None
+            else next(one for one in archives.places if isinstance(one, StagingArea))
+        )
+        assert len(area.keys.secrets) <= self.erasable, "a task is about one mailbox: no secrets of others"
         if archives is None:
             assert not task.before.area.keys.contents, "what is kept before a restore takes none"
         else:
@@ -181,8 +189,10 @@ def running(tmp_path: Path) -> Iterator[Place]:
         yield place
 
 
-def made(place: Place, monkeypatch: pytest.MonkeyPatch, ops: Keyholder | None = None) -> Site:
-    site = Site(place, ops)
+def made(
+    place: Place, monkeypatch: pytest.MonkeyPatch, ops: Keyholder | None = None, *, erasable: bool = False
+) -> Site:
+    site = Site(place, ops, erasable=erasable)
     monkeypatch.setattr(restore_run, "open_restorers", site.restorers)
     return site
 
@@ -192,12 +202,14 @@ def site(running: Place, monkeypatch: pytest.MonkeyPatch) -> Site:
     return made(running, monkeypatch)
 
 
-@pytest.fixture(params=[False, True], ids=["clear", "encrypted"])
+@pytest.fixture(params=["clear", "encrypted", "erasable"])
 def any_site(
     request: pytest.FixtureRequest, running: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Site:
     """One whose archives are encrypted, or not."""
-    return made(running, monkeypatch, Keyholder(tmp_path / "laptop") if request.param else None)
+    if request.param == "clear":
+        return made(running, monkeypatch)
+    return made(running, monkeypatch, Keyholder(tmp_path / "laptop"), erasable=request.param == "erasable")
 
 
 ALL = tuple((name, user) for name in HOSTS for user in ("jane", "john"))
@@ -399,3 +411,16 @@ def test_what_is_not_what_was_to_be_kept_counts_for_nothing(site: Site) -> None:
     assert [one["path"] for one in done["skipped"]] == ["/two/user/jane", "/two/user/john"]
     assert "not what was to be kept" in done["skipped"][0]["detail"]
     assert site.kept(done["restore"]) == ["before.1", "before.2", "before.3.unkept", "before.4.unkept"]
+
+
+def test_who_was_never_backed_up_has_no_secret_and_can_be_kept(
+    running: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    site = made(running, monkeypatch, Keyholder(tmp_path / "laptop"), erasable=True)
+    paul = Maildir(site.store / "one" / "paul")
+    paul.message("1.M1P1.x:2,S", b"Subject: his own\n\n")
+    before = site.look()
+    done = site.restore("/one/user/jane", "--as", "paul")
+    assert (done["undoable"], done["restored"]) == (True, 2)
+    assert site.restore("--undo", "latest")["removed"] == 2
+    assert without_uids(site.look()) == without_uids(before)

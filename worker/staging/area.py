@@ -62,6 +62,23 @@ class StagingArea(Record, kw_only=True):
             resealing=None,
         )
 
+    def to_read(self, mailboxes: Iterable[tuple[str, str]]) -> StagingArea:
+        """The same for who reads what is stored of these mailboxes (partition and user), and writes nothing:
+        a host has no business with the secrets of others."""
+        keys = self.keys
+        if self.sealing is not None and self.sealing.mailboxes is not None:
+            only = self.sealing.only(mailboxes).mailboxes or {}
+            keys = replace(keys.only(only.values()), erased=keys.erased)
+        return replace(self, keys=keys, sealing=None, resealing=None)
+
+    def to_keep_before(self, partition: str, users: Iterable[str]) -> StagingArea:
+        """The same for who keeps how these mailboxes are before a restore. That lies here only, and goes with
+        an erasure: so it takes no secrets, which who has never been backed up has not got."""
+        area = self.for_mailboxes(partition, users)
+        if area.sealing is None:
+            return area
+        return replace(area, sealing=replace(area.sealing, mailboxes=None))
+
 
 def open_sink(
     area: StagingArea,
