@@ -39,6 +39,11 @@ class RecoveredKeys:
         return Keyring({**self._at_hand.structures, **structures})
 
     @property
+    def opens_more(self) -> bool:
+        """Whether there is a private key that may open what is not at hand."""
+        return self._unlock is not None
+
+    @property
     def has_none(self) -> bool:
         """Whether no encrypted archive can be opened, whatever is looked at."""
         return self._unlock is None and not self._at_hand.structures
@@ -61,6 +66,8 @@ def recover(staging: Path, directory: Path, keys: RecoveredKeys) -> tuple[Struct
     """Take the structure keys that archives here have and that are not in the directory of keys out of them,
     and put them there; those that were missing. The key of the newest run is for what is written from now on,
     if there was none. Raises as ``bring_back``."""
+    if not keys.opens_more:
+        return ()
     for file in _oldest_first(staging):
         with suppress(BackupError), closing(open_local(str(file))) as local:
             keys.look(Excerpt(local) if file.suffix == ".mhx" else local)

@@ -3,6 +3,7 @@ mend it; and all is lost but a destination and a private key, on paper."""
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -280,3 +281,8 @@ def test_with_nothing_but_python_and_paper(
         assert done.returncode == 0, done
         assert differences(mail, mail_in(target)) == []
         shutil.rmtree(target)
+    table = max(files.glob("_catalog/*.names.tsv.gz.sealed"))
+    words = [reader, files, "--open", table, "--identity", typed]
+    opened = subprocess.run([sys.executable, "-I", *words], capture_output=True, timeout=120, check=True)
+    text = gzip.decompress(opened.stdout).decode()
+    assert all(f"mailbox\tprimary\tuser\t{user}\t" in text for user in USERS)

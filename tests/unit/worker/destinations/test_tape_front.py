@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mailhaul.proto.keys.sealed_files import open_sealed_file, seal_file
 from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.tape.file_drive import FileDrive, TapeEnd
 from mailhaul.worker.destinations.tape.front import front_files
 from mailhaul.worker.keepsake.readme import reader
 
+from ....sealed import OF_A_HOST, STRUCTURE
 from ....tapes import RECORD, Tapes
 
 ARCHIVES = {"p/a.mha": 100_000}
@@ -72,6 +75,31 @@ def test_each_volume_has_a_reader_and_the_newest_table(staging: Path, tmp_path: 
     tapes.forget()
     assert all(one.known for one in tapes.take_stock())
     tapes.check(ARCHIVES | MORE)
+
+
+def test_where_archives_are_encrypted_the_table_is_sealed(tmp_path: Path) -> None:
+    folder = tmp_path / "staging" / "_catalog"
+    folder.mkdir(parents=True)
+    name = "20261121T220000Z-4f3a.9.names.tsv.gz.sealed"
+    (folder / name).write_bytes(b"".join(seal_file(name, [gzip.compress(TABLE)], STRUCTURE)))
+    tapes = Tapes(tmp_path / "site")
+    tapes.settings = replace(tapes.settings, beside=str(folder.parent))
+    tapes.put(ARCHIVES)
+    text, program, table = front_of(tapes.volumes()[0])
+    assert f"{name},\n".encode() in text
+    assert b"gunzip > names.tsv" in text
+    assert TABLE not in table
+    assert table.endswith(b"\0"), "filled up to a record"
+    (tmp_path / "names.tsv.gz.sealed").write_bytes(table)
+    opened = b"".join(open_sealed_file(io.BytesIO(table), OF_A_HOST, name))
+    assert gzip.decompress(opened) == TABLE
+    # As the text says, with the reader; of the key only that it is one.
+    (tmp_path / "reader.py").write_bytes(program)
+    command: list[str | Path] = [sys.executable, "-I", tmp_path / "reader.py", tmp_path]
+    command += ["--open", tmp_path / "names.tsv.gz.sealed"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (asked.returncode, asked.stdout) == (1, "")
+    assert "it is sealed; give an archive of the same staging area" in asked.stderr
 
 
 def test_the_text_tells_of_nothing_that_is_not_there(staging: Path, tmp_path: Path) -> None:
