@@ -53,6 +53,11 @@ _MISSING: dict[str, tuple[FailureKind, str]] = {
     "place-unavailable": ("unreadable", _FETCH),
     "not-yet": ("unreadable", _FETCH),
     "access": ("unreadable", _FETCH),
+    "encrypted": (
+        "unreadable",
+        f"bring the private key or the vault that the reason names, {_RETRY}",
+    ),
+    "erased": ("hard", "nothing: the mailbox was erased, and its keys were destroyed"),
     "untrusted": (
         "refused",
         f"call the server by the name that its certificate has, or name its authority (--ca-file), {_RETRY}",

@@ -30,6 +30,13 @@ def test_what_servers_do_to_mail(reason: str, kind: str, again: bool) -> None:
     assert failure.remedy
 
 
+def test_a_key_that_is_not_at_hand_does_not_pass_by_itself() -> None:
+    failure = failure_of(Skipped("/primary/user/jane", "encrypted", "words"))
+    assert (failure.kind, failure.again) == ("unreadable", True)
+    assert "private key" in failure.remedy
+    assert "nothing" in failure_of(Skipped("/primary/user/jane", "erased", "words")).remedy
+
+
 def test_what_is_not_known_is_tried_again() -> None:
     assert failure_of(Skipped("/primary", "never-heard-of", "words")).again
     assert failure_of(Skipped("/primary", "altered", "words"), damaged=True).again
