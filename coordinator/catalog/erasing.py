@@ -33,6 +33,8 @@ _SKIPPED = """
 def erase(database: sqlite3.Connection, erased: Erased) -> int:
     """Forget all that was stored of mailboxes before they were erased, and their names in the records of
     runs. Returns how many versions went."""
+    if not erased:
+        return 0
     unnaming = Unnaming(erased)
     versions = 0
     for number, user, partition in database.execute(_MAILBOXES).fetchall():

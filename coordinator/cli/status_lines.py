@@ -94,6 +94,10 @@ def show(
     if overview.sweeps or any(one.place != STAGING for one in overview.copies.places):
         say()
         _show_copies(overview)
+    for erasure in overview.erasures:
+        due = f"{counted(len(erasure.remaining), 'copy', 'copies')} due"
+        told = due if erasure.staged else "not done in the staging area"
+        say(f"erasure {erasure.erasure}: {told} (`mailhaul erase --certificate {erasure.erasure}`)")
     for recipient in overview.recipients:
         if recipient.overdue:
             say(shown(recipient.warning(overview.taken)))

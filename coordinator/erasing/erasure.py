@@ -29,7 +29,7 @@ from ..catalog.snapshots import FOLDER as SNAPSHOTS
 from ..catalog.snapshots import snapshots, stem_of
 from ..dispatch.engine import Engine
 from ..holdings import holdings
-from ..holds import frozen_holds, read_holds
+from ..holds import drop_holds_of, frozen_holds, read_holds
 from ..keepsakes import keep_catalog
 from ..lock import RunLock
 from ..purging.plan import stored_archives
@@ -39,6 +39,7 @@ from ..purging.steps import Steps
 from ..readers import PATIENCE_SECONDS, reading
 from ..ready import settle, withdrawn
 from ..recalling import to_recall
+from ..restores.record import restores_of
 from ..run_ids import new_run_id, newest_given, note_given
 from ..structure_keys import area_at, vault_of
 from ..unlocking import ReadSlots, refuse_locked, unlocked
@@ -115,6 +116,7 @@ def erase(
         erasure = new_erasure(given, now, reason, mailboxes)
         write_erasure(staging, erasure)
         _clear(staging, catalog, means, now, engine, observer)
+    _drop_holds(staging)
     return erasure.erasure
 
 
@@ -130,6 +132,12 @@ def go_on(
         catalog = stack.enter_context(Catalog.open(staging, write=True))
         refuse_behind(staging, catalog)
         _clear(staging, catalog, means, now, engine, observer)
+    _drop_holds(staging)
+
+
+def _drop_holds(staging: Path) -> None:
+    """The holds of restores that are gone name mailboxes, and hold nothing any more."""
+    drop_holds_of(staging, lambda one: one not in restores_of(staging))
 
 
 def _clear(

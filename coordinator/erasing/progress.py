@@ -13,6 +13,7 @@ from ...proto.structs import Record, replace
 from ..catalog.snapshots import Snapshot, stem_of
 from ..durable import replace_durably
 from ..snapshots import as_json, read_snapshot
+from .record import erasure_ids
 
 
 class Step(Record):
@@ -78,6 +79,12 @@ def write_progress(staging: Path, progress: Progress) -> None:
     """Record it, durably. Raises StagingError."""
     text = as_json(progress) + "\n"
     replace_durably(_place(staging, progress.erasure), text.encode("ascii"))
+
+
+def not_done(staging: Path) -> tuple[Progress, ...]:
+    """The erasures that are not done, oldest first."""
+    found = (read_progress(staging, one) for one in erasure_ids(staging))
+    return tuple(one for one in found if one.ended is None)
 
 
 def first_clean_snapshot(staging: Path) -> Snapshot | None:

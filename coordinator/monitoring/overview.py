@@ -13,6 +13,8 @@ from ...proto.structs import Record, field
 from ...worker.staging.receiver_status import STATUS_FILE, ReceiverStatus
 from ...worker.staging.space import Room, Space
 from ..catalog import Catalog
+from ..erasing.progress import Progress as ErasureProgress
+from ..erasing.progress import not_done
 from ..history import CopyStanding, GoodBackup, RunRecord
 from ..key_checks import CheckedRecipient, checked_recipients, known_recipients
 from ..lock import lock_owner
@@ -45,7 +47,8 @@ class Overview(Record, kw_only=True):
     it is just beginning, or is no run. ``receiver`` is what that told last, None if there was none yet.
     ``runs`` are the newest ones, newest first; ``restores`` those that are not done, or not wholly.
     ``same_device`` are the partitions whose mail would be lost with the staging area, ``recipients`` those
-    for whom it is encrypted, as far as the directory of keys can be read.
+    for whom it is encrypted, as far as the directory of keys can be read; ``erasures`` those that are not
+    done.
     """
 
     staging: Path
@@ -64,6 +67,7 @@ class Overview(Record, kw_only=True):
     restores: tuple[RestoreStatus, ...] = ()
     same_device: tuple[str, ...] = ()
     recipients: tuple[CheckedRecipient, ...] = ()
+    erasures: tuple[ErasureProgress, ...] = ()
 
 
 def take_overview(
@@ -108,6 +112,7 @@ def take_overview(
         wanted_volumes=wanted_volumes(staging),
         restores=unfinished_restores(staging),
         same_device=on_same_device(partitions, staging),
+        erasures=not_done(staging),
         recipients=_recipients(staging, now, check_every_seconds),
     )
 

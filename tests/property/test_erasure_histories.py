@@ -175,7 +175,8 @@ class ErasureHistory:
         }
 
     def relapse(self) -> None:
-        """That copy is put over what is there, and the catalog is made again."""
+        """That copy is put over what is there, and the catalog is made again: with a look at the directory,
+        which the old one knows as it was."""
         if not self._old or not self.gone:
             return
         self.relapses += 1
@@ -186,7 +187,7 @@ class ErasureHistory:
                 path.write_bytes(data)
         for ending in ("-wal", "-shm"):
             (self.chain.staging / ".mailhaul" / f"catalog.sqlite{ending}").unlink(missing_ok=True)
-        rebuild_catalog(self.chain.staging, every_archive=self.rng.random() < 0.5)
+        self._rebuild_from(self.chain.destinations[0], every_archive=self.rng.random() < 0.5)
         self.check_catalog()
         self.go_on()
 
@@ -315,9 +316,10 @@ class ErasureHistory:
         with Catalog.open(self.chain.staging) as catalog:
             assert catalog.moments("primary", "user")
 
-    def _rebuild_from(self, one: Destination) -> None:
+    def _rebuild_from(self, one: Destination, *, every_archive: bool = True) -> None:
         staging, now = self.chain.staging, self.swept.now
-        rebuild_catalog(staging, every_archive=True, fetch=lambda: fetch(staging, ready(one, staging), now))
+        there = ready(one, staging)
+        rebuild_catalog(staging, every_archive=every_archive, fetch=lambda: fetch(staging, there, now))
 
     def _destroy_volumes(self) -> None:
         tape = open_tape(self.drive)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,20 @@ from mailhaul.coordinator.erasing.erasure import erase, go_on, rehearse
 from mailhaul.coordinator.erasing.progress import read_progress
 from mailhaul.coordinator.erasing.record import erased_mailboxes, read_erasures
 from mailhaul.coordinator.erasing.report import ErasureMeans
-from mailhaul.coordinator.holds import Hold, add_hold
+from mailhaul.coordinator.holds import Hold, add_hold, read_holds
 from mailhaul.coordinator.purging.purge import purge
 from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.retention import RetentionRules
+from mailhaul.coordinator.settings import SweepRules
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import HeldError, NotFoundError
 from mailhaul.proto.records import RunId
 
+from ....locking import bucket, locking_store
 from ....plain_bytes import plain_bytes
 from ....staged_chains import StagedChain, State
+from ....sweeping import Swept, SweptChain
 
 HERE = local_engine(0)
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -156,6 +159,47 @@ def test_nothing_comes_back_from_an_old_copy(
     go_on(chain.staging, ErasureMeans(), NOW, HERE)
     look_again(chain.staging, (), NOW)
     assert b"jane" not in plain_bytes(chain.staging)
+    check_others(chain)
+
+
+def test_what_a_restore_held_goes_with_it(chain: StagedChain) -> None:
+    three_nights(chain)
+    held = Hold(path="/primary/user/jane", restore="20260804T020000Z-0001", since=NOW)
+    add_hold(chain.staging, held)
+    erased(chain.staging)
+    assert read_holds(chain.staging).all == ()
+    assert b"jane" not in plain_bytes(chain.staging)
+
+
+def test_a_locked_copy_is_due_until_its_lock_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = SweptChain(tmp_path / "staging")
+    chain.destinations = (bucket(tmp_path, "cloud"),)
+    swept = Swept(chain, chain.destinations, SweepRules(copies=("cloud",)), look_again_seconds=0)
+    store = locking_store(monkeypatch, lambda: swept.now)
+    three_nights(chain)
+    swept.sweep()
+    ends = {copy.locked_until for copy in store.archives("cloud").values()}
+    means = ErasureMeans(destinations=chain.destinations)
+    plan = rehearse(chain.staging, "jane", means, swept.now, HERE)
+    assert [(one.place, one.copies, one.locked) for one in plan.copies] == [("cloud", 3, 3)]
+    assert plan.copies[0].until == max(filter(None, ends))
+    erasure = erase(chain.staging, plan, "17", means, swept.now, HERE)
+    old = set(store.archives("cloud"))
+    for _ in range(2):
+        swept.sweep()
+        look_again(chain.staging, chain.destinations, swept.now)
+        progress = read_progress(chain.staging, erasure)
+        assert progress.state == "due"
+        due = {one.name: one.until for one in progress.remaining}
+        assert old <= due.keys()
+        assert {due[name] for name in old} == ends
+        check_others(chain)
+        swept.now += timedelta(days=1)
+    swept.now = max(filter(None, due.values())) + timedelta(days=1)
+    swept.sweep()
+    look_again(chain.staging, chain.destinations, swept.now)
+    assert read_progress(chain.staging, erasure).state == "done"
+    assert not old & set(store.archives("cloud"))
     check_others(chain)
 
 
