@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, UsageError
+from ...proto.structs import replace
 from ...worker.tasks.checking import CheckReport, CheckTask
 from ..catalog import Catalog
 from ..clock import utc
@@ -14,6 +15,7 @@ from ..history import ArchiveRecord
 from ..hooks import Hooks
 from ..readers import reading
 from ..verifying.copies import check_copies, due_copies
+from ..verifying.sidecar_copies import check_sidecars
 from . import adapters, output
 from .asking import Asked
 from .configuration import Site
@@ -51,6 +53,10 @@ def verify_copies(
             display.progress,
             lambda: utc(clock.now()),
         )
+        if path == LogicalPath():
+            (settings,) = (one for one in site.destinations if one.name == name)
+            replaced, unread = check_sidecars(site.area, settings)
+            done = replace(done, damaged=(*done.damaged, *replaced), unread=(*done.unread, *unread))
     Asked(site.area, hooks)()
     output.list_skipped(done.damaged, "damaged")
     output.list_skipped(done.unread, "not read")

@@ -197,6 +197,42 @@ def test_a_sidecar_that_somebody_else_wrote(site: Later) -> None:
     assert site.restored(*site.later) == []
 
 
+def test_a_sidecar_that_was_replaced_at_a_destination(site: Later) -> None:
+    site.both()
+    site.add()
+    site.run("sweep")
+    site.run("verify", "--from", "vault")
+    (there,) = site.sidecars(site.vault)
+    written = there.read_bytes()
+    for replaced in (b"nothing", written[:-1] + bytes([written[-1] ^ 1]), written[: len(written) // 2]):
+        there.chmod(0o600)
+        there.write_bytes(replaced)
+        done = site.run("verify", "--from", "vault", status=4)
+        assert "the next sweep puts it again" in done.stdout + done.stderr
+        assert not there.exists()
+        site.run("sweep")
+        assert there.read_bytes() == written
+    site.run("verify", "--from", "vault")
+
+
+def test_the_reader_leaves_out_what_is_no_sidecar(
+    site: Later, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.both()
+    site.add()
+    (sidecar,) = site.sidecars()
+    data = bytearray(sidecar.read_bytes())
+    data[len(data) // 2] ^= 1
+    sidecar.write_bytes(data)
+    ops = ["--identity", str(site.identity), "--passphrase-file", str(site.passphrase)]
+    assert mailhaul_restore.main([str(site.staging), *ops, "--to", str(tmp_path / "ops")]) == 0
+    assert "keys that were added later are left out" in capsys.readouterr().err
+    assert site.mail_in(tmp_path / "ops") == site.wanted
+    board = ["--identity", str(site.laptop / "board.secret")]
+    assert mailhaul_restore.main([str(site.staging), *board, "--to", str(tmp_path / "board")]) != 0
+    assert not (tmp_path / "board").exists()
+
+
 def test_a_key_that_opens_nothing_adds_nothing(site: Later) -> None:
     make_recipient(site.laptop, "stranger", Kem.X25519, [None])
     words = ("keys", "recipient", "add", str(site.board))
