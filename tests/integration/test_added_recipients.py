@@ -18,12 +18,13 @@ from mailhaul.proto.structs import replace
 from mailhaul.worker.keepsake import mailhaul_restore
 
 from ..maildirs import Maildir
-from .test_encryption import JANE, SUBJECT, Site
+from .inside import InsideSite
+from .test_encryption import JANE, SUBJECT
 
 SWEPT = '[sweep]\ncopies = ["vault"]\nlook_again = "0s"\nkeep_staged = "0s"\nkeep_newest = false\n'
 
 
-class Later(Site):
+class Later(InsideSite):
     """A site that is backed up for ops; later there is a recipient ``board``."""
 
     def __init__(self, tmp: Path) -> None:
@@ -247,7 +248,7 @@ def test_a_key_that_opens_nothing_adds_nothing(site: Later) -> None:
 
 KILLED = """
 import os, signal, sys
-from mailhaul.coordinator import adding_recipients, durable
+from mailhaul.coordinator import adding_recipients
 from mailhaul.coordinator.cli.main import main
 left = [{after}]
 whole = adding_recipients.replace_durably

@@ -24,6 +24,7 @@ from mailhaul.proto.keys.recipients import read_recipient
 from mailhaul.proto.keys.records import Kem
 
 from ..maildirs import Maildir
+from .inside import InsideSite
 from .test_encryption import Site
 
 CHECK = ("keys", "recipient", "check")
@@ -31,7 +32,7 @@ CHECK = ("keys", "recipient", "check")
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+    return InsideSite(tmp_path)
 
 
 def second(site: Site) -> Path:

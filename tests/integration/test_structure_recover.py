@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ..maildirs import Maildir
+from .inside import InsideSite
 from .test_added_recipients import Later
 from .test_encryption import Site
 
@@ -16,7 +17,7 @@ RECOVER = ("keys", "structure", "recover")
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    site = Site(tmp_path)
+    site = InsideSite(tmp_path)
     site.encrypt()
     site.run("backup")
     return site
