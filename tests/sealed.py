@@ -21,7 +21,16 @@ from mailhaul.proto.archive.rewriting import rewrite
 from mailhaul.proto.archive.run_end import write_run_end
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.keys.derivation import recipient_id, structure_key, wrap_info
-from mailhaul.proto.keys.records import Kem, Keyring, KeySlots, MailboxSecret, Recipient, Sealing, Slot
+from mailhaul.proto.keys.records import (
+    NO_KEYS,
+    Kem,
+    Keyring,
+    KeySlots,
+    MailboxSecret,
+    Recipient,
+    Sealing,
+    Slot,
+)
 from mailhaul.proto.keys.wrapping import public_of, unwrap
 from mailhaul.proto.records import ArchiveId
 from mailhaul.proto.structs import replace
@@ -41,6 +50,39 @@ def recipient(kem: Kem = Kem.X25519, private: bytes = PRIVATE, name: str = "ops"
 
 
 SEALING = Sealing(structure=STRUCTURE, recipients=(recipient(),))
+
+
+class Erasable:
+    """The secrets of the mailboxes of these users, of which one after the other is destroyed; who comes back
+    has another one."""
+
+    def __init__(self, *users: str, partition: str = "primary") -> None:
+        self._secrets = {(partition, user): secret_of(partition, user) for user in users}
+        self._erased: set[bytes] = set()
+
+    def destroy(self, user: str) -> None:
+        """The secret of a mailbox goes."""
+        for (partition, name), secret in list(self._secrets.items()):
+            if name == user:
+                self._erased.add(secret.id)
+                made = secret_of(partition, f"{user} again {len(self._erased)}")
+                self._secrets[partition, name] = replace(made, user=user)
+
+    @property
+    def sealing(self) -> Sealing:
+        """What is written with."""
+        return replace(SEALING, mailboxes=dict(self._secrets))
+
+    @property
+    def resealing(self) -> Sealing:
+        """What archives are written anew with."""
+        return replace(SEALING, rewritable=self.keys.secrets)
+
+    @property
+    def keys(self) -> Keyring:
+        """What is left in the vault."""
+        secrets = {one.id: one.secret for one in self._secrets.values()}
+        return Keyring(secrets=secrets, erased=frozenset(self._erased))
 
 
 def secret_of(partition: str, user: str) -> MailboxSecret:
@@ -70,16 +112,21 @@ def opened_keys(found: tuple[Slot, ...], private: bytes = PRIVATE) -> Keyring:
 
 
 @contextmanager
-def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
+def everything_encrypted(*, contents: bool = True, mailboxes: Erasable | None = None) -> Iterator[None]:
     """All archives that this process writes in this time are encrypted, and who reads them without saying
     with which keys has the structure key, and the private key unless ``contents`` is false. Nights have the
-    structure key only, as on a mail host."""
+    structure key only, as on a mail host, and, where ``mailboxes`` are erasable, the secrets that their tasks
+    name."""
     chosen, opened = slots.codec_for, open_archive
     by_a_night = ContextVar("by_a_night", default=False)
 
     def choose(archive: ArchiveId, found: KeySlots, keys: Keyring) -> FrameCodec:
         if found and not keys.contents:
-            keys = opened_keys(found.wrapped) if contents and not by_a_night.get() else OF_A_HOST
+            secrets = NO_KEYS if mailboxes is None else mailboxes.keys
+            if by_a_night.get():
+                secrets = Keyring(secrets=keys.secrets, erased=keys.erased)
+            opens = contents and not by_a_night.get()
+            keys = (opened_keys(found.wrapped) if opens else OF_A_HOST).and_those(secrets)
         return chosen(archive, found, keys)
 
     def open_for_a_night(*files: RandomAccess, **named: Any) -> ArchiveReader:
@@ -90,7 +137,10 @@ def everything_encrypted(*, contents: bool = True) -> Iterator[None]:
             by_a_night.reset(token)
 
     def keys_at(_staging: Path) -> structure_keys.AreaKeys:
-        return structure_keys.AreaKeys(keys=OF_A_HOST, sealing=SEALING, resealing=SEALING)
+        if mailboxes is None:
+            return structure_keys.AreaKeys(keys=OF_A_HOST, sealing=SEALING, resealing=SEALING)
+        keys = OF_A_HOST.and_those(mailboxes.keys)
+        return structure_keys.AreaKeys(keys=keys, sealing=mailboxes.sealing, resealing=mailboxes.resealing)
 
     with ExitStack() as stack:
         for function in (ArchiveWriter.__init__, rewrite, write_run_end, back_up):

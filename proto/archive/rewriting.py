@@ -94,11 +94,11 @@ def rewrite(
     reader tells so. What of all that is not there is a loss, ``losses`` says; without it, what the source
     says to be lost. The caller begins and seals the sink, as with ``ArchiveWriter``.
 
-    Of an archive whose mailboxes are erasable nothing is filled in where nobody can say whose it was, and
-    nothing stays of mailboxes that were erased. What is not encrypted stays so. An encrypted archive takes a
-    ``sealing``; where there is no content key, whole blocks stay, even if part of them is not wanted. With
-    ``exact`` no byte of data stays but the stretches: short gaps are cut out too, and where that takes a
-    content key that is not at hand, EncryptedError is raised.
+    Of an archive whose mailboxes are erasable nothing is filled in where nobody can say whose it was. What is
+    not encrypted stays so. An encrypted archive takes a ``sealing``; where there is no content key, whole
+    blocks stay, even if part of them is not wanted. With ``exact`` no byte of data stays but the stretches:
+    short gaps are cut out too, and where that takes a content key that is not at hand, EncryptedError is
+    raised.
 
     Raises StagingError; before anything is written UnsupportedError, if only a later version may do it, and
     EncryptedError without a ``sealing``.

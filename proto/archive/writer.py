@@ -426,8 +426,6 @@ class ArchiveWriter:
         if whole:
             try:
                 stored = [*_stored_mailbox(source, place, entry)]
-            except ErasedError:
-                pass  # nobody will ever read it
             except DamagedError:
                 readable = False
         self._number = place.number
@@ -645,7 +643,10 @@ def _stored_mailbox(
     """The frames of a mailbox without its messages, if they are those of which the directory tells. Raises
     DamagedError."""
     stored = source.stored_mailbox(place.number)
-    head = mailboxes.decode_head(source.codec.unpack(*stored[-1], source.file.name))
+    try:
+        head = mailboxes.decode_head(source.codec.unpack(*stored[-1], source.file.name))
+    except ErasedError:
+        return stored  # nobody will ever read it
     if entry is not None and (head.user, head.listed) != (entry.user, entry.listed):
         raise DamagedError(f"directory and mailbox {shown(entry.user)} disagree", reason="metadata")
     return stored

@@ -15,8 +15,9 @@ from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.slots import read_slots
 
 from ..configured import Configured
-from ..histories import PARTS, lived, seeds
-from ..sealed import everything_encrypted
+from ..histories import PARTS, USERS, lived, mail_at, seeds
+from ..sealed import Erasable, everything_encrypted
+from ..trees import differences
 from .test_histories import Calm
 
 _SHARE = 4
@@ -45,6 +46,65 @@ def test_with_keys_by_configuration(tmp_path: Path, rounds: int, part: int) -> N
         history = Configured(place, random.Random(seed))
         try:
             lived(history.live, history.rng)
+        except BaseException as error:
+            error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
+            raise
+        assert _encrypted(place)
+        shutil.rmtree(place)
+
+
+class Erased(Calm):
+    """Mailboxes that are erasable, some of which are erased: all of them are gone from what was stored until
+    then, and everybody else is as before."""
+
+    def __init__(self, place: Path, rng: random.Random) -> None:
+        super().__init__(place, rng)
+        self.mailboxes = Erasable(*USERS)
+
+    def erase(self) -> None:
+        """What only one of them had until now is unreadable."""
+        user = self.rng.choice(USERS)
+        self.told.append(f"erase {user}")
+        self.mailboxes.destroy(user)
+        self.stored.pop(user, None)
+        for seen in self.seen.values():
+            seen.pop(user, None)
+
+    def flag(self) -> None:
+        """Most often somebody is erased instead."""
+        self.erase() if self.rng.random() < 0.7 else super().flag()
+
+    def move(self) -> None:
+        """Now and then somebody is erased instead."""
+        self.erase() if self.rng.random() < 0.4 else super().move()
+
+    def _restores(self, run: str) -> None:
+        """As of everybody who was not erased; others are left out, which is status 3."""
+        target = self.place / "restored"
+        where = ("--at", run, "--to", f"maildir:{target}/{{user}}")
+        done = self.command("restore", "/", *where, status=(0, 1, 3))
+        if self.status == 1:
+            assert done["error"]["code"] == "not-found", done
+        else:
+            assert {one["reason"] for one in done["skipped"]} <= {"erased"}, done
+            found = mail_at(target)
+            for user in self.seen[run].keys() | found.keys():
+                assert differences(self.seen[run].get(user, {}), found.get(user, {})) == [], (run, user)
+        shutil.rmtree(target, ignore_errors=True)
+
+    def _restores_newest(self, run: str) -> None:
+        self._restores(run)
+        assert self.status in (0, 3), "the last moment can always be restored"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_who_is_erased_is_gone_and_everybody_else_is_not(tmp_path: Path, rounds: int, part: int) -> None:
+    for seed in list(seeds(rounds, part))[:: 2 * _SHARE]:
+        place = tmp_path / str(seed)
+        history = Erased(place, random.Random(seed))
+        try:
+            with everything_encrypted(mailboxes=history.mailboxes):
+                lived(history.live, history.rng)
         except BaseException as error:
             error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
             raise

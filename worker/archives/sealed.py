@@ -26,7 +26,7 @@ class Account(Record):
 
 
 def account_of(archive: ArchiveReader, open_archive: OpenArchive) -> Account:
-    """Read the metadata of every mailbox that was not erased; a damaged one does not keep the others out.
+    """Read the metadata of every mailbox; one that is damaged or was erased does not keep the others out.
     ``open_archive`` gives the archives in which it lies; what was skipped of a mailbox that is written in one
     that is not at hand is not known."""
     header = archive.header
@@ -39,7 +39,7 @@ def account_of(archive: ArchiveReader, open_archive: OpenArchive) -> Account:
             mailbox = read_mailbox(_only(archive) if own else open_archive, entry)
             skipped[entry.user] = mailbox.skipped
         except ErasedError:
-            continue
+            pass  # what the directory tells of it is all that there is
         except DamagedError:
             if own:
                 unreadable.append(entry.user)

@@ -104,8 +104,7 @@ class _Search:
         try:
             mailbox = read_mailbox(self._open_archive, entry)
         except ErasedError:
-            self.mailboxes.discard(entry.home)  # nobody will ever read it
-            return
+            return  # what says that it is there stays, as long as the catalog does; nobody will ever read it
         except (DamagedError, UnsupportedError, EncryptedError):
             self.untouchable.update((entry.home.archive, *entry.archives))
             return

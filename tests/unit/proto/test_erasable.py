@@ -304,11 +304,14 @@ class TestWrittenAnew:
     def test_all_of_it(self) -> None:
         assert read_archive(self.rewritten(EVERYBODY)) == (expected(MAILBOXES), [])
 
-    def test_of_an_erased_mailbox_nothing_stays(self) -> None:
+    def test_an_erased_mailbox_stays_as_one_as_long_as_it_is_wanted(self) -> None:
         anew = self.rewritten(WITHOUT_ALICE)
-        # Who refers to her messages can't read them, and nobody else can.
-        assert "alice" not in [one.user for one in anew.directory.mailboxes]
-        assert read_archive(anew) == (expected(OTHERS), [])
+        with pytest.raises(ErasedError):
+            StoredMailbox(lambda _: anew, ARCHIVE, "alice")
+        assert read_others(anew) == (expected(OTHERS), [])
+        gone = self.rewritten(WITHOUT_ALICE, Metadata(users=OTHERS, mailboxes=(), frames=ALL.frames))
+        assert "alice" not in [one.user for one in gone.directory.mailboxes]
+        assert read_archive(gone) == (expected(OTHERS), [])
 
     def test_blocks_that_are_cut_stay_whose_they_are(self) -> None:
         source = whole(DATA)
