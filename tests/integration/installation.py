@@ -57,6 +57,7 @@ class Settings:
     workers_per_host: int = 2
     groups: Mapping[str, str] = field(default_factory=dict)
     recipients: tuple[Path, ...] = ()
+    erasable: bool = False
 
 
 class Installation:
@@ -111,7 +112,8 @@ class Installation:
             "dispatch": {"workers_per_host": settings.workers_per_host, **dispatch},
         }
         if settings.recipients:
-            tables["encryption"] = {"recipients": [str(one) for one in settings.recipients]}
+            recipients = [str(one) for one in settings.recipients]
+            tables["encryption"] = {"recipients": recipients, "erasable": settings.erasable}
         if settings.bytes_per_second:
             tables["load"] = {"bytes_per_second": f"{settings.bytes_per_second / 1000} kB", "ramp": "1s"}
         lines = [

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mailhaul.coordinator.structure_keys import read_structure_keys
+from mailhaul.coordinator.structure_keys import keys_at, read_structure_keys
 from mailhaul.proto.archive.draft import mailboxes_end
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.keys.derivation import digest_key
@@ -63,12 +63,16 @@ class Site:
         for (name, user), box in self.boxes.items():
             for number in range(6):
                 box.message(f"{number}.M1P1.{name}:2,S", mail(name, user, number))
-        self.config = self.configure()
 
-    def configure(self, bytes_per_second: int = 0) -> Path:
+    def configure(self, *, bytes_per_second: int = 0, erasable: bool = False) -> Path:
         return self.here.configure(
             [self.share(name, self.store) for name in HOSTS],
-            Settings(recipients=(self.ops.public,), bytes_per_second=bytes_per_second, workers_per_host=1),
+            Settings(
+                recipients=(self.ops.public,),
+                erasable=erasable,
+                bytes_per_second=bytes_per_second,
+                workers_per_host=1,
+            ),
         )
 
     def elsewhere(self) -> Path:
@@ -82,10 +86,6 @@ class Site:
 
     def archives(self) -> list[Path]:
         return sorted(self.here.staging.glob("*/user/*.mha"))
-
-    def structure_key(self) -> bytes:
-        (file,) = (self.here.place / "keys").glob("*.structure")
-        return read_structure_keys(file)[-1].secret
 
 
 def mail(name: str, user: str, number: int) -> bytes:
@@ -108,7 +108,7 @@ def site(network: Network, cluster: RayCluster, tmp_path: Path) -> Site:
 
 
 def test_nights_restores_and_a_purge(site: Site) -> None:
-    here, config, with_key = site.here, site.config, site.ops.with_key
+    here, config, with_key = site.here, site.configure(erasable=True), site.ops.with_key
     with here.receiving(config):
         here.run(config, "backup")
         for (name, user), box in site.boxes.items():
@@ -138,7 +138,9 @@ def _no_key_stays(site: Site) -> None:
     """Neither with Ray, who has carried tasks with keys, nor with the receiver, nor on a mail host."""
     hosts = site.network.hosts.values()
     wait_until("the workers have ended", lambda: not any(map(workers_of, hosts)))
-    secret = (site.structure_key(), *secrets_of(site.archives(), site.ops).all)
+    keys = keys_at(site.here.staging).keys
+    secret = (*keys.structures.values(), *keys.secrets.values(), *secrets_of(site.archives(), site.ops).all)
+    assert len(secret) > len(site.boxes), "each mailbox has one"
     carriers = {pid for host in hosts for word in CARRIERS for pid in host.pids(word)}
     assert len(carriers) == 4
     for pid in (pid for host in hosts for pid in host.pids()):
