@@ -7,6 +7,7 @@ the format.
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,27 @@ from unittest.mock import patch
 
 import msgpack
 
-from mailhaul.proto.archive import columns, contents, frames
+from mailhaul.proto.archive import columns, contents, frames, sealing
 from mailhaul.proto.archive.contents import ArchiveHeader
 from mailhaul.proto.archive.frames import Codec, FrameType
+from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.writer import ArchiveWriter
-from mailhaul.proto.records import ArchiveId, Directory, Folder, Message, Ownership, RunId, StoredFile, Terms
-from mailhaul.tests.archives import Frame, MemoryOpened, MemorySink, frames_of
+from mailhaul.proto.keys import wrapping
+from mailhaul.proto.keys.derivation import structure_key
+from mailhaul.proto.keys.records import Cipher, Kem, Keyring, Recipient, Sealing
+from mailhaul.proto.keys.wrapping import public_of
+from mailhaul.proto.records import (
+    DIGEST_BYTES,
+    ArchiveId,
+    Directory,
+    Folder,
+    Message,
+    Ownership,
+    RunId,
+    StoredFile,
+    Terms,
+)
+from mailhaul.tests.archives import Frame, MemoryFile, MemoryOpened, MemorySink, frames_of
 from mailhaul.worker.packing.packer import Packer
 
 DOCUMENT = Path(frames.__file__).parent / "FORMAT.md"
@@ -54,7 +70,7 @@ _COLUMNS = {
 """Which keys hold columns, and of what."""
 
 
-def example_archive() -> bytes:
+def example_archive(sealed_with: Sealing | None = None) -> bytes:
     """The archive of the worked example: one mailbox, one message, one other file; nothing compressed."""
     sink = MemorySink()
     header = ArchiveHeader(
@@ -69,7 +85,7 @@ def example_archive() -> bytes:
         program="mailhaul 0.1.0",
     )
     with patch.object(frames.Compressor, "compress", lambda _, data: (Codec.NONE, bytes(data))):
-        archive = ArchiveWriter(sink, header)
+        archive = ArchiveWriter(sink, header, sealing=sealed_with)
         packer = Packer(archive)
         size, digest, pieces = packer.store(MemoryOpened(MAIL))
         archive.add_message(
@@ -109,13 +125,83 @@ def example_archive() -> bytes:
     return bytes(sink.data)
 
 
+def example_encrypted_archive(document: str) -> bytes:
+    """The same, encrypted with the keys, the salt and the wrap of the document's example of these: what is
+    random otherwise."""
+    told = vectors(document)
+    to = Recipient(
+        name="ops",
+        kem=Kem.X25519,
+        public=public_of(Kem.X25519, told["private key of kind 1"]),
+        id=told["id of its recipient"],
+    )
+    drawn = [told["content key"], told["salt of the slot"]]
+
+    def draw(count: int) -> bytes:
+        value = drawn.pop(0)
+        if len(value) != count:
+            raise ValueError(f"{count} random bytes are asked for")
+        return value
+
+    def wrapped(recipient: Recipient, secret: bytes, info: bytes) -> bytes:
+        whole = told["content key"] + told["structure key"]
+        if (recipient, secret, info) != (to, whole, told["info of its wrap"]):
+            raise ValueError("other keys are wrapped than those of the example")
+        return told["sealed, kind 1"]
+
+    with (
+        patch.object(secrets, "token_bytes", draw),
+        patch.object(sealing, "quickest_cipher", lambda: Cipher.AES_256_GCM),
+        patch.object(wrapping, "wrap", wrapped),
+    ):
+        return example_archive(Sealing(structure=structure_key(told["structure key"]), recipients=(to,)))
+
+
+def vectors(document: str, example: str = "keys and encrypted frames") -> dict[str, bytes]:
+    """What a worked example consists of, by the remarks beside it."""
+    found: dict[str, bytes] = {}
+    name = ""
+    text = re.search(rf"^## Worked example: {example}\n(.*?)(?=\n## |\Z)", document, re.DOTALL | re.MULTILINE)
+    if text is None:
+        raise ValueError(f"no worked example: {example}")
+    for line in text[1].split("```hex\n")[1].split("```\n")[0].splitlines():
+        data, _, remark = line.partition("  ")
+        name = remark.strip() or name
+        found[name] = found.get(name, b"") + bytes.fromhex(data)
+    return found
+
+
+def _encrypted(document: str) -> Iterator[tuple[bytes, str]]:
+    """An encrypted archive frame by frame, and what is sealed of it."""
+    data = example_encrypted_archive(document)
+    found = frames_of(data)
+    for one in found:
+        header = one.header
+        begin = one.at + frames.HEADER_BYTES
+        whose = f"slot {header.slot}" if header.slot else "in clear"
+        yield data[one.at : begin], f"frame {header.sequence} at {one.at}: {header.type.name}, {whose}"
+        yield data[begin : one.end], f"payload of frame {header.sequence}"
+    told = vectors(document)
+    structure = structure_key(told["structure key"])
+    keys = Keyring({structure.id: structure.secret}, {told["id of the content key"]: told["content key"]})
+    archive = open_sealed(MemoryFile(data), keys=keys)
+    seal = archive.directory.seal
+    row = next(archive.index())
+    if seal is None:
+        raise ValueError("nothing is sealed")
+    yield seal.chain, "chain of frames before the directory"
+    yield seal.keys, "digest of the payload of the KEYS frame"
+    yield row.digests[:DIGEST_BYTES], "keyed digest of the body, in INDEX"
+
+
 def renewed(document: str) -> str:
     """The document with the examples as the code writes them now."""
     archive = "\n".join(f"{_titled(one)}\n" for one in frames_of(example_archive()))
     document = _replaced(document, "an archive", r"### Frame .*?", archive)
     for codec in (Codec.LZ4, Codec.ZSTD):
         document = _replaced(document, codec.name, r"```hex\n.*?```\n", _block(_compressed(codec)) + "\n")
-    return document
+    encrypted = _block(_encrypted(document)) + "\n"
+    return _replaced(document, "an encrypted archive", r"```hex\n.*?```\n", encrypted)
 
 
 def _replaced(document: str, example: str, old: str, new: str) -> str:

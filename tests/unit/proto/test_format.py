@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from mailhaul.proto.archive import (
     claims,
@@ -44,7 +45,16 @@ from mailhaul.tests.archives import (
     messages_of,
     unpacked,
 )
-from mailhaul.tests.format_examples import AGAIN, ARCHIVE, DOCUMENT, MAIL, example_archive, renewed
+from mailhaul.tests.format_examples import (
+    AGAIN,
+    ARCHIVE,
+    DOCUMENT,
+    MAIL,
+    example_archive,
+    example_encrypted_archive,
+    renewed,
+    vectors,
+)
 from mailhaul.worker.keepsake import mailhaul_restore
 
 
@@ -123,14 +133,7 @@ class TestKeysAndEncryptedFrames:
 
     @pytest.fixture
     def told(self, document: str) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        name = ""
-        title = "Worked example: keys and encrypted frames"
-        for line in section(document, title).split("```hex\n")[1].split("```\n")[0].splitlines():
-            data, _, remark = line.partition("  ")
-            name = remark.strip() or name
-            found[name] = found.get(name, b"") + bytes.fromhex(data)
-        return found
+        return vectors(document)
 
     def test_keys_and_ids(self, told: dict[str, bytes]) -> None:
         structure, content, salt = (
@@ -184,6 +187,35 @@ class TestKeysAndEncryptedFrames:
         frame = file.frame(0)
         assert frame is not None
         assert file.payload(frame, encrypted=True, bound=bound) == payload
+
+    def test_a_whole_archive(self, document: str, told: dict[str, bytes], tmp_path: Path) -> None:
+        parts = vectors(document, "an encrypted archive")
+        whole = ("frame ", "payload of frame ")
+        data = b"".join(value for name, value in parts.items() if name.startswith(whole))
+        assert data == example_encrypted_archive(document)
+        (tmp_path / "archive.mha").write_bytes(data)
+        identity = mailhaul_restore.Identity(1, told["id of its recipient"], told["private key of kind 1"])
+        archives = mailhaul_restore.Archives(
+            [str(tmp_path / "archive.mha")], keys=mailhaul_restore.Keys([identity])
+        )
+        (archive,) = archives.found.values()
+        assert archive.check() == (len(frames_of(data)), [])
+        (mailbox,) = (archives.mailbox(one.home) for one in archive.told())
+        ((_, (mail,)),) = archives.messages(mailbox, mailbox["folders"][0])
+        assert b"".join(archives.content(mail)) == MAIL
+        assert b"".join(archives.file_content(mailbox, mailbox["files"][0])) == b"Sent\n"
+        (row,) = archive.directory()
+        chain, _, _, keys, used = row["seal"]
+        assert chain == parts["chain of frames before the directory"]
+        assert keys == parts["digest of the payload of the KEYS frame"]
+        assert used == []
+        index = mailhaul_restore.Unpacker(next(archive.parts[0].payloads(mailhaul_restore.INDEX))[1]).map()
+        (length,) = mailhaul_restore.column(index["length"], 4)
+        (offset,) = mailhaul_restore.deltas(index["offset"])
+        segment = MAIL[offset:][:length]  # it is stored as it is, from the first byte of the data on
+        keyed = blake3(segment, key=told["key of digests"]).digest(length=16)
+        assert index["digest"][:16] == parts["keyed digest of the body, in INDEX"] == keyed
+        archives.close()
 
     def test_a_sidecar(self, told: dict[str, bytes], tmp_path: Path) -> None:
         data = told["sidecar: slot 1, cipher 1, wrapped for `ops` by kind 1"]
