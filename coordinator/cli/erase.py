@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -133,11 +133,26 @@ def command(
 
     with make_display(adapters.clock(), as_json=as_json) as display:
         if who is not None:
-            erasure = erase(site.area, plan, reason or "", means, _now(), engine, Shown(display))
+            erasure = _erased(
+                site.area, lambda: erase(site.area, plan, reason or "", means, _now(), engine, Shown(display))
+            )
         else:
             go_on(site.area, means, _now(), engine, Shown(display))
         everywhere(site, config, display)
     return _told(site.area, erasure, as_json=as_json)
+
+
+def _erased(area: Path, act: Callable[[], RunId]) -> RunId:
+    """Where that ends in the middle, it is said that it goes on from there."""
+    from ..erasing.record import erasure_ids
+
+    before = erasure_ids(area)
+    try:
+        return act()
+    except BaseException:
+        if new := set(erasure_ids(area)) - set(before):
+            note(f"erasure {max(new)} is on record, and not done: mailhaul erase --resume goes on with it")
+        raise
 
 
 def _agreed(who: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from ...proto.errors import BackupError
+from ...proto.errors import BackupError, LockedError
 from ...proto.structs import replace
 from ...worker.archives.opened import Unlock
 from ..clock import utc
@@ -73,7 +73,11 @@ def go_on_with_erasures(
         unlock=unlock,
         archive=config.archive if config else ArchiveConfig(),
     )
-    go_on(staging, means, _now(), engine, Purging(display))
+    try:
+        go_on(staging, means, _now(), engine, Purging(display))
+    except LockedError as error:
+        note(f"erasures are not gone on with now: {shown(error.message)}")
+        return
     everywhere(Site(area=staging, destinations=destinations), config, display)
     due = [one for one in erasures if read_progress(staging, one.erasure).ended is None]
     if due:

@@ -16,8 +16,8 @@ remembered: a purge may have dropped the metadata that told of data in an archiv
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from ..catalog.snapshots import FOLDER as SNAPSHOTS
 from ..catalog.snapshots import snapshots, stem_of
 from ..dispatch.engine import Engine
 from ..holdings import holdings
-from ..holds import drop_holds_of, frozen_holds, read_holds
+from ..holds import Holds, drop_holds_of, frozen_holds, read_holds
 from ..keepsakes import keep_catalog
 from ..lock import RunLock
 from ..purging.plan import stored_archives
@@ -42,6 +42,7 @@ from ..recalling import to_recall
 from ..restores.record import restores_of
 from ..run_ids import new_run_id, newest_given, note_given
 from ..structure_keys import area_at, vault_of
+from ..sweeping.locks import sweeping
 from ..unlocking import ReadSlots, refuse_locked, unlocked
 from ..vault_copies import VaultPlace, destroy_secrets
 from . import traces
@@ -104,11 +105,7 @@ def erase(
     Raises HeldError and LockedError before anything has changed; whatever else is raised (StagingError,
     DamagedError) after the erasure was recorded, ``go_on`` goes on from there.
     """
-    with ExitStack() as stack:
-        stack.enter_context(RunLock(staging))
-        holds = stack.enter_context(frozen_holds(staging))
-        catalog = stack.enter_context(Catalog.open(staging, write=True))
-        refuse_behind(staging, catalog)
+    with _locked(staging, means) as (catalog, holds):
         refuse_held(holds, plan.whom)
         mailboxes = [(one.partition, one.user) for one in plan.whom.mailboxes]
         given = new_run_id(now.timestamp(), newest_given(staging, catalog))
@@ -126,13 +123,24 @@ def go_on(
     """End what earlier erasures have left in the staging area. Raises as ``erase``."""
     if all(read_progress(staging, one.erasure).staged for one in read_erasures(staging)):
         return
-    with ExitStack() as stack:
-        stack.enter_context(RunLock(staging))
-        stack.enter_context(frozen_holds(staging))
-        catalog = stack.enter_context(Catalog.open(staging, write=True))
-        refuse_behind(staging, catalog)
+    with _locked(staging, means) as (catalog, _):
         _clear(staging, catalog, means, now, engine, observer)
     _drop_holds(staging)
+
+
+@contextmanager
+def _locked(staging: Path, means: ErasureMeans) -> Iterator[tuple[Catalog, Holds]]:
+    """The catalog, for writing, and the holds, which stay as they are. Nobody runs or sweeps meanwhile: what
+    a sweep is putting somewhere just now nobody would know of. Raises LockedError, DamagedError,
+    StagingError."""
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(staging))
+        for one in means.destinations:
+            stack.enter_context(sweeping(staging, one.name))
+        holds = stack.enter_context(frozen_holds(staging))
+        catalog = stack.enter_context(Catalog.open(staging, write=True))
+        refuse_behind(staging, catalog)
+        yield catalog, holds
 
 
 def _drop_holds(staging: Path) -> None:

@@ -47,7 +47,7 @@ from mailhaul.worker.destinations.tape.opening import open_tape, tape_place
 
 from ..faults.killed import Steps, killed_at
 from ..locking import AHEAD, Killed, LockingStore, bucket
-from ..plain_bytes import plain_bytes, plain_file
+from ..plain_bytes import plain_file
 from ..sealed import everything_encrypted
 from ..staged_chains import STARTED, State
 from ..sweeping import Swept, SweptChain, directory
@@ -113,6 +113,7 @@ class ErasureHistory:
         self.erasures = self.killed = self.held = self.relapses = 0
         self.told: list[str] = []
         self._number = 0
+        self._plain: dict[tuple[object, ...], bytes] = {}
         self._old: dict[Path, bytes] = {}
 
     def _open_tape(self, settings: TapeDestination) -> Any:
@@ -250,7 +251,7 @@ class ErasureHistory:
             progress = read_progress(staging, one.erasure)
             if not progress.staged:
                 continue
-            here = here if here is not None else plain_bytes(staging)
+            here = here if here is not None else self._plain_below(staging)
             assert not _found(one.marks, here), (one, "staging")
             for place, name, version, data in self._copies(vault) if one.erasure not in self.unlooked else ():
                 if found := _found(one.marks, data):
@@ -261,7 +262,7 @@ class ErasureHistory:
         """All files outside of the staging area, with what they hold as plain text."""
         for path in sorted(vault.rglob("*")):
             if path.is_file():
-                yield "vault", str(path.relative_to(vault)), "", plain_file(path)
+                yield "vault", str(path.relative_to(vault)), "", self._plain_file(path)
         scratch, volumes = self.place / "scratch", (self.place / "tapes").glob("*.tap")
         there = {
             **{("cloud", *key): data for key, (_, data) in self._cloud().items()},
@@ -271,8 +272,22 @@ class ErasureHistory:
             path = scratch / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-            yield place, name, version, plain_file(path)
+            yield place, name, version, self._plain_file(path, (place, name, version))
         shutil.rmtree(scratch, ignore_errors=True)
+
+    def _plain_below(self, directory: Path) -> bytes:
+        files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+        return b"\0".join(part for path in files for part in (str(path).encode(), self._plain_file(path)))
+
+    def _plain_file(self, path: Path, copy: tuple[str, str, str] | None = None) -> bytes:
+        """What a file holds, decoded once as long as it is the same."""
+        status = path.stat()
+        key = copy or (str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+        if path.suffix not in (".mha", ".mhr", ".mhx", ".gz"):
+            return plain_file(path)
+        if key not in self._plain:
+            self._plain[key] = plain_file(path)
+        return self._plain[key]
 
     def _cloud(self) -> Any:
         files = self.store.files.get("cloud")

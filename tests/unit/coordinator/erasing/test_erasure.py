@@ -22,14 +22,15 @@ from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.settings import SweepRules
+from mailhaul.coordinator.sweeping.locks import sweeping
 from mailhaul.groups.paths import LogicalPath
-from mailhaul.proto.errors import HeldError, NotFoundError
+from mailhaul.proto.errors import HeldError, LockedError, NotFoundError
 from mailhaul.proto.records import RunId
 
 from ....locking import bucket, locking_store
 from ....plain_bytes import plain_bytes
 from ....staged_chains import StagedChain, State
-from ....sweeping import Swept, SweptChain
+from ....sweeping import Swept, SweptChain, directory
 
 HERE = local_engine(0)
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -159,6 +160,19 @@ def test_nothing_comes_back_from_an_old_copy(
     go_on(chain.staging, ErasureMeans(), NOW, HERE)
     look_again(chain.staging, (), NOW)
     assert b"jane" not in plain_bytes(chain.staging)
+    check_others(chain)
+
+
+def test_while_a_sweep_goes_on_nothing_is_erased(tmp_path: Path) -> None:
+    """What it is putting just now nobody would know of."""
+    chain = StagedChain(tmp_path / "staging")
+    three_nights(chain)
+    means = ErasureMeans(destinations=(directory(tmp_path, "vault"),))
+    plan = rehearse(chain.staging, "jane", means, NOW, HERE)
+    with sweeping(chain.staging, "vault"), pytest.raises(LockedError, match="sweep"):
+        erase(chain.staging, plan, "17", means, NOW, HERE)
+    assert read_erasures(chain.staging) == ()
+    erase(chain.staging, plan, "17", means, NOW, HERE)
     check_others(chain)
 
 
