@@ -3,12 +3,12 @@ destroys one has to reach each of them.
 
 Places never overwrite: a newer vault has another name, and when it is durable the older ones are removed,
 with all versions. So a copy lies only where files can be removed: at directories, and in buckets in which
-nothing is locked. What a bucket locks by itself shows on an empty vault, which is put there first.
+nothing is locked. What a bucket locks by itself shows on an empty vault, which is put and removed first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -21,8 +21,14 @@ from ..worker.destinations.memory import MemoryFile
 from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination, DirectoryDestination, S3Destination
 from .area_id import area_id
+from .destinations import begin_to_use
+from .durable import replace_durably
+from .settings import own_directory
 from .structure_keys import key_of_vault, keys_directory, vault_of
 from .vaults import write_vault
+
+_NOTE = "vault"
+"""Where what has to be kept of a destination lies: that a copy of the vault may be there."""
 
 HERE = "keys"
 """What the directory of keys is called among the places of a vault."""
@@ -51,7 +57,7 @@ def copy_vault(staging: Path, destinations: Sequence[Destination]) -> tuple[Vaul
     if vault is None or key is None:
         return ()
     area = area_id(staging)
-    return tuple(_copied(one, area, vault, key) for one in destinations if keeps_vault(one))
+    return tuple(_copied(one, staging, area, vault, key) for one in destinations if keeps_vault(one))
 
 
 def destroy_secrets(
@@ -69,12 +75,27 @@ def destroy_secrets(
         left = left.without(one, now)
     if left is not vault:
         write_vault(directory, area_id(staging), left, key)
-    return VaultPlace(name=HERE, done=True), *copy_vault(staging, destinations)
+    return VaultPlace(name=HERE, done=True), *copy_vault(staging, destinations), *_left(staging, destinations)
 
 
-def _copied(destination: Destination, area: str, vault: Vault, key: StructureKey) -> VaultPlace:
+def _left(staging: Path, destinations: Sequence[Destination]) -> Iterator[VaultPlace]:
+    """Places that have, or had, a copy of the vault and that nobody can reach, as they are not configured."""
+    configured = {one.name for one in destinations if keeps_vault(one)}
+    for note in sorted(own_directory(staging, "any").parent.glob(f"*/{_NOTE}")):
+        if note.parent.name not in configured:
+            told = (
+                "it may have a copy of the vault, and is not configured any more as one that can: configure "
+                f"it again; or remove {VAULTS}/ there with all versions, and then {note}"
+            )
+            yield VaultPlace(name=note.parent.name, done=False, error=told)
+
+
+def _copied(
+    destination: Destination, staging: Path, area: str, vault: Vault, key: StructureKey
+) -> VaultPlace:
     try:
-        with closing(open_destination(destination)) as place:
+        replace_durably(own_directory(staging, destination.name) / _NOTE, b"")
+        with closing(open_destination(begin_to_use(destination, staging))) as place:
             _put(place, area, vault, key)
     except BackupError as error:
         return VaultPlace(name=destination.name, done=False, error=error.message)
@@ -84,16 +105,9 @@ def _copied(destination: Destination, area: str, vault: Vault, key: StructureKey
 def _put(place: Place, area: str, vault: Vault, key: StructureKey) -> None:
     prefix = f"{VAULTS}/{area}."
     ours = [one for one in place.list(f"{VAULTS}/") if _is_of(place, one, vault, key)]
-    if not ours:
-        _put_file(place, f"{prefix}0{VAULT_ENDING}", Vault(), key)
-        ours = list(place.list(prefix))
-        if any(one.locked_until for one in ours):
-            raise PlaceError(
-                f"{place.name} locks what is put there: a vault of secrets could never be removed again",
-                place=place.name,
-            )
     name = f"{prefix}{vault.number}{VAULT_ENDING}"
     if not any(one.name == name for one in ours):
+        _refuse_locked(place, f"{prefix}0{VAULT_ENDING}", key)
         _put_file(place, name, vault, key)
     for one in ours:
         if one.name != name:
@@ -124,6 +138,19 @@ def _is_of(place: Place, copy: Copy, vault: Vault, key: StructureKey) -> bool:
             place=place.name,
         )
     return True
+
+
+def _refuse_locked(place: Place, name: str, key: StructureKey) -> None:
+    """Raise PlaceError if what is put there can't be removed again: tried with a vault that holds nothing."""
+    if place.stat(name) is None:
+        _put_file(place, name, Vault(), key)
+    try:
+        for one in list(place.list(name)):
+            place.remove(one.name, one.version)
+    except PlaceError as error:
+        raise PlaceError(
+            f"a vault of secrets could never be removed from there again: {error.message}", place=place.name
+        ) from error
 
 
 def _put_file(place: Place, name: str, vault: Vault, key: StructureKey) -> None:
