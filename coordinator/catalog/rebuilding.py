@@ -202,6 +202,9 @@ def _fill(
     for archive in gone:
         _lose(database, archive)
     _drop_idle_references(database, needed_references)
+    # What only idle references seemed to need is not missing, nor is what only that referred to.
+    while needless := {archive for archive in gone if _lose(database, archive)}:
+        gone -= needless
     (archives,) = database.execute("SELECT count(*) FROM archives WHERE unit IS NOT NULL").fetchone()
     missing = (*run_ends.missing_archives(database, told), *(_known_missing(database) if start else ()))
     return Rebuilt(
@@ -283,19 +286,21 @@ def _carry_over(database: sqlite3.Connection, older: Base) -> None:
         locations.discard(database, one.location, one.locked_until)
 
 
-def _lose(database: sqlite3.Connection, archive: ArchiveId) -> None:
-    """An archive is not in the staging area any more: a purge has deleted it, or it is missing there."""
+def _lose(database: sqlite3.Connection, archive: ArchiveId) -> bool:
+    """An archive is not in the staging area any more: a purge has deleted it, or it is missing there. Returns
+    whether nobody needs it: then it is known no more."""
     row = database.execute("SELECT number, unit FROM archives WHERE archive = ?", (archive,)).fetchone()
     if row is None:
-        return
+        return False
     is_needed = database.execute(
         "SELECT 1 FROM versions WHERE unit = ? UNION ALL SELECT 1 FROM refs WHERE other = ?",
         (row["unit"], row["number"]),
     )
     if is_needed.fetchone():
         locations.drop_staged(database, row["number"])
-    else:
-        upkeep.remove_archives(database, [archive])
+        return False
+    upkeep.remove_archives(database, [archive])
+    return True
 
 
 def _known_missing(database: sqlite3.Connection) -> Iterator[Skipped]:
