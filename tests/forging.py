@@ -10,7 +10,7 @@ from mailhaul.proto.archive import contents, frames, slots
 from mailhaul.proto.archive.frames import Codec, FrameHeader, FrameType
 from mailhaul.proto.errors import DamagedError, UnsupportedError
 from mailhaul.proto.keys.derivation import content_id, structure_key, wrap_info
-from mailhaul.proto.keys.records import Cipher, KeySlots, Slot, Wrap
+from mailhaul.proto.keys.records import Cipher, KeySlots, Recipient, Slot, Wrap
 from mailhaul.proto.keys.wrapping import wrap
 from mailhaul.proto.structs import Record, replace
 
@@ -261,10 +261,10 @@ def rng_prefix(rng: random.Random, pieces: Sequence[Piece]) -> list[Piece]:
     return list(pieces[: rng.randrange(1, len(pieces))])
 
 
-def own_slot(slot: Slot, rng: random.Random) -> Slot:
+def own_slot(slot: Slot, rng: random.Random, to: Recipient | None = None) -> Slot:
     """A slot with keys of somebody who knows only the public key of the recipient."""
     structure, content = structure_key(rng.randbytes(32)), rng.randbytes(32)
-    to = recipient()
+    to = to or recipient()
     sealed = wrap(to, content + structure.secret, wrap_info(slot.archive, slot.salt, to.id))
     return replace(
         slot,
