@@ -97,3 +97,38 @@ class Configured(Calm):
         after = mail_at(self.store)
         for user in before.keys() | after.keys():
             assert differences(before.get(user, {}), after.get(user, {})) == [], user
+
+
+class Joined(Configured):
+    """Others join one after the other: from then on each of them restores all that is kept, too."""
+
+    def __init__(self, place: Path, rng: random.Random) -> None:
+        super().__init__(place, rng)
+        self.identities = [self.identity]
+
+    def command(self, name: str, *options: str, status: tuple[int, ...]) -> Any:
+        """By anybody who has a private key."""
+        self.identity = self.rng.choice(self.identities)
+        return super().command(name, *options, status=status)
+
+    def back_up(self) -> None:
+        """Sometimes somebody has joined before."""
+        if len(self.identities) < 4 and self.rng.random() < 0.3:
+            self.join()
+        super().back_up()
+
+    def join(self) -> None:
+        """In the configuration first, so that no night in between is without; then for what is there."""
+        name = f"later{len(self.identities)}"
+        private = self.rng.randbytes(32)
+        to = recipient(private=private, name=name)
+        public = write_recipient(self.keys.parent, to)
+        secret = Secret(name=to.name, kem=to.kem, recipient=to.id, private=private)
+        identity = self.identity.parent / f"{name}.secret"
+        write_secret(identity, secret, None)
+        told = self._config.read_text()
+        self._config.write_text(told.replace('.pub"]', f'.pub", "{public}"]', 1))
+        by = ("--identity", str(self.rng.choice(self.identities)))
+        self.command("keys recipient add", str(public), *by, status=(0,))
+        self.told.append(f"{name} joined")
+        self.identities.append(identity)

@@ -14,7 +14,7 @@ import pytest
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.slots import read_slots
 
-from ..configured import Configured
+from ..configured import Configured, Joined
 from ..histories import PARTS, USERS, lived, mail_at, seeds
 from ..sealed import Erasable, everything_encrypted
 from ..trees import differences
@@ -43,7 +43,7 @@ def test_every_kept_moment_restores_exactly(tmp_path: Path, rounds: int, part: i
 def test_with_keys_by_configuration(tmp_path: Path, rounds: int, part: int) -> None:
     for seed in list(seeds(rounds, part))[:: _SHARE * 2]:
         place = tmp_path / str(seed)
-        history = Configured(place, random.Random(seed))
+        history = (Joined if part else Configured)(place, random.Random(seed))
         try:
             lived(history.live, history.rng)
         except BaseException as error:
