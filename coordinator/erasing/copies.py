@@ -23,7 +23,7 @@ from ..destinations import ready
 from ..settings import SweepRules, destinations_directory
 from ..sweeping.beside import locks_beside, outdated_beside
 from ..sweeping.companions import PREFIXES
-from .progress import Progress, Remaining, Step, read_progress, write_progress
+from .progress import Progress, Remaining, Step, counted, read_progress, write_progress
 from .record import Erasure, certificate_file, put_beside, read_erasures
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def _used_before(staging: Path) -> set[str]:
 def _note(staging: Path, progress: Progress, gone: int, now: datetime) -> None:
     steps = progress.steps
     if gone:
-        steps = (*steps, Step(now, f"{gone} copies elsewhere are gone"))
+        steps = (*steps, Step(now, f"{counted(gone, 'copy', 'copies')} elsewhere removed"))
     if not progress.remaining and not progress.undone:
         steps = (*steps, Step(now, "nothing is left anywhere"))
         progress = replace(progress, ended=now)

@@ -48,7 +48,7 @@ from ..vault_copies import VaultPlace, destroy_secrets
 from . import traces
 from .copies import copies_left, left_on_tape
 from .plan import find_mailboxes, old_copies, plan_archives, refuse_held, shared_bytes
-from .progress import Step, read_progress, write_progress
+from .progress import Step, counted, read_progress, write_progress
 from .record import Erasure, new_erasure, read_erasures, write_erasure
 from .report import ErasureMeans, ErasurePlan
 
@@ -201,12 +201,12 @@ def _clear(
     unreached = [Skipped(one.name, "vault", one.error) for one in vaults if not one.done]
     undone = (*found.undone, *failed, *left, *unknown, *unreached)
     told = (
-        f"the catalog forgot {versions} versions of mailboxes" if versions else "",
+        f"the catalog forgot {counted(versions, 'version')} of mailboxes" if versions else "",
         _told_of(vaults),
-        f"{len(found.plan.dead)} archives deleted, {len(done)} rewritten",
-        f"{renewed} records of runs rewritten" if renewed else "",
-        f"{len(restores)} restores can't be taken back any more" if restores else "",
-        f"{set_aside} damaged files that were set aside deleted" if set_aside else "",
+        f"{counted(len(found.plan.dead), 'archive')} deleted, {len(done)} rewritten",
+        f"{counted(renewed, 'record')} of runs rewritten" if renewed else "",
+        f"{counted(len(restores), 'restore')} can't be taken back any more" if restores else "",
+        f"{counted(set_aside, 'damaged file')} that had been set aside deleted" if set_aside else "",
         "" if undone else "nothing is left in the staging area",
     )
     copies = (*copies_left(catalog), *left_on_tape(catalog, means.destinations, erasures))

@@ -23,6 +23,11 @@ class Step(Record):
     what: str
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """``1 copy``, ``2 copies``: for what was done."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
+
+
 class Remaining(Record, kw_only=True):
     """A copy in which something of the mailbox may be: at a ``place``, of so many bytes. ``until``: it can't
     be removed before; None where that is not known, ``why`` says what holds it. Without a ``name`` it stands
