@@ -19,7 +19,8 @@ from ..proto.keys.records import Recipient
 from ..proto.structs import Record
 from .area_id import area_id
 from .durable import replace_durably
-from .structure_keys import keys_at, keys_directory
+from .keys_directory import keys_directory
+from .structure_keys import keys_at
 
 DAY_SECONDS = 86_400.0
 

@@ -17,8 +17,10 @@ from ..worker.archives.opened import Unlock
 from ..worker.archives.places import open_local
 from .area_id import area_id
 from .durable import remove_durably
+from .keys_directory import keys_directory
+from .mailbox_secrets import key_of_vault, vault_of
 from .run_archives import FOLDER
-from .structure_keys import area_at, bring_back, key_of_vault, keys_directory, vault_of
+from .structure_keys import area_at, bring_back
 from .unknown import archives_and_excerpts
 
 

@@ -50,6 +50,7 @@ from .inventory import Failure
 from .keepsakes import keep_catalog
 from .key_checks import misaddressed, overdue_warnings, recipients_in
 from .lock import RunLock
+from .mailbox_secrets import with_secrets
 from .observers import RunObserver
 from .opening import Opening, opening_of
 from .places import refuse_other_store, refuse_staging_in_store
@@ -61,7 +62,6 @@ from .result import RunResult
 from .run_archives import seal_run_archives
 from .run_ids import new_run_id, newest_given, note_given
 from .settings import Config
-from .structure_keys import with_secrets
 from .unknown import is_behind
 from .work import BackupWork, GrantReading, GrantWriting, unit_task
 

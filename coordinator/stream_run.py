@@ -20,13 +20,13 @@ from ..worker.tasks.attempt import write_stream
 from ..worker.tasks.backup import UnitTask
 from .dispatch.engine import Engine
 from .hooks import NO_HOOKS, Hooks
+from .mailbox_secrets import with_secrets
 from .observers import RunObserver
 from .preparation import make_plan
 from .request import Manner, Request
 from .result import RunResult
 from .run_ids import new_run_id
 from .settings import Config
-from .structure_keys import with_secrets
 from .work import StreamWork, unit_task
 
 

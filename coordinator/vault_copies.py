@@ -23,8 +23,9 @@ from ..worker.destinations.settings import Destination, DirectoryDestination, S3
 from .area_id import area_id
 from .destinations import begin_to_use
 from .durable import replace_durably
+from .keys_directory import keys_directory
+from .mailbox_secrets import key_of_vault, vault_of
 from .settings import own_directory
-from .structure_keys import key_of_vault, keys_directory, vault_of
 from .vaults import write_vault
 
 _NOTE = "vault"

@@ -3,8 +3,9 @@ is encrypted is said, once."""
 
 from __future__ import annotations
 
+from ..keys_directory import was_said
 from ..settings import Config
-from ..structure_keys import keys_at, prepare, was_said
+from ..structure_keys import keys_at, prepare
 from .output import note
 
 

@@ -32,6 +32,7 @@ from ..holdings import holdings
 from ..holds import Holds, drop_holds_of, frozen_holds, read_holds
 from ..keepsakes import keep_catalog
 from ..lock import RunLock
+from ..mailbox_secrets import vault_of
 from ..purging.plan import stored_archives
 from ..purging.purge import record_moments, refuse_behind
 from ..purging.report import PurgeObserver
@@ -41,7 +42,7 @@ from ..ready import settle, withdrawn
 from ..recalling import to_recall
 from ..restores.record import restores_of
 from ..run_ids import new_run_id, newest_given, note_given
-from ..structure_keys import area_at, vault_of
+from ..structure_keys import area_at
 from ..sweeping.locks import sweeping
 from ..unlocking import ReadSlots, refuse_locked, unlocked
 from ..vault_copies import VaultPlace, destroy_secrets

@@ -37,7 +37,8 @@ from ..destinations import begin_to_use, ready
 from ..history import ArchiveRecord, CopyRecord
 from ..holds import read_holds
 from ..keepsakes import keep_catalog_now
-from ..structure_keys import encrypts, has_vault
+from ..mailbox_secrets import has_vault
+from ..structure_keys import encrypts
 from . import policy
 from .companions import Companion, companions
 from .freeing import free, held_archive, restage

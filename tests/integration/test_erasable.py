@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mailhaul.coordinator.structure_keys import keys_at, vault_of
+from mailhaul.coordinator.mailbox_secrets import vault_of
+from mailhaul.coordinator.structure_keys import keys_at
 from mailhaul.coordinator.vault_copies import destroy_secrets
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.slots import read_keys

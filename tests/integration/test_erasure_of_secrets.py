@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from mailhaul.coordinator.structure_keys import vault_of
+from mailhaul.coordinator.mailbox_secrets import vault_of
 
 from ..maildirs import Maildir
 from ..plain_bytes import files_with, plain_bytes

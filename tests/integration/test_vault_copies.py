@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.area_id import area_id
-from mailhaul.coordinator.structure_keys import make_secrets, prepare, vault_of
+from mailhaul.coordinator.mailbox_secrets import make_secrets, vault_of
+from mailhaul.coordinator.structure_keys import prepare
 from mailhaul.coordinator.vault_copies import copy_vault, destroy_secrets, keeps_vault
 from mailhaul.proto.keys.records import VAULTS, Keyring
 from mailhaul.proto.keys.vault import Vault, open_vault
@@ -42,7 +43,7 @@ def staging(tmp_path: Path) -> Path:
 
 def vaults_at(destination: Destination, staging: Path) -> list[Vault]:
     """All of them, of all versions."""
-    from mailhaul.coordinator.structure_keys import key_of_vault
+    from mailhaul.coordinator.mailbox_secrets import key_of_vault
 
     key = key_of_vault(staging)
     assert key is not None
