@@ -82,7 +82,8 @@ def alarm_of_recipients(unit: Unit, name: str, wrong: str) -> Alarm:
     return Alarm(
         path=str(LogicalPath(unit.partition.name, unit.group)),
         reason="recipients",
-        detail=f"{name} is not encrypted for just the configured recipients: {wrong}",
+        detail=f"{name} is not encrypted for just the configured recipients: {wrong} (who is missing can "
+        "open it after `mailhaul keys recipient add`)",
         held=(),
     )
 

@@ -127,7 +127,7 @@ codec = "lz4"
 # Each mailbox under keys of its own, so that `mailhaul erase` reaches copies that are locked or on tape: it
 # destroys the secret of the mailbox. What several mailboxes have is stored twice.
 # erasable = true
-# It is warned of if nobody has looked for so long whether the private keys still open what is written.
+# A run warns of private keys that were not tried for so long (mailhaul keys recipient check).
 # check_every = "90d"
 
 [metrics]
