@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..proto.errors import BackupError, DamagedError, EncryptedError, PlaceError
 from ..proto.keys.records import VAULT_ENDING, VAULTS, Keyring, StructureKey
-from ..proto.keys.vault import Vault, open_vault, seal
+from ..proto.keys.vault import Vault, open_vault, seal, vault_name
 from ..proto.structs import Record
 from ..worker.archives.ports import Copy, Place
 from ..worker.destinations.memory import MemoryFile
@@ -24,7 +24,7 @@ from .area_id import area_id
 from .destinations import begin_to_use
 from .durable import replace_durably
 from .keys_directory import keys_directory
-from .mailbox_secrets import key_of_vault, vault_of
+from .mailbox_secrets import has_vault, key_of_vault, vault_of
 from .settings import own_directory
 from .vaults import write_vault
 
@@ -48,6 +48,18 @@ def keeps_vault(destination: Destination) -> bool:
     if isinstance(destination, S3Destination):
         return not (destination.lock or destination.legal_hold)
     return isinstance(destination, DirectoryDestination)
+
+
+def vault_notice(staging: Path, destinations: Sequence[Destination]) -> str:
+    """What an operator has to be told, if none of the destinations keeps a copy of the vault; else empty."""
+    directory = keys_directory(staging)
+    if directory is None or not has_vault(staging) or not destinations or any(map(keeps_vault, destinations)):
+        return ""
+    return (
+        "no destination can have a copy of the vault with the secrets of mailboxes, as nothing goes from "
+        f"there: copy {directory / vault_name(area_id(staging))} yourself, where nothing keeps old versions; "
+        "without it nobody reads what is stored of mailboxes that are erasable"
+    )
 
 
 def copy_vault(staging: Path, destinations: Sequence[Destination]) -> tuple[VaultPlace, ...]:

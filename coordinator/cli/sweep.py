@@ -15,6 +15,7 @@ from ...worker.destinations.settings import Destination
 from ..clock import utc
 from ..erasing.copies import look_again
 from ..hooks import NO_HOOKS
+from ..mailbox_secrets import has_vault
 from ..settings import RetentionConfig, SweepConfig, SweepRules
 from ..sweeping.report import DestinationReport, SweepObserver, SweepReport, SweepRequest
 from . import adapters, output
@@ -97,6 +98,11 @@ def command(
         _tell(report, dry_run=dry_run)
     for trouble in troubles:
         note(output.shown(trouble))
+    if has_vault(site.area):
+        from ..vault_copies import vault_notice  # whose mailboxes are not erasable does without
+
+        if told := vault_notice(site.area, site.destinations):
+            note(output.shown(told))
     return report.exit_code or (EXIT_SKIPPED if troubles else EXIT_OK)
 
 

@@ -10,7 +10,7 @@ import pytest
 from mailhaul.coordinator.area_id import area_id
 from mailhaul.coordinator.mailbox_secrets import make_secrets, vault_of
 from mailhaul.coordinator.structure_keys import prepare
-from mailhaul.coordinator.vault_copies import copy_vault, destroy_secrets, keeps_vault
+from mailhaul.coordinator.vault_copies import copy_vault, destroy_secrets, keeps_vault, vault_notice
 from mailhaul.proto.keys.records import VAULTS, Keyring
 from mailhaul.proto.keys.vault import Vault, open_vault
 from mailhaul.proto.structs import replace
@@ -113,6 +113,8 @@ def test_no_copy_lies_where_it_could_not_be_removed(staging: Path, server: S3Ser
     assert not keeps_vault(tape)
     assert not keeps_vault(locked)
     assert copy_vault(staging, [tape, locked]) == ()
+    assert "copy " in vault_notice(staging, [tape, locked])
+    assert vault_notice(staging, [tape, DirectoryDestination(name="vault", path=str(tmp_path))]) == ""
     rule = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}
     server.client().put_object_lock_configuration(
         Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule}
