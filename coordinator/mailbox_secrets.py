@@ -48,12 +48,14 @@ def make_secrets(staging: Path, mailboxes: Iterable[tuple[str, str]]) -> None:
     if directory is None or sealing is None or sealing.mailboxes is None:
         return
     from ..proto.keys.vault import Vault
-    from .vaults import write_vault
+    from .vaults import changing, write_vault
 
-    vault = vault_of(staging) or Vault()
-    with_all = vault.with_secrets(mailboxes)
-    if with_all is not vault:
-        write_vault(directory, area_id(staging), with_all, sealing.structure)
+    area = area_id(staging)
+    with changing(directory, area):
+        vault = vault_of(staging) or Vault()
+        with_all = vault.with_secrets(mailboxes)
+        if with_all is not vault:
+            write_vault(directory, area, with_all, sealing.structure)
 
 
 def with_secrets(area: StagingArea, staging: Path, units: Iterable[Unit]) -> StagingArea:

@@ -16,7 +16,6 @@ from ..worker.archives.excerpts import Excerpt
 from ..worker.archives.opened import Unlock
 from ..worker.archives.places import open_local
 from .area_id import area_id
-from .durable import remove_durably
 from .keys_directory import keys_directory
 from .mailbox_secrets import key_of_vault, vault_of
 from .run_archives import FOLDER
@@ -89,18 +88,19 @@ def take_in_vaults(staging: Path) -> None:
     if directory is None or key is None:
         return
     from ..proto.keys.vault import Vault, open_vault
-    from .vaults import write_vault
+    from .vaults import changing, remove_vault, write_vault
 
-    vault, keys = vault_of(staging) or Vault(), area_at(staging).keys
-    taken = []
-    for file in files:
-        with suppress(EncryptedError):
-            vault = vault.joined(open_vault(file.read_bytes(), keys, file.name))
-            taken.append(file)
-    if taken:
-        write_vault(directory, area_id(staging), vault, key)
+    keys, taken = area_at(staging).keys, []
+    with changing(directory, area_id(staging)):
+        vault = vault_of(staging) or Vault()
+        for file in files:
+            with suppress(EncryptedError):
+                vault = vault.joined(open_vault(file.read_bytes(), keys, file.name))
+                taken.append(file)
+        if taken:
+            write_vault(directory, area_id(staging), vault, key)
     for file in taken:
-        remove_durably(file)
+        remove_vault(file)
 
 
 def _oldest_first(staging: Path) -> Iterable[Path]:

@@ -75,9 +75,11 @@ def prepare(staging: Path, keys: Path, recipients: Sequence[Recipient], *, erasa
             raise _missing_vault(keys / f"{area}{VAULT_ENDING}")
         if erasable:
             from ..proto.keys.vault import Vault
-            from .vaults import write_vault
+            from .vaults import changing, write_vault
 
-            write_vault(keys, area, Vault(), key)
+            with changing(keys, area):
+                if not has_vault_file(keys, area):
+                    write_vault(keys, area, Vault(), key)
     note_recipients(keys, area, recipients, erasable=erasable)
     point_to(keys, staging)
 

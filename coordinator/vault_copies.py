@@ -26,7 +26,7 @@ from .durable import replace_durably
 from .keys_directory import keys_directory
 from .mailbox_secrets import has_vault, key_of_vault, vault_of
 from .settings import own_directory
-from .vaults import write_vault
+from .vaults import changing, write_vault
 
 _NOTE = "vault"
 """Where what has to be kept of a destination lies: that a copy of the vault may be there."""
@@ -78,16 +78,17 @@ def destroy_secrets(
 ) -> tuple[VaultPlace, ...]:
     """Destroy the secrets of these mailboxes (partition and user) at every place of the vault. While any
     place is not done they are not destroyed. Repeatable, also to look whether that is so now. None where no
-    mailbox of the staging area is erasable. Raises as ``vault_of``, StagingError; the caller has the lock of
-    the staging area."""
-    vault, directory, key = vault_of(staging), keys_directory(staging), key_of_vault(staging)
-    if vault is None or directory is None or key is None:
+    mailbox of the staging area is erasable. Raises as ``vault_of``, StagingError, LockedError; the caller has
+    the lock of the staging area, so that no run goes on with a secret that goes."""
+    directory, key = keys_directory(staging), key_of_vault(staging)
+    if directory is None or key is None or not has_vault(staging):
         return ()
-    left = vault
-    for one in mailboxes:
-        left = left.without(one, now)
-    if left is not vault:
-        write_vault(directory, area_id(staging), left, key)
+    with changing(directory, area_id(staging)):
+        vault = left = vault_of(staging) or Vault()
+        for one in mailboxes:
+            left = left.without(one, now)
+        if left is not vault:
+            write_vault(directory, area_id(staging), left, key)
     return VaultPlace(name=HERE, done=True), *copy_vault(staging, destinations), *_left(staging, destinations)
 
 

@@ -3,20 +3,23 @@ structure key. proto/keys/vault.py has what is in it; copies lie at destinations
 
 It is rewritten as a whole, and what it held before is overwritten, as far as the file system lets that be
 done. A copy that somebody has put beside it, under the name that it had at a destination, counts too until
-then. Whoever writes it has the lock of the staging area.
+then.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 from ..proto.errors import AccessError
 from ..proto.keys.records import VAULT_ENDING, VAULTS, Keyring, StructureKey
 from ..proto.keys.vault import Vault, open_vault, seal, vault_name
 from .durable import remove_durably, replace_durably
+from .flocks import flocked
+
+_PATIENCE_SECONDS = 60.0
 
 
 def vault_files(directory: Path, area: str) -> list[Path]:
@@ -39,6 +42,13 @@ def read_vault(directory: Path, area: str, keys: Keyring) -> Vault | None:
     return found
 
 
+def changing(directory: Path, area: str) -> AbstractContextManager[None]:
+    """Nobody else changes the vault of this staging area while this lasts: read it within. Runs into streams
+    make secrets, too, beside others. Raises LockedError, StagingError."""
+    lock = directory / f"{area}.vault-lock"
+    return flocked(lock, "the vault of secrets is being changed", patience_seconds=_PATIENCE_SECONDS)
+
+
 def write_vault(directory: Path, area: str, vault: Vault, key: StructureKey) -> None:
     """Put a vault in the place of what was there: durable, whole, for nobody else. Raises StagingError."""
     path, before = directory / vault_name(area), vault_files(directory, area)
@@ -52,6 +62,13 @@ def write_vault(directory: Path, area: str, vault: Vault, key: StructureKey) -> 
             _overwrite(file.fileno())
             if one != path:
                 remove_durably(one)
+
+
+def remove_vault(path: Path) -> None:
+    """A copy of a vault goes. Raises StagingError."""
+    with suppress(OSError), path.open("r+b") as file:
+        _overwrite(file.fileno())
+    remove_durably(path)
 
 
 def vaults_beside(files: Iterable[Path]) -> list[Path]:
