@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeVar
@@ -69,7 +69,7 @@ class SealedCodec(FrameCodec):
     @property
     def key_slots(self) -> KeySlots:
         """See FrameCodec."""
-        return KeySlots(_by_number(self._slots), _by_number(self._mailboxes))
+        return KeySlots.by_number(self._slots, self._mailboxes)
 
     def learn(self, found: KeySlots) -> None:
         """See FrameCodec."""
@@ -339,10 +339,6 @@ def _of_content(header: FrameHeader) -> bool:
 
 def _purpose(of_content: bool) -> bytes:
     return b"content" if of_content else b"structure"
-
-
-def _by_number(found: Mapping[int, _Numbered]) -> tuple[_Numbered, ...]:
-    return tuple(one for _, one in sorted(found.items()))
 
 
 def _after(found: dict[int, _Numbered], number: int) -> tuple[_Numbered, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import TypeVar, cast
+from typing import cast
 
 import msgpack
 
@@ -20,29 +20,28 @@ from .places import FramePlace
 from .scanning import FOOTER_FRAME_BYTES, any_header_at, next_header, owner_of
 
 _MOST_SLOT = (1 << 32) - 1
-_Numbered = TypeVar("_Numbered", Slot, MailboxSlot)
 
 
 def encode(slots: KeySlots) -> bytes:
     """The payload of a KEYS frame."""
     row: dict[str, object] = {"slots": _rows(slots.wrapped)}
     if slots.mailboxes:
-        row["mailboxes"] = [[one.number, one.parent, one.secret] for one in slots.mailboxes]
+        row["mailboxes"] = [[slot.number, slot.parent, slot.secret] for slot in slots.mailboxes]
     return cast(bytes, msgpack.packb(row, unicode_errors="surrogateescape"))
 
 
 def _rows(slots: Iterable[Slot]) -> list[object]:
     return [
         [
-            one.number,
-            one.archive,
-            one.salt,
-            one.cipher.value,
-            one.structure,
-            one.content,
-            [[wrap.recipient, wrap.name, wrap.kem.value, wrap.sealed] for wrap in one.wraps],
+            slot.number,
+            slot.archive,
+            slot.salt,
+            slot.cipher.value,
+            slot.structure,
+            slot.content,
+            [[wrap.recipient, wrap.name, wrap.kem.value, wrap.sealed] for wrap in slot.wraps],
         ]
-        for one in slots
+        for slot in slots
     ]
 
 
@@ -57,7 +56,7 @@ def decode(payload: bytes) -> KeySlots:
         mailboxes = tuple(map(_mailbox_slot, map(claims.rows, mailbox_rows)))
     except (TypeError, ValueError) as error:
         raise DamagedError(f"the keys contradict themselves: {claims.shown(error)}", reason="keys") from error
-    numbers, of_mailboxes = [one.number for one in slots], [one.number for one in mailboxes]
+    numbers, of_mailboxes = [slot.number for slot in slots], [slot.number for slot in mailboxes]
     in_order = numbers == sorted(set(numbers)) and of_mailboxes == sorted(set(of_mailboxes))
     if not in_order or not set(numbers).isdisjoint(of_mailboxes):
         raise DamagedError("the keys are not in order", reason="keys")
@@ -67,13 +66,9 @@ def decode(payload: bytes) -> KeySlots:
 def up_to(found: KeySlots, number: int) -> KeySlots:
     """Those of some slots with a number up to this one."""
     return KeySlots(
-        tuple(one for one in found.wrapped if one.number <= number),
-        tuple(one for one in found.mailboxes if one.number <= number),
+        tuple(slot for slot in found.wrapped if slot.number <= number),
+        tuple(slot for slot in found.mailboxes if slot.number <= number),
     )
-
-
-def _by_number(found: Mapping[int, _Numbered]) -> tuple[_Numbered, ...]:
-    return tuple(one for _, one in sorted(found.items()))
 
 
 def read_slots(file: RandomAccess) -> tuple[Slot, ...]:
@@ -126,14 +121,14 @@ def slots_anywhere(file: RandomAccess, owner: ArchiveId | None = None) -> KeySlo
     while (at := next_header(file, at + 1, owner, is_keys)) < file.size:
         with suppress(DamagedError, UnsupportedError):
             payload = read_frame(file, FramePlace(at, 0), FrameType.KEYS, owner)[1]
-            told = decode(payload)
-            for one in told.wrapped:
-                found[one.number] = _together(found.get(one.number, one), one)
-            for mailbox in told.mailboxes:
+            slots = decode(payload)
+            for slot in slots.wrapped:
+                found[slot.number] = _together(found.get(slot.number, slot), slot)
+            for mailbox in slots.mailboxes:
                 mailboxes.setdefault(mailbox.number, mailbox)
     if is_sealed and not found:
         raise DamagedError(f"{file.name}: the keys of the archive are gone", reason="keys")
-    return KeySlots(_by_number(found), _by_number(mailboxes))
+    return KeySlots.by_number(found, mailboxes)
 
 
 def _begins_in_clear(file: RandomAccess, first: FrameHeader, owner: ArchiveId) -> bool:

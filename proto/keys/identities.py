@@ -190,9 +190,9 @@ def open_identity(paths: Sequence[Path], passphrase: Passphrase, warn: Callable[
     shares: list[tuple[Path, Secret]] = []
     for path in paths:
         data, lies_open = read_key_file(path)
+        found = _identities_in(path, data, passphrase)
         if lies_open:
             warn(f"{path}: others may read or write this secret: chmod 600 {path}")
-        found = _identities_in(path, data, passphrase)
         if isinstance(found, Secret):
             if found.share:
                 shares.append((path, found))

@@ -30,6 +30,8 @@ PUBLIC_BYTES = {Kem.X25519: 32, Kem.HYBRID: 1184 + 32}
 
 _MOST_FILE_BYTES = 16384
 _LINE = re.compile(r"mailhaul-recipient 1 (x25519|hybrid) ([0-9a-f]{32}) ([A-Za-z0-9+/]+={0,2})")
+_SECRETS = ("mailhaul_secret", "mailhaul paper key", "AGE-SECRET-KEY-")
+"""What stands in files of private keys, one of which may be named by mistake."""
 _AGE_LINE = re.compile(r"age1[02-9ac-hj-np-z]{10,4000}")
 
 
@@ -71,6 +73,8 @@ def text_of(one: Recipient) -> str:
 
 def recipient_of_text(name: str, text: str) -> Recipient:
     """The inverse: comments (lines that begin with ``#``), and one line with a key. Raises ValueError."""
+    if any(sign in text for sign in _SECRETS):
+        raise ValueError("holds a secret key: where a recipient is named, its public half (.pub) belongs")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if len(lines) != 1:
         raise ValueError(
@@ -80,8 +84,6 @@ def recipient_of_text(name: str, text: str) -> Recipient:
         return recipient(name, Kem.AGE, lines[0].encode("ascii"))
     found = _LINE.fullmatch(lines[0])
     if found is None:
-        if "SECRET" in lines[0].upper():
-            raise ValueError("holds a secret key: where a recipient is named, its public half (.pub) belongs")
         raise ValueError("is no file with the public key of a recipient")
     one = recipient(name, KINDS[found[1]], base64.b64decode(found[3], validate=True))
     # Base64 has letters of which some bits mean nothing: a file of which any letter is another is refused.

@@ -94,6 +94,14 @@ class KeySlots(Record):
     wrapped: tuple[Slot, ...] = ()
     mailboxes: tuple[MailboxSlot, ...] = ()
 
+    @classmethod
+    def by_number(cls, wrapped: Mapping[int, Slot], mailboxes: Mapping[int, MailboxSlot]) -> KeySlots:
+        """These slots, each kind ascending by its number."""
+        return cls(
+            tuple(wrapped[number] for number in sorted(wrapped)),
+            tuple(mailboxes[number] for number in sorted(mailboxes)),
+        )
+
     def __bool__(self) -> bool:
         return bool(self.wrapped or self.mailboxes)
 

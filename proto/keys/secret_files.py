@@ -150,6 +150,8 @@ def read_secret(path: Path) -> SecretFile:
 
 def parse_secret(path: Path, data: bytes, *, lies_open: bool) -> SecretFile:
     """What a file with these bytes holds. Raises AccessError."""
+    if not data.lstrip().startswith(b"{"):
+        raise AccessError(f"{path}: is no file with a secret key, as NAME.secret is", path=str(path))
     try:
         return _parsed(path, json.loads(data), lies_open)
     except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -276,4 +276,4 @@ def test_what_is_no_identity(tmp_path: Path, text: str) -> None:
 def test_a_public_key_is_no_identity(tmp_path: Path) -> None:
     make_recipient(tmp_path, "ops", Kem.X25519, [None])
     with pytest.raises(AccessError, match="is a public key"):
-        open_identity([tmp_path / "ops.pub"], passphrase, lambda told: None)
+        opened(tmp_path / "ops.pub")  # whose mode is nothing to warn of

@@ -120,6 +120,8 @@ class TestPublic:
             ("age1\n", "is no file"),
             ("age1qqqqqqqqqqqqqqqqqqqqqqqqqqqq\n", "no age recipient"),
             ("AGE-SECRET-KEY-1XXX\n", "public half"),
+            ('{\n "mailhaul_secret": 1\n}\n', "public half"),
+            ("# on paper\nmailhaul paper key 1\n 1: qgqqq\n", "public half"),
             ("mailhaul-recipient 2 x25519 00 00\n", "is no file"),
             ("mailhaul-recipient 1 age 61f91d449f9edac2d88c80b658919ca7 AAAA\n", "is no file"),
             ("mailhaul-recipient 1 x25519 61f91d449f9edac2d88c80b658919ca7 AAAA\n", "has 32 bytes"),
@@ -193,6 +195,10 @@ class TestHostileSecrets:
         for end in range(len(data) - 2):
             with pytest.raises(AccessError):
                 parse_secret(path, data[:end], lies_open=False)
+
+    def test_a_public_key_is_none(self, path: Path) -> None:
+        with pytest.raises(AccessError, match="no file with a secret key, as NAME"):
+            read_secret(path.with_name("ops.pub"))
 
     def test_what_is_deep_or_strange(self, path: Path) -> None:
         for data in (b"[" * 50_000, b"null", b"7", b"\xff\xfe{", b"{}", b'{"mailhaul_secret": 1}'):
