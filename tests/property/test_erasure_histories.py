@@ -27,14 +27,14 @@ from mailhaul.coordinator.erasing.erasure import erase, go_on, rehearse
 from mailhaul.coordinator.erasing.progress import Progress, read_progress
 from mailhaul.coordinator.erasing.record import read_erasures
 from mailhaul.coordinator.erasing.report import ErasureMeans
-from mailhaul.coordinator.fetching import fetch
+from mailhaul.coordinator.fetching import Fetched, fetch
 from mailhaul.coordinator.holds import Hold, add_hold, read_holds, release
 from mailhaul.coordinator.lost_copies import note_lost
 from mailhaul.coordinator.purging.purge import purge
 from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.retention import RetentionRules
-from mailhaul.coordinator.settings import SweepRules
+from mailhaul.coordinator.settings import SweepRules, own_directory
 from mailhaul.coordinator.sweeping.locks import sweeping
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import HeldError, NotFoundError
@@ -334,7 +334,12 @@ class ErasureHistory:
     def _rebuild_from(self, one: Destination, *, every_archive: bool = True) -> None:
         staging, now = self.chain.staging, self.swept.now
         there = ready(one, staging)
-        rebuild_catalog(staging, every_archive=every_archive, fetch=lambda: fetch(staging, there, now))
+
+        def fetched() -> Fetched:
+            used = own_directory(staging, one.name).exists()
+            return fetch(staging, there, now) if used else Fetched()
+
+        rebuild_catalog(staging, every_archive=every_archive, fetch=fetched)
 
     def _destroy_volumes(self) -> None:
         tape = open_tape(self.drive)
