@@ -19,7 +19,7 @@ from .area_id import area_id
 from .keys_directory import keys_directory
 from .mailbox_secrets import key_of_vault, vault_of
 from .run_archives import FOLDER
-from .structure_keys import area_at, bring_back
+from .structure_keys import area_at, bring_back, take_up
 from .unknown import archives_and_excerpts
 
 
@@ -67,6 +67,7 @@ def recover(staging: Path, directory: Path, keys: RecoveredKeys) -> tuple[Struct
     """Take the structure keys that archives here have and that are not in the directory of keys out of them,
     and put them there; those that were missing. The key of the newest run is for what is written from now on,
     if there was none. Raises as ``bring_back``."""
+    take_up(staging, directory)
     if not keys.opens_more:
         return ()
     for file in _oldest_first(staging):

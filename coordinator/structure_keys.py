@@ -180,6 +180,24 @@ def bring_back(staging: Path, directory: Path, found: Sequence[StructureKey]) ->
     point_to(directory, staging)
 
 
+def keys_in(directory: Path) -> Keyring:
+    """The structure keys in a directory of keys, whosever they are, as far as they can be read: for who does
+    not know yet of which staging area archives are."""
+    found: dict[bytes, bytes] = {}
+    for path in sorted(directory.glob("*.structure")):
+        with suppress(AccessError):
+            found.update((one.id, one.secret) for one in read_structure_keys(path))
+    return Keyring(structures=found)
+
+
+def take_up(staging: Path, directory: Path) -> None:
+    """Let a staging area that says of no directory of keys say that its keys are in this one, if they are:
+    somebody has brought the file back. Raises StagingError, ConfigError as ``bring_back``."""
+    if keys_directory(staging) is None and _file(directory, area_id(staging)).exists():
+        refuse_inside(directory, staging)
+        point_to(directory, staging)
+
+
 def read_structure_keys(path: Path) -> tuple[StructureKey, ...]:
     """The keys in a file, at least one. Raises AccessError."""
     from ..proto.wire.files import read_small  # loads ZeroMQ, which who has no keys does without

@@ -15,7 +15,7 @@ from ..fetching import Fetched, fetch
 from ..rebuilding import rebuild_catalog
 from ..recovered_keys import RecoveredKeys, recover
 from ..settings import StagingConfig
-from ..structure_keys import area_at
+from ..structure_keys import area_at, keys_in
 from . import adapters, output
 from .configuration import Site, chosen_site, configured
 from .options import destination_option, identity_options, json_option, refuse, staging_option
@@ -83,10 +83,11 @@ def rebuild(
     site = chosen_site(invocation, staging, destinations)
     area = site.area
     refuse(keys is not None and staging is None, "--keys stands beside --staging: else keys in [staging]")
-    found = RecoveredKeys(unlock_with(identities, passphrase_files), area_at(area).keys)
-    bring = _fetching(site, only, found)
     configured_keys = (configured(invocation).staging if staging is None else StagingConfig(path=area)).keys
     directory = keys.absolute() if keys else configured_keys
+    at_hand = area_at(area).keys.and_those(keys_in(directory))
+    found = RecoveredKeys(unlock_with(identities, passphrase_files), at_hand)
+    bring = _fetching(site, only, found)
 
     def bring_with_keys() -> Fetched:
         fetched = bring()

@@ -104,6 +104,21 @@ def test_a_directory_of_copies_becomes_a_staging_area(site: GuardedSite, tmp_pat
     assert not found_in({name: data for name, data in files_in(staging).items() if name[0] != "."})
 
 
+def test_a_structure_key_that_was_brought_back_is_enough_to_know_what_there_is(
+    site: GuardedSite, tmp_path: Path
+) -> None:
+    config, _ = blank(site, tmp_path, "vault")
+    (tmp_path / "keys").mkdir(mode=0o700)
+    (own,) = site.keys.glob("*.structure")
+    shutil.copy(own, tmp_path / "keys")
+    rebuilt = command(f"{config} catalog rebuild", "--from", "vault")
+    assert (rebuilt["archives"], rebuilt["missing"], rebuilt["damaged"]) == (3, [], [])
+    assert str(rebuilt["origin"]).endswith(".sealed")
+    told = command(f"{config} ls", "/primary/user")
+    assert all(user in str(told) for user in USERS)
+    assert command(f"{config} backup", "--workers", "1")["read"] == 0
+
+
 def test_whoever_was_added_later_opens_a_lost_house(tmp_path: Path) -> None:
     site = GuardedSite(tmp_path / "site", moto())
     site.night()
