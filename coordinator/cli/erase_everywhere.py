@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import BackupError, LockedError
+from ...proto.records import ArchiveId
 from ...proto.structs import replace
+from ...worker.archives.holdings import Holdings
 from ...worker.archives.opened import Unlock
 from ..clock import utc
 from ..dispatch.engine import Engine
@@ -56,22 +59,35 @@ def everywhere(site: Site, config: Config | None, display: Display) -> None:
 
 
 def go_on_with_erasures(
-    staging: Path, config: Config | None, unlock: Unlock | None, engine: Engine, display: Display
+    staging: Path,
+    config: Config | None,
+    unlock: Unlock | None,
+    bring_back: Callable[[Holdings, Sequence[ArchiveId]], object],
+    engine: Engine,
+    display: Display,
 ) -> None:
     """End what erasures have left, as far as that can be done now; says so if it can't. What is encrypted and
-    has to be parted takes a private key, what is on tape only ``mailhaul erase --resume``."""
+    has to be parted takes a private key, what is on tape only ``mailhaul erase --resume``. ``bring_back``:
+    see ErasureMeans."""
     erasures = read_erasures(staging)
     if all(read_progress(staging, one.erasure).ended is not None for one in erasures):
         return
     from ..erasing.erasure import go_on
     from ..erasing.report import ErasureMeans
+    from ..recalling import to_recall
     from .purge import Shown as Purging
 
     destinations = config.destinations if config else ()
+
+    def bring_near_back(holdings: Holdings, archives: Sequence[ArchiveId]) -> None:
+        far = to_recall(holdings, archives, far=False)
+        bring_back(holdings, [one for one in archives if one not in far])
+
     means = ErasureMeans(
         destinations=destinations,
         unlock=unlock,
         archive=config.archive if config else ArchiveConfig(),
+        bring_back=bring_near_back,
     )
     try:
         go_on(staging, means, _now(), engine, Purging(display))

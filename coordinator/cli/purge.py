@@ -10,7 +10,8 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_LOCKED, EXIT_OK, DamagedError
-from ...proto.records import Progress
+from ...proto.records import ArchiveId, Progress
+from ...worker.archives.holdings import Holdings
 from ..purging.plan import ScopePlan
 from ..purging.purge import purge, rehearse
 from ..purging.report import PurgeObserver, PurgeReport, PurgeRequest
@@ -89,10 +90,18 @@ def command(
         from .restore_undo import let_go  # half a second of imports, which --help does without
 
         let_go(area)
+
+    def brought_back(holdings: Holdings, archives: Sequence[ArchiveId]) -> object:
+        from .recalling import bring_back  # which most purges do without
+
+        return bring_back(
+            invocation, staging, holdings, archives, workers or default_workers(), 0.0, as_json=as_json
+        )
+
     with make_display(adapters.clock(), as_json=as_json) as display:
         report = (rehearse if dry_run else purge)(area, request, engine, Shown(display))
         if not dry_run:
-            go_on_with_erasures(area, config, request.unlock, engine, display)
+            go_on_with_erasures(area, config, request.unlock, brought_back, engine, display)
     if as_json:
         output.print_json({"dry_run": dry_run, **_document(report)})
     else:

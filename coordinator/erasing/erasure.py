@@ -178,13 +178,11 @@ def _clear(
 
     steps = Steps(staging, catalog, observer)
     steps.remove(found.plan)
-    if far := to_recall(at_hand, rewritten, far=False):
+    # Not read where they lie: what is written anew takes the place of every other copy, so it must not be
+    # made of what a destination has changed. What is brought back is compared with what was put there.
+    if far := to_recall(at_hand, rewritten, far=True):
         means.bring_back(at_hand, far)
-        at_hand = holdings(catalog, area_at(staging), means.destinations)
-    keys = unlocked(at_hand.of(found.encrypted), means.unlock, ReadSlots()).unlocked
-    done, failed = steps.compact(
-        found.plan.compactions, means.archive, engine, replace(at_hand.of(rewritten), unlocked=keys)
-    )
+    done, failed = steps.compact(found.plan.compactions, means.archive, engine, unlock=means.unlock)
     left = [Skipped(one, "in-use", "archives are being read") for one in steps.delete(PATIENCE_SECONDS)]
     set_aside = traces.remove_set_aside(staging)
     unknown = [

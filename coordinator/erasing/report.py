@@ -18,8 +18,8 @@ from .plan import PlaceCopies, Whom
 class ErasureMeans(Record, kw_only=True):
     """What it takes to write archives anew: the ``destinations`` at which they can be read, what opens
     encrypted ones (``unlock``; None: nothing is at hand), and how new blocks are compressed. ``bring_back``
-    is called with archives that can't be read in parts where they lie: as far as that can be done now they
-    lie in the staging area afterwards."""
+    is called with archives that are not in the staging area: as far as that can be done now they lie there
+    afterwards."""
 
     destinations: Sequence[Destination] = ()
     unlock: Unlock | None = None

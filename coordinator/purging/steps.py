@@ -62,18 +62,15 @@ class Steps:
         compactions: Sequence[Compaction],
         settings: ArchiveConfig,
         engine: Engine,
-        archives: Holdings | None = None,
         unlock: Unlock | None = None,
     ) -> tuple[tuple[Compacted, ...], tuple[Skipped, ...]]:
         """Write archives anew, and let the catalog point to each as soon as it is there; they are read from
-        the staging area, or where ``archives`` says. Also returns what could not be done: such an archive
-        stays as it is. ``unlock`` opens what is encrypted."""
+        the staging area. Also returns what could not be done: such an archive stays as it is. ``unlock``
+        opens what is encrypted."""
         done: list[Compacted] = []
         failed: list[Skipped] = []
         area = area_at(self._staging)
-        for one, written in rewritten(
-            compactions, area, settings, engine, self._observer, archives=archives, unlock=unlock
-        ):
+        for one, written in rewritten(compactions, area, settings, engine, self._observer, unlock=unlock):
             if isinstance(written, BackupError):
                 failed.append(Skipped(one.record.name, written.code, written.message))
                 continue
@@ -151,7 +148,6 @@ def rewritten(
     observer: PurgeObserver,
     *,
     write: bool = True,
-    archives: Holdings | None = None,
     unlock: Unlock | None = None,
 ) -> Iterator[tuple[Compaction, Rewritten | BackupError]]:
     """Have archives of a staging area written anew, and what became of each; or, if not to ``write``, what
@@ -166,7 +162,6 @@ def rewritten(
             level=settings.level,
             staging=area,
             name=one.new_file if write else "",
-            archives=archives and archives.of([one.record.archive]),
             unlocked=_keys_of(one, area, unlock),
         )
         for file, one in by_file.items()

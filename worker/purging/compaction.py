@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ...groups.paths import LogicalPath
+from ...proto.archive.chains import check_chain
 from ...proto.archive.contents import ArchiveHeader
 from ...proto.archive.draft import Draft
 from ...proto.archive.files import RandomAccess
@@ -58,11 +59,14 @@ def compact(
     """Write what stays of an archive, and seal it; ``on_bytes`` is told how much was written. What is
     encrypted stays so, with the ``sealing``: else EncryptedError.
 
-    Raises DamagedError if something of it is damaged: it is left to ``verify --fix`` then. Raises
-    StagingError if it can't be written.
+    Raises DamagedError if something of it is damaged: it is left to ``verify --fix`` then; and if an
+    encrypted one is not made of the frames that were sealed: what is copied as it is stored is what the only
+    copies will hold. Raises StagingError if it can't be written.
     """
     if archive.damage:
         raise DamagedError(f"{archive.file.name}: {archive.damage[0].detail}", reason="damaged")
+    if archive.directory.seal is not None:
+        check_chain(archive.file, archive.header.archive, archive.directory.seal)
     exact = remains.erased is not None
     wanted = unpacked(remains.stretches)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from ...proto.archive.frames import Codec
@@ -66,8 +66,8 @@ class DeadTask(Record, LocalTask, kw_only=True):
 class CompactionTask(Record, LocalTask, kw_only=True):
     """Write what remains of an archive anew as ``name`` of the ``staging`` area; or, if that is empty,
     nowhere, to find out how large it would be. ``codec`` and ``level`` are for blocks that can't stay as they
-    are; ``label`` is how the task is called in its progress. It is read where these ``archives`` say, if
-    given, else in the staging area with keys that are ``unlocked`` beside those of that."""
+    are; ``label`` is how the task is called in its progress. It is read in the staging area, with keys that
+    are ``unlocked`` beside those of that."""
 
     label: str
     remains: Remains
@@ -75,7 +75,6 @@ class CompactionTask(Record, LocalTask, kw_only=True):
     level: int
     staging: StagingArea
     name: str = ""
-    archives: Holdings | None = None
     unlocked: Keyring = NO_KEYS
 
 
@@ -122,14 +121,9 @@ def run_compaction(task: CompactionTask, progress: ProgressSink) -> Rewritten:
     """See ``compaction.compact``."""
     memory.keep_freed_memory()
     sink = StagedFile(Path(task.staging.path, task.name)) if task.name else NoSink()
-    with ExitStack() as stack:
-        if task.archives is None:
-            places = stack.enter_context(closing(Places((task.staging,))))
-            file = stack.enter_context(closing(places.open(task.remains.location)))
-            archive = open_sealed(file, keys=task.staging.keys.and_those(task.unlocked))
-            refuse_foreign(archive, task.remains.archive)
-        else:
-            archive = stack.enter_context(opened_archives(task.archives))(task.remains.archive)
+    with closing(Places((task.staging,))) as places, closing(places.open(task.remains.location)) as file:
+        archive = open_sealed(file, keys=task.staging.keys.and_those(task.unlocked))
+        refuse_foreign(archive, task.remains.archive)
         return compact(
             task.remains,
             archive,

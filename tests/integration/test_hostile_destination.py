@@ -1,0 +1,102 @@
+"""A destination that changes what it has, knows the format, and makes checksums right: nothing that it gives
+back is made the reason, or the source, of what becomes of good copies elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mailhaul.proto.archive import frames
+from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
+
+from ..archives import frames_of
+from ..trees import differences
+from .guarded import LAYOUT, USERS, GuardedSite, mail_in
+from .servers.object_storage import S3Server
+
+HOSTILE, GOOD = "vault", "depot"
+NO_SERVER = S3Server.__new__(S3Server)
+
+
+class TwoPlaces(GuardedSite):
+    """All archives have left the staging area, for two directories: one of them is hostile."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place, NO_SERVER, (HOSTILE, GOOD))
+        for _ in range(2):
+            self.night()
+            self.run("sweep")
+        self.run("sweep")
+        assert not list(self.staging.glob("primary/*/*.mha")), "all has left"
+
+    def destination(self, name: str) -> str:
+        """The table of one of them."""
+        path = json.dumps(str(self.place / name))
+        return f'[[destination]]\nname = "{name}"\nkind = "directory"\npath = {path}\n'
+
+    def lose_house(self, place: Path) -> tuple[Path, Path]:
+        """A blank machine: its configuration, and the private key."""
+        (place / "staging").mkdir(parents=True)
+        here, self.place = self.place, place
+        for name in self.names:
+            (place / name).symlink_to(here / name)
+        config = self.configured(place)
+        self.place = here
+        return config, self.paper(place)
+
+    def check(self, target: Path, without: str = "-") -> None:
+        """The newest moment comes back, but for somebody's mail."""
+        run = max(self.moments)
+        words = ("--at", run, "--to", f"maildir:{target}/{LAYOUT}", "--identity", self.paper(self.place))
+        self.run("restore", "/", *words)
+        mail = {where: one for where, one in self.moments[run].items() if without.encode() not in where}
+        assert differences(mail, mail_in(target)) == []
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> TwoPlaces:
+    return TwoPlaces(tmp_path)
+
+
+def forge(archive: Path, kind: FrameType) -> None:
+    """Change a bit of each frame of a kind, and make its checksum right."""
+    data = bytearray(archive.read_bytes())
+    for one in frames_of(bytes(data)):
+        if one.header.type is kind:
+            start = one.at + HEADER_BYTES
+            data[start + 20] ^= 1
+            header = one.header._replace(checksum=frames.checksum(data[start : one.end]))
+            data[one.at : start] = frames.pack_header(header)
+    archive.write_bytes(data)
+
+
+@pytest.mark.parametrize("kind", [FrameType.BLOCK, FrameType.SEARCH], ids=lambda one: one.name)
+def test_an_erasure_does_not_write_anew_what_a_destination_has_changed(
+    site: TwoPlaces, tmp_path: Path, kind: FrameType
+) -> None:
+    """Else good copies of everybody's mail would be removed for it."""
+    for archive in (tmp_path / HOSTILE / "primary" / "user").iterdir():
+        forge(archive, kind)
+    words = ("--reason", "r", "--yes", "--identity", site.paper(tmp_path))
+    site.run("erase", USERS[3], *words)
+    site.run("sweep")
+    site.check(tmp_path / "restored", USERS[3].partition("@")[0])
+    site.run("verify", "--from", HOSTILE)
+    site.run("find", "/", "--subject", "Uebernahme", "--identity", site.paper(tmp_path))
+
+
+def test_what_is_not_made_of_the_frames_that_were_sealed_is_not_written_anew(
+    site: TwoPlaces, tmp_path: Path
+) -> None:
+    """Nor removed anywhere: as where a copy came back that no catalog knew a checksum of."""
+    site.run("recall", "/")
+    for archive in site.staging.glob("primary/user/*.mha"):
+        forge(archive, FrameType.BLOCK)
+    words = ("--reason", "r", "--yes", "--identity", site.paper(tmp_path))
+    (told,) = site.run("erase", USERS[3], *words, status=(3,))["erasures"]
+    assert {one["reason"] for one in told["undone"]} == {"damaged"}
+    for archive in site.staging.glob("primary/user/*.mha"):
+        archive.unlink()
+    site.run("restore", "/", "--from", GOOD, "--to", f"maildir:{tmp_path}/restored/{LAYOUT}", *words[3:])
