@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ..proto.archive.files import RandomAccess
 from ..proto.directories import make_directories
-from ..proto.errors import AccessError, BackupError, EncryptedError, StagingError
+from ..proto.errors import AccessError, BackupError, DamagedError, EncryptedError, StagingError
 from ..proto.keys.records import SIDECARS, VAULTS
+from ..proto.keys.sealed_files import SUFFIX
 from ..proto.records import Skipped
 from ..proto.structs import Record
 from ..worker.archives.excerpts import write_excerpt
@@ -22,10 +23,11 @@ from ..worker.destinations.registry import open_destination
 from ..worker.destinations.settings import Destination
 from ..worker.keepsake.readme import README
 from .durable import replace_durably
+from .erasing.record import FOLDER as ERASURES
 from .history import CopyRecord, seen_at
 from .recovered_keys import RecoveredKeys
 from .structure_keys import area_at
-from .sweeping.companions import PREFIXES
+from .sweeping.companions import FOLDERS
 
 _PART_BYTES = 1 << 20
 _MOST_TRIED = 20
@@ -64,6 +66,7 @@ def fetch(
         for one in _in_order(place, listed):
             try:
                 if _is_beside(one.name):
+                    _refuse_clear(one.name, keys)
                     _fetch_file(staging, place, one)
                 elif _is_archive(one.name):
                     on_archive(one.name)
@@ -110,7 +113,19 @@ def _in_order(place: Place, listed: Mapping[tuple[str, str], Copy]) -> Iterator[
 
 
 def _is_beside(name: str) -> bool:
-    return name.startswith((*PREFIXES, f"{VAULTS}/"))
+    """Programs do not come back: what is given a private key is taken from nobody who keeps archives."""
+    return name == README or name.startswith((*(f"{folder}/" for folder in FOLDERS), f"{VAULTS}/"))
+
+
+def _refuse_clear(name: str, keys: RecoveredKeys) -> None:
+    """Raise DamagedError for a record of an erasure that anybody may have made: archives at all places would
+    be rewritten for it."""
+    if name.startswith(f"{ERASURES}/") and not name.endswith(SUFFIX) and not keys.has_none:
+        raise DamagedError(
+            f"{name}: archives are encrypted, and this record of an erasure is not sealed: whoever can write "
+            "there may have made it; if it is yours, put it into the staging area",
+            reason="clear",
+        )
 
 
 def _is_archive(name: str) -> bool:

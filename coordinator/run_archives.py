@@ -17,7 +17,7 @@ from ..proto.errors import DamagedError, UnreadableError, UnsupportedError
 from ..proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId, Skipped
 from .catalog import Catalog
 from .ready import withdrawn
-from .structure_keys import area_at
+from .structure_keys import area_at, encrypts
 
 FOLDER = "_runs"
 """Below the staging area; no partition can be called so."""
@@ -29,12 +29,16 @@ def run_archive(run: RunId, resumed: int) -> str:
 
 
 def seal_run_archives(staging: Path, catalog: Catalog) -> None:
-    """Write the archive of every run that has ended and has none; older ones of the same run go. Call it
-    under the run lock. Raises StagingError."""
+    """Write the archive of every run that has ended and has none; older ones of the same run go. Where
+    archives are encrypted and nobody knows here for whom, as in a lost house before its first run, that run
+    does so. Call it under the run lock. Raises StagingError."""
     # All that it takes to write an archive: costs 0.1 s, which workers need in the beginning.
     from ..proto.archive.run_end import write_run_end
     from ..worker.staging.sinks import StagedFile
 
+    sealing = area_at(staging).sealing
+    if sealing is None and encrypts(staging):
+        return
     there = set(_names(staging))
     for run, resumed in catalog.ended_runs():
         name = run_archive(run, resumed)
@@ -42,7 +46,6 @@ def seal_run_archives(staging: Path, catalog: Catalog) -> None:
             continue
         archive = ArchiveId(os.urandom(ARCHIVE_ID_BYTES))
         sink = StagedFile(staging / name)
-        sealing = area_at(staging).sealing
         write_run_end(catalog.run_end(run), sink, archive, f"mailhaul {__version__}", sealing=sealing)
         outdated = {run_archive(run, before) for before in range(resumed)} & there
         with withdrawn(staging, outdated):

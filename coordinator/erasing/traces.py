@@ -12,7 +12,7 @@ from pathlib import Path
 from ... import __version__
 from ...proto.archive.reader import ArchiveReader
 from ...proto.erased import Erased
-from ...proto.errors import BackupError, LockedError, StagingError
+from ...proto.errors import AccessError, BackupError, LockedError, StagingError
 from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId
 from ...proto.structs import replace
 from ...worker.archives.names import EXCERPTS, excerpt_name
@@ -184,7 +184,8 @@ def _filter(path: Path, names: Callable[[bytes], bool]) -> None:
 
 def renew_runs(staging: Path, catalog: Catalog, erased: Erased) -> int:
     """Write the archives of runs anew that name mailboxes that were erased, or archives of which nothing is
-    left, as if each run had gone on once more. Returns how many. Raises StagingError."""
+    left, as if each run had gone on once more. Returns how many. Raises StagingError; AccessError if one is
+    encrypted and nobody knows here for whom."""
     from ...proto.archive.run_end import read_run_end, write_run_end  # costs 0.1 s
     from ...worker.staging.sinks import StagedFile
 
@@ -203,6 +204,11 @@ def renew_runs(staging: Path, catalog: Catalog, erased: Erased) -> int:
         told = catalog.with_known_units(Unnaming(erased).run_end(end))
         if told == end:
             continue
+        if sealed and area.resealing is None:
+            raise AccessError(
+                f"{path}: to write it anew takes the recipients, which are not on record here: run `mailhaul "
+                "backup` first, then `mailhaul erase --resume`"
+            )
         resumed = catalog.renew_run(end.run, end.resumed)
         write_run_end(
             replace(told, resumed=resumed),

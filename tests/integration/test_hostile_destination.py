@@ -4,15 +4,23 @@ back is made the reason, or the source, of what becomes of good copies elsewhere
 from __future__ import annotations
 
 import json
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.erasing.record import FOLDER as ERASURES
+from mailhaul.coordinator.erasing.record import new_erasure, write_erasure
 from mailhaul.proto.archive import frames
+from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
+from mailhaul.proto.archive.slots import read_slots
+from mailhaul.proto.records import RunId
 
 from ..archives import frames_of
 from ..trees import differences
+from ..verifying import command
 from .guarded import LAYOUT, USERS, GuardedSite, mail_in
 from .servers.object_storage import S3Server
 
@@ -46,7 +54,7 @@ class TwoPlaces(GuardedSite):
         self.place = here
         return config, self.paper(place)
 
-    def check(self, target: Path, without: str = "-") -> None:
+    def check(self, target: Path, without: str = "nobody") -> None:
         """The newest moment comes back, but for somebody's mail."""
         run = max(self.moments)
         words = ("--at", run, "--to", f"maildir:{target}/{LAYOUT}", "--identity", self.paper(self.place))
@@ -100,3 +108,50 @@ def test_what_is_not_made_of_the_frames_that_were_sealed_is_not_written_anew(
     for archive in site.staging.glob("primary/user/*.mha"):
         archive.unlink()
     site.run("restore", "/", "--from", GOOD, "--to", f"maildir:{tmp_path}/restored/{LAYOUT}", *words[3:])
+
+
+def test_a_record_of_an_erasure_that_a_destination_has_made_up_erases_nothing(
+    site: TwoPlaces, tmp_path: Path
+) -> None:
+    """All archives, at all destinations, would go with the next purge."""
+    erasure = RunId(max(site.moments).replace("2", "3", 1))
+    made_up = new_erasure(erasure, datetime.now(UTC), "r", [("primary", user) for user in USERS])
+    (tmp_path / "elsewhere").mkdir()
+    write_erasure(tmp_path / "elsewhere", made_up)
+    shutil.copytree(tmp_path / "elsewhere" / ERASURES, tmp_path / HOSTILE / ERASURES)
+    for catalog in (site.staging / ".mailhaul").glob("catalog.sqlite*"):
+        catalog.unlink()
+    told = site.run("catalog rebuild", "--from", HOSTILE, status=(4,))
+    assert [(one["path"], one["reason"]) for one in told["damaged"]] == [
+        (f"{HOSTILE}:{ERASURES}/{erasure}.json", "clear")
+    ]
+    site.run("purge")
+    site.check(tmp_path / "restored")
+
+
+def test_the_program_of_a_destination_does_not_come_back(site: TwoPlaces, tmp_path: Path) -> None:
+    """Nor does it go on to others, where somebody would give it a private key."""
+    (program,) = (tmp_path / HOSTILE).glob("mailhaul-restore-*.py")
+    own = program.read_bytes()
+    program.write_bytes(b"print('give me your key')\n")
+    config, typed = site.lose_house(tmp_path / "new")
+    command(f"--config {config} catalog rebuild", "--from", HOSTILE, "--identity", typed)
+    assert (tmp_path / "new" / "staging" / program.name).read_bytes() == own
+
+
+def test_records_of_runs_are_not_written_in_clear_before_recipients_are_known(
+    site: TwoPlaces, tmp_path: Path
+) -> None:
+    """A lost house has the structure key again, and no run has told it the recipients."""
+    for record in (tmp_path / HOSTILE / "_runs").glob("*/*.mhr"):
+        record.unlink()
+    config, typed = site.lose_house(tmp_path / "new")
+    command(f"--config {config} catalog rebuild", "--from", HOSTILE, "--identity", typed)
+    command(f"--config {config} verify", "--fix", "--identity", typed)
+    command(f"--config {config} sweep")
+    assert not list((tmp_path / HOSTILE).glob("_runs/*/*.mhr"))
+    command(f"--config {config} backup")
+    command(f"--config {config} sweep")
+    written = list((tmp_path / HOSTILE).glob("_runs/*/*.mhr"))
+    assert len(written) == 3
+    assert all(read_slots(LocalFile(str(one))) for one in written)
