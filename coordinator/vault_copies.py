@@ -118,7 +118,13 @@ def _copied(
 
 def _put(place: Place, area: str, vault: Vault, key: StructureKey) -> None:
     prefix = f"{VAULTS}/{area}."
-    ours = [one for one in place.list(f"{VAULTS}/") if _is_of(place, one, vault, key)]
+    ours = []
+    for one in list(place.list(f"{VAULTS}/")):
+        is_whole = _is_of(place, one, vault, key)
+        if is_whole:
+            ours.append(one)
+        elif is_whole is None and one.name.startswith(prefix):
+            place.remove(one.name, one.version)
     name = f"{prefix}{vault.number}{VAULT_ENDING}"
     if not any(one.name == name for one in ours):
         _refuse_locked(place, f"{prefix}0{VAULT_ENDING}", key)
@@ -130,9 +136,10 @@ def _put(place: Place, area: str, vault: Vault, key: StructureKey) -> None:
         raise PlaceError(f"{place.name} still has an older vault of secrets: {left[0]}", place=place.name)
 
 
-def _is_of(place: Place, copy: Copy, vault: Vault, key: StructureKey) -> bool:
+def _is_of(place: Place, copy: Copy, vault: Vault, key: StructureKey) -> bool | None:
     """Whether a file there is a copy of this vault, of now or before, also of the time before the house was
-    lost. Raises PlaceError for one with secrets that this one does not have: with it they would be gone."""
+    lost; None if it is damaged: nobody would have anything from it. Raises PlaceError for one with secrets
+    that this one does not have: with it they would be gone."""
     try:
         with closing(place.open(copy.name, copy.version)) as file:
             found = open_vault(
@@ -143,9 +150,9 @@ def _is_of(place: Place, copy: Copy, vault: Vault, key: StructureKey) -> bool:
     except EncryptedError:
         return False  # of another staging area
     except DamagedError:
-        return True  # nobody would have anything from it
-    known = {one.id for one in vault.secrets.values()} | set(vault.erased)
-    if not {one.id for one in found.secrets.values()} <= known:
+        return None
+    known = {one.id for one in vault.all} | set(vault.erased)
+    if not {one.id for one in found.all} <= known:
         raise PlaceError(
             f"{place.name} has a vault with secrets that this host does not have: put {copy.name} into the "
             "directory of keys first",

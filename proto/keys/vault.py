@@ -20,12 +20,13 @@ from .sealed_files import open_sealed_file, seal_file
 
 
 class Vault(Record, kw_only=True):
-    """All secrets of a staging area, by partition and user; and of those that were destroyed the ids, with
-    the time (seconds since 1970). ``number`` is greater in each version of it. Its text has no secret in
-    it."""
+    """All secrets of a staging area, by partition and user; the ``former`` ones of the same mailboxes, which
+    open what was written with them; and of those that were destroyed the ids, with the time (seconds since
+    1970). ``number`` is greater in each version of it. Its text has no secret in it."""
 
     number: int = 0
     secrets: Mapping[tuple[str, str], MailboxSecret] = field(default_factory=dict)
+    former: tuple[MailboxSecret, ...] = ()
     erased: Mapping[bytes, int] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -34,8 +35,12 @@ class Vault(Record, kw_only=True):
     @property
     def keyring(self) -> Keyring:
         """What it opens."""
-        found = {one.id: one.secret for one in self.secrets.values()}
-        return Keyring(secrets=found, erased=frozenset(self.erased))
+        return Keyring(secrets={one.id: one.secret for one in self.all}, erased=frozenset(self.erased))
+
+    @property
+    def all(self) -> tuple[MailboxSecret, ...]:
+        """All secrets; of each mailbox the last one is for what is written."""
+        return *self.former, *self.secrets.values()
 
     def with_secrets(self, mailboxes: Iterable[tuple[str, str]]) -> Vault:
         """The same, with a new secret for each of these mailboxes that has none; itself if none lacks one."""
@@ -54,24 +59,35 @@ class Vault(Record, kw_only=True):
         return replace(self, number=self.number + 1, secrets={**self.secrets, **made})
 
     def without(self, mailbox: tuple[str, str], now: float) -> Vault:
-        """The same when the secret of a mailbox is destroyed; itself if it has none."""
-        gone = self.secrets.get(mailbox)
-        if gone is None:
+        """The same when all secrets of a mailbox are destroyed; itself if it has none."""
+        gone = {one.id: int(now) for one in self.all if (one.partition, one.user) == mailbox}
+        if not gone:
             return self
-        left = {key: one for key, one in self.secrets.items() if key != mailbox}
-        return replace(self, number=self.number + 1, secrets=left, erased={**self.erased, gone.id: int(now)})
+        return _vault(self.number + 1, self.all, {**self.erased, **gone})
 
     def joined(self, other: Vault) -> Vault:
-        """Both, of which neither may be newer in all: what either knows to be destroyed is, and where they
-        differ the greater number counts."""
+        """Both, of which neither may be newer in all: what either knows to be destroyed is. No other secret
+        is lost: of a mailbox that has one in each, as in a lost house whose nights went on before its vault
+        came back, that of the greater number is for what is written. It has a number of its own unless it is
+        one of the two."""
         newer, older = (self, other) if self.number >= other.number else (other, self)
-        erased = {**older.erased, **newer.erased}
-        found = {**older.secrets, **newer.secrets}
-        return Vault(
-            number=newer.number,
-            secrets={key: one for key, one in found.items() if one.id not in erased},
-            erased=erased,
+        both = _vault(newer.number, (*older.all, *newer.all), {**older.erased, **newer.erased})
+        return newer if both.holds_same(newer) else replace(both, number=newer.number + 1)
+
+    def holds_same(self, other: Vault) -> bool:
+        """Whether two vaults open the same, and know the same to be destroyed."""
+        return {one.id for one in self.all} == {one.id for one in other.all} and (
+            self.erased.keys() == other.erased.keys()
         )
+
+
+def _vault(number: int, found: Iterable[MailboxSecret], erased: Mapping[bytes, int]) -> Vault:
+    """A vault with these secrets but for those that were destroyed; of each mailbox the last one is for what
+    is written."""
+    kept = {one.id: one for one in found if one.id not in erased}
+    newest = {(one.partition, one.user): one for one in kept.values()}
+    former = tuple(one for one in kept.values() if newest[one.partition, one.user] is not one)
+    return Vault(number=number, secrets=newest, former=former, erased=erased)
 
 
 def vault_name(area: str) -> str:
@@ -82,7 +98,7 @@ def vault_name(area: str) -> str:
 
 def seal(vault: Vault, key: StructureKey, name: str) -> bytes:
     """A file with the vault, which is called ``name``, for who has the structure key."""
-    rows = [[one.id, one.partition, one.user, one.secret] for one in vault.secrets.values()]
+    rows = [[one.id, one.partition, one.user, one.secret] for one in vault.all]
     erased = list(map(list, vault.erased.items()))
     document = {"number": vault.number, "mailboxes": rows, "erased": erased}
     plain = cast(bytes, msgpack.packb(document, unicode_errors="surrogateescape"))
@@ -95,11 +111,8 @@ def open_vault(data: bytes, keys: Keyring, name: str) -> Vault:
     plain = b"".join(open_sealed_file(io.BytesIO(data), keys, name))
     try:
         row = msgpack.unpackb(plain, unicode_errors="surrogateescape", strict_map_key=True)
-        return Vault(
-            number=int(row["number"]),
-            secrets={(one[1], one[2]): _mailbox(one) for one in row["mailboxes"]},
-            erased={bytes(one): int(time) for one, time in row["erased"]},
-        )
+        erased = {bytes(one): int(time) for one, time in row["erased"]}
+        return _vault(int(row["number"]), map(_mailbox, row["mailboxes"]), erased)
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise DamagedError(f"{name}: it is no vault of secrets", reason="keys") from error
 
