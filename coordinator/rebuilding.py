@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ..groups.paths import LogicalPath
 from ..proto.archive.files import RandomAccess
-from ..proto.archive.reader import ArchiveReader
+from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.run_end import read_run_end
 from ..proto.archive.stored import OpenArchive
-from ..proto.errors import DamagedError, EncryptedError, UnsupportedError
+from ..proto.errors import BackupError, DamagedError, EncryptedError, UnsupportedError
 from ..proto.keys.records import Keyring
 from ..proto.records import STAGING, ArchiveFacts, ArchiveId, Departed, Location, RunId, Skipped
 from ..proto.run_ends import RunEnd
@@ -40,6 +40,9 @@ from .structure_keys import area_at
 from .unknown import archives_and_excerpts, is_behind
 
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
+
+
+_IN_CLEAR = "it is in clear, though another file has the same archive encrypted, and it stays so"
 
 
 class RebuildReport(Record, kw_only=True):
@@ -183,9 +186,23 @@ class _Search(Mutable):
             and name not in known
             and name not in known_excerpts
         ]
+        files = self._without_pretenders(files)
         at_hand = {archive: name for name, (archive, _) in known.items()}
         with opened_archives(_newest(self.staging, files, at_hand)) as archives:
             yield from self._found(files, archives)
+
+    def _without_pretenders(self, files: list[Path]) -> list[Path]:
+        """Some files without those in clear of an archive that is encrypted, which it is in all generations.
+        Anybody can make one, and good copies of the archive would be removed for a later generation."""
+        keys = self.keys
+        if not keys.structures:
+            return files
+        clear = {file: told[0] for file in files if (told := _told_by(file, keys)) and not told[1]}
+        others = filter(None, (_told_by(one, keys) for one in archives_and_excerpts(self.staging) if clear))
+        encrypted = {archive for archive, is_encrypted in others if is_encrypted}
+        refused = {file for file, archive in clear.items() if archive in encrypted}
+        self.refused += [Skipped(str(file), "clear", _IN_CLEAR) for file in sorted(refused)]
+        return [file for file in files if file not in refused]
 
     def _found(self, files: list[Path], archives: OpenArchives) -> Iterator[FoundArchive]:
         for file in files:
@@ -235,6 +252,15 @@ class _Search(Mutable):
         except DamagedError as error:
             told = f"it told how the run ended, but is not whole: {error.message}"
             self.damaged.append(Skipped(str(file), error.code, told))
+
+
+def _told_by(file: Path, keys: Keyring) -> tuple[ArchiveId, bool] | None:
+    """Which archive a file is one of, or an excerpt, and whether it is encrypted; None if that can't be told.
+    Its HEADER alone says nothing that can be relied on."""
+    with suppress(BackupError), closing(open_local(str(file))) as local:
+        archive = open_sealed(Excerpt(local) if file.suffix == ".mhx" else local, keys=keys)
+        return archive.header.archive, archive.directory.seal is not None
+    return None
 
 
 def _newest(staging: Path, files: Iterable[Path], known: Mapping[ArchiveId, str]) -> Holdings:

@@ -16,9 +16,13 @@ from mailhaul.proto.archive import frames
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
 from mailhaul.proto.archive.slots import read_slots
+from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import RunId
+from mailhaul.proto.structs import replace
+from mailhaul.worker.archives.names import generation_name
+from mailhaul.worker.archives.opened import read_beginning
 
-from ..archives import frames_of
+from ..archives import MemorySink, frames_of
 from ..trees import differences
 from ..verifying import command
 from .guarded import LAYOUT, USERS, GuardedSite, mail_in
@@ -126,6 +130,23 @@ def test_a_record_of_an_erasure_that_a_destination_has_made_up_erases_nothing(
         (f"{HOSTILE}:{ERASURES}/{erasure}.json", "clear")
     ]
     site.run("purge")
+    site.check(tmp_path / "restored")
+
+
+def test_a_generation_in_clear_takes_the_place_of_no_encrypted_archive(
+    site: TwoPlaces, tmp_path: Path
+) -> None:
+    """Else the next sweeps would remove the good copies everywhere, as outdated ones."""
+    for archive in list((tmp_path / HOSTILE / "primary" / "user").iterdir()):
+        header = read_beginning(str(archive))
+        sink = MemorySink()
+        ArchiveWriter(sink, replace(header, generation=9, sealed=False)).finish()
+        Path(generation_name(str(archive), 9)).write_bytes(sink.data)
+    told = site.run("catalog rebuild", "--from", HOSTILE, status=(3,))
+    assert [one["reason"] for one in told["refused"]] == ["clear", "clear"]
+    site.run("sweep")
+    site.run("sweep")
+    assert len(list((tmp_path / GOOD / "primary" / "user").iterdir())) == 2
     site.check(tmp_path / "restored")
 
 
