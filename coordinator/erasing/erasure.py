@@ -55,6 +55,9 @@ from .report import ErasureMeans, ErasurePlan
 
 NOBODY = PurgeObserver()
 
+_VAULT = "vault"
+"""Why an erasure is not done: a place of the vault of secrets was not reached."""
+
 
 def rehearse(staging: Path, who: str, means: ErasureMeans, now: datetime, engine: Engine) -> ErasurePlan:
     """What ``erase`` would do; nothing is changed, and runs may go on.
@@ -161,11 +164,13 @@ def _clear(
     erasures = read_erasures(staging)
     mailboxes = _mailboxes(erasures)
     erased, partitions = Erased(mailboxes), _partitions(catalog)
+    # First of all: what a run stores from now on is under other secrets, also if this ends here.
+    secrets = _secrets_that_go(staging, catalog, erased)
+    vaults = destroy_secrets(staging, secrets, means.destinations, now.timestamp())
     restores = traces.restores_with(staging, erased, partitions)
     traces.remove_restores(staging, restores)
 
     versions = catalog.erase(erased)
-    vaults = _destroy_secrets(staging, catalog, erased, means, now)
     traces.remove_unfinished(staging)
 
     stored = stored_archives(catalog, staging)
@@ -197,11 +202,11 @@ def _clear(
     snapshot = _keep_only_now(staging, catalog)
     settle(staging, catalog)
 
-    unreached = [Skipped(one.name, "vault", one.error) for one in vaults if not one.done]
+    unreached = [Skipped(one.name, _VAULT, one.error) for one in vaults if not one.done]
     undone = (*found.undone, *failed, *left, *unknown, *unreached)
     told = (
         f"the catalog forgot {counted(versions, 'version')} of mailboxes" if versions else "",
-        _told_of(vaults),
+        _told_of(vaults) if secrets or _was_unreached(staging, erasures) else "",
         f"{counted(len(found.plan.dead), 'archive')} deleted, {len(done)} rewritten",
         f"{counted(renewed, 'record')} of runs rewritten" if renewed else "",
         f"{counted(len(restores), 'restore')} can't be taken back any more" if restores else "",
@@ -226,21 +231,26 @@ def _clear(
         )
 
 
-def _destroy_secrets(
-    staging: Path, catalog: Catalog, erased: Erased, means: ErasureMeans, now: datetime
-) -> tuple[VaultPlace, ...]:
-    """Destroy the secrets of erased mailboxes, at every place of the vault. That of a mailbox that a later
-    run has stored is another one's."""
+def _secrets_that_go(staging: Path, catalog: Catalog, erased: Erased) -> list[tuple[str, str]]:
+    """The erased mailboxes that have secrets. That of a mailbox that a later run has stored is another
+    one's."""
     vault = vault_of(staging)
-    if vault is None:
-        return ()
-    gone = [
+    return [
         (partition, user)
-        for partition, user in vault.secrets
+        for partition, user in (vault.secrets if vault is not None else ())
         if (before := erased.before(partition, user))
         and not any(one.run >= before for one in catalog.histories(partition, None, user))
     ]
-    return destroy_secrets(staging, gone, means.destinations, now.timestamp())
+
+
+def _was_unreached(staging: Path, erasures: Sequence[Erasure]) -> bool:
+    """Whether a secret was destroyed before, and a place of the vault could not be reached then."""
+    return any(
+        skipped.reason == _VAULT
+        for one in erasures
+        if not (progress := read_progress(staging, one.erasure)).staged
+        for skipped in progress.undone
+    )
 
 
 def _told_of(vaults: Sequence[VaultPlace]) -> str:

@@ -50,6 +50,19 @@ def test_a_copy_that_is_not_rewritten_can_not_be_read(site: Site) -> None:  # no
     assert left(site) == []
 
 
+def test_no_secret_is_told_to_be_destroyed_of_who_had_none(site: Site) -> None:  # noqa: F811
+    """Archives of before can be read in every copy that is left."""
+    site.encrypt()
+    site.run("backup")
+    shutil.rmtree(site.store / "jane")
+    erasable(site)
+    site.run("backup")
+    site.run("sweep")
+    site.run("erase", "jane", "--reason", "17", "--yes", *site.with_key)
+    (told,) = json.loads(site.run("erase", "--list", "--json").stdout)["erasures"]
+    assert [one["what"] for one in told["steps"] if "secrets destroyed" in one["what"]] == []
+
+
 def _again(site: Site) -> None:  # noqa: F811
     mailbox: Path = site.store / "jane"
     Maildir(mailbox).message("1.jane:2,", site.mail("jane", 1))
