@@ -68,9 +68,9 @@ def command(
 
 
 def _record(config: Config, proof: Proof) -> None:
-    """Only where something was written: what opens a canary may not open that."""
-    if proof.checks and config.staging.path.joinpath(".mailhaul", "area-id").exists():
-        note_checks(config.staging.keys, config.staging.path, proof.checks)
+    """Only what opened an archive: what opens a canary may not open what is written."""
+    if checks := [check for check in proof.checks if check.archive]:
+        note_checks(config.staging.keys, config.staging.path, checks)
 
 
 def _report(proof: Proof, *, as_json: bool) -> None:

@@ -114,6 +114,9 @@ def test_check_finds_what_a_key_does_not_open(site: Site) -> None:
     site.configure(f'recipients = ["{site.public}", "{stranger}"]')
     told = site.run(*CHECK, "--identity", str(site.laptop / "board.secret")).stdout
     assert "board: opens a canary; no archive is wrapped for it yet" in told
+    # That is no proof for what is written, so it is not on record as one.
+    found = json.loads(site.run("keys", "recipient", "list", "--json").stdout)["recipients"]
+    assert {one["name"]: one["checked"] is None for one in found} == {"ops": False, "board": True}
     site.run(*CHECK, *site.with_key, "--from", "moon", status=2)
     (archive,) = site.archives()
     with closing(LocalFile(str(archive))) as file:

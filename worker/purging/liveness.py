@@ -145,17 +145,9 @@ def shares(reader: ArchiveReader, live: array[int], metadata: Metadata) -> Share
     archive that was written anew with just this, next to nothing is dead.
     """
     data_bytes = live_data_bytes = 0.0
-    bounds = pairs(widened(live, CLOSE_BYTES))
-    begin, end = next(bounds, (0, 0))
-    for start, stop, size in _blocks(reader):
-        alive = 0
-        while end and begin < stop:
-            alive += max(0, min(end, stop) - max(begin, start))
-            if end > stop:
-                break
-            begin, end = next(bounds, (0, 0))
+    for size, plain, alive in _blocks(reader, widened(live, CLOSE_BYTES)):
         data_bytes += size
-        live_data_bytes += size * alive / (stop - start)
+        live_data_bytes += size * alive / plain
     metadata_bytes = live_metadata_bytes = 0
     told = {one.home for one in reader.directory.mailboxes if one.user in metadata.users}
     for place in reader.directory.places:
@@ -170,11 +162,20 @@ def shares(reader: ArchiveReader, live: array[int], metadata: Metadata) -> Share
     return Shares(int(live_data_bytes) + live_metadata_bytes, int(data_bytes) + metadata_bytes)
 
 
-def _blocks(reader: ArchiveReader) -> Iterator[tuple[int, int, int]]:
-    """Of each block: where its data begins and ends, and what it takes in the file."""
+def _blocks(reader: ArchiveReader, live: array[int]) -> Iterator[tuple[int, int, int]]:
+    """Of each block: the bytes that it takes in the file, those of its data, and how many of these lie in
+    the stretches that are ``live``."""
     table = reader.directory.blocks
+    bounds = pairs(live)
+    begin, end = next(bounds, (0, 0))
     for number, (start, size) in enumerate(zip(table.data, table.size, strict=True)):
-        yield start, reader.directory.block_end(number), size
+        stop, alive = reader.directory.block_end(number), 0
+        while end and begin < stop:
+            alive += max(0, min(end, stop) - max(begin, start))
+            if end > stop:
+                break
+            begin, end = next(bounds, (0, 0))
+        yield size, stop - start, alive
 
 
 class Dead(Record, kw_only=True):
@@ -193,17 +194,9 @@ def dead(reader: ArchiveReader, live: array[int], metadata: Metadata, is_told: I
     """What is dead of an archive, to the byte, if these stretches of its data are alive, and this metadata;
     of those that have departed, or could not be opened, what is to be told. Raises DamagedError."""
     data_bytes, mixed = 0, False
-    bounds = pairs(merged(live))
-    begin, end = next(bounds, (0, 0))
-    for start, stop, _ in _blocks(reader):
-        alive = 0
-        while end and begin < stop:
-            alive += max(0, min(end, stop) - max(begin, start))
-            if end > stop:
-                break
-            begin, end = next(bounds, (0, 0))
-        data_bytes += stop - start - alive
-        mixed = mixed or 0 < alive < stop - start
+    for _, plain, alive in _blocks(reader, merged(live)):
+        data_bytes += plain - alive
+        mixed = mixed or 0 < alive < plain
     return Dead(
         data_bytes=data_bytes,
         mixed=mixed,
