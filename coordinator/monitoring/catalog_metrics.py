@@ -210,19 +210,19 @@ def _wanted(volumes: Sequence[WantedVolume]) -> Iterator[Metric]:
 
 
 def _recipients(staging: Path) -> Iterator[Metric]:
-    """Nothing where nothing is encrypted, or this user may not read the directory of keys."""
+    """Without samples where nothing is encrypted, or this user may not read the directory of keys."""
+    checked: list[tuple[str, str, float]] = []
     with suppress(BackupError, OSError):
         recipients, checks = known_recipients(staging)
-        if recipients:
-            yield gauge(
-                "mailhaul_recipient_checked_timestamp_seconds",
-                "When the private key of a recipient was last seen to open archives; 0: it never was.",
-                _RECIPIENT,
-                (
-                    (one.name, one.id.hex(), _seconds(checks[one.id].at if one.id in checks else None))
-                    for one in recipients
-                ),
-            )
+        for one in recipients:
+            at = checks[one.id].at if one.id in checks else None
+            checked.append((one.name, one.id.hex(), _seconds(at)))
+    yield gauge(
+        "mailhaul_recipient_checked_timestamp_seconds",
+        "When the private key of a recipient was last seen to open archives; 0: it never was.",
+        _RECIPIENT,
+        checked,
+    )
 
 
 def _last_run(last: RunRecord, state: str, reasons: Mapping[str, int]) -> Iterator[Metric]:
