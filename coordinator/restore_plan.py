@@ -9,7 +9,7 @@ from contextlib import suppress
 from ..groups.paths import LogicalPath
 from ..groups.renames import Renamed
 from ..proto.archive.stored import StoredMailbox
-from ..proto.errors import DamagedError, NotFoundError, UsageError
+from ..proto.errors import DamagedError, ErasedError, NotFoundError, UsageError
 from ..proto.records import (
     ArchiveId,
     Partition,
@@ -404,7 +404,7 @@ def _planned(
         there = None
     if there is not None:
         messages, size_bytes, lacking = 0, 0, version.stored
-    with suppress(DamagedError):  # the task that meets it again tells of it
+    with suppress(DamagedError, ErasedError):  # the task that meets it again tells of it
         if path.folder is not None or there is not None:
             stored = StoredMailbox(archives, version.archive, version.user)
             messages, size_bytes, lacking = _count(stored, selected, there)

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 from blake3 import blake3
 
-from mailhaul.coordinator import structure_keys
+from mailhaul.coordinator import mailbox_secrets, structure_keys
 from mailhaul.coordinator.cli import backup_run, restore_run
 from mailhaul.proto.archive import draft, reader, run_end, salvage, slots
 from mailhaul.proto.archive.codec import FrameCodec
@@ -148,7 +148,7 @@ def everything_encrypted(*, contents: bool = True, mailboxes: Erasable | None = 
             stack.enter_context(patch.object(function, "__kwdefaults__", defaults))
         stack.enter_context(patch.object(OpenParents.__init__, "__defaults__", (OF_A_HOST, SEALING)))
         stack.enter_context(patch.object(known, "open_archive", open_for_a_night))
-        for module in (structure_keys, backup_run):
+        for module in (structure_keys, mailbox_secrets, backup_run):
             stack.enter_context(patch.object(module, "keys_at", keys_at))
         stack.enter_context(patch.object(restore_run, "refuse_locked", lambda _archives, _slots: None))
         for module in (reader, salvage, draft, run_end):

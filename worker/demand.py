@@ -14,7 +14,7 @@ from ..proto.archive.demand import Demand
 from ..proto.archive.extents import of_rows
 from ..proto.archive.mailboxes import FolderEntry
 from ..proto.archive.stored import StoredMailbox
-from ..proto.errors import DamagedError, PlaceError
+from ..proto.errors import DamagedError, ErasedError, PlaceError
 from ..proto.records import ArchiveId
 from .archives.opened import OpenArchives
 from .choice import Choice, Extent
@@ -24,9 +24,9 @@ def demand_of(archives: OpenArchives, choices: Sequence[Choice]) -> Demand:
     """What choices will read. What can't be read now is left out: the restore tells of it."""
     demand = Demand()
     for choice in choices:
-        with suppress(DamagedError, PlaceError):
+        with suppress(DamagedError, ErasedError, PlaceError):
             for archive, begin, end in _stretches(archives, choice):
-                with suppress(DamagedError, PlaceError):
+                with suppress(DamagedError, ErasedError, PlaceError):
                     demand.add(archives.data(archive), begin, end)
     return demand
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from ...groups.paths import LogicalPath, message_path
-from ...proto.errors import DamagedError, NotFoundError
+from ...proto.errors import DamagedError, ErasedError, NotFoundError
 from ...proto.records import Skipped
 from ...proto.structs import Record
 from ...worker.archives.opened import OpenArchives
@@ -83,6 +83,8 @@ class Comparison:
                 before, after = self._opened(sides)
                 for one in changed_messages(before, after, self._selects(before, after)):
                     yield _message(sides.whose, one)
+            except ErasedError:
+                continue
             except DamagedError as error:
                 self._tell(sides, error)
 
@@ -104,6 +106,8 @@ class Comparison:
         try:
             before, after = self._opened(sides)
             folders = folder_differences(before, after, self._selects(before, after))
+        except ErasedError:
+            return None
         except DamagedError as error:
             self._tell(sides, error)
             return None

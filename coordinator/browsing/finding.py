@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 
 from ...groups.paths import LogicalPath, message_path
-from ...proto.errors import DamagedError, NotFoundError, UsageError
+from ...proto.errors import DamagedError, ErasedError, NotFoundError, UsageError
 from ...proto.records import RunId, Skipped
 from ...proto.structs import Record
 from ...worker.archives.opened import OpenArchives
@@ -80,6 +80,8 @@ class Finder:
             return set()
         try:
             mailbox = MailboxFrames(self._archives, version.archive, version.user)
+        except ErasedError:
+            return set()
         except DamagedError as error:
             search.damaged.append(Skipped(str(self._whose(version)), "metadata", error.message))
             return set()

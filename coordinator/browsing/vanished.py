@@ -15,7 +15,7 @@ from contextlib import suppress
 from ...groups.paths import LogicalPath
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.stored import OpenArchive, StoredRows
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, ErasedError
 from ...proto.records import ArchiveId, Message, RunId, Skipped, Terms
 from ...proto.structs import Record, replace
 from .metadata import MailboxFrames, lasting_key
@@ -65,7 +65,7 @@ def folders_ever(archives: OpenArchive, timeline: Timeline) -> set[str]:
     for span in timeline.spans:
         version = span.version
         if version.archive is not None:
-            with suppress(DamagedError):
+            with suppress(DamagedError, ErasedError):
                 names.update(MailboxFrames(archives, version.archive, version.user).folders)
     return names
 

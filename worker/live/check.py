@@ -21,7 +21,7 @@ from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.messages import Names
 from ...proto.archive.pointers import FramePointer
 from ...proto.archive.stored import OpenArchive, StoredMailbox
-from ...proto.errors import DamagedError, MessageUnavailable, PlaceError, StoreError
+from ...proto.errors import DamagedError, ErasedError, MessageUnavailable, PlaceError, StoreError
 from ...proto.ports import FolderReader, MailboxReader, MailStore, ProgressSink, RecordKeeper, ServerRecord
 from ...proto.records import (
     ArchiveId,
@@ -90,7 +90,7 @@ class LiveCheck:
         whose = str(wanted.whose)
         try:
             stored = StoredMailbox(self._archives, wanted.archive, wanted.user)
-        except (DamagedError, PlaceError) as error:
+        except (DamagedError, ErasedError, PlaceError) as error:
             return replace(findings, unlooked=(Skipped(whose, error.code, error.message),)), None
         look = Look(stored, wanted, self._data, self._told)
         try:

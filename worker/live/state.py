@@ -24,6 +24,7 @@ from ...proto.archive.mailboxes import FolderEntry
 from ...proto.archive.stored import StoredMailbox
 from ...proto.errors import (
     DamagedError,
+    ErasedError,
     MessageUnavailable,
     PlaceError,
     StoreError,
@@ -109,7 +110,7 @@ def restore_state(
             report = work.restore(partial(_told, tell, passed))
         except TargetFullError:
             raise  # the others would meet it, too
-        except UnreadableError as error:
+        except (UnreadableError, ErasedError) as error:
             rest += RestoreReport(skipped=(*work.skipped, Skipped(str(whose), error.code, error.message)))
         except DamagedError as error:
             rest += RestoreReport(damaged=(*work.damaged, Skipped(str(whose), "metadata", error.message)))
