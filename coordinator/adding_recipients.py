@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from itertools import count
 from pathlib import Path
 
 from ..proto.archive.files import RandomAccess
@@ -114,11 +115,14 @@ def _add(
         return
     _, structure = open_slot(next(slot for slot in known if slot.number == further[-1].number), identity)
     earlier = list(sidecar_files((str(staging / SIDECARS),), archive))
-    number = max((number for number, _ in earlier), default=0) + 1
+    useless = {number: path for number, path in earlier if _is_of_no_use(path, keys)}
+    taken = {number for number, _ in earlier}
+    # What is of no use may have the greatest number that there is: then nothing could be put behind it.
+    last = max(taken - useless.keys(), default=0)
+    number = next(one for one in count(last + 1) if one not in taken)
     replace_durably(staging / sidecar_name(archive, number), encode_sidecar(archive, further, structure))
-    for _, path in earlier:
-        if _is_of_no_use(path, keys):
-            remove_durably(path)
+    for path in useless.values():
+        remove_durably(path)
     added.written += 1
 
 

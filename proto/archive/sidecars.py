@@ -46,10 +46,11 @@ class Sidecar(Record, kw_only=True):
     tag: bytes
 
     def is_genuine(self, keys: Keyring) -> bool | None:
-        """None where the structure key is not at hand: then nothing can be said."""
+        """None where no structure key of it is at hand: then nothing can be said. Where that of the last slot
+        is not, and another is, it is taken for forged: anybody can name a key that nobody has."""
         secret = keys.structures.get(self.slots[-1].structure) if self.slots else None
         if secret is None:
-            return None
+            return False if any(one.structure in keys.structures for one in self.slots) else None
         return hmac.compare_digest(self.tag, _tag(secret, self.archive, self.frame))
 
 

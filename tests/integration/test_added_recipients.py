@@ -198,6 +198,24 @@ def test_a_sidecar_that_somebody_else_wrote(site: Later) -> None:
     assert site.restored(*site.later) == []
 
 
+def test_a_sidecar_that_hides_behind_a_key_of_its_own(site: Later) -> None:
+    """Its last slot names a structure key that nobody has, so that nobody could compare it; and no greater
+    number is left."""
+    site.both()
+    site.add()
+    (sidecar,) = site.sidecars()
+    found = decode_sidecar(sidecar.read_bytes(), "")
+    (slot,) = found.slots
+    forged = replace(slot, wraps=(replace(slot.wraps[0], sealed=bytes(len(slot.wraps[0].sealed))),))
+    hiding = replace(forged, number=slot.number + 1, structure=bytes(16))
+    sidecar.unlink()
+    last = sidecar.with_name(sidecar.name.replace(".1.", ".999999999."))
+    last.write_bytes(encode_sidecar(found.archive, [forged, hiding], bytes(32)))
+    assert str(last.relative_to(site.staging)) in site.run("verify", status=4).stdout
+    assert site.add()["written"] == 1
+    assert site.restored(*site.later) == []
+
+
 def test_a_sidecar_that_was_replaced_at_a_destination(site: Later) -> None:
     site.both()
     site.add()
