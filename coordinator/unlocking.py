@@ -88,6 +88,16 @@ def refuse_locked(several: Sequence[Holdings], slots: ReadSlots) -> None:
                 )
 
 
+def refuse_useless(holdings: Holdings, slots: ReadSlots) -> None:
+    """Raise EncryptedError, which names who could open them, if some of these archives are encrypted and the
+    private key whose keys go with them opens nothing of any: who gave it takes all for decrypted."""
+    found = [slot for own in slots.of(holdings).values() for slot in own]
+    if found and not any(slot.content in holdings.unlocked.contents for slot in found):
+        names = sorted({wrap.name for slot in found for wrap in slot.wraps})
+        archives = f"of {len(holdings.locations):,} archives none can be decrypted"
+        raise EncryptedError(f"{archives}: the mail is {holdings.unlocked.lacking(names)}", recipients=names)
+
+
 def _opened_vault(path: Path, keys: Keyring) -> Keyring:
     """The secrets in a vault. Raises EncryptedError without its structure key, DamagedError, StagingError."""
     from ..proto.keys.vault import open_vault

@@ -26,7 +26,7 @@ from ...worker.verifying.spares import Spares
 from ...worker.verifying.verify import VerifyReport
 from ..dispatch.engine import Engine
 from ..history import ArchiveRecord, NamelessLoss
-from ..unlocking import ReadSlots, unlocked
+from ..unlocking import ReadSlots, refuse_useless, unlocked
 from .checked import Wholeness
 from .examination import Examination, Examinee, MailShare
 from .remedies import Affected, affected
@@ -148,9 +148,13 @@ def _mail_parts(shares: Sequence[MailShare], depth: Depth) -> Iterator[MailPart]
 def verify(plan: VerifyPlan, engine: Engine, on_progress: ProgressSink, wholeness: Wholeness) -> Verification:
     """Carry a plan out. What is found whole is told to ``wholeness`` at once.
 
-    Raises NotFoundError if the path names a message and no version has it.
+    Raises NotFoundError if the path names a message and no version has it, EncryptedError if archives are
+    encrypted and the private key that was given opens none.
     """
     examination = plan.examination
+    if plan.unlock is not None:
+        looked_at = examination.holdings.of([one.archive for one in plan.archives])
+        refuse_useless(plan.with_keys(looked_at), plan.slots)
     reports = _check_archives(plan, engine, on_progress, wholeness)
     broken = broken_of(examination, reports)
     mail = _check_mail(plan, broken, engine, on_progress, wholeness)

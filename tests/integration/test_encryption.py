@@ -22,6 +22,7 @@ from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType, checksum, pac
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.slots import read_slots
 from mailhaul.proto.keys.derivation import wrap_info
+from mailhaul.proto.keys.making import make_recipient
 from mailhaul.proto.keys.recipients import recipient, write_recipient
 from mailhaul.proto.keys.records import Kem, Keyring, Slot
 from mailhaul.proto.keys.secret_files import ScryptCost, Secret, write_secret
@@ -422,6 +423,10 @@ def test_commands_take_a_private_key_where_one_is_needed(site: Site) -> None:
     assert "for ops" in told
     assert "encrypted" not in site.run("verify", *site.with_key).stdout
     assert "12 different contents" in site.run("verify", "--data", *site.with_key).stdout
+    make_recipient(site.laptop, "other", Kem.X25519, [None])
+    done = site.run("verify", "--identity", str(site.laptop / "other.secret"), status=1)
+    assert "for ops; the private key that was given (other) does not open it" in done.stderr
+    assert "whole" not in done.stdout
     shutil.rmtree(site.keys)
     files = [word for file in site.archives() for word in ("-f", str(file))]
     for words in (("ls", JANE), ("verify",), ("verify", "--data")):

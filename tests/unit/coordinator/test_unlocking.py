@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from mailhaul.coordinator import unlocking
-from mailhaul.coordinator.unlocking import ReadSlots, refuse_locked, unlocked
+from mailhaul.coordinator.unlocking import ReadSlots, refuse_locked, refuse_useless, unlocked
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.slots import read_slots
@@ -70,6 +70,18 @@ def test_whose_key_was_given_is_said_where_it_does_not_open(holdings: Holdings, 
         pytest.raises(EncryptedError, match=r"names and flags.*for ops.*that was given \(x\) does not open"),
     ):
         open_sealed(file, keys=keyed.keys)
+
+
+def test_a_key_that_opens_nothing_is_refused_where_others_would_do(
+    holdings: Holdings, tmp_path: Path
+) -> None:
+    make_recipient(tmp_path, "x", Kem.X25519, [None])
+    wrong = unlocking.unlocking(open_identity([tmp_path / "x.secret"], lambda _: "", pytest.fail))
+    slots = ReadSlots()
+    with pytest.raises(EncryptedError, match=r"of 2 archives none.*for ops.*that was given \(x\)"):
+        refuse_useless(unlocked(holdings, wrong, slots), slots)
+    refuse_useless(unlocked(holdings.of([CLEAR]), wrong, slots), slots)
+    refuse_useless(unlocked(holdings, unlock, slots), slots)
 
 
 def test_what_can_not_be_read_yet_is_read_when_it_can(holdings: Holdings, tmp_path: Path) -> None:
