@@ -79,7 +79,14 @@ class Erased(Calm):
         self.erase() if self.rng.random() < 0.4 else super().move()
 
     def _restores(self, run: str) -> None:
-        """As of everybody who was not erased; others are left out, which is status 3, or 1 if all are."""
+        self._restored(run)
+
+    def _restores_newest(self, run: str) -> None:
+        assert self._restored(run) or not self.seen[run], "the last moment can always be restored"
+
+    def _restored(self, run: str) -> bool:
+        """Whether the moment is there; if so, with everybody who was not erased. Others are left out: status
+        3, or 1 if all are."""
         target = self.place / "restored"
         where = ("--at", run, "--to", f"maildir:{target}/{{user}}")
         done = self.command("restore", "/", *where, status=(0, 1, 3))
@@ -91,9 +98,7 @@ class Erased(Calm):
             for user in self.seen[run].keys() | found.keys():
                 assert differences(self.seen[run].get(user, {}), found.get(user, {})) == [], (run, user)
         shutil.rmtree(target, ignore_errors=True)
-
-    def _restores_newest(self, run: str) -> None:
-        self._restores(run)
+        return "error" not in done
 
 
 @pytest.mark.parametrize("part", range(PARTS))
