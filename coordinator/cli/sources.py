@@ -124,11 +124,18 @@ def named_archives(
     *, at: str | None, files: Sequence[str], staging: Path | None, unlock: Unlock | None = None
 ) -> Iterator[BackupSet]:
     """What the archive files hold that -f names."""
+    with named_files(at=at, files=files, staging=staging) as here:
+        yield from_files(here, unlock)
+
+
+@contextmanager
+def named_files(*, at: str | None, files: Sequence[str], staging: Path | None) -> Iterator[list[Path]]:
+    """The archive files that -f names; until the context ends also what came through a pipe."""
     refuse(at is not None, "--at asks the catalog, -f reads archives without it: leave one of them out")
     refuse(staging is not None, "-f reads archives without a staging area: leave out -f or --staging")
     refuse(files.count(STDIO) > 1, "-f - can be given once: there is one standard input")
     with _spooled(STDIO in files) as spool:
-        yield from_files([spool if file == STDIO and spool else Path(file) for file in files], unlock)
+        yield [spool if file == STDIO and spool else Path(file) for file in files]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from ...groups.paths import LogicalPath
-from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, UsageError
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EncryptedError, UsageError
 from ...proto.records import Skipped
 from ...worker.archives.holdings import described
 from ...worker.archives.opened import Unlock
@@ -21,6 +21,7 @@ from ...worker.destinations.settings import Destination
 from ...worker.tasks.verifying import VerifyTask
 from ...worker.verifying.examiner import Depth
 from ...worker.verifying.losses import Loss
+from ..backup_set import from_files
 from ..clock import utc
 from ..dispatch.engine import Outcome
 from ..good_moments import LATEST_GOOD
@@ -50,8 +51,9 @@ from .options import (
 )
 from .program import Invocation
 from .progress import Amount, make_display, watched
-from .sources import chosen_backup, named_archives, named_paths, unlock_with
+from .sources import chosen_backup, named_files, named_paths, unlock_with
 from .verify_copies import verify_copies
+from .verify_stored import verify_stored_files
 
 
 class _Share(click.ParamType[float]):
@@ -145,7 +147,8 @@ def command(
     bring it back, is recorded as known. It is still listed, but is no longer a failure.
 
     Of encrypted archives mail is compared as it is stored: a checksum for each frame, and one over all. With
-    a private key (--identity) it is decrypted, too; --data takes one.
+    a private key (--identity) it is decrypted, too; --data takes one. Where the structure key is not at hand
+    either, -f compares the checksums of all frames, and says so.
 
     With --from the copies at a destination are read, all of each, and compared with what was put there. One
     that is damaged or gone counts no more, so that the next sweep makes another. What was read is recorded at
@@ -192,7 +195,13 @@ def command(
             "-f reads archives without a staging area: leave out --resume, --fix and --accept",
         )
         refuse(since is not None, "-f names the archives that are checked: leave out --since")
-        with named_archives(at=at, files=files, staging=staging, unlock=unlock) as backup:
+        with named_files(at=at, files=files, staging=staging) as here:
+            try:
+                backup = from_files(here, unlock)
+            except EncryptedError as error:
+                if unlock is not None or data or sample is not None:
+                    raise  # what was asked for takes a key
+                return verify_stored_files(here, error, as_json=as_json)
             run.look(order, examine_files(backup, path), Wholeness())
         return run.tell(order, damaged=backup.damaged)
     site = chosen_site(invocation, staging, destinations)

@@ -429,10 +429,23 @@ def test_commands_take_a_private_key_where_one_is_needed(site: Site) -> None:
     assert "whole" not in done.stdout
     shutil.rmtree(site.keys)
     files = [word for file in site.archives() for word in ("-f", str(file))]
-    for words in (("ls", JANE), ("verify",), ("verify", "--data")):
-        told = site.run(*words, *files, status=1).stderr
-        assert "for ops" in told, words
-        site.run(*words, *files, *site.with_key)
+    for command in ("ls " + JANE, "verify --data", "verify --sample 50%"):
+        told = site.run(*command.split(), *files, status=1).stderr
+        assert "for ops" in told, command
+        site.run(*command.split(), *files, *site.with_key)
+    assert (
+        "for ops"
+        in site.run("verify", *files, "--identity", str(site.laptop / "other.secret"), status=1).stderr
+    )
+    done = site.run("verify", *files)
+    assert "2 archives, the checksums of" in done.stdout
+    assert "no more could be compared" in done.stderr
+    with site.archives()[0].open("r+b") as archive:
+        archive.seek(-2000, 2)
+        changed = bytes([archive.read(1)[0] ^ 1])
+        archive.seek(-2000, 2)
+        archive.write(changed)
+    assert "1 place damaged" in site.run("verify", *files, status=4).stdout
 
 
 def test_a_purge_with_the_private_key_leaves_no_mail_that_nobody_needs(site: Site) -> None:

@@ -10,14 +10,14 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ...proto.archive.codec import PLAIN
-from ...proto.archive.contents import decode_header
+from ...proto.archive.codec import PLAIN, FrameCodec
+from ...proto.archive.contents import Seal, decode_header
 from ...proto.archive.files import RandomAccess, read_stored
 from ...proto.archive.frames import FrameType
 from ...proto.archive.framing import NO_CHAIN, chained
 from ...proto.archive.places import GONE, FramePlace
-from ...proto.archive.reader import ArchiveReader, open_sealed
-from ...proto.archive.scanning import FoundFrame, damage_of, header_of, scan
+from ...proto.archive.reader import ArchiveReader, open_sealed, read_footer
+from ...proto.archive.scanning import FOOTER_FRAME_BYTES, FoundFrame, damage_of, header_of, scan
 from ...proto.errors import DamagedError, EncryptedError
 from ...proto.keys.records import NO_KEYS, Keyring
 from ...proto.ports import ProgressSink
@@ -78,14 +78,37 @@ def verify_frames(
     encrypted for it, as far as there are keys: of mail and terms without a private key only that nothing was
     changed, left out, added or moved since all was written. Raises UnsupportedError; EncryptedError if there
     is no structure key for it."""
-    damaged: list[Skipped] = []
     unopened: list[Skipped] = []
-    codec, seal = PLAIN, None
+    codec: FrameCodec = PLAIN
+    seal: Seal | None = None
     try:
         archive = open_sealed(file, keys=keys)
         codec, seal = archive.codec, archive.directory.seal
     except DamagedError as error:
         unopened.append(Skipped(file.name, "archive", error.message))
+    return _walked(file, progress, codec, seal, unopened)
+
+
+def verify_stored(file: RandomAccess, progress: ProgressSink) -> VerifyReport:
+    """Check of an encrypted archive what takes no key at all: every frame's checksum, their order without a
+    gap, and that they end with a footer that counts as many. Whoever changes frames can make the checksums
+    right again. Raises UnsupportedError."""
+    unopened: list[Skipped] = []
+    try:
+        _, footer = read_footer(file)
+        if footer.footer != file.size - FOOTER_FRAME_BYTES:
+            unopened.append(Skipped(file.name, "archive", "bytes are missing in it, or there are more"))
+    except DamagedError as error:
+        unopened.append(Skipped(file.name, "archive", error.message))
+    return _walked(file, progress, PLAIN, None, unopened)
+
+
+def _walked(
+    file: RandomAccess, progress: ProgressSink, codec: FrameCodec, seal: Seal | None, unopened: list[Skipped]
+) -> VerifyReport:
+    """The frames of a file from front to back, as far as the codec opens them, and whether they are those of
+    the seal; ``unopened`` is what is known to be wrong."""
+    damaged: list[Skipped] = []
     count, locked, chain = 0, 0, NO_CHAIN
     told = _PROGRESS_BYTES
     try:

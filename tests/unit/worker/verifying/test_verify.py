@@ -13,7 +13,13 @@ from mailhaul.proto.keys.records import Keyring
 from mailhaul.proto.records import ArchiveId, Progress, Stretch
 from mailhaul.tests.archives import ARCHIVE, MemoryFile, encoded, frames_of, remapped, write_archive
 from mailhaul.tests.sealed import OF_A_HOST, SEALING, opened_keys
-from mailhaul.worker.verifying.verify import VerifyReport, verify_archive, verify_frames, verify_sample
+from mailhaul.worker.verifying.verify import (
+    VerifyReport,
+    verify_archive,
+    verify_frames,
+    verify_sample,
+    verify_stored,
+)
 
 MAILBOXES = {
     "alice": {
@@ -172,3 +178,15 @@ class TestEncryptedArchives:
     def test_without_any_key(self) -> None:
         with pytest.raises(EncryptedError, match="ops"):
             verify_archive(MemoryFile(self.DATA), lambda _: None)
+
+    def test_checksums_take_no_key(self) -> None:
+        whole = verify_stored(MemoryFile(self.DATA), lambda _: None)
+        assert whole.damaged == ()
+        assert whole.frames == len(frames_of(self.DATA))
+        for one in frames_of(self.DATA):
+            changed = flipped(self.DATA, one.at + HEADER_BYTES)
+            assert verify_stored(MemoryFile(changed), lambda _: None).damaged, one.header.type
+        first = frames_of(self.DATA, FrameType.BLOCK)[0]
+        end = first.at + HEADER_BYTES + first.header.stored_bytes
+        for data in (self.DATA[: first.at] + self.DATA[end:], self.DATA[:end]):
+            assert verify_stored(MemoryFile(data), lambda _: None).damaged
