@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..proto.archive.sidecars import with_sidecars
-from ..proto.archive.slots import read_slots
+from ..proto.archive.slots import read_keys
 from ..proto.errors import BackupError, DamagedError, EncryptedError, StagingError
-from ..proto.keys.records import NO_KEYS, Keyring, Slot
+from ..proto.keys.records import NO_KEYS, VAULTS, Keyring, Slot
 from ..proto.records import ArchiveId
 from ..proto.structs import replace
 from ..worker.archives.holdings import Holdings
@@ -50,6 +50,7 @@ class ReadSlots:
 
     def __init__(self) -> None:
         self._found: dict[ArchiveId, tuple[Slot, ...]] = {}
+        self._erasable = set[ArchiveId]()
 
     def of(self, holdings: Holdings) -> dict[ArchiveId, tuple[Slot, ...]]:
         """Those of all these archives, by the nearest copy that has them. Of an archive of which no copy can
@@ -58,9 +59,16 @@ class ReadSlots:
             for archive in holdings.locations.keys() - self._found:
                 for one in holdings.locations[archive]:
                     with suppress(BackupError), closing(places.open(one)) as file:
-                        self._found[archive] = with_sidecars(read_slots(file), holdings.keys)
+                        keys = read_keys(file)
+                        self._found[archive] = with_sidecars(keys.wrapped, holdings.keys)
+                        if keys.mailboxes:
+                            self._erasable.add(archive)
                         break
         return {archive: self._found.get(archive, ()) for archive in holdings.locations}
+
+    def erasable(self, holdings: Holdings) -> list[ArchiveId]:
+        """Those of these archives that hold something which takes the secret of a mailbox."""
+        return [archive for archive in self.of(holdings) if archive in self._erasable]
 
 
 def unlocked(holdings: Holdings, unlock: Unlock | None, slots: ReadSlots) -> Holdings:
@@ -86,6 +94,20 @@ def refuse_locked(several: Sequence[Holdings], slots: ReadSlots) -> None:
                     f"{holdings.path(archive)}: the mail is {holdings.unlocked.lacking(names)}",
                     recipients=names,
                 )
+
+
+def refuse_without_vault(several: Sequence[Holdings], slots: ReadSlots) -> None:
+    """Raise EncryptedError, which says what helps, if mailboxes in these archives are erasable and no secret
+    of any is at hand: the vault is missing. One from which secrets were destroyed is there."""
+    for holdings in several:
+        if holdings.keys.secrets or holdings.keys.erased:
+            continue
+        for archive in slots.erasable(holdings):
+            raise EncryptedError(
+                f"{holdings.path(archive)}: its mailboxes are erasable, and the vault of their secrets is "
+                f"missing: put the newest copy from {VAULTS}/ of a destination into the directory of keys, "
+                f"under its name there (with -f: leave it in {VAULTS}/ beside the archives)"
+            )
 
 
 def refuse_useless(holdings: Holdings, slots: ReadSlots) -> None:

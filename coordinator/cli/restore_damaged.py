@@ -13,7 +13,7 @@ from ..backup_set import needs_of, opened
 from ..dispatch.engine import Outcome
 from ..live_check import PlannedCheck, plan_mending, run_mending
 from ..recalling import to_recall
-from ..unlocking import refuse_locked
+from ..unlocking import refuse_locked, refuse_without_vault
 from . import adapters, output
 from .checking import Checking, DamageReport, Where, open_check, read_report
 from .program import Invocation
@@ -47,6 +47,7 @@ def carry_out(invocation: Invocation, what: str, asked: RestoreOptions) -> int:
         check = _with_archives(invocation, asked, check)
         if check.backup.archives.keys.structures:
             refuse_locked([one.task.archives for one in check.planned], check.backup.slots)
+            refuse_without_vault([one.task.archives for one in check.planned], check.backup.slots)
         planned = plan_mending(check.planned, report.damaged if report else None)
         hooks = restore_hooks(invocation, check.config, files=(), staging=asked.staging)
         with hooks.around("restore", {"paths": list(map(str, paths))}) as around:

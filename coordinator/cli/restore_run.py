@@ -33,7 +33,7 @@ from ..restores.record import OpenRestore, at_rest
 from ..restores.report import TEXT
 from ..run_ids import started_of
 from ..structure_keys import area_at
-from ..unlocking import refuse_locked
+from ..unlocking import refuse_locked, refuse_without_vault
 from . import adapters, output
 from .collector import kept_records
 from .configuration import chosen_site
@@ -71,6 +71,7 @@ def restore(context: click.Context, asked: RestoreOptions) -> int:
         tell_missing(plan)
         if case.backup.archives.keys.structures and not (asked.state_only or asked.provision_only):
             refuse_locked([one.task.archives for one in plan.tasks], case.backup.slots)
+            refuse_without_vault([one.task.archives for one in plan.tasks], case.backup.slots)
         return _restored(case, plan, _for_size(case, plan, engine))
 
 

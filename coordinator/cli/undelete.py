@@ -20,7 +20,7 @@ from ..browsing.vanished import WhatVanished, find_vanished, folders_ever
 from ..catalog import Catalog
 from ..clock import RUN_ID
 from ..undelete import plan_undelete, target_folder
-from ..unlocking import ReadSlots, refuse_locked, unlocked
+from ..unlocking import ReadSlots, refuse_locked, refuse_without_vault, unlocked
 from . import message_columns as columns
 from . import output
 from .options import (
@@ -150,6 +150,7 @@ def _with_keys(
     slots = ReadSlots()
     keyed = unlocked(every.of(needed), unlock, slots)
     refuse_locked([keyed], slots)
+    refuse_without_vault([keyed], slots)
     return replace(every, unlocked=keyed.unlocked)
 
 

@@ -142,6 +142,11 @@ def test_without_the_vault_no_run_begins_and_a_copy_brings_it_back(site: Site) -
     for one in site.keys.glob("*.vault.sealed"):
         one.unlink()
     assert "_vault/" in site.run("backup", status=1).stderr
+    target = site.tmp / "blank"
+    done = site.run("restore", "/", "--to", f"maildir:{target}/{{user}}", *site.with_key, status=1)
+    assert "vault of their secrets is missing: put the newest copy from _vault/" in done.stderr
+    assert "skipped" not in done.stderr
+    assert not target.exists()
     for one in (site.vault / "_vault").iterdir():
         shutil.copy(one, site.keys)
     Maildir(site.store / "jane").message("7.jane:2,", site.mail("jane", 7))

@@ -10,13 +10,13 @@ import pytest
 
 from mailhaul.coordinator import unlocking
 from mailhaul.coordinator.unlocking import ReadSlots, refuse_locked, refuse_useless, unlocked
-from mailhaul.proto.archive.files import LocalFile
+from mailhaul.proto.archive.files import LocalFile, RandomAccess
 from mailhaul.proto.archive.reader import open_sealed
-from mailhaul.proto.archive.slots import read_slots
+from mailhaul.proto.archive.slots import read_keys
 from mailhaul.proto.errors import EncryptedError
 from mailhaul.proto.keys.identities import open_identity
 from mailhaul.proto.keys.making import make_recipient
-from mailhaul.proto.keys.records import NO_KEYS, Kem, Keyring, Slot
+from mailhaul.proto.keys.records import NO_KEYS, Kem, Keyring, KeySlots, Slot
 from mailhaul.proto.records import ArchiveId, Location
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import write_archive
@@ -42,7 +42,7 @@ def unlock(slots: tuple[Slot, ...]) -> Keyring:
 
 def test_each_archive_is_read_once(holdings: Holdings) -> None:
     slots = ReadSlots()
-    with patch.object(unlocking, "read_slots", wraps=read_slots) as read:
+    with patch.object(unlocking, "read_keys", wraps=read_keys) as read:
         several = [
             unlocked(holdings.of(those), unlock, slots) for those in ([SEALED, CLEAR], [SEALED], [CLEAR])
         ]
@@ -96,9 +96,9 @@ def test_what_can_not_be_read_yet_is_read_when_it_can(holdings: Holdings, tmp_pa
 def test_search_terms_that_were_copied_need_no_key(holdings: Holdings) -> None:
     slots = ReadSlots()
 
-    def with_copied(file: object) -> tuple[Slot, ...]:
-        (own,) = read_slots(file)  # type: ignore[arg-type]
-        return own, replace(own, number=2, archive=CLEAR, content=bytes(16), wraps=())
+    def with_copied(file: RandomAccess) -> KeySlots:
+        (own,) = read_keys(file).wrapped
+        return KeySlots((own, replace(own, number=2, archive=CLEAR, content=bytes(16), wraps=())))
 
-    with patch.object(unlocking, "read_slots", with_copied):
+    with patch.object(unlocking, "read_keys", with_copied):
         refuse_locked([unlocked(holdings.of([SEALED]), lambda found: opened_keys(found[:1]), slots)], slots)
