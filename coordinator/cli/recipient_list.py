@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ...proto.errors import EXIT_FAILED, EXIT_OK, AccessError
-from ...proto.keys.recipients import KIND_NAMES, fingerprint, read_recipient
+from ...proto.keys.recipients import KIND_NAMES, fingerprint, name_of, read_recipient
 from ...proto.keys.records import Recipient
 from ...proto.structs import Record
 from ..clock import utc
@@ -37,12 +37,14 @@ _COLUMNS = [
 
 class _Listed(Record, kw_only=True):
     """A recipient: when its private key was last seen to open what is written, and how many archives it
-    opens. ``file`` is None for one that is configured no more."""
+    opens. ``file`` is None where it is not configured: it was, or was added to archives afterwards.
+    ``readable``: whether the file can be read; else it is known by its name only."""
 
     name: str
     kind: str
     fingerprint: str
     file: Path | None
+    readable: bool
     checked: datetime | None
     overdue: bool
     opens: int
@@ -104,6 +106,7 @@ def _listed(
             kind=KIND_NAMES[recipient.kem],
             fingerprint=checked.fingerprint,
             file=file,
+            readable=True,
             checked=checked.checked,
             overdue=checked.overdue,
             opens=seen[recipient.id].whole if recipient.id in seen else 0,
@@ -112,6 +115,8 @@ def _listed(
         for (file, recipient), checked in zip(found, stand, strict=True)
     ]
     here = {recipient.id for _, recipient in found}
+    readable = {file for file, _ in found}
+    unreadable = {name_of(file): file for file in config.encryption.recipients if file not in readable}
     for id_, earlier in sorted(seen.items(), key=lambda item: item[1].name):
         if id_ not in here:
             listed.append(
@@ -119,7 +124,8 @@ def _listed(
                     name=earlier.name,
                     kind=KIND_NAMES[earlier.kem],
                     fingerprint=fingerprint(id_),
-                    file=None,
+                    file=unreadable.get(earlier.name),
+                    readable=False,
                     checked=checks[id_].at if id_ in checks else None,
                     overdue=False,
                     opens=earlier.whole,
@@ -131,7 +137,11 @@ def _listed(
 
 def _row(one: _Listed) -> Sequence[str]:
     checked = both(one.checked) if one.checked else "never"
-    remark = ", overdue" if one.overdue else "" if one.file else ", not configured"
+    remark = "" if one.readable else ", its file can't be read"
+    if one.overdue:
+        remark = ", overdue"
+    elif one.file is None:
+        remark = ", not configured"
     return (
         shown(one.name),
         one.kind,

@@ -63,7 +63,7 @@ def command(invocation: Invocation, file: Path, as_json: bool) -> int:
         if not others:
             note("it is the only recipient: without another one nothing is encrypted any more")
     else:
-        say("it is not among the configured recipients: nothing is wrapped for it any more")
+        say("it is not among the configured recipients: archives of the next run are not wrapped for it")
     partly = f", and {opens.in_part:,} more in part" if opens.in_part else ""
     say(
         shown(

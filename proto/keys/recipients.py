@@ -50,9 +50,14 @@ def read_recipient(path: Path) -> Recipient:
     """The recipient in a file, called as the file is. Raises AccessError."""
     text = read_small(path, _MOST_FILE_BYTES, secret=False).decode("utf-8", "replace")
     try:
-        return recipient_of_text(path.name.removesuffix(PUBLIC), text)
+        return recipient_of_text(name_of(path), text)
     except ValueError as error:
         raise AccessError(f"{path}: {error}", path=str(path)) from error
+
+
+def name_of(path: Path) -> str:
+    """How the recipient in a file is called, be it readable or not."""
+    return path.name.removesuffix(PUBLIC)
 
 
 def write_recipient(directory: Path, one: Recipient) -> Path:

@@ -101,6 +101,18 @@ def test_list_names_who_opens_what(site: Site) -> None:
     assert "never, overdue" in told
 
 
+def test_list_calls_a_recipient_configured_whose_file_can_not_be_read(site: Site) -> None:
+    site.encrypt()
+    site.run("backup")
+    site.public.write_text("no recipient\n")
+    done = site.run("keys", "recipient", "list", status=1)
+    assert str(site.public) in done.stderr
+    assert "its file can't be read" in done.stdout
+    assert "not configured" not in done.stdout
+    (one,) = json.loads(site.run("keys", "recipient", "list", "--json", status=1).stdout)["recipients"]
+    assert (one["file"], one["readable"], one["opens"]) == (str(site.public), False, 1)
+
+
 def test_check_finds_what_a_key_does_not_open(site: Site) -> None:
     site.encrypt()
     site.run("backup")
@@ -139,10 +151,8 @@ def test_retire_explains_and_changes_nothing(site: Site) -> None:
     assert "it is the only recipient" in done.stderr
     assert site.config.read_bytes() == before
     site.configure()
-    assert (
-        "nothing is wrapped for it any more"
-        in site.run("keys", "recipient", "retire", str(site.public)).stdout
-    )
+    told = site.run("keys", "recipient", "retire", str(site.public)).stdout
+    assert "archives of the next run are not wrapped for it\n" in told
 
 
 def test_a_run_proves_for_whom_its_archives_are(site: Site) -> None:
