@@ -98,6 +98,8 @@ def show(
         due = f"{counted(len(erasure.remaining), 'copy', 'copies')} due"
         told = due if erasure.staged else "not done in the staging area"
         say(f"erasure {erasure.erasure}: {told} (`mailhaul erase --certificate {erasure.erasure}`)")
+    if overview.runs:
+        say(shown(_encryption(overview)))
     for recipient in overview.recipients:
         if recipient.overdue:
             say(shown(recipient.warning(overview.taken)))
@@ -105,6 +107,17 @@ def show(
         click.secho(
             shown(f"{volume.destination} wants {volume.told}, since {output.moment(volume.since)}"), fg="red"
         )
+
+
+def _encryption(overview: Overview) -> str:
+    if overview.encrypted is None:
+        return "whether archives are encrypted is not known: the directory of keys can't be read"
+    if not overview.encrypted:
+        return "archives are not encrypted"
+    names = ", ".join(one.name for one in overview.recipients)
+    return (
+        f"archives are encrypted, for {names}" if names else "archives are encrypted; the keys are not here"
+    )
 
 
 def _show_restore(one: RestoreStatus, again: Callable[[str, str], str]) -> None:

@@ -22,6 +22,7 @@ from ..places import on_same_device
 from ..restores.status import RestoreStatus, unfinished_restores
 from ..settings import CHECK_EVERY_SECONDS, Config
 from ..snapshots import read_snapshot
+from ..structure_keys import encrypts
 from ..sweeping.record import LastSweep, last_sweeps
 from ..sweeping.strays import Strays, last_strays
 from ..wanted_volumes import WantedVolume, wanted_volumes
@@ -46,9 +47,9 @@ class Overview(Record, kw_only=True):
     ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells nothing:
     it is just beginning, or is no run. ``receiver`` is what that told last, None if there was none yet.
     ``runs`` are the newest ones, newest first; ``restores`` those that are not done, or not wholly.
-    ``same_device`` are the partitions whose mail would be lost with the staging area, ``recipients`` those
-    for whom it is encrypted, as far as the directory of keys can be read; ``erasures`` those that are not
-    done.
+    ``same_device`` are the partitions whose mail would be lost with the staging area. ``encrypted`` says
+    whether archives are, as of the last run (None: the directory of keys can't be read), ``recipients`` for
+    whom, as far as the keys are here; ``erasures`` are those that are not done.
     """
 
     staging: Path
@@ -66,6 +67,7 @@ class Overview(Record, kw_only=True):
     strays: tuple[Strays, ...] = ()
     restores: tuple[RestoreStatus, ...] = ()
     same_device: tuple[str, ...] = ()
+    encrypted: bool | None = None
     recipients: tuple[CheckedRecipient, ...] = ()
     erasures: tuple[ErasureProgress, ...] = ()
 
@@ -113,8 +115,15 @@ def take_overview(
         restores=unfinished_restores(staging),
         same_device=on_same_device(partitions, staging),
         erasures=not_done(staging),
+        encrypted=_encrypted(staging),
         recipients=_recipients(staging, now, check_every_seconds),
     )
+
+
+def _encrypted(staging: Path) -> bool | None:
+    with suppress(BackupError, OSError):
+        return encrypts(staging)
+    return None
 
 
 def _recipients(staging: Path, now: datetime, every_seconds: float) -> tuple[CheckedRecipient, ...]:

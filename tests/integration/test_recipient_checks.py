@@ -63,6 +63,20 @@ def test_a_run_warns_until_the_private_key_was_tried_and_again_when_that_was_lon
     assert "private key" not in site.run("backup").stderr
 
 
+def test_status_says_for_whom_archives_are_encrypted(site: Site) -> None:
+    site.configure()
+    site.run("backup")
+    assert "archives are not encrypted" in site.run("status").stdout
+    assert json.loads(site.run("status", "--json").stdout)["encrypted"] is False
+    site.configure(f'recipients = ["{site.public}", "{second(site)}"]')
+    site.run("backup")
+    assert "archives are encrypted, for ops, board" in site.run("status").stdout
+    assert json.loads(site.run("status", "--json").stdout)["encrypted"] is True
+    site.configure()
+    site.run("backup")
+    assert "archives are not encrypted" in site.run("status").stdout
+
+
 def test_metrics_say_when_a_private_key_was_tried(site: Site) -> None:
     site.encrypt()
     text = site.tmp / "mailhaul.prom"
