@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..groups.paths import EVERYBODY, LogicalPath
-from ..proto.archive.files import RandomAccess
+from ..proto.archive.files import LocalFile, RandomAccess
 from ..proto.archive.reader import ArchiveReader, open_sealed
 from ..proto.archive.salvage import salvage
 from ..proto.archive.scanning import owner_of
@@ -388,10 +388,11 @@ def _versions_in(archive: ArchiveReader) -> Iterator[MailboxVersion]:
         )
 
 
-def _copies(file: Path, damaged: list[Skipped], unlock: Unlock | None) -> Iterator[tuple[ArchiveId, _Copy]]:
-    """The archives that a file holds; what of it is none is added to ``damaged``."""
+def archives_of(file: Path) -> list[LocalFile]:
+    """The archives in a file that somebody named: see ``archives_in``. Raises NotFoundError, BackupError;
+    DamagedError if there is none in it, UsageError for a directory."""
     try:
-        found = archives_in(str(file))
+        return archives_in(str(file))
     except FileNotFoundError as error:
         raise NotFoundError(f"{file}: there is no such file", file=str(file)) from error
     except OSError as error:
@@ -400,7 +401,11 @@ def _copies(file: Path, damaged: list[Skipped], unlock: Unlock | None) -> Iterat
         if file.is_dir():
             raise UsageError(f"{file} is a directory: name the archive files in it") from error
         raise DamagedError(f"{file}: nothing of it can be read: {error.message}", reason="archive") from error
-    for one in found:
+
+
+def _copies(file: Path, damaged: list[Skipped], unlock: Unlock | None) -> Iterator[tuple[ArchiveId, _Copy]]:
+    """The archives that a file holds; what of it is none is added to ``damaged``."""
+    for one in archives_of(file):
         place = Stretched(path=str(file), start=one.start, size_bytes=one.size)
         told: list[Skipped] = []
         try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from ...proto.archive.splitting import archives_in
-from ...proto.errors import EXIT_DAMAGED, EXIT_OK, BackupError, DamagedError, EncryptedError
-from ...proto.ports import ProgressSink
+from ...proto.errors import EXIT_DAMAGED, EXIT_OK, EncryptedError
 from ...worker.verifying.verify import VerifyReport, verify_stored
+from ..backup_set import archives_of
 from . import adapters, output
 from .output import counted, note, say, shown
 from .progress import Amount, make_display
@@ -17,15 +16,16 @@ from .progress import Amount, make_display
 
 def verify_stored_files(files: Sequence[Path], locked: EncryptedError, *, as_json: bool) -> int:
     """Check what takes no key of archives that can't be opened (``locked`` is why), say that it was no more,
-    and return the exit status. Raises BackupError, DamagedError for a file in which no archive is."""
-    clock = adapters.clock()
-    expected = {str(file): Amount(0, os.stat(file).st_size) for file in files}
-    with make_display(clock, as_json=as_json) as display:
-        display.begin(expected)
-        reports: list[VerifyReport] = []
-        for file in files:
-            reports += _reports(file, display.progress)
-            display.end(str(file), expected[str(file)])
+    and return the exit status. Raises as ``archives_of``."""
+    archives = [archive for file in files for archive in archives_of(file)]
+    reports: list[VerifyReport] = []
+    with ExitStack() as stack, make_display(adapters.clock(), as_json=as_json) as display:
+        for archive in archives:
+            stack.callback(archive.close)
+        display.begin({archive.name: Amount(0, archive.size) for archive in archives})
+        for archive in archives:
+            reports.append(verify_stored(archive, display.progress))
+            display.end(archive.name, Amount(0, archive.size))
     damaged = [one for report in reports for one in report.damaged]
     frames = sum(report.frames for report in reports)
     if as_json:
@@ -33,7 +33,7 @@ def verify_stored_files(files: Sequence[Path], locked: EncryptedError, *, as_jso
     else:
         for one in damaged:
             say(shown(f"damaged: {one.path} ({one.reason}): {one.detail}"))
-        outcome = f"{counted(len(damaged), 'place')} damaged" if damaged else "all as they were stored"
+        outcome = f"{counted(len(damaged), 'place')} damaged" if damaged else "all right"
         say(f"{counted(len(reports), 'archive')}, the checksums of {counted(frames, 'frame')}: {outcome}")
     note(
         f"{shown(locked.message)}; without a key no more could be compared than that each frame has its "
@@ -41,17 +41,3 @@ def verify_stored_files(files: Sequence[Path], locked: EncryptedError, *, as_jso
         "and its checksum, not that mail can be decrypted"
     )
     return EXIT_DAMAGED if damaged else EXIT_OK
-
-
-def _reports(file: Path, progress: ProgressSink) -> Iterable[VerifyReport]:
-    try:
-        archives = archives_in(str(file))
-    except DamagedError as error:
-        raise DamagedError(f"{file}: nothing of it can be read: {error.message}", reason="archive") from error
-    except OSError as error:
-        raise BackupError(f"{file}: {error.strerror}", file=str(file)) from error
-    for archive in archives:
-        try:
-            yield verify_stored(archive, progress)
-        finally:
-            archive.close()

@@ -440,6 +440,8 @@ def test_commands_take_a_private_key_where_one_is_needed(site: Site) -> None:
     done = site.run("verify", *files)
     assert "2 archives, the checksums of" in done.stdout
     assert "no more could be compared" in done.stderr
+    assert "no such file" in site.run("verify", *files, "-f", str(site.tmp / "gone"), status=1).stderr
+    assert json.loads(site.run("verify", *files, "--json").stdout)["as_stored"]
     with site.archives()[0].open("r+b") as archive:
         archive.seek(-2000, 2)
         changed = bytes([archive.read(1)[0] ^ 1])

@@ -9,14 +9,20 @@ from unittest.mock import patch
 import pytest
 
 from mailhaul.coordinator import unlocking
-from mailhaul.coordinator.unlocking import ReadSlots, refuse_locked, refuse_useless, unlocked
+from mailhaul.coordinator.unlocking import (
+    ReadSlots,
+    refuse_locked,
+    refuse_useless,
+    refuse_without_vault,
+    unlocked,
+)
 from mailhaul.proto.archive.files import LocalFile, RandomAccess
 from mailhaul.proto.archive.reader import open_sealed
 from mailhaul.proto.archive.slots import read_keys
 from mailhaul.proto.errors import EncryptedError
 from mailhaul.proto.keys.identities import open_identity
 from mailhaul.proto.keys.making import make_recipient
-from mailhaul.proto.keys.records import NO_KEYS, Kem, Keyring, KeySlots, Slot
+from mailhaul.proto.keys.records import NO_KEYS, Kem, Keyring, KeySlots, MailboxSlot, Slot
 from mailhaul.proto.records import ArchiveId, Location
 from mailhaul.proto.structs import replace
 from mailhaul.tests.archives import write_archive
@@ -102,3 +108,17 @@ def test_search_terms_that_were_copied_need_no_key(holdings: Holdings) -> None:
 
     with patch.object(unlocking, "read_keys", with_copied):
         refuse_locked([unlocked(holdings.of([SEALED]), lambda found: opened_keys(found[:1]), slots)], slots)
+
+
+def test_a_vault_from_which_a_secret_was_destroyed_is_no_missing_vault(holdings: Holdings) -> None:
+    slots = ReadSlots()
+
+    def with_mailbox(file: RandomAccess) -> KeySlots:
+        found = read_keys(file)
+        return KeySlots(found.wrapped, (MailboxSlot(number=9, parent=1, secret=bytes(16)),))
+
+    with patch.object(unlocking, "read_keys", with_mailbox):
+        with pytest.raises(EncryptedError, match=r"vault of their secrets is missing: .*_vault/"):
+            refuse_without_vault([holdings], slots)
+    refuse_without_vault([replace(holdings, unlocked=Keyring(erased=frozenset([bytes(16)])))], slots)
+    refuse_without_vault([holdings], ReadSlots())
