@@ -3,7 +3,7 @@ there goes, so that the next sweep puts it again."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from ...proto.archive.files import RandomAccess
@@ -22,14 +22,18 @@ _MOST_BYTES = 64 << 20
 def check_sidecars(
     staging: Path, destination: Destination
 ) -> tuple[tuple[Skipped, ...], tuple[Skipped, ...]]:
-    """What is damaged or was replaced of the sidecars at a destination, and what could not be read. Those of
-    a place that does not read parts of files at their price (a tape) are left alone. Raises PlaceError,
-    AccessError if it can't be listed."""
+    """What is damaged or was replaced of the sidecars at a destination, and what could not be read: all of
+    them, where it can't be listed. Those of a place that does not read parts of files at their price (a tape)
+    are left alone."""
     damaged: list[Skipped] = []
     unread: list[Skipped] = []
     keys = keys_at(staging).keys
-    with closing(open_destination(destination)) as place:
-        listed = [copy for copy in place.list(f"{SIDECARS}/") if archive_digits(copy.name)]
+    with ExitStack() as stack:
+        try:
+            place = stack.enter_context(closing(open_destination(destination)))
+            listed = [copy for copy in place.list(f"{SIDECARS}/") if archive_digits(copy.name)]
+        except BackupError as error:
+            return (), (Skipped(f"{destination.name}:{SIDECARS}/", error.code, error.message),)
         for copy in listed if place.reads_anywhere else ():
             where = f"{destination.name}:{copy.name}"
             try:
