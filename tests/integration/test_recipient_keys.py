@@ -189,7 +189,7 @@ def test_paper_with_codes(recipient: Recipient, tmp_path: Path, kind: str) -> No
     svg = page.read_text()
     xml.dom.minidom.parseString(svg[svg.index("<svg") : svg.index("</svg>") + 6])
     before = page.read_bytes()
-    assert "is not overwritten" in recipient("paper", tmp_path / "ops.secret", "--html", page, status=1).err
+    assert "no key is ever overwritten" in recipient("paper", tmp_path / "ops.secret", "--html", page, status=1).err
     assert page.read_bytes() == before
 
 
@@ -205,5 +205,5 @@ def test_a_typing_error_is_told_with_its_line(recipient: Recipient, tmp_path: Pa
 
 def test_a_secret_key_is_no_recipient(recipient: Recipient, tmp_path: Path) -> None:
     recipient("make", "ops", "--dir", tmp_path, "--no-passphrase")
-    assert "is no file with" in recipient("show", tmp_path / "ops.secret", status=1).err
+    assert "holds a secret key" in recipient("show", tmp_path / "ops.secret", status=1).err
     assert "no file with a secret key" in recipient("paper", tmp_path / "ops.pub", status=1).err

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -33,13 +33,16 @@ from mailhaul.coordinator.lost_copies import note_lost
 from mailhaul.coordinator.purging.purge import purge
 from mailhaul.coordinator.purging.report import PurgeRequest
 from mailhaul.coordinator.rebuilding import rebuild_catalog
+from mailhaul.coordinator.recalling import RecallObserver, recall
 from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.settings import SweepRules, own_directory
+from mailhaul.coordinator.structure_keys import area_at
 from mailhaul.coordinator.sweeping.locks import sweeping
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.errors import HeldError, NotFoundError
-from mailhaul.proto.records import RunId
+from mailhaul.proto.records import ArchiveId, RunId
 from mailhaul.proto.structs import Record
+from mailhaul.worker.archives.holdings import Holdings
 from mailhaul.worker.destinations import registry
 from mailhaul.worker.destinations.settings import Destination, S3Destination, TapeDestination
 from mailhaul.worker.destinations.tape.lost_volume import forget_volume
@@ -120,7 +123,19 @@ class ErasureHistory:
         return tape_place(settings, open_tape(settings, now=lambda: self.swept.now))
 
     def means(self) -> ErasureMeans:
-        return ErasureMeans(destinations=self.chain.destinations)
+        return ErasureMeans(destinations=self.chain.destinations, bring_back=self._bring_back)
+
+    def _bring_back(self, holdings: Holdings, archives: Sequence[ArchiveId]) -> object:
+        """What is at places that can be read now comes back; nobody waits for others."""
+        return recall(
+            area_at(self.chain.staging),
+            holdings,
+            archives,
+            HERE,
+            now=lambda: self.swept.now,
+            pause=lambda: False,
+            observer=RecallObserver(),
+        )
 
     # What happens
 
