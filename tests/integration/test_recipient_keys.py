@@ -189,7 +189,8 @@ def test_paper_with_codes(recipient: Recipient, tmp_path: Path, kind: str) -> No
     svg = page.read_text()
     xml.dom.minidom.parseString(svg[svg.index("<svg") : svg.index("</svg>") + 6])
     before = page.read_bytes()
-    assert "no key is ever overwritten" in recipient("paper", tmp_path / "ops.secret", "--html", page, status=1).err
+    refused = recipient("paper", tmp_path / "ops.secret", "--html", page, status=1)
+    assert "no key is ever overwritten" in refused.err
     assert page.read_bytes() == before
 
 
