@@ -27,30 +27,14 @@ _SHARE = 4
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_kept_moment_restores_exactly(tmp_path: Path, rounds: int, part: int) -> None:
     for seed in list(seeds(rounds, part))[::_SHARE]:
-        place = tmp_path / str(seed)
-        history = Calm(place, random.Random(seed))
-        try:
-            with everything_encrypted():
-                lived(history.live, history.rng)
-        except BaseException as error:
-            error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
-            raise
-        assert _encrypted(place)
-        shutil.rmtree(place)
+        with everything_encrypted():
+            _lived(Calm(tmp_path / str(seed), random.Random(seed)), seed)
 
 
 @pytest.mark.parametrize("part", range(2))
 def test_with_keys_by_configuration(tmp_path: Path, rounds: int, part: int) -> None:
     for seed in list(seeds(rounds, part))[:: _SHARE * 2]:
-        place = tmp_path / str(seed)
-        history = (Joined if part else Configured)(place, random.Random(seed))
-        try:
-            lived(history.live, history.rng)
-        except BaseException as error:
-            error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
-            raise
-        assert _encrypted(place)
-        shutil.rmtree(place)
+        _lived((Joined if part else Configured)(tmp_path / str(seed), random.Random(seed)), seed)
 
 
 class Erased(Calm):
@@ -104,16 +88,20 @@ class Erased(Calm):
 @pytest.mark.parametrize("part", range(PARTS))
 def test_who_is_erased_is_gone_and_everybody_else_is_not(tmp_path: Path, rounds: int, part: int) -> None:
     for seed in list(seeds(rounds, part))[:: 2 * _SHARE]:
-        place = tmp_path / str(seed)
-        history = Erased(place, random.Random(seed))
-        try:
-            with everything_encrypted(mailboxes=history.mailboxes):
-                lived(history.live, history.rng)
-        except BaseException as error:
-            error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
-            raise
-        assert _encrypted(place)
-        shutil.rmtree(place)
+        history = Erased(tmp_path / str(seed), random.Random(seed))
+        with everything_encrypted(mailboxes=history.mailboxes):
+            _lived(history, seed)
+
+
+def _lived(history: Calm, seed: int) -> None:
+    """Live one, with what it did in the error if there is any. There are archives, and all have keys."""
+    try:
+        lived(history.live, history.rng)
+    except BaseException as error:
+        error.add_note(f"seed {seed}, in {history.place}:\n  " + "\n  ".join(history.told))
+        raise
+    assert _encrypted(history.place)
+    shutil.rmtree(history.place)
 
 
 def _encrypted(place: Path) -> int:
