@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from ...proto.records import DIGEST_BYTES, ArchiveId
@@ -74,18 +74,9 @@ class SegmentIndex:
     def __len__(self) -> int:
         return len(self._offsets)
 
-    def find(self, digest: bytes, owner: bytes = b"") -> Found | None:
-        """Where the segment with this digest lies, or None."""
-        for archive, offset, whose in self._rows(digest):
-            if not whose or whose == owner:
-                return archive, offset
-        return None
-
-    def has(self, digest: bytes) -> bool:
-        """Whether a segment with this digest is remembered, whoever its owner is."""
-        return any(True for _ in self._rows(digest))
-
-    def _rows(self, digest: bytes) -> Iterator[tuple[ArchiveId, int, bytes]]:
+    def find(self, digest: bytes, owner: bytes = b"", *, whoever: bool = False) -> Found | None:
+        """Where the segment with this digest lies that ``owner`` may refer to (``whoever`` its owner is), or
+        None."""
         chains, digests = self._chains, self._digests
         if len(chains.following) <= len(self._offsets):
             self._hang(len(self))
@@ -94,8 +85,10 @@ class SegmentIndex:
             end = row * DIGEST_BYTES
             if digests[end - DIGEST_BYTES : end] == digest:
                 archive, whose = self._whose[bisect_right(self._begins, row - 1) - 1]
-                yield archive, self._offsets[row - 1], whose
+                if not whose or whose == owner or whoever:
+                    return archive, self._offsets[row - 1]
             row = chains.following[row]
+        return None
 
     def add(self, archive: ArchiveId, digest: bytes, offset: int, owner: bytes = b"") -> None:
         """Remember a segment that ``find`` did not know."""

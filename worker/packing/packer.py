@@ -138,7 +138,7 @@ class Packer:
                     name, offset = found
                     if name == own:
                         offset = archive.settled(offset)
-                elif is_erasable and index.has(key):
+                elif is_erasable and index.find(key, whoever=True):
                     # Another mailbox has it, too: from now on any may refer to it.
                     offset = archive.append_shared(segment)
                     index.add(own, key, offset)
