@@ -12,7 +12,7 @@ import click
 from ...proto.errors import EXIT_OK, BackupError, UsageError
 from ..config import CONFIG_TEMPLATE, GROUPS_TEMPLATE
 from . import output
-from .options import json_option, refuse
+from .options import directory_option, json_option, refuse
 from .output import note, say
 
 _GROUPS = "backup-groups.conf"
@@ -28,14 +28,7 @@ least, in different hands, and each key on paper, too (docs/keys.md).
 
 
 @click.command("init")
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    metavar="DIR",
-    help="Write the files there. Default: the current directory.",
-)
+@directory_option
 @click.option(
     "--recipient",
     "recipients",

@@ -208,6 +208,15 @@ at_option = click.option(
     "date or time (UTC, unless it says otherwise), yesterday, -3d (also h, m, w).",
 )
 
+directory_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Write the files there. Default: the current directory.",
+)
+
 archives_option = click.option(
     "-f",
     "files",

@@ -13,7 +13,7 @@ from ...proto.keys.records import Kem, Recipient
 from . import output
 from .identities import new_passphrase
 from .identities import passphrases as passphrases_of
-from .options import json_option, refuse
+from .options import directory_option, json_option, refuse
 from .output import counted, note, say
 
 _KINDS = ("hybrid", "x25519")
@@ -21,14 +21,7 @@ _KINDS = ("hybrid", "x25519")
 
 @click.command("make")
 @click.argument("name")
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path),
-    default=Path(),
-    metavar="DIR",
-    help="Write the files there. Default: the current directory.",
-)
+@directory_option
 @click.option(
     "--kind",
     type=click.Choice(_KINDS),
