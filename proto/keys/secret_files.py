@@ -11,13 +11,13 @@ import base64
 import hashlib
 import json
 import os
-import stat
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import AccessError
 from ..structs import Record
+from ..wire.files import lies_open, read_with_mode
 from .new_files import write_new
 from .recipients import KIND_NAMES, KINDS
 from .records import Kem
@@ -34,7 +34,6 @@ _TAG_BYTES = 16
 _MOST_FILE_BYTES = 65536
 _MOST_MEMORY_BYTES = 1 << 30
 _MOST_PARALLEL = 4
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class ScryptCost(Record, kw_only=True):
@@ -128,24 +127,14 @@ def write_secret(path: Path, secret: Secret, passphrase: str | None, cost: Scryp
 def read_key_file(path: Path) -> tuple[bytes, bool]:
     """The bytes of a file with a secret, and whether others may read or write it: on a stick that was carried
     somewhere all files lie open, and that is no reason not to restore. Raises AccessError."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with open(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise AccessError(f"{path}: is no regular file", path=str(path))
-            data = file.read(_MOST_FILE_BYTES + 1)
-    except OSError as error:
-        raise AccessError(f"{path}: can't be read: {error.strerror}", path=str(path)) from error
-    if len(data) > _MOST_FILE_BYTES:
-        raise AccessError(f"{path}: is longer than {_MOST_FILE_BYTES} bytes", path=str(path))
-    return data, bool(mode & _OTHERS)
+    data, mode = read_with_mode(path, _MOST_FILE_BYTES)
+    return data, lies_open(mode)
 
 
 def read_secret(path: Path) -> SecretFile:
     """The file, checked; its secret is not decrypted yet. Raises AccessError."""
-    data, lies_open = read_key_file(path)
-    return parse_secret(path, data, lies_open=lies_open)
+    data, is_open = read_key_file(path)
+    return parse_secret(path, data, lies_open=is_open)
 
 
 def parse_secret(path: Path, data: bytes, *, lies_open: bool) -> SecretFile:
