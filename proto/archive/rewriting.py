@@ -180,7 +180,7 @@ def _write_index(source: ArchiveReader, archive: ArchiveWriter, kept: _Stretches
             for number, (offset, length) in enumerate(zip(row.offsets, row.lengths, strict=True)):
                 if kept.hold(offset, length):
                     digest = row.digests[DIGEST_BYTES * number : DIGEST_BYTES * (number + 1)]
-                    archive.remember(digest, offset, length, row.owner)
+                    archive.index.remember(digest, offset, length, row.owner)
 
 
 class _Stretches:

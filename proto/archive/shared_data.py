@@ -8,7 +8,8 @@ offset that only stands for it, until it is written.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+
+from .framing import BlockWriter
 
 PENDING = 1 << 62
 """Offsets from here on stand for others: no archive has as much data."""
@@ -17,10 +18,11 @@ MOST_BYTES = 4 << 20
 
 
 class SharedData:
-    """The segments gathered since the last ``settle``, and where those before lie."""
+    """The segments gathered since the last ``settle``, and where those before lie among the blocks."""
 
-    def __init__(self) -> None:
-        self.size_bytes = 0
+    def __init__(self, blocks: BlockWriter) -> None:
+        self._blocks = blocks
+        self._size_bytes = 0
         self._segments: list[bytes] = []
         self._next = PENDING
         # Runs of what was written: where each begins, as it was and as it is.
@@ -29,23 +31,27 @@ class SharedData:
 
     def append(self, data: bytes | memoryview) -> int:
         """Gather a segment; returns what stands for its offset."""
+        if self._size_bytes + len(data) > MOST_BYTES:
+            self.settle()
         offset = self._next
         self._segments.append(bytes(data))
         self._next += len(data)
-        self.size_bytes += len(data)
+        self._size_bytes += len(data)
         return offset
 
-    def settle(self, append: Callable[[bytes], int]) -> None:
-        """Write what was gathered, one segment behind the other."""
-        if not self._segments:
+    def settle(self) -> None:
+        """Write what was gathered, one segment behind the other, into blocks of its own."""
+        if not self._size_bytes:
             return
+        self._blocks.flush()
         first, *others = self._segments
-        self._pending.append(self._next - self.size_bytes)
-        self._settled.append(append(first))
+        self._pending.append(self._next - self._size_bytes)
+        self._settled.append(self._blocks.append(first))
         for one in others:
-            append(one)
+            self._blocks.append(one)
+        self._blocks.flush()
         self._segments.clear()
-        self.size_bytes = 0
+        self._size_bytes = 0
         self._next += 1  # what comes next does not lie behind this
 
     def settled(self, offset: int) -> int:
@@ -53,6 +59,6 @@ class SharedData:
         if offset < PENDING:
             return offset
         run = bisect_right(self._pending, offset) - 1
-        if run < 0 or offset >= self._next - self.size_bytes:
+        if run < 0 or offset >= self._next - self._size_bytes:
             return offset
         return self._settled[run] + offset - self._pending[run]

@@ -7,7 +7,6 @@ from ..records import ArchiveId, Folder, Skipped, StoredFile
 from ..structs import Mutable, field, replace
 from . import mailboxes
 from .mailboxes import FolderEntry
-from .places import MessagesPlace
 from .pointers import FramePointer
 
 _MOST_MAILBOX_BYTES = (mailboxes.MOST_PARTS - 1) * mailboxes.PART_BYTES
@@ -15,10 +14,9 @@ _MOST_SKIPPED_BYTES = 1 << 20
 
 
 class MailboxUnderWay(Mutable):
-    """What was written of a mailbox so far: ``messages`` tells where its MESSAGES frames lie, ``archives``
-    are those in which it lies, with its messages and files."""
+    """What is told of a mailbox so far: ``archives`` are those in which it lies, with its messages and
+    files."""
 
-    messages: list[MessagesPlace] = field(default_factory=list)
     folders: list[FolderEntry] = field(default_factory=list)
     files: list[StoredFile] = field(default_factory=list)
     archives: dict[ArchiveId, None] = field(default_factory=dict)

@@ -7,9 +7,8 @@ a mailbox's messages before the mailbox, everything before the directory, the fo
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from contextlib import suppress
 
-from ..errors import DamagedError, ErasedError
+from ..errors import DamagedError
 from ..keys.derivation import digest_key
 from ..keys.records import NO_KEYS, KeySlots, Sealing
 from ..ports import ArchiveSink
@@ -26,18 +25,20 @@ from ..records import (
     Stretch,
     Terms,
 )
-from ..structs import Mutable, Record, field, replace
-from . import contents, directory, frames, mailboxes, messages, search, shared_data
+from ..structs import Record, replace
+from . import contents, directory, frames, mailboxes
 from . import departed as departures
-from .claims import shown
 from .codec import PLAIN, FrameCodec, Stored
 from .contents import MailboxEntry
 from .draft import Unfinished
 from .frames import Codec, FrameType
 from .framing import BlockWriter, FrameWriter
+from .index_frames import IndexFrames
+from .mailbox_frames import MailboxFrames, stored_mailbox
 from .mailboxes import Mailbox
+from .message_frames import MessageFrames
 from .messages import MessageColumns, MessageRows
-from .places import GONE, MailboxPlace, MessagesPlace
+from .places import GONE, MailboxPlace
 from .pointers import FramePointer, MailboxPointer
 from .reader import ArchiveReader
 from .search import TermsColumns
@@ -48,8 +49,6 @@ from .under_way import MailboxUnderWay, fitting
 _NO_TERMS = Terms()
 _NOTHING_LOST = Losses()
 _NO_SLOTS = KeySlots()
-_INDEX_ROWS = 1 << 16
-_SHARED_INDEX_ROWS = 1 << 10
 _HEADER_EVERY = 16
 """Mailboxes after which the header stands again: without any, nobody could say whose mail it is."""
 
@@ -71,14 +70,14 @@ class ArchiveTotals(Record):
 
 class ArchiveWriter:
     """Writes one archive. The caller hands over mailboxes one after the other, and of each:
-    ``begin_mailbox``, then ``append`` and
-    ``add_message`` for every message of a folder (or ``refer`` or ``copy_messages`` for those that are told
-    of elsewhere), ``end_folder``, ``add_file``, at last ``end_mailbox``; or the whole mailbox by
-    ``refer_mailbox``. After all of them ``finish``. Sealing is the sink's.
+    ``begin_mailbox``, then ``append`` and ``add_message`` for every message of a folder (or ``refer`` or
+    ``copy_messages`` for those that are told of elsewhere), ``end_folder``, ``add_file``, at last
+    ``end_mailbox``; or the whole mailbox by ``refer_mailbox``. After all of them ``finish``. Sealing is the
+    sink's.
 
     ``data_bytes`` and ``archive_bytes`` are what it has come to so far, before and after compression;
-    ``lost_frames`` the positions of MESSAGES frames that stand for lost ones; ``digest_key`` is the key of
-    the digests that are remembered, None for an archive that is not encrypted.
+    ``index`` is where segments are noted for the next run, by digests with the key ``digest_key``, which is
+    None for an archive that is not encrypted.
     """
 
     def __init__(
@@ -108,26 +107,21 @@ class ArchiveWriter:
         self._sink = sink
         self._codec = frame_codec
         self._out = FrameWriter(sink, header.archive, frame_codec)
-        # Frames of other archives that were copied as a whole: where they are in this one.
-        self._whole_copies: dict[tuple[ArchiveId, int], int] = {}
         self._blocks = BlockWriter(self._out, frames.Compressor(codec, level))
+        self._secrets = sealing.mailboxes if sealing is not None else None
+        self._owner = b""  # of what is being written: the id of the secret of its mailbox
+        self._shared = SharedData(self._blocks)
+        self.index = IndexFrames(self._out, self._shared, apart=self._secrets is not None)
+        self._message_frames = MessageFrames(self._out, frame_codec)
+        self._mailbox_frames = MailboxFrames(self._out)
         self._entries: list[MailboxEntry] = []
         self._unchanged: list[MailboxEntry] = []
-        self._places: list[MailboxPlace] = []
-        self._number = 0
-        self._index_frames: list[int] = []
-        self._indexes: dict[bytes, _IndexUnderWay] = {}
-        self._mailboxes = sealing.mailboxes if sealing is not None else None
-        self._owner = b""  # of what is being written: the id of the secret of its mailbox
-        self._shared = SharedData()
+        self._references: dict[ArchiveId, None] = {}
+        self._departed = tuple(departed)
         self._columns = MessageColumns()
         self._terms = TermsColumns()
         self._mailbox = MailboxUnderWay()
         self._first = 0  # row of the frame that is being gathered: here begins what no folder points to yet
-        self._references: dict[ArchiveId, None] = {}
-        self._copies: list[Stored] = []
-        self._departed = tuple(departed)
-        self.lost_frames: list[int] = []
         if frame_codec.seals:
             frame_codec.open_slot()
         if draft is None:
@@ -142,11 +136,10 @@ class ArchiveWriter:
     def _go_on(self, draft: Unfinished) -> None:
         whole = draft.archive.directory
         last = whole.places[-1]
-        self._copies = [*draft.archive.stored_mailbox(last.number)]
+        self._mailbox_frames.go_on(whole.places, draft.archive.stored_mailbox(last.number))
+        self._message_frames.begin(last.number + 1)
         self._entries.extend(whole.mailboxes)
-        self._places.extend(whole.places)
-        self._number = last.number + 1
-        self._index_frames.extend(whole.index_frames)
+        self.index.go_on(whole.index_frames)
         self._references.update(dict.fromkeys(whole.references))
         self._blocks.go_on(whole.blocks, whole.data_bytes)
         self._out.size_bytes, self._out.frames = draft.size_bytes, draft.frames
@@ -171,7 +164,12 @@ class ArchiveWriter:
     @property
     def places(self) -> Sequence[MailboxPlace]:
         """Where the mailboxes written so far lie."""
-        return self._places
+        return self._mailbox_frames.places
+
+    @property
+    def lost_frames(self) -> Sequence[int]:
+        """The positions of MESSAGES frames that stand for lost ones."""
+        return self._message_frames.lost
 
     @property
     def holes(self) -> tuple[Stretch, ...]:
@@ -181,9 +179,9 @@ class ArchiveWriter:
     def begin_mailbox(self, user: str) -> None:
         """What comes is of the mailbox of this user, until it ends or is dropped. Repeatable. ValueError if
         it is to be erasable and there is no secret for it."""
-        if self._mailboxes is None:
+        if self._secrets is None:
             return
-        found = self._mailboxes.get((self.header.partition, user))
+        found = self._secrets.get((self.header.partition, user))
         if found is None:
             raise ValueError("a mailbox without a secret can't be erasable")
         self._owner = found.id
@@ -191,7 +189,7 @@ class ArchiveWriter:
     @property
     def owner(self) -> bytes | None:
         """The id of the secret of the mailbox that is being written; None where none is erasable."""
-        if self._mailboxes is None:
+        if self._secrets is None:
             return None
         if not self._owner:
             raise ValueError("nobody's mail can't be erasable")
@@ -208,20 +206,12 @@ class ArchiveWriter:
 
     def append_shared(self, data: bytes | memoryview) -> int:
         """Store data that other mailboxes may refer to; returns its offset, or what stands for it in pieces
-        of messages and files, and in ``remember``, as long as the data is not written."""
-        if self._shared.size_bytes + len(data) > shared_data.MOST_BYTES:
-            self._settle()
+        of messages and files, and in the index, as long as the data is not written."""
         return self._shared.append(data)
 
     def settled(self, offset: int) -> int:
         """The offset of the data for which ``append_shared`` gave this one, as far as it is known."""
         return self._shared.settled(offset)
-
-    def _settle(self) -> None:
-        if self._shared.size_bytes:
-            self._blocks.flush()
-            self._shared.settle(self._blocks.append)
-            self._blocks.flush()
 
     def copy_block(self, block: Stored) -> None:
         """Store a whole block of another archive (or generation), as it is stored."""
@@ -230,16 +220,6 @@ class ArchiveWriter:
     def leave_out(self, size: int) -> None:
         """The next bytes of the data, so many, are not there: a hole."""
         self._blocks.leave_out(size)
-
-    def remember(self, digest: bytes, offset: int, length: int, owner: bytes = b"") -> None:
-        """Note a segment in the index that the next run starts from: of the mailbox whose secret has the id
-        ``owner``, or one that any may refer to."""
-        index = self._indexes.setdefault(owner, _IndexUnderWay())
-        index.digests += digest
-        index.offsets.append(offset)
-        index.lengths.append(length)
-        if len(index.offsets) >= _INDEX_ROWS:
-            self._flush_index(owner)
 
     def add_message(self, message: Message, terms: Terms = _NO_TERMS) -> None:
         """A message of the folder that is being written. Raises StoreError if it is beyond the format."""
@@ -275,8 +255,8 @@ class ArchiveWriter:
     def copy_messages(self, source: ArchiveReader, pointer: FramePointer) -> None:
         """The same, and this archive tells of them itself. ``source`` is the archive of the pointer. Raises
         DamagedError, and writes nothing, if the frame is damaged; what they can be found by may be lost."""
-        stored, terms = source.stored_messages(pointer.position)
-        payload = source.codec.unpack(*stored, source.file.name)
+        stored = messages, terms = source.stored_messages(pointer.position)
+        payload = source.codec.unpack(*messages, source.file.name)
         whole = MessageRows(payload)
         rows = whole.part(pointer.first, pointer.messages)
         locked = terms is not None and not source.codec.can_open(terms[0])
@@ -288,36 +268,8 @@ class ArchiveWriter:
             return
         self._flush_messages()
         # From here on nothing but the sink can fail.
-        origin = pointer.archive, pointer.position
-        position = self._whole_copies.get(origin)
-        if position is None or position >> 32 != self._number:
-            position = frames.mailbox_position(self._number, len(self._mailbox.messages))
-            self._whole_copies[origin] = position
-            if self._codec.seals or source.codec.seals:
-                self._seal_messages(payload, terms, source.codec)
-            else:
-                self._copy_messages(stored, terms)
+        position = self._message_frames.copy(pointer, stored, payload, source.codec, self.owner or b"")
         self._mailbox.add_rows(pointer._replace(archive=self.header.archive, position=position))
-
-    def _seal_messages(self, messages: bytes, terms: Stored | None, codec: FrameCodec) -> None:
-        """A MESSAGES frame of another archive with these keys, and its search terms: where they can't be
-        opened here, as they are stored."""
-        position = frames.mailbox_position(self._number, len(self._mailbox.messages))
-        owner = self.owner or b""
-        stored = self._out.packed(FrameType.MESSAGES, messages, position, owner=owner)
-        bound, copied = self._codec.binding(messages), None
-        if terms is not None and codec.can_open(terms[0]):
-            with suppress(DamagedError):
-                opened = codec.unpack(*terms, "search terms", codec.binding(messages))
-                copied = self._out.packed(FrameType.SEARCH, opened, position, bound, owner)
-        elif terms is not None and (slot := codec.wrapped(terms[0].slot)) is not None:
-            number, is_new = self._codec.adopt(slot, codec.owner_of(terms[0].slot))
-            if is_new:
-                self._out.write_new_keys()
-            copied = terms[0]._replace(position=position, slot=number), terms[1]
-        self._copy_messages(
-            stored, copied or self._out.packed(FrameType.SEARCH, search.LOST, position, bound, owner)
-        )
 
     def end_folder(self, folder: Folder, mark: bytes = b"") -> None:
         """All messages of this folder were added; a folder that comes again goes on, and its last ``mark``
@@ -338,7 +290,7 @@ class ArchiveWriter:
         stays, and nothing points to it."""
         self._flush_messages()
         self._owner = b""
-        self._mailbox = MailboxUnderWay(messages=self._mailbox.messages)
+        self._mailbox = MailboxUnderWay()
 
     def end_mailbox(
         self,
@@ -357,7 +309,7 @@ class ArchiveWriter:
         """The mailbox is complete: a checkpoint. Messages of a folder that was not ended are dropped."""
         self.begin_mailbox(user)
         self._flush_messages()
-        self._settle()
+        self._shared.settle()
         mailbox = Mailbox(
             user=user,
             place=place,
@@ -373,22 +325,17 @@ class ArchiveWriter:
             changed=changed,
             archives=tuple(self._mailbox.archives),
         )
-        *parts, head = mailboxes.encode(mailbox)
-        owner = self.owner or b""
-        stored = [
-            self._out.packed(
-                FrameType.FOLDERS, part, frames.mailbox_position(self._number, number), owner=owner
-            )
-            for number, part in enumerate(parts)
-        ]
-        last = frames.mailbox_position(self._number, len(self._mailbox.messages))
-        home = MailboxPointer(self.header.archive, self._number)
-        entry = mailboxes.entry_of(mailboxes.head_of(mailbox, len(parts)), home)
-        self._end_mailbox(entry, [*stored, self._out.packed(FrameType.MAILBOX, head, last, owner=owner)])
+        number = self._message_frames.number
+        stored = self._mailbox_frames.packed(
+            mailbox, number, self._message_frames.position, self.owner or b""
+        )
+        home = MailboxPointer(self.header.archive, number)
+        entry = mailboxes.entry_of(mailboxes.head_of(mailbox, len(stored) - 1), home)
+        self._end_mailbox(entry, stored)
         return mailbox
 
     def _settled_file(self, file: StoredFile) -> StoredFile:
-        if self._mailboxes is None:
+        if self._secrets is None:
             return file
         return replace(
             file, pieces=tuple(one._replace(offset=self.settled(one.offset)) for one in file.pieces)
@@ -421,32 +368,16 @@ class ArchiveWriter:
         number: the MESSAGES frames at these positions; with ``whole`` also the mailbox itself, of which
         ``entry`` tells if this archive is to tell of it. Where messages are damaged, there is an empty frame
         instead. False if the metadata of the mailbox itself is damaged: without it then."""
-        stored: list[Stored] = []
+        stored: Sequence[Stored] = ()
         readable = True
         if whole:
             try:
-                stored = [*_stored_mailbox(source, place, entry)]
+                stored = stored_mailbox(source, place, entry)
             except DamagedError:
                 readable = False
-        self._number = place.number
-        for number, one in enumerate(place.messages):
-            position = frames.mailbox_position(place.number, number)
-            if one == GONE or position not in wanted:
-                self._mailbox.messages.append(GONE)
-                continue
-            try:
-                stored_messages, terms = source.stored_messages(position)
-                bound = b""
-                if terms is None and self._codec.seals:
-                    bound = self._codec.binding(source.codec.unpack(*stored_messages, source.file.name))
-                self._copy_messages(stored_messages, terms, bound)
-            except DamagedError:
-                self.lost_frames.append(position)
-                lost = self._out.packed(FrameType.MESSAGES, messages.LOST, position)
-                self._copy_messages(lost, None, self._codec.binding(messages.LOST))
-        if stored or any(one != GONE for one in self._mailbox.messages):
+        self._message_frames.rewrite(source, place, wanted)
+        if stored or any(one != GONE for one in self._message_frames.places):
             self._end_mailbox(entry if stored else None, stored)
-        self._mailbox = MailboxUnderWay()
         return readable
 
     def add_run_end(self, payload: bytes) -> None:
@@ -462,17 +393,16 @@ class ArchiveWriter:
         """Directory and footer: nothing may be added after this. ``unopened`` are mailboxes that could not be
         opened; ``lost`` is what was damaged and may be needed; ``known`` tells of the archives that are
         referred to."""
-        self._settle()
+        self._shared.settle()
         self._blocks.flush()
-        for owner in sorted(self._indexes):
-            self._flush_index(owner)
-        self._flush_copies()
+        self.index.finish()
+        self._mailbox_frames.repeat()
         whole = contents.ArchiveDirectory(
             mailboxes=(*self._entries, *self._unchanged),
-            places=tuple(self._places),
+            places=tuple(self.places),
             blocks=self._blocks.table(),
             data_bytes=self.data_bytes,
-            index_frames=tuple(self._index_frames),
+            index_frames=tuple(self.index.written),
             departed_frames=tuple(zip(self._departed_frames, self._write_departed(), strict=True)),
             unopened=tuple(unopened),
             holes=self.holes,
@@ -507,32 +437,22 @@ class ArchiveWriter:
             for part in directory.parts(directory.only(self._unchanged)):
                 self._out.metadata(FrameType.UNCHANGED, directory.encode_unchanged(part))
 
-    def _end_mailbox(self, entry: MailboxEntry | None, stored: list[Stored]) -> None:
+    def _end_mailbox(self, entry: MailboxEntry | None, stored: Sequence[Stored]) -> None:
         """The frames of a mailbox: those of its folders, at last the one that tells of it."""
-        self._settle()
+        self._shared.settle()
         self._blocks.flush()
-        for owner in self._indexes.keys() - self._small_shared_index():
-            self._flush_index(owner)
-        self._flush_copies()
-        number, messages = self._number, tuple(self._mailbox.messages)
-        if len(self._places) % _HEADER_EVERY == 0:
+        self.index.end_mailbox()
+        self._mailbox_frames.repeat()
+        if len(self.places) % _HEADER_EVERY == 0:
             self._write_header()
-        self._copies = stored
-        places = [(self._out.copy(one),) for one in stored]
-        self._places.append(
-            MailboxPlace(
-                number=number,
-                frames=places[-1] if places else (),
-                parts=tuple(places[:-1]),
-                messages=messages,
-            )
-        )
+        number = self._message_frames.number
+        self._mailbox_frames.write(number, stored, tuple(self._message_frames.places))
         if entry is not None:
             self._entries.append(entry)
             self._refer_to(entry)
         self._mailbox = MailboxUnderWay()
         self._owner = b""
-        self._number += 1
+        self._message_frames.begin(number + 1)
         self._sink.checkpoint()
 
     def _refer_to(self, entry: MailboxEntry) -> None:
@@ -542,7 +462,7 @@ class ArchiveWriter:
         """The folder that is being written has those messages that were gathered and that no folder has."""
         told = self._columns.told(self._first)
         if told.messages:
-            position = frames.mailbox_position(self._number, len(self._mailbox.messages))
+            position = self._message_frames.position
             self._mailbox.add_rows(FramePointer(self.header.archive, position, self._first, *told))
             self._first += told.messages
 
@@ -560,62 +480,11 @@ class ArchiveWriter:
         self._point_to_gathered()
         if self._first:
             self._first = 0
-            position = frames.mailbox_position(self._number, len(self._mailbox.messages))
             owner = self.owner or b""
             if owner:
-                self._settle()
+                self._shared.settle()
                 self._columns.settle(self.header.archive, self._shared.settled)
-            messages = self._columns.take()
-            terms, bound = self._terms.take(), self._codec.binding(messages)
-            self._copy_messages(
-                self._out.packed(FrameType.MESSAGES, messages, position, owner=owner),
-                self._out.packed(FrameType.SEARCH, terms, position, bound, owner),
-            )
-
-    def _copy_messages(self, stored: Stored, terms: Stored | None, bound: bytes = b"") -> None:
-        """``bound``: where the terms are lost, see FrameCodec."""
-        position = frames.mailbox_position(self._number, len(self._mailbox.messages))
-        if terms is None:
-            terms = self._out.packed(FrameType.SEARCH, search.LOST, position, bound)
-        at, size_bytes = self._out.copy(stored, position)
-        search_frame = self._out.copy(terms, position)
-        self._mailbox.messages.append(MessagesPlace(at, size_bytes, search_frame.size_bytes))
-
-    def _flush_copies(self) -> None:
-        """The last MAILBOX frame, and what goes before it, again, a mailbox later: what it says is small, and
-        much hangs on it."""
-        if self._copies:
-            copies = [self._out.copy(one) for one in self._copies]
-            last = self._places[-1]
-            self._places[-1] = replace(
-                last,
-                frames=(*last.frames, copies[-1]),
-                parts=tuple((*one, copy) for one, copy in zip(last.parts, copies[:-1], strict=True)),
-            )
-            self._copies = []
-
-    def _small_shared_index(self) -> set[bytes]:
-        """The index of what any mailbox may refer to, where it goes on with the next mailbox: a frame for
-        what each has in common with others would be small."""
-        shared = self._indexes.get(b"")
-        goes_on = self._mailboxes is not None and shared is not None
-        return {b""} if shared and goes_on and len(shared.offsets) < _SHARED_INDEX_ROWS else set()
-
-    def _flush_index(self, owner: bytes) -> None:
-        self._settle()
-        found = self._indexes.pop(owner)
-        offsets = list(map(self._shared.settled, found.offsets))
-        row = contents.IndexRow(bytes(found.digests), offsets, found.lengths)
-        payload = contents.encode_index(row)
-        self._index_frames.append(self._out.metadata(FrameType.INDEX, payload, owner=owner).at)
-
-
-class _IndexUnderWay(Mutable):
-    """Rows of an INDEX frame."""
-
-    digests: bytearray = field(default_factory=bytearray)
-    offsets: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
+            self._message_frames.write(self._columns.take(), self._terms.take(), owner)
 
 
 def _goes_on(draft: Unfinished, sealing: Sealing | None) -> bool:
@@ -635,18 +504,3 @@ def _codec(archive: ArchiveId, sealing: Sealing | None, slots: KeySlots) -> Fram
     from .sealing import SealedCodec  # whoever encrypts nothing does without
 
     return SealedCodec(archive, slots, NO_KEYS, sealing)
-
-
-def _stored_mailbox(
-    source: ArchiveReader, place: MailboxPlace, entry: MailboxEntry | None
-) -> Sequence[Stored]:
-    """The frames of a mailbox without its messages, if they are those of which the directory tells. Raises
-    DamagedError."""
-    stored = source.stored_mailbox(place.number)
-    try:
-        head = mailboxes.decode_head(source.codec.unpack(*stored[-1], source.file.name))
-    except ErasedError:
-        return stored  # nobody will ever read it
-    if entry is not None and (head.user, head.listed) != (entry.user, entry.listed):
-        raise DamagedError(f"directory and mailbox {shown(entry.user)} disagree", reason="metadata")
-    return stored

@@ -142,11 +142,11 @@ class Packer:
                     # Another mailbox has it, too: from now on any may refer to it.
                     offset = archive.append_shared(segment)
                     index.add(own, key, offset)
-                    archive.remember(key, offset, length)
+                    archive.index.remember(key, offset, length)
                 else:
                     offset = append(segment)
                     index.add(own, key, offset, owner)
-                    archive.remember(key, offset, length, owner)
+                    archive.index.remember(key, offset, length, owner)
             else:
                 offset = append(segment)
             join_pieces(pieces, _piece((name, offset, length, recipe, joined)))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from mailhaul.proto.archive import contents, directory, frames, messages, search, writer
+from mailhaul.proto.archive import contents, directory, frames, index_frames, messages, search
 from mailhaul.proto.archive.contents import Footer
 from mailhaul.proto.archive.files import LocalFile, ReadAhead, read_frame
 from mailhaul.proto.archive.frames import HEADER_BYTES, FrameType
@@ -400,7 +400,7 @@ class TestIndex:
             assert blake3(plain[offset : offset + length]).digest(length=16) == digest
 
     def test_a_damaged_frame_does_not_hide_the_others(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(writer, "_INDEX_ROWS", 1)
+        monkeypatch.setattr(index_frames, "_INDEX_ROWS", 1)
         data = write_archive(MAILBOXES)
         whole = list(open_sealed(MemoryFile(data)).index())
         broken = bytearray(data)

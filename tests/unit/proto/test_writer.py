@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from mailhaul.proto.archive import directory, messages, under_way, writer
+from mailhaul.proto.archive import directory, index_frames, messages, under_way
 from mailhaul.proto.archive.contents import decode_index
 from mailhaul.proto.archive.frames import Codec, FrameType
 from mailhaul.proto.archive.framing import BLOCK_BYTES
@@ -157,11 +157,11 @@ class TestAppending:
 
 
 def test_remembered_segments_stand_in_index_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_INDEX_ROWS", 3)
+    monkeypatch.setattr(index_frames, "_INDEX_ROWS", 3)
     sink, archive = begun()
     rows = [(bytes([number] * 16), number * 1000, number) for number in range(8)]
     for digest, offset, length in rows:
-        archive.remember(digest, offset, length)
+        archive.index.remember(digest, offset, length)
     archive.finish()
     data = bytes(sink.data)
     found = []
