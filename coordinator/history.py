@@ -218,7 +218,8 @@ class ArchiveRecord(Record, kw_only=True):
     """A sealed archive: what it is called, how large it is, and where ``copies`` of it lie.
 
     ``missing``: no copy is left of which anything can be read. ``lost`` is what is known to be damaged of
-    it, ``holes`` are all stretches of its data that it does not hold (any more), ascending.
+    it, ``holes`` are all stretches of its data that it does not hold (any more), ascending. Whether it is
+    ``encrypted`` is None where that is not known.
     """
 
     archive: ArchiveId
@@ -231,6 +232,7 @@ class ArchiveRecord(Record, kw_only=True):
     sealed: datetime | None
     generation: int = 0
     missing: bool = False
+    encrypted: bool | None = None
     holes: tuple[Stretch, ...] = ()
     lost: Losses = field(default_factory=Losses)
     copies: tuple[CopyRecord, ...] = ()

@@ -35,7 +35,9 @@ def holdings(
             found[archive] = chosen
     # The staging area in any case: a recall brings there what can't be read where it is.
     here = (area,) if only is not None else (area, ConfirmedCopies(staging=area.path))
-    return Holdings(locations=found, places=(*here, *destinations))
+    return Holdings(
+        locations=found, encrypted=catalog.encrypted() & found.keys(), places=(*here, *destinations)
+    )
 
 
 def _in_order(copies: Iterable[Location], order: Mapping[str, int]) -> tuple[Location, ...]:

@@ -340,6 +340,7 @@ def facts_of(
             lost=archive.gone if damaged else directory.lost,
             generation=header.generation,
             sealed=datetime.fromtimestamp(file.stat().st_mtime, UTC),
+            encrypted=archive.codec.seals,
         )
         return facts, tuple(damaged)
     finally:

@@ -144,7 +144,13 @@ def _begun(catalog: Catalog, holdings: Holdings, archives: Iterable[ArchiveId]) 
         away = [one for one in copies if one.place != EXCERPTS]
         if away:
             work.left[archive] = [
-                Wanted(archive=archive, location=one, checksum=checksums.get(one[:3], b"")) for one in away
+                Wanted(
+                    archive=archive,
+                    location=one,
+                    checksum=checksums.get(one[:3], b""),
+                    encrypted=archive in holdings.encrypted,
+                )
+                for one in away
             ]
         else:
             work.failed[archive] = DamagedError(f"archive {archive.hex()} has no copy", reason="missing")

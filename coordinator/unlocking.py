@@ -60,6 +60,8 @@ class ReadSlots:
                 for one in holdings.locations[archive]:
                     with suppress(BackupError), closing(places.open(one)) as file:
                         keys = read_keys(file)
+                        if archive in holdings.encrypted and not keys.wrapped:
+                            continue  # in clear: it is none of this archive
                         self._found[archive] = with_sidecars(keys.wrapped, holdings.keys)
                         if keys.mailboxes:
                             self._erasable.add(archive)

@@ -393,6 +393,7 @@ class UnitReport(Record, kw_only=True):
     ``skipped`` too); ``departed`` those that are gone. ``references`` are the other archives that its
     metadata names. Of all its ``messages``, ``read`` were read in this run. ``losses``: folders of which many
     messages went while they were read. ``sha256`` is that of the archive; empty where it is not known.
+    ``encrypted``: whether the archive is; None where that is not known.
     """
 
     run: RunId
@@ -417,6 +418,7 @@ class UnitReport(Record, kw_only=True):
     cpu_seconds: float
     peak_memory_bytes: int = 0
     sha256: bytes = b""
+    encrypted: bool | None = None
 
 
 class Stretch(NamedTuple):
@@ -445,7 +447,7 @@ class ArchiveFacts(Record, kw_only=True):
     written anew without them; ``lost`` is what it says to be lost.
 
     ``started`` is when its run began, ``sealed`` when it was sealed (None where that is not known),
-    both aware.
+    both aware; ``encrypted`` is None where that is not known.
     """
 
     archive: ArchiveId
@@ -467,6 +469,7 @@ class ArchiveFacts(Record, kw_only=True):
     lost: Losses = Losses()
     generation: int = 0
     sealed: datetime | None = None
+    encrypted: bool | None = None
 
 
 class Parents(Record, kw_only=True):

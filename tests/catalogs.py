@@ -118,14 +118,17 @@ def facts(report: UnitReport, day: int) -> ArchiveFacts:
         skipped=report.skipped,
         departed=report.departed,
         references=report.references,
+        encrypted=report.encrypted,
         sealed=START + timedelta(days=day, hours=1),
     )
 
 
-def commit(catalog: Catalog, day: int, *units: Unit, stored: int = 9) -> list[UnitReport]:
+def commit(
+    catalog: Catalog, day: int, *units: Unit, stored: int = 9, encrypted: bool | None = None
+) -> list[UnitReport]:
     """One whole run."""
     begin(catalog, day, *units)
-    reports = [report(one, stored) for one in units]
+    reports = [replace(report(one, stored), encrypted=encrypted) for one in units]
     for one in reports:
         catalog.commit_unit(one, sealed=START + timedelta(days=day, hours=1))
     catalog.end_run(run_id(day), START + timedelta(days=day, hours=2))

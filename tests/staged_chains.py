@@ -161,6 +161,7 @@ class StagedChain:
             archive=archive,
             name=file,
             archive_bytes=totals.archive_bytes,
+            encrypted=writer.header.sealed,
             references=writer.references,
         )
 

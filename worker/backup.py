@@ -162,6 +162,7 @@ class _UnitBackup:
             references=writer.references,
             new_bytes=totals.data_bytes,
             archive_bytes=totals.archive_bytes,
+            encrypted=writer.header.sealed,
         )
 
     def report(self) -> UnitReport:

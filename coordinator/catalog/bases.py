@@ -14,7 +14,7 @@ from ...proto.keys.records import Keyring
 from ...proto.records import STAGING, ArchiveId, RunId
 from ...proto.structs import Record
 from ..history import CopyRecord, Discarded
-from .database import check, connect, connect_private, open_reader, place, translated
+from .database import check, connect, connect_private, open_reader, place, translated, upgrade
 from .reading import CatalogReader
 from .snapshots import snapshots, unpack
 
@@ -85,6 +85,7 @@ def _base(path: Path, origin: str) -> Base:
         open_reader(path).close()
     with translated(path), closing(connect(path)) as database:
         check(database)
+        upgrade(database)
         known = CatalogReader(database, path)
         return Base(
             path=path,

@@ -76,6 +76,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
             with transaction(database):
                 create(database)
         database.execute("PRAGMA synchronous = FULL")
+        upgrade(database)
     except BaseException:
         database.close()
         raise
@@ -89,7 +90,8 @@ def connect_private(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """Open to read only, also in a directory where nothing can be written."""
+    """Open to read only, also in a directory where nothing can be written. One of an earlier version is read
+    as a copy in memory, until somebody opens it to write."""
     if not path.exists():
         raise NotFoundError(f"there is no catalog: {path}; if there are archives, {ADVICE}", path=str(path))
     database = connect(path, "?mode=ro")
@@ -101,6 +103,10 @@ def open_reader(path: Path) -> sqlite3.Connection:
             raise NotFoundError(
                 f"the catalog is empty: {path}; if there are archives, {ADVICE}", path=str(path)
             )
+        if _version(database) in schema.UPGRADES:
+            with closing(database) as source:
+                database = copied(source)
+            upgrade(database)
     except BaseException:
         database.close()
         raise
@@ -133,13 +139,13 @@ def _open_unwritable(path: Path) -> sqlite3.Connection:
 
 def _is_empty(database: sqlite3.Connection, path: Path) -> bool:
     """Whether it has no tables yet. Raises UnsupportedError or DamagedError if they are not ours."""
-    (version,) = database.execute("PRAGMA user_version").fetchone()
+    version = _version(database)
     if version > schema.VERSION:
         raise UnsupportedError(
             f"{path}: the catalog was written by a newer version of mailhaul (schema {version})",
             path=str(path),
         )
-    if version == schema.VERSION:
+    if version == schema.VERSION or version in schema.UPGRADES:
         return False
     if version > 0:
         raise UnsupportedError(
@@ -149,6 +155,21 @@ def _is_empty(database: sqlite3.Connection, path: Path) -> bool:
     if database.execute("SELECT 1 FROM sqlite_master").fetchone() is not None:
         raise DamagedError(f"{path} is no catalog of mailhaul; {ADVICE}", path=str(path))
     return True
+
+
+def _version(database: sqlite3.Connection) -> int:
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def upgrade(database: sqlite3.Connection) -> None:
+    """Bring the tables of an earlier version up to date, if they are not."""
+    if _version(database) not in schema.UPGRADES:
+        return
+    with transaction(database):
+        # Another program may have done it meanwhile.
+        while (version := _version(database)) in schema.UPGRADES:
+            for statement in schema.UPGRADES[version]:
+                database.execute(statement)
 
 
 def create(database: sqlite3.Connection) -> None:

@@ -87,7 +87,7 @@ END_UNIT = """
 
 _ARCHIVES = """
     SELECT a.number, a.archive, r.run, s.partition, s.grp AS "group", u.shard, a.name, a.size_bytes,
-        a.sealed, a.generation, a.missing
+        a.sealed, a.generation, a.missing, a.encrypted
     FROM archives a JOIN units u ON u.number = a.unit JOIN runs r ON r.number = u.run
         JOIN scopes s ON s.number = u.scope"""
 _IN_ORDER = " ORDER BY r.number, s.partition, s.grp, u.shard"
@@ -191,6 +191,8 @@ LOCATIONS = f"""
     SELECT (SELECT a.archive FROM archives a WHERE a.number = l.archive) AS archive, place, name, version,
         size_bytes
     FROM locations l WHERE state <> 'lost' ORDER BY l.archive, {_BEST_FIRST}"""  # noqa: S608
+
+ENCRYPTED = "SELECT archive FROM archives WHERE encrypted"
 
 HOLES = "SELECT offset, length FROM holes WHERE archive = ? ORDER BY offset"
 LOST = "SELECT offset, length FROM lost WHERE archive = ? ORDER BY offset"

@@ -415,6 +415,10 @@ class CatalogReader:
                 found.setdefault(archive, []).append(location)
         return {archive: tuple(copies) for archive, copies in found.items()}
 
+    def encrypted(self) -> frozenset[ArchiveId]:
+        """The archives that are known to be encrypted."""
+        return frozenset(ArchiveId(row["archive"]) for row in self._rows(queries.ENCRYPTED))
+
     def discarded(self) -> list[Discarded]:
         """The copies that nobody needs, and that their places have yet to remove."""
         query = "SELECT place, name, version, size_bytes, locked_until FROM discarded"

@@ -113,8 +113,9 @@ def rebuild(
     carried over, as no file here tells where they are; of one place an ``inventory`` tells.
 
     The new one is made beside the old, which stays if this fails, and is durable on return. Of two
-    generations of an archive the greater one counts. A run of which no ``ends`` tell is ``partial``; if it
-    found nothing changed it is not known, unless a purge has recorded it. What was ``purged`` does not come
+    generations of an archive the greater one counts, but none in clear where another is encrypted. A run of
+    which no ``ends`` tell is ``partial``; if it found nothing changed it is not known, unless a purge has
+    recorded it. What was ``purged`` does not come
     back, nor what was ``erased``, whatever archives or catalogs tell of it.
 
     Raises StagingError.
@@ -354,7 +355,10 @@ def _enter(database: sqlite3.Connection, found: FoundArchive, gone: Collection[A
     database.execute("SAVEPOINT entry")
     try:
         known = _known(database, facts)
-        if known is not None and known["generation"] > facts.generation:
+        if known is not None and known["encrypted"] and facts.encrypted is False:
+            raise ValueError(f"it is in clear, where {known['name']} is encrypted, as all of its id are")
+        beats = known is not None and known["encrypted"] == 0 and bool(facts.encrypted)
+        if known is not None and known["generation"] > facts.generation and not beats:
             return [facts.name]
         if known is not None and facts.archive not in gone and _is_back(database, known, found):
             return []
@@ -384,7 +388,7 @@ def _known(database: sqlite3.Connection, facts: ArchiveFacts) -> sqlite3.Row | N
     """Another generation of an archive that was entered before. Raises ValueError if that was of another
     unit."""
     found: sqlite3.Row | None = database.execute(
-        "SELECT number, unit, name, generation, size_bytes FROM archives"
+        "SELECT number, unit, name, generation, size_bytes, encrypted FROM archives"
         " WHERE archive = ? AND unit IS NOT NULL",
         (facts.archive,),
     ).fetchone()
@@ -442,6 +446,7 @@ def _report(facts: ArchiveFacts) -> UnitReport:
         size_bytes=sum(mailbox.size_bytes for mailbox in facts.mailboxes),
         new_bytes=0,
         archive_bytes=facts.size_bytes,
+        encrypted=facts.encrypted,
         seconds=0.0,
         cpu_seconds=0.0,
     )

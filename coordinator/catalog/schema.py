@@ -6,7 +6,8 @@ stored, or it had ``departed`` (the reason); then the row hides the mailbox from
 until the next one of its mailbox.
 
 An archive that others refer to and that is not at hand has a row without a unit; ``missing`` tells it, and
-any other of which no copy is left. ``locations`` are the copies, by place; ``discarded`` those that nobody
+any other of which no copy is left; ``encrypted`` is NULL where a catalog of schema 6 did not tell it.
+``locations`` are the copies, by place; ``discarded`` those that nobody
 needs and that their places have yet to remove. ``purged`` are the ids of archives that were dropped, as
 nobody needed them. ``lost`` is what was damaged of the data of archives, ``lost_frames`` of their metadata,
 by positions. ``forgotten`` are the runs that can't be restored from any
@@ -17,8 +18,11 @@ unit of the run holds though it was asked for. Texts may hold the raw bytes of f
 always UTF-8; so they are bound as bytes and CAST.
 """
 
-VERSION = 6
+VERSION = 7
 """Kept in user_version. A change of the tables raises it."""
+
+UPGRADES = {6: ("ALTER TABLE archives ADD COLUMN encrypted INTEGER", "PRAGMA user_version = 7")}
+"""How the tables of an earlier version become those of the next one, where nothing has to be read again."""
 
 TABLES = (
     """CREATE TABLE runs (
@@ -78,7 +82,8 @@ TABLES = (
         size_bytes INTEGER NOT NULL,
         generation INTEGER NOT NULL DEFAULT 0,
         missing INTEGER NOT NULL DEFAULT 0,
-        sealed TEXT)""",
+        sealed TEXT,
+        encrypted INTEGER)""",
     "CREATE INDEX archives_missing ON archives (missing) WHERE missing",
     """CREATE TABLE locations (
         archive INTEGER NOT NULL REFERENCES archives,

@@ -88,7 +88,10 @@ def end_unit(
         database.execute(f"DELETE FROM {table} WHERE unit = ?", (unit,))  # noqa: S608
     _remove_archive_of(database, unit)
     if report.archive is not None:
-        values = (unit, raw(report.name), report.archive_bytes, generation, ended and iso(ended))
+        values = (
+            *(unit, raw(report.name), report.archive_bytes, generation),
+            *(ended and iso(ended), report.encrypted),
+        )
         number = _insert_archive(database, report.archive, values)
         stage_copy(database, number, report.name, report.archive_bytes, generation)
         insert_holes(database, number, holes)
@@ -150,17 +153,18 @@ def _remove_archive_of(database: sqlite3.Connection, unit: int) -> None:
 
 
 def _insert_archive(database: sqlite3.Connection, archive: ArchiveId, values: Sequence[object]) -> int:
-    """A sealed archive: its unit, name, size, generation, and when it was sealed. Returns its number."""
+    """A sealed archive: its unit, name, size, generation, when it was sealed, and whether it is encrypted.
+    Returns its number."""
     # One that others refer to may have a row already, as missing.
     taken = database.execute(
         "UPDATE archives SET unit = ?, name = CAST(? AS TEXT), size_bytes = ?, generation = ?, sealed = ?,"
-        " missing = 0 WHERE archive = ? AND unit IS NULL",
+        " encrypted = ?, missing = 0 WHERE archive = ? AND unit IS NULL",
         (*values, archive),
     )
     if not taken.rowcount:
         database.execute(
-            "INSERT INTO archives (unit, name, size_bytes, generation, sealed, archive)"
-            " VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?)",
+            "INSERT INTO archives (unit, name, size_bytes, generation, sealed, encrypted, archive)"
+            " VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?, ?)",
             (*values, archive),
         )
     return archive_number(database, archive)
@@ -175,7 +179,7 @@ def insert_missing(
     ended: str | None,
 ) -> None:
     """The archive of a unit, which is not there."""
-    number = _insert_archive(database, archive, (unit, raw(name), size_bytes, 0, ended))
+    number = _insert_archive(database, archive, (unit, raw(name), size_bytes, 0, ended, None))
     database.execute("UPDATE archives SET missing = 1 WHERE number = ?", (number,))
 
 

@@ -110,6 +110,7 @@ _MAYBE = frozenset(
         "stored_at",
         "since",
         "archive",
+        "encrypted",
         "copied",
         "verified",
         "checked",
@@ -195,6 +196,8 @@ def archive_record(
     values = checked(row)
     del values["number"]
     sealed, missing = time_of(values.pop("sealed")), bool(values.pop("missing"))
+    if values["encrypted"] is not None:
+        values["encrypted"] = bool(values["encrypted"])
     if values["name"] or not missing:
         archive_name(values["name"])
     return ArchiveRecord(sealed=sealed, missing=missing, holes=holes, lost=lost, copies=copies, **values)

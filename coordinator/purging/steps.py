@@ -163,6 +163,7 @@ def rewritten(
             staging=area,
             name=one.new_file if write else "",
             unlocked=_keys_of(one, area, unlock),
+            encrypted=bool(one.record.encrypted),
         )
         for file, one in by_file.items()
     ]

@@ -79,9 +79,10 @@ class KeptBefore(Record, kw_only=True):
 
     def beside(self, archives: Holdings, backup: Holdings) -> Holdings:
         """Some archives of a ``backup``, and all that is needed to know how mailboxes were."""
-        more = backup.of(self.references).locations
+        more = backup.of(self.references)
         return Holdings(
-            locations={**archives.locations, **more, **self.archives.locations},
+            locations={**archives.locations, **more.locations, **self.archives.locations},
+            encrypted=archives.encrypted | more.encrypted,
             # The same area twice, unless the backup is read from elsewhere: how that is reached counts.
             places=(*self.archives.places, *archives.places),
             unlocked=archives.unlocked,

@@ -45,7 +45,12 @@ def due_copies(
             last = one.checked or one.copied
             if one.place in places and one.state != "lost" and (not before or not last or last < before):
                 location = Location(one.place, one.name, one.version, one.size_bytes)
-                wanted = Wanted(archive=record.archive, location=location, checksum=one.checksum)
+                wanted = Wanted(
+                    archive=record.archive,
+                    location=location,
+                    checksum=one.checksum,
+                    encrypted=bool(record.encrypted),
+                )
                 found.append((last, wanted))
     found.sort(key=lambda pair: (pair[0] is not None, pair[0] and pair[0].timestamp(), pair[1].location))
     return [wanted for _, wanted in found]

@@ -246,6 +246,8 @@ def compared(report: VerifyReport, one: Examinee) -> VerifyReport:
 def _difference(report: VerifyReport, record: ArchiveRecord) -> Skipped | None:
     if record.missing and not report.damaged:
         return Skipped(report.file, "missing", "it was recorded as missing, and is there now")
+    if record.encrypted and report.encrypted is False:
+        return Skipped(report.file, "clear", "it is in clear, where the catalog knows an encrypted archive")
     if report.generation != record.generation:
         told = f"generation {report.generation}, where the catalog knows {record.generation}"
         return Skipped(report.file, "generation", told)

@@ -4,7 +4,10 @@ back is made the reason, or the source, of what becomes of good copies elsewhere
 from __future__ import annotations
 
 import json
+import random
 import shutil
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from mailhaul.proto.archive.slots import read_slots
 from mailhaul.proto.archive.writer import ArchiveWriter
 from mailhaul.proto.records import RunId
 from mailhaul.proto.structs import replace
-from mailhaul.worker.archives.names import generation_name
+from mailhaul.worker.archives.names import EXCERPTS, generation_name
 from mailhaul.worker.archives.opened import read_beginning
 
 from ..archives import MemorySink, frames_of
@@ -147,6 +150,58 @@ def test_a_generation_in_clear_takes_the_place_of_no_encrypted_archive(
     site.run("sweep")
     site.run("sweep")
     assert len(list((tmp_path / GOOD / "primary" / "user").iterdir())) == 2
+    site.check(tmp_path / "restored")
+
+
+def in_clear(archive: Path) -> bytes:
+    """An archive with the beginning of this one, as large, that is not encrypted and holds nobody's mail."""
+    header = replace(read_beginning(str(archive)), sealed=False)
+    wanted, length = archive.stat().st_size, 0
+    for turn in range(99):
+        sink = MemorySink()
+        # Some sizes no length of data gives, as numbers get longer in the directory.
+        writer = ArchiveWriter(sink, replace(header, host=turn // 5 * "x"))
+        writer.append(random.Random(0).randbytes(length))
+        writer.finish()
+        if len(sink.data) == wanted:
+            return bytes(sink.data)
+        length += wanted - len(sink.data)
+    raise AssertionError("no archive of this size")
+
+
+def put_in_clear(site: TwoPlaces) -> None:
+    """All archives of the hostile place, where neither an excerpt nor a checksum tells."""
+    for archive in (site.place / HOSTILE / "primary" / "user").iterdir():
+        archive.write_bytes(in_clear(archive))
+    shutil.rmtree(site.staging / EXCERPTS)
+    with closing(sqlite3.connect(site.staging / ".mailhaul" / "catalog.sqlite")) as catalog, catalog:
+        assert catalog.execute("SELECT encrypted FROM archives").fetchall() == [(1,), (1,)]
+        catalog.execute("UPDATE locations SET checksum = x''")
+
+
+def test_a_restore_reads_no_archive_in_clear_in_the_place_of_an_encrypted_one(
+    site: TwoPlaces, tmp_path: Path
+) -> None:
+    """The next copy is read; a place that has no other has a damaged one."""
+    put_in_clear(site)
+    words = ("--to", f"maildir:{tmp_path}/none/{LAYOUT}", "--identity", site.paper(tmp_path))
+    told = site.run("restore", "/", "--from", HOSTILE, *words, status=(3, 4))
+    assert len(told["damaged"]) == len(USERS)
+    assert all("it is in clear" in one["detail"] for one in told["damaged"]), told["damaged"]
+    site.check(tmp_path / "restored")
+
+
+def test_what_is_in_clear_is_not_verified_as_an_encrypted_archive(site: TwoPlaces) -> None:
+    put_in_clear(site)
+    told = site.run("verify", "--from", HOSTILE, status=(0, 3, 4))
+    assert {one["reason"] for one in told["damaged"]} == {"clear"}, told
+
+
+def test_what_is_in_clear_is_not_recalled_as_an_encrypted_archive(site: TwoPlaces, tmp_path: Path) -> None:
+    put_in_clear(site)
+    site.run("recall", "/")
+    for archive in site.staging.glob("primary/user/*.mha"):
+        assert read_slots(LocalFile(str(archive)))
     site.check(tmp_path / "restored")
 
 

@@ -52,9 +52,11 @@ PlaceSettings = StagingArea | Folder | NamedFiles | ConfirmedCopies | Destinatio
 
 class Holdings(Record, kw_only=True):
     """Archives that can be read, and how: where the copies of each lie, the best to read first, and the
-    ``places`` that they lie in. ``unlocked`` are the keys that somebody's private key opened."""
+    ``places`` that they lie in. ``encrypted`` are those that are known to be: a file in clear is none of
+    them. ``unlocked`` are the keys that somebody's private key opened."""
 
     locations: Mapping[ArchiveId, tuple[Location, ...]] = field(default_factory=dict)
+    encrypted: frozenset[ArchiveId] = frozenset()
     places: tuple[PlaceSettings, ...] = ()
     unlocked: Keyring = NO_KEYS
 
@@ -66,7 +68,7 @@ class Holdings(Record, kw_only=True):
     def of(self, archives: Iterable[ArchiveId]) -> Holdings:
         """Only these of them."""
         kept = {one: self.locations[one] for one in archives if one in self.locations}
-        return replace(self, locations=kept)
+        return replace(self, locations=kept, encrypted=self.encrypted & kept.keys())
 
     def back(self, names: Mapping[ArchiveId, str]) -> Holdings:
         """The same when these archives lie in the staging area again, under these names."""

@@ -42,13 +42,16 @@ def open_archive(
     *copies: RandomAccess,
     archive: ArchiveId | None = None,
     keys: Keyring = NO_KEYS,
+    encrypted: bool = False,
 ) -> ArchiveReader:
     """A reader over an archive: over all of it, or over what is whole in it if it is damaged. What is damaged
     in one of several copies is taken from another. Raises DamagedError if nothing can be read, or
-    (``foreign``) if it is not ``archive``, where that is known; EncryptedError without a structure key."""
+    (``foreign``) if it is not ``archive``, where that is known, or (``clear``) if it is not encrypted and is
+    known to be ``encrypted``; EncryptedError without a structure key."""
     files = (file, *copies)
     together = Joined(files) if copies else None
     refused: BackupError | None = None
+    clear: list[RandomAccess] = []
     for one in files:
         worse = []
         for twin in one.files if isinstance(one, Twins) else (one,):
@@ -60,16 +63,32 @@ def open_archive(
             except PlaceError as error:
                 refused = refused or error
                 continue
+            if encrypted and not found.codec.seals:
+                worse.append(twin)
+                clear.append(twin)
+                continue
             if archive is None or found.header.archive == archive:
                 return _over(one, found, worse) if isinstance(one, Twins) else found
             worse.append(twin)
             refused = refused or _foreign(found, archive)
     if refused is not None:
         raise refused
+    if clear:
+        files = tuple(twin for twin in _apart(files) if twin not in clear)
+        if not files:
+            raise _clear(clear[0])
+        file, together = files[0], Joined(files)
     reader = salvage(together or file, keys)
     if archive is not None:
         refuse_foreign(reader, archive)
+    if encrypted:
+        refuse_clear(reader)
     return reader
+
+
+def _apart(files: Iterable[RandomAccess]) -> Iterator[RandomAccess]:
+    for one in files:
+        yield from one.files if isinstance(one, Twins) else (one,)
 
 
 def _over(twins: Twins, first: ArchiveReader, worse: Iterable[RandomAccess]) -> ArchiveReader:
@@ -90,6 +109,19 @@ def _foreign(reader: ArchiveReader, archive: ArchiveId) -> DamagedError:
     return DamagedError(f"{reader.file.name}: it holds archive {held}, not {archive.hex()}", reason="foreign")
 
 
+def refuse_clear(reader: ArchiveReader) -> None:
+    """Raise DamagedError (``clear``) if a file is not encrypted: whoever can write to a place can make such a
+    file in the place of an archive that is."""
+    if not reader.codec.seals:
+        raise _clear(reader.file)
+
+
+def _clear(file: RandomAccess) -> DamagedError:
+    return DamagedError(
+        f"{file.name}: it is in clear, and the archive is known to be encrypted", reason="clear"
+    )
+
+
 Unlock = Callable[[tuple[Slot, ...]], Keyring]
 """The keys of some slots, as far as they can be opened."""
 
@@ -105,6 +137,7 @@ class OpenArchives:
     ) -> None:
         self.damaged: set[tuple[ArchiveId, Location]] = set()
         self._locations = holdings.locations
+        self._encrypted = holdings.encrypted
         self._keys = holdings.keys
         self._unlock = unlock
         self._destinations = {one.name for one in holdings.places if isinstance(one, Destination)}
@@ -144,10 +177,11 @@ class OpenArchives:
         if not copies:
             raise DamagedError(f"archive {archive.hex()} is not at hand", reason="missing")
         files = self._files(archive, copies)
+        encrypted = archive in self._encrypted
         keys = self._keys
         if self._unlock is not None:
-            keys = keys.and_those(self._unlock(with_sidecars(_slots_of(files), keys)))
-        return open_archive(*files, archive=archive, keys=keys)
+            keys = keys.and_those(self._unlock(with_sidecars(_slots_of(files, encrypted=encrypted), keys)))
+        return open_archive(*files, archive=archive, keys=keys, encrypted=encrypted)
 
     def _files(self, archive: ArchiveId, copies: Sequence[Location]) -> list[RandomAccess]:
         """Those of some copies that can be opened; those with the same name hold the same bytes. Raises the
@@ -216,11 +250,14 @@ class _PooledFile:
         """The pool closes it."""
 
 
-def _slots_of(files: Iterable[RandomAccess]) -> tuple[Slot, ...]:
-    """The slots of an archive, by the first copy that has them."""
-    for file in files:
+def _slots_of(files: Iterable[RandomAccess], *, encrypted: bool) -> tuple[Slot, ...]:
+    """The slots of an archive, by the first copy that has them; one in clear is passed over where it is known
+    to be ``encrypted``."""
+    for file in _apart(files) if encrypted else files:
         with suppress(DamagedError, PlaceError):
-            return read_slots(file)
+            slots = read_slots(file)
+            if slots or not encrypted:
+                return slots
     return ()
 
 

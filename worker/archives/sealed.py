@@ -76,6 +76,7 @@ def report_of(archive: ArchiveReader, open_archive: OpenArchive) -> UnitReport:
         size_bytes=sum(one.size_bytes for one in account.mailboxes),
         new_bytes=directory.data_bytes,
         archive_bytes=archive.file.size,
+        encrypted=directory.seal is not None,
         seconds=0.0,
         cpu_seconds=0.0,
     )

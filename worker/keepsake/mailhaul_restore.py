@@ -2129,11 +2129,15 @@ class Mail(NamedTuple):
 
 
 class Archive:
-    """One archive, of all copies of its greatest generation."""
+    """One archive, of all copies of its greatest generation. All generations of one that is encrypted
+    are: what is in clear of its id is none of it (``pretenders``)."""
 
     def __init__(self, parts: Sequence[Part], keys: Optional[Keys] = None) -> None:
         self._keys = keys or Keys()
         headers = [(part, part.header()) for part in parts]
+        is_encrypted = any(part.encrypted for part in parts)
+        self.pretenders = [part for part in parts if is_encrypted and part.encrypted is False]
+        headers = [(part, one) for part, one in headers if part not in self.pretenders]
         newest = max((one["generation"] for _, one in headers if one is not None), default=0)
         used = [(part, one) for part, one in headers if one is None or one["generation"] == newest]
         header = next((one for _, one in used if one is not None), None)
@@ -2497,6 +2501,11 @@ class Archives:
             except Damaged as error:
                 self.problems.append(f"{where}: {error}")
                 continue
+            for part in one.pretenders:
+                self.problems.append(
+                    f"{shown(part.file.name)}: archive {archive.hex()[:16]} is in clear here and encrypted "
+                    "in another file: somebody may have made it, and nothing of it is used"
+                )
             if one.lock() is not None:
                 self.locked[archive] = self.found.pop(archive)
                 continue

@@ -71,3 +71,7 @@ def _check(file: RandomAccess, wanted: Wanted, told: OnBytes, keys: Keyring) -> 
         raise DamagedError(f"{file.name}: {report.damaged[0].detail}", reason=report.damaged[0].reason)
     if report.archive != wanted.archive:
         raise DamagedError(f"{file.name}: it holds another archive", reason="foreign")
+    if wanted.encrypted and not report.encrypted:
+        raise DamagedError(
+            f"{file.name}: it is in clear, and the archive is known to be encrypted", reason="clear"
+        )

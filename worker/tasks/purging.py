@@ -16,7 +16,7 @@ from ...proto.records import ArchiveId, Progress
 from ...proto.structs import Record
 from .. import memory
 from ..archives.holdings import Holdings, PlaceSettings, keys_of
-from ..archives.opened import opened_archives, refuse_foreign
+from ..archives.opened import opened_archives, refuse_clear, refuse_foreign
 from ..archives.places import Places
 from ..purging.bounds import unpacked
 from ..purging.compaction import NoSink, Remains, TellsOf, compact
@@ -67,7 +67,7 @@ class CompactionTask(Record, LocalTask, kw_only=True):
     """Write what remains of an archive anew as ``name`` of the ``staging`` area; or, if that is empty,
     nowhere, to find out how large it would be. ``codec`` and ``level`` are for blocks that can't stay as they
     are; ``label`` is how the task is called in its progress. It is read in the staging area, with keys that
-    are ``unlocked`` beside those of that."""
+    are ``unlocked`` beside those of that; ``encrypted``: it is known to be."""
 
     label: str
     remains: Remains
@@ -76,6 +76,7 @@ class CompactionTask(Record, LocalTask, kw_only=True):
     staging: StagingArea
     name: str = ""
     unlocked: Keyring = NO_KEYS
+    encrypted: bool = False
 
 
 def run_live(task: LiveTask, progress: ProgressSink) -> LiveData:
@@ -124,6 +125,8 @@ def run_compaction(task: CompactionTask, progress: ProgressSink) -> Rewritten:
     with closing(Places((task.staging,))) as places, closing(places.open(task.remains.location)) as file:
         archive = open_sealed(file, keys=task.staging.keys.and_those(task.unlocked))
         refuse_foreign(archive, task.remains.archive)
+        if task.encrypted:
+            refuse_clear(archive)
         return compact(
             task.remains,
             archive,

@@ -28,11 +28,12 @@ _PART_BYTES = 1 << 20
 
 class Wanted(Record, kw_only=True):
     """A copy of an archive that is to come back. ``checksum`` is the BLAKE3 digest of all its bytes, empty
-    where that is not known."""
+    where that is not known; a file in clear is none of an ``encrypted`` archive."""
 
     archive: ArchiveId
     location: Location
     checksum: bytes = b""
+    encrypted: bool = False
 
 
 class RecallTask(Record, LocalTask, kw_only=True):
@@ -95,6 +96,10 @@ def _bring_back(file: RandomAccess, wanted: Wanted, task: RecallTask, told: OnBy
     header = beginning_of(file)
     if header.archive != wanted.archive:
         raise DamagedError(f"{file.name}: it holds archive {header.archive.hex()}", reason="foreign")
+    if wanted.encrypted and not header.sealed:
+        raise DamagedError(
+            f"{file.name}: it is in clear, and the archive is known to be encrypted", reason="clear"
+        )
     sink = StagedFile(
         path, space=Space(Path(area.path), area.reserve_bytes), patience_seconds=area.patience_seconds
     )

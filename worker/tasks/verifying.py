@@ -126,7 +126,8 @@ def run_repair(task: RepairTask, progress: ProgressSink) -> RepairReport:
     target = Path(task.staging.path, task.name)
     keys = task.staging.keys.and_those(task.archives.keys)
     with closing(Places((task.staging,))) as places, closing(places.open(task.location)) as file:
-        source = open_archive(file, archive=task.archive, keys=keys)
+        encrypted = task.archive in task.archives.encrypted
+        source = open_archive(file, archive=task.archive, keys=keys, encrypted=encrypted)
         broken = {**task.broken, task.archive: verify_archive(file, progress, keys).broken}
         with opened_archives(task.archives) as archives:
             fillings = [

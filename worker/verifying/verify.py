@@ -39,12 +39,14 @@ class VerifyReport(Record, kw_only=True):
     that can't be told any more. ``frames`` and ``size_bytes`` were checked; where that was only a sample,
     ``sampled_of`` is how many frames there are. ``broken`` are the stretches of its data that are damaged.
     ``locked_frames`` are encrypted, and were compared as they are stored, as there was no key for them.
+    ``encrypted``: whether the archive is; None where that can't be told.
     ``unreadable`` tells why the system does not let it be read, if so: nothing else is known of it then.
     """
 
     file: str
     archive: ArchiveId | None = None
     generation: int = 0
+    encrypted: bool | None = None
     frames: int = 0
     sampled_of: int | None = None
     size_bytes: int = 0
@@ -66,6 +68,7 @@ def verify_archive(file: RandomAccess, progress: ProgressSink, keys: Keyring = N
         report,
         archive=archive.header.archive,
         generation=archive.header.generation,
+        encrypted=archive.codec.seals,
         broken=broken_stretches(archive) if report.damaged else (),
     )
 
@@ -180,6 +183,7 @@ def verify_sample(
         file=file.name,
         archive=archive.header.archive,
         generation=archive.header.generation,
+        encrypted=archive.codec.seals,
         frames=work.checked,
         sampled_of=work.of,
         size_bytes=work.size_bytes,

@@ -381,7 +381,10 @@ def test_no_catalog_yet(tmp_path: Path) -> None:
 def test_newer_and_foreign_databases_are_left_alone(tmp_path: Path) -> None:
     with Catalog.open(tmp_path, write=True):
         pass
-    for version, told in ((schema.VERSION + 1, "newer version"), (schema.VERSION - 1, "earlier version")):
+    for version, told in (
+        (schema.VERSION + 1, "newer version"),
+        (min(schema.UPGRADES) - 1, "earlier version"),
+    ):
         with closing(sqlite3.connect(database(tmp_path))) as plain:
             plain.execute(f"PRAGMA user_version = {version}")
         for write in (True, False):
@@ -393,6 +396,26 @@ def test_newer_and_foreign_databases_are_left_alone(tmp_path: Path) -> None:
     for write in (True, False):
         with pytest.raises(DamagedError, match="no catalog of mailhaul"):
             Catalog.open(tmp_path, write=write)
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_catalog_of_schema_6_is_read_and_does_not_say_which_archives_are_encrypted(
+    tmp_path: Path, write: bool
+) -> None:
+    with Catalog.open(tmp_path, write=True) as catalog:
+        commit(catalog, 0, unit(0, users=("anna",)))
+        (archive,) = catalog.archives()
+    with closing(sqlite3.connect(database(tmp_path))) as plain:
+        plain.execute("ALTER TABLE archives DROP COLUMN encrypted")
+        plain.execute("PRAGMA user_version = 6")
+    with Catalog.open(tmp_path, write=write) as catalog:
+        assert list(catalog.archives()) == [replace(archive, encrypted=None)]
+        assert catalog.encrypted() == frozenset()
+        if write:
+            commit(catalog, 1, unit(1, users=("jane",)), encrypted=True)
+            assert catalog.encrypted() == {archive_id(unit(1))}
+    with closing(sqlite3.connect(database(tmp_path))) as plain:
+        assert plain.execute("PRAGMA user_version").fetchone() == (schema.VERSION if write else 6,)
 
 
 @pytest.fixture(scope="module")

@@ -359,3 +359,29 @@ def test_a_run_records_it_as_a_rebuild_does(tmp_path: Path) -> None:
         rebuild(tmp_path, map(found, entries))
     with Catalog.open(tmp_path) as catalog:
         assert [(one.group, one.run, one.departed) for one in catalog.history("primary", "jane")] == known
+
+
+@pytest.mark.parametrize("clear_first", [True, False])
+def test_no_generation_in_clear_takes_the_place_of_an_encrypted_archive(
+    tmp_path: Path, clear_first: bool
+) -> None:
+    """Be it the greatest, and be it found first: whoever can write to a destination can make it."""
+    sealed = replace(facts(report(unit(0, users=("anna",))), 0), encrypted=True)
+    clear = replace(sealed, generation=9, name=f"{sealed.name}.g9", mailboxes=(), encrypted=False)
+    told = rebuild(tmp_path, map(found, (clear, sealed) if clear_first else (sealed, clear)))
+    assert told.superseded == ((clear.name,) if clear_first else ())
+    assert [one.path for one in told.refused] == ([] if clear_first else [clear.name])
+    with Catalog.open(tmp_path) as catalog:
+        (record,) = catalog.archives()
+        assert (record.name, record.generation, record.encrypted) == (sealed.name, 0, True)
+        assert seen(catalog, 0) == [("anna", run_id(0))]
+        assert catalog.encrypted() == {record.archive}
+
+
+def test_of_two_encrypted_generations_the_greater_one_counts(tmp_path: Path) -> None:
+    first = replace(facts(report(unit(0, users=("anna",))), 0), encrypted=True)
+    second = replace(first, generation=1, name=f"{first.name}.g1")
+    for order in permutations((first, second)):
+        assert rebuild(tmp_path, map(found, order)).superseded == (first.name,)
+        with Catalog.open(tmp_path) as catalog:
+            assert [one.generation for one in catalog.archives()] == [1]

@@ -57,11 +57,15 @@ def command(*arguments: object) -> int:
 
 
 def one_archive(
-    mail: dict[str, dict[str, list[bytes]]], number: int = 1, sealing: Sealing | None = None
+    mail: dict[str, dict[str, list[bytes]]],
+    number: int = 1,
+    sealing: Sealing | None = None,
+    generation: int = 0,
 ) -> bytes:
     """An archive of these messages, by user and folder; INBOX is the Maildir itself."""
     sink = MemorySink()
-    writer = ArchiveWriter(sink, archive_header(ArchiveId(bytes([number]) * 16)), sealing=sealing)
+    header = replace(archive_header(ArchiveId(bytes([number]) * 16)), generation=generation)
+    writer = ArchiveWriter(sink, header, sealing=sealing)
     packer = Packer(writer)
     for user, folders in mail.items():
         writer.begin_mailbox(user)
@@ -402,6 +406,19 @@ class TestEncrypted:
         target = encrypted.parent / "restored"
         assert command(encrypted, "--to", target, "--identity", identity) == 0
         assert contents(target) == sorted(2 * [TEXT[:900]] + [b"m: anna\n", b"m: bert\n"])
+
+    def test_nothing_in_clear_of_its_id_is_used(
+        self, encrypted: Path, identity: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Be it of a later generation: whoever can write to a destination can make it."""
+        made_up = encrypted.with_name("made-up.mha")
+        made_up.write_bytes(one_archive({"anna": {"INBOX": [b"made up"]}}, generation=9))
+        target = encrypted.parent / "restored"
+        status = command(made_up, encrypted, "--to", target, "--identity", identity)
+        assert contents(target) == sorted(2 * [TEXT[:900]] + [b"m: anna\n", b"m: bert\n"])
+        assert status == 4
+        assert "made-up.mha: archive 0101010101010101 is in clear here" in "".join(capsys.readouterr())
+        made_up.unlink()
 
     def test_without_a_key_it_says_whose_is_needed(
         self, encrypted: Path, capsys: pytest.CaptureFixture[str]
