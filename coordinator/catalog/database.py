@@ -13,6 +13,9 @@ from ...proto.directories import make_private
 from ...proto.errors import BackupError, DamagedError, NotFoundError, StagingError, UnsupportedError
 from . import schema
 
+Connection = sqlite3.Connection
+Row = sqlite3.Row
+
 ADVICE = "run `mailhaul catalog rebuild`"
 
 _BUSY_SECONDS = 30

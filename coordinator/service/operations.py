@@ -1,0 +1,165 @@
+"""The queue, and what became of what was in it.
+
+Each change of state is made by who finds the state before, so that nothing is begun or ended twice, whoever
+else is about to.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sized
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.errors import NotFoundError
+from ..catalog.database import Connection, Row, transaction, translated
+from .database import opened, place
+from .records import ENDED, Kind, Operation, Request, State
+from .values import moment, stamp
+
+
+class Operations:
+    """The operations of a staging area. For any thread: each call has a connection of its own.
+
+    What a method writes is durable on return. All raise StagingError, DamagedError, UnsupportedError.
+    """
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._path = place(staging)
+
+    def add(self, request: Request, now: datetime) -> Operation:
+        """Put an operation in, behind the others."""
+        with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
+            return insert(database, request, now)
+
+    def get(self, number: int) -> Operation:
+        """The operation of this id. Raises NotFoundError."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            return _known(database, number)
+
+    def in_states(self, states: tuple[State, ...], kinds: tuple[Kind, ...] = ()) -> tuple[Operation, ...]:
+        """Those in one of the states (and of one of the kinds, if any are named), the oldest first."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            rows = database.execute(
+                f"SELECT * FROM operations WHERE state IN ({_marks(states)})"  # noqa: S608 (question marks)
+                + (f" AND kind IN ({_marks(kinds)})" if kinds else "")
+                + " ORDER BY id",
+                (*states, *kinds),
+            )
+            return tuple(map(_operation, rows))
+
+    def newest(self, count: int, before: int | None = None) -> tuple[Operation, ...]:
+        """So many, the newest first; those with smaller ids than ``before``, to page through all."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            rows = database.execute(
+                "SELECT * FROM operations WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
+                (before, count),
+            )
+            return tuple(map(_operation, rows))
+
+    def wait_for(self, number: int, what: str) -> None:
+        """Note what an operation waits for; one that does not wait is left as it is."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            database.execute(
+                "UPDATE operations SET waits_for = ? WHERE id = ? AND state = 'waiting' AND waits_for <> ?1",
+                (what, number),
+            )
+
+    def begin(self, number: int, pid: int, now: datetime) -> bool:
+        """A process begins with an operation that waits. False if it does not wait any more."""
+        return self._change(
+            number,
+            ("waiting",),
+            "state = 'running', waits_for = '', attempts = attempts + 1, pid = ?, started = ?",
+            (pid, stamp(now)),
+        )
+
+    def stopping(self, number: int) -> bool:
+        """An operation that runs was asked to stop. False if it does not run."""
+        return self._change(number, ("running",), "state = 'stopping'", ())
+
+    def again(self, number: int, resumes: str) -> bool:
+        """An operation whose process died waits again, to go on with a run or restore (empty: to begin anew).
+        False if it was not under way."""
+        return self._change(number, ("running",), "state = 'waiting', pid = 0, resumes = ?", (resumes,))
+
+    def end(
+        self, number: int, state: State, now: datetime, *, exit_status: int | None = None, error: str = ""
+    ) -> bool:
+        """An operation has ended, in this state. False if it had before. Raises ValueError for a state in
+        which it has not."""
+        if state not in ENDED:
+            raise ValueError(f"{state} is no end")
+        return self._change(
+            number,
+            ("waiting", "running", "stopping"),
+            "state = ?, waits_for = '', pid = 0, ended = ?, exit_status = ?, error = ?",
+            (state, stamp(now), exit_status, error),
+        )
+
+    def _change(
+        self, number: int, states: tuple[State, ...], assignments: str, values: tuple[object, ...]
+    ) -> bool:
+        with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
+            changed = database.execute(
+                f"UPDATE operations SET {assignments} WHERE id = ? AND state IN ({_marks(states)})",  # noqa: S608
+                (*values, number, *states),
+            ).rowcount
+            if not changed:
+                _known(database, number)
+            return changed > 0
+
+
+def insert(database: Connection, request: Request, now: datetime) -> Operation:
+    """Put an operation in, within the caller's transaction."""
+    number = database.execute(
+        "INSERT INTO operations (kind, arguments, asked_by, reason, asked, entry, due, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, 'waiting')",
+        (
+            request.kind,
+            json.dumps(request.arguments),
+            request.asked_by,
+            request.reason,
+            stamp(now),
+            request.entry,
+            stamp(request.due),
+        ),
+    ).lastrowid
+    return _known(database, number)
+
+
+def _marks(values: Sized) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _known(database: Connection, number: int | None) -> Operation:
+    row = database.execute("SELECT * FROM operations WHERE id = ?", (number,)).fetchone()
+    if row is None:
+        raise NotFoundError(f"there is no operation {number}", operation=number)
+    return _operation(row)
+
+
+def _operation(row: Row) -> Operation:
+    return Operation(
+        id=row["id"],
+        request=Request(
+            kind=row["kind"],
+            arguments=tuple(json.loads(row["arguments"])),
+            asked_by=row["asked_by"],
+            reason=row["reason"],
+            entry=row["entry"],
+            due=moment(row["due"]),
+        ),
+        asked=datetime.fromisoformat(row["asked"]),
+        state=row["state"],
+        waits_for=row["waits_for"],
+        attempts=row["attempts"],
+        resumes=row["resumes"],
+        pid=row["pid"],
+        started=moment(row["started"]),
+        ended=moment(row["ended"]),
+        exit_status=row["exit_status"],
+        error=row["error"],
+    )

@@ -1,0 +1,53 @@
+"""Operations, as they are on record."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, get_args
+
+from ...proto.structs import Record
+
+Kind = Literal["backup", "restore", "undelete", "sweep", "purge", "verify", "drill", "inventory"]
+State = Literal["waiting", "running", "stopping", "done", "partial", "failed", "stopped", "interrupted"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+UNDER_WAY: tuple[State, ...] = ("running", "stopping")
+ENDED: tuple[State, ...] = ("done", "partial", "failed", "stopped", "interrupted")
+
+
+class Request(Record, kw_only=True):
+    """An operation that is asked for: a command of the program by its ``kind``, with the ``arguments`` that
+    follow its name on a command line.
+
+    ``asked_by`` says who did, as WHERE:NAME (``schedule:``, ``cli:root``, ``page:anna``, ``key:HOST``), with
+    their ``reason``. What an ``entry`` of the schedule asked for was ``due`` at that moment.
+    """
+
+    kind: Kind
+    arguments: tuple[str, ...] = ()
+    asked_by: str
+    reason: str = ""
+    entry: str = ""
+    due: datetime | None = None
+
+
+class Operation(Record, kw_only=True):
+    """An operation in the queue, or what became of it. All times are aware UTC.
+
+    While it waits, ``waits_for`` says what for. ``attempts`` counts its starts, ``resumes`` is the run or
+    restore that the next one goes on with (empty: it begins anew), ``pid`` the process that carries it out.
+    ``exit_status`` is that of the command.
+    """
+
+    id: int
+    request: Request
+    asked: datetime
+    state: State
+    waits_for: str = ""
+    attempts: int = 0
+    resumes: str = ""
+    pid: int = 0
+    started: datetime | None = None
+    ended: datetime | None = None
+    exit_status: int | None = None
+    error: str = ""

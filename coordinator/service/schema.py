@@ -1,0 +1,75 @@
+"""The tables of ``service.sqlite``. SQL only.
+
+Times are ISO texts in UTC with microseconds, so that they sort; lists and facts are JSON. ``operations`` is
+the queue and what became of it: ids are never given twice. ``handled`` is the newest moment of each entry of
+the schedule for which an operation was put in, or which was passed over. ``proofs`` is the newest result for
+each mailbox that a drill restored, ``drills`` are the drills themselves. ``notices`` are causes that somebody
+was told of, until they are over or acknowledged.
+"""
+
+from __future__ import annotations
+
+VERSION = 1
+"""Kept in user_version. A change of the tables raises it."""
+
+TABLES = (
+    """CREATE TABLE operations (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        kind TEXT NOT NULL,
+        arguments TEXT NOT NULL,
+        asked_by TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        asked TEXT NOT NULL,
+        entry TEXT NOT NULL,
+        due TEXT,
+        state TEXT NOT NULL CHECK (state IN
+            ('waiting', 'running', 'stopping', 'done', 'partial', 'failed', 'stopped', 'interrupted')),
+        waits_for TEXT NOT NULL DEFAULT '',
+        attempts INTEGER NOT NULL DEFAULT 0,
+        resumes TEXT NOT NULL DEFAULT '',
+        pid INTEGER NOT NULL DEFAULT 0,
+        started TEXT,
+        ended TEXT,
+        exit_status INTEGER,
+        error TEXT NOT NULL DEFAULT '')""",
+    "CREATE INDEX operations_under_way ON operations (state) WHERE ended IS NULL",
+    "CREATE TABLE handled (entry TEXT PRIMARY KEY, moment TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE drills (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        started TEXT NOT NULL,
+        ended TEXT,
+        state TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed', 'interrupted')),
+        mailboxes INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        messages INTEGER NOT NULL DEFAULT 0,
+        size_bytes INTEGER NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '')""",
+    """CREATE TABLE proofs (
+        partition TEXT NOT NULL,
+        grp TEXT NOT NULL,
+        user TEXT NOT NULL,
+        drill INTEGER NOT NULL REFERENCES drills,
+        tried TEXT NOT NULL,
+        proven TEXT,
+        run TEXT NOT NULL,
+        place TEXT NOT NULL,
+        messages INTEGER NOT NULL,
+        size_bytes INTEGER NOT NULL,
+        lacks TEXT NOT NULL DEFAULT '[]',
+        error TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (partition, grp, user)) WITHOUT ROWID""",
+    "CREATE INDEX proofs_by_age ON proofs (grp, proven)",
+    """CREATE TABLE notices (
+        cause TEXT PRIMARY KEY,
+        event TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        text TEXT NOT NULL,
+        first TEXT NOT NULL,
+        last TEXT NOT NULL,
+        times INTEGER NOT NULL DEFAULT 1,
+        sent TEXT,
+        acknowledged TEXT,
+        acknowledged_by TEXT NOT NULL DEFAULT '',
+        over TEXT) WITHOUT ROWID""",
+    f"PRAGMA user_version = {VERSION}",
+)
