@@ -3,7 +3,8 @@
 Times are ISO texts in UTC with microseconds, so that they sort; lists and facts are JSON. ``operations`` is
 the queue and what became of it: ids are never given twice. ``handled`` is the newest moment of each entry of
 the schedule for which an operation was put in, or which was passed over. ``proofs`` is the newest result for
-each mailbox that a drill restored, ``drills`` are the drills themselves. ``notices`` are causes that somebody
+each mailbox that a drill took, with the time when it was ``proven`` last and the newest when it was among the
+``largest``; ``drills`` are the drills themselves. ``notices`` are causes that somebody
 was told of, until they are over or acknowledged.
 """
 
@@ -36,11 +37,13 @@ TABLES = (
     "CREATE TABLE handled (entry TEXT PRIMARY KEY, moment TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE drills (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
+        seed INTEGER NOT NULL,
         started TEXT NOT NULL,
         ended TEXT,
         state TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed', 'interrupted')),
-        mailboxes INTEGER NOT NULL DEFAULT 0,
+        proven INTEGER NOT NULL DEFAULT 0,
         failed INTEGER NOT NULL DEFAULT 0,
+        untried INTEGER NOT NULL DEFAULT 0,
         messages INTEGER NOT NULL DEFAULT 0,
         size_bytes INTEGER NOT NULL DEFAULT 0,
         error TEXT NOT NULL DEFAULT '')""",
@@ -50,14 +53,21 @@ TABLES = (
         user TEXT NOT NULL,
         drill INTEGER NOT NULL REFERENCES drills,
         tried TEXT NOT NULL,
+        outcome TEXT NOT NULL CHECK (outcome IN ('proven', 'failed', 'untried')),
         proven TEXT,
         run TEXT NOT NULL,
         place TEXT NOT NULL,
         messages INTEGER NOT NULL,
         size_bytes INTEGER NOT NULL,
+        alive INTEGER NOT NULL DEFAULT 0,
+        gone INTEGER NOT NULL DEFAULT 0,
+        altered INTEGER NOT NULL DEFAULT 0,
         lacks TEXT NOT NULL DEFAULT '[]',
+        lacking INTEGER NOT NULL DEFAULT 0,
         error TEXT NOT NULL DEFAULT '',
+        largest TEXT,
         PRIMARY KEY (partition, grp, user)) WITHOUT ROWID""",
+    "CREATE INDEX proofs_by_outcome ON proofs (outcome)",
     "CREATE INDEX proofs_by_age ON proofs (grp, proven)",
     """CREATE TABLE notices (
         cause TEXT PRIMARY KEY,

@@ -1,0 +1,321 @@
+"""Drills on record, and of each mailbox what the newest that took it has shown.
+
+A mailbox is called by partition, group and user, as in the catalog. Texts of mail (folders, reasons) are
+shown as they are kept: escape them where they are printed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from ...proto.errors import NotFoundError
+from ...proto.records import RunId, Skipped
+from ...proto.structs import Record, astuple
+from ..catalog.database import Connection, Row, transaction, translated
+from ..catalog.values import raw
+from .database import opened, place
+from .values import moment, stamp
+
+Outcome = Literal["proven", "failed", "untried"]
+DrillState = Literal["running", "done", "failed", "interrupted"]
+Mailbox = tuple[str, str, str]
+"""Partition, group, user."""
+
+MOST_LACKS = 1000
+"""So many lines of what a restore would lack are kept of a mailbox; ``Proof.lacking`` counts them all."""
+
+
+_FIRST: Mailbox = ("", "", "")
+_TEXT = "CAST(? AS TEXT)"
+_NAMED = f"partition = {_TEXT} AND grp = {_TEXT} AND user = {_TEXT}"
+_BEHIND = f"(partition, grp, user) > ({_TEXT}, {_TEXT}, {_TEXT})"
+
+
+_COLUMNS = (
+    *("partition", "grp", "user", "drill", "tried", "outcome", "proven", "run", "place", "messages"),
+    *("size_bytes", "alive", "gone", "altered", "lacks", "lacking", "error", "largest"),
+)
+_AS_TEXT = frozenset(("partition", "grp", "user", "place", "error"))
+_NOTE = f"""INSERT INTO proofs ({", ".join(_COLUMNS)})
+    VALUES ({", ".join(_TEXT if one in _AS_TEXT else "?" for one in _COLUMNS)})
+    ON CONFLICT DO UPDATE SET
+        {", ".join(f"{one} = excluded.{one}" for one in _COLUMNS if one not in ("proven", "largest"))},
+        proven = ifnull(excluded.proven, proven), largest = ifnull(excluded.largest, largest)
+    WHERE excluded.outcome <> 'untried' OR outcome <> 'failed'"""  # noqa: S608 (names of columns)
+
+
+class Drill(Record, kw_only=True):
+    """A drill: how many mailboxes it has ``proven``, how many ``failed`` (a restore would lack something),
+    how many it could not try, and what it read of those that it restored. ``failed`` as its state: it could
+    not be carried out, which ``error`` explains. Times are aware UTC."""
+
+    id: int
+    seed: int
+    started: datetime
+    ended: datetime | None = None
+    state: DrillState = "running"
+    proven: int = 0
+    failed: int = 0
+    untried: int = 0
+    messages: int = 0
+    size_bytes: int = 0
+    error: str = ""
+
+
+class Proof(Record, kw_only=True):
+    """What the newest drill that took a mailbox has shown: ``outcome``, at the time ``tried``. ``proven`` is
+    when it was restored whole the last time (None: never).
+
+    It was restored as of ``run``, from ``place`` (a destination, or the staging area). Of its messages
+    ``alive`` were compared with the live store, ``gone`` have been removed there since, ``altered`` have
+    other flags since: both are explained. ``lacks`` says what a restore would lack, by logical path, so
+    many lines in all as ``lacking``; ``error`` why nothing of it could be tried. ``largest`` is when it was
+    taken for its size last.
+    """
+
+    partition: str
+    group: str
+    user: str
+    drill: int
+    tried: datetime
+    outcome: Outcome
+    proven: datetime | None = None
+    run: RunId
+    place: str
+    messages: int = 0
+    size_bytes: int = 0
+    alive: int = 0
+    gone: int = 0
+    altered: int = 0
+    lacks: tuple[Skipped, ...] = ()
+    lacking: int = 0
+    error: str = ""
+    largest: datetime | None = None
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Its key."""
+        return self.partition, self.group, self.user
+
+
+class Counts(Record, kw_only=True):
+    """Of a group in a partition: mailboxes ``proven`` since some time, those whose newest drill ``failed``,
+    and of all that were ever proven the ``oldest`` proof."""
+
+    partition: str
+    group: str
+    proven: int
+    failed: int
+    ever: int
+    oldest: datetime | None
+
+
+class Proofs:
+    """The drills of a staging area. For any thread: each call has a connection of its own.
+
+    What a method writes is durable on return. All raise StagingError, DamagedError, UnsupportedError.
+    """
+
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
+        self._path = place(staging)
+
+    # Drills
+
+    def begin(self, seed: int, now: datetime) -> Drill:
+        """A drill begins. Those that seem to run are not under way any more (the caller holds the lock of
+        drills): they were interrupted."""
+        with self._writing() as database:
+            database.execute("UPDATE drills SET state = 'interrupted' WHERE state = 'running'")
+            number = database.execute(
+                "INSERT INTO drills (seed, started, state) VALUES (?, ?, 'running')", (seed, stamp(now))
+            ).lastrowid
+            return _drill(database.execute("SELECT * FROM drills WHERE id = ?", (number,)).fetchone())
+
+    def note(self, proof: Proof) -> None:
+        """A drill has done with a mailbox. When it was proven before stays known; and what a restore of it
+        would lack, until it was tried again."""
+        with self._writing() as database:
+            database.execute(_NOTE, _row(proof))
+            database.execute(
+                f"UPDATE drills SET {proof.outcome} = {proof.outcome} + 1, messages = messages + ?,"  # noqa: S608
+                " size_bytes = size_bytes + ? WHERE id = ?",
+                (proof.messages, proof.size_bytes, proof.drill),
+            )
+
+    def end(self, drill: int, state: DrillState, now: datetime, error: str = "") -> Drill:
+        """A drill has ended. Returns what has become of it. Raises NotFoundError."""
+        with self._writing() as database:
+            database.execute(
+                "UPDATE drills SET state = ?, ended = ?, error = CAST(? AS TEXT)"
+                " WHERE id = ? AND ended IS NULL",
+                (state, stamp(now), raw(error), drill),
+            )
+            row = database.execute("SELECT * FROM drills WHERE id = ?", (drill,)).fetchone()
+            if row is None:
+                raise NotFoundError(f"there is no drill {drill}", drill=drill)
+            return _drill(row)
+
+    def drills(self, count: int, before: int | None = None) -> tuple[Drill, ...]:
+        """So many, the newest first; those with smaller ids than ``before``, to page through all."""
+        with self._reading() as database:
+            rows = database.execute(
+                "SELECT * FROM drills WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2", (before, count)
+            )
+            return tuple(map(_drill, rows))
+
+    def failures(self) -> int:
+        """How often a mailbox has failed in a drill, ever."""
+        with self._reading() as database:
+            (found,) = database.execute("SELECT ifnull(sum(failed), 0) FROM drills").fetchone()
+            return int(found)
+
+    # Mailboxes
+
+    def of(self, mailbox: Mailbox) -> Proof | None:
+        """That of a mailbox; None if no drill has ever taken it."""
+        with self._reading() as database:
+            row = database.execute(
+                f"SELECT * FROM proofs WHERE {_NAMED}",  # noqa: S608 (casts)
+                _key(mailbox),
+            ).fetchone()
+            return None if row is None else _proof(row)
+
+    def all(self) -> tuple[Proof, ...]:
+        """Those of all mailboxes, by partition, group, user."""
+        with self._reading() as database:
+            return tuple(map(_proof, database.execute("SELECT * FROM proofs ORDER BY partition, grp, user")))
+
+    def not_whole(self, count: int, after: Mailbox | None = None) -> tuple[Proof, ...]:
+        """So many of the mailboxes of which a restore would lack something (their newest drill failed), by
+        partition, group, user; those behind ``after``, to page through all."""
+        with self._reading() as database:
+            rows = database.execute(
+                f"SELECT * FROM proofs WHERE outcome = 'failed' AND {_BEHIND}"  # noqa: S608
+                " ORDER BY partition, grp, user LIMIT ?",
+                (*_key(after or _FIRST), count),
+            )
+            return tuple(map(_proof, rows))
+
+    def of_drill(self, drill: int, count: int, after: Mailbox | None = None) -> tuple[Proof, ...]:
+        """So many of the mailboxes that a drill took and none after it, as ``not_whole``."""
+        with self._reading() as database:
+            rows = database.execute(
+                f"SELECT * FROM proofs WHERE drill = ? AND {_BEHIND}"  # noqa: S608
+                " ORDER BY partition, grp, user LIMIT ?",
+                (drill, *_key(after or _FIRST), count),
+            )
+            return tuple(map(_proof, rows))
+
+    def counts(self, since: datetime) -> tuple[Counts, ...]:
+        """By partition and group. A mailbox that failed after it had been proven does not count as proven."""
+        with self._reading() as database:
+            rows = database.execute(
+                """SELECT partition, grp,
+                    sum(proven >= ? AND outcome <> 'failed') AS proven,
+                    sum(outcome = 'failed') AS failed,
+                    count(proven) AS ever,
+                    min(proven) AS oldest
+                FROM proofs GROUP BY partition, grp ORDER BY partition, grp""",
+                (stamp(since),),
+            )
+            return tuple(
+                Counts(
+                    partition=row["partition"],
+                    group=row["grp"],
+                    proven=row["proven"] or 0,
+                    failed=row["failed"],
+                    ever=row["ever"],
+                    oldest=moment(row["oldest"]),
+                )
+                for row in rows
+            )
+
+    def forget(self, mailboxes: Iterable[Mailbox]) -> None:
+        """Nothing more is known of these: they are not kept any more."""
+        with self._writing() as database:
+            database.executemany(
+                f"DELETE FROM proofs WHERE {_NAMED}",  # noqa: S608
+                list(map(_key, mailboxes)),
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(self._path), closing(opened(self._staging)) as database:
+            yield database
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._reading() as database, transaction(database):
+            yield database
+
+
+def _key(mailbox: Mailbox) -> tuple[bytes, ...]:
+    """Names may hold bytes of file names that are not UTF-8: see ``catalog.schema``."""
+    return tuple(map(raw, mailbox))
+
+
+def _drill(row: Row) -> Drill:
+    return Drill(
+        id=row["id"],
+        seed=row["seed"],
+        started=datetime.fromisoformat(row["started"]),
+        ended=moment(row["ended"]),
+        state=row["state"],
+        proven=row["proven"],
+        failed=row["failed"],
+        untried=row["untried"],
+        messages=row["messages"],
+        size_bytes=row["size_bytes"],
+        error=row["error"],
+    )
+
+
+def _row(proof: Proof) -> tuple[object, ...]:
+    """Its values, as ``_COLUMNS`` has them."""
+    return (
+        *_key(proof.mailbox),
+        proof.drill,
+        stamp(proof.tried),
+        proof.outcome,
+        stamp(proof.proven),
+        proof.run,
+        raw(proof.place),
+        proof.messages,
+        proof.size_bytes,
+        proof.alive,
+        proof.gone,
+        proof.altered,
+        json.dumps([astuple(one) for one in proof.lacks[:MOST_LACKS]]),
+        max(proof.lacking, len(proof.lacks)),
+        raw(proof.error),
+        stamp(proof.largest),
+    )
+
+
+def _proof(row: Row) -> Proof:
+    return Proof(
+        partition=row["partition"],
+        group=row["grp"],
+        user=row["user"],
+        drill=row["drill"],
+        tried=datetime.fromisoformat(row["tried"]),
+        outcome=row["outcome"],
+        proven=moment(row["proven"]),
+        run=RunId(row["run"]),
+        place=row["place"],
+        messages=row["messages"],
+        size_bytes=row["size_bytes"],
+        alive=row["alive"],
+        gone=row["gone"],
+        altered=row["altered"],
+        lacks=tuple(Skipped(*one) for one in json.loads(row["lacks"])),
+        lacking=row["lacking"],
+        error=row["error"],
+        largest=moment(row["largest"]),
+    )

@@ -1,0 +1,97 @@
+"""Proofs on record: the newest result of each mailbox, when it was proven last, and numbers by group."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.service.proofs import MOST_LACKS, Drill, Outcome, Proof, Proofs
+from mailhaul.proto.errors import NotFoundError
+from mailhaul.proto.records import RunId, Skipped
+from mailhaul.proto.structs import replace
+
+NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
+RUN = RunId("20260301T010000Z-0000")
+DAY = timedelta(days=1)
+
+
+def proof(drill: Drill, user: str, outcome: Outcome = "proven", when: datetime = NOW) -> Proof:
+    return Proof(
+        partition="primary",
+        group="staff",
+        user=user,
+        drill=drill.id,
+        tried=when,
+        outcome=outcome,
+        proven=when if outcome == "proven" else None,
+        run=RUN,
+        place="depot",
+        messages=10,
+        size_bytes=1000,
+    )
+
+
+def test_a_proof_is_found_as_it_was_noted_and_counted(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    drill = proofs.begin(7, NOW)
+    lacks = (Skipped("/primary/staff/jane/INBOX/17", "damaged", "a block"),)
+    jane = replace(proof(drill, "jane", "failed"), lacks=lacks, lacking=1, largest=NOW)
+    nameless = proof(drill, b"caf\xe9".decode(errors="surrogateescape"))
+    away = replace(proof(drill, "tom", "untried"), messages=0, size_bytes=0, error="depot: not there")
+    for one in (jane, nameless, away):
+        proofs.note(one)
+    assert Proofs(tmp_path).all() == tuple(sorted((jane, nameless, away), key=lambda one: one.user))
+    assert proofs.of(nameless.mailbox) == nameless
+    assert proofs.of(("primary", "staff", "nobody")) is None
+    ended = proofs.end(drill.id, "done", NOW + DAY)
+    assert (ended.seed, ended.proven, ended.failed, ended.untried) == (7, 1, 1, 1)
+    assert (ended.messages, ended.size_bytes, ended.state, ended.ended) == (20, 2000, "done", NOW + DAY)
+    assert proofs.drills(5) == (ended,)
+    with pytest.raises(NotFoundError):
+        proofs.end(99, "done", NOW)
+
+
+def test_when_a_mailbox_was_proven_outlasts_later_failures(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    first = proofs.begin(1, NOW)
+    proofs.note(replace(proof(first, "jane"), largest=NOW))
+    second = proofs.begin(2, NOW + DAY)
+    assert [one.state for one in proofs.drills(5)] == ["running", "interrupted"]
+    proofs.note(proof(second, "jane", "failed", NOW + DAY))
+    found = proofs.of(("primary", "staff", "jane"))
+    assert found is not None
+    assert (found.outcome, found.tried, found.proven, found.largest) == ("failed", NOW + DAY, NOW, NOW)
+    assert proofs.failures() == 1
+    proofs.note(proof(proofs.begin(3, NOW + 2 * DAY), "jane", "untried", NOW + 2 * DAY))
+    assert proofs.of(found.mailbox) == found  # what it lacks is not forgotten since its place is away
+    assert proofs.drills(5, before=second.id) == proofs.drills(5)[2:]
+
+
+def test_numbers_of_a_group_and_pages_of_what_failed(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    drill = proofs.begin(1, NOW)
+    proofs.note(proof(drill, "a", when=NOW - 40 * DAY))
+    proofs.note(proof(drill, "b", when=NOW - 3 * DAY))
+    proofs.note(proof(drill, "c"))
+    for user in ("c", "d", "e"):
+        proofs.note(proof(drill, user, "failed"))
+    (counts,) = proofs.counts(NOW - 30 * DAY)
+    assert (counts.proven, counts.failed, counts.ever, counts.oldest) == (1, 3, 3, NOW - 40 * DAY)
+    first = proofs.not_whole(2)
+    assert [one.user for one in first] == ["c", "d"]
+    assert [one.user for one in proofs.not_whole(2, after=first[-1].mailbox)] == ["e"]
+    assert len(proofs.of_drill(drill.id, 9)) == 5
+    proofs.forget([one.mailbox for one in first])
+    assert [one.user for one in proofs.not_whole(9)] == ["e"]
+
+
+def test_the_lines_of_what_is_lacking_are_bounded_and_counted(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    drill = proofs.begin(1, NOW)
+    lacks = tuple(Skipped(f"/primary/staff/jane/INBOX/{uid}", "damaged") for uid in range(MOST_LACKS + 5))
+    proofs.note(replace(proof(drill, "jane", "failed"), lacks=lacks))
+    found = proofs.of(("primary", "staff", "jane"))
+    assert found is not None
+    assert (len(found.lacks), found.lacking) == (MOST_LACKS, MOST_LACKS + 5)
