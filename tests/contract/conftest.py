@@ -111,6 +111,10 @@ class _Generous:
     """A budget that is never short, but hands out little at a time."""
 
     piece_bytes = 5000
+    small_bytes = 0
+
+    def rest(self) -> None:
+        pass
 
     def spend_message(self) -> None:
         pass

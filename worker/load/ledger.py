@@ -14,11 +14,11 @@ import stat
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from ...proto.errors import BackupError
+from .shared import boot_id, check_ours, shared_file
 
 ALLOWANCES = 2
 """A ledger keeps so many, by number."""
@@ -30,8 +30,6 @@ PATIENCE_SECONDS = 0.05
 """How long to wait for the lock, which others hold for microseconds unless they are stopped meanwhile.
 Then it goes without: the worst that comes of it is that one booking is forgotten."""
 
-_PLACES = (Path("/run"), Path("/tmp"))  # noqa: S108 (see _directory)
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _RETRY_SECONDS = 0.002
 _RECORD = struct.Struct(f"<16s{ALLOWANCES}q")
 """The id of the boot of which the moments are, then the moments in nanoseconds."""
@@ -44,7 +42,7 @@ class Ledger:
         """Make the file if there is none. Raises BackupError."""
         self.path = path
         self._clock = clock
-        self._boot = _boot_id()
+        self._boot = boot_id()
         self.book(0, 0)
 
     def book(self, allowance: int, length_ns: int) -> int:
@@ -71,7 +69,7 @@ class Ledger:
         try:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
-                _check(self.path, os.fstat(file), stat.S_IFREG)
+                check_ours(self.path, os.fstat(file), stat.S_IFREG)
                 yield file
             finally:
                 os.close(file)
@@ -85,37 +83,7 @@ class Ledger:
 def host_ledger(host: str) -> Ledger:
     """The ledger of a host, by the name that tasks call it by (empty: the coordinator's own), shared by all
     processes there that run as the same user. Raises BackupError."""
-    return Ledger(_directory() / quote(f"{host or 'localhost'}.load", safe=""))
-
-
-def _directory() -> Path:
-    """The directory of this user's ledgers, made if need be.
-
-    /run, where only root can make one and nobody can be before us; else /tmp, where somebody can, and is
-    then found out. A directory that is ours stays ours: /tmp keeps others from renaming it.
-    """
-    name = f"mailhaul-{os.geteuid()}"
-    place = next((one for one in _PLACES if os.access(one, os.W_OK | os.X_OK)), _PLACES[-1])
-    directory = place / name
-    try:
-        with suppress(FileExistsError):
-            directory.mkdir(mode=0o700)
-        _check(directory, directory.lstat(), stat.S_IFDIR)
-    except OSError as error:
-        raise BackupError(
-            f"{directory}: the load on this host can't be bounded: {error.strerror}", path=str(directory)
-        ) from error
-    return directory
-
-
-def _check(path: Path, status: os.stat_result, kind: int) -> None:
-    """Raise BackupError for something that is not ours alone."""
-    if stat.S_IFMT(status.st_mode) != kind or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        raise BackupError(
-            f"{path} is somebody else's, or open to others, and is not used to bound the load on this host: "
-            "remove it",
-            path=str(path),
-        )
+    return Ledger(shared_file(host, "load"))
 
 
 @contextmanager
@@ -131,11 +99,3 @@ def _locked(file: int) -> Iterator[None]:
                 break
             time.sleep(_RETRY_SECONDS)
     yield  # closing the file is what unlocks it
-
-
-def _boot_id() -> bytes:
-    """Names this boot: moments of an earlier one, in a file that outlived it, mean nothing."""
-    try:
-        return bytes.fromhex(_BOOT.read_text().strip().replace("-", ""))
-    except (OSError, ValueError):
-        return bytes(16)

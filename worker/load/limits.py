@@ -16,6 +16,7 @@ class LoadLimits(Record, kw_only=True):
     the mail store, or written to it; files that are no messages count as one each. A restore begins with a
     tenth of these, and has all of it after ``ramp_seconds``. Workers are at least as ``nice`` as told, and
     read and write in the class ``ionice`` of the disk scheduler, best-effort at its lowest level.
+    ``governed``: they do a share of all this, as a governor tells while they work (``share``).
     """
 
     bytes_per_second: int = 0
@@ -23,11 +24,17 @@ class LoadLimits(Record, kw_only=True):
     nice: int = 0
     ionice: IoClass = ""
     ramp_seconds: float = 60.0
+    governed: bool = False
 
     @property
     def has_rates(self) -> bool:
         """Whether there is anything to book."""
         return bool(self.bytes_per_second or self.messages_per_second)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether there is anything to keep to while mail is read or written."""
+        return self.has_rates or self.governed
 
 
 NO_LIMITS = LoadLimits()

@@ -2,7 +2,7 @@
 
 Opening a message, or a file that is none, costs one message; reading costs bytes, in pieces, so that the
 rate holds inside a large message too. Listing and measuring cost nothing, nor does looking at a message
-without opening it: they read names and inodes.
+without opening it: they read names and inodes. But where only a share of a host may be had, rests follow.
 """
 
 from __future__ import annotations
@@ -24,11 +24,18 @@ class ReadingBudget(Protocol):
     def piece_bytes(self) -> int:
         """How much to read before it is spent; 0 for all at once."""
 
+    @property
+    def small_bytes(self) -> int:
+        """Of messages up to this size nothing has to be spent."""
+
     def spend_message(self) -> None:
         """Waits."""
 
     def spend_bytes(self, count: int) -> None:
         """Waits."""
+
+    def rest(self) -> None:
+        """Waits, after what is neither messages nor bytes."""
 
 
 class ThrottledStore:
@@ -45,6 +52,7 @@ class ThrottledStore:
         return self._store.left_out()
 
     def measure(self, user: str) -> MailboxSize:
+        self._budget.rest()
         return self._store.measure(user)
 
     @contextmanager
@@ -54,6 +62,7 @@ class ThrottledStore:
         known: KnownMailbox | None = None,
         wanted: Callable[[str], bool] = lambda _folder: True,
     ) -> Iterator[MailboxReader]:
+        self._budget.rest()
         with self._store.open_mailbox(user, known, wanted) as mailbox:
             yield _Mailbox(mailbox, self._budget)
 
@@ -69,6 +78,7 @@ class _Mailbox:
 
     def folders(self) -> Iterator[FolderReader]:
         for folder in self._mailbox.folders():
+            self._budget.rest()
             yield _Folder(folder, self._budget)
 
     def held_still(self) -> bool:
@@ -108,11 +118,13 @@ class _Folder:
     def messages(self) -> Iterator[Listed]:
         messages = self._folder.messages()
         self._take_over()
+        self._budget.rest()
         return messages
 
     def listing(self) -> ListedMessages:
         listing = self._folder.listing()
         self._take_over()
+        self._budget.rest()
         return listing
 
     def open_message(self, message: Listed) -> OpenedFile:
@@ -120,6 +132,7 @@ class _Folder:
         return _paced(self._folder.open_message(message), self._budget)
 
     def stat(self, message: Listed) -> FileStat:
+        self._budget.rest()
         return self._folder.stat(message)
 
     def _take_over(self) -> None:
@@ -132,7 +145,9 @@ class _Folder:
 
 def _paced(opened: OpenedFile, budget: ReadingBudget) -> OpenedFile:
     piece = budget.piece_bytes
-    return _Opened(opened, budget, max(piece, _LEAST_PIECE_BYTES)) if piece else opened
+    if not piece or opened.stat.size <= budget.small_bytes:
+        return opened
+    return _Opened(opened, budget, max(piece, _LEAST_PIECE_BYTES))
 
 
 class _Opened:

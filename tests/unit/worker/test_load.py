@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.errors import BackupError, StoreError
 from mailhaul.proto.records import FileStat, Folder, Listed, Ownership
-from mailhaul.worker.load import LoadLimits, bounded, bounded_target, ledger
+from mailhaul.worker.load import LoadLimits, bounded, bounded_target, shared
 from mailhaul.worker.load.budget import BATCH_SECONDS, Budget, Ramp
 from mailhaul.worker.load.ledger import BURST_NS, Ledger, host_ledger
 from mailhaul.worker.stores.memory import MemoryStore, MemoryTarget
@@ -110,7 +110,7 @@ def test_the_ledger_goes_on_where_another_process_left_it(path: Path, clock: Tim
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """What stands for /run and /tmp."""
     found = tmp_path / "run", tmp_path / "tmp"
-    monkeypatch.setattr(ledger, "_PLACES", found)
+    monkeypatch.setattr(shared, "_PLACES", found)
     found[1].mkdir()
     return found
 
@@ -273,6 +273,7 @@ class Spending:
 
     def __init__(self, piece_bytes: int) -> None:
         self.piece_bytes = piece_bytes
+        self.small_bytes = 0
         self.notes: list[object] = []
 
     def spend_message(self) -> None:
@@ -280,6 +281,9 @@ class Spending:
 
     def spend_bytes(self, count: int) -> None:
         self.notes.append(count)
+
+    def rest(self) -> None:
+        pass
 
 
 @pytest.fixture
