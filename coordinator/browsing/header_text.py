@@ -12,6 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 import pybase64
 
+from .charsets import decoded, guessed
+
 # An encoded word; the last one of a value may have lost its end.
 _WORD = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)(?:\?=|\?\Z|\Z)")
 _QUOTED = re.compile(rb"=([0-9A-Fa-f]{2})")
@@ -33,7 +35,7 @@ _MONTHS = {
 def header_text(value: bytes) -> str:
     """The text of a header value."""
     if b"=?" not in value:
-        return _plain(value)
+        return guessed(value)
     parts: list[str] = []
     # Words side by side may share a character between them: those of one charset are decoded together.
     run, charset, done = b"", b"", 0
@@ -43,9 +45,9 @@ def header_text(value: bytes) -> str:
             parts.append(_decoded(run, charset))
             run = b""
         if between.strip() or not done:
-            parts.append(_plain(between))
+            parts.append(guessed(between))
         run, charset, done = run + _word_bytes(word), word[1], word.end()
-    return "".join([*parts, _decoded(run, charset), _plain(value[done:])])
+    return "".join([*parts, _decoded(run, charset), guessed(value[done:])])
 
 
 def file_name(value: bytes) -> str:
@@ -85,16 +87,5 @@ def _word_bytes(word: re.Match[bytes]) -> bytes:
 
 
 def _decoded(data: bytes, charset: bytes) -> str:
-    try:
-        # After a star stands the language.
-        return data.decode(charset.partition(b"*")[0].decode("ascii"), "replace") if data else ""
-    except (LookupError, ValueError):
-        return _plain(data)
-
-
-def _plain(data: bytes) -> str:
-    """Bytes of no told charset: UTF-8 if they can be that, else what mail of old had."""
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+    known = decoded(data, charset.decode("latin-1")) if data else ""
+    return guessed(data) if known is None else known
