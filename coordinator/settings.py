@@ -18,6 +18,7 @@ from ..proto.structs import Record, field
 from ..worker.destinations.settings import Destination
 from ..worker.load import LoadLimits
 from .retention import RetentionRules
+from .serving.settings import ServeConfig
 from .window import Window
 
 Codec = Literal["lz4", "zstd"]
@@ -215,6 +216,7 @@ class Config(Record, kw_only=True):
     hooks: Mapping[str, HookConfig] = field(default_factory=dict)
     destinations: tuple[Destination, ...] = ()
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
 
 
 def own_directory(staging: Path, destination: str) -> Path:

@@ -41,6 +41,7 @@ COMMANDS = {
     "tree": "Make a tree of directories for programs that back up by directories.",
     "catalog": "Rebuild the catalog of runs and archives.",
     "receive": "Receive archives from workers on other hosts (runs on the staging host).",
+    "serve": "Stay, and carry out the operations in the queue of a staging area.",
     "keys": "Make and list keys: of hosts, and of recipients who can open archives.",
     "completion": "Print a shell completion script.",
     "man": "Write the manual pages.",

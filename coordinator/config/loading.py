@@ -32,6 +32,8 @@ from ..settings import (
 from ..users_file import read_users
 from .destinations import destinations, sweep
 from .problems import check_names, config_error, wrong_value
+from .root import Root
+from .serving import serving
 from .tables import (
     ArchiveTable,
     DispatchTable,
@@ -43,7 +45,6 @@ from .tables import (
     LoadTable,
     PartitionTable,
     RetentionTable,
-    Root,
     StagingTable,
     with_paths,
 )
@@ -82,6 +83,7 @@ def load(path: Path) -> Config:
         log=LogConfig(**with_paths(path, root.log.given(), "file")),
         destinations=places,
         sweep=sweep(path, root.sweep, names, [one.name for one in places]),
+        serve=serving(root.serve),
     )
     _check_hosts(path, config)
     return config

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic_core import ErrorDetails
 
 from ...proto.errors import ConfigError
-from .tables import TABLES
+from .root import TABLES
 
 _KINDS = [repr(name.removeprefix("destination.")) for name in TABLES if name.startswith("destination.")]
 

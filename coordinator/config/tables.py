@@ -112,18 +112,18 @@ def _home_pattern(path: str) -> str:
     return path
 
 
-_Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
-_Name = Annotated[str, Field(pattern=f"^{SAFE_NAME}$")]
+Text = Annotated[str, Field(pattern=r"^[^\x00]+$")]
+Name = Annotated[str, Field(pattern=f"^{SAFE_NAME}$")]
 
 
 _Address = Annotated[str, Field(pattern=rf"^tcp://(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]|\*):{_PORT}$")]
-_Seconds = Annotated[float, BeforeValidator(_seconds)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
 _Pattern = Annotated[str, AfterValidator(_pattern)]
-_HomePattern = Annotated[_Text, AfterValidator(_home_pattern)]
+_HomePattern = Annotated[Text, AfterValidator(_home_pattern)]
 _Expression = Annotated[str, AfterValidator(_expression)]
-_Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
 _Device = Annotated[str, Field(pattern=r"^/dev/tape/by-[a-z]+/[^/]+-nst$")]
-_Program = Annotated[tuple[_Text, ...], BeforeValidator(_program), Field(min_length=1)]
+Program = Annotated[tuple[Text, ...], BeforeValidator(_program), Field(min_length=1)]
 _PROGRAM = "a program and its arguments, a list of strings such as ['prog', '--to', '{name}']"
 _Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -145,17 +145,17 @@ def with_paths(path: Path, given: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 class StagingTable(Table):
-    path: _Text = Field(description="a directory")
-    host: _Name | None = Field(default=None, description="the name of this host")
+    path: Text = Field(description="a directory")
+    host: Name | None = Field(default=None, description="the name of this host")
     listen: _Address | None = Field(default=None, description="an address such as 'tcp://0.0.0.0:7400'")
     address: _Address | None = Field(default=None, description="an address such as 'tcp://staging01:7400'")
-    keys: _Text | None = Field(default=None, description="a directory")
+    keys: Text | None = Field(default=None, description="a directory")
     reserve: Annotated[int, BeforeValidator(_size_bytes)] | None = Field(
         default=None, description="a size such as '2 GiB'"
     )
-    wait_for_space: _Seconds | None = Field(default=None, description="a time such as '90s' or '1h'")
-    owner: _Text | None = Field(default=None, description="the name of a user of this host")
-    group: _Text | None = Field(default=None, description="the name of a group of this host")
+    wait_for_space: Seconds | None = Field(default=None, description="a time such as '90s' or '1h'")
+    owner: Text | None = Field(default=None, description="the name of a user of this host")
+    group: Text | None = Field(default=None, description="the name of a group of this host")
     mode: Annotated[int, BeforeValidator(_mode)] | None = Field(
         default=None, description="'0600', '0640' or '0644': what others may do, at most read"
     )
@@ -163,35 +163,35 @@ class StagingTable(Table):
 
 
 class PartitionTable(Table):
-    name: _Name | None = Field(
+    name: Name | None = Field(
         default=None,
         description="at most 100 letters, digits, '.', '_', '-', beginning with a letter or digit",
     )
-    host: _Name | None = Field(default=None, description="the name of a host")
-    hosts: Annotated[tuple[_Name, ...], BeforeValidator(_names), Field(min_length=1)] | None = Field(
+    host: Name | None = Field(default=None, description="the name of a host")
+    hosts: Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)] | None = Field(
         default=None, description="a list of the names of the hosts that share its storage"
     )
     format: Literal["maildir"] = Field(description="'maildir', the only format of this version")
-    path: Annotated[_Text, AfterValidator(check_path)] = Field(
+    path: Annotated[Text, AfterValidator(check_path)] = Field(
         description="an absolute directory, with {user} where user names stand, and beside it, where wanted, "
         "{domain} and letters of both: {user[0]}, {user[0:2]}, {domain[0]}"
     )
-    doveadm: Annotated[tuple[_Text, ...], BeforeValidator(_command)] | None = Field(
+    doveadm: Annotated[tuple[Text, ...], BeforeValidator(_command)] | None = Field(
         default=None, description="a command, as one string or as a list of strings"
     )
-    accept: Annotated[tuple[_Text, ...], BeforeValidator(_names)] | None = Field(
+    accept: Annotated[tuple[Text, ...], BeforeValidator(_names)] | None = Field(
         default=None, description="a list of paths such as 'shared-folders/*' or 'old/jane'"
     )
     uid_margin: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
         default=None, description="a number of messages, at most 2147483648"
     )
-    home: Annotated[_Text, AfterValidator(check_template)] | None = Field(
+    home: Annotated[Text, AfterValidator(check_template)] | None = Field(
         default=None, description="an absolute path with {user}, as that of the mailboxes"
     )
-    control: Annotated[_Text, AfterValidator(check_template)] | None = Field(
+    control: Annotated[Text, AfterValidator(check_template)] | None = Field(
         default=None, description="an absolute path with {user}, as that of the mailboxes"
     )
-    index: Annotated[_Text, AfterValidator(check_template)] | None = Field(
+    index: Annotated[Text, AfterValidator(check_template)] | None = Field(
         default=None, description="an absolute path with {user}, as that of the mailboxes"
     )
     also: Annotated[tuple[_HomePattern, ...], BeforeValidator(_names)] | None = Field(
@@ -200,13 +200,13 @@ class PartitionTable(Table):
 
 
 class GroupsTable(Table):
-    file: _Text | None = Field(default=None, description="a file")
+    file: Text | None = Field(default=None, description="a file")
     several: Several | None = Field(default=None, description="'report', 'first-match' or 'error'")
     ungrouped: Ungrouped | None = Field(default=None, description="'user' or 'report'")
     largest_unit: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20)] | None = Field(
         default=None, description="a size of at least 1 MiB, such as '20 GiB'"
     )
-    off: Annotated[tuple[_Name, ...], BeforeValidator(_names)] | None = Field(
+    off: Annotated[tuple[Name, ...], BeforeValidator(_names)] | None = Field(
         default=None, description="a list of the names of groups"
     )
 
@@ -224,18 +224,18 @@ class ExcludeTable(Table):
     users: Annotated[tuple[_Expression, ...], BeforeValidator(_names)] | None = Field(
         default=None, description="a list of regular expressions over user ids"
     )
-    users_file: _Text | None = Field(default=None, description="a file")
+    users_file: Text | None = Field(default=None, description="a file")
     group: dict[str, GroupExcludeTable] = Field(
         default={}, description="a table [exclude.group.NAME] for each group"
     )
 
 
 class RulesTable(Table):
-    last: _Count | None = Field(default=None, description="a whole number from 1")
-    daily: _Count | None = Field(default=None, description="a whole number from 1")
-    weekly: _Count | None = Field(default=None, description="a whole number from 1")
-    monthly: _Count | None = Field(default=None, description="a whole number from 1")
-    yearly: _Count | None = Field(default=None, description="a whole number from 1")
+    last: Count | None = Field(default=None, description="a whole number from 1")
+    daily: Count | None = Field(default=None, description="a whole number from 1")
+    weekly: Count | None = Field(default=None, description="a whole number from 1")
+    monthly: Count | None = Field(default=None, description="a whole number from 1")
+    yearly: Count | None = Field(default=None, description="a whole number from 1")
 
 
 class RetentionTable(RulesTable):
@@ -247,9 +247,9 @@ class RetentionTable(RulesTable):
 
 
 class TlsTable(Table):
-    cert: _Text = Field(description="a file")
-    key: _Text = Field(description="a file")
-    ca: _Text = Field(description="a file")
+    cert: Text = Field(description="a file")
+    key: Text = Field(description="a file")
+    ca: Text = Field(description="a file")
 
 
 class DispatchTable(Table):
@@ -260,10 +260,10 @@ class DispatchTable(Table):
     window: Annotated[InstanceOf[Window], BeforeValidator(_window)] | None = Field(
         default=None, description="times of the day such as '22:00-06:00'"
     )
-    address: _Text | None = Field(default=None, description="'auto', or HOST:PORT of a Ray cluster")
-    token_file: _Text | None = Field(default=None, description="a file")
+    address: Text | None = Field(default=None, description="'auto', or HOST:PORT of a Ray cluster")
+    token_file: Text | None = Field(default=None, description="a file")
     tls: TlsTable | None = Field(default=None, description="a table with cert, key and ca")
-    host_patience: _Seconds | None = Field(default=None, description="a time such as '90s' or '10m'")
+    host_patience: Seconds | None = Field(default=None, description="a time such as '90s' or '10m'")
 
 
 class LoadTable(Table):
@@ -277,31 +277,31 @@ class LoadTable(Table):
         default=None, description="a whole number from 0 to 19"
     )
     ionice: Literal["idle", "best-effort"] | None = Field(default=None, description="'idle' or 'best-effort'")
-    ramp: _Seconds | None = Field(default=None, description="a time such as '5m'")
+    ramp: Seconds | None = Field(default=None, description="a time such as '5m'")
 
 
 class EncryptionTable(Table):
-    recipients: Annotated[tuple[_Text, ...], BeforeValidator(_names)] | None = Field(
+    recipients: Annotated[tuple[Text, ...], BeforeValidator(_names)] | None = Field(
         default=None, description="a list of files with public keys such as '/etc/mailhaul/ops.pub'"
     )
     required: bool | None = Field(default=None, description="true or false")
     erasable: bool | None = Field(default=None, description="true or false")
-    check_every: _Seconds | None = Field(default=None, description="a time such as '90d'")
+    check_every: Seconds | None = Field(default=None, description="a time such as '90d'")
 
 
 class MetricsTable(Table):
     listen: Annotated[str, Field(pattern=rf"^(?:[0-9A-Za-z.-]+|\[[0-9A-Fa-f:.]+\]):{_PORT}$")] | None = Field(
         default=None, description="an address such as '127.0.0.1:9410'"
     )
-    textfile: _Text | None = Field(default=None, description="a file")
+    textfile: Text | None = Field(default=None, description="a file")
 
 
 class LogTable(Table):
-    file: _Text | None = Field(default=None, description="a file")
+    file: Text | None = Field(default=None, description="a file")
 
 
 _Limit = Annotated[float | str, BeforeValidator(_limit)]
-_Command = Annotated[tuple[_Text, ...], BeforeValidator(_command), Field(min_length=1)]
+_Command = Annotated[tuple[Text, ...], BeforeValidator(_command), Field(min_length=1)]
 
 
 class HookTable(Table):
@@ -338,28 +338,28 @@ class ArchiveTable(Table):
 
 
 class DestinationTable(Table):
-    name: _Name = Field(
+    name: Name = Field(
         description="at most 100 letters, digits, '.', '_', '-', beginning with a letter or digit"
     )
 
 
 class DirectoryTable(DestinationTable):
     kind: Literal["directory"]
-    path: _Text = Field(description="a directory")
+    path: Text = Field(description="a directory")
 
 
 class S3Table(DestinationTable):
     kind: Literal["s3"]
-    bucket: _Text = Field(description="the name of a bucket")
+    bucket: Text = Field(description="the name of a bucket")
     endpoint: Annotated[str, Field(pattern=r"^https?://[^/\s]+/?$")] | None = Field(
         default=None, description="a URL such as 'https://s3.example.org'"
     )
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = Field(
         default=None, description="how the names of objects begin, such as 'site1/'"
     )
-    region: _Text | None = Field(default=None, description="the name of a region")
-    credentials: _Text | None = Field(default=None, description="a file")
-    ca_file: _Text | None = Field(default=None, description="a file")
+    region: Text | None = Field(default=None, description="the name of a region")
+    credentials: Text | None = Field(default=None, description="a file")
+    ca_file: Text | None = Field(default=None, description="a file")
     lock: Literal["governance", "compliance"] | None = Field(
         default=None, description="'governance' or 'compliance'"
     )
@@ -367,13 +367,13 @@ class S3Table(DestinationTable):
         default=None, description="a time of a day at least, such as '30 days'"
     )
     legal_hold: bool | None = Field(default=None, description="true or false")
-    storage_class: _Text | None = Field(default=None, description="a storage class such as 'STANDARD_IA'")
+    storage_class: Text | None = Field(default=None, description="a storage class such as 'STANDARD_IA'")
     tags: dict[str, str] | None = Field(default=None, description="a table of texts")
     part_threads: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None, description="a whole number from 1 to 64"
     )
-    requests_per_second: _Count | None = Field(default=None, description="a whole number from 1")
-    thaw_days: _Count | None = Field(default=None, description="a whole number from 1")
+    requests_per_second: Count | None = Field(default=None, description="a whole number from 1")
+    thaw_days: Count | None = Field(default=None, description="a whole number from 1")
     thaw_tier: Literal["Bulk", "Standard", "Expedited"] | None = Field(
         default=None, description="'Bulk', 'Standard' or 'Expedited'"
     )
@@ -381,13 +381,13 @@ class S3Table(DestinationTable):
 
 class TapeTable(DestinationTable):
     kind: Literal["tape"]
-    file: _Text | None = Field(default=None, description="a directory of volumes that are files")
+    file: Text | None = Field(default=None, description="a directory of volumes that are files")
     device: Annotated[tuple[_Device, ...], BeforeValidator(_devices), Field(min_length=1)] | None = Field(
         default=None,
         description="a drive that does not rewind, such as '/dev/tape/by-id/...-nst', or a list of them",
     )
-    changer: _Text | None = Field(default=None, description="a device such as '/dev/tape/by-id/...-changer'")
-    pool: _Name | None = Field(default=None, description="the name of a pool of volumes")
+    changer: Text | None = Field(default=None, description="a device such as '/dev/tape/by-id/...-changer'")
+    pool: Name | None = Field(default=None, description="the name of a pool of volumes")
     allocation: Literal["full", "day", "week"] | None = Field(
         default=None, description="'full', 'day' or 'week'"
     )
@@ -397,9 +397,9 @@ class TapeTable(DestinationTable):
     capacity: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20)] | None = Field(
         default=None, description="a size of at least 1 MiB, such as '100 GB'"
     )
-    reuse_after: _Seconds | None = Field(default=None, description="a time such as '30 days'")
+    reuse_after: Seconds | None = Field(default=None, description="a time such as '30 days'")
     label_blanks: bool | None = Field(default=None, description="true or false")
-    load_time: _Seconds | None = Field(default=None, description="a time such as '2h'")
+    load_time: Seconds | None = Field(default=None, description="a time such as '2h'")
     buffer: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20, le=2**30)] | None = Field(
         default=None, description="a size from 1 MiB to 1 GiB, such as '32 MiB'"
     )
@@ -407,20 +407,20 @@ class TapeTable(DestinationTable):
 
 class CommandTable(DestinationTable):
     kind: Literal["command"]
-    put: _Program = Field(description=_PROGRAM)
-    get: _Program = Field(description=_PROGRAM)
-    stat: _Program | None = Field(default=None, description=_PROGRAM)
-    list: _Program | None = Field(default=None, description=_PROGRAM)
-    remove: _Program | None = Field(default=None, description=_PROGRAM)
-    time_limit: _Seconds | None = Field(default=None, description="a time such as '90s' or '6h'")
+    put: Program = Field(description=_PROGRAM)
+    get: Program = Field(description=_PROGRAM)
+    stat: Program | None = Field(default=None, description=_PROGRAM)
+    list: Program | None = Field(default=None, description=_PROGRAM)
+    remove: Program | None = Field(default=None, description=_PROGRAM)
+    time_limit: Seconds | None = Field(default=None, description="a time such as '90s' or '6h'")
 
 
 class SweepRulesTable(Table):
-    copies: Annotated[tuple[_Name, ...], BeforeValidator(_names)] | None = Field(
+    copies: Annotated[tuple[Name, ...], BeforeValidator(_names)] | None = Field(
         default=None, description="a list of the names of destinations"
     )
-    after: _Seconds | None = Field(default=None, description="a time such as '2h' or '1 day'")
-    keep_staged: _Seconds | None = Field(default=None, description="a time such as '12h' or '7 days'")
+    after: Seconds | None = Field(default=None, description="a time such as '2h' or '1 day'")
+    keep_staged: Seconds | None = Field(default=None, description="a time such as '12h' or '7 days'")
     keep_newest: bool | None = Field(default=None, description="true or false")
 
 
@@ -431,57 +431,8 @@ class SweepTable(SweepRulesTable):
     bytes_per_second: Annotated[int, BeforeValidator(_rate), Field(ge=1)] | None = Field(
         default=None, description="a size such as '50 MB'"
     )
-    requests_per_second: _Count | None = Field(default=None, description="a whole number from 1")
-    look_again: _Seconds | None = Field(default=None, description="a time such as '1h' or '1 day'")
+    requests_per_second: Count | None = Field(default=None, description="a whole number from 1")
+    look_again: Seconds | None = Field(default=None, description="a time such as '1h' or '1 day'")
     group: dict[str, SweepRulesTable] = Field(
         default={}, description="a table [sweep.group.NAME] for each group"
     )
-
-
-class Root(Table):
-    staging: StagingTable = Field(description="a [staging] table")
-    partition: Annotated[list[PartitionTable], Field(min_length=1)] = Field(
-        description="one or more [[partition]] tables"
-    )
-    groups: GroupsTable = Field(default=GroupsTable(), description="a [groups] table")
-    exclude: ExcludeTable = Field(default=ExcludeTable(), description="an [exclude] table")
-    retention: RetentionTable = Field(default=RetentionTable(), description="a [retention] table")
-    dispatch: DispatchTable = Field(default=DispatchTable(), description="a [dispatch] table")
-    load: LoadTable = Field(default=LoadTable(), description="a [load] table")
-    archive: ArchiveTable = Field(default=ArchiveTable(), description="an [archive] table")
-    encryption: EncryptionTable = Field(default=EncryptionTable(), description="an [encryption] table")
-    metrics: MetricsTable = Field(default=MetricsTable(), description="a [metrics] table")
-    log: LogTable = Field(default=LogTable(), description="a [log] table")
-    hooks: HooksTable = Field(default=HooksTable(), description="a [hooks] table")
-    destination: list[
-        Annotated[DirectoryTable | S3Table | TapeTable | CommandTable, Field(discriminator="kind")]
-    ] = Field(default=[], description="[[destination]] tables")
-    sweep: SweepTable = Field(default=SweepTable(), description="a [sweep] table")
-
-
-TABLES: dict[str, type[Table]] = {
-    "": Root,
-    "staging": StagingTable,
-    "partition": PartitionTable,
-    "groups": GroupsTable,
-    "exclude": ExcludeTable,
-    "exclude.group.NAME": GroupExcludeTable,
-    "retention": RetentionTable,
-    "retention.group.NAME": RulesTable,
-    "dispatch": DispatchTable,
-    "dispatch.tls": TlsTable,
-    "load": LoadTable,
-    "archive": ArchiveTable,
-    "encryption": EncryptionTable,
-    "metrics": MetricsTable,
-    "log": LogTable,
-    "hooks": HooksTable,
-    **{f"hooks.{name}": HookTable for name in HooksTable.model_fields if name != "limit"},
-    "destination.directory": DirectoryTable,
-    "destination.s3": S3Table,
-    "destination.tape": TapeTable,
-    "destination.command": CommandTable,
-    "sweep": SweepTable,
-    "sweep.group.NAME": SweepRulesTable,
-}
-"""By their names; NAME stands for that of a group. Of destinations each kind has its own."""

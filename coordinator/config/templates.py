@@ -230,6 +230,10 @@ codec = "lz4"
 # [sweep.group.groupA]
 # copies = ["vault"]
 
+[serve]
+# `mailhaul serve`: an operation that is stopped has so long to do so in order, and is killed then.
+# stop_grace = "5m"
+
 [log]
 # Events are appended to this file, a JSON object a line.
 # file = "/var/log/mailhaul.log"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator import config
-from mailhaul.coordinator.config.tables import TABLES
+from mailhaul.coordinator.config.root import TABLES
 from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.settings import (
     ArchiveConfig,

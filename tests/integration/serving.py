@@ -1,0 +1,104 @@
+"""``mailhaul serve`` as its users run it: a process over a small store, with commands beside it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROGRAM = Path(sys.executable).with_name("mailhaul")
+
+CONFIG = """\
+[staging]
+path = {staging}
+reserve = "1 MiB"
+same_device = true
+
+[[partition]]
+format = "maildir"
+path = {store}
+
+[dispatch]
+workers_per_host = 2
+
+[serve]
+stop_grace = "30s"
+"""
+
+PATIENCE_SECONDS = 60.0
+
+
+@dataclass
+class Served:
+    """A place with a configuration, a store and a staging area; ``more`` stands behind the configuration."""
+
+    place: Path
+    more: str = ""
+
+    def __post_init__(self) -> None:
+        self.store = self.place / "store"
+        self.staging = self.place / "staging"
+        self.config = self.place / "mailhaul.toml"
+        quoted = {"staging": json.dumps(str(self.staging)), "store": json.dumps(f"{self.store}/{{user}}")}
+        self.config.write_text(CONFIG.format(**quoted) + self.more)
+
+    def words(self, *words: str | Path) -> list[str | Path]:
+        """A call of the program."""
+        return [PROGRAM, "--config", self.config, *words]
+
+    def run(self, *words: str | Path, status: int | Sequence[int] = 0) -> Any:
+        """A command with ``--json``; what it printed. It must end with this status, or one of these."""
+        done = subprocess.run(
+            [*self.words(*words), "--json"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        expected = (status,) if isinstance(status, int) else status
+        assert done.returncode in expected, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return json.loads(done.stdout)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """``mailhaul serve``, when it serves."""
+        process = subprocess.Popen(
+            self.words("serve", *words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr
+        first = process.stderr.readline()
+        assert "serving" in first, first + process.stderr.read()
+        return process
+
+    @contextmanager
+    def serving(self, *words: str) -> Iterator[subprocess.Popen[str]]:
+        """``mailhaul serve``, as long as the context lasts; it must end in order."""
+        process = self.start(*words)
+        try:
+            yield process
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_SECONDS) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            process.communicate()
+
+
+def wait_until(what: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> Any:
+    """What it returns as soon as that is true."""
+    until = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+    return found
