@@ -19,6 +19,8 @@ import click
 
 from ...groups.paths import printable
 from ...proto.errors import BackupError
+from ...proto.plain_text import escaped
+from ...proto.plain_text import shown as shown
 from ...proto.records import Skipped
 from ...proto.structs import Mutable, Record, field_names
 
@@ -75,13 +77,6 @@ def name(text: str) -> str:
     return printable(text.encode("utf-8", "surrogateescape"))
 
 
-def shown(text: str) -> str:
-    """Any text on one line of a terminal: what would disturb it is percent-encoded."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
 def cut(text: str, width: int) -> str:
     """Any text in so many columns of one line of a terminal."""
     line = shown(text)
@@ -100,11 +95,6 @@ def _columns(text: str) -> int:
     from rich.cells import cell_len  # with the widths of all characters: most texts do without
 
     return cell_len(text)
-
-
-def _escaped(char: str) -> str:
-    errors = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
-    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", errors))
 
 
 # On stdout
@@ -222,7 +212,7 @@ def _without_surrogates(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return "".join(_escaped(char) if "\ud800" <= char <= "\udfff" else char for char in text)
+        return "".join(escaped(char) if "\ud800" <= char <= "\udfff" else char for char in text)
     return text
 
 

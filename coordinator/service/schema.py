@@ -4,8 +4,9 @@ Times are ISO texts in UTC with microseconds, so that they sort; lists and facts
 the queue and what became of it: ids are never given twice. ``handled`` is the newest moment of each entry of
 the schedule for which an operation was put in, or which was passed over. ``proofs`` is the newest result for
 each mailbox that a drill took, with the time when it was ``proven`` last and the newest when it was among the
-``largest``; ``drills`` are the drills themselves. ``notices`` are causes that somebody
-was told of, until they are over or acknowledged.
+``largest``; ``drills`` are the drills themselves. ``notices`` are what became of
+each cause that people hear of, ``sayings`` what is said of them; ``deliveries`` are still to be made, and
+``channels`` tell how deliveries went.
 """
 
 from __future__ import annotations
@@ -73,13 +74,46 @@ TABLES = (
         cause TEXT PRIMARY KEY,
         event TEXT NOT NULL,
         subject TEXT NOT NULL,
-        text TEXT NOT NULL,
+        lines TEXT NOT NULL,
+        facts TEXT NOT NULL,
         first TEXT NOT NULL,
         last TEXT NOT NULL,
-        times INTEGER NOT NULL DEFAULT 1,
-        sent TEXT,
+        times INTEGER NOT NULL,
+        said TEXT,
+        heard TEXT CHECK (heard IN ('so', 'over')),
+        returns INTEGER NOT NULL,
         acknowledged TEXT,
-        acknowledged_by TEXT NOT NULL DEFAULT '',
+        acknowledged_by TEXT NOT NULL,
         over TEXT) WITHOUT ROWID""",
+    "CREATE INDEX notices_lasting ON notices (first) WHERE over IS NULL",
+    """CREATE TABLE sayings (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        cause TEXT NOT NULL,
+        event TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        lines TEXT NOT NULL,
+        facts TEXT NOT NULL,
+        kind TEXT NOT NULL CHECK (kind IN ('new', 'again', 'over')),
+        made TEXT NOT NULL,
+        first TEXT NOT NULL,
+        times INTEGER NOT NULL,
+        addressed TEXT)""",
+    "CREATE INDEX sayings_new ON sayings (id) WHERE addressed IS NULL",
+    """CREATE TABLE deliveries (
+        saying INTEGER NOT NULL REFERENCES sayings,
+        channel TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        error TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (saying, channel)) WITHOUT ROWID""",
+    """CREATE TABLE channels (
+        name TEXT PRIMARY KEY,
+        delivered INTEGER NOT NULL DEFAULT 0,
+        failures INTEGER NOT NULL DEFAULT 0,
+        given_up INTEGER NOT NULL DEFAULT 0,
+        last_delivered TEXT,
+        failing_since TEXT,
+        failed_in_row INTEGER NOT NULL DEFAULT 0,
+        retry TEXT,
+        error TEXT NOT NULL DEFAULT '') WITHOUT ROWID""",
     f"PRAGMA user_version = {VERSION}",
 )
