@@ -6,9 +6,9 @@ other module imports msgspec or dataclasses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, dataclass_transform
+from typing import TYPE_CHECKING, TypeVar, dataclass_transform
 
-from msgspec import Struct, field
+from msgspec import Struct, convert, field
 from msgspec.structs import asdict, astuple
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 else:
     from msgspec.structs import replace
 
-__all__ = ["Mutable", "Record", "asdict", "astuple", "field", "field_names", "replace"]
+__all__ = ["Mutable", "Record", "asdict", "astuple", "converted", "field", "field_names", "replace"]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -33,3 +33,12 @@ class Mutable(Struct):
 def field_names(record: Record | Mutable | type[Record] | type[Mutable]) -> tuple[str, ...]:
     """The names of the fields, in their order."""
     return record.__struct_fields__
+
+
+R = TypeVar("R", bound=Record)
+
+
+def converted(document: object, kind: type[R], *, from_text: bool = False) -> R:
+    """A record from what a JSON document held; ``from_text``: from texts alone, as an address has them. The
+    types of all fields are checked. Raises ValueError, which names the field."""
+    return convert(document, kind, strict=not from_text)

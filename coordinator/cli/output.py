@@ -1,4 +1,4 @@
-"""What people and programs read: sizes, times, names as text; tables; JSON documents.
+"""What people and programs read on a terminal: tables, lines, JSON documents.
 
 Results go to stdout, everything else to stderr.
 """
@@ -10,71 +10,41 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from itertools import chain
-from pathlib import Path
 from typing import Literal
 
 import click
 
-from ...groups.paths import printable
 from ...proto.errors import BackupError
-from ...proto.plain_text import escaped
-from ...proto.plain_text import shown as shown
+from ...proto.plain_text import shown
 from ...proto.records import Skipped
-from ...proto.structs import Mutable, Record, field_names
+from ...proto.structs import Record
+from ..documents import plain
+from ..texts import counted, duration, moment, name, number, size
+
+__all__ = [
+    "Column",
+    "counted",
+    "cut",
+    "duration",
+    "list_skipped",
+    "moment",
+    "name",
+    "note",
+    "number",
+    "plain",
+    "print_json",
+    "print_table",
+    "results_aside",
+    "say",
+    "shown",
+    "size",
+    "stream_json",
+    "stream_table",
+]
 
 _LISTED = 20
 """So many skipped entries are listed for people; JSON has all."""
-
-
-# Values as text
-
-
-def size(count: int) -> str:
-    """``3.1 MB``: powers of 1000, as in rates."""
-    if count < 0:
-        return "?"
-    if count < 1000:
-        return f"{count} B"
-    value = float(count)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 999.95:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1000:,.1f} PB"
-
-
-def number(count: int) -> str:
-    """``42,462``; a negative one is not known."""
-    return "?" if count < 0 else f"{count:,}"
-
-
-def duration(seconds: float) -> str:
-    """``0.4 s``, ``12 s``, ``3:07``, ``1:02:03``; whole seconds stay whole."""
-    if seconds < 9.95 and seconds != int(seconds):
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def moment(when: datetime | None) -> str:
-    """A time in UTC, to the second, in a form that ``--at`` reads."""
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if when else "-"
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """``1 message``, ``2 messages``."""
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
-
-
-def name(text: str) -> str:
-    """A user, folder or group as in a logical path, but for its slashes."""
-    return printable(text.encode("utf-8", "surrogateescape"))
 
 
 def cut(text: str, width: int) -> str:
@@ -161,28 +131,6 @@ def _padded(text: str, width: int, align: str) -> str:
 # JSON
 
 
-def plain(value: object) -> object:
-    """A record, or anything made of records, as JSON can hold it."""
-    if type(value) is str:  # nearly all of what there is, and by far the cheapest to tell
-        return _without_surrogates(value)
-    if isinstance(value, int | float) or value is None:
-        return value
-    if isinstance(value, Record | Mutable):
-        return {name: plain(getattr(value, name)) for name in field_names(value)}
-    match value:
-        case datetime():
-            return moment(value)
-        case bytes():
-            return value.hex()
-        case Path() | str():
-            return _without_surrogates(str(value))
-        case Mapping():
-            return {_without_surrogates(str(key)): plain(one) for key, one in value.items()}
-        case Iterable():
-            return [plain(one) for one in value]
-    return _without_surrogates(str(value))
-
-
 def print_json(document: object) -> None:
     """The one document of a command, on stdout."""
     click.echo(json.dumps(plain(document), ensure_ascii=False, indent=2))
@@ -206,14 +154,6 @@ def stream_json(head: Mapping[str, object], key: str, items: Iterable[object]) -
         click.echo(f'\n  ],\n  "error": {told}\n}}')
         raise
     click.echo("\n  ]\n}")
-
-
-def _without_surrogates(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "".join(escaped(char) if "\ud800" <= char <= "\udfff" else char for char in text)
-    return text
 
 
 # On stderr

@@ -84,9 +84,11 @@ def test_wheel_holds_the_product_and_nothing_else(root: Path, modules: frozenset
         Path("worker/packing/_native.pyi"),
         Path("proto/archive/_lines.pyi"),
     }
+    web = root / "coordinator" / "web"
+    page = {file.relative_to(root) for folder in ("static", "templates") for file in (web / folder).iterdir()}
     # Where this checkout could compile, so can the build.
     built = {file for file in EXTENSIONS if (root / file).exists()}
-    assert shipped == {"mailhaul" / file for file in modules | documents | built}
+    assert shipped == {"mailhaul" / file for file in modules | documents | page | built}
 
 
 def test_where_nothing_can_be_compiled_the_hot_path_is_pure_python(sdist: Path, tmp_path: Path) -> None:

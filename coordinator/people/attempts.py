@@ -1,0 +1,63 @@
+"""How often somebody may try to log in: pauses that grow with each failure, by name and by address."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from ...proto.ports import Clock
+from ...proto.structs import Record
+
+_FREE = 3
+"""So many failures cost no pause."""
+_FREE_BY_NAME = 30
+"""A name is tried from many addresses: its owner must not be kept out by a few failures of others."""
+_LONGEST_SECONDS = 900.0
+_FORGOTTEN_SECONDS = 3600.0
+_MOST_KNOWN = 10_000
+
+
+class _Failures(Record):
+    count: int
+    last: float
+
+
+class Attempts:
+    """Failures to log in, in memory: those of an hour, and of so many names and addresses at most. For any
+    thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def pause_seconds(self, name: str, address: str) -> float:
+        """How long they have to wait; zero if they may try."""
+        now = self._clock.monotonic()
+        with self._lock:
+            return max(
+                self._left(now, f"name {name}", _FREE_BY_NAME), self._left(now, f"from {address}", _FREE)
+            )
+
+    def failed(self, name: str, address: str) -> None:
+        """They have tried in vain."""
+        now = self._clock.monotonic()
+        with self._lock:
+            for key in (f"name {name}", f"from {address}"):
+                known = self._failures.pop(key, None)
+                count = 0 if known is None or now - known.last > _FORGOTTEN_SECONDS else known.count
+                self._failures[key] = _Failures(count + 1, now)
+            while len(self._failures) > _MOST_KNOWN:
+                self._failures.popitem(last=False)
+
+    def succeeded(self, address: str) -> None:
+        """They are who they say: failures from where they are are forgotten."""
+        with self._lock:
+            self._failures.pop(f"from {address}", None)
+
+    def _left(self, now: float, key: str, free: int) -> float:
+        known = self._failures.get(key)
+        if known is None or known.count < free:
+            return 0.0
+        pause = min(2.0 ** min(known.count - free, 20), _LONGEST_SECONDS)
+        return max(0.0, known.last + pause - now)

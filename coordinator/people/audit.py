@@ -1,0 +1,158 @@
+"""The audit log: each act that changes something, each look into somebody's mail, and what was refused.
+
+A file that only grows, a JSON object a line. Each line names the SHA-256 of the line before it, so that one
+which is altered or taken out of the middle shows. Whoever can write the file could write all of it anew:
+what guards against that is a copy elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ...proto.directories import make_private, sync_directory
+from ...proto.errors import DamagedError, StagingError
+from ...proto.structs import Record, field
+from ..documents import plain
+from ..flocks import flocked
+
+_NOTHING_BEFORE = "0" * 64
+_PATIENCE_SECONDS = 10.0
+_LONGEST_VALUE = 4000
+_TAIL_BYTES = 256 * 1024
+"""More than any line has."""
+
+
+class Act(Record, kw_only=True):
+    """What somebody did, or was refused. ``who`` is a name (``cli:root``, ``anna``), ``where`` the address
+    that it came from, ``on`` what it was about (a logical path, an operation, an account), ``why`` the
+    reason that they gave; ``outcome`` is ``begun`` before the act, then ``done``, ``failed`` or ``refused``.
+    """
+
+    when: datetime
+    who: str
+    role: str
+    where: str
+    what: str
+    on: str = ""
+    why: str = ""
+    outcome: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Flaw(Record):
+    """What is wrong with a line of the log."""
+
+    line: int
+    problem: str
+
+
+class AuditLog:
+    """The log of a staging area. For any thread and process."""
+
+    def __init__(self, staging: Path) -> None:
+        self.path = staging / ".mailhaul" / "audit.jsonl"
+
+    def append(self, act: Act) -> None:
+        """Add an act; it is durable on return. Raises StagingError: what can't be written down must not be
+        done. LockedError."""
+        lock = self.path.with_suffix(".lock")
+        with flocked(lock, "somebody writes the audit log", patience_seconds=_PATIENCE_SECONDS):
+            try:
+                self._append(act)
+            except OSError as error:
+                raise StagingError(
+                    f"{self.path}: can't be written: {error.strerror}", path=str(self.path)
+                ) from error
+
+    def _append(self, act: Act) -> None:
+        make_private(self.path.parent)
+        is_new = not self.path.exists()
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "r+b", buffering=0) as file:
+            last = _last_line(file.fileno())
+            # A line that a crash cut off stays as it is: the next names it as any other.
+            ending = b"\n" if last and not last.endswith(b"\n") else b""
+            document = {**_encoded(act), "before": _digest(last)}
+            file.write(ending + json.dumps(document, ensure_ascii=False).encode("utf-8") + b"\n")
+            os.fsync(file.fileno())
+        if is_new:
+            sync_directory(self.path.parent)
+
+    def acts(self) -> Iterator[dict[str, Any]]:
+        """The lines, decoded; what can't be is left out (``flaws`` tells). Raises StagingError."""
+        for line in self._lines():
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(document, dict):
+                yield document
+
+    def flaws(self) -> Iterator[Flaw]:
+        """What is wrong with the log, from its beginning on. Raises StagingError."""
+        before = _NOTHING_BEFORE
+        for number, line in enumerate(self._lines(), 1):
+            try:
+                named = json.loads(line)["before"]
+            except (ValueError, KeyError, TypeError):
+                yield Flaw(number, "is cut off, or no line of this log")
+            else:
+                if named != before:
+                    yield Flaw(number, "does not follow the line before it: something was altered or removed")
+            before = _digest(line)
+
+    def _lines(self) -> Iterator[bytes]:
+        try:
+            with self.path.open("rb") as file:
+                yield from file
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StagingError(
+                f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
+            ) from error
+
+
+def check(log: AuditLog) -> None:
+    """Raises DamagedError for the first flaw of a log."""
+    for flaw in log.flaws():
+        raise DamagedError(f"{log.path}: line {flaw.line} {flaw.problem}", path=str(log.path), line=flaw.line)
+
+
+def _last_line(fd: int) -> bytes:
+    size = os.fstat(fd).st_size
+    tail = os.pread(fd, _TAIL_BYTES, max(0, size - _TAIL_BYTES))
+    return tail[tail.rstrip(b"\n").rfind(b"\n") + 1 :]
+
+
+def _digest(line: bytes) -> str:
+    return hashlib.sha256(line.rstrip(b"\n")).hexdigest() if line else _NOTHING_BEFORE
+
+
+def _encoded(act: Act) -> dict[str, object]:
+    document = {
+        "when": act.when.astimezone(UTC).isoformat(timespec="milliseconds"),
+        "who": act.who,
+        "role": act.role,
+        "where": act.where,
+        "what": act.what,
+        "on": act.on,
+        "why": act.why,
+        "outcome": act.outcome,
+        "facts": act.facts,
+    }
+    return {name: _bounded(plain(value)) for name, value in document.items()}
+
+
+def _bounded(value: object) -> object:
+    """A value that leaves a line short enough to be found from the end of the file."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST_VALUE else value[:_LONGEST_VALUE] + "…"
+    text = json.dumps(value, ensure_ascii=False)
+    return value if len(text) <= _LONGEST_VALUE else {"cut": text[:_LONGEST_VALUE]}

@@ -1,0 +1,75 @@
+"""The application: every page and resource under its address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount
+from starlette.routing import Route as Path
+from starlette.staticfiles import StaticFiles
+
+from .guards import Guards
+from .headers import Envelope
+from .pages import PAGES
+from .problems import Problems
+from .rendering import STATIC, Entry, Renderer
+from .routes import API, Page, Resource, Route
+from .site import Site
+
+_LARGEST_REQUEST = 1024 * 1024
+
+
+def routes() -> tuple[Route, ...]:
+    """All that there is."""
+    return tuple(route for page in PAGES for route in page.ROUTES)
+
+
+def make_app(site: Site) -> Starlette:
+    """The application for a site."""
+    table = routes()
+    renderer = Renderer(_menu(table))
+    problems = Problems(site, renderer)
+    guards = Guards(site, renderer, problems)
+
+    async def of_status(request: Request, error: Exception) -> Response:
+        status, headers = (
+            (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+        )
+        return problems.of_status(request, status, dict(headers or {}))
+
+    paths: list[BaseRoute] = [
+        Path(address(route), guards.endpoint(route), methods=[route.method]) for route in table
+    ]
+    return Starlette(
+        routes=[*paths, Mount("/static", _Static(directory=STATIC))],
+        middleware=[Middleware(Envelope, names=site.ways.names)],
+        exception_handlers={HTTPException: of_status},
+        max_body_size=_LARGEST_REQUEST,
+    )
+
+
+def address(route: Route) -> str:
+    """The path of a page or resource, from the root."""
+    return f"{API}{route.path}" if isinstance(route, Resource) else route.path
+
+
+def _menu(table: Iterable[Route]) -> tuple[Entry, ...]:
+    return tuple(
+        Entry(route.menu, route.path, route.allows)
+        for route in table
+        if isinstance(route, Page) and route.menu and route.allows is not None
+    )
+
+
+class _Static(StaticFiles):
+    """Files that may be kept by the browser: their addresses change with what is in them."""
+
+    def file_response(self, *arguments: object, **named: object) -> Response:
+        response: Response = super().file_response(*arguments, **named)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response

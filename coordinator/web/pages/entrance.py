@@ -1,0 +1,75 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+from starlette.responses import Response
+
+from ...people.accounts import Account
+from ...texts import duration
+from ..guards import LOG_IN
+from ..identification import address, cookie_name, current_session, is_encrypted, set_session
+from ..routes import EVERYBODY, Page
+from ..visits import Visit
+
+
+def form(visit: Visit) -> Response:
+    """The form, or the page that somebody comes from who is known already."""
+    if visit.is_known:
+        return visit.go(_way_on(visit.asked("to")))
+    return visit.page("log_in.html", to=visit.asked("to"), name="", problem="")
+
+
+def log_in(visit: Visit) -> Response:
+    """Name and password, checked as often as is allowed."""
+    name, password = visit.form.get("name"), visit.form.get("password")
+    where, site = address(visit.request), visit.site
+    pause = site.attempts.pause_seconds(name, where)
+    if pause > 0:
+        visit.refused("log in", on=name, pause_seconds=round(pause))
+        return _again(visit, 429, f"Too many attempts: try again in {duration(round(pause) or 1)}.")
+    account = site.accounts.log_in(name, password)
+    if account is None:
+        site.attempts.failed(name, where)
+        visit.refused("log in", on=name)
+        return _again(visit, 403, "There is no such name with this password.")
+    site.attempts.succeeded(where)
+    return _let_in(visit, account)
+
+
+def log_out(visit: Visit) -> Response:
+    """End the session, for whoever has its cookie."""
+    session = current_session(visit.site, visit.request)
+    if session is not None:
+        with visit.act("log out"):
+            visit.site.sessions.end(session)
+    response = visit.go(LOG_IN)
+    response.delete_cookie(
+        cookie_name(visit.request), secure=is_encrypted(visit.request), httponly=True, samesite="strict"
+    )
+    return response
+
+
+def _let_in(visit: Visit, account: Account) -> Response:
+    sessions = visit.site.sessions
+    visit.looks("log in", on=account.name, role=account.role)
+    response = visit.go(_way_on(visit.form.get("to")))
+    set_session(visit.request, response, sessions.cookie(sessions.begin(account.name, account.mark)))
+    return response
+
+
+def _again(visit: Visit, status: int, problem: str) -> Response:
+    return visit.page(
+        "log_in.html", status=status, to=visit.form.get("to"), name=visit.form.get("name"), problem=problem
+    )
+
+
+def _way_on(to: str) -> str:
+    """A path of this site, whatever was asked for."""
+    return to if to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable() else "/"
+
+
+ROUTES = (
+    Page(path=LOG_IN, shows=form, allows=None),
+    Page(path=LOG_IN, shows=log_in, allows=None, method="POST"),
+    Page(path="/log-out", shows=log_out, allows=EVERYBODY, method="POST"),
+)

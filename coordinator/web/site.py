@@ -1,0 +1,71 @@
+"""What the pages are made from, handed to each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.ports import Clock
+from ...proto.structs import Record, field
+from ..clock import utc
+from ..people.accounts import Accounts
+from ..people.attempts import Attempts
+from ..people.audit import AuditLog
+from ..people.sessions import Sessions
+from ..service.operations import Operations
+from ..settings import Config
+from .ways import Ways
+
+
+class Site(Record, kw_only=True):
+    """A staging area with all that is configured for it, and who may see it.
+
+    ``config_file`` is where the configuration was read from. ``on_error`` gets what nobody expected, with the
+    number under which the page has told of it; it must not raise.
+    """
+
+    config: Config
+    config_file: Path | None = None
+    clock: Clock
+    accounts: Accounts
+    sessions: Sessions
+    attempts: Attempts
+    audit: AuditLog
+    operations: Operations
+    ways: Ways = field(default_factory=Ways)
+    on_error: Callable[[BaseException, str], None] = lambda _error, _number: None
+
+    @property
+    def staging(self) -> Path:
+        """The staging area."""
+        return self.config.staging.path
+
+    def now(self) -> datetime:
+        """The time, aware, UTC."""
+        return utc(self.clock.now())
+
+
+def site_of(
+    config: Config,
+    clock: Clock,
+    *,
+    config_file: Path | None = None,
+    ways: Ways | None = None,
+    on_error: Callable[[BaseException, str], None] = lambda _error, _number: None,
+) -> Site:
+    """A site with the files of its staging area; those that are missing are made. Raises StagingError,
+    DamagedError."""
+    staging = config.staging.path
+    return Site(
+        config=config,
+        config_file=config_file,
+        clock=clock,
+        accounts=Accounts(staging),
+        sessions=Sessions(staging, clock),
+        attempts=Attempts(clock),
+        audit=AuditLog(staging),
+        operations=Operations(staging),
+        ways=ways or Ways(),
+        on_error=on_error,
+    )

@@ -1,0 +1,134 @@
+"""A request, as pages and resources see it: who asks for what, and how to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from ...proto.errors import AccessError, BackupError, UsageError
+from ..people.audit import Act
+from ..people.roles import Who
+from .forms import Form
+from .identification import address
+from .rendering import Renderer
+from .routes import API
+from .site import Site
+
+FORM_TOKEN = "form_token"  # noqa: S105 (the name of a field)
+FORM_TOKEN_HEADER = "x-form-token"  # noqa: S105 (the name of a header)
+
+
+class Visit:
+    """One request. ``who`` asks; of a Resource, ``query`` and ``body`` are what it asks for."""
+
+    def __init__(self, site: Site, renderer: Renderer, request: Request, who: Who | None, form: Form) -> None:
+        self.site = site
+        self.request = request
+        self.form = form
+        self.query: Any = None
+        self.body: Any = None
+        self._who = who
+        self._renderer = renderer
+
+    @property
+    def who(self) -> Who:
+        """Who asks. Raises AccessError for somebody who has not logged in."""
+        if self._who is None:
+            raise AccessError("nobody has logged in")
+        return self._who
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody has logged in."""
+        return self._who is not None
+
+    @property
+    def is_for_part(self) -> bool:
+        """Whether htmx asks, which puts a part into the page that it has."""
+        return self.request.headers.get("hx-request") == "true"
+
+    def asked(self, name: str, default: str = "") -> str:
+        """A value of the address, behind its question mark."""
+        return self.request.query_params.get(name, default)
+
+    def named(self, name: str) -> Any:
+        """A value in the path of the address."""
+        return self.request.path_params[name]
+
+    @property
+    def form_token(self) -> str:
+        """What forms on this page bring along."""
+        return self.site.sessions.form_token(self._who.session if self._who else "")
+
+    def page(self, template: str, /, *, status: int = 200, **values: object) -> HTMLResponse:
+        """A page, or a part of one, from a template. It is never kept by a browser or proxy."""
+        text = self._renderer.rendered(
+            template,
+            {
+                "who": self._who,
+                "path": self.request.url.path,
+                "form_token": self.form_token,
+                "now": self.site.now(),
+                **values,
+            },
+        )
+        return HTMLResponse(text, status_code=status)
+
+    def go(self, path: str) -> Response:
+        """Another page is to be shown: after something was done."""
+        if self.is_for_part:
+            return Response(status_code=204, headers={"HX-Redirect": path})
+        return RedirectResponse(path, status_code=303)
+
+    @property
+    def reason(self) -> str:
+        """The reason that was given in the form. Raises UsageError where there is none."""
+        reason = (
+            self.body.reason if self.request.url.path.startswith(API) else self.form.get("reason")
+        ).strip()
+        if not reason:
+            raise UsageError("say why: the reason is put on record")
+        return str(reason)
+
+    @contextmanager
+    def act(self, what: str, *, on: str = "", why: str = "", **facts: object) -> Iterator[None]:
+        """Around whatever changes something: the audit log says durably that it is begun before it is, and
+        how it ended. Raises StagingError, and nothing is done, where that can't be written."""
+        self._note("begun", what, on, why, facts)
+        try:
+            yield
+        except BackupError as error:
+            self._note("failed", what, on, why, {**facts, "code": error.code})
+            raise
+        except BaseException:
+            self._note("failed", what, on, why, facts)
+            raise
+        self._note("done", what, on, why, facts)
+
+    def looks(self, what: str, *, on: str, why: str = "", **facts: object) -> None:
+        """Before anything of somebody's mail is shown: the audit log says so durably. Raises StagingError."""
+        self._note("done", what, on, why, facts)
+
+    def refused(self, what: str, *, on: str = "", **facts: object) -> None:
+        """Somebody asked for what is not theirs; an AccessError goes to whoever asked, by the caller."""
+        self._note("refused", what, on, "", facts)
+
+    def _note(self, outcome: str, what: str, on: str, why: str, facts: dict[str, object]) -> None:
+        who = self._who
+        self.site.audit.append(
+            Act(
+                when=self.site.now(),
+                who=who.name if who else "",
+                role=who.role if who else "",
+                where=address(self.request),
+                what=what,
+                on=on,
+                why=why,
+                outcome=outcome,
+                facts=facts,
+            )
+        )

@@ -1,0 +1,113 @@
+"""The audit log: nothing of it changes unseen."""
+
+from __future__ import annotations
+
+import json
+import random
+import stat
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.people.audit import Act, AuditLog, check
+from mailhaul.proto.errors import DamagedError, StagingError
+
+WHEN = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+
+
+def act(number: int, **changes: object) -> Act:
+    fields = {"when": WHEN, "who": "anna", "role": "viewer", "where": "192.0.2.7", "what": "look"}
+    return Act(**{**fields, "on": f"/primary/staff/user{number}", "outcome": "done", **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AuditLog:
+    log = AuditLog(tmp_path)
+    for number in range(9):
+        log.append(act(number, facts={"number": number}))
+    return log
+
+
+def test_what_is_appended_is_there(log: AuditLog) -> None:
+    assert [one["facts"]["number"] for one in log.acts()] == list(range(9))
+    assert list(log.flaws()) == []
+    check(log)
+    assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
+
+
+def test_an_empty_log_is_whole(tmp_path: Path) -> None:
+    check(AuditLog(tmp_path))
+    assert list(AuditLog(tmp_path).acts()) == []
+
+
+@pytest.mark.parametrize("place", range(8))
+def test_a_line_that_is_gone_or_altered_is_seen(log: AuditLog, place: int) -> None:
+    lines = log.path.read_bytes().splitlines(keepends=True)
+    log.path.write_bytes(b"".join(lines[:place] + lines[place + 1 :]))
+    assert [flaw.line for flaw in log.flaws()] == [place + 1]
+    altered = lines[place].replace(b"anna", b"bert")
+    log.path.write_bytes(b"".join([*lines[:place], altered, *lines[place + 1 :]]))
+    assert [flaw.line for flaw in log.flaws()] == [place + 2]
+    log.path.write_bytes(b"".join([*lines[:place], lines[place + 1], lines[place], *lines[place + 2 :]]))
+    assert log.path.read_bytes() != b"".join(lines)
+    assert list(log.flaws()) != []
+    with pytest.raises(DamagedError, match="line"):
+        check(log)
+
+
+def test_it_goes_on_behind_a_line_that_a_crash_cut_off(log: AuditLog) -> None:
+    whole = log.path.read_bytes()
+    log.path.write_bytes(whole[:-20])
+    log.append(act(10))
+    assert [flaw.line for flaw in log.flaws()] == [9]
+    assert [one["on"] for one in log.acts()][-2:] == ["/primary/staff/user7", "/primary/staff/user10"]
+
+
+def test_whatever_stands_in_a_field_is_one_line(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    hostile = 'a\nb\r\u2028"\\\x00\x1b[31m\udc80' + "x" * 100_000
+    log.append(
+        act(1, who=hostile, why=hostile, on=hostile, facts={"subject": hostile, "list": [hostile] * 9})
+    )
+    log.append(act(2))
+    check(log)
+    assert len(log.path.read_bytes().split(b"\n")) == 3
+    assert [one["on"] for one in log.acts()][1] == "/primary/staff/user2"
+
+
+def test_many_write_at_the_same_time(tmp_path: Path) -> None:
+    def write(base: int) -> None:
+        for number in range(20):
+            AuditLog(tmp_path).append(act(base + number))
+
+    threads = [threading.Thread(target=write, args=(100 * one,)) for one in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    check(AuditLog(tmp_path))
+    assert len(list(AuditLog(tmp_path).acts())) == 80
+
+
+def test_what_can_not_be_written_down_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / ".mailhaul" / "audit.jsonl").mkdir(parents=True)
+    with pytest.raises(StagingError, match="can't be written"):
+        AuditLog(tmp_path).append(act(1))
+
+
+def test_long_random_histories(tmp_path: Path) -> None:
+    choose = random.Random(13)
+    log = AuditLog(tmp_path)
+    for number in range(60):
+        log.append(
+            act(
+                number,
+                why="w" * choose.randrange(3000),
+                facts={str(i): "ü" * 50 for i in range(choose.randrange(9))},
+            )
+        )
+    check(log)
+    lines = log.path.read_bytes().splitlines()
+    assert all(json.loads(line)["before"] for line in lines)
