@@ -364,6 +364,20 @@ class Version(Record, kw_only=True):
     detail: str
 
 
+class KnownMailbox(Record, kw_only=True):
+    """A mailbox as the newest run tells of it that changed anything of it: so many ``messages`` then. One
+    that is gone from the mail store was found ``gone`` by that run."""
+
+    partition: str
+    group: str
+    user: str
+    run: RunId
+    started: datetime
+    messages: int
+    size_bytes: int
+    gone: bool
+
+
 class Needed(Record, kw_only=True):
     """What must stay for the versions that the catalog knows.
 

@@ -143,6 +143,27 @@ _HISTORY = """
 HISTORY_OF_ALL = _HISTORY.format("")
 HISTORY_OF_ONE = _HISTORY.format(" AND m.user = CAST(?2 AS TEXT)")
 
+# The mailboxes whose users' names begin with ?1 (and sort before ?2), or, further down, hold ?1 in letters
+# of any case without beginning with it; of the groups in ?3 (NULL: of all); at most ?4. Each by its newest
+# version; one that went to another group or partition is found there. Names are gone through in the order of
+# their index, so that it can end after those that are wanted.
+_KNOWN = """
+    SELECT s.partition, s.grp AS "group", m.user, r.run, r.started, v.stored AS messages, v.size_bytes,
+        ifnull(v.departed, '') AS reason
+    FROM mailboxes m INDEXED BY mailboxes_of_user JOIN scopes s ON s.number = m.scope
+        JOIN versions v ON v.mailbox = m.number AND v.run = (
+            SELECT max(run) FROM versions WHERE mailbox = m.number)
+        JOIN runs r ON r.number = v.run
+    WHERE {}
+        AND (?3 IS NULL OR s.grp IN (SELECT CAST(value AS TEXT) FROM json_each(?3)))
+        AND ifnull(v.departed, '') NOT IN ('left-group', 'moved')
+    ORDER BY m.user, s.partition LIMIT ?4"""
+USERS_BEGINNING = _KNOWN.format("m.user >= CAST(?1 AS TEXT) AND m.user < CAST(?2 AS TEXT)")
+USERS_HOLDING = _KNOWN.format(
+    "instr(lower(m.user), lower(CAST(?1 AS TEXT))) > 0"
+    " AND NOT (m.user >= CAST(?1 AS TEXT) AND m.user < CAST(?2 AS TEXT))"
+)
+
 # What a run found departed.
 DEPARTURES = """
     SELECT s.partition, s.grp AS "group", m.user, r.run, r.started, u.shard, NULL AS archive, v.folders,

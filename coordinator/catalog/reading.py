@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -33,6 +34,7 @@ from ..history import (
     CopyStanding,
     Discarded,
     GoodBackup,
+    KnownMailbox,
     Leftovers,
     MailboxVersion,
     Moment,
@@ -301,6 +303,17 @@ class CatalogReader:
             else:
                 rows = self._rows(queries.HISTORY_OF_ONE, scope["number"], raw(user))
             yield from map(values.version, rows)
+
+    def users_like(self, text: str, most: int, groups: Collection[str] | None = None) -> list[KnownMailbox]:
+        """The mailboxes whose users' names begin with a text, and then those whose names hold it (in letters
+        of any case), at most so many: of all groups, or of these."""
+        wanted = raw(text)
+        limits = wanted, wanted + b"\xff" * 4, None if groups is None else json.dumps(sorted(groups))
+        found: list[KnownMailbox] = []
+        for query in (queries.USERS_BEGINNING, queries.USERS_HOLDING):
+            if len(found) < most:
+                found += map(values.known_mailbox, self._rows(query, *limits, most - len(found)))
+        return found
 
     def present_users(self) -> frozenset[tuple[str, str]]:
         """The mailboxes that were there as of the newest run over their group, by partition and user."""

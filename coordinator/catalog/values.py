@@ -19,6 +19,7 @@ from ..history import (
     Behind,
     CopyRecord,
     GoodBackup,
+    KnownMailbox,
     MailboxVersion,
     Moment,
     RunRecord,
@@ -213,6 +214,12 @@ def version(row: sqlite3.Row) -> Version:
     values = checked(row)
     started, changed = _started(values), bool(values.pop("changed"))
     return Version(started=started, changed=changed, **values)
+
+
+def known_mailbox(row: sqlite3.Row) -> KnownMailbox:
+    values = checked(row)
+    started, gone = _started(values), bool(values.pop("reason"))
+    return KnownMailbox(started=started, gone=gone, **values)
 
 
 def good_backup(

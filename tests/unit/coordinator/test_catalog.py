@@ -320,6 +320,25 @@ def test_newest_version_of_each_mailbox_survives_runs_over_less(catalog: Catalog
     }
 
 
+def test_users_are_found_by_their_names(catalog: Catalog) -> None:
+    others = unit(0, "staff", users=("ann",))
+    commit(catalog, 0, unit(0, users=("anna", "hanna", "Annabel", ODD, "bob")), others)
+    commit(catalog, 1, unit(1, users=("bob",), departed=("anna",)))
+
+    def found(text: str, most: int = 10, groups: set[str] | None = None) -> list[str]:
+        return [one.user for one in catalog.users_like(text, most, groups)]
+
+    assert found("ann") == ["ann", "anna", "Annabel", "hanna"]
+    assert found("ANN") == ["Annabel", "ann", "anna", "hanna"]
+    assert found("ann", 2) == ["ann", "anna"]
+    assert found("ann", groups={"staff"}) == ["ann"]
+    assert found("ann", groups=set()) == []
+    assert found(ODD[:2]) == [ODD]
+    assert found("%") == found("nobody") == []
+    (anna,) = catalog.users_like("anna", 1)
+    assert (anna.gone, anna.run, anna.group) == (True, run_id(1), "user")
+
+
 def test_users_that_are_there(catalog: Catalog) -> None:
     assert catalog.known_users("primary", "user") == {}
     commit(catalog, 0, unit(0, users=("anna", ODD)), unit(0, "a", users=("anna",)))
