@@ -46,9 +46,12 @@ def muster(
     inventories: Sequence[Inventory],
     groups: GroupsConfig,
     exclude: ExcludeConfig,
+    *,
+    rest: bool = False,
 ) -> Muster:
     """Assign the users that the paths select to groups. A user who is excluded, or a group that is off, is
-    taken where a path names it.
+    taken where a path names it. With ``rest`` the group ``user``, where one names it, is what it is in a run
+    over everything: the users in no other group.
 
     Raises UsageError for a group that there is not, NotFoundError for a partition or user that there is not,
     ConfigError as ``assign`` does.
@@ -62,9 +65,12 @@ def muster(
         for path in (path for path in paths if path.selects_partition(partition)):
             users = [user for user in inventory.sizes if path.selects_user(user)]
             excluded = dict.fromkeys(user for user in users if user not in named and exclude.leaves_out(user))
-            chosen = None if path.group is None else {path.group}
+            of_rest = rest and path.group == EVERYBODY
+            chosen = None if path.group is None or of_rest else {path.group}
             assignment = assign([user for user in users if user not in excluded], groups.rules, chosen)
             for group, held in assignment.groups.items():
+                if of_rest and group != EVERYBODY:
+                    continue
                 if path.group is None and group in groups.off:
                     left_out.update(_off(partition, group, len(held)))
                 else:

@@ -55,7 +55,7 @@ def make_plan(
     )
     if failures and not inventories:
         return Plan(units=()), failures
-    taken = muster(request.paths, inventories, config.groups, config.exclude)
+    taken = muster(request.paths, inventories, config.groups, config.exclude, rest=request.rest)
     units = make_units(
         run,
         taken.members,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ..groups.paths import LogicalPath
 from ..groups.selection import FolderRules, Selection
@@ -15,14 +15,15 @@ from ..proto.errors import DamagedError, UsageError
 from ..proto.records import BackupMode
 from ..proto.structs import Record, asdict, field
 from .clock import utc
-from .settings import ExcludeConfig
+from .settings import ExcludeConfig, GroupsConfig
 from .users_file import UserList
 
 
 class Request(Record, kw_only=True):
     """What somebody asks of a run: of which mail (``paths``, these ``users`` only, without these folders
     beside those of the configuration), and how. ``accept_empty``: a partition that lists no mailbox is
-    believed; ``accept_moved``: so is one that lies elsewhere than before.
+    believed; ``accept_moved``: so is one that lies elsewhere than before. With ``rest`` the group ``user``, where
+    a path names it, holds the users in no other group only, as it does in a run over everything.
 
     Raises UsageError for a path to a message.
     """
@@ -33,6 +34,7 @@ class Request(Record, kw_only=True):
     exclude_folders: tuple[str, ...] = ()
     accept_empty: bool = False
     accept_moved: bool = False
+    rest: bool = False
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -62,6 +64,32 @@ class Request(Record, kw_only=True):
             *(["--users", self.users.source] if self.users else []),
         ]
         return shlex.join(words)
+
+
+def paths_without(
+    paths: Sequence[LogicalPath], groups: Collection[str], partitions: Sequence[str], config: GroupsConfig
+) -> tuple[LogicalPath, ...]:
+    """What these paths to whole partitions select beside ``groups``: each other group in each of the
+    partitions, that of the users in no group (``Request.rest``) included, those that are off not. Raises
+    UsageError for a group or partition that there is not, a path to less, and if nothing is left."""
+    names = config.rules.names()
+    for group in groups:
+        if group not in names:
+            raise UsageError(
+                f"there is no group {group!r}{hint(group, names)}; there are {', '.join(names)}", group=group
+            )
+    for path in paths:
+        if path.group is not None or not any(map(path.selects_partition, partitions)):
+            raise UsageError(
+                f"{path}: without some groups only everything (/) is backed up, or one of the partitions "
+                f"{', '.join(partitions)}",
+                path=str(path),
+            )
+    left = [one for one in names if one not in groups and one not in config.off]
+    if not left:
+        raise UsageError("without these groups there is nothing to back up")
+    chosen = [one for one in partitions if any(path.selects_partition(one) for path in paths)]
+    return tuple(LogicalPath(partition, group) for partition in chosen for group in left)
 
 
 class Manner(Record, kw_only=True):

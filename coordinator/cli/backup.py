@@ -11,7 +11,7 @@ from ...groups.paths import LogicalPath
 from ...groups.selection import check_pattern
 from ...proto.records import BackupMode, Partition
 from ...proto.structs import replace
-from ..request import Request
+from ..request import Request, paths_without
 from ..settings import Codec, Config
 from ..users_file import read_users
 from .configuration import configured, described, recorded, resume_command, staging_area
@@ -60,6 +60,13 @@ from .program import Invocation
     help="Leave out folders of this name, and what lies below; * and ? match. May be repeated.",
 )
 @click.option(
+    "--except-group",
+    "except_groups",
+    metavar="NAME",
+    multiple=True,
+    help="Everything but this group. May be repeated.",
+)
+@click.option(
     "--accept-empty",
     is_flag=True,
     help="Accept a partition that lists no mailbox: all that were stored of it have departed.",
@@ -104,6 +111,7 @@ def command(
     thorough: bool,
     self_contained: bool,
     exclude_folders: tuple[str, ...],
+    except_groups: tuple[str, ...],
     accept_empty: bool,
     accept_moved: bool,
     users_file: Path | None,
@@ -136,16 +144,21 @@ def command(
     )
     _refuse_with_resume(
         resume,
-        *(paths, users_file, store, file, exclude_folders, accept_empty, accept_moved),
+        *(paths, users_file, store, file, exclude_folders, except_groups, accept_empty, accept_moved),
         mode != BackupMode(),
     )
+    chosen = paths or (LogicalPath(),)
+    if except_groups:
+        partitions = [one.name for one in config.partitions]
+        chosen = paths_without(chosen, except_groups, partitions, config.groups)
     request = Request(
-        paths=paths or (LogicalPath(),),
+        paths=chosen,
         users=read_users(users_file) if users_file else None,
         mode=mode,
         exclude_folders=tuple(map(check_pattern, exclude_folders)),
         accept_empty=accept_empty,
         accept_moved=accept_moved,
+        rest=bool(except_groups),
     )
     reads_all = mode.full or not config.staging.path.joinpath(".mailhaul", "catalog.sqlite").exists()
     if reads_all and file is None and config.dispatch.engine == "local":

@@ -51,3 +51,13 @@ class Operation(Record, kw_only=True):
     ended: datetime | None = None
     exit_status: int | None = None
     error: str = ""
+
+
+class Handled(Record, kw_only=True):
+    """What was done last about an entry of the schedule: at the newest ``moment`` that was seen to an
+    operation was put in, or it was ``passed_over`` for this reason. ``full`` is the newest of its moments of
+    full backups for which an operation was put in. Both are aware UTC."""
+
+    moment: datetime
+    full: datetime
+    passed_over: str = ""

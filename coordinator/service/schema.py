@@ -2,7 +2,8 @@
 
 Times are ISO texts in UTC with microseconds, so that they sort; lists and facts are JSON. ``operations`` is
 the queue and what became of it: ids are never given twice. ``handled`` is the newest moment of each entry of
-the schedule for which an operation was put in, or which was passed over. ``proofs`` is the newest result for
+the schedule for which an operation was put in, or which was passed over (why), and the newest of its full
+backups that was put in. ``proofs`` is the newest result for
 each mailbox that a drill took, with the time when it was ``proven`` last and the newest when it was among the
 ``largest``; ``drills`` are the drills themselves. ``notices`` are what became of
 each cause that people hear of, ``sayings`` what is said of them; ``deliveries`` are still to be made, and
@@ -35,7 +36,11 @@ TABLES = (
         exit_status INTEGER,
         error TEXT NOT NULL DEFAULT '')""",
     "CREATE INDEX operations_under_way ON operations (state) WHERE ended IS NULL",
-    "CREATE TABLE handled (entry TEXT PRIMARY KEY, moment TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE handled (
+        entry TEXT PRIMARY KEY,
+        moment TEXT NOT NULL,
+        full TEXT NOT NULL,
+        passed_over TEXT NOT NULL DEFAULT '') WITHOUT ROWID""",
     """CREATE TABLE drills (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
         seed INTEGER NOT NULL,
