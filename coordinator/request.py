@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 
+from ..groups.nearness import hint
 from ..groups.paths import LogicalPath
 from ..groups.selection import FolderRules, Selection
 from ..proto.errors import DamagedError, UsageError
@@ -22,8 +23,8 @@ from .users_file import UserList
 class Request(Record, kw_only=True):
     """What somebody asks of a run: of which mail (``paths``, these ``users`` only, without these folders
     beside those of the configuration), and how. ``accept_empty``: a partition that lists no mailbox is
-    believed; ``accept_moved``: so is one that lies elsewhere than before. With ``rest`` the group ``user``, where
-    a path names it, holds the users in no other group only, as it does in a run over everything.
+    believed; ``accept_moved``: so is one that lies elsewhere than before. With ``rest`` the group ``user``,
+    where a path names it, holds the users in no other group only, as it does in a run over everything.
 
     Raises UsageError for a path to a message.
     """

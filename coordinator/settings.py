@@ -18,6 +18,7 @@ from ..proto.structs import Record, field
 from ..worker.destinations.settings import Destination
 from ..worker.load import LoadLimits
 from .retention import RetentionRules
+from .scheduling.settings import ScheduleConfig
 from .serving.settings import ServeConfig
 from .window import Window
 
@@ -216,6 +217,7 @@ class Config(Record, kw_only=True):
     hooks: Mapping[str, HookConfig] = field(default_factory=dict)
     destinations: tuple[Destination, ...] = ()
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
 
 

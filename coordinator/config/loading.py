@@ -33,6 +33,7 @@ from ..users_file import read_users
 from .destinations import destinations, sweep
 from .problems import check_names, config_error, wrong_value
 from .root import Root
+from .schedule import schedule
 from .serving import serving
 from .tables import (
     ArchiveTable,
@@ -83,6 +84,12 @@ def load(path: Path) -> Config:
         log=LogConfig(**with_paths(path, root.log.given(), "file")),
         destinations=places,
         sweep=sweep(path, root.sweep, names, [one.name for one in places]),
+        schedule=schedule(
+            path,
+            root.schedule,
+            [one.name for one in groups.rules.definitions],
+            [one.name for one in places],
+        ),
         serve=serving(root.serve),
     )
     _check_hosts(path, config)

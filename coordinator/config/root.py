@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .schedule_tables import GroupScheduleTable, ScheduleTable
 from .serving import ServeTable
 from .tables import (
     ArchiveTable,
@@ -53,6 +54,7 @@ class Root(Table):
         Annotated[DirectoryTable | S3Table | TapeTable | CommandTable, Field(discriminator="kind")]
     ] = Field(default=[], description="[[destination]] tables")
     sweep: SweepTable = Field(default=SweepTable(), description="a [sweep] table")
+    schedule: ScheduleTable = Field(default=ScheduleTable(), description="a [schedule] table")
     serve: ServeTable = Field(default=ServeTable(), description="a [serve] table")
 
 
@@ -80,6 +82,8 @@ TABLES: dict[str, type[Table]] = {
     "destination.command": CommandTable,
     "sweep": SweepTable,
     "sweep.group.NAME": SweepRulesTable,
+    "schedule": ScheduleTable,
+    "schedule.group.NAME": GroupScheduleTable,
     "serve": ServeTable,
 }
 """By their names; NAME stands for that of a group. Of destinations each kind has its own."""

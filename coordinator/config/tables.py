@@ -122,6 +122,7 @@ _Pattern = Annotated[str, AfterValidator(_pattern)]
 _HomePattern = Annotated[Text, AfterValidator(_home_pattern)]
 _Expression = Annotated[str, AfterValidator(_expression)]
 Count = Annotated[int, Field(ge=1)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_names)]
 _Device = Annotated[str, Field(pattern=r"^/dev/tape/by-[a-z]+/[^/]+-nst$")]
 Program = Annotated[tuple[Text, ...], BeforeValidator(_program), Field(min_length=1)]
 _PROGRAM = "a program and its arguments, a list of strings such as ['prog', '--to', '{name}']"
@@ -206,9 +207,7 @@ class GroupsTable(Table):
     largest_unit: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20)] | None = Field(
         default=None, description="a size of at least 1 MiB, such as '20 GiB'"
     )
-    off: Annotated[tuple[Name, ...], BeforeValidator(_names)] | None = Field(
-        default=None, description="a list of the names of groups"
-    )
+    off: Names | None = Field(default=None, description="a list of the names of groups")
 
 
 class GroupExcludeTable(Table):
@@ -416,9 +415,7 @@ class CommandTable(DestinationTable):
 
 
 class SweepRulesTable(Table):
-    copies: Annotated[tuple[Name, ...], BeforeValidator(_names)] | None = Field(
-        default=None, description="a list of the names of destinations"
-    )
+    copies: Names | None = Field(default=None, description="a list of the names of destinations")
     after: Seconds | None = Field(default=None, description="a time such as '2h' or '1 day'")
     keep_staged: Seconds | None = Field(default=None, description="a time such as '12h' or '7 days'")
     keep_newest: bool | None = Field(default=None, description="true or false")

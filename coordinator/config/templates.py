@@ -230,6 +230,30 @@ codec = "lz4"
 # [sweep.group.groupA]
 # copies = ["vault"]
 
+[schedule]
+# What `mailhaul serve` does when: "02:00", "sun 02:00", "mon-fri 22:30", a cron expression ("0 2 1 * *": on
+# the 1st of each month), or a list of these. They are times of this zone; not said: of that of this host.
+# zone = "Europe/Berlin"
+# backup = "02:00"
+# What is due at a time of both is a full backup.
+# full = "sun 02:00"
+# Groups that are due together: one run ("parallel"), or one for each, one after the other ("serial").
+# order = "parallel"
+# sweep = ["06:00", "18:00"]
+# What was not read for so long is read again, in the staging area and at destinations (all of [sweep]).
+# verify = "sat 08:00"
+# verify_older_than = "30d"
+# verify_from = ["vault"]
+# purge = "sun 12:00"
+# drill = "05:00"
+# Of tapes: who is in the robot, and what is on them.
+# inventory = "mon 07:00"
+# Groups may be backed up at times of their own, instead of those above; sweep, purge and verify come beside
+# those above.
+# [schedule.group.groupA]
+# backup = "mon-fri 23:00"
+# full = "sat 23:00"
+
 [serve]
 # `mailhaul serve`: an operation that is stopped has so long to do so in order, and is killed then.
 # stop_grace = "5m"

@@ -1,7 +1,7 @@
 """What is due by now, of what has been handled; what comes next. Pure.
 
-Of the moments of an entry that have passed since the one that was handled last there is one operation, however
-many they are: a stop of a month, or a clock that jumped ahead by a year, are made up for by one of each entry.
+Of the moments of an entry that have passed since the one that was handled last comes one operation, however
+many they are: a stop of a month, or a clock that jumped ahead by a year, is made up for by one of each entry.
 While the clock stands before what was handled (it was put back), nothing is due again.
 """
 
@@ -20,9 +20,9 @@ MOST_AHEAD = timedelta(days=1)
 
 
 def begun(entry_names: Sequence[str], handled: Mapping[str, Handled], now: datetime) -> dict[str, Handled]:
-    """Entries of which nothing is on record: what passed before they were there is not missed. Also those that
-    were handled in a future that is none, when the clock was ahead by more than a day: without this nothing
-    would happen until then."""
+    """Entries of which nothing is on record: what passed before they were there is not missed. Also those
+    that were handled in a future that is none, when the clock was ahead by more than a day: without this
+    nothing would happen until then."""
     return {
         name: Handled(moment=now, full=now)
         for name in entry_names

@@ -46,7 +46,7 @@ class Entry(Record, kw_only=True):
 
 
 class Due(Record, kw_only=True):
-    """An entry that is due: at ``moment`` for the last time, ``full`` if that, or what it makes up for, is."""
+    """An entry that is due, at ``moment`` for the last time; ``full`` if that is, or what it makes up for."""
 
     entry: Entry
     moment: datetime
@@ -112,8 +112,8 @@ def _one_run(due: Sequence[Due], config: Config) -> Iterator[Request]:
 
 
 def _runs(due: Sequence[Due], config: Config) -> Iterator[Request]:
-    """A backup of each group that is due. Where all are, the last run takes the users in no group along: there
-    may be none, and a run over nothing fails."""
+    """A backup of each group that is due. Where all are, the last run takes the users in no group along:
+    there may be none, and a run over nothing fails."""
     own = _own(config)
     defined = [one.name for one in config.groups.rules.definitions]
     for one in due:

@@ -84,11 +84,7 @@ def _last(timing: Timing, zone: tzinfo, until: datetime) -> datetime | None:
 
 
 def _shown(minutes: Iterable[datetime], zone: tzinfo) -> Iterator[datetime]:
-    try:
-        for minute in minutes:
-            yield _moment(minute, zone)
-    except (OverflowError, ValueError):  # the end of the calendar
-        return
+    return (_moment(minute, zone) for minute in minutes)
 
 
 def _moment(shown: datetime, zone: tzinfo) -> datetime:

@@ -17,7 +17,8 @@ from .values import stamp
 
 
 class HandledMoments:
-    """Those of a staging area, by the names of entries. For any thread: each call has a connection of its own.
+    """Those of a staging area, by the names of entries. For any thread: each call has a connection of its
+    own.
 
     What a method writes is durable on return. All raise StagingError, DamagedError, UnsupportedError.
     """

@@ -354,3 +354,36 @@ def test_a_format_that_there_is_not_names_those_there_are(world: World) -> None:
         assert "maildir" in world.err.partition("FORMAT:DIR")[0] or "is one of: maildir" in world.err
     world.run("backup", "--store", "mbox:/srv/mail", "--staging", "st", status=2)
     assert "there is no format 'mbox'; there is: maildir" in " ".join(world.err.split())
+
+
+class TestWithoutSomeGroups:
+    def test_everything_else_is_backed_up_and_of_what_is_left_out_nothing_changes(self, world: World) -> None:
+        world.configure(groups="early=[a].*\nlate=[c-z].*\n")  # ben is in no group
+        world.backup()
+        before = world.restored()
+        for user in USERS:
+            world.mailbox(user).message(f"new.{user}")
+        run = world.backup("--except-group", "early")["run"]
+        assert mail_below(world.mail) == world.restored() | {"anna": mail_below(world.mail)["anna"]}
+        assert world.restored()["anna"] == before["anna"]
+        (told,) = (one for one in world.run("runs", "--json")["runs"] if one["run"] == run)
+        assert told["paths"] == "/primary/late /primary/user"
+        good = world.run("status", "--json")["good"]
+        assert {one["group"]: one["run"] == run for one in good} == {
+            "early": False,
+            "late": True,
+            "user": True,
+        }
+        assert {one["group"]: one["mailboxes"] for one in good} == {"early": 1, "late": 2, "user": 1}
+        world.backup()
+        assert world.restored() == mail_below(world.mail)
+
+    def test_what_does_not_go_together_is_refused(self, world: World) -> None:
+        world.configure()
+        for words, told in (
+            (["--except-group", "earl"], "there is no group 'earl'; is it early?"),
+            (["/primary/late", "--except-group", "early"], "/primary/late: without some groups only everyth"),
+            ([f"--except-group={one}" for one in ("early", "late", "user")], "there is nothing to back up"),
+        ):
+            world.backup(*words, status=2)
+            assert told in world.err

@@ -11,6 +11,7 @@ import pytest
 from mailhaul.coordinator import config
 from mailhaul.coordinator.config.root import TABLES
 from mailhaul.coordinator.retention import RetentionRules
+from mailhaul.coordinator.scheduling.settings import GroupTimes, ScheduleConfig, Timing
 from mailhaul.coordinator.settings import (
     ArchiveConfig,
     Config,
@@ -568,3 +569,70 @@ class TestHosts:
     def test_a_cluster_of_the_staging_host_alone_needs_none(self, tmp_path: Path) -> None:
         text = self.several("store01", "store01", "ray", 'host = "store01"\n')
         assert config.load(write(tmp_path, text)).dispatch.engine == "ray"
+
+
+class TestSchedule:
+    GROUPS = "sales=s.*\nstaff=t.*\n"
+    BASE = MINIMAL + '[groups]\nfile = "g.conf"\n[schedule]\n'
+
+    def test_all_keys(self, tmp_path: Path) -> None:
+        text = f"""{self.BASE}
+            zone = "Europe/Berlin"
+            order = "serial"
+            backup = ["02:00", "14:00"]
+            full = "sun 02:00"
+            sweep = "0 */6 * * *"
+            purge = "sat 12:00"
+            verify = "sat 08:00"
+            verify_older_than = "90d"
+            verify_from = ["vault"]
+            drill = "05:00"
+            inventory = "mon 07:00"
+            [schedule.group.sales]
+            backup = "mon-fri 23:00"
+            full = []
+            sweep = "03:00"
+            {VAULT}"""
+        found = config.load(write(tmp_path, text, groups=self.GROUPS)).schedule
+        assert found == ScheduleConfig(
+            zone="Europe/Berlin",
+            order="serial",
+            backup=(Timing("02:00", "0 2 * * *"), Timing("14:00", "0 14 * * *")),
+            full=(Timing("sun 02:00", "0 2 * * 0"),),
+            sweep=(Timing("0 */6 * * *", "0 */6 * * *"),),
+            purge=(Timing("sat 12:00", "0 12 * * 6"),),
+            verify=(Timing("sat 08:00", "0 8 * * 6"),),
+            verify_older_than_seconds=90 * 86_400.0,
+            verify_from=("vault",),
+            drill=(Timing("05:00", "0 5 * * *"),),
+            inventory=(Timing("mon 07:00", "0 7 * * 1"),),
+            groups={
+                "sales": GroupTimes(
+                    backup=(Timing("mon-fri 23:00", "0 23 * * 1,2,3,4,5"),),
+                    full=(),
+                    sweep=(Timing("03:00", "0 3 * * *"),),
+                )
+            },
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ('backup = "25:00"', "schedule.backup = '25:00': expected a time such as '02:00', 'sun 02:00'"),
+            ('backup = "25:00"', "(25:00 is no time of the day)"),
+            ('full = ["02:00", "son 02:00"]', "('son' is no day: expected one of sun, mon, "),
+            ('purge = "61 2 * * *"', "schedule.purge = '61 2 * * *': expected a time such as"),
+            ("sweep = 2", "schedule.sweep = 2: expected a time such as"),
+            ('zone = "Europe/Berlinn"', "schedule.zone = 'Europe/Berlinn': expected the name of a time zone"),
+            ('zone = "Europe/Berlinn"', "(there is no such zone)"),
+            ('order = "both"', "schedule.order = 'both': expected 'parallel' or 'serial'"),
+            ('verify_from = ["vault"]', "schedule.verify_from = 'vault': expected names of destinations:"),
+            ("restore = 1", "schedule.restore: no such key; expected one of zone, order, backup, full,"),
+            ("[schedule.group.sale]", "schedule.group = 'sale': expected names of groups that are"),
+            ("[schedule.group.user]", "schedule.group = 'user': expected names of groups that are"),
+            ('[schedule.group.sales]\nfull = "x"', "schedule.group.sales.full = 'x': expected a time"),
+            ("[schedule.group.sales]\ndrill = 1", "schedule.group.sales.drill: no such key; expected one"),
+        ],
+    )  # fmt: skip
+    def test_what_is_wrong_is_told(self, tmp_path: Path, text: str, told: str) -> None:
+        assert told in refusal(tmp_path, self.BASE + text, groups=self.GROUPS)

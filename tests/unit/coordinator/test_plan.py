@@ -77,6 +77,18 @@ class TestMuster:
         found = assigned(path, groups=groups)
         assert (members(found), found.left_out) == ({"one/late": ["zoe"]}, ())
 
+    def test_the_rest_of_a_run_is_who_is_in_no_other_group(self) -> None:
+        paths, stocks = (
+            [LogicalPath("one", "late"), LogicalPath("one", "user")],
+            [stock("one", "anna", "zoe", "4711")],
+        )
+        rest = muster(paths, stocks, GroupsConfig(rules=rules()), ExcludeConfig(), rest=True)
+        assert members(rest) == {"one/late": ["zoe"], "one/user": ["4711"]}
+        reported = GroupsConfig(rules=rules(ungrouped="report"))
+        rest = muster(paths, stocks, reported, ExcludeConfig(), rest=True)
+        assert members(rest) == {"one/late": ["zoe"]}
+        assert rest.left_out == (Skipped("/one/user/4711", "no-group"),)
+
     def test_excluded_users_are_told_and_taken_where_they_are_named(self) -> None:
         exclude = ExcludeConfig(users=(compile_expression("an.*"),), listed_users=frozenset({"zoe"}))
         found = assigned("/", exclude=exclude)
