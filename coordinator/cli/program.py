@@ -43,6 +43,8 @@ COMMANDS = {
     "receive": "Receive archives from workers on other hosts (runs on the staging host).",
     "serve": "Stay, and carry out the operations in the queue of a staging area.",
     "keys": "Make and list keys: of hosts, and of recipients who can open archives.",
+    "users": "Make, change and list the accounts of the page.",
+    "audit": "Show who did what on the page, and why.",
     "completion": "Print a shell completion script.",
     "man": "Write the manual pages.",
 }

@@ -13,12 +13,14 @@ import click
 from ...proto.directories import make_directories
 from ...proto.errors import EXIT_OK, BackupError
 from ...proto.ports import Clock
+from ...proto.structs import replace
 from ..monitoring.log import Log
 from ..serving.loop import Duty, Loop, Troubles
 from ..serving.serve_lock import serving
 from ..settings import Config
+from ..web.settings import split_address
 from . import adapters
-from .configuration import configured
+from .configuration import configured, found_configuration
 from .options import log_option, metrics_option
 from .output import note
 from .program import Invocation
@@ -28,12 +30,39 @@ Front = Callable[[threading.Event], object]
 """What serves in the main thread, until the event is set or it was asked itself to end."""
 
 
+def _checked_address(_context: click.Context, _option: click.Parameter, listen: str | None) -> str | None:
+    if listen is not None:
+        try:
+            split_address(listen)
+        except ValueError:
+            raise click.BadParameter("expected ADDRESS:PORT such as 0.0.0.0:8443 or [::]:8443") from None
+    return listen
+
+
 @click.command("serve")
+@click.option(
+    "--listen",
+    metavar="ADDRESS:PORT",
+    callback=_checked_address,
+    help="Serve the page there, too: with the certificate or behind the proxy of the configuration.",
+)
+@click.option(
+    "--browse",
+    is_flag=True,
+    help="Serve the page at a port of 127.0.0.1, too, and print an address that lets one browser in, once.",
+)
 @metrics_option
 @log_option
 @click.pass_obj
-def command(invocation: Invocation, metrics_listen: str | None, log_file: Path | None) -> int:
-    """Serve a staging area until SIGTERM: carry out the operations in its queue, and what else is configured.
+def command(
+    invocation: Invocation,
+    listen: str | None,
+    browse: bool,
+    metrics_listen: str | None,
+    log_file: Path | None,
+) -> int:
+    """Serve a staging area until SIGTERM: carry out the operations in its queue, and what else is configured;
+    and serve the page, where all of it is to be seen, at the Unix socket .mailhaul/serve.sock.
 
     Runs permanently on the host of the staging area, beside `mailhaul receive` if there is one. It may be
     restarted at any time.
@@ -41,6 +70,10 @@ def command(invocation: Invocation, metrics_listen: str | None, log_file: Path |
     \b
     Example: with this configuration
       mailhaul --config /etc/mailhaul/mailhaul.toml serve
+
+    \b
+    Example: the page in a browser of another machine, by its port 8080
+      ssh -L 8080:/var/spool/mailhaul/.mailhaul/serve.sock staging01
     """
     config = configured(invocation)
     make_directories(config.staging.path)
@@ -52,7 +85,8 @@ def command(invocation: Invocation, metrics_listen: str | None, log_file: Path |
         stack.enter_context(Loop(_duties(config), clock, Troubles(_reported(log))))
         note(f"serving {config.staging.path}")
         _serve_metrics(config, clock, metrics_listen or config.metrics.listen, stack)
-        _front(config)(stop)
+        front = _front(config, invocation, listen, browse, _reported(log), stack)
+        front(stop)
         note("stopping")
     note("the service has ended")
     return EXIT_OK
@@ -63,9 +97,27 @@ def _duties(config: Config) -> Sequence[Duty]:  # noqa: ARG001 (each area adds i
     return ()
 
 
-def _front(config: Config) -> Front:  # noqa: ARG001 (the page takes this place)
-    """What serves in the main thread."""
-    return threading.Event.wait
+def _front(
+    config: Config,
+    invocation: Invocation,
+    listen: str | None,
+    browse: bool,
+    report: Callable[[str, Exception], object],
+    stack: ExitStack,
+) -> Front:
+    """The page, at doors that are open until the ``stack`` ends. Raises ConfigError, StagingError."""
+    from ..web.front import front  # what it is made with is loaded by nothing else
+
+    page = config.serve.page if listen is None else replace(config.serve.page, listen=listen)
+    return front(
+        replace(config, serve=replace(config.serve, page=page)),
+        adapters.clock(),
+        stack,
+        config_file=found_configuration(invocation),
+        loopback=browse,
+        say=note,
+        report=report,
+    )
 
 
 @contextmanager

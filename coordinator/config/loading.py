@@ -90,7 +90,7 @@ def load(path: Path) -> Config:
             [one.name for one in groups.rules.definitions],
             [one.name for one in places],
         ),
-        serve=serving(root.serve),
+        serve=serving(path, root.serve),
     )
     _check_hosts(path, config)
     return config

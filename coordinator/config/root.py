@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from .schedule_tables import GroupScheduleTable, ScheduleTable
-from .serving import ServeTable
+from .serving import ProxyTable, ServeTable
 from .tables import (
     ArchiveTable,
     CommandTable,
@@ -85,5 +85,6 @@ TABLES: dict[str, type[Table]] = {
     "schedule": ScheduleTable,
     "schedule.group.NAME": GroupScheduleTable,
     "serve": ServeTable,
+    "serve.proxy": ProxyTable,
 }
 """By their names; NAME stands for that of a group. Of destinations each kind has its own."""

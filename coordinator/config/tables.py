@@ -69,9 +69,10 @@ def _window(text: object) -> Window:
     return Window.parse(text)
 
 
-def _names(names: object) -> object:
-    if isinstance(names, list) and len(set(map(str, names))) == len(names):
-        return tuple(names)
+def distinct(given: object) -> object:
+    """A list of different names, as a tuple. Raises ValueError."""
+    if isinstance(given, list) and len(set(map(str, given))) == len(given):
+        return tuple(given)
     raise ValueError("no list of different names")
 
 
@@ -97,7 +98,7 @@ def _command(words: object) -> object:
 
 
 def _devices(devices: object) -> object:
-    return (devices,) if isinstance(devices, str) else _names(devices)
+    return (devices,) if isinstance(devices, str) else distinct(devices)
 
 
 def _program(words: object) -> object:
@@ -122,7 +123,7 @@ _Pattern = Annotated[str, AfterValidator(_pattern)]
 _HomePattern = Annotated[Text, AfterValidator(_home_pattern)]
 _Expression = Annotated[str, AfterValidator(_expression)]
 Count = Annotated[int, Field(ge=1)]
-Names = Annotated[tuple[Name, ...], BeforeValidator(_names)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(distinct)]
 _Device = Annotated[str, Field(pattern=r"^/dev/tape/by-[a-z]+/[^/]+-nst$")]
 Program = Annotated[tuple[Text, ...], BeforeValidator(_program), Field(min_length=1)]
 _PROGRAM = "a program and its arguments, a list of strings such as ['prog', '--to', '{name}']"
@@ -169,7 +170,7 @@ class PartitionTable(Table):
         description="at most 100 letters, digits, '.', '_', '-', beginning with a letter or digit",
     )
     host: Name | None = Field(default=None, description="the name of a host")
-    hosts: Annotated[tuple[Name, ...], BeforeValidator(_names), Field(min_length=1)] | None = Field(
+    hosts: Annotated[tuple[Name, ...], BeforeValidator(distinct), Field(min_length=1)] | None = Field(
         default=None, description="a list of the names of the hosts that share its storage"
     )
     format: Literal["maildir"] = Field(description="'maildir', the only format of this version")
@@ -180,7 +181,7 @@ class PartitionTable(Table):
     doveadm: Annotated[tuple[Text, ...], BeforeValidator(_command)] | None = Field(
         default=None, description="a command, as one string or as a list of strings"
     )
-    accept: Annotated[tuple[Text, ...], BeforeValidator(_names)] | None = Field(
+    accept: Annotated[tuple[Text, ...], BeforeValidator(distinct)] | None = Field(
         default=None, description="a list of paths such as 'shared-folders/*' or 'old/jane'"
     )
     uid_margin: Annotated[int, Field(ge=0, le=2**31)] | None = Field(
@@ -195,7 +196,7 @@ class PartitionTable(Table):
     index: Annotated[Text, AfterValidator(check_template)] | None = Field(
         default=None, description="an absolute path with {user}, as that of the mailboxes"
     )
-    also: Annotated[tuple[_HomePattern, ...], BeforeValidator(_names)] | None = Field(
+    also: Annotated[tuple[_HomePattern, ...], BeforeValidator(distinct)] | None = Field(
         default=None, description="a list of paths in a home, such as 'keys/*.pem' or 'dovecot-attributes'"
     )
 
@@ -211,16 +212,16 @@ class GroupsTable(Table):
 
 
 class GroupExcludeTable(Table):
-    folders: Annotated[tuple[_Pattern, ...], BeforeValidator(_names)] = Field(
+    folders: Annotated[tuple[_Pattern, ...], BeforeValidator(distinct)] = Field(
         description="a list of folder names such as 'Trash' or 'Archive/*'"
     )
 
 
 class ExcludeTable(Table):
-    folders: Annotated[tuple[_Pattern, ...], BeforeValidator(_names)] | None = Field(
+    folders: Annotated[tuple[_Pattern, ...], BeforeValidator(distinct)] | None = Field(
         default=None, description="a list of folder names such as 'Trash' or 'Archive/*'"
     )
-    users: Annotated[tuple[_Expression, ...], BeforeValidator(_names)] | None = Field(
+    users: Annotated[tuple[_Expression, ...], BeforeValidator(distinct)] | None = Field(
         default=None, description="a list of regular expressions over user ids"
     )
     users_file: Text | None = Field(default=None, description="a file")
@@ -280,7 +281,7 @@ class LoadTable(Table):
 
 
 class EncryptionTable(Table):
-    recipients: Annotated[tuple[Text, ...], BeforeValidator(_names)] | None = Field(
+    recipients: Annotated[tuple[Text, ...], BeforeValidator(distinct)] | None = Field(
         default=None, description="a list of files with public keys such as '/etc/mailhaul/ops.pub'"
     )
     required: bool | None = Field(default=None, description="true or false")

@@ -257,6 +257,18 @@ codec = "lz4"
 [serve]
 # `mailhaul serve`: an operation that is stopped has so long to do so in order, and is killed then.
 # stop_grace = "5m"
+# The page is at this Unix socket (not said: .mailhaul/serve.sock of the staging area), for its owner and
+# root; for programs of this group, too, as which a proxy may come. `ssh -L 8080:SOCKET HOST` leads there.
+# socket = "/run/mailhaul/serve.sock"
+# socket_group = "www-data"
+# Over the network with TLS (restart after a renewal), for the accounts of `mailhaul users`; names are what
+# browsers call this host.
+# listen = "0.0.0.0:8443"
+# tls_cert = "/etc/mailhaul/page.pem"
+# tls_key = "/etc/mailhaul/page.key"
+# names = ["backup.example.org"]
+# Or behind a proxy that authenticates, names the user in a header, and comes from these peers alone.
+# proxy = { header = "X-Remote-User", peers = ["192.0.2.1", "unix:www-data"] }
 
 [log]
 # Events are appended to this file, a JSON object a line.

@@ -61,6 +61,21 @@ class Accounts:
         """The account of this name."""
         return self._known().get(name)
 
+    def get(self, name: str) -> Account:
+        """The account of this name. Raises NotFoundError."""
+        return _existing(self._known(), name)
+
+    def check_new(self, name: str, role: Role, groups: Iterable[str]) -> None:
+        """Raises UsageError for an account that can't be added: there is one, or there can't be."""
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} is no name for an account: expected at most 100 letters, digits, '.', '_', '@', "
+                "'-', beginning with a letter or digit"
+            )
+        _groups_for(role, groups)
+        if self.find(name) is not None:
+            raise UsageError(f"there is an account {name} already")
+
     def log_in(self, name: str, password: str) -> Account | None:
         """The account, if the password is its own. What there is not takes as long as what is wrong."""
         account = self.find(name)
@@ -77,12 +92,8 @@ class Accounts:
         return found
 
     def add(self, name: str, role: Role, groups: Iterable[str], password: str | None) -> Account:
-        """Add an account. Raises UsageError for a name that there is, or that can't be one."""
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{name!r} is no name for an account: expected at most 100 letters, digits, '.', '_', '@', "
-                "'-', beginning with a letter or digit"
-            )
+        """Add an account. Raises UsageError as ``check_new``, and for a password that can't be one."""
+        self.check_new(name, role, groups)
         account = Account(
             name=name,
             role=role,

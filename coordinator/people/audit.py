@@ -11,13 +11,14 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ...proto.directories import make_private, sync_directory
-from ...proto.errors import DamagedError, StagingError
-from ...proto.structs import Record, field
+from ...proto.errors import BackupError, DamagedError, StagingError
+from ...proto.structs import Record, field, replace
 from ..documents import plain
 from ..flocks import flocked
 
@@ -41,7 +42,7 @@ class Act(Record, kw_only=True):
     what: str
     on: str = ""
     why: str = ""
-    outcome: str
+    outcome: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -83,6 +84,21 @@ class AuditLog:
             os.fsync(file.fileno())
         if is_new:
             sync_directory(self.path.parent)
+
+    @contextmanager
+    def acting(self, act: Act) -> Iterator[None]:
+        """Around whatever changes something: the log says durably that it is begun before it is, and how it
+        ended. Raises as ``append``, and nothing is done where it can't be written down."""
+        self.append(replace(act, outcome="begun"))
+        try:
+            yield
+        except BackupError as error:
+            self.append(replace(act, outcome="failed", facts={**act.facts, "code": error.code}))
+            raise
+        except BaseException:
+            self.append(replace(act, outcome="failed"))
+            raise
+        self.append(replace(act, outcome="done"))
 
     def acts(self) -> Iterator[dict[str, Any]]:
         """The lines, decoded; what can't be is left out (``flaws`` tells). Raises StagingError."""

@@ -37,11 +37,16 @@ class Password(Record, kw_only=True):
 
 
 def keep(password: str, cost: Cost) -> Password:
-    """What to put on record. Raises UsageError for a password that is too short or too long."""
-    if not SHORTEST <= len(password) <= LONGEST:
-        raise UsageError(f"a password has {SHORTEST} to {LONGEST} characters")
+    """What to put on record. Raises UsageError as ``check``."""
+    check(password)
     salt = os.urandom(_SALT_BYTES)
     return Password(salt=salt, digest=_digest(password, salt, cost), cost=cost)
+
+
+def check(password: str) -> None:
+    """Raises UsageError for a password that is too short or too long."""
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise UsageError(f"a password has {SHORTEST} to {LONGEST} characters; better are several words")
 
 
 def matches(password: str, kept: Password) -> bool:

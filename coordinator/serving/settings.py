@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from ...proto.structs import Record
+from ...proto.structs import Record, field
+from ..web.settings import PageConfig
 
 
 class ServeConfig(Record, kw_only=True):
-    """An operation that was asked to stop has ``stop_grace_seconds`` to do so in order; then it is killed."""
+    """An operation that was asked to stop has ``stop_grace_seconds`` to do so in order; then it is killed.
+    ``page`` is where people look at it."""
 
     stop_grace_seconds: float = 300.0
+    page: PageConfig = field(default_factory=PageConfig)

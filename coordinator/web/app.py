@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -45,7 +47,14 @@ def make_app(site: Site) -> Starlette:
     paths: list[BaseRoute] = [
         Path(address(route), guards.endpoint(route), methods=[route.method]) for route in table
     ]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        app.state.ending = asyncio.Event()
+        yield
+
     return Starlette(
+        lifespan=lifespan,
         routes=[*paths, Mount("/static", _Static(directory=STATIC))],
         middleware=[Middleware(Envelope, names=site.ways.names)],
         exception_handlers={HTTPException: of_status},

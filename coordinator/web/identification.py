@@ -8,10 +8,10 @@ from starlette.responses import Response
 from ...proto.errors import AccessError
 from ...proto.structs import replace
 from ..people.accounts import Account
+from ..people.local_user import user_name
 from ..people.roles import Who
 from ..people.sessions import Session
 from .site import Site
-from .ways import user_name
 
 PEER = "uid:"
 """How the address of whoever comes over the Unix socket begins; that of nobody else does."""

@@ -12,6 +12,7 @@ from ..clock import utc
 from ..people.accounts import Accounts
 from ..people.attempts import Attempts
 from ..people.audit import AuditLog
+from ..people.keys_of_entry import EntryKey
 from ..people.sessions import Sessions
 from ..service.operations import Operations
 from ..settings import Config
@@ -21,8 +22,9 @@ from .ways import Ways
 class Site(Record, kw_only=True):
     """A staging area with all that is configured for it, and who may see it.
 
-    ``config_file`` is where the configuration was read from. ``on_error`` gets what nobody expected, with the
-    number under which the page has told of it; it must not raise.
+    ``config_file`` is where the configuration was read from; ``entry`` lets a browser of this host in, once.
+    ``on_error`` gets what nobody expected, with the number under which the page has told of it; it must not
+    raise.
     """
 
     config: Config
@@ -34,6 +36,7 @@ class Site(Record, kw_only=True):
     audit: AuditLog
     operations: Operations
     ways: Ways = field(default_factory=Ways)
+    entry: EntryKey | None = None
     on_error: Callable[[BaseException, str], None] = lambda _error, _number: None
 
     @property

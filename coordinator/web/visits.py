@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from ...proto.errors import AccessError, BackupError, UsageError
+from ...proto.errors import AccessError, UsageError
+from ...proto.structs import replace
 from ..people.audit import Act
 from ..people.roles import Who
 from .forms import Form
@@ -94,41 +94,28 @@ class Visit:
             raise UsageError("say why: the reason is put on record")
         return str(reason)
 
-    @contextmanager
-    def act(self, what: str, *, on: str = "", why: str = "", **facts: object) -> Iterator[None]:
+    def act(self, what: str, *, on: str = "", why: str = "", **facts: object) -> AbstractContextManager[None]:
         """Around whatever changes something: the audit log says durably that it is begun before it is, and
         how it ended. Raises StagingError, and nothing is done, where that can't be written."""
-        self._note("begun", what, on, why, facts)
-        try:
-            yield
-        except BackupError as error:
-            self._note("failed", what, on, why, {**facts, "code": error.code})
-            raise
-        except BaseException:
-            self._note("failed", what, on, why, facts)
-            raise
-        self._note("done", what, on, why, facts)
+        return self.site.audit.acting(self._act(what, on, why, facts))
 
     def looks(self, what: str, *, on: str, why: str = "", **facts: object) -> None:
         """Before anything of somebody's mail is shown: the audit log says so durably. Raises StagingError."""
-        self._note("done", what, on, why, facts)
+        self.site.audit.append(replace(self._act(what, on, why, facts), outcome="done"))
 
     def refused(self, what: str, *, on: str = "", **facts: object) -> None:
         """Somebody asked for what is not theirs; an AccessError goes to whoever asked, by the caller."""
-        self._note("refused", what, on, "", facts)
+        self.site.audit.append(replace(self._act(what, on, "", facts), outcome="refused"))
 
-    def _note(self, outcome: str, what: str, on: str, why: str, facts: dict[str, object]) -> None:
+    def _act(self, what: str, on: str, why: str, facts: dict[str, object]) -> Act:
         who = self._who
-        self.site.audit.append(
-            Act(
-                when=self.site.now(),
-                who=who.name if who else "",
-                role=who.role if who else "",
-                where=address(self.request),
-                what=what,
-                on=on,
-                why=why,
-                outcome=outcome,
-                facts=facts,
-            )
+        return Act(
+            when=self.site.now(),
+            who=who.name if who else "",
+            role=who.role if who else "",
+            where=address(self.request),
+            what=what,
+            on=on,
+            why=why,
+            facts=facts,
         )

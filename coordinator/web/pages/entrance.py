@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 from starlette.responses import Response
 
+from ....proto.errors import AccessError
 from ...people.accounts import Account
+from ...people.local_user import user_name
 from ...texts import duration
 from ..guards import LOG_IN
-from ..identification import address, cookie_name, current_session, is_encrypted, set_session
+from ..identification import LOCAL, address, cookie_name, current_session, is_encrypted, set_session
 from ..routes import EVERYBODY, Page
 from ..visits import Visit
 
@@ -34,6 +38,22 @@ def log_in(visit: Visit) -> Response:
         return _again(visit, 403, "There is no such name with this password.")
     site.attempts.succeeded(where)
     return _let_in(visit, account)
+
+
+def enter(visit: Visit) -> Response:
+    """A browser of this host, with the key that the program has printed."""
+    site, where = visit.site, address(visit.request)
+    if site.entry is None or where != "127.0.0.1" or not site.entry.used(visit.asked("key")):
+        visit.refused("enter by key")
+        raise AccessError(
+            "this address let a browser in once, or is none: start mailhaul serve --browse again"
+        )
+    name = f"{LOCAL}{user_name(os.geteuid())}"
+    visit.looks("enter by key", on=name)
+    response = visit.go("/")
+    session = site.sessions.begin(name, site.sessions.incarnation)
+    set_session(visit.request, response, site.sessions.cookie(session))
+    return response
 
 
 def log_out(visit: Visit) -> Response:
@@ -71,5 +91,6 @@ def _way_on(to: str) -> str:
 ROUTES = (
     Page(path=LOG_IN, shows=form, allows=None),
     Page(path=LOG_IN, shows=log_in, allows=None, method="POST"),
+    Page(path="/enter", shows=enter, allows=None),
     Page(path="/log-out", shows=log_out, allows=EVERYBODY, method="POST"),
 )

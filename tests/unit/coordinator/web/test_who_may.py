@@ -10,8 +10,9 @@ from mailhaul.coordinator.people.roles import Role
 from mailhaul.coordinator.web.app import address, routes
 from mailhaul.coordinator.web.headers import CONTENT_POLICY
 from mailhaul.coordinator.web.routes import Page, Resource, Route
+from mailhaul.coordinator.web.settings import ProxyConfig
 from mailhaul.coordinator.web.site import Site
-from mailhaul.coordinator.web.ways import Proxy, Ways
+from mailhaul.coordinator.web.ways import Ways
 from mailhaul.tests.pages import (
     PASSWORD,
     SettableClock,
@@ -208,7 +209,7 @@ def test_wrong_passwords_cost_growing_pauses(tmp_path: Path) -> None:
 
 
 def test_a_proxy_is_believed_where_it_is_known(tmp_path: Path) -> None:
-    ways = Ways(proxy=Proxy(header="X-Remote-User", peers=frozenset(("192.0.2.1",))))
+    ways = Ways(proxy=ProxyConfig(header="X-Remote-User", peers=("192.0.2.1",)))
     site = make_site(tmp_path, ways=ways)
     site.accounts.add("anna", "viewer", (), None)
     named = {"x-remote-user": "anna"}

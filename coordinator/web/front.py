@@ -1,0 +1,50 @@
+"""The page of ``mailhaul serve``, put together: its doors, its site, and who says what is wrong."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from ...proto.ports import Clock
+from ...proto.structs import replace
+from ..people.keys_of_entry import EntryKey
+from ..settings import Config
+from .app import make_app
+from .doors import opened, ways
+from .server import serve
+from .site import site_of
+
+
+def front(
+    config: Config,
+    clock: Clock,
+    stack: ExitStack,
+    *,
+    config_file: Path | None,
+    loopback: bool,
+    say: Callable[[str], object],
+    report: Callable[[str, Exception], object],
+) -> Callable[[threading.Event], None]:
+    """What serves the page until an event is set. Its doors are open from now on, until the ``stack`` ends.
+
+    ``say`` gets where the page is; ``report`` gets what nobody expected. With ``loopback`` there is a door
+    for a browser of this host, and ``say`` gets an address that lets it in once. Raises ConfigError,
+    StagingError, DamagedError.
+    """
+    page = config.serve.page
+    doors = stack.enter_context(opened(page, config.staging.path, loopback=loopback))
+
+    def on_error(error: BaseException, number: str) -> None:
+        report(f"page, {number}", error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    site = site_of(config, clock, config_file=config_file, ways=ways(page), on_error=on_error)
+    for door in doors:
+        say(f"the page is at {door.address}")
+    if loopback:
+        entry = EntryKey.made(clock)
+        site = replace(site, entry=entry)
+        say(f"one browser, once: {doors[-1].address}enter?key={entry.text}")
+    app = make_app(site)
+    return lambda stop: serve(app, page, doors, stop)
