@@ -119,7 +119,8 @@ servers:
 	    amdump:amanda-server amdump:libencode-locale-perl amdump:libjson-perl \
 	    /usr/lib/amanda/application/amgtar:amanda-client bacula-dir:bacula-director \
 	    bacula-dir:bacula-director-sqlite3 bacula-sd:bacula-sd bacula-fd:bacula-fd bconsole:bacula-console \
-	    sqlite3:sqlite3
+	    sqlite3:sqlite3 chromium:chromium
+	@.ci/browser
 	@.ci/cyrus make || [ $$? = 77 ]
 	@.ci/debian13 make || [ $$? = 77 ]
 

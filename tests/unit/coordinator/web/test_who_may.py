@@ -78,7 +78,7 @@ def test_every_answer_has_the_headers(site: Site) -> None:
         headers = client.get(path).headers
         assert headers["content-security-policy"] == CONTENT_POLICY
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert headers["cross-origin-opener-policy"] == "same-origin"
         assert ("no-store" in headers["cache-control"]) == (not path.startswith("/static"))
 

@@ -1,0 +1,60 @@
+"""Every page in a real browser: for who doesn't see or point, in the dark, on a phone, without JavaScript."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailhaul.tests.integration.web.looking import Visitor, overflow, violations
+from mailhaul.tests.integration.web.shown import ADDRESSES
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+
+def name_of(address: str) -> str:
+    """What the picture of a page is called."""
+    return address.strip("/").replace("/", "-").replace("?", "-").replace("=", "-") or "home"
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_everybody_can_use_it(visitor: Visitor, axe: str, address: str) -> None:
+    for scheme in ("light", "dark"):
+        with visitor.page(address, scheme=scheme) as page:
+            assert violations(page, axe) == []
+            visitor.picture(page, f"{name_of(address)}-{scheme}")
+    with visitor.page(address, phone=True) as page:
+        assert overflow(page) <= 0
+        assert violations(page, axe) == []
+        visitor.picture(page, f"{name_of(address)}-phone")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_it_says_the_same_without_javascript(visitor: Visitor, address: str) -> None:
+    with visitor.page(address, javascript=False) as page:
+        assert page.locator("h1").count() == 1
+        assert page.title()
+
+
+def test_the_form_to_log_in(visitor: Visitor, axe: str) -> None:
+    with visitor.page("/", known=False) as page:
+        assert page.url.endswith("/log-in")
+        assert violations(page, axe) == []
+        visitor.picture(page, "log-in-light")
+        page.keyboard.type("nobody")
+        page.keyboard.press("Tab")
+        page.keyboard.type("no password of anybody")
+        page.keyboard.press("Enter")
+        page.get_by_role("alert").wait_for()
+        assert "no such name with this password" in page.get_by_role("alert").inner_text()
+        assert violations(page, axe) == []
+    with visitor.page("/log-in", known=False, scheme="dark", phone=True) as page:
+        assert overflow(page) <= 0
+        visitor.picture(page, "log-in-phone-dark")
+
+
+def test_by_keyboard_the_page_itself_is_one_step_away(visitor: Visitor) -> None:
+    with visitor.page("/now") as page:
+        page.keyboard.press("Tab")
+        assert page.evaluate("() => document.activeElement.className") == "skip"
+        assert page.get_by_text("Skip to the page").is_visible()
+        page.keyboard.press("Enter")
+        assert page.evaluate("() => document.activeElement.id") == "main"
