@@ -17,6 +17,7 @@ from ..proto.records import Partition
 from ..proto.structs import Record, field
 from ..worker.destinations.settings import Destination
 from ..worker.load import LoadLimits
+from .notices.settings import NoticesConfig
 from .retention import RetentionRules
 from .scheduling.settings import ScheduleConfig
 from .serving.settings import ServeConfig
@@ -218,6 +219,7 @@ class Config(Record, kw_only=True):
     destinations: tuple[Destination, ...] = ()
     sweep: SweepConfig = field(default_factory=SweepConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    notices: NoticesConfig = field(default_factory=NoticesConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
 
 

@@ -31,6 +31,7 @@ from ..settings import (
 )
 from ..users_file import read_users
 from .destinations import destinations, sweep
+from .notices import notices
 from .problems import check_names, config_error, wrong_value
 from .root import Root
 from .schedule import schedule
@@ -91,6 +92,8 @@ def load(path: Path) -> Config:
             [one.name for one in places],
         ),
         serve=serving(path, root.serve),
+        notices=notices(path, root.notices),
+        serve=serving(root.serve),
     )
     _check_hosts(path, config)
     return config

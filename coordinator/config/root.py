@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .notices import NoticesTable, ReceiverTable, SwitchTable
 from .schedule_tables import GroupScheduleTable, ScheduleTable
 from .serving import ProxyTable, ServeTable
 from .tables import (
@@ -55,6 +56,7 @@ class Root(Table):
     ] = Field(default=[], description="[[destination]] tables")
     sweep: SweepTable = Field(default=SweepTable(), description="a [sweep] table")
     schedule: ScheduleTable = Field(default=ScheduleTable(), description="a [schedule] table")
+    notices: NoticesTable = Field(default=NoticesTable(), description="a [notices] table")
     serve: ServeTable = Field(default=ServeTable(), description="a [serve] table")
 
 
@@ -84,6 +86,9 @@ TABLES: dict[str, type[Table]] = {
     "sweep.group.NAME": SweepRulesTable,
     "schedule": ScheduleTable,
     "schedule.group.NAME": GroupScheduleTable,
+    "notices": NoticesTable,
+    "notices.to": ReceiverTable,
+    "notices.switch": SwitchTable,
     "serve": ServeTable,
     "serve.proxy": ProxyTable,
 }

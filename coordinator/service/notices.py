@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from contextlib import closing
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from ...proto.structs import Record
 from ..catalog.database import Connection, Row, transaction, translated
-from ..notices.records import Event, Notice, Saying, Standing
+from ..notices.records import Event, Kind, Notice, Saying, Standing
 from .database import opened, place
 from .values import moment, stamp
 
 Decide = Callable[[Standing | None], tuple[Standing | None, Saying | None]]
+
+
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(hours=1)
+
+
+class Delivery(Record, kw_only=True):
+    """A saying that a receiver is still to get; ``attempts`` have failed."""
+
+    saying: Saying
+    channel: str
+    attempts: int = 0
+
+
+class ChannelStanding(Record, kw_only=True):
+    """How deliveries to a receiver go: so many were ``delivered`` or ``given_up`` and are ``waiting`` still;
+    ``failures`` counts attempts. It fails since ``failing_since`` (None: it does not), for ``error``."""
+
+    name: str
+    delivered: int
+    failures: int
+    given_up: int
+    waiting: int
+    last_delivered: datetime | None = None
+    failing_since: datetime | None = None
+    error: str = ""
 
 
 class NoticeRecord:
@@ -29,7 +56,7 @@ class NoticeRecord:
     def change(self, cause: str, decide: Decide) -> Standing | None:
         """Replace what a cause has come to, and note what is to be said: both or, if ``decide`` raises,
         neither. Returns what it has come to."""
-        with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
+        with self._writing() as database:
             row = database.execute("SELECT * FROM notices WHERE cause = ?", (cause,)).fetchone()
             before = None if row is None else _standing(row)
             after, saying = decide(before)
@@ -41,30 +68,192 @@ class NoticeRecord:
 
     def lasts(self, cause: str) -> bool:
         """Whether a cause is on record and not over."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with self._reading() as database:
             row = database.execute("SELECT 1 FROM notices WHERE cause = ? AND over IS NULL", (cause,))
             return row.fetchone() is not None
 
     def lasting(self, events: Iterable[Event] = ()) -> tuple[Standing, ...]:
         """What is not over (of these events, if any are named), the oldest first."""
         wanted = tuple(events)
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with self._reading() as database:
             rows = database.execute("SELECT * FROM notices WHERE over IS NULL ORDER BY first, cause")
             return tuple(one for one in map(_standing, rows) if not wanted or one.notice.event in wanted)
 
     def past(self, count: int) -> tuple[Standing, ...]:
         """The newest of what is over, the newest first."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with self._reading() as database:
             rows = database.execute(
                 "SELECT * FROM notices WHERE over IS NOT NULL ORDER BY over DESC, cause LIMIT ?", (count,)
             )
             return tuple(map(_standing, rows))
 
-    def new_sayings(self) -> tuple[Saying, ...]:
-        """What was not addressed to anybody yet, the oldest first."""
-        with translated(self._path), closing(opened(self._staging)) as database:
-            rows = database.execute("SELECT * FROM sayings WHERE addressed IS NULL ORDER BY id")
+    def sayings(self, count: int) -> tuple[Saying, ...]:
+        """The newest that are kept, the newest first."""
+        with self._reading() as database:
+            rows = database.execute("SELECT * FROM sayings ORDER BY id DESC LIMIT ?", (count,))
             return tuple(map(_saying, rows))
+
+    def said(self) -> tuple[tuple[Event, Kind, int], ...]:
+        """How often something was said, ever, by event and kind."""
+        with self._reading() as database:
+            return tuple(
+                map(tuple, database.execute("SELECT event, kind, times FROM said ORDER BY event, kind"))
+            )
+
+    # To whom
+
+    def address(self, receivers: Mapping[str, Collection[Event]], now: datetime) -> None:
+        """Note who is to get what was not addressed to anybody yet: every receiver (by its name) of its
+        event. What a receiver has not got yet of the same cause gives way to it. Nothing is kept for
+        receivers that there are not."""
+        if not self._is_new(receivers):
+            return
+        with self._writing() as database:
+            for name in receivers:
+                database.execute("INSERT OR IGNORE INTO channels (name) VALUES (?)", (name,))
+            known = [name for (name,) in database.execute("SELECT name FROM channels")]
+            for name in set(known) - set(receivers):
+                database.execute("DELETE FROM deliveries WHERE channel = ?", (name,))
+                database.execute("DELETE FROM channels WHERE name = ?", (name,))
+            for row in database.execute(
+                "SELECT * FROM sayings WHERE addressed IS NULL ORDER BY id"
+            ).fetchall():
+                for name in (name for name, events in receivers.items() if row["event"] in events):
+                    database.execute(_GIVE_WAY, (name, row["cause"]))
+                    database.execute(
+                        "INSERT INTO deliveries (saying, channel) VALUES (?, ?)", (row["id"], name)
+                    )
+            database.execute("UPDATE sayings SET addressed = ? WHERE addressed IS NULL", (stamp(now),))
+
+    def _is_new(self, receivers: Collection[str]) -> bool:
+        with self._reading() as database:
+            found = database.execute("SELECT 1 FROM sayings WHERE addressed IS NULL LIMIT 1").fetchone()
+            known = {name for (name,) in database.execute("SELECT name FROM channels")}
+            return found is not None or known != set(receivers)
+
+    def due(self, now: datetime) -> tuple[Delivery, ...]:
+        """What is to be delivered now, the oldest first; nothing to a receiver that can't be reached until it
+        is tried again. A time for that beyond the longest pause was set by a clock that was wrong."""
+        with self._reading() as database:
+            rows = database.execute(_DUE, (stamp(now), stamp(now + 2 * LONGEST_PAUSE)))
+            return tuple(
+                Delivery(saying=_saying(row), channel=row["channel"], attempts=row["attempts"])
+                for row in rows
+            )
+
+    def delivered(self, delivery: Delivery, now: datetime) -> None:
+        """A receiver has got it."""
+        with self._writing() as database:
+            _done_with(database, delivery)
+            database.execute(
+                "UPDATE channels SET delivered = delivered + 1, last_delivered = ?, failing_since = NULL,"
+                " failed_in_row = 0, retry = NULL, error = '' WHERE name = ?",
+                (stamp(now), delivery.channel),
+            )
+
+    def failed(self, delivery: Delivery, error: str, now: datetime, *, unreachable: bool) -> None:
+        """A receiver has not got it, and will be tried again: after a pause that grows with each failure,
+        of this delivery, or of all to an ``unreachable`` receiver."""
+        with self._writing() as database:
+            row = database.execute(
+                "SELECT failed_in_row FROM channels WHERE name = ?", (delivery.channel,)
+            ).fetchone()
+            if row is None:
+                return
+            in_row = row["failed_in_row"] + unreachable
+            database.execute(
+                "UPDATE deliveries SET attempts = attempts + 1, retry = ?, error = ?"
+                " WHERE saying = ? AND channel = ?",
+                (
+                    None if unreachable else stamp(now + pause(delivery.attempts + 1)),
+                    error,
+                    delivery.saying.id,
+                    delivery.channel,
+                ),
+            )
+            database.execute(
+                "UPDATE channels SET failures = failures + 1, failing_since = ifnull(failing_since, ?),"
+                " failed_in_row = ?, retry = ?, error = ? WHERE name = ?",
+                (
+                    stamp(now),
+                    in_row,
+                    stamp(now + pause(in_row)) if unreachable else None,
+                    error,
+                    delivery.channel,
+                ),
+            )
+
+    def give_up(self, delivery: Delivery) -> None:
+        """A receiver will not get it any more."""
+        with self._writing() as database:
+            _done_with(database, delivery)
+            database.execute(
+                "UPDATE channels SET given_up = given_up + 1 WHERE name = ?", (delivery.channel,)
+            )
+
+    def channels(self) -> tuple[ChannelStanding, ...]:
+        """How deliveries go, by receiver."""
+        with self._reading() as database:
+            rows = database.execute(
+                "SELECT c.*, (SELECT count(*) FROM deliveries d WHERE d.channel = c.name) AS waiting"
+                " FROM channels c ORDER BY c.name"
+            )
+            return tuple(
+                ChannelStanding(
+                    name=row["name"],
+                    delivered=row["delivered"],
+                    failures=row["failures"],
+                    given_up=row["given_up"],
+                    waiting=row["waiting"],
+                    last_delivered=moment(row["last_delivered"]),
+                    failing_since=moment(row["failing_since"]),
+                    error=row["error"],
+                )
+                for row in rows
+            )
+
+    def forget(self, before: datetime) -> None:
+        """Drop what was over before, and what was said of it and has been delivered."""
+        with self._writing() as database:
+            database.execute("DELETE FROM notices WHERE over < ?", (stamp(before),))
+            database.execute(
+                "DELETE FROM sayings WHERE made < ? AND addressed IS NOT NULL"
+                " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.saying = sayings.id)",
+                (stamp(before),),
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with translated(self._path), closing(opened(self._staging)) as database:
+            yield database
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._reading() as database, transaction(database):
+            yield database
+
+
+_GIVE_WAY = (
+    """DELETE FROM deliveries WHERE channel = ? AND saying IN (SELECT id FROM sayings WHERE cause = ?)"""
+)
+
+_DUE = """SELECT s.*, d.channel, d.attempts FROM deliveries d
+    JOIN sayings s ON s.id = d.saying JOIN channels c ON c.name = d.channel
+    WHERE (d.retry IS NULL OR d.retry <= ?1 OR d.retry > ?2)
+        AND (c.retry IS NULL OR c.retry <= ?1 OR c.retry > ?2)
+    ORDER BY s.id, d.channel"""
+
+
+def pause(failures: int) -> timedelta:
+    """How long to wait after so many failures in a row."""
+    doubled: timedelta = FIRST_PAUSE * 2 ** min(max(failures - 1, 0), 16)
+    return min(LONGEST_PAUSE, doubled)
+
+
+def _done_with(database: Connection, delivery: Delivery) -> None:
+    database.execute(
+        "DELETE FROM deliveries WHERE saying = ? AND channel = ?", (delivery.saying.id, delivery.channel)
+    )
 
 
 def _write(database: Connection, one: Standing) -> None:
@@ -90,6 +279,10 @@ def _write(database: Connection, one: Standing) -> None:
 
 
 def _say(database: Connection, one: Saying) -> None:
+    database.execute(
+        "INSERT INTO said VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
+        (one.notice.event, one.kind),
+    )
     database.execute(
         "INSERT INTO sayings (cause, event, subject, lines, facts, kind, made, first, times)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -6,8 +6,8 @@ the schedule for which an operation was put in, or which was passed over (why), 
 backups that was put in. ``proofs`` is the newest result for
 each mailbox that a drill took, with the time when it was ``proven`` last and the newest when it was among the
 ``largest``; ``drills`` are the drills themselves. ``notices`` are what became of
-each cause that people hear of, ``sayings`` what is said of them; ``deliveries`` are still to be made, and
-``channels`` tell how deliveries went.
+each cause that people hear of, ``sayings`` what is said of them; ``said`` counts that for good;
+``deliveries`` are still to be made, and ``channels`` tell how deliveries went.
 """
 
 from __future__ import annotations
@@ -104,10 +104,16 @@ TABLES = (
         times INTEGER NOT NULL,
         addressed TEXT)""",
     "CREATE INDEX sayings_new ON sayings (id) WHERE addressed IS NULL",
+    """CREATE TABLE said (
+        event TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        times INTEGER NOT NULL,
+        PRIMARY KEY (event, kind)) WITHOUT ROWID""",
     """CREATE TABLE deliveries (
         saying INTEGER NOT NULL REFERENCES sayings,
         channel TEXT NOT NULL,
         attempts INTEGER NOT NULL DEFAULT 0,
+        retry TEXT,
         error TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (saying, channel)) WITHOUT ROWID""",
     """CREATE TABLE channels (

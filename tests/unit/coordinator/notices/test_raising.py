@@ -29,7 +29,7 @@ def test_a_notice_is_found_as_it_was_raised_and_is_to_be_said(tmp_path: Path) ->
     record = NoticeRecord(tmp_path)
     (standing,) = record.lasting()
     assert (standing.notice, standing.first, standing.times, standing.over) == (FULL, NOW, 1, None)
-    (saying,) = record.new_sayings()
+    (saying,) = record.sayings(9)
     assert (saying.notice, saying.kind, saying.made, saying.times) == (FULL, "new", NOW, 1)
     assert record.lasting(("space",)) == (standing,)
     assert record.lasting(("alarm",)) == ()
@@ -40,7 +40,7 @@ def test_many_that_raise_the_same_cause_are_heard_once(tmp_path: Path) -> None:
         list(pool.map(lambda _: raise_notice(tmp_path, FULL, NOW), range(24)))
     record = NoticeRecord(tmp_path)
     assert [one.times for one in record.lasting()] == [24]
-    assert len(record.new_sayings()) == 1
+    assert len(record.sayings(9)) == 1
 
 
 def test_reminders_and_the_end(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_reminders_and_the_end(tmp_path: Path) -> None:
     over(tmp_path, FULL.cause, NOW + 2 * DAY)
     over(tmp_path, "what never was", NOW)
     record = NoticeRecord(tmp_path)
-    assert [one.kind for one in record.new_sayings()] == ["new", "again", "over"]
+    assert [one.kind for one in record.sayings(9)] == ["over", "again", "new"]
     assert record.lasting() == ()
     assert [one.over for one in record.past(5)] == [NOW + 2 * DAY]
 
@@ -60,7 +60,7 @@ def test_who_acknowledges_is_on_record_and_only_what_lasts_can_be(tmp_path: Path
     raise_notice(tmp_path, FULL, NOW)
     assert acknowledge(tmp_path, FULL.cause, "cli:anna", NOW).acknowledged_by == "cli:anna"
     remind(tmp_path, NOW + DAY)
-    assert len(NoticeRecord(tmp_path).new_sayings()) == 1
+    assert len(NoticeRecord(tmp_path).sayings(9)) == 1
     over(tmp_path, FULL.cause, NOW + DAY)
     with pytest.raises(NotFoundError):
         acknowledge(tmp_path, FULL.cause, "cli:anna", NOW)

@@ -1,0 +1,190 @@
+"""``[notices]``: from the table of the file to records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, Field
+
+from ...proto.errors import ConfigError
+from ..notices.records import EVENTS, Event
+from ..notices.settings import (
+    ALL,
+    CommandReceiver,
+    MailReceiver,
+    MailServer,
+    NoticesConfig,
+    Receiver,
+    SwitchConfig,
+    Tls,
+    WebhookReceiver,
+)
+from .problems import wrong_value
+from .tables import Name, Program, Seconds, Table, Text, with_paths
+
+_ADDRESS = re.compile(r"[0-9A-Za-z.!#$%&'*+/=?^_`{|}~-]+@[0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?", re.ASCII)
+_TIME = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_A_PROGRAM = "a program and its arguments, a list of strings such as ['/usr/local/bin/page', '--urgent']"
+
+
+def _address(text: str) -> str:
+    if not _ADDRESS.fullmatch(text) or ".." in text or len(text) > 254:
+        raise ValueError("no mail address")
+    return text
+
+
+def _server(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if colon and not (host and port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise ValueError("no HOST:PORT")
+    return text
+
+
+def _digest(text: str) -> str:
+    if text != "off" and not _TIME.fullmatch(text):
+        raise ValueError("no time of the day")
+    return text
+
+
+_Addresses = Annotated[list[Annotated[str, AfterValidator(_address)]], Field(min_length=1)]
+
+
+class ReceiverTable(Table):
+    name: Name | None = Field(default=None, description="a name such as 'pager'")
+    mail: _Addresses | None = Field(
+        default=None, description="a list of addresses such as 'jane@example.org'"
+    )
+    command: Program | None = Field(default=None, description=_A_PROGRAM)
+    webhook: Text | None = Field(default=None, description="a file with a URL")
+    secret_file: Text | None = Field(default=None, description="a file")
+    ca_file: Text | None = Field(default=None, description="a file")
+    limit: Seconds | None = Field(default=None, description="a time such as '30s'")
+    events: list[Literal[Event, "all"]] | None = Field(
+        default=None, description=f"a list of some of {', '.join(EVENTS)}, or ['all']"
+    )
+
+
+class SwitchTable(Table):
+    url_file: Text | None = Field(default=None, description="a file")
+    method: Literal["GET", "POST"] | None = Field(default=None, description="'GET' or 'POST'")
+    ca_file: Text | None = Field(default=None, description="a file")
+    file: Text | None = Field(default=None, description="a file")
+    limit: Seconds | None = Field(default=None, description="a time such as '30s'")
+
+
+class NoticesTable(Table):
+    site: Name | None = Field(default=None, description="a name such as 'backup01'")
+    sender: Annotated[str, AfterValidator(_address)] | None = Field(
+        default=None, description="a mail address such as 'mailhaul@example.org'"
+    )
+    server: Annotated[Text, AfterValidator(_server)] | None = Field(
+        default=None, description="a mail server such as 'localhost' or 'mail.example.org:587'"
+    )
+    tls: Tls | None = Field(default=None, description=f"one of {', '.join(get_args(Tls))}")
+    ca_file: Text | None = Field(default=None, description="a file")
+    user: Text | None = Field(default=None, description="the name of a user of the mail server")
+    password_file: Text | None = Field(default=None, description="a file")
+    digest: Annotated[str, AfterValidator(_digest)] | None = Field(
+        default=None, description="a time of the day such as '07:00', or 'off'"
+    )
+    space_days: Annotated[int, Field(ge=1, le=365)] | None = Field(
+        default=None, description="a whole number of days from 1 to 365"
+    )
+    to: list[ReceiverTable] = Field(default=[], description="[[notices.to]] tables")
+    switch: SwitchTable = Field(default=SwitchTable(), description="a [notices.switch] table")
+
+
+def notices(path: Path, table: NoticesTable) -> NoticesConfig:
+    """What is configured of notices. Raises ConfigError."""
+    given: dict[str, Any] = {}
+    if table.site is not None:
+        given["site"] = table.site
+    if table.space_days is not None:
+        given["space_days"] = table.space_days
+    if table.digest is not None:
+        hours, _, minutes = table.digest.partition(":")
+        given["digest_at"] = None if table.digest == "off" else int(hours) * 60 + int(minutes)
+    switch = with_paths(path, _limited(table.switch), "url_file", "ca_file", "file")
+    return NoticesConfig(receivers=_receivers(path, table), switch=SwitchConfig(**switch), **given)
+
+
+def _receivers(path: Path, table: NoticesTable) -> tuple[Receiver, ...]:
+    server = _mail_server(path, table)
+    found: dict[str, Receiver] = {}
+    for index, one in enumerate(table.to):
+        for receiver in _expanded(path, f"notices.to[{index}]", one, server):
+            if receiver.name in found:
+                expected = "a receiver that is not in another table"
+                raise wrong_value(path, f"notices.to[{index}]", receiver.name, expected)
+            found[receiver.name] = receiver
+    return tuple(found.values())
+
+
+def _expanded(path: Path, key: str, one: ReceiverTable, server: MailServer | None) -> Iterator[Receiver]:
+    """The receivers of a table: each address is one, so that each gets what it can get."""
+    ways = [name for name in ("mail", "command", "webhook") if getattr(one, name) is not None]
+    if len(ways) != 1:
+        raise _misses(path, key, "expected one of mail, command, webhook" + (", not several" if ways else ""))
+    allowed = {
+        "mail": {"name"},
+        "command": {"limit"},
+        "webhook": {"limit", "secret_file", "ca_file"},
+    }
+    for name in sorted(one.model_fields_set - {"name", "events", ways[0]} - allowed[ways[0]]):
+        raise _misses(path, f"{key}.{name}", f"not beside {ways[0]}")
+    given = with_paths(path, _limited(one), "webhook", "secret_file", "ca_file")
+    names = ("limit_seconds", "secret_file", "ca_file")
+    kept: dict[str, Any] = {name: given[name] for name in names if name in given}
+    if one.events is not None:
+        kept["events"] = ALL if "all" in one.events else frozenset(one.events)
+    if one.mail is not None:
+        if server is None:
+            raise _misses(path, "notices.sender", f"is missing: expected a mail address, as {key} gets mail")
+        for address in one.mail:
+            yield MailReceiver(name=address, server=server, **kept)
+        return
+    if one.name is None:
+        raise _misses(path, f"{key}.name", "is missing: expected a name such as 'pager'")
+    if one.command is not None:
+        yield CommandReceiver(name=one.name, command=one.command, **kept)
+    if one.webhook is not None:
+        yield WebhookReceiver(name=one.name, url_file=given["webhook"], **kept)
+
+
+def _mail_server(path: Path, table: NoticesTable) -> MailServer | None:
+    if table.sender is None:
+        return None
+    given: dict[str, Any] = {"sender": table.sender}
+    if table.server is not None:
+        host, _, port = table.server.rpartition(":")
+        given["host"] = (host or table.server).strip("[]")
+        if host:
+            given["port"] = int(port)
+    names = ("tls", "ca_file", "user", "password_file")
+    given |= with_paths(
+        path,
+        {name: value for name, value in table.given().items() if name in names},
+        "ca_file",
+        "password_file",
+    )
+    server = MailServer(**({"port": 465} if table.tls == "implicit" else {}) | given)
+    if bool(server.user) != (server.password_file is not None):
+        raise _misses(path, "notices.user", "and notices.password_file belong together")
+    if server.user and server.tls == "none" and server.host not in _LOOPBACK:
+        raise wrong_value(path, "notices.tls", "none", "'starttls' or 'implicit', as a password is sent")
+    return server
+
+
+def _limited(table: Table) -> dict[str, Any]:
+    given = table.given()
+    if "limit" in given:
+        given["limit_seconds"] = given.pop("limit")
+    return given
+
+
+def _misses(path: Path, key: str, what: str) -> ConfigError:
+    return ConfigError(f"{path}: {key} {what}", file=str(path), keys=[key])
