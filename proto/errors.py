@@ -175,6 +175,18 @@ class HookError(BackupError):
     code = "hook"
 
 
+class DeliveryError(BackupError):
+    """A notice did not get to a receiver. ``unreachable``: nor would any other now."""
+
+    code = "delivery"
+    retryable = True
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether the receiver can't be reached at all."""
+        return bool(self.facts.get("unreachable"))
+
+
 class PlaceError(BackupError):
     """A place where archives lie (a destination) refuses, or can't do, what it was asked for."""
 

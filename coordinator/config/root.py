@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .notices import NoticesTable, ReceiverTable, SwitchTable
+from .notices_tables import NoticesTable, ReceiverTable, SwitchTable
 from .schedule_tables import GroupScheduleTable, ScheduleTable
 from .serving import ProxyTable, ServeTable
 from .tables import (

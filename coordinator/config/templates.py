@@ -254,6 +254,48 @@ codec = "lz4"
 # backup = "mon-fri 23:00"
 # full = "sat 23:00"
 
+[notices]
+# Who hears of what. site stands in subjects; not said: the name of this host.
+# site = "backup01"
+# Mail goes out from this address, through this server (port 25; with tls = "implicit" 465). Its certificate
+# is checked, unless tls = "none". The password lies in a file of mode 0600.
+# sender = "mailhaul@example.org"
+# server = "mail.example.org:587"
+# tls = "starttls"
+# ca_file = "/etc/mailhaul/mail-ca.pem"
+# user = "mailhaul"
+# password_file = "/etc/mailhaul/mail.password"
+# The digest of the night is made at this time of the zone of [schedule]: a time of the day, or "off".
+# digest = "07:00"
+# A notice comes when a place will be full within so many days, as it has filled up lately.
+# space_days = 7
+# Receivers, one table for each: mail to addresses; a program (JSON on stdin, no shell); JSON by POST to the
+# URL in a file of mode 0600, whose further lines are headers ("Authorization: Bearer ..."), signed with the
+# key in secret_file as Standard Webhooks says. Events, or ["all"]: started finished skipped failed alarm
+# tape-wanted drill-failed space operation-died operation-resumed key-overdue proof-old switch-failed digest
+# test. Not said: those that want somebody, and the digest.
+# [[notices.to]]
+# mail = ["jane@example.org", "joe@example.org"]
+# events = ["failed", "alarm", "skipped", "digest"]
+# [[notices.to]]
+# name = "pager"
+# command = ["/usr/local/bin/page", "--urgent"]
+# limit = "1m"
+# events = ["failed", "alarm", "tape-wanted"]
+# [[notices.to]]
+# name = "chat"
+# webhook = "/etc/mailhaul/chat.url"
+# secret_file = "/etc/mailhaul/chat.secret"
+# ca_file = "/etc/mailhaul/chat-ca.pem"
+# Worked after each good night, so that it is noticed when there is none: a URL (in a file of mode 0600) is
+# asked, a file is touched.
+# [notices.switch]
+# url_file = "/etc/mailhaul/switch.url"
+# method = "GET"
+# ca_file = "/etc/mailhaul/switch-ca.pem"
+# limit = "30s"
+# file = "/var/lib/mailhaul/good-night"
+
 [serve]
 # `mailhaul serve`: an operation that is stopped has so long to do so in order, and is killed then.
 # stop_grace = "5m"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ...proto.errors import BackupError
 from ...proto.plain_text import shown
 from ...proto.structs import Record
 from .records import Saying
@@ -31,24 +30,6 @@ class Channel(Protocol):
         """Hand it over, in bounded time. Returns what the other side said, in a few words. Raises
         DeliveryError unless the other side has taken it; it may have taken it all the same, where the
         connection broke before it could say so."""
-
-
-class DeliveryError(BackupError):
-    """A receiver has not got what it was sent. ``unreachable``: nor would it get anything else now."""
-
-    code = "delivery"
-    retryable = True
-
-    def __init__(self, message: str, *, unreachable: bool = False) -> None:
-        super().__init__(message, unreachable=unreachable)
-        self.unreachable = unreachable
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_again, (self.message, self.unreachable))
-
-
-def _again(message: str, unreachable: bool) -> DeliveryError:
-    return DeliveryError(message, unreachable=unreachable)
 
 
 def said(text: str | bytes) -> str:

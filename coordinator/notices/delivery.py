@@ -14,12 +14,12 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta, tzinfo
 from pathlib import Path
 
-from ...proto.errors import BackupError, LockedError
+from ...proto.errors import BackupError, DeliveryError, LockedError
 from ...proto.ports import Clock
 from ..clock import utc
 from ..flocks import flocked
 from ..service.notices import Delivery, NoticeRecord
-from .channels import Channel, DeliveryError
+from .channels import Channel
 from .settings import NoticesConfig
 from .wording import letter
 

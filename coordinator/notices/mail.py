@@ -12,8 +12,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
 
-from ...proto.errors import AccessError
-from .channels import DeliveryError, Letter, said
+from ...proto.errors import AccessError, DeliveryError
+from .channels import Letter, said
 from .private_files import read_private
 from .settings import MailReceiver, MailServer
 from .time_limits import TimeLimit

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from threading import Event
 
+from ...proto.errors import DeliveryError
 from ..hook_calls import run_hook
-from .channels import DeliveryError, Letter, said
+from .channels import Letter, said
 from .settings import CommandReceiver
 from .webhook import document
 

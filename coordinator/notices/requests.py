@@ -7,8 +7,9 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
+from ...proto.errors import DeliveryError
 from .addresses import WebAddress
-from .channels import DeliveryError, said
+from .channels import said
 from .time_limits import TimeLimit
 
 _TRY_AGAIN = (408, 425, 429)

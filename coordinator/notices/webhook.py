@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ... import __version__
-from ...proto.errors import AccessError
+from ...proto.errors import AccessError, DeliveryError
 from .addresses import read_address
-from .channels import DeliveryError, Letter
+from .channels import Letter
 from .private_files import read_private
 from .requests import send
 from .settings import WebhookReceiver

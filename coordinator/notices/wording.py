@@ -15,10 +15,10 @@ _OPENINGS: dict[Kind, str] = {"new": "", "again": "Still: ", "over": "Over: "}
 def letter(saying: Saying, receiver: str, site: str, zone: tzinfo) -> Letter:
     """What a receiver gets of a saying. The matter stands first in the subject, as a phone shows forty
     letters of it; times are those of the zone."""
-    made = saying.made.strftime("%Y%m%dT%H%M%S%f")
     return Letter(
-        key=f"{saying.id}.{made}.{_digest(receiver)}",
-        thread=f"{_digest(saying.notice.cause)}.{saying.first.strftime('%Y%m%dT%H%M%S%f')}",
+        # The time tells letters apart whose numbers are the same as the record was lost in between.
+        key=f"{saying.id}.{_milliseconds(saying.made)}.{_digest(receiver)}",
+        thread=f"{_digest(saying.notice.cause)}.{_milliseconds(saying.first)}",
         site=site,
         saying=saying,
         subject=f"{_OPENINGS[saying.kind]}{saying.notice.subject} [{site}]",
@@ -54,5 +54,9 @@ def _when(moment: datetime, zone: tzinfo) -> str:
     return moment.astimezone(zone).strftime("%Y-%m-%d %H:%M %Z")
 
 
+def _milliseconds(moment: datetime) -> str:
+    return f"{int(moment.timestamp() * 1000):x}"
+
+
 def _digest(text: str) -> str:
-    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return hashlib.blake2s(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
