@@ -93,7 +93,6 @@ def load(path: Path) -> Config:
         ),
         serve=serving(path, root.serve),
         notices=notices(path, root.notices),
-        serve=serving(root.serve),
     )
     _check_hosts(path, config)
     return config
