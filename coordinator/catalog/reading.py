@@ -127,6 +127,13 @@ class CatalogReader:
             raise self._unknown(text)
         return values.run_record(row)
 
+    def can_go_on(self, run: RunId) -> bool:
+        """Whether ``resume_run`` would go on with a run: something of it is left to do, and no later one has
+        stored anything."""
+        number = run_number(run)
+        left = next(self._rows(queries.PLANS, number), None)
+        return left is not None and next(self._rows(queries.LATER_RUN, number), None) is None
+
     def units(self, run: RunId) -> list[UnitRecord]:
         """The units of a run, by partition, group, shard."""
         return [values.unit_record(row) for row in self._rows(queries.UNITS, run_number(run))]

@@ -12,7 +12,7 @@ from ...groups.selection import check_pattern
 from ...proto.records import BackupMode, Partition
 from ...proto.structs import replace
 from ..request import Request, paths_without
-from ..settings import Codec, Config
+from ..settings import Codec, Config, MetricsConfig
 from ..users_file import read_users
 from .configuration import configured, described, recorded, resume_command, staging_area
 from .fresh_area import removed_if_failed
@@ -135,6 +135,9 @@ def command(
         refuse(as_json, "with -f - the standard output carries the archive: leave out --json")
     refuse(file is not None and workers is not None, "-f writes one file, in one process: no --workers")
     config = _adjusted(_config(invocation, store, staging, file, resume), workers, codec)
+    if invocation.operation is not None:
+        # Those of the coordinator that stays tell of the run, too, at the same address.
+        config = replace(config, metrics=MetricsConfig())
     refuse(
         file is not None and config.dispatch.engine != "local",
         "-f reads the partitions of this host: not with the hosts of a cluster (dispatch.engine)",
@@ -171,6 +174,7 @@ def command(
         request=request,
         resume=resume,
         again=lambda run: resume_command(invocation.config, staging, run),
+        begins=invocation.operation.begins if invocation.operation else _nothing,
         config_file=invocation.config,
         file=file,
         now=now,
@@ -180,6 +184,10 @@ def command(
     )
     with removed_if_failed(config.staging.path) if store and file is None else nullcontext():
         return carry_out(config, asked)
+
+
+def _nothing(_run: str) -> None:
+    """Nobody but this process goes on with the run."""
 
 
 def _refuse_with_resume(resume: str | None, *others: object) -> None:

@@ -34,11 +34,13 @@ from .watching import watched_run
 class Asked(Record, kw_only=True):
     """What was said on the command line beside the configuration. ``resume`` goes on with that run instead of
     beginning with the request; ``file`` takes everything instead of the staging area. ``again`` gives the
-    command that goes on with a run; ``config_file`` is the configuration that was named."""
+    command that goes on with a run, ``begins`` is called with the run that is about to begin; ``config_file``
+    is the configuration that was named."""
 
     request: Request
     resume: str | None
     again: Callable[[str], str]
+    begins: Callable[[str], object]
     config_file: Path | None
     file: str | None
     now: bool
@@ -52,7 +54,7 @@ def carry_out(config: Config, asked: Asked) -> int:
     clock = adapters.clock()
     began = clock.monotonic()
     with make_display(clock, as_json=asked.as_json) as display:
-        observer = _Observer(display, quiet=asked.as_json)
+        observer = _Observer(display, asked.begins, quiet=asked.as_json)
         if asked.file is not None:
             result = _to_stream(config, asked, asked.file, observer)
         else:
@@ -134,8 +136,9 @@ def _archive_files(result: RunResult, config: Config, file: str | None) -> list[
 class _Observer(RunObserver):
     """Shows a run on the terminal."""
 
-    def __init__(self, display: Display, *, quiet: bool) -> None:
+    def __init__(self, display: Display, begins: Callable[[str], object], *, quiet: bool) -> None:
         self._display = display
+        self._begins = begins
         self._quiet = quiet
         self._waiting = ""
         self._run = ""
@@ -145,6 +148,7 @@ class _Observer(RunObserver):
     def begun(self, run: RunId) -> None:
         """See RunObserver."""
         self._run = run
+        self._begins(run)
 
     def planned(self, plan: Plan) -> None:
         """See RunObserver."""
@@ -157,6 +161,10 @@ class _Observer(RunObserver):
                 f"{counted(found.messages, 'message')}, {size(found.size_bytes)}"
             )
         self._display.begin({one.label: Amount(one.messages, one.size_bytes) for one in plan.units})
+
+    def attempted(self, unit: Unit, host: str, attempt: int) -> None:  # noqa: ARG002
+        """See RunObserver."""
+        self._display.begun(unit.label, host)
 
     def progress(self, progress: Progress) -> None:
         """See RunObserver."""

@@ -71,6 +71,9 @@ class Bars:
             self._bars.remove_task(self._ids.pop(label))
         self._show_all()
 
+    def begun(self, label: str, host: str) -> None:
+        """See Display. Not shown."""
+
     def say(self, line: str) -> None:
         """See Display."""
         self._bars.console.print(f"mailhaul: {escape(output.shown(line))}", highlight=False, soft_wrap=True)

@@ -46,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = run(sys.argv[1:] if arguments is None else arguments, invocation)
             sys.stdout.flush()
     except BaseException as error:
-        status = _outcome(error, invocation)
+        status = outcome(error, invocation)
         _settle_stdout()
     return status
 
 
-def _outcome(error: BaseException, invocation: Invocation) -> int:
-    """Say what went wrong, and return the exit status for it."""
+def outcome(error: BaseException, invocation: Invocation) -> int:
+    """Say what went wrong, and return the exit status for it. Raises what ends the interpreter."""
     if invocation.debug:
         traceback.print_exception(error)
         if isinstance(error, BackupError) and "traceback" in error.facts:

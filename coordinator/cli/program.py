@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import click
 
 from ... import __version__
 from ...proto.structs import Mutable
+
+if TYPE_CHECKING:
+    from .progress import Display
 
 COMMANDS = {
     "init": "Write a commented mailhaul.toml and backup-groups.conf.",
@@ -41,6 +44,7 @@ COMMANDS = {
     "tree": "Make a tree of directories for programs that back up by directories.",
     "catalog": "Rebuild the catalog of runs and archives.",
     "receive": "Receive archives from workers on other hosts (runs on the staging host).",
+    "operations": "List, put in and stop the operations of the queue.",
     "serve": "Stay, and carry out the operations in the queue of a staging area.",
     "keys": "Make and list keys: of hosts, and of recipients who can open archives.",
     "users": "Make, change and list the accounts of the page.",
@@ -65,12 +69,25 @@ Exit codes:
 """
 
 
+class Carried(Protocol):
+    """An operation of the queue that this process carries out."""
+
+    @property
+    def display(self) -> Display:
+        """Shows the course of works to who looks on from elsewhere."""
+
+    def begins(self, what: str) -> None:
+        """The command is about to begin a run or a restore of this id: it can be gone on with from now on."""
+
+
 class Invocation(Mutable):
-    """What was said before the command, and whether the result is to be a JSON document."""
+    """What was said before the command, and whether the result is to be a JSON document. ``operation`` is the
+    operation of the queue that the command is carried out for, if it is."""
 
     config: Path | None = None
     debug: bool = False
     json: bool = False
+    operation: Carried | None = None
 
 
 class _Commands(click.Group):

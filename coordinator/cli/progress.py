@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
+import click
+
 from ...proto.ports import Clock, ProgressSink, Task
 from ...proto.records import Progress
 from ...proto.structs import Mutable, Record
 from ..dispatch.engine import Engine, Outcome
 from . import output
+from .program import Invocation
 
 LINE_SECONDS = 10.0
 """A plain line is printed about this often."""
@@ -104,6 +107,11 @@ class Tally:
         self._meter.tell(now, self.done)
 
     @property
+    def going(self) -> Mapping[str, Work]:
+        """The works that go on, by their labels."""
+        return self._going
+
+    @property
     def done(self) -> Amount:
         """What is done in all."""
         return sum((one.done for one in self._going.values()), self._ended)
@@ -130,9 +138,15 @@ def _rates(messages: float, size_bytes: float) -> str:
 
 def left(work: Work) -> str:
     """The time that the rest takes, if it goes on like this; empty where that can't be told."""
+    seconds = seconds_left(work)
+    return "" if seconds is None else _clock_time(seconds)
+
+
+def seconds_left(work: Work) -> float | None:
+    """The same in seconds; None where that can't be told."""
     _, rate = work.meter.rates()
     rest = work.expected.size_bytes - work.done.size_bytes
-    return _clock_time(rest / rate) if rate > 0 and rest > 0 else ""
+    return rest / rate if rate > 0 and rest > 0 else None
 
 
 def _clock_time(seconds: float) -> str:
@@ -158,6 +172,9 @@ class Display(Protocol):
 
     def end(self, label: str, done: Amount) -> None:
         """A work has ended."""
+
+    def begun(self, label: str, host: str) -> None:
+        """A work has begun on a host; empty: on this one."""
 
     def say(self, line: str) -> None:
         """A line that stays."""
@@ -201,6 +218,9 @@ class Lines:
         """See Display."""
         self._tally.end(label, done, self._clock.monotonic())
 
+    def begun(self, label: str, host: str) -> None:
+        """See Display. Not shown."""
+
     def say(self, line: str) -> None:
         """See Display."""
         output.note(line)
@@ -216,7 +236,12 @@ class Lines:
 
 
 def make_display(clock: Clock, *, as_json: bool) -> Display:
-    """Bars where stderr is a terminal; else lines, or with --json nothing."""
+    """That of the operation which is carried out, if one is; else bars where stderr is a terminal; else
+    lines, or with --json nothing."""
+    context = click.get_current_context(silent=True)
+    invocation = context and context.find_object(Invocation)
+    if invocation and invocation.operation:
+        return invocation.operation.display
     if sys.stderr.isatty():
         from . import bars  # a tenth of the start of a backup, where nobody looks
 

@@ -216,6 +216,9 @@ def recorded(
         # How it is told is the matter of each call.
         words = tuple(one for one in cast(tuple[str, ...], context.meta[ARGUMENTS]) if one != "--json")
         undoes = again.order.restore if again and again.undone else ""
+        operation = cast(Invocation, context.obj).operation
+        if operation is not None and not undoes:
+            operation.begins(restore)
         return Order(
             restore=restore,
             begun=now,

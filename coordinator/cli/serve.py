@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -14,13 +16,18 @@ from ...proto.directories import make_directories
 from ...proto.errors import EXIT_OK, BackupError
 from ...proto.ports import Clock
 from ...proto.structs import replace
+from ..clock import utc
 from ..monitoring.log import Log
 from ..serving.loop import Duty, Loop, Troubles
+from ..serving.processes import ProcessStarter
+from ..serving.queue import Queue, QueueObserver
 from ..serving.serve_lock import serving
 from ..settings import Config
 from ..web.settings import split_address
 from . import adapters
 from .configuration import configured, found_configuration
+from .operation_log import QueueLog
+from .operation_words import needs_of
 from .options import log_option, metrics_option
 from .output import note
 from .program import Invocation
@@ -82,7 +89,9 @@ def command(
         stop = stack.enter_context(_stop_asked_for())
         stack.enter_context(serving(config.staging.path))
         log = open_log(config, clock, log_file, stack)
-        stack.enter_context(Loop(_duties(config), clock, Troubles(_reported(log))))
+        queue = _queue(config, found_configuration(invocation), log)
+        stack.callback(lambda: queue.interrupt(lambda: utc(clock.now())))
+        stack.enter_context(Loop((queue, *_duties(config)), clock, Troubles(_reported(log))))
         note(f"serving {config.staging.path}")
         _serve_metrics(config, clock, metrics_listen or config.metrics.listen, stack)
         front = _front(config, invocation, listen, browse, _reported(log), stack)
@@ -90,6 +99,19 @@ def command(
         note("stopping")
     note("the service has ended")
     return EXIT_OK
+
+
+def _queue(config: Config, file: Path | None, log: Log | None) -> Queue:
+    """The queue, whose operations call this program with this configuration."""
+    named = [] if file is None else ["--config", str(file)]
+    staging = config.staging.path
+    return Queue(
+        staging,
+        ProcessStarter(staging, [sys.executable, "-P", "-m", __name__.partition(".")[0], *named]),
+        lambda operation: needs_of(operation, config.destinations),
+        QueueLog(log) if log else QueueObserver(),
+        timedelta(seconds=config.serve.stop_grace_seconds),
+    )
 
 
 def _duties(config: Config) -> Sequence[Duty]:  # noqa: ARG001 (each area adds its own)

@@ -15,8 +15,11 @@ from pathlib import Path
 from ...proto.errors import NotFoundError
 from ..catalog.database import Connection, Row, transaction, translated
 from .database import opened, place
-from .records import ENDED, Kind, Operation, Request, State
+from .records import ENDED, UNDER_WAY, Kind, Operation, Request, State
 from .values import moment, stamp
+
+_MOST = 1000
+"""So many are told of at a time."""
 
 
 class Operations:
@@ -80,24 +83,80 @@ class Operations:
         """An operation that runs was asked to stop. False if it does not run."""
         return self._change(number, ("running",), "state = 'stopping'", ())
 
+    def carries(self, number: int, what: str) -> None:
+        """Note the run or restore that an operation under way is about to begin."""
+        self._change(number, UNDER_WAY, "carries = ?", (what,))
+
     def again(self, number: int, resumes: str) -> bool:
         """An operation whose process died waits again, to go on with a run or restore (empty: to begin anew).
         False if it was not under way."""
-        return self._change(number, ("running",), "state = 'waiting', pid = 0, resumes = ?", (resumes,))
+        return self._change(
+            number, ("running",), "state = 'waiting', pid = 0, deaths = deaths + 1, resumes = ?", (resumes,)
+        )
+
+    def go_on(self, number: int, resumes: str) -> bool:
+        """The same for one that was interrupted. False if it was not."""
+        return self._change(
+            number,
+            ("interrupted",),
+            "state = 'waiting', ended = NULL, exit_status = NULL, error = '', told = 0, resumes = ?",
+            (resumes,),
+        )
+
+    def put_back(self, number: int, why: str) -> bool:
+        """An operation under way found that somebody else holds what it needs, and waits again: ``why``.
+        False if it does not run, or is to stop."""
+        return self._change(number, ("running",), "state = 'waiting', pid = 0, waits_for = ?", (why,))
+
+    def withdraw(self, number: int, now: datetime) -> bool:
+        """An operation that waits, or was interrupted, is not to begin. False if it is neither."""
+        return self._change(
+            number,
+            ("waiting", "interrupted"),
+            "state = 'stopped', waits_for = '', ended = ?, exit_status = NULL, error = ''",
+            (stamp(now),),
+        )
 
     def end(
         self, number: int, state: State, now: datetime, *, exit_status: int | None = None, error: str = ""
     ) -> bool:
-        """An operation has ended, in this state. False if it had before. Raises ValueError for a state in
-        which it has not."""
+        """An operation has ended, in this state. False if it had before, other than interrupted. Raises
+        ValueError for a state in which it has not."""
         if state not in ENDED:
             raise ValueError(f"{state} is no end")
         return self._change(
             number,
-            ("waiting", "running", "stopping"),
+            ("waiting", "running", "stopping", "interrupted"),
             "state = ?, waits_for = '', pid = 0, ended = ?, exit_status = ?, error = ?",
             (state, stamp(now), exit_status, error),
         )
+
+    def untold(self) -> tuple[Operation, ...]:
+        """Those that have ended, and nobody was told of that: the oldest first."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            rows = database.execute(
+                "SELECT * FROM operations WHERE ended IS NOT NULL AND NOT told ORDER BY id LIMIT ?", (_MOST,)
+            )
+            return tuple(map(_operation, rows))
+
+    def told(self, number: int) -> None:
+        """The end of an operation was told."""
+        self._change(number, ENDED, "told = 1", ())
+
+    def counts(self) -> dict[tuple[Kind, State], int]:
+        """How many there are of each kind in each state."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            rows = database.execute("SELECT kind, state, count(*) FROM operations GROUP BY kind, state")
+            return {(kind, state): count for kind, state, count in rows}
+
+    def last_ends(self) -> dict[Kind, Operation]:
+        """Of each kind the one that ended last."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            rows = database.execute(
+                "SELECT *, max(ended) FROM operations WHERE ended IS NOT NULL GROUP BY kind"
+            )
+            found = map(_operation, rows)
+            return {one.request.kind: one for one in found}
 
     def _change(
         self, number: int, states: tuple[State, ...], assignments: str, values: tuple[object, ...]
@@ -156,6 +215,8 @@ def _operation(row: Row) -> Operation:
         state=row["state"],
         waits_for=row["waits_for"],
         attempts=row["attempts"],
+        deaths=row["deaths"],
+        carries=row["carries"],
         resumes=row["resumes"],
         pid=row["pid"],
         started=moment(row["started"]),

@@ -34,9 +34,11 @@ class Request(Record, kw_only=True):
 class Operation(Record, kw_only=True):
     """An operation in the queue, or what became of it. All times are aware UTC.
 
-    While it waits, ``waits_for`` says what for. ``attempts`` counts its starts, ``resumes`` is the run or
-    restore that the next one goes on with (empty: it begins anew), ``pid`` the process that carries it out.
-    ``exit_status`` is that of the command.
+    While it waits, ``waits_for`` says what for. ``attempts`` counts its starts, ``deaths`` those whose
+    process died. ``carries`` is the run or restore that it has begun, ``resumes`` the one that its next start
+    goes on with (empty: it begins anew), ``pid`` the process that carries it out. ``exit_status`` is that of
+    the command. One that is ``interrupted`` was ended, though nobody had asked it to stop: it goes on when
+    there is a coordinator that stays.
     """
 
     id: int
@@ -45,6 +47,8 @@ class Operation(Record, kw_only=True):
     state: State
     waits_for: str = ""
     attempts: int = 0
+    deaths: int = 0
+    carries: str = ""
     resumes: str = ""
     pid: int = 0
     started: datetime | None = None

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mailhaul.coordinator.lock import RunLock
+from mailhaul.coordinator.service.operations import Operations
+from mailhaul.coordinator.service.records import Operation
+
 PROGRAM = Path(sys.executable).with_name("mailhaul")
 
 CONFIG = """\
@@ -53,10 +57,10 @@ class Served:
         """A call of the program."""
         return [PROGRAM, "--config", self.config, *words]
 
-    def run(self, *words: str | Path, status: int | Sequence[int] = 0) -> Any:
+    def run(self, *words: str | Path, status: int | Sequence[int] = 0, json_last: bool = True) -> Any:
         """A command with ``--json``; what it printed. It must end with this status, or one of these."""
         done = subprocess.run(
-            [*self.words(*words), "--json"],
+            [*self.words(*words), *(["--json"] if json_last else [])],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -66,6 +70,23 @@ class Served:
         expected = (status,) if isinstance(status, int) else status
         assert done.returncode in expected, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return json.loads(done.stdout)
+
+    def add(self, kind: str, *arguments: str, reason: str = "") -> int:
+        """Put an operation in; its id."""
+        words = ("operations", "add", "--json", "--reason", reason, kind, *arguments)
+        return int(self.run(*words, json_last=False)["operation"]["id"])
+
+    def operation(self, number: int) -> Operation:
+        """What is on record of an operation."""
+        return Operations(self.staging).get(number)
+
+    def hold_run_lock(self) -> Callable[[], object]:
+        """Hold the lock of the staging area, as a program outside of the queue; call what is returned to let
+        go of it."""
+        self.staging.mkdir(exist_ok=True)
+        lock = RunLock(self.staging)
+        lock.__enter__()
+        return lambda: lock.__exit__(None, None, None)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """``mailhaul serve``, when it serves."""

@@ -36,7 +36,8 @@ def commands(group: click.Command = program, name: str = "") -> Iterator[tuple[s
     for child in group.list_commands(context):
         found = group.get_command(context, child)
         assert found
-        yield from commands(found, f"{name} {child}")
+        if not found.hidden:  # what only the program itself calls
+            yield from commands(found, f"{name} {child}")
 
 
 def examples(text: str) -> Iterator[list[str]]:

@@ -1,0 +1,39 @@
+"""The events of the queue in the log."""
+
+from __future__ import annotations
+
+from ..monitoring.log import Log
+from ..service.records import Operation
+from ..serving.queue import QueueObserver
+
+
+class QueueLog(QueueObserver):
+    """Writes events ``operation.HAPPENED``. Paths of an operation are in them, as in those of runs."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def began(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        self._bound(operation).info("operation.started", attempt=operation.attempts)
+
+    def adopted(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        self._bound(operation).info("operation.adopted", pid=operation.pid)
+
+    def died(self, operation: Operation, becomes: str) -> None:
+        """See QueueObserver."""
+        self._bound(operation).warning("operation.died", deaths=operation.deaths + 1, becomes=becomes)
+
+    def ended(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        self._bound(operation).info(
+            "operation.ended",
+            state=operation.state,
+            exit_status=operation.exit_status,
+            error=operation.error,
+        )
+
+    def _bound(self, operation: Operation) -> Log:
+        request = operation.request
+        return self._log.bind(operation=operation.id, kind=request.kind, asked_by=request.asked_by)

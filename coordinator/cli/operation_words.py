@@ -1,0 +1,248 @@
+"""Operations as command lines: which words they may be given, what they need, and the words of their next
+start.
+
+What an operation is given is carried out later, by another process, for whoever asked. So it may name nothing
+that is only here and now: no other configuration or staging area, no file that is read or written on the way,
+no program, not the standard input or output. A new option of a command is none of an operation until it
+stands here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import UsageError
+from ...proto.structs import Record
+from ...worker.destinations.settings import Destination, TapeDestination
+from ..clock import RUN_ID
+from ..service.records import Kind, Operation
+from ..serving.rules import ARCHIVES, DRILL, RUN, Needs, drive_lock, sweep_lock
+from .options import given
+from .program import Invocation
+
+_COMMANDS: Mapping[Kind, tuple[str, ...]] = {"inventory": ("tape", "inventory")}
+"""How kinds are called on the command line, where it is not by their name."""
+
+_ALWAYS = frozenset({"as_json"})
+_KEYS = frozenset({"identities", "passphrase_files"})
+_RULES = frozenset({"last", "daily", "weekly", "monthly", "yearly"})
+
+_TAKEN: Mapping[Kind, frozenset[str]] = {
+    "backup": frozenset(
+        {
+            "paths",
+            "workers",
+            "full",
+            "since",
+            "thorough",
+            "self_contained",
+            "exclude_folders",
+            "except_groups",
+            "accept_empty",
+            "accept_moved",
+            "resume",
+            "now",
+            "codec",
+        }
+    ),
+    "restore": _KEYS
+    | {
+        "paths",
+        "host",
+        "at",
+        "place",
+        "as_user",
+        "into",
+        "uid_margin",
+        "new_uidvalidity",
+        "provision_only",
+        "full_speed",
+        "state_only",
+        "flags",
+        "exact",
+        "only",
+        "wait",
+        "workers",
+        "order",
+        "resume",
+        "retry",
+        "undo",
+        "dry_run",
+    },
+    "undelete": _KEYS | {"path", "since", "until", "into", "place", "as_user", "workers", "dry_run"},
+    "sweep": frozenset({"path", "to", "dry_run"}),
+    "purge": _KEYS | _RULES | {"path", "dry_run", "workers"},
+    "verify": _KEYS
+    | {
+        "path",
+        "data",
+        "host",
+        "at",
+        "since",
+        "sample",
+        "resume",
+        "to_repair",
+        "accept",
+        "only",
+        "age",
+        "workers",
+    },
+    "drill": frozenset({"paths", "path", "mailboxes", "seed", "workers"}),
+    "inventory": frozenset({"name"}),
+}
+"""The parameters of each command that an operation may be given."""
+
+_OF_HERE = _KEYS | {"place"}
+"""Those that name something on the host of the staging area: not for who asks from elsewhere."""
+
+_KEPT_BESIDE_RESUME: Mapping[Kind, Mapping[str, str]] = {
+    "backup": {"workers": "--workers", "now": "--now", "codec": "--codec"},
+    "restore": {"workers": "--workers"},
+}
+"""What a start that goes on is given again, with the option that says it: all else the run or restore
+knows."""
+
+_EVERYTHING = (LogicalPath(),)
+
+
+class _Parsed(Record, kw_only=True):
+    """A command line: its parameters by name, those that were ``named``, and what was ``said`` for each."""
+
+    parameters: Mapping[str, Any]
+    named: frozenset[str]
+    said: Mapping[str, Any]
+
+
+def checked(kind: Kind, arguments: Sequence[str], *, elsewhere: bool = False) -> tuple[str, ...]:
+    """The arguments of an operation, if it may have them. Asked for ``elsewhere`` (on another host, on the
+    page) they may name nothing of this host. Raises UsageError, which says what is wrong."""
+    parsed = _parsed(kind, arguments)
+    refused = parsed.named - _TAKEN[kind] - _ALWAYS
+    if elsewhere:
+        refused |= parsed.named & _OF_HERE
+    if refused:
+        options = ", ".join(sorted(map(_option_of(kind), refused)))
+        raise UsageError(f"an operation can't be given {options}: {_WHY_ELSEWHERE if elsewhere else _WHY}")
+    for name in ("resume", "retry", "undo"):
+        value = parsed.parameters.get(name)
+        if isinstance(value, str) and not RUN_ID.fullmatch(value):
+            raise UsageError(f"--{name} {value}: an operation is given an id, as it is carried out later")
+    _refuse_relative(parsed)
+    return tuple(one for one in arguments if one != "--json")
+
+
+_WHY = "it is carried out later and by another process, with the configuration of `mailhaul serve`"
+_WHY_ELSEWHERE = "it would be of the host of the staging area, and is asked for from elsewhere"
+
+
+def needs_of(operation: Operation, destinations: Sequence[Destination]) -> Needs:
+    """What an operation needs; ``destinations`` are those that are configured. Raises UsageError."""
+    request = operation.request
+    parsed = _parsed(request.kind, request.arguments)
+    what = parsed.parameters
+    match request.kind:
+        case "backup":
+            return Needs(alone=frozenset({RUN}))
+        case "purge":
+            return Needs(alone=frozenset({RUN, ARCHIVES}))
+        case "sweep":
+            return Needs(alone=_of_sweep(destinations, what["to"]))
+        case "verify":
+            return _of_verification(what)
+        case "drill":
+            return Needs(alone=frozenset({DRILL}), shared=frozenset({ARCHIVES}))
+        case "inventory":
+            name = what["name"]
+            return Needs(alone=frozenset({sweep_lock(name), drive_lock(name)}))
+        case "restore" | "undelete":
+            return _of_restore(what, _as_said(parsed.said.get("place")))
+
+
+def words_of(operation: Operation) -> tuple[str, ...]:
+    """The words after the options of the program, with which an operation starts now."""
+    kind = operation.request.kind
+    command = _COMMANDS.get(kind, (kind,))
+    if not operation.resumes:
+        return (*command, *operation.request.arguments, "--json")
+    said = _parsed(kind, operation.request.arguments).said
+    again = ["--resume", operation.resumes]
+    for name, option in _KEPT_BESIDE_RESUME.get(kind, {}).items():
+        match said.get(name):
+            case True:
+                again.append(option)
+            case str() as value:
+                again += [option, value]
+    return (*command, *again, "--json")
+
+
+def _of_sweep(destinations: Iterable[Destination], to: str) -> frozenset[str]:
+    chosen = [one for one in destinations if to in ("", one.name)]
+    drives = {drive_lock(one.name) for one in chosen if isinstance(one, TapeDestination)}
+    return frozenset({*(sweep_lock(one.name) for one in chosen), *drives})
+
+
+def _of_verification(what: Mapping[str, Any]) -> Needs:
+    if what["to_repair"]:
+        return Needs(alone=frozenset({RUN, ARCHIVES}))
+    return Needs(alone=frozenset({RUN} if what["accept"] else ()), shared=frozenset({ARCHIVES}))
+
+
+def _of_restore(what: Mapping[str, Any], place: str) -> Needs:
+    """Whose restores are not told by paths (those that go on, are repeated or taken back) are taken to be of
+    everything."""
+    paths = what["paths"] if "paths" in what else (what["path"],)
+    if what.get("resume") or what.get("retry") or what.get("undo") or what.get("host"):
+        paths = ()
+    if what["as_user"] is not None:
+        paths = tuple(
+            LogicalPath(one.partition, one.group, what["as_user"]) for one in paths if one.user is not None
+        )
+    return Needs(shared=frozenset({ARCHIVES}), urgent=True, paths=paths or _EVERYTHING, into=place)
+
+
+def _parsed(kind: Kind, arguments: Sequence[str]) -> _Parsed:
+    """The arguments as the command takes them. Raises UsageError."""
+    command = _command(kind)
+    if "--help" in arguments:
+        raise UsageError("--help is no operation")
+    try:
+        context = command.make_context(kind, list(arguments), obj=Invocation())
+        said, _, _ = command.make_parser(context).parse_args(list(arguments))
+    except click.ClickException as error:
+        raise UsageError(f"{' '.join(_COMMANDS.get(kind, (kind,)))}: {error.format_message()}") from error
+    return _Parsed(parameters=context.params, named=given(context), said=said)
+
+
+def _command(kind: Kind) -> click.Command:
+    module = "_".join(_COMMANDS.get(kind, (kind,)))
+    try:
+        return cast(click.Command, import_module(f".{module}", __package__).command)
+    except ModuleNotFoundError as error:
+        raise UsageError(f"this version has no {kind}") from error
+
+
+def _option_of(kind: Kind) -> Any:
+    names = {one.name: one.opts[0] for one in _command(kind).params if one.name}
+    return lambda name: names.get(name, name)
+
+
+def _refuse_relative(parsed: _Parsed) -> None:
+    """The process of an operation is elsewhere: a path that is relative would be another there."""
+    place = _as_said(parsed.said.get("place"))
+    if place and not re.match(r"[a-z]+(?::/|://)", place):
+        raise UsageError(f"--to {place}: an operation is given a directory by its whole path")
+    for name in _KEYS & parsed.named:
+        for file in parsed.parameters[name]:
+            if not cast(Path, file).is_absolute():
+                raise UsageError(f"{file}: an operation is given a file by its whole path")
+
+
+def _as_said(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,119 @@
+"""``mailhaul operations run``: what `mailhaul serve` starts for each operation."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from ...proto.errors import EXIT_OK, EXIT_SKIPPED, LockedError
+from ...proto.ports import Clock
+from ..clock import utc
+from ..service.operations import Operations
+from ..service.records import State
+from ..serving.files import Output, Said, carrying_out, file_of, open_output, open_stderr
+from ..snapshots import Publisher
+from . import adapters
+from .configuration import configured, found_configuration
+from .main import EXIT_INTERRUPTED, EXIT_TERMINATED, outcome
+from .operation_display import OperationDisplay
+from .operation_words import words_of
+from .output import note
+from .program import Invocation, run
+from .progress import Display
+
+_ENDS: dict[int, State] = {EXIT_OK: "done", EXIT_SKIPPED: "partial"}
+
+
+@click.command("run", hidden=True)
+@click.argument("operation", type=click.IntRange(1), metavar="ID")
+@click.pass_obj
+def command(invocation: Invocation, operation: int) -> int:
+    """Carry out an operation that waits, in this process.
+
+    \b
+    Example:
+      mailhaul operations run 12
+    """
+    area = configured(invocation).staging.path
+    with carrying_out(area, operation):
+        return _Carrying(area, operation, found_configuration(invocation)).carry_out()
+
+
+class _Carrying:
+    """An operation whose lock this process holds. It is a ``Carried``."""
+
+    def __init__(self, area: Path, number: int, config: Path | None) -> None:
+        self._area = area
+        self._number = number
+        self._config = config
+        self._clock: Clock = adapters.clock()
+        self._queue = Operations(area)
+        self._said = Said(file_of(area, number, "err"), open_stderr(area, number))
+        self._display = OperationDisplay(number, self._clock, self._said)
+
+    @property
+    def display(self) -> Display:
+        """See Carried."""
+        return self._display
+
+    def begins(self, what: str) -> None:
+        """See Carried."""
+        self._queue.carries(self._number, what)
+
+    def carry_out(self) -> int:
+        """From the beginning to the end on record. Returns the exit status of the command."""
+        inner = Invocation(operation=self)
+        error = ""
+        with self._streams():
+            try:
+                if not self._queue.begin(self._number, os.getpid(), utc(self._clock.now())):
+                    note(f"operation {self._number} does not wait any more")
+                    return EXIT_OK
+                with Publisher(file_of(self._area, self._number, "json"), self._display.taken):
+                    status = run(self._words(), inner)
+            except LockedError as locked:
+                status = outcome(locked, inner)
+                if self._queue.put_back(self._number, f"waits: {locked.message}"):
+                    return status
+            except BaseException as raised:
+                status = outcome(raised, inner)
+                error = getattr(raised, "message", "") or str(raised)
+            signal.signal(
+                signal.SIGTERM, signal.SIG_IGN
+            )  # how it ended is known, whoever wants it to end now
+        self._end(status, error)
+        return status
+
+    def _words(self) -> list[str]:
+        named = [] if self._config is None else ["--config", str(self._config)]
+        return [*named, *words_of(self._queue.get(self._number))]
+
+    def _end(self, status: int, error: str) -> None:
+        state = _ENDS.get(status, "failed")
+        if status in (EXIT_TERMINATED, EXIT_INTERRUPTED):
+            asked = self._queue.get(self._number).state == "stopping"
+            state, error = ("stopped", "") if asked else ("interrupted", "")
+        if state == "failed" and not error:
+            error = next(reversed(self._said.lines), "")
+        now = utc(self._clock.now())
+        self._queue.end(self._number, state, now, exit_status=status, error=error)
+
+    @contextmanager
+    def _streams(self) -> Iterator[None]:
+        """What is printed goes to the operation's files."""
+        before = sys.stdout, sys.stderr
+        printed = Output(open_output(self._area, self._number))
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(printed), errors="backslashreplace")
+        sys.stderr = io.TextIOWrapper(self._said, errors="backslashreplace", write_through=True)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stdout, sys.stderr = before

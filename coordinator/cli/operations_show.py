@@ -1,0 +1,96 @@
+"""``mailhaul operations show``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ...proto.errors import EXIT_OK
+from ..service.operations import Operations
+from ..service.records import Operation
+from ..serving.files import read_output, read_stderr
+from ..serving.progress import OperationProgress, read_progress
+from . import output
+from .configuration import staging_area
+from .operation_lines import what
+from .options import json_option, staging_option
+from .output import counted, duration, number, say, shown, size
+from .program import Invocation
+from .times import both
+
+
+@click.command("show")
+@click.argument("operation", type=click.IntRange(1), metavar="ID")
+@staging_option
+@json_option
+@click.pass_obj
+def command(invocation: Invocation, operation: int, staging: Path | None, as_json: bool) -> int:
+    """Show an operation: who asked for it and why, how far it is, what it said, and what came of it.
+
+    \b
+    Example:
+      mailhaul operations show 12
+    """
+    area = staging_area(invocation, staging)
+    found = Operations(area).get(operation)
+    progress = read_progress(area, operation) if found.attempts else None
+    said = read_stderr(area, operation)
+    if as_json:
+        document = {"operation": found, "progress": progress, "result": _result(area, operation)}
+        output.print_json({**document, "said": said.splitlines()})
+    else:
+        _tell(found, progress, said)
+    return EXIT_OK
+
+
+def _result(area: Path, operation: int) -> object:
+    """The document that the command printed; None where there is none."""
+    printed = read_output(area, operation)
+    try:
+        return None if printed is None else json.loads(printed)
+    except ValueError:
+        return None
+
+
+def _tell(one: Operation, progress: OperationProgress | None, said: str) -> None:
+    request = one.request
+    say(f"operation {one.id}: {what(one)}")
+    say(shown(f"asked for {both(one.asked)} by {request.asked_by}") + _why(request.reason))
+    if request.entry:
+        say(shown(f"entry {request.entry} of the schedule, due {both(request.due)}"))
+    state = one.state if one.exit_status is None else f"{one.state}, exit code {one.exit_status}"
+    say(f"{state}{f': {shown(one.waits_for or one.error)}' if one.waits_for or one.error else ''}")
+    if one.started:
+        deaths = f", its process died {counted(one.deaths, 'time')}" if one.deaths else ""
+        say(f"begun {both(one.started)}, {counted(one.attempts, 'start')}{deaths}")
+    if one.ended:
+        say(f"ended {both(one.ended)}")
+    if one.carries:
+        say(f"{request.kind} {one.carries}")
+    if progress is not None and one.ended is None:
+        _tell_progress(progress)
+    if said.strip():
+        say()
+        for line in said.splitlines():
+            say(shown(line))
+
+
+def _why(reason: str) -> str:
+    return f": {shown(reason)}" if reason else ""
+
+
+def _tell_progress(progress: OperationProgress) -> None:
+    rest = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
+    say(
+        f"{size(progress.size_bytes)} of {size(progress.expected_bytes)}, {number(progress.messages)} of "
+        f"{counted(progress.expected_messages, 'message')}, {progress.bytes_per_second / 1e6:.1f} MB/s{rest}"
+    )
+    for work in progress.works:
+        at = f" on {work.host}" if work.host else ""
+        say(
+            shown(
+                f"  {work.label}{at}: {size(work.size_bytes)} of {size(work.expected_bytes)} {work.waiting}"
+            )
+        )

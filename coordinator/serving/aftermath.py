@@ -1,0 +1,72 @@
+"""What becomes of an operation whose process is gone: what it had begun is asked, not guessed.
+
+A run says in the catalog how far it came, a restore in its directory. All other operations can be done again
+from the beginning: they find what is done.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...proto.errors import BackupError
+from ...proto.structs import Record
+from ..catalog import Catalog
+from ..history import RunRecord
+from ..restores.record import directory_of, error_of, read_order, state_of
+from ..restores.report import read_report
+from ..service.records import Operation, State
+
+
+class Aftermath(Record, kw_only=True):
+    """An operation that is to begin once more, going on with what it ``resumes`` (empty: anew); or that had
+    ended in the state ``ended``, before it could record so itself."""
+
+    resumes: str = ""
+    ended: State | None = None
+    error: str = ""
+
+
+ANEW = Aftermath()
+
+
+def aftermath(staging: Path, operation: Operation) -> Aftermath:
+    """What to do with an operation that nobody carries out any more. What can't be read is begun anew, and
+    says then what is wrong."""
+    try:
+        match operation.request.kind:
+            case "backup" if operation.carries:
+                return _of_run(staging, operation.carries)
+            case "restore" if operation.carries:
+                return _of_restore(staging, operation.carries)
+    except BackupError:
+        pass
+    return ANEW
+
+
+def _of_run(staging: Path, run: str) -> Aftermath:
+    with Catalog.open(staging) as catalog:
+        record = catalog.run(run)
+        if record.state in ("done", "partial", "failed"):
+            return Aftermath(ended=_end_of(record), error=record.error)
+        if catalog.can_go_on(record.run):
+            return Aftermath(resumes=run)
+        if record.planned_units and record.planned_units == record.sealed_units + record.unchanged_units:
+            return Aftermath(ended=_end_of(record, whole=True))
+    return ANEW
+
+
+def _end_of(record: RunRecord, *, whole: bool = False) -> State:
+    if record.state != "done" and not whole:
+        return "failed"
+    return "partial" if record.skipped or record.alarms else "done"
+
+
+def _of_restore(staging: Path, restore: str) -> Aftermath:
+    directory = directory_of(staging, restore)
+    read_order(directory)  # without it nothing was begun
+    state = state_of(directory)
+    if state == "done":
+        return Aftermath(ended="partial" if read_report(directory).failures else "done")
+    if state == "stopped":
+        return Aftermath(ended="failed", error=error_of(directory))
+    return Aftermath(resumes=restore)

@@ -1,0 +1,90 @@
+"""Operations in processes of their own, each in a session of its own: started, asked to end, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from ..service.records import Operation
+from .files import is_carried_out, open_stderr
+
+
+class Started(Protocol):
+    """A process that was started."""
+
+    def poll(self) -> int | None:
+        """Its exit status; None as long as it lives."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+
+
+class Starter(Protocol):
+    """Starts the process of an operation."""
+
+    def __call__(self, number: int) -> Started:
+        """Begin; does not wait until the operation runs. Raises StagingError, OSError."""
+
+
+class ProcessStarter:
+    """Starts ``COMMAND operations run ID``, where ``command`` are the words that call this program with the
+    configuration of the coordinator. What it says goes to the operation's files."""
+
+    def __init__(self, staging: Path, command: Sequence[str]) -> None:
+        self._staging = staging
+        self._command = tuple(command)
+
+    def __call__(self, number: int) -> Started:
+        """See Starter."""
+        said = open_stderr(self._staging, number)
+        try:
+            return subprocess.Popen(
+                [*self._command, "operations", "run", str(number)],
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+        finally:
+            os.close(said)
+
+
+def ask_to_end(staging: Path, operation: Operation) -> None:
+    """SIGTERM for the process of an operation, as the command line takes it: what is sealed stays. Nothing
+    where it has ended."""
+    _signal(staging, operation, signal.SIGTERM)
+
+
+def kill(staging: Path, operation: Operation) -> None:
+    """SIGKILL for it and all that it has started. Nothing where it has ended."""
+    if _signal(staging, operation, signal.SIGSTOP):
+        # It can't end now, so its id is nobody else's.
+        with suppress(ProcessLookupError):
+            os.killpg(operation.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(operation.pid, signal.SIGKILL)
+
+
+def _signal(staging: Path, operation: Operation, number: signal.Signals) -> bool:
+    """Send a signal to a process that is known to be that of the operation, as it holds the lock. False where
+    it is gone."""
+    try:
+        process = os.pidfd_open(operation.pid)
+    except OSError:
+        return False
+    try:
+        # The lock is held, so its process lives; and what was opened can't become another process.
+        if not is_carried_out(staging, operation.id):
+            return False
+        signal.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(process)
+    return True

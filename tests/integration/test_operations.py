@@ -1,0 +1,200 @@
+"""Operations put in from the command line, carried out by ``mailhaul serve`` in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.service.operations import Operations
+from mailhaul.coordinator.service.records import Operation
+from mailhaul.proto.errors import NotFoundError
+
+from .serving import Served, wait_until
+
+MAIL = b"From: a@example.org\nSubject: %d\nDate: Mon, 2 Mar 2026 10:00:00 +0000\n\n%s\n"
+
+
+def deliver(served: Served, users: int = 3, messages: int = 4, size: int = 200) -> None:
+    """A small store."""
+    for user in range(users):
+        box = served.store / f"user{user}"
+        for folder in ("cur", "new", "tmp"):
+            (box / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(messages):
+            body = os.urandom(size // 2).hex().encode()
+            (box / "cur" / f"17{number:08}.M{number}P1.host:2,S").write_bytes(MAIL % (number, body))
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    place = Served(tmp_path)
+    deliver(place)
+    return place
+
+
+def ended(served: Served, number: int) -> Operation:
+    """An operation, when it has ended."""
+
+    def found() -> Operation | None:
+        one = served.operation(number)
+        return one if one.ended and one.state != "interrupted" else None
+
+    return cast(Operation, wait_until(found))
+
+
+def running(served: Served, number: int) -> Operation:
+    """A backup that is under way, when its run is in the catalog."""
+
+    def found() -> Operation | None:
+        one = served.operation(number)
+        return one if one.state == "running" and one.carries in runs(served) else None
+
+    return cast(Operation, wait_until(found))
+
+
+def runs(served: Served) -> list[str]:
+    """The runs in the catalog."""
+    try:
+        with Catalog.open(served.staging) as catalog:
+            return [one.run for one in catalog.runs()]
+    except NotFoundError:
+        return []
+
+
+def messages(store: Path) -> list[bytes]:
+    """All messages of a store."""
+    return sorted(
+        one.read_bytes() for one in store.rglob("*") if one.parent.name in ("cur", "new") and one.is_file()
+    )
+
+
+def test_a_backup_and_its_restore_are_carried_out(served: Served, tmp_path: Path) -> None:
+    with served.serving("--log", str(tmp_path / "log")):
+        backup = served.add("backup", "/primary")
+        assert ended(served, backup).state == "done"
+        restore = served.add("restore", "/", "--to", f"maildir:{tmp_path}/back", reason="a lost disk")
+        one = ended(served, restore)
+        assert (one.state, one.exit_status, one.attempts, one.request.reason) == ("done", 0, 1, "a lost disk")
+        assert one.request.asked_by.startswith("cli:")
+        document = served.run("operations", "show", str(backup))
+        assert [document["result"]["run"]] == runs(served) == [document["operation"]["carries"]]
+        assert document["progress"]["size_bytes"] == document["progress"]["expected_bytes"] > 0
+        listed = served.run("operations", "list")["operations"]
+        assert [(one["id"], one["state"]) for one in listed] == [(backup, "done"), (restore, "done")]
+        log = tmp_path / "log"
+        wait_until(lambda: log.read_text().count("operation.ended") == 2)
+        told = [
+            one for one in map(json.loads, log.read_text().splitlines()) if one["event"] == "operation.ended"
+        ]
+        assert [(one["kind"], one["state"]) for one in told] == [("backup", "done"), ("restore", "done")]
+    assert messages(tmp_path / "back") == messages(served.store) != []
+
+
+def test_what_waits_says_why_and_begins_when_it_may(served: Served) -> None:
+    let_go = served.hold_run_lock()
+    with served.serving():
+        first, second = served.add("backup"), served.add("purge", "--last", "3")
+        for one in (first, second):
+            wait_until(lambda: "holds the lock of the staging area" in served.operation(one).waits_for)  # noqa: B023
+        let_go()
+        assert [ended(served, one).state for one in (first, second)] == ["done", "done"]
+
+
+def test_what_is_stopped_while_it_waits_never_begins(served: Served) -> None:
+    waiting = served.add("backup"), served.add("verify")
+    stopped = served.run("operations", "stop", "--all")["operations"]
+    assert [one["state"] for one in stopped] == ["stopped", "stopped"]
+    with served.serving():
+        last = served.add("backup")
+        ended(served, last)
+    assert [served.operation(one).attempts for one in (*waiting, last)] == [0, 0, 1]
+    again = served.run("operations", "stop", str(last), status=2)
+    assert "has ended" in again["error"]["message"]
+
+
+LIMIT = "messages_per_second = 20"
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Served:
+    """A store whose backup takes as long as it takes to stop it; until ``hurry`` is called."""
+    place = Served(tmp_path, more=f"\n[load]\n{LIMIT}\n")
+    deliver(place, users=4, messages=60)
+    return place
+
+
+def hurry(served: Served) -> None:
+    """What begins from now on is fast."""
+    served.config.write_text(served.config.read_text().replace(LIMIT, ""))
+
+
+def test_a_stop_is_in_order_and_its_run_can_go_on(slow: Served) -> None:
+    with slow.serving():
+        number = slow.add("backup")
+        run = running(slow, number).carries
+        assert slow.run("operations", "stop", str(number))["operations"][0]["state"] == "stopping"
+        one = ended(slow, number)
+        assert (one.state, one.exit_status) == ("stopped", 143)
+    hurry(slow)
+    assert slow.run("backup", "--resume", run)["run"] == run
+
+
+def test_what_runs_when_the_service_ends_goes_on_with_the_next(slow: Served, tmp_path: Path) -> None:
+    with slow.serving():
+        number = slow.add("backup")
+        run = running(slow, number).carries
+    one = slow.operation(number)
+    assert (one.state, one.exit_status) == ("interrupted", 143)
+    hurry(slow)
+    with slow.serving():
+        one = ended(slow, number)
+        assert (one.state, one.carries, one.attempts, one.deaths) == ("done", run, 2, 0)
+    assert runs(slow) == [run]
+    slow.run("restore", "/", "--to", f"maildir:{tmp_path}/back")
+    assert messages(tmp_path / "back") == messages(slow.store)
+
+
+def test_an_operation_outlives_a_killed_service_and_is_adopted(slow: Served, tmp_path: Path) -> None:
+    process = slow.start()
+    number = slow.add("backup")
+    pid = running(slow, number).pid
+    process.kill()
+    process.communicate()
+    assert slow.operation(number).state == "running"
+    with slow.serving("--log", str(tmp_path / "log")):
+        wait_until(lambda: "operation.adopted" in (tmp_path / "log").read_text())
+        assert slow.operation(number).pid == pid
+        hurry(slow)
+        os.kill(pid, signal.SIGKILL)  # what becomes of it is seen by who has not started it
+        one = ended(slow, number)
+        assert (one.state, one.deaths) == ("done", 1)
+    assert len(runs(slow)) == 1
+
+
+def test_what_an_operation_may_not_be_given_is_refused(served: Served) -> None:
+    refused = served.run(
+        "operations", "add", "--json", "backup", "--store", "maildir:/srv", "--help", status=2
+    )
+    assert refused["error"]["code"] == "usage"
+    assert served.run("operations", "list")["operations"] == []
+
+
+def test_one_that_can_not_begin_says_so_and_is_tried_again(served: Served) -> None:
+    with served.serving():
+        first = served.add("backup")
+        ended(served, first)
+        good = served.config.read_text()
+        served.config.write_text(good.replace("[dispatch]", "[no-such-table]"))
+        request = served.operation(first).request
+        number = Operations(served.staging).add(request, datetime.now(UTC)).id
+        said = served.staging / f".mailhaul/operations/{number}.err"
+        wait_until(lambda: said.exists() and "no-such-table" in said.read_text())
+        served.config.write_text(good)
+        assert ended(served, number).state == "done"
