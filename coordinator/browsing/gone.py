@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from ...groups.paths import LogicalPath
 from ...proto.archive.stored import OpenArchive
 from ...proto.errors import DamagedError, ErasedError
 from ...proto.records import RunId
-from ...proto.structs import Record
+from ...proto.structs import Record, replace
 from .metadata import MailboxFrames
 from .timeline import Span, Timeline, differs
 
@@ -16,6 +17,7 @@ class GoneFolder(Record, kw_only=True):
     """A folder that is not there at the newest moment. ``last`` is the last moment that has it, ``messages``
     what it had then."""
 
+    path: str
     name: str
     last: RunId
     messages: int
@@ -29,7 +31,9 @@ class GoneFolders(Record, kw_only=True):
     whole: bool
 
 
-def gone_folders(archives: OpenArchive, timeline: Timeline, goes_on: Callable[[int], bool]) -> GoneFolders:
+def gone_folders(
+    archives: OpenArchive, timeline: Timeline, whose: LogicalPath, goes_on: Callable[[int], bool]
+) -> GoneFolders:
     """The folders that are gone, those that went last first. Looks back as long as ``goes_on`` says so, which
     is asked with the number of versions that were read. What of a version can't be read is passed over."""
     *earlier, newest = timeline.spans
@@ -42,7 +46,9 @@ def gone_folders(archives: OpenArchive, timeline: Timeline, goes_on: Callable[[i
         since = span.first
         for name, messages in _folders(archives, span).items():
             if name not in now and name not in gone:
-                gone[name] = GoneFolder(name=name, last=span.last, messages=messages)
+                gone[name] = GoneFolder(
+                    path=str(replace(whose, folder=name)), name=name, last=span.last, messages=messages
+                )
     return GoneFolders(folders=tuple(gone.values()), since=since, whole=True)
 
 

@@ -15,6 +15,7 @@ from ...proto.plain_text import shown
 from ...proto.structs import Record
 from .. import texts
 from ..people.roles import Role, Who
+from ..showing.visible import on_one_line
 
 _HERE = Path(__file__).parent
 STATIC = _HERE / "static"
@@ -47,6 +48,7 @@ class Renderer:
             shown=shown,
             counted=texts.counted,
             moment=_moment,
+            line=_line,
         )
         versions = {file.name: _version(file) for file in STATIC.iterdir()}
 
@@ -61,6 +63,11 @@ class Renderer:
     def rendered(self, template: str, values: Mapping[str, object]) -> str:
         """The text of a page."""
         return self._environment.get_template(template).render(values)
+
+
+def _line(text: str) -> str:
+    """A text of a stranger (a subject, a name) on one line, without what would disturb or deceive."""
+    return on_one_line(text, 300)
 
 
 def _version(file: Path) -> str:

@@ -16,6 +16,8 @@ from ..people.keys_of_entry import EntryKey
 from ..people.sessions import Sessions
 from ..service.operations import Operations
 from ..settings import Config
+from .plans import Plans
+from .reasons import Reasons
 from .ways import Ways
 
 
@@ -37,6 +39,8 @@ class Site(Record, kw_only=True):
     operations: Operations
     ways: Ways = field(default_factory=Ways)
     entry: EntryKey | None = None
+    reasons: Reasons = field(default_factory=Reasons)
+    plans: Plans = field(default_factory=Plans)
     on_error: Callable[[BaseException, str], None] = lambda _error, _number: None
 
     @property

@@ -1,5 +1,5 @@
 """The pages, each a module with its ``ROUTES``, in the order of the menu."""
 
-from . import entrance, now
+from . import entrance, mailboxes, message, now, restoring
 
-PAGES = (now, entrance)
+PAGES = (now, mailboxes, message, restoring, entrance)

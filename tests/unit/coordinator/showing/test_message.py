@@ -143,9 +143,9 @@ def test_two_senders_are_both_shown() -> None:
 def test_charsets_that_no_mail_has_are_not_used(charset: str) -> None:
     body = b"caf\xc3\xa9 \\u0041-" + b"zzzz9" * 4000
     message = b'Content-Type: text/plain; charset="%s"\n\n%s' % (charset.encode(), body)
-    started = time.perf_counter()
+    started = time.thread_time()
     assert shown_message(message).text.startswith("café \\u0041-zzzz9")
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -200,9 +200,9 @@ def _many_parts(count: int) -> bytes:
 
 
 def test_a_hundred_thousand_parts_are_bounded() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     shown = shown_message(_many_parts(100_000))
-    assert time.perf_counter() - started < 5  # a twentieth of a second on a quiet machine
+    assert time.thread_time() - started < 5  # a twentieth of a second on a quiet machine
     assert len(shown.attachments) == MOST_ATTACHMENTS
     assert shown.cut == ("there are more parts than are shown",)
     assert attachment_of(_many_parts(100_000), MOST_PARTS) is not None
@@ -222,7 +222,7 @@ def test_a_hundred_thousand_parts_are_bounded() -> None:
         b"x" * 4_000_000,
         b"\n" * 4_000_000,
         *(
-            b"Content-Type: text/html\n\n" + piece * (1_000_000 // len(piece))
+            b"Content-Type: text/html\n\n" + piece * (500_000 // len(piece))
             for piece in (
                 b"<", b"<a", b"<a ", b'<a "', b'<a b="', b"<!--", b"<!-- -", b"<script>", b"<p>",
                 b"<title>", b"</", b"&", b"&#", b"<a b =", b'<img src="cid:x">',
@@ -233,7 +233,9 @@ def test_a_hundred_thousand_parts_are_bounded() -> None:
     ids=lambda message: message[-40:-20].hex(),
 )  # fmt: skip
 def test_time_is_that_of_the_size(message: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     shown_message(message)
     shown_html(message)
-    assert time.perf_counter() - started < 15  # a second at most on a quiet machine; what is quadratic: hours
+    assert (
+        time.thread_time() - started < 15
+    )  # of CPU; half a second at most as it is, hours for what is quadratic
