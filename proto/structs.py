@@ -6,7 +6,9 @@ other module imports msgspec or dataclasses.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar, dataclass_transform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 from msgspec import Struct, convert, field
 from msgspec.structs import asdict, astuple
@@ -17,7 +19,17 @@ if TYPE_CHECKING:
 else:
     from msgspec.structs import replace
 
-__all__ = ["Mutable", "Record", "asdict", "astuple", "converted", "field", "field_names", "replace"]
+__all__ = [
+    "Mutable",
+    "Record",
+    "asdict",
+    "astuple",
+    "converted",
+    "field",
+    "field_names",
+    "json_schemas",
+    "replace",
+]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
@@ -42,3 +54,15 @@ def converted(document: object, kind: type[R], *, from_text: bool = False) -> R:
     """A record from what a JSON document held; ``from_text``: from texts alone, as an address has them. The
     types of all fields are checked. Raises ValueError, which names the field."""
     return convert(document, kind, strict=not from_text)
+
+
+def json_schemas(kinds: Sequence[Any], reference: str) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
+    """The JSON Schema of each of these types, of which the records are described apart, by their names; what
+    refers to one does so with ``reference``, in which ``{name}`` stands for its name."""
+    from msgspec.json import schema_components  # nobody but the API's description needs it
+
+    return schema_components(kinds, schema_hook=_schema_of_others, ref_template=reference)
+
+
+def _schema_of_others(kind: type) -> dict[str, Any]:
+    return {"type": "string"} if issubclass(kind, Path) else {"description": "any value"}

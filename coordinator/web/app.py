@@ -17,10 +17,11 @@ from starlette.staticfiles import StaticFiles
 
 from .guards import Guards
 from .headers import Envelope
+from .openapi import description
 from .pages import PAGES
 from .problems import Problems
 from .rendering import STATIC, Entry, Renderer
-from .routes import API, Page, Resource, Route
+from .routes import Page, Route, address
 from .site import Site
 
 _LARGEST_REQUEST = 1024 * 1024
@@ -28,7 +29,8 @@ _LARGEST_REQUEST = 1024 * 1024
 
 def routes() -> tuple[Route, ...]:
     """All that there is."""
-    return tuple(route for page in PAGES for route in page.ROUTES)
+    table: tuple[Route, ...] = tuple(route for page in PAGES for route in page.ROUTES)
+    return (*table, description(lambda: routes()))
 
 
 def make_app(site: Site) -> Starlette:
@@ -60,11 +62,6 @@ def make_app(site: Site) -> Starlette:
         exception_handlers={HTTPException: of_status},
         max_body_size=_LARGEST_REQUEST,
     )
-
-
-def address(route: Route) -> str:
-    """The path of a page or resource, from the root."""
-    return f"{API}{route.path}" if isinstance(route, Resource) else route.path
 
 
 def _menu(table: Iterable[Route]) -> tuple[Entry, ...]:

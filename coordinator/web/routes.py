@@ -56,3 +56,8 @@ class Resource(Record, kw_only=True):
 
 
 Route = Page | Resource
+
+
+def address(route: Route) -> str:
+    """The path of a page or resource, from the root."""
+    return f"{API}{route.path}" if isinstance(route, Resource) else route.path

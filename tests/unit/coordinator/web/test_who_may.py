@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.people.roles import Role
-from mailhaul.coordinator.web.app import address, routes
+from mailhaul.coordinator.web.app import routes
 from mailhaul.coordinator.web.headers import CONTENT_POLICY
-from mailhaul.coordinator.web.routes import Page, Resource, Route
+from mailhaul.coordinator.web.routes import Page, Resource, Route, address
 from mailhaul.coordinator.web.settings import ProxyConfig
 from mailhaul.coordinator.web.site import Site
 from mailhaul.coordinator.web.ways import Ways
