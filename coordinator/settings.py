@@ -17,6 +17,7 @@ from ..proto.records import Partition
 from ..proto.structs import Record, field
 from ..worker.destinations.settings import Destination
 from ..worker.load import LoadLimits
+from .drills.settings import DrillConfig
 from .notices.settings import NoticesConfig
 from .retention import RetentionRules
 from .scheduling.settings import ScheduleConfig
@@ -220,6 +221,7 @@ class Config(Record, kw_only=True):
     sweep: SweepConfig = field(default_factory=SweepConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     notices: NoticesConfig = field(default_factory=NoticesConfig)
+    drill: DrillConfig = field(default_factory=DrillConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
 
 

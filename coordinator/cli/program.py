@@ -31,6 +31,8 @@ COMMANDS = {
     "status": "Show the current run and the last good backups.",
     "runs": "List runs, or show one in full.",
     "verify": "Check archives for damage.",
+    "drill": "Prove that restores work: restore some mailboxes, and compare them.",
+    "proof": "Tell when mailboxes were last proven.",
     "check": "Look whether the mail store still has what its backup has.",
     "sweep": "Copy archives to their destinations, and free staging space.",
     "confirm": "Record that another program has taken archives.",

@@ -31,6 +31,7 @@ from ..settings import (
 )
 from ..users_file import read_users
 from .destinations import destinations, sweep
+from .drill import drill
 from .notices import notices
 from .problems import check_names, config_error, wrong_value
 from .root import Root
@@ -93,6 +94,7 @@ def load(path: Path) -> Config:
         ),
         serve=serving(path, root.serve),
         notices=notices(path, root.notices),
+        drill=drill(path, root.drill, [one.name for one in places]),
     )
     _check_hosts(path, config)
     return config

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from .drill_table import DrillTable
 from .notices_tables import NoticesTable, ReceiverTable, SwitchTable
 from .schedule_tables import GroupScheduleTable, ScheduleTable
 from .serving import ProxyTable, ServeTable
@@ -57,6 +58,7 @@ class Root(Table):
     sweep: SweepTable = Field(default=SweepTable(), description="a [sweep] table")
     schedule: ScheduleTable = Field(default=ScheduleTable(), description="a [schedule] table")
     notices: NoticesTable = Field(default=NoticesTable(), description="a [notices] table")
+    drill: DrillTable = Field(default=DrillTable(), description="a [drill] table")
     serve: ServeTable = Field(default=ServeTable(), description="a [serve] table")
 
 
@@ -89,6 +91,7 @@ TABLES: dict[str, type[Table]] = {
     "notices": NoticesTable,
     "notices.to": ReceiverTable,
     "notices.switch": SwitchTable,
+    "drill": DrillTable,
     "serve": ServeTable,
     "serve.proxy": ProxyTable,
 }

@@ -127,7 +127,8 @@ Names = Annotated[tuple[Name, ...], BeforeValidator(distinct)]
 _Device = Annotated[str, Field(pattern=r"^/dev/tape/by-[a-z]+/[^/]+-nst$")]
 Program = Annotated[tuple[Text, ...], BeforeValidator(_program), Field(min_length=1)]
 _PROGRAM = "a program and its arguments, a list of strings such as ['prog', '--to', '{name}']"
-_Share = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+SizeBytes = Annotated[int, BeforeValidator(_size_bytes)]
 
 
 class Table(BaseModel):
@@ -239,8 +240,8 @@ class RulesTable(Table):
 
 
 class RetentionTable(RulesTable):
-    compact_below: _Share | None = Field(default=None, description="a number from 0 to 1")
-    alarm_share: _Share | None = Field(default=None, description="a number from 0 to 1")
+    compact_below: Share | None = Field(default=None, description="a number from 0 to 1")
+    alarm_share: Share | None = Field(default=None, description="a number from 0 to 1")
     group: dict[str, RulesTable] = Field(
         default={}, description="a table [retention.group.NAME] for each group"
     )
@@ -301,11 +302,11 @@ class LogTable(Table):
 
 
 _Limit = Annotated[float | str, BeforeValidator(_limit)]
-_Command = Annotated[tuple[Text, ...], BeforeValidator(_command), Field(min_length=1)]
+Command = Annotated[tuple[Text, ...], BeforeValidator(_command), Field(min_length=1)]
 
 
 class HookTable(Table):
-    command: _Command = Field(description="a list of strings: a program and its arguments")
+    command: Command = Field(description="a list of strings: a program and its arguments")
     limit: _Limit | None = Field(default=None, description="a time such as '10m', or one of the day: '06:00'")
 
 

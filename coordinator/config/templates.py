@@ -312,6 +312,31 @@ codec = "lz4"
 # Or behind a proxy that authenticates, names the user in a header, and comes from these peers alone.
 # proxy = { header = "X-Remote-User", peers = ["192.0.2.1", "unix:www-data"] }
 
+[drill]
+# The nightly proof (`mailhaul drill`): so many mailboxes are really restored, from their copies, and
+# compared. This share of them is chosen by chance, and of that share this is restored as it was at an earlier
+# moment; the others are those that have been unproven for longest, and now and then one of the largest.
+# mailboxes = 20
+# random = 0.2
+# older = 0.25
+# largest_every = "7d"
+# A drill begins with no further mailbox after this time, and restores no more mail than this.
+# time = "2h"
+# bytes = "50 GB"
+# Where mailboxes are restored, one at a time, and removed again: a directory that nobody else can write to,
+# by default one in the staging area; how much may lie there, and how much of its file system stays free.
+# scratch = "/var/lib/mailhaul-drills"
+# scratch_space = "20 GB"
+# reserve = "2 GiB"
+# Copies are read at these destinations, in turn. Default: at all.
+# places = ["vault", "ceph"]
+# With this each mailbox is also listed by a Dovecot of its own, without port or password: nobody else can
+# reach it. It works as the owner of the mail, who must get as far as scratch.
+# doveadm = "doveadm"
+# Drills that nobody attends need a private key where archives are encrypted: see docs/threat-model.md.
+# identities = ["/etc/mailhaul/drill.key"]
+# passphrase_files = ["/etc/mailhaul/drill.pass"]
+
 [log]
 # Events are appended to this file, a JSON object a line.
 # file = "/var/log/mailhaul.log"

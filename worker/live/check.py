@@ -215,6 +215,7 @@ class _Counts(Mutable):
     gone: int = 0
     untold: int = 0
     new: int = 0
+    altered: int = 0
 
 
 class Look:
@@ -305,6 +306,7 @@ class Look:
             gone=counts.gone,
             untold=counts.untold,
             new=counts.new,
+            altered=counts.altered,
             damaged=tuple(self._damaged),
             unlooked=tuple(self._unlooked),
         )
@@ -391,6 +393,7 @@ class Look:
                 self._unlooked.append(Skipped(self._shown(live, message), error.reason, error.message))
             return
         self._told(1, stat.size)
+        self._counts.altered += (listed.flags, listed.keywords) != (message.flags, message.keywords)
         if different is not None:
             seen = SeenFile(listed.place, listed.base + listed.suffix, stat.size, stat.mtime_ns, stat.inode)
             kind, detail = different

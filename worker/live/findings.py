@@ -72,8 +72,8 @@ class MailboxFindings(Record, kw_only=True):
 
     Of the ``messages`` that are stored, ``gone`` ones are not there as somebody removed them (or, where no
     server keeps lists, as nothing tells), ``untold`` ones are not there and it can't be told whether they
-    were removed. ``new`` ones came since. The content of ``read`` was compared. ``unlooked`` is what could
-    not be looked at.
+    were removed. ``new`` ones came since, ``altered`` ones have other flags or keywords since. The content of
+    ``read`` was compared. ``unlooked`` is what could not be looked at.
     """
 
     path: str
@@ -85,5 +85,6 @@ class MailboxFindings(Record, kw_only=True):
     gone: int = 0
     untold: int = 0
     new: int = 0
+    altered: int = 0
     damaged: tuple[Finding, ...] = ()
     unlooked: tuple[Skipped, ...] = ()

@@ -22,7 +22,7 @@ from .likeness import Likeness
 _IN_MEMORY_BYTES = 4 << 20
 _PIECE_BYTES = 1 << 16
 
-_FLAGS = {
+FLAGS = {
     "D": "\\Draft",
     "F": "\\Flagged",
     "P": "$Forwarded",
@@ -30,6 +30,7 @@ _FLAGS = {
     "S": "\\Seen",
     "T": "\\Deleted",
 }
+"""The letters of the Maildir convention -> what IMAP has for them."""
 _ATOM = re.compile(r"[!#$&'+,\-./0-9:;<=>?@A-Z\[^_`a-z|}~]+")
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _NS = 1_000_000_000
@@ -128,7 +129,7 @@ def outgoing(message: Message, content: Iterable[bytes]) -> Outgoing:
             file.close()
         raise
     likeness_digest = likeness.digest()
-    flags = [_FLAGS[letter] for letter in message.flags if letter in _FLAGS]
+    flags = [FLAGS[letter] for letter in message.flags if letter in FLAGS]
     words = dict.fromkeys([*(one for one in flags if one.startswith("$")), *message.keywords])
     return Outgoing(
         message=message,

@@ -1,0 +1,300 @@
+"""The table of contents of a drill: a sample of mailboxes, one after the other, within limits.
+
+    candidates   the mailboxes that there are                        catalog
+    line         in which order they are taken                       sample
+    for each, as long as the limits last
+      try        restore it and compare                              trial
+      note       what that has shown                                 service.proofs
+
+One at a time: who drills has time, and the copies, the disk and the mail store are there for others. What is
+on record of a mailbox is durable before the next one begins, so a drill that is killed has lost the one it
+was at; the next one goes on with what is left of its number.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+from ...groups.paths import LogicalPath
+from ...proto.errors import BackupError, NotFoundError, StagingError, is_damage
+from ...proto.ports import Clock, ProgressSink
+from ...proto.records import Progress, RunId, Skipped
+from ...proto.structs import Mutable, Record, field, replace
+from ..catalog import Catalog
+from ..clock import utc
+from ..flocks import flocked
+from ..service.proofs import Drill, DrillState, Mailbox, Proof, Proofs
+from .sample import Candidate, Pick, line
+from .scratch import Scratch
+from .settings import DrillConfig
+from .trial import Trial
+
+_RESUMED_WITHIN = timedelta(hours=12)
+_FEW_MESSAGES_BYTES = 4096
+"""What a message takes on a disk beyond its bytes, about."""
+
+LATEST = "latest"
+
+
+class Try(Protocol):
+    """Restore a mailbox as it was at a time into a directory, from the first of the places in turn that has
+    it, and compare it: see ``trial.try_mailbox``."""
+
+    def __call__(
+        self, path: LogicalPath, at: str, turn: Sequence[str], directory: Path, on_progress: ProgressSink
+    ) -> Trial: ...
+
+
+class Observer(Protocol):
+    """Who looks on."""
+
+    def begin(self, sample: Sequence[Candidate]) -> None:
+        """These are to be taken, as far as limits last."""
+
+    def progress(self, mailbox: LogicalPath, told: Progress) -> None:
+        """A ProgressSink, of the restore of a mailbox."""
+
+    def end(self, mailbox: LogicalPath, proof: Proof) -> None:
+        """What it has shown."""
+
+
+class Drilled(Record, kw_only=True):
+    """A drill that has ended: its record, what each mailbox has shown, in order, and the places that could
+    not be read, each with the reason. ``waiting`` mailboxes could not be tried at all, as all that has them
+    is away."""
+
+    drill: Drill
+    proofs: tuple[Proof, ...] = ()
+    away: Mapping[str, str] = field(default_factory=dict)
+    waiting: int = 0
+
+
+class _Course(Mutable):
+    """How far a drill has come."""
+
+    tried: int = 0
+    size_bytes: int = 0
+    untried: int = 0
+    waiting: int = 0
+    proofs: list[Proof] = field(default_factory=list)
+    away: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def one_drill(staging: Path) -> Iterator[None]:
+    """No other drill of the staging area goes on while the context lasts. Raises LockedError."""
+    with flocked(staging / ".mailhaul" / "drill.lock", "another drill goes on", patience_seconds=0):
+        yield
+
+
+def run_drill(
+    staging: Path,
+    paths: Collection[LogicalPath],
+    config: DrillConfig,
+    places: Sequence[str],
+    scratch: Scratch,
+    try_mailbox: Try,
+    clock: Clock,
+    observer: Observer,
+    seed: int | None = None,
+) -> Drilled:
+    """Prove a sample of the mailboxes that ``paths`` select, from copies at these ``places``, within the
+    limits of ``config``. The caller is in ``one_drill``. ``seed``: chance, as an earlier drill had it.
+
+    What can't be tried is told. Raises NotFoundError where nothing was backed up, StagingError.
+    """
+    candidates = candidates_of(staging, paths)
+    proofs = Proofs(staging)
+    now = utc(clock.now())
+    left = _left(proofs, config, now)
+    drill = proofs.begin(secrets.randbits(48) if seed is None else seed, now)
+    course, why = _Course(), ""
+    state: DrillState = "interrupted"
+    try:
+        known = {one.mailbox: one for one in proofs.all()}
+        if set(paths) <= {LogicalPath()}:
+            proofs.forget(known.keys() - {one.mailbox for one in candidates})
+        work = _Work(staging, config, places, scratch, try_mailbox, clock, observer, drill, known, course)
+        rules = replace(config.sample, mailboxes=left)
+        picks = list(line(candidates, known, rules, work.largest_bytes, now, drill.seed))
+        observer.begin([one.candidate for one in picks[:left]])
+        for pick in picks:
+            if course.tried >= left or work.is_over():
+                break
+            work.take(pick)
+        state = "done"
+    except BackupError as error:
+        state, why = "failed", error.message
+        raise
+    finally:
+        drill = proofs.end(drill.id, state, utc(clock.now()), why)
+    return Drilled(drill=drill, proofs=tuple(course.proofs), away=course.away, waiting=course.waiting)
+
+
+def candidates_of(staging: Path, paths: Iterable[LogicalPath]) -> list[Candidate]:
+    """The mailboxes that some paths select of the newest backup. Raises NotFoundError where there is none."""
+    chosen = list(paths) or [LogicalPath()]
+    with Catalog.open(staging) as catalog:
+        newest = catalog.resolve_time(LATEST)
+        found = [
+            Candidate(
+                partition=one.partition,
+                group=one.group,
+                user=one.user,
+                run=one.run,
+                messages=one.stored,
+                size_bytes=one.size_bytes,
+            )
+            for one in catalog.mailboxes_at(newest, nearest=True)
+            if any(
+                path.selects_partition(one.partition)
+                and path.selects_group(one.group)
+                and path.selects_user(one.user)
+                for path in chosen
+            )
+        ]
+    if not found:
+        raise NotFoundError(f"{', '.join(map(str, chosen))}: the newest backup holds no mailbox of it")
+    return found
+
+
+def _left(proofs: Proofs, config: DrillConfig, now: datetime) -> int:
+    """How many mailboxes are to be tried: of a drill that has just died, those that are left."""
+    most = config.sample.mailboxes
+    for last in proofs.drills(1):
+        if last.state == "running" and now - last.started < _RESUMED_WITHIN:
+            return max(1, most - last.proven - last.failed)
+    return most
+
+
+class _Work(Record):
+    """A drill while it goes on."""
+
+    staging: Path
+    config: DrillConfig
+    places: Sequence[str]
+    scratch: Scratch
+    try_mailbox: Try
+    clock: Clock
+    observer: Observer
+    drill: Drill
+    known: Mapping[Mailbox, Proof]
+    course: _Course
+
+    @property
+    def largest_bytes(self) -> int:
+        """No mailbox that is larger can be tried."""
+        return min(self.config.limit_bytes, self.config.scratch_bytes)
+
+    def is_over(self) -> bool:
+        """Whether its time is over, or nothing can be read any more."""
+        passed = utc(self.clock.now()) - self.drill.started
+        return passed.total_seconds() >= self.config.limit_seconds
+
+    def take(self, pick: Pick) -> None:
+        """Try a mailbox, unless that goes beyond what is left of the limits."""
+        one = pick.candidate
+        if one.size_bytes > self.largest_bytes:
+            limit = "bytes" if self.config.limit_bytes < one.size_bytes else "scratch_space"
+            self._note(pick, self._untried(one, f"it is larger than drill.{limit}"))
+            return
+        if self.course.tried and self._goes_beyond(one):
+            return  # the next drill begins with it
+        needed = one.size_bytes + one.messages * _FEW_MESSAGES_BYTES
+        if needed > self.scratch.room_bytes():
+            self._note(pick, self._untried(one, "there is no room for it in the scratch directory"))
+            return
+        turn = self._turn(one)
+        if self.places and not turn:
+            self.course.waiting += 1
+            return
+        path = LogicalPath(one.partition, one.group, one.user)
+        self._note(pick, self._tried(path, self._at(pick), turn))
+
+    def _goes_beyond(self, one: Candidate) -> bool:
+        """Whether a mailbox is more than what is left of bytes, or of time if it goes on as until now."""
+        done = self.course.size_bytes
+        passed = (utc(self.clock.now()) - self.drill.started).total_seconds()
+        left = self.config.limit_seconds - passed
+        return one.size_bytes > self.config.limit_bytes - done or one.size_bytes * passed > left * done
+
+    def _tried(self, path: LogicalPath, at: str, turn: Sequence[str]) -> Trial:
+        newest = RunId("" if at == LATEST else at)
+        try:
+            with self.scratch.directory() as directory:
+                return self.try_mailbox(path, at, turn, directory, partial(self.observer.progress, path))
+        except StagingError:
+            raise
+        except BackupError as error:
+            if not is_damage(error):
+                return Trial(outcome="untried", run=newest, place="", error=error.message)
+            lost = Skipped(str(path), error.code, error.message)
+            return Trial(outcome="failed", run=newest, place="", lacks=(lost,))
+
+    def _turn(self, one: Candidate) -> list[str]:
+        """The places that can be read: that behind the last one first; where that failed, the same again,
+        until it is mended."""
+        proof = self.known.get(one.mailbox)
+        first = 0
+        if proof is not None and proof.place in self.places:
+            first = self.places.index(proof.place) + (proof.outcome != "failed")
+        turned = (*self.places[first:], *self.places[:first])
+        return [place for place in turned if place not in self.course.away]
+
+    def _at(self, pick: Pick) -> str:
+        """The moment as of which a mailbox is restored: the newest, or an earlier one that is kept."""
+        one = pick.candidate
+        if not pick.earlier:
+            return LATEST
+        with Catalog.open(self.staging) as catalog:
+            first = min((v.run for v in catalog.history(one.partition, one.user, one.group)), default=one.run)
+            kept = [m.run for m in catalog.moments(one.partition, one.group) if first <= m.run < one.run]
+        return Random(f"{self.drill.seed}:{one.mailbox}").choice(kept) if kept else LATEST  # noqa: S311
+
+    def _untried(self, one: Candidate, why: str) -> Trial:
+        return Trial(outcome="untried", run=one.run, place="", error=why)
+
+    def _note(self, pick: Pick, trial: Trial) -> None:
+        course, one = self.course, pick.candidate
+        now = utc(self.clock.now())
+        if trial.away:
+            course.away.setdefault(trial.away, trial.error)
+        if trial.outcome == "untried":
+            course.untried += 1
+            if course.untried > self.config.sample.mailboxes:
+                course.waiting += 1
+                return
+        else:
+            course.tried += 1
+            course.size_bytes += trial.size_bytes
+        is_newest = not trial.run or trial.run == one.run
+        proof = Proof(
+            partition=one.partition,
+            group=one.group,
+            user=one.user,
+            drill=self.drill.id,
+            tried=now,
+            outcome=trial.outcome,
+            proven=now if trial.outcome == "proven" and is_newest else None,
+            run=trial.run or one.run,
+            place=trial.place,
+            messages=trial.messages,
+            size_bytes=trial.size_bytes,
+            alive=trial.alive,
+            gone=trial.gone,
+            altered=trial.altered,
+            lacks=trial.lacks,
+            lacking=len(trial.lacks),
+            error=trial.error,
+            largest=now if pick.why == "largest" and trial.outcome != "untried" else None,
+        )
+        Proofs(self.staging).note(proof)
+        course.proofs.append(proof)
+        self.observer.end(LogicalPath(one.partition, one.group, one.user), proof)

@@ -1,0 +1,167 @@
+"""Which mailboxes a drill takes, in which order. Pure: chance comes from a seed that is handed in, and so the
+same facts give the same sample.
+
+Of ``mailboxes`` places one goes to one of the largest when that is due, a share to random ones, and the
+others to those that have been unproven for longest; half of these at most to mailboxes that failed, which are
+tried again before all others. So, as long as its limits suffice, a drill proves ``places_in_line`` mailboxes
+at least of those that wait, and ``drills_for_all`` drills prove everybody. The first of all is always the
+mailbox that has waited for longest: it meets limits that nothing was taken of yet.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import chain, zip_longest
+from typing import Literal
+
+from ...proto.records import RunId
+from ...proto.structs import Record
+from ..service.proofs import Mailbox, Proof
+from .settings import SampleRules
+
+Reason = Literal["unproven", "failed", "largest", "random"]
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_LARGE_SHARE = 0.01
+_LEAST_LARGE = 10
+
+
+class Candidate(Record, kw_only=True):
+    """A mailbox as it was kept by its newest ``run``."""
+
+    partition: str
+    group: str
+    user: str
+    run: RunId
+    messages: int
+    size_bytes: int
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """Its key."""
+        return self.partition, self.group, self.user
+
+
+class Pick(Record, kw_only=True):
+    """A mailbox that is to be proven, and why it is taken; ``earlier``: as it was at an earlier moment, if
+    there is one."""
+
+    candidate: Candidate
+    why: Reason
+    earlier: bool = False
+
+
+def places_in_line(rules: SampleRules) -> int:
+    """How many mailboxes of those that wait a drill takes at least, if none has failed."""
+    return max(1, rules.mailboxes - _random_places(rules) - 1)
+
+
+def drills_for_all(rules: SampleRules, mailboxes: int) -> int:
+    """So many drills prove every one of so many mailboxes, if none has failed."""
+    return math.ceil(mailboxes / places_in_line(rules))
+
+
+def line(
+    candidates: Iterable[Candidate],
+    proofs: Mapping[Mailbox, Proof],
+    rules: SampleRules,
+    largest_bytes: int,
+    now: datetime,
+    seed: int,
+) -> Iterator[Pick]:
+    """The mailboxes in the order in which a drill takes them: first its sample, then, for what of that can't
+    be tried, all others that wait. No mailbox above ``largest_bytes`` is taken for its size."""
+    rng = random.Random(seed)  # noqa: S311 (no secret; it is on record)
+    waiting = list(candidates)
+    rng.shuffle(waiting)
+    waiting.sort(key=lambda one: _proven(proofs.get(one.mailbox)))
+    failed = sorted(
+        (one for one in waiting if _has_failed(proofs.get(one.mailbox))),
+        key=lambda one: proofs[one.mailbox].tried,
+    )
+    large = _due_large(waiting, proofs, rules, largest_bytes, now)
+    rest = max(1, rules.mailboxes - len(large) - _random_places(rules))
+    again = failed[: rest // 2]
+    queue = _without(waiting, (*failed, *large))
+    first = queue[: rest - len(again)]
+    others = _without(waiting, (*failed, *large, *first))
+    chance = rng.sample(others, min(_random_places(rules), len(others)))
+    return _each_once(
+        chain(
+            (Pick(candidate=one, why="unproven") for one in first[:1]),
+            (Pick(candidate=one, why="failed") for one in again),
+            (Pick(candidate=one, why="largest") for one in large),
+            _alternating(
+                [Pick(candidate=one, why="unproven") for one in first[1:]],
+                [_by_chance(one, proofs, rules, rng) for one in chance],
+            ),
+            (Pick(candidate=one, why="unproven") for one in queue[len(first) :]),
+            (Pick(candidate=one, why="failed") for one in failed[len(again) :]),
+        )
+    )
+
+
+def _without(some: Sequence[Candidate], left_out: Iterable[Candidate]) -> list[Candidate]:
+    names = {one.mailbox for one in left_out}
+    return [one for one in some if one.mailbox not in names]
+
+
+def _random_places(rules: SampleRules) -> int:
+    """A place at least is left for who waits."""
+    return min(round(rules.mailboxes * rules.random), rules.mailboxes - 1)
+
+
+def _proven(proof: Proof | None) -> datetime:
+    return proof.proven if proof is not None and proof.proven is not None else _NEVER
+
+
+def _has_failed(proof: Proof | None) -> bool:
+    return proof is not None and proof.outcome == "failed"
+
+
+def _due_large(
+    waiting: Sequence[Candidate],
+    proofs: Mapping[Mailbox, Proof],
+    rules: SampleRules,
+    largest_bytes: int,
+    now: datetime,
+) -> list[Candidate]:
+    """One of the largest mailboxes, if that is due: the one whose turn was longest ago."""
+    turns = [one.largest for one in proofs.values() if one.largest is not None]
+    if rules.mailboxes < 2 or (turns and now - max(turns) < timedelta(seconds=rules.largest_every_seconds)):
+        return []
+    fitting = sorted(
+        (one for one in waiting if one.size_bytes <= largest_bytes), key=lambda one: -one.size_bytes
+    )
+    large = fitting[: max(_LEAST_LARGE, round(len(fitting) * _LARGE_SHARE))]
+
+    def turn(one: Candidate) -> datetime:
+        proof = proofs.get(one.mailbox)
+        return proof.largest if proof is not None and proof.largest is not None else _NEVER
+
+    return sorted(large, key=turn)[:1]
+
+
+def _by_chance(
+    one: Candidate, proofs: Mapping[Mailbox, Proof], rules: SampleRules, rng: random.Random
+) -> Pick:
+    """A random mailbox; as it was earlier only if its newest moment was proven, and nothing of it failed."""
+    proof = proofs.get(one.mailbox)
+    is_proven = proof is not None and proof.outcome == "proven" and proof.proven is not None
+    return Pick(candidate=one, why="random", earlier=rng.random() < rules.older and is_proven)
+
+
+def _alternating(one: Sequence[Pick], other: Sequence[Pick]) -> Iterator[Pick]:
+    """Limits that do not suffice take away from both."""
+    return (pick for pair in zip_longest(one, other) for pick in pair if pick is not None)
+
+
+def _each_once(picks: Iterable[Pick]) -> Iterator[Pick]:
+    seen: set[Mailbox] = set()
+    for pick in picks:
+        if pick.candidate.mailbox not in seen:
+            seen.add(pick.candidate.mailbox)
+            yield pick

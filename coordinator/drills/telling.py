@@ -1,0 +1,118 @@
+"""What people hear of a drill: a notice for each mailbox that could not be restored whole, until it is
+proven, and for each place that was away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from ...groups.paths import LogicalPath
+from ...proto.records import STAGING
+from ..notices.raising import over, raise_notice
+from ..notices.records import Notice
+from ..service.proofs import Proof
+from .drill import Drilled
+
+_FEW_LACKS = 10
+_FEW_MAILBOXES = 20
+
+
+def tell_people(staging: Path, done: Drilled, now: datetime) -> None:
+    """Put on record what people should hear of a drill, and what is over by it. Raises as
+    ``raise_notice``."""
+    failed = [one for one in done.proofs if one.outcome == "failed"]
+    for proof in failed[:_FEW_MAILBOXES]:
+        raise_notice(staging, _failed(proof), now)
+    if len(failed) > _FEW_MAILBOXES:
+        raise_notice(staging, _many(len(failed), done.drill.id), now)
+    for proof in done.proofs:
+        if proof.outcome == "proven":
+            over(staging, _cause(proof), now)
+    if not failed:
+        over(staging, _MANY, now)
+    for place in {one.place for one in done.proofs} - done.away.keys():
+        over(staging, _place_cause(place), now)
+    for place, why in done.away.items():
+        raise_notice(staging, _away(place, why), now)
+    if done.drill.proven or done.drill.failed:
+        over(staging, _NOTHING, now)
+    elif not done.away:
+        raise_notice(staging, _nothing(done), now)
+
+
+_MANY = "drill-failed:many"
+_NOTHING = "drill-failed:nothing"
+
+
+def _cause(proof: Proof) -> str:
+    return f"drill-failed:{_path(proof)}"
+
+
+def _place_cause(place: str) -> str:
+    return f"drill-failed:place:{place}"
+
+
+def _path(proof: Proof) -> LogicalPath:
+    return LogicalPath(proof.partition, proof.group, proof.user)
+
+
+def _failed(proof: Proof) -> Notice:
+    return Notice(
+        event="drill-failed",
+        cause=_cause(proof),
+        subject=f"{_path(proof)} can't be restored whole from {proof.place or 'its copies'}",
+        lines=tuple(_lines(proof)),
+        facts={"path": str(_path(proof)), "place": proof.place, "run": proof.run, "lacking": proof.lacking},
+    )
+
+
+def _lines(proof: Proof) -> Iterator[str]:
+    yield f"as of run {proof.run}, a restore of it would lack:"
+    for one in proof.lacks[:_FEW_LACKS]:
+        yield f"{one.path}: {one.reason}: {one.detail}"
+    if proof.lacking > _FEW_LACKS:
+        yield f"and {proof.lacking - _FEW_LACKS:,} more: `mailhaul proof {_path(proof)}`"
+    yield remedy(proof.partition, proof.group, proof.place)
+
+
+def remedy(partition: str, group: str, place: str) -> str:
+    """What helps where a copy at a place is damaged."""
+    scope = LogicalPath(partition, group)
+    if place in ("", STAGING):
+        return f"`mailhaul verify {scope} --data` says what is damaged, `--fix` mends it from other copies"
+    return (
+        f"`mailhaul verify {scope} --from {place}` finds the damaged copies, and the next `mailhaul sweep` "
+        "puts others in their place; until then restores take another copy, where there is one"
+    )
+
+
+def _many(count: int, drill: int) -> Notice:
+    return Notice(
+        event="drill-failed",
+        cause=_MANY,
+        subject=f"{count:,} mailboxes can't be restored whole",
+        lines=("`mailhaul proof --failed` lists them, with what a restore would lack",),
+        facts={"drill": drill, "mailboxes": count},
+    )
+
+
+def _away(place: str, why: str) -> Notice:
+    return Notice(
+        event="drill-failed",
+        cause=_place_cause(place),
+        subject=f"no mailbox could be proven from {place}: it can't be read now",
+        lines=(why, "nothing is known to be damaged; the next drill tries again"),
+        facts={"place": place},
+    )
+
+
+def _nothing(done: Drilled) -> Notice:
+    reasons = dict.fromkeys(one.error for one in done.proofs if one.error)
+    return Notice(
+        event="drill-failed",
+        cause=_NOTHING,
+        subject="a drill could try no mailbox",
+        lines=(*list(reasons)[:_FEW_LACKS], "nothing is known to be damaged, and nothing is proven"),
+        facts={"drill": done.drill.id},
+    )

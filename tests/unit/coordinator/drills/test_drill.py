@@ -1,0 +1,226 @@
+"""The course of a drill: limits, places that are away, what goes on record, and a drill that was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.drills.settings import DrillConfig, SampleRules
+from mailhaul.coordinator.drills.shares import shares
+from mailhaul.coordinator.drills.telling import tell_people
+from mailhaul.coordinator.drills.trial import Trial
+from mailhaul.coordinator.service.notices import NoticeRecord
+from mailhaul.coordinator.service.proofs import Proofs
+from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.errors import LockedError, NotFoundError, TargetFullError
+from mailhaul.proto.ports import ProgressSink
+from mailhaul.proto.records import RunId, Skipped
+from mailhaul.proto.structs import replace
+from mailhaul.tests.catalogs import commit, run_id, unit
+from mailhaul.tests.drilling import SetClock, drill
+
+NOW = datetime(2026, 12, 1, 2, 0, tzinfo=UTC)
+USERS = tuple(f"u{number:02}" for number in range(12))
+CONFIG = DrillConfig(sample=SampleRules(mailboxes=4, random=0.25), reserve_bytes=0)
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Path:
+    """Two nights of twelve mailboxes, nine messages each, of 1000 bytes."""
+    area = tmp_path / "staging"
+    with Catalog.open(area, write=True) as catalog:
+        commit(catalog, 0, unit(0, users=USERS))
+        commit(catalog, 1, unit(1, users=USERS))
+    return area
+
+
+class Trials:
+    """Trials that are made up: each takes ten seconds, and shows what ``shows`` says, proven if nothing."""
+
+    def __init__(self, clock: SetClock, shows: Callable[[str, str], Trial | Exception | None]) -> None:
+        self.clock = clock
+        self.shows = shows
+        self.calls: list[tuple[str, str, tuple[str, ...]]] = []
+
+    def __call__(
+        self, path: LogicalPath, at: str, turn: Sequence[str], directory: Path, on_progress: ProgressSink
+    ) -> Trial:
+        assert not list(directory.iterdir())
+        self.clock.passes(10)
+        self.calls.append((path.user or "", at, tuple(turn)))
+        place = turn[0] if turn else "staging"
+        shown = self.shows(path.user or "", place)
+        if isinstance(shown, Exception):
+            raise shown
+        run = run_id(1) if at == "latest" else RunId(at)
+        return shown or Trial(outcome="proven", run=run, place=place, messages=9, size_bytes=9000)
+
+
+def all_well(_user: str, _place: str) -> None:
+    return None
+
+
+def away(place: str) -> Callable[[str, str], Trial | None]:
+    def shows(_user: str, asked: str) -> Trial | None:
+        if asked != place:
+            return None
+        return Trial(outcome="untried", run=run_id(1), place=place, error="not there", away=place)
+
+    return shows
+
+
+def test_everybody_is_proven_in_turn_from_each_place(staging: Path) -> None:
+    clock = SetClock(NOW)
+    trials = Trials(clock, all_well)
+    for _ in range(12):
+        done = drill(staging, CONFIG, ["vault", "ceph"], trials, clock)
+        assert (done.drill.proven, done.drill.failed, done.drill.untried) == (4, 0, 0)
+        clock.passes(86_400)
+    proofs = Proofs(staging).all()
+    assert {one.user for one in proofs} == set(USERS)
+    (share,) = shares(staging, clock.time)
+    assert (share.mailboxes, share.proven, share.never, share.share) == (12, 12, 0, 1.0)
+    for user in USERS:
+        turns = [turn[0] for name, _, turn in trials.calls if name == user]
+        assert turns == [("vault", "ceph")[number % 2] for number in range(len(turns))]
+
+
+def test_a_mailbox_that_fails_is_told_and_stays_first_until_it_is_mended(staging: Path) -> None:
+    clock = SetClock(NOW)
+    broken = {"u03"}
+    lack = Skipped("/primary/user/u03/INBOX/7", "damaged", "a block")
+
+    def shows(user: str, place: str) -> Trial | None:
+        if user not in broken or place != "vault":
+            return None
+        return Trial(outcome="failed", run=run_id(1), place=place, messages=9, size_bytes=9000, lacks=(lack,))
+
+    trials = Trials(clock, shows)
+    nights = 0
+    while not Proofs(staging).not_whole(1):
+        tell_people(staging, drill(staging, CONFIG, ["vault", "ceph"], trials, clock), clock.time)
+        nights += 1
+        clock.passes(86_400)
+    assert nights <= 6
+    (found,) = Proofs(staging).not_whole(9)
+    assert (found.user, found.lacks, found.place) == ("u03", (lack,), "vault")
+    (standing,) = NoticeRecord(staging).lasting()
+    assert standing.notice.cause == "drill-failed:/primary/user/u03"
+    assert "/primary/user/u03/INBOX/7" in "\n".join(standing.notice.lines)
+    before = len(trials.calls)
+    drill(staging, CONFIG, ["vault", "ceph"], trials, clock)
+    assert ("u03", "latest", ("vault", "ceph")) in trials.calls[before : before + 2]
+    broken.clear()
+    clock.passes(86_400)
+    tell_people(staging, drill(staging, CONFIG, ["vault", "ceph"], trials, clock), clock.time)
+    assert not Proofs(staging).not_whole(9)
+    assert not NoticeRecord(staging).lasting()
+
+
+def test_a_place_that_is_away_is_no_damage_and_asked_once(staging: Path) -> None:
+    clock = SetClock(NOW)
+    trials = Trials(clock, away("vault"))
+    done = drill(staging, CONFIG, ["vault", "ceph"], trials, clock)
+    assert (done.drill.failed, dict(done.away)) == (0, {"vault": "not there"})
+    assert done.drill.proven == 4, "others come from the other place"
+    assert sum(turn[0] == "vault" for _, _, turn in trials.calls) == 1
+    only = drill(staging, CONFIG, ["vault"], Trials(clock, away("vault")), clock)
+    assert (only.drill.proven, only.drill.untried, only.waiting) == (0, 1, 11)
+    tell_people(staging, only, clock.time)
+    (told,) = NoticeRecord(staging).lasting()
+    assert told.notice.cause == "drill-failed:place:vault"
+
+
+def test_limits_of_time_and_bytes_and_room(staging: Path) -> None:
+    clock = SetClock(NOW)
+    trials = Trials(clock, all_well)
+    assert drill(staging, replace(CONFIG, limit_seconds=25), ["vault"], trials, clock).drill.proven == 2
+    assert drill(staging, replace(CONFIG, limit_bytes=20_000), ["vault"], trials, clock).drill.proven == 2
+    small = drill(staging, replace(CONFIG, limit_bytes=8000), ["vault"], trials, clock)
+    assert (small.drill.proven, small.drill.untried) == (0, 4)
+    assert {one.error for one in small.proofs} == {"it is larger than drill.bytes"}
+    narrow = drill(staging, replace(CONFIG, scratch_bytes=8000), ["vault"], trials, clock)
+    assert {one.error for one in narrow.proofs} == {"it is larger than drill.scratch_space"}
+    full = drill(staging, replace(CONFIG, reserve_bytes=1 << 60), ["vault"], trials, clock)
+    assert {one.error for one in full.proofs} == {"there is no room for it in the scratch directory"}
+
+
+def test_a_full_scratch_directory_is_no_damage(staging: Path) -> None:
+    clock = SetClock(NOW)
+    trials = Trials(clock, lambda _user, _place: TargetFullError("no space"))
+    done = drill(staging, CONFIG, ["vault"], trials, clock)
+    assert (done.drill.failed, done.drill.untried) == (0, 4)
+
+
+def test_a_drill_that_was_killed_loses_one_mailbox_and_the_next_has_what_is_left(staging: Path) -> None:
+    clock = SetClock(NOW)
+    trials = Trials(clock, all_well)
+
+    class KilledError(BaseException):
+        pass
+
+    class Dying(Trials):
+        def __call__(self, *arguments: object, **more: object) -> Trial:
+            if len(self.calls) == 3:
+                raise KilledError
+            return super().__call__(*arguments, **more)  # type: ignore[arg-type]
+
+    dying = Dying(clock, all_well)
+    with pytest.raises(KilledError):
+        drill(staging, CONFIG, ["vault"], dying, clock)
+    assert len(Proofs(staging).all()) == 3
+    (died,) = Proofs(staging).drills(9)
+    assert (died.state, died.proven) == ("interrupted", 3)
+    # As a kill leaves it: nobody was there to say that it ended.
+    proofs = Proofs(staging)
+    with proofs._writing() as database:
+        database.execute("UPDATE drills SET state = 'running', ended = NULL")
+    done = drill(staging, CONFIG, ["vault"], trials, clock)
+    assert done.drill.proven == 1
+    assert not {user for user, *_ in trials.calls} & {user for user, *_ in dying.calls}
+    assert [one.state for one in proofs.drills(9)] == ["done", "interrupted"]
+
+
+def test_earlier_moments_are_no_proof_of_the_newest(staging: Path) -> None:
+    clock = SetClock(NOW)
+    trials = Trials(clock, all_well)
+    config = replace(CONFIG, sample=replace(CONFIG.sample, mailboxes=12, older=1.0, random=0.5))
+    drill(staging, config, ["vault"], trials, clock)
+    before = {one.user: one.proven for one in Proofs(staging).all()}
+    clock.passes(86_400)
+    mark = len(trials.calls)
+    drill(staging, config, ["vault"], trials, clock)
+    earlier = {user for user, at, _ in trials.calls[mark:] if at == run_id(0)}
+    assert earlier
+    for one in Proofs(staging).all():
+        assert (one.proven == before[one.user]) == (one.user in earlier)
+
+
+def test_paths_and_mailboxes_that_are_gone(staging: Path) -> None:
+    clock = SetClock(NOW)
+    trials = Trials(clock, all_well)
+    config = replace(CONFIG, sample=replace(CONFIG.sample, mailboxes=20))
+    drill(staging, config, ["vault"], trials, clock, [LogicalPath.parse("/primary/user/u05")])
+    assert [user for user, *_ in trials.calls] == ["u05"]
+    drill(staging, config, ["vault"], trials, clock)
+    with Catalog.open(staging, write=True) as catalog:
+        commit(catalog, 2, unit(2, users=USERS[1:], departed=("u00",)))
+    drill(staging, config, ["vault"], trials, clock)
+    assert {one.user for one in Proofs(staging).all()} == set(USERS[1:])
+    with pytest.raises(NotFoundError):
+        drill(staging, config, ["vault"], trials, clock, [LogicalPath.parse("/primary/other")])
+
+
+def test_one_drill_at_a_time(staging: Path) -> None:
+    clock = SetClock(NOW)
+
+    def again(_user: str, _place: str) -> None:
+        with pytest.raises(LockedError):
+            drill(staging, CONFIG, ["vault"], Trials(clock, all_well), clock)
+
+    assert drill(staging, CONFIG, ["vault"], Trials(clock, again), clock).drill.proven == 4
+    assert clock.time - NOW == timedelta(seconds=40)

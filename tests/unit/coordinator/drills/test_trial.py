@@ -1,0 +1,135 @@
+"""A mailbox is really restored from a copy, and compared: what is whole is proven, what is not is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.drills.trial import Trial
+from mailhaul.groups.paths import LogicalPath
+from mailhaul.proto.archive.frames import FrameType
+from mailhaul.tests.archives import frames_of
+from mailhaul.tests.drilling import real_trials
+from mailhaul.tests.staged_chains import StagedChain
+from mailhaul.tests.swept import copy_out, free, vault
+
+JANE, JOE = LogicalPath("primary", "user", "jane"), LogicalPath("primary", "user", "joe")
+
+
+def mail(user: str, count: int) -> dict[str, tuple[bytes, ...]]:
+    return {
+        "INBOX": tuple(b"Subject: %d\n\n%s has it\n" % (one, user.encode()) for one in range(count)),
+        "Sent": (b"Subject: sent\n\n" + user.encode() * 1000 + b"\n",),
+    }
+
+
+class Place:
+    """Two nights of two mailboxes, swept to two places, and nothing in the staging area."""
+
+    def __init__(self, root: Path, *, swept: bool = True) -> None:
+        self.root = root
+        self.chain = StagedChain(root / "staging")
+        self.chain.run({"jane": mail("jane", 3), "joe": mail("joe", 2)})
+        self.chain.run({"jane": mail("jane", 5), "joe": mail("joe", 2)})
+        self.destinations = [vault(root / name, name) for name in ("vault", "ceph")]
+        if swept:
+            copy_out(self.chain.staging, *self.destinations)
+            free(self.chain.staging)
+        self.trials = real_trials(self.chain.staging, self.destinations)
+
+    def attempt(self, path: LogicalPath = JANE, at: str = "latest", *turn: str) -> Trial:
+        directory = self.root / "scratch"
+        directory.mkdir()
+        try:
+            return self.trials(path, at, turn or ("vault", "ceph"), directory, lambda _: None)
+        finally:
+            # What is left there is the business of the drill.
+            directory.rename(self.root / f"done {len(list(self.root.iterdir()))}")
+
+    def archives(self, name: str = "vault") -> list[Path]:
+        return sorted((self.root / name).glob("primary/**/*.mha"))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def flip(file: Path, at: int) -> None:
+    """A byte is another, and size and time stay."""
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+
+
+def damage(file: Path, kind: FrameType) -> None:
+    """Damage all frames of a kind."""
+    for frame in frames_of(file.read_bytes(), kind):
+        flip(file, frame.at + 40)
+
+
+def test_a_mailbox_is_proven_from_its_copy(place: Place) -> None:
+    found = place.attempt()
+    assert (found.outcome, found.place, found.lacks, found.error) == ("proven", "vault", (), "")
+    assert found.messages == 6
+    assert found.size_bytes == sum(len(one) for folder in mail("jane", 5).values() for one in folder)
+    assert place.attempt(JOE, "latest", "ceph", "vault").place == "ceph"
+
+
+def test_an_earlier_moment(place: Place) -> None:
+    first = min(place.chain.moments)
+    found = place.attempt(JANE, first)
+    assert (found.outcome, found.run, found.messages) == ("proven", first, 4)
+
+
+def test_what_is_not_swept_is_proven_from_the_staging_area(tmp_path: Path) -> None:
+    place = Place(tmp_path, swept=False)
+    found = place.attempt()
+    assert (found.outcome, found.place, found.messages) == ("proven", "staging", 6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda file: damage(file, FrameType.BLOCK), ""),
+        (lambda file: damage(file, FrameType.MAILBOX), "metadata"),
+        (lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]), ""),
+        (lambda file: file.write_bytes(bytes(file.stat().st_size)), ""),
+        (lambda file: file.unlink(), ""),
+    ],
+    ids=["data", "metadata", "cut", "zeros", "gone"],
+)
+def test_silent_damage_is_found_and_named(place: Place, spoil: Callable[[Path], None], reason: str) -> None:
+    for file in place.archives():
+        spoil(file)
+    found = place.attempt()
+    assert (found.outcome, found.place, found.away) == ("failed", "vault", "")
+    assert found.lacks
+    assert all(one.path.startswith(str(JANE)) for one in found.lacks)
+    assert not reason or {one.reason for one in found.lacks} == {reason}
+    assert place.attempt(JANE, "latest", "ceph").outcome == "proven"
+
+
+def test_damage_that_others_have_is_none(place: Place) -> None:
+    """Each has a block of its own messages; those of jane that came in the second night are damaged."""
+    _, second = place.archives()
+    damage(second, FrameType.BLOCK)
+    found = place.attempt()
+    assert {one.path for one in found.lacks} == {f"{JANE}/INBOX/4", f"{JANE}/INBOX/5"}
+    assert found.messages == 6
+    assert place.attempt(JOE).outcome == "proven"
+
+
+def test_an_archive_of_somebody_else_under_the_name_of_ours_is_found(place: Place) -> None:
+    first, second = place.archives()
+    first.write_bytes(second.read_bytes())
+    assert place.attempt().outcome == "failed"
+
+
+def test_a_place_that_is_away_is_no_damage(place: Place) -> None:
+    (place.root / "vault").rename(place.root / "away")
+    found = place.attempt()
+    assert (found.outcome, found.away, found.lacks) == ("untried", "vault", ())
+    assert "there is no directory" in found.error

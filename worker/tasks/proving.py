@@ -1,0 +1,97 @@
+"""What a drill dispatches when a mailbox was restored into its scratch directory: the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...groups.paths import LogicalPath
+from ...proto.archive.stored import StoredMailbox
+from ...proto.errors import DamagedError, ErasedError
+from ...proto.ports import ProgressSink
+from ...proto.records import ArchiveId, Folder, Partition, Progress, Skipped
+from ...proto.structs import Record, replace
+from .. import memory
+from ..archives.holdings import Holdings
+from ..archives.opened import opened_archives
+from ..load import LoadLimits, gentle
+from ..proving.comparison import Comparison, compare
+from ..stores import registry
+
+_PROGRESS_MESSAGES = 64
+
+
+class ProofTask(Record, kw_only=True):
+    """Compare the mailbox ``user`` of the scratch store ``target`` with how ``archive`` tells of ``whose``;
+    with the administrator's command ``doveadm`` also as a Dovecot shows it, which keeps its files in
+    ``place``, a directory above the mailbox ``mail``."""
+
+    archives: Holdings
+    archive: ArchiveId
+    whose: LogicalPath
+    target: Partition
+    user: str
+    place: str
+    mail: str
+    label: str
+    doveadm: tuple[str, ...] = ()
+    load: LoadLimits = LoadLimits()
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """See Task."""
+        return self.target.hosts
+
+    def attempted(self, _host: str, _attempt: int) -> ProofTask:
+        """See Task."""
+        return self
+
+
+class ProofReport(Record, kw_only=True):
+    """What the comparison came to; ``unserved`` says why no server was asked though that was wanted."""
+
+    compared: Comparison
+    unserved: str = ""
+
+
+def run_proof(task: ProofTask, progress: ProgressSink) -> ProofReport:
+    """See ``worker.proving.comparison``. What is damaged or gone of the backup is told as lacking. Raises
+    PlaceError if the backup can't be read now, StoreError if a server can't be asked that was to be."""
+    memory.keep_freed_memory()
+    done = Progress(unit=task.label, messages=0, size_bytes=0)
+
+    def told(messages: int, size_bytes: int) -> None:
+        nonlocal done
+        before = done.messages
+        done = done._replace(messages=before + messages, size_bytes=done.size_bytes + size_bytes)
+        if done.messages // _PROGRESS_MESSAGES != before // _PROGRESS_MESSAGES:
+            progress(done)
+
+    with gentle(task.load), opened_archives(task.archives) as archives:
+        try:
+            stored = StoredMailbox(archives, task.archive, task.whose.user or "")
+        except (DamagedError, ErasedError) as error:
+            lost = Skipped(str(task.whose), "metadata", error.message)
+            return ProofReport(compared=Comparison(lacks=(lost,)))
+        store = registry.open_store(task.target)
+        compared = compare(stored, task.whose, store, task.user, told, to_serve=bool(task.doveadm))
+    if not task.doveadm:
+        return ProofReport(compared=compared)
+    return _served(task, [one.folder for one in stored.mailbox.folders], compared, told)
+
+
+def _served(
+    task: ProofTask, folders: Sequence[Folder], compared: Comparison, told: Callable[[int, int], object]
+) -> ProofReport:
+    """The comparison, with what a server does not show as it has to."""
+    from ..proving.scratch_server import ScratchServer, layout_of
+    from ..proving.served import compare_served
+
+    files = replace(compared, served=())
+    layout = layout_of(folders)
+    if layout is None:
+        return ProofReport(compared=files, unserved="its folders lie in no way that a server is told of here")
+    server = ScratchServer(doveadm=task.doveadm, place=Path(task.place), mail=Path(task.mail), layout=layout)
+    with server.account() as account:
+        lacks = compare_served(account, task.whose, compared.served, told)
+    return ProofReport(compared=replace(files, lacks=(*files.lacks, *lacks)))
