@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -108,7 +108,7 @@ class _Share(click.ParamType[float]):
     "age",
     type=DURATION,
     metavar="TIME",
-    help="With --from: only copies that were not read for so long, such as 90d.",
+    help="Only archives, or with --from copies, that were not read for so long, such as 90d.",
 )
 @workers_option
 @identity_options
@@ -159,7 +159,9 @@ def command(
       mailhaul verify --data /primary/user/jane@example.org
     """
     refuse(
-        age is not None and only is None, "--older-than is about copies at a destination: say which, --from"
+        age is not None and (data or resume or bool(files)),
+        "--older-than leaves out archives that were read not long ago: not with --data, which reads all "
+        "mail, nor with --resume or -f",
     )
     if only is not None:
         refuse(
@@ -211,7 +213,8 @@ def command(
         order = unfinished.order
         asked = LogicalPath.parse(order.path)
         chosen = named_paths(invocation, [asked], order.host, at=order.at, files=(), staging=staging)
-    with reading(area), Journal(area, order, _now, resumed=unfinished) as journal:
+    read_since = None if age is None else _now() - timedelta(seconds=age)
+    with reading(area), Journal(area, order, _now, resumed=unfinished, read_since=read_since) as journal:
         examination = together(
             [
                 examine_staging(area, one, at=order.at, since=order.since, destinations=site.destinations)

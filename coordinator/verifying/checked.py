@@ -73,6 +73,14 @@ class CheckRecord(Record, kw_only=True):
     unfinished: Unfinished | None = None
     lacking: tuple[Lacking, ...] = ()
 
+    def read_since(self, then: datetime | None) -> tuple[str, ...]:
+        """The archives that were read since then, and found whole; None for no such time."""
+        return tuple(
+            archive
+            for archive, one in self.archives.items()
+            if then is not None and one.frames is not None and one.frames >= then
+        )
+
 
 def read_checked(staging: Path) -> CheckRecord:
     """What is recorded in a staging area; an empty record if there is none that can be read."""
@@ -99,6 +107,10 @@ class Wholeness:
         """An archive was found whole in itself."""
         self._archives.add(archive.hex())
 
+    def archive_damaged(self, archive: ArchiveId) -> None:
+        """An archive was found damaged in itself."""
+        self._archives.discard(archive.hex())
+
     def mail_whole(self, archive: ArchiveId) -> None:
         """The mail of which it tells was found whole."""
         self._mail.add(archive.hex())
@@ -106,18 +118,25 @@ class Wholeness:
 
 class Journal(Wholeness):
     """Records what a verification finds whole. It is written now and then, and when the context ends; where
-    that can't be done, the verification goes on without."""
+    that can't be done, the verification goes on without. Archives that were ``read_since`` then, and found
+    whole, need not be read again."""
 
     def __init__(
-        self, staging: Path, order: Order, now: Callable[[], datetime], *, resumed: Unfinished | None = None
+        self,
+        staging: Path,
+        order: Order,
+        now: Callable[[], datetime],
+        *,
+        resumed: Unfinished | None = None,
+        read_since: datetime | None = None,
     ) -> None:
-        begun = resumed or Unfinished(order=order, began=now())
+        record = read_checked(staging)
+        begun = resumed or Unfinished(order=order, began=now(), archives=record.read_since(read_since))
         super().__init__(begun.archives, begun.mail)
         self._path = _place(staging)
         self._now = now
         self._written = now()
         self._order = order
-        record = read_checked(staging)
         self._known = dict(record.archives)
         self._lacking = record.lacking
         self._unfinished: Unfinished | None = begun
@@ -134,6 +153,11 @@ class Journal(Wholeness):
         super().archive_whole(archive)
         now = self._now()
         self._note(archive, frames=now)
+
+    def archive_damaged(self, archive: ArchiveId) -> None:
+        """See Wholeness."""
+        super().archive_damaged(archive)
+        self._known.pop(archive.hex(), None)
 
     def mail_whole(self, archive: ArchiveId) -> None:
         """See Wholeness."""

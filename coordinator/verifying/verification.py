@@ -7,6 +7,7 @@ where what is lost there could still be had                         worker.verif
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -112,12 +113,25 @@ def plan_verification(
     return VerifyPlan(
         examination=examination,
         depth=depth,
-        archives=tuple(one for one in examination.archives if not wholeness.has_archive(one.archive)),
+        archives=tuple(
+            one
+            for one in examination.archives
+            if not (wholeness.has_archive(one.archive) and _is_still_there(one))
+        ),
         parts=tuple(
             _mail_parts([one for one in examination.mail if not wholeness.has_mail(one.archive)], depth)
         ),
         unlock=unlock,
     )
+
+
+def _is_still_there(one: Examinee) -> bool:
+    """Whether the file of an archive that was whole has not gone since, and has kept its size."""
+    try:
+        size_bytes = os.stat(one.file).st_size
+    except OSError:
+        return False
+    return one.location.size_bytes in (0, size_bytes)
 
 
 def _mail_parts(shares: Sequence[MailShare], depth: Depth) -> Iterator[MailPart]:
@@ -223,7 +237,9 @@ def _check_archives(
             lost = Skipped(one.file, reason, error.message)
             report = VerifyReport(file=one.file, damaged=(lost,))
         reports[one.archive] = report
-        if not report.damaged:
+        if report.damaged:
+            wholeness.archive_damaged(one.archive)
+        else:
             wholeness.archive_whole(one.archive)
     return reports
 

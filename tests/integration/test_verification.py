@@ -164,6 +164,24 @@ def test_only_one_moment_or_what_was_sealed_since(chain: Backups) -> None:
     assert command(*nobody, status=(1,))["error"]["code"] == "not-found"
 
 
+def test_by_age_what_was_not_read_for_long_is_read_and_all_that_is_damaged_stays_so(chain: Backups) -> None:
+    def read(age: str, *, damaged: bool) -> set[str]:
+        found = chain.verify("--older-than", age, damaged=damaged)
+        return {one["file"] for one in found["archives"]}
+
+    assert len(read("1h", damaged=False)) == DAYS  # no archive was ever read
+    assert read("1h", damaged=False) == set()
+    assert len(read("0s", damaged=False)) == DAYS
+    one, gone, *_ = chain.archives()
+    damage_data(one)
+    assert read("1h", damaged=False) == set()
+    gone.rename(gone.with_name("away"))
+    assert read("1h", damaged=True) == {str(gone)}
+    gone.with_name("away").rename(gone)
+    assert len(read("0s", damaged=True)) == DAYS
+    assert read("1h", damaged=True) == {str(one)}  # as long as it is
+
+
 def test_a_sample_is_taken_of_all_archives(chain: Backups) -> None:
     document = chain.verify("--data", "--sample", "20%", damaged=False)
     assert len(document["archives"]) == DAYS

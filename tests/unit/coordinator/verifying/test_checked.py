@@ -63,6 +63,24 @@ def test_an_interrupted_verification_is_known_with_what_it_found_whole(tmp_path:
     assert read_checked(tmp_path) == CheckRecord(archives={OTHER.hex(): known.archives[OTHER.hex()]})
 
 
+def test_what_was_read_not_long_ago_is_not_read_again_unless_it_was_damaged_since(tmp_path: Path) -> None:
+    (tmp_path / ".mailhaul").mkdir()
+    times = Times()
+    with Journal(tmp_path, Order(), times) as journal:
+        journal.archive_whole(ONE)
+        times.now += timedelta(days=10)
+        journal.archive_whole(OTHER)
+        journal.ended({ONE, OTHER})
+    with Journal(tmp_path, Order(), times, read_since=BEGAN + timedelta(days=1)) as journal:
+        assert (journal.has_archive(ONE), journal.has_archive(OTHER)) == (False, True)
+        journal.archive_damaged(OTHER)
+        assert not journal.has_archive(OTHER)
+    known = read_checked(tmp_path)
+    assert known.archives == {ONE.hex(): Checked(frames=BEGAN)}
+    assert known.read_since(BEGAN) == (ONE.hex(),)
+    assert known.read_since(None) == ()
+
+
 def test_a_sample_or_one_moment_says_nothing_of_an_archive(tmp_path: Path) -> None:
     (tmp_path / ".mailhaul").mkdir()
     for order in (Order(share=0.05), Order(at="latest")):
