@@ -47,6 +47,7 @@ COMMANDS = {
     "catalog": "Rebuild the catalog of runs and archives.",
     "receive": "Receive archives from workers on other hosts (runs on the staging host).",
     "operations": "List, put in and stop the operations of the queue.",
+    "schedule": "Show what serve does next, and did last, by the schedule.",
     "serve": "Stay, and carry out the operations in the queue of a staging area.",
     "keys": "Make and list keys: of hosts, and of recipients who can open archives.",
     "users": "Make, change and list the accounts of the page.",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import click
@@ -31,6 +31,7 @@ from .operation_words import needs_of
 from .options import log_option, metrics_option
 from .output import note
 from .program import Invocation
+from .schedule_zone import schedule_zone
 from .watching import open_log
 
 Front = Callable[[threading.Event], object]
@@ -91,7 +92,7 @@ def command(
         log = open_log(config, clock, log_file, stack)
         queue = _queue(config, found_configuration(invocation), log)
         stack.callback(lambda: queue.interrupt(lambda: utc(clock.now())))
-        stack.enter_context(Loop((queue, *_duties(config)), clock, Troubles(_reported(log))))
+        stack.enter_context(Loop((queue, *_duties(config, log)), clock, Troubles(_reported(log))))
         note(f"serving {config.staging.path}")
         _serve_metrics(config, clock, metrics_listen or config.metrics.listen, stack)
         front = _front(config, invocation, listen, browse, _reported(log), stack)
@@ -114,9 +115,17 @@ def _queue(config: Config, file: Path | None, log: Log | None) -> Queue:
     )
 
 
-def _duties(config: Config) -> Sequence[Duty]:  # noqa: ARG001 (each area adds its own)
-    """What is to be done now and then."""
-    return ()
+def _duties(config: Config, log: Log | None) -> Sequence[Duty]:
+    """What is to be done now and then. Raises ConfigError."""
+    from ..scheduling.duty import ScheduleDuty
+    from ..scheduling.entries import entries
+
+    zone = schedule_zone(config) if entries(config.schedule) else UTC
+    return (ScheduleDuty(config, zone, _ignore if log is None else log.note),)
+
+
+def _ignore(_name: str, _fields: Mapping[str, object]) -> None:
+    """There is no log."""
 
 
 def _front(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 import click
 
+from ...proto.errors import UsageError
 from .output import moment
 
 _AGO = re.compile(r"-([0-9]{1,5})([mhdw])")
+_AHEAD = re.compile(r"[+]([0-9]{1,5})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -24,6 +26,20 @@ def from_now(text: str, now: datetime) -> datetime | None:
         midnight = now.replace(hour=23, minute=59, second=59, microsecond=999_999)
         return midnight - timedelta(days=1) if text == "yesterday" else midnight
     return None
+
+
+def ahead_of(now: datetime, text: str, zone: tzinfo) -> datetime:
+    """The moment that a text tells by its distance from ``now`` (``+7d``; also ``m``, ``h``, ``w``), or as an
+    ISO date (the end of that day) or time; in this zone, unless it says otherwise. Raises UsageError."""
+    if found := _AHEAD.fullmatch(text):
+        return now + timedelta(**{_UNITS[found[2]]: int(found[1])})
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r}: expected an ISO date or time, or a time such as +7d") from None
+    if len(text) == len("2026-11-30"):
+        when += timedelta(days=1, microseconds=-1)
+    return when if when.tzinfo else when.replace(tzinfo=zone)
 
 
 def here() -> datetime:

@@ -20,13 +20,15 @@ Event = Literal[
     "space",
     "operation-died",
     "operation-resumed",
+    "passed-over",
     "key-overdue",
     "proof-old",
     "switch-failed",
     "digest",
     "test",
 ]
-"""``skipped`` is a run that finished and left something out. Receivers are configured by these words."""
+"""``skipped`` is a run that finished and left something out, ``passed-over`` what the schedule did not put
+in, as the one before was not done. Receivers are configured by these words."""
 
 EVENTS: tuple[Event, ...] = get_args(Event)
 

@@ -12,6 +12,7 @@ State = Literal["waiting", "running", "stopping", "done", "partial", "failed", "
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 UNDER_WAY: tuple[State, ...] = ("running", "stopping")
+NOT_ENDED: tuple[State, ...] = ("waiting", *UNDER_WAY)
 ENDED: tuple[State, ...] = ("done", "partial", "failed", "stopped", "interrupted")
 
 
