@@ -46,6 +46,7 @@ from .sources import unlock_with
 )
 @click.option(
     "--place",
+    "destination",
     metavar="NAME",
     help="Read copies at this destination only. Default: at those of drill.places in turn.",
 )
@@ -63,7 +64,7 @@ def command(
     paths: tuple[LogicalPath, ...],
     mailboxes: int | None,
     time_: float | None,
-    place: str | None,
+    destination: str | None,
     seed: int | None,
     identities: tuple[Path, ...],
     passphrase_files: tuple[Path, ...],
@@ -84,7 +85,7 @@ def command(
     rules = _rules(config, mailboxes, time_)
     keys = identities or config.drill.identities
     unlock = unlock_with(keys, passphrase_files or (() if identities else config.drill.passphrase_files))
-    places = _places(config, place)
+    places = _places(config, destination)
     staging = config.staging.path
     for path in paths:
         if path.folder is not None:

@@ -94,7 +94,7 @@ _TAKEN: Mapping[Kind, frozenset[str]] = {
         "age",
         "workers",
     },
-    "drill": frozenset({"paths", "path", "mailboxes", "seed", "workers"}),
+    "drill": _KEYS | {"paths", "mailboxes", "time_", "destination", "seed"},
     "inventory": frozenset({"name"}),
 }
 """The parameters of each command that an operation may be given."""

@@ -28,6 +28,7 @@ from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, write_textfile
 from mailhaul.coordinator.monitoring.metrics import staging_collectors
+from mailhaul.coordinator.service.proofs import Proofs
 from mailhaul.coordinator.settings import Config, StagingConfig, own_directory
 from mailhaul.coordinator.sweeping.record import note_sweep
 from mailhaul.coordinator.sweeping.report import DestinationReport
@@ -282,6 +283,8 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         catalog.commit_unit(make_report(make_unit(), skipped=("changed",)), sealed=utc(START))
     write_status(staging, make_receiver_status())
     note_sweep(staging, DestinationReport(name="vault"), utc(START))
+    proofs = Proofs(staging)
+    proofs.end(proofs.begin(1, utc(START)).id, "done", utc(START))
     wanted = Wanted(pool="p", why="to be written on", since=utc(START).isoformat())
     Inventory(str(own_directory(staging, "drive"))).want(wanted)
     course = Course(FakeClock(), 1)
