@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
+from mailhaul.coordinator.cli.operation_words import checked
 from mailhaul.coordinator.people.accounts import Accounts
 from mailhaul.coordinator.people.passwords import Cost
 from mailhaul.coordinator.people.roles import Role
+from mailhaul.coordinator.service.records import Kind
 from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.coordinator.web.app import make_app
 from mailhaul.coordinator.web.site import Site, site_of
@@ -47,7 +50,11 @@ def make_site(staging: Path, *, clock: SettableClock | None = None, ways: Ways |
         staging=StagingConfig(path=staging),
         partitions=(Partition(name="primary", format="maildir", path=f"{staging}/mail/{{user}}"),),
     )
-    site = site_of(config, clock or SettableClock(), ways=ways, on_error=fail)
+
+    def admits(kind: Kind, arguments: Sequence[str]) -> tuple[str, ...]:
+        return checked(kind, arguments, elsewhere=True)
+
+    site = site_of(config, clock or SettableClock(), ways=ways, admits=admits, on_error=fail)
     return replace(site, accounts=Accounts(staging, CHEAP))
 
 

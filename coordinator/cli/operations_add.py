@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from pathlib import Path
 
 import click
 
 from ...proto.errors import EXIT_OK
 from ..clock import utc
+from ..people.audit import AuditLog
+from ..people.local_user import command_act
 from ..service.operations import Operations
 from ..service.records import KINDS, Kind, Request
 from ..serving.serve_lock import is_served
@@ -44,10 +44,13 @@ def command(
       mailhaul operations add --reason "the disk fills up" purge --last 7
     """
     area = staging_area(invocation, staging)
-    request = Request(
-        kind=kind, arguments=checked(kind, arguments), asked_by=f"cli:{_who()}", reason=output.shown(reason)
-    )
-    operation = Operations(area).add(request, utc(adapters.clock().now()))
+    now = utc(adapters.clock().now())
+    words = checked(kind, arguments)
+    why = output.shown(reason)
+    act = command_act("add operation", now, on=kind, why=why, facts={"arguments": words})
+    request = Request(kind=kind, arguments=words, asked_by=act.who, reason=why)
+    with AuditLog(area).acting(act):
+        operation = Operations(area).add(request, now)
     if as_json:
         output.print_json({"operation": operation})
     else:
@@ -55,11 +58,3 @@ def command(
     if not is_served(area):
         note("nobody carries it out: `mailhaul serve` does not run")
     return EXIT_OK
-
-
-def _who() -> str:
-    """Who calls, by the name of the user that this process belongs to."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())

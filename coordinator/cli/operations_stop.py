@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import click
 
-from ...proto.errors import EXIT_OK, UsageError
+from ...proto.errors import EXIT_OK
 from ...proto.structs import asdict
 from ..clock import utc
+from ..people.audit import AuditLog
+from ..people.local_user import command_act
 from ..service.operations import Operations
-from ..service.records import ENDED, Operation
-from ..serving.processes import ask_to_end
-from ..serving.serve_lock import is_served
+from ..service.records import Operation
+from ..serving.stopping import check_can_stop, stop
 from . import adapters, output
 from .configuration import staging_area
 from .operation_lines import what
@@ -50,9 +52,8 @@ def command(
     else:
         chosen = [queue.get(one) for one in operations]
         for one in chosen:
-            if one.state in ENDED and one.state != "interrupted":
-                raise UsageError(f"operation {one.id} has ended: {one.state}")
-    stopped = [_stopped(area, queue, one.id) for one in chosen]
+            check_can_stop(one)
+    stopped = [_stopped(area, one) for one in chosen]
     if as_json:
         output.print_json({"operations": list(map(asdict, stopped))})
     for one in () if as_json else stopped:
@@ -62,18 +63,9 @@ def command(
     return EXIT_OK
 
 
-def _stopped(area: Path, queue: Operations, number: int) -> Operation:
-    """Stop an operation, whatever it does meanwhile. Returns it as it is then."""
-    while True:
-        one = queue.get(number)
-        if one.state in ("waiting", "interrupted"):
-            # Not one whose process has just begun with it.
-            if queue.withdraw(number, utc(adapters.clock().now())):
-                return queue.get(number)
-        elif one.state == "running":
-            if queue.stopping(number):
-                if not is_served(area):
-                    ask_to_end(area, one)
-                return queue.get(number)
-        else:
-            return one
+def _stopped(area: Path, operation: Operation) -> Operation:
+    def now() -> datetime:
+        return utc(adapters.clock().now())
+
+    with AuditLog(area).acting(command_act("stop operation", now(), on=f"operation {operation.id}")):
+        return stop(area, operation.id, now)

@@ -27,7 +27,7 @@ from ..web.settings import split_address
 from . import adapters
 from .configuration import configured, found_configuration
 from .operation_log import QueueLog
-from .operation_words import needs_of
+from .operation_words import checked, needs_of
 from .options import log_option, metrics_option
 from .output import note
 from .program import Invocation
@@ -146,6 +146,7 @@ def _front(
         stack,
         config_file=found_configuration(invocation),
         loopback=browse,
+        admits=lambda kind, arguments: checked(kind, arguments, elsewhere=True),
         say=note,
         report=report,
     )

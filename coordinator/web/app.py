@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,10 +19,12 @@ from .guards import Guards
 from .headers import Envelope
 from .openapi import description
 from .pages import PAGES
+from .presence import present
 from .problems import Problems
 from .rendering import STATIC, Entry, Renderer
 from .routes import Page, Route, address
 from .site import Site
+from .watch import Watch
 
 _LARGEST_REQUEST = 1024 * 1024
 
@@ -52,8 +54,16 @@ def make_app(site: Site) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        app.state.ending = asyncio.Event()
-        yield
+        watch = Watch(lambda: present(site.staging), lambda error: site.on_error(error, "watch"))
+        app.state.watch = watch
+        task = asyncio.create_task(watch.run())
+        try:
+            yield
+        finally:
+            watch.close()
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     return Starlette(
         lifespan=lifespan,

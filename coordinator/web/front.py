@@ -14,7 +14,7 @@ from ..settings import Config
 from .app import make_app
 from .doors import opened, ways
 from .server import serve
-from .site import site_of
+from .site import Admits, site_of
 
 
 def front(
@@ -24,6 +24,7 @@ def front(
     *,
     config_file: Path | None,
     loopback: bool,
+    admits: Admits,
     say: Callable[[str], object],
     report: Callable[[str, Exception], object],
 ) -> Callable[[threading.Event], None]:
@@ -39,7 +40,7 @@ def front(
     def on_error(error: BaseException, number: str) -> None:
         report(f"page, {number}", error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
-    site = site_of(config, clock, config_file=config_file, ways=ways(page), on_error=on_error)
+    site = site_of(config, clock, config_file=config_file, ways=ways(page), admits=admits, on_error=on_error)
     for door in doors:
         say(f"the page is at {door.address}")
     if loopback:

@@ -67,7 +67,7 @@ async def _served(
     async def watch() -> None:
         while not stop.is_set() and not ending.is_set():
             await asyncio.sleep(_LOOKS_SECONDS)
-        app.state.ending.set()  # streams end by themselves
+        app.state.watch.close()
         for server, _ in servers:
             server.should_exit = True
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from ...proto.errors import UsageError
 from ...proto.ports import Clock
 from ...proto.structs import Record, field
 from ..clock import utc
@@ -15,16 +16,26 @@ from ..people.audit import AuditLog
 from ..people.keys_of_entry import EntryKey
 from ..people.sessions import Sessions
 from ..service.operations import Operations
+from ..service.records import Kind
 from ..settings import Config
 from .plans import Plans
 from .reasons import Reasons
 from .ways import Ways
+
+Admits = Callable[[Kind, Sequence[str]], tuple[str, ...]]
+"""The arguments that an operation gets which is asked for on the page. Raises UsageError for what it may not
+be given."""
+
+
+def _admit_nothing(kind: Kind, _arguments: Sequence[str]) -> tuple[str, ...]:
+    raise UsageError(f"no {kind} can be asked for here")
 
 
 class Site(Record, kw_only=True):
     """A staging area with all that is configured for it, and who may see it.
 
     ``config_file`` is where the configuration was read from; ``entry`` lets a browser of this host in, once.
+    ``admits`` checks the operations that are asked for.
     ``on_error`` gets what nobody expected, with the number under which the page has told of it; it must not
     raise.
     """
@@ -41,6 +52,7 @@ class Site(Record, kw_only=True):
     entry: EntryKey | None = None
     reasons: Reasons = field(default_factory=Reasons)
     plans: Plans = field(default_factory=Plans)
+    admits: Admits = _admit_nothing
     on_error: Callable[[BaseException, str], None] = lambda _error, _number: None
 
     @property
@@ -59,6 +71,7 @@ def site_of(
     *,
     config_file: Path | None = None,
     ways: Ways | None = None,
+    admits: Admits = _admit_nothing,
     on_error: Callable[[BaseException, str], None] = lambda _error, _number: None,
 ) -> Site:
     """A site with the files of its staging area; those that are missing are made. Raises StagingError,
@@ -74,5 +87,6 @@ def site_of(
         audit=AuditLog(staging),
         operations=Operations(staging),
         ways=ways or Ways(),
+        admits=admits,
         on_error=on_error,
     )

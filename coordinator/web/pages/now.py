@@ -1,23 +1,18 @@
-"""*Now*: what runs, what waits and why, what has ended."""
+"""*Now*: what runs, what waits and why, what has ended last; and who asks."""
 
 from __future__ import annotations
 
+from sse_starlette import EventSourceResponse
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ....proto.structs import Record
-from ...service.records import Operation
-from ..routes import EVERYBODY, VIEWER, Page, Resource
+from .. import presence
+from ..presence import Now
+from ..routes import API, EVERYBODY, VIEWER, Page, Resource
 from ..visits import Visit
 
-_ENDED_SHOWN = 20
-
-
-class Now(Record, kw_only=True):
-    """The operations: those under way, those that wait, and the newest that have ended."""
-
-    under_way: tuple[Operation, ...]
-    waiting: tuple[Operation, ...]
-    ended: tuple[Operation, ...]
+_SEND_SECONDS = 10.0
 
 
 class Me(Record, kw_only=True):
@@ -30,18 +25,26 @@ class Me(Record, kw_only=True):
 
 
 def state(visit: Visit) -> Now:
-    """What there is at the moment."""
-    operations = visit.site.operations
-    return Now(
-        under_way=operations.in_states(("running", "stopping")),
-        waiting=operations.in_states(("waiting",)),
-        ended=tuple(one for one in operations.newest(_ENDED_SHOWN) if one.ended is not None),
-    )
+    """What goes on."""
+    return presence.present(visit.site.staging)
 
 
 def now(visit: Visit) -> Response:
     """The page."""
-    return visit.page("now.html", state=state(visit))
+    return visit.page("now.html", state=state(visit), **presence.SHOWING)
+
+
+def part(visit: Visit) -> Response:
+    """What of the page changes."""
+    return visit.page("now_part.html", state=state(visit), **presence.SHOWING)
+
+
+def events(visit: Visit) -> Response:
+    """A stream of what goes on, after each change."""
+    watch = visit.request.app.state.watch
+    if watch.is_full:
+        raise HTTPException(503, headers={"Retry-After": "60"})
+    return EventSourceResponse(watch.stream(), ping=15, send_timeout=_SEND_SECONDS)
 
 
 def home(visit: Visit) -> Response:
@@ -58,8 +61,9 @@ def me(visit: Visit) -> Me:
 ROUTES = (
     Page(path="/", shows=home, allows=EVERYBODY),
     Page(path="/now", shows=now, allows=VIEWER, menu="Now"),
-    Resource(
-        path="/now", answers=state, allows=VIEWER, summary="What runs, waits, and has ended", answer=Now
-    ),
+    Page(path="/now/part", shows=part, allows=VIEWER),
+    Page(path="/now/events", shows=events, allows=VIEWER),
+    Page(path=f"{API}/now/events", shows=events, allows=VIEWER),
+    Resource(path="/now", answers=state, allows=VIEWER, summary="What goes on", answer=Now),
     Resource(path="/me", answers=me, allows=EVERYBODY, summary="Who asks", answer=Me),
 )
