@@ -302,6 +302,31 @@ class RunPlaces(Record, kw_only=True):
     places: tuple[PlaceStanding, ...] = ()
 
 
+class GroupCopies(Record, kw_only=True):
+    """The archives of a group in a partition, and how many of them lie in each place (``places``, copies that
+    count). Of them ``nowhere`` counts a copy, of ``alone`` in one place only, the oldest sealed at
+    ``alone_since``; of ``unswept`` none counts outside of the staging area."""
+
+    partition: str
+    group: str
+    archives: int
+    size_bytes: int
+    nowhere: int
+    alone: int
+    alone_since: datetime | None
+    unswept: int
+    places: Mapping[str, int] = field(default_factory=dict)
+
+
+class PlaceLooks(PlaceStanding, kw_only=True):
+    """The same, and what was read again of it since it was put there: ``unchecked`` copies never were, the
+    oldest of them from ``unchecked_since``; of the others none was read before ``checked_since``."""
+
+    unchecked: int = 0
+    unchecked_since: datetime | None = None
+    checked_since: datetime | None = None
+
+
 class NamelessLoss(Record, kw_only=True):
     """So many ``mailboxes`` that a run stored in an archive and of which nothing tells any more, not even
     whose they were."""

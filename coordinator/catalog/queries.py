@@ -26,7 +26,8 @@ _RUNS = f"""
         ifnull(sum(u.archive_bytes), 0) AS archive_bytes
     FROM runs r LEFT JOIN units u ON u.run = r.number
         LEFT JOIN forgotten f ON f.scope = u.scope AND f.run = u.run"""  # noqa: S608
-NEWEST_RUNS = _RUNS + " GROUP BY r.number ORDER BY r.number DESC LIMIT ?"
+NEWEST_RUNS = _RUNS + " WHERE r.number < ?2 GROUP BY r.number ORDER BY r.number DESC LIMIT ?1"
+RUNS_FROM = _RUNS + " WHERE r.number >= ?1 AND r.number < ?2 GROUP BY r.number ORDER BY r.number"
 ONE_RUN = _RUNS + " WHERE r.number = ? GROUP BY r.number"
 
 UNITS = """
@@ -164,13 +165,15 @@ USERS_HOLDING = _KNOWN.format(
     " AND NOT (m.user >= CAST(?1 AS TEXT) AND m.user < CAST(?2 AS TEXT))"
 )
 
-# What a run found departed.
+# What a run (?1) found departed, as it or a later run tells. CROSS JOIN: by the few departures of units, as
+# going through all versions of all mailboxes takes minutes where there are many.
 DEPARTURES = """
     SELECT s.partition, s.grp AS "group", m.user, r.run, r.started, u.shard, NULL AS archive, v.folders,
         v.listed, v.stored, v.skipped, v.size_bytes, v.added, v.vanished, v.changed, v.departed, v.detail
-    FROM scopes s JOIN mailboxes m ON m.scope = s.number
-        JOIN versions v ON v.mailbox = m.number AND v.run = ?1 AND v.departed IS NOT NULL
-        JOIN units u ON u.number = v.unit JOIN runs r ON r.number = v.run
+    FROM units u CROSS JOIN versions v ON v.unit = u.number AND v.departed > ''
+        JOIN mailboxes m ON m.number = v.mailbox JOIN scopes s ON s.number = m.scope
+        JOIN runs r ON r.number = v.run
+    WHERE u.run >= ?1 AND v.run = ?1
     ORDER BY s.partition, s.grp, m.user"""
 
 # Of each wanted user the newest version in the scope ?1, where its archive is at hand. CROSS JOIN: the scope
@@ -368,22 +371,66 @@ RUN_PLACES = """
     SELECT r.run, l.place, l.state, count(*) AS archives, sum(l.size_bytes) AS size_bytes
     FROM runs r JOIN units u ON u.run = r.number JOIN archives a ON a.unit = u.number
         JOIN locations l ON l.archive = a.number
+    WHERE r.number >= ?1 AND r.number <= ?2
     GROUP BY r.number, l.place, l.state ORDER BY r.number, l.place, l.state"""
 RUN_STANDING = """
     SELECT r.run, count(*) AS archives, sum(here) AS staged, sum(here AND NOT away) AS staged_only,
         sum(away AND NOT here) AS freed
     FROM (
-        SELECT a.unit,
+        SELECT u.run AS number,
             EXISTS (SELECT 1 FROM locations l
                 WHERE l.archive = a.number AND l.place = ?1 AND l.state <> 'lost') AS here,
             EXISTS (SELECT 1 FROM locations l
                 WHERE l.archive = a.number AND l.place <> ?1 AND l.state = 'kept') AS away
-        FROM archives a) JOIN units u ON u.number = unit JOIN runs r ON r.number = u.run
-    GROUP BY r.number"""
+        FROM units u JOIN archives a ON a.unit = u.number
+        WHERE u.run >= ?2 AND u.run <= ?3) JOIN runs r USING (number)
+    GROUP BY number"""
 UNSWEPT = """
     SELECT count(*), min(sealed) FROM archives a WHERE unit IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM locations l
         WHERE l.archive = a.number AND l.state = 'kept' AND l.place <> ?)"""
+
+# What a run (?1) left out behind an entry (?2), in the order of the commits.
+SKIPPED_BEHIND = """
+    SELECT k.number, k.path, k.reason, k.detail FROM units u JOIN skipped k ON k.unit = u.number
+    WHERE u.run = ?1 AND k.number > ?2 ORDER BY k.number LIMIT ?3"""
+
+# By group: archives, what of them lies in no place, in one only, or outside of the place ?1 not at all. Each
+# archive is looked at once, in the order of the copies. CROSS JOIN: from the copies to the groups.
+GROUP_COPIES = """
+    WITH each AS (
+        SELECT archive, count(*) FILTER (WHERE state = 'kept') AS kept,
+            min(place) FILTER (WHERE state = 'kept') AS first,
+            max(place) FILTER (WHERE state = 'kept') AS last,
+            max(place <> ?1) FILTER (WHERE state = 'kept') AS away
+        FROM locations GROUP BY archive)
+    SELECT s.partition, s.grp AS "group", count(*) AS archives, sum(a.size_bytes) AS size_bytes,
+        count(*) FILTER (WHERE kept = 0) AS nowhere,
+        count(*) FILTER (WHERE first = last) AS alone,
+        min(a.sealed) FILTER (WHERE first = last) AS alone_since,
+        count(*) FILTER (WHERE NOT away) AS unswept
+    FROM each CROSS JOIN archives a ON a.number = each.archive CROSS JOIN units u ON u.number = a.unit
+        JOIN scopes s ON s.number = u.scope
+    GROUP BY u.scope ORDER BY s.partition, s.grp"""
+GROUP_PLACES = """
+    SELECT s.partition, s.grp AS "group", l.place, count(*) AS archives
+    FROM locations l CROSS JOIN archives a ON a.number = l.archive CROSS JOIN units u ON u.number = a.unit
+        JOIN scopes s ON s.number = u.scope
+    WHERE l.state = 'kept' GROUP BY u.scope, l.place ORDER BY s.partition, s.grp, l.place"""
+
+# By place and state, and what of it was never read again: how many, and since when the oldest is there.
+PLACE_LOOKS = """
+    SELECT place, state, count(*) AS archives, sum(size_bytes) AS size_bytes,
+        count(locked_until) AS locked, min(locked_until) AS locked_until,
+        count(*) - count(checked) AS unchecked,
+        min(iif(checked IS NULL, copied, NULL)) AS unchecked_since, min(checked) AS checked_since
+    FROM locations GROUP BY place, state ORDER BY place, state"""
+
+# Bytes of the archives of the runs from ?1 on, by the places where they lie.
+PLACE_NEWS = """
+    SELECT l.place, sum(l.size_bytes) AS size_bytes
+    FROM units u JOIN archives a ON a.unit = u.number JOIN locations l ON l.archive = a.number
+    WHERE u.run >= ?1 AND l.state <> 'lost' GROUP BY l.place ORDER BY l.place"""
 
 # The archives of the units that are {told}, and all others that their metadata names.
 WITH_REFERENCES = """

@@ -34,12 +34,14 @@ from ..history import (
     CopyStanding,
     Discarded,
     GoodBackup,
+    GroupCopies,
     KnownMailbox,
     Leftovers,
     MailboxVersion,
     Moment,
     NamelessLoss,
     Needed,
+    PlaceLooks,
     PlaceStanding,
     RunPlaces,
     RunRecord,
@@ -114,10 +116,22 @@ class CatalogReader:
             )
         return self._found(text, kept)
 
-    def runs(self, most: int | None = None) -> list[RunRecord]:
-        """The newest runs, newest first: at most so many, or all; purged ones too."""
+    def runs(self, most: int | None = None, before: RunId | None = None) -> list[RunRecord]:
+        """The newest runs, newest first: at most so many, or all, of those before some run; purged ones
+        too."""
         limit = -1 if most is None else most
-        return [values.run_record(row) for row in self._rows(queries.NEWEST_RUNS, limit)]
+        end = _LAST_RUN if before is None else run_number(before)
+        return [values.run_record(row) for row in self._rows(queries.NEWEST_RUNS, limit, end)]
+
+    def runs_from(self, since: datetime, until: datetime) -> list[RunRecord]:
+        """The runs that began from one time on and before another (both aware), oldest first."""
+        rows = self._rows(queries.RUNS_FROM, values.first_run_number(since), values.first_run_number(until))
+        return [values.run_record(row) for row in rows]
+
+    def oldest_run(self) -> RunId | None:
+        """The run that was begun first of those on record; None if there was none."""
+        rows = self._rows("SELECT run FROM runs ORDER BY number LIMIT 1")
+        return next((RunId(values.checked(row)["run"]) for row in rows), None)
 
     def run(self, text: str) -> RunRecord:
         """The run that was named, purged or not, or the one that ``resolve_time`` finds."""
@@ -141,6 +155,12 @@ class CatalogReader:
     def skipped(self, run: RunId) -> Iterator[Skipped]:
         """Everything that the committed units of a run left out, in the order of the commits."""
         return (Skipped(*row) for row in self._rows(queries.SKIPPED, run_number(run)))
+
+    def skipped_behind(self, run: RunId, behind: int, most: int) -> list[tuple[int, Skipped]]:
+        """At most so many of the same, each with its number, behind the entry of this number (0:
+        the first)."""
+        rows = self._rows(queries.SKIPPED_BEHIND, run_number(run), behind, most)
+        return [(number, Skipped(*entry)) for number, *entry in rows]
 
     def left_out(self, run: RunId) -> tuple[Skipped, ...]:
         """The mailboxes and groups of its paths that a run took on in no unit: excluded, switched off, in no
@@ -204,6 +224,12 @@ class CatalogReader:
             RunId(run) for (run,) in self._rows("SELECT run FROM runs WHERE alarms <> '[]' ORDER BY number")
         ]
         return [(run, alarm) for run in runs for alarm in self.alarms(run)]
+
+    def alarmed_runs(self, most: int, before: RunId | None = None) -> list[RunId]:
+        """At most so many of the runs that raised alarms, before some run, the newest first."""
+        end = _LAST_RUN if before is None else run_number(before)
+        query = "SELECT run FROM runs WHERE alarms <> '[]' AND number < ? ORDER BY number DESC LIMIT ?"
+        return [RunId(values.checked(row)["run"]) for row in self._rows(query, end, most)]
 
     def reasons(self, run: RunId) -> Counter[str]:
         """How much a run left out by each reason: entries of its units, and mailboxes and groups in none."""
@@ -388,13 +414,39 @@ class CatalogReader:
             unswept_since=values.time_of(waiting),
         )
 
-    def run_places(self) -> dict[RunId, RunPlaces]:
-        """Where the archives of each run are that has some."""
+    def group_copies(self) -> list[GroupCopies]:
+        """Where copies of the archives of each group are, by partition and group."""
+        places: dict[tuple[str, str], dict[str, int]] = {}
+        for row in self._rows(queries.GROUP_PLACES):
+            places.setdefault((row["partition"], row["group"]), {})[row["place"]] = row["archives"]
+        return [
+            GroupCopies(
+                **{**values.typed(row), "alone_since": values.time_of(row["alone_since"])},
+                places=places.get((row["partition"], row["group"]), {}),
+            )
+            for row in self._rows(queries.GROUP_COPIES, STAGING)
+        ]
+
+    def place_looks(self) -> list[PlaceLooks]:
+        """How many copies there are where, by place and state, and when they were read again."""
+        times = ("locked_until", "unchecked_since", "checked_since")
+        return [
+            PlaceLooks(**{**values.typed(row), **{name: values.time_of(row[name]) for name in times}})
+            for row in self._rows(queries.PLACE_LOOKS)
+        ]
+
+    def place_news(self, since: datetime) -> dict[str, int]:
+        """How many bytes in each place are archives of runs that began since then."""
+        return dict(map(tuple, self._rows(queries.PLACE_NEWS, values.first_run_number(since))))
+
+    def run_places(self, oldest: RunId | None = None, newest: RunId | None = None) -> dict[RunId, RunPlaces]:
+        """Where the archives of each run are that has some, of all runs or of those between two."""
+        span = run_number(oldest) if oldest else 0, run_number(newest) if newest else _LAST_RUN
         places: dict[RunId, list[PlaceStanding]] = {}
-        for row in self._rows(queries.RUN_PLACES):
+        for row in self._rows(queries.RUN_PLACES, *span):
             told = values.checked(row)
             places.setdefault(told.pop("run"), []).append(PlaceStanding(**told))
-        rows = [values.checked(row) for row in self._rows(queries.RUN_STANDING, STAGING)]
+        rows = [values.checked(row) for row in self._rows(queries.RUN_STANDING, STAGING, *span)]
         return {one["run"]: RunPlaces(**one, places=tuple(places.get(one["run"], ()))) for one in rows}
 
     def users_of(self, archive: ArchiveId) -> list[str]:

@@ -37,6 +37,11 @@ def run_number(run: RunId) -> int:
     return int(day + second) << 16 | int(serial, 16)
 
 
+def first_run_number(since: datetime) -> int:
+    """The smallest number that a run has that began at an aware time or later."""
+    return int(since.astimezone(UTC).strftime("%Y%m%d%H%M%S")) << 16
+
+
 def run_id(number: int) -> RunId:
     """The run id that has this number."""
     stamp = f"{number >> 16:014d}"
@@ -100,6 +105,9 @@ _TEXTS = frozenset(
             "good",
             "stored_at",
             "since",
+            "alone_since",
+            "unchecked_since",
+            "checked_since",
         ),
     )
 )
@@ -116,6 +124,9 @@ _MAYBE = frozenset(
         "verified",
         "checked",
         "locked_until",
+        "alone_since",
+        "unchecked_since",
+        "checked_since",
     )
 )
 

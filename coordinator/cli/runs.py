@@ -10,11 +10,12 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_OK
-from ...proto.records import STAGING, RunId, Skipped
+from ...proto.records import STAGING, Skipped
 from ...proto.structs import Record, asdict
 from ..catalog import Catalog
-from ..history import ArchiveRecord, RunPlaces, RunRecord, UnitRecord, Version
+from ..history import ArchiveRecord, PlaceStanding, RunRecord, UnitRecord, Version
 from ..hooks import HookFailure, failures_of
+from ..overview.runs import ListedRun, listed_runs
 from ..reasons import EXCLUDED, NO_FAULT
 from ..sweeping.policy import staged_copy
 from ..verifying.accepting import AcceptedLoss, accepted_at, read_accepted
@@ -101,7 +102,7 @@ def command(
     refuse(lists is not None and as_json, f"--json has all lists of a run: leave out --{lists}")
     with Catalog.open(area) as catalog:
         if run is None:
-            _list_runs(catalog.runs(), catalog.run_places(), as_json=as_json)
+            _list_runs(listed_runs(catalog, catalog.runs()), as_json=as_json)
             return EXIT_OK
         told = _told(catalog, area, catalog.run(run))
     if as_json:
@@ -120,11 +121,10 @@ def _told(catalog: Catalog, area: Path, record: RunRecord) -> _Told:
     left_out = catalog.left_out(record.run)
     entries = [*left_out, *catalog.skipped(record.run)]
     return _Told(
-        record=record,
+        record=listed_runs(catalog, [record])[0],
         units=catalog.units(record.run),
         area=area,
         archives={(one.partition, one.group, one.shard): one for one in catalog.archives(record.run)},
-        places=catalog.run_places().get(record.run),
         departed=catalog.departures(record.run),
         alarms=catalog.alarms(record.run),
         partitions=catalog.unlisted(record.run),
@@ -141,11 +141,10 @@ class _Told(Record, kw_only=True):
     ``partitions`` those that could not be listed; ``accepted`` is what of this moment is lost for good;
     ``hooks`` have failed."""
 
-    record: RunRecord
+    record: ListedRun
     units: Sequence[UnitRecord]
     area: Path
     archives: Mapping[tuple[str, str, int], ArchiveRecord]
-    places: RunPlaces | None
     departed: Sequence[Version]
     alarms: Sequence[Skipped]
     partitions: Sequence[Skipped]
@@ -156,14 +155,14 @@ class _Told(Record, kw_only=True):
     hooks: Sequence[HookFailure]
 
 
-def _list_runs(runs: Sequence[RunRecord], places: Mapping[RunId, RunPlaces], *, as_json: bool) -> None:
+def _list_runs(runs: Sequence[ListedRun], *, as_json: bool) -> None:
     if as_json:
-        output.print_json({"runs": (_run(one, places.get(one.run)) for one in runs)})
+        output.print_json({"runs": runs})
     else:
-        output.print_table(_RUNS, (_run_row(one, places.get(one.run)) for one in runs))
+        output.print_table(_RUNS, map(_run_row, runs))
 
 
-def _run_row(one: RunRecord, places: RunPlaces | None) -> Sequence[str]:
+def _run_row(one: ListedRun) -> Sequence[str]:
     return (
         one.run,
         both(one.started),
@@ -179,14 +178,14 @@ def _run_row(one: RunRecord, places: RunPlaces | None) -> Sequence[str]:
         size(one.new_bytes),
         size(one.archive_bytes),
         number(one.skipped),
-        output.shown(_lie_in(places)),
+        output.shown(_lie_in(one.places)),
     )
 
 
-def _lie_in(places: RunPlaces | None) -> str:
+def _lie_in(places: Sequence[PlaceStanding]) -> str:
     """``staging 2, vault 2 (1 copied)``: where archives are."""
     told: dict[str, str] = {}
-    for one in places.places if places else ():
+    for one in places:
         several = number(one.archives)
         more = several if one.state == "kept" else f" ({several} {one.state})"
         told[one.place] = told.get(one.place, "") + more
@@ -196,7 +195,7 @@ def _lie_in(places: RunPlaces | None) -> str:
 
 def _document(told: _Told) -> dict[str, object]:
     return {
-        **_run(told.record, told.places),
+        **asdict(told.record),
         "units": [_unit(one, told) for one in told.units],
         "departed_mailboxes": [
             {"path": _path(one), "reason": one.departed, "detail": one.detail} for one in told.departed
@@ -310,17 +309,6 @@ def _unit_row(one: UnitRecord) -> Sequence[str]:
         size(one.archive_bytes),
         number(one.skipped),
     )
-
-
-def _run(one: RunRecord, places: RunPlaces | None) -> dict[str, object]:
-    seconds = (one.ended - one.started).total_seconds() if one.ended else None
-    lie = {
-        "staged": places.staged if places else 0,
-        "staged_only": places.staged_only if places else 0,
-        "freed": places.freed if places else 0,
-        "places": places.places if places else (),
-    }
-    return asdict(one) | {"seconds": seconds, **lie}
 
 
 def _unit(one: UnitRecord, told: _Told) -> dict[str, object]:

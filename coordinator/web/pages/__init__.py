@@ -1,5 +1,13 @@
 """The pages, each a module with its ``ROUTES``, in the order of the menu."""
 
-from . import entrance, mailboxes, message, now, operations, restoring
+from . import entrance, mailboxes, message, nights, now, operations, restoring
 
-PAGES = (now, mailboxes, message, restoring, operations, entrance)
+PAGES = (
+    now,
+    mailboxes,
+    message,
+    restoring,
+    nights,
+    operations,
+    entrance,
+)

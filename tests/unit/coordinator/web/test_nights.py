@@ -1,0 +1,93 @@
+"""The pages about nights and runs, and their API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from mailhaul.bench.macro import catalogs
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.documents import plain
+from mailhaul.coordinator.overview.runs import listed_runs
+from mailhaul.tests.pages import SettableClock, logged_in, make_site, operator
+
+MORNING = SettableClock(catalogs.NEWEST.timestamp() + 6 * 3600)
+
+
+@pytest.fixture(scope="module")
+def staging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty nights."""
+    staging = tmp_path_factory.mktemp("small")
+    catalogs.make(staging, catalogs.SMALL)
+    return staging
+
+
+@pytest.fixture
+def client(staging: Path) -> TestClient:
+    """The operator of the host."""
+    return operator(make_site(staging, clock=MORNING))
+
+
+def test_the_calendar_leads_to_each_night_and_that_to_its_runs(client: TestClient) -> None:
+    page = client.get("/nights").text
+    assert "The last night was good" in page
+    assert 'href="/nights/2026-11-20"' in page
+    assert 'href="/nights?month=2026-10&amp;days=90#calendar"' in page
+    night = client.get("/nights/2026-11-20").text
+    assert "not good" in night
+    run = catalogs_run("2026-11-20")
+    assert f'href="/runs/{run}"' in night
+    details = client.get(f"/runs/{run}").text
+    assert "the store does not answer" in details
+
+
+def catalogs_run(day: str) -> str:
+    """The id of the run of a night."""
+    nights = {f"{one.started:%Y-%m-%d}": one for one in catalogs.nights_of(catalogs.SMALL)}
+    return nights[day].run
+
+
+def test_before_the_first_run_there_is_a_page_too(tmp_path: Path) -> None:
+    site = make_site(tmp_path, clock=MORNING)
+    assert "Nothing was backed up yet" in operator(site).get("/nights").text
+
+
+@pytest.mark.parametrize(
+    ("address", "status"),
+    [
+        ("/nights/2026-02-30", 404),
+        ("/nights?month=2026-13", 400),
+        ("/nights?month=9999-12", 200),
+        ("/nights?days=7", 200),
+        ("/nights/0001-01-01", 404),
+        ("/nights/9999-12-31", 404),
+        ("/runs/20200101T000000Z-0000", 404),
+        ("/runs/latest?behind=-1", 400),
+        ("/api/v1/nights?first=2020-01-01&last=2026-01-01", 400),
+        ("/api/v1/nights?last=0001-01-01", 400),
+        ("/api/v1/nights?first=x", 400),
+        ("/api/v1/runs?before=x", 400),
+        ("/api/v1/runs/latest/skipped?behind=x", 400),
+    ],
+)
+def test_what_makes_no_sense_is_said(client: TestClient, address: str, status: int) -> None:
+    assert client.get(address).status_code == status
+
+
+def test_the_api_has_the_records_of_the_command_line(client: TestClient, staging: Path) -> None:
+    with Catalog.open(staging) as catalog:
+        expected = plain(listed_runs(catalog, catalog.runs()))
+    assert client.get("/api/v1/runs").json() == {"runs": json.loads(json.dumps(expected)), "before": None}
+    latest = client.get("/api/v1/runs/latest").json()
+    assert latest["run"] == client.get("/api/v1/runs").json()["runs"][0]
+    assert client.get("/api/v1/last-night").json()["mailboxes"] == catalogs.SMALL.mailboxes
+    assert len(client.get("/api/v1/nights").json()["nights"]) == 90
+
+
+def test_helpdesks_see_none_of_it(staging: Path) -> None:
+    client = logged_in(make_site(staging, clock=MORNING), "hal", "helpdesk", "group-01")
+    for address in ("/nights", "/nights/2026-11-20", "/runs/latest", "/api/v1/runs", "/api/v1/last-night"):
+        assert client.get(address).status_code == 403
