@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import click
@@ -174,7 +175,7 @@ def command(
         request=request,
         resume=resume,
         again=lambda run: resume_command(invocation.config, staging, run),
-        begins=invocation.operation.begins if invocation.operation else _nothing,
+        begins=partial(_begins, invocation),
         config_file=invocation.config,
         file=file,
         now=now,
@@ -186,8 +187,10 @@ def command(
         return carry_out(config, asked)
 
 
-def _nothing(_run: str) -> None:
-    """Nobody but this process goes on with the run."""
+def _begins(invocation: Invocation, run: str) -> None:
+    invocation.begun = run
+    if invocation.operation is not None:
+        invocation.operation.begins(run)
 
 
 def _refuse_with_resume(resume: str | None, *others: object) -> None:

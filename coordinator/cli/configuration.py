@@ -39,7 +39,8 @@ def configured(invocation: Invocation) -> Config:
         if invocation.config or place.exists():
             from ..config import load  # costs 0.1 s, and not every command has a configuration
 
-            return load(place)
+            invocation.loaded = load(place)
+            return invocation.loaded
     raise UsageError(
         f"there is no configuration: neither {' nor '.join(map(str, PLACES))} exists; name one with "
         "--config FILE, write one with `mailhaul init`, or say --staging DIR (for a backup also --store)"

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .scratch import scratch_directory
 
     invocation = Invocation()
+    words = sys.argv[1:] if arguments is None else arguments
+    problem = ""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # What a terminal can't show must not end a command.
@@ -43,11 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 from .completion import answer
 
                 return answer(instruction)
-            status = run(sys.argv[1:] if arguments is None else arguments, invocation)
+            status = run(words, invocation)
             sys.stdout.flush()
     except BaseException as error:
         status = outcome(error, invocation)
+        problem = getattr(error, "message", "") or str(error)
         _settle_stdout()
+    if invocation.loaded is not None and status not in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+        from .noticing import tell_of
+
+        tell_of(invocation, words, status, problem)
     return status
 
 

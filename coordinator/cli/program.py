@@ -16,6 +16,7 @@ from ... import __version__
 from ...proto.structs import Mutable
 
 if TYPE_CHECKING:
+    from ..settings import Config
     from .progress import Display
 
 COMMANDS = {
@@ -48,6 +49,7 @@ COMMANDS = {
     "receive": "Receive archives from workers on other hosts (runs on the staging host).",
     "operations": "List, put in and stop the operations of the queue.",
     "schedule": "Show what serve does next, and did last, by the schedule.",
+    "notify": "List notices, acknowledge them, try whether everybody is reached.",
     "serve": "Stay, and carry out the operations in the queue of a staging area.",
     "keys": "Make and list keys: of hosts, and of recipients who can open archives.",
     "users": "Make, change and list the accounts of the page.",
@@ -85,12 +87,15 @@ class Carried(Protocol):
 
 class Invocation(Mutable):
     """What was said before the command, and whether the result is to be a JSON document. ``operation`` is the
-    operation of the queue that the command is carried out for, if it is."""
+    operation of the queue that the command is carried out for, if it is. ``loaded`` is the configuration
+    that the command has read, ``begun`` the run that it has begun: None and empty if it has not."""
 
     config: Path | None = None
     debug: bool = False
     json: bool = False
     operation: Carried | None = None
+    loaded: Config | None = None
+    begun: str = ""
 
 
 class _Commands(click.Group):

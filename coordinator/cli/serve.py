@@ -7,7 +7,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,13 +19,16 @@ from ...proto.ports import Clock
 from ...proto.structs import replace
 from ..clock import utc
 from ..monitoring.log import Log
+from ..notices.duty import NoticesDuty
+from ..notices.looks import look
+from ..notices.operation_notices import OperationNotices
 from ..serving.loop import Duty, Loop, Troubles
 from ..serving.processes import ProcessStarter
 from ..serving.queue import Queue, QueueObserver
 from ..serving.serve_lock import serving
 from ..settings import Config
 from ..web.settings import split_address
-from . import adapters
+from . import adapters, noticing
 from .configuration import configured, found_configuration
 from .operation_log import QueueLog
 from .operation_words import checked, needs_of
@@ -92,7 +96,7 @@ def command(
         log = open_log(config, clock, log_file, stack)
         queue = _queue(config, found_configuration(invocation), log)
         stack.callback(lambda: queue.interrupt(lambda: utc(clock.now())))
-        stack.enter_context(Loop((queue, *_duties(config, log)), clock, Troubles(_reported(log))))
+        stack.enter_context(Loop((queue, *_duties(config, log, stack)), clock, Troubles(_reported(log))))
         note(f"serving {config.staging.path}")
         _serve_metrics(config, clock, metrics_listen or config.metrics.listen, stack)
         front = _front(config, invocation, listen, browse, _reported(log), stack)
@@ -110,22 +114,30 @@ def _queue(config: Config, file: Path | None, log: Log | None) -> Queue:
         staging,
         ProcessStarter(staging, [sys.executable, "-P", "-m", __name__.partition(".")[0], *named]),
         lambda operation: needs_of(operation, config.destinations),
-        QueueLog(log) if log else QueueObserver(),
+        OperationNotices(
+            staging, _now, QueueLog(log) if log else QueueObserver(), lambda text: note(f"notices: {text}")
+        ),
         timedelta(seconds=config.serve.stop_grace_seconds),
     )
 
 
-def _duties(config: Config, log: Log | None) -> Sequence[Duty]:
-    """What is to be done now and then. Raises ConfigError."""
+def _duties(config: Config, log: Log | None, stack: ExitStack) -> Sequence[Duty]:
+    """What is to be done now and then; the ``stack`` ends it. Raises ConfigError."""
     from ..scheduling.duty import ScheduleDuty
     from ..scheduling.entries import entries
 
     zone = schedule_zone(config) if entries(config.schedule) else UTC
-    return (ScheduleDuty(config, zone, _ignore if log is None else log.note),)
+    notices = NoticesDuty(config.staging.path, noticing.deliverer(config), partial(look, config))
+    stack.callback(notices.close)
+    return (ScheduleDuty(config, zone, _ignore if log is None else log.note), notices)
 
 
 def _ignore(_name: str, _fields: Mapping[str, object]) -> None:
     """There is no log."""
+
+
+def _now() -> datetime:
+    return utc(adapters.clock().now())
 
 
 def _front(

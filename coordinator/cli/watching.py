@@ -5,19 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
+
+import click
 
 from ...proto.errors import BackupError
 from ...proto.ports import Clock
 from ...proto.records import RunId
+from ..clock import utc
 from ..monitoring.course import Course
 from ..monitoring.log import Log, LogFile, RunLog
 from ..monitoring.status import status_file
 from ..observers import Observers, RunObserver
 from ..settings import Config
 from ..snapshots import Publisher
+from .noticing import is_heard
 from .output import note
+from .program import Invocation
 
 
 @contextmanager
@@ -33,7 +39,23 @@ def watched_run(
         told = [display, course, _Published(config, clock, course, listen or config.metrics.listen, stack)]
         if log := open_log(config, clock, log_file, stack):
             told.append(RunLog(log))
+        if is_heard(config):
+            from ..notices.run_notices import RunNotices  # most who back up by hand do without
+
+            now = partial(_utc, clock)
+            told.append(RunNotices(config.staging.path, now, note, resumed=_is_of_the_queue()))
         yield Observers(*told)
+
+
+def _utc(clock: Clock) -> datetime:
+    return utc(clock.now())
+
+
+def _is_of_the_queue() -> bool:
+    """Whether the run is an operation of the queue, which goes on when it was interrupted."""
+    context = click.get_current_context(silent=True)
+    invocation = context and context.find_object(Invocation)
+    return bool(invocation and invocation.operation)
 
 
 def open_log(config: Config, clock: Clock, log_file: Path | None, stack: ExitStack) -> Log | None:

@@ -22,6 +22,9 @@ _WHOLE = (smtplib.SMTPConnectError, smtplib.SMTPHeloError, smtplib.SMTPAuthentic
 """What the server says of us, not of a letter."""
 
 
+_CLOSING = 421
+
+
 class MailChannel:
     """See ``Channel``. ``host`` is how this machine introduces itself."""
 
@@ -68,9 +71,10 @@ class MailChannel:
         match error:
             case smtplib.SMTPRecipientsRefused(recipients=refused):
                 code, text = next(iter(refused.values()))
-                return DeliveryError(f"{where} refuses {self._address}: {code} {said(text)}")
+                what = f"{where} refuses {self._address}: {code} {said(text)}"
+                return DeliveryError(what, unreachable=code == _CLOSING)
             case smtplib.SMTPResponseException(smtp_code=code, smtp_error=text):
-                unreachable = isinstance(error, _WHOLE) or code == 421
+                unreachable = isinstance(error, _WHOLE) or code == _CLOSING
                 what = said(text)
                 return DeliveryError(f"{where} says {code} {what}", unreachable=unreachable)
             case ssl.SSLCertVerificationError():

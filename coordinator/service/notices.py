@@ -66,6 +66,12 @@ class NoticeRecord:
                 _say(database, saying)
             return after
 
+    def of(self, cause: str) -> Standing | None:
+        """What a cause has come to; None if it was never raised, or long ago."""
+        with self._reading() as database:
+            row = database.execute("SELECT * FROM notices WHERE cause = ?", (cause,)).fetchone()
+            return None if row is None else _standing(row)
+
     def lasts(self, cause: str) -> bool:
         """Whether a cause is on record and not over."""
         with self._reading() as database:

@@ -1,0 +1,111 @@
+"""What people hear of a command when it has ended: put on record, and sent where no service does that."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, tzinfo
+from typing import TYPE_CHECKING
+
+from ...proto.errors import BackupError, ConfigError
+from ..clock import utc
+from ..service.database import place
+from ..settings import Config
+from . import adapters
+from .output import note
+from .program import Invocation
+
+if TYPE_CHECKING:
+    from ..notices.channels import Channel
+    from ..notices.delivery import Deliverer
+
+SECONDS = 30.0
+"""So long a command that has ended tries to reach people; what they have not got then is sent by the next."""
+
+
+def is_heard(config: Config) -> bool:
+    """Whether there is anybody who hears of what happens, or looks at it later."""
+    notices = config.notices
+    return bool(notices.receivers) or notices.switch.is_there or place(config.staging.path).exists()
+
+
+def tell_of(invocation: Invocation, arguments: Sequence[str], status: int, error: str) -> None:
+    """A command has ended: ``arguments`` are all words of its command line, ``error`` is what it raised. Does
+    nothing for commands that nobody needs to hear of. Raises nothing."""
+    config = invocation.loaded
+    if config is None or not is_heard(config):
+        return
+    from ..notices.command_notices import WATCHED, tell_of_command
+
+    name, rest = _command(arguments)
+    if name not in WATCHED or "--dry-run" in rest:
+        return
+    now = utc(adapters.clock().now())
+    staging = config.staging.path
+    try:
+        # Whoever sits at a terminal sees it himself; of a run that began, its observer tells.
+        if not invocation.begun and not sys.stderr.isatty():
+            tell_of_command(staging, name, rest, status, error, now)
+        from ..notices.looks import look
+
+        look(config, now)
+        deliver(config)
+    except BackupError as failure:
+        note(f"notices: {failure.message}")
+
+
+def deliver(config: Config, seconds: float = SECONDS) -> None:
+    """Send what is due, for so long at most; where a service runs, it does. Raises StagingError,
+    DamagedError."""
+    from ..notices.delivery import deliver_now
+    from ..serving.serve_lock import is_served
+
+    if config.notices.receivers and not is_served(config.staging.path):
+        deliver_now(deliverer(config), config.staging.path, seconds)
+
+
+def deliverer(config: Config) -> Deliverer:
+    """What sends the notices of a configuration from this host."""
+    from ..notices.delivery import Deliverer
+
+    notices = config.notices
+    return Deliverer(
+        config.staging.path, notices, site(config), zone(config), adapters.clock(), channels(config)
+    )
+
+
+def channels(config: Config) -> dict[str, Channel]:
+    """The ways to all receivers, by their names."""
+    from ..notices import receivers
+
+    environment = os.environ  # noqa: TID251 (read at the edge)
+    return receivers.channels(
+        config.notices.receivers, os.uname().nodename, environment, adapters.clock().now
+    )
+
+
+def site(config: Config) -> str:
+    """What stands in subjects."""
+    return config.notices.site or os.uname().nodename.partition(".")[0]
+
+
+def zone(config: Config) -> tzinfo:
+    """The zone that times are told in: that of the schedule, else this host's; UTC if that can't be told."""
+    from ..scheduling.zones import system_zone, zone_named
+
+    try:
+        if config.schedule.zone:
+            return zone_named(config.schedule.zone)
+        return system_zone(os.environ.get("TZ"))  # noqa: TID251 (read at the edge)
+    except (ConfigError, ValueError):
+        return UTC
+
+
+def _command(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The name of a command, and the words after it."""
+    words = list(arguments)
+    while words and words[0].startswith("-"):
+        words = words[2:] if words[0] == "--config" else words[1:]
+    many = 2 if words[:1] == ["tape"] else 1
+    return " ".join(words[:many]), words[many:]

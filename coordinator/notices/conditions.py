@@ -1,0 +1,61 @@
+"""What lasts by itself and can be looked at any time: volumes that are wanted, keys that nobody has tried.
+
+Each look gives all that is so now; what was so before and is not among it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.errors import BackupError
+from ..key_checks import checked_recipients, known_recipients
+from ..service.notices import NoticeRecord
+from ..wanted_volumes import wanted_volumes
+from .raising import over, raise_notice
+from .records import Event, Notice, tidy_cause
+
+
+def reconcile(staging: Path, event: Event, found: Iterable[Notice], now: datetime) -> None:
+    """Put on record what is so of an event now, and that all else of it is over. Raises as
+    ``raise_notice``."""
+    notices = list(found)
+    causes = {tidy_cause(one.cause) for one in notices}
+    for standing in NoticeRecord(staging).lasting((event,)):
+        if standing.notice.cause not in causes:
+            over(staging, standing.notice.cause, now)
+    for one in notices:
+        raise_notice(staging, one, now)
+
+
+def volumes(staging: Path) -> Iterator[Notice]:
+    """Tape volumes that somebody has to bring."""
+    for one in wanted_volumes(staging):
+        yield Notice(
+            event="tape-wanted",
+            cause=f"tape-wanted:{one.destination}:{one.pool}:{one.volume}",
+            subject=f"Tape wanted in {one.destination}: {one.label or f'pool {one.pool}'}",
+            lines=(
+                f"The destination {one.destination} wants {one.told}.",
+                "What waits for it goes on by itself when the volume is in a drive or in the robot.",
+            ),
+            facts={"destination": one.destination, "pool": one.pool, "label": one.label, "why": one.why},
+        )
+
+
+def keys(staging: Path, now: datetime, check_every_seconds: float) -> Iterator[Notice]:
+    """Private keys that were not seen to open what is written for too long. Nothing where this user may not
+    read the directory of keys."""
+    with suppress(BackupError, OSError):
+        recipients, checks = known_recipients(staging)
+        for one in checked_recipients(recipients, checks, now, check_every_seconds):
+            if one.overdue:
+                yield Notice(
+                    event="key-overdue",
+                    cause=f"key-overdue:{one.fingerprint}",
+                    subject=f"The private key {one.name} was not tried for too long",
+                    lines=(one.warning(now),),
+                    facts={"recipient": one.name, "fingerprint": one.fingerprint},
+                )

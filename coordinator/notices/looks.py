@@ -1,0 +1,19 @@
+"""The looks at what lasts by itself, all together: after each command of the night, and now and then."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..settings import Config
+from . import conditions
+from .raising import remind
+
+
+def look(config: Config, now: datetime) -> None:
+    """Put on record what is so now and what is over, and that what lasts is said again where it is time to.
+    Raises as ``raise_notice``."""
+    staging = config.staging.path
+    conditions.reconcile(staging, "tape-wanted", conditions.volumes(staging), now)
+    every = config.encryption.check_every_seconds
+    conditions.reconcile(staging, "key-overdue", conditions.keys(staging, now, every), now)
+    remind(staging, now)

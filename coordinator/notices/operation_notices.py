@@ -1,0 +1,106 @@
+"""What people hear of operations in the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from ...proto.errors import BackupError
+from ..service.records import Operation
+from ..serving.queue import QueueObserver
+from .command_notices import WATCHED, tell_of_command
+from .raising import over, raise_notice
+from .records import Notice
+
+_COMMANDS = {"inventory": "tape inventory"}
+
+
+class OperationNotices(QueueObserver):
+    """Puts on record what people should hear of operations, and tells another observer all of it.
+    What can't be put on record is told to ``unrecorded``."""
+
+    def __init__(
+        self,
+        staging: Path,
+        now: Callable[[], datetime],
+        then: QueueObserver,
+        unrecorded: Callable[[str], object],
+    ) -> None:
+        self._staging = staging
+        self._now = now
+        self._then = then
+        self._unrecorded = unrecorded
+
+    def began(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        self._then.began(operation)
+
+    def adopted(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        self._then.adopted(operation)
+
+    def died(self, operation: Operation, becomes: str) -> None:
+        """See QueueObserver."""
+        self._then.died(operation, becomes)
+        self._recorded(lambda: raise_notice(self._staging, _died(operation, becomes), self._now()))
+
+    def ended(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        self._then.ended(operation)
+        self._recorded(lambda: self._ended(operation))
+
+    def _ended(self, operation: Operation) -> None:
+        if operation.state == "done":
+            over(self._staging, _cause(operation), self._now())
+        name = _COMMANDS.get(operation.request.kind, operation.request.kind)
+        if name not in WATCHED or operation.exit_status is None:
+            return
+        if operation.request.kind == "backup" and operation.carries:
+            return  # the run has told of itself
+        tell_of_command(
+            self._staging,
+            name,
+            operation.request.arguments,
+            operation.exit_status,
+            operation.error,
+            self._now(),
+        )
+
+    def _recorded(self, record: Callable[[], object]) -> None:
+        try:
+            record()
+        except BackupError as error:
+            self._unrecorded(f"nobody is told of this operation: {error.message}")
+
+
+def _died(operation: Operation, becomes: str) -> Notice:
+    asked = _asked(operation)
+    facts = {"operation": operation.id, "kind": operation.request.kind, "becomes": becomes}
+    if becomes == "waiting":
+        return Notice(
+            event="operation-resumed",
+            cause=f"operation-resumed:{operation.id}:{operation.attempts}",
+            subject=f"The process of {asked} died, and it goes on",
+            lines=(f"Operation {operation.id} is in the queue again.",),
+            facts=facts,
+        )
+    return Notice(
+        event="operation-died",
+        cause=_cause(operation),
+        subject=f"The process of {asked} died",
+        lines=(
+            f"Operation {operation.id} is {becomes}, and is not begun again by itself.",
+            *([operation.error] if operation.error else []),
+            f"`mailhaul operations show {operation.id}` shows what it said last.",
+        ),
+        facts=facts,
+    )
+
+
+def _asked(operation: Operation) -> str:
+    return " ".join((operation.request.kind, *operation.request.arguments))
+
+
+def _cause(operation: Operation) -> str:
+    return f"operation-died:{_asked(operation)}"
