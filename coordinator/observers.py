@@ -38,6 +38,10 @@ class RunObserver:
     def noticed(self, text: str) -> None:
         """Something is to be done some day, by somebody who reads this; the run is not the worse for it."""
 
+    def minding(self, text: str) -> None:
+        """The users of a mail host can't be minded, or can be again: this line says so. Called by another
+        thread than the rest."""
+
     def failed(self, failure: Failure) -> None:
         """A unit or partition was given up."""
 
@@ -84,6 +88,10 @@ class Observers(RunObserver):
     def noticed(self, text: str) -> None:
         for one in self._observers:
             one.noticed(text)
+
+    def minding(self, text: str) -> None:
+        for one in self._observers:
+            one.minding(text)
 
     def failed(self, failure: Failure) -> None:
         for one in self._observers:

@@ -18,6 +18,7 @@ from ..proto.structs import Record, field
 from ..worker.destinations.settings import Destination
 from ..worker.load import LoadLimits
 from .drills.settings import DrillConfig
+from .governing.settings import GovernorConfig
 from .notices.settings import NoticesConfig
 from .retention import RetentionRules
 from .scheduling.settings import ScheduleConfig
@@ -212,6 +213,7 @@ class Config(Record, kw_only=True):
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     dispatch: DispatchConfig = field(default_factory=DispatchConfig)
     load: LoadLimits = field(default_factory=LoadLimits)
+    governor: GovernorConfig = field(default_factory=GovernorConfig)
     archive: ArchiveConfig = field(default_factory=ArchiveConfig)
     encryption: EncryptionConfig = field(default_factory=EncryptionConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)

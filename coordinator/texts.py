@@ -26,6 +26,11 @@ def number(count: int) -> str:
     return "?" if count < 0 else f"{count:,}"
 
 
+def milliseconds(seconds: float) -> str:
+    """A time that is short: ``150 ms``."""
+    return f"{number(round(seconds * 1000))} ms"
+
+
 def duration(seconds: float) -> str:
     """``0.4 s``, ``12 s``, ``3:07``, ``1:02:03``; whole seconds stay whole."""
     if seconds < 9.95 and seconds != int(seconds):

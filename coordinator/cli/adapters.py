@@ -12,6 +12,7 @@ from ..clock import SystemClock
 from ..dispatch.driver import ATTEMPTS, Admission, always
 from ..dispatch.engine import Engine
 from ..dispatch.local import AtFirstHere, local_engine
+from ..dispatch.tuning import FREE, Restraint
 from ..hooks import Hooks
 from ..settings import Config
 
@@ -22,10 +23,13 @@ def make_engine(
     *,
     attempts: int = ATTEMPTS,
     at_first_here: AtFirstHere | None = None,
+    restraint: Restraint = FREE,
 ) -> Engine:
     """Up to so many worker processes on this machine, this process itself ``at_first_here``; 0 workers stand
     for this process alone."""
-    return local_engine(workers, admit=admit, attempts=attempts, at_first_here=at_first_here)
+    return local_engine(
+        workers, admit=admit, attempts=attempts, at_first_here=at_first_here, restraint=restraint
+    )
 
 
 def make_lanes(lanes: Sequence[str]) -> Engine:

@@ -24,6 +24,7 @@ from ..structure_keys import keys_at
 from . import adapters, output
 from .backup_report import document, summary, tell_on_stderr
 from .encryption import prepare_encryption, say_once_what_is_in_clear, say_that_stream_is_in_clear
+from .governed import governed
 from .means import admission, open_means
 from .options import STDIO
 from .output import counted, note, say, size
@@ -120,7 +121,7 @@ def _to_stream(config: Config, asked: Asked, file: str, observer: RunObserver) -
         observer=observer,
         hooks=adapters.hooks(config),
     )
-    with archive_stream(file) as stream:
+    with governed(config, observer.minding), archive_stream(file) as stream:
         result = run_to_stream(config, asked.request, StreamSink(stream, name), means, sealing)
     if sealing is None:
         say_that_stream_is_in_clear()
@@ -173,6 +174,10 @@ class _Observer(RunObserver):
     def sealed(self, unit: Unit, report: UnitReport) -> None:
         """See RunObserver."""
         self._display.end(unit.label, Amount(report.messages, report.size_bytes))
+
+    def minding(self, text: str) -> None:
+        """See RunObserver."""
+        self._display.say(text)
 
     def failed(self, failure: Failure) -> None:
         """See RunObserver."""

@@ -78,7 +78,7 @@ def open_check(
             destinations=where.destinations,
             unlock=where.unlock,
         ) as backup,
-        open_restorers(config, workers) as (engine, access),
+        open_restorers(config, workers, minding=config) as (engine, access),
     ):
         stores = {one.name: one for one in config.partitions} if config else {}
         if store is not None:

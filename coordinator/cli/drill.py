@@ -138,7 +138,7 @@ def _places(config: Config, place: str | None) -> list[str]:
 @contextmanager
 def _bench(config: Config) -> Iterator[Bench]:
     """What trials work with. Mailboxes are restored in this process, one at a time."""
-    with open_restorers(config, 1) as (live, access):
+    with open_restorers(config, 1, minding=config) as (live, access):
         here = adapters.make_engine(0)
         yield Bench(
             engine=here,

@@ -18,6 +18,7 @@ from ..access import Access
 from ..dispatch.cluster import RayCluster, ray_engine
 from ..dispatch.driver import Admission, HostSink, always, ignore_hosts
 from ..dispatch.engine import Engine
+from ..dispatch.tuning import Restraint
 from ..observers import RunObserver
 from ..run import Means
 from ..settings import Config
@@ -45,10 +46,12 @@ def inventory_engine(config: Config) -> Engine:
 
 
 @contextmanager
-def open_means(config: Config, observer: RunObserver, admit: Admission) -> Iterator[Means]:
+def open_means(
+    config: Config, observer: RunObserver, admit: Admission, restraint: Restraint
+) -> Iterator[Means]:
     """What a run works with. Raises AccessError where keys are missing or lie open to others."""
     area = _area(config)
-    with _engine(config, area, admit, observer.host_changed) as engine:
+    with _engine(config, area, admit, observer.host_changed, restraint) as engine:
         yield Means(
             clock=adapters.clock(),
             inventory=inventory_engine(config),
@@ -63,12 +66,12 @@ def open_means(config: Config, observer: RunObserver, admit: Admission) -> Itera
 
 
 @contextmanager
-def open_access(config: Config) -> Iterator[tuple[Engine, Access]]:
+def open_access(config: Config, restraint: Restraint) -> Iterator[tuple[Engine, Access]]:
     """An engine for restores to the hosts of a cluster, and how these read archives. Raises AccessError."""
     area = _area(config)
     patience = min(config.dispatch.host_patience_seconds, _KEEPING_PATIENCE_SECONDS)
     keeping = replace(config, dispatch=replace(config.dispatch, host_patience_seconds=patience))
-    with _engine(config, area, always, ignore_hosts) as engine:
+    with _engine(config, area, always, ignore_hosts, restraint) as engine:
         yield (
             engine,
             Access(
@@ -112,16 +115,23 @@ def _reading(config: Config) -> Callable[[str], bytes]:
 
 
 @contextmanager
-def _engine(config: Config, area: StagingArea, admit: Admission, on_host: HostSink) -> Iterator[Engine]:
+def _engine(
+    config: Config, area: StagingArea, admit: Admission, on_host: HostSink, restraint: Restraint
+) -> Iterator[Engine]:
     """Workers on the hosts of the cluster, whose progress comes by way of the receiver."""
     cluster = _cluster(config)
     if area.receiver is None:
-        yield ray_engine(cluster, admit=admit, on_host=on_host)
+        yield ray_engine(cluster, admit=admit, on_host=on_host, restraint=restraint)
         return
     sender = ProgressSender(area.receiver, area.lease_seconds)
     with watch_progress(area, area.receiver) as watch:
         yield ray_engine(
-            cluster, admit=admit, connect_progress=sender, poll_progress=watch.poll, on_host=on_host
+            cluster,
+            admit=admit,
+            connect_progress=sender,
+            poll_progress=watch.poll,
+            on_host=on_host,
+            restraint=restraint,
         )
 
 

@@ -12,11 +12,13 @@ from ...proto.ports import ProgressSink
 from ..dispatch.driver import Admission, always
 from ..dispatch.engine import Engine, Outcome, ReportT, TaskT
 from ..dispatch.local import AtFirstHere
+from ..dispatch.tuning import Restraint
 from ..observers import RunObserver
 from ..run import Means
 from ..settings import Config
 from ..structure_keys import area_at
 from . import adapters
+from .governed import governed
 
 _HERE_SECONDS = 2.0
 """So long this process works itself where little is to be expected. What is done by then counts, mailbox by
@@ -51,31 +53,36 @@ def inventory_engine(config: Config) -> Engine:
 @contextmanager
 def open_means(config: Config, observer: RunObserver, admit: Admission) -> Iterator[Means]:
     """What a run works with. Raises AccessError where keys are missing or lie open to others."""
-    if config.dispatch.engine == "local":
-        workers = config.dispatch.workers_per_host
-        yield Means(
-            clock=adapters.clock(),
-            # Not this thread: a file system that hangs must not keep Ctrl-C from ending the program.
-            inventory=adapters.make_engine(1, at_first_here=AtFirstHere(math.inf, _prepare_workers)),
-            backup=_prepared(adapters.make_engine(workers, admit)),
-            small_night=adapters.make_engine(
-                workers, admit, at_first_here=AtFirstHere(_HERE_SECONDS, _prepare_workers)
-            ),
-            area=area_at(
-                config.staging.path,
-                reserve_bytes=config.staging.reserve_bytes,
-                patience_seconds=config.staging.patience_seconds,
-            ),
-            grant=lambda _host, _file, _epoch: b"",
-            read_grant=lambda _host: b"",
-            observer=observer,
-            hooks=adapters.hooks(config),
-        )
-        return
-    from . import hosts
+    with governed(config, observer.minding) as restraint:
+        if config.dispatch.engine == "local":
+            yield _local_means(config, observer, admit, restraint)
+            return
+        from . import hosts
 
-    with hosts.open_means(config, observer, admit) as means:
-        yield means
+        with hosts.open_means(config, observer, admit, restraint) as means:
+            yield means
+
+
+def _local_means(config: Config, observer: RunObserver, admit: Admission, restraint: Restraint) -> Means:
+    workers = config.dispatch.workers_per_host
+    return Means(
+        clock=adapters.clock(),
+        # Not this thread: a file system that hangs must not keep Ctrl-C from ending the program.
+        inventory=adapters.make_engine(1, at_first_here=AtFirstHere(math.inf, _prepare_workers)),
+        backup=_prepared(adapters.make_engine(workers, admit, restraint=restraint)),
+        small_night=adapters.make_engine(
+            workers, admit, at_first_here=AtFirstHere(_HERE_SECONDS, _prepare_workers), restraint=restraint
+        ),
+        area=area_at(
+            config.staging.path,
+            reserve_bytes=config.staging.reserve_bytes,
+            patience_seconds=config.staging.patience_seconds,
+        ),
+        grant=lambda _host, _file, _epoch: b"",
+        read_grant=lambda _host: b"",
+        observer=observer,
+        hooks=adapters.hooks(config),
+    )
 
 
 def _prepared(engine: Engine) -> Engine:

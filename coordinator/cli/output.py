@@ -20,13 +20,14 @@ from ...proto.plain_text import shown
 from ...proto.records import Skipped
 from ...proto.structs import Record
 from ..documents import plain
-from ..texts import counted, duration, moment, name, number, size
+from ..texts import counted, duration, milliseconds, moment, name, number, size
 
 __all__ = [
     "Column",
     "counted",
     "cut",
     "duration",
+    "milliseconds",
     "list_skipped",
     "moment",
     "name",

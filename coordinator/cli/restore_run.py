@@ -102,7 +102,13 @@ def _opened(context: click.Context, asked: RestoreOptions) -> Iterator[_Case]:
             )
         )
         engine, access = stack.enter_context(
-            open_restorers(goal.config, goal.workers, dry_run=asked.dry_run, alone=goal.alone)
+            open_restorers(
+                goal.config,
+                goal.workers,
+                dry_run=asked.dry_run,
+                alone=goal.alone,
+                minding=None if asked.dry_run or asked.full_speed else goal.minding,
+            )
         )
         refuse_other_moment(again, backup)
         later = stack.enter_context(_newest(invocation, asked, paths, again))

@@ -42,12 +42,13 @@ _WITHOUT_MODSEQ = (
 
 class Goal(Record, kw_only=True):
     """Where mail goes: to a ``place`` for all of it, or to the partitions of a configuration; and how much of
-    a host that may take."""
+    a host that may take; ``minding`` says whose users are minded meanwhile."""
 
     place: Partition | None
     config: Config | None
     workers: int
     load: LoadLimits
+    minding: Config | None
 
     @property
     def alone(self) -> bool:
@@ -78,23 +79,25 @@ def chosen_goal(
             each = [of_partition(place, one.name) for one in stores if names_partition(place)]
             for one in (place, *each):
                 refuse_target(one, area, stores)
+        bounds = _bounds(invocation) if staging is None else None
         return Goal(
             place=place,
             config=None,
             workers=workers or default_workers(),
-            load=_load(invocation) if staging is None else NO_LIMITS,
+            load=NO_LIMITS if bounds is None else bounds.load,
+            minding=bounds,
         )
     refuse(
         staging is not None, "say where to with --to FORMAT:DIR: --staging stands instead of a configuration"
     )
     config = configured(invocation)
     workers = workers or config.dispatch.workers_per_host
-    return Goal(place=None, config=config, workers=workers, load=config.load)
+    return Goal(place=None, config=config, workers=workers, load=config.load, minding=config)
 
 
-def _load(invocation: Invocation) -> LoadLimits:
-    """The limits of the configuration, if there is one."""
-    return configured(invocation).load if found_configuration(invocation) is not None else NO_LIMITS
+def _bounds(invocation: Invocation) -> Config | None:
+    """The configuration, if there is one: its limits hold for whatever is restored."""
+    return configured(invocation) if found_configuration(invocation) is not None else None
 
 
 def _leave_stdout(invocation: Invocation) -> None:

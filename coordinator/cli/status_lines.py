@@ -13,6 +13,7 @@ from ...proto.errors import AccessError
 from ...proto.records import FOLDERS, STAGING
 from ...worker.archives.names import parse_name
 from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
+from ..governing.state import GovernorState
 from ..history import Behind, GoodBackup
 from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
 from ..monitoring.status import RunStatus, UnitStatus
@@ -75,6 +76,8 @@ def show(
         say("it tells nothing: no run, or one that just begins")
     else:
         _show_last(overview, again)
+    for host in overview.governed:
+        _show_governed(host)
     for restore in overview.restores:
         _show_restore(restore, restore_again)
     say()
@@ -118,6 +121,17 @@ def _encryption(overview: Overview) -> str:
     return (
         f"archives are encrypted, for {names}" if names else "archives are encrypted; the keys are not here"
     )
+
+
+def _show_governed(one: GovernorState) -> None:
+    if one.blind or one.p95_seconds is None:
+        say(shown(f"{one.host}: how long users wait is not known: {one.blind or 'nobody has looked yet'}"))
+    else:
+        p95, target = output.milliseconds(one.p95_seconds), output.milliseconds(one.target_seconds)
+        say(shown(f"{one.host}: 95 of 100 times users wait {p95} at most, target {target}"))
+    say(f"  the work there goes on at {one.level:.0%}, by {counted(one.workers, 'worker')}")
+    if one.why:
+        say(f"  because {one.why}")
 
 
 def _show_restore(one: RestoreStatus, again: Callable[[str, str], str]) -> None:

@@ -119,7 +119,10 @@ def command(
                 f"no target for partition {timeline.partition!r}: say where to with --to FORMAT:DIR"
             )
         holdings = _with_keys(past.archives, archives, found, unlock)
-        with open_restorers(goal.config, goal.workers, alone=goal.alone) as (engine, access):
+        with open_restorers(goal.config, goal.workers, alone=goal.alone, minding=goal.minding) as (
+            engine,
+            access,
+        ):
             planned = plan_undelete(
                 found,
                 path,

@@ -32,6 +32,7 @@ from ..settings import (
 from ..users_file import read_users
 from .destinations import destinations, sweep
 from .drill import drill
+from .governing import governing
 from .notices import notices
 from .problems import check_names, config_error, wrong_value
 from .root import Root
@@ -71,14 +72,19 @@ def load(path: Path) -> Config:
     names = groups.rules.names()
     staging = _staging(path, root.staging)
     places = destinations(path, root.destination, staging.path)
+    partitions = _partitions(path, root.partition)
+    dispatch = _dispatch(path, root.dispatch)
+    hosts = {host for one in partitions for host in one.hosts} | {staging.host}
+    governor = governing(path, root.governor, staging.path, hosts, one=dispatch.engine == "local")
     config = Config(
         staging=staging,
-        partitions=_partitions(path, root.partition),
+        partitions=partitions,
         groups=groups,
         exclude=_exclude(path, root.exclude, names),
         retention=_retention(path, root.retention, names),
-        dispatch=_dispatch(path, root.dispatch),
-        load=_load(root.load),
+        dispatch=dispatch,
+        load=_load(root.load, governor.name),
+        governor=governor,
         archive=_archive(path, root.archive),
         encryption=_encryption(path, root.encryption),
         metrics=MetricsConfig(**with_paths(path, root.metrics.given(), "textfile")),
@@ -126,9 +132,10 @@ def _dispatch(path: Path, table: DispatchTable) -> DispatchConfig:
     return DispatchConfig(**given)
 
 
-def _load(table: LoadTable) -> LoadLimits:
+def _load(table: LoadTable, governor: str) -> LoadLimits:
     names = {"ramp": "ramp_seconds"}
-    return LoadLimits(**{names.get(key, key): value for key, value in table.given().items()})
+    given = {names.get(key, key): value for key, value in table.given().items()}
+    return LoadLimits(**given, governor=governor)
 
 
 def _check_hosts(path: Path, config: Config) -> None:

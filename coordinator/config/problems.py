@@ -44,11 +44,11 @@ def _kind(key: str, error: ErrorDetails) -> str:
 
 def _names(location: tuple[int | str, ...]) -> list[str]:
     """The tables that a key is in, as TABLES has them, and the key; of what should be the table of a group,
-    the key that holds these tables."""
+    or of a host, the key that holds these tables."""
     names = [part for part in location if isinstance(part, str)]
     if names[0] == "destination":
         return names[:3]
-    if len(names) > 2 and names[1] == "group":
+    if len(names) > 2 and names[1] in ("group", "host"):
         names[2] = "NAME"
     return names[:2] if names[2:] == ["NAME"] else names
 

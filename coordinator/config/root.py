@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from .drill_table import DrillTable
+from .governor_tables import GovernorHostTable, GovernorTable
 from .notices_tables import NoticesTable, ReceiverTable, SwitchTable
 from .schedule_tables import GroupScheduleTable, ScheduleTable
 from .serving import ProxyTable, ServeTable
@@ -47,6 +48,7 @@ class Root(Table):
     retention: RetentionTable = Field(default=RetentionTable(), description="a [retention] table")
     dispatch: DispatchTable = Field(default=DispatchTable(), description="a [dispatch] table")
     load: LoadTable = Field(default=LoadTable(), description="a [load] table")
+    governor: GovernorTable = Field(default=GovernorTable(), description="a [governor] table")
     archive: ArchiveTable = Field(default=ArchiveTable(), description="an [archive] table")
     encryption: EncryptionTable = Field(default=EncryptionTable(), description="an [encryption] table")
     metrics: MetricsTable = Field(default=MetricsTable(), description="a [metrics] table")
@@ -74,6 +76,8 @@ TABLES: dict[str, type[Table]] = {
     "dispatch": DispatchTable,
     "dispatch.tls": TlsTable,
     "load": LoadTable,
+    "governor": GovernorTable,
+    "governor.host.NAME": GovernorHostTable,
     "archive": ArchiveTable,
     "encryption": EncryptionTable,
     "metrics": MetricsTable,
@@ -95,4 +99,4 @@ TABLES: dict[str, type[Table]] = {
     "serve": ServeTable,
     "serve.proxy": ProxyTable,
 }
-"""By their names; NAME stands for that of a group. Of destinations each kind has its own."""
+"""By their names; NAME stands for that of a group, or of a host. Of destinations each kind has its own."""

@@ -113,6 +113,22 @@ workers_per_host = 8
 # A restore begins with a tenth of that, and has all of it after this time.
 # ramp = "1m"
 
+[governor]
+# While work goes on, each second a user of the mail server logs in, opens the INBOX, and reads a message.
+# What 95 of 100 of these take stays below the target: the work on that host slows down as far as it must, but
+# never below the share floor of its speed. While that user can't log in it has the share blind at most.
+# target = "150ms"
+# window = "60s"
+# floor = 0.05
+# blind = 0.25
+# Whose eyes these are: an account without mail that matters; the password is in a file of mode 0600.
+# user = "probe@example.org"
+# password_file = "/etc/mailhaul/probe.password"
+# ca_file = "/etc/mailhaul/ca.pem"
+# A table for each mail host that is governed; it may have all that is above for itself.
+# [governor.host.localhost]
+# server = "imaps://mail01.example.org"
+
 [archive]
 # "lz4" is fast; "zstd" takes less space and more time.
 codec = "lz4"

@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ...proto.errors import BackupError
 from ...proto.ports import ProgressSink
 from ...proto.records import Progress
 from . import child
@@ -61,6 +63,15 @@ class Actor:
 
             overwrite_freed_memory()
         return answer
+
+    def hold_back(self, governor: str, share: float) -> None:
+        """From now on the workers on this host that have this governor do this share of what they could.
+        Called beside ``run``."""
+        from ...worker.load.share import write_share
+
+        # Where that can't be written, the tasks that would read it say so.
+        with suppress(BackupError):
+            write_share(self._host, governor, share)
 
     def _run(self, task: bytes) -> object:
         return self._function(unpacked(task, self._host, self._keys, self._pair), self._progress)

@@ -29,9 +29,19 @@ from .actor import ProgressConnection, no_progress
 from .driver import ATTEMPTS, Admission, HostSink, Pace, always, dispatch, event_of, ignore_hosts
 from .engine import Engine, Outcome, ReportT, TaskT
 from .processes import GRACE_SECONDS, SPAWN, birth, bound_waits, end, end_of
-from .ray_process import Alive, Answered, Broken, Command, Connected, Offered, Orders, Report, Send
+from .ray_process import (
+    Alive,
+    Answered,
+    Broken,
+    Command,
+    Connected,
+    Offered,
+    Orders,
+    Report,
+    Send,
+)
 from .task_bytes import packed
-from .tuning import Tuner
+from .tuning import FREE, Restraint, Tuner
 
 CONNECT_SECONDS = 120.0
 """How long connecting to the cluster may take: a wrong token shows after 20 s, missing TLS after 80."""
@@ -138,13 +148,14 @@ def ray_engine(
     connect_progress: ProgressConnection = no_progress,
     poll_progress: PollProgress | None = None,
     on_host: HostSink = ignore_hosts,
+    restraint: Restraint = FREE,
 ) -> Engine:
     """``run_on_cluster`` with these settings, as the port that runs and restores use."""
 
     def engine(
         function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[TaskT], on_progress: ProgressSink
     ) -> Iterator[Outcome[TaskT, ReportT]]:
-        tuner = Tuner(cluster.workers_per_host)
+        tuner = Tuner(cluster.workers_per_host, restraint=restraint)
 
         def note(progress: Progress) -> None:
             tuner.note(progress)
@@ -163,6 +174,7 @@ def ray_engine(
             poll=poll,
             on_host=on_host,
             tuner=tuner,
+            restraint=restraint,
         )
 
     return engine
@@ -179,13 +191,15 @@ def run_on_cluster(
     on_host: HostSink = ignore_hosts,
     attempts: int = ATTEMPTS,
     tuner: Tuner | None = None,
+    restraint: Restraint = FREE,
 ) -> Iterator[Outcome[TaskT, ReportT]]:
     """See ``Engine``: each task on one of its hosts, on any where it names none.
 
-    A host without a live node gets no work: what only it could do fails at once, with HostError. A host that
-    is lost on the way is waited for. ``function`` must be importable on the hosts by its name; this process's
-    files and modules are not sent there. ``poll`` is called several times a second by the thread that
-    iterates, and tells ``tuner`` of the progress that it brings.
+    A host without a live node gets no work: what only it could do fails at once, with HostError. A host
+    that is lost on the way is waited for. ``function`` must be importable on the hosts by its name; this
+    process's files and modules are not sent there. ``poll`` is called several times a second by the thread
+    that iterates, and tells ``tuner`` of the progress that it brings; what ``restraint`` leaves to each
+    worker is said to their hosts.
 
     Raises AccessError for a token or key that others can read, HostError for a cluster without any host,
     ClusterLostError if there is no cluster, or none any more. When the iterator is closed all workers are
@@ -200,7 +214,10 @@ def run_on_cluster(
     )
     if not tasks:
         return
-    with tempfile.TemporaryFile() as log, closing(_Crew(orders, log, poll, cluster.silence_seconds)) as crew:
+    with (
+        tempfile.TemporaryFile() as log,
+        closing(_Crew(orders, log, poll, cluster.silence_seconds, restraint)) as crew,
+    ):
         live = crew.connect()
         if not live:
             raise HostError(f"no node of the Ray cluster has a label {ray_process.LABEL}")
@@ -266,11 +283,17 @@ class _Crew:
     """Workers that are actors, reached through the process that drives Ray."""
 
     def __init__(
-        self, orders: Orders, log: IO[bytes], poll: Callable[[], None], silence_seconds: float
+        self,
+        orders: Orders,
+        log: IO[bytes],
+        poll: Callable[[], None],
+        silence_seconds: float,
+        restraint: Restraint = FREE,
     ) -> None:
         self._address = orders.address
         self._poll = poll
         self._silence_seconds = silence_seconds
+        self._restraint = restraint
         self._keys = orders.keys
         self._hosts: dict[int, str] = {}
         self._offered: dict[int, str] = {}
@@ -321,6 +344,8 @@ class _Crew:
     def events(self, timeout_seconds: float) -> Sequence[Event]:
         """See driver.Crew. Raises ClusterLostError when there is no cluster any more."""
         self._poll()
+        for one in self._restraint.held_back():
+            self._say(one)
         timeout = 0.0 if self._noticed else min(timeout_seconds, _PROGRESS_SECONDS)
         while (report := self._hear(timeout)) is not None:
             self._heard = time.monotonic()

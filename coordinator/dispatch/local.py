@@ -25,7 +25,7 @@ from ..core import Core, Event, WorkerReady, WorkersWanted
 from . import child
 from .driver import ATTEMPTS, STEADY, Admission, Crew, Pace, always, dispatch, event_of
 from .engine import Engine, Outcome, ReportT, TaskT
-from .tuning import USUAL, Tuner
+from .tuning import FREE, USUAL, Restraint, Tuner
 
 
 class AtFirstHere(Record):
@@ -53,9 +53,10 @@ def local_engine(
     attempts: int = ATTEMPTS,
     lanes: Sequence[str] = (),
     at_first_here: AtFirstHere | None = None,
+    restraint: Restraint = FREE,
 ) -> Engine:
     """``run_tasks`` with at most so many workers, as the port that runs and restores use. Tasks are begun
-    while ``admit`` says so, and tried so often."""
+    while ``admit`` says so, and tried so often; ``restraint`` may hold them back."""
 
     def engine(
         function: Callable[[Any, ProgressSink], ReportT], tasks: Sequence[TaskT], on_progress: ProgressSink
@@ -69,6 +70,7 @@ def local_engine(
             admit=admit,
             lanes=lanes,
             at_first_here=at_first_here,
+            restraint=restraint,
         )
 
     return engine
@@ -85,12 +87,14 @@ def run_tasks(
     pace: Pace = STEADY,
     lanes: Sequence[str] = (),
     at_first_here: AtFirstHere | None = None,
+    restraint: Restraint = FREE,
 ) -> Iterator[Outcome[TaskT, ReportT]]:
-    """See ``Engine``: up to ``workers`` processes, as many of them as gain anything (``tuning``), never more
-    than tasks; 0 stands for this process. All tasks run here, whatever their hosts, and are told so by an
-    empty name. With ``lanes`` there are so many workers for each, and a task names those that it can be done
-    in as its hosts: who is slow in one holds nobody up in another. With ``at_first_here`` a thread of this
-    process is the only worker until its time is over; it ends at the next progress of its task.
+    """See ``Engine``: up to ``workers`` processes, as many of them as gain anything (``tuning``), never
+    more than tasks; 0 stands for this process. All tasks run here, whatever their hosts, and are told so by
+    an empty name. With ``lanes`` there are so many workers for each, and a task names those that it can be
+    done in as its hosts: who is slow in one holds nobody up in another. With ``at_first_here`` a thread of
+    this process is the only worker until its time is over; it ends at the next progress of its task. There
+    are fewer workers while the ``restraint`` wants that.
 
     ``function`` must be importable by its name, tasks and reports picklable. ``on_progress`` is called
     by the thread that iterates. Closing the iterator, or an exception in its consumer's loop, ends the
@@ -102,7 +106,7 @@ def run_tasks(
     notice and end within about a second.
     """
     held = workers > 0 and at_first_here is not None
-    tuner = Tuner(max(workers, 1), max(USUAL, len(os.sched_getaffinity(0))), held=held)
+    tuner = Tuner(max(workers, 1), max(USUAL, len(os.sched_getaffinity(0))), held=held, restraint=restraint)
 
     def note(progress: Progress) -> None:
         tuner.note(progress)

@@ -6,6 +6,7 @@ worker, and which hosts come and go; Ray restarts and retries nothing by itself.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import queue
 import socket
@@ -35,6 +36,7 @@ from .ray_process import (
     Report,
     Send,
 )
+from .tuning import HoldBack
 
 LOOK_SECONDS = 1.0
 """How often the cluster is asked for its nodes."""
@@ -46,6 +48,9 @@ START_SECONDS = 60.0
 """A worker that is not ready in this time is given up."""
 
 _REASON_CHARACTERS = 300
+
+_BESIDE = "beside"
+"""The threads of an actor that do what is not its task."""
 
 
 def drive(channel: Connection, orders: Orders) -> None:
@@ -111,7 +116,12 @@ class _Driver:
         self._workers: dict[int, _Worker] = {}
         # Commands come from a thread, the ends of calls from Ray's callbacks.
         self._happened: queue.SimpleQueue[Command | _Ended | _Hangup] = queue.SimpleQueue()
-        self._actor = ray.remote(num_cpus=0, max_restarts=0, max_task_retries=0)(Actor)
+        self._turns = itertools.count()
+        # What holds workers back reaches them while they are at their tasks, in a thread of its own.
+        remote: Any = ray.remote  # whose types know of no concurrency groups
+        self._actor = remote(num_cpus=0, max_restarts=0, max_task_retries=0, concurrency_groups={_BESIDE: 1})(
+            Actor
+        )
 
     def serve(self) -> None:
         threading.Thread(target=self._listen, name="commands", daemon=True).start()
@@ -145,6 +155,8 @@ class _Driver:
                 self._watch(number, self._workers[number].actor.run.remote(task))
             case Stop(number) if number in self._workers:
                 _kill(self._workers.pop(number))
+            case HoldBack():
+                self._hold_back(happened)
             case _Ended(number, call) if number in self._workers:
                 self._end(number, call)
             case _:
@@ -155,6 +167,13 @@ class _Driver:
         actor: Any = options.remote(self._orders.function, self._orders.connection, host, self._orders.keys)
         self._workers[number] = _Worker(host, actor, time.monotonic() + START_SECONDS)
         self._watch(number, actor.ready.remote())
+
+    def _hold_back(self, told: HoldBack) -> None:
+        """Say it to one worker there, whose file all see; each time to the next, as any may hang."""
+        there = [one for one in self._workers.values() if one.host == told.host and one.ready_by is None]
+        if there:
+            actor = there[next(self._turns) % len(there)].actor
+            actor.hold_back.options(concurrency_group=_BESIDE).remote(told.governor, told.share)
 
     def _watch(self, number: int, call: Any) -> None:
         def ended(future: Future[Any]) -> None:

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from ...proto.structs import Record
 from ..core import HostBack, HostLost, Start, Stop, WorkerLost, WorkerReady
 from . import child
+from .tuning import HoldBack
 
 LABEL = "mailhaul/host"
 """The label of a node: the host of the configuration that it stands for."""
@@ -40,7 +41,7 @@ class Send(Record):
     task: bytes
 
 
-Command = Start | Send | Stop
+Command = Start | Send | Stop | HoldBack
 
 
 class Connected(Record):

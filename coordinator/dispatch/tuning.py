@@ -4,15 +4,19 @@ For some seconds it is measured how fast a number of workers is, all of them at 
 the same with one more, as long as that one is worth it, or else with one less, as long as the last one was
 not. Where a disk, the processors or `[load]` give no more, fewer workers are just as fast, and leave the
 memory of the others, and the processors' caches, to the users of the host.
+
+A ``Restraint`` may want less than that: then there are fewer, and nothing is measured meanwhile.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ...proto.records import Progress
+from ...proto.structs import Record
 from ..core import Core, Event, Occupancy, WorkersWanted
 
 USUAL = 4
@@ -32,11 +36,53 @@ MESSAGE_BYTES = 20_000
 
 _UP_THEN_DOWN = (1, -1)
 
+_NOT_FOR_LESS = 0.25
+"""Another worker is not started for less than this part of one: the next moment would let it go again."""
+
+
+class HoldBack(Record):
+    """Each worker on this host is to do this share of what it could (``worker.load.share``), says this
+    governor."""
+
+    host: str
+    governor: str
+    share: float
+
+
+class Restraint(Protocol):
+    """Who holds the work on hosts back. All of it must be quick, and must not raise."""
+
+    def level(self, host: str) -> float:
+        """The share of what it could do that the work on a host may do now: above 0, and at most 1."""
+
+    def occupied(self, host: str, count: int, busy: int) -> None:
+        """``busy`` workers are at work on a host that would have ``count`` if nobody held them back; told
+        about once a second. What the level does not take away by fewer workers is to be taken from each."""
+
+    def held_back(self) -> list[HoldBack]:
+        """What is to be said to hosts (again); asked for by engines whose workers can't see it otherwise."""
+
+
+class Free:
+    """Nobody holds anything back (a Restraint)."""
+
+    def level(self, _host: str) -> float:
+        return 1.0
+
+    def occupied(self, _host: str, _count: int, _busy: int) -> None:
+        pass
+
+    def held_back(self) -> list[HoldBack]:
+        return []
+
+
+FREE = Free()
+
 
 class Tuner:
-    """Finds the number of workers for each host of a dispatch: at most ``most``, and ``first`` to begin with,
-    as its core has to be told. As long as it is ``held`` there is one. ``monotonic`` is the clock, in
-    seconds."""
+    """Finds the number of workers for each host of a dispatch: at most ``most``, and ``first`` to begin
+    with, as its core has to be told. As long as it is ``held`` there is one. There are fewer where the
+    ``restraint`` wants less. ``monotonic`` is the clock, in seconds."""
 
     def __init__(
         self,
@@ -45,10 +91,12 @@ class Tuner:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         held: bool = False,
+        restraint: Restraint = FREE,
     ) -> None:
         self.first, self._most = min(first, most), most
         self.held = held
         self._now = monotonic
+        self._restraint = restraint
         self._hosts: dict[str, _Host] = {}
         self._host_of: dict[str, _Host] = {}
         self._done: dict[str, int] = {}  # by the label of a task
@@ -67,11 +115,15 @@ class Tuner:
 
     def wanted(self, core: Core) -> list[Event]:
         """The numbers of workers that should change; to be asked for about once a second."""
-        if self.held:
-            return []
         now = self._now()
-        counts = [(one, self._host(one.host).workers(now, one)) for one in core.occupancy()]
-        return [WorkersWanted(one.host, count) for one, count in counts if count != one.most]
+        events: list[Event] = []
+        for one in core.occupancy():
+            level = self._restraint.level(one.host)
+            count = 1 if self.held else self._host(one.host).workers(now, one, restrained=level < 1.0)
+            self._restraint.occupied(one.host, count, one.busy)
+            if not self.held and (wanted := _restrained(count, level, one.most)) != one.most:
+                events.append(WorkersWanted(one.host, wanted))
+        return events
 
     def _host(self, name: str) -> _Host:
         if name not in self._hosts:
@@ -96,8 +148,8 @@ class _Host:
         self._ways = list(_UP_THEN_DOWN)
         self._rests_until = 0.0
 
-    def workers(self, now: float, seen: Occupancy) -> int:
-        if not seen.waits or seen.busy != self._count or now < self._rests_until:
+    def workers(self, now: float, seen: Occupancy, *, restrained: bool) -> int:
+        if restrained or not seen.waits or seen.busy != self._count or now < self._rests_until:
             self._begun = None
         elif self._begun is None:
             self._begun = now, self.work
@@ -123,6 +175,14 @@ class _Host:
             self._before, self._count = None, found.workers
             self._ways = list(_UP_THEN_DOWN)
             self._rests_until = now + REST_SECONDS
+
+
+def _restrained(count: int, level: float, most: int) -> int:
+    """So many of ``count`` workers are enough for this level, where there may be ``most`` by now."""
+    work = count * level
+    if level < 1.0 and most < work <= most + _NOT_FOR_LESS:
+        return most
+    return max(1, math.ceil(work))
 
 
 def _is_better(one: _Measured, other: _Measured) -> bool:

@@ -189,6 +189,10 @@ class RunLog(RunObserver):
         """See RunObserver."""
         self._log.warning("run.noticed", notice=text)
 
+    def minding(self, text: str) -> None:
+        """See RunObserver."""
+        self._log.warning("run.minding", notice=text)
+
     def failed(self, failure: Failure) -> None:
         """See RunObserver."""
         if failure.what in self._units:

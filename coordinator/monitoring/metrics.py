@@ -8,7 +8,7 @@ error codes, so their number is bounded; no label holds a user or a run. How met
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
@@ -18,6 +18,8 @@ from ...proto.ports import Clock
 from ...proto.structs import asdict
 from ...worker.staging.receiver_status import ReceiverStatus
 from ...worker.staging.space import Space
+from ..clock import utc
+from ..governing.state import GovernorState, fresh_states
 from ..settings import Config
 from .catalog_metrics import CatalogCollector
 from .drill_metrics import DrillCollector
@@ -129,6 +131,46 @@ class ReceiverCollector(Collector):
             yield counter(f"mailhaul_receiver_{name}", text, (), [(value,)])
 
 
+class GovernorCollector(Collector):
+    """The hosts whose users are minded at this moment; nothing where ``take`` returns none."""
+
+    def __init__(self, take: Callable[[], Sequence[GovernorState]]) -> None:
+        self._take = take
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        hosts = self._take()
+        if not hosts:
+            return
+        yield gauge(
+            "mailhaul_probe_seconds",
+            "What 95 of 100 looks at a mail server took at most, by step and in all.",
+            ("host", "step"),
+            ((one.host, step, seconds) for one in hosts for step, seconds in _waits(one).items()),
+        )
+        for name, text, value in _GOVERNED:
+            yield gauge(
+                f"mailhaul_governor_{name}", text, ("host",), ((one.host, value(one)) for one in hosts)
+            )
+
+
+def _waits(one: GovernorState) -> dict[str, float]:
+    return {} if one.p95_seconds is None else {"all": one.p95_seconds, **one.steps}
+
+
+_GOVERNED: tuple[tuple[str, str, Callable[[GovernorState], float]], ...] = (
+    ("target_seconds", "What these looks are to take at most.", lambda one: one.target_seconds),
+    ("share", "The share of the work on a mail host that is done; 1 is all.", lambda one: one.level),
+    ("workers", "Workers that are at it.", lambda one: one.workers),
+    (
+        "slowed_seconds",
+        "For so long it was not all, in this run.",
+        lambda one: one.slowed_seconds,
+    ),
+    ("blind", "Whether nobody can look.", lambda one: bool(one.blind)),
+)
+
+
 class SpaceCollector(Collector):
     """The room on the file system of a staging area."""
 
@@ -161,4 +203,5 @@ def staging_collectors(
         CatalogCollector(staging.path, configured_groups(config)),
         DrillCollector(staging.path, clock.now),
         SpaceCollector(Space(staging.path, staging.reserve_bytes)),
+        GovernorCollector(lambda: fresh_states(staging.path, utc(clock.now()))),
     )

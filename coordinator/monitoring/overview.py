@@ -15,6 +15,7 @@ from ...worker.staging.space import Room, Space
 from ..catalog import Catalog
 from ..erasing.progress import Progress as ErasureProgress
 from ..erasing.progress import not_done
+from ..governing.state import GovernorState, fresh_states
 from ..history import CopyStanding, GoodBackup, RunRecord
 from ..key_checks import CheckedRecipient, checked_recipients, known_recipients
 from ..lock import lock_owner
@@ -49,7 +50,8 @@ class Overview(Record, kw_only=True):
     ``runs`` are the newest ones, newest first; ``restores`` those that are not done, or not wholly.
     ``same_device`` are the partitions whose mail would be lost with the staging area. ``encrypted`` says
     whether archives are, as of the last run (None: the directory of keys can't be read), ``recipients`` for
-    whom, as far as the keys are here; ``erasures`` are those that are not done.
+    whom, as far as the keys are here; ``erasures`` are those that are not done;
+    ``governed`` the hosts whose users are minded at this moment.
     """
 
     staging: Path
@@ -70,6 +72,7 @@ class Overview(Record, kw_only=True):
     encrypted: bool | None = None
     recipients: tuple[CheckedRecipient, ...] = ()
     erasures: tuple[ErasureProgress, ...] = ()
+    governed: tuple[GovernorState, ...] = ()
 
 
 def take_overview(
@@ -115,6 +118,7 @@ def take_overview(
         restores=unfinished_restores(staging),
         same_device=on_same_device(partitions, staging),
         erasures=not_done(staging),
+        governed=fresh_states(staging, now),
         encrypted=_encrypted(staging),
         recipients=_recipients(staging, now, check_every_seconds),
     )

@@ -262,3 +262,14 @@ def tidy_up(job: Job, progress: ProgressSink) -> None:
         time.sleep(60)
     finally:
         (job.place / f"tidy.{job.number}").touch()
+
+
+def see_share(job: Job, progress: ProgressSink) -> float:
+    """Works until its host has a share that is not all, or its time is over; that share."""
+    from mailhaul.worker.load.share import Share
+
+    end = time.monotonic() + job.seconds
+    seen = Share(job.host, "test")
+    while (share := seen.at(time.monotonic_ns())) == 1.0 and time.monotonic() < end:
+        time.sleep(0.01)
+    return share

@@ -24,12 +24,14 @@ from mailhaul.coordinator.cli.program import program
 from mailhaul.coordinator.clock import utc
 from mailhaul.coordinator.config import load
 from mailhaul.coordinator.dispatch.cluster import SETTINGS
+from mailhaul.coordinator.governing.state import GovernorState, state_file
 from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, write_textfile
 from mailhaul.coordinator.monitoring.metrics import staging_collectors
 from mailhaul.coordinator.service.proofs import Proofs
 from mailhaul.coordinator.settings import Config, StagingConfig, own_directory
+from mailhaul.coordinator.snapshots import write_snapshot
 from mailhaul.coordinator.sweeping.record import note_sweep
 from mailhaul.coordinator.sweeping.report import DestinationReport
 from mailhaul.proto.errors import StoreError
@@ -287,6 +289,16 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     proofs.end(proofs.begin(1, utc(START)).id, "done", utc(START))
     wanted = Wanted(pool="p", why="to be written on", since=utc(START).isoformat())
     Inventory(str(own_directory(staging, "drive"))).want(wanted)
+    (staging / ".mailhaul" / "governor").mkdir()
+    minded = GovernorState(
+        host="mail01",
+        pid=1,
+        since=utc(START),
+        written=utc(FakeClock().now()),
+        target_seconds=0.15,
+        window_seconds=60.0,
+    )
+    write_snapshot(state_file(staging, "mail01"), minded)
     course = Course(FakeClock(), 1)
     course.planned(make_plan(make_unit(), left_out=1))
     course.failed(Failure(what="p", error=StoreError("gone")))

@@ -21,6 +21,7 @@ import pytest
 from mailhaul.coordinator.dispatch.cluster import RayCluster, run_on_cluster
 from mailhaul.coordinator.dispatch.engine import Outcome
 from mailhaul.coordinator.dispatch.ray_process import LABEL
+from mailhaul.coordinator.dispatch.tuning import Free, HoldBack
 from mailhaul.proto.errors import (
     BackupError,
     ClusterLostError,
@@ -30,6 +31,7 @@ from mailhaul.proto.errors import (
     WorkerLostError,
 )
 from mailhaul.proto.structs import field_names
+from mailhaul.worker.load.share import drop_share
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -185,6 +187,22 @@ class Fault:
 
 
 # Placement
+
+
+def test_workers_are_held_back_on_their_hosts_while_they_are_at_their_tasks(
+    run: Run, job: Callable[..., Any]
+) -> None:
+    class Held(Free):
+        def held_back(self) -> list[HoldBack]:
+            return [HoldBack("a", "test", 0.25), HoldBack("b", "test", 0.5)]
+
+    jobs = [job("see_share", 0, "a", seconds=20.0), job("see_share", 1, "b", seconds=20.0)]
+    try:
+        found = by_number(run(jobs, restraint=Held()))
+    finally:
+        for host in "ab":
+            drop_share(host, "test")
+    assert [reported(found[number]) for number in (0, 1)] == [0.25, 0.5]
 
 
 def test_tasks_run_in_order_on_their_hosts_and_so_many_at_a_time(

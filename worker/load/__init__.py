@@ -42,5 +42,5 @@ def _budget(limits: LoadLimits, host: str, ramp: Ramp = NO_RAMP) -> Budget:
         limits,
         host_ledger(host) if limits.has_rates else None,
         ramp=ramp,
-        shares=Share(host) if limits.governed else None,
+        shares=Share(host, limits.governor) if limits.governor else None,
     )

@@ -15,8 +15,9 @@ class LoadLimits(Record, kw_only=True):
     ``bytes_per_second`` and ``messages_per_second`` are averages over about a second of what is read from
     the mail store, or written to it; files that are no messages count as one each. A restore begins with a
     tenth of these, and has all of it after ``ramp_seconds``. Workers are at least as ``nice`` as told, and
-    read and write in the class ``ionice`` of the disk scheduler, best-effort at its lowest level.
-    ``governed``: they do a share of all this, as a governor tells while they work (``share``).
+    read and write in the class ``ionice`` of the disk scheduler, best-effort at its lowest level. Where
+    they have a ``governor`` (by name) they do a share of all this, as that says while they work
+    (``share``).
     """
 
     bytes_per_second: int = 0
@@ -24,7 +25,7 @@ class LoadLimits(Record, kw_only=True):
     nice: int = 0
     ionice: IoClass = ""
     ramp_seconds: float = 60.0
-    governed: bool = False
+    governor: str = ""
 
     @property
     def has_rates(self) -> bool:
@@ -34,7 +35,7 @@ class LoadLimits(Record, kw_only=True):
     @property
     def holds_back(self) -> bool:
         """Whether there is anything to keep to while mail is read or written."""
-        return self.has_rates or self.governed
+        return self.has_rates or bool(self.governor)
 
 
 NO_LIMITS = LoadLimits()

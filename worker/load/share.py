@@ -1,8 +1,9 @@
 """The share of a host: how much of what they could do its workers do at present.
 
-A small file that the governor of a run renews about once a second, on the host itself or by way of a worker
-there, and that each worker looks at while it works. A share that nobody has renewed for a while is void, and
-so is that of an earlier boot: workers are not held back by somebody who is gone.
+A small file that a governor renews about once a second, on the host itself or by way of a worker there, and
+that each worker looks at while it works. Each governor, known by a name, has its own. A share that nobody
+has renewed for a while is void, and so is that of an earlier boot: workers are not held back by somebody
+who is gone.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ _RECORD = struct.Struct("<16sqd")
 
 def write_share(
     host: str,
+    governor: str,
     share: float,
     valid_seconds: float = VALID_SECONDS,
     clock: Callable[[], int] = time.monotonic_ns,
 ) -> None:
     """Let the workers of this user on a host (which this is) have so much. Raises BackupError."""
-    path = shared_file(host, "share")
+    path = _file(host, governor)
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     record = _RECORD.pack(boot_id(), clock() + round(valid_seconds * 1e9), share)
     try:
@@ -54,9 +56,9 @@ def write_share(
         ) from error
 
 
-def drop_share(host: str) -> None:
+def drop_share(host: str, governor: str) -> None:
     """Nobody holds the workers on this host back any more. Repeatable. Raises BackupError."""
-    path = shared_file(host, "share")
+    path = _file(host, governor)
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -66,9 +68,9 @@ def drop_share(host: str) -> None:
 class Share:
     """What the workers on a host may have, as the file says that ``write_share`` makes."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, governor: str) -> None:
         """Raises BackupError."""
-        self._path = shared_file(host, "share")
+        self._path = _file(host, governor)
         self._boot = boot_id()
         self._next_look = 0
         self._share, self._until = 1.0, 0
@@ -80,6 +82,10 @@ class Share:
             self._next_look = now_ns + LOOK_NS
             self._share, self._until = _read(self._path, self._boot)
         return self._share if now_ns < self._until else 1.0
+
+
+def _file(host: str, governor: str) -> Path:
+    return shared_file(host, f"{governor}.share")
 
 
 def _read(path: Path, boot: bytes) -> tuple[float, int]:

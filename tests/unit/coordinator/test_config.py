@@ -10,6 +10,8 @@ import pytest
 
 from mailhaul.coordinator import config
 from mailhaul.coordinator.config.root import TABLES
+from mailhaul.coordinator.governing.effort import Rules
+from mailhaul.coordinator.governing.settings import HostRules, ProbeAccount
 from mailhaul.coordinator.retention import RetentionRules
 from mailhaul.coordinator.scheduling.settings import GroupTimes, ScheduleConfig, Timing
 from mailhaul.coordinator.settings import (
@@ -324,6 +326,31 @@ class TestValues:
         loaded = config.load(write(tmp_path, f'{MINIMAL}[groups]\nlargest_unit = "{size}"'))
         assert loaded.groups.largest_unit_bytes == size_bytes
 
+    def test_governed_hosts_have_what_is_said_of_all(self, tmp_path: Path) -> None:
+        text = (
+            MINIMAL
+            + """
+            [governor]
+            target = "150ms"
+            blind = 0.5
+            user = "probe"
+            password_file = "probe.password"
+            [governor.host.localhost]
+            server = "imap://localhost:1143"
+            target = "2s"
+            window = "30s"
+        """
+        )
+        loaded = config.load(write(tmp_path, text))
+        probe = ProbeAccount(
+            server="imap://localhost:1143", user="probe", password_file=str(tmp_path / "probe.password")
+        )
+        rules = Rules(target_seconds=2.0, blind=0.5)
+        expected = HostRules(host="localhost", probe=probe, rules=rules, window_seconds=30.0)
+        assert loaded.governor.hosts == {"localhost": expected}
+        assert loaded.load.governor == loaded.governor.name != ""
+        assert config.load(write(tmp_path, MINIMAL)).load == LoadLimits()
+
     def test_relative_paths_start_at_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "etc").mkdir()
         write(tmp_path / "etc", MINIMAL + '[groups]\nfile = "g.conf"', groups="a=b")
@@ -365,7 +392,7 @@ class TestTemplates:
         for name, table in TABLES.items():
             for key in table.model_fields:
                 tables = f"{name}.{key}".strip(".") in TABLES or name == ""
-                expected = f"[{name}.group." if f"{name}.{key}.NAME" in TABLES else f"{key} = "
+                expected = f"[{name}.{key}." if f"{name}.{key}.NAME" in TABLES else f"{key} = "
                 assert tables or expected in config.CONFIG_TEMPLATE
 
 
@@ -492,6 +519,19 @@ class TestErrors:
             ("[sweep.group.nix]", "", "sweep.group = 'nix': expected names of groups that are defined"),
             ("[sweep]", 'keep_staged = "a week"', "keep_staged = 'a week': expected a time such as '12h'"),
             ("[sweep]", "streams = 0", "sweep.streams = 0: expected a whole number from 1 to 256"),
+            (
+                "[governor.host.nix]",
+                "",
+                "governor.host = 'nix': expected names of hosts that partitions have",
+            ),
+            ("[governor.host.localhost]", "", "governor.host.localhost.server is missing: expected imap://"),
+            ("[governor.host.localhost]", 'adress = "x"', "governor.host.localhost.adress: no such key; ex"),
+            ("[governor]", "host = 3", "governor.host = 3: expected a table [governor.host.NAME] for each"),
+            ("[governor]", 'target = "150"', "governor.target = '150': expected a time such as '150ms'"),
+            ("[governor]", 'target = "0ms"', "governor.target = '0ms': expected a time such as '150ms'"),
+            ("[governor]", 'window = "1s"', "governor.window = '1s': expected a time from 10s to 1h"),
+            ("[governor]", "floor = 0", "governor.floor = 0: expected a number from 0.02 to 1"),
+            ("[governor]", 'server = "mail01"', "governor.server = 'mail01': expected imap://HOST[:PORT]"),
             ("[groups]", 'file = "none"', "file = 'none': expected a file that can be read: No such file"),
             ("[groups]", 'file = "."', "file = '.': expected a file that can be read: Is a directory"),
         ],

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from mailhaul.coordinator.core import Assign, Core, DoorOpened, Event, Start, TaskDone, WorkerReady
-from mailhaul.coordinator.dispatch.tuning import REST_SECONDS, TRIAL_SECONDS, Tuner
+from mailhaul.coordinator.dispatch.tuning import REST_SECONDS, TRIAL_SECONDS, Free, Tuner
 from mailhaul.proto.records import Progress
 
 Speed = Callable[[int], float]
@@ -18,6 +18,20 @@ MEGA = 1_000_000
 TASK_MB = 500
 
 
+class Held(Free):
+    """Holds all hosts back as the test says, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.now = 1.0
+        self.told: list[tuple[str, int, int]] = []
+
+    def level(self, _host: str) -> float:
+        return self.now
+
+    def occupied(self, host: str, count: int, busy: int) -> None:
+        self.told.append((host, count, busy))
+
+
 class Simulation:
     """One host whose workers share a speed, on a clock of its own."""
 
@@ -25,7 +39,8 @@ class Simulation:
         self, speed: Speed, *, first: int, most: int, task_mb: float = 500, noise: float = 0
     ) -> None:
         self.now = 0.0
-        self.tuner = Tuner(most, first, lambda: self.now)
+        self.restraint = Held()
+        self.tuner = Tuner(most, first, lambda: self.now, restraint=self.restraint)
         self.core = Core([()] * 5000, hosts=["h"], workers=self.tuner.first, attempts=1)
         self.speed = speed
         self.events: list[Event] = [DoorOpened()]
@@ -121,3 +136,43 @@ def test_an_attempt_that_begins_anew_counts_for_nothing_until_it_is_as_far() -> 
     now += TRIAL_SECONDS
     tuner.note(Progress("a", 0, MEGA))
     assert tuner.wanted(core) == []  # as if nothing had been done
+
+
+def test_a_host_that_is_held_back_has_fewer_workers_and_the_same_number_afterwards() -> None:
+    simulation = Simulation(lambda n: 200 * min(n, 4), first=4, most=4)
+    simulation.run(5)
+    simulation.restraint.now = 0.3
+    held = simulation.run(20)
+    assert held[-1] == 2  # 1.2 of 4
+    assert simulation.restraint.told[-1] == ("h", 4, 2)
+    simulation.restraint.now = 0.05
+    assert simulation.run(20)[-1] == 1
+    simulation.restraint.now = 1.0
+    assert max(simulation.run(8)) == 4
+
+
+def test_nothing_is_concluded_from_what_was_done_while_held_back() -> None:
+    simulation = Simulation(lambda n: 50 * min(n, 6), first=2, most=8)
+    simulation.restraint.now = 0.99
+    assert set(simulation.run(20 * TRIAL_SECONDS)) == {2}
+
+
+def test_a_level_that_wavers_starts_no_worker_for_a_moment() -> None:
+    simulation = Simulation(lambda n: 800 * n, first=4, most=4)
+    simulation.restraint.now = 0.5
+    simulation.run(10)
+    counts = []
+    for _ in range(20):
+        for level in (0.49, 0.55):
+            simulation.restraint.now = level
+            counts += simulation.run(1)
+    assert set(counts) == {2}
+
+
+def test_a_thread_that_works_alone_is_told_of_too() -> None:
+    restraint = Held()
+    tuner = Tuner(4, 1, lambda: 0.0, held=True, restraint=restraint)
+    core = Core([()] * 3, hosts=["h"], workers=1, attempts=1)
+    restraint.now = 0.1
+    assert tuner.wanted(core) == []
+    assert restraint.told == [("h", 1, 0)]

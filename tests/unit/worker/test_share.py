@@ -75,23 +75,23 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_share_is_what_was_written_and_no_file_is_all(place: Path, clock: Time) -> None:
-    seen = Share("mail01")
+    seen = Share("mail01", "g")
     assert seen.at(clock.now) == 1.0
-    write_share("mail01", 0.25, clock=clock)
+    write_share("mail01", "g", 0.25, clock=clock)
     clock.now += LOOK_NS
     assert seen.at(clock.now) == 0.25
-    assert Share("mail02").at(clock.now) == 1.0
-    assert (place / "mail01.share").stat().st_mode & 0o777 == 0o600
-    drop_share("mail01")
-    drop_share("mail01")
+    assert Share("mail02", "g").at(clock.now) == Share("mail01", "other").at(clock.now) == 1.0
+    assert (place / "mail01.g.share").stat().st_mode & 0o777 == 0o600
+    drop_share("mail01", "g")
+    drop_share("mail01", "g")
     clock.now += LOOK_NS
     assert seen.at(clock.now) == 1.0
     assert list(place.iterdir()) == []
 
 
 def test_a_share_that_nobody_renews_is_void(clock: Time) -> None:
-    write_share("", 0.1, clock=clock)
-    seen = Share("")
+    write_share("", "g", 0.1, clock=clock)
+    seen = Share("", "g")
     clock.now += round((VALID_SECONDS - 1) * SECOND_NS)
     assert seen.at(clock.now) == 0.1
     clock.now += SECOND_NS + LOOK_NS
@@ -104,27 +104,27 @@ def test_a_share_that_nobody_renews_is_void(clock: Time) -> None:
     ids=["empty", "short", "boot", "noise"],
 )
 def test_what_is_no_share_of_this_boot_means_nothing(place: Path, clock: Time, record: bytes) -> None:
-    write_share("", 0.1, clock=clock)
-    (place / "localhost.share").write_bytes(record)
-    assert Share("").at(clock.now) == 1.0
+    write_share("", "g", 0.1, clock=clock)
+    (place / "localhost.g.share").write_bytes(record)
+    assert Share("", "g").at(clock.now) == 1.0
 
 
 @pytest.mark.parametrize(("written", "seen"), [(0.0, LEAST_SHARE), (-1.0, LEAST_SHARE), (7.0, 1.0)])
 def test_a_share_lets_everybody_go_on_and_nobody_go_faster(clock: Time, written: float, seen: float) -> None:
-    write_share("", written, clock=clock)
-    assert Share("").at(clock.now) == seen
+    write_share("", "g", written, clock=clock)
+    assert Share("", "g").at(clock.now) == seen
 
 
 def test_a_file_that_is_open_to_others_or_a_link_is_refused(place: Path, clock: Time) -> None:
-    write_share("", 0.1, clock=clock)
-    file = place / "localhost.share"
+    write_share("", "g", 0.1, clock=clock)
+    file = place / "localhost.g.share"
     file.chmod(0o666)
     with pytest.raises(BackupError, match="open to others"):
-        Share("").at(clock.now)
+        Share("", "g").at(clock.now)
     file.unlink()
     file.symlink_to("/etc/passwd")
     with pytest.raises(BackupError, match="can't be read"):
-        Share("").at(clock.now)
+        Share("", "g").at(clock.now)
 
 
 # The rests
@@ -189,7 +189,7 @@ def test_what_was_overslept_counts_as_rest(clock: Time) -> None:
 def test_the_share_holds_for_configured_rates_too_and_their_waits_are_no_work(
     tmp_path: Path, clock: Time
 ) -> None:
-    limits = LoadLimits(messages_per_second=100, governed=True)
+    limits = LoadLimits(messages_per_second=100, governor="g")
     book = Ledger(tmp_path / "book", clock)
     budget = Budget(limits, book, clock, clock.sleep, shares=Told(0.5))
     began = clock.now
@@ -213,7 +213,7 @@ def test_a_governed_store_rests_for_messages_for_bytes_and_for_looking(clock: Ti
         inbox.finish()
         target.commit()
     store = Slow(mail)  # type: ignore[arg-type]
-    budget = Budget(LoadLimits(governed=True), None, clock, clock.sleep, shares=Told(0.25))
+    budget = Budget(LoadLimits(governor="g"), None, clock, clock.sleep, shares=Told(0.25))
     governed = ThrottledStore(store, budget)
     for _ in range(3):
         governed.measure("jane")
@@ -234,4 +234,4 @@ def test_a_governed_store_rests_for_messages_for_bytes_and_for_looking(clock: Ti
 def test_nothing_is_wrapped_where_nothing_is_bounded() -> None:
     store = MemoryStore({})
     assert bounded(store, LoadLimits(), "") is store
-    assert isinstance(bounded(store, LoadLimits(governed=True), ""), ThrottledStore)
+    assert isinstance(bounded(store, LoadLimits(governor="g"), ""), ThrottledStore)

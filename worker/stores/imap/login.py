@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import ssl
-
-from imapclient import IMAPClient
+from typing import TYPE_CHECKING
 
 from ....proto.errors import AccessError
 from ....proto.records import ServerAccess
+
+if TYPE_CHECKING:
+    from imapclient import IMAPClient
 
 _OTHERS = 0o077
 _MOST_BYTES = 4096

@@ -11,6 +11,7 @@ import pytest
 
 from mailhaul.coordinator.cli import status_lines
 from mailhaul.coordinator.clock import utc
+from mailhaul.coordinator.governing.state import GovernorState
 from mailhaul.coordinator.history import GoodBackup, RunRecord
 from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.monitoring.course import Course
@@ -129,6 +130,30 @@ def test_a_run_that_waits_or_hangs_or_only_begins(capsys: pytest.CaptureFixture[
     assert "it has not told anything for 5:00: what follows is that old\n" in shown(hanging, capsys)
     course.ended("partial")
     assert "(pid 4711): partial\n" in shown(make_overview(run=course.status()), capsys)
+
+
+def test_hosts_whose_users_are_minded(capsys: pytest.CaptureFixture[str]) -> None:
+    slow = GovernorState(
+        host="mail01.example.org",
+        pid=1,
+        since=NOW,
+        written=NOW,
+        target_seconds=0.15,
+        window_seconds=60.0,
+        p95_seconds=1.2345,
+        level=0.4,
+        workers=3,
+        why="users would wait too long",
+    )
+    unseen = replace(slow, host="mail02", blind="wrong\x1b[2J password", level=0.25, workers=1, why="")
+    text = shown(replace(make_overview(), governed=(slow, unseen)), capsys)
+    assert (
+        "mail01.example.org: 95 of 100 times users wait 1,234 ms at most, target 150 ms\n"
+        "  the work there goes on at 40%, by 3 workers\n"
+        "  because users would wait too long\n"
+    ) in text
+    assert "mail02: how long users wait is not known: wrong%1B[2J password\n" in text
+    assert "  the work there goes on at 25%, by 1 worker\n" in text
 
 
 def test_when_no_run_is_going_on(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,12 +13,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.clock import utc
+from mailhaul.coordinator.governing.state import GovernorState
 from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.lock import RunLock
 from mailhaul.coordinator.monitoring.catalog_metrics import CatalogCollector
 from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, serve_metrics, write_textfile
 from mailhaul.coordinator.monitoring.metrics import (
+    GovernorCollector,
     ReceiverCollector,
     RunCollector,
     SpaceCollector,
@@ -103,6 +105,41 @@ def test_no_run_and_no_receiver_tell_nothing() -> None:
     for take in (lambda: None, unreadable):
         assert samples(make_registry(RunCollector(take))) == {}
     assert samples(make_registry(ReceiverCollector(lambda: None, FakeClock().now))) == {}
+
+
+def test_hosts_whose_users_are_minded() -> None:
+    now = utc(START)
+    slow = GovernorState(
+        host="mail01",
+        pid=1,
+        since=now,
+        written=now,
+        target_seconds=0.15,
+        window_seconds=60.0,
+        p95_seconds=0.2,
+        steps={"login": 0.12, "fetch": 0.08},
+        level=0.4,
+        workers=3,
+        slowed_seconds=12.0,
+        looks=60,
+        late=5,
+    )
+    unseen = replace(slow, host="mail02", p95_seconds=None, steps={}, blind="wrong password", looks=0, late=0)
+    found = samples(make_registry(GovernorCollector(lambda: (slow, unseen))))
+    of_slow = {name: value for name, value in found.items() if "mail01" in name}
+    assert of_slow == {
+        "mailhaul_probe_seconds{host=mail01,step=all}": 0.2,
+        "mailhaul_probe_seconds{host=mail01,step=login}": 0.12,
+        "mailhaul_probe_seconds{host=mail01,step=fetch}": 0.08,
+        "mailhaul_governor_target_seconds{host=mail01}": 0.15,
+        "mailhaul_governor_share{host=mail01}": 0.4,
+        "mailhaul_governor_workers{host=mail01}": 3,
+        "mailhaul_governor_slowed_seconds{host=mail01}": 12,
+        "mailhaul_governor_blind{host=mail01}": 0,
+    }
+    assert found["mailhaul_governor_blind{host=mail02}"] == 1
+    assert "mailhaul_probe_seconds{host=mail02,step=all}" not in found
+    assert samples(make_registry(GovernorCollector(tuple))) == {}
 
 
 def test_the_receiver() -> None:

@@ -231,6 +231,7 @@ def test_several_observers_are_all_told(clock: FakeClock) -> None:
     both.sealed(unit, make_report(unit))
     both.alarmed(Alarm(path="/p/user/jane", reason="mailbox-emptied", detail="it is empty", held=()))
     both.noticed("somebody should look")
+    both.minding("nobody can look")
     both.failed(Failure(what="p", error=StoreError("gone")))
     both.host_changed("h", HostLostError("gone"))
     both.waiting("")
