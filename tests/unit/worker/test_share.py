@@ -139,7 +139,7 @@ def worked(breath: Breath, clock: Time, steps: int, step_ns: int = MILLISECOND_N
     return clock.now - began
 
 
-@given(st.floats(LEAST_SHARE, 1.0), st.integers(10_000, 30 * MILLISECOND_NS))
+@given(st.floats(LEAST_SHARE, 1.0), st.integers(10_000, WORK_NS))  # longer ones meet MOST_REST_NS
 def test_a_worker_works_for_its_share_of_the_time(share: float, step_ns: int) -> None:
     clock = Time()
     breath = Breath(Told(share), clock, clock.sleep)
