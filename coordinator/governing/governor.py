@@ -147,6 +147,7 @@ class Governor:
             one.close()
         for host in self._hosts.values():
             if host.seat is not None:
+                self._show(host, self._state(host, self._clock.monotonic()))
                 os.close(host.seat)
                 host.seat = None
             if host.name == HERE:
@@ -280,8 +281,11 @@ class Governor:
         if host.name == HERE:
             write_share(HERE, self._name, share)
         if host.seat is not None:
-            with suppress(OSError):  # a full disk, most likely; the run itself will meet it
-                write_snapshot(state_file(self._staging, host.rules.host), state)
+            self._show(host, state)
+
+    def _show(self, host: _Host, state: GovernorState) -> None:
+        with suppress(OSError):  # a full disk, most likely; the run itself will meet it
+            write_snapshot(state_file(self._staging, host.rules.host), state)
 
     def _state(self, host: _Host, now: float) -> GovernorState:
         steps = {step: window.p95(now) for step, window in host.steps.items()}
