@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ...proto.ports import Clock
 from ...proto.structs import Record
@@ -15,6 +17,7 @@ _FREE_BY_NAME = 30
 _LONGEST_SECONDS = 900.0
 _FORGOTTEN_SECONDS = 3600.0
 _MOST_KNOWN = 10_000
+_AT_A_TIME = 4
 
 
 class _Failures(Record):
@@ -30,6 +33,18 @@ class Attempts:
         self._clock = clock
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
         self._lock = threading.Lock()
+        self._slots = threading.BoundedSemaphore(_AT_A_TIME)
+
+    @contextmanager
+    def trying(self) -> Iterator[bool]:
+        """Whether a password may be looked at now: few at a time, so that whoever sends many keeps nobody
+        else from the page."""
+        may = self._slots.acquire(blocking=False)
+        try:
+            yield may
+        finally:
+            if may:
+                self._slots.release()
 
     def pause_seconds(self, name: str, address: str) -> float:
         """How long they have to wait; zero if they may try."""

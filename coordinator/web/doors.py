@@ -65,12 +65,13 @@ def check(page: PageConfig) -> None:
         )
 
 
-def ways(page: PageConfig) -> Ways:
-    """Who is let in by which way."""
+def ways(page: PageConfig, loopback: Door | None = None) -> Ways:
+    """Who is let in by which way; ``loopback`` is the door for a browser of this host."""
     names = LOOPBACK_NAMES | {name.lower() for name in page.names}
     if page.listen:
         names |= {split_address(page.listen)[0].lower()}
-    return Ways(names=names, proxy=page.proxy)
+    port = 0 if loopback is None else int(loopback.socket.getsockname()[1])
+    return Ways(names=names, proxy=page.proxy, loopback_port=port)
 
 
 def _unix(path: Path, group: str) -> socket.socket:

@@ -40,7 +40,8 @@ def front(
     def on_error(error: BaseException, number: str) -> None:
         report(f"page, {number}", error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
-    site = site_of(config, clock, config_file=config_file, ways=ways(page), admits=admits, on_error=on_error)
+    known = ways(page, doors[-1] if loopback else None)
+    site = site_of(config, clock, config_file=config_file, ways=known, admits=admits, on_error=on_error)
     for door in doors:
         say(f"the page is at {door.address}")
     if loopback:

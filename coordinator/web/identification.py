@@ -49,6 +49,8 @@ def identified(site: Site, request: Request) -> Who | None:
         if uid not in site.ways.owners:
             raise AccessError(f"{where} is not let in here")
         return Who(name=f"{LOCAL}{user_name(uid)}", role="operator", where=where, session=f"uid {uid}")
+    if not is_encrypted(request) and _port(request) != site.ways.loopback_port:
+        raise AccessError("over the network there is TLS, or the proxy")
     if (token := _bearer(request)) is not None:
         account = site.accounts.of_token(token)
         if account is None:
@@ -91,6 +93,12 @@ def renew_session(site: Site, request: Request, response: Response) -> None:
         return
     if site.clock.now() - session.used > _RENEWED_AFTER_SECONDS:
         set_session(request, response, site.sessions.cookie(session))
+
+
+def _port(request: Request) -> int:
+    """The port at which a request came in; never the one that it was sent to by its own word."""
+    server = request.scope.get("server")
+    return int(server[1] or -1) if server else -1
 
 
 def _named_by_proxy(site: Site, names: list[str], where: str) -> Who:

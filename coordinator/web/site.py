@@ -13,6 +13,7 @@ from ..clock import utc
 from ..people.accounts import Accounts
 from ..people.attempts import Attempts
 from ..people.audit import AuditLog
+from ..people.flood import Flood
 from ..people.keys_of_entry import EntryKey
 from ..people.sessions import Sessions
 from ..service.operations import Operations
@@ -46,6 +47,7 @@ class Site(Record, kw_only=True):
     accounts: Accounts
     sessions: Sessions
     attempts: Attempts
+    flood: Flood
     audit: AuditLog
     operations: Operations
     ways: Ways = field(default_factory=Ways)
@@ -84,6 +86,7 @@ def site_of(
         accounts=Accounts(staging),
         sessions=Sessions(staging, clock),
         attempts=Attempts(clock),
+        flood=Flood(clock),
         audit=AuditLog(staging),
         operations=Operations(staging),
         ways=ways or Ways(),

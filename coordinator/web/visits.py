@@ -104,7 +104,13 @@ class Visit:
         self.site.audit.append(replace(self._act(what, on, why, facts), outcome="done"))
 
     def refused(self, what: str, *, on: str = "", **facts: object) -> None:
-        """Somebody asked for what is not theirs; an AccessError goes to whoever asked, by the caller."""
+        """Somebody asked for what is not theirs; an AccessError goes to whoever asked, by the caller. Of
+        people who are not known, no more is put on record than a disk can bear: the others are counted."""
+        if self._who is None:
+            left_out = self.site.flood.passed()
+            if left_out is None:
+                return
+            facts = {**facts, **({"left_out_before": left_out} if left_out else {})}
         self.site.audit.append(replace(self._act(what, on, "", facts), outcome="refused"))
 
     def _act(self, what: str, on: str, why: str, facts: dict[str, object]) -> Act:

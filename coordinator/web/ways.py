@@ -13,8 +13,10 @@ LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
 
 class Ways(Record, kw_only=True):
     """Who comes in how. Requests for a host that is not among ``names`` are refused: no other site's name
-    may lead a browser here. ``owners`` are users of this host (numbers) who are operators at the socket."""
+    may lead a browser here. Who comes without TLS, and is not the proxy, is let in at ``loopback_port`` of
+    this host alone. ``owners`` are users of this host (numbers) who are operators at the socket."""
 
     names: frozenset[str] = LOOPBACK_NAMES
+    loopback_port: int = 0
     proxy: ProxyConfig | None = None
     owners: frozenset[int] = field(default_factory=lambda: frozenset((0, os.geteuid())))

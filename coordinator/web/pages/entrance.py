@@ -31,7 +31,10 @@ def log_in(visit: Visit) -> Response:
     if pause > 0:
         visit.refused("log in", on=name, pause_seconds=round(pause))
         return _again(visit, 429, f"Too many attempts: try again in {duration(round(pause) or 1)}.")
-    account = site.accounts.log_in(name, password)
+    with site.attempts.trying() as may:
+        if not may:
+            return _again(visit, 429, "Many people log in at the moment: try again.")
+        account = site.accounts.log_in(name, password)
     if account is None:
         site.attempts.failed(name, where)
         visit.refused("log in", on=name)

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from mailhaul.coordinator.clock import SystemClock
-from mailhaul.coordinator.people.keys_of_entry import EntryKey
 from mailhaul.coordinator.serving.serve_lock import serving
 from mailhaul.coordinator.web.app import make_app
-from mailhaul.coordinator.web.doors import opened
+from mailhaul.coordinator.web.doors import opened, ways
 from mailhaul.coordinator.web.server import serve
 from mailhaul.coordinator.web.site import Site
 from mailhaul.proto.structs import replace
@@ -20,7 +19,6 @@ from mailhaul.tests.pages import PASSWORD
 @contextmanager
 def served_here(site: Site) -> Iterator[str]:
     """The base address of a site, as long as the context lasts. ``anna`` may log in, and is an operator."""
-    site = replace(site, clock=SystemClock(), entry=EntryKey.made(SystemClock()))
     if site.accounts.find("anna") is None:
         site.accounts.add("anna", "operator", (), PASSWORD)
     stop = threading.Event()
@@ -28,6 +26,7 @@ def served_here(site: Site) -> Iterator[str]:
     with ExitStack() as stack:
         stack.enter_context(serving(site.staging))
         doors = stack.enter_context(opened(page, site.staging, loopback=True))
+        site = replace(site, clock=SystemClock(), ways=ways(page, doors[-1]))
         thread = threading.Thread(target=serve, args=(make_app(site), page, doors, stop))
         thread.start()
         try:

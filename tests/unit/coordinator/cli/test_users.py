@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +106,16 @@ def test_the_log_is_shown_and_checked(call: Call, tmp_path: Path) -> None:
     told = call("audit", "--check", status=4)
     assert "line 3 does not follow" in told
     assert call("audit", "--check", "--json", status=4)["flaws"][0]["line"] == 3
+
+
+def test_no_command_but_serve_loads_the_page(tmp_path: Path) -> None:
+    call = (
+        "import sys; from mailhaul.coordinator.cli.main import main; "
+        f"status = max(main([one, '--staging', {str(tmp_path)!r}]) for one in ('users', 'audit')); "
+        "print(*sys.modules); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", call], capture_output=True, text=True, timeout=60, check=True
+    )
+    found = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert not found & {"starlette", "jinja2", "uvicorn", "sse_starlette", "anyio", "pydantic"}

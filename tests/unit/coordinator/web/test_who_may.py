@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 
 from mailhaul.coordinator.people.roles import Role
-from mailhaul.coordinator.web.app import routes
+from mailhaul.coordinator.web.app import make_app, routes
 from mailhaul.coordinator.web.headers import CONTENT_POLICY
 from mailhaul.coordinator.web.routes import API, Page, Resource, Route, address
 from mailhaul.coordinator.web.settings import ProxyConfig
@@ -222,11 +223,34 @@ def test_a_proxy_is_believed_where_it_is_known(tmp_path: Path) -> None:
     assert log_in(visitor(site), "anna", "").status_code == 403
 
 
+def test_nobody_logs_in_where_passwords_would_be_read_on_the_way(tmp_path: Path) -> None:
+    ways = Ways(proxy=ProxyConfig(header="X-Remote-User", peers=("192.0.2.1",)), loopback_port=8080)
+    site = make_site(tmp_path, ways=ways)
+    site.accounts.add("anna", "viewer", (), PASSWORD)
+    for base, status in (
+        ("http://localhost", 403),
+        ("http://localhost:8080", 200),
+        ("https://localhost", 200),
+    ):
+        client = TestClient(make_app(site), base_url=base, client=("192.0.2.2", 4), follow_redirects=False)
+        assert client.get("/log-in").status_code == status, base
+
+
+def test_many_refusals_of_strangers_are_counted_and_those_of_others_written_down(tmp_path: Path) -> None:
+    clock = SettableClock()
+    site = make_site(tmp_path, clock=clock)
+    stranger, viewer = visitor(site), logged_in(site, "anna", "viewer")
+    for _ in range(70):
+        stranger.get("/api/v1/me", headers={"authorization": "Bearer wrong"})
+        viewer.get("/operations/new")
+    refused = [act["who"] for act in site.audit.acts() if act["outcome"] == "refused"]
+    assert (refused.count(""), refused.count("anna")) == (60, 70)
+    clock.seconds += 61
+    stranger.get("/api/v1/me", headers={"authorization": "Bearer wrong"})
+    assert list(site.audit.acts())[-1]["facts"]["left_out_before"] == 10
+
+
 def test_at_the_socket_only_its_owner_is_known(site: Site) -> None:
-    from starlette.testclient import TestClient
-
-    from mailhaul.coordinator.web.app import make_app
-
     stranger = TestClient(make_app(site), base_url="http://localhost", client=("uid:54321", 0))
     assert stranger.get("/now").status_code == 403
     assert "unix:54321" in [act["where"] for act in site.audit.acts()]
