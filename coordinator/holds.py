@@ -109,6 +109,19 @@ def read_holds(staging: Path) -> Holds:
         ) from error
 
 
+def holds_identity(staging: Path) -> tuple[int, ...]:
+    """What changes whenever the holds do, for who keeps them in memory; empty while there are none. Raises
+    StagingError."""
+    path = _place(staging)
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise StagingError(f"{path}: can't be read: {error.strerror}", path=str(path)) from error
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def add_hold(staging: Path, hold: Hold) -> bool:
     """``add_holds`` of one; whether it is new."""
     return add_holds(staging, (hold,)) == 1

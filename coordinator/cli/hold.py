@@ -7,12 +7,9 @@ from pathlib import Path
 
 import click
 
-from ...groups.paths import EVERYBODY, LogicalPath
-from ...proto.errors import EXIT_OK, NotFoundError
-from ...proto.records import RunId
-from ..absence import unknown
-from ..catalog import Catalog
-from ..clock import RUN_ID, utc
+from ...proto.errors import EXIT_OK
+from ..clock import utc
+from ..holding import known_path, known_run
 from ..holds import Hold, add_hold, read_holds
 from . import adapters, output
 from .configuration import staging_area
@@ -54,33 +51,15 @@ def command(
         return EXIT_OK
     since = utc(adapters.clock().now())
     if what.startswith("/"):
-        hold = Hold(path=str(_known_path(area, what)), reason=reason, since=since)
+        hold = Hold(path=str(known_path(area, what)), reason=reason, since=since)
     else:
-        hold = Hold(run=_known_run(area, what), reason=reason, since=since)
+        hold = Hold(run=known_run(area, what), reason=reason, since=since)
     added = add_hold(area, hold)
     if as_json:
         output.print_json({"hold": hold, "added": added})
     else:
         say(output.shown(f"{hold.what} is held" if added else f"{hold.what} was held already"))
     return EXIT_OK
-
-
-def _known_path(area: Path, text: str) -> LogicalPath:
-    """The path that is meant: a hold on a mistyped one would keep nothing, and nobody would know. Raises
-    NotFoundError, UsageError."""
-    path = LogicalPath.parse(text)
-    with Catalog.open(area) as catalog:
-        group = None if path.user is not None or path.group == EVERYBODY else path.group
-        known = catalog.histories(path.partition, group, path.user)
-        if path != LogicalPath() and next(iter(known), None) is None:
-            raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
-    return path
-
-
-def _known_run(area: Path, text: str) -> RunId:
-    """The run that is meant. Raises NotFoundError, UsageError."""
-    with Catalog.open(area) as catalog:
-        return catalog.resolve_time(text)
 
 
 def _list(holds: Sequence[Hold], *, as_json: bool) -> None:
@@ -95,11 +74,3 @@ def _list(holds: Sequence[Hold], *, as_json: bool) -> None:
 def _row(hold: Hold) -> Sequence[str]:
     by = "alarm" if hold.automatic else "hold"
     return output.shown(hold.what), both(hold.since), by, output.shown(hold.reason)
-
-
-def named(what: str) -> LogicalPath | RunId:
-    """What an argument names: a path, or a run by its id. Raises UsageError."""
-    if what.startswith("/"):
-        return LogicalPath.parse(what)
-    refuse(not RUN_ID.fullmatch(what), f"{what!r} is neither a logical path nor the id of a run")
-    return RunId(what)

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from ...proto.errors import EXIT_OK
+from ..holding import named
 from ..holds import release
 from . import output
 from .configuration import staging_area
-from .hold import named
 from .options import json_option, staging_option
 from .output import say
 from .program import Invocation

@@ -78,7 +78,7 @@ TABLES = (
         largest TEXT,
         PRIMARY KEY (partition, grp, user)) WITHOUT ROWID""",
     "CREATE INDEX proofs_by_outcome ON proofs (outcome)",
-    "CREATE INDEX proofs_by_age ON proofs (grp, proven)",
+    "CREATE INDEX proofs_by_group ON proofs (partition, grp, outcome, proven)",
     """CREATE TABLE notices (
         cause TEXT PRIMARY KEY,
         event TEXT NOT NULL,

@@ -1,6 +1,6 @@
 """The pages, each a module with its ``ROUTES``, in the order of the menu."""
 
-from . import entrance, mailboxes, message, nights, now, operations, restoring
+from . import alarms, entrance, mailboxes, message, nights, now, operations, proof, restoring
 
 PAGES = (
     now,
@@ -8,6 +8,8 @@ PAGES = (
     message,
     restoring,
     nights,
+    alarms,
+    proof,
     operations,
     entrance,
 )
