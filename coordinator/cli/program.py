@@ -49,6 +49,7 @@ COMMANDS = {
     "receive": "Receive archives from workers on other hosts (runs on the staging host).",
     "operations": "List, put in and stop the operations of the queue.",
     "schedule": "Show what serve does next, and did last, by the schedule.",
+    "digest": "Say how the last night went, and what wants somebody.",
     "notify": "List notices, acknowledge them, try whether everybody is reached.",
     "serve": "Stay, and carry out the operations in the queue of a staging area.",
     "keys": "Make and list keys: of hosts, and of recipients who can open archives.",

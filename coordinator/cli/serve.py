@@ -21,6 +21,7 @@ from ..clock import utc
 from ..monitoring.log import Log
 from ..notices.duty import NoticesDuty
 from ..notices.looks import look
+from ..notices.mornings import Mornings
 from ..notices.operation_notices import OperationNotices
 from ..serving.loop import Duty, Loop, Troubles
 from ..serving.processes import ProcessStarter
@@ -127,7 +128,9 @@ def _duties(config: Config, log: Log | None, stack: ExitStack) -> Sequence[Duty]
     from ..scheduling.entries import entries
 
     zone = schedule_zone(config) if entries(config.schedule) else UTC
-    notices = NoticesDuty(config.staging.path, noticing.deliverer(config), partial(look, config))
+    mornings = Mornings(config, noticing.site(config), noticing.zone(config))
+    looks = partial(look, config)
+    notices = NoticesDuty(config.staging.path, noticing.deliverer(config), looks, mornings)
     stack.callback(notices.close)
     return (ScheduleDuty(config, zone, _ignore if log is None else log.note), notices)
 

@@ -24,6 +24,7 @@ from ..settings import Config
 from .catalog_metrics import CatalogCollector
 from .drill_metrics import DrillCollector
 from .families import GROUP, LEFT_OUT, counter, gauge, left_out
+from .notice_metrics import NoticeCollector
 from .overview import RECEIVER_SECONDS, configured_groups, going_run, receiver_of
 from .status import RunStatus
 
@@ -195,13 +196,15 @@ def staging_collectors(
     config: Config, clock: Clock, run: Callable[[], RunStatus | None] | None = None
 ) -> tuple[Collector, ...]:
     """All that a staging area tells of, in whichever program on its host: the run that goes on (``run``,
-    where it is this program's own), the receiver, the backups, the proofs, the room."""
+    where it is this program's own), the receiver, the backups, the proofs, the
+    notices, the room."""
     staging = config.staging
     return (
         RunCollector(run or (lambda: going_run(staging.path))),
         ReceiverCollector(lambda: receiver_of(staging.path), clock.now),
         CatalogCollector(staging.path, configured_groups(config)),
         DrillCollector(staging.path, clock.now),
+        NoticeCollector(staging.path),
         SpaceCollector(Space(staging.path, staging.reserve_bytes)),
         GovernorCollector(lambda: fresh_states(staging.path, utc(clock.now()))),
     )

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import BackupError
+from ..drills.shares import PROVEN_WITHIN, Share
 from ..key_checks import checked_recipients, known_recipients
 from ..service.notices import NoticeRecord
 from ..wanted_volumes import wanted_volumes
@@ -59,3 +60,20 @@ def keys(staging: Path, now: datetime, check_every_seconds: float) -> Iterator[N
                     lines=(one.warning(now),),
                     facts={"recipient": one.name, "fingerprint": one.fingerprint},
                 )
+
+
+def proofs(groups: Iterable[Share]) -> Iterator[Notice]:
+    """Groups of which drills have proven nothing for too long."""
+    for one in groups:
+        if one.mailboxes and not one.proven:
+            name = f"{one.partition}/{one.group}"
+            yield Notice(
+                event="proof-old",
+                cause=f"proof-old:/{name}",
+                subject=f"Nothing of {name} was proven within {PROVEN_WITHIN.days} days",
+                lines=(
+                    f"No drill has restored any of its {one.mailboxes:,} mailboxes whole within that time.",
+                    "`mailhaul drill` restores a sample now; `mailhaul proof` tells what drills have shown.",
+                ),
+                facts={"partition": one.partition, "group": one.group, "mailboxes": one.mailboxes},
+            )

@@ -7,6 +7,7 @@ from datetime import datetime
 from ..settings import Config
 from . import conditions
 from .raising import remind
+from .spaces import look_at_space
 
 
 def look(config: Config, now: datetime) -> None:
@@ -16,4 +17,5 @@ def look(config: Config, now: datetime) -> None:
     conditions.reconcile(staging, "tape-wanted", conditions.volumes(staging), now)
     every = config.encryption.check_every_seconds
     conditions.reconcile(staging, "key-overdue", conditions.keys(staging, now, every), now)
+    look_at_space(config, now)
     remind(staging, now)

@@ -8,6 +8,8 @@ each mailbox that a drill took, with the time when it was ``proven`` last and th
 ``largest``; ``drills`` are the drills themselves. ``notices`` are what became of
 each cause that people hear of, ``sayings`` what is said of them; ``said`` counts that for good;
 ``deliveries`` are still to be made, and ``channels`` tell how deliveries went.
+``space`` is how full places were, day by day; ``nights`` are those that were looked at, and whether the dead
+man's switch was worked after them.
 """
 
 from __future__ import annotations
@@ -128,6 +130,19 @@ TABLES = (
         last_delivered TEXT,
         failing_since TEXT,
         failed_in_row INTEGER NOT NULL DEFAULT 0,
+        retry TEXT,
+        error TEXT NOT NULL DEFAULT '') WITHOUT ROWID""",
+    """CREATE TABLE space (
+        place TEXT NOT NULL,
+        day TEXT NOT NULL,
+        used_bytes INTEGER NOT NULL,
+        free_bytes INTEGER NOT NULL,
+        PRIMARY KEY (place, day)) WITHOUT ROWID""",
+    """CREATE TABLE nights (
+        day TEXT PRIMARY KEY,
+        good INTEGER NOT NULL,
+        worked TEXT,
+        attempts INTEGER NOT NULL DEFAULT 0,
         retry TEXT,
         error TEXT NOT NULL DEFAULT '') WITHOUT ROWID""",
     f"PRAGMA user_version = {VERSION}",

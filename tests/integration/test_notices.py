@@ -209,3 +209,21 @@ def test_operations_that_fail_are_heard_of_once(tmp_path: Path) -> None:
         (failed,) = [json.loads(body) for _, _, _, body in sink.requests if b'"failed"' in body]
         assert failed["subject"].startswith("Verify failed: /nothing [")
         assert failed["cause"] == "failed:verify /nothing"
+
+
+def test_a_digest_by_a_timer_without_a_service(tmp_path: Path, sink: MailSink) -> None:
+    switch = f'[notices.switch]\nfile = "{tmp_path}/good-night"\n'
+    site = Site(tmp_path, by_mail(sink, '["digest"]').replace('digest = "off"\n', "") + switch)
+    assert "no backup" in site.run("digest")
+    site.run("backup")
+    assert site.run("digest").startswith("All is well.\n\nLast night (")
+    told = json.loads(site.run("digest", "--json"))
+    assert (told["good"], told["problems"]) == (True, [])
+    assert told["digest"]["groups"][0]["mailboxes"] == 2
+    assert not (tmp_path / "good-night").exists()
+    assert subjects(sink) == []
+    for _ in range(2):
+        site.run("digest", "--send")
+    assert subjects(sink) == ["Backups: all is well"]
+    assert sink.mails[0].get_content().replace("\r\n", "\n").startswith("All is well.\n\nLast night (")
+    assert (tmp_path / "good-night").read_text().startswith("20")

@@ -1,0 +1,279 @@
+"""The digest of a night: a record, and its text, made by pure functions, for somebody who has ten seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, tzinfo
+
+from ...proto.structs import Record, field
+from ..drills.shares import Share
+from ..history import RunState
+from ..texts import counted, duration, size
+from .records import Event
+from .space import PlaceSpace, when_full
+
+_LISTED = 12
+
+
+class RunNight(Record, kw_only=True):
+    """A run of the night."""
+
+    run: str
+    paths: str
+    state: RunState
+    seconds: float
+    error: str = ""
+
+
+class GroupNight(Record, kw_only=True):
+    """What the night brought a group: of all its ``mailboxes``, so many messages ``added``, ``new_bytes`` of
+    them stored. ``failed`` units, ``skipped`` entries. ``seconds`` is how long it took, from its first unit
+    to its last as far as they ran one after the other."""
+
+    partition: str
+    group: str
+    mailboxes: int
+    added: int
+    new_bytes: int
+    seconds: float
+    skipped: int = 0
+    failed: int = 0
+    error: str = ""
+
+
+class GroupBehind(Record, kw_only=True):
+    """A group of which ``behind`` mailboxes were not stored whole by the newest run, ``never`` by any.
+    ``since`` is by when all of it was (None: it never was)."""
+
+    partition: str
+    group: str
+    mailboxes: int
+    behind: int
+    never: int
+    since: datetime | None
+
+
+class Lasting(Record, kw_only=True):
+    """A notice that lasts."""
+
+    event: Event
+    cause: str
+    subject: str
+    since: datetime
+    acknowledged_by: str = ""
+
+
+class Unreached(Record, kw_only=True):
+    """A receiver of notices who can't be reached."""
+
+    receiver: str
+    since: datetime
+    error: str
+
+
+class Coming(Record, kw_only=True):
+    """What the schedule does next."""
+
+    moment: datetime
+    what: str
+
+
+class Digest(Record, kw_only=True):
+    """The night from ``since`` to ``until``, and how things are then; all times are aware UTC.
+
+    ``not_good`` says why the night was none that works the switch (empty: it was a good one). ``reasons`` is
+    what runs left out, by reason. Of ``alone`` archives copies count in one place only, since then;
+    ``unswept`` ones are in the staging area only. A ``drill`` of the night has proven and failed so many
+    mailboxes.
+    """
+
+    site: str
+    since: datetime
+    until: datetime
+    not_good: tuple[str, ...] = ()
+    runs: tuple[RunNight, ...] = ()
+    groups: tuple[GroupNight, ...] = ()
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    behind: tuple[GroupBehind, ...] = ()
+    copied: bool = False
+    alone: int = 0
+    alone_since: datetime | None = None
+    unswept: int = 0
+    unswept_since: datetime | None = None
+    spaces: tuple[PlaceSpace, ...] = ()
+    drilled: bool = False
+    proven: int = 0
+    failed_drills: int = 0
+    proofs: tuple[Share, ...] = ()
+    lasting: tuple[Lasting, ...] = ()
+    unreached: tuple[Unreached, ...] = ()
+    coming: tuple[Coming, ...] = ()
+
+
+def problems(digest: Digest) -> list[str]:
+    """What wants somebody, the worst first: what nobody has acknowledged, and why the night was not good."""
+    open_ones = [one for one in digest.lasting if not one.acknowledged_by]
+    found = [one.subject for one in sorted(open_ones, key=lambda one: (_rank(one.event), one.since))]
+    if not any(one.event in ("failed", "operation-died") for one in open_ones):
+        found += digest.not_good
+    found += [f"{one.receiver} gets no notices" for one in digest.unreached]
+    return found
+
+
+def subject(digest: Digest) -> str:
+    """What a phone shows."""
+    found = problems(digest)
+    if not found:
+        return "Backups: all is well"
+    return f"Backups: {found[0]}" + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
+
+
+def lines(digest: Digest, zone: tzinfo) -> list[str]:
+    """The text: first whether all is well, then the night, then how things are, with times of the zone."""
+    return [
+        *_headline(digest),
+        "",
+        *_night(digest, zone),
+        "",
+        *_titled("Copies", _copies(digest, zone)),
+        *_titled("Space", _spaces(digest)),
+        *_titled("Proof", _proofs(digest)),
+        *_titled("Known", _known(digest, zone)),
+        *_titled("Next", _next(digest, zone)),
+    ]
+
+
+def _headline(digest: Digest) -> Iterator[str]:
+    found = problems(digest)
+    if not found:
+        yield "All is well."
+        return
+    yield f"NOT ALL IS WELL: {counted(len(found), 'thing needs', 'things need')} somebody."
+    for one in found[:_LISTED]:
+        yield f"  - {one}"
+    if len(found) > _LISTED:
+        yield f"  and {len(found) - _LISTED:,} more: `mailhaul notify list`"
+
+
+def _night(digest: Digest, zone: tzinfo) -> Iterator[str]:
+    span = f"{_when(digest.since, zone)} - {_when(digest.until, zone)}"
+    if not digest.runs:
+        yield f"Last night ({span}): no backup."
+    else:
+        total = sum(one.seconds for one in digest.runs)
+        yield f"Last night ({span}): {counted(len(digest.runs), 'backup')}, {duration(total)}"
+    rows = [_group_row(one) for one in digest.groups]
+    yield from _table(rows[:_LISTED])
+    if len(rows) > _LISTED:
+        rest = digest.groups[_LISTED:]
+        added = sum(one.added for one in rest)
+        yield f"  and {counted(len(rest), 'group')} more: {added:,} new, {_bad(rest)}"
+    if digest.reasons:
+        told = ", ".join(f"{reason} {many:,}" for reason, many in sorted(digest.reasons.items()))
+        yield f"  left out: {told}"
+    for one in digest.behind[:_LISTED]:
+        yield f"  NOT BACKED UP: {_behind(one, zone)}"
+    if len(digest.behind) > _LISTED:
+        yield f"  NOT BACKED UP: {counted(len(digest.behind) - _LISTED, 'more group')}"
+
+
+def _group_row(one: GroupNight) -> tuple[str, ...]:
+    outcome = "done"
+    if one.failed:
+        outcome = f"FAILED: {one.error}" if one.error else "FAILED"
+    elif one.skipped:
+        outcome = f"done, {one.skipped:,} left out"
+    return (
+        f"{one.partition}/{one.group}",
+        counted(one.mailboxes, "mailbox", "mailboxes"),
+        f"{one.added:,} new",
+        size(one.new_bytes),
+        duration(one.seconds),
+        outcome,
+    )
+
+
+def _bad(groups: Sequence[GroupNight]) -> str:
+    failed = sum(bool(one.failed) for one in groups)
+    skipped = sum(one.skipped for one in groups)
+    told = [*([f"{failed} FAILED"] if failed else []), *([f"{skipped:,} left out"] if skipped else [])]
+    return ", ".join(told) or "all done"
+
+
+def _behind(one: GroupBehind, zone: tzinfo) -> str:
+    count = counted(one.behind, "mailbox", "mailboxes")
+    never = f", {one.never:,} of them never" if one.never else ""
+    since = f", whole on {_when(one.since, zone)}" if one.since else ""
+    return f"{one.partition}/{one.group}: {count} of {one.mailboxes:,}{never}{since}"
+
+
+def _copies(digest: Digest, zone: tzinfo) -> Iterator[str]:
+    if not digest.copied:
+        yield "the staging area only, as nothing is swept"
+        return
+    if digest.unswept and digest.unswept_since is not None:
+        count = counted(digest.unswept, "archive")
+        yield f"{count} in the staging area only, the oldest since {_when(digest.unswept_since, zone)}"
+    if digest.alone and digest.alone_since is not None:
+        count = counted(digest.alone, "archive")
+        yield f"{count} in 1 place only, the oldest since {_when(digest.alone_since, zone)}"
+    if not digest.alone and not digest.unswept:
+        yield "each archive in 2 places or more"
+
+
+def _spaces(digest: Digest) -> Iterator[str]:
+    for one in digest.spaces:
+        yield f"{one.place}: {size(one.free_bytes)} free ({one.free_share:.0%}), {_lasts(one)}"
+
+
+def _lasts(one: PlaceSpace) -> str:
+    if one.growth_bytes is None:
+        return "how long it lasts is not known yet"
+    if one.days_left is None or one.days_left > 365:
+        return "lasts for more than a year"
+    return when_full(one)
+
+
+def _proofs(digest: Digest) -> Iterator[str]:
+    if digest.drilled:
+        failed = f", {digest.failed_drills:,} FAILED" if digest.failed_drills else ""
+        yield f"{counted(digest.proven, 'mailbox', 'mailboxes')} restored and compared last night{failed}"
+    for one in digest.proofs[:_LISTED]:
+        failed = f", {one.failed:,} FAILED" if one.failed else ""
+        yield f"{one.partition}/{one.group}: {one.share:.0%} of mailboxes within 30 days{failed}"
+
+
+def _known(digest: Digest, zone: tzinfo) -> Iterator[str]:
+    for one in digest.lasting[:_LISTED]:
+        if one.acknowledged_by:
+            yield f"{one.subject} (since {_when(one.since, zone)}, known to {one.acknowledged_by})"
+
+
+def _next(digest: Digest, zone: tzinfo) -> Iterator[str]:
+    for one in digest.coming:
+        yield f"{_when(one.moment, zone)} {one.what}"
+
+
+def _titled(title: str, found: Iterator[str]) -> Iterator[str]:
+    for index, line in enumerate(found):
+        yield f"{title if index == 0 else '':<8}{line}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    if not rows:
+        return
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    for name, *middle, outcome in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(middle, widths[1:], strict=False)]
+        yield f"  {name:<{widths[0]}}  {'  '.join(cells)}  {outcome}".rstrip()
+
+
+def _when(moment: datetime, zone: tzinfo) -> str:
+    return moment.astimezone(zone).strftime("%a %d %b %H:%M")
+
+
+_ORDER: tuple[Event, ...] = ("alarm", "failed", "operation-died", "drill-failed", "tape-wanted", "space")
+
+
+def _rank(event: Event) -> int:
+    return _ORDER.index(event) if event in _ORDER else len(_ORDER)

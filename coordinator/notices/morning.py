@@ -1,0 +1,213 @@
+"""The look at a night that is over: from the records to a digest, and whether it was a good one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, tzinfo
+from itertools import islice
+from pathlib import Path
+
+from ...proto.errors import NotFoundError
+from ...proto.records import RunId
+from ...proto.structs import Record, field
+from ..catalog import Catalog
+from ..drills.shares import shares
+from ..history import CopyStanding, GoodBackup, RunRecord, UnitRecord
+from ..reasons import NO_FAULT
+from ..scheduling.due import upcoming
+from ..scheduling.entries import Entry, entries, named
+from ..scheduling.timings import last_moment
+from ..service.notices import NoticeRecord
+from ..service.operations import Operations
+from ..service.proofs import Drill, Proofs
+from ..service.records import Operation
+from ..settings import Config
+from .digest import (
+    Coming,
+    Digest,
+    GroupBehind,
+    GroupNight,
+    Lasting,
+    RunNight,
+    Unreached,
+)
+from .records import URGENT
+from .spaces import spaces_of
+
+_MOST_RUNS = 200
+_MOST_OPERATIONS = 500
+_COMING = 3
+
+
+class _Backups(Record, kw_only=True):
+    """What the catalog tells of a night; ``are_there``: there is one."""
+
+    runs: Sequence[RunRecord] = ()
+    units: Mapping[RunId, Sequence[UnitRecord]] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    good: Sequence[GoodBackup] = ()
+    copies: CopyStanding = field(default_factory=CopyStanding)
+    are_there: bool = False
+
+
+def look_at_night(config: Config, site: str, zone: tzinfo, since: datetime, until: datetime) -> Digest:
+    """The digest of what happened from ``since`` to ``until``, and of how things are now. Raises
+    StagingError, DamagedError."""
+    staging = config.staging.path
+    record = NoticeRecord(staging)
+    found = _backups(staging, since)
+    runs = tuple(map(_run, found.runs))
+    drills = [one for one in Proofs(staging).drills(_MOST_RUNS) if one.ended and one.ended >= since]
+    return Digest(
+        site=site,
+        since=since,
+        until=until,
+        not_good=tuple(_not_good(config, zone, since, until, found.runs, drills)),
+        runs=runs,
+        groups=tuple(_groups(found)),
+        reasons=found.reasons,
+        behind=tuple(map(_behind, (one for one in found.good if one.behind))),
+        copied=bool(config.sweep.places),
+        alone=found.copies.alone,
+        alone_since=found.copies.alone_since,
+        unswept=found.copies.unswept,
+        unswept_since=found.copies.unswept_since,
+        spaces=spaces_of(config, until),
+        drilled=bool(drills),
+        proven=sum(one.proven for one in drills),
+        failed_drills=sum(one.failed for one in drills),
+        proofs=shares(staging, until) if found.are_there and Proofs(staging).drills(1) else (),
+        lasting=tuple(
+            Lasting(
+                event=one.notice.event,
+                cause=one.notice.cause,
+                subject=one.notice.subject,
+                since=one.first,
+                acknowledged_by=one.acknowledged_by,
+            )
+            for one in record.lasting(URGENT)
+        ),
+        unreached=tuple(
+            Unreached(receiver=one.name, since=one.failing_since, error=one.error)
+            for one in record.channels()
+            if one.failing_since is not None
+        ),
+        coming=tuple(_coming(config, zone, until)),
+    )
+
+
+def _backups(staging: Path, since: datetime) -> _Backups:
+    try:
+        with Catalog.open(staging) as catalog:
+            runs = [one for one in catalog.runs(_MOST_RUNS) if (one.ended or since) >= since]
+            reasons: Counter[str] = Counter()
+            for one in runs:
+                reasons.update(catalog.reasons(one.run))
+            return _Backups(
+                runs=tuple(reversed(runs)),
+                units={one.run: catalog.units(one.run) for one in runs},
+                reasons={reason: many for reason, many in reasons.items() if reason not in NO_FAULT},
+                good=catalog.last_good(),
+                copies=catalog.copy_standing(),
+                are_there=True,
+            )
+    except NotFoundError:
+        return _Backups()  # no run was begun yet
+
+
+def _run(one: RunRecord) -> RunNight:
+    return RunNight(
+        run=one.run,
+        paths=one.paths or "/",
+        state=one.state,
+        seconds=(one.ended - one.started).total_seconds() if one.ended else 0.0,
+        error=one.error,
+    )
+
+
+def _groups(found: _Backups) -> Iterator[GroupNight]:
+    groups: dict[tuple[str, str], list[list[UnitRecord]]] = {}
+    for run in found.runs:
+        of_run: dict[tuple[str, str], list[UnitRecord]] = {}
+        for unit in found.units[run.run]:
+            of_run.setdefault((unit.partition, unit.group), []).append(unit)
+        for key, units in of_run.items():
+            groups.setdefault(key, []).append(units)
+    for (partition, group), nights in sorted(groups.items()):
+        last = nights[-1]
+        yield GroupNight(
+            partition=partition,
+            group=group,
+            mailboxes=sum(one.mailboxes for one in last),
+            added=sum(one.added for units in nights for one in units),
+            new_bytes=sum(one.new_bytes for units in nights for one in units),
+            seconds=sum(max(one.seconds for one in units) for units in nights),
+            skipped=sum(one.skipped for one in last),
+            failed=sum(one.state == "failed" for one in last),
+            error=next((one.error for one in last if one.state == "failed"), ""),
+        )
+
+
+def _behind(one: GoodBackup) -> GroupBehind:
+    return GroupBehind(
+        partition=one.partition,
+        group=one.group,
+        mailboxes=one.mailboxes,
+        behind=one.behind,
+        never=one.never,
+        since=one.sealed,
+    )
+
+
+def _coming(config: Config, zone: tzinfo, after: datetime) -> Iterator[Coming]:
+    known = entries(config.schedule)
+    for one in islice(upcoming(known, zone, after), _COMING) if known else ():
+        what = f"{'full ' if one.full else ''}{one.entry.kind}"
+        yield Coming(moment=one.moment, what=f"{what} of {one.entry.group}" if one.entry.group else what)
+
+
+def _not_good(
+    config: Config,
+    zone: tzinfo,
+    since: datetime,
+    until: datetime,
+    runs: Iterable[RunRecord],
+    drills: Iterable[Drill],
+) -> Iterator[str]:
+    """Why a night was none that works the switch. A good one: each backup that was due has ended, and so have
+    others that ran; of those over the same paths the last one failed in nothing (it may have left out single
+    entries, which it lists); and no drill has failed."""
+    due = [one for one in entries(config.schedule) if one.kind == "backup"]
+    asked = [one for one in due if _was_due(one, zone, since, until)]
+    last = {(one.paths, one.options): one for one in runs}
+    if not due and not last:
+        yield "no backup ran"
+    for run in last.values():
+        if run.state == "running":
+            yield f"the backup of {run.paths or '/'} is not done yet"
+        elif run.state != "done":
+            yield f"the backup of {run.paths or '/'} has ended as {run.state}"
+    if asked:
+        operations = Operations(config.staging.path).newest(_MOST_OPERATIONS)
+        for entry in asked:
+            yield from _not_ended(entry, since, operations)
+    for drill in drills:
+        if drill.failed or drill.state == "failed":
+            yield f"drill {drill.id} has failed"
+
+
+def _was_due(entry: Entry, zone: tzinfo, since: datetime, until: datetime) -> bool:
+    moment = last_moment(entry.all_times, zone, until)
+    return moment is not None and moment > since
+
+
+def _not_ended(entry: Entry, since: datetime, operations: Iterable[Operation]) -> Iterator[str]:
+    """Unless the newest operation of an entry that was due in the night has ended well."""
+    for one in operations:
+        due = one.request.due
+        if entry.name in named(one.request) and due is not None and due > since:
+            if one.state not in ("done", "partial"):
+                yield f"the scheduled {entry.name} is {one.state}"
+            return
+    yield f"the scheduled {entry.name} was not begun"

@@ -1,0 +1,29 @@
+"""The look at how full places are: measured, kept day by day, foretold."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..service.notices import NoticeRecord
+from ..service.space import SpaceRecord
+from ..settings import Config
+from .conditions import reconcile
+from .space import PlaceSpace, forecast, measure, shortages
+
+
+def spaces_of(config: Config, now: datetime) -> tuple[PlaceSpace, ...]:
+    """All places that are file systems, as they are now; that is on record. Raises StagingError,
+    DamagedError."""
+    record = SpaceRecord(config.staging.path)
+    today = now.date()
+    found = measure(config.staging.path, config.staging.reserve_bytes, config.destinations, today)
+    record.note(found)
+    return forecast(record.samples(), found, today)
+
+
+def look_at_space(config: Config, now: datetime) -> None:
+    """Raise what is short, and end what is not any more. Raises as ``raise_notice``."""
+    staging = config.staging.path
+    known = frozenset(one.notice.cause for one in NoticeRecord(staging).lasting(("space",)))
+    found = shortages(spaces_of(config, now), known, config.notices.space_days)
+    reconcile(staging, "space", found, now)

@@ -1,0 +1,111 @@
+"""When places will be full, and when somebody hears of that."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.notices.space import (
+    PlaceSpace,
+    Sample,
+    cause_of,
+    forecast,
+    measure,
+    shortages,
+    when_full,
+)
+from mailhaul.coordinator.service.space import SpaceRecord
+from mailhaul.worker.destinations.settings import DirectoryDestination
+
+TODAY = date(2026, 3, 15)
+DAY = timedelta(days=1)
+GB = 10**9
+
+
+def filled(growth: int, days: int, *, used: int = 500 * GB, total: int = 1000 * GB) -> list[Sample]:
+    """So many days up to today, each fuller by so much."""
+    return [
+        Sample(
+            place="staging",
+            day=TODAY - ago * DAY,
+            used_bytes=used - ago * growth,
+            free_bytes=total - used + ago * growth,
+        )
+        for ago in range(days)
+    ]
+
+
+def foretold(samples: list[Sample]) -> tuple[PlaceSpace, ...]:
+    """As seen from the last day."""
+    return forecast(samples, [max(samples, key=lambda one: one.day)], TODAY)
+
+
+def test_the_day_on_which_it_is_full() -> None:
+    (found,) = foretold(filled(100 * GB, 14))
+    assert found.days_left == pytest.approx(5.0)
+    assert found.growth_bytes == pytest.approx(100 * GB)
+    assert when_full(found) == "is full in 5 days"
+    (shrinking,) = foretold(filled(-10 * GB, 14))
+    assert shrinking.days_left is None
+    (still,) = foretold(filled(0, 14))
+    assert still.days_left is None
+
+
+def test_of_few_days_nothing_is_foretold_and_old_ones_do_not_count() -> None:
+    (found,) = foretold(filled(100 * GB, 2))
+    assert (found.growth_bytes, found.days_left) == (None, None)
+    old = [
+        Sample(place="staging", day=TODAY - n * DAY, used_bytes=0, free_bytes=1000 * GB)
+        for n in range(15, 60)
+    ]
+    (found,) = foretold([*old, *filled(100 * GB, 14)])
+    assert found.days_left == pytest.approx(5.0)
+
+
+def test_a_purge_in_between_does_not_hide_how_it_fills_up() -> None:
+    days = [
+        Sample(place="vault", day=TODAY - (13 - n) * DAY, used_bytes=used, free_bytes=1000 * GB - used)
+        for n, used in enumerate(n * 30 * GB - (50 * GB if n >= 7 else 0) for n in range(14))
+    ]
+    (found,) = foretold(days)
+    assert found.days_left is not None
+    assert 20 < found.days_left < 40
+
+
+def test_it_takes_more_to_be_over_than_to_be_said() -> None:
+    def causes(days_left: float | None, free_share: float, known: bool) -> list[str]:
+        place = PlaceSpace(
+            place="staging",
+            used_bytes=round(1000 * (1 - free_share)),
+            free_bytes=round(1000 * free_share),
+            growth_bytes=1.0,
+            days_left=days_left,
+        )
+        return [one.cause for one in shortages([place], frozenset([cause_of("staging")] if known else []), 7)]
+
+    assert causes(6.9, 0.5, known=False) == ["space:staging"]
+    assert causes(7.1, 0.5, known=False) == []
+    assert causes(7.1, 0.5, known=True) == ["space:staging"]
+    assert causes(10.6, 0.5, known=True) == []
+    assert causes(None, 0.04, known=False) == ["space:staging"]
+    assert causes(None, 0.06, known=False) == []
+    assert causes(None, 0.06, known=True) == ["space:staging"]
+    assert causes(None, 0.09, known=True) == []
+
+
+def test_places_are_measured_and_the_fullest_of_a_day_is_kept(tmp_path: Path) -> None:
+    vault = DirectoryDestination(name="vault", path=str(tmp_path))
+    away = DirectoryDestination(name="away", path=str(tmp_path / "not mounted"))
+    found = measure(tmp_path, 1 << 20, [vault, away], TODAY)
+    assert [one.place for one in found] == ["staging", "vault"]
+    assert found[0].free_bytes < found[1].free_bytes
+    assert all(one.used_bytes > 0 for one in found)
+    record = SpaceRecord(tmp_path)
+    record.note([Sample(place="vault", day=TODAY, used_bytes=10, free_bytes=90)])
+    record.note([Sample(place="vault", day=TODAY, used_bytes=40, free_bytes=60)])
+    record.note([Sample(place="vault", day=TODAY, used_bytes=20, free_bytes=80)])
+    assert [(one.used_bytes, one.free_bytes) for one in record.samples()] == [(40, 60)]
+    record.note([Sample(place="vault", day=TODAY + 70 * DAY, used_bytes=1, free_bytes=99)])
+    assert [one.day for one in record.samples()] == [TODAY + 70 * DAY]
