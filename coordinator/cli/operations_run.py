@@ -101,7 +101,8 @@ class _Carrying:
             asked = self._queue.get(self._number).state == "stopping"
             state, error = ("stopped", "") if asked else ("interrupted", "")
         if state == "failed" and not error:
-            error = next(reversed(self._said.lines), "")
+            said = next(reversed(self._said.lines), "")
+            error = said or f"exit code {status}: its result says why (mailhaul operations show --json)"
         now = utc(self._clock.now())
         self._queue.end(self._number, state, now, exit_status=status, error=error)
 

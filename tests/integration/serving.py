@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mailhaul.coordinator.cli.operation_words import checked
 from mailhaul.coordinator.lock import RunLock
 from mailhaul.coordinator.service.operations import Operations
-from mailhaul.coordinator.service.records import Operation
+from mailhaul.coordinator.service.records import Kind, Operation, Request
 
 PROGRAM = Path(sys.executable).with_name("mailhaul")
 
@@ -75,6 +77,11 @@ class Served:
         """Put an operation in; its id."""
         words = ("operations", "add", "--json", "--reason", reason, kind, *arguments)
         return int(self.run(*words, json_last=False)["operation"]["id"])
+
+    def put_in(self, kind: Kind, *arguments: str) -> int:
+        """The same, at once."""
+        request = Request(kind=kind, arguments=checked(kind, arguments), asked_by="cli:root")
+        return Operations(self.staging).add(request, datetime.now(UTC)).id
 
     def operation(self, number: int) -> Operation:
         """What is on record of an operation."""

@@ -1,0 +1,166 @@
+"""kill -9 of ``mailhaul serve``, of what it carries out, and of both, at any time: nothing is lost, nothing
+is done twice, and each operation goes on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.service.operations import Operations
+from mailhaul.coordinator.service.records import UNDER_WAY, Kind, Operation
+from mailhaul.proto.errors import NotFoundError
+
+from ..integration.serving import Served, wait_until
+
+MORE = """
+[[destination]]
+name = "vault"
+kind = "directory"
+path = "{place}/vault"
+
+[sweep]
+copies = ["vault"]
+look_again = "0s"
+keep_staged = "0s"
+"""
+USERS, NEW = 5, 24
+LONGEST_SECONDS = 4.0
+"""By then all operations of a round have begun, and most have ended."""
+
+
+@dataclass
+class Nights:
+    """A store that gets mail, and what was in it as of each backup."""
+
+    served: Served
+    rng: random.Random
+    number: int = 0
+    kept: dict[str, list[bytes]] = field(default_factory=dict)
+    kills: int = 0
+    resumed: int = 0
+
+    def deliver(self) -> None:
+        """New mail for everybody; some of the old goes."""
+        self.number += 1
+        for user in range(USERS):
+            box = self.served.store / f"user{user}"
+            for folder in ("cur", "new", "tmp"):
+                (box / folder).mkdir(parents=True, exist_ok=True)
+            old = sorted(box.glob("cur/*"))
+            for gone in self.rng.sample(old, len(old) // 4):
+                gone.unlink()
+            for message in range(NEW):
+                name = f"17{self.number:05}{message:04}.M{message}P{user}.host:2,S"
+                body = self.rng.randbytes(self.rng.choice((100, 3000, 40_000))).hex().encode()
+                text = b"Subject: %d/%d\nFrom: a@example.org\n\n%s\n" % (self.number, message, body)
+                (box / "cur" / name).write_bytes(text)
+
+    def runs(self) -> set[str]:
+        """The runs on record."""
+        try:
+            with Catalog.open(self.served.staging) as catalog:
+                return {str(one.run) for one in catalog.runs()}
+        except NotFoundError:
+            return set()
+
+    def kill(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        """Kill the service, an operation, or both; returns the service that goes on."""
+        going = Operations(self.served.staging).in_states(UNDER_WAY)
+        what = self.rng.choice(("service", "operation", "both"))
+        if what != "service" and going:
+            with suppress(ProcessLookupError):
+                os.kill(self.rng.choice(going).pid, signal.SIGKILL)
+                self.kills += 1
+        if what == "operation" and going:
+            return process
+        process.kill()
+        process.communicate()
+        self.kills += 1
+        return self.served.start()
+
+    def night(self) -> None:
+        """Operations of all kinds, kills meanwhile, and then: each was done once, and what was restored is
+        what was stored."""
+        self.deliver()
+        before = self.runs()
+        back = self.served.place / f"back{self.number}"
+        earlier = list(self.kept)[-1]
+        wanted: list[tuple[Kind, tuple[str, ...]]] = [
+            ("backup", ()),
+            ("sweep", ()),
+            ("purge", ("--last", "3")),
+            ("verify", ("--data",)),
+            ("restore", ("/", "--at", earlier, "--to", f"maildir:{back}")),
+        ]
+        self.rng.shuffle(wanted)
+        numbers = [self.served.put_in(kind, *words) for kind, words in wanted]
+        process = self.served.start()
+        try:
+            for _ in range(self.rng.choice((1, 1, 2))):
+                time.sleep(self.rng.uniform(0.0, LONGEST_SECONDS / 2))
+                process = self.kill(process)
+            done = [self.ended(number) for number in numbers]
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            process.communicate()
+        for one in done:
+            assert (one.state, one.error) == ("done", ""), self.said(one)
+            self.resumed += one.attempts > 1
+        (backup,) = (one for one in done if one.request.kind == "backup")
+        assert self.runs() - before == {backup.carries}
+        assert messages(back) == self.kept[earlier]
+        self.kept[backup.carries] = messages(self.served.store)
+
+    def ended(self, number: int) -> Operation:
+        """An operation when it has ended."""
+
+        def found() -> Operation | None:
+            one = self.served.operation(number)
+            return one if one.ended and one.state != "interrupted" else None
+
+        one: Operation = wait_until(found, 180)
+        return one
+
+    def said(self, one: Operation) -> str:
+        """What there is to know of an operation that failed."""
+        err = self.served.staging / f".mailhaul/operations/{one.id}.err"
+        return f"{one}\n{err.read_text() if err.exists() else ''}"
+
+
+def messages(store: Path) -> list[bytes]:
+    """All messages of a store."""
+    return sorted(
+        one.read_bytes() for one in store.rglob("*") if one.parent.name in ("cur", "new") and one.is_file()
+    )
+
+
+@pytest.mark.timeout(7200)
+def test_killed_at_any_time_nothing_is_lost_or_done_twice(tmp_path: Path, rounds: int) -> None:
+    served = Served(tmp_path, more=MORE.format(place=tmp_path))
+    nights = Nights(served, random.Random(20260301))
+    nights.deliver()
+    served.run("destination", "check", "vault")
+    nights.kept[served.run("backup")["run"]] = messages(served.store)
+    count = rounds // 10 if rounds > 100 else 4
+    for _ in range(count):
+        nights.night()
+    assert nights.kills >= count
+    assert nights.resumed
+    for number, (run, stored) in enumerate(list(nights.kept.items())[-3:]):
+        back = tmp_path / f"last{number}"
+        served.run("restore", "/", "--at", run, "--to", f"maildir:{back}")
+        assert messages(back) == stored
+    served.run("verify", "--data")
+    print(f"{nights.number} nights, {nights.kills} kills, {nights.resumed} operations begun again")
