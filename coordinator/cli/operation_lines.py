@@ -11,14 +11,14 @@ from . import output
 _LONGEST = 60
 
 
-def what(operation: Operation) -> str:
+def called(operation: Operation) -> str:
     """The command: ``backup /primary/staff --full``."""
     request = operation.request
     words = [NAMES.get(request.kind, request.kind), *map(shlex.quote, request.arguments)]
     return output.cut(" ".join(words), _LONGEST)
 
 
-def how(operation: Operation) -> str:
+def circumstances(operation: Operation) -> str:
     """What there is to say of its state: what it waits for, what went wrong, how often it died."""
     words = [operation.waits_for, operation.error.partition("\n")[0]]
     if operation.deaths:

@@ -1,7 +1,10 @@
-"""The events of the queue in the log."""
+"""The events of the queue in the log, and for programs of the site."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ..hooks import HooksBehind
 from ..monitoring.log import Log
 from ..service.records import Operation
 from ..serving.queue import QueueObserver
@@ -37,3 +40,22 @@ class QueueLog(QueueObserver):
     def _bound(self, operation: Operation) -> Log:
         request = operation.request
         return self._log.bind(operation=operation.id, kind=request.kind, asked_by=request.asked_by)
+
+
+class OperationHooks(QueueObserver):
+    """Calls the hook ``operation_died``; how it fails is on record with the failures of hooks."""
+
+    def __init__(self, hook: HooksBehind, staging: Path) -> None:
+        self._hook = hook
+        self._staging = staging
+
+    def died(self, operation: Operation, becomes: str) -> None:
+        """See QueueObserver."""
+        facts = {
+            "operation": operation.id,
+            "kind": operation.request.kind,
+            "deaths": operation.deaths + 1,
+            "becomes": becomes,
+            "staging": str(self._staging),
+        }
+        self._hook.call(facts)

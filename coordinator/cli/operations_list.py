@@ -12,7 +12,7 @@ from ..service.operations import Operations
 from ..service.records import Operation
 from . import output
 from .configuration import staging_area
-from .operation_lines import how, what
+from .operation_lines import called, circumstances
 from .options import json_option, staging_option
 from .output import Column, say
 from .program import Invocation
@@ -61,4 +61,4 @@ def command(invocation: Invocation, last: int, staging: Path | None, as_json: bo
 
 def _row(one: Operation) -> Sequence[str]:
     asked_by = output.shown(one.request.asked_by)
-    return str(one.id), what(one), one.state, both(one.asked), asked_by, how(one)
+    return str(one.id), called(one), one.state, both(one.asked), asked_by, circumstances(one)

@@ -14,7 +14,7 @@ from ..serving.files import read_output, read_stderr
 from ..serving.progress import OperationProgress, read_progress
 from . import output
 from .configuration import staging_area
-from .operation_lines import what
+from .operation_lines import called
 from .options import json_option, staging_option
 from .output import counted, duration, number, say, shown, size
 from .program import Invocation
@@ -56,7 +56,7 @@ def _result(area: Path, operation: int) -> object:
 
 def _tell(one: Operation, progress: OperationProgress | None, said: str) -> None:
     request = one.request
-    say(f"operation {one.id}: {what(one)}")
+    say(f"operation {one.id}: {called(one)}")
     say(shown(f"asked for {both(one.asked)} by {request.asked_by}") + _why(request.reason))
     if request.entry:
         say(shown(f"entry {request.entry} of the schedule, due {both(request.due)}"))

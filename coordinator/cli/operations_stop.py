@@ -18,7 +18,7 @@ from ..service.records import Operation
 from ..serving.stopping import check_can_stop, stop
 from . import adapters, output
 from .configuration import staging_area
-from .operation_lines import what
+from .operation_lines import called
 from .options import json_option, refuse, staging_option
 from .output import say
 from .program import Invocation
@@ -57,7 +57,7 @@ def command(
     if as_json:
         output.print_json({"operations": list(map(asdict, stopped))})
     for one in () if as_json else stopped:
-        say(f"operation {one.id} ({what(one)}): {one.state}")
+        say(f"operation {one.id} ({called(one)}): {one.state}")
     if not stopped and not as_json:
         say("nothing waits, and nothing is under way")
     return EXIT_OK

@@ -18,20 +18,23 @@ from ...proto.errors import EXIT_OK, BackupError
 from ...proto.ports import Clock
 from ...proto.structs import replace
 from ..clock import utc
+from ..hooks import HooksBehind
 from ..monitoring.log import Log
 from ..notices.duty import NoticesDuty
 from ..notices.looks import look
 from ..notices.mornings import Mornings
 from ..notices.operation_notices import OperationNotices
+from ..service.operations import Operations
+from ..serving.observers import QueueObservers
 from ..serving.loop import Duty, Loop, Troubles
 from ..serving.processes import ProcessStarter
-from ..serving.queue import Queue, QueueObserver
+from ..serving.queue import Queue
 from ..serving.serve_lock import serving
 from ..settings import Config
 from ..web.settings import split_address
 from . import adapters, noticing
 from .configuration import configured, found_configuration
-from .operation_log import QueueLog
+from .operation_log import OperationHooks, QueueLog
 from .operation_words import checked, needs_of
 from .options import log_option, metrics_option
 from .output import note
@@ -95,7 +98,9 @@ def command(
         stop = stack.enter_context(_stop_asked_for())
         stack.enter_context(serving(config.staging.path))
         log = open_log(config, clock, log_file, stack)
-        queue = _queue(config, found_configuration(invocation), log)
+        died = HooksBehind(adapters.hooks(config), "operation_died")
+        stack.callback(died.end)
+        queue = _queue(config, found_configuration(invocation), log, died)
         stack.callback(lambda: queue.interrupt(lambda: utc(clock.now())))
         stack.enter_context(Loop((queue, *_duties(config, log, stack)), clock, Troubles(_reported(log))))
         note(f"serving {config.staging.path}")
@@ -107,7 +112,7 @@ def command(
     return EXIT_OK
 
 
-def _queue(config: Config, file: Path | None, log: Log | None) -> Queue:
+def _queue(config: Config, file: Path | None, log: Log | None, died: HooksBehind) -> Queue:
     """The queue, whose operations call this program with this configuration."""
     named = [] if file is None else ["--config", str(file)]
     staging = config.staging.path
@@ -116,7 +121,10 @@ def _queue(config: Config, file: Path | None, log: Log | None) -> Queue:
         ProcessStarter(staging, [sys.executable, "-P", "-m", __name__.partition(".")[0], *named]),
         lambda operation: needs_of(operation, config.destinations),
         OperationNotices(
-            staging, _now, QueueLog(log) if log else QueueObserver(), lambda text: note(f"notices: {text}")
+            staging,
+            _now,
+            QueueObservers(OperationHooks(died, staging), *([QueueLog(log)] if log else [])),
+            lambda text: note(f"notices: {text}"),
         ),
         timedelta(seconds=config.serve.stop_grace_seconds),
     )
@@ -186,8 +194,10 @@ def _serve_metrics(config: Config, clock: Clock, listen: str, stack: ExitStack) 
         return
     from ..monitoring.exposition import make_registry, serve_metrics
     from ..monitoring.metrics import staging_collectors
+    from ..monitoring.operation_metrics import OperationCollector
 
-    registry = make_registry(*staging_collectors(config, clock))
+    operations = OperationCollector(Operations(config.staging.path))
+    registry = make_registry(*staging_collectors(config, clock), operations)
     server = stack.enter_context(serve_metrics(registry, listen))
     note(f"metrics at {listen.rpartition(':')[0]}:{server.port}")
 

@@ -20,7 +20,9 @@ from ..monitoring.status import RunStatus, UnitStatus
 from ..places import device_warning
 from ..reasons import EXCLUDED, NO_FAULT
 from ..restores.status import ALL, NOTHING, RestoreStatus
+from ..serving.standing import QueueStanding
 from . import output
+from .operation_lines import called
 from .output import Column, counted, duration, number, say, shown, size
 from .place_lines import place_lines
 from .times import both
@@ -29,6 +31,7 @@ STALE_SECONDS = 15.0
 """A status that is older was left by a program that hangs, or whose disk is full."""
 
 _LISTED_FAILURES = 10
+_LISTED_OPERATIONS = 5
 _UNITS = [
     Column("running unit", "<"),
     Column("host", "<"),
@@ -84,6 +87,8 @@ def show(
     _show_room(overview)
     if overview.same_device:
         say(shown(device_warning(overview.same_device)))
+    if overview.queue is not None:
+        _show_queue(overview.queue)
     if overview.receiver is not None:
         _show_receiver(overview.receiver, overview.taken.timestamp())
     if overview.runs:
@@ -249,6 +254,20 @@ def _show_troubles(run: RunStatus) -> None:
     more = sum(run.failed.values()) - _LISTED_FAILURES
     if more > 0:
         say(f"and {number(more)} more failures")
+
+
+def _show_queue(queue: QueueStanding) -> None:
+    for one in queue.going:
+        say(shown(f"operation {one.id} is {one.state}: {called(one)}"))
+    for one in queue.waiting[:_LISTED_OPERATIONS]:
+        reason = f": {one.waits_for}" if one.waits_for else ""
+        say(shown(f"operation {one.id} is waiting: {called(one)}{reason}"))
+    if len(queue.waiting) > _LISTED_OPERATIONS:
+        say(f"and {number(len(queue.waiting) - _LISTED_OPERATIONS)} more (`mailhaul operations list`)")
+    for one in queue.failed:
+        say(shown(f"operation {one.id} failed: {called(one)}: {one.error.partition(chr(10))[0]}"))
+    if queue.waiting and not queue.served:
+        say("nobody carries operations out: `mailhaul serve` does not run")
 
 
 def _show_receiver(receiver: ReceiverStatus, now: float) -> None:

@@ -329,6 +329,7 @@ class HooksTable(Table):
     after_restore: _Hook | None = _HOOK
     volume_wanted: _Hook | None = _HOOK
     files_wanted: _Hook | None = _HOOK
+    operation_died: _Hook | None = _HOOK
 
 
 class ArchiveTable(Table):

@@ -165,6 +165,7 @@ codec = "lz4"
 # after_restore = ["/usr/local/sbin/note-restore", "ended"]
 # volume_wanted = ["/usr/local/sbin/call-operator"]
 # files_wanted = ["/usr/local/sbin/call-operator"]
+# operation_died = ["/usr/local/sbin/call-operator"]
 
 # Where archives are kept for good, one table for each; see `mailhaul destination check NAME`.
 # A directory: of this host, over NFS, on a disk that is carried.

@@ -21,6 +21,7 @@ from ..key_checks import CheckedRecipient, checked_recipients, known_recipients
 from ..lock import lock_owner
 from ..places import on_same_device
 from ..restores.status import RestoreStatus, unfinished_restores
+from ..serving.standing import QueueStanding, queue_standing
 from ..settings import CHECK_EVERY_SECONDS, Config
 from ..snapshots import read_snapshot
 from ..structure_keys import encrypts
@@ -51,7 +52,8 @@ class Overview(Record, kw_only=True):
     ``same_device`` are the partitions whose mail would be lost with the staging area. ``encrypted`` says
     whether archives are, as of the last run (None: the directory of keys can't be read), ``recipients`` for
     whom, as far as the keys are here; ``erasures`` are those that are not done;
-    ``governed`` the hosts whose users are minded at this moment.
+    ``governed`` the hosts whose users are minded at this moment; ``queue`` is that of operations, None: there
+    is none.
     """
 
     staging: Path
@@ -73,6 +75,7 @@ class Overview(Record, kw_only=True):
     recipients: tuple[CheckedRecipient, ...] = ()
     erasures: tuple[ErasureProgress, ...] = ()
     governed: tuple[GovernorState, ...] = ()
+    queue: QueueStanding | None = None
 
 
 def take_overview(
@@ -121,6 +124,7 @@ def take_overview(
         governed=fresh_states(staging, now),
         encrypted=_encrypted(staging),
         recipients=_recipients(staging, now, check_every_seconds),
+        queue=queue_standing(staging),
     )
 
 

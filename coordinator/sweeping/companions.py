@@ -9,6 +9,7 @@ staging area encrypted only.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ...proto.errors import AccessError
@@ -61,8 +62,9 @@ def companions(staging: Path, *, encrypted: bool) -> Iterator[Companion]:
             name = str(path.relative_to(staging))
             if not path.is_file() or path.is_symlink() or not _may_lie_there(name):
                 continue
-            if kind.open or not encrypted or _is_sealed(path):
-                yield Companion(name=name, size_bytes=path.stat().st_size)
+            with suppress(FileNotFoundError):  # runs and purges replace them meanwhile
+                if kind.open or not encrypted or _is_sealed(path):
+                    yield Companion(name=name, size_bytes=path.stat().st_size)
 
 
 def _is_sealed(path: Path) -> bool:

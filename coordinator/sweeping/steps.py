@@ -373,9 +373,13 @@ class Steps:
         return copied_bytes
 
     def _note_damage(self, parcel: Parcel, error: DamagedError) -> None:
-        """One whose file is gone may have been purged meanwhile, or written anew: then it is no damage. A
-        copy at a destination that is damaged counts no more, as if a verification had found it."""
-        if parcel.archive is not None:
+        """One whose file is gone may have been purged meanwhile, or written anew: then it is no damage. Nor
+        is a companion that is gone: a newer snapshot of the catalog has taken its place. A copy at a
+        destination that is damaged counts no more, as if a verification had found it."""
+        if parcel.archive is None:
+            if parcel.source.place == STAGING and not (self._staging / parcel.source.name).exists():
+                return
+        else:
             with self._catalog() as catalog:
                 try:
                     record = catalog.archive(parcel.archive)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.holds import Hold, add_holds
+from mailhaul.coordinator.keepsakes import keep_catalog_now
 from mailhaul.coordinator.settings import SweepRules
 from mailhaul.coordinator.sweeping.locks import sweeping
+from mailhaul.coordinator.sweeping.report import SweepObserver
 from mailhaul.coordinator.sweeping.strays import last_strays
 from mailhaul.proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, LockedError, UsageError
 from mailhaul.proto.records import STAGING, Location
@@ -253,3 +256,33 @@ def test_a_place_that_has_nothing_was_looked_at_too(tmp_path: Path) -> None:
     told = last_strays(chain.staging, "vault")
     assert told is not None
     assert (told.looked, told.found) == (swept.now, ())
+
+
+class _Replaced(SweepObserver):
+    """Before anything is copied, a run ends: its snapshot of the catalog takes the place of that of
+    before."""
+
+    def __init__(self, chain: StagedChain) -> None:
+        self._chain = chain
+        self.gone: list[str] = []
+
+    def copying(self, batches: Mapping[str, int]) -> None:
+        before = {one.name for one in self._chain.staging.glob("_catalog/*")}
+        self._chain.run({"anna": {"INBOX": (A_MAIL,)}})
+        keep_catalog_now(self._chain.staging)
+        for one in sorted(before):
+            (self._chain.staging / "_catalog" / one).unlink(missing_ok=True)
+            self.gone.append(one)
+
+
+def test_a_snapshot_that_a_run_replaces_meanwhile_is_no_damage(swept: Swept) -> None:
+    keep_catalog_now(swept.chain.staging)
+    observer = _Replaced(swept.chain)
+    report = swept.sweep(observer=observer)
+    assert observer.gone, "there was a snapshot"
+    assert (report.damaged, report.exit_code) == ((), EXIT_OK)
+    there = {one.name for one in (Path(swept.destinations[0].path) / "_catalog").glob("*")}  # type: ignore[union-attr]
+    assert there.isdisjoint(observer.gone)
+    swept.sweep()
+    there = {one.name for one in (Path(swept.destinations[0].path) / "_catalog").glob("*")}  # type: ignore[union-attr]
+    assert there, "the next sweep copies what took its place"

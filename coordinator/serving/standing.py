@@ -1,0 +1,38 @@
+"""The queue at a glance, for those who only look."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from ...proto.errors import BackupError
+from ...proto.structs import Record
+from ..service.database import place
+from ..service.operations import Operations
+from ..service.records import UNDER_WAY, Operation
+from .serve_lock import is_served
+
+
+class QueueStanding(Record, kw_only=True):
+    """``served``: `mailhaul serve` runs. Operations that are ``going`` and that are ``waiting``, the oldest
+    first; of each kind the one that ended last, if it ``failed``."""
+
+    served: bool
+    going: tuple[Operation, ...]
+    waiting: tuple[Operation, ...]
+    failed: tuple[Operation, ...]
+
+
+def queue_standing(staging: Path) -> QueueStanding | None:
+    """None where there is no queue yet, or none that this user may read."""
+    if not place(staging).exists():
+        return None
+    with suppress(BackupError):
+        queue = Operations(staging)
+        return QueueStanding(
+            served=is_served(staging),
+            going=queue.in_states(UNDER_WAY),
+            waiting=queue.in_states(("waiting", "interrupted")),
+            failed=tuple(one for one in queue.last_ends().values() if one.state == "failed"),
+        )
+    return None
