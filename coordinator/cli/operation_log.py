@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..hooks import HooksBehind
 from ..monitoring.log import Log
-from ..service.records import Operation
+from ..service.records import Operation, State
 from ..serving.queue import QueueObserver
 
 
@@ -18,13 +18,15 @@ class QueueLog(QueueObserver):
 
     def began(self, operation: Operation) -> None:
         """See QueueObserver."""
-        self._bound(operation).info("operation.started", attempt=operation.attempts)
+        self._bound(operation).info(
+            "operation.started", attempt=operation.attempts, resumes=operation.resumes
+        )
 
     def adopted(self, operation: Operation) -> None:
         """See QueueObserver."""
         self._bound(operation).info("operation.adopted", pid=operation.pid)
 
-    def died(self, operation: Operation, becomes: str) -> None:
+    def died(self, operation: Operation, becomes: State) -> None:
         """See QueueObserver."""
         self._bound(operation).warning("operation.died", deaths=operation.deaths + 1, becomes=becomes)
 
@@ -49,7 +51,7 @@ class OperationHooks(QueueObserver):
         self._hook = hook
         self._staging = staging
 
-    def died(self, operation: Operation, becomes: str) -> None:
+    def died(self, operation: Operation, becomes: State) -> None:
         """See QueueObserver."""
         facts = {
             "operation": operation.id,

@@ -25,8 +25,8 @@ from ..notices.looks import look
 from ..notices.mornings import Mornings
 from ..notices.operation_notices import OperationNotices
 from ..service.operations import Operations
-from ..serving.observers import QueueObservers
 from ..serving.loop import Duty, Loop, Troubles
+from ..serving.observers import QueueObservers
 from ..serving.processes import ProcessStarter
 from ..serving.queue import Queue
 from ..serving.serve_lock import serving

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import BackupError
-from ..service.records import Operation
+from ..service.records import Operation, State
 from ..serving.queue import QueueObserver
 from .command_notices import WATCHED, tell_of_command
 from .raising import over, raise_notice
@@ -40,7 +40,7 @@ class OperationNotices(QueueObserver):
         """See QueueObserver."""
         self._then.adopted(operation)
 
-    def died(self, operation: Operation, becomes: str) -> None:
+    def died(self, operation: Operation, becomes: State) -> None:
         """See QueueObserver."""
         self._then.died(operation, becomes)
         self._recorded(lambda: raise_notice(self._staging, _died(operation, becomes), self._now()))
@@ -74,7 +74,7 @@ class OperationNotices(QueueObserver):
             self._unrecorded(f"nobody is told of this operation: {error.message}")
 
 
-def _died(operation: Operation, becomes: str) -> Notice:
+def _died(operation: Operation, becomes: State) -> Notice:
     asked = _asked(operation)
     facts = {"operation": operation.id, "kind": operation.request.kind, "becomes": becomes}
     if becomes == "waiting":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..service.records import Operation
+from ..service.records import Operation, State
 from .queue import QueueObserver
 
 
@@ -22,7 +22,7 @@ class QueueObservers(QueueObserver):
         for one in self._observers:
             one.adopted(operation)
 
-    def died(self, operation: Operation, becomes: str) -> None:
+    def died(self, operation: Operation, becomes: State) -> None:
         """See QueueObserver."""
         for one in self._observers:
             one.died(operation, becomes)

@@ -52,8 +52,9 @@ class QueueObserver:
     def adopted(self, operation: Operation) -> None:
         """It was under way when this coordinator began."""
 
-    def died(self, operation: Operation, becomes: str) -> None:
-        """Nobody carries it out any more, though it had not ended; it ``becomes`` that."""
+    def died(self, operation: Operation, becomes: State) -> None:
+        """Nobody carries it out any more, though it had not ended. Its state becomes this: ``waiting``, if it
+        begins once more."""
 
     def ended(self, operation: Operation) -> None:
         """It has ended."""
@@ -156,8 +157,9 @@ class Queue:
     def _settle(self, operation: Operation, now: datetime) -> None:
         """Nobody carries an operation out that was under way."""
         after = self._aftermath(operation)
+        becomes: State
         if after.ended is not None:
-            becomes: str = after.ended
+            becomes = after.ended
             changed = self._operations.end(operation.id, after.ended, now, error=after.error)
         elif operation.state == "stopping":
             becomes = "stopped"
@@ -170,7 +172,7 @@ class Queue:
             error = f"its process died {operation.deaths + 1} times; it said last: {said or 'nothing'}"
             changed = self._operations.end(operation.id, "failed", now, error=error)
         else:
-            becomes = f"goes on with {after.resumes}" if after.resumes else "begins again"
+            becomes = "waiting"
             changed = self._operations.again(operation.id, after.resumes)
         if changed:
             self._observer.died(operation, becomes)

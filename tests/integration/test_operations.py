@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
-from datetime import UTC, datetime
+import urllib.request
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from mailhaul.coordinator.catalog import Catalog
-from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.records import Operation
 from mailhaul.proto.errors import NotFoundError
 
@@ -136,9 +136,20 @@ def hurry(served: Served) -> None:
 
 
 def test_a_stop_is_in_order_and_its_run_can_go_on(slow: Served) -> None:
-    with slow.serving():
-        number = slow.add("backup")
+    with slow.serving("--metrics-listen", "127.0.0.1:0") as process:
+        number, waiting = slow.add("backup"), slow.add("purge", "--last", "3")
         run = running(slow, number).carries
+        wait_until(lambda: slow.operation(waiting).waits_for)
+        queue = slow.run("status")["queue"]
+        assert [[one["id"] for one in queue[name]] for name in ("going", "waiting")] == [[number], [waiting]]
+        assert process.stderr
+        address = re.search(r"metrics at (\S+)", process.stderr.readline())
+        assert address
+        with urllib.request.urlopen(f"http://{address[1]}/metrics", timeout=30) as answer:
+            metrics = answer.read().decode()
+        assert 'mailhaul_operations{kind="backup",state="running"} 1.0' in metrics
+        assert 'mailhaul_operations_waiting_since_timestamp_seconds{kind="purge"}' in metrics
+        slow.run("operations", "stop", str(waiting))
         assert slow.run("operations", "stop", str(number))["operations"][0]["state"] == "stopping"
         one = ended(slow, number)
         assert (one.state, one.exit_status) == ("stopped", 143)
@@ -162,6 +173,9 @@ def test_what_runs_when_the_service_ends_goes_on_with_the_next(slow: Served, tmp
 
 
 def test_an_operation_outlives_a_killed_service_and_is_adopted(slow: Served, tmp_path: Path) -> None:
+    hook = tmp_path / "hook"
+    program = json.dumps(["sh", "-c", f"cat > {hook}.new && mv {hook}.new {hook}"])
+    slow.config.write_text(f"{slow.config.read_text()}\n[hooks]\noperation_died = {program}\n")
     process = slow.start()
     number = slow.add("backup")
     pid = running(slow, number).pid
@@ -175,6 +189,8 @@ def test_an_operation_outlives_a_killed_service_and_is_adopted(slow: Served, tmp
         os.kill(pid, signal.SIGKILL)  # what becomes of it is seen by who has not started it
         one = ended(slow, number)
         assert (one.state, one.deaths) == ("done", 1)
+        wait_until(hook.exists)
+        assert json.loads(hook.read_bytes())["becomes"] == "waiting"
     assert len(runs(slow)) == 1
 
 
@@ -184,17 +200,3 @@ def test_what_an_operation_may_not_be_given_is_refused(served: Served) -> None:
     )
     assert refused["error"]["code"] == "usage"
     assert served.run("operations", "list")["operations"] == []
-
-
-def test_one_that_can_not_begin_says_so_and_is_tried_again(served: Served) -> None:
-    with served.serving():
-        first = served.add("backup")
-        ended(served, first)
-        good = served.config.read_text()
-        served.config.write_text(good.replace("[dispatch]", "[no-such-table]"))
-        request = served.operation(first).request
-        number = Operations(served.staging).add(request, datetime.now(UTC)).id
-        said = served.staging / f".mailhaul/operations/{number}.err"
-        wait_until(lambda: said.exists() and "no-such-table" in said.read_text())
-        served.config.write_text(good)
-        assert ended(served, number).state == "done"

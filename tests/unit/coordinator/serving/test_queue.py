@@ -147,7 +147,7 @@ def test_what_died_goes_on_with_what_it_had_begun(house: House) -> None:
     house.tick()
     house.after[number] = Aftermath(resumes="20260301T020000Z-0000")
     house.processes.pop(number).die()
-    assert house.tick() == [f"died {number}: goes on with 20260301T020000Z-0000"]
+    assert house.tick() == [f"died {number}: waiting"]
     one = house.operations.get(number)
     assert (one.deaths, one.resumes) == (1, "20260301T020000Z-0000")
     house.processes[number].begin()
@@ -205,7 +205,7 @@ def test_a_new_coordinator_adopts_what_runs_and_finds_what_died(house: House) ->
         house.processes[number].begin()
     house.processes.pop(died).die()
     house.serve()
-    assert house.tick() == [f"died {died}: begins again", f"adopted {runs}"]
+    assert house.tick() == [f"died {died}: waiting", f"adopted {runs}"]
     assert house.state(runs) == "running"
     assert died in house.processes
     house.processes[runs].end()
