@@ -12,8 +12,8 @@ from ..browsing.chronicle import Entry
 
 UP = 48
 DOWN = 32
-STEP = 12
-WIDTH = 8
+_STEPS = (12, 24)
+_FEW = 40
 _LEAST = 2
 
 
@@ -32,9 +32,10 @@ class Bar(Record, kw_only=True):
 
 
 class Bars(Record, kw_only=True):
-    """The newest versions, as many as are drawn; ``earlier`` ones are left out."""
+    """The newest versions, as many as are drawn, one each ``step`` pixels; ``earlier`` ones are left out."""
 
     bars: tuple[Bar, ...]
+    step: int
     width: int
     earlier: int
 
@@ -43,12 +44,13 @@ def bars_of(history: Sequence[Entry], most: int) -> Bars:
     """The bars of a history, oldest first. Heights go with the square root: one message is seen beside a
     thousand."""
     drawn = history[-most:]
+    step = _STEPS[len(drawn) <= _FEW]
     top = max((max(one.came, one.went) for one in drawn), default=0)
     bars = tuple(
         Bar(
             run=one.run,
             started=one.started,
-            x=number * STEP,
+            x=number * step,
             came=_height(one.came, top, UP),
             went=_height(one.went, top, DOWN),
             entry=one,
@@ -57,7 +59,7 @@ def bars_of(history: Sequence[Entry], most: int) -> Bars:
         )
         for number, one in enumerate(drawn)
     )
-    return Bars(bars=bars, width=max(1, len(bars)) * STEP, earlier=len(history) - len(drawn))
+    return Bars(bars=bars, step=step, width=max(1, len(bars)) * step, earlier=len(history) - len(drawn))
 
 
 def _height(count: int, top: int, most: int) -> int:

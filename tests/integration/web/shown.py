@@ -48,6 +48,13 @@ def shown_site(place: Path) -> Iterator[Shown]:
     served.run("backup")
     (served.store / "jane@example.org" / ".Projects" / "cur" / "2.M2P1.host:2,S").unlink()
     served.run("backup", status=(0, 3))
+    with being_served(served) as shown:
+        yield shown
+
+
+@contextmanager
+def being_served(served: Served) -> Iterator[Shown]:
+    """A site, served, with the cookies of its operator."""
     with served.serving("--browse") as process:
         assert process.stderr
         address = next(

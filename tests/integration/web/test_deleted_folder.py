@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, Locator
 
 from mailhaul.coordinator.people.audit import AuditLog
 from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.serving import Served
-from mailhaul.tests.integration.web.looking import Shown, Visitor
+from mailhaul.tests.integration.web.looking import Visitor
+from mailhaul.tests.integration.web.shown import being_served
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -66,13 +65,7 @@ def test_a_deleted_folder_is_back_in_five_clicks(
         client.delete_folder("Projects")
     served.run("backup", status=(0, 3))
     assert set(server.view(USER).folders) == {"INBOX"}
-    with served.serving("--browse") as process:
-        assert process.stderr
-        found = (re.search(r"one browser, once: (\S+)", line) for line in process.stderr)
-        address = next(match[1] for match in found if match)
-        base = address.partition("/enter")[0]
-        cookies = httpx.get(address, timeout=30).cookies.items()
-        shown = Shown(served, base, [{"name": name, "value": value, "url": base} for name, value in cookies])
+    with being_served(served) as shown:
         visitor = Visitor(browser, shown, root / "build" / "screenshots")
         clicks = 0
 
