@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..proto.errors import UsageError
 from ..proto.records import CONFIRMED, STAGING, ArchiveId, Location
@@ -17,11 +17,12 @@ def holdings(
     area: StagingArea,
     destinations: Sequence[Destination] = (),
     only: str | None = None,
+    wanted: Collection[ArchiveId] | None = None,
 ) -> Holdings:
-    """Every archive of which there is a copy in the staging area or in one of these destinations; or in the
-    one that is called ``only``. Of what has left the staging area the excerpt there is read first, and what
-    is not in that from the destinations in their order; last comes what other programs have to bring back.
-    Raises UsageError if there is none of that name.
+    """Every archive (or each that is ``wanted``) of which there is a copy in the staging area or in one of
+    these destinations; or in the one that is called ``only``. Of what has left the staging area the excerpt
+    there is read first, and what is not in that from the destinations in their order; last comes what other
+    programs have to bring back. Raises UsageError if there is none of that name.
     """
     if only is not None:
         destinations = [one for one in destinations if one.name == only]
@@ -29,7 +30,7 @@ def holdings(
             raise UsageError(f"there is no destination {only!r} in the configuration", place=only)
     order = {name: number for number, name in enumerate((*(one.name for one in destinations), CONFIRMED))}
     found: dict[ArchiveId, tuple[Location, ...]] = {}
-    for archive, copies in catalog.locations().items():
+    for archive, copies in catalog.locations(wanted).items():
         chosen = _in_order(copies, order) if only is None else _of_place(copies, only)
         if chosen:
             found[archive] = chosen

@@ -17,6 +17,7 @@ from .charsets import decoded, guessed
 # An encoded word; the last one of a value may have lost its end.
 _WORD = re.compile(rb"=\?([^?\s]{1,60})\?([bBqQ])\?([^?\s]*)(?:\?=|\?\Z|\Z)")
 _QUOTED = re.compile(rb"=([0-9A-Fa-f]{2})")
+_CUT_OFF = re.compile(rb"=[0-9A-Fa-f]?\Z")
 _EXTENDED = re.compile(rb"([A-Za-z0-9_.:-]{1,60})'[A-Za-z0-9-]{0,20}'(.*)", re.DOTALL)
 
 # A date as nearly all mail has it; the standard library reads the others, and takes four times as long.
@@ -76,6 +77,7 @@ def header_date(value: bytes) -> datetime | None:
 def _word_bytes(word: re.Match[bytes]) -> bytes:
     text = word[3]
     if word[2] in b"qQ":
+        text = _CUT_OFF.sub(b"", text)
         return _QUOTED.sub(lambda found: bytes([int(found[1], 16)]), text.replace(b"_", b" "))
     text = text.rstrip(b"=")
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import NotFoundError
-from ...proto.records import RunId
+from ...proto.records import ArchiveId, RunId
 from ...proto.structs import Record
 from ...worker.archives.holdings import Holdings
 from ...worker.destinations.settings import Destination
@@ -31,18 +31,17 @@ def read_past(
     catalog: Catalog, staging: Path, path: LogicalPath, destinations: Sequence[Destination] = ()
 ) -> Past:
     """The past of all mailboxes that a path selects. Raises NotFoundError if there is none."""
-    moments = {
-        moment.run: moment.started
-        for partition, group in catalog.scopes()
-        if path.selects_partition(partition) and path.selects_group(group)
-        for moment in catalog.moments(partition, group)
-    }
     group = None if path.group == EVERYBODY else path.group
+    moments = catalog.moment_starts(path.partition, group)
     versions = sorted(
         catalog.histories(path.partition, group, path.user), key=lambda one: (one.partition, one.user)
     )
-    found = tuple(timelines(versions, sorted(moments), path.group))
+    found = tuple(timelines(versions, tuple(moments), path.group))
     if not found:
         raise NotFoundError(f"{path}: {unknown(catalog, path)}", path=str(path))
-    archives = holdings(catalog, area_at(staging), destinations)
-    return Past(timelines=found, moments=dict(sorted(moments.items())), archives=archives)
+    wanted: set[ArchiveId] | None = None
+    if path.user is not None:  # of few archives among thousands
+        stored = {one.archive for one in versions if one.archive is not None}
+        wanted = stored.union(*catalog.references(stored).values())
+    archives = holdings(catalog, area_at(staging), destinations, wanted=wanted)
+    return Past(timelines=found, moments=moments, archives=archives)

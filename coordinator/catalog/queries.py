@@ -48,6 +48,16 @@ MOMENTS = f"""
     GROUP BY u.run HAVING count(*) FILTER (WHERE u.state IN {_GOOD}) > 0
     ORDER BY u.run"""  # noqa: S608
 
+# When the runs began that stored something of a partition (?1) and a group (?2; NULL: of all), and that are
+# not forgotten there.
+MOMENT_STARTS = f"""
+    SELECT r.run, r.started FROM runs r WHERE EXISTS (
+        SELECT 1 FROM units u JOIN scopes s ON s.number = u.scope
+        WHERE u.run = r.number AND u.state IN {_GOOD}
+            AND (?1 IS NULL OR s.partition = CAST(?1 AS TEXT)) AND (?2 IS NULL OR s.grp = CAST(?2 AS TEXT))
+            AND NOT EXISTS (SELECT 1 FROM forgotten f WHERE f.scope = u.scope AND f.run = u.run))
+    ORDER BY r.number"""  # noqa: S608
+
 # The newest run at or before ?2 that stored something of a scope (?1), whether or not it is kept; and the
 # newest one of these that is. A forgotten run may be known as such only, from a purge's own record.
 STATE_AT = f"""
@@ -215,6 +225,11 @@ LOCATIONS = f"""
     SELECT (SELECT a.archive FROM archives a WHERE a.number = l.archive) AS archive, place, name, version,
         size_bytes
     FROM locations l WHERE state <> 'lost' ORDER BY l.archive, {_BEST_FIRST}"""  # noqa: S608
+
+LOCATIONS_OF = f"""
+    SELECT place, name, version, size_bytes FROM locations
+    WHERE state <> 'lost' AND archive = (SELECT number FROM archives WHERE archive = ?)
+    ORDER BY {_BEST_FIRST}"""  # noqa: S608
 
 ENCRYPTED = "SELECT archive FROM archives WHERE encrypted"
 

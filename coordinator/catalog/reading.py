@@ -276,6 +276,11 @@ class CatalogReader:
             for row in self._rows(queries.MOMENTS, scope["number"])
         ]
 
+    def moment_starts(self, partition: str | None = None, group: str | None = None) -> dict[RunId, datetime]:
+        """The same runs of all groups that are named, or of all, and when they began; oldest first."""
+        names = [name if name is None else raw(name) for name in (partition, group)]
+        return dict(map(values.moment_start, self._rows(queries.MOMENT_STARTS, *names)))
+
     def forgotten(self, partition: str, group: str) -> list[RunId]:
         """The runs that ``forget`` has dropped as moments of a group, oldest first."""
         return [
@@ -479,8 +484,12 @@ class CatalogReader:
             for row in self._rows(queries.RUNS_WITHOUT_UNIT, *names)
         )
 
-    def locations(self) -> dict[ArchiveId, tuple[Location, ...]]:
-        """Where the copies of every archive lie that is at hand, that in the staging area first."""
+    def locations(self, wanted: Collection[ArchiveId] | None = None) -> dict[ArchiveId, tuple[Location, ...]]:
+        """Where the copies of every archive lie that is at hand, that in the staging area first; of all, or
+        of those that are wanted."""
+        if wanted is not None:
+            of = {one: tuple(map(values.location, self._rows(queries.LOCATIONS_OF, one))) for one in wanted}
+            return {archive: copies for archive, copies in of.items() if copies}
         found: dict[ArchiveId, list[Location]] = {}
         with files.translated(self._path):
             for archive, location in locations.locations(self._database):

@@ -278,6 +278,11 @@ def moment(scope: sqlite3.Row, row: sqlite3.Row) -> Moment:
     return Moment(run=values["run"], started=_started(values), whole=whole, unchanged=unchanged)
 
 
+def moment_start(row: sqlite3.Row) -> tuple[RunId, datetime]:
+    values = checked(row)
+    return values["run"], _started(values)
+
+
 def _covered(paths: str, partition: str, group: str) -> bool:
     return any(path.covers(LogicalPath(partition, group)) for path in paths_of(paths))
 

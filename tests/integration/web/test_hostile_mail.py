@@ -87,7 +87,11 @@ def inside(
     with visitor.page("/mailboxes", **how) as page:
         page.on("dialog", lambda dialog: _fail(visitor, dialog))
         token = form_token(page.content())
-        form = {"form_token": token, "path": INBOX, "reason": "looking at hostile mail"}
+        form: dict[str, str | float | bool] = {
+            "form_token": token,
+            "path": INBOX,
+            "reason": "looking at hostile mail",
+        }
         headers = {"origin": hostile.base}
         assert page.request.post("/mailboxes/look", form=form, headers=headers).ok
         page.goto(address)

@@ -356,3 +356,14 @@ def test_parents_of_a_unit_are_found_at_once(catalog: Catalog) -> None:
         assert time.process_time() - began < 4 * most
         assert set(parents.mailboxes.values()) == {archive_id(unit(2))}
         assert len(parents.mailboxes) == 5000
+
+
+def test_when_moments_began_is_told_at_once_for_many_groups(catalog: Catalog) -> None:
+    commit(catalog, 0, unit(0, "a", users=("ann",)), unit(0, "b", users=("bob",)))
+    commit(catalog, 1, unit(1, "a", users=("ann",)))
+    begin(catalog, 2, unit(2, "a", users=("ann",)))
+    catalog.forget("primary", "a", [run_id(1)], lambda _user: False)
+    assert catalog.moment_starts() == {run_id(day): START + timedelta(days=day) for day in (0, 1)}
+    assert list(catalog.moment_starts("primary", "a")) == [run_id(1)]
+    assert list(catalog.moment_starts("primary", "b")) == [run_id(0)]
+    assert catalog.moment_starts("other") == {}

@@ -28,6 +28,7 @@ from mailhaul.coordinator.browsing.header_text import file_name, header_date, he
         # Cut off within a word.
         (b"=?utf-8?B?R3LDvMOfZSBub2", "Grüße no"),
         (b"=?utf-8?Q?Gr=C3=BC=C3", "Grü\ufffd"),
+        (b"=?utf-8?Q?fetch=28=2", "fetch("),
         # What is no encoded word.
         (b"=?nonsense?Q?a?=", "a"),
         (b"=?utf-8?X?a?= 1 =? 2", "=?utf-8?X?a?= 1 =? 2"),
