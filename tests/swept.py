@@ -26,12 +26,16 @@ def vault(path: Path, name: str = "vault") -> DirectoryDestination:
 
 
 def copy_out(staging: Path, *destinations: Destination) -> None:
-    """Put every archive that lies in the staging area into destinations, where it counts."""
+    """Put every archive that lies in the staging area into destinations that do not have it, where it
+    counts."""
     with Catalog.open(staging, write=True) as catalog:
         for record in list(catalog.archives()):
             if not record.is_staged:
                 continue
+            there = {copy.place for copy in record.copies}
             for one in destinations:
+                if one.name in there:
+                    continue
                 with closing(open_destination(one)) as place:
                     with closing(open_local(str(staging / record.name))) as file:
                         copy = place.put(record.name, file)

@@ -113,7 +113,8 @@ def run_drill(
     candidates = candidates_of(staging, paths)
     proofs = Proofs(staging)
     now = utc(clock.now())
-    left = _left(proofs, config, now)
+    died = _died(proofs, now)
+    left = config.sample.mailboxes if died is None else _left(config, died)
     drill = proofs.begin(secrets.randbits(48) if seed is None else seed, now)
     course, why = _Course(), ""
     state: DrillState = "interrupted"
@@ -123,7 +124,9 @@ def run_drill(
             proofs.forget(known.keys() - {one.mailbox for one in candidates})
         work = _Work(staging, config, places, scratch, try_mailbox, clock, observer, drill, known, course)
         rules = replace(config.sample, mailboxes=left)
-        picks = list(line(candidates, known, rules, work.largest_bytes, now, drill.seed))
+        done = {one.mailbox for one in known.values() if died is not None and one.drill == died.id}
+        waiting = [one for one in candidates if one.mailbox not in done]
+        picks = list(line(waiting, known, rules, work.largest_bytes, now, drill.seed))
         observer.begin([one.candidate for one in picks[:left]])
         for pick in picks:
             if course.tried >= left or work.is_over():
@@ -165,13 +168,16 @@ def candidates_of(staging: Path, paths: Iterable[LogicalPath]) -> list[Candidate
     return found
 
 
-def _left(proofs: Proofs, config: DrillConfig, now: datetime) -> int:
-    """How many mailboxes are to be tried: of a drill that has just died, those that are left."""
-    most = config.sample.mailboxes
-    for last in proofs.drills(1):
-        if last.state == "running" and now - last.started < _RESUMED_WITHIN:
-            return max(1, most - last.proven - last.failed)
-    return most
+def _died(proofs: Proofs, now: datetime) -> Drill | None:
+    """The drill that died, if one did not long ago: nobody else drills now."""
+    last = next(iter(proofs.drills(1)), None)
+    is_new = last is not None and last.state == "running" and now - last.started < _RESUMED_WITHIN
+    return last if is_new else None
+
+
+def _left(config: DrillConfig, died: Drill) -> int:
+    """How many mailboxes are left for the drill that goes on with it."""
+    return max(1, config.sample.mailboxes - died.proven - died.failed)
 
 
 class _Work(Record):

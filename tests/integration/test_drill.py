@@ -1,0 +1,266 @@
+"""Drills over real mail of a real Dovecot: proven from a directory and from object storage, as its files and
+as a Dovecot shows them; damage that nobody was told of is found; a killed drill leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailhaul.coordinator.service.notices import NoticeRecord
+from mailhaul.coordinator.service.proofs import Proofs
+from mailhaul.proto.archive.frames import FrameType
+from mailhaul.proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED, EXIT_USAGE
+from mailhaul.tests.integration.servers.dovecot import Dovecot
+from mailhaul.tests.integration.servers.object_storage import moto
+from mailhaul.tests.integration.servers.programs import both_servers_with
+
+from ..archives import frames_of
+from ..verifying import command
+from .sites import Site
+
+ALICE, BOB = "alice@example.org", "bob@example.org"
+FOLDER = "Arbeit &- Entw&APw-rfe/Alt"
+CONFIG = """\
+[staging]
+path = {staging}
+same_device = true
+reserve = "1 MB"
+
+[[partition]]
+format = "maildir"
+path = {store}
+doveadm = {doveadm}
+
+[[destination]]
+name = "vault"
+kind = "directory"
+path = {vault}
+
+[sweep]
+copies = ["vault"]
+look_again = "0s"
+keep_staged = "0s"
+keep_newest = false
+
+[drill]
+scratch = {scratch}
+{listed}
+reserve = "1 MB"
+"""
+
+
+class House:
+    """A Dovecot with the mail of two users, backed up and swept, and nothing in the staging area."""
+
+    def __init__(self, server: Dovecot, doveadm: tuple[str, ...], mails: tuple[bytes, ...]) -> None:
+        self.server = server
+        self.place = server.place / "backup"
+        self.place.mkdir(mode=0o755)
+        self.staging = self.place / "staging"
+        self.scratch = self.place / "scratch"
+        self.vault = self.place / "vault"
+        self.config = self.place / "mailhaul.toml"
+        facts = {
+            "staging": self.staging,
+            "store": server.template,
+            "vault": self.vault,
+            "scratch": self.scratch,
+        }
+        words = {name: json.dumps(str(one)) for name, one in facts.items()}
+        listed = f"doveadm = {json.dumps(doveadm)}" if doveadm else ""
+        words |= {"doveadm": json.dumps(server.doveadm), "listed": listed}
+        self.config.write_text(CONFIG.format(**words))
+        for user in (ALICE, BOB):
+            server.deliver(mails, user)
+            with server.login(user) as client:
+                client.make_folder(FOLDER)
+                client.save(FOLDER, mails[0], ("\\Seen", "$Forwarded", "projectX"))
+                client.save(FOLDER, b"Subject: lf\n\nline\nends\n\0 and a NUL\n", ())
+                client.open("INBOX")
+                client.flag("1:2", "+", "\\Seen", "\\Flagged")
+        self.run("destination check", "vault")
+        self.night()
+
+    def run(self, words: str, *arguments: object, status: tuple[int, ...] = (0,)) -> Any:
+        return command(f"--config {self.config} {words}", *arguments, status=status)
+
+    def night(self) -> None:
+        # Without HIGHESTMODSEQ of mailboxes that were never opened.
+        self.run("backup", status=(EXIT_OK, EXIT_SKIPPED))
+        self.run("sweep")
+        assert not list(self.staging.glob("primary/**/*.mha"))
+
+    def archives(self) -> list[Path]:
+        return sorted(self.vault.glob("primary/**/*.mha"))
+
+
+Make = Callable[..., House]
+
+
+@pytest.fixture
+def make_house(start_dovecot: Callable[..., Dovecot], mails: tuple[bytes, ...]) -> Make:
+    def make(layout: str = "maildir++", *, listed: bool = True) -> House:
+        server = start_dovecot(layout)
+        return House(server, server.doveadm[:-2] if listed else (), mails)
+
+    return make
+
+
+@both_servers_with(("maildir++", "fs", "utf-8"), ("maildir++",))
+def test_real_mailboxes_are_proven_as_a_server_shows_them(make_house: Make, layout: str) -> None:
+    house = make_house(layout)
+    done = house.run("drill")
+    proofs = {one["user"]: one for one in done["proofs"]}
+    assert [one["outcome"] for one in proofs.values()] == ["proven", "proven"]
+    assert {one["error"] for one in proofs.values()} == {""}, "each was looked at over IMAP"
+    assert proofs[ALICE]["place"] == "vault"
+    assert proofs[ALICE]["alive"] == proofs[ALICE]["messages"] > 3
+    assert list(house.scratch.iterdir()) == []
+
+
+def test_what_was_done_since_is_no_failure(make_house: Make) -> None:
+    house = make_house(listed=False)
+    with house.server.login(ALICE) as client:
+        client.open("INBOX")
+        client.flag("1", "+", "\\Answered")
+        client.expunge([3])
+    house.server.deliver([b"Subject: new\n\nnew\n"], ALICE)
+    done = house.run("drill", f"/primary/user/{ALICE}")
+    (proof,) = done["proofs"]
+    assert (proof["outcome"], proof["gone"], proof["altered"]) == ("proven", 1, 1)
+    assert proof["alive"] == proof["messages"] - 1
+
+
+def test_bytes_that_the_live_store_has_otherwise_are_told(make_house: Make) -> None:
+    house = make_house(listed=False)
+    message = min((house.server.maildir(BOB) / "cur").iterdir())
+    data = bytearray(message.read_bytes())
+    data[-3] ^= 1
+    status = message.stat()
+    message.write_bytes(data)
+    os.utime(message, ns=(status.st_atime_ns, status.st_mtime_ns))
+    done = house.run("drill", status=(EXIT_DAMAGED,))
+    (lack,) = [lack for one in done["proofs"] for lack in one["lacks"]]
+    assert (lack["reason"], lack["path"].startswith(f"/primary/user/{BOB}/INBOX/")) == ("live", True)
+
+
+def test_silent_damage_at_the_destination_is_found_told_and_mended(make_house: Make) -> None:
+    house = make_house(listed=False)
+    (archive,) = house.archives()
+    whole = archive.read_bytes()
+    spoiled = bytearray(whole)
+    for frame in frames_of(whole, FrameType.BLOCK):
+        spoiled[frame.at + 60] ^= 1
+    times = archive.stat()
+    archive.write_bytes(spoiled)
+    os.utime(archive, ns=(times.st_atime_ns, times.st_mtime_ns))
+    done = house.run("drill", status=(EXIT_DAMAGED,))
+    assert {one["outcome"] for one in done["proofs"]} == {"failed"}
+    assert all(lack["path"].startswith("/primary/user/") for one in done["proofs"] for lack in one["lacks"])
+    told = {one.notice.cause: one.notice for one in NoticeRecord(house.staging).lasting()}
+    notice = told[f"drill-failed:/primary/user/{ALICE}"]
+    assert f"/primary/user/{ALICE}/INBOX/" in "\n".join(notice.lines)
+    found = house.run("proof", "--failed", status=(EXIT_DAMAGED,))
+    assert {one["path"] for one in found["mailboxes"]} == {f"/primary/user/{one}" for one in (ALICE, BOB)}
+    archive.write_bytes(whole)
+    house.run("drill")
+    assert house.run("proof")["groups"][0]["share"] == 1.0
+    assert not [one for one in NoticeRecord(house.staging).lasting() if "drill" in one.notice.cause]
+
+
+def test_a_destination_that_is_away_is_no_damage(make_house: Make) -> None:
+    house = make_house(listed=False)
+    house.vault.rename(house.place / "away")
+    done = house.run("drill", status=(EXIT_SKIPPED,))
+    assert list(done["away"]) == ["vault"]
+    assert done["drill"]["failed"] == 0
+    (house.place / "away").rename(house.vault)
+    house.run("drill")
+
+
+def test_a_doveadm_that_does_not_work_proves_nothing_and_says_why(make_house: Make) -> None:
+    house = make_house()
+    text = house.config.read_text()
+    house.config.write_text(text.replace("scratch = ", "# scratch = "))
+    told = house.run("drill", status=(EXIT_USAGE,))
+    assert "drill.scratch is missing" in told["error"]["message"]
+    head, _, _ = text.rpartition("doveadm = ")
+    house.config.write_text(f'{head}doveadm = "false"\nreserve = "1 MB"\n')
+    done = house.run("drill", status=(EXIT_SKIPPED,))
+    assert done["drill"]["untried"] == 2
+    assert "does not begin to speak IMAP" in done["proofs"][0]["error"]
+
+
+@pytest.fixture
+def many(make_house: Make) -> House:
+    """A house with mailboxes enough to be killed in between."""
+    house = make_house(listed=False)
+    for number in range(12):
+        shutil.copytree(
+            house.server.maildir(BOB).parent, house.server.maildir(f"u{number}@example.org").parent
+        )
+    house.night()
+    return house
+
+
+def test_a_drill_that_is_killed_is_gone_on_with(many: House) -> None:
+    words = [
+        sys.executable,
+        "-P",
+        "-m",
+        "mailhaul",
+        "--config",
+        str(many.config),
+        "drill",
+        "--mailboxes",
+        "9",
+    ]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while len(Proofs(many.staging).all()) < 2 and time.monotonic() < until:
+            assert process.poll() is None
+            for left in many.scratch.glob("drill.*"):
+                assert left.stat().st_mode & 0o077 == 0
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    before = {one.user: one.tried for one in Proofs(many.staging).all()}
+    assert 2 <= len(before) < 9
+    done = many.run("drill", "--mailboxes", "9")
+    again = {one["user"] for one in done["proofs"]}
+    assert len(again) == 9 - len(before)
+    assert not again & before.keys()
+    assert list(many.scratch.iterdir()) == []
+    newest, killed = Proofs(many.staging).drills(9)
+    assert (newest.state, killed.state, killed.proven) == ("done", "interrupted", len(before))
+
+
+@pytest.mark.xdist_group("object storage")
+def test_copies_in_object_storage_are_proven_and_damage_there_is_found(tmp_path: Path, root: Path) -> None:
+    site = Site(tmp_path, moto(), ("ceph",))
+    site.make_store(root / "deploy/demo/make_store.py")
+    site.night()
+    site.run("sweep")
+    site.config.write_text(site.config.read_text() + '\n[drill]\nreserve = "1 MB"\n')
+    done = site.run("drill")
+    assert {(one["outcome"], one["place"]) for one in done["proofs"]} == {("proven", "ceph")}
+    client = site.server.client()
+    for one in client.list_objects_v2(Bucket=site.bucket, Prefix="site1/primary/")["Contents"]:
+        data = bytearray(client.get_object(Bucket=site.bucket, Key=one["Key"])["Body"].read())
+        for frame in frames_of(bytes(data), FrameType.MAILBOX):
+            data[frame.at + 40] ^= 1
+        client.put_object(Bucket=site.bucket, Key=one["Key"], Body=bytes(data))
+    done = site.run("drill", status=(EXIT_DAMAGED,))
+    assert {lack["reason"] for one in done["proofs"] for lack in one["lacks"]} == {"metadata"}
