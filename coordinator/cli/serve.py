@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
 
@@ -133,14 +133,12 @@ def _queue(config: Config, file: Path | None, log: Log | None, died: HooksBehind
 def _duties(config: Config, log: Log | None, stack: ExitStack) -> Sequence[Duty]:
     """What is to be done now and then; the ``stack`` ends it. Raises ConfigError."""
     from ..scheduling.duty import ScheduleDuty
-    from ..scheduling.entries import entries
 
-    zone = schedule_zone(config) if entries(config.schedule) else UTC
     mornings = Mornings(config, noticing.site(config), noticing.zone(config))
     looks = partial(look, config)
     notices = NoticesDuty(config.staging.path, noticing.deliverer(config), looks, mornings)
     stack.callback(notices.close)
-    return (ScheduleDuty(config, zone, _ignore if log is None else log.note), notices)
+    return (ScheduleDuty(config, _zone(config), _ignore if log is None else log.note), notices)
 
 
 def _ignore(_name: str, _fields: Mapping[str, object]) -> None:
@@ -149,6 +147,13 @@ def _ignore(_name: str, _fields: Mapping[str, object]) -> None:
 
 def _now() -> datetime:
     return utc(adapters.clock().now())
+
+
+def _zone(config: Config) -> tzinfo:
+    """That of the schedule, if there is one. Raises ConfigError if that of this host can't be told."""
+    from ..scheduling.entries import entries
+
+    return schedule_zone(config) if entries(config.schedule) else UTC
 
 
 def _front(
@@ -169,6 +174,7 @@ def _front(
         stack,
         config_file=found_configuration(invocation),
         loopback=browse,
+        zone=_zone(config),
         admits=lambda kind, arguments: checked(kind, arguments, elsewhere=True),
         say=note,
         report=report,

@@ -111,17 +111,16 @@ class AuditLog:
                 yield document
 
     def flaws(self) -> Iterator[Flaw]:
-        """What is wrong with the log, from its beginning on. Raises StagingError."""
-        before = _NOTHING_BEFORE
+        """What is wrong with the log, from its beginning on. A line that a crash cut off is named by the next
+        as any other, so it is no flaw unless it is the last. Raises StagingError."""
+        before, number, named = _NOTHING_BEFORE, 0, ""
         for number, line in enumerate(self._lines(), 1):
-            try:
-                named = json.loads(line)["before"]
-            except (ValueError, KeyError, TypeError):
-                yield Flaw(number, "is cut off, or no line of this log")
-            else:
-                if named != before:
-                    yield Flaw(number, "does not follow the line before it: something was altered or removed")
+            named = _named(line)
+            if named and named != before:
+                yield Flaw(number, "does not follow the line before it: something was altered or removed")
             before = _digest(line)
+        if number and not named:
+            yield Flaw(number, "is the last, and is cut off")
 
     def _lines(self) -> Iterator[bytes]:
         try:
@@ -139,6 +138,14 @@ def check(log: AuditLog) -> None:
     """Raises DamagedError for the first flaw of a log."""
     for flaw in log.flaws():
         raise DamagedError(f"{log.path}: line {flaw.line} {flaw.problem}", path=str(log.path), line=flaw.line)
+
+
+def _named(line: bytes) -> str:
+    """The hash that a line names; empty for one that is cut off."""
+    try:
+        return str(json.loads(line)["before"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _last_line(fd: int) -> bytes:

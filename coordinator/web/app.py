@@ -54,7 +54,7 @@ def make_app(site: Site) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        watch = Watch(lambda: present(site.staging), lambda error: site.on_error(error, "watch"))
+        watch = Watch(lambda: present(site), lambda error: site.on_error(error, "watch"))
         app.state.watch = watch
         task = asyncio.create_task(watch.run())
         try:

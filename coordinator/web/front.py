@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import tzinfo
 from pathlib import Path
 
 from ...proto.ports import Clock
@@ -25,6 +26,7 @@ def front(
     config_file: Path | None,
     loopback: bool,
     admits: Admits,
+    zone: tzinfo,
     say: Callable[[str], object],
     report: Callable[[str, Exception], object],
 ) -> Callable[[threading.Event], None]:
@@ -41,7 +43,15 @@ def front(
         report(f"page, {number}", error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     known = ways(page, doors[-1] if loopback else None)
-    site = site_of(config, clock, config_file=config_file, ways=known, admits=admits, on_error=on_error)
+    site = site_of(
+        config,
+        clock,
+        config_file=config_file,
+        ways=known,
+        admits=admits,
+        zone=zone,
+        on_error=on_error,
+    )
     for door in doors:
         say(f"the page is at {door.address}")
     if loopback:

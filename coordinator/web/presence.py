@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ...proto.structs import Record
-from ..service.operations import Operations
+from ..governing.state import GovernorState, fresh_states
+from ..scheduling.coming import Coming, coming
+from ..service.handled import HandledMoments
 from ..service.records import Operation
 from ..serving.progress import OperationProgress, read_progress
 from ..serving.rules import NAMES
 from ..serving.serve_lock import is_served
+from .site import Site
 
 _ENDED_SHOWN = 10
+_NEXT_SHOWN = 5
 
 
 class Bar(Record, kw_only=True):
@@ -53,18 +57,22 @@ class Load(Record, kw_only=True):
 
 
 class Now(Record, kw_only=True):
-    """What runs, what waits, and what has ended last; whether there is somebody who carries it out."""
+    """What runs, what waits, what has ended last, and what the schedule puts in next; whether there is
+    somebody who carries it out (``is_served``), how busy this host is, and how hosts stand whose users are
+    minded (``governed``)."""
 
     under_way: tuple[Standing, ...]
     waiting: tuple[Standing, ...]
     ended: tuple[Standing, ...]
+    next: tuple[Coming, ...]
     is_served: bool
+    governed: tuple[GovernorState, ...]
     load: Load
 
 
-def present(staging: Path) -> Now:
+def present(site: Site) -> Now:
     """As it is now. Raises StagingError, DamagedError."""
-    operations = Operations(staging)
+    staging, operations, now = site.staging, site.operations, site.now()
     under_way = operations.in_states(("running", "stopping"))
     waiting = operations.in_states(("waiting", "interrupted"))
     ended = [one for one in operations.newest(50) if one.ended is not None and one.state != "interrupted"]
@@ -72,7 +80,9 @@ def present(staging: Path) -> Now:
         under_way=tuple(standing(staging, one) for one in under_way),
         waiting=tuple(standing(staging, one) for one in waiting),
         ended=tuple(Standing(operation=one, command=command(one)) for one in ended[:_ENDED_SHOWN]),
+        next=coming(site.config, HandledMoments(staging).all(), site.zone, now, count=_NEXT_SHOWN),
         is_served=is_served(staging),
+        governed=fresh_states(staging, now),
         load=_load(),
     )
 

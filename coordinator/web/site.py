@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from ...proto.errors import UsageError
@@ -36,7 +36,7 @@ class Site(Record, kw_only=True):
     """A staging area with all that is configured for it, and who may see it.
 
     ``config_file`` is where the configuration was read from; ``entry`` lets a browser of this host in, once.
-    ``admits`` checks the operations that are asked for.
+    ``admits`` checks the operations that are asked for; ``zone`` is that of the schedule.
     ``on_error`` gets what nobody expected, with the number under which the page has told of it; it must not
     raise.
     """
@@ -55,6 +55,7 @@ class Site(Record, kw_only=True):
     reasons: Reasons = field(default_factory=Reasons)
     plans: Plans = field(default_factory=Plans)
     admits: Admits = _admit_nothing
+    zone: tzinfo = UTC
     on_error: Callable[[BaseException, str], None] = lambda _error, _number: None
 
     @property
@@ -74,6 +75,7 @@ def site_of(
     config_file: Path | None = None,
     ways: Ways | None = None,
     admits: Admits = _admit_nothing,
+    zone: tzinfo = UTC,
     on_error: Callable[[BaseException, str], None] = lambda _error, _number: None,
 ) -> Site:
     """A site with the files of its staging area; those that are missing are made. Raises StagingError,
@@ -91,5 +93,6 @@ def site_of(
         operations=Operations(staging),
         ways=ways or Ways(),
         admits=admits,
+        zone=zone,
         on_error=on_error,
     )

@@ -26,7 +26,7 @@ class Me(Record, kw_only=True):
 
 def state(visit: Visit) -> Now:
     """What goes on."""
-    return presence.present(visit.site.staging)
+    return presence.present(visit.site)
 
 
 def now(visit: Visit) -> Response:

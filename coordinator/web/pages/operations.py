@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from ....proto.errors import UsageError
 from ....proto.structs import Record
+from ...scheduling.coming import Coming, coming
+from ...service.handled import HandledMoments
 from ...service.records import Kind, Request
 from ...serving.files import read_stderr
 from ...serving.stopping import check_can_stop, stop
@@ -42,6 +44,19 @@ class Listed(Record, kw_only=True):
     """Operations, the newest first."""
 
     operations: tuple[Standing, ...]
+
+
+class AheadAsked(Record, kw_only=True):
+    """So many."""
+
+    count: int = 10
+
+
+class Ahead(Record, kw_only=True):
+    """What the schedule puts in next, by the clock of its ``zone``."""
+
+    zone: str
+    next: tuple[Coming, ...]
 
 
 class NewAsked(Record, kw_only=True):
@@ -101,6 +116,16 @@ def stopped(visit: Visit) -> Standing:
     with visit.act("stop operation", on=f"operation {number}", why=visit.reason):
         operation = stop(site.staging, number, site.now)
     return presence.standing(site.staging, operation)
+
+
+def scheduled(visit: Visit) -> Ahead:
+    """What the schedule puts in next. Raises UsageError."""
+    site, count = visit.site, cast(AheadAsked, visit.query).count
+    if not 1 <= count <= _MOST:
+        raise UsageError(f"expected a count from 1 to {_MOST}")
+    handled = HandledMoments(site.staging).all()
+    ahead = coming(site.config, handled, site.zone, site.now(), count=count)
+    return Ahead(zone=str(site.zone), next=ahead)
 
 
 def table(visit: Visit) -> Response:
@@ -202,6 +227,14 @@ ROUTES = (
         answer=Standing,
         method="POST",
         body=NewAsked,
+    ),
+    Resource(
+        path="/schedule",
+        answers=scheduled,
+        allows=VIEWER,
+        summary="What the schedule puts in next",
+        answer=Ahead,
+        query=AheadAsked,
     ),
     Resource(
         path="/operations/{number:int}",

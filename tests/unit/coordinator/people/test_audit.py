@@ -60,8 +60,13 @@ def test_a_line_that_is_gone_or_altered_is_seen(log: AuditLog, place: int) -> No
 def test_it_goes_on_behind_a_line_that_a_crash_cut_off(log: AuditLog) -> None:
     whole = log.path.read_bytes()
     log.path.write_bytes(whole[:-20])
-    log.append(act(10))
     assert [flaw.line for flaw in log.flaws()] == [9]
+    log.append(act(10))
+    check(log)  # whoever wrote the next line has seen it so
+    torn = log.path.read_bytes()
+    log.path.write_bytes(torn.replace(b"user8", b"user9"))
+    assert [flaw.line for flaw in log.flaws()] == [10]
+    log.path.write_bytes(torn)
     assert [one["on"] for one in log.acts()][-2:] == ["/primary/staff/user7", "/primary/staff/user10"]
 
 

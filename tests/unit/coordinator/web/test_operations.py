@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.governing.state import GovernorState, state_file, states_directory
+from mailhaul.coordinator.scheduling.settings import ScheduleConfig
+from mailhaul.coordinator.scheduling.timings import parse
+from mailhaul.coordinator.scheduling.zones import zone_named
 from mailhaul.coordinator.service.records import Request
 from mailhaul.coordinator.serving.files import file_of, open_stderr
 from mailhaul.coordinator.serving.progress import OperationProgress, WorkProgress
@@ -15,6 +19,7 @@ from mailhaul.coordinator.snapshots import write_snapshot
 from mailhaul.coordinator.web.presence import Now, present
 from mailhaul.coordinator.web.site import Site
 from mailhaul.coordinator.web.watch import Watch
+from mailhaul.proto.structs import replace
 from mailhaul.tests.pages import api_token, form_token, logged_in, make_site, operator
 
 NOW = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
@@ -208,7 +213,7 @@ class TestWatch:
         def look() -> Now:
             nonlocal looks
             looks += 1
-            return present(site.staging)
+            return present(site)
 
         async def watched() -> list[list[str]]:
             watch = Watch(look, errors.append, seconds=0.01, most=3)
@@ -264,3 +269,31 @@ class TestWatch:
 
         asyncio.run(watched())
         assert [str(error) for error in told] == ["broken"]
+
+
+def test_what_the_schedule_does_next_and_how_users_are_minded(tmp_path: Path) -> None:
+    site = make_site(tmp_path)
+    times = ScheduleConfig(zone="Europe/Berlin", backup=(parse("02:00"),))
+    site = replace(site, config=replace(site.config, schedule=times), zone=zone_named("Europe/Berlin"))
+    state = GovernorState(
+        host="store01",
+        pid=1,
+        since=site.now(),
+        written=site.now(),
+        target_seconds=0.25,
+        window_seconds=60,
+        p95_seconds=0.31,
+        level=0.4,
+        why="users wait",
+    )
+    states_directory(site.staging).mkdir(parents=True)
+    write_snapshot(state_file(site.staging, "store01"), state)
+    client = operator(site)
+    text = client.get("/now").text
+    assert "2027-01-16 01:00" in text
+    assert "Sat 2027-01-16 02:00 +01:00" in text
+    assert "40 % of full speed" in text
+    assert "310 ms" in text
+    ahead = client.get("/api/v1/schedule?count=3").json()
+    assert (ahead["zone"], len(ahead["next"]), ahead["next"][0]["kind"]) == ("Europe/Berlin", 3, "backup")
+    assert client.get("/api/v1/schedule?count=0").status_code == 400
