@@ -55,6 +55,14 @@ def read_snapshot(path: Path, kind: type[RecordT]) -> RecordT | None:
         return None
 
 
+def from_json(text: bytes | str, kind: type[RecordT]) -> RecordT:
+    """The record that a text is, whoever wrote it. Raises ValueError if it is none."""
+    try:
+        return _decoded(kind, json.loads(text, parse_constant=_refuse))  # type: ignore[no-any-return]
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"no {kind.__name__}: {error}") from None
+
+
 def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no number")
 

@@ -102,6 +102,16 @@ _TAKEN: Mapping[Kind, frozenset[str]] = {
 _OF_HERE = _KEYS | {"place"}
 """Those that name something on the host of the staging area: not for who asks from elsewhere."""
 
+_HARMLESS: Mapping[Kind, frozenset[str]] = {
+    "backup": frozenset({"paths", "thorough"}),
+    "sweep": frozenset({"path"}),
+    "verify": frozenset({"path", "data", "sample", "only", "age"}),
+    "drill": frozenset({"paths"}),
+    "inventory": frozenset({"name"}),
+}
+"""What somebody may ask for who is trusted with nothing: it loses no backup, changes no mail, believes
+nothing that a run would ask about, and is no more work than the schedule gives."""
+
 _KEPT_BESIDE_RESUME: Mapping[Kind, Mapping[str, str]] = {
     "backup": {"workers": "--workers", "now": "--now", "codec": "--codec"},
     "restore": {"workers": "--workers"},
@@ -136,6 +146,11 @@ def checked(kind: Kind, arguments: Sequence[str], *, elsewhere: bool = False) ->
             raise UsageError(f"--{name} {value}: an operation is given an id, as it is carried out later")
     _refuse_relative(parsed)
     return tuple(one for one in arguments if one != "--json")
+
+
+def is_harmless(kind: Kind, arguments: Sequence[str]) -> bool:
+    """Whether an operation may be asked for by who is trusted with nothing. Raises UsageError."""
+    return kind in _HARMLESS and _parsed(kind, arguments).named <= _HARMLESS[kind] | _ALWAYS
 
 
 _WHY = "it is carried out later and by another process, with the configuration of `mailhaul serve`"

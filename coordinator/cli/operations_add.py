@@ -12,17 +12,20 @@ from ..people.audit import AuditLog
 from ..people.local_user import command_act
 from ..service.operations import Operations
 from ..service.records import KINDS, Kind, Request
+from ..serving.host_requests import HostAsk, HostReply
 from ..serving.serve_lock import is_served
 from . import adapters, output
 from .configuration import staging_area
+from .elsewhere import Coordinator, coordinator_option
 from .operation_words import checked
-from .options import json_option, staging_option
+from .options import json_option, refuse, staging_option
 from .output import note, say
 from .program import Invocation
 
 
 @click.command("add", context_settings={"allow_interspersed_args": False})
 @click.option("--reason", metavar="TEXT", default="", help="Why; it stays on record.")
+@coordinator_option
 @staging_option
 @json_option
 @click.argument("kind", type=click.Choice(KINDS))
@@ -31,6 +34,7 @@ from .program import Invocation
 def command(
     invocation: Invocation,
     reason: str,
+    coordinator: Coordinator | None,
     staging: Path | None,
     as_json: bool,
     kind: Kind,
@@ -39,11 +43,29 @@ def command(
     """Put an operation in, behind the others: KIND is the command, ARGUMENTS are what it is given. What
     stands behind KIND is of the operation, so --reason stands before it.
 
+    With --coordinator it is put in on another host of the cluster: nothing it is given may then be of that
+    host, and serve.trusted_hosts there says who may ask for more than what changes nothing.
+
     \b
     Example: a purge, and why
       mailhaul operations add --reason "the disk fills up" purge --last 7
     """
-    area = staging_area(invocation, staging)
+    if coordinator is None:
+        answer = _put_in(staging_area(invocation, staging), kind, arguments, reason)
+    else:
+        refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
+        answer = coordinator.ask(HostAsk(command="add", kind=kind, arguments=arguments, reason=reason))
+    (operation,) = answer.operations
+    if as_json:
+        output.print_json({"operation": operation})
+    else:
+        say(f"operation {operation.id} waits")
+    if not answer.served:
+        note("nobody carries it out: `mailhaul serve` does not run")
+    return EXIT_OK
+
+
+def _put_in(area: Path, kind: Kind, arguments: tuple[str, ...], reason: str) -> HostReply:
     now = utc(adapters.clock().now())
     words = checked(kind, arguments)
     why = output.shown(reason)
@@ -51,10 +73,4 @@ def command(
     request = Request(kind=kind, arguments=words, asked_by=act.who, reason=why)
     with AuditLog(area).acting(act):
         operation = Operations(area).add(request, now)
-    if as_json:
-        output.print_json({"operation": operation})
-    else:
-        say(f"operation {operation.id} waits")
-    if not is_served(area):
-        note("nobody carries it out: `mailhaul serve` does not run")
-    return EXIT_OK
+    return HostReply(operations=(operation,), served=is_served(area))

@@ -9,11 +9,13 @@ import click
 
 from ...proto.errors import EXIT_OK
 from ..service.operations import Operations
-from ..service.records import Operation
+from ..service.records import NOT_ENDED, Operation
+from ..serving.host_requests import HostAsk
 from . import output
 from .configuration import staging_area
+from .elsewhere import Coordinator, coordinator_option
 from .operation_lines import called, circumstances
-from .options import json_option, staging_option
+from .options import json_option, refuse, staging_option
 from .output import Column, say
 from .program import Invocation
 from .times import both
@@ -36,20 +38,28 @@ _COLUMNS = [
     metavar="N",
     help="So many of those that have ended, the newest. Default: 20.",
 )
+@coordinator_option
 @staging_option
 @json_option
 @click.pass_obj
-def command(invocation: Invocation, last: int, staging: Path | None, as_json: bool) -> int:
+def command(
+    invocation: Invocation,
+    last: int,
+    coordinator: Coordinator | None,
+    staging: Path | None,
+    as_json: bool,
+) -> int:
     """List what waits and what is under way, and what has ended last.
 
     \b
     Example:
       mailhaul operations list
     """
-    queue = Operations(staging_area(invocation, staging))
-    standing = queue.in_states(("waiting", "running", "stopping"))
-    ended = [one for one in queue.newest(last + len(standing)) if one.ended is not None][:last]
-    found = sorted((*standing, *ended), key=lambda one: one.id)
+    if coordinator is None:
+        found = _listed(staging_area(invocation, staging), last)
+    else:
+        refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
+        found = coordinator.ask(HostAsk(command="list", last=last)).operations
     if as_json:
         output.print_json({"operations": found})
     elif found:
@@ -57,6 +67,13 @@ def command(invocation: Invocation, last: int, staging: Path | None, as_json: bo
     else:
         say("there are no operations")
     return EXIT_OK
+
+
+def _listed(area: Path, last: int) -> Sequence[Operation]:
+    queue = Operations(area)
+    standing = queue.in_states(NOT_ENDED)
+    ended = [one for one in queue.newest(last + len(standing)) if one.ended is not None][:last]
+    return sorted((*standing, *ended), key=lambda one: one.id)
 
 
 def _row(one: Operation) -> Sequence[str]:

@@ -10,12 +10,13 @@ import click
 from ...proto.errors import EXIT_OK
 from ..service.operations import Operations
 from ..service.records import Operation
-from ..serving.files import read_output, read_stderr
-from ..serving.progress import OperationProgress, read_progress
+from ..serving.host_requests import HostAsk, HostReply, shown_operation
+from ..serving.progress import OperationProgress
 from . import output
 from .configuration import staging_area
+from .elsewhere import Coordinator, coordinator_option
 from .operation_lines import called
-from .options import json_option, staging_option
+from .options import json_option, refuse, staging_option
 from .output import counted, duration, number, say, shown, size
 from .program import Invocation
 from .times import both
@@ -23,35 +24,43 @@ from .times import both
 
 @click.command("show")
 @click.argument("operation", type=click.IntRange(1), metavar="ID")
+@coordinator_option
 @staging_option
 @json_option
 @click.pass_obj
-def command(invocation: Invocation, operation: int, staging: Path | None, as_json: bool) -> int:
+def command(
+    invocation: Invocation,
+    operation: int,
+    coordinator: Coordinator | None,
+    staging: Path | None,
+    as_json: bool,
+) -> int:
     """Show an operation: who asked for it and why, how far it is, what it said, and what came of it.
 
     \b
     Example:
       mailhaul operations show 12
     """
-    area = staging_area(invocation, staging)
-    found = Operations(area).get(operation)
-    progress = read_progress(area, operation) if found.attempts else None
-    said = read_stderr(area, operation)
-    if as_json:
-        document = {"operation": found, "progress": progress, "result": _result(area, operation)}
-        output.print_json({**document, "said": said.splitlines()})
+    if coordinator is None:
+        answer = _looked_up(staging_area(invocation, staging), operation)
     else:
-        _tell(found, progress, said)
+        refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
+        answer = coordinator.ask(HostAsk(command="show", operations=(operation,)))
+    (found,) = answer.operations
+    if as_json:
+        document = {
+            "operation": found,
+            "progress": answer.progress,
+            "result": json.loads(answer.result) if answer.result else None,
+        }
+        output.print_json({**document, "said": answer.said.splitlines()})
+    else:
+        _tell(found, answer.progress, answer.said)
     return EXIT_OK
 
 
-def _result(area: Path, operation: int) -> object:
-    """The document that the command printed; None where there is none."""
-    printed = read_output(area, operation)
-    try:
-        return None if printed is None else json.loads(printed)
-    except ValueError:
-        return None
+def _looked_up(area: Path, operation: int) -> HostReply:
+    return shown_operation(area, Operations(area).get(operation), most_result=None)
 
 
 def _tell(one: Operation, progress: OperationProgress | None, said: str) -> None:

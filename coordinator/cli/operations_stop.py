@@ -14,10 +14,12 @@ from ..clock import utc
 from ..people.audit import AuditLog
 from ..people.local_user import command_act
 from ..service.operations import Operations
-from ..service.records import Operation
+from ..service.records import NOT_ENDED, Operation
+from ..serving.host_requests import HostAsk
 from ..serving.stopping import check_can_stop, stop
 from . import adapters, output
 from .configuration import staging_area
+from .elsewhere import Coordinator, coordinator_option
 from .operation_lines import called
 from .options import json_option, refuse, staging_option
 from .output import say
@@ -27,6 +29,7 @@ from .program import Invocation
 @click.command("stop")
 @click.argument("operations", type=click.IntRange(1), nargs=-1, metavar="[ID...]")
 @click.option("--all", "everything", is_flag=True, help="All that wait and all that are under way.")
+@coordinator_option
 @staging_option
 @json_option
 @click.pass_obj
@@ -34,6 +37,7 @@ def command(
     invocation: Invocation,
     operations: tuple[int, ...],
     everything: bool,
+    coordinator: Coordinator | None,
     staging: Path | None,
     as_json: bool,
 ) -> int:
@@ -45,15 +49,12 @@ def command(
       mailhaul operations stop 12
     """
     refuse(everything == bool(operations), "say which operations are to stop, by their ids, or --all")
-    area = staging_area(invocation, staging)
-    queue = Operations(area)
-    if everything:
-        chosen: Sequence[Operation] = queue.in_states(("waiting", "running", "stopping", "interrupted"))
+    if coordinator is None:
+        stopped = _stop(staging_area(invocation, staging), operations, everything=everything)
     else:
-        chosen = [queue.get(one) for one in operations]
-        for one in chosen:
-            check_can_stop(one)
-    stopped = [_stopped(area, one) for one in chosen]
+        refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
+        ask = HostAsk(command="stop", operations=operations, everything=everything)
+        stopped = coordinator.ask(ask).operations
     if as_json:
         output.print_json({"operations": list(map(asdict, stopped))})
     for one in () if as_json else stopped:
@@ -69,3 +70,14 @@ def _stopped(area: Path, operation: Operation) -> Operation:
 
     with AuditLog(area).acting(command_act("stop operation", now(), on=f"operation {operation.id}")):
         return stop(area, operation.id, now)
+
+
+def _stop(area: Path, operations: Sequence[int], *, everything: bool) -> Sequence[Operation]:
+    queue = Operations(area)
+    if everything:
+        chosen: Sequence[Operation] = queue.in_states((*NOT_ENDED, "interrupted"))
+    else:
+        chosen = [queue.get(one) for one in operations]
+        for one in chosen:
+            check_can_stop(one)
+    return [_stopped(area, one) for one in chosen]

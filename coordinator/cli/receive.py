@@ -15,13 +15,16 @@ from ...proto.wire.keys import read_allowed, read_pair
 from ...proto.wire.server import Server
 from ...worker.staging.intake import Limits
 from ...worker.staging.receiver import MOST_PAYLOAD_BYTES, Receiver, ReceiverSettings
+from ..clock import utc
 from ..monitoring.exposition import make_registry, serve_metrics
 from ..monitoring.metrics import staging_collectors
+from ..serving.host_requests import HostRequests, Told
 from ..settings import Config
 from . import adapters
 from .configuration import configured
 from .hosts import GRANTS_KEY, LEASE_SECONDS
 from .keys import RECEIVER
+from .operation_words import checked, is_harmless
 from .options import log_option, metrics_option
 from .output import note
 from .program import Invocation
@@ -70,13 +73,27 @@ def _receive(config: Config, metrics_listen: str | None, log_file: Path | None) 
             Server(staging.listen, keys, allowed, most_payload_bytes=MOST_PAYLOAD_BYTES)
         )
         on_event = log.note if log else _ignore
-        receiver = Receiver(staging.path, server, secret, settings, on_event=on_event)
+        receiver = Receiver(
+            staging.path, server, secret, settings, on_event=on_event, asked=_asked(config, on_event)
+        )
         stack.callback(receiver.close)
         if metrics_listen:
             registry = make_registry(*staging_collectors(config, adapters.clock()))
             stack.enter_context(serve_metrics(registry, metrics_listen))
         note(f"receiving at {server.endpoint} into {staging.path}")
         receiver.run(lambda: False)
+
+
+def _asked(config: Config, on_event: Told) -> HostRequests:
+    """What answers other hosts about operations."""
+    return HostRequests(
+        config.staging.path,
+        config.serve.trusted_hosts,
+        lambda kind, arguments: checked(kind, arguments, elsewhere=True),
+        is_harmless,
+        lambda: utc(adapters.clock().now()),
+        on_event,
+    )
 
 
 def _ignore(_name: str, _fields: Mapping[str, object]) -> None:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..serving.settings import ServeConfig
 from ..web.settings import PageConfig, ProxyConfig, split_address
-from .tables import Name, Seconds, Table, Text, distinct, with_paths
+from .tables import Name, Names, Seconds, Table, Text, distinct, with_paths
 
 
 def _listen(address: str) -> str:
@@ -41,6 +41,7 @@ class ProxyTable(Table):
 
 class ServeTable(Table):
     stop_grace: Seconds | None = Field(default=None, description="a time such as '90s' or '10m'")
+    trusted_hosts: Names | None = Field(default=None, description="a list of the names of hosts")
     socket: Text | None = Field(default=None, description="a path for a Unix socket")
     socket_group: Name | None = Field(default=None, description="the name of a group of this host")
     listen: Annotated[str, AfterValidator(_listen)] | None = Field(
@@ -60,4 +61,5 @@ def serving(path: Path, table: ServeTable) -> ServeConfig:
     if proxy := given.pop("proxy", None):
         given["proxy"] = ProxyConfig(header=proxy.header, peers=proxy.peers)
     grace = {"stop_grace_seconds": given.pop("stop_grace")} if "stop_grace" in given else {}
-    return ServeConfig(page=PageConfig(**given), **grace)
+    trusted = tuple(given.pop("trusted_hosts", None) or ())
+    return ServeConfig(page=PageConfig(**given), trusted_hosts=trusted, **grace)

@@ -316,6 +316,9 @@ codec = "lz4"
 [serve]
 # `mailhaul serve`: an operation that is stopped has so long to do so in order, and is killed then.
 # stop_grace = "5m"
+# Hosts with a key that may ask for any operation (`mailhaul operations add --coordinator`); others only for
+# what loses no backup and changes no mail.
+# trusted_hosts = ["admin01"]
 # The page is at this Unix socket (not said: .mailhaul/serve.sock of the staging area), for its owner and
 # root; for programs of this group, too, as which a proxy may come. `ssh -L 8080:SOCKET HOST` leads there.
 # socket = "/run/mailhaul/serve.sock"

@@ -17,7 +17,7 @@ from ..errors import BackupError
 from ..structs import Record, field_names
 from .fields import Blob, Field, Flag, OneOf, Seconds, Text, Whole
 
-VERSION = 3
+VERSION = 4
 """The version that this code speaks; Hello and Welcome carry it."""
 
 MOST_ENVELOPE_BYTES = 64 << 10
@@ -27,6 +27,8 @@ MOST_EVENT_BYTES = 16 << 10
 MOST_GRANT_BYTES = 1 << 10
 MOST_FILE_BYTES = 512
 MOST_READ_BYTES = 1 << 20
+MOST_ASK_BYTES = 64 << 10
+MOST_REPLY_BYTES = 1 << 20
 MOST_DATA_BYTES = HEADER_BYTES + LARGEST_FRAME
 """One frame of an archive of the largest size; several frames together are to be about 1 MiB."""
 
@@ -144,6 +146,12 @@ class Watch(Record):
     """From here on the client wants to know what others tell. Answers: Told, as it happens."""
 
 
+class Ask(Record):
+    """With a payload: something for the coordinator, about operations. Answer: Reply, or Refused."""
+
+    request: Number
+
+
 class Welcome(Record):
     """The answer to Hello: what the receiver asks of its clients."""
 
@@ -226,6 +234,12 @@ class Told(Record):
     event: Event
 
 
+class Reply(Record):
+    """The answer to Ask, with a payload: what the coordinator says."""
+
+    request: Number
+
+
 Envelope = (
     Hello
     | Open
@@ -238,6 +252,7 @@ Envelope = (
     | Ping
     | Tell
     | Watch
+    | Ask
     | Welcome
     | Opened
     | Credit
@@ -248,6 +263,7 @@ Envelope = (
     | Bytes
     | Pong
     | Told
+    | Reply
 )
 
 
@@ -288,6 +304,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(9, Ping, Sender.CLIENT),
     _kind(10, Tell, Sender.CLIENT),
     _kind(11, Watch, Sender.CLIENT),
+    _kind(12, Ask, Sender.CLIENT, 1, MOST_ASK_BYTES),
     _kind(65, Welcome, Sender.RECEIVER),
     _kind(66, Opened, Sender.RECEIVER, 0, MOST_DRAFT_BYTES),
     _kind(67, Credit, Sender.RECEIVER),
@@ -298,6 +315,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(72, Bytes, Sender.RECEIVER, 0, MOST_READ_BYTES),
     _kind(73, Pong, Sender.RECEIVER),
     _kind(74, Told, Sender.RECEIVER),
+    _kind(75, Reply, Sender.RECEIVER, 1, MOST_REPLY_BYTES),
 )
 """Every envelope. A number that was released never means anything else."""
 

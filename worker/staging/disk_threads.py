@@ -19,6 +19,7 @@ class Pool(Enum):
     WRITE = auto()
     SYNC = auto()
     READ = auto()
+    ASK = auto()
 
 
 class DiskThreads(Generic[Result]):

@@ -10,12 +10,13 @@ from ...proto.errors import (
     FencedError,
     NotFoundError,
     StagingError,
+    UsageError,
 )
 from ...proto.wire.envelopes import Refused
 
 _MOST_MESSAGE = 500
 _ERRORS: dict[str, type[BackupError]] = {
-    kind.code: kind for kind in (AccessError, DamagedError, FencedError, NotFoundError)
+    kind.code: kind for kind in (AccessError, DamagedError, FencedError, NotFoundError, UsageError)
 }
 
 CHUNK_BYTES = 1 << 20

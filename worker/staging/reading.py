@@ -31,11 +31,12 @@ class Request(Record):
 
 
 class Answer(Record):
-    """The answer to a request."""
+    """The answer to a request; or to a question to the coordinator, about operations."""
 
     client: bytes
     envelope: Envelope
     payload: bytes = b""
+    about_operations: bool = False
 
 
 class OpenRequests:

@@ -20,6 +20,7 @@ from ...proto.structs import Record, field
 from ...proto.wire.envelopes import (
     MOST_DATA_BYTES,
     VERSION,
+    Ask,
     Checkpoint,
     Close,
     Data,
@@ -38,6 +39,7 @@ from ...proto.wire.envelopes import (
 )
 from ...proto.wire.grants import Grant, check
 from ...proto.wire.server import Received, Server
+from .asking import Asked, OpenQuestions, Question, nobody_asks, reply
 from .clients import Clients
 from .disk_threads import DiskThreads, Pool
 from .files import StreamFiles
@@ -79,7 +81,7 @@ class Receiver:
     happens in the thread that calls ``run`` or ``turn``.
 
     ``secret`` is what grants are signed with, ``now`` gives seconds since 1970. ``on_event`` is told what a
-    log should hold: a name, and fields.
+    log should hold: a name, and fields. ``asked`` answers what hosts ask of the coordinator.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Receiver:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
         on_event: Callable[[str, dict[str, object]], object] = lambda _name, _fields: None,
+        asked: Asked = nobody_asks,
     ) -> None:
         self._area = area
         self._server = server
@@ -106,6 +109,8 @@ class Receiver:
         self._clients = Clients(settings.lease_seconds)
         self._intake = Intake(settings.limits, self._check_grant)
         self._requests = OpenRequests()
+        self._asked = asked
+        self._questions = OpenQuestions(clock)
         self._files = StreamFiles(area, self._space_of)
         self._disks: DiskThreads[Done | Answer | _StatusWritten] = DiskThreads(settings.threads, server.wake)
         self._read_bytes = 0
@@ -197,6 +202,8 @@ class Receiver:
             self._carry_out(self._intake.received(client, received.host, envelope, payload, now))
         elif isinstance(envelope, Find | Read):
             self._ask(client, received.host, envelope)
+        elif isinstance(envelope, Ask):
+            self._question(client, received.host, envelope, received.payload)
         elif isinstance(envelope, Ping):
             self._server.send(client, Pong(envelope.number))
             self._carry_out(self._intake.remind(client))
@@ -233,9 +240,22 @@ class Receiver:
             return
         self._disks.start(Pool.READ, partial(answer, self._area, request))
 
+    def _question(self, client: bytes, host: str, asked: Ask, payload: memoryview) -> None:
+        try:
+            self._questions.admit(client, host)
+        except BackupError as error:
+            self._on_event("question.refused", {"host": host, "error": error.message})
+            self._server.send(client, refusal("request", asked.request, error))
+            return
+        question = Question(client, host, asked.request, bytes(payload))
+        self._disks.start(Pool.ASK, partial(reply, self._asked, question))
+
     def _answer(self, told: Answer) -> None:
-        self._requests.answered(told.client)
-        self._read_bytes += len(told.payload)
+        if told.about_operations:
+            self._questions.answered(told.client)
+        else:
+            self._requests.answered(told.client)
+            self._read_bytes += len(told.payload)
         self._server.send(told.client, told.envelope, told.payload)
 
     def _tick(self) -> None:

@@ -1,0 +1,209 @@
+"""What other hosts of the cluster ask about operations: put in, list, show, stop (proto/wire/WIRE.md,
+"Questions to the coordinator").
+
+Who asks is the host whose key the connection has shown. A mail host that was broken into has a key, and is to
+gain nothing by it: what loses backups, changes mail, or tells of others is for ``trusted`` hosts only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from ...proto.errors import AccessError, BackupError, NotFoundError, StagingError, UsageError
+from ...proto.plain_text import shown
+from ...proto.structs import Record, replace
+from ..people.audit import Act, AuditLog
+from ..service.operations import Operations
+from ..service.records import KINDS, NOT_ENDED, Kind, Operation, Request
+from ..snapshots import as_json, from_json
+from .files import read_output, read_stderr
+from .progress import OperationProgress, read_progress
+from .serve_lock import is_served
+from .stopping import check_can_stop, stop
+
+MOST_LISTED = 200
+"""So many operations that have ended are listed for another host."""
+
+MOST_WAITING = 50
+"""So many operations of one host wait or run at a time."""
+
+_MOST_REASON = 1000
+_MOST_SAID = 64 << 10
+_MOST_RESULT = 512 << 10
+_MOST_ARGUMENTS = 8 << 10
+
+BY = "key:"
+"""Who asks, in ``Request.asked_by``: this and the name of the host."""
+
+Check = Callable[[Kind, Sequence[str]], tuple[str, ...]]
+"""The arguments of an operation, if it may have them when it is asked for elsewhere. Raises UsageError."""
+
+Told = Callable[[str, Mapping[str, object]], object]
+"""Takes an event and its fields, for the log."""
+
+
+class HostAsk(Record, kw_only=True):
+    """A question of another host; what its members mean is in WIRE.md."""
+
+    command: Literal["add", "list", "show", "stop"]
+    kind: str = ""
+    arguments: tuple[str, ...] = ()
+    reason: str = ""
+    operations: tuple[int, ...] = ()
+    everything: bool = False
+    last: int = 20
+
+
+class HostReply(Record, kw_only=True):
+    """The answer to it."""
+
+    operations: tuple[Operation, ...]
+    served: bool
+    progress: OperationProgress | None = None
+    result: str = ""
+    said: str = ""
+
+
+class HostRequests:
+    """Answers what other hosts ask of a staging area; for any thread. ``check`` and ``is_harmless`` look at
+    the arguments of operations as their commands do."""
+
+    def __init__(
+        self,
+        staging: Path,
+        trusted: Collection[str],
+        check: Check,
+        is_harmless: Callable[[Kind, Sequence[str]], bool],
+        now: Callable[[], datetime],
+        told: Told,
+    ) -> None:
+        self._staging = staging
+        self._trusted = frozenset(trusted)
+        self._check = check
+        self._is_harmless = is_harmless
+        self._now = now
+        self._told = told
+        self._operations = Operations(staging)
+        self._audit = AuditLog(staging)
+
+    def __call__(self, host: str, payload: bytes) -> bytes:
+        """The answer to what a host asks. Raises BackupError."""
+        try:
+            ask = from_json(payload, HostAsk)
+        except ValueError as error:
+            raise UsageError(f"this is no question: {error}"[:300]) from None
+        try:
+            answered = getattr(self, f"_{ask.command}")(host, ask)
+        except BackupError as error:
+            self._told("question.refused", {"host": host, "command": ask.command, "error": error.message})
+            raise
+        except Exception as error:
+            self._told("question.failed", {"host": host, "error": f"{type(error).__name__}: {error}"})
+            raise StagingError("the coordinator can't answer this; its log says why") from error
+        return as_json(answered).encode("ascii")
+
+    def _add(self, host: str, ask: HostAsk) -> HostReply:
+        kind = next((one for one in KINDS if one == ask.kind), None)
+        if kind is None:
+            raise UsageError(f"{ask.kind[:100]!r} is no kind of operation: there are {', '.join(KINDS)}")
+        text = " ".join(ask.arguments)
+        if len(text) > _MOST_ARGUMENTS or not text.isprintable():
+            raise UsageError(f"the arguments are longer than {_MOST_ARGUMENTS} bytes, or not printable")
+        arguments = self._check(kind, ask.arguments)
+        words = shown(" ".join((kind, *arguments)))
+        if host not in self._trusted and not self._is_harmless(kind, arguments):
+            self._refuse(host, kind, words)
+        waiting = sum(one.request.asked_by == BY + host for one in self._operations.in_states(NOT_ENDED))
+        if waiting >= MOST_WAITING:
+            raise StagingError(f"{waiting} operations that {host} has asked for wait or run", host=host)
+        reason = shown(ask.reason)[:_MOST_REASON]
+        request = Request(kind=kind, arguments=arguments, asked_by=BY + host, reason=reason)
+        with self._audit.acting(self._act(host, "add operation", words, reason)):
+            operation = self._operations.add(request, self._now())
+        return self._reply((operation,))
+
+    def _list(self, host: str, ask: HostAsk) -> HostReply:
+        last = min(max(ask.last, 0), MOST_LISTED)
+        standing = self._operations.in_states((*NOT_ENDED, "interrupted"))
+        newest = self._operations.newest(last + len(standing))
+        ended = [one for one in newest if one.ended is not None and one not in standing][:last]
+        found = sorted((*standing, *ended), key=lambda one: one.id)
+        return self._reply(tuple(one for one in found if self._may_see(host, one)))
+
+    def _show(self, host: str, ask: HostAsk) -> HostReply:
+        if len(ask.operations) != 1:
+            raise UsageError("one operation is shown at a time")
+        (number,) = ask.operations
+        return shown_operation(self._staging, self._get(host, number), most_result=_MOST_RESULT)
+
+    def _stop(self, host: str, ask: HostAsk) -> HostReply:
+        if ask.everything == bool(ask.operations):
+            raise UsageError("say which operations are to stop, by their ids, or all")
+        if ask.everything:
+            found = self._operations.in_states((*NOT_ENDED, "interrupted"))
+            chosen = [one for one in found if self._may_see(host, one)]
+        else:
+            chosen = [self._get(host, number) for number in ask.operations[:MOST_LISTED]]
+            for one in chosen:
+                check_can_stop(one)
+        return self._reply(tuple(self._stopped(host, one, ask.reason) for one in chosen))
+
+    def _stopped(self, host: str, one: Operation, reason: str) -> Operation:
+        act = self._act(host, "stop operation", f"operation {one.id}", shown(reason)[:_MOST_REASON])
+        with self._audit.acting(act):
+            return stop(self._staging, one.id, self._now)
+
+    def _get(self, host: str, number: int) -> Operation:
+        """An operation that this host may see; one that it may not see is none."""
+        if not 0 < number < 1 << 62:
+            raise UsageError(f"{number} is the id of no operation")
+        one = self._operations.get(number)
+        if not self._may_see(host, one):
+            raise NotFoundError(f"there is no operation {number} that {host} may see", operation=number)
+        return one
+
+    def _may_see(self, host: str, one: Operation) -> bool:
+        return host in self._trusted or one.request.asked_by == BY + host
+
+    def _reply(self, operations: tuple[Operation, ...]) -> HostReply:
+        return HostReply(operations=operations, served=is_served(self._staging))
+
+    def _refuse(self, host: str, kind: Kind, words: str) -> None:
+        act = self._act(host, "add operation", words, "")
+        self._audit.append(replace(act, outcome="refused"))
+        raise AccessError(
+            f"{host} may not put in {kind} with these arguments: it may ask for backups, sweeps, "
+            "verifications, drills and inventories that change nothing else; serve.trusted_hosts names who may "
+            "ask for all",
+            host=host,
+        )
+
+    def _act(self, host: str, what: str, on: str, why: str) -> Act:
+        role = "trusted host" if host in self._trusted else "host"
+        return Act(when=self._now(), who=BY + host, role=role, where=host, what=what, on=on, why=why)
+
+
+def shown_operation(staging: Path, one: Operation, *, most_result: int | None) -> HostReply:
+    """All that there is to show of an operation; what it printed only up to a size in bytes (None: any)."""
+    result = read_output(staging, one.id) or b""
+    return HostReply(
+        operations=(one,),
+        served=is_served(staging),
+        progress=read_progress(staging, one.id) if one.attempts else None,
+        result=_json_text(result) if most_result is None or len(result) <= most_result else "",
+        said=read_stderr(staging, one.id)[-_MOST_SAID:],
+    )
+
+
+def _json_text(printed: bytes) -> str:
+    """What a command printed, if that is a document."""
+    try:
+        text = printed.decode()
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    return text
