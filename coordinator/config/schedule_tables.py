@@ -41,6 +41,7 @@ class GroupScheduleTable(Table):
     sweep: _Times | None = _TIMES
     purge: _Times | None = _TIMES
     verify: _Times | None = _TIMES
+    drill: _Times | None = _TIMES
 
 
 class ScheduleTable(Table):

@@ -265,8 +265,8 @@ codec = "lz4"
 # drill = "05:00"
 # Of tapes: who is in the robot, and what is on them.
 # inventory = "mon 07:00"
-# Groups may be backed up at times of their own, instead of those above; sweep, purge and verify come beside
-# those above.
+# Groups may be backed up at times of their own, instead of those above; sweep, purge, verify and drill come
+# beside those above.
 # [schedule.group.groupA]
 # backup = "mon-fri 23:00"
 # full = "sat 23:00"

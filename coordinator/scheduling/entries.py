@@ -133,12 +133,15 @@ def _others(due: Due, config: Config) -> Iterator[Request]:
             if isinstance(tape, TapeDestination):
                 yield _request([due], [tape.name])
         return
-    for path in _paths([due.entry.group], config) if due.entry.group else [""]:
-        words = [path] if path else []
+    paths = _paths([due.entry.group], config) if due.entry.group else []
+    if due.entry.kind == "drill":
+        yield _request([due], paths)
+        return
+    age = _as_typed(config.schedule.verify_older_than_seconds)
+    for words in [[path] for path in paths] or [[]]:
         if due.entry.kind != "verify":
             yield _request([due], words)
             continue
-        age = _as_typed(config.schedule.verify_older_than_seconds)
         for place in (None, *_verified(config)):
             yield _request([due], [*words, *(["--from", place] if place else []), "--older-than", age])
 

@@ -35,6 +35,7 @@ class GroupTimes(Record, kw_only=True):
     sweep: Timings = ()
     purge: Timings = ()
     verify: Timings = ()
+    drill: Timings = ()
 
 
 class ScheduleConfig(Record, kw_only=True):

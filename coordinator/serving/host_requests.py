@@ -177,8 +177,8 @@ class HostRequests:
         self._audit.append(replace(act, outcome="refused"))
         raise AccessError(
             f"{host} may not put in {kind} with these arguments: it may ask for backups, sweeps, "
-            "verifications, drills and inventories that change nothing else; serve.trusted_hosts names who may "
-            "ask for all",
+            "verifications, drills and inventories that change nothing else; serve.trusted_hosts says who "
+            "may ask for all",
             host=host,
         )
 

@@ -102,7 +102,7 @@ def test_units_are_as_systemd_wants_them(deploy: Path, tmp_path: Path) -> None:
     for unit in tmp_path.rglob("*.service"):
         unit.write_text(unit.read_text().replace(BIN, f"{Path(sys.executable).parent}/"))
     names = [tmp_path / "units" / unit.name for unit in units(deploy)]
-    assert len(names) == 5
+    assert len(names) == 6
     done = subprocess.run(
         [verify, "verify", "--man=no", *names], capture_output=True, text=True, timeout=60, check=False
     )
@@ -121,7 +121,7 @@ def test_services_start_what_there_is(deploy: Path) -> None:
         else:
             assert command == f"{BIN}mailhaul"
             check_command(words)
-    assert len(started) == 4
+    assert len(started) == 5
 
 
 def ray_start_options() -> set[str]:
@@ -155,7 +155,7 @@ def test_nodes_and_head_use_the_same_ports_and_environment(deploy: Path) -> None
         assert "Restart=always\n" in text
 
 
-@pytest.mark.parametrize("unit", ["ray-head", "ray-node", "backup"])
+@pytest.mark.parametrize("unit", ["ray-head", "ray-node", "backup", "serve"])
 def test_who_has_keys_in_memory_is_neither_swapped_nor_dumped(deploy: Path, unit: str) -> None:
     text = (deploy / "systemd" / f"mailhaul-{unit}.service").read_text()
     assert "LimitCORE=0\nMemorySwapMax=0\n" in text
@@ -198,12 +198,22 @@ def test_the_sample_fits_the_units(deploy: Path) -> None:
     assert len({host for one in config.partitions for host in one.hosts}) == 3
     receive = (deploy / "systemd" / "mailhaul-receive.service").read_text()
     backup = (deploy / "systemd" / "mailhaul-backup.service").read_text()
-    for text in (receive, backup):
+    serve = (deploy / "systemd" / "mailhaul-serve.service").read_text()
+    for text in (receive, backup, serve):
         assert f"RequiresMountsFor={config.staging.path}\n" in text
         assert re.search(rf"^ReadWritePaths={config.staging.path}( |$)", text, re.MULTILINE)
         assert "LogsDirectory=mailhaul\n" in text
     assert str(config.log.file).startswith("/var/log/mailhaul/")
     assert config.staging.listen.rpartition(":")[2] == config.staging.address.rpartition(":")[2]
+
+
+def test_serve_may_take_its_time_to_stop(deploy: Path) -> None:
+    text = (deploy / "systemd" / "mailhaul-serve.service").read_text()
+    found = re.search(r"^TimeoutStopSec=([0-9]+)$", text, re.MULTILINE)
+    assert found
+    assert int(found[1]) > load(deploy / "sample" / "mailhaul.toml").serve.stop_grace_seconds
+    assert "KillMode=process\n" in text
+    assert "PrivateTmp=" not in text  # it would be taken from under operations that outlive a serve
 
 
 # Containers

@@ -671,7 +671,7 @@ class TestSchedule:
             ("[schedule.group.sale]", "schedule.group = 'sale': expected names of groups that are"),
             ("[schedule.group.user]", "schedule.group = 'user': expected names of groups that are"),
             ('[schedule.group.sales]\nfull = "x"', "schedule.group.sales.full = 'x': expected a time"),
-            ("[schedule.group.sales]\ndrill = 1", "schedule.group.sales.drill: no such key; expected one"),
+            ("[schedule.group.sales]\nzone = 1", "schedule.group.sales.zone: no such key; expected one"),
         ],
     )  # fmt: skip
     def test_what_is_wrong_is_told(self, tmp_path: Path, text: str, told: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mailhaul.coordinator.cli.operation_words import checked
 from mailhaul.coordinator.request import paths_without
 from mailhaul.coordinator.scheduling.entries import Due, entries, named, requests
 from mailhaul.coordinator.scheduling.settings import GroupTimes, Order, ScheduleConfig, Timing
@@ -50,6 +51,8 @@ def asked(made: Config, *full: str, but: tuple[str, ...] = ()) -> list[str]:
         if one.name not in but
     ]
     found = requests(due, made)
+    for one in found:  # the queue takes each of them
+        assert checked(one.kind, one.arguments, elsewhere=True) == one.arguments
     assert {(one.asked_by, one.due) for one in found} == {("schedule:", MOMENT)}
     assert frozenset().union(*map(named, found)) == {one.entry.name for one in due}
     return [f"{one.entry}: {' '.join((one.kind, *one.arguments))}" for one in found]
@@ -118,7 +121,7 @@ def test_all_else() -> None:
         verify=times("sat 08:00"),
         drill=times("05:00"),
         inventory=times("mon 07:00"),
-        groups={"sales": GroupTimes(sweep=times("07:00"), verify=times("08:00"))},
+        groups={"sales": GroupTimes(sweep=times("07:00"), verify=times("08:00"), drill=times("09:00"))},
     )
     assert asked(config(schedule)) == [
         "sweep: sweep",
@@ -135,6 +138,7 @@ def test_all_else() -> None:
         "verify:sales: verify /two/sales --from robot --older-than 30d",
         "purge: purge",
         "drill: drill",
+        "drill:sales: drill /one/sales /two/sales",
         "inventory: inventory robot",
     ]
 
