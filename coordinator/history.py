@@ -304,8 +304,8 @@ class RunPlaces(Record, kw_only=True):
 
 class GroupCopies(Record, kw_only=True):
     """The archives of a group in a partition, and how many of them lie in each place (``places``, copies that
-    count). Of them ``nowhere`` counts a copy, of ``alone`` in one place only, the oldest sealed at
-    ``alone_since``; of ``unswept`` none counts outside of the staging area."""
+    count). Of ``nowhere`` of them no copy is left, of ``alone`` copies count in one place only, the
+    oldest sealed at ``alone_since``; of ``unswept`` none counts outside of the staging area."""
 
     partition: str
     group: str

@@ -25,7 +25,9 @@ from mailhaul.coordinator.catalog.journal import encode_unplanned
 from mailhaul.coordinator.catalog.values import iso, run_number
 from mailhaul.coordinator.history import Unplanned
 from mailhaul.coordinator.holds import Hold, add_holds
+from mailhaul.coordinator.notices.space import Sample
 from mailhaul.coordinator.service.database import opened
+from mailhaul.coordinator.service.space import SpaceRecord
 from mailhaul.coordinator.service.values import stamp
 from mailhaul.coordinator.sweeping.record import note_sweep
 from mailhaul.coordinator.sweeping.report import DestinationReport
@@ -95,6 +97,7 @@ def make(staging: Path, shape: Shape) -> None:
             _present(catalog, nights)
         catalog.execute("PRAGMA journal_mode = WAL")
     _service(staging, shape, nights)
+    _space(staging, shape)
     _holds(staging, shape, nights)
     for name in DESTINATIONS:
         done = DestinationReport(name=name, copied=SHARDS * shape.groups, waiting=0)
@@ -217,7 +220,7 @@ def _archives(catalog: files.Connection, shape: Shape, nights: Sequence[Night]) 
     first_staged = run_number(nights[-min(shape.staged, len(nights))].run)
     for place, since in (*((name, 0) for name in DESTINATIONS), ("staging", first_staged)):
         last = run_number(nights[-1].run) if place == DESTINATIONS[1] else 1 << 62  # not swept there yet
-        all_but = 500 if place == DESTINATIONS[1] else 1 << 62  # one of so many was lost there
+        all_but = 500 if place == DESTINATIONS[1] else 0  # one of so many was lost there
         catalog.execute(
             "INSERT INTO locations (archive, place, version, name, generation, size_bytes, checksum, state,"
             " copied, verified, checked)"
@@ -225,7 +228,7 @@ def _archives(catalog: files.Connection, shape: Shape, nights: Sequence[Night]) 
             " strftime('%Y-%m-%dT%H:%M:%S+00:00', a.sealed, '+1 day'),"
             " iif(a.number % 5 = 0, NULL, strftime('%Y-%m-%dT%H:%M:%S+00:00', a.sealed, '+7 days'))"
             " FROM archives a JOIN units u ON u.number = a.unit"
-            " WHERE u.run >= ?2 AND u.run < ?3 AND a.number % ?4 <> 3",
+            " WHERE u.run >= ?2 AND u.run < ?3 AND (?4 = 0 OR a.number % ?4 <> 3)",
             (place, since, last, all_but),
         )
     night = shape.groups * SHARDS
@@ -328,6 +331,21 @@ def _service(staging: Path, shape: Shape, nights: Sequence[Night]) -> None:
                     for at, (scope, user) in enumerate(taken)
                 ),
             )
+
+
+def _space(staging: Path, shape: Shape) -> None:
+    """Two disks that fill up, the staging area does not."""
+    today = shape.newest.date()
+    SpaceRecord(staging).note(
+        Sample(
+            place=place,
+            day=today - timedelta(days=back),
+            used_bytes=17_000_000_000_000 - a_day * back,
+            free_bytes=3_000_000_000_000 + a_day * back,
+        )
+        for place, a_day in (("staging", 0), *((name, 40_000_000_000) for name in DESTINATIONS))
+        for back in range(min(60, shape.nights))
+    )
 
 
 def _holds(staging: Path, shape: Shape, nights: Sequence[Night]) -> None:

@@ -410,17 +410,19 @@ SKIPPED_BEHIND = """
     SELECT k.number, k.path, k.reason, k.detail FROM units u JOIN skipped k ON k.unit = u.number
     WHERE u.run = ?1 AND k.number > ?2 ORDER BY k.number LIMIT ?3"""
 
-# By group: archives, what of them lies in no place, in one only, or outside of the place ?1 not at all. Each
-# archive is looked at once, in the order of the copies. CROSS JOIN: from the copies to the groups.
+# By group: archives, and what of them lies nowhere, counts in one place only, or in none but ?1.
+# Each archive is looked at once, in the order of the copies. CROSS JOIN: from the copies to the groups.
 GROUP_COPIES = """
     WITH each AS (
-        SELECT archive, count(*) FILTER (WHERE state = 'kept') AS kept,
+        SELECT archive, count(*) FILTER (WHERE state <> 'lost') AS there,
             min(place) FILTER (WHERE state = 'kept') AS first,
             max(place) FILTER (WHERE state = 'kept') AS last,
             max(place <> ?1) FILTER (WHERE state = 'kept') AS away
-        FROM locations GROUP BY archive)
+        FROM locations GROUP BY archive
+        UNION ALL SELECT number, 0, NULL, NULL, NULL FROM archives WHERE missing AND NOT EXISTS (
+            SELECT 1 FROM locations WHERE archive = number))
     SELECT s.partition, s.grp AS "group", count(*) AS archives, sum(a.size_bytes) AS size_bytes,
-        count(*) FILTER (WHERE kept = 0) AS nowhere,
+        count(*) FILTER (WHERE there = 0) AS nowhere,
         count(*) FILTER (WHERE first = last) AS alone,
         min(a.sealed) FILTER (WHERE first = last) AS alone_since,
         count(*) FILTER (WHERE NOT away) AS unswept
@@ -441,10 +443,10 @@ PLACE_LOOKS = """
         min(iif(checked IS NULL, copied, NULL)) AS unchecked_since, min(checked) AS checked_since
     FROM locations GROUP BY place, state ORDER BY place, state"""
 
-# Bytes of the archives of the runs from ?1 on, by the places where they lie.
+# Bytes of the archives of the runs from ?1 on, by the places where they lie. CROSS JOIN: from the runs.
 PLACE_NEWS = """
     SELECT l.place, sum(l.size_bytes) AS size_bytes
-    FROM units u JOIN archives a ON a.unit = u.number JOIN locations l ON l.archive = a.number
+    FROM units u CROSS JOIN archives a ON a.unit = u.number CROSS JOIN locations l ON l.archive = a.number
     WHERE u.run >= ?1 AND l.state <> 'lost' GROUP BY l.place ORDER BY l.place"""
 
 # The archives of the units that are {told}, and all others that their metadata names.

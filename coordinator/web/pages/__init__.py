@@ -1,6 +1,6 @@
 """The pages, each a module with its ``ROUTES``, in the order of the menu."""
 
-from . import alarms, entrance, mailboxes, message, nights, now, operations, proof, restoring
+from . import alarms, entrance, mailboxes, message, nights, now, operations, places, proof, restoring
 
 PAGES = (
     now,
@@ -8,6 +8,7 @@ PAGES = (
     message,
     restoring,
     nights,
+    places,
     alarms,
     proof,
     operations,
