@@ -24,7 +24,6 @@ from ..notices.duty import NoticesDuty
 from ..notices.looks import look
 from ..notices.mornings import Mornings
 from ..notices.operation_notices import OperationNotices
-from ..service.operations import Operations
 from ..serving.loop import Duty, Loop, Troubles
 from ..serving.observers import QueueObservers
 from ..serving.processes import ProcessStarter
@@ -200,10 +199,8 @@ def _serve_metrics(config: Config, clock: Clock, listen: str, stack: ExitStack) 
         return
     from ..monitoring.exposition import make_registry, serve_metrics
     from ..monitoring.metrics import staging_collectors
-    from ..monitoring.operation_metrics import OperationCollector
 
-    operations = OperationCollector(Operations(config.staging.path))
-    registry = make_registry(*staging_collectors(config, clock), operations)
+    registry = make_registry(*staging_collectors(config, clock))
     server = stack.enter_context(serve_metrics(registry, listen))
     note(f"metrics at {listen.rpartition(':')[0]}:{server.port}")
 

@@ -25,6 +25,7 @@ from .catalog_metrics import CatalogCollector
 from .drill_metrics import DrillCollector
 from .families import GROUP, LEFT_OUT, counter, gauge, left_out
 from .notice_metrics import NoticeCollector
+from .operation_metrics import OperationCollector
 from .overview import RECEIVER_SECONDS, configured_groups, going_run, receiver_of
 from .status import RunStatus
 
@@ -205,6 +206,7 @@ def staging_collectors(
         CatalogCollector(staging.path, configured_groups(config)),
         DrillCollector(staging.path, clock.now),
         NoticeCollector(staging.path),
+        OperationCollector(staging.path),
         SpaceCollector(Space(staging.path, staging.reserve_bytes)),
         GovernorCollector(lambda: fresh_states(staging.path, utc(clock.now()))),
     )

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from ...proto.errors import BackupError
+from ..service.database import place
 from ..service.operations import Operations
 from ..service.records import Kind
 from .families import gauge
 
 
 class OperationCollector(Collector):
-    """The operations of a staging area: how many, since when some wait, how each kind ended last."""
+    """The operations of a staging area: how many, since when some wait, how each kind ended last. Nothing
+    where there is no queue yet."""
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
+    def __init__(self, staging: Path) -> None:
+        self._staging = staging
 
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
+        if not place(self._staging).exists():
+            return
         try:
-            counts = self._operations.counts()
-            waiting = self._operations.in_states(("waiting",))
-            ends = self._operations.last_ends()
+            operations = Operations(self._staging)
+            counts = operations.counts()
+            waiting = operations.in_states(("waiting",))
+            ends = operations.last_ends()
         except BackupError:
             return
         yield gauge(

@@ -29,7 +29,9 @@ from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, write_textfile
 from mailhaul.coordinator.monitoring.metrics import staging_collectors
+from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.proofs import Proofs
+from mailhaul.coordinator.service.records import Request
 from mailhaul.coordinator.settings import Config, StagingConfig, own_directory
 from mailhaul.coordinator.snapshots import write_snapshot
 from mailhaul.coordinator.sweeping.record import note_sweep
@@ -309,6 +311,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         window_seconds=60.0,
     )
     write_snapshot(state_file(staging, "mail01"), minded)
+    Operations(staging).add(Request(kind="backup", asked_by="cli:root"), utc(START))
     course = Course(FakeClock(), 1)
     course.planned(make_plan(make_unit(), left_out=1))
     course.failed(Failure(what="p", error=StoreError("gone")))
