@@ -40,13 +40,19 @@ class SettableClock:
         return self.seconds
 
 
-def make_site(staging: Path, *, clock: SettableClock | None = None, ways: Ways | None = None) -> Site:
+def make_site(
+    staging: Path,
+    *,
+    clock: SettableClock | None = None,
+    ways: Ways | None = None,
+    config: Config | None = None,
+) -> Site:
     """A site whose errors nobody expected are those of the test."""
 
     def fail(error: BaseException, number: str) -> None:
         pytest.fail(f"{number}: {error!r}")
 
-    config = Config(
+    config = config or Config(
         staging=StagingConfig(path=staging),
         partitions=(Partition(name="primary", format="maildir", path=f"{staging}/mail/{{user}}"),),
     )

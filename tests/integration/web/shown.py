@@ -38,6 +38,12 @@ one."""
 @contextmanager
 def shown_site(place: Path) -> Iterator[Shown]:
     """The site, served, with the cookies of its operator."""
+    with being_served(backed_up(place)) as shown:
+        yield shown
+
+
+def backed_up(place: Path) -> Served:
+    """The site, not served yet."""
     served = Served(place, more=GROUPS)
     (place / "groups.conf").write_text("staff=(jane|joe)@.*\nguests=guest@.*\n")
     for user in ("jane@example.org", "joe@example.org", "guest@example.net"):
@@ -48,8 +54,7 @@ def shown_site(place: Path) -> Iterator[Shown]:
     served.run("backup")
     (served.store / "jane@example.org" / ".Projects" / "cur" / "2.M2P1.host:2,S").unlink()
     served.run("backup", status=(0, 3))
-    with being_served(served) as shown:
-        yield shown
+    return served
 
 
 @contextmanager

@@ -15,10 +15,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.result import Ok
 from starlette.testclient import TestClient
 
+from mailhaul.coordinator.config import load
+from mailhaul.coordinator.people.flood import Flood
 from mailhaul.coordinator.people.roles import Role
 from mailhaul.coordinator.web.app import make_app, routes
 from mailhaul.coordinator.web.routes import Resource, address
 from mailhaul.coordinator.web.site import Site
+from mailhaul.proto.structs import replace
+from mailhaul.tests.integration.web.shown import backed_up
 from mailhaul.tests.pages import api_token, logged_in, make_site, operator, visitor
 
 RESOURCES: dict[tuple[str, str], Resource] = {
@@ -29,10 +33,26 @@ RESOURCES: dict[tuple[str, str], Resource] = {
 }
 EXAMPLES = 12
 
+pytestmark = pytest.mark.xdist_group("strangers")
+
+
+OTHERS = (
+    "/primary/guests/guest@example.net",
+    "/primary/user/guest@example.net",
+    "/primary/staff/guest@example.net",
+    "/primary/guests/guest@example.net/Projects",
+    "/primary/guests/guest@example.net/INBOX/1",
+)
+"""What is none of a helpdesk's of the group staff, under any name."""
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return make_site(tmp_path_factory.mktemp("strangers"))
+    """A site with mail of several groups."""
+    served = backed_up(tmp_path_factory.mktemp("strangers"))
+    site = make_site(served.staging, config=load(served.config))
+    # Tokens are made up, too: all that is refused is to be counted.
+    return replace(site, flood=Flood(site.clock, most=10**6))
 
 
 def operations(site: Site) -> Iterator[tuple[Resource, Any]]:
@@ -70,12 +90,13 @@ def ask(
     examples: int,
 ) -> int:
     """Ask for one thing in many ways, as the description allows and as it does not; how often."""
-    counts = itertools.count()
+    counts, aimed = itertools.count(), itertools.count()
     before = refusals(site)
     refused = itertools.count()
 
     def once(case: Any) -> None:
-        next(counts)
+        if next(counts) % 2 and role == "helpdesk":
+            aim(case, next(aimed))
         sent = case.as_transport_kwargs(base_url="")
         answer = client.request(
             case.method,
@@ -91,6 +112,8 @@ def ask(
         if answer.status_code == 403:
             next(refused)
         assert "Traceback" not in answer.text
+        if role == "helpdesk" and answer.status_code == 200:
+            assert "guest@example.net" not in answer.text
 
     strategy = operation.as_strategy()
     bounded = settings(
@@ -103,8 +126,34 @@ def ask(
     )
     bounded(given(case=strategy)(once))()
     if role is not None and role not in (resource.allows or ()):
-        assert refusals(site) - before == next(refused) > 0
+        assert refusals(site) - before == next(refused) > 0, (resource.method, resource.path)
     return next(counts)
+
+
+def aim(case: Any, number: int) -> None:
+    """Let it ask for a mailbox that there is, and is none of theirs."""
+    path = OTHERS[number % len(OTHERS)]
+    if isinstance(case.body, dict) and "paths" in case.body:
+        case.body = {"kind": "undelete", "paths": [path], "reason": "curious"}
+    elif "path" in (case.query or {}):
+        case.query = {"path": path, "reason": "curious"}
+    elif "text" in (case.query or {}):
+        case.query = {"text": "guest"}
+
+
+def test_what_a_helpdesk_asks_of_others_is_refused_and_on_record(site: Site) -> None:
+    client = logged_in(site, "helen", "helpdesk", "staff")
+    headers = api_token(client)
+    for path in OTHERS:
+        asked = {"path": path, "reason": "curious"}
+        for address_ in ("mailbox", "messages", "find"):
+            answer = client.get(f"/api/v1/mailboxes/{address_}", params=asked)
+            assert answer.status_code == 403, (path, address_, answer.text)
+        body = {"kind": "undelete", "paths": [path], "reason": "curious"}
+        assert client.post("/api/v1/mailboxes/plan", json=body, headers=headers).status_code == 403
+    refused = [act for act in site.audit.acts() if (act["who"], act["outcome"]) == ("helen", "refused")]
+    assert len(refused) == 4 * len(OTHERS)
+    assert {"guest@example.net" in act["on"] for act in refused} == {True}
 
 
 def refusals(site: Site) -> int:
