@@ -9,12 +9,13 @@ from pathlib import Path
 from ...worker.tasks.recalling import Wanted
 from ..hooks import Hooks
 from ..wanted_volumes import ask_for_volumes
+from .noticing import tell_of_volumes
 from .output import note, shown
 
 
 class Asked:
-    """Call it when a volume may be wanted: the hook is called once for each. How it failed is said once, and
-    stands in ``troubles``."""
+    """Call it when a volume may be wanted: there is a notice, and the hook is called once for each. How it
+    failed is said once, and stands in ``troubles``."""
 
     def __init__(self, staging: Path, hooks: Hooks) -> None:
         self._staging = staging
@@ -22,6 +23,7 @@ class Asked:
         self.troubles: tuple[str, ...] = ()
 
     def __call__(self) -> None:
+        tell_of_volumes()
         for failure in ask_for_volumes(self._staging, self._hooks):
             if failure.told() not in self.troubles:
                 self.troubles = (*self.troubles, failure.told())

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
+
+import click
 
 from ...proto.errors import BackupError, ConfigError
 from ..clock import utc
@@ -53,6 +57,30 @@ def tell_of(invocation: Invocation, arguments: Sequence[str], status: int, error
         deliver(config)
     except BackupError as failure:
         note(f"notices: {failure.message}")
+
+
+def tell_of_volumes() -> None:
+    """Somebody has to bring a volume, while the command that wants it goes on: that is told at once, and
+    nothing waits until people are reached. Raises nothing."""
+    context = click.get_current_context(silent=True)
+    invocation = context and context.find_object(Invocation)
+    config = invocation and invocation.loaded
+    if not config or not is_heard(config):
+        return
+    from ..notices.conditions import reconcile, volumes
+
+    staging = config.staging.path
+    try:
+        reconcile(staging, "tape-wanted", volumes(staging), utc(adapters.clock().now()))
+    except BackupError as failure:
+        note(f"notices: {failure.message}")
+        return
+    threading.Thread(target=_deliver_aside, args=(config,), daemon=True).start()
+
+
+def _deliver_aside(config: Config) -> None:
+    with suppress(BackupError):  # the end of the command tries it again, and says so
+        deliver(config)
 
 
 def deliver(config: Config, seconds: float = SECONDS) -> None:

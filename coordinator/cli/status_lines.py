@@ -111,6 +111,9 @@ def show(
     for recipient in overview.recipients:
         if recipient.overdue:
             say(shown(recipient.warning(overview.taken)))
+    for receiver in overview.unreached:
+        since = output.moment(receiver.failing_since)
+        click.secho(shown(f"{receiver.name} gets no notices since {since}: {receiver.error}"), fg="red")
     for volume in overview.wanted_volumes:
         click.secho(
             shown(f"{volume.destination} wants {volume.told}, since {output.moment(volume.since)}"), fg="red"

@@ -21,6 +21,8 @@ from ..key_checks import CheckedRecipient, checked_recipients, known_recipients
 from ..lock import lock_owner
 from ..places import on_same_device
 from ..restores.status import RestoreStatus, unfinished_restores
+from ..service.database import place as service_file
+from ..service.notices import ChannelStanding, NoticeRecord
 from ..serving.standing import QueueStanding, queue_standing
 from ..settings import CHECK_EVERY_SECONDS, Config
 from ..snapshots import read_snapshot
@@ -53,7 +55,7 @@ class Overview(Record, kw_only=True):
     whether archives are, as of the last run (None: the directory of keys can't be read), ``recipients`` for
     whom, as far as the keys are here; ``erasures`` are those that are not done;
     ``governed`` the hosts whose users are minded at this moment; ``queue`` is that of operations, None: there
-    is none.
+    is none; ``unreached`` are the receivers of notices who can't be reached.
     """
 
     staging: Path
@@ -76,6 +78,7 @@ class Overview(Record, kw_only=True):
     erasures: tuple[ErasureProgress, ...] = ()
     governed: tuple[GovernorState, ...] = ()
     queue: QueueStanding | None = None
+    unreached: tuple[ChannelStanding, ...] = ()
 
 
 def take_overview(
@@ -122,10 +125,18 @@ def take_overview(
         same_device=on_same_device(partitions, staging),
         erasures=not_done(staging),
         governed=fresh_states(staging, now),
+        unreached=_unreached(staging),
         encrypted=_encrypted(staging),
         recipients=_recipients(staging, now, check_every_seconds),
         queue=queue_standing(staging),
     )
+
+
+def _unreached(staging: Path) -> tuple[ChannelStanding, ...]:
+    """The receivers of notices that can't be reached."""
+    if not service_file(staging).exists():
+        return ()
+    return tuple(one for one in NoticeRecord(staging).channels() if one.failing_since is not None)
 
 
 def _encrypted(staging: Path) -> bool | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...proto.errors import BackupError
 from ..drills.shares import PROVEN_WITHIN, Share
+from ..holds import Hold, read_holds
 from ..key_checks import checked_recipients, known_recipients
 from ..service.notices import NoticeRecord
 from ..wanted_volumes import wanted_volumes
@@ -29,6 +30,23 @@ def reconcile(staging: Path, event: Event, found: Iterable[Notice], now: datetim
             over(staging, standing.notice.cause, now)
     for one in notices:
         raise_notice(staging, one, now)
+
+
+def released(staging: Path, now: datetime) -> None:
+    """End the alarms whose mailboxes somebody has looked at and released. One for which none was held ends
+    when somebody acknowledges it. Raises as ``raise_notice``."""
+    for one in NoticeRecord(staging).lasting(("alarm",)):
+        run = one.notice.facts.get("run")
+        if one.notice.facts.get("held") and isinstance(run, str) and not held_for(staging, run):
+            over(staging, one.notice.cause, now)
+
+
+def held_for(staging: Path, run: str) -> tuple[Hold, ...]:
+    """The holds that the alarms of a run have set and nobody has released. Raises DamagedError,
+    StagingError."""
+    return tuple(
+        one for one in read_holds(staging).all if one.automatic and one.reason.startswith(f"run {run}:")
+    )
 
 
 def volumes(staging: Path) -> Iterator[Notice]:

@@ -114,8 +114,8 @@ def problems(digest: Digest) -> list[str]:
     """What wants somebody, the worst first: what nobody has acknowledged, and why the night was not good."""
     open_ones = [one for one in digest.lasting if not one.acknowledged_by]
     found = [one.subject for one in sorted(open_ones, key=lambda one: (_rank(one.event), one.since))]
-    if not any(one.event in ("failed", "operation-died") for one in open_ones):
-        found += digest.not_good
+    if not any(one.cause.startswith("failed:backup") for one in open_ones):
+        found += digest.not_good  # else that says it
     found += [f"{one.receiver} gets no notices" for one in digest.unreached]
     return found
 

@@ -34,17 +34,17 @@ class NoticesDuty:
 
     def tick(self, now: datetime) -> None:
         """See Duty."""
+        looking = self._looking is not None and self._looking.is_alive()
+        if not looking and self._is_time(now):
+            self._look_at = now + LOOK
+            self._looking = threading.Thread(target=self._look, args=(now,), name="looks", daemon=True)
+            self._looking.start()
         if not self._may_send:
             with suppress(LockedError):  # a command that has just ended is at it
                 self._sending.enter_context(sending(self._staging))
                 self._may_send = True
         if self._may_send:
             self._deliverer.begin()
-        looking = self._looking is not None and self._looking.is_alive()
-        if not looking and self._is_time(now):
-            self._look_at = now + LOOK
-            self._looking = threading.Thread(target=self._look, args=(now,), name="looks", daemon=True)
-            self._looking.start()
         if self._raised:
             raise self._raised.pop(0)
 

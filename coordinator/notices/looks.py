@@ -17,5 +17,6 @@ def look(config: Config, now: datetime) -> None:
     conditions.reconcile(staging, "tape-wanted", conditions.volumes(staging), now)
     every = config.encryption.check_every_seconds
     conditions.reconcile(staging, "key-overdue", conditions.keys(staging, now, every), now)
+    conditions.released(staging, now)
     look_at_space(config, now)
     remind(staging, now)

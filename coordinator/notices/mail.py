@@ -87,7 +87,7 @@ class MailChannel:
 def compose(letter: Letter, to: str, sender: str) -> EmailMessage:
     """The mail. No answer of a program is wanted for it (RFC 3834), and all that is said of a cause is shown
     as one conversation."""
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=SMTP.clone(cte_type="7bit"))  # any server takes it
     user, _, domain = sender.rpartition("@")
     message["From"] = Address(f"mailhaul on {letter.site}", user, domain)
     message["To"] = Address(addr_spec=to)

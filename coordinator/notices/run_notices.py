@@ -15,6 +15,7 @@ from ..history import RunRecord, RunState
 from ..observers import RunObserver
 from ..reasons import NO_FAULT
 from ..texts import counted, duration, size
+from .conditions import held_for
 from .raising import over, raise_notice
 from .records import Notice
 
@@ -22,13 +23,14 @@ _LISTED = 20
 
 
 class RunEnd(Record, kw_only=True):
-    """How a run ended: its record, what failed in it (path, reason, detail), what it left out by reason, and
-    all its alarms, also those of before it was resumed."""
+    """How a run ended: its record, what failed in it (path, reason, detail), what it left out by reason, all
+    its alarms, also those of before it was resumed, and how many mailboxes are ``held`` for them."""
 
     record: RunRecord
     failed: tuple[Skipped, ...]
     reasons: Mapping[str, int]
     alarms: tuple[Skipped, ...]
+    held: int
 
 
 class RunNotices(RunObserver):
@@ -94,6 +96,7 @@ def read_end(staging: Path, run: RunId) -> RunEnd:
             failed=(*unlisted, *units),
             reasons=catalog.reasons(run),
             alarms=catalog.alarms(run),
+            held=len(held_for(staging, run)),
         )
 
 
@@ -151,7 +154,7 @@ def told_of(end: RunEnd) -> Iterator[Notice]:
             facts=facts,
         )
     if end.alarms:
-        yield _alarm(record, end.alarms)
+        yield _alarm(end)
 
 
 def causes_of(record: RunRecord) -> tuple[str, str]:
@@ -161,7 +164,8 @@ def causes_of(record: RunRecord) -> tuple[str, str]:
     return f"failed:{asked}", f"skipped:{asked}"
 
 
-def _alarm(record: RunRecord, alarms: Sequence[Skipped]) -> Notice:
+def _alarm(end: RunEnd) -> Notice:
+    record, alarms = end.record, end.alarms
     first = alarms[0]
     more = f" and {len(alarms) - 1:,} more" if len(alarms) > 1 else ""
     return Notice(
@@ -174,7 +178,11 @@ def _alarm(record: RunRecord, alarms: Sequence[Skipped]) -> Notice:
             "Mailboxes that look like a loss are held: nothing of them is purged until somebody has looked",
             "and released them (`mailhaul hold` lists them, `mailhaul release PATH` lets them go).",
         ),
-        facts={"run": record.run, "alarms": [list(_texts(one)) for one in alarms[:_LISTED]]},
+        facts={
+            "run": record.run,
+            "held": end.held,
+            "alarms": [list(_texts(one)) for one in alarms[:_LISTED]],
+        },
     )
 
 

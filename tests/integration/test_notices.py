@@ -139,6 +139,12 @@ def test_what_looks_like_a_loss_and_what_was_left_out(tmp_path: Path, sink: Mail
     (standing,) = [one for one in listed if one["notice"]["event"] == "alarm"]
     site.run("notify", "acknowledge", standing["notice"]["cause"])
     assert "acknowledged by cli:" in site.run("notify", "list")
+    site.run("backup", status=0)
+    assert "acknowledged by cli:" in site.run("notify", "list")
+    site.run("release", "/primary/user/jane")
+    site.run("backup")
+    assert "Over: ALARM: /primary/user/jane: mailbox-emptied" in subjects(sink)
+    assert "nothing lasts" in site.run("notify", "list")
 
 
 def test_a_test_reaches_everybody_or_says_who_was_not(tmp_path: Path, sink: MailSink) -> None:

@@ -126,7 +126,12 @@ BAD = replace(
         Lasting(
             event="tape-wanted", cause="t", subject="Tape wanted in robot: TAPE07", since=SEVEN - 2 * DAY
         ),
-        Lasting(event="failed", cause="f", subject="Backup of / failed in part", since=SEVEN - DAY / 4),
+        Lasting(
+            event="failed",
+            cause="failed:backup /",
+            subject="Backup of / failed in part",
+            since=SEVEN - DAY / 4,
+        ),
         Lasting(
             event="space",
             cause="space:vault",
