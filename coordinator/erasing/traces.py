@@ -14,7 +14,7 @@ from ...proto.archive.reader import ArchiveReader
 from ...proto.erased import Erased
 from ...proto.errors import AccessError, BackupError, LockedError, StagingError
 from ...proto.records import ARCHIVE_ID_BYTES, ArchiveId, RunId
-from ...proto.structs import replace
+from ...proto.structs import asdict, replace
 from ...worker.archives.names import EXCERPTS, excerpt_name
 from ...worker.archives.opened import beginning_of, open_archive
 from ...worker.archives.places import open_local
@@ -25,6 +25,8 @@ from ..restores.before import read_before
 from ..restores.record import directory_of, read_order, restores_of, state_of
 from ..run_archives import FOLDER as RUNS
 from ..run_archives import run_archive
+from ..service.database import place as service_file
+from ..service.notices import NoticeRecord
 from ..structure_keys import area_at
 from ..sweeping.policy import name_in_places
 from ..unnamed import Unnaming
@@ -163,6 +165,8 @@ def unname_records(staging: Path, erased: Erased, partitions: Iterable[str], unt
                 remove(path)
     for name in _LEFT:
         remove(folder / name)
+    if service_file(staging).exists():
+        NoticeRecord(staging).forget_named(lambda one: names(json.dumps(asdict(one)).encode()))
 
 
 def _just_before(run: RunId) -> str:

@@ -218,6 +218,15 @@ class NoticeRecord:
                 for row in rows
             )
 
+    def forget_named(self, names: Callable[[Notice], bool]) -> None:
+        """Drop what names somebody who was erased, also what is still to be said; nothing of it is left in
+        the file."""
+        with self._reading() as database:
+            database.execute("PRAGMA secure_delete = ON")
+            with transaction(database):
+                _forget_named(database, names)
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def forget(self, before: datetime) -> None:
         """Drop what was over before, and what was said of it and has been delivered."""
         with self._writing() as database:
@@ -254,6 +263,16 @@ def pause(failures: int) -> timedelta:
     """How long to wait after so many failures in a row."""
     doubled: timedelta = FIRST_PAUSE * 2 ** min(max(failures - 1, 0), 16)
     return min(LONGEST_PAUSE, doubled)
+
+
+def _forget_named(database: Connection, names: Callable[[Notice], bool]) -> None:
+    for row in database.execute("SELECT * FROM notices").fetchall():
+        if names(_notice(row)):
+            database.execute("DELETE FROM notices WHERE cause = ?", (row["cause"],))
+    for row in database.execute("SELECT * FROM sayings").fetchall():
+        if names(_notice(row)):
+            database.execute("DELETE FROM deliveries WHERE saying = ?", (row["id"],))
+            database.execute("DELETE FROM sayings WHERE id = ?", (row["id"],))
 
 
 def _done_with(database: Connection, delivery: Delivery) -> None:

@@ -233,3 +233,20 @@ def test_a_digest_by_a_timer_without_a_service(tmp_path: Path, sink: MailSink) -
     assert subjects(sink) == ["Backups: all is well"]
     assert sink.mails[0].get_content().replace("\r\n", "\n").startswith("All is well.\n\nLast night (")
     assert (tmp_path / "good-night").read_text().startswith("20")
+
+
+def test_who_is_erased_is_in_no_notice_any_more(tmp_path: Path, sink: MailSink) -> None:
+    site = Site(tmp_path, by_mail(sink, '["alarm"]'))
+    site.run("backup")
+    sink.recipient = lambda _: "421 not now"
+    for user in ("jane", "joe"):
+        for message in (tmp_path / "mail" / user / "cur").iterdir():
+            message.unlink()
+        site.run("backup", status=3)
+    assert len(json.loads(site.run("notify", "list", "--json"))["notices"]) == 2
+    site.run("release", "/primary/user/jane")
+    site.run("erase", "/primary/user/jane", "--reason", "asked for", "--yes")
+    (left,) = json.loads(site.run("notify", "list", "--json"))["notices"]
+    assert "joe" in left["notice"]["subject"]
+    for file in (site.staging / ".mailhaul").glob("service.sqlite*"):
+        assert b"/jane" not in file.read_bytes()
