@@ -51,7 +51,7 @@ class Nobody:
 def real_trials(staging: Path, destinations: Sequence[Destination]) -> Try:
     """Mailboxes are really restored, in this process; there is no live store."""
     engine = adapters.make_engine(0)
-    bench = Bench(engine=engine, live=engine, stores={})
+    bench = Bench(here=engine, engine=engine, stores={})
     return partial(try_mailbox, Sources(staging=staging, destinations=tuple(destinations)), bench)
 
 

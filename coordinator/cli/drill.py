@@ -137,14 +137,15 @@ def _places(config: Config, place: str | None) -> list[str]:
 
 @contextmanager
 def _bench(config: Config) -> Iterator[Bench]:
-    """What trials work with. Mailboxes are restored in this process, one at a time."""
-    with open_restorers(config, 1, minding=config) as (live, access):
-        here = adapters.make_engine(0)
+    """What trials work with. Mailboxes are restored on this host, one at a time."""
+    with open_restorers(config, 1, minding=config) as (engine, access):
+        far = access is not None
         yield Bench(
-            engine=here,
-            live=live if access is not None else here,
-            stores={one.name: one for one in config.partitions},
+            here=adapters.make_engine(0),
+            engine=adapters.make_engine(1) if far else engine,
+            live=engine if far else None,
             access=access,
+            stores={one.name: one for one in config.partitions},
             load=config.load,
             doveadm=config.drill.doveadm,
         )

@@ -41,6 +41,7 @@ _FEW_MESSAGES_BYTES = 4096
 """What a message takes on a disk beyond its bytes, about."""
 
 LATEST = "latest"
+_INTERRUPTED: DrillState = "interrupted"
 
 
 class Try(Protocol):
@@ -79,6 +80,7 @@ class Drilled(Record, kw_only=True):
 class _Course(Mutable):
     """How far a drill has come."""
 
+    attempts: int = 0
     tried: int = 0
     size_bytes: int = 0
     untried: int = 0
@@ -115,21 +117,19 @@ def run_drill(
     now = utc(clock.now())
     died = _died(proofs, now)
     left = config.sample.mailboxes if died is None else _left(config, died)
+    known = {one.mailbox: one for one in proofs.all()}
+    if set(paths) <= {LogicalPath()}:
+        proofs.forget(known.keys() - {one.mailbox for one in candidates})
     drill = proofs.begin(secrets.randbits(48) if seed is None else seed, now)
-    course, why = _Course(), ""
-    state: DrillState = "interrupted"
+    work = _Work(staging, config, places, scratch, try_mailbox, clock, observer, drill, known, _Course())
+    state, why = _INTERRUPTED, ""
     try:
-        known = {one.mailbox: one for one in proofs.all()}
-        if set(paths) <= {LogicalPath()}:
-            proofs.forget(known.keys() - {one.mailbox for one in candidates})
-        work = _Work(staging, config, places, scratch, try_mailbox, clock, observer, drill, known, course)
+        waiting = [one for one in candidates if died is None or not _was_done(known, one, died)]
         rules = replace(config.sample, mailboxes=left)
-        done = {one.mailbox for one in known.values() if died is not None and one.drill == died.id}
-        waiting = [one for one in candidates if one.mailbox not in done]
         picks = list(line(waiting, known, rules, work.largest_bytes, now, drill.seed))
         observer.begin([one.candidate for one in picks[:left]])
         for pick in picks:
-            if course.tried >= left or work.is_over():
+            if work.is_over(left):
                 break
             work.take(pick)
         state = "done"
@@ -138,7 +138,13 @@ def run_drill(
         raise
     finally:
         drill = proofs.end(drill.id, state, utc(clock.now()), why)
-    return Drilled(drill=drill, proofs=tuple(course.proofs), away=course.away, waiting=course.waiting)
+    return work.drilled(drill)
+
+
+def _was_done(known: Mapping[Mailbox, Proof], one: Candidate, died: Drill) -> bool:
+    """Whether a drill that died was done with a mailbox."""
+    proof = known.get(one.mailbox)
+    return proof is not None and proof.drill == died.id
 
 
 def candidates_of(staging: Path, paths: Iterable[LogicalPath]) -> list[Candidate]:
@@ -194,15 +200,25 @@ class _Work(Record):
     known: Mapping[Mailbox, Proof]
     course: _Course
 
+    def drilled(self, drill: Drill) -> Drilled:
+        """What has become of it."""
+        course = self.course
+        return Drilled(drill=drill, proofs=tuple(course.proofs), away=course.away, waiting=course.waiting)
+
     @property
     def largest_bytes(self) -> int:
         """No mailbox that is larger can be tried."""
         return min(self.config.limit_bytes, self.config.scratch_bytes)
 
-    def is_over(self) -> bool:
-        """Whether its time is over, or nothing can be read any more."""
+    def is_over(self, most: int) -> bool:
+        """Whether so many were tried, or as many in vain, or its time is over."""
+        course = self.course
         passed = utc(self.clock.now()) - self.drill.started
-        return passed.total_seconds() >= self.config.limit_seconds
+        return (
+            course.tried >= most
+            or course.attempts - course.tried >= most
+            or passed.total_seconds() >= self.config.limit_seconds
+        )
 
     def take(self, pick: Pick) -> None:
         """Try a mailbox, unless that goes beyond what is left of the limits."""
@@ -232,6 +248,7 @@ class _Work(Record):
         return one.size_bytes > self.config.limit_bytes - done or one.size_bytes * passed > left * done
 
     def _tried(self, path: LogicalPath, at: str, turn: Sequence[str]) -> Trial:
+        self.course.attempts += 1
         newest = RunId("" if at == LATEST else at)
         try:
             with self.scratch.directory() as directory:
@@ -290,7 +307,7 @@ class _Work(Record):
             outcome=trial.outcome,
             proven=now if trial.outcome == "proven" and is_newest else None,
             run=trial.run or one.run,
-            place=trial.place,
+            place=trial.place if trial.outcome != "untried" or trial.away else "",
             messages=trial.messages,
             size_bytes=trial.size_bytes,
             alive=trial.alive,

@@ -77,7 +77,7 @@ def line(
     rng = random.Random(seed)  # noqa: S311 (no secret; it is on record)
     waiting = list(candidates)
     rng.shuffle(waiting)
-    waiting.sort(key=lambda one: _proven(proofs.get(one.mailbox)))
+    waiting.sort(key=lambda one: _last_turn(proofs.get(one.mailbox)))
     failed = sorted(
         (one for one in waiting if _has_failed(proofs.get(one.mailbox))),
         key=lambda one: proofs[one.mailbox].tried,
@@ -114,8 +114,14 @@ def _random_places(rules: SampleRules) -> int:
     return min(round(rules.mailboxes * rules.random), rules.mailboxes - 1)
 
 
-def _proven(proof: Proof | None) -> datetime:
-    return proof.proven if proof is not None and proof.proven is not None else _NEVER
+def _last_turn(proof: Proof | None) -> datetime:
+    """When a mailbox was proven. It has had its turn, too, where it could not be tried and no place was to
+    blame: else mailboxes that are too large, for one, would be the first each time."""
+    if proof is None:
+        return _NEVER
+    proven = _NEVER if proof.proven is None else proof.proven
+    in_vain = proof.outcome == "untried" and not proof.place
+    return max(proven, proof.tried) if in_vain else proven
 
 
 def _has_failed(proof: Proof | None) -> bool:

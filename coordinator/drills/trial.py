@@ -63,12 +63,14 @@ class Sources(Record, kw_only=True):
 
 
 class Bench(Record, kw_only=True):
-    """What trials work with: who restores here (``engine``), and who looks at the live store of each
-    partition (``live``, with the ``access`` of hosts elsewhere to archives), within these limits of load."""
+    """What trials work with: ``here``, this process, for small mailboxes, and ``engine`` for others, a worker
+    on this host; ``live`` looks at the live stores of partitions, where these are on other hosts, with the
+    ``access`` of these to archives. All keep to these limits of load."""
 
+    here: Engine
     engine: Engine
-    live: Engine
     stores: Mapping[str, Partition]
+    live: Engine | None = None
     access: Access | None = None
     load: LoadLimits = LoadLimits()
     doveadm: tuple[str, ...] = ()
@@ -155,8 +157,9 @@ def _tried(
     if backup.archives.keys.structures:
         refuse_locked(holdings, backup.slots)
         refuse_without_vault(holdings, backup.slots)
-    report = run_tasks(plan.tasks, bench.engine, on_progress)
-    end_restore([target], bench.engine)
+    engine = bench.here if plan.is_small else bench.engine
+    report = run_tasks(plan.tasks, engine, on_progress)
+    end_restore([target], bench.here)
     if unread := _unread(report):
         return replace(trial, error=f"{unread.path}: {unread.detail}", away=trial.place)
     task = ProofTask(
@@ -171,14 +174,14 @@ def _tried(
         doveadm=bench.doveadm,
         load=bench.load,
     )
-    (outcome,) = bench.engine(run_proof, [task], _UNTOLD)
+    (outcome,) = engine(run_proof, [task], _UNTOLD)
     if outcome.report is None:
         error = outcome.failure()
         if isinstance(error, PlaceError):
             raise error
         return replace(trial, error=error.message)
     compared, note = outcome.report.compared, outcome.report.unserved
-    live = _live(path, backup, bench)
+    live = _live(path, backup, bench, bench.live or engine)
     lacks = (*_lacks(report, compared, version), *_changed(live))
     return replace(
         trial,
@@ -212,12 +215,12 @@ def _lacks(report: RestoreReport, compared: Comparison, version: MailboxVersion)
     return tuple(found)
 
 
-def _live(path: LogicalPath, backup: BackupSet, bench: Bench) -> MailboxFindings | None:
+def _live(path: LogicalPath, backup: BackupSet, bench: Bench, engine: Engine) -> MailboxFindings | None:
     """What a look at the live store has found; None where there is none, or it could not be looked at: that
     says nothing of the backup."""
     with suppress(BackupError):
         planned = plan_check(backup, [path], bench.stores, data=True, load=bench.load, access=bench.access)
-        state = run_checks(planned, bench.live, _UNTOLD)
+        state = run_checks(planned, engine, _UNTOLD)
         return next((one.found for one in state.mailboxes), None)
     return None
 

@@ -73,9 +73,9 @@ class Proof(Record, kw_only=True):
 
     It was restored as of ``run``, from ``place`` (a destination, or the staging area). Of its messages
     ``alive`` were compared with the live store, ``gone`` have been removed there since, ``altered`` have
-    other flags since: both are explained. ``lacks`` says what a restore would lack, by logical path, so
-    many lines in all as ``lacking``; ``error`` why nothing of it could be tried. ``largest`` is when it was
-    taken for its size last.
+    other flags since: both are explained. ``lacks`` says what a restore would lack, by logical path, so many
+    lines in all as ``lacking``; ``error`` why nothing of it could be tried (``place`` is the one that was
+    away then, empty if none was to blame). ``largest`` is when it was taken for its size last.
     """
 
     partition: str

@@ -27,6 +27,7 @@ from mailhaul.tests.integration.servers.programs import both_servers_with
 from ..archives import frames_of
 from ..verifying import command
 from .sites import Site
+from .test_encryption import Site as EncryptedSite
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
 FOLDER = "Arbeit &- Entw&APw-rfe/Alt"
@@ -245,6 +246,27 @@ def test_a_drill_that_is_killed_is_gone_on_with(many: House) -> None:
     assert list(many.scratch.iterdir()) == []
     newest, killed = Proofs(many.staging).drills(9)
     assert (newest.state, killed.state, killed.proven) == ("done", "interrupted", len(before))
+
+
+def test_an_encrypted_backup_is_proven_with_the_private_key_and_not_without(tmp_path: Path) -> None:
+    site = EncryptedSite(tmp_path)
+    site.encrypt()
+    site.run("destination", "check", "vault")
+    site.run("backup")
+    site.run("sweep")
+    told = site.run("drill", "--json", status=EXIT_SKIPPED)
+    done = json.loads(told.stdout)
+    assert (done["drill"]["proven"], done["drill"]["failed"], done["drill"]["untried"]) == (0, 0, 2)
+    assert "for ops" in done["proofs"][0]["error"]
+    notices = {one.notice.cause: one.notice for one in NoticeRecord(site.staging).lasting()}
+    assert "for ops" in "\n".join(notices["drill-failed:nothing"].lines)
+    done = json.loads(site.run("drill", "--json", *site.with_key).stdout)
+    assert {one["outcome"] for one in done["proofs"]} == {"proven"}
+    notices = {one.notice.cause: one.notice for one in NoticeRecord(site.staging).lasting()}
+    assert "drill-failed:nothing" not in notices
+    keys = f'identities = ["{site.identity}"]\npassphrase_files = ["{site.passphrase}"]\n'
+    site.config.write_text(site.config.read_text() + f"[drill]\n{keys}")
+    assert json.loads(site.run("drill", "--json").stdout)["drill"]["proven"] == 2
 
 
 @pytest.mark.xdist_group("object storage")

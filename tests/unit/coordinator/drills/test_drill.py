@@ -149,6 +149,23 @@ def test_limits_of_time_and_bytes_and_room(staging: Path) -> None:
     assert {one.error for one in full.proofs} == {"there is no room for it in the scratch directory"}
 
 
+def test_what_can_not_be_tried_keeps_nobody_out(staging: Path) -> None:
+    clock = SetClock(NOW)
+    sick = set(USERS[:8])
+
+    def shows(user: str, place: str) -> Trial | None:
+        return Trial(outcome="untried", run=run_id(1), place=place, error="sick") if user in sick else None
+
+    trials = Trials(clock, shows)
+    for _ in range(6):
+        before = len(trials.calls)
+        drill(staging, CONFIG, ["vault"], trials, clock)
+        assert len(trials.calls) - before <= 2 * CONFIG.sample.mailboxes
+        clock.passes(86_400)
+    known = {one.user: one.outcome for one in Proofs(staging).all()}
+    assert known == {user: "untried" if user in sick else "proven" for user in USERS}
+
+
 def test_a_full_scratch_directory_is_no_damage(staging: Path) -> None:
     clock = SetClock(NOW)
     trials = Trials(clock, lambda _user, _place: TargetFullError("no space"))
