@@ -27,6 +27,9 @@ from ..run_archives import FOLDER as RUNS
 from ..run_archives import run_archive
 from ..service.database import place as service_file
 from ..service.notices import NoticeRecord
+from ..service.operations import Operations
+from ..service.records import Texts
+from ..serving.files import KEPT, file_of, forget, read_stderr
 from ..structure_keys import area_at
 from ..sweeping.policy import name_in_places
 from ..unnamed import Unnaming
@@ -167,6 +170,44 @@ def unname_records(staging: Path, erased: Erased, partitions: Iterable[str], unt
         remove(folder / name)
     if service_file(staging).exists():
         NoticeRecord(staging).forget_named(lambda one: names(json.dumps(asdict(one)).encode()))
+        _unname_operations(staging, erased, there, before)
+
+
+def _unname_operations(staging: Path, erased: Erased, partitions: tuple[str, ...], before: str) -> None:
+    """What the queue has on record of them. An operation on a mailbox that is erased does not begin any more;
+    what operations have printed goes wherever it names one."""
+
+    def unnamed(texts: Texts) -> Texts:
+        unnaming = Unnaming(erased)
+        if not unnaming.is_named_in(
+            [*texts.arguments, texts.reason, texts.waits_for, texts.error], partitions, before
+        ):
+            return texts
+        arguments = tuple(unnaming.document(one, before) for one in texts.arguments)
+        told = (unnaming.text(one, before) for one in (texts.reason, texts.waits_for, texts.error))
+        reason, waits_for, error = told
+        return Texts(arguments=arguments, reason=reason, waits_for=waits_for, error=error)
+
+    operations = Operations(staging)
+    changed = set(operations.rewrite(unnamed))
+    for one in operations.newest(KEPT):
+        if one.id in changed or _is_named(staging, one.id, erased, partitions, before):
+            forget(staging, one.id)
+
+
+def _is_named(
+    staging: Path, operation: int, erased: Erased, partitions: tuple[str, ...], before: str
+) -> bool:
+    """Whether what an operation printed, or said, names one of them."""
+    texts: list[object] = list(read_stderr(staging, operation).splitlines())
+    for kind in ("json", "out"):
+        with suppress(OSError):
+            printed = file_of(staging, operation, kind).read_bytes()
+            try:
+                texts.append(json.loads(printed))
+            except ValueError:
+                texts += printed.decode(errors="replace").splitlines()
+    return Unnaming(erased).is_named_in(texts, partitions, before)
 
 
 def _just_before(run: RunId) -> str:

@@ -7,7 +7,7 @@ else is about to.
 from __future__ import annotations
 
 import json
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from ...proto.errors import NotFoundError
 from ..catalog.database import Connection, Row, transaction, translated
 from .database import opened, place
-from .records import ENDED, UNDER_WAY, Kind, Operation, Request, State
+from .records import ENDED, UNDER_WAY, Kind, Operation, Request, State, Texts
 from .values import moment, stamp
 
 _MOST = 1000
@@ -143,6 +143,21 @@ class Operations:
         """The end of an operation was told."""
         self._change(number, ENDED, "told = 1", ())
 
+    def rewrite(self, texts: Callable[[Texts], Texts]) -> tuple[int, ...]:
+        """Change the texts of operations as ``texts`` does, and leave nothing of before in the file. Returns
+        the ids of those that it changes; one of them that waits is stopped, and does not begin."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            database.execute("PRAGMA secure_delete = ON")
+            changed = []
+            with transaction(database):
+                for one in map(_operation, database.execute("SELECT * FROM operations").fetchall()):
+                    before = _texts(one)
+                    if (after := texts(before)) != before:
+                        _rewrite(database, one.id, after)
+                        changed.append(one.id)
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return tuple(changed)
+
     def counts(self) -> dict[tuple[Kind, State], int]:
         """How many there are of each kind in each state."""
         with translated(self._path), closing(opened(self._staging)) as database:
@@ -169,6 +184,22 @@ class Operations:
             if not changed:
                 _known(database, number)
             return changed > 0
+
+
+def _texts(one: Operation) -> Texts:
+    return Texts(
+        arguments=one.request.arguments, reason=one.request.reason, waits_for=one.waits_for, error=one.error
+    )
+
+
+def _rewrite(database: Connection, number: int, texts: Texts) -> None:
+    database.execute(
+        "UPDATE operations SET arguments = ?, reason = ?, waits_for = ?, error = ?,"
+        " ended = CASE state WHEN 'waiting' THEN asked ELSE ended END,"
+        " state = CASE WHEN state IN ('waiting', 'interrupted') THEN 'stopped' ELSE state END"
+        " WHERE id = ?",
+        (json.dumps(texts.arguments), texts.reason, texts.waits_for, texts.error, number),
+    )
 
 
 def insert(database: Connection, request: Request, now: datetime) -> Operation:

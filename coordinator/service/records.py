@@ -32,6 +32,15 @@ class Request(Record, kw_only=True):
     due: datetime | None = None
 
 
+class Texts(Record, kw_only=True):
+    """All of an operation that may name somebody."""
+
+    arguments: tuple[str, ...]
+    reason: str
+    waits_for: str
+    error: str
+
+
 class Operation(Record, kw_only=True):
     """An operation in the queue, or what became of it. All times are aware UTC.
 

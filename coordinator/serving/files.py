@@ -101,6 +101,16 @@ def forget_old(staging: Path, newest: int) -> None:
                     os.unlink(one.path)
 
 
+def forget(staging: Path, number: int) -> None:
+    """Remove what an operation has printed and said, and how far it is. Raises StagingError."""
+    for kind in ("json", "out", "err"):
+        path = file_of(staging, number, kind)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StagingError(f"{path}: can't be removed: {error.strerror}", path=str(path)) from error
+
+
 def _opened(path: Path, how: int) -> int:
     try:
         make_private(path.parent)
