@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK
-from ..people.audit import AuditLog
+from ..people.audit import AuditLog, is_about
 from . import output
 from .configuration import staging_area
 from .options import json_option, staging_option
@@ -60,7 +60,7 @@ def command(
     """
     log = AuditLog(staging_area(invocation, staging))
     flaws = list(log.flaws()) if check else []
-    acts = deque((act for act in log.acts() if _is_meant(act, who, on)), maxlen=last)
+    acts = deque((act for act in log.acts() if is_about(act, who, on)), maxlen=last)
     if as_json:
         output.print_json({"acts": acts, **({"flaws": flaws} if check else {})})
     elif check:
@@ -72,13 +72,6 @@ def command(
     for flaw in flaws:
         note(f"{log.path}: line {flaw.line} {flaw.problem}")
     return EXIT_DAMAGED if flaws else EXIT_OK
-
-
-def _is_meant(act: Mapping[str, Any], who: str, on: str) -> bool:
-    about = str(act.get("on", ""))
-    return (not who or act.get("who") == who) and (
-        not on or about == on or about.startswith(on.rstrip("/") + "/")
-    )
 
 
 def _row(act: Mapping[str, Any]) -> Sequence[str]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ...proto.directories import make_private, sync_directory
 from ...proto.errors import BackupError, DamagedError, StagingError
@@ -27,6 +27,8 @@ _PATIENCE_SECONDS = 10.0
 _LONGEST_VALUE = 4000
 _TAIL_BYTES = 256 * 1024
 """More than any line has."""
+_MOST_READ_BYTES = 16 * 2**20
+_BLOCK_BYTES = 64 * 1024
 
 
 class Act(Record, kw_only=True):
@@ -44,6 +46,14 @@ class Act(Record, kw_only=True):
     why: str = ""
     outcome: str = ""
     facts: Mapping[str, object] = field(default_factory=dict)
+
+
+class Newest(Record, kw_only=True):
+    """Acts of the log, the newest first, and the position before which there are older ones (None: there are
+    none)."""
+
+    acts: tuple[dict[str, Any], ...]
+    older: int | None = None
 
 
 class Flaw(Record):
@@ -103,12 +113,32 @@ class AuditLog:
     def acts(self) -> Iterator[dict[str, Any]]:
         """The lines, decoded; what can't be is left out (``flaws`` tells). Raises StagingError."""
         for line in self._lines():
-            try:
-                document = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(document, dict):
-                yield document
+            if (act := _decoded(line)) is not None:
+                yield act
+
+    def newest(
+        self, count: int, is_meant: Callable[[Mapping[str, Any]], bool], before: int | None = None
+    ) -> Newest:
+        """So many of those that are meant, the newest first, that stand before a position in the file (None:
+        its end). No more is read for them than some 16 MB: where that was not enough, fewer are given, with
+        the position to go on from. Raises StagingError."""
+        found: list[dict[str, Any]] = []
+        try:
+            with self.path.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                end = end if before is None else min(before, end)
+                for position, line in _backwards(file, end):
+                    if (act := _decoded(line)) is not None and is_meant(act):
+                        found.append(act)
+                    if position and (len(found) == count or end - position > _MOST_READ_BYTES):
+                        return Newest(acts=tuple(found), older=position)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise StagingError(
+                f"{self.path}: can't be read: {error.strerror}", path=str(self.path)
+            ) from error
+        return Newest(acts=tuple(found))
 
     def flaws(self) -> Iterator[Flaw]:
         """What is wrong with the log, from its beginning on. A line that a crash cut off is named by the next
@@ -138,6 +168,35 @@ def check(log: AuditLog) -> None:
     """Raises DamagedError for the first flaw of a log."""
     for flaw in log.flaws():
         raise DamagedError(f"{log.path}: line {flaw.line} {flaw.problem}", path=str(log.path), line=flaw.line)
+
+
+def _decoded(line: bytes) -> dict[str, Any] | None:
+    """None for a line that is cut off."""
+    try:
+        document = json.loads(line)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _backwards(file: BinaryIO, end: int) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file up to a position, the last first, each with where it begins."""
+    begun = b""
+    while end > 0:
+        size = min(_BLOCK_BYTES, end)
+        file.seek(end - size)
+        block = file.read(size) + begun
+        end -= size
+        lines = block.split(b"\n")
+        begun = lines[0]
+        position = end + len(block)
+        for line in reversed(lines[1:]):
+            position -= len(line)
+            if line:
+                yield position, line
+            position -= 1
+    if begun:
+        yield 0, begun
 
 
 def _named(line: bytes) -> str:
@@ -179,3 +238,11 @@ def _bounded(value: object) -> object:
         return value if len(value) <= _LONGEST_VALUE else value[:_LONGEST_VALUE] + "…"
     text = json.dumps(value, ensure_ascii=False)
     return value if len(text) <= _LONGEST_VALUE else {"cut": text[:_LONGEST_VALUE]}
+
+
+def is_about(act: Mapping[str, Any], who: str, on: str) -> bool:
+    """Whether somebody did it, and whether it was about a path or anything below it (empty: either holds)."""
+    about = str(act.get("on", ""))
+    return (not who or act.get("who") == who) and (
+        not on or about == on or about.startswith(on.rstrip("/") + "/")
+    )

@@ -55,14 +55,14 @@ def identified(site: Site, request: Request) -> Who | None:
         account = site.accounts.of_token(token)
         if account is None:
             raise AccessError("the token is not valid")
-        return replace(_who(account, where), session="token")
+        return replace(who_of(account, where), session="token")
     session = current_session(site, request)
     if session is None:
         return None
     if session.name.startswith(LOCAL):
         return Who(name=session.name, role="operator", where=where, session=session.id)
     account = site.accounts.find(session.name)
-    return None if account is None else replace(_who(account, where), session=session.id)
+    return None if account is None else replace(who_of(account, where), session=session.id)
 
 
 def current_session(site: Site, request: Request) -> Session | None:
@@ -107,10 +107,11 @@ def _named_by_proxy(site: Site, names: list[str], where: str) -> Who:
     account = site.accounts.find(names[0])
     if account is None:
         raise AccessError("there is no account of this name; an operator makes it: mailhaul users add")
-    return replace(_who(account, where), session=f"proxy {account.name}")
+    return replace(who_of(account, where), session=f"proxy {account.name}")
 
 
-def _who(account: Account, where: str) -> Who:
+def who_of(account: Account, where: str) -> Who:
+    """Somebody with an account, at an address."""
     return Who(name=account.name, role=account.role, groups=frozenset(account.groups), where=where)
 
 

@@ -41,6 +41,10 @@ class Visit:
             raise AccessError("nobody has logged in")
         return self._who
 
+    def became_known(self, who: Who) -> None:
+        """Who asks has just said who they are, and it was checked."""
+        self._who = who
+
     @property
     def is_known(self) -> bool:
         """Whether somebody has logged in."""

@@ -1,6 +1,6 @@
 """The pages, each a module with its ``ROUTES``, in the order of the menu."""
 
-from . import alarms, entrance, mailboxes, message, nights, now, operations, places, proof, restoring
+from . import alarms, audit, entrance, mailboxes, message, nights, now, operations, places, proof, restoring
 
 PAGES = (
     now,
@@ -12,5 +12,6 @@ PAGES = (
     alarms,
     proof,
     operations,
+    audit,
     entrance,
 )

@@ -9,9 +9,10 @@ from starlette.responses import Response
 from ....proto.errors import AccessError
 from ...people.accounts import Account
 from ...people.local_user import user_name
+from ...people.roles import Who
 from ...texts import duration
 from ..guards import LOG_IN
-from ..identification import LOCAL, address, cookie_name, current_session, is_encrypted, set_session
+from ..identification import LOCAL, address, cookie_name, current_session, is_encrypted, set_session, who_of
 from ..routes import EVERYBODY, Page
 from ..visits import Visit
 
@@ -52,6 +53,7 @@ def enter(visit: Visit) -> Response:
             "this address let a browser in once, or is none: start mailhaul serve --browse again"
         )
     name = f"{LOCAL}{user_name(os.geteuid())}"
+    visit.became_known(Who(name=name, role="operator", where=where))
     visit.looks("enter by key", on=name)
     response = visit.go("/")
     session = site.sessions.begin(name, site.sessions.incarnation)
@@ -74,7 +76,8 @@ def log_out(visit: Visit) -> Response:
 
 def _let_in(visit: Visit, account: Account) -> Response:
     sessions = visit.site.sessions
-    visit.looks("log in", on=account.name, role=account.role)
+    visit.became_known(who_of(account, address(visit.request)))
+    visit.looks("log in", on=account.name)
     response = visit.go(_way_on(visit.form.get("to")))
     set_session(visit.request, response, sessions.cookie(sessions.begin(account.name, account.mark)))
     return response

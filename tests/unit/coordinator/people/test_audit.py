@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mailhaul.coordinator.people.audit import Act, AuditLog, check
+from mailhaul.coordinator.people.audit import Act, AuditLog, check, is_about
 from mailhaul.proto.errors import DamagedError, StagingError
 
 WHEN = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
@@ -116,3 +116,35 @@ def test_long_random_histories(tmp_path: Path) -> None:
     check(log)
     lines = log.path.read_bytes().splitlines()
     assert all(json.loads(line)["before"] for line in lines)
+
+
+def test_the_newest_come_first_in_pages(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    assert log.newest(5, lambda _: True).acts == ()
+    for number in range(300):
+        who = "bert" if number % 3 else "anna"
+        log.append(act(number, who=who, why="ü" * (number * 7 % 900), facts={"number": number}))
+    whole = [one["facts"]["number"] for one in log.acts()]
+    for wanted, expected in ((None, whole), ("anna", whole[::3])):
+        seen: list[int] = []
+        before: int | None = None
+        while True:
+            page = log.newest(17, lambda one, wanted=wanted: wanted in (None, one["who"]), before)  # type: ignore[misc]
+            seen += [one["facts"]["number"] for one in page.acts]
+            if page.older is None:
+                break
+            before = page.older
+        assert seen == expected[::-1]
+    assert len(log.newest(3, lambda _: True, 2**60).acts) == 3
+    middle = log.newest(3, lambda _: True, 1000).acts
+    assert [one["facts"]["number"] for one in middle] == sorted(
+        (one["facts"]["number"] for one in middle), reverse=True
+    )
+
+
+def test_what_an_act_is_about() -> None:
+    one = {"who": "anna", "on": "/primary/staff/jane/INBOX"}
+    assert is_about(one, "", "")
+    assert is_about(one, "anna", "/primary/staff/jane")
+    assert not is_about(one, "bert", "")
+    assert not is_about(one, "", "/primary/staff/jan")

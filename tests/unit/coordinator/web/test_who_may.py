@@ -306,3 +306,16 @@ def test_pages_have_no_script_or_style_within(site: Site) -> None:
             assert " style=" not in text
             assert "<script>" not in text
             assert " onclick" not in text
+
+
+def test_the_audit_log_is_a_page_for_operators(site: Site) -> None:
+    logged_in(site, "anna", "viewer").get("/audit")
+    client = logged_in(site, "olga", "operator")
+    text = client.get("/audit?who=anna").text
+    assert text.count(">refused<") == 1
+    assert "GET /audit" in text
+    acts = client.get("/api/v1/audit?count=2").json()["acts"]
+    assert (acts[0]["who"], acts[0]["role"], acts[0]["what"]) == ("olga", "operator", "log in")
+    assert client.get("/audit?before=x").status_code == 400
+    assert client.get("/api/v1/audit?count=0").status_code == 400
+    assert "that you look for" in client.get("/audit?on=/nowhere").text
