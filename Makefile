@@ -8,10 +8,11 @@ JOBS ?= $(shell expr $$(nproc) + 1)
 FUZZ_SECONDS ?= 60
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help demo test check lint integration faults soak fuzz tape bench bench-2g bench-nights bench-sweep bench-restores bench-speed servers peers clean
+.PHONY: help demo serve-demo test check lint integration faults soak fuzz tape bench bench-2g bench-nights bench-sweep bench-restores bench-speed servers peers clean
 
 help:
 	@echo "make demo         back up a sample store, restore it, compare"
+	@echo "make serve-demo   a week of nights on it, then the page of \`mailhaul serve\`, until Ctrl-C"
 	@echo "make test         every test (installs Dovecot and what else they need, where it can)"
 	@echo "make check        format, lint, types, import rules, quick tests"
 	@echo "make integration  tests against a real Dovecot"
@@ -29,6 +30,9 @@ help:
 demo: $(READY)
 	@$(BIN)/python deploy/demo/demo.py
 
+serve-demo: $(READY)
+	@$(BIN)/python deploy/demo/serve_demo.py
+
 test: $(READY) servers
 	$(PYTEST)
 
@@ -39,7 +43,7 @@ lint: $(READY)
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
-	MYPYPATH=deploy/demo $(BIN)/mypy --config-file= --strict -m demo -m make_store
+	MYPYPATH=deploy/demo $(BIN)/mypy --config-file= --strict -m demo -m make_store -m serve_demo
 	PYTHONPATH=.typing $(BIN)/lint-imports --no-logo
 
 integration: $(READY) servers

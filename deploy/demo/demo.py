@@ -107,7 +107,7 @@ def mailhaul(place: Path, arguments: str) -> bytes:
 
 def told(what: str, began: float) -> None:
     took = f"{time.perf_counter() - began:.1f} s"
-    print(f"{what:<{WIDTH - 6}} {took:>5}")
+    print(f"{what:<{WIDTH - 1 - max(5, len(took))}} {took:>5}")
 
 
 def tree(root: Path) -> Iterator[Path]:

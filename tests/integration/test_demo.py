@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import httpx2 as httpx
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
@@ -64,3 +67,30 @@ def test_sample_store_tells_true_sizes(root: Path, tmp_path: Path) -> None:
         ]
         sizes += 1
     assert sizes == 300
+
+
+def test_serve_demo(root: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, root / "deploy" / "demo" / "serve_demo.py", "--nights", "3", "--messages", "150"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        lines = [line for line in iter(process.stdout.readline, "Ctrl-C ends it\n") if line]
+        address = next(found[1] for line in lines if (found := re.search(r"once: (http\S+)", line)))
+        with httpx.Client(base_url=address.partition("/enter")[0], timeout=30) as client:
+            assert client.get(address).status_code == 303
+            assert "mailbox-emptied" in client.get("/alarms").text
+            assert "of 8 mailboxes" in client.get("/proof").text
+            nights = client.get("/api/v1/nights").json()["nights"]
+            assert len([night for night in nights if night["runs"]]) == 3
+            vault = client.get("/api/v1/places").json()["places"][1]
+            assert sum(one["archives"] for one in vault["copies"]) == 6
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert list(tmp_path.iterdir()) == []

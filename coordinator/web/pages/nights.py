@@ -32,6 +32,7 @@ MONTHS = 13
 SPANS = (30, 90, 365)
 """The months in the overview; over how many days trends are drawn."""
 
+_LONG_SECONDS = 300
 _MOST_DAYS = 800
 _MOST_MONTHS = 240
 _FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
@@ -127,11 +128,14 @@ def nights_page(visit: Visit) -> Response:
             oldest = catalog.oldest_run()
     except NotFoundError:  # there is no catalog before the first run
         return visit.page("nights_none.html")
-    months = [month_of(found, _months_back(today, back)) for back in range(MONTHS)]
+    since = f"{oldest[:4]}-{oldest[4:6]}-{oldest[6:8]}" if oldest else today.isoformat()
+    months = [month_of(found, _months_back(today, back), since, today.isoformat()) for back in range(MONTHS)]
     return visit.page(
         "nights.html",
         last=last,
-        month=month_of(found, shown),
+        month=month_of(found, shown, since, today.isoformat()),
+        since=since,
+        today=today.isoformat(),
         before=f"{_months_back(shown, 1):%Y-%m}" if oldest and oldest[:6] < f"{shown:%Y%m}" else "",
         after=f"{_months_back(shown, -1):%Y-%m}" if shown < today.replace(day=1) else "",
         months=[one for one in months if one.counts.total() > one.counts["none"]],
@@ -191,16 +195,20 @@ def trends(found: Sequence[Night]) -> list[str]:
         told = f"most on {highest.day}: {in_words(value(highest))}" if highest else "nothing yet"
         return bars(name, title, f"{title}, by night, {len(found)} days; {told}", values, in_words)
 
+    unit, name = (60, "min") if any(one.seconds > _LONG_SECONDS for one in found) else (1, "s")
     return [
         plot("new", "New mail, bytes", lambda one: one.new_bytes, lambda count: size(round(count))),
         plot("read", "New mail, messages", lambda one: one.read, lambda count: number(round(count))),
         plot("archives", "Archives written", lambda one: one.archive_bytes, lambda count: size(round(count))),
-        plot("took", "Time that it took", lambda one: one.seconds / 60, lambda count: f"{count:,.0f} min"),
+        plot(
+            "took", "Time that it took", lambda one: one.seconds / unit, lambda count: f"{count:,.0f} {name}"
+        ),
     ]
 
 
-def month_of(found: Sequence[Night], first: date) -> Month:
-    """A month, by its first day, of nights that hold it as far as it has come."""
+def month_of(found: Sequence[Night], first: date, since: str, before: str) -> Month:
+    """A month, by its first day, of nights that hold it as far as it has come. That nothing ran counts
+    ``since`` the day of the first run, and ``before`` today."""
     mine = [one for one in found if one.day.startswith(f"{first:%Y-%m}")]
     cells: list[Night | None] = [*[None] * first.weekday(), *mine] if mine else []
     cells += [None] * (-len(cells) % 7)
@@ -208,7 +216,7 @@ def month_of(found: Sequence[Night], first: date) -> Month:
         name=f"{first:%Y-%m}",
         title=f"{first:%B %Y}",
         weeks=tuple(tuple(cells[at : at + 7]) for at in range(0, len(cells), 7)),
-        counts=Counter(one.verdict for one in mine),
+        counts=Counter(one.verdict for one in mine if since <= one.day < before or one.runs),
     )
 
 
