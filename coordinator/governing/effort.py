@@ -40,7 +40,8 @@ _FAR_TOO_LATE = 2.0
 
 class Rules(Record, kw_only=True):
     """What is kept to on a host. ``target_seconds``: what 95 of 100 looks shall take at most. ``floor`` is
-    the share of the work that is done whatever they take, ``blind`` the most while nobody can look."""
+    the share of the work that is done whatever they take, ``blind`` the most while nobody can look, and
+    that before anybody has looked."""
 
     target_seconds: float
     floor: float = 0.05
@@ -54,6 +55,18 @@ class Effort(Record, kw_only=True):
     level: float = 1.0
     too_much: float = 1.0
     in_time: int = CALM_LOOKS
+
+
+def first_effort(rules: Rules) -> Effort:
+    """The effort before anybody has looked: that of the blind, which rises quickly until a look is late."""
+    level = _within(rules, rules.blind)
+    return Effort(level=level, in_time=CALM_LOOKS)
+
+
+def begun_at(level: float, rules: Rules) -> Effort:
+    """The effort of somebody who goes on where another one has left it, and has seen nothing yet."""
+    level = _within(rules, level)
+    return Effort(level=level, too_much=level, in_time=0 if level < 1.0 else CALM_LOOKS)
 
 
 def after_look(effort: Effort, rules: Rules, seconds: float) -> Effort:

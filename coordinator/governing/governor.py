@@ -19,13 +19,13 @@ from types import TracebackType
 
 from ...proto.errors import BackupError
 from ...proto.ports import Clock
-from ...proto.structs import Mutable, field
+from ...proto.structs import Mutable
 from ...worker.load.share import drop_share, write_share
 from ...worker.stores.imap.probe import STEPS
 from ..clock import utc
 from ..dispatch.tuning import HoldBack
 from ..snapshots import write_snapshot
-from .effort import Effort, after_blindness, after_look
+from .effort import Effort, after_blindness, after_look, begun_at, first_effort
 from .probes import Probes
 from .probing import Began, Blind, Late, Looked, Report
 from .settings import HostRules
@@ -37,6 +37,9 @@ TURN_SECONDS = 0.25
 
 SAY_SECONDS = 1.0
 """So often it says what the workers may have, and tells of itself."""
+
+REMEMBERED_SECONDS = 300.0
+"""A run that begins so soon after another one begins with the effort at which that has ended."""
 
 HERE = ""
 """How engines call the host of this process."""
@@ -56,7 +59,7 @@ class _Host(Mutable, eq=False):
     window: Window
     steps: Mapping[str, Window]
     since: float
-    effort: Effort = field(default_factory=Effort)
+    effort: Effort
     seat: int | None = None
     blind: str = ""
     began: float | None = None  # when the look began that is under way
@@ -163,6 +166,7 @@ class Governor:
                 window=Window(rules.window_seconds),
                 steps={step: Window(rules.window_seconds) for step in STEPS},
                 since=self._clock.now(),
+                effort=first_effort(rules.rules),
             )
         return self._hosts.get(name)
 
@@ -225,6 +229,10 @@ class Governor:
             self._follow(host)
             return False
         host.seat = file
+        before = read_state(self._staging, host.rules.host)
+        if before is not None and before.is_fresh(utc(self._clock.now()), REMEMBERED_SECONDS):
+            with self._lock:
+                host.effort = begun_at(before.level, host.rules.rules)
         return True
 
     def _follow(self, host: _Host) -> None:
@@ -232,7 +240,7 @@ class Governor:
         state = read_state(self._staging, host.rules.host)
         with self._lock:
             if state is not None and state.is_fresh(utc(self._clock.now())):
-                host.effort = Effort(level=min(1.0, max(host.rules.rules.floor, state.level)), in_time=0)
+                host.effort = begun_at(state.level, host.rules.rules)
             else:
                 host.effort = after_blindness(host.effort, host.rules.rules)
 

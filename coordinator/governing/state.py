@@ -44,9 +44,9 @@ class GovernorState(Record, kw_only=True):
     looks: int = 0
     late: int = 0
 
-    def is_fresh(self, now: datetime) -> bool:
-        """Whether its governor is still there."""
-        return abs(now - self.written) < timedelta(seconds=FRESH_SECONDS)
+    def is_fresh(self, now: datetime, seconds: float = FRESH_SECONDS) -> bool:
+        """Whether its governor is still there, or was so shortly before."""
+        return abs(now - self.written) < timedelta(seconds=seconds)
 
 
 def state_file(staging: Path, host: str) -> Path:

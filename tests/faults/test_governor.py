@@ -43,8 +43,7 @@ def test_those_who_look_die_and_others_look(tmp_path: Path, monkeypatch: pytest.
         rules = HostRules(host="mail01", probe=account, rules=Rules(target_seconds=5.0, blind=0.25))
         with Governor(tmp_path, "test", {"mail01": rules}, SystemClock(), lines.append) as governor:
             governor.occupied("mail01", 2, 2)
-            eventually(lambda: server.sessions >= 2)
-            assert governor.level("mail01") == 1.0
+            eventually(lambda: governor.level("mail01") > 0.25)
             (child,) = multiprocessing.active_children()
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)

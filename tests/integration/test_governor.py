@@ -63,6 +63,7 @@ def place(tmp_path: Path, server: SlowImap) -> Path:
         [governor]
         target = "100ms"
         floor = 0.3
+        blind = 1.0
         user = "probe"
         password_file = "probe.password"
         [governor.host.localhost]
@@ -138,7 +139,7 @@ def test_users_who_wait_slow_a_backup_down_and_it_is_whole(place: Path, server: 
 
 def test_a_wrong_password_is_said_and_the_work_goes_on_with_care(place: Path, server: SlowImap) -> None:
     server.refuses = True
-    text = (place / "mailhaul.toml").read_text().replace("floor = 0.3", "floor = 0.3\nblind = 0.5")
+    text = (place / "mailhaul.toml").read_text().replace("blind = 1.0", "blind = 0.5")
     (place / "mailhaul.toml").write_text(
         text.replace("messages_per_second = 50", "messages_per_second = 150")
     )

@@ -89,7 +89,7 @@ def rules(host: str, **more: float) -> HostRules:
     return HostRules(
         host=host,
         probe=ProbeAccount(server="imap://localhost", user="probe", password_file="none"),
-        rules=Rules(target_seconds=TARGET, **more),
+        rules=Rules(target_seconds=TARGET, **{"blind": 1.0, **more}),
     )
 
 
@@ -215,11 +215,39 @@ def test_one_looks_for_all_and_when_it_ends_another_does(
     assert read_state(staging, "mail01") is not None
 
 
+def test_before_anybody_has_looked_it_is_as_blind_and_soon_goes_on_with_all(
+    make: Make, clock: Time, told: Told
+) -> None:
+    governor = make(mail01=rules("mail01", blind=0.25))
+    go_on(governor, clock, told)
+    assert governor.level("mail01") == 0.25
+    for _ in range(12):
+        go_on(governor, clock, told, *looked("mail01", TARGET / 2))
+    assert governor.level("mail01") == 1.0
+
+
+def test_a_run_after_another_begins_where_that_was(make: Make, clock: Time, told: Told) -> None:
+    first = make(mail01=rules("mail01"))
+    for _ in range(6):
+        go_on(first, clock, told, *looked("mail01", 3 * TARGET))
+    first.close()
+    clock.seconds += 60
+    second = make(mail01=rules("mail01"))
+    second.turn()
+    assert second.level("mail01") == 0.05
+    second.close()
+    clock.seconds += 301
+    third = make(mail01=rules("mail01"))
+    third.turn()
+    assert third.level("mail01") == 1.0
+
+
 def test_without_anything_fresh_from_the_one_who_looks_it_is_as_blind(
     make: Make, clock: Time, told: Told
 ) -> None:
     first, second = make(mail01=rules("mail01", blind=0.3)), make(mail01=rules("mail01", blind=0.3))
-    go_on(first, clock, told, *looked("mail01", TARGET / 2))
+    for _ in range(12):
+        go_on(first, clock, told, *looked("mail01", TARGET / 2))
     second.turn()
     assert second.level("mail01") == 1.0
     clock.seconds += 60
