@@ -91,8 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for name in (OFF, ON) if number % 2 == 0 else (ON, OFF):
                 phases.append(_phase(server, name, target, options))
                 time.sleep(5.0)  # what was written is on its way to the disk
-        seen = clients.take()
-    _show(phases, seen, target / 1000)
+        _show(phases, clients.take(), target / 1000)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
