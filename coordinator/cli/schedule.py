@@ -11,6 +11,7 @@ from ...proto.errors import EXIT_OK
 from ..clock import utc
 from ..scheduling.coming import Coming, coming, shown_in
 from ..scheduling.entries import Entry, entries, named
+from ..service.database import place
 from ..service.handled import HandledMoments
 from ..service.operations import Operations
 from ..service.records import NOT_ENDED, Handled, Operation
@@ -59,7 +60,7 @@ def command(invocation: Invocation, until: str | None, count: int | None, as_jso
     end = None if until is None else ahead_of(now, until, zone)
     area = config.staging.path
     known = entries(config.schedule)
-    handled = HandledMoments(area).all() if area.joinpath(".mailhaul").is_dir() else {}
+    handled = HandledMoments(area).all() if place(area).exists() else {}  # looking makes no file
     busy = [one for one in Operations(area).in_states(NOT_ENDED) if named(one.request)] if handled else []
     served = area.joinpath(".mailhaul").is_dir() and is_served(area)
     ahead = coming(config, handled, zone, now, end, count or (None if end else _COUNT))

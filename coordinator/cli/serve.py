@@ -137,11 +137,19 @@ def _duties(config: Config, log: Log | None, stack: ExitStack) -> Sequence[Duty]
     looks = partial(look, config)
     notices = NoticesDuty(config.staging.path, noticing.deliverer(config), looks, mornings)
     stack.callback(notices.close)
-    return (ScheduleDuty(config, _zone(config), _ignore if log is None else log.note), notices)
+    return (ScheduleDuty(config, _zone(config), _told(log)), notices)
 
 
-def _ignore(_name: str, _fields: Mapping[str, object]) -> None:
-    """There is no log."""
+def _told(log: Log | None) -> Callable[[str, Mapping[str, object]], object]:
+    """What the schedule tells of goes to the log, and what is out of order to stderr, too."""
+
+    def tell(name: str, fields: Mapping[str, object]) -> None:
+        if name != "schedule.put_in":
+            note(f"{name}: {', '.join(f'{key} {value}' for key, value in fields.items())}")
+        if log is not None:
+            log.note(name, fields)
+
+    return tell
 
 
 def _now() -> datetime:

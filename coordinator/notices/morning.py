@@ -18,6 +18,7 @@ from ..reasons import NO_FAULT
 from ..scheduling.due import upcoming
 from ..scheduling.entries import Entry, entries, named
 from ..scheduling.timings import last_moment
+from ..service.handled import HandledMoments
 from ..service.notices import NoticeRecord
 from ..service.operations import Operations
 from ..service.proofs import Drill, Proofs
@@ -161,8 +162,8 @@ def _behind(one: GoodBackup) -> GroupBehind:
 
 
 def _coming(config: Config, zone: tzinfo, after: datetime) -> Iterator[Coming]:
-    known = entries(config.schedule)
-    for one in islice(upcoming(known, zone, after), _COMING) if known else ():
+    known, handled = entries(config.schedule), HandledMoments(config.staging.path).all()
+    for one in islice(upcoming(known, handled, zone, after), _COMING) if known else ():
         what = f"{'full ' if one.full else ''}{one.entry.kind}"
         yield Coming(moment=one.moment, what=f"{what} of {one.entry.group}" if one.entry.group else what)
 

@@ -52,7 +52,7 @@ def _coming(
     missed = due([one for one in known if one.name in handled], handled, zone, now)
     if missed:
         yield from _operations(missed, config, zone, missed=True)
-    ahead: Iterator[Due] = upcoming(known, zone, now)
+    ahead: Iterator[Due] = upcoming(known, handled, zone, now)
     if end is not None:
         ahead = takewhile(lambda one: one.moment <= end, ahead)
     for _, together in groupby(ahead, key=attrgetter("moment")):

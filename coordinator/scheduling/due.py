@@ -53,12 +53,21 @@ def next_due(
     return min((one for one in found if one is not None), default=None)
 
 
-def upcoming(entries: Sequence[Entry], zone: tzinfo, after: datetime) -> Iterator[Due]:
-    """What is due after a moment, in order, as if all before were handled. Without end."""
-    return merge(*(_of_entry(one, zone, after) for one in entries), key=lambda one: one.moment)
+def upcoming(
+    entries: Sequence[Entry], handled: Mapping[str, Handled], zone: tzinfo, after: datetime
+) -> Iterator[Due]:
+    """What is due after a moment, in order, if all that is due until then is put in. Without end."""
+    return merge(
+        *(_of_entry(one, handled.get(one.name), zone, after) for one in entries), key=lambda one: one.moment
+    )
 
 
-def _of_entry(entry: Entry, zone: tzinfo, after: datetime) -> Iterator[Due]:
-    for moment in moments(entry.all_times, zone, after):
-        full = last_moment(entry.full, zone, moment) == moment
+def _of_entry(entry: Entry, known: Handled | None, zone: tzinfo, after: datetime) -> Iterator[Due]:
+    # What came by then is put in first: its full backup counts.
+    before = last_moment(entry.all_times, zone, after)
+    done = after if known is None or (before and before > known.moment) else known.full
+    for moment in moments(entry.all_times, zone, max(after, known.moment) if known else after):
+        newest = last_moment(entry.full, zone, moment)
+        full = newest is not None and newest > done
         yield Due(entry=entry, moment=moment, full=full)
+        done = moment if full else done

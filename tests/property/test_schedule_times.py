@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from itertools import pairwise
+from zoneinfo import ZoneInfo, available_timezones
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,21 +15,27 @@ from mailhaul.coordinator.scheduling.timings import last_moment, next_moment, pa
 MINUTE = timedelta(minutes=1)
 DAYS = 4
 
-# Clocks that change by an hour, by half of one, at midnight, in the south, never; a day that was left out.
-CHANGES = [
-    ("Europe/Berlin", datetime(2026, 3, 29)), ("Europe/Berlin", datetime(2026, 10, 25)),
-    ("Europe/Dublin", datetime(2030, 3, 31)), ("Europe/Dublin", datetime(2030, 10, 27)),
-    ("America/New_York", datetime(2007, 3, 11)), ("America/New_York", datetime(2007, 11, 4)),
-    ("America/St_Johns", datetime(2011, 3, 13)), ("America/St_Johns", datetime(2010, 11, 7)),
-    ("America/Sao_Paulo", datetime(2018, 11, 4)), ("America/Sao_Paulo", datetime(2018, 2, 18)),
-    ("America/Havana", datetime(2026, 3, 8)), ("America/Havana", datetime(2026, 11, 1)),
-    ("Australia/Lord_Howe", datetime(2026, 10, 4)), ("Australia/Lord_Howe", datetime(2026, 4, 5)),
-    ("Pacific/Chatham", datetime(2026, 9, 27)), ("Pacific/Chatham", datetime(2026, 4, 5)),
-    ("Pacific/Apia", datetime(2011, 12, 30)), ("Asia/Pyongyang", datetime(2018, 5, 5)),
-    ("America/Caracas", datetime(2016, 5, 1)), ("Africa/Cairo", datetime(2026, 4, 24)),
-    ("Antarctica/Troll", datetime(2026, 3, 29)), ("Antarctica/Troll", datetime(2026, 10, 25)),
-    ("Asia/Kolkata", datetime(2026, 3, 29)), ("UTC", datetime(2026, 12, 31)),
-]  # fmt: skip
+YEARS = st.integers(1975, 2036)
+ZONES = st.sampled_from(sorted(available_timezones() - {"localtime", "Factory"}))
+
+
+def changes(zone: ZoneInfo, year: int) -> list[datetime]:
+    """The days of a year on which the clocks of a zone change (UTC)."""
+    hours = (datetime(year, 1, 1, tzinfo=UTC) + timedelta(hours=count) for count in range(0, 365 * 24, 6))
+    return [
+        one
+        for one, other in pairwise(hours)
+        if one.astimezone(zone).utcoffset() != other.astimezone(zone).utcoffset()
+    ]
+
+
+@st.composite
+def days(draw: st.DrawFn) -> tuple[ZoneInfo, datetime]:
+    """A zone, and a day, as a rule one on which its clocks change."""
+    zone, year = ZoneInfo(draw(ZONES)), draw(YEARS)
+    some = datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=draw(st.integers(0, 364)))
+    day = draw(st.sampled_from([*changes(zone, year), some]))
+    return zone, day.replace(hour=0)
 
 
 def looked_at(zone: ZoneInfo, begin: datetime) -> dict[datetime, datetime]:
@@ -50,16 +58,21 @@ def looked_at(zone: ZoneInfo, begin: datetime) -> dict[datetime, datetime]:
 numbers = st.sets(st.integers(0, 59), min_size=1, max_size=3)
 
 
+Named = Callable[[datetime], bool]
+"""Whether an expression names a minute that a clock shows."""
+
+
 @st.composite
-def expressions(draw: st.DrawFn) -> tuple[str, set[int], set[int], set[int]]:
-    """A cron expression, and which minutes, hours and days of the week (Monday: 0) it names."""
+def expressions(draw: st.DrawFn) -> tuple[str, Named]:
+    """A cron expression, and what it means."""
     minutes = draw(st.one_of(numbers, st.just(set(range(60))), st.just(set(range(0, 60, 20)))))
     hours = draw(
         st.one_of(
             st.sets(st.integers(0, 4), min_size=1, max_size=3), st.just(set(range(24))), st.just({0, 23})
         )
     )
-    days = draw(st.one_of(st.just(set(range(7))), st.sets(st.integers(0, 6), min_size=1)))
+    weekdays = draw(st.one_of(st.just(set(range(7))), st.sets(st.integers(0, 6), min_size=1)))
+    dates = draw(st.one_of(st.just(set(range(1, 32))), st.sets(st.integers(1, 31), min_size=8)))
 
     def field(chosen: set[int], everything: int, step: int) -> str:
         if chosen == set(range(everything)):
@@ -68,29 +81,29 @@ def expressions(draw: st.DrawFn) -> tuple[str, set[int], set[int], set[int]]:
             return f"*/{step}"
         return ",".join(map(str, sorted(chosen)))
 
-    weekdays = "*" if len(days) == 7 else ",".join(str((day + 1) % 7) for day in sorted(days))
-    return f"{field(minutes, 60, 20)} {field(hours, 24, 1)} * * {weekdays}", minutes, hours, days
+    def names(shown: datetime) -> bool:
+        on_date, on_weekday = shown.day in dates, shown.weekday() in weekdays
+        # As Debian's cron has it: either, where both are said.
+        either = len(dates) < 31 and len(weekdays) < 7
+        day = on_date or on_weekday if either else on_date and on_weekday
+        return day and shown.minute in minutes and shown.hour in hours
+
+    of_month = "*" if len(dates) == 31 else ",".join(map(str, sorted(dates)))
+    of_week = "*" if len(weekdays) == 7 else ",".join(str((day + 1) % 7) for day in sorted(weekdays))
+    return f"{field(minutes, 60, 20)} {field(hours, 24, 1)} {of_month} * {of_week}", names
 
 
-@given(st.sampled_from(CHANGES), expressions(), st.integers(0, 24 * 60), st.integers(0, 59))
+@given(days(), expressions(), st.integers(0, 24 * 60), st.integers(0, 59))
 def test_each_minute_that_is_named_is_one_moment(
-    change: tuple[str, datetime],
-    expression: tuple[str, set[int], set[int], set[int]],
+    place: tuple[ZoneInfo, datetime],
+    expression: tuple[str, Named],
     offset: int,
     seconds: int,
 ) -> None:
-    name, day = change
-    zone = ZoneInfo(name)
-    text, minutes, hours, days = expression
-    begin = day.replace(tzinfo=UTC) - timedelta(days=2)
-    first = looked_at(zone, begin)
-    expected = sorted(
-        {
-            moment
-            for shown, moment in first.items()
-            if shown.minute in minutes and shown.hour in hours and shown.weekday() in days
-        }
-    )
+    zone, day = place
+    text, names = expression
+    begin = day - timedelta(days=2)
+    expected = sorted({moment for shown, moment in looked_at(zone, begin).items() if names(shown)})
     timings = [parse(text)]
     after = begin + timedelta(hours=26, minutes=offset, seconds=seconds)
     end = begin + timedelta(days=DAYS) - timedelta(hours=25)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from itertools import islice, takewhile
 from zoneinfo import ZoneInfo
 
 from mailhaul.coordinator.scheduling.due import begun, due, next_due, upcoming
@@ -78,7 +78,7 @@ def test_an_entry_that_is_new_has_missed_nothing() -> None:
 
 def test_what_comes_next_is_in_order() -> None:
     two = Entry(kind="purge", times=(parse("28 1 29 11 *"), parse("sun 02:00")))
-    found = upcoming([NIGHTLY, two], BERLIN, at("2026-11-28T01:00"))
+    found = upcoming([NIGHTLY, two], {}, BERLIN, at("2026-11-28T01:00"))
     shown = [
         (one.moment.astimezone(BERLIN).strftime("%a %H:%M"), one.entry.name, one.full)
         for one in takewhile(lambda one: one.moment < at("2026-11-30T02:00"), found)
@@ -89,3 +89,17 @@ def test_what_comes_next_is_in_order() -> None:
         ("Sun 02:00", "backup", True),
         ("Sun 02:00", "purge", False),
     ]
+
+
+def test_what_comes_next_knows_what_was_handled() -> None:
+    def nights(known: dict[str, Handled], now: str) -> str:
+        found = islice(upcoming([NIGHTLY], known, BERLIN, at(now)), 3)
+        return " ".join(f"{one.moment.astimezone(BERLIN):%a}{' full' * one.full}" for one in found)
+
+    passed_over = handled("2026-11-29T02:00", "2026-11-22T02:00")
+    assert nights(passed_over, "2026-11-29T12:00") == "Mon full Tue Wed"
+    # Two days were missed, the full one of Sunday among them: that is put in first.
+    missed = handled("2026-11-28T02:00", "2026-11-22T02:00")
+    assert nights(missed, "2026-11-30T12:00") == "Tue Wed Thu"
+    put_back = handled("2026-11-29T02:00", "2026-11-29T02:00")
+    assert nights(put_back, "2026-11-28T12:00") == "Mon Tue Wed"
