@@ -54,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if invocation.loaded is not None and status not in (EXIT_INTERRUPTED, EXIT_TERMINATED):
         from .noticing import tell_of
 
-        tell_of(invocation, words, status, problem)
+        with suppress(KeyboardInterrupt):  # what nobody has got yet waits for the next that sends
+            tell_of(invocation, words, status, problem)
     return status
 
 

@@ -20,7 +20,7 @@ Job = Callable[[datetime], object]
 
 class NoticesDuty:
     """A ``Duty``. ``jobs`` are looks at how things are: one after the other in a thread of their own, as some
-    take their time; what they raise is raised by a later tick."""
+    take their time; what they raise is raised by a tick."""
 
     def __init__(self, staging: Path, deliverer: Deliverer, *jobs: Job) -> None:
         self._staging = staging
