@@ -29,7 +29,7 @@ def letter(subject: str, text: str = "hello", sender: str = "Joe <joe@example.ne
 class Nights:
     """A store below a directory, its configuration, and its backups."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, *, encrypted: bool = False) -> None:
         self.place = place
         self.store = place / "mail"
         self.staging = place / "staging"
@@ -41,6 +41,14 @@ class Nights:
             f'[groups]\nfile = "{place}/groups.conf"\n'
             f'[[partition]]\nname = "primary"\nformat = "maildir"\npath = "{self.store}/{{user}}"\n'
         )
+
+        if encrypted:
+            make = ("keys", "recipient", "make", "ops", "--dir", str(place), "--no-passphrase")
+            subprocess.run((sys.executable, "-P", "-m", "mailhaul", *make), check=True, capture_output=True)
+            keys = f'keys = "{place}/keys"\n[encryption]\nrecipients = ["{place}/ops.pub"]\n'
+            self.config.write_text(
+                self.config.read_text().replace("same_device = true\n", f"same_device = true\n{keys}")
+            )
 
     def mailbox(self, user: str) -> Maildir:
         """The Maildir of a user."""

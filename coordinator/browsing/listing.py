@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ...groups.paths import LogicalPath, message_path, whole_name
 from ...proto.archive.stored import StoredRows
-from ...proto.errors import DamagedError
+from ...proto.errors import DamagedError, EncryptedError, ErasedError
 from ...proto.records import Message, Terms
 from ...proto.structs import Record
 from .header_text import file_name, header_date, header_text
@@ -32,12 +32,14 @@ class ListedMessage(Record, kw_only=True):
 
 class MessagePage(Record, kw_only=True):
     """Some messages of a folder, after ``skipped`` newer ones of ``messages`` in all. ``unreadable`` of them
-    are lost to damage."""
+    are lost to damage. ``locked``: what the headers of some say is encrypted, and no key is here; it is left
+    empty."""
 
     messages: tuple[ListedMessage, ...]
     skipped: int
     total: int
     unreadable: int = 0
+    locked: bool = False
 
     @property
     def next(self) -> int | None:
@@ -54,7 +56,7 @@ def message_page(
     entry = mailbox.folders[folder]
     taken = branches(mailbox.folders)
     found: list[ListedMessage] = []
-    unreadable, left, wanted = 0, skipped, most
+    unreadable, left, wanted, locked = 0, skipped, most, False
     for frame in reversed(mailbox.frames(entry)):
         count = frame.pointer.messages
         if left >= count:
@@ -63,22 +65,35 @@ def message_page(
         if wanted <= 0:
             break
         try:
-            rows = _last(frame, left, wanted)
+            rows, is_locked = _last(frame, left, wanted)
         except DamagedError:
             unreadable += min(count - left, wanted)
             wanted -= min(count - left, wanted)
         else:
             found += (_listed(whose, folder, message, terms, taken) for message, terms in rows)
             wanted -= len(rows)
+            locked = locked or is_locked
         left = 0
-    return MessagePage(messages=tuple(found), skipped=skipped, total=entry.messages, unreadable=unreadable)
+    return MessagePage(
+        messages=tuple(found),
+        skipped=skipped,
+        total=entry.messages,
+        unreadable=unreadable,
+        locked=locked,
+    )
 
 
-def _last(frame: StoredRows, skipped: int, most: int) -> list[tuple[Message, Terms]]:
-    """The last rows of a frame, the last one first."""
-    rows = list(frame.rows())
+def _last(frame: StoredRows, skipped: int, most: int) -> tuple[list[tuple[Message, Terms]], bool]:
+    """The last rows of a frame, the last one first; and whether their terms need a key that is not here."""
+    locked = False
+    try:
+        rows = list(frame.rows())
+    except ErasedError:
+        raise
+    except EncryptedError:
+        rows, locked = [(message, Terms()) for message in frame.messages()], True
     rows.reverse()
-    return rows[skipped : skipped + most]
+    return rows[skipped : skipped + most], locked
 
 
 def _listed(

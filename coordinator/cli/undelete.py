@@ -235,6 +235,7 @@ def _vanished(found: WhatVanished, path: LogicalPath, into: str) -> Iterable[dic
         yield {
             "path": _shown(found, one.folder, one.message),
             "last": one.last,
+            "archive": one.archive,
             "into": output.name(target_folder(path, into, one.folder)),
             **_told(one.message, one.terms),
         }

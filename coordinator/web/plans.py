@@ -13,9 +13,10 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import (
@@ -27,6 +28,7 @@ from ...proto.errors import (
     NotFoundError,
     UsageError,
 )
+from ...proto.records import ArchiveId
 from ...proto.structs import Record
 from ..people.roles import Who
 
@@ -94,9 +96,11 @@ class Plans:
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
-    def make(self, wish: Wish, who: Who, config_file: Path | None, now: float) -> Plan:
-        """The plan of a wish. Raises UsageError for one that is none, LockedError where too many others wait,
-        BackupError."""
+    def make(
+        self, wish: Wish, who: Who, config_file: Path | None, now: float, encrypted: Collection[ArchiveId]
+    ) -> Plan:
+        """The plan of a wish; what needs archives that are ``encrypted`` can't be carried out from here.
+        Raises UsageError for what is no wish, LockedError where too many others wait, BackupError."""
         _check(wish)
         if not self._slots.acquire(timeout=_PATIENCE_SECONDS):
             raise LockedError("too many plans are being made at the moment: try again in a minute")
@@ -104,6 +108,8 @@ class Plans:
             document, problem = _asked(wish, config_file)
         finally:
             self._slots.release()
+        if not problem and _needed(document) & {one.hex() for one in encrypted}:
+            problem = "the mail is encrypted, and no private key that opens it is here"
         number = "" if problem else secrets.token_urlsafe(12)
         if number:
             with self._lock:
@@ -163,6 +169,12 @@ def _asked(wish: Wish, config_file: Path | None) -> tuple[dict[str, object], str
     except OSError as error:
         raise BackupError(f"can't make the plan: {error.strerror}") from error
     return _read(done.returncode, done.stdout)
+
+
+def _needed(document: Mapping[str, object]) -> set[str]:
+    """The archives that a plan says are needed."""
+    told = (cast(list[dict[str, str]], document.get(name, [])) for name in ("needs", "vanished"))
+    return {one["archive"] for one in chain.from_iterable(told)}
 
 
 def _read(status: int, output: bytes) -> tuple[dict[str, object], str]:

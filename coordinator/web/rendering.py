@@ -12,9 +12,11 @@ from markupsafe import Markup
 
 from ... import __version__
 from ...proto.plain_text import shown
+from ...proto.records import RunId
 from ...proto.structs import Record
 from .. import texts
 from ..people.roles import Role, Who
+from ..run_ids import started_of
 from ..showing.visible import on_one_line
 
 _HERE = Path(__file__).parent
@@ -49,6 +51,7 @@ class Renderer:
             counted=texts.counted,
             moment=_moment,
             line=_line,
+            of_run=_of_run,
         )
         versions = {file.name: _version(file) for file in STATIC.iterdir()}
 
@@ -63,6 +66,11 @@ class Renderer:
     def rendered(self, template: str, values: Mapping[str, object]) -> str:
         """The text of a page."""
         return self._environment.get_template(template).render(values)
+
+
+def _of_run(run: str) -> Markup:
+    """When a run began, as its id tells, for people."""
+    return _moment(started_of(RunId(run)))
 
 
 def _line(text: str) -> str:

@@ -9,8 +9,10 @@ from starlette.responses import Response
 
 from ....proto.errors import NotFoundError, UsageError
 from ....proto.structs import Record
+from ...catalog import Catalog
 from ...clock import RUN_ID
 from ...service.records import ENDED, Operation, Request
+from ...serving.progress import read_progress
 from ..mailbox_visits import ReasonWanted, enter, path_of, reason_given, refuse_others, whose
 from ..plans import Plan, Wish
 from ..routes import HELPDESK, Page, Resource
@@ -74,7 +76,9 @@ def plan_of(visit: Visit, wish: Wish) -> Plan:
         why = enter(visit, path, PLAN)
     visit.looks(PLAN, on=wish.on, why=why, kind=wish.kind)
     site = visit.site
-    return site.plans.make(wish, visit.who, site.config_file, site.clock.monotonic())
+    with Catalog.open(site.staging) as catalog:
+        encrypted = catalog.encrypted()
+    return site.plans.make(wish, visit.who, site.config_file, site.clock.monotonic(), encrypted)
 
 
 def carry_out(visit: Visit, number: str, reason: str) -> Operation:
@@ -147,7 +151,8 @@ def operation(visit: Visit) -> Response:
     template = "operation_state.html" if visit.is_for_part else "operation_asked.html"
     paths = [word for word in one.request.arguments if word.startswith("/")]
     where = str(whose(path_of(paths[0]))) if paths else ""
-    return visit.page(template, operation=one, is_over=one.state in ENDED, whose=where)
+    progress = read_progress(visit.site.staging, one.id)
+    return visit.page(template, operation=one, is_over=one.state in ENDED, whose=where, progress=progress)
 
 
 def operation_of(visit: Visit, number: int) -> Operation:

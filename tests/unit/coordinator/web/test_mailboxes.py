@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from mailhaul.coordinator.web.site import Site
 from mailhaul.tests.pages import api_token, form_token, logged_in, operator
-from mailhaul.tests.stored_mailboxes import BOSS, JANE, Nights, three_nights
+from mailhaul.tests.stored_mailboxes import BOSS, JANE, Nights, letter, three_nights
 
 
 @pytest.fixture(scope="module")
@@ -288,3 +289,26 @@ def test_a_viewer_sees_mail_with_a_reason_and_brings_nothing_back(
         assert answer.status_code == 403, place
     wish = {"kind": "restore", "paths": [f"{JANE}/INBOX"], "at": runs[0], "reason": "why"}
     assert client.post("/api/v1/mailboxes/plan", json=wish, headers=api_token(client)).status_code == 403
+
+
+def test_what_is_encrypted_is_listed_and_its_mail_is_for_who_has_a_private_key(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, encrypted=True)
+    nights.mailbox("jane@example.org").message("1.a:2,S", letter("first", "locked up"))
+    run = nights.back_up()
+    site = nights.site()
+    client = operator(site)
+    look(client)
+    page = client.get(f"/mailboxes/folder?path={JANE}/INBOX").text
+    assert "is encrypted" in page
+    assert "2020-09-13" in page
+    (link,) = links(page, "/mailboxes/message?")
+    shown = client.get(link)
+    assert shown.status_code == 200
+    assert "no key that opens it is here" in shown.text
+    assert "--identity FILE" in shown.text
+    assert "locked up" not in shown.text
+    for part in ("html", "raw"):
+        assert client.get(link.replace("message?", f"message/{part}?")).status_code == 409
+    plan = client.get(f"/mailboxes/plan?path={JANE}/INBOX&at={run}").text
+    assert "no private key that opens it is here" in plan
+    assert 'name="plan"' not in plan
