@@ -58,7 +58,8 @@ def refuse_others(visit: Visit, path: LogicalPath, what: str) -> None:
 def reason_given(visit: Visit, path: LogicalPath) -> str:
     """Why they look into this mailbox; empty if they have not said so yet."""
     who = visit.who
-    return visit.site.reasons.given(who.session, who.name, str(whose(path)))
+    now = visit.site.clock.monotonic()
+    return visit.site.reasons.given(who.session, who.name, str(whose(path)), now)
 
 
 @contextmanager

@@ -37,7 +37,9 @@ _AT_ONCE = 2
 
 _PATIENCE_SECONDS = 30.0
 _LONGEST_SECONDS = 180.0
-_LARGEST_BYTES = 64 << 20
+_LARGEST_BYTES = 16 << 20
+"""A plan that is larger than this is none for a page."""
+
 _MOST_REMEMBERED = 1000
 _LASTS_SECONDS = 3600.0
 _MOST_PATHS = 200
@@ -161,14 +163,22 @@ def _asked(wish: Wish, config_file: Path | None) -> tuple[dict[str, object], str
     place = () if config_file is None else ("--config", str(config_file))
     words = (sys.executable, "-P", "-m", "mailhaul", *place, wish.kind, *wish.arguments, *_DRY[wish.kind])
     try:
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LONGEST_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {}, "the plan took too long: ask for less, or on the command line"
+        with subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as process:
+            end = threading.Timer(_LONGEST_SECONDS, process.kill)
+            end.start()
+            try:
+                output = process.stdout.read(_LARGEST_BYTES + 1) if process.stdout else b""
+                if len(output) > _LARGEST_BYTES:
+                    process.kill()
+            finally:
+                end.cancel()
     except OSError as error:
         raise BackupError(f"can't make the plan: {error.strerror}") from error
-    return _read(done.returncode, done.stdout)
+    if len(output) > _LARGEST_BYTES or process.returncode < 0:
+        return {}, "that is too much for this page: ask for a folder, for less time, or on the command line"
+    return _read(process.returncode, output)
 
 
 def _needed(document: Mapping[str, object]) -> set[str]:
@@ -179,7 +189,7 @@ def _needed(document: Mapping[str, object]) -> set[str]:
 
 def _read(status: int, output: bytes) -> tuple[dict[str, object], str]:
     try:
-        document = json.loads(output[:_LARGEST_BYTES])
+        document = json.loads(output)
     except ValueError:
         document = None
     if not isinstance(document, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -32,13 +33,17 @@ def _admit_nothing(kind: Kind, _arguments: Sequence[str]) -> tuple[str, ...]:
     raise UsageError(f"no {kind} can be asked for here")
 
 
+_MESSAGES_AT_ONCE = 2
+"""Messages that are in memory as a whole at the same time, each of up to 32 MB and what is made of it."""
+
+
 class Site(Record, kw_only=True):
     """A staging area with all that is configured for it, and who may see it.
 
     ``config_file`` is where the configuration was read from; ``entry`` lets a browser of this host in, once.
-    ``admits`` checks the operations that are asked for; ``zone`` is that of the schedule.
-    ``on_error`` gets what nobody expected, with the number under which the page has told of it; it must not
-    raise.
+    ``admits`` checks the operations that are asked for; ``zone`` is that of the schedule. ``readers`` is held
+    by who has a whole message in memory. ``on_error`` gets what nobody expected, with the number under which
+    the page has told of it; it must not raise.
     """
 
     config: Config
@@ -54,6 +59,7 @@ class Site(Record, kw_only=True):
     entry: EntryKey | None = None
     reasons: Reasons = field(default_factory=Reasons)
     plans: Plans = field(default_factory=Plans)
+    readers: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_MESSAGES_AT_ONCE))
     admits: Admits = _admit_nothing
     zone: tzinfo = UTC
     on_error: Callable[[BaseException, str], None] = lambda _error, _number: None

@@ -171,7 +171,8 @@ def look(visit: Visit) -> Response:
     path = path_of(visit.form.get("path"))
     refuse_others(visit, path, LOOK)
     who = visit.who
-    visit.site.reasons.give(who.session, who.name, str(whose(path)), visit.reason[:500])
+    now = visit.site.clock.monotonic()
+    visit.site.reasons.give(who.session, who.name, str(whose(path)), visit.reason[:500], now)
     to = {"path": str(whose(path)), "at": visit.form.get("at")}
     return visit.go("/mailboxes/mailbox?" + urlencode({name: value for name, value in to.items() if value}))
 

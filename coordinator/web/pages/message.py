@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from io import BytesIO
 from urllib.parse import quote
 
 from starlette.responses import HTMLResponse, Response, StreamingResponse
@@ -50,13 +51,12 @@ def _read(view: MailboxView, path: LogicalPath, at: str) -> tuple[bytes, bool]:
     """The beginning of a message, and whether that is all of it. Raises DamagedError for other bytes than
     were stored, unless they are more than is read."""
     message = view.message(path, view.moment(at))
-    kept, size = [], 0
+    kept = BytesIO()  # in memory once, however long
     for chunk in view.content(message):
-        kept.append(chunk)
-        size += len(chunk)
-        if size > MOST_BYTES:
-            return b"".join(kept)[:MOST_BYTES], False
-    return b"".join(kept), True
+        kept.write(chunk[: MOST_BYTES - kept.tell()])
+        if kept.tell() >= MOST_BYTES < message.size:
+            return kept.getvalue(), False
+    return kept.getvalue(), True
 
 
 def message(visit: Visit) -> Response:
@@ -69,8 +69,9 @@ def message(visit: Visit) -> Response:
             at = view.moment(visit.asked("at"))
             size = view.message(path, at).size
             try:
-                content, whole = _read(view, path, at)
-                shown = shown_message(content, whole=whole)
+                with visit.site.readers:
+                    content, whole = _read(view, path, at)
+                    shown = shown_message(content, whole=whole)
             except EncryptedError as error:
                 problem = error.message
             else:
@@ -90,11 +91,11 @@ def framed(visit: Visit) -> Response:
     """The HTML of a message, for the frame of its page."""
     path = path_of(visit.asked("path"))
     try:
-        with entered(visit, path, READ) as view:
+        with entered(visit, path, READ) as view, visit.site.readers:
             content, _ = _read(view, path, visit.asked("at"))
+            shown = shown_html(content)
     except ReasonWanted:
         return wanted(visit, path)
-    shown = shown_html(content)
     if shown is None:
         raise NotFoundError(f"{path}: the message has no HTML")
     return HTMLResponse(
@@ -119,9 +120,9 @@ def part(visit: Visit) -> Response:
 
 
 def _part(visit: Visit, path: LogicalPath, at: str, number: int) -> Response:
-    with entered(visit, path, TAKE) as view:
+    with entered(visit, path, TAKE) as view, visit.site.readers:
         content, _ = _read(view, path, at)
-    found = attachment_of(content, number)
+        found = attachment_of(content, number)
     if found is None:
         raise NotFoundError(f"{path}: the message has no part {number}")
     attachment, data = found
@@ -169,9 +170,9 @@ def download_headers(name: str) -> dict[str, str]:
 def _shown(visit: Visit) -> ShownMessage:
     asked: MailboxAsked = visit.query
     path = path_of(asked.path)
-    with entered(visit, path, READ) as view:
+    with entered(visit, path, READ) as view, visit.site.readers:
         content, whole = _read(view, path, asked.at)
-    return shown_message(content, whole=whole)
+        return shown_message(content, whole=whole)
 
 
 def _shown_part(visit: Visit) -> Response:

@@ -88,8 +88,9 @@ def carry_out(visit: Visit, number: str, reason: str) -> Operation:
     for path in site.plans.find(number, visit.who, now).paths:
         refuse_others(visit, path, RESTORE)  # whose it is may have changed meanwhile
     wish = site.plans.take(number, visit.who, now)
-    request = Request(kind=wish.kind, arguments=wish.arguments, asked_by=visit.who.asked_by, reason=reason)
-    with visit.act(wish.kind, on=wish.on, why=reason, arguments=wish.arguments):
+    arguments = site.admits(wish.kind, wish.arguments)
+    request = Request(kind=wish.kind, arguments=arguments, asked_by=visit.who.asked_by, reason=reason)
+    with visit.act(wish.kind, on=wish.on, why=reason, arguments=arguments):
         return site.operations.add(request, site.now())
 
 
