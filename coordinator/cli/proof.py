@@ -9,10 +9,11 @@ import click
 
 from ...groups.paths import LogicalPath
 from ...proto.errors import EXIT_DAMAGED, EXIT_OK, UsageError
-from ...proto.structs import asdict
+from ..catalog import Catalog
 from ..clock import utc
 from ..drills.drill import candidates_of
-from ..drills.shares import PROVEN_WITHIN, Share, shares
+from ..drills.shares import PROVEN_WITHIN, Share
+from ..overview.proof import ProofStanding, proof_standing
 from ..service.proofs import Proof, Proofs
 from . import adapters, output
 from .configuration import chosen_site
@@ -60,12 +61,13 @@ def command(
     area = chosen_site(invocation, staging).area
     now = utc(adapters.clock().now())
     if path == LogicalPath() and not failed:
-        groups = shares(area, now)
+        with Catalog.open(area) as catalog:
+            standing = proof_standing(catalog, area, now)
         if as_json:
-            output.print_json({"groups": [_group(one) for one in groups], "drills": Proofs(area).drills(1)})
+            output.print_json(standing)
         else:
-            _tell_groups(groups)
-        return EXIT_DAMAGED if any(one.failed for one in groups) else EXIT_OK
+            _tell_groups(standing)
+        return EXIT_DAMAGED if standing.failed else EXIT_OK
     known = {one.mailbox: one for one in Proofs(area).all()}
     found = [(LogicalPath(*one.mailbox), known.get(one.mailbox)) for one in candidates_of(area, [path])]
     if failed:
@@ -80,12 +82,11 @@ def command(
     return EXIT_DAMAGED if any(one is not None and one.outcome == "failed" for _, one in found) else EXIT_OK
 
 
-def _tell_groups(groups: Sequence[Share]) -> None:
-    output.print_table(_GROUPS, [_row_of_group(one) for one in groups])
+def _tell_groups(standing: ProofStanding) -> None:
+    output.print_table(_GROUPS, [_row_of_group(one) for one in standing.groups])
     say()
-    mailboxes, proven = sum(one.mailboxes for one in groups), sum(one.proven for one in groups)
-    percent = f"{proven / mailboxes:.1%}" if mailboxes else "-"
-    say(f"{percent} of {number(mailboxes)} mailboxes were proven within {PROVEN_WITHIN.days} days")
+    percent = f"{standing.share:.1%}" if standing.mailboxes else "-"
+    say(f"{percent} of {number(standing.mailboxes)} mailboxes were proven within {PROVEN_WITHIN.days} days")
 
 
 def _row_of_group(one: Share) -> Sequence[str]:
@@ -109,7 +110,3 @@ def _row(whose: LogicalPath, proof: Proof | None) -> Sequence[str]:
 
 def _document(whose: LogicalPath, proof: Proof | None) -> dict[str, object]:
     return {"path": str(whose), "proof": proof}
-
-
-def _group(one: Share) -> dict[str, object]:
-    return {**asdict(one), "share": round(one.share, 6)}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from ...proto.structs import Record
 from ..catalog import Catalog
+from ..history import GoodBackup
 from ..service.proofs import Counts, Proofs
 
 PROVEN_WITHIN = timedelta(days=30)
@@ -15,43 +17,45 @@ PROVEN_WITHIN = timedelta(days=30)
 
 class Share(Record, kw_only=True):
     """A group in a partition: its ``mailboxes`` that are there, and those of them that were ``proven`` within
-    the last 30 days; those whose newest drill ``failed``, and those that were ``never`` proven; the
-    ``oldest`` proof of all others (None: there is none)."""
+    the last 30 days (``share`` of 1); those whose newest drill ``failed``; those that were proven ``ever``,
+    or ``never``; the ``oldest`` proof (None: there is none)."""
 
     partition: str
     group: str
     mailboxes: int
     proven: int
     failed: int
+    ever: int
     never: int
+    share: float
     oldest: datetime | None
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return self.proven / self.mailboxes if self.mailboxes else 1.0
 
 
 def shares(staging: Path, now: datetime, within: timedelta = PROVEN_WITHIN) -> tuple[Share, ...]:
     """Those of all groups that have mailboxes, by partition and group. Raises NotFoundError where nothing was
     backed up, StagingError, DamagedError."""
     with Catalog.open(staging) as catalog:
-        groups = catalog.last_good()
-    known = {(one.partition, one.group): one for one in Proofs(staging).counts(now - within)}
-    return tuple(
-        _share(one.partition, one.group, one.mailboxes, known.get((one.partition, one.group)))
-        for one in groups
-    )
+        return shares_of(catalog.last_good(), Proofs(staging).counts(now - within))
 
 
-def _share(partition: str, group: str, mailboxes: int, counts: Counts | None) -> Share:
-    # Mailboxes that are gone since the last drill count as proven until the next one.
+def shares_of(good: Iterable[GoodBackup], counts: Iterable[Counts]) -> tuple[Share, ...]:
+    """The mailboxes of groups, and what drills have shown of them, put together. Mailboxes that went since
+    they were proven do not make a share larger than all."""
+    known = {(one.partition, one.group): one for one in counts}
+    return tuple(_share(one, known.get((one.partition, one.group))) for one in good)
+
+
+def _share(good: GoodBackup, counts: Counts | None) -> Share:
+    proven = min(counts.proven, good.mailboxes) if counts else 0
+    ever = min(counts.ever, good.mailboxes) if counts else 0
     return Share(
-        partition=partition,
-        group=group,
-        mailboxes=mailboxes,
-        proven=min(counts.proven, mailboxes) if counts else 0,
+        partition=good.partition,
+        group=good.group,
+        mailboxes=good.mailboxes,
+        proven=proven,
         failed=counts.failed if counts else 0,
-        never=max(0, mailboxes - (counts.ever if counts else 0)),
+        ever=ever,
+        never=good.mailboxes - ever,
+        share=proven / good.mailboxes if good.mailboxes else 0.0,
         oldest=counts.oldest if counts else None,
     )

@@ -28,6 +28,7 @@ from ..run_archives import run_archive
 from ..service.database import place as service_file
 from ..service.notices import NoticeRecord
 from ..service.operations import Operations
+from ..service.proofs import Proofs
 from ..service.records import Texts
 from ..serving.files import KEPT, file_of, forget, read_stderr
 from ..structure_keys import area_at
@@ -170,6 +171,7 @@ def unname_records(staging: Path, erased: Erased, partitions: Iterable[str], unt
         remove(folder / name)
     if service_file(staging).exists():
         NoticeRecord(staging).forget_named(lambda one: names(json.dumps(asdict(one)).encode()))
+        Proofs(staging).forget_named(lambda told: names(json.dumps(told).encode()))
         _unname_operations(staging, erased, there, before)
 
 

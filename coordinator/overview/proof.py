@@ -4,34 +4,21 @@ failed."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from ...proto.structs import Record
 from ..catalog.reading import CatalogReader
+from ..drills.shares import PROVEN_WITHIN, Share, shares_of
 from ..history import GoodBackup
 from ..service.proofs import Counts, Drill, Mailbox, Proof, Proofs
 
-DAYS = 30
+DAYS = PROVEN_WITHIN.days
 """A proof counts for so long."""
 
 DRILLS = 60
 FAILED = 50
 """So many drills, and so many mailboxes that failed, are in one answer."""
-
-
-class GroupProof(Record, kw_only=True):
-    """Of the ``mailboxes`` of a group that are there, so many were ``proven`` within the last 30 days
-    (``share`` of 1), ``failed`` in their newest drill, were proven ``ever``; the ``oldest`` proof."""
-
-    partition: str
-    group: str
-    mailboxes: int
-    proven: int
-    failed: int
-    ever: int
-    share: float
-    oldest: datetime | None = None
 
 
 class ProofStanding(Record, kw_only=True):
@@ -41,7 +28,7 @@ class ProofStanding(Record, kw_only=True):
     proven: int
     failed: int
     share: float
-    groups: tuple[GroupProof, ...]
+    groups: tuple[Share, ...]
     drills: tuple[Drill, ...] = ()
 
 
@@ -56,19 +43,14 @@ class FailedProofs(Record, kw_only=True):
 def proof_standing(catalog: CatalogReader, staging: Path, now: datetime) -> ProofStanding:
     """How it stands at a time (aware). Raises DamagedError, StagingError."""
     proofs = Proofs(staging)
-    return standing_of(catalog.last_good(), proofs.counts(now - timedelta(days=DAYS)), proofs.drills(DRILLS))
+    return standing_of(catalog.last_good(), proofs.counts(now - PROVEN_WITHIN), proofs.drills(DRILLS))
 
 
 def standing_of(
     good: Iterable[GoodBackup], counts: Iterable[Counts], drills: tuple[Drill, ...] = ()
 ) -> ProofStanding:
-    """The mailboxes of groups, and what drills have shown of them, put together. A mailbox that went since it
-    was proven does not make the share larger than all."""
-    known = {(one.partition, one.group): one for one in counts}
-    groups = sorted(
-        (_group(one, known.get((one.partition, one.group))) for one in good),
-        key=lambda one: (one.share, one.partition, one.group),
-    )
+    """The mailboxes of groups, and what drills have shown of them, put together and added up."""
+    groups = sorted(shares_of(good, counts), key=lambda one: (one.share, one.partition, one.group))
     mailboxes, proven = sum(one.mailboxes for one in groups), sum(one.proven for one in groups)
     return ProofStanding(
         mailboxes=mailboxes,
@@ -85,17 +67,3 @@ def failed_proofs(staging: Path, after: Mailbox | None = None, most: int = FAILE
     found = Proofs(staging).not_whole(most + 1, after)
     shown = found[:most]
     return FailedProofs(proofs=shown, after=shown[-1].mailbox if len(found) > most else None)
-
-
-def _group(good: GoodBackup, counts: Counts | None) -> GroupProof:
-    proven = min(counts.proven, good.mailboxes) if counts else 0
-    return GroupProof(
-        partition=good.partition,
-        group=good.group,
-        mailboxes=good.mailboxes,
-        proven=proven,
-        failed=counts.failed if counts else 0,
-        ever=counts.ever if counts else 0,
-        share=proven / good.mailboxes if good.mailboxes else 0.0,
-        oldest=counts.oldest if counts else None,
-    )

@@ -7,7 +7,7 @@ shown as they are kept: escape them where they are printed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -244,6 +244,15 @@ class Proofs:
                 list(map(_key, mailboxes)),
             )
 
+    def forget_named(self, names: Callable[[object], bool]) -> None:
+        """Drop what names somebody who was erased, as a JSON document of it says; nothing of it is left in
+        the file."""
+        with self._reading() as database:
+            database.execute("PRAGMA secure_delete = ON")
+            with transaction(database):
+                _forget_named(database, names)
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with translated(self._path), closing(opened(self._staging)) as database:
@@ -253,6 +262,16 @@ class Proofs:
     def _writing(self) -> Iterator[Connection]:
         with self._reading() as database, transaction(database):
             yield database
+
+
+def _forget_named(database: Connection, names: Callable[[object], bool]) -> None:
+    for proof in map(_proof, database.execute("SELECT * FROM proofs").fetchall()):
+        told = [*(text for lack in proof.lacks for text in astuple(lack)), proof.error]
+        if names(["/" + "/".join(proof.mailbox), proof.user, *told]):
+            database.execute(f"DELETE FROM proofs WHERE {_NAMED}", _key(proof.mailbox))  # noqa: S608
+    for drill in map(_drill, database.execute("SELECT * FROM drills WHERE error <> ''").fetchall()):
+        if names([drill.error]):
+            database.execute("UPDATE drills SET error = '' WHERE id = ?", (drill.id,))
 
 
 def _key(mailbox: Mailbox) -> tuple[bytes, ...]:

@@ -179,6 +179,17 @@ def test_silent_damage_at_the_destination_is_found_told_and_mended(make_house: M
     assert not [one for one in NoticeRecord(house.staging).lasting() if "drill" in one.notice.cause]
 
 
+def test_of_who_is_erased_no_drill_tells_any_more(make_house: Make) -> None:
+    house = make_house(listed=False)
+    house.run("drill")
+    house.run(
+        "erase", f"/primary/user/{ALICE}", "--reason", "asked for", "--yes", status=(EXIT_OK, EXIT_SKIPPED)
+    )
+    assert [one.user for one in Proofs(house.staging).all()] == [BOB]
+    for file in (house.staging / ".mailhaul").glob("service.sqlite*"):
+        assert ALICE.encode() not in file.read_bytes()
+
+
 def test_a_destination_that_is_away_is_no_damage(make_house: Make) -> None:
     house = make_house(listed=False)
     house.vault.rename(house.place / "away")

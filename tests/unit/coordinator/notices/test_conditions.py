@@ -86,7 +86,15 @@ def test_alarms_end_when_the_last_of_what_they_held_is_released(tmp_path: Path) 
 def test_groups_of_which_nothing_is_proven(tmp_path: Path) -> None:
     def share(group: str, mailboxes: int, proven: int) -> Share:
         return Share(
-            partition="p", group=group, mailboxes=mailboxes, proven=proven, failed=0, never=0, oldest=None
+            partition="p",
+            group=group,
+            mailboxes=mailboxes,
+            proven=proven,
+            failed=0,
+            ever=proven,
+            never=0,
+            share=proven / max(1, mailboxes),
+            oldest=None,
         )
 
     groups = [share("a", 10, 0), share("b", 10, 1), share("empty", 0, 0)]

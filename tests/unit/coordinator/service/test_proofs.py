@@ -95,3 +95,17 @@ def test_the_lines_of_what_is_lacking_are_bounded_and_counted(tmp_path: Path) ->
     found = proofs.of(("primary", "staff", "jane"))
     assert found is not None
     assert (len(found.lacks), found.lacking) == (MOST_LACKS, MOST_LACKS + 5)
+
+
+def test_who_is_erased_is_named_no_more(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    drill = proofs.begin(1, NOW)
+    for user in ("jane", "joe"):
+        proofs.note(proof(drill, user))
+    proofs.note(replace(proof(drill, "ann", "untried"), error="/primary/staff/jane is in the way"))
+    proofs.end(drill.id, "failed", NOW, "/primary/staff/jane: no")
+    proofs.forget_named(lambda told: "/primary/staff/jane" in str(told))
+    assert [one.user for one in proofs.all()] == ["joe"]
+    assert proofs.drills(1)[0].error == ""
+    for file in (tmp_path / ".mailhaul").glob("service.sqlite*"):
+        assert b"jane" not in file.read_bytes()
