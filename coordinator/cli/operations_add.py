@@ -15,8 +15,8 @@ from ..service.records import KINDS, Kind, Request
 from ..serving.host_requests import HostAsk, HostReply
 from ..serving.serve_lock import is_served
 from . import adapters, output
-from .configuration import staging_area
 from .elsewhere import Coordinator, coordinator_option
+from .operation_area import queue_area
 from .operation_words import checked
 from .options import json_option, refuse, staging_option
 from .output import note, say
@@ -51,7 +51,7 @@ def command(
       mailhaul operations add --reason "the disk fills up" purge --last 7
     """
     if coordinator is None:
-        answer = _put_in(staging_area(invocation, staging), kind, arguments, reason)
+        answer = _put_in(queue_area(invocation, staging), kind, arguments, reason)
     else:
         refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
         answer = coordinator.ask(HostAsk(command="add", kind=kind, arguments=arguments, reason=reason))

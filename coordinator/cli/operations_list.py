@@ -12,8 +12,8 @@ from ..service.operations import Operations
 from ..service.records import NOT_ENDED, Operation
 from ..serving.host_requests import HostAsk
 from . import output
-from .configuration import staging_area
 from .elsewhere import Coordinator, coordinator_option
+from .operation_area import queue_area
 from .operation_lines import called, circumstances
 from .options import json_option, refuse, staging_option
 from .output import Column, say
@@ -56,7 +56,7 @@ def command(
       mailhaul operations list
     """
     if coordinator is None:
-        found = _listed(staging_area(invocation, staging), last)
+        found = _listed(queue_area(invocation, staging), last)
     else:
         refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
         found = coordinator.ask(HostAsk(command="list", last=last)).operations

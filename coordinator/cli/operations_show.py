@@ -13,8 +13,8 @@ from ..service.records import Operation
 from ..serving.host_requests import HostAsk, HostReply, shown_operation
 from ..serving.progress import OperationProgress
 from . import output
-from .configuration import staging_area
 from .elsewhere import Coordinator, coordinator_option
+from .operation_area import queue_area
 from .operation_lines import called
 from .options import json_option, refuse, staging_option
 from .output import counted, duration, number, say, shown, size
@@ -42,7 +42,7 @@ def command(
       mailhaul operations show 12
     """
     if coordinator is None:
-        answer = _looked_up(staging_area(invocation, staging), operation)
+        answer = _looked_up(queue_area(invocation, staging), operation)
     else:
         refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
         answer = coordinator.ask(HostAsk(command="show", operations=(operation,)))

@@ -18,8 +18,8 @@ from ..service.records import NOT_ENDED, Operation
 from ..serving.host_requests import HostAsk
 from ..serving.stopping import check_can_stop, stop
 from . import adapters, output
-from .configuration import staging_area
 from .elsewhere import Coordinator, coordinator_option
+from .operation_area import queue_area
 from .operation_lines import called
 from .options import json_option, refuse, staging_option
 from .output import say
@@ -50,7 +50,7 @@ def command(
     """
     refuse(everything == bool(operations), "say which operations are to stop, by their ids, or --all")
     if coordinator is None:
-        stopped = _stop(staging_area(invocation, staging), operations, everything=everything)
+        stopped = _stop(queue_area(invocation, staging), operations, everything=everything)
     else:
         refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
         ask = HostAsk(command="stop", operations=operations, everything=everything)

@@ -51,6 +51,7 @@ class Served:
     def __post_init__(self) -> None:
         self.store = self.place / "store"
         self.staging = self.place / "staging"
+        self.staging.mkdir(exist_ok=True)
         self.config = self.place / "mailhaul.toml"
         quoted = {"staging": json.dumps(str(self.staging)), "store": json.dumps(f"{self.store}/{{user}}")}
         self.config.write_text(CONFIG.format(**quoted) + self.more)
@@ -90,7 +91,6 @@ class Served:
     def hold_run_lock(self) -> Callable[[], object]:
         """Hold the lock of the staging area, as a program outside of the queue; call what is returned to let
         go of it."""
-        self.staging.mkdir(exist_ok=True)
         lock = RunLock(self.staging)
         lock.__enter__()
         return lambda: lock.__exit__(None, None, None)

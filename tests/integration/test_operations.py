@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import urllib.request
 from pathlib import Path
 from typing import cast
@@ -119,7 +120,7 @@ def test_what_is_stopped_while_it_waits_never_begins(served: Served) -> None:
     assert "has ended" in again["error"]["message"]
 
 
-LIMIT = "messages_per_second = 20"
+LIMIT = "messages_per_second = 2"
 
 
 @pytest.fixture
@@ -200,3 +201,12 @@ def test_what_an_operation_may_not_be_given_is_refused(served: Served) -> None:
     )
     assert refused["error"]["code"] == "usage"
     assert served.run("operations", "list")["operations"] == []
+
+
+def test_where_there_is_no_staging_area_no_queue_is_made(served: Served) -> None:
+    served.staging.rmdir()
+    for words in (("list",), ("add", "backup"), ("stop", "--all")):
+        done = subprocess.run(served.words("operations", *words), capture_output=True, text=True, check=False)
+        assert done.returncode
+        assert "there is no staging area" in done.stderr
+    assert not served.staging.exists()
