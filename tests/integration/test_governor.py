@@ -15,6 +15,9 @@ import pytest
 
 from mailhaul.coordinator.governing.settings import governor_name
 from mailhaul.coordinator.governing.state import GovernorState, read_state
+from mailhaul.tests.integration.command import Mailhaul
+from mailhaul.tests.integration.servers.dovecot import Dovecot
+from mailhaul.tests.integration.servers.imap import PASSWORD
 from mailhaul.tests.integration.slow_imap import SlowImap
 from mailhaul.worker.load.shared import shared_file
 
@@ -154,6 +157,42 @@ def test_a_wrong_password_is_said_and_the_work_goes_on_with_care(place: Path, se
     assert eventually(place, restore, lambda state: bool(state.blind)).level == 0.5
     ended(restore)
     assert mail_of(place / "back") == mail_of(place / "mail")
+
+
+def test_the_users_of_a_real_server_are_minded(
+    start_dovecot: Callable[..., Dovecot], mailhaul: Mailhaul, mails: tuple[bytes, ...]
+) -> None:
+    server = start_dovecot()
+    server.deliver(mails[:4], "jane@example.org", "probe@example.org")
+    password = mailhaul.place / "probe.password"
+    password.touch(mode=0o600)
+    password.write_text(f"{PASSWORD}\n")
+    config = mailhaul.configure(server)
+    with config.open("a") as file:
+        file.write(
+            f"""
+            [load]
+            messages_per_second = 4
+            [governor]
+            target = "30s"
+            blind = 1.0
+            user = "probe@example.org"
+            password_file = "probe.password"
+            [governor.host.localhost]
+            server = "imap://127.0.0.1:{server.ports.imap}"
+            """
+        )
+    before = server.view("probe@example.org")
+    mailhaul.run(config, "backup")
+    state = read_state(mailhaul.staging, "localhost")
+    assert state is not None
+    assert (state.blind, state.level, state.late) == ("", 1.0, 0)
+    assert state.looks >= 1
+    assert sorted(state.steps) == ["connect", "fetch", "login", "select"]
+    assert server.view("probe@example.org") == before
+    back = mailhaul.place / "back"
+    mailhaul.run(config, "restore", "/", "--to", f"maildir:{back}/{{user}}", "--full-speed")
+    assert len([one for one in back.rglob("*") if one.parent.name in ("cur", "new")]) == 8
 
 
 def test_without_a_governed_host_nobody_looks(place: Path, server: SlowImap) -> None:
