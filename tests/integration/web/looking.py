@@ -87,10 +87,12 @@ class Visitor:
             self.troubles.append(f"fetched {request.url}")
 
 
-def violations(page: Page, axe: str) -> list[str]:
-    """What axe-core calls serious or critical on a page, with where it is."""
-    page.evaluate(f"() => {{ {axe} }}")
-    found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+def violations(page: Page, axe: str, *rules: str) -> list[str]:
+    """What axe-core calls serious or critical on a page, with where it is: by all of its rules, or these."""
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(f"() => {{ {axe} }}")
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = page.evaluate("options => axe.run(document, options)", options)
     return [
         f"{one['id']}: {one['help']}: {json.dumps([node['target'] for node in one['nodes']])}"
         for one in found["violations"]
