@@ -8,7 +8,7 @@ JOBS ?= $(shell expr $$(nproc) + 1)
 FUZZ_SECONDS ?= 60
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
 
-.PHONY: help demo serve-demo test check lint integration faults soak fuzz tape bench bench-2g bench-nights bench-sweep bench-restores bench-speed servers peers clean
+.PHONY: help demo serve-demo test check lint integration faults soak fuzz tape bench bench-2g bench-nights bench-pages bench-sweep bench-restores bench-speed servers peers clean
 
 help:
 	@echo "make demo         back up a sample store, restore it, compare"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-nights nights after the first backup (needs the corpus)"
 	@echo "make bench-restores  restores beside restic and borg, on 2 GB; one message, with the start of the program"
 	@echo "make bench-speed  all of these, on three stores; BASE=CHECKOUT: these five beside an earlier state"
+	@echo "make bench-pages  the page of serve on a catalog of 100,000 mailboxes and 400 nights"
 	@echo "make bench-sweep  sweeps beside cp, rclone and dd (2 GB)"
 	@echo "make clean        remove all that these targets made here"
 	@echo "JOBS=4 runs four tests at a time; PYTHON=python3.12 chooses another interpreter"
@@ -94,6 +95,9 @@ bench-speed: $(READY) peers
 bench-sweep: $(READY) servers
 	@.ci/need rclone:rclone
 	$(BIN)/python -P -m mailhaul.bench.macro.sweep 2g
+
+bench-pages: $(READY)
+	$(BIN)/python -P -m mailhaul.bench.macro.pages
 
 # The virtual environment, with the project in it (editable), and the link by which type and
 # import checkers find the package: the repository's root is the package `mailhaul`.

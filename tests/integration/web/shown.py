@@ -29,6 +29,7 @@ ADDRESSES = (
         and route.allows is not None
         and not route.path.endswith(("/events", "/part"))
     ),
+    "/runs/latest",
     "/nothing",
 )
 """What is looked at: every page without a part in its address that stands for something, and others with
