@@ -10,13 +10,16 @@ from ..notices.raising import over, raise_notice
 from ..notices.records import Notice
 from ..service.handled import HandledMoments
 from ..service.operations import Operations
-from ..service.records import NOT_ENDED, Handled, Operation
+from ..service.records import NOT_ENDED, Handled, Operation, State
 from ..settings import Config
 from .due import begun, due, next_due
 from .entries import Due, entries, named, requests
 
 Told = Callable[[str, Mapping[str, object]], object]
 """Takes an event and its fields, for the log."""
+
+_GOING_ON: tuple[State, ...] = (*NOT_ENDED, "interrupted")
+"""What was interrupted by the end of ``serve`` goes on with the next one."""
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -64,7 +67,7 @@ class ScheduleDuty:
         return {name: fresh.get(name) or handled[name] for name in names}
 
     def _handle(self, found: Sequence[Due], handled: Mapping[str, Handled], now: datetime) -> None:
-        busy = {name: one for one in self._operations.in_states(NOT_ENDED) for name in named(one.request)}
+        busy = {name: one for one in self._operations.in_states(_GOING_ON) for name in named(one.request)}
         free = [one for one in found if one.entry.name not in busy]
         seen = {
             one.entry.name: _seen(one, handled[one.entry.name], busy.get(one.entry.name)) for one in found

@@ -62,6 +62,14 @@ class Operations:
             )
             return tuple(map(_operation, rows))
 
+    def asked_since(self, then: datetime, kind: Kind) -> tuple[Operation, ...]:
+        """Those of a kind that were put in then or later, the oldest first."""
+        with translated(self._path), closing(opened(self._staging)) as database:
+            rows = database.execute(
+                "SELECT * FROM operations WHERE kind = ? AND asked >= ? ORDER BY id", (kind, stamp(then))
+            )
+            return tuple(map(_operation, rows))
+
     def wait_for(self, number: int, what: str) -> None:
         """Note what an operation waits for; one that does not wait is left as it is."""
         with translated(self._path), closing(opened(self._staging)) as database:

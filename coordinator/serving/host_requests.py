@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 from ...proto.errors import AccessError, BackupError, NotFoundError, StagingError, UsageError
@@ -30,6 +31,9 @@ MOST_LISTED = 200
 
 MOST_WAITING = 50
 """So many operations of one host wait or run at a time."""
+
+_ONCE_IN = timedelta(days=1)
+"""Within this time hosts that are not trusted may ask for one operation of each kind, all together."""
 
 _MOST_REASON = 1000
 _MOST_SAID = 64 << 10
@@ -89,6 +93,7 @@ class HostRequests:
         self._told = told
         self._operations = Operations(staging)
         self._audit = AuditLog(staging)
+        self._adding = Lock()  # between looking how many there are and one more
 
     def __call__(self, host: str, payload: bytes) -> bytes:
         """The answer to what a host asks. Raises BackupError."""
@@ -114,13 +119,18 @@ class HostRequests:
         if len(text) > _MOST_ARGUMENTS or not text.isprintable():
             raise UsageError(f"the arguments are longer than {_MOST_ARGUMENTS} bytes, or not printable")
         arguments = self._check(kind, ask.arguments)
+        with self._adding:
+            return self._added(host, kind, arguments, shown(ask.reason)[:_MOST_REASON])
+
+    def _added(self, host: str, kind: Kind, arguments: tuple[str, ...], reason: str) -> HostReply:
         words = shown(" ".join((kind, *arguments)))
-        if host not in self._trusted and not self._is_harmless(kind, arguments):
-            self._refuse(host, kind, words)
+        if host not in self._trusted:
+            if not self._is_harmless(kind, arguments):
+                self._refuse(host, kind, words)
+            self._refuse_one_more(kind)
         waiting = sum(one.request.asked_by == BY + host for one in self._operations.in_states(NOT_ENDED))
         if waiting >= MOST_WAITING:
             raise StagingError(f"{waiting} operations that {host} has asked for wait or run", host=host)
-        reason = shown(ask.reason)[:_MOST_REASON]
         request = Request(kind=kind, arguments=arguments, asked_by=BY + host, reason=reason)
         with self._audit.acting(self._act(host, "add operation", words, reason)):
             operation = self._operations.add(request, self._now())
@@ -181,6 +191,17 @@ class HostRequests:
             "may ask for all",
             host=host,
         )
+
+    def _refuse_one_more(self, kind: Kind) -> None:
+        """Refuse what was asked for not long ago: `retention.last` counts runs, so with enough of them a host
+        could have those of before purged."""
+        asked = self._operations.asked_since(self._now() - _ONCE_IN, kind)
+        by = (one.request.asked_by.removeprefix(BY) for one in asked if one.request.asked_by.startswith(BY))
+        if any(one not in self._trusted for one in by):
+            raise StagingError(
+                f"a {kind} was asked for less than a day ago: hosts that are not in serve.trusted_hosts may, "
+                "all of them together, ask for one of each kind a day"
+            )
 
     def _act(self, host: str, what: str, on: str, why: str) -> Act:
         role = "trusted host" if host in self._trusted else "host"

@@ -138,7 +138,7 @@ def test_no_question_does_harm(place: Place) -> None:
 def test_random_questions(place: Place) -> None:
     source = random.Random(5)
     requests = HostRequests(
-        place.area, [], lambda kind, words: checked(kind, words, elsewhere=True), is_harmless,
+        place.area, ["store01"], lambda kind, words: checked(kind, words, elsewhere=True), is_harmless,
         lambda: utc(time.time()), lambda _name, _fields: None,
     )  # fmt: skip
     whole = json.dumps({"command": "add", "kind": "sweep", "arguments": ["/a"], "reason": "x"}).encode()
@@ -180,7 +180,7 @@ def test_many_questions_at_once_are_answered_one_by_one(place: Place) -> None:
 
 def test_a_host_fills_no_queue(place: Place) -> None:
     requests = HostRequests(
-        place.area, [], lambda _kind, words: tuple(words), lambda _kind, _words: True,
+        place.area, ["store01"], lambda _kind, words: tuple(words), lambda _kind, _words: True,
         lambda: utc(time.time()), lambda _name, _fields: None,
     )  # fmt: skip
     question = b'{"command": "add", "kind": "backup"}'
@@ -189,6 +189,24 @@ def test_a_host_fills_no_queue(place: Place) -> None:
     with pytest.raises(StagingError, match="store01 has asked for wait or run"):
         requests("store01", question)
     assert requests("store02", question)
+
+
+def test_hosts_that_are_not_trusted_ask_for_one_of_a_kind_a_day(place: Place) -> None:
+    now = time.time()
+    requests = HostRequests(
+        place.area, ["staging"], lambda _kind, words: tuple(words), lambda _kind, _words: True,
+        lambda: utc(now), lambda _name, _fields: None,
+    )  # fmt: skip
+    question = b'{"command": "add", "kind": "backup"}'
+    requests("staging", question)
+    requests("store01", question)
+    for host in ("store01", "store02"):
+        with pytest.raises(StagingError, match="less than a day ago"):
+            requests(host, question)
+    requests("staging", question)
+    requests("store02", b'{"command": "add", "kind": "sweep"}')
+    now += 86_401
+    requests("store02", question)
 
 
 def test_a_question_that_is_too_long_never_arrives(place: Place) -> None:
