@@ -311,7 +311,7 @@ codec = "lz4"
 # method = "GET"
 # ca_file = "/etc/mailhaul/switch-ca.pem"
 # limit = "30s"
-# file = "/var/lib/mailhaul/good-night"
+# file = "/var/log/mailhaul/good-night"
 
 [serve]
 # `mailhaul serve`: an operation that is stopped has so long to do so in order, and is killed then.

@@ -29,6 +29,7 @@ from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.monitoring.course import Course
 from mailhaul.coordinator.monitoring.exposition import make_registry, write_textfile
 from mailhaul.coordinator.monitoring.metrics import staging_collectors
+from mailhaul.coordinator.service.nights import Nights
 from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.proofs import Proofs
 from mailhaul.coordinator.service.records import Request
@@ -104,7 +105,7 @@ def test_units_are_as_systemd_wants_them(deploy: Path, tmp_path: Path) -> None:
     for unit in tmp_path.rglob("*.service"):
         unit.write_text(unit.read_text().replace(BIN, f"{Path(sys.executable).parent}/"))
     names = [tmp_path / "units" / unit.name for unit in units(deploy)]
-    assert len(names) == 6
+    assert len(names) == 8
     done = subprocess.run(
         [verify, "verify", "--man=no", *names], capture_output=True, text=True, timeout=60, check=False
     )
@@ -123,7 +124,7 @@ def test_services_start_what_there_is(deploy: Path) -> None:
         else:
             assert command == f"{BIN}mailhaul"
             check_command(words)
-    assert len(started) == 5
+    assert len(started) == 6
 
 
 def ray_start_options() -> set[str]:
@@ -201,7 +202,8 @@ def test_the_sample_fits_the_units(deploy: Path) -> None:
     receive = (deploy / "systemd" / "mailhaul-receive.service").read_text()
     backup = (deploy / "systemd" / "mailhaul-backup.service").read_text()
     serve = (deploy / "systemd" / "mailhaul-serve.service").read_text()
-    for text in (receive, backup, serve):
+    digest = (deploy / "systemd" / "mailhaul-digest.service").read_text()
+    for text in (receive, backup, serve, digest):
         assert f"RequiresMountsFor={config.staging.path}\n" in text
         assert re.search(rf"^ReadWritePaths={config.staging.path}( |$)", text, re.MULTILINE)
         assert "LogsDirectory=mailhaul\n" in text
@@ -312,6 +314,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     )
     write_snapshot(state_file(staging, "mail01"), minded)
     Operations(staging).add(Request(kind="backup", asked_by="cli:root"), utc(START))
+    Nights(staging).note(utc(START).date(), good=True)
     course = Course(FakeClock(), 1)
     course.planned(make_plan(make_unit(), left_out=1))
     course.failed(Failure(what="p", error=StoreError("gone")))
