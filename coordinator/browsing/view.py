@@ -16,6 +16,7 @@ from ...proto.structs import Record
 from ...worker.archives.opened import OpenArchives, opened_archives
 from ...worker.destinations.settings import Destination
 from ..catalog import Catalog
+from ..clock import RUN_ID
 from ..readers import reading
 from .chronicle import Entry, mailbox_history
 from .finding import Finder, FoundMessage
@@ -77,12 +78,14 @@ class MailboxView:
 
     def moment(self, text: str) -> RunId:
         """The moment that is meant by a run id; ``latest`` or nothing is the newest at which the mailbox is
-        there. Raises NotFoundError."""
+        there. Raises UsageError for what is no run id, NotFoundError."""
         if text in ("", "latest"):
             there = [span.last for span in self._timeline.spans if not span.version.departed]
             if not there:
                 raise NotFoundError(f"{self.whose}: nothing is kept of it")
             return there[-1]
+        if not RUN_ID.fullmatch(text):
+            raise UsageError(f"{text!r} is no run id", at=text)
         run = RunId(text)
         if self._timeline.at(run) is None:
             raise NotFoundError(

@@ -88,6 +88,8 @@ def test_a_mailbox_is_seen_through_time_with_the_reason_on_record(
     (gone,) = told["gone"]["folders"]
     assert (gone["name"], gone["last"], gone["messages"]) == ("Projects", runs[0], 2)
     assert [(one["came"], one["went"]) for one in told["history"]] == [(4, 0), (0, 2), (0, 1)]
+    for at, status in (("zzz", 400), ("20200101T000000Z-0000", 404)):
+        assert client.get(f"/mailboxes/mailbox?path={JANE}&at={at}").status_code == status
     earlier = client.get(f"/api/v1/mailboxes/mailbox?path={JANE}&reason=why&at={runs[0]}").json()
     assert [one["name"] for one in earlier["folders"]] == ["INBOX", "Projects"]
 
