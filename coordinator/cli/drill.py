@@ -168,7 +168,7 @@ class _Watching:
     def end(self, mailbox: LogicalPath, proof: Proof) -> None:
         self._display.end(str(mailbox), Amount(proof.messages, proof.size_bytes))
         if proof.outcome == "failed":
-            self._display.say(shown(f"{mailbox}: a restore from {proof.place or 'its copies'} would lack:"))
+            self._display.say(shown(f"{mailbox} can't be restored whole from {proof.place or 'its copies'}"))
 
 
 def _tell(done: Drilled, places: Sequence[str], *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ...proto.errors import ConfigError, StagingError
 
-_PREFIX = "drill."
+_PREFIX = "mailhaul-drill."
 _ENTERED = 0o711
 """Of the directory above: a mail server that works as another user must get through it, and sees no names."""
 _OTHERS_WRITE = 0o022
@@ -33,7 +33,9 @@ class Scratch:
         self._root = root
         self._reserve_bytes = reserve_bytes
         try:
-            root.mkdir(mode=_ENTERED, parents=True, exist_ok=True)
+            if not os.path.lexists(root):
+                root.mkdir(mode=_ENTERED, parents=True)
+                root.chmod(_ENTERED)  # whatever the umask says
             there = root.lstat()
             if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.geteuid():
                 raise ConfigError(
@@ -41,7 +43,6 @@ class Scratch:
                 )
             if there.st_mode & _OTHERS_WRITE:
                 raise ConfigError(f"drill.scratch = {str(root)!r}: others may write to it")
-            root.chmod(_ENTERED)
             self.left_behind = self._remove_leftovers()
         except OSError as error:
             raise StagingError(f"{root}: {error.strerror}", path=str(root)) from error

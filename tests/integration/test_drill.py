@@ -242,7 +242,7 @@ def test_a_drill_that_is_killed_is_gone_on_with(many: House) -> None:
         until = time.monotonic() + 60
         while len(Proofs(many.staging).all()) < 2 and time.monotonic() < until:
             assert process.poll() is None
-            for left in many.scratch.glob("drill.*"):
+            for left in many.scratch.glob("mailhaul-drill.*"):
                 assert left.stat().st_mode & 0o077 == 0
             time.sleep(0.01)
     finally:
@@ -297,3 +297,33 @@ def test_copies_in_object_storage_are_proven_and_damage_there_is_found(tmp_path:
         client.put_object(Bucket=site.bucket, Key=one["Key"], Body=bytes(data))
     done = site.run("drill", status=(EXIT_DAMAGED,))
     assert {lack["reason"] for one in done["proofs"] for lack in one["lacks"]} == {"metadata"}
+
+
+@pytest.mark.xdist_group("object storage")
+def test_damage_is_mended_from_a_tape_and_a_volume_that_is_away_is_no_damage(
+    tmp_path: Path, root: Path
+) -> None:
+    site = Site(tmp_path, moto(), ("vault", "drive"))
+    site.make_store(root / "deploy/demo/make_store.py")
+    site.night()
+    site.run("sweep")
+    site.config.write_text(site.config.read_text() + '\n[drill]\nreserve = "1 MB"\nmailboxes = 2\n')
+    assert {one["place"] for one in site.run("drill", "--place", "drive")["proofs"]} == {"drive"}
+    (tmp_path / "tapes").rename(tmp_path / "shelf")
+    (tmp_path / "tapes").mkdir()
+    done = site.run("drill", "--place", "drive", status=(EXIT_SKIPPED,))
+    assert (done["drill"]["failed"], list(done["away"])) == (0, ["drive"])
+    (tmp_path / "tapes").rmdir()
+    (tmp_path / "shelf").rename(tmp_path / "tapes")
+    for archive in (tmp_path / "vault").glob("primary/**/*.mha"):
+        data = bytearray(archive.read_bytes())
+        for frame in frames_of(bytes(data), FrameType.BLOCK):
+            data[frame.at + 50] ^= 1
+        archive.write_bytes(data)
+    done = site.run("drill", "--place", "vault", status=(EXIT_DAMAGED,))
+    (failed, *_) = done["proofs"]
+    # As it is told: the damaged copies are found, and others put in their place.
+    site.run("verify", "--from", "vault", status=(EXIT_DAMAGED,))
+    site.run("sweep")
+    done = site.run("drill", f"/primary/{failed['group']}/{failed['user']}", "--place", "vault")
+    assert [(one["outcome"], one["place"]) for one in done["proofs"]] == [("proven", "vault")]

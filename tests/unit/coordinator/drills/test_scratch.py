@@ -31,13 +31,20 @@ def test_a_directory_is_private_and_goes(tmp_path: Path) -> None:
 def test_what_a_killed_drill_has_left_goes_and_what_another_uses_stays(tmp_path: Path) -> None:
     root = tmp_path / "scratch"
     with Scratch(root, 0).directory() as used:
-        left = root / "drill.left"
+        left = root / "mailhaul-drill.left"
         (left / "mail").mkdir(parents=True)
-        (root / "of somebody else").mkdir()
+        (root / "drill.of somebody else").mkdir()
         assert Scratch(root, 0).left_behind == 1
         assert not left.exists()
         assert used.exists()
-    assert [one.name for one in root.iterdir()] == ["of somebody else"]
+    assert [one.name for one in root.iterdir()] == ["drill.of somebody else"]
+
+
+def test_a_directory_that_is_there_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir(mode=0o755)
+    (tmp_path / "scratch").chmod(0o755)
+    Scratch(tmp_path / "scratch", 0)
+    assert (tmp_path / "scratch").stat().st_mode & 0o777 == 0o755
 
 
 def test_room_is_what_the_reserve_leaves(tmp_path: Path) -> None:
