@@ -33,8 +33,8 @@ look_again = "0s"
 keep_staged = "0s"
 """
 USERS, NEW = 5, 24
-LONGEST_SECONDS = 4.0
-"""By then all operations of a round have begun, and most have ended."""
+LONGEST_SECONDS = 1.2
+"""As long as an operation takes."""
 
 
 @dataclass
@@ -46,6 +46,7 @@ class Nights:
     number: int = 0
     kept: dict[str, list[bytes]] = field(default_factory=dict)
     kills: int = 0
+    kills_under_way: int = 0
     resumed: int = 0
 
     def deliver(self) -> None:
@@ -76,6 +77,7 @@ class Nights:
         """Kill the service, an operation, or both; returns the service that goes on."""
         going = Operations(self.served.staging).in_states(UNDER_WAY)
         what = self.rng.choice(("service", "operation", "both"))
+        self.kills_under_way += bool(going)
         if what != "service" and going:
             with suppress(ProcessLookupError):
                 os.kill(self.rng.choice(going).pid, signal.SIGKILL)
@@ -86,6 +88,11 @@ class Nights:
         process.communicate()
         self.kills += 1
         return self.served.start()
+
+    def wait_until_under_way(self, numbers: list[int]) -> None:
+        """Until one of the operations is, or all have ended."""
+        queue = Operations(self.served.staging)
+        wait_until(lambda: queue.in_states(UNDER_WAY) or all(queue.get(one).ended for one in numbers))
 
     def night(self) -> None:
         """Operations of all kinds, kills meanwhile, and then: each was done once, and what was restored is
@@ -106,7 +113,8 @@ class Nights:
         process = self.served.start()
         try:
             for _ in range(self.rng.choice((1, 1, 2))):
-                time.sleep(self.rng.uniform(0.0, LONGEST_SECONDS / 2))
+                self.wait_until_under_way(numbers)
+                time.sleep(self.rng.uniform(0.0, LONGEST_SECONDS))
                 process = self.kill(process)
             done = [self.ended(number) for number in numbers]
             process.send_signal(signal.SIGTERM)
@@ -157,10 +165,14 @@ def test_killed_at_any_time_nothing_is_lost_or_done_twice(tmp_path: Path, rounds
     for _ in range(count):
         nights.night()
     assert nights.kills >= count
+    assert nights.kills_under_way >= count // 2
     assert nights.resumed
     for number, (run, stored) in enumerate(list(nights.kept.items())[-3:]):
         back = tmp_path / f"last{number}"
         served.run("restore", "/", "--at", run, "--to", f"maildir:{back}")
         assert messages(back) == stored
     served.run("verify", "--data")
-    print(f"{nights.number} nights, {nights.kills} kills, {nights.resumed} operations begun again")
+    print(
+        f"{nights.number} nights, {nights.kills} kills, {nights.kills_under_way} times with operations under "
+        f"way, {nights.resumed} operations begun again"
+    )
