@@ -12,11 +12,12 @@ from pathlib import Path
 
 import click
 
-from ...proto.errors import EXIT_OK, EXIT_SKIPPED, LockedError
+from ...proto.errors import EXIT_LOCKED, EXIT_OK, EXIT_SKIPPED, LockedError
 from ...proto.ports import Clock
 from ..clock import utc
 from ..service.operations import Operations
 from ..service.records import State
+from ..serving.aftermath import resumable
 from ..serving.files import Output, Said, carrying_out, file_of, open_output, open_stderr
 from ..snapshots import Publisher
 from . import adapters
@@ -28,7 +29,8 @@ from .output import note
 from .program import Invocation, run
 from .progress import Display
 
-_ENDS: dict[int, State] = {EXIT_OK: "done", EXIT_SKIPPED: "partial"}
+_ENDS: dict[int, State] = {EXIT_OK: "done", EXIT_SKIPPED: "partial", EXIT_LOCKED: "partial"}
+"""A purge that could not delete what is being read has done all else."""
 
 
 @click.command("run", hidden=True)
@@ -80,7 +82,8 @@ class _Carrying:
                     status = run(self._words(), inner)
             except LockedError as locked:
                 status = outcome(locked, inner)
-                if self._queue.put_back(self._number, f"waits: {locked.message}"):
+                resumes = resumable(self._area, self._queue.get(self._number))
+                if self._queue.put_back(self._number, f"waits: {locked.message}", resumes):
                     return status
             except BaseException as raised:
                 status = outcome(raised, inner)

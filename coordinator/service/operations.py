@@ -111,10 +111,12 @@ class Operations:
             (resumes,),
         )
 
-    def put_back(self, number: int, why: str) -> bool:
-        """An operation under way found that somebody else holds what it needs, and waits again: ``why``.
-        False if it does not run, or is to stop."""
-        return self._change(number, ("running",), "state = 'waiting', pid = 0, waits_for = ?", (why,))
+    def put_back(self, number: int, why: str, resumes: str) -> bool:
+        """An operation under way found that somebody else holds what it needs, and waits again: ``why``, and
+        what it goes on with then (empty: it begins anew). False if it does not run, or is to stop."""
+        return self._change(
+            number, ("running",), "state = 'waiting', pid = 0, waits_for = ?, resumes = ?", (why, resumes)
+        )
 
     def withdraw(self, number: int, now: datetime) -> bool:
         """An operation that waits, or was interrupted, is not to begin. False if it is neither."""

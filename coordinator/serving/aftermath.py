@@ -43,6 +43,20 @@ def aftermath(staging: Path, operation: Operation) -> Aftermath:
     return ANEW
 
 
+def resumable(staging: Path, operation: Operation) -> str:
+    """The run or restore of an operation that can be gone on with, though an error ended it; empty: none."""
+    what = operation.carries
+    try:
+        if operation.request.kind == "backup" and what:
+            with Catalog.open(staging) as catalog:
+                return what if catalog.can_go_on(catalog.run(what).run) else ""
+        if operation.request.kind == "restore" and what:
+            return what if state_of(directory_of(staging, what)) != "done" else ""
+    except BackupError:
+        pass
+    return ""
+
+
 def _of_run(staging: Path, run: str) -> Aftermath:
     with Catalog.open(staging) as catalog:
         record = catalog.run(run)

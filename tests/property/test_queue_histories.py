@@ -149,7 +149,7 @@ class QueueMachine(RuleBasedStateMachine):
                     number, "stopped" if asked else "interrupted", self.now, exit_status=143
                 )
             case "finds a lock taken":
-                assert operations.put_back(number, "waits") != asked
+                assert operations.put_back(number, "waits", "") != asked
                 if asked:
                     operations.end(number, "stopped", self.now)
         process.gone(0)

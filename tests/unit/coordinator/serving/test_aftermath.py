@@ -12,7 +12,7 @@ from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.restores.record import Order, begun
 from mailhaul.coordinator.restores.report import write_report
 from mailhaul.coordinator.service.records import Kind, Operation, Request
-from mailhaul.coordinator.serving.aftermath import ANEW, Aftermath, aftermath
+from mailhaul.coordinator.serving.aftermath import ANEW, Aftermath, aftermath, resumable
 from mailhaul.proto.records import RestoreReport, RunId, Skipped
 from mailhaul.proto.structs import replace
 
@@ -97,6 +97,17 @@ def test_restores_go_on_or_have_ended(tmp_path: Path) -> None:
     left_out = ends("", Skipped("/p/g/u", "unreadable", "no"))
     assert aftermath(tmp_path, operation("restore", left_out)).ended == "partial"
     assert aftermath(tmp_path, operation("restore", "20991231T000000Z-0000")) == ANEW
+
+
+def test_what_an_error_ended_can_be_gone_on_with(tmp_path: Path, catalog: Catalog) -> None:
+    assert resumable(tmp_path, operation(carries="")) == ""
+    assert resumable(tmp_path, operation()) == ""
+    catalog.begin_run(UNIT.run, NOW, paths="/")
+    catalog.plan_units([UNIT])
+    catalog.end_run(UNIT.run, NOW, error="a lock was taken")
+    assert resumable(tmp_path, operation()) == UNIT.run
+    assert resumable(tmp_path, operation("restore", "20991231T000000Z-0000")) == ""
+    assert resumable(tmp_path, operation("sweep")) == ""
 
 
 def test_all_others_begin_anew(tmp_path: Path) -> None:

@@ -245,7 +245,7 @@ def test_one_that_finds_a_lock_taken_waits_and_tries_again(house: House) -> None
     number = house.add()
     house.tick()
     house.processes[number].begin()
-    assert house.operations.put_back(number, "waits: another run holds the lock")
+    assert house.operations.put_back(number, "waits: another run holds the lock", "")
     house.processes.pop(number).die(5)
     house.tick()
     assert house.operations.get(number).waits_for == "waits: another run holds the lock"
