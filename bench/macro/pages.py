@@ -69,6 +69,7 @@ PAGES = (
     "/operations",
     "/api/v1/now",
     "/api/v1/mailboxes?text=anna",
+    "/api/v1/status",
     "/api/v1/last-night",
     "/api/v1/nights",
     "/api/v1/runs",

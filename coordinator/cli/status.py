@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from ...proto.errors import EXIT_OK
-from ...proto.structs import Record, asdict
+from ...proto.structs import Record
 from ..catalog import Catalog
 from ..clock import utc
-from ..monitoring.overview import Overview, configured_groups, take_overview
+from ..monitoring.overview import configured_groups, take_overview
 from ..restores.status import reach_of_each
 from ..settings import EncryptionConfig
 from . import adapters, output, status_lines
@@ -111,7 +111,7 @@ def command(
             check_every_seconds=encryption.check_every_seconds,
         )
         if as_json:
-            output.print_json(_document(overview))
+            output.print_json(overview)
         else:
             status_lines.show(
                 overview,
@@ -143,11 +143,6 @@ def _show_restored(area: Path, *, as_json: bool) -> None:
         )
     for path, reach in () if as_json else found:
         say(shown(f"{path}: {status_lines.reach_in_words(reach)}"))
-
-
-def _document(overview: Overview) -> dict[str, object]:
-    runs = [{**asdict(one.record), "state": one.state} for one in overview.runs]
-    return asdict(overview) | {"runs": runs}
 
 
 def _show_nothing(area: Path, *, as_json: bool) -> None:

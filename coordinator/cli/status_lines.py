@@ -14,8 +14,8 @@ from ...proto.records import FOLDERS, STAGING
 from ...worker.archives.names import parse_name
 from ...worker.staging.receiver_status import ReceiverStatus, StreamStatus
 from ..governing.state import GovernorState
-from ..history import Behind, GoodBackup
-from ..monitoring.overview import RECEIVER_SECONDS, Overview, PastRun
+from ..history import Behind, GoodBackup, RunRecord
+from ..monitoring.overview import RECEIVER_SECONDS, Overview
 from ..monitoring.status import RunStatus, UnitStatus
 from ..places import device_warning
 from ..reasons import EXCLUDED, NO_FAULT
@@ -198,10 +198,10 @@ def _show_last(overview: Overview, again: str) -> None:
         say("no run is going on; there was none yet")
         return
     last = overview.runs[0]
-    say(f"no run is going on; the last one: {last.record.run}, {last.state}")
+    say(f"no run is going on; the last one: {last.run}, {last.state}")
     if last.state in ("interrupted", "partial", "failed"):
         say("`mailhaul runs latest` says why")
-        if last.record.sealed_units + last.record.unchanged_units < last.record.planned_units:
+        if last.sealed_units + last.unchanged_units < last.planned_units:
             say(shown(f"`{again}` goes on with it"))
 
 
@@ -343,15 +343,14 @@ def _unit_of(stream: StreamStatus) -> str:
     return stream.file
 
 
-def _run_row(one: PastRun) -> tuple[str, ...]:
-    record = one.record
+def _run_row(one: RunRecord) -> tuple[str, ...]:
     return (
-        record.run,
-        duration(_seconds(record.started, record.ended)) if record.ended else "-",
+        one.run,
+        duration(_seconds(one.started, one.ended)) if one.ended else "-",
         one.state,
-        number(record.messages),
-        size(record.size_bytes),
-        number(record.skipped),
+        number(one.messages),
+        size(one.size_bytes),
+        number(one.skipped),
     )
 
 

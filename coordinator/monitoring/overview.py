@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...proto.errors import BackupError, NotFoundError
 from ...proto.records import Partition
-from ...proto.structs import Record, field
+from ...proto.structs import Record, field, replace
 from ...worker.staging.receiver_status import STATUS_FILE, ReceiverStatus
 from ...worker.staging.space import Room, Space
 from ..catalog import Catalog
@@ -38,24 +38,18 @@ RECEIVER_SECONDS = 10.0
 _LAST_RUNS = 5
 
 
-class PastRun(Record, kw_only=True):
-    """A run in the catalog, and its state as ``run_state`` knows it."""
-
-    record: RunRecord
-    state: str
-
-
 class Overview(Record, kw_only=True):
     """A staging area at the time ``taken``.
 
-    ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells nothing:
-    it is just beginning, or is no run. ``receiver`` is what that told last, None if there was none yet.
-    ``runs`` are the newest ones, newest first; ``restores`` those that are not done, or not wholly.
-    ``same_device`` are the partitions whose mail would be lost with the staging area. ``encrypted`` says
-    whether archives are, as of the last run (None: the directory of keys can't be read), ``recipients`` for
-    whom, as far as the keys are here; ``erasures`` are those that are not done;
-    ``governed`` the hosts whose users are minded at this moment; ``queue`` is that of operations, None: there
-    is none; ``unreached`` are the receivers of notices who can't be reached.
+    ``owner`` holds its lock, None if nobody does. ``run`` is told by that owner; None while it tells
+    nothing: it is just beginning, or is no run. ``receiver`` is what that told last, None if there was
+    none yet. ``runs`` are the newest ones, newest first, their states as ``run_state`` knows them;
+    ``restores`` those that are not done, or not wholly. ``same_device`` are the partitions whose mail
+    would be lost with the staging area. ``encrypted`` says whether archives are, as of the last run
+    (None: the directory of keys can't be read), ``recipients`` for whom, as far as the keys are here;
+    ``erasures`` are those that are not done; ``governed`` the hosts whose users are minded at this
+    moment; ``queue`` is that of operations, None: there is none; ``unreached`` are the receivers of
+    notices who can't be reached.
     """
 
     staging: Path
@@ -65,7 +59,7 @@ class Overview(Record, kw_only=True):
     receiver: ReceiverStatus | None
     room: Room
     reserve_bytes: int
-    runs: tuple[PastRun, ...]
+    runs: tuple[RunRecord, ...]
     good: tuple[GoodBackup, ...]
     copies: CopyStanding = field(default_factory=CopyStanding)
     sweeps: tuple[LastSweep, ...] = ()
@@ -115,7 +109,7 @@ def take_overview(
         receiver=receiver_of(staging),
         room=room,
         reserve_bytes=reserve_bytes,
-        runs=tuple(PastRun(record=one, state=run_state(one, staging)) for one in runs),
+        runs=tuple(replace(one, state=run_state(one, staging)) for one in runs),
         good=tuple(one for one in good if wanted is None or (one.partition, one.group) in wanted),
         copies=copies,
         sweeps=sweeps,

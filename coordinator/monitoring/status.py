@@ -118,7 +118,7 @@ def status_file(staging: Path) -> Path:
     return staging / ".mailhaul" / "status.json"
 
 
-def run_state(record: RunRecord, staging: Path) -> str:
+def run_state(record: RunRecord, staging: Path) -> RunState:
     """The state of a run; ``interrupted`` if only the catalog says that it is running, and nobody holds the
     lock. Raises StagingError."""
     if record.state == "running" and lock_owner(staging) is None:

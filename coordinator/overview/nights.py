@@ -16,7 +16,7 @@ Verdict = Literal["good", "fair", "bad", "running", "none"]
 """``good``: all that was asked for is stored. ``fair``: something was skipped, or there was an alarm.
 ``bad``: a run ended early, or mailboxes were not reached. ``none``: nothing ran."""
 
-LATE = timedelta(hours=36)
+LATE = timedelta(hours=30)
 """After so long without a run the last night is missing."""
 
 

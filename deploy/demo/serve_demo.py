@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The demo of serve: a week of nights on a sample mail store, then ``mailhaul serve`` with its page.
 
-Builds the store, lets mail come and go, and backs it up, sweeps it to a destination and drills a sample of it
-for each of the last nights, as if it were then (``then.py``). On the Tuesday of that week jane deletes a
-folder; two nights ago tomas loses all of his mail, which raises an alarm. Prints the address of the page,
-opens it where there is a screen, and serves until Ctrl-C. KEEP=1 in the environment keeps the directory.
+Builds the store, lets mail come and go, and backs it up, sweeps it to a destination and drills a sample
+of it for each of the last nights, as if it were then (``then.py``). On the Tuesday of that week jane
+deletes a folder; the night before the last tomas loses all of his mail, which raises an alarm. Prints
+the address of the page, opens it where there is a screen, and serves until Ctrl-C. KEEP=1 in the
+environment keeps the directory.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place = Path(tempfile.mkdtemp(prefix="mailhaul-serve-demo-"))
     try:
         week = Week(place, options.messages)
-        for back in range(options.nights, 0, -1):
-            week.night(back)
+        for night in range(options.nights):
+            week.night(options.nights - 1 - night)
         return serve(place, week.lost)
     except KeyboardInterrupt:
         return 0
@@ -93,8 +94,9 @@ class Week:
         run(place, "destination", "check", "vault")
 
     def night(self, back: int) -> None:
-        """A day, so many days ago, and the night after it."""
-        two = (datetime.now(UTC) - timedelta(days=back)).replace(hour=2, minute=0, second=0, microsecond=0)
+        """A day and the night after it, so many before the last that is over."""
+        over = datetime.now(UTC) - timedelta(hours=3, days=back)
+        two = (over - timedelta(hours=2)).replace(hour=2, minute=0, second=0, microsecond=0)
         self.day(two - timedelta(hours=12), back)
         print(f"the night of {two:%A, %Y-%m-%d} ...", flush=True)
         run(self.place, "backup", at=two)
@@ -112,7 +114,7 @@ class Week:
         if noon.weekday() == TUESDAY:
             shutil.rmtree(self.store / JANE / "Maildir" / ".Archive.2024", ignore_errors=True)
             self.lost = f"on Tuesday, {noon:%d %B}, jane deleted the folder Archive/2024"
-        if back == 2:  # an alarm
+        if back == 1:  # an alarm
             for folder in (self.store / TOMAS).rglob("*"):
                 if folder.name in ("cur", "new"):
                     for path in folder.iterdir():

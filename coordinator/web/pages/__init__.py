@@ -1,6 +1,19 @@
 """The pages, each a module with its ``ROUTES``, in the order of the menu."""
 
-from . import alarms, audit, entrance, mailboxes, message, nights, now, operations, places, proof, restoring
+from . import (
+    alarms,
+    audit,
+    entrance,
+    mailboxes,
+    message,
+    nights,
+    now,
+    operations,
+    places,
+    proof,
+    restoring,
+    status,
+)
 
 PAGES = (
     now,
@@ -12,6 +25,7 @@ PAGES = (
     alarms,
     proof,
     operations,
+    status,
     audit,
     entrance,
 )

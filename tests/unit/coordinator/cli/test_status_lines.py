@@ -12,10 +12,10 @@ import pytest
 from mailhaul.coordinator.cli import status_lines
 from mailhaul.coordinator.clock import utc
 from mailhaul.coordinator.governing.state import GovernorState
-from mailhaul.coordinator.history import GoodBackup, RunRecord
+from mailhaul.coordinator.history import GoodBackup, RunRecord, RunState
 from mailhaul.coordinator.inventory import Failure
 from mailhaul.coordinator.monitoring.course import Course
-from mailhaul.coordinator.monitoring.overview import Overview, PastRun
+from mailhaul.coordinator.monitoring.overview import Overview
 from mailhaul.coordinator.monitoring.status import RunStatus
 from mailhaul.proto.errors import HostLostError, StoreError
 from mailhaul.proto.structs import replace
@@ -38,7 +38,7 @@ WIDE = 80
 
 
 def make_overview(
-    *, owner: str | None = None, run: RunStatus | None = None, runs: tuple[PastRun, ...] = ()
+    *, owner: str | None = None, run: RunStatus | None = None, runs: tuple[RunRecord, ...] = ()
 ) -> Overview:
     return Overview(
         staging=Path("/var/spool/mailhaul"),
@@ -53,12 +53,12 @@ def make_overview(
     )
 
 
-def make_past(state: str, sealed: int = 9) -> PastRun:
-    record = RunRecord(
+def make_past(state: RunState, sealed: int = 9) -> RunRecord:
+    return RunRecord(
         run=RUN,
         started=NOW,
         ended=None if state == "interrupted" else NOW + timedelta(hours=7),
-        state="running",
+        state=state,
         paths="/",
         options="",
         error="",
@@ -72,7 +72,6 @@ def make_past(state: str, sealed: int = 9) -> PastRun:
         new_bytes=0,
         archive_bytes=0,
     )
-    return PastRun(record=record, state=state)
 
 
 def shown(overview: Overview, capsys: pytest.CaptureFixture[str]) -> str:

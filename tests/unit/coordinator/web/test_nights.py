@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from mailhaul.bench.macro import catalogs
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.cli.main import main
 from mailhaul.coordinator.documents import plain
 from mailhaul.coordinator.overview.runs import listed_runs
 from mailhaul.tests.pages import SettableClock, logged_in, make_site, operator
@@ -91,3 +92,14 @@ def test_helpdesks_see_none_of_it(staging: Path) -> None:
     client = logged_in(make_site(staging, clock=MORNING), "hal", "helpdesk", "group-01")
     for address in ("/nights", "/nights/2026-11-20", "/runs/latest", "/api/v1/runs", "/api/v1/last-night"):
         assert client.get(address).status_code == 403
+
+
+def test_the_status_is_that_of_the_command_line(
+    client: TestClient, staging: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--staging", str(staging), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    told = client.get("/api/v1/status").json()
+    assert told["runs"] == said["runs"]
+    assert told["copies"] == said["copies"]
+    assert set(told) == set(said)
