@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mailhaul.coordinator.cli.main import EXIT_TERMINATED
 from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.coordinator.service.proofs import Proofs
 from mailhaul.proto.archive.frames import FrameType
@@ -225,29 +227,27 @@ def many(make_house: Make) -> House:
     return house
 
 
-def test_a_drill_that_is_killed_is_gone_on_with(many: House) -> None:
-    words = [
-        sys.executable,
-        "-P",
-        "-m",
-        "mailhaul",
-        "--config",
-        str(many.config),
-        "drill",
-        "--mailboxes",
-        "9",
-    ]
+def ended_by(house: House, number: signal.Signals) -> int:
+    """Begin a drill of nine mailboxes, and end it when two are done; its exit status."""
+    program = [sys.executable, "-P", "-m", "mailhaul", "--config", str(house.config)]
+    words = [*program, "drill", "--mailboxes", "9"]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until = time.monotonic() + 60
-        while len(Proofs(many.staging).all()) < 2 and time.monotonic() < until:
+        while len(Proofs(house.staging).all()) < 2 and time.monotonic() < until:
             assert process.poll() is None
-            for left in many.scratch.glob("mailhaul-drill.*"):
-                assert left.stat().st_mode & 0o077 == 0
+            for left in house.scratch.glob("mailhaul-drill.*"):
+                with suppress(FileNotFoundError):
+                    assert left.stat().st_mode & 0o077 == 0
             time.sleep(0.01)
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(number)
+        status = process.wait(60)
+    return status
+
+
+def test_a_drill_that_is_killed_is_gone_on_with(many: House) -> None:
+    assert ended_by(many, signal.SIGKILL) == -signal.SIGKILL
     before = {one.user: one.tried for one in Proofs(many.staging).all()}
     assert 2 <= len(before) < 9
     done = many.run("drill", "--mailboxes", "9")
@@ -257,6 +257,15 @@ def test_a_drill_that_is_killed_is_gone_on_with(many: House) -> None:
     assert list(many.scratch.iterdir()) == []
     newest, killed = Proofs(many.staging).drills(9)
     assert (newest.state, killed.state, killed.proven) == ("done", "interrupted", len(before))
+
+
+def test_a_drill_that_is_stopped_leaves_in_order(many: House) -> None:
+    assert ended_by(many, signal.SIGTERM) == EXIT_TERMINATED
+    assert list(many.scratch.iterdir()) == []
+    (stopped,) = Proofs(many.staging).drills(9)
+    assert stopped.state == "interrupted"
+    assert stopped.ended is not None
+    assert stopped.proven == len(Proofs(many.staging).all())
 
 
 def test_an_encrypted_backup_is_proven_with_the_private_key_and_not_without(tmp_path: Path) -> None:
