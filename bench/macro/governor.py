@@ -266,8 +266,8 @@ def _show(phases: Sequence[Phase], seen: Sequence[Seen], target: float) -> None:
             x.seconds for x in seen if x.client == 0 and any(p.began <= x.began < p.ended for p in of)
         )
         p95 = together[math.ceil(len(together) * 95 / 100) - 1] / target
-        speed = median(one.size_bytes / one.seconds / 1e6 for one in of)
-        print(f"{name} the governor: p95 of {len(together)} looks {p95:.2f} of the target, {speed:.0f} MB/s")
+        rate = median(one.size_bytes / one.seconds / 1e6 for one in of)
+        print(f"{name} the governor: p95 of {len(together)} looks {p95:.2f} of the target, {rate:.0f} MB/s")
 
 
 def _ms(seen: Sequence[Seen], phase: Phase) -> str:
