@@ -123,7 +123,7 @@ class Operations:
         return self._change(
             number,
             ("waiting", "interrupted"),
-            "state = 'stopped', waits_for = '', ended = ?, exit_status = NULL, error = ''",
+            "state = 'stopped', waits_for = '', ended = ?, exit_status = NULL, error = '', told = 0",
             (stamp(now),),
         )
 
@@ -137,7 +137,7 @@ class Operations:
         return self._change(
             number,
             ("waiting", "running", "stopping", "interrupted"),
-            "state = ?, waits_for = '', pid = 0, ended = ?, exit_status = ?, error = ?",
+            "state = ?, waits_for = '', pid = 0, ended = ?, exit_status = ?, error = ?, told = 0",
             (state, stamp(now), exit_status, error),
         )
 

@@ -97,7 +97,7 @@ class Queue:
         standing = self._standing()
         for one in standing:
             if one.state == "interrupted":
-                self._operations.go_on(one.id, self._aftermath(one).resumes)
+                self._go_on(one, now)
             elif one.state in UNDER_WAY and not is_carried_out(self._staging, one.id):
                 self._settle(one, now)
         standing = self._standing()
@@ -176,6 +176,14 @@ class Queue:
             changed = self._operations.again(operation.id, after.resumes)
         if changed:
             self._observer.died(operation, becomes)
+
+    def _go_on(self, operation: Operation, now: datetime) -> None:
+        """An operation was ended though nobody had asked it to stop; by then it may have done all."""
+        after = self._aftermath(operation)
+        if after.ended is None:
+            self._operations.go_on(operation.id, after.resumes)
+        else:
+            self._operations.end(operation.id, after.ended, now, error=after.error)
 
     def _aftermath(self, operation: Operation) -> Aftermath:
         return aftermath(self._staging, operation)

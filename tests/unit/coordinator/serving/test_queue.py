@@ -298,3 +298,20 @@ def test_an_end_that_could_not_be_told_is_told_later(house: House, monkeypatch: 
             house.tick()
     assert house.tick() == [f"ended {number}: done"]
     assert house.tick() == []
+
+
+def test_what_was_interrupted_when_all_was_done_is_not_done_again(house: House) -> None:
+    number, other = house.add("verify"), house.add("sweep")
+    house.tick()
+    for one in (number, other):
+        house.processes[one].begin()
+        house.processes[one].end("interrupted", 143)
+    house.queue.interrupt(lambda: NOW)
+    assert house.observer.told[-2:] == [f"ended {number}: interrupted", f"ended {other}: interrupted"]
+    assert house.operations.withdraw(other, NOW)
+    house.after[number] = Aftermath(ended="done")
+    house.processes.clear()
+    house.serve()
+    assert house.tick() == [f"ended {number}: done", f"ended {other}: stopped"]
+    house.tick(60)
+    assert house.processes == {}
