@@ -66,7 +66,8 @@ class RunNotices(RunObserver):
     def _tell(self, run: RunId) -> None:
         end = read_end(self._staging, run)
         found = {one.cause: one for one in told_of(end)}
-        for cause in causes_of(end.record):
+        # One that failed may have left something out, too: only a run that was done to its end ends that.
+        for cause in causes_of(end.record) if end.record.state == "done" else ():
             if cause not in found:
                 over(self._staging, cause, self._now())
         for one in found.values():
