@@ -30,32 +30,41 @@ def test_thirty_days_of_processes_that_are_killed(tmp_path: Path, rounds: int) -
     served.pass_time(first, first, STEP)
     ticks = mmap.mmap(-1, 8)  # how many have begun, whatever becomes of the process
     killed = 0
-    while not _serve(served, ticks, source.expovariate(1 / 0.08)):
+    while not _serve(served, ticks, source, DAYS * 48 // rounds):
         killed += 1
-        assert killed < 5000
     assert killed >= rounds
     done = [one for one in expected(first, last, own=False) if "purge" not in one]
     assert Counter(served.put_in()) == Counter(done)
     assert {one.passed_over for one in HandledMoments(tmp_path).all().values()} == {""}
 
 
-def _serve(served: Served, ticks: mmap.mmap, seconds: float) -> bool:
-    """A process serves from the last tick that was begun on, until it is killed, or all days have passed."""
+def _serve(served: Served, ticks: mmap.mmap, source: random.Random, most: int) -> bool:
+    """A process serves from the last tick that was begun on, until it is killed, at any point of one of the
+    ticks that follow (so many at most), or all days have passed."""
+    begun = _number(ticks)
     child = os.fork()
     if child == 0:
         status = 1
         try:
             served.start()
             begin = at("2027-03-10T12:00")
-            while (number := int.from_bytes(ticks[:], "little")) <= DAYS * 48:
-                served.finish(begin + number * STEP)
+            served.finish(begin + _number(ticks) * STEP)
+            while (number := _number(ticks)) <= DAYS * 48:
                 served.pass_time(begin + number * STEP, begin + number * STEP, STEP)
+                time.sleep(0.001)  # most ticks are over in no time
                 ticks[:] = (number + 1).to_bytes(8, "little")
             status = 0
         finally:
             os._exit(status)
-    time.sleep(seconds)
+    last = begun + source.randrange(most)
+    while _number(ticks) < last and _number(ticks) <= DAYS * 48:
+        time.sleep(0.001)
+    time.sleep(source.choice((0, 0.001, 0.004)))
     os.kill(child, signal.SIGKILL)
     _, ended = os.waitpid(child, 0)
     assert os.WIFSIGNALED(ended) or os.WEXITSTATUS(ended) == 0
     return not os.WIFSIGNALED(ended)
+
+
+def _number(ticks: mmap.mmap) -> int:
+    return int.from_bytes(ticks[:], "little")
