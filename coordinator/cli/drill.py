@@ -117,7 +117,7 @@ def _rules(config: Config, mailboxes: int | None, seconds: float | None) -> Dril
     if rules.doveadm and rules.scratch is None:
         raise ConfigError(
             "drill.scratch is missing: with drill.doveadm expected a directory as far as which the owner of "
-            "the mail gets, such as '/var/lib/mailhaul-drills'",
+            "the mail gets, such as '/var/tmp/mailhaul-drills'",
             keys=["drill.scratch"],
         )
     if mailboxes is not None:

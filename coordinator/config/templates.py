@@ -345,7 +345,7 @@ codec = "lz4"
 # bytes = "50 GB"
 # Where mailboxes are restored, one at a time, and removed again: a directory that nobody else can write to,
 # by default one in the staging area; how much may lie there, and how much of its file system stays free.
-# scratch = "/var/lib/mailhaul-drills"
+# scratch = "/var/tmp/mailhaul-drills"
 # scratch_space = "20 GB"
 # reserve = "2 GiB"
 # Copies are read at these destinations, in turn. Default: at all.
