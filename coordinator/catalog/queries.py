@@ -410,30 +410,20 @@ SKIPPED_BEHIND = """
     SELECT k.number, k.path, k.reason, k.detail FROM units u JOIN skipped k ON k.unit = u.number
     WHERE u.run = ?1 AND k.number > ?2 ORDER BY k.number LIMIT ?3"""
 
-# By group: archives, and what of them lies nowhere, counts in one place only, or in none but ?1.
-# Each archive is looked at once, in the order of the copies. CROSS JOIN: from the copies to the groups.
+# The archives of each group, by the places (with NUL between them) in which copies of them count, and whether
+# any copy is there. Each archive is looked at once, in the order of the copies. CROSS JOIN: from those.
 GROUP_COPIES = """
     WITH each AS (
-        SELECT archive, count(*) FILTER (WHERE state <> 'lost') AS there,
-            min(place) FILTER (WHERE state = 'kept') AS first,
-            max(place) FILTER (WHERE state = 'kept') AS last,
-            max(place <> ?1) FILTER (WHERE state = 'kept') AS away
+        SELECT archive, group_concat(iif(state = 'kept', place, NULL), char(0)) AS places,
+            max(state <> 'lost') AS there
         FROM locations GROUP BY archive
-        UNION ALL SELECT number, 0, NULL, NULL, NULL FROM archives WHERE missing AND NOT EXISTS (
+        UNION ALL SELECT number, NULL, 0 FROM archives WHERE missing AND NOT EXISTS (
             SELECT 1 FROM locations WHERE archive = number))
-    SELECT s.partition, s.grp AS "group", count(*) AS archives, sum(a.size_bytes) AS size_bytes,
-        count(*) FILTER (WHERE there = 0) AS nowhere,
-        count(*) FILTER (WHERE first = last) AS alone,
-        min(a.sealed) FILTER (WHERE first = last) AS alone_since,
-        count(*) FILTER (WHERE NOT away) AS unswept
+    SELECT s.partition, s.grp AS "group", ifnull(places, '') AS places, there, count(*) AS archives,
+        sum(a.size_bytes) AS size_bytes, min(a.sealed) AS since
     FROM each CROSS JOIN archives a ON a.number = each.archive CROSS JOIN units u ON u.number = a.unit
         JOIN scopes s ON s.number = u.scope
-    GROUP BY u.scope ORDER BY s.partition, s.grp"""
-GROUP_PLACES = """
-    SELECT s.partition, s.grp AS "group", l.place, count(*) AS archives
-    FROM locations l CROSS JOIN archives a ON a.number = l.archive CROSS JOIN units u ON u.number = a.unit
-        JOIN scopes s ON s.number = u.scope
-    WHERE l.state = 'kept' GROUP BY u.scope, l.place ORDER BY s.partition, s.grp, l.place"""
+    GROUP BY u.scope, places, there ORDER BY s.partition, s.grp"""
 
 # By place and state, and what of it was never read again: how many, and since when the oldest is there.
 PLACE_LOOKS = """

@@ -421,16 +421,10 @@ class CatalogReader:
 
     def group_copies(self) -> list[GroupCopies]:
         """Where copies of the archives of each group are, by partition and group."""
-        places: dict[tuple[str, str], dict[str, int]] = {}
-        for row in self._rows(queries.GROUP_PLACES):
-            places.setdefault((row["partition"], row["group"]), {})[row["place"]] = row["archives"]
-        return [
-            GroupCopies(
-                **{**values.typed(row), "alone_since": values.time_of(row["alone_since"])},
-                places=places.get((row["partition"], row["group"]), {}),
-            )
-            for row in self._rows(queries.GROUP_COPIES, STAGING)
-        ]
+        found: dict[tuple[str, str], list[sqlite3.Row]] = {}
+        for row in self._rows(queries.GROUP_COPIES):
+            found.setdefault((row["partition"], row["group"]), []).append(row)
+        return [values.group_copies(partition, group, rows) for (partition, group), rows in found.items()]
 
     def place_looks(self) -> list[PlaceLooks]:
         """How many copies there are where, by place and state, and when they were read again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -19,6 +19,7 @@ from ..history import (
     Behind,
     CopyRecord,
     GoodBackup,
+    GroupCopies,
     KnownMailbox,
     MailboxVersion,
     Moment,
@@ -105,7 +106,7 @@ _TEXTS = frozenset(
             "good",
             "stored_at",
             "since",
-            "alone_since",
+            "places",
             "unchecked_since",
             "checked_since",
         ),
@@ -124,7 +125,6 @@ _MAYBE = frozenset(
         "verified",
         "checked",
         "locked_until",
-        "alone_since",
         "unchecked_since",
         "checked_since",
     )
@@ -188,6 +188,26 @@ def copy_record(row: sqlite3.Row) -> CopyRecord:
         archive_name(values["name"])
     values.update({name: time_of(values[name]) for name in ("copied", "verified", "checked", "locked_until")})
     return CopyRecord(**values)
+
+
+def group_copies(partition: str, group: str, rows: Sequence[sqlite3.Row]) -> GroupCopies:
+    """The copies of a group, from its archives by the places in which copies count. Raises DamagedError."""
+    told = [(set(row["places"].split("\0")) - {""}, typed(row)) for row in rows]
+    alone = [row for places, row in told if len(places) == 1]
+    return GroupCopies(
+        partition=partition,
+        group=group,
+        archives=sum(row["archives"] for _, row in told),
+        size_bytes=sum(row["size_bytes"] for _, row in told),
+        nowhere=sum(row["archives"] for _, row in told if not row["there"]),
+        alone=sum(row["archives"] for row in alone),
+        alone_since=min(filter(None, (time_of(row["since"]) for row in alone)), default=None),
+        unswept=sum(row["archives"] for places, row in told if row["there"] and not places - {STAGING}),
+        places={
+            name: sum(row["archives"] for places, row in told if name in places)
+            for name in sorted(set().union(*(places for places, _ in told)))
+        },
+    )
 
 
 def run_record(row: sqlite3.Row) -> RunRecord:
