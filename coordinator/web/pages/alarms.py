@@ -128,6 +128,7 @@ def alarms_page(visit: Visit) -> Response:
         sought=sought,
         behind=int(behind),
         notices=notices(visit).notices,
+        sought_of=sought_of,
     )
 
 
@@ -150,6 +151,13 @@ def acknowledge_form(visit: Visit) -> Response:
 
 
 # Within
+
+
+def sought_of(path: str) -> str:
+    """What the hold on the mailbox of an alarm is found by: it may be held as one of another group, and
+    is as a whole, whatever folder the alarm is about."""
+    parts = path.split("/")  # slashes in the name of a user are escaped
+    return parts[3] if len(parts) > 3 else path
 
 
 def _alarms(visit: Visit, before: str) -> AlarmList:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mailhaul.coordinator.notices.raising import raise_notice
 from mailhaul.coordinator.notices.records import Notice
 from mailhaul.coordinator.overview.alarms import alarm_list, hold_list, known_holds
 from mailhaul.coordinator.service.notices import NoticeRecord
+from mailhaul.coordinator.web.pages.alarms import sought_of
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.tests.pages import api_token, form_token, logged_in, make_site, operator
 
@@ -128,6 +130,19 @@ def test_alarms_say_whether_their_mailbox_is_held(staging: Path) -> None:
         assert alarm_list(catalog, staging, run.run).runs == ()
         shown = alarm_list(catalog, staging, most=0)
     assert (shown.runs[0].count, shown.runs[0].alarms) == (1, ())
+
+
+def test_the_hold_of_an_alarm_is_found_from_it(staging: Path) -> None:
+    with Catalog.open(staging) as catalog:
+        ((alarm,),) = (one.alarms for one in alarm_list(catalog, staging).runs)
+    user = alarm.path.rpartition("/")[2]
+    add_holds(staging, (Hold(path=f"/primary/user/{user}", reason="run", since=NOW),))
+    page = operator(make_site(staging)).get("/alarms").text
+    link = re.search(r'href="(/alarms\?held=[^"#]*)#holds">held</a>', page)
+    assert link
+    assert f'name="what" value="/primary/user/{user}"' in operator(make_site(staging)).get(link[1]).text
+    assert sought_of("/primary/staff/jane@example.org/INBOX") == "jane@example.org"
+    assert sought_of("/primary") == "/primary"
 
 
 @pytest.mark.parametrize("address", ["/alarms?behind=x", "/alarms?before=x", "/api/v1/holds?behind=-1"])
