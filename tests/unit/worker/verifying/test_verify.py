@@ -50,7 +50,7 @@ def test_a_whole_archive_is_whole() -> None:
 
 def test_whose_archive_it_is_and_what_of_its_data_is_broken_is_told() -> None:
     assert check_archive(DATA) == VerifyReport(
-        file="memory", archive=ARCHIVE, frames=len(FRAMES), size_bytes=len(DATA)
+        file="memory", archive=ARCHIVE, encrypted=False, frames=len(FRAMES), size_bytes=len(DATA)
     )
     first, second, *_ = blocks = frames_of(DATA, FrameType.BLOCK)
     assert len(blocks) > 2
