@@ -133,7 +133,11 @@ class _Parsed(Record, kw_only=True):
 def checked(kind: Kind, arguments: Sequence[str], *, elsewhere: bool = False) -> tuple[str, ...]:
     """The arguments of an operation, if it may have them. Asked for ``elsewhere`` (on another host, on the
     page) they may name nothing of this host. Raises UsageError, which says what is wrong."""
-    parsed = _parsed(kind, arguments)
+    # What is looked at is what is carried out: a word that goes afterwards makes others of those behind it.
+    words = tuple(one for one in arguments if one != "--json")
+    if "--" in words:
+        raise UsageError("-- is given to no operation: what its process adds would stand behind it")
+    parsed = _parsed(kind, words)
     refused = parsed.named - _TAKEN[kind] - _ALWAYS
     if elsewhere:
         refused |= parsed.named & _OF_HERE
@@ -145,7 +149,7 @@ def checked(kind: Kind, arguments: Sequence[str], *, elsewhere: bool = False) ->
         if isinstance(value, str) and not RUN_ID.fullmatch(value):
             raise UsageError(f"--{name} {value}: an operation is given an id, as it is carried out later")
     _refuse_relative(parsed)
-    return tuple(one for one in arguments if one != "--json")
+    return words
 
 
 def is_harmless(kind: Kind, arguments: Sequence[str]) -> bool:

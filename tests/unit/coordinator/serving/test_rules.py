@@ -184,3 +184,17 @@ def test_the_next_start_goes_on_with_what_was_begun() -> None:
     restore = operation("restore /p/g/jane --to maildir:/back", resumes=run)
     assert words_of(restore) == ("restore", "--resume", run, "--json")
     assert words_of(operation("inventory robot")) == ("tape", "inventory", "robot", "--json")
+
+
+def test_what_is_looked_at_is_what_is_carried_out() -> None:
+    """--json is no word of an operation; what stood behind it must not become something else by that."""
+    hidden: tuple[tuple[Kind, tuple[str, ...]], ...] = (
+        ("backup", ("--exclude-folder", "--json", "--exclude-folder", "-f/root/file")),
+        ("backup", ("--exclude-folder", "--json", "--exclude-folder", "--store=maildir:/root")),
+        ("restore", ("/p/g/jane", "--into", "--json", "--into", "--to=maildir:/etc")),
+        ("restore", ("/p/g/jane", "--into", "--json")),
+        ("backup", ("--", "/primary")),
+    )
+    for kind, words in hidden:
+        with pytest.raises(UsageError):
+            checked(kind, words, elsewhere=True)
