@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...proto.errors import BackupError, ConfigError
+from ...proto.records import RunId
 from ..clock import utc
 from ..service.database import place
 from ..settings import Config
@@ -49,7 +50,11 @@ def tell_of(invocation: Invocation, arguments: Sequence[str], status: int, error
     staging = config.staging.path
     try:
         # Whoever sits at a terminal sees it himself; of a run that began, its observer tells.
-        if not invocation.begun and not sys.stderr.isatty():
+        if invocation.begun:
+            from ..notices.run_notices import backup_began
+
+            backup_began(staging, rest, RunId(invocation.begun), now)
+        elif not sys.stderr.isatty():
             tell_of_command(staging, name, rest, status, error, now)
         from ..notices.looks import look
 

@@ -20,6 +20,9 @@ _SAID: dict[int, tuple[Event, str]] = {
     EXIT_SKIPPED: ("skipped", "left something undone"),
     EXIT_DAMAGED: ("alarm", "found damaged data"),
 }
+TOLD = frozenset((*_SAID, EXIT_OK))
+"""Ends that something is said of, or that are the end of what was said."""
+
 _ENDS: dict[int, tuple[Event, ...]] = {
     EXIT_OK: ("failed", "skipped", "alarm"),
     EXIT_SKIPPED: ("failed", "alarm"),

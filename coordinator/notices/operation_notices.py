@@ -6,12 +6,14 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from ...proto.errors import BackupError
+from ...proto.errors import EXIT_FAILED, BackupError
+from ...proto.records import RunId
 from ..service.records import Operation, State
 from ..serving.queue import QueueObserver
-from .command_notices import WATCHED, tell_of_command
+from .command_notices import TOLD, WATCHED, tell_of_command
 from .raising import over, raise_notice
 from .records import Notice
+from .run_notices import backup_began
 
 _COMMANDS = {"inventory": "tape inventory"}
 
@@ -51,21 +53,18 @@ class OperationNotices(QueueObserver):
         self._recorded(lambda: self._ended(operation))
 
     def _ended(self, operation: Operation) -> None:
-        if operation.state == "done":
+        if operation.state in ("done", "partial"):
             over(self._staging, _cause(operation), self._now())
         name = _COMMANDS.get(operation.request.kind, operation.request.kind)
-        if name not in WATCHED or operation.exit_status is None:
+        arguments = operation.request.arguments
+        if name not in WATCHED:
             return
         if operation.request.kind == "backup" and operation.carries:
-            return  # the run has told of itself
-        tell_of_command(
-            self._staging,
-            name,
-            operation.request.arguments,
-            operation.exit_status,
-            operation.error,
-            self._now(),
-        )
+            backup_began(self._staging, arguments, RunId(operation.carries), self._now())
+        elif (status := operation.exit_status) is not None:
+            # Nobody sits before it who would see that its configuration or its words are wrong.
+            status = EXIT_FAILED if operation.state == "failed" and status not in TOLD else status
+            tell_of_command(self._staging, name, arguments, status, operation.error, self._now())
 
     def _recorded(self, record: Callable[[], object]) -> None:
         try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from ...proto.errors import BackupError
+from ...proto.errors import BackupError, NotFoundError
 from ...proto.records import RunId, Skipped
 from ...proto.structs import Record
 from ..catalog import Catalog
@@ -163,6 +164,17 @@ def causes_of(record: RunRecord) -> tuple[str, str]:
     so that a good one ends them."""
     asked = f"backup {record.paths or '/'} {record.options}".strip()
     return f"failed:{asked}", f"skipped:{asked}"
+
+
+def backup_began(staging: Path, arguments: Sequence[str], run: RunId, now: datetime) -> None:
+    """A backup that was asked for with these arguments has begun a run, which tells of itself: that the same
+    could not begin is over. Raises as ``raise_notice``."""
+    cause = f"failed:{' '.join(('backup', *arguments))}"
+    with suppress(NotFoundError):
+        with Catalog.open(staging) as catalog:
+            theirs = causes_of(catalog.run(run))
+        if cause not in theirs:
+            over(staging, cause, now)
 
 
 def _alarm(end: RunEnd) -> Notice:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.drills.shares import Share
 from mailhaul.coordinator.holds import Hold, add_holds
 from mailhaul.coordinator.key_checks import CheckedRecipient
@@ -21,7 +22,15 @@ from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.records import Operation, Request, State
 from mailhaul.coordinator.serving.queue import QueueObserver
 from mailhaul.coordinator.settings import own_directory
-from mailhaul.proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_LOCKED, EXIT_OK, EXIT_SKIPPED
+from mailhaul.proto.errors import (
+    EXIT_DAMAGED,
+    EXIT_FAILED,
+    EXIT_LOCKED,
+    EXIT_OK,
+    EXIT_SKIPPED,
+    EXIT_USAGE,
+)
+from mailhaul.proto.records import RunId
 from mailhaul.worker.destinations.tape.inventory import Inventory, Wanted
 
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -160,6 +169,27 @@ class TestOperations:
         notices.ended(self.ended(tmp_path, "stopped", 143))
         assert len(said(tmp_path)) == 1
         assert told == []
+
+    def test_one_whose_configuration_or_words_are_wrong(self, tmp_path: Path) -> None:
+        notices = OperationNotices(tmp_path, lambda: NOW, QueueObserver(), lambda _: None)
+        notices.ended(self.ended(tmp_path, "failed", EXIT_USAGE))
+        assert said(tmp_path) == [("new", "Backup failed: /primary")]
+
+    def test_that_one_could_not_begin_is_over_when_the_next_has_begun(self, tmp_path: Path) -> None:
+        run, told = RunId("20260301T020000Z-0001"), list[str]()
+        notices = OperationNotices(tmp_path, lambda: NOW, QueueObserver(), told.append)
+        notices.ended(self.ended(tmp_path, "failed", EXIT_LOCKED))
+        with Catalog.open(tmp_path, write=True) as catalog:
+            catalog.begin_run(run, NOW, paths="/primary/staff")
+        notices.ended(self.ended(tmp_path, "partial", EXIT_SKIPPED, run))
+        assert said(tmp_path)[1:] == [("over", "Backup did not begin: /primary")]
+        assert told == []
+
+    def test_that_one_died_is_over_when_the_next_has_left_something_out(self, tmp_path: Path) -> None:
+        notices = OperationNotices(tmp_path, lambda: NOW, QueueObserver(), lambda _: None)
+        notices.died(self.ended(tmp_path, "failed", EXIT_FAILED), "failed")
+        notices.ended(self.ended(tmp_path, "partial", EXIT_SKIPPED, "20260301T020000Z-0002"))
+        assert NoticeRecord(tmp_path).lasting() == ()
 
     def test_those_whose_process_died(self, tmp_path: Path) -> None:
         notices = OperationNotices(tmp_path, lambda: NOW, QueueObserver(), lambda _: None)
