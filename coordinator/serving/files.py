@@ -9,7 +9,7 @@ import io
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -90,13 +90,14 @@ def read_stderr(staging: Path, number: int) -> str:
     return ""
 
 
-def forget_old(staging: Path, newest: int) -> None:
-    """Remove the files of operations, of which ``newest`` is the newest, that are too many. What can't be
-    removed stays."""
+def forget_old(staging: Path, newest: int, standing: Collection[int] = ()) -> None:
+    """Remove the files of operations, of which ``newest`` is the newest, that are too many; none of those
+    that are ``standing``, however old: without its lock one under way would be taken for dead, and begun
+    once more beside itself. What can't be removed stays."""
     with suppress(OSError), os.scandir(place(staging)) as found:
         for one in found:
             name = _FILE.fullmatch(one.name)
-            if name and int(name[1]) <= newest - KEPT:
+            if name and int(name[1]) <= newest - KEPT and int(name[1]) not in standing:
                 with suppress(OSError):
                     os.unlink(one.path)
 

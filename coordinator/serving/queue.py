@@ -25,7 +25,7 @@ from .aftermath import Aftermath, aftermath
 from .files import forget_old, is_carried_out, read_stderr
 from .outside import outside
 from .processes import Started, Starter
-from .rules import Going, Needs, obstacle
+from .rules import ARCHIVES, RUN, Going, Needs, obstacle
 
 MOST_DEATHS = 3
 """An operation whose process died so often is not begun again: it is most likely what kills it."""
@@ -201,7 +201,7 @@ class Queue:
     # What may start
 
     def _start(self, standing: tuple[Operation, ...], now: datetime) -> None:
-        going = [Going(one, self._needs_for(one)) for one in standing if one.state in UNDER_WAY]
+        going = [Going(one, self._needs_of_one_begun(one)) for one in standing if one.state in UNDER_WAY]
         waiting: list[Going] = []
         for one in standing:
             if one.state != "waiting":
@@ -209,7 +209,8 @@ class Queue:
             try:
                 needs = self._needs_for(one)
             except BackupError as error:
-                self._operations.end(one.id, "failed", now, error=error.message)
+                status = error.exit_code  # so it is told of as any other that could not begin
+                self._operations.end(one.id, "failed", now, exit_status=status, error=error.message)
                 continue
             begins = one.id in self._attempts or is_carried_out(self._staging, one.id)
             (going if begins else waiting).append(Going(one, needs))
@@ -234,6 +235,14 @@ class Queue:
             self._needs[operation.id] = self._needs_of(operation)
         return self._needs[operation.id]
 
+    def _needs_of_one_begun(self, operation: Operation) -> Needs:
+        """Of one that another version, or another configuration, has begun, nobody may be able to tell: it
+        is taken to hold what writes and what reads, and the others do not stand still for it."""
+        try:
+            return self._needs_for(operation)
+        except BackupError:
+            return Needs(alone=frozenset({RUN, ARCHIVES}))
+
     # What is told
 
     def _note(self, standing: tuple[Operation, ...]) -> None:
@@ -251,7 +260,7 @@ class Queue:
         for one in self._operations.untold():
             self._observer.ended(one)
             self._operations.told(one.id)
-            forget_old(self._staging, one.id)
+            forget_old(self._staging, one.id, {standing.id for standing in self._standing()})
 
     def _standing(self) -> tuple[Operation, ...]:
         return self._operations.in_states(_STANDING)

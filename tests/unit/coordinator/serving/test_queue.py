@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ import pytest
 
 from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.records import Kind, Operation, Request
-from mailhaul.coordinator.serving import processes, queue
+from mailhaul.coordinator.serving import files, processes, queue
 from mailhaul.coordinator.serving.aftermath import ANEW, Aftermath
-from mailhaul.coordinator.serving.files import carrying_out, file_of
+from mailhaul.coordinator.serving.files import carrying_out, file_of, is_carried_out
 from mailhaul.coordinator.serving.queue import MOST_DEATHS, PAUSE, Queue, QueueObserver
 from mailhaul.coordinator.serving.rules import RUN, Needs
 from mailhaul.proto.errors import UsageError
@@ -83,6 +84,7 @@ class House:
         self.signals: list[str] = []
         self.after: dict[int, Aftermath] = {}
         self.now = NOW
+        self.unknown: set[int] = set()
         self.observer = Told()
         self.queue = self.serve()
         monkeypatch.setattr(processes, "ask_to_end", lambda _, one: self.signals.append(f"TERM {one.id}"))
@@ -93,6 +95,13 @@ class House:
         """A coordinator; the one before is gone."""
         self.queue = Queue(self.staging, self._start, self._needs, self.observer, GRACE)
         return self.queue
+
+    @contextmanager
+    def operations_unknown(self, number: int) -> Iterator[None]:
+        """What this operation needs can't be told meanwhile."""
+        self.unknown.add(number)
+        yield
+        self.unknown.discard(number)
 
     def add(self, kind: Kind = "backup") -> int:
         return self.operations.add(Request(kind=kind, asked_by="cli:root"), self.now).id
@@ -112,7 +121,7 @@ class House:
         return self.processes[number]
 
     def _needs(self, operation: Operation) -> Needs:
-        if operation.request.kind == "drill":
+        if operation.request.kind == "drill" or operation.id in self.unknown:
             raise UsageError("this version has no drill")
         return Needs(alone=frozenset({RUN} if operation.request.kind == "backup" else ()))
 
@@ -315,3 +324,28 @@ def test_what_was_interrupted_when_all_was_done_is_not_done_again(house: House) 
     assert house.tick() == [f"ended {number}: done", f"ended {other}: stopped"]
     house.tick(60)
     assert house.processes == {}
+
+
+def test_one_under_way_that_nobody_understands_holds_up_no_reader(house: House) -> None:
+    first, second = house.add(), house.add("sweep")
+    house.operations.begin(first, 4711, NOW)
+    with carrying_out(house.staging, first), house.operations_unknown(first):
+        house.tick()
+        assert second in house.processes
+
+
+def test_one_under_way_keeps_its_lock_however_many_end_meanwhile(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "KEPT", 1)
+    first, *others = house.add(), *(house.add("sweep") for _ in range(3))
+    house.tick()
+    for number in (first, *others):
+        house.processes[number].begin()
+    for number in others:
+        house.processes[number].end()
+    assert house.tick() == [f"began {first}", *(f"ended {number}: done" for number in others)]
+    assert not file_of(house.staging, others[0], "lock").exists()
+    assert is_carried_out(house.staging, first)
+    assert house.tick() == []
+    assert house.state(first) == "running"
