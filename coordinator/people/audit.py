@@ -90,7 +90,8 @@ class AuditLog:
             # A line that a crash cut off stays as it is: the next names it as any other.
             ending = b"\n" if last and not last.endswith(b"\n") else b""
             document = {**_encoded(act), "before": _digest(last)}
-            file.write(ending + json.dumps(document, ensure_ascii=False).encode("utf-8") + b"\n")
+            line = json.dumps(document, ensure_ascii=False).encode("utf-8") + b"\n"
+            _write_all(file.fileno(), ending + line)
             os.fsync(file.fileno())
         if is_new:
             sync_directory(self.path.parent)
@@ -205,6 +206,13 @@ def _named(line: bytes) -> str:
         return str(json.loads(line)["before"])
     except (ValueError, KeyError, TypeError):
         return ""
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """A disk that is nearly full takes a part of it without any error: that comes with the rest."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]
 
 
 def _last_line(fd: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import stat
 import threading
 from datetime import UTC, datetime
@@ -148,3 +149,16 @@ def test_what_an_act_is_about() -> None:
     assert is_about(one, "anna", "/primary/staff/jane")
     assert not is_about(one, "bert", "")
     assert not is_about(one, "", "/primary/staff/jan")
+
+
+def test_a_line_that_the_disk_took_in_part_is_none(log: AuditLog) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.path.stat().st_size + 50, limits[1]))
+    try:
+        with pytest.raises(StagingError):
+            log.append(act(9))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.append(act(10))
+    assert list(log.flaws()) == []
+    assert [one["on"][-1] for one in log.acts()][-2:] == ["8", "0"]
