@@ -99,7 +99,10 @@ class Operations:
         """An operation whose process died waits again, to go on with a run or restore (empty: to begin anew).
         False if it was not under way."""
         return self._change(
-            number, ("running",), "state = 'waiting', pid = 0, deaths = deaths + 1, resumes = ?", (resumes,)
+            number,
+            ("running",),
+            "state = 'waiting', pid = 0, deaths = deaths + 1, resumes = ?1, carries = ?1",
+            (resumes,),
         )
 
     def go_on(self, number: int, resumes: str) -> bool:
@@ -115,7 +118,10 @@ class Operations:
         """An operation under way found that somebody else holds what it needs, and waits again: ``why``, and
         what it goes on with then (empty: it begins anew). False if it does not run, or is to stop."""
         return self._change(
-            number, ("running",), "state = 'waiting', pid = 0, waits_for = ?, resumes = ?", (why, resumes)
+            number,
+            ("running",),
+            "state = 'waiting', pid = 0, waits_for = ?1, resumes = ?2, carries = ?2",
+            (why, resumes),
         )
 
     def withdraw(self, number: int, now: datetime) -> bool:

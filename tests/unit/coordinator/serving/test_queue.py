@@ -349,3 +349,15 @@ def test_one_under_way_keeps_its_lock_however_many_end_meanwhile(
     assert is_carried_out(house.staging, first)
     assert house.tick() == []
     assert house.state(first) == "running"
+
+
+def test_what_a_start_has_begun_says_nothing_of_one_that_begins_anew(house: House) -> None:
+    for put_back in (True, False):
+        number = house.add("verify")
+        house.operations.begin(number, 4711, NOW)
+        house.operations.carries(number, "an earlier run")
+        if put_back:
+            assert house.operations.put_back(number, "waits", "")
+        else:
+            assert house.operations.again(number, "")
+        assert house.operations.get(number).carries == ""
