@@ -60,7 +60,7 @@ class Guards:
             return self._problems.of_error(nobody, error)
         visit = Visit(self._site, self._renderer, request, who, Form())
         response = self._tried(route, visit, who, body)
-        if not visit.is_for_part:  # what a page asks for by itself is no sign of anybody being there
+        if not visit.is_by_itself:
             renew_session(self._site, request, response)
         return response
 

@@ -55,6 +55,12 @@ class Visit:
         """Whether htmx asks, which puts a part into the page that it has."""
         return self.request.headers.get("hx-request") == "true"
 
+    @property
+    def is_by_itself(self) -> bool:
+        """Whether a page asks, of which nobody knows whether anybody is before it: for parts, and for events,
+        which a browser asks for again and again."""
+        return self.is_for_part or "text/event-stream" in self.request.headers.get("accept", "")
+
     def asked(self, name: str, default: str = "") -> str:
         """A value of the address, behind its question mark."""
         return self.request.query_params.get(name, default)

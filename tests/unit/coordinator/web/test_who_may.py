@@ -169,6 +169,8 @@ def test_sessions_end_by_themselves(tmp_path: Path) -> None:
     for _ in range(3):  # what the page asks for by itself does not count as use
         clock.seconds += 590
         assert client.get("/now", headers={"hx-request": "true"}).status_code == 200
+        # Of events, too, there are new streams as long as the page is open.
+        assert "set-cookie" not in client.get("/now", headers={"accept": "text/event-stream"}).headers
     clock.seconds += 60
     assert client.get("/now").status_code == 303
 
