@@ -48,10 +48,10 @@ class Nobody:
         """See Observer."""
 
 
-def real_trials(staging: Path, destinations: Sequence[Destination]) -> Try:
+def real_trials(staging: Path, destinations: Sequence[Destination], doveadm: tuple[str, ...] = ()) -> Try:
     """Mailboxes are really restored, in this process; there is no live store."""
     engine = adapters.make_engine(0)
-    bench = Bench(here=engine, engine=engine, stores={})
+    bench = Bench(here=engine, engine=engine, stores={}, doveadm=doveadm)
     return partial(try_mailbox, Sources(staging=staging, destinations=tuple(destinations)), bench)
 
 

@@ -177,6 +177,8 @@ def _tried(
     (outcome,) = engine(run_proof, [task], _UNTOLD)
     if outcome.report is None:
         error = outcome.failure()
+        if report.damaged:  # that is known, whatever kept us from comparing the rest
+            return replace(trial, outcome="failed", lacks=tuple(report.damaged), error=error.message)
         if isinstance(error, PlaceError):
             raise error
         return replace(trial, error=error.message)

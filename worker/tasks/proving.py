@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...groups.paths import LogicalPath
 from ...proto.archive.stored import StoredMailbox
-from ...proto.errors import DamagedError, ErasedError
+from ...proto.errors import DamagedError, ErasedError, StoreError
 from ...proto.ports import ProgressSink
 from ...proto.records import ArchiveId, Folder, Partition, Progress, Skipped
 from ...proto.structs import Record, replace
@@ -17,6 +18,9 @@ from ..archives.opened import opened_archives
 from ..load import LoadLimits, gentle
 from ..proving.comparison import Comparison, compare
 from ..stores import registry
+
+if TYPE_CHECKING:
+    from ..proving.scratch_server import Layout
 
 _PROGRESS_MESSAGES = 64
 
@@ -84,14 +88,27 @@ def _served(
     task: ProofTask, folders: Sequence[Folder], compared: Comparison, told: Callable[[int, int], object]
 ) -> ProofReport:
     """The comparison, with what a server does not show as it has to."""
-    from ..proving.scratch_server import ScratchServer, layout_of
-    from ..proving.served import compare_served
+    from ..proving.scratch_server import layout_of
 
     files = replace(compared, served=())
     layout = layout_of(folders)
     if layout is None:
         return ProofReport(compared=files, unserved="its folders lie in no way that a server is told of here")
+    try:
+        return _shown(task, compared, told, layout)
+    except StoreError as error:
+        if not files.lacks:
+            raise
+        return ProofReport(compared=files, unserved=error.message)  # what is lacking is known all the same
+
+
+def _shown(
+    task: ProofTask, compared: Comparison, told: Callable[[int, int], object], layout: Layout
+) -> ProofReport:
+    from ..proving.scratch_server import ScratchServer
+    from ..proving.served import compare_served
+
     server = ScratchServer(doveadm=task.doveadm, place=Path(task.place), mail=Path(task.mail), layout=layout)
     with server.account() as account:
         lacks = compare_served(account, task.whose, compared.served, told)
-    return ProofReport(compared=replace(files, lacks=(*files.lacks, *lacks)))
+    return ProofReport(compared=replace(compared, served=(), lacks=(*compared.lacks, *lacks)))

@@ -241,3 +241,28 @@ def test_one_drill_at_a_time(staging: Path) -> None:
 
     assert drill(staging, CONFIG, ["vault"], Trials(clock, again), clock).drill.proven == 4
     assert clock.time - NOW == timedelta(seconds=40)
+
+
+def test_a_mailbox_that_meets_a_fault_of_ours_keeps_nobody_out(staging: Path) -> None:
+    clock = SetClock(NOW)
+    trials = Trials(clock, lambda user, _: KeyError("ours") if user == USERS[0] else None)
+    for _ in range(8):
+        drill(staging, CONFIG, ["vault"], trials, clock)
+        clock.passes(86_400)
+    found = {one.user: (one.outcome, one.error) for one in Proofs(staging).all()}
+    assert found[USERS[0]] == ("untried", "KeyError: 'ours'; this is a bug")
+    assert {outcome for outcome, _ in found.values()} == {"untried", "proven"}
+    assert len(found) == len(USERS)
+
+
+def test_damage_at_a_place_that_is_away_now_is_not_mended_by_another(staging: Path) -> None:
+    clock = SetClock(NOW)
+    lost = Skipped("/p/staff/u00/INBOX/1", "damaged", "x")
+    sick = Trial(outcome="failed", run=run_id(1), place="vault", lacks=(lost,))
+    config = replace(CONFIG, sample=SampleRules(mailboxes=12, random=0.0))
+    trials = Trials(clock, lambda user, _: sick if user < "u03" else None)
+    drill(staging, config, ["vault", "ceph"], trials, clock)
+    clock.passes(86_400)
+    done = drill(staging, config, ["vault", "ceph"], Trials(clock, away("vault")), clock)
+    assert done.away == {"vault": "not there"}
+    assert {one.user for one in Proofs(staging).all() if one.outcome == "failed"} == {"u00", "u01", "u02"}

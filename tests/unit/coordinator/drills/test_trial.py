@@ -133,3 +133,15 @@ def test_a_place_that_is_away_is_no_damage(place: Place) -> None:
     found = place.attempt()
     assert (found.outcome, found.away, found.lacks) == ("untried", "vault", ())
     assert "there is no directory" in found.error
+
+
+def test_damage_is_told_also_where_no_server_can_be_asked(place: Place) -> None:
+    place.trials = real_trials(place.chain.staging, place.destinations, ("/nowhere/doveadm",))
+    whole = place.attempt()
+    assert (whole.outcome, whole.lacks) == ("untried", ())
+    assert "/nowhere/doveadm" in whole.error
+    for archive in place.archives():
+        damage(archive, FrameType.BLOCK)
+    found = place.attempt()
+    assert found.outcome == "failed"
+    assert found.lacks
