@@ -83,7 +83,7 @@ def _in_utf_8(name: str, *, fs: bool) -> bytes:
 
 class ScratchServer(Record, kw_only=True):
     """A Dovecot whose administrator's command is ``doveadm``, for the mailbox in ``mail``; its other files
-    are in ``place``, a directory above that which nobody else may enter."""
+    are in ``place``, a directory above that in which nobody else may write."""
 
     doveadm: tuple[str, ...]
     place: Path
@@ -132,17 +132,26 @@ class ScratchServer(Record, kw_only=True):
 
 
 def given_away(place: Path, mail: Path) -> tuple[int, int]:
-    """Give a directory with all in it to the owner of the mail, as whom a server has to work: root may not
-    be, and a user whom nobody is stands for it. Returns who has it now. Raises StoreError."""
+    """Give a mailbox to the owner of the mail, as whom a server has to work: root may not be, and a user whom
+    nobody is stands for it. Returns who has it now.
+
+    The directory above it stays ours, and that user only gets through it: what lies there is read and written
+    as root, and a configuration that others can put there would be a program that root starts. Raises
+    StoreError.
+    """
     there = mail.stat()
     if os.geteuid() != 0:
         return there.st_uid, there.st_gid
     uid, gid = (there.st_uid, there.st_gid) if there.st_uid else (_nobodys(), _nobodys())
+    top = place / mail.relative_to(place).parts[0]
     try:
-        for directory, names, files in os.walk(place):
-            os.chown(directory, uid, gid, follow_symlinks=False)
+        # Nobody gets in before all of it is done: who did could put a symbolic link in the way.
+        for directory, names, files in os.walk(top, topdown=False):
             for name in (*names, *files):
                 os.chown(os.path.join(directory, name), uid, gid, follow_symlinks=False)
+        os.chown(top, uid, gid, follow_symlinks=False)
+        os.chown(place, -1, gid, follow_symlinks=False)
+        place.chmod(0o710)
     except OSError as error:
         raise StoreError(f"{place}: can't be given to user {uid}: {error.strerror}") from error
     return uid, gid
