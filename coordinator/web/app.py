@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 from starlette.applications import Starlette
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -49,7 +50,7 @@ def make_app(site: Site) -> Starlette:
         return problems.of_status(request, status, dict(headers or {}))
 
     paths: list[BaseRoute] = [
-        Path(address(route), guards.endpoint(route), methods=[route.method]) for route in table
+        Path(_routed(address(route)), guards.endpoint(route), methods=[route.method]) for route in table
     ]
 
     @asynccontextmanager
@@ -72,6 +73,19 @@ def make_app(site: Site) -> Starlette:
         exception_handlers={HTTPException: of_status},
         max_body_size=_LARGEST_REQUEST,
     )
+
+
+class _Number(IntegerConvertor):
+    """Python makes no number of thousands of digits, and would say so in the middle of the router."""
+
+    regex = "[0-9]{1,18}"
+
+
+register_url_convertor("number", _Number())
+
+
+def _routed(path: str) -> str:
+    return path.replace(":int}", ":number}")
 
 
 def _menu(table: Iterable[Route]) -> tuple[Entry, ...]:

@@ -42,7 +42,7 @@ def acts(visit: Visit) -> Newest:
 def page(visit: Visit) -> Response:
     """The newest, or those before."""
     before = visit.asked("before")
-    if before and not before.isdecimal():
+    if before and not (before.isdecimal() and len(before) < 19):
         raise UsageError("expected a position in the log")
     asked = ActsAsked(who=visit.asked("who"), on=visit.asked("on"), before=int(before) if before else None)
     shown = found(visit, asked)

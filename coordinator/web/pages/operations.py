@@ -131,7 +131,7 @@ def scheduled(visit: Visit) -> Ahead:
 def table(visit: Visit) -> Response:
     """The newest, or those before one of them."""
     before = visit.asked("before")
-    if before and not before.isdecimal():
+    if before and not (before.isdecimal() and len(before) < 19):
         raise UsageError("expected the id of an operation")
     found = newest(visit, _ON_A_PAGE, int(before) if before else None).operations
     older = found[-1].operation.id if len(found) == _ON_A_PAGE else None

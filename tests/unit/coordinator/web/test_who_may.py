@@ -156,6 +156,13 @@ def test_a_change_of_the_account_ends_its_sessions(site: Site, change: str) -> N
     assert client.get("/now").status_code == 303
 
 
+def test_numbers_of_thousands_of_digits_are_none(site: Site) -> None:
+    digits = "9" * 5000
+    assert visitor(site).get(f"/operations/{digits}").status_code == 404
+    for path in ("/operations", "/audit"):
+        assert operator(site).get(f"{path}?before={digits}").status_code == 400
+
+
 def test_sessions_end_by_themselves(tmp_path: Path) -> None:
     clock = SettableClock()
     site = make_site(tmp_path, clock=clock)
