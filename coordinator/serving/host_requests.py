@@ -32,6 +32,9 @@ MOST_LISTED = 200
 MOST_WAITING = 50
 """So many operations of one host wait or run at a time."""
 
+MOST_REFUSALS = 100
+"""So many refusals of a host are on record of a day; the log has all of them."""
+
 _ONCE_IN = timedelta(days=1)
 """Within this time hosts that are not trusted may ask for one operation of each kind, all together."""
 
@@ -93,6 +96,7 @@ class HostRequests:
         self._told = told
         self._operations = Operations(staging)
         self._audit = AuditLog(staging)
+        self._refused: dict[str, list[datetime]] = {}
         self._adding = Lock()  # between looking how many there are and one more
 
     def __call__(self, host: str, payload: bytes) -> bytes:
@@ -157,10 +161,12 @@ class HostRequests:
             found = self._operations.in_states((*NOT_ENDED, "interrupted"))
             chosen = [one for one in found if self._may_see(host, one)]
         else:
-            chosen = [self._get(host, number) for number in ask.operations[:MOST_LISTED]]
+            chosen = [self._get(host, number) for number in dict.fromkeys(ask.operations[:MOST_LISTED])]
             for one in chosen:
                 check_can_stop(one)
-        return self._reply(tuple(self._stopped(host, one, ask.reason) for one in chosen))
+        # One that stops already is not asked again: each time is two lines of the audit log.
+        stopped = (one if one.state == "stopping" else self._stopped(host, one, ask.reason) for one in chosen)
+        return self._reply(tuple(stopped))
 
     def _stopped(self, host: str, one: Operation, reason: str) -> Operation:
         act = self._act(host, "stop operation", f"operation {one.id}", shown(reason)[:_MOST_REASON])
@@ -183,8 +189,9 @@ class HostRequests:
         return HostReply(operations=operations, served=is_served(self._staging))
 
     def _refuse(self, host: str, kind: Kind, words: str) -> None:
-        act = self._act(host, "add operation", words, "")
-        self._audit.append(replace(act, outcome="refused"))
+        if self._may_note(host):
+            act = self._act(host, "add operation", words, "")
+            self._audit.append(replace(act, outcome="refused"))
         raise AccessError(
             f"{host} may not put in {kind} with these arguments: it may ask for backups, sweeps, "
             "verifications, drills and inventories that change nothing else; serve.trusted_hosts says who "
@@ -202,6 +209,16 @@ class HostRequests:
                 f"a {kind} was asked for less than a day ago: hosts that are not in serve.trusted_hosts may, "
                 "all of them together, ask for one of each kind a day"
             )
+
+    def _may_note(self, host: str) -> bool:
+        """Whether a refusal goes on record: a host that asks all day must not fill the disk."""
+        now = self._now()
+        recent = [one for one in self._refused.get(host, ()) if timedelta(0) <= now - one < _ONCE_IN]
+        if len(recent) < MOST_REFUSALS:
+            recent.append(now)
+            self._refused[host] = recent
+            return True
+        return False
 
     def _act(self, host: str, what: str, on: str, why: str) -> Act:
         role = "trusted host" if host in self._trusted else "host"

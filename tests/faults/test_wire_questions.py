@@ -19,7 +19,7 @@ from mailhaul.coordinator.people.audit import AuditLog
 from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.records import NOT_ENDED
 from mailhaul.coordinator.serving.asking import ask
-from mailhaul.coordinator.serving.host_requests import MOST_WAITING, HostAsk, HostRequests
+from mailhaul.coordinator.serving.host_requests import MOST_REFUSALS, MOST_WAITING, HostAsk, HostRequests
 from mailhaul.proto.errors import AccessError, BackupError, StagingError, UsageError
 from mailhaul.proto.wire.client import Arrival, Client, Connected
 from mailhaul.proto.wire.envelopes import MOST_ASK_BYTES, VERSION, Ask, Hello, Refused, Reply, Welcome
@@ -207,6 +207,24 @@ def test_hosts_that_are_not_trusted_ask_for_one_of_a_kind_a_day(place: Place) ->
     requests("store02", b'{"command": "add", "kind": "sweep"}')
     now += 86_401
     requests("store02", question)
+
+
+def test_a_host_does_not_fill_the_audit_log(place: Place) -> None:
+    requests = HostRequests(
+        place.area, [], lambda _kind, words: tuple(words), lambda kind, _words: kind == "backup",
+        lambda: utc(time.time()), lambda _name, _fields: None,
+    )  # fmt: skip
+    for _ in range(2 * MOST_REFUSALS):
+        with pytest.raises(AccessError):
+            requests("store01", b'{"command": "add", "kind": "purge"}')
+    log = AuditLog(place.area)
+    assert len(list(log.acts())) == MOST_REFUSALS
+    requests("store01", b'{"command": "add", "kind": "backup"}')
+    (one,) = Operations(place.area).newest(1)
+    Operations(place.area).begin(one.id, 2**22 + 1, utc(time.time()))
+    for _ in range(2):
+        requests("store01", b'{"command": "stop", "operations": [%s]}' % b", ".join([b"1"] * 150))
+    assert len(list(log.acts())) == MOST_REFUSALS + 4
 
 
 def test_a_question_that_is_too_long_never_arrives(place: Place) -> None:
