@@ -85,6 +85,8 @@ class _Carrying:
                 resumes = resumable(self._area, self._queue.get(self._number))
                 if self._queue.put_back(self._number, f"waits: {locked.message}", resumes):
                     return status
+                # It was asked to stop meanwhile: it has not begun, and does not.
+                status, error = EXIT_TERMINATED, ""
             except BaseException as raised:
                 status = outcome(raised, inner)
                 error = getattr(raised, "message", "") or str(raised)
