@@ -23,6 +23,9 @@ class Started(Protocol):
     def terminate(self) -> None:
         """Ask it to end."""
 
+    def kill(self) -> None:
+        """Have it ended, whatever it does."""
+
 
 class Starter(Protocol):
     """Starts the process of an operation."""

@@ -126,6 +126,11 @@ class Queue:
                 if now() >= deadline:
                     processes.kill(self._staging, one)
                     killed.add(one.id)
+            if now() >= deadline:
+                for number, attempt in self._attempts.items():
+                    # Those that have not begun, or have told their end, and do not leave.
+                    if attempt.process.poll() is None and number not in asked:
+                        attempt.process.kill()
             time.sleep(_PAUSE_SECONDS)
         for one in self._under_way():
             if one.id in killed:

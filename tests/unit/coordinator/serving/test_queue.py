@@ -54,6 +54,9 @@ class Process:
     def terminate(self) -> None:
         self.asked = True
 
+    def kill(self) -> None:
+        self.die()
+
 
 class Told(QueueObserver):
     """What was told, as words."""
@@ -361,3 +364,12 @@ def test_what_a_start_has_begun_says_nothing_of_one_that_begins_anew(house: Hous
         else:
             assert house.operations.again(number, "")
         assert house.operations.get(number).carries == ""
+
+
+def test_one_that_has_not_begun_keeps_no_coordinator_from_ending(house: House) -> None:
+    number = house.add()
+    house.tick()
+    times = iter((NOW, NOW, *[NOW + GRACE] * 20))
+    house.queue.interrupt(lambda: next(times))
+    assert house.processes[number].status == -9
+    assert house.state(number) == "waiting"
