@@ -58,6 +58,9 @@ class Process:
         if not self.begun:
             self.gone(-15)
 
+    def kill(self) -> None:
+        self.gone(-9)
+
 
 class Ends(QueueObserver):
     """The ends that were told."""
