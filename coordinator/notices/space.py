@@ -27,6 +27,8 @@ _EASED = 1.5
 """It is over when it lasts so many times longer than what was too short."""
 
 _ASK_SECONDS = 10.0
+_asking: dict[Path, threading.Thread] = {}
+"""Who asked last about each place."""
 
 
 class Sample(Record, kw_only=True):
@@ -78,7 +80,10 @@ def measure(
 
 
 def _asked(path: Path) -> tuple[int, int] | None:
-    """Total and free bytes. A mount whose server is gone keeps who asks waiting for good: not us."""
+    """Total and free bytes. A mount whose server is gone keeps who asks waiting for good: not us; and nobody
+    asks it again who would be kept waiting, too."""
+    if (before := _asking.get(path)) is not None and before.is_alive():
+        return None
     found: list[tuple[int, int]] = []
 
     def ask() -> None:
@@ -90,7 +95,7 @@ def _asked(path: Path) -> tuple[int, int] | None:
             ((room.f_blocks - room.f_bfree + room.f_bavail) * room.f_frsize, room.f_bavail * room.f_frsize)
         )
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = _asking[path] = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_ASK_SECONDS)
     return found[0] if found else None

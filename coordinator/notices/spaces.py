@@ -24,6 +24,11 @@ def spaces_of(config: Config, now: datetime) -> tuple[PlaceSpace, ...]:
 def look_at_space(config: Config, now: datetime) -> None:
     """Raise what is short, and end what is not any more. Raises as ``raise_notice``."""
     staging = config.staging.path
-    known = frozenset(one.notice.cause for one in NoticeRecord(staging).lasting(("space",)))
-    found = shortages(spaces_of(config, now), known, config.notices.space_days)
-    reconcile(staging, "space", found, now)
+    lasting = NoticeRecord(staging).lasting(("space",))
+    spaces = spaces_of(config, now)
+    known = frozenset(one.notice.cause for one in lasting)
+    found = shortages(spaces, known, config.notices.space_days)
+    # Of a place that does not answer nobody knows: what was so lasts.
+    silent = {"staging", *(one.name for one in config.destinations)} - {one.place for one in spaces}
+    kept = (one.notice for one in lasting if one.notice.facts.get("place") in silent)
+    reconcile(staging, "space", (*found, *kept), now)

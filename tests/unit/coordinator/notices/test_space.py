@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+import os
+import threading
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.notices import space
+from mailhaul.coordinator.notices.raising import raise_notice
+from mailhaul.coordinator.notices.records import Notice
 from mailhaul.coordinator.notices.space import (
     PlaceSpace,
     Sample,
@@ -16,7 +21,10 @@ from mailhaul.coordinator.notices.space import (
     shortages,
     when_full,
 )
+from mailhaul.coordinator.notices.spaces import look_at_space
+from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.coordinator.service.space import SpaceRecord
+from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.worker.destinations.settings import DirectoryDestination
 
 TODAY = date(2026, 3, 15)
@@ -109,3 +117,39 @@ def test_places_are_measured_and_the_fullest_of_a_day_is_kept(tmp_path: Path) ->
     assert [(one.used_bytes, one.free_bytes) for one in record.samples()] == [(40, 60)]
     record.note([Sample(place="vault", day=TODAY + 70 * DAY, used_bytes=1, free_bytes=99)])
     assert [one.day for one in record.samples()] == [TODAY + 70 * DAY]
+
+
+def test_a_place_that_does_not_answer_keeps_one_waiting_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended, asked = threading.Event(), []
+
+    def statvfs(path: Path) -> os.statvfs_result:
+        asked.append(path)
+        mended.wait(10)
+        return real(path)
+
+    real = os.statvfs
+    monkeypatch.setattr(space, "_ASK_SECONDS", 0.05)
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    for _ in range(3):
+        assert space.measure(tmp_path, 0, (), date(2026, 3, 1)) == []
+    assert len(asked) == 1
+    mended.set()
+    space._asking[tmp_path].join()
+    assert space.measure(tmp_path, 0, (), date(2026, 3, 1)) != []
+
+
+def test_a_place_that_does_not_answer_is_short_of_space_as_before(tmp_path: Path) -> None:
+    now = datetime(2026, 3, 15, 8, tzinfo=UTC)
+    away = DirectoryDestination(name="vault", path=str(tmp_path / "away"))
+    config = Config(
+        staging=StagingConfig(path=tmp_path, reserve_bytes=0), partitions=(), destinations=(away,)
+    )
+    for name in ("vault", "removed"):
+        facts = {"place": name}
+        raise_notice(tmp_path, Notice(event="space", cause=cause_of(name), subject="x", facts=facts), now)
+    look_at_space(config, now)
+    lasting = {one.notice.cause for one in NoticeRecord(tmp_path).lasting(("space",))}
+    assert cause_of("vault") in lasting
+    assert cause_of("removed") not in lasting
