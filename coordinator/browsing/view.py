@@ -171,8 +171,10 @@ def opened_view(
             yield MailboxView(past, archives)
 
 
-def group_of(catalog: Catalog, partition: str, user: str) -> str | None:
-    """The group that a mailbox is in, or was in last; None if nothing is known of it."""
+def groups_of_mailbox(catalog: Catalog, partition: str, user: str) -> frozenset[str]:
+    """The groups that a mailbox is in, which may be several, or the one that it was in last; none if nothing
+    is known of it."""
     newest = {one.group: one for one in catalog.history(partition, user)}
-    held = [one for one in newest.values() if not one.departed] or list(newest.values())
-    return max(held, key=lambda one: one.run).group if held else None
+    there = frozenset(one.group for one in newest.values() if not one.departed)
+    last = max(newest.values(), key=lambda one: one.run, default=None)
+    return there if there or last is None else frozenset((last.group,))

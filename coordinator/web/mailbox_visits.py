@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ...groups.paths import EVERYBODY, LogicalPath
 from ...proto.errors import AccessError, NotFoundError, UsageError
-from ..browsing.view import MailboxView, group_of, opened_view
+from ..browsing.view import MailboxView, groups_of_mailbox, opened_view
 from ..catalog import Catalog
 from ..people.roles import Who
 from .routes import API
@@ -47,11 +47,11 @@ def refuse_others(visit: Visit, path: LogicalPath, what: str) -> None:
     outside of its groups. NotFoundError."""
     allowed = groups_of(visit.who)
     with Catalog.open(visit.site.staging) as catalog:
-        group = group_of(catalog, path.partition or "", path.user or "")
-    if allowed is not None and group not in allowed:
+        groups = groups_of_mailbox(catalog, path.partition or "", path.user or "")
+    if allowed is not None and not groups & allowed:
         visit.refused(what, on=str(path))
         raise AccessError(_NOT_THEIRS)
-    if group is None:
+    if not groups:
         raise NotFoundError(f"{whose(path)}: the backup holds nothing of it", path=str(path))
 
 
