@@ -11,7 +11,8 @@ from ...groups.paths import LogicalPath
 from ...proto.records import STAGING
 from ..notices.raising import over, raise_notice
 from ..notices.records import Notice
-from ..service.proofs import Proof
+from ..service.notices import NoticeRecord
+from ..service.proofs import Proof, Proofs
 from .drill import Drilled
 
 _FEW_LACKS = 10
@@ -29,6 +30,7 @@ def tell_people(staging: Path, done: Drilled, now: datetime) -> None:
     for proof in done.proofs:
         if proof.outcome == "proven":
             over(staging, _cause(proof), now)
+    _end_what_is_gone(staging, now)
     if not failed:
         over(staging, _MANY, now)
     for place in {one.place for one in done.proofs} - done.away.keys():
@@ -39,6 +41,16 @@ def tell_people(staging: Path, done: Drilled, now: datetime) -> None:
         over(staging, _NOTHING, now)
     elif not done.away:
         raise_notice(staging, _nothing(done), now)
+
+
+def _end_what_is_gone(staging: Path, now: datetime) -> None:
+    """Of a mailbox that is not kept any more, or is in another group now, no drill will ever prove that it is
+    whole."""
+    failed = {str(_path(one)) for one in Proofs(staging).all() if one.outcome == "failed"}
+    for standing in NoticeRecord(staging).lasting(("drill-failed",)):
+        path = standing.notice.facts.get("path")
+        if path is not None and path not in failed:
+            over(staging, standing.notice.cause, now)
 
 
 _MANY = "drill-failed:many"

@@ -37,6 +37,8 @@ def released(staging: Path, now: datetime) -> None:
     when somebody acknowledges it. Raises as ``raise_notice``."""
     for one in NoticeRecord(staging).lasting(("alarm",)):
         run = one.notice.facts.get("run")
+        if not one.notice.facts.get("held") and one.acknowledged is not None:
+            over(staging, one.notice.cause, now)
         if one.notice.facts.get("held") and isinstance(run, str) and not held_for(staging, run):
             over(staging, one.notice.cause, now)
 

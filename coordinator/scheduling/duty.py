@@ -62,7 +62,10 @@ class ScheduleDuty:
         fresh = begun(names, handled, now)
         for name in fresh.keys() & handled.keys():
             self._told("schedule.clock", {"entry": name, "handled": handled[name].moment.isoformat()})
-        if fresh or handled.keys() - set(names):
+        gone = handled.keys() - set(names)
+        for name in gone:
+            over(self._staging, _cause(name), now)
+        if fresh or gone:
             self._moments.begin(fresh, names)
         return {name: fresh.get(name) or handled[name] for name in names}
 

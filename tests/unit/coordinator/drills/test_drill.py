@@ -121,6 +121,23 @@ def test_a_mailbox_that_fails_is_told_and_stays_first_until_it_is_mended(staging
     assert not NoticeRecord(staging).lasting()
 
 
+def test_what_is_told_of_a_mailbox_is_over_when_it_is_kept_no_more(staging: Path) -> None:
+    clock, lack = SetClock(NOW), Skipped("/primary/user/u03/INBOX/7", "damaged", "a block")
+    config = replace(CONFIG, sample=SampleRules(mailboxes=12, random=0.0))
+
+    def shows(user: str, place: str) -> Trial | None:
+        lacks = (lack,) if user == "u03" else ()
+        return Trial(outcome="failed", run=run_id(1), place=place, lacks=lacks) if lacks else None
+
+    tell_people(staging, drill(staging, config, ["vault"], Trials(clock, shows), clock), clock.time)
+    assert len(NoticeRecord(staging).lasting()) == 1
+    with Catalog.open(staging, write=True) as catalog:
+        commit(catalog, 2, unit(2, users=USERS[4:], departed=("u03",)))
+    clock.passes(86_400)
+    tell_people(staging, drill(staging, config, ["vault"], Trials(clock, all_well), clock), clock.time)
+    assert NoticeRecord(staging).lasting() == ()
+
+
 def test_a_place_that_is_away_is_no_damage_and_asked_once(staging: Path) -> None:
     clock = SetClock(NOW)
     trials = Trials(clock, away("vault"))

@@ -15,7 +15,7 @@ from mailhaul.coordinator.notices import conditions
 from mailhaul.coordinator.notices.command_notices import tell_of_command
 from mailhaul.coordinator.notices.conditions import keys, proofs, reconcile, released, volumes
 from mailhaul.coordinator.notices.operation_notices import OperationNotices
-from mailhaul.coordinator.notices.raising import raise_notice
+from mailhaul.coordinator.notices.raising import acknowledge, raise_notice
 from mailhaul.coordinator.notices.records import Notice
 from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.coordinator.service.operations import Operations
@@ -90,6 +90,9 @@ def test_alarms_end_when_the_last_of_what_they_held_is_released(tmp_path: Path) 
     (tmp_path / ".mailhaul" / "holds.json").unlink()
     released(tmp_path, NOW)
     assert said(tmp_path)[2:] == [("over", "r1")]
+    acknowledge(tmp_path, "alarm:r2", "cli:root", NOW)
+    released(tmp_path, NOW)
+    assert NoticeRecord(tmp_path).lasting() == ()
 
 
 def test_groups_of_which_nothing_is_proven(tmp_path: Path) -> None:

@@ -177,3 +177,12 @@ def test_a_schedule_that_changes_begins_from_now_with_what_is_new(tmp_path: Path
     again = Served(tmp_path, ScheduleConfig(backup=times("02:30"), purge=times("11:00")))
     again.pass_time(at("2026-12-10T12:30"), at("2026-12-10T13:00"), timedelta(minutes=30))
     assert again.put_in()[3:] == ["12-10 02:30 backup"]
+
+
+def test_of_an_entry_that_is_no_more_nothing_is_said_again(tmp_path: Path) -> None:
+    served = Served(tmp_path, ScheduleConfig(backup=times("02:30"), purge=times("11:00")))
+    served.pass_time(at("2026-11-26T12:00"), at("2026-11-28T12:00"), timedelta(hours=1), done=False)
+    assert len(NoticeRecord(tmp_path).lasting()) == 2
+    later = Served(tmp_path, ScheduleConfig(backup=times("02:30")))
+    later.pass_time(at("2026-11-28T12:30"), at("2026-11-28T13:00"), timedelta(minutes=30))
+    assert [one.notice.cause for one in NoticeRecord(tmp_path).lasting()] == ["passed-over:backup"]
