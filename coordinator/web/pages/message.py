@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from io import BytesIO
+from tempfile import TemporaryFile
+from typing import IO
 from urllib.parse import quote
 
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from ....groups.paths import LogicalPath
-from ....proto.errors import EncryptedError, NotFoundError, UsageError
+from ....proto.errors import EncryptedError, NotFoundError, StagingError, UsageError
 from ....proto.structs import Record
 from ...browsing.view import MailboxView
 from ...showing.message import MOST_BYTES, ShownMessage, attachment_of, shown_html, shown_message
@@ -23,6 +24,8 @@ from .mailboxes import MailboxAsked, wanted
 READ = "read message"
 TAKE = "take attachment"
 TAKE_ALL = "take message"
+
+_PIECE_BYTES = 1 << 16
 
 HTML_POLICY = "; ".join(
     (
@@ -139,23 +142,36 @@ def raw(visit: Visit) -> Response:
 
 
 def _raw(visit: Visit, path: LogicalPath, at: str) -> Response:
-    stack = ExitStack()
+    """A browser may take its time, or stop in the middle: then nothing is held that a purge waits for."""
+    kept = _kept_file(visit)
     try:
-        view = stack.enter_context(entered(visit, path, TAKE_ALL))
-        found = view.message(path, view.moment(at))
-        chunks = view.content(found)
-        first = next(chunks, b"")
+        with entered(visit, path, TAKE_ALL) as view:
+            found = view.message(path, view.moment(at))
+            for chunk in view.content(found):
+                kept.write(chunk)
+        kept.seek(0)
+    except OSError as error:
+        kept.close()
+        raise StagingError(f"the message can't be put by: {error.strerror}") from error
     except BaseException:
-        stack.close()
+        kept.close()
         raise
 
     def content() -> Iterator[bytes]:
-        with stack:
-            yield first
-            yield from chunks
+        with kept:
+            while data := kept.read(_PIECE_BYTES):
+                yield data
 
     headers = {**download_headers(f"message-{path.uid or 'x'}.eml"), "Content-Length": str(found.size)}
     return StreamingResponse(content(), media_type="application/octet-stream", headers=headers)
+
+
+def _kept_file(visit: Visit) -> IO[bytes]:
+    """A file without a name, where the archives are: what is in it is nobody else's."""
+    try:
+        return TemporaryFile(dir=visit.site.staging / ".mailhaul")
+    except OSError as error:
+        raise StagingError(f"the message can't be put by: {error.strerror}") from error
 
 
 def download_headers(name: str) -> dict[str, str]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
 
+from mailhaul.coordinator.readers import exclusive
+from mailhaul.coordinator.web.pages import message
 from mailhaul.coordinator.web.site import Site
 from mailhaul.tests.pages import api_token, form_token, logged_in, operator
 from mailhaul.tests.stored_mailboxes import BOSS, JANE, Nights, letter, three_nights
@@ -109,7 +113,9 @@ def test_messages_are_listed_the_newest_first(site: Site, backups: tuple[Nights,
     assert links(page, "/mailboxes/message?")
 
 
-def test_a_message_is_shown_and_taken_as_it_was_stored(site: Site, backups: tuple[Nights, list[str]]) -> None:
+def test_a_message_is_shown_and_taken_as_it_was_stored(
+    site: Site, backups: tuple[Nights, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, runs = backups
     client = operator(site)
     look(client)
@@ -117,7 +123,19 @@ def test_a_message_is_shown_and_taken_as_it_was_stored(site: Site, backups: tupl
     (one,) = [link for link in links(listed, "/mailboxes/message?") if "7.p" in link]
     page = client.get(one)
     assert "plan of Jane" in page.text
+    sent = []
+
+    class Sent(StreamingResponse):
+        """What was begun to be sent, when nothing of it was."""
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            with exclusive(site.staging, patience_seconds=0):  # a purge need not wait for who reads slowly
+                sent.append(self)
+            super().__init__(*arguments, **named)
+
+    monkeypatch.setattr(message, "StreamingResponse", Sent)
     raw = client.get(one.replace("/message?", "/message/raw?"))
+    assert len(sent) == 1
     assert raw.content.endswith(b"\n\nplan of Jane\n")
     assert raw.headers["content-type"] == "application/octet-stream"
     assert raw.headers["content-disposition"].startswith("attachment; ")
