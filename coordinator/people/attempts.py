@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -51,14 +52,14 @@ class Attempts:
         now = self._clock.monotonic()
         with self._lock:
             return max(
-                self._left(now, f"name {name}", _FREE_BY_NAME), self._left(now, f"from {address}", _FREE)
+                self._left(now, _of_name(name), _FREE_BY_NAME), self._left(now, f"from {address}", _FREE)
             )
 
     def failed(self, name: str, address: str) -> None:
         """They have tried in vain."""
         now = self._clock.monotonic()
         with self._lock:
-            for key in (f"name {name}", f"from {address}"):
+            for key in (_of_name(name), f"from {address}"):
                 known = self._failures.pop(key, None)
                 count = 0 if known is None or now - known.last > _FORGOTTEN_SECONDS else known.count
                 self._failures[key] = _Failures(count + 1, now)
@@ -76,3 +77,8 @@ class Attempts:
             return 0.0
         pause = min(2.0 ** min(known.count - free, 20), _LONGEST_SECONDS)
         return max(0.0, known.last + pause - now)
+
+
+def _of_name(name: str) -> str:
+    """What failures of a name are known by: strangers send names of a megabyte, and thousands of them."""
+    return f"name {hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()}"
