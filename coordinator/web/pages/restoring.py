@@ -8,7 +8,7 @@ from typing import Literal
 from starlette.responses import Response
 
 from ....proto.errors import NotFoundError, UsageError
-from ....proto.structs import Record
+from ....proto.structs import Record, replace
 from ...catalog import Catalog
 from ...clock import RUN_ID
 from ...service.records import ENDED, Operation, Request
@@ -78,6 +78,9 @@ def plan_of(visit: Visit, wish: Wish) -> Plan:
     site = visit.site
     with Catalog.open(site.staging) as catalog:
         encrypted = catalog.encrypted()
+        if wish.kind == "undelete" and not wish.until:
+            # What is shown is what is done, also if a run ends between the plan and the button.
+            wish = replace(wish, until=catalog.resolve_time("latest"))
     return site.plans.make(wish, visit.who, site.config_file, site.clock.monotonic(), encrypted)
 
 

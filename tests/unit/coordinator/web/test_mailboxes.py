@@ -197,6 +197,16 @@ def test_what_was_deleted_is_listed_and_brought_back(site: Site, backups: tuple[
     site.operations.end(told["id"], "stopped", site.now())
 
 
+def test_an_undelete_is_as_of_the_plan_whatever_runs_come_after(
+    site: Site, backups: tuple[Nights, list[str]]
+) -> None:
+    _, runs = backups
+    client = operator(site)
+    wish = {"kind": "undelete", "paths": [JANE], "reason": "she called"}
+    plan = client.post("/api/v1/mailboxes/plan", json=wish, headers=api_token(client)).json()
+    assert plan["arguments"] == [JANE, f"--until={runs[-1]}"]
+
+
 @pytest.mark.parametrize(
     "wish",
     [
