@@ -13,6 +13,7 @@ from mailhaul.coordinator.drills.settings import DrillConfig, SampleRules
 from mailhaul.coordinator.drills.shares import shares
 from mailhaul.coordinator.drills.telling import tell_people
 from mailhaul.coordinator.drills.trial import Trial
+from mailhaul.coordinator.service.database import writing
 from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.coordinator.service.proofs import Proofs
 from mailhaul.groups.paths import LogicalPath
@@ -211,7 +212,7 @@ def test_a_drill_that_was_killed_loses_one_mailbox_and_the_next_has_what_is_left
     assert (died.state, died.proven) == ("interrupted", 3)
     # As a kill leaves it: nobody was there to say that it ended.
     proofs = Proofs(staging)
-    with proofs._writing() as database:
+    with writing(staging) as database:
         database.execute("UPDATE drills SET state = 'running', ended = NULL")
     done = drill(staging, CONFIG, ["vault"], trials, clock)
     assert done.drill.proven == 1

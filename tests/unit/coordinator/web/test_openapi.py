@@ -92,3 +92,5 @@ def test_an_answer_is_as_it_is_described(tmp_path: Path, route: Resource) -> Non
         schema = document["paths"][f"/api/v1{route.path}"]["get"]["responses"]["200"]["content"]
         whole = {**schema["application/json"]["schema"], "components": document["components"]}
         jsonschema_rs.validate(whole, answer.json())
+    else:
+        assert answer.status_code == 404, answer.text
