@@ -6,6 +6,8 @@ transactions.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ...proto.directories import make_private
@@ -44,6 +46,20 @@ def opened(staging: Path) -> Connection:
             database.close()
             raise
     return database
+
+
+@contextmanager
+def reading(staging: Path) -> Iterator[Connection]:
+    """A connection as long as the context lasts. Raises as ``opened``."""
+    with translated(place(staging)), closing(opened(staging)) as database:
+        yield database
+
+
+@contextmanager
+def writing(staging: Path) -> Iterator[Connection]:
+    """The same in a transaction: all or nothing of what is written, durable when the context is left."""
+    with reading(staging) as database, transaction(database):
+        yield database
 
 
 def _version(database: Connection) -> int:

@@ -5,12 +5,11 @@ transaction: whenever the process ends, both are on record or neither is.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-from ..catalog.database import transaction, translated
-from .database import opened, place
+from ..catalog.database import transaction
+from .database import reading, writing
 from .operations import insert
 from .records import Handled, Operation, Request
 from .values import stamp
@@ -25,11 +24,10 @@ class HandledMoments:
 
     def __init__(self, staging: Path) -> None:
         self._staging = staging
-        self._path = place(staging)
 
     def all(self) -> dict[str, Handled]:
         """All that is on record."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             return {
                 row["entry"]: Handled(
                     moment=datetime.fromisoformat(row["moment"]),
@@ -42,7 +40,7 @@ class HandledMoments:
     def begin(self, fresh: Mapping[str, Handled], kept: Sequence[str]) -> None:
         """The schedule begins with these ``fresh`` entries, whatever was on record of them; of others only
         what is ``kept`` stays."""
-        with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
+        with writing(self._staging) as database:
             known = [row["entry"] for row in database.execute("SELECT entry FROM handled")]
             gone = [(one,) for one in known if one not in kept and one not in fresh]
             database.executemany("DELETE FROM handled WHERE entry = ?", gone)
@@ -56,7 +54,7 @@ class HandledMoments:
     ) -> tuple[Operation, ...] | None:
         """Put these operations in, and note that the moments of these entries were seen to. None, and nothing
         is done, if one of the moments was seen to before, or an entry is not on record."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             try:
                 with transaction(database):
                     for entry, one in seen.items():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 
 from ...proto.structs import Record
-from ..catalog.database import Row, transaction, translated
-from .database import opened, place
+from ..catalog.database import Row
+from .database import reading, writing
 from .notices import LONGEST_PAUSE, pause
 from .values import moment, stamp
 
@@ -33,23 +32,22 @@ class Nights:
 
     def __init__(self, staging: Path) -> None:
         self._staging = staging
-        self._path = place(staging)
 
     def newest(self) -> Night | None:
         """The last that was looked at; None if none ever was."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             row = database.execute("SELECT * FROM nights ORDER BY day DESC LIMIT 1").fetchone()
             return None if row is None else _night(row)
 
     def last_good(self) -> Night | None:
         """The last good one."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             row = database.execute("SELECT * FROM nights WHERE good ORDER BY day DESC LIMIT 1").fetchone()
             return None if row is None else _night(row)
 
     def note(self, day: date, *, good: bool) -> None:
         """A night was looked at. What is on record of it stays, but that it may have become a good one."""
-        with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
+        with writing(self._staging) as database:
             database.execute(
                 "INSERT INTO nights (day, good) VALUES (?, ?)"
                 " ON CONFLICT DO UPDATE SET good = max(good, excluded.good)",
@@ -69,7 +67,7 @@ class Nights:
         self._change(night, "attempts = attempts + 1, retry = ?, error = ?", (retry, error))
 
     def _change(self, night: Night, assignments: str, values: tuple[object, ...]) -> None:
-        with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
+        with writing(self._staging) as database:
             database.execute(
                 f"UPDATE nights SET {assignments} WHERE day = ?",  # noqa: S608 (constants)
                 (*values, night.day.isoformat()),

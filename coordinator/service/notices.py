@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from ...proto.structs import Record
-from ..catalog.database import Connection, Row, transaction, translated
+from ..catalog.database import Connection, Row, transaction
 from ..notices.records import Event, Kind, Notice, Saying, Standing
-from .database import opened, place
+from .database import reading, writing
 from .values import moment, stamp
 
 Decide = Callable[[Standing | None], tuple[Standing | None, Saying | None]]
@@ -51,12 +50,11 @@ class NoticeRecord:
 
     def __init__(self, staging: Path) -> None:
         self._staging = staging
-        self._path = place(staging)
 
     def change(self, cause: str, decide: Decide) -> Standing | None:
         """Replace what a cause has come to, and note what is to be said: both or, if ``decide`` raises,
         neither. Returns what it has come to."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             row = database.execute("SELECT * FROM notices WHERE cause = ?", (cause,)).fetchone()
             before = None if row is None else _standing(row)
             after, saying = decide(before)
@@ -68,26 +66,26 @@ class NoticeRecord:
 
     def of(self, cause: str) -> Standing | None:
         """What a cause has come to; None if it was never raised, or long ago."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             row = database.execute("SELECT * FROM notices WHERE cause = ?", (cause,)).fetchone()
             return None if row is None else _standing(row)
 
     def lasts(self, cause: str) -> bool:
         """Whether a cause is on record and not over."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             row = database.execute("SELECT 1 FROM notices WHERE cause = ? AND over IS NULL", (cause,))
             return row.fetchone() is not None
 
     def lasting(self, events: Iterable[Event] = ()) -> tuple[Standing, ...]:
         """What is not over (of these events, if any are named), the oldest first."""
         wanted = tuple(events)
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute("SELECT * FROM notices WHERE over IS NULL ORDER BY first, cause")
             return tuple(one for one in map(_standing, rows) if not wanted or one.notice.event in wanted)
 
     def past(self, count: int) -> tuple[Standing, ...]:
         """The newest of what is over, the newest first."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 "SELECT * FROM notices WHERE over IS NOT NULL ORDER BY over DESC, cause LIMIT ?", (count,)
             )
@@ -95,13 +93,13 @@ class NoticeRecord:
 
     def sayings(self, count: int) -> tuple[Saying, ...]:
         """The newest that are kept, the newest first."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute("SELECT * FROM sayings ORDER BY id DESC LIMIT ?", (count,))
             return tuple(map(_saying, rows))
 
     def said(self) -> tuple[tuple[Event, Kind, int], ...]:
         """How often something was said, ever, by event and kind."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             return tuple(
                 map(tuple, database.execute("SELECT event, kind, times FROM said ORDER BY event, kind"))
             )
@@ -114,7 +112,7 @@ class NoticeRecord:
         receivers that there are not."""
         if not self._is_new(receivers):
             return
-        with self._writing() as database:
+        with writing(self._staging) as database:
             for name in receivers:
                 database.execute("INSERT OR IGNORE INTO channels (name) VALUES (?)", (name,))
             known = [name for (name,) in database.execute("SELECT name FROM channels")]
@@ -132,7 +130,7 @@ class NoticeRecord:
             database.execute("UPDATE sayings SET addressed = ? WHERE addressed IS NULL", (stamp(now),))
 
     def _is_new(self, receivers: Collection[str]) -> bool:
-        with self._reading() as database:
+        with reading(self._staging) as database:
             found = database.execute("SELECT 1 FROM sayings WHERE addressed IS NULL LIMIT 1").fetchone()
             known = {name for (name,) in database.execute("SELECT name FROM channels")}
             return found is not None or known != set(receivers)
@@ -140,7 +138,7 @@ class NoticeRecord:
     def due(self, now: datetime) -> tuple[Delivery, ...]:
         """What is to be delivered now, the oldest first; nothing to a receiver that can't be reached until it
         is tried again. A time for that beyond the longest pause was set by a clock that was wrong."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute(_DUE, (stamp(now), stamp(now + 2 * LONGEST_PAUSE)))
             return tuple(
                 Delivery(saying=_saying(row), channel=row["channel"], attempts=row["attempts"])
@@ -149,7 +147,7 @@ class NoticeRecord:
 
     def delivered(self, delivery: Delivery, now: datetime) -> None:
         """A receiver has got it."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             _done_with(database, delivery)
             database.execute(
                 "UPDATE channels SET delivered = delivered + 1, last_delivered = ?, failing_since = NULL,"
@@ -160,7 +158,7 @@ class NoticeRecord:
     def failed(self, delivery: Delivery, error: str, now: datetime, *, unreachable: bool) -> None:
         """A receiver has not got it, and will be tried again: after a pause that grows with each failure,
         of this delivery, or of all to an ``unreachable`` receiver."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             row = database.execute(
                 "SELECT failed_in_row FROM channels WHERE name = ?", (delivery.channel,)
             ).fetchone()
@@ -191,7 +189,7 @@ class NoticeRecord:
 
     def give_up(self, delivery: Delivery) -> None:
         """A receiver will not get it any more."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             _done_with(database, delivery)
             database.execute(
                 "UPDATE channels SET given_up = given_up + 1 WHERE name = ?", (delivery.channel,)
@@ -199,7 +197,7 @@ class NoticeRecord:
 
     def channels(self) -> tuple[ChannelStanding, ...]:
         """How deliveries go, by receiver."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 "SELECT c.*, (SELECT count(*) FROM deliveries d WHERE d.channel = c.name) AS waiting"
                 " FROM channels c ORDER BY c.name"
@@ -221,7 +219,7 @@ class NoticeRecord:
     def forget_named(self, names: Callable[[Notice], bool]) -> None:
         """Drop what names somebody who was erased, also what is still to be said; nothing of it is left in
         the file."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             database.execute("PRAGMA secure_delete = ON")
             with transaction(database):
                 _forget_named(database, names)
@@ -229,23 +227,13 @@ class NoticeRecord:
 
     def forget(self, before: datetime) -> None:
         """Drop what was over before, and what was said of it and has been delivered."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             database.execute("DELETE FROM notices WHERE over < ?", (stamp(before),))
             database.execute(
                 "DELETE FROM sayings WHERE made < ? AND addressed IS NOT NULL"
                 " AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.saying = sayings.id)",
                 (stamp(before),),
             )
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with translated(self._path), closing(opened(self._staging)) as database:
-            yield database
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._reading() as database, transaction(database):
-            yield database
 
 
 _GIVE_WAY = (

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sized
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 from ...proto.errors import NotFoundError
-from ..catalog.database import Connection, Row, transaction, translated
-from .database import opened, place
+from ..catalog.database import Connection, Row, transaction
+from .database import reading, writing
 from .records import ENDED, UNDER_WAY, Kind, Operation, Request, State, Texts
 from .values import moment, stamp
 
@@ -30,21 +29,20 @@ class Operations:
 
     def __init__(self, staging: Path) -> None:
         self._staging = staging
-        self._path = place(staging)
 
     def add(self, request: Request, now: datetime) -> Operation:
         """Put an operation in, behind the others."""
-        with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
+        with writing(self._staging) as database:
             return insert(database, request, now)
 
     def get(self, number: int) -> Operation:
         """The operation of this id. Raises NotFoundError."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             return _known(database, number)
 
     def in_states(self, states: tuple[State, ...], kinds: tuple[Kind, ...] = ()) -> tuple[Operation, ...]:
         """Those in one of the states (and of one of the kinds, if any are named), the oldest first."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 f"SELECT * FROM operations WHERE state IN ({_marks(states)})"  # noqa: S608 (question marks)
                 + (f" AND kind IN ({_marks(kinds)})" if kinds else "")
@@ -55,7 +53,7 @@ class Operations:
 
     def newest(self, count: int, before: int | None = None) -> tuple[Operation, ...]:
         """So many, the newest first; those with smaller ids than ``before``, to page through all."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 "SELECT * FROM operations WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
                 (before, count),
@@ -64,7 +62,7 @@ class Operations:
 
     def asked_since(self, then: datetime, kind: Kind) -> tuple[Operation, ...]:
         """Those of a kind that were put in then or later, the oldest first."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 "SELECT * FROM operations WHERE kind = ? AND asked >= ? ORDER BY id", (kind, stamp(then))
             )
@@ -72,7 +70,7 @@ class Operations:
 
     def wait_for(self, number: int, what: str) -> None:
         """Note what an operation waits for; one that does not wait is left as it is."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             database.execute(
                 "UPDATE operations SET waits_for = ? WHERE id = ? AND state = 'waiting' AND waits_for <> ?1",
                 (what, number),
@@ -149,7 +147,7 @@ class Operations:
 
     def untold(self) -> tuple[Operation, ...]:
         """Those that have ended, and nobody was told of that: the oldest first."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 "SELECT * FROM operations WHERE ended IS NOT NULL AND NOT told ORDER BY id LIMIT ?", (_MOST,)
             )
@@ -162,7 +160,7 @@ class Operations:
     def rewrite(self, texts: Callable[[Texts], Texts]) -> tuple[int, ...]:
         """Change the texts of operations as ``texts`` does, and leave nothing of before in the file. Returns
         the ids of those that it changes; one of them that waits is stopped, and does not begin."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             database.execute("PRAGMA secure_delete = ON")
             changed = []
             with transaction(database):
@@ -176,13 +174,13 @@ class Operations:
 
     def counts(self) -> dict[tuple[Kind, State], int]:
         """How many there are of each kind in each state."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             rows = database.execute("SELECT kind, state, count(*) FROM operations GROUP BY kind, state")
             return {(kind, state): count for kind, state, count in rows}
 
     def last_ends(self) -> dict[Kind, Operation]:
         """Of each kind the one that ended last."""
-        with translated(self._path), closing(opened(self._staging)) as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 "SELECT *, max(ended) FROM operations WHERE ended IS NOT NULL GROUP BY kind"
             )
@@ -192,7 +190,7 @@ class Operations:
     def _change(
         self, number: int, states: tuple[State, ...], assignments: str, values: tuple[object, ...]
     ) -> bool:
-        with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
+        with writing(self._staging) as database:
             changed = database.execute(
                 f"UPDATE operations SET {assignments} WHERE id = ? AND state IN ({_marks(states)})",  # noqa: S608
                 (*values, number, *states),

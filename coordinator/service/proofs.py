@@ -7,8 +7,7 @@ shown as they are kept: escape them where they are printed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -16,9 +15,9 @@ from typing import Literal
 from ...proto.errors import NotFoundError
 from ...proto.records import RunId, Skipped
 from ...proto.structs import Record, astuple
-from ..catalog.database import Connection, Row, transaction, translated
+from ..catalog.database import Connection, Row, transaction
 from ..catalog.values import raw
-from .database import opened, place
+from .database import reading, writing
 from .values import moment, stamp
 
 Outcome = Literal["proven", "failed", "untried"]
@@ -123,14 +122,13 @@ class Proofs:
 
     def __init__(self, staging: Path) -> None:
         self._staging = staging
-        self._path = place(staging)
 
     # Drills
 
     def begin(self, seed: int, now: datetime) -> Drill:
         """A drill begins. Those that seem to run are not under way any more (the caller holds the lock of
         drills): they were interrupted."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             database.execute("UPDATE drills SET state = 'interrupted' WHERE state = 'running'")
             number = database.execute(
                 "INSERT INTO drills (seed, started, state) VALUES (?, ?, 'running')", (seed, stamp(now))
@@ -140,7 +138,7 @@ class Proofs:
     def note(self, proof: Proof) -> None:
         """A drill has done with a mailbox. When it was proven before stays known; and what a restore of it
         would lack, until it was tried again."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             database.execute(_NOTE, _row(proof))
             database.execute(
                 f"UPDATE drills SET {proof.outcome} = {proof.outcome} + 1, messages = messages + ?,"  # noqa: S608
@@ -150,7 +148,7 @@ class Proofs:
 
     def end(self, drill: int, state: DrillState, now: datetime, error: str = "") -> Drill:
         """A drill has ended. Returns what has become of it. Raises NotFoundError."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             database.execute(
                 "UPDATE drills SET state = ?, ended = ?, error = CAST(? AS TEXT)"
                 " WHERE id = ? AND ended IS NULL",
@@ -163,7 +161,7 @@ class Proofs:
 
     def drills(self, count: int, before: int | None = None) -> tuple[Drill, ...]:
         """So many, the newest first; those with smaller ids than ``before``, to page through all."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 "SELECT * FROM drills WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2", (before, count)
             )
@@ -171,7 +169,7 @@ class Proofs:
 
     def failures(self) -> int:
         """How often a mailbox has failed in a drill, ever."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             (found,) = database.execute("SELECT ifnull(sum(failed), 0) FROM drills").fetchone()
             return int(found)
 
@@ -179,7 +177,7 @@ class Proofs:
 
     def of(self, mailbox: Mailbox) -> Proof | None:
         """That of a mailbox; None if no drill has ever taken it."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             row = database.execute(
                 f"SELECT * FROM proofs WHERE {_NAMED}",  # noqa: S608 (casts)
                 _key(mailbox),
@@ -188,13 +186,13 @@ class Proofs:
 
     def all(self) -> tuple[Proof, ...]:
         """Those of all mailboxes, by partition, group, user."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             return tuple(map(_proof, database.execute("SELECT * FROM proofs ORDER BY partition, grp, user")))
 
     def not_whole(self, count: int, after: Mailbox | None = None) -> tuple[Proof, ...]:
         """So many of the mailboxes of which a restore would lack something (their newest drill failed), by
         partition, group, user; those behind ``after``, to page through all."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 f"SELECT * FROM proofs WHERE outcome = 'failed' AND {_BEHIND}"  # noqa: S608
                 " ORDER BY partition, grp, user LIMIT ?",
@@ -204,7 +202,7 @@ class Proofs:
 
     def of_drill(self, drill: int, count: int, after: Mailbox | None = None) -> tuple[Proof, ...]:
         """So many of the mailboxes that a drill took and none after it, as ``not_whole``."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 f"SELECT * FROM proofs WHERE drill = ? AND {_BEHIND}"  # noqa: S608
                 " ORDER BY partition, grp, user LIMIT ?",
@@ -214,7 +212,7 @@ class Proofs:
 
     def counts(self, since: datetime) -> tuple[Counts, ...]:
         """By partition and group. A mailbox that failed after it had been proven does not count as proven."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             rows = database.execute(
                 """SELECT partition, grp,
                     sum(proven >= ? AND outcome <> 'failed') AS proven,
@@ -238,7 +236,7 @@ class Proofs:
 
     def forget(self, mailboxes: Iterable[Mailbox]) -> None:
         """Nothing more is known of these: they are not kept any more."""
-        with self._writing() as database:
+        with writing(self._staging) as database:
             database.executemany(
                 f"DELETE FROM proofs WHERE {_NAMED}",  # noqa: S608
                 list(map(_key, mailboxes)),
@@ -247,21 +245,11 @@ class Proofs:
     def forget_named(self, names: Callable[[object], bool]) -> None:
         """Drop what names somebody who was erased, as a JSON document of it says; nothing of it is left in
         the file."""
-        with self._reading() as database:
+        with reading(self._staging) as database:
             database.execute("PRAGMA secure_delete = ON")
             with transaction(database):
                 _forget_named(database, names)
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with translated(self._path), closing(opened(self._staging)) as database:
-            yield database
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._reading() as database, transaction(database):
-            yield database
 
 
 def _forget_named(database: Connection, names: Callable[[object], bool]) -> None:
