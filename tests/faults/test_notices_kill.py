@@ -21,7 +21,7 @@ from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.tests.faults.killed import Steps, killed_at
 from mailhaul.tests.integration.servers.web_sink import web_sink
 
-STEPS: Steps = ((notices, "transaction"), (webhook, "send"))
+STEPS: Steps = ((notices, "writing"), (webhook, "send"))
 """Each begins with one of them: a change of the record, or a letter that goes out."""
 
 CAUSES = ("a", "b", "c")
