@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...proto.errors import BackupError, ConfigError
+from ...proto.errors import EXIT_OK, BackupError, ConfigError
 from ...proto.records import RunId
 from ..clock import utc
 from ..service.database import place
@@ -41,27 +41,54 @@ def tell_of(invocation: Invocation, arguments: Sequence[str], status: int, error
     config = invocation.loaded
     if config is None or not is_heard(config):
         return
-    from ..notices.command_notices import WATCHED, tell_of_command
+    from ..notices.command_notices import WATCHED
+    from ..notices.restore_notices import is_attempt
 
     name, rest = _command(arguments)
-    if name not in WATCHED or "--dry-run" in rest:
+    restores = is_attempt(name, rest)
+    if not restores and (name not in WATCHED or "--dry-run" in rest):
         return
-    now = utc(adapters.clock().now())
-    staging = config.staging.path
+    seen = sys.stderr.isatty()
     try:
-        # Whoever sits at a terminal sees it himself; of a run that began, its observer tells.
-        if invocation.begun:
-            from ..notices.run_notices import backup_began
-
-            backup_began(staging, rest, RunId(invocation.begun), now)
-        elif not sys.stderr.isatty():
-            tell_of_command(staging, name, rest, status, error, now)
+        _put_on_record(config, invocation.begun, name, rest, status, error, seen=seen, restores=restores)
+        if restores and seen:
+            return  # who has got mail back is not kept waiting
         from ..notices.looks import look
 
-        look(config, now)
+        look(config, utc(adapters.clock().now()))
         deliver(config)
     except BackupError as failure:
         note(f"notices: {failure.message}")
+
+
+def _put_on_record(
+    config: Config,
+    begun: str,
+    name: str,
+    words: Sequence[str],
+    status: int,
+    error: str,
+    *,
+    seen: bool,
+    restores: bool,
+) -> None:
+    """How a command ended. Whoever has ``seen`` that himself, at a terminal, hears of it only that what was
+    said before is over; of a run that began, its observer tells. Raises as ``raise_notice``."""
+    staging, now = config.staging.path, utc(adapters.clock().now())
+    if begun and not restores:
+        from ..notices.run_notices import backup_began
+
+        backup_began(staging, words, RunId(begun), now)
+    elif seen and status != EXIT_OK:
+        return
+    elif restores:
+        from ..notices.restore_notices import tell_of_restore
+
+        tell_of_restore(staging, name, words, status, error, begun, now)
+    else:
+        from ..notices.command_notices import tell_of_command
+
+        tell_of_command(staging, name, words, status, error, now)
 
 
 def tell_of_volumes() -> None:

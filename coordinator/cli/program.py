@@ -89,7 +89,8 @@ class Carried(Protocol):
 class Invocation(Mutable):
     """What was said before the command, and whether the result is to be a JSON document. ``operation`` is the
     operation of the queue that the command is carried out for, if it is. ``loaded`` is the configuration
-    that the command has read, ``begun`` the run that it has begun: None and empty if it has not."""
+    that the command has read, ``begun`` the run or restore that it has begun, or goes on with: None and empty
+    if it has not."""
 
     config: Path | None = None
     debug: bool = False

@@ -251,6 +251,7 @@ def recorded(
             except StagingError as error:
                 output.note(f"the restore is not recorded, and can't be gone on with: {error.message}")
         if record is not None:
+            cast(Invocation, context.obj).begun = record.order.restore
             stack.enter_context(_ending(context, staging, record))
         yield record
 

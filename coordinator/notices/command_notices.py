@@ -23,6 +23,12 @@ _SAID: dict[int, tuple[Event, str]] = {
 TOLD = frozenset((*_SAID, EXIT_OK))
 """Ends that something is said of, or that are the end of what was said."""
 
+_BEING_READ = (
+    "could not delete what is being read",
+    "Some files can't be deleted yet, as restores or verifications read them: the next purge does it.",
+)
+"""Of a purge that has done all else: its exit status is that of a lock, and it was ended by no error."""
+
 _ENDS: dict[int, tuple[Event, ...]] = {
     EXIT_OK: ("failed", "skipped", "alarm"),
     EXIT_SKIPPED: ("failed", "alarm"),
@@ -42,6 +48,8 @@ def tell_of_command(
     ``raise_notice``."""
     asked = " ".join((name, *arguments))
     event, how = _SAID.get(status, (None, ""))
+    if status == EXIT_LOCKED and name == "purge" and not error:
+        event, status, (how, error) = "skipped", EXIT_SKIPPED, _BEING_READ
     if event in _OF_ITSELF.get(name, ()):
         event = None
     for one in _ENDS.get(status, ()):

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ...proto.errors import BackupError
+from ...proto.records import STAGING
 from ..drills.shares import PROVEN_WITHIN, Share
 from ..holds import Hold, read_holds
 from ..key_checks import checked_recipients, known_recipients
 from ..service.notices import NoticeRecord
+from ..settings import Config
 from ..wanted_volumes import wanted_volumes
 from .raising import over, raise_notice
-from .records import Event, Notice, tidy_cause
+from .records import Event, Notice, Standing, tidy_cause
+from .restore_notices import RESTORES
+
+BY_HAND = timedelta(days=1)
+"""So long it counts what a drill by hand has found at a place that others pass over."""
 
 
 def reconcile(staging: Path, event: Event, found: Iterable[Notice], now: datetime) -> None:
@@ -34,13 +40,41 @@ def reconcile(staging: Path, event: Event, found: Iterable[Notice], now: datetim
 
 def released(staging: Path, now: datetime) -> None:
     """End the alarms whose mailboxes somebody has looked at and released. One for which none was held ends
-    when somebody acknowledges it. Raises as ``raise_notice``."""
+    when somebody acknowledges it, and so does a restore that failed. Raises as ``raise_notice``."""
+    for one in NoticeRecord(staging).lasting(("failed", "skipped")):
+        if one.acknowledged is not None and one.notice.facts.get("command") in RESTORES:
+            over(staging, one.notice.cause, now)
     for one in NoticeRecord(staging).lasting(("alarm",)):
         run = one.notice.facts.get("run")
         if not one.notice.facts.get("held") and one.acknowledged is not None:
             over(staging, one.notice.cause, now)
         if one.notice.facts.get("held") and isinstance(run, str) and not held_for(staging, run):
             over(staging, one.notice.cause, now)
+
+
+def taken_out(config: Config, now: datetime) -> None:
+    """End what is said of places that no drill reads any more, and of a switch that there is not: nothing
+    will ever find that these are well. Raises as ``raise_notice``."""
+    staging = config.staging.path
+    for one in NoticeRecord(staging).lasting(("drill-failed", "switch-failed")):
+        if one.notice.event == "switch-failed":
+            gone = not config.notices.switch.is_there
+        else:
+            gone = _is_left_alone(one, config, now)
+        if gone:
+            over(staging, one.notice.cause, now)
+
+
+def _is_left_alone(drilled: Standing, config: Config, now: datetime) -> bool:
+    """Whether what a drill said is of a place as a whole that is no destination any more, or that drills pass
+    over, but for those by hand (``drill --from``)."""
+    place = drilled.notice.facts.get("place")
+    if place in (None, STAGING) or "path" in drilled.notice.facts:
+        return False
+    if place not in {one.name for one in config.destinations}:
+        return True
+    passed_over = bool(config.drill.places) and place not in config.drill.places
+    return passed_over and now - drilled.last > BY_HAND
 
 
 def held_for(staging: Path, run: str) -> tuple[Hold, ...]:

@@ -18,5 +18,6 @@ def look(config: Config, now: datetime) -> None:
     every = config.encryption.check_every_seconds
     conditions.reconcile(staging, "key-overdue", conditions.keys(staging, now, every), now)
     conditions.released(staging, now)
+    conditions.taken_out(config, now)
     look_at_space(config, now)
     remind(staging, now)

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from ...proto.errors import EXIT_FAILED, BackupError
+from ...proto.errors import EXIT_DAMAGED, EXIT_FAILED, EXIT_OK, EXIT_SKIPPED, BackupError
 from ...proto.records import RunId
+from ..service.notices import NoticeRecord
 from ..service.records import Operation, State
 from ..serving.queue import QueueObserver
 from .command_notices import TOLD, WATCHED, tell_of_command
 from .raising import over, raise_notice
-from .records import Notice
+from .records import Notice, tidy_cause
+from .restore_notices import is_attempt, tell_of_restore
 from .run_notices import backup_began
 
 _COMMANDS = {"inventory": "tape inventory"}
@@ -57,6 +59,8 @@ class OperationNotices(QueueObserver):
             over(self._staging, _cause(operation), self._now())
         name = _COMMANDS.get(operation.request.kind, operation.request.kind)
         arguments = operation.request.arguments
+        if is_attempt(name, arguments):
+            self._ended_restore(operation)
         if name not in WATCHED:
             return
         if operation.request.kind == "backup" and operation.carries:
@@ -66,11 +70,35 @@ class OperationNotices(QueueObserver):
             status = EXIT_FAILED if operation.state == "failed" and status not in TOLD else status
             tell_of_command(self._staging, name, arguments, status, operation.error, self._now())
 
+    def _ended_restore(self, operation: Operation) -> None:
+        """One whose process was killed when it had done all has no exit status, but a state."""
+        failed_by_death = operation.exit_status is None and operation.state == "failed"
+        if failed_by_death and NoticeRecord(self._staging).lasts(tidy_cause(_cause(operation))):
+            return
+        if (status := _status(operation)) is not None:
+            name, words = operation.request.kind, operation.request.arguments
+            restore = operation.carries
+            tell_of_restore(self._staging, name, words, status, operation.error, restore, self._now())
+
     def _recorded(self, record: Callable[[], object]) -> None:
         try:
             record()
         except BackupError as error:
             self._unrecorded(f"nobody is told of this operation: {error.message}")
+
+
+def _status(restore: Operation) -> int | None:
+    """How a restore ended; None for one that was stopped, or that goes on."""
+    match restore.state:
+        case "done":
+            return EXIT_OK
+        case "partial":
+            return EXIT_SKIPPED
+        case "failed" if restore.exit_status == EXIT_DAMAGED:
+            return EXIT_DAMAGED
+        case "failed":
+            return EXIT_FAILED
+    return None
 
 
 def _died(operation: Operation, becomes: State) -> Notice:

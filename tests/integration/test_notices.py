@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -250,3 +251,33 @@ def test_who_is_erased_is_in_no_notice_any_more(tmp_path: Path, sink: MailSink) 
     assert "joe" in left["notice"]["subject"]
     for file in (site.staging / ".mailhaul").glob("service.sqlite*"):
         assert b"/jane" not in file.read_bytes()
+
+
+def test_a_restore_that_brought_back_less_is_said_until_the_same_has_brought_back_all(
+    tmp_path: Path, sink: MailSink
+) -> None:
+    site = Site(tmp_path, by_mail(sink, '["failed"]'))
+    site.run("backup")
+    for user in ("jane", "joe"):
+        shutil.rmtree(tmp_path / "mail" / user)
+    # What stands in the way of a mailbox is no directory.
+    (tmp_path / "mail" / "jane").symlink_to(tmp_path / "staging")
+    site.run("restore", "/primary/user", status=3)
+    assert subjects(sink) == ["Restore of /primary/user did not bring back all"]
+    text = sink.mails[0].get_content()
+    assert "/primary/user/jane" in text
+    assert "--retry" in text
+    (tmp_path / "mail" / "jane").unlink()
+    site.run("restore", "--retry", "latest")
+    assert subjects(sink)[1:] == ["Over: Restore of /primary/user did not bring back all"]
+    for user in ("jane", "joe"):
+        found = sorted(one.read_bytes() for one in (tmp_path / "mail" / user).glob("[cn]*/*.host*"))
+        assert found == sorted(MESSAGE % number for number in range(20))
+    # Of one that is an operation, `serve` says it.
+    sink.raw.clear()
+    shutil.rmtree(tmp_path / "mail" / "jane")
+    (tmp_path / "mail" / "jane").symlink_to(tmp_path / "staging")
+    with site.served():
+        site.run("operations", "add", "restore", "/primary/user/jane")
+        eventually(lambda: len(sink.mails) == 1)
+    assert subjects(sink) == ["Restore of /primary/user/jane failed"]

@@ -8,20 +8,22 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.drills.settings import DrillConfig
 from mailhaul.coordinator.drills.shares import Share
 from mailhaul.coordinator.holds import Hold, add_holds
 from mailhaul.coordinator.key_checks import CheckedRecipient
 from mailhaul.coordinator.notices import conditions
 from mailhaul.coordinator.notices.command_notices import tell_of_command
-from mailhaul.coordinator.notices.conditions import keys, proofs, reconcile, released, volumes
+from mailhaul.coordinator.notices.conditions import keys, proofs, reconcile, released, taken_out, volumes
 from mailhaul.coordinator.notices.operation_notices import OperationNotices
 from mailhaul.coordinator.notices.raising import acknowledge, raise_notice
 from mailhaul.coordinator.notices.records import Notice
+from mailhaul.coordinator.notices.settings import NoticesConfig, SwitchConfig
 from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.records import Operation, Request, State
 from mailhaul.coordinator.serving.queue import QueueObserver
-from mailhaul.coordinator.settings import own_directory
+from mailhaul.coordinator.settings import Config, StagingConfig, own_directory
 from mailhaul.proto.errors import (
     EXIT_DAMAGED,
     EXIT_FAILED,
@@ -31,6 +33,8 @@ from mailhaul.proto.errors import (
     EXIT_USAGE,
 )
 from mailhaul.proto.records import RunId
+from mailhaul.proto.structs import replace
+from mailhaul.worker.destinations.settings import DirectoryDestination
 from mailhaul.worker.destinations.tape.inventory import Inventory, Wanted
 
 NOW = datetime(2026, 3, 1, 2, 0, tzinfo=UTC)
@@ -141,6 +145,66 @@ def test_one_that_failed_after_it_had_left_something_undone_ends_nothing(tmp_pat
     assert len(NoticeRecord(tmp_path).lasting()) == 2
     tell_of_command(tmp_path, "sweep", (), EXIT_SKIPPED, "", NOW)
     assert [one.notice.event for one in NoticeRecord(tmp_path).lasting()] == ["skipped"]
+
+
+def test_a_purge_that_left_only_what_is_being_read_has_begun_and_done_the_rest(tmp_path: Path) -> None:
+    tell_of_command(tmp_path, "purge", (), EXIT_FAILED, "no room", NOW)
+    tell_of_command(tmp_path, "purge", (), EXIT_LOCKED, "", NOW)
+    assert said(tmp_path) == [
+        ("new", "Purge failed"),
+        ("over", "Purge failed"),
+        ("new", "Purge could not delete what is being read"),
+    ]
+    (lasting,) = NoticeRecord(tmp_path).lasting()
+    assert lasting.notice.event == "skipped"
+    assert "the next purge does it" in lasting.notice.lines[0]
+    tell_of_command(tmp_path, "purge", (), EXIT_LOCKED, "`mailhaul backup` holds the lock", NOW + 24 * HOUR)
+    assert said(tmp_path)[3:] == [("new", "Purge did not begin")]
+    tell_of_command(tmp_path, "purge", (), EXIT_OK, "", NOW + 25 * HOUR)
+    assert NoticeRecord(tmp_path).lasting() == ()
+
+
+def configured(staging: Path, *destinations: str, drill: DrillConfig | None = None) -> Config:
+    return Config(
+        staging=StagingConfig(path=staging, reserve_bytes=0),
+        partitions=(),
+        destinations=tuple(DirectoryDestination(name=one, path=f"/srv/{one}") for one in destinations),
+        drill=drill or DrillConfig(),
+    )
+
+
+def test_what_is_said_of_a_place_is_over_when_it_is_no_destination_any_more(tmp_path: Path) -> None:
+    def away(place: str) -> Notice:
+        cause = f"drill-failed:place:{place}"
+        return Notice(event="drill-failed", cause=cause, subject=place, facts={"place": place})
+
+    damaged = Notice(
+        event="drill-failed",
+        cause="drill-failed:/p/g/jane",
+        subject="jane",
+        facts={"place": "old", "path": "/p/g/jane"},
+    )
+    for notice in (away("vault"), away("old"), damaged):
+        raise_notice(tmp_path, notice, NOW)
+    taken_out(configured(tmp_path, "vault", "old"), NOW)
+    assert len(NoticeRecord(tmp_path).lasting()) == 3
+    taken_out(configured(tmp_path, "vault"), NOW)
+    assert [one.notice.subject for one in NoticeRecord(tmp_path).lasting()] == ["jane", "vault"]
+    others = configured(tmp_path, "vault", "ceph", drill=DrillConfig(places=("ceph",)))
+    taken_out(others, NOW + HOUR)  # somebody may have asked for a drill from there by hand
+    assert len(NoticeRecord(tmp_path).lasting()) == 2
+    taken_out(others, NOW + 25 * HOUR)
+    assert [one.notice.subject for one in NoticeRecord(tmp_path).lasting()] == ["jane"]
+
+
+def test_what_is_said_of_a_switch_is_over_when_there_is_none_any_more(tmp_path: Path) -> None:
+    raise_notice(tmp_path, Notice(event="switch-failed", cause="switch-failed", subject="x"), NOW)
+    config = configured(tmp_path)
+    there = replace(config, notices=NoticesConfig(switch=SwitchConfig(file=tmp_path / "switch")))
+    taken_out(there, NOW)
+    assert len(NoticeRecord(tmp_path).lasting()) == 1
+    taken_out(config, NOW)
+    assert said(tmp_path)[1:] == [("over", "x")]
 
 
 def test_a_drill_tells_of_what_it_finds_itself(tmp_path: Path) -> None:
