@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,12 @@ from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.coordinator.service.proofs import Proofs
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.errors import EXIT_DAMAGED, EXIT_OK, EXIT_SKIPPED, EXIT_USAGE
+from mailhaul.proto.records import StoredFile
+from mailhaul.tests.integration.accounts import write_sieve
 from mailhaul.tests.integration.servers.dovecot import Dovecot
 from mailhaul.tests.integration.servers.object_storage import moto
 from mailhaul.tests.integration.servers.programs import both_servers_with
+from mailhaul.worker.stores.maildir_writer import MaildirWriter
 
 from ..archives import frames_of
 from ..verifying import command
@@ -85,6 +88,7 @@ class House:
         self.config.write_text(CONFIG.format(**words))
         for user in (ALICE, BOB):
             server.deliver(mails, user)
+            write_sieve(server.home(user))
             with server.login(user) as client:
                 client.make_folder(FOLDER)
                 client.save(FOLDER, mails[0], ("\\Seen", "$Forwarded", "projectX"))
@@ -117,6 +121,26 @@ def make_house(start_dovecot: Callable[..., Dovecot], mails: tuple[bytes, ...]) 
         return House(server, server.doveadm[:-2] if listed else (), mails)
 
     return make
+
+
+def test_filters_and_subscriptions_that_come_back_otherwise_are_told(
+    make_house: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a restore would do that writes them wrongly: what is in archives is whole."""
+    house = make_house(listed=False)
+    add_file = MaildirWriter.add_file
+
+    def spoiled(writer: MaildirWriter, file: StoredFile, content: Iterable[bytes]) -> bool:
+        wrong = file.path in (b"subscriptions", b"sieve/main.sieve")
+        return add_file(writer, file, (one.swapcase() for one in content) if wrong else content)
+
+    monkeypatch.setattr(MaildirWriter, "add_file", spoiled)
+    done = house.run("drill", status=(EXIT_DAMAGED,))
+    lacks = {(lack["path"], lack["reason"]) for one in done["proofs"] for lack in one["lacks"]}
+    names = ("subscriptions", "sieve/main.sieve")
+    assert lacks == {(f"/primary/user/{user}/{name}", "file") for user in (ALICE, BOB) for name in names}
+    monkeypatch.undo()
+    house.run("drill")
 
 
 @both_servers_with(("maildir++", "fs", "utf-8"), ("maildir++",))

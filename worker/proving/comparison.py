@@ -4,6 +4,7 @@
       list     what lies there                                stores/
       read     each message, and compare it                   matching
     what has no counterpart is lacking, or one too many
+    the other files of the mailbox: filters, subscriptions    files
     with a server: the same folders, once more, as it shows them      served
 
 What is wrong is told by logical path; a proof raises nothing for it.
@@ -27,6 +28,7 @@ from ...proto.records import DIGEST_BYTES, Listed, Message, Skipped
 from ...proto.structs import Mutable, Record
 from ..stores.imap.likeness import Likeness
 from ..stores.line_ends import with_crlf
+from .files import compare_files
 from .matching import AsMail, Found, pairs
 
 _READ_BYTES = 1 << 20
@@ -92,6 +94,7 @@ def compare(
                     course.lacks.append(
                         Skipped(_path(whose, folder.folder.name), "extra", "the backup has no such folder")
                     )
+            course.lacks += compare_files(stored.mailbox.files, whose, reader)
     except StoreError as error:
         course.lacks.append(Skipped(str(whose), "mailbox", error.message))
     for entry in entries.values():

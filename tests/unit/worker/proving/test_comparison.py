@@ -25,7 +25,8 @@ class Place:
     """The mailbox of jane, backed up, and beside it a copy as a restore would give it."""
 
     def __init__(self, root: Path) -> None:
-        box = Maildir(root / "live" / "jane")
+        home = root / "live" / "jane"
+        box = Maildir(home / "Maildir")
         box.folder(".Work")
         for number in range(1, 5):
             box.message(f"{number}.host:2,S", b"Subject: %d\n\nhi\n" % number)
@@ -34,12 +35,18 @@ class Place:
         box.keywords("urgent", folder=".Work")
         box.uidlist(*(f"{uid} :{uid}.host" for uid in range(1, 5)))
         box.uidlist("8 :8.host", "9 :9.host", header="3 V1501 N10 Gf00d", folder=".Work")
+        (home / "Maildir" / "subscriptions").write_bytes(b"V\t2\n\nWork\n")
+        (home / "Maildir" / "dovecot-uidvalidity").write_bytes(b"00001500")
+        (home / "sieve").mkdir()
+        (home / "sieve" / "main.sieve").write_bytes(b'fileinto "Work";\n')
+        (home / ".dovecot.sieve").symlink_to("sieve/main.sieve")
         chain = Chain()
-        chain.run(MaildirStore(str(root / "live")), ["jane"])
+        chain.run(MaildirStore(str(root / "live" / "{user}" / "Maildir")), ["jane"])
         self.stored = StoredMailbox(chain.reader, chain.newest["jane"], "jane")
-        shutil.copytree(root / "live", root / "restored")
-        self.box = root / "restored" / "jane"
-        self.store = MaildirStore(str(root / "restored"))
+        shutil.copytree(root / "live", root / "restored", symlinks=True)
+        self.home = root / "restored" / "jane"
+        self.box = self.home / "Maildir"
+        self.store = MaildirStore(str(root / "restored" / "{user}" / "Maildir"))
         self.told = 0
 
     def compare(self, *, to_serve: bool = False) -> Comparison:
@@ -69,6 +76,16 @@ def rewritten(file: Path, data: bytes) -> None:
     status = file.stat()
     file.write_bytes(data)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def relinked(file: Path, target: str) -> None:
+    file.unlink()
+    file.symlink_to(target)
+
+
+def test_what_a_restore_writes_anew_is_not_compared(place: Place) -> None:
+    (place.box / "dovecot-uidvalidity").write_bytes(b"00001501")
+    assert place.compare().lacks == ()
 
 
 @pytest.mark.parametrize(
@@ -135,10 +152,38 @@ def rewritten(file: Path, data: bytes) -> None:
             "its UID was 2, is none",
         ),
         (lambda one: shutil.rmtree(one.box), "", "mailbox", ""),
+        (lambda one: (one.box / "subscriptions").unlink(), "subscriptions", "file", "it is not there"),
+        (
+            lambda one: (one.box / "subscriptions").write_bytes(b"V\t2\n\nwork\n"),
+            "subscriptions",
+            "file",
+            "the content is not what was stored",
+        ),
+        (
+            lambda one: (one.home / "sieve" / "main.sieve").write_bytes(b"keep;\n"),
+            "sieve/main.sieve",
+            "file",
+            "6 bytes, 17 were stored",
+        ),
+        (lambda one: shutil.rmtree(one.home / "sieve"), "sieve/main.sieve", "file", "it is not there"),
+        (lambda one: (one.home / ".dovecot.sieve").unlink(), ".dovecot.sieve", "file", "it is not there"),
+        (
+            lambda one: relinked(one.home / ".dovecot.sieve", "sieve/other.sieve"),
+            ".dovecot.sieve",
+            "file",
+            "it is no link to where it led",
+        ),
+        (
+            lambda one: relinked(one.box / "subscriptions", "dovecot-uidlist"),
+            "subscriptions",
+            "file",
+            "it is a link, and was none",
+        ),
     ],
     ids=[
         *("gone", "content", "cut", "flags", "date", "keywords", "folder", "another folder"),
-        *("another message", "uidvalidity", "uid", "mailbox"),
+        *("another message", "uidvalidity", "uid", "mailbox", "no subscriptions", "subscriptions"),
+        *("filter", "no filters", "no active filter", "another active filter", "a link for a file"),
     ],
 )
 def test_each_difference_is_told_where_it_is(
