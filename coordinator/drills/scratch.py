@@ -68,6 +68,9 @@ class Scratch:
         finally:
             try:
                 _remove(place)
+            except KeyboardInterrupt:
+                _remove(place)  # who stops a drill while it removes mail finds none left, either
+                raise
             finally:
                 os.close(lock)
 

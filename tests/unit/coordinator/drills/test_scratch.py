@@ -4,7 +4,9 @@ be."""
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +67,21 @@ def test_a_directory_of_others_is_refused(tmp_path: Path) -> None:
         os.chown(tmp_path / "real", 12345, 12345)
         with pytest.raises(ConfigError, match="expected a directory of the user"):
             Scratch(tmp_path / "real", 0)
+
+
+def test_who_is_stopped_while_mail_is_removed_removes_it_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = [KeyboardInterrupt]
+    rmtree = shutil.rmtree
+
+    def stopped(*arguments: Any, **more: Any) -> None:
+        if stops:
+            raise stops.pop()
+        rmtree(*arguments, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", stopped)
+    with pytest.raises(KeyboardInterrupt), Scratch(tmp_path / "scratch", 0).directory() as place:
+        (place / "mail").mkdir()
+    assert stops == []
+    assert list((tmp_path / "scratch").iterdir()) == []
