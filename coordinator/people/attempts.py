@@ -1,4 +1,8 @@
-"""How often somebody may try to log in: pauses that grow with each failure, by name and by address."""
+"""How often somebody may try to log in: pauses that grow with each failure, by name and by address.
+
+Strangers who try a name keep its owner waiting nowhere but in a browser that is new to them: one in which
+they have logged in before (``device``) has failures of its own, and those alone.
+"""
 
 from __future__ import annotations
 
@@ -47,19 +51,18 @@ class Attempts:
             if may:
                 self._slots.release()
 
-    def pause_seconds(self, name: str, address: str) -> float:
-        """How long they have to wait; zero if they may try."""
+    def pause_seconds(self, name: str, address: str, device: str = "") -> float:
+        """How long they have to wait; zero if they may try. ``device`` is what their browser is known by if
+        they have logged in there under this name."""
         now = self._clock.monotonic()
         with self._lock:
-            return max(
-                self._left(now, _of_name(name), _FREE_BY_NAME), self._left(now, f"from {address}", _FREE)
-            )
+            return max(self._left(now, key, free) for key, free in _counted(name, address, device))
 
-    def failed(self, name: str, address: str) -> None:
+    def failed(self, name: str, address: str, device: str = "") -> None:
         """They have tried in vain."""
         now = self._clock.monotonic()
         with self._lock:
-            for key in (_of_name(name), f"from {address}"):
+            for key, _ in _counted(name, address, device):
                 known = self._failures.pop(key, None)
                 count = 0 if known is None or now - known.last > _FORGOTTEN_SECONDS else known.count
                 self._failures[key] = _Failures(count + 1, now)
@@ -67,7 +70,8 @@ class Attempts:
                 self._failures.popitem(last=False)
 
     def succeeded(self, address: str) -> None:
-        """They are who they say: failures from where they are are forgotten."""
+        """They are who they say: failures from where they are are forgotten. (Those of their browser are,
+        too: each log-in makes another device of it.)"""
         with self._lock:
             self._failures.pop(f"from {address}", None)
 
@@ -77,6 +81,13 @@ class Attempts:
             return 0.0
         pause = min(2.0 ** min(known.count - free, 20), _LONGEST_SECONDS)
         return max(0.0, known.last + pause - now)
+
+
+def _counted(name: str, address: str, device: str) -> tuple[tuple[str, int], ...]:
+    """What a failure counts for, and how many of them cost no pause."""
+    if device:
+        return ((f"device {device}", _FREE),)
+    return ((_of_name(name), _FREE_BY_NAME), (f"from {address}", _FREE))
 
 
 def _of_name(name: str) -> str:

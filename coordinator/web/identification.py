@@ -8,6 +8,7 @@ from starlette.responses import Response
 from ...proto.errors import AccessError
 from ...proto.structs import replace
 from ..people.accounts import Account
+from ..people.devices import GOOD_SECONDS
 from ..people.local_user import user_name
 from ..people.roles import Who
 from ..people.sessions import Session
@@ -30,6 +31,11 @@ def is_encrypted(request: Request) -> bool:
 def cookie_name(request: Request) -> str:
     """What the cookie of a session is called: over TLS one that no other host can set."""
     return "__Host-mailhaul" if is_encrypted(request) else "mailhaul"
+
+
+def device_cookie_name(request: Request) -> str:
+    """The same for the cookie that says who has logged in in this browser before."""
+    return f"{cookie_name(request)}-device"
 
 
 def address(request: Request) -> str:
@@ -76,9 +82,22 @@ def current_session(site: Site, request: Request) -> Session | None:
 
 def set_session(request: Request, response: Response, cookie: str) -> None:
     """Give the browser the cookie of a session."""
+    _set_cookie(request, response, cookie_name(request), cookie, None)
+
+
+def set_device(request: Request, response: Response, cookie: str) -> None:
+    """Give the browser the cookie by which it is known."""
+    _set_cookie(request, response, device_cookie_name(request), cookie, round(GOOD_SECONDS))
+
+
+def _set_cookie(
+    request: Request, response: Response, name: str, cookie: str, lasts_seconds: int | None
+) -> None:
+    """Without a time it lasts until the browser ends."""
     response.set_cookie(
-        cookie_name(request),
+        name,
         cookie,
+        max_age=lasts_seconds,
         secure=is_encrypted(request),
         httponly=True,
         samesite="strict",

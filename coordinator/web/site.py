@@ -14,9 +14,11 @@ from ..clock import utc
 from ..people.accounts import Accounts
 from ..people.attempts import Attempts
 from ..people.audit import AuditLog
+from ..people.devices import Devices
 from ..people.flood import Flood
 from ..people.keys_of_entry import EntryKey
 from ..people.sessions import Sessions
+from ..people.signing import Signer
 from ..service.operations import Operations
 from ..service.records import Kind
 from ..settings import Config
@@ -51,6 +53,7 @@ class Site(Record, kw_only=True):
     clock: Clock
     accounts: Accounts
     sessions: Sessions
+    devices: Devices
     attempts: Attempts
     flood: Flood
     audit: AuditLog
@@ -87,12 +90,14 @@ def site_of(
     """A site with the files of its staging area; those that are missing are made. Raises StagingError,
     DamagedError."""
     staging = config.staging.path
+    signer = Signer.of(staging)
     return Site(
         config=config,
         config_file=config_file,
         clock=clock,
         accounts=Accounts(staging),
-        sessions=Sessions(staging, clock),
+        sessions=Sessions(staging, signer, clock),
+        devices=Devices(signer, clock),
         attempts=Attempts(clock),
         flood=Flood(clock),
         audit=AuditLog(staging),

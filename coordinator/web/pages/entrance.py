@@ -12,7 +12,17 @@ from ...people.local_user import user_name
 from ...people.roles import Who
 from ...texts import duration
 from ..guards import LOG_IN
-from ..identification import LOCAL, address, cookie_name, current_session, is_encrypted, set_session, who_of
+from ..identification import (
+    LOCAL,
+    address,
+    cookie_name,
+    current_session,
+    device_cookie_name,
+    is_encrypted,
+    set_device,
+    set_session,
+    who_of,
+)
 from ..routes import EVERYBODY, Page
 from ..visits import Visit
 
@@ -28,7 +38,9 @@ def log_in(visit: Visit) -> Response:
     """Name and password, checked as often as is allowed."""
     name, password = visit.form.get("name"), visit.form.get("password")
     where, site = address(visit.request), visit.site
-    pause = site.attempts.pause_seconds(name, where)
+    cookie = visit.request.cookies.get(device_cookie_name(visit.request), "")
+    device = site.devices.id_of(cookie, site.accounts.find(name))
+    pause = site.attempts.pause_seconds(name, where, device)
     if pause > 0:
         visit.refused("log in", on=name, pause_seconds=round(pause))
         return _again(visit, 429, f"Too many attempts: try again in {duration(round(pause) or 1)}.")
@@ -37,7 +49,7 @@ def log_in(visit: Visit) -> Response:
             return _again(visit, 429, "Many people log in at the moment: try again.")
         account = site.accounts.log_in(name, password)
     if account is None:
-        site.attempts.failed(name, where)
+        site.attempts.failed(name, where, device)
         visit.refused("log in", on=name)
         return _again(visit, 403, "There is no such name with this password.")
     site.attempts.succeeded(where)
@@ -75,11 +87,12 @@ def log_out(visit: Visit) -> Response:
 
 
 def _let_in(visit: Visit, account: Account) -> Response:
-    sessions = visit.site.sessions
+    sessions, devices = visit.site.sessions, visit.site.devices
     visit.became_known(who_of(account, address(visit.request)))
     visit.looks("log in", on=account.name)
     response = visit.go(_way_on(visit.form.get("to")))
     set_session(visit.request, response, sessions.cookie(sessions.begin(account.name, account.mark)))
+    set_device(visit.request, response, devices.cookie(account))
     return response
 
 

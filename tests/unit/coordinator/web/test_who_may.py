@@ -218,6 +218,33 @@ def test_wrong_passwords_cost_growing_pauses(tmp_path: Path) -> None:
     assert [act["what"] for act in site.audit.acts() if act["outcome"] == "refused"] == ["log in"] * 7
 
 
+def test_strangers_do_not_keep_somebody_out_of_a_browser_that_is_known(tmp_path: Path) -> None:
+    clock = SettableClock()
+    site = make_site(tmp_path, clock=clock)
+    hers = logged_in(site, "anna", "viewer")
+    kept = hers.cookies["__Host-mailhaul-device"]
+    for number in range(40):
+        assert log_in(visitor(site, f"2001:db8::{number}"), "anna", "wrong").status_code == 403
+        clock.seconds += 901  # as slowly as it takes
+    hers.cookies.delete("__Host-mailhaul")
+    assert log_in(visitor(site, "203.0.113.9"), "anna", PASSWORD).status_code == 303
+    for number in range(40, 80):
+        log_in(visitor(site, f"2001:db8::{number}"), "anna", "wrong")
+    assert log_in(visitor(site, "203.0.113.9"), "anna", PASSWORD).status_code == 429
+    assert log_in(hers, "anna", PASSWORD).status_code == 303
+    # It lets nobody in, has a pause of its own, and is worth nothing for another name or password.
+    thief = visitor(site, "198.51.100.1")
+    thief.cookies.set("__Host-mailhaul-device", kept)
+    assert thief.get("/now").status_code == 303
+    assert [log_in(thief, "anna", "wrong").status_code for _ in range(4)] == [403, 403, 403, 429]
+    hers.cookies.delete("__Host-mailhaul")
+    assert log_in(hers, "anna", PASSWORD).status_code == 303
+    site.accounts.set_password("anna", "another long password")
+    again = visitor(site, "198.51.100.2")
+    again.cookies.set("__Host-mailhaul-device", hers.cookies["__Host-mailhaul-device"])
+    assert log_in(again, "anna", PASSWORD).status_code == 429
+
+
 def test_a_proxy_is_believed_where_it_is_known(tmp_path: Path) -> None:
     ways = Ways(proxy=ProxyConfig(header="X-Remote-User", peers=("192.0.2.1",)))
     site = make_site(tmp_path, ways=ways)
