@@ -75,6 +75,19 @@ class LockedError(BackupError):
     retryable = True
 
 
+class BusyError(BackupError):
+    """So much of it goes on at the moment that no more is begun. ``yours``: so much of theirs who ask;
+    ``retry_seconds`` among the facts says when to ask again."""
+
+    code = "busy"
+    retryable = True
+
+    @property
+    def yours(self) -> bool:
+        """Whether others may have it now."""
+        return bool(self.facts.get("yours"))
+
+
 class StoreError(BackupError):
     """A mail store, or one mailbox in it, can't be read or written."""
 

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.routing import Route as Path
 from starlette.staticfiles import StaticFiles
 
+from ...proto.errors import BusyError
 from .guards import Guards
 from .headers import Envelope
 from .openapi import description
@@ -49,6 +50,11 @@ def make_app(site: Site) -> Starlette:
         )
         return problems.of_status(request, status, dict(headers or {}))
 
+    async def of_crowd(request: Request, error: Exception) -> Response:
+        if not isinstance(error, BusyError):
+            raise error
+        return problems.outside(request, error)
+
     paths: list[BaseRoute] = [
         Path(_routed(address(route)), guards.endpoint(route), methods=[route.method]) for route in table
     ]
@@ -70,7 +76,7 @@ def make_app(site: Site) -> Starlette:
         lifespan=lifespan,
         routes=[*paths, Mount("/static", _Static(directory=STATIC))],
         middleware=[Middleware(Envelope, names=site.ways.names)],
-        exception_handlers={HTTPException: of_status},
+        exception_handlers={HTTPException: of_status, BusyError: of_crowd},
         max_body_size=_LARGEST_REQUEST,
     )
 

@@ -18,8 +18,9 @@ from ...proto.errors import AccessError, BackupError, UsageError
 from ...proto.structs import Record, converted
 from ..documents import plain
 from ..people.roles import Who
+from .crowds import Crowd
 from .forms import Form
-from .identification import identified, renew_session
+from .identification import address, identified, renew_session
 from .problems import Problems, is_api
 from .rendering import Renderer
 from .routes import Page, Route
@@ -27,6 +28,8 @@ from .site import Site
 from .visits import FORM_TOKEN, FORM_TOKEN_HEADER, Visit
 
 LOG_IN = "/log-in"
+_AT_ONCE = 12
+"""So many requests of an account are answered at the same time, each in a thread. There are 40 threads."""
 
 
 class Guards:
@@ -36,6 +39,7 @@ class Guards:
         self._site = site
         self._renderer = renderer
         self._problems = problems
+        self._crowd = Crowd("requests at a time", each=_AT_ONCE, in_all=None, retry_seconds=2)
 
     def endpoint(self, route: Route) -> Callable[[Request], Awaitable[Response]]:
         """What starlette calls for a route: everything but reading the request is done in a thread."""
@@ -74,7 +78,8 @@ class Guards:
                 raise AccessError(
                     "the form is too old, or not ours: go back, load the page again, and repeat"
                 )
-            return _called(route, visit)
+            with self._crowd.entered(who.name if who else f"from {address(request)}"):
+                return _called(route, visit)
         except HTTPException:
             raise
         except BackupError as error:

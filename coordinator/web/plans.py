@@ -24,18 +24,24 @@ from ...proto.errors import (
     EXIT_OK,
     EXIT_USAGE,
     BackupError,
-    LockedError,
+    BusyError,
     NotFoundError,
     UsageError,
 )
 from ...proto.records import ArchiveId
 from ...proto.structs import Record
 from ..people.roles import Who
+from .crowds import Crowd
 
 _AT_ONCE = 2
 """So many plans are made at the same time: each takes a process."""
 
+_WAITING_EACH = 4
+_WAITING = 12
+"""So many plans of an account, and of all together, are made or wait for that: each holds a thread."""
+
 _PATIENCE_SECONDS = 30.0
+_RETRY_SECONDS = 10
 _LONGEST_SECONDS = 180.0
 _LARGEST_BYTES = 16 << 20
 """A plan that is larger than this is none for a page."""
@@ -96,20 +102,26 @@ class Plans:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._slots = threading.BoundedSemaphore(_AT_ONCE)
+        self._crowd = Crowd(
+            "plans that are being made", each=_WAITING_EACH, in_all=_WAITING, retry_seconds=_RETRY_SECONDS
+        )
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
 
     def make(
         self, wish: Wish, who: Who, config_file: Path | None, now: float, encrypted: Collection[ArchiveId]
     ) -> Plan:
         """The plan of a wish; what needs archives that are ``encrypted`` can't be carried out from here.
-        Raises UsageError for what is no wish, LockedError where too many others wait, BackupError."""
+        Raises UsageError for what is no wish, BusyError where too many wait, BackupError."""
         _check(wish)
-        if not self._slots.acquire(timeout=_PATIENCE_SECONDS):
-            raise LockedError("too many plans are being made at the moment: try again in a minute")
-        try:
-            document, problem = _asked(wish, config_file)
-        finally:
-            self._slots.release()
+        with self._crowd.entered(who.name):
+            if not self._slots.acquire(timeout=_PATIENCE_SECONDS):
+                raise BusyError(
+                    "too many plans are being made at the moment: try again in a minute", retry_seconds=60
+                )
+            try:
+                document, problem = _asked(wish, config_file)
+            finally:
+                self._slots.release()
         if not problem and _needed(document) & {one.hex() for one in encrypted}:
             problem = "the mail is encrypted, and no private key that opens it is here"
         number = "" if problem else secrets.token_urlsafe(12)

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from ...proto.errors import (
     AccessError,
     BackupError,
+    BusyError,
     ConfigError,
     DamagedError,
     EncryptedError,
@@ -48,7 +49,7 @@ _TITLES = {
     409: "Not now",
     410: "Gone for good",
     413: "Too much at once",
-    429: "Too many attempts",
+    429: "Too many at once",
     500: "Something went wrong",
     503: "Not at the moment",
 }
@@ -56,6 +57,8 @@ _TITLES = {
 
 def status_of(error: BackupError) -> int:
     """The status of an answer that tells of an error."""
+    if isinstance(error, BusyError) and error.yours:
+        return 429
     known = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     return 503 if known == 500 and error.retryable else known
 
@@ -75,7 +78,11 @@ class Problems:
     def of_error(self, visit: Visit, error: BackupError) -> Response:
         """For an error that was raised on purpose: its message is meant to be read."""
         facts = {name: value for name, value in error.facts.items() if name != "traceback"}
-        return self.told(visit, status_of(error), error.message, code=error.code, facts=facts)
+        retry = error.facts.get("retry_seconds")
+        headers = None if retry is None else {"Retry-After": str(retry)}
+        return self.told(
+            visit, status_of(error), error.message, code=error.code, facts=facts, headers=headers
+        )
 
     def of_accident(self, visit: Visit, error: BaseException) -> Response:
         """For one that nobody expected: it goes to the log under a number, and nothing of it to the page."""
@@ -103,15 +110,21 @@ class Problems:
         page.headers.update(headers or {})
         return page
 
+    def outside(self, request: Request, error: BackupError) -> Response:
+        """For an error that was raised where nobody knows who asks."""
+        return self.of_error(self._nobodys(request), error)
+
     def of_status(self, request: Request, status: int, headers: dict[str, str] | None = None) -> Response:
         """For what no page was asked about: an address that there is not, a method that it does not take."""
-        visit = Visit(self._site, self._renderer, request, None, Form())
         message = {
             404: "There is no such page.",
             405: "The page does not take that.",
             413: "That is more than this page takes.",
         }.get(status, HTTPStatus(status).phrase)
-        return self.told(visit, status, message, headers=headers)
+        return self.told(self._nobodys(request), status, message, headers=headers)
+
+    def _nobodys(self, request: Request) -> Visit:
+        return Visit(self._site, self._renderer, request, None, Form())
 
 
 def _code(status: int) -> str:

@@ -9,11 +9,18 @@ import json
 from collections.abc import AsyncIterator, Callable
 
 from anyio.to_thread import run_sync
+from sse_starlette import EventSourceResponse
+from starlette.types import Receive, Scope, Send
 
 from ..documents import plain
+from .crowds import Crowd
 from .presence import Now
 
 MOST_WATCHERS = 64
+MOST_OF_EACH = 8
+_RETRY_SECONDS = 60
+_PING_SECONDS = 15
+_SEND_SECONDS = 10.0
 _SECONDS = 1.0
 _LONGEST_SECONDS = 600.0
 """Then a stream ends, and a browser begins another: with a session that is over it gets none."""
@@ -23,6 +30,7 @@ class Watch:
     """Streams of what goes on. All but ``close`` is for the event loop alone.
 
     ``look`` is called in a thread; ``on_error`` gets what it raises, once until it raises something else.
+    ``crowd`` is to be entered for each stream.
     """
 
     def __init__(
@@ -31,23 +39,19 @@ class Watch:
         on_error: Callable[[Exception], object],
         *,
         seconds: float = _SECONDS,
+        each: int = MOST_OF_EACH,
         most: int = MOST_WATCHERS,
     ) -> None:
         self._look = look
         self._on_error = on_error
         self._seconds = seconds
-        self._most = most
+        self.crowd = Crowd("streams of events", each=each, in_all=most, retry_seconds=_RETRY_SECONDS)
         self._watchers: set[asyncio.Event] = set()
         self._somebody = asyncio.Event()
         self._is_closed = False
         self._text = ""
         self._version = 0
         self._last_error = ""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether nobody else can look on."""
-        return len(self._watchers) >= self._most
 
     def close(self) -> None:
         """All streams end."""
@@ -102,3 +106,17 @@ class Watch:
     def _wake(self) -> None:
         for awake in self._watchers:
             awake.set()
+
+
+class Stream(EventSourceResponse):
+    """What goes on, as an answer to an account; where too many look on, an error in its place."""
+
+    def __init__(self, watch: Watch, whose: str) -> None:
+        super().__init__(watch.stream(), ping=_PING_SECONDS, send_timeout=_SEND_SECONDS)
+        self._crowd = watch.crowd
+        self._whose = whose
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer. Raises BusyError before anything is sent."""
+        with self._crowd.entered(self._whose):
+            await super().__call__(scope, receive, send)

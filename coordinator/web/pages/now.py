@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sse_starlette import EventSourceResponse
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ....proto.structs import Record
@@ -11,8 +9,7 @@ from .. import presence
 from ..presence import Now
 from ..routes import API, EVERYBODY, VIEWER, Page, Resource
 from ..visits import Visit
-
-_SEND_SECONDS = 10.0
+from ..watch import Stream
 
 
 class Me(Record, kw_only=True):
@@ -41,10 +38,7 @@ def part(visit: Visit) -> Response:
 
 def events(visit: Visit) -> Response:
     """A stream of what goes on, after each change."""
-    watch = visit.request.app.state.watch
-    if watch.is_full:
-        raise HTTPException(503, headers={"Retry-After": "60"})
-    return EventSourceResponse(watch.stream(), ping=15, send_timeout=_SEND_SECONDS)
+    return Stream(visit.request.app.state.watch, visit.who.name)
 
 
 def home(visit: Visit) -> Response:
