@@ -30,6 +30,10 @@ class QueueLog(QueueObserver):
         """See QueueObserver."""
         self._bound(operation).warning("operation.died", deaths=operation.deaths + 1, becomes=becomes)
 
+    def hung(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        self._bound(operation).warning("operation.hung", becomes=operation.state)
+
     def ended(self, operation: Operation) -> None:
         """See QueueObserver."""
         self._bound(operation).info(

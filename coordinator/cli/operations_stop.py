@@ -8,21 +8,24 @@ from pathlib import Path
 
 import click
 
-from ...proto.errors import EXIT_OK
+from ...proto.errors import EXIT_FAILED, EXIT_OK
 from ...proto.structs import asdict
 from ..clock import utc
 from ..people.audit import AuditLog
 from ..people.local_user import command_act
 from ..service.operations import Operations
-from ..service.records import NOT_ENDED, Operation
+from ..service.records import NOT_ENDED, UNDER_WAY, Operation
 from ..serving.host_requests import HostAsk
-from ..serving.stopping import check_can_stop, stop
+from ..serving.serve_lock import is_served
+from ..serving.settings import ServeConfig
+from ..serving.stopping import check_can_stop, see_out, stop
 from . import adapters, output
+from .configuration import configured
 from .elsewhere import Coordinator, coordinator_option
 from .operation_area import queue_area
 from .operation_lines import called
 from .options import json_option, refuse, staging_option
-from .output import say
+from .output import counted, duration, note, say
 from .program import Invocation
 
 
@@ -42,15 +45,21 @@ def command(
     as_json: bool,
 ) -> int:
     """Stop operations: one that waits does not begin; one that is under way ends in order, so that it can be
-    gone on with by hand, and is killed if it has not done so after serve.stop_grace.
+    gone on with by hand, and is killed if it has not done so after serve.stop_grace. `mailhaul serve` sees to
+    that; where it does not run, this command does, and waits for it.
 
     \b
     Example:
       mailhaul operations stop 12
     """
     refuse(everything == bool(operations), "say which operations are to stop, by their ids, or --all")
+    status = EXIT_OK
     if coordinator is None:
-        stopped = _stop(queue_area(invocation, staging), operations, everything=everything)
+        area = queue_area(invocation, staging)
+        stopped = _stop(area, operations, everything=everything)
+        if not is_served(area):
+            serve = ServeConfig() if staging else configured(invocation).serve
+            stopped, status = _seen_out(area, stopped, serve.stop_grace_seconds)
     else:
         refuse(staging is not None, "--coordinator is asked about its own staging area: leave out --staging")
         ask = HostAsk(command="stop", operations=operations, everything=everything)
@@ -61,7 +70,25 @@ def command(
         say(f"operation {one.id} ({called(one)}): {one.state}")
     if not stopped and not as_json:
         say("nothing waits, and nothing is under way")
-    return EXIT_OK
+    return status
+
+
+def _seen_out(
+    area: Path, stopped: Sequence[Operation], grace_seconds: float
+) -> tuple[Sequence[Operation], int]:
+    """Nobody serves, so nobody else kills what does not stop: the operations, when they have ended."""
+    left = [one.id for one in stopped if one.state in UNDER_WAY]
+    if not left:
+        return stopped, EXIT_OK
+    note(
+        f"`mailhaul serve` does not run: waiting for {counted(len(left), 'operation')} to stop, killed after "
+        f"{duration(grace_seconds)}"
+    )
+    have_ended = see_out(area, left, grace_seconds, adapters.clock())
+    if not have_ended:
+        note("what is left was killed, and does not end: it hangs in the system")
+    queue = Operations(area)
+    return [queue.get(one.id) for one in stopped], EXIT_OK if have_ended else EXIT_FAILED
 
 
 def _stopped(area: Path, operation: Operation) -> Operation:

@@ -16,12 +16,15 @@ from ...proto.wire.server import Server
 from ...worker.staging.intake import Limits
 from ...worker.staging.receiver import MOST_PAYLOAD_BYTES, Receiver, ReceiverSettings
 from ..clock import utc
+from ..config import load
 from ..monitoring.exposition import make_registry, serve_metrics
 from ..monitoring.metrics import staging_collectors
 from ..serving.host_requests import HostRequests, Told
+from ..serving.stopping import SeenOutBehind
+from ..serving.trust import TrustedHosts
 from ..settings import Config
 from . import adapters
-from .configuration import configured
+from .configuration import configured, found_configuration
 from .hosts import GRANTS_KEY, LEASE_SECONDS
 from .keys import RECEIVER
 from .operation_words import checked, is_harmless
@@ -46,16 +49,17 @@ def command(invocation: Invocation, metrics_listen: str | None, log_file: Path |
       mailhaul --config /etc/mailhaul/mailhaul.toml receive
     """
     config = configured(invocation)
-    if not config.staging.listen:
+    file = found_configuration(invocation)
+    if file is None or not config.staging.listen:
         raise ConfigError("staging.listen is missing: expected an address such as 'tcp://0.0.0.0:7400'")
     try:
-        _receive(config, metrics_listen, log_file)
+        _receive(config, file, metrics_listen, log_file)
     except KeyboardInterrupt:  # SIGTERM, or Ctrl-C: the way in which it ends
         note("the receiver has ended")
     return EXIT_OK
 
 
-def _receive(config: Config, metrics_listen: str | None, log_file: Path | None) -> None:
+def _receive(config: Config, file: Path, metrics_listen: str | None, log_file: Path | None) -> None:
     staging = config.staging
     make_directories(staging.path)
     keys = read_pair(staging.keys, RECEIVER)
@@ -74,7 +78,7 @@ def _receive(config: Config, metrics_listen: str | None, log_file: Path | None) 
         )
         on_event = log.note if log else _ignore
         receiver = Receiver(
-            staging.path, server, secret, settings, on_event=on_event, asked=_asked(config, on_event)
+            staging.path, server, secret, settings, on_event=on_event, asked=_asked(config, file, on_event)
         )
         stack.callback(receiver.close)
         if metrics_listen:
@@ -84,15 +88,17 @@ def _receive(config: Config, metrics_listen: str | None, log_file: Path | None) 
         receiver.run(lambda: False)
 
 
-def _asked(config: Config, on_event: Told) -> HostRequests:
-    """What answers other hosts about operations."""
+def _asked(config: Config, file: Path, on_event: Told) -> HostRequests:
+    """What answers other hosts about operations; whom it trusts is read from the configuration ``file``."""
+    clock = adapters.clock()
     return HostRequests(
         config.staging.path,
-        config.serve.trusted_hosts,
+        TrustedHosts(file, lambda path: load(path).serve.trusted_hosts, note),
         lambda kind, arguments: checked(kind, arguments, elsewhere=True),
         is_harmless,
-        lambda: utc(adapters.clock().now()),
+        lambda: utc(clock.now()),
         on_event,
+        SeenOutBehind(config.staging.path, config.serve.stop_grace_seconds, clock),
     )
 
 

@@ -49,6 +49,11 @@ class OperationNotices(QueueObserver):
         self._then.died(operation, becomes)
         self._recorded(lambda: raise_notice(self._staging, _died(operation, becomes), self._now()))
 
+    def hung(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        self._then.hung(operation)
+        self._recorded(lambda: raise_notice(self._staging, _hung(operation), self._now()))
+
     def ended(self, operation: Operation) -> None:
         """See QueueObserver."""
         self._then.ended(operation)
@@ -122,6 +127,21 @@ def _died(operation: Operation, becomes: State) -> Notice:
             f"`mailhaul operations show {operation.id}` shows what it said last.",
         ),
         facts=facts,
+    )
+
+
+def _hung(operation: Operation) -> Notice:
+    again = operation.state == "waiting"
+    return Notice(
+        event="operation-died",
+        cause=_cause(operation),
+        subject=f"The process of {_asked(operation)} hung before it began",
+        lines=(
+            f"Operation {operation.id}: {operation.waits_for or operation.error}.",
+            "It is tried once more." if again else "It is not begun again by itself.",
+            "A file system that does not answer may be why: that of the staging area, or of the program.",
+        ),
+        facts={"operation": operation.id, "kind": operation.request.kind, "becomes": operation.state},
     )
 
 

@@ -53,6 +53,10 @@ Told = Callable[[str, Mapping[str, object]], object]
 """Takes an event and its fields, for the log."""
 
 
+SeenOut = Callable[[Collection[int]], object]
+"""Sees to it that operations that are to stop, by their ids, end if nobody serves; does not wait for that."""
+
+
 class HostAsk(Record, kw_only=True):
     """A question of another host; what its members mean is in WIRE.md."""
 
@@ -76,24 +80,27 @@ class HostReply(Record, kw_only=True):
 
 
 class HostRequests:
-    """Answers what other hosts ask of a staging area; for any thread. ``check`` and ``is_harmless`` look at
-    the arguments of operations as their commands do."""
+    """Answers what other hosts ask of a staging area; for any thread. ``trusted`` says who may ask for all,
+    ``check`` and ``is_harmless`` look at the arguments of operations as their commands do. Operations that
+    are stopped while nobody serves are seen out by ``stopping``."""
 
     def __init__(
         self,
         staging: Path,
-        trusted: Collection[str],
+        trusted: Callable[[], Collection[str]],
         check: Check,
         is_harmless: Callable[[Kind, Sequence[str]], bool],
         now: Callable[[], datetime],
         told: Told,
+        stopping: SeenOut,
     ) -> None:
         self._staging = staging
-        self._trusted = frozenset(trusted)
+        self._trusted = trusted
         self._check = check
         self._is_harmless = is_harmless
         self._now = now
         self._told = told
+        self._stopping = stopping
         self._operations = Operations(staging)
         self._audit = AuditLog(staging)
         self._refused: dict[str, list[datetime]] = {}
@@ -128,7 +135,7 @@ class HostRequests:
 
     def _added(self, host: str, kind: Kind, arguments: tuple[str, ...], reason: str) -> HostReply:
         words = shown(" ".join((kind, *arguments)))
-        if host not in self._trusted:
+        if host not in self._trusted():
             if not self._is_harmless(kind, arguments):
                 self._refuse(host, kind, words)
             self._refuse_one_more(kind)
@@ -165,8 +172,11 @@ class HostRequests:
             for one in chosen:
                 check_can_stop(one)
         # One that stops already is not asked again: each time is two lines of the audit log.
-        stopped = (one if one.state == "stopping" else self._stopped(host, one, ask.reason) for one in chosen)
-        return self._reply(tuple(stopped))
+        stopped = tuple(
+            one if one.state == "stopping" else self._stopped(host, one, ask.reason) for one in chosen
+        )
+        self._stopping(tuple(one.id for one in stopped if one.state == "stopping"))
+        return self._reply(stopped)
 
     def _stopped(self, host: str, one: Operation, reason: str) -> Operation:
         act = self._act(host, "stop operation", f"operation {one.id}", shown(reason)[:_MOST_REASON])
@@ -183,7 +193,7 @@ class HostRequests:
         return one
 
     def _may_see(self, host: str, one: Operation) -> bool:
-        return host in self._trusted or one.request.asked_by == BY + host
+        return host in self._trusted() or one.request.asked_by == BY + host
 
     def _reply(self, operations: tuple[Operation, ...]) -> HostReply:
         return HostReply(operations=operations, served=is_served(self._staging))
@@ -204,7 +214,8 @@ class HostRequests:
         could have those of before purged."""
         asked = self._operations.asked_since(self._now() - _ONCE_IN, kind)
         by = (one.request.asked_by.removeprefix(BY) for one in asked if one.request.asked_by.startswith(BY))
-        if any(one not in self._trusted for one in by):
+        trusted = self._trusted()
+        if any(one not in trusted for one in by):
             raise StagingError(
                 f"a {kind} was asked for less than a day ago: hosts that are not in serve.trusted_hosts may, "
                 "all of them together, ask for one of each kind a day"
@@ -221,7 +232,7 @@ class HostRequests:
         return False
 
     def _act(self, host: str, what: str, on: str, why: str) -> Act:
-        role = "trusted host" if host in self._trusted else "host"
+        role = "trusted host" if host in self._trusted() else "host"
         return Act(when=self._now(), who=BY + host, role=role, where=host, what=what, on=on, why=why)
 
 

@@ -27,6 +27,11 @@ class QueueObservers(QueueObserver):
         for one in self._observers:
             one.died(operation, becomes)
 
+    def hung(self, operation: Operation) -> None:
+        """See QueueObserver."""
+        for one in self._observers:
+            one.hung(operation)
+
     def ended(self, operation: Operation) -> None:
         """See QueueObserver."""
         for one in self._observers:

@@ -24,7 +24,7 @@ class Started(Protocol):
         """Ask it to end."""
 
     def kill(self) -> None:
-        """Have it ended, whatever it does."""
+        """Have it and all that it has started ended, whatever they do."""
 
 
 class Starter(Protocol):
@@ -46,7 +46,7 @@ class ProcessStarter:
         """See Starter."""
         said = open_stderr(self._staging, number)
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*self._command, "operations", "run", str(number)],
                 cwd="/",
                 stdin=subprocess.DEVNULL,
@@ -56,6 +56,24 @@ class ProcessStarter:
             )
         finally:
             os.close(said)
+        return _Session(process)
+
+
+class _Session:
+    """A process that leads a session of its own. See Started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        if self._process.poll() is None:  # so its id is nobody else's until it is polled again
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def ask_to_end(staging: Path, operation: Operation) -> None:

@@ -30,6 +30,10 @@ from .rules import ARCHIVES, RUN, Going, Needs, obstacle
 MOST_DEATHS = 3
 """An operation whose process died so often is not begun again: it is most likely what kills it."""
 
+IDLE = timedelta(minutes=5)
+"""So long a process may carry nothing out, before it begins or after it has said its end. One that takes
+longer hangs (a file system that does not answer, a lock that nobody lets go of), and is killed."""
+
 MOST_FAILED_STARTS = 3
 PAUSE = timedelta(seconds=10)
 """From the end of a process that could not begin, or found a lock taken, to the next start."""
@@ -56,15 +60,22 @@ class QueueObserver:
         """Nobody carries it out any more, though it had not ended. Its state becomes this: ``waiting``, if it
         begins once more."""
 
+    def hung(self, operation: Operation) -> None:
+        """Its process had not begun after the time that it had for that, and was killed. It is started once
+        more, or ends as failed."""
+
     def ended(self, operation: Operation) -> None:
         """It has ended."""
 
 
 class _Attempt(Mutable):
-    """A process that was started for an operation, which had begun so often before."""
+    """A process that was started for an operation, which had begun so often before. Since ``idle_since`` it
+    has carried nothing out; None: it does."""
 
     process: Started
     attempts: int
+    idle_since: datetime | None
+    hung: bool = False
 
 
 class Queue:
@@ -144,20 +155,39 @@ class Queue:
         for number, attempt in list(self._attempts.items()):
             status = attempt.process.poll()
             if status is None:
+                self._bound(number, attempt, now)
                 continue
             del self._attempts[number]
             operation = self._operations.get(number)
             if operation.state == "waiting" and not is_carried_out(self._staging, number):
                 self._not_before[number] = now + PAUSE
                 if operation.attempts == attempt.attempts:
-                    self._could_not_begin(operation, status, now)
+                    self._could_not_begin(operation, status, now, hung=attempt.hung)
 
-    def _could_not_begin(self, operation: Operation, status: int, now: datetime) -> None:
+    def _bound(self, number: int, attempt: _Attempt, now: datetime) -> None:
+        """A process that lives has only so long to begin, and to leave when it has said its end."""
+        if self._operations.get(number).state in UNDER_WAY:
+            attempt.idle_since = None
+        elif attempt.idle_since is None:
+            attempt.idle_since = now
+        elif now - attempt.idle_since >= IDLE:
+            attempt.hung = True
+            attempt.process.kill()
+
+    def _could_not_begin(self, operation: Operation, status: int, now: datetime, *, hung: bool) -> None:
         failed = self._failed_starts[operation.id] = self._failed_starts.get(operation.id, 0) + 1
+        said = read_stderr(self._staging, operation.id)[-_LAST_SAID:].strip()
+        minutes = IDLE // timedelta(minutes=1)
+        if hung:
+            why = f"its process had not begun after {minutes} minutes, and was killed"
+            self._operations.wait_for(operation.id, why)
+        else:
+            why = f"its process ended before it had begun (exit status {status})"
         if failed >= MOST_FAILED_STARTS:
-            said = read_stderr(self._staging, operation.id)[-_LAST_SAID:].strip()
-            error = f"its process ended before it had begun (exit status {status}): {said}"
+            error = f"{why}: {said}" if said else why
             self._operations.end(operation.id, "failed", now, exit_status=status, error=error)
+        if hung:
+            self._observer.hung(self._operations.get(operation.id))
 
     def _settle(self, operation: Operation, now: datetime) -> None:
         """Nobody carries an operation out that was under way."""
@@ -232,7 +262,9 @@ class Queue:
                 ahead.append(next_one)
             else:
                 attempts = next_one.operation.attempts
-                self._attempts[number] = _Attempt(process=self._starter(number), attempts=attempts)
+                self._attempts[number] = _Attempt(
+                    process=self._starter(number), attempts=attempts, idle_since=now
+                )
                 going.append(next_one)
 
     def _needs_for(self, operation: Operation) -> Needs:

@@ -67,11 +67,12 @@ def receiving(place: Place) -> Iterator[Place]:
     """A receiver that has questions answered, in a thread; store01 is not trusted, staging is."""
     requests = HostRequests(
         place.area,
-        ["staging"],
+        lambda: ["staging"],
         lambda kind, arguments: checked(kind, arguments, elsewhere=True),
         is_harmless,
         lambda: utc(time.time()),
         lambda _name, _fields: None,
+        lambda _numbers: None,
     )
     stop = threading.Event()
     with place.server() as server:
@@ -138,8 +139,8 @@ def test_no_question_does_harm(place: Place) -> None:
 def test_random_questions(place: Place) -> None:
     source = random.Random(5)
     requests = HostRequests(
-        place.area, ["store01"], lambda kind, words: checked(kind, words, elsewhere=True), is_harmless,
-        lambda: utc(time.time()), lambda _name, _fields: None,
+        place.area, lambda: ["store01"], lambda kind, words: checked(kind, words, elsewhere=True),
+        is_harmless, lambda: utc(time.time()), lambda _name, _fields: None, lambda _numbers: None,
     )  # fmt: skip
     whole = json.dumps({"command": "add", "kind": "sweep", "arguments": ["/a"], "reason": "x"}).encode()
     for _ in range(100):
@@ -180,8 +181,8 @@ def test_many_questions_at_once_are_answered_one_by_one(place: Place) -> None:
 
 def test_a_host_fills_no_queue(place: Place) -> None:
     requests = HostRequests(
-        place.area, ["store01"], lambda _kind, words: tuple(words), lambda _kind, _words: True,
-        lambda: utc(time.time()), lambda _name, _fields: None,
+        place.area, lambda: ["store01"], lambda _kind, words: tuple(words), lambda _kind, _words: True,
+        lambda: utc(time.time()), lambda _name, _fields: None, lambda _numbers: None,
     )  # fmt: skip
     question = b'{"command": "add", "kind": "backup"}'
     for _ in range(MOST_WAITING):
@@ -194,8 +195,8 @@ def test_a_host_fills_no_queue(place: Place) -> None:
 def test_hosts_that_are_not_trusted_ask_for_one_of_a_kind_a_day(place: Place) -> None:
     now = time.time()
     requests = HostRequests(
-        place.area, ["staging"], lambda _kind, words: tuple(words), lambda _kind, _words: True,
-        lambda: utc(now), lambda _name, _fields: None,
+        place.area, lambda: ["staging"], lambda _kind, words: tuple(words), lambda _kind, _words: True,
+        lambda: utc(now), lambda _name, _fields: None, lambda _numbers: None,
     )  # fmt: skip
     question = b'{"command": "add", "kind": "backup"}'
     requests("staging", question)
@@ -211,8 +212,8 @@ def test_hosts_that_are_not_trusted_ask_for_one_of_a_kind_a_day(place: Place) ->
 
 def test_a_host_does_not_fill_the_audit_log(place: Place) -> None:
     requests = HostRequests(
-        place.area, [], lambda _kind, words: tuple(words), lambda kind, _words: kind == "backup",
-        lambda: utc(time.time()), lambda _name, _fields: None,
+        place.area, list, lambda _kind, words: tuple(words), lambda kind, _words: kind == "backup",
+        lambda: utc(time.time()), lambda _name, _fields: None, lambda _numbers: None,
     )  # fmt: skip
     for _ in range(2 * MOST_REFUSALS):
         with pytest.raises(AccessError):

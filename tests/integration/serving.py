@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.cli.operation_words import checked
 from mailhaul.coordinator.lock import RunLock
 from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.records import Kind, Operation, Request
+from mailhaul.proto.errors import NotFoundError
 
 PROGRAM = Path(sys.executable).with_name("mailhaul")
 
@@ -130,3 +132,22 @@ def wait_until(what: Callable[[], object], seconds: float = PATIENCE_SECONDS) ->
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.05)
     return found
+
+
+def running(served: Served, number: int) -> Operation:
+    """A backup that is under way, when its run is in the catalog."""
+
+    def found() -> Operation | None:
+        one = served.operation(number)
+        return one if one.state == "running" and one.carries in runs(served) else None
+
+    return cast(Operation, wait_until(found))
+
+
+def runs(served: Served) -> list[str]:
+    """The runs in the catalog."""
+    try:
+        with Catalog.open(served.staging) as catalog:
+            return [one.run for one in catalog.runs()]
+    except NotFoundError:
+        return []

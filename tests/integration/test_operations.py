@@ -13,11 +13,9 @@ from typing import cast
 
 import pytest
 
-from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.service.records import Operation
-from mailhaul.proto.errors import NotFoundError
 
-from .serving import Served, wait_until
+from .serving import Served, running, runs, wait_until
 
 MAIL = b"From: a@example.org\nSubject: %d\nDate: Mon, 2 Mar 2026 10:00:00 +0000\n\n%s\n"
 
@@ -48,25 +46,6 @@ def ended(served: Served, number: int) -> Operation:
         return one if one.ended and one.state != "interrupted" else None
 
     return cast(Operation, wait_until(found))
-
-
-def running(served: Served, number: int) -> Operation:
-    """A backup that is under way, when its run is in the catalog."""
-
-    def found() -> Operation | None:
-        one = served.operation(number)
-        return one if one.state == "running" and one.carries in runs(served) else None
-
-    return cast(Operation, wait_until(found))
-
-
-def runs(served: Served) -> list[str]:
-    """The runs in the catalog."""
-    try:
-        with Catalog.open(served.staging) as catalog:
-            return [one.run for one in catalog.runs()]
-    except NotFoundError:
-        return []
 
 
 def messages(store: Path) -> list[bytes]:
@@ -193,6 +172,23 @@ def test_an_operation_outlives_a_killed_service_and_is_adopted(slow: Served, tmp
         wait_until(hook.exists)
         assert json.loads(hook.read_bytes())["becomes"] == "waiting"
     assert len(runs(slow)) == 1
+
+
+def test_without_a_service_a_stop_is_by_force_after_the_grace_too(slow: Served) -> None:
+    slow.config.write_text(slow.config.read_text().replace('"30s"', '"1s"'))
+    process = slow.start()
+    number, waiting = slow.add("backup"), slow.add("purge", "--last", "3")
+    one = running(slow, number)
+    process.kill()
+    process.communicate()
+    os.kill(one.pid, signal.SIGSTOP)  # it hears nothing
+    stopped = slow.run("operations", "stop", "--all")["operations"]
+    assert [(one["id"], one["state"]) for one in stopped] == [(number, "stopped"), (waiting, "stopped")]
+    with pytest.raises(ProcessLookupError):
+        wait_until(lambda: os.kill(one.pid, 0))
+    assert slow.operation(number).error == "it was killed while it stopped"
+    hurry(slow)
+    assert slow.run("backup", "--resume", one.carries)["run"] == one.carries
 
 
 def test_what_an_operation_may_not_be_given_is_refused(served: Served) -> None:

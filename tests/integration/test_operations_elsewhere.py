@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from mailhaul.proto.wire.keys import make_pair
 
 from ..maildirs import Maildir
 from ..trees import differences, snapshot
-from .serving import PROGRAM, Served, wait_until
+from .serving import PROGRAM, Served, running, wait_until
 
 
 class Cluster(Served):
@@ -151,6 +153,39 @@ def test_a_host_that_is_not_trusted_asks_for_what_harms_nobody_and_sees_its_own(
     refused = [one for one in cluster.audit() if one["outcome"] == "refused"]
     assert len(refused) == 8
     assert {one["who"] for one in refused} == {"key:store01"}
+
+
+def test_whom_the_coordinator_trusts_is_read_again_when_the_configuration_changes(cluster: Cluster) -> None:
+    text = cluster.config.read_text()
+    with cluster.receiving():
+        cluster.asked("store01", "add", "purge", "--last", "1", status=1)
+        cluster.asked("admin01", "add", "purge", "--last", "1")
+        cluster.config.write_text(text.replace('["admin01"]', '["store01"]'))
+        cluster.asked("store01", "add", "purge", "--last", "1")
+        cluster.asked("admin01", "add", "purge", "--last", "1", status=1)
+        cluster.config.write_text(text.replace('["admin01"]', '["store01"'))
+        cluster.asked("store01", "add", "purge", "--last", "1", status=1)
+        cluster.config.write_text(text)
+        cluster.asked("admin01", "add", "purge", "--last", "1")
+    assert len(Operations(cluster.staging).newest(9)) == 3
+
+
+def test_a_stop_by_another_host_is_by_force_after_the_grace_where_nobody_serves(cluster: Cluster) -> None:
+    text = cluster.config.read_text().replace('"30s"', '"1s"')
+    cluster.config.write_text(f"{text}\n[load]\nmessages_per_second = 2\n")
+    for number in range(50):
+        Maildir(cluster.store / "anna").message(f"1{number:03}.anna", b"Subject: more\n\n%d\n" % number)
+    with cluster.receiving():
+        number = cluster.asked("admin01", "add", "backup")["operation"]["id"]
+        process = cluster.start()
+        pid = running(cluster, number).pid
+        process.kill()
+        process.communicate()
+        os.kill(pid, signal.SIGSTOP)
+        stopped = cluster.asked("admin01", "stop", str(number))["operations"]
+        assert [one["state"] for one in stopped] == ["stopping"]
+        wait_until(lambda: cluster.operation(number).state == "stopped")
+    assert cluster.operation(number).error == "it was killed while it stopped"
 
 
 def test_who_has_no_key_that_is_let_in_and_where_nobody_answers(cluster: Cluster) -> None:

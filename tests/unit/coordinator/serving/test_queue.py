@@ -15,7 +15,14 @@ from mailhaul.coordinator.service.records import Kind, Operation, Request
 from mailhaul.coordinator.serving import files, processes, queue
 from mailhaul.coordinator.serving.aftermath import ANEW, Aftermath
 from mailhaul.coordinator.serving.files import carrying_out, file_of, is_carried_out
-from mailhaul.coordinator.serving.queue import MOST_DEATHS, PAUSE, Queue, QueueObserver
+from mailhaul.coordinator.serving.queue import (
+    IDLE,
+    MOST_DEATHS,
+    MOST_FAILED_STARTS,
+    PAUSE,
+    Queue,
+    QueueObserver,
+)
 from mailhaul.coordinator.serving.rules import RUN, Needs
 from mailhaul.proto.errors import UsageError
 
@@ -72,6 +79,9 @@ class Told(QueueObserver):
 
     def died(self, operation: Operation, becomes: str) -> None:
         self.told.append(f"died {operation.id}: {becomes}")
+
+    def hung(self, operation: Operation) -> None:
+        self.told.append(f"hung {operation.id}: {operation.state}")
 
     def ended(self, operation: Operation) -> None:
         self.told.append(f"ended {operation.id}: {operation.state}")
@@ -251,6 +261,48 @@ def test_one_that_can_not_begin_is_tried_three_times(house: House) -> None:
     one = house.operations.get(number)
     assert (one.state, one.attempts) == ("failed", 0)
     assert one.error.endswith("(exit status 2): mailhaul: a wrong configuration")
+
+
+def test_one_that_hangs_before_it_begins_is_killed_and_tried_three_times(house: House) -> None:
+    number = house.add()
+    told = []
+    for _ in range(MOST_FAILED_STARTS):
+        house.tick(PAUSE.total_seconds() + 1)
+        hanging = house.processes.pop(number)
+        house.tick(IDLE.total_seconds() - 1)
+        assert hanging.status is None
+        house.tick()
+        assert hanging.status == -9
+        told += house.tick()
+        assert number not in house.processes, "not before a pause"
+    assert told == [f"hung {number}: waiting"] * 2 + [f"hung {number}: failed", f"ended {number}: failed"]
+    one = house.operations.get(number)
+    assert (one.attempts, one.error) == (0, "its process had not begun after 5 minutes, and was killed")
+
+
+def test_one_that_runs_for_long_does_not_hang(house: House) -> None:
+    number = house.add()
+    house.tick()
+    house.processes[number].begin()
+    for _ in range(3):
+        house.tick(IDLE.total_seconds())
+    assert house.processes[number].status is None
+    house.processes[number].end()
+    assert house.tick() == [f"ended {number}: done"]
+
+
+def test_one_that_has_put_itself_back_and_does_not_leave_is_killed(house: House) -> None:
+    number = house.add()
+    house.tick()
+    hanging = house.processes.pop(number)
+    hanging.begin()
+    house.tick()
+    assert house.operations.put_back(number, "waits: another run holds the lock", "")
+    for _ in range(3):
+        house.tick(IDLE.total_seconds())
+    assert hanging.status == -9
+    assert house.tick(PAUSE.total_seconds() + 1) == [], "it did not hang before it began"
+    house.processes[number].begin()
 
 
 def test_one_that_finds_a_lock_taken_waits_and_tries_again(house: House) -> None:
