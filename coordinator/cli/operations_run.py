@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import click
 
-from ...proto.errors import EXIT_LOCKED, EXIT_OK, EXIT_SKIPPED, LockedError
+from ...proto.errors import EXIT_LOCKED, EXIT_OK, EXIT_SKIPPED, BackupError, LockedError
 from ...proto.ports import Clock
 from ..clock import utc
 from ..service.operations import Operations
@@ -25,7 +25,7 @@ from .configuration import configured, found_configuration
 from .main import EXIT_INTERRUPTED, EXIT_TERMINATED, outcome
 from .operation_display import OperationDisplay
 from .operation_words import words_of
-from .output import note
+from .output import note, shown
 from .program import Invocation, run
 from .progress import Display
 
@@ -56,6 +56,7 @@ class _Carrying:
         self._number = number
         self._config = config
         self._clock: Clock = adapters.clock()
+        self._held_up = ""
         self._queue = Operations(area)
         self._said = Said(file_of(area, number, "err"), open_stderr(area, number))
         self._display = OperationDisplay(number, self._clock, self._said)
@@ -68,6 +69,14 @@ class _Carrying:
     def begins(self, what: str) -> None:
         """See Carried."""
         self._queue.carries(self._number, what)
+
+    def waits(self, why: str) -> None:
+        """See Carried."""
+        if why != self._held_up:
+            # Where that can't be put on record, it only counts among those that do something.
+            with suppress(BackupError):
+                self._queue.held_up(self._number, shown(why))
+                self._held_up = why
 
     def carry_out(self) -> int:
         """From the beginning to the end on record. Returns the exit status of the command."""

@@ -85,6 +85,9 @@ class Carried(Protocol):
     def begins(self, what: str) -> None:
         """The command is about to begin a run or a restore of this id: it can be gone on with from now on."""
 
+    def waits(self, why: str) -> None:
+        """The command waits for something that takes hours or days (empty: it goes on). Raises nothing."""
+
 
 class Invocation(Mutable):
     """What was said before the command, and whether the result is to be a JSON document. ``operation`` is the

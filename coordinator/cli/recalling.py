@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ...proto.records import ArchiveId
+from ...proto.records import ArchiveId, Progress
 from ...worker.archives.holdings import Holdings
 from ...worker.staging.area import StagingArea
 from ...worker.tasks.recalling import Wanted
@@ -36,7 +36,7 @@ def bring_back(
     afresh: bool = False,
 ) -> Recalled:
     """Recall archives into the staging area that options or the configuration name; ``afresh`` as in
-    ``recall``. Raises StagingError."""
+    ``recall``. An operation of the queue is on record as waiting while it waits. Raises StagingError."""
     clock = adapters.clock()
     area = _area(invocation, staging)
     until = clock.monotonic() + wait_seconds
@@ -46,12 +46,18 @@ def bring_back(
     asked = Asked(Path(area.path), hooks)
     by_hand = AskedForFiles(Path(area.path), hooks)
 
+    def waits(why: str) -> None:
+        if invocation.operation is not None:
+            invocation.operation.waits(why)
+
     def waiting(count: int, why: str) -> None:
         nonlocal told
         asked()
+        line = f"{counted(count, 'archive')}: {why}"
+        waits(f"waits for {line}")
         if why != told:
             told = why
-            output.note(f"waiting for {counted(count, 'archive')}: {why}")
+            output.note(f"waiting for {line}")
 
     def pause() -> bool:
         left = until - clock.monotonic()
@@ -64,16 +70,23 @@ def bring_back(
             total = sum(one.location.size_bytes for one in wanted)
             display.begin({"recall": Amount(0, total)})
 
-        return recall(
-            area,
-            holdings,
-            archives,
-            adapters.make_engine(workers),
-            now=lambda: datetime.fromtimestamp(clock.now(), UTC),
-            pause=pause,
-            observer=RecallObserver(begin=begin, progress=display.progress, by_hand=by_hand, waiting=waiting),
-            afresh=afresh,
-        )
+        def progress(done: Progress) -> None:
+            waits("")
+            display.progress(done)
+
+        try:
+            return recall(
+                area,
+                holdings,
+                archives,
+                adapters.make_engine(workers),
+                now=lambda: datetime.fromtimestamp(clock.now(), UTC),
+                pause=pause,
+                observer=RecallObserver(begin=begin, progress=progress, by_hand=by_hand, waiting=waiting),
+                afresh=afresh,
+            )
+        finally:
+            waits("")
 
 
 def _area(invocation: Invocation, staging: Path | None) -> StagingArea:

@@ -261,7 +261,8 @@ def _show_troubles(run: RunStatus) -> None:
 
 def _show_queue(queue: QueueStanding) -> None:
     for one in queue.going:
-        say(shown(f"operation {one.id} is {one.state}: {called(one)}"))
+        reason = f"; it {one.waits_for}" if one.waits_for else ""
+        say(shown(f"operation {one.id} is {one.state}: {called(one)}{reason}"))
     for one in queue.waiting[:_LISTED_OPERATIONS]:
         reason = f": {one.waits_for}" if one.waits_for else ""
         say(shown(f"operation {one.id} is waiting: {called(one)}{reason}"))

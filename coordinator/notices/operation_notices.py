@@ -131,14 +131,13 @@ def _died(operation: Operation, becomes: State) -> Notice:
 
 
 def _hung(operation: Operation) -> Notice:
-    again = operation.state == "waiting"
     return Notice(
         event="operation-died",
         cause=_cause(operation),
         subject=f"The process of {_asked(operation)} hung before it began",
         lines=(
             f"Operation {operation.id}: {operation.waits_for or operation.error}.",
-            "It is tried once more." if again else "It is not begun again by itself.",
+            *([] if operation.state == "waiting" else ["It is not begun again by itself."]),
             "A file system that does not answer may be why: that of the staging area, or of the program.",
         ),
         facts={"operation": operation.id, "kind": operation.request.kind, "becomes": operation.state},

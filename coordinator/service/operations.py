@@ -93,13 +93,17 @@ class Operations:
         """Note the run or restore that an operation under way is about to begin."""
         self._change(number, UNDER_WAY, "carries = ?", (what,))
 
+    def held_up(self, number: int, why: str) -> None:
+        """Note what an operation under way waits for itself (empty: it goes on)."""
+        self._change(number, UNDER_WAY, "waits_for = ?", (why,))
+
     def again(self, number: int, resumes: str) -> bool:
         """An operation whose process died waits again, to go on with a run or restore (empty: to begin anew).
         False if it was not under way."""
         return self._change(
             number,
             ("running",),
-            "state = 'waiting', pid = 0, deaths = deaths + 1, resumes = ?1, carries = ?1",
+            "state = 'waiting', waits_for = '', pid = 0, deaths = deaths + 1, resumes = ?1, carries = ?1",
             (resumes,),
         )
 

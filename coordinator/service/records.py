@@ -44,11 +44,12 @@ class Texts(Record, kw_only=True):
 class Operation(Record, kw_only=True):
     """An operation in the queue, or what became of it. All times are aware UTC.
 
-    While it waits, ``waits_for`` says what for. ``attempts`` counts its starts, ``deaths`` those whose
-    process died. ``carries`` is the run or restore that it has begun, ``resumes`` the one that its next start
-    goes on with (empty: it begins anew), ``pid`` the process that carries it out. ``exit_status`` is that of
-    the command. One that is ``interrupted`` was ended, though nobody had asked it to stop: it goes on when
-    there is a coordinator that stays.
+    While it waits, ``waits_for`` says what for; of one that is under way, what it waits for itself, such as a
+    tape that somebody has to bring (empty: it goes on). ``attempts`` counts its starts, ``deaths`` those
+    whose process died. ``carries`` is the run or restore that it has begun, ``resumes`` the one that its next
+    start goes on with (empty: it begins anew), ``pid`` the process that carries it out. ``exit_status`` is
+    that of the command. One that is ``interrupted`` was ended, though nobody had asked it to stop: it goes on
+    when there is a coordinator that stays.
     """
 
     id: int

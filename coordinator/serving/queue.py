@@ -180,7 +180,7 @@ class Queue:
         minutes = IDLE // timedelta(minutes=1)
         if hung:
             why = f"its process had not begun after {minutes} minutes, and was killed"
-            self._operations.wait_for(operation.id, why)
+            self._operations.wait_for(operation.id, f"waits to be tried again: {why}")
         else:
             why = f"its process ended before it had begun (exit status {status})"
         if failed >= MOST_FAILED_STARTS:

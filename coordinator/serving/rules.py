@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ...groups.paths import LogicalPath
 from ...proto.structs import Record, field
-from ..service.records import Kind, Operation
+from ..service.records import UNDER_WAY, Kind, Operation
 
 RUN = "run"
 """The lock of whoever writes archives or the catalog."""
@@ -27,7 +27,11 @@ DRILL = "drill"
 """There is one scratch server."""
 
 RESTORES_AT_ONCE = 4
-"""Each has workers of its own, and all write to the same live server."""
+"""Each has workers of its own, and all write to the same live server. Those that wait themselves, for a tape
+that somebody has to bring or for cold storage, do not count: that may take days."""
+
+RESTORES_IN_ALL = 16
+"""With those that wait: each is a process."""
 
 NAMES: Mapping[Kind, str] = {"inventory": "tape inventory"}
 """What kinds are called, where it is not by their name."""
@@ -52,6 +56,11 @@ class Going(Record):
 
     operation: Operation
     needs: Needs
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it waits itself, for somebody outside of the queue."""
+        return self.operation.state in UNDER_WAY and bool(self.operation.waits_for)
 
 
 class Outside(Record, kw_only=True):
@@ -79,9 +88,14 @@ def obstacle(needs: Needs, going: Sequence[Going], ahead: Iterable[Going], outsi
             return f"waits for {named(one.operation)}"
     if needs.into is not None:
         restores = [one for one in going if one.needs.into is not None]
-        if len(restores) >= RESTORES_AT_ONCE:
-            return f"waits until one of {len(restores)} restores has ended"
-    for one in ahead:
+        at_work = [one for one in restores if not one.is_held_up]
+        if len(at_work) >= RESTORES_AT_ONCE:
+            return f"waits until one of {len(at_work)} restores has ended"
+        if len(restores) >= RESTORES_IN_ALL:
+            return f"waits until one of {len(restores)} restores has ended, most of which wait themselves"
+    # What can't begin for days does not keep anybody else from it.
+    readers_leave = not any(one.is_held_up and ARCHIVES in one.needs.shared for one in going)
+    for one in ahead if readers_leave else ():
         if not needs.urgent and ARCHIVES in one.needs.alone and ARCHIVES in needs.shared:
             return f"waits for {named(one.operation)}, which was asked for before"
     for lock in sorted(needs.alone):

@@ -8,7 +8,16 @@ import pytest
 
 from mailhaul.coordinator.cli.operation_words import checked, needs_of, words_of
 from mailhaul.coordinator.service.records import Kind, Operation, Request
-from mailhaul.coordinator.serving.rules import ARCHIVES, RUN, Going, Needs, Outside, named, obstacle
+from mailhaul.coordinator.serving.rules import (
+    ARCHIVES,
+    RESTORES_IN_ALL,
+    RUN,
+    Going,
+    Needs,
+    Outside,
+    named,
+    obstacle,
+)
 from mailhaul.proto.errors import UsageError
 from mailhaul.proto.structs import replace
 from mailhaul.worker.destinations.settings import DirectoryDestination
@@ -98,6 +107,34 @@ def test_so_many_restores_go_on_at_a_time() -> None:
     assert why("restore /p/g/jane", *others[:3]) == ""
     assert why("restore /p/g/jane", *others) == "waits until one of 4 restores has ended"
     assert why("backup", *others) == ""
+
+
+def held_up(text: str) -> Going:
+    """An operation under way that waits for a tape."""
+    one = going(text)
+    waits = replace(one.operation, state="running", waits_for="waits for 1 archive: volume A00001 is wanted")
+    return replace(one, operation=waits)
+
+
+def test_restores_that_wait_for_a_tape_keep_no_others_from_running() -> None:
+    waiting = [held_up(f"restore /p/g/user{number}") for number in range(10)]
+    jane = going("restore /p/g/jane").needs
+    assert obstacle(jane, waiting, (), FREE) == ""
+    at_work = [going(f"restore /p/g/other{number}") for number in range(4)]
+    assert obstacle(jane, [*waiting, *at_work], (), FREE) == "waits until one of 4 restores has ended"
+    many = [held_up(f"restore /p/g/user{number}") for number in range(RESTORES_IN_ALL)]
+    assert obstacle(jane, many, (), FREE) == (
+        f"waits until one of {RESTORES_IN_ALL} restores has ended, most of which wait themselves"
+    )
+
+
+def test_who_let_a_purge_go_first_does_not_wait_for_a_tape_with_it() -> None:
+    purge, tape = going("purge"), held_up("restore /p/g/jane")
+    for text in ("verify", "drill"):
+        needs = going(text).needs
+        assert obstacle(needs, [going("restore /p/g/jane")], [purge], FREE).startswith("waits for the purge")
+        assert obstacle(needs, [tape], [purge], FREE) == ""
+    assert obstacle(purge.needs, [tape], (), FREE) == "waits for the restore 7 of /p/g/jane"
 
 
 def test_what_others_hold_is_waited_for_by_who_needs_it() -> None:

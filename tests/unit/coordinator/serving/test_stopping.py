@@ -78,16 +78,22 @@ def place(tmp_path: Path) -> Iterator[Place]:
         process.communicate()
 
 
-def test_who_stops_in_order_is_waited_for_and_who_does_not_is_killed(place: Place) -> None:
-    polite, deaf = place.running("polite"), place.running("deaf")
-    assert [place.stop(one) for one in (polite, deaf)] == ["stopping", "stopping"]
-    assert see_out(place.staging, (polite, deaf), 1.0, SystemClock())
-    ends = [place.queue.get(one) for one in (polite, deaf)]
-    assert [(one.state, one.exit_status, one.error) for one in ends] == [
-        ("stopped", 143, ""),
-        ("stopped", None, "it was killed while it stopped"),
-    ]
-    assert [one.wait(30) for one in place.processes] == [0, -signal.SIGKILL]
+def test_who_stops_in_order_is_waited_for(place: Place) -> None:
+    polite = place.running("polite")
+    assert place.stop(polite) == "stopping"
+    assert see_out(place.staging, (polite,), 600.0, SystemClock())
+    one = place.queue.get(polite)
+    assert (one.state, one.exit_status, one.error) == ("stopped", 143, "")
+    assert place.processes[0].wait(60) == 0
+
+
+def test_who_does_not_is_killed_after_the_grace(place: Place) -> None:
+    deaf = place.running("deaf")
+    assert place.stop(deaf) == "stopping"
+    assert see_out(place.staging, (deaf,), 0.5, SystemClock())
+    one = place.queue.get(deaf)
+    assert (one.state, one.exit_status, one.error) == ("stopped", None, "it was killed while it stopped")
+    assert place.processes[0].wait(60) == -signal.SIGKILL
 
 
 def test_one_whose_process_is_gone_has_ended(place: Place, tmp_path: Path) -> None:
