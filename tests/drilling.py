@@ -17,6 +17,7 @@ from mailhaul.coordinator.service.proofs import Proof
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.records import Progress
 from mailhaul.worker.destinations.settings import Destination
+from mailhaul.worker.load import NO_LIMITS, LoadLimits
 
 
 class SetClock:
@@ -48,10 +49,15 @@ class Nobody:
         """See Observer."""
 
 
-def real_trials(staging: Path, destinations: Sequence[Destination], doveadm: tuple[str, ...] = ()) -> Try:
+def real_trials(
+    staging: Path,
+    destinations: Sequence[Destination],
+    doveadm: tuple[str, ...] = (),
+    load: LoadLimits = NO_LIMITS,
+) -> Try:
     """Mailboxes are really restored, in this process; there is no live store."""
     engine = adapters.make_engine(0)
-    bench = Bench(here=engine, engine=engine, stores={}, doveadm=doveadm)
+    bench = Bench(here=engine, engine=engine, stores={}, doveadm=doveadm, load=load)
     return partial(try_mailbox, Sources(staging=staging, destinations=tuple(destinations)), bench)
 
 

@@ -44,7 +44,6 @@ REMEMBERED_SECONDS = 300.0
 HERE = ""
 """How engines call the host of this process."""
 
-_LONG_SECONDS = 86_400.0
 _ALL = 0.999
 
 Look = Callable[[Sequence[HostRules]], Probes]
@@ -140,22 +139,22 @@ class Governor:
         self._thread.join()
         self.close()
 
-    def join(self, seconds: float) -> None:
-        """Wait until the thread has ended by itself, up to so long: only when it can't go on it does."""
-        self._thread.join(seconds)
-
     def close(self) -> None:
         """Let go of everything: nobody is held back any more. Repeatable."""
-        for one in self._probes:
-            one.close()
+        self._look_no_more()
+        if HERE in self._hosts:
+            with suppress(BackupError):
+                drop_share(HERE, self._name)
+
+    def _look_no_more(self) -> None:
+        """Others may look, where they have work too."""
+        for probes in self._probes:
+            probes.close()
         for host in self._hosts.values():
             if host.seat is not None:
                 self._show(host, self._state(host, self._clock.monotonic()))
                 os.close(host.seat)
                 host.seat = None
-            if host.name == HERE:
-                with suppress(BackupError):
-                    drop_share(HERE, self._name)
 
     def _known(self, name: str) -> _Host | None:
         """A host that is governed; from now on it has work."""
@@ -177,6 +176,9 @@ class Governor:
                 self._wait()
         except Exception as error:
             self._fall_back(error)
+            # Renewed, not written for long: nobody is held back by a run that is gone.
+            while not self._ending.wait(SAY_SECONDS):
+                self._renew()
 
     def _wait(self) -> None:
         channels = [one.channel for one in self._probes if one.channel is not None]
@@ -317,17 +319,25 @@ class Governor:
         )
 
     def _fall_back(self, error: Exception) -> None:
-        """The thread can't go on. The work does, as if nobody could look."""
+        """Looking can't go on. The work does, as if nobody could look."""
+        told = error.message if isinstance(error, BackupError) else f"{type(error).__name__}: {error}"
         with self._lock:
             for host in self._hosts.values():
+                host.blind = told
                 host.effort = after_blindness(host.effort, host.rules.rules)
-                self._unsaid[host.name] = host.share
-        with suppress(BackupError):
-            if HERE in self._hosts:
-                write_share(HERE, self._name, self._hosts[HERE].share, _LONG_SECONDS)
-        level = max((one.effort.level for one in self._hosts.values()), default=1.0)
-        told = error.message if isinstance(error, BackupError) else f"{type(error).__name__}: {error}"
+        self._renew()
+        level = max((host.effort.level for host in self._hosts.values()), default=1.0)
         self._tell(f"users are not minded any more: {told}; the work goes on at {level:.0%}")
+        self._look_no_more()
+
+    def _renew(self) -> None:
+        """Say again what the workers may have."""
+        with self._lock:
+            shares = {name: host.share for name, host in self._hosts.items()}
+            self._unsaid.update(shares)
+        if HERE in shares:
+            with suppress(BackupError):
+                write_share(HERE, self._name, shares[HERE])
 
 
 def _note_overdue(host: _Host, now: float) -> None:

@@ -6,6 +6,7 @@ costs what is said in ``stores.throttled`` and ``stores.throttled_target``.
 """
 
 import time
+from collections.abc import Callable
 
 from ...proto.ports import MailStore, MailTarget
 from ..stores.throttled import ThrottledStore
@@ -16,7 +17,7 @@ from .limits import NO_LIMITS, LoadLimits
 from .priority import gentle
 from .share import Share
 
-__all__ = ["NO_LIMITS", "LoadLimits", "bounded", "bounded_target", "gentle"]
+__all__ = ["NO_LIMITS", "LoadLimits", "bounded", "bounded_target", "gentle", "resting"]
 
 
 def bounded(store: MailStore, limits: LoadLimits, host: str) -> MailStore:
@@ -35,6 +36,12 @@ def bounded_target(target: MailTarget, limits: LoadLimits, host: str, under_way_
         return target
     ramp = Ramp(time.monotonic_ns() - round(under_way_seconds * 1e9), limits.ramp_seconds)
     return ThrottledTarget(target, _budget(limits, host, ramp))
+
+
+def resting(limits: LoadLimits, host: str) -> Callable[[], None]:
+    """For work that neither reads a mail store nor writes to one: to be called often, and rests so that the
+    work keeps to the share of the host. Raises as ``bounded``; what it returns raises BackupError."""
+    return _budget(LoadLimits(governor=limits.governor), host).rest
 
 
 def _budget(limits: LoadLimits, host: str, ramp: Ramp = NO_RAMP) -> Budget:

@@ -15,7 +15,7 @@ from ...proto.structs import Record, replace
 from .. import memory
 from ..archives.holdings import Holdings
 from ..archives.opened import opened_archives
-from ..load import LoadLimits, gentle
+from ..load import LoadLimits, bounded, gentle, resting
 from ..proving.comparison import Comparison, compare
 from ..stores import registry
 
@@ -40,15 +40,16 @@ class ProofTask(Record, kw_only=True):
     label: str
     doveadm: tuple[str, ...] = ()
     load: LoadLimits = LoadLimits()
+    host: str = ""
 
     @property
     def hosts(self) -> tuple[str, ...]:
         """See Task."""
         return self.target.hosts
 
-    def attempted(self, _host: str, _attempt: int) -> ProofTask:
+    def attempted(self, host: str, _attempt: int) -> ProofTask:
         """See Task."""
-        return self
+        return replace(self, host=host)
 
 
 class ProofReport(Record, kw_only=True):
@@ -77,7 +78,7 @@ def run_proof(task: ProofTask, progress: ProgressSink) -> ProofReport:
         except (DamagedError, ErasedError) as error:
             lost = Skipped(str(task.whose), "metadata", error.message)
             return ProofReport(compared=Comparison(lacks=(lost,)))
-        store = registry.open_store(task.target)
+        store = bounded(registry.open_store(task.target), task.load, task.host)
         compared = compare(stored, task.whose, store, task.user, told, to_serve=bool(task.doveadm))
     if not task.doveadm:
         return ProofReport(compared=compared)
@@ -91,11 +92,17 @@ def _served(
     from ..proving.scratch_server import layout_of
 
     files = replace(compared, served=())
+    rest = resting(task.load, task.host)
+
+    def told_and_rested(messages: int, size_bytes: int) -> None:
+        told(messages, size_bytes)
+        rest()
+
     layout = layout_of(folders)
     if layout is None:
         return ProofReport(compared=files, unserved="its folders lie in no way that a server is told of here")
     try:
-        return _shown(task, compared, told, layout)
+        return _shown(task, compared, told_and_rested, layout)
     except StoreError as error:
         if not files.lacks:
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from mailhaul.proto.errors import BackupError
 from mailhaul.proto.records import Folder, MailboxSize
-from mailhaul.worker.load import LoadLimits, bounded, shared
+from mailhaul.worker import load
+from mailhaul.worker.load import LoadLimits, bounded, resting, shared
 from mailhaul.worker.load.breath import MOST_REST_NS, WORK_NS, Breath
 from mailhaul.worker.load.budget import Budget
 from mailhaul.worker.load.ledger import Ledger
@@ -229,6 +231,21 @@ def test_a_governed_store_rests_for_messages_for_bytes_and_for_looking(clock: Ti
         assert type(opened).__module__.endswith("memory")
         pieces.append(opened.read(10))
     assert pieces == [b"x" * (3 << 20), b"small"]
+
+
+def test_other_work_rests_too(clock: Time, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "Budget", partial(Budget, clock=clock, sleep=clock.sleep))
+    write_share("", "g", 0.25, clock=clock)
+    rest = resting(LoadLimits(messages_per_second=1, governor="g"), "")
+    for _ in range(3):
+        clock.now += WORK_NS
+        rest()
+    assert sum(clock.slept) == pytest.approx(3 * 3 * WORK_NS / SECOND_NS)
+    clock.slept.clear()
+    free = resting(LoadLimits(messages_per_second=1), "")
+    clock.now += WORK_NS
+    free()
+    assert clock.slept == []
 
 
 def test_nothing_is_wrapped_where_nothing_is_bounded() -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.drills import trial
 from mailhaul.coordinator.drills.trial import Trial
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.frames import FrameType
+from mailhaul.proto.ports import ProgressSink
 from mailhaul.tests.archives import frames_of
 from mailhaul.tests.drilling import real_trials
 from mailhaul.tests.staged_chains import StagedChain
 from mailhaul.tests.swept import copy_out, free, vault
+from mailhaul.worker import load
+from mailhaul.worker.load import LoadLimits, shared
+from mailhaul.worker.load.budget import Budget
+from mailhaul.worker.load.share import write_share
+from mailhaul.worker.tasks.proving import ProofTask, run_proof
 
 JANE, JOE = LogicalPath("primary", "user", "jane"), LogicalPath("primary", "user", "joe")
 
@@ -145,3 +154,27 @@ def test_damage_is_told_also_where_no_server_can_be_asked(place: Place) -> None:
     found = place.attempt()
     assert found.outcome == "failed"
     assert found.lacks
+
+
+def test_a_small_mailbox_keeps_to_the_share_of_the_host_restored_and_compared(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # By a clock on which each step takes longer than a worker works without a rest.
+    ticks = count(0, 20_000_000)
+    naps: list[float] = []
+    monkeypatch.setattr(load, "Budget", partial(Budget, clock=ticks.__next__, sleep=naps.append))
+    monkeypatch.setattr(shared, "_PLACES", (tmp_path,))
+    write_share("", "ours", 0.25, valid_seconds=3600.0, clock=lambda: 0)
+    restored: list[int] = []
+
+    def proof(task: ProofTask, progress: ProgressSink) -> object:
+        restored.append(len(naps))
+        return run_proof(task, progress)
+
+    monkeypatch.setattr(trial, "run_proof", proof)
+    place.trials = real_trials(place.chain.staging, place.destinations, load=LoadLimits(governor="ours"))
+    found = place.attempt()
+    assert (found.outcome, found.messages) == ("proven", 6)
+    (during_restore,) = restored
+    assert during_restore >= 6
+    assert len(naps) - during_restore >= 6

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailhaul.coordinator.clock import utc
+from mailhaul.coordinator.governing import governor as governing
 from mailhaul.coordinator.governing.effort import Rules
 from mailhaul.coordinator.governing.governor import HERE, Governor
 from mailhaul.coordinator.governing.probes import Probes
@@ -17,7 +18,7 @@ from mailhaul.coordinator.governing.probing import Began, Blind, Late, Looked, R
 from mailhaul.coordinator.governing.settings import HostRules, ProbeAccount
 from mailhaul.coordinator.governing.state import fresh_states, read_state
 from mailhaul.worker.load import shared
-from mailhaul.worker.load.share import Share
+from mailhaul.worker.load.share import VALID_SECONDS, Share, write_share
 from mailhaul.worker.stores.imap.probe import Look
 
 TARGET = 0.1
@@ -267,17 +268,38 @@ def test_before_there_is_a_staging_area_nobody_looks(
     assert told.hosts == ["mail01"]
 
 
-def test_what_nobody_expected_ends_the_governor_and_not_the_work(
-    make: Make, clock: Time, told: Told, lines: list[str], monkeypatch: pytest.MonkeyPatch
+def test_what_nobody_expected_ends_the_looks_and_not_the_work(
+    make: Make, clock: Time, told: Told, staging: Path, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_now: float) -> list[Report]:
         raise RuntimeError("no idea")
 
-    monkeypatch.setattr(told, "reports", fail)
+    monkeypatch.setattr(governing, "SAY_SECONDS", 0.02)
     governor = make(here=rules("mail01", blind=0.25))
-    with governor:
-        governor.join(10.0)
+    with monkeypatch.context() as patch, governor:
+        patch.setattr(told, "reports", fail)
+        eventually(lambda: bool(told.closed))
         assert governor.level(HERE) == 0.25
         assert read_share() == pytest.approx(0.25)
+        # It is renewed as long as the run lives, and no longer: one that was killed holds nobody back.
+        write_share(HERE, "ours", 0.9)
+        eventually(lambda: read_share() == pytest.approx(0.25))
+        assert Share(HERE, "ours").at(time.monotonic_ns() + round((VALID_SECONDS + 1) * 1e9)) == 1.0
+        state = read_state(staging, "mail01")
+        assert state is not None
+        assert state.blind == "RuntimeError: no idea"
+        # So are those on other hosts, by the engine that asks; and others may look.
+        governor.held_back()
+        eventually(lambda: bool(governor.held_back()))
+        patch.undo()
+        make(mail01=rules("mail01")).turn()
+        assert told.hosts == ["mail01", "mail01"]
     assert lines == ["users are not minded any more: RuntimeError: no idea; the work goes on at 25%"]
     assert read_share() == 1.0
+
+
+def eventually(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not look():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
