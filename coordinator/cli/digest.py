@@ -10,6 +10,8 @@ from ...proto.errors import EXIT_OK
 from ..clock import utc
 from ..notices import digest as words
 from ..notices.mornings import Mornings
+from ..notices.rooms import Rooms
+from ..notices.spaces import Spaces
 from . import adapters, noticing, output
 from .configuration import configured
 from .options import json_option
@@ -35,7 +37,7 @@ def command(invocation: Invocation, send: bool, as_json: bool) -> int:
     """
     config = configured(invocation)
     zone = noticing.zone(config)
-    mornings = Mornings(config, noticing.site(config), zone)
+    mornings = Mornings(config, Spaces(config, Rooms()), noticing.site(config), zone)
     now = utc(adapters.clock().now())
     if send:
         found = mornings.look(now)

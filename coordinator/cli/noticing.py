@@ -54,8 +54,10 @@ def tell_of(invocation: Invocation, arguments: Sequence[str], status: int, error
         if restores and seen:
             return  # who has got mail back is not kept waiting
         from ..notices.looks import look
+        from ..notices.rooms import Rooms
+        from ..notices.spaces import Spaces
 
-        look(config, utc(adapters.clock().now()))
+        look(config, Spaces(config, Rooms()), utc(adapters.clock().now()))
         deliver(config)
     except BackupError as failure:
         note(f"notices: {failure.message}")

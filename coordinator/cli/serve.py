@@ -24,6 +24,8 @@ from ..notices.duty import NoticesDuty
 from ..notices.looks import look
 from ..notices.mornings import Mornings
 from ..notices.operation_notices import OperationNotices
+from ..notices.rooms import Rooms
+from ..notices.spaces import Spaces
 from ..serving.loop import Duty, Loop, Troubles
 from ..serving.observers import QueueObservers
 from ..serving.processes import ProcessStarter
@@ -133,8 +135,9 @@ def _duties(config: Config, log: Log | None, stack: ExitStack) -> Sequence[Duty]
     """What is to be done now and then; the ``stack`` ends it. Raises ConfigError."""
     from ..scheduling.duty import ScheduleDuty
 
-    mornings = Mornings(config, noticing.site(config), noticing.zone(config))
-    looks = partial(look, config)
+    spaces = Spaces(config, Rooms())
+    mornings = Mornings(config, spaces, noticing.site(config), noticing.zone(config))
+    looks = partial(look, config, spaces)
     notices = NoticesDuty(config.staging.path, noticing.deliverer(config), looks, mornings)
     stack.callback(notices.close)
     return (ScheduleDuty(config, _zone(config), _told(log)), notices)

@@ -97,7 +97,7 @@ def _s3(path: Path, given: dict[str, Any], own: Path) -> S3Destination:
         given["prefix"] = prefix.rstrip("/") + "/"
     if "tags" in given:
         given["tags"] = tuple(sorted(given["tags"].items()))
-    return S3Destination(**_renamed(given, {"lock_ahead": "lock_ahead_seconds"}), journal=str(own))
+    return S3Destination(**_renamed(given, _S3), journal=str(own))
 
 
 def _tape(path: Path, given: dict[str, Any], own: Path) -> TapeDestination:
@@ -108,6 +108,10 @@ def _tape(path: Path, given: dict[str, Any], own: Path) -> TapeDestination:
         given["file"] = str(with_paths(path, given, "file")["file"])
     return TapeDestination(**_renamed(given, _TAPE), state=str(own))
 
+
+_S3 = {"lock_ahead": "lock_ahead_seconds", "capacity": "capacity_bytes"}
+
+_COMMAND = {"time_limit": "limit_seconds", "capacity": "capacity_bytes"}
 
 _TAPE = {
     "device": "devices",
@@ -127,7 +131,7 @@ def _command(path: Path, given: dict[str, Any], _own: Path) -> CommandDestinatio
             file=str(path),
             keys=["destination.stat", "destination.list"],
         )
-    return CommandDestination(**_renamed(given, {"time_limit": "limit_seconds"}))
+    return CommandDestination(**_renamed(given, _COMMAND))
 
 
 def _renamed(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -379,6 +379,9 @@ class S3Table(DestinationTable):
     thaw_tier: Literal["Bulk", "Standard", "Expedited"] | None = Field(
         default=None, description="'Bulk', 'Standard' or 'Expedited'"
     )
+    capacity: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20)] | None = Field(
+        default=None, description="a size of at least 1 MiB, such as '50 TB'"
+    )
 
 
 class TapeTable(DestinationTable):
@@ -415,6 +418,9 @@ class CommandTable(DestinationTable):
     list: Program | None = Field(default=None, description=_PROGRAM)
     remove: Program | None = Field(default=None, description=_PROGRAM)
     time_limit: Seconds | None = Field(default=None, description="a time such as '90s' or '6h'")
+    capacity: Annotated[int, BeforeValidator(_size_bytes), Field(ge=2**20)] | None = Field(
+        default=None, description="a size of at least 1 MiB, such as '50 TB'"
+    )
 
 
 class SweepRulesTable(Table):

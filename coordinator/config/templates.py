@@ -195,6 +195,8 @@ codec = "lz4"
 # What lies in a cold class is brought back so fast, and stays for so long.
 # thaw_tier = "Standard"
 # thaw_days = 7
+# So much may lie there, by a quota or a contract: then it is told when it will be full.
+# capacity = "50 TB"
 # Tapes: a directory of volumes that are files (file), or drives (device) and the robot that feeds them. A
 # volume takes archives until it is full, or those of one day or week; so long after its last archive was
 # removed (reuse_after) it is labelled anew.
@@ -227,6 +229,7 @@ codec = "lz4"
 # list = ["ssh", "vault01", "names", "{prefix}"]
 # remove = ["ssh", "vault01", "forget", "{name}"]
 # time_limit = "1h"
+# capacity = "50 TB"
 
 [sweep]
 # Archives are copied to all of these destinations, once they are so old.

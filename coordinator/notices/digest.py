@@ -10,7 +10,7 @@ from ..drills.shares import Share
 from ..history import RunState
 from ..texts import counted, duration, size
 from .records import Event
-from .space import PlaceSpace, when_full
+from .space import PlaceSpace, outlook, room_of
 
 _LISTED = 12
 
@@ -223,15 +223,7 @@ def _copies(digest: Digest, zone: tzinfo) -> Iterator[str]:
 
 def _spaces(digest: Digest) -> Iterator[str]:
     for one in digest.spaces:
-        yield f"{one.place}: {size(one.free_bytes)} free ({one.free_share:.0%}), {_lasts(one)}"
-
-
-def _lasts(one: PlaceSpace) -> str:
-    if one.growth_bytes is None:
-        return "how long it lasts is not known yet"
-    if one.days_left is None or one.days_left > 365:
-        return "lasts for more than a year"
-    return when_full(one)
+        yield f"{one.place}: {room_of(one)}, {outlook(one)}"
 
 
 def _proofs(digest: Digest) -> Iterator[str]:

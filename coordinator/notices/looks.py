@@ -7,10 +7,10 @@ from datetime import datetime
 from ..settings import Config
 from . import conditions
 from .raising import remind
-from .spaces import look_at_space
+from .spaces import Spaces
 
 
-def look(config: Config, now: datetime) -> None:
+def look(config: Config, spaces: Spaces, now: datetime) -> None:
     """Put on record what is so now and what is over, and that what lasts is said again where it is time to.
     Raises as ``raise_notice``."""
     staging = config.staging.path
@@ -19,5 +19,5 @@ def look(config: Config, now: datetime) -> None:
     conditions.reconcile(staging, "key-overdue", conditions.keys(staging, now, every), now)
     conditions.released(staging, now)
     conditions.taken_out(config, now)
-    look_at_space(config, now)
+    spaces.look(now)
     remind(staging, now)

@@ -34,7 +34,7 @@ from .digest import (
     Unreached,
 )
 from .records import URGENT
-from .spaces import spaces_of
+from .spaces import Spaces
 
 _MOST_RUNS = 200
 _MOST_OPERATIONS = 500
@@ -52,7 +52,9 @@ class _Backups(Record, kw_only=True):
     are_there: bool = False
 
 
-def look_at_night(config: Config, site: str, zone: tzinfo, since: datetime, until: datetime) -> Digest:
+def look_at_night(
+    config: Config, spaces: Spaces, site: str, zone: tzinfo, since: datetime, until: datetime
+) -> Digest:
     """The digest of what happened from ``since`` to ``until``, and of how things are now. Raises
     StagingError, DamagedError."""
     staging = config.staging.path
@@ -74,7 +76,7 @@ def look_at_night(config: Config, site: str, zone: tzinfo, since: datetime, unti
         alone_since=found.copies.alone_since,
         unswept=found.copies.unswept,
         unswept_since=found.copies.unswept_since,
-        spaces=spaces_of(config, until),
+        spaces=spaces.of(until),
         drilled=bool(drills),
         proven=sum(one.proven for one in drills),
         failed_drills=sum(one.failed for one in drills),

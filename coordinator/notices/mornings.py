@@ -15,6 +15,7 @@ from .digest import Digest
 from .morning import look_at_night
 from .raising import over, raise_notice
 from .records import Notice
+from .spaces import Spaces
 from .switch import work
 
 _UNLESS_SAID = 7 * 60
@@ -24,8 +25,9 @@ _SWITCH = "switch-failed"
 class Mornings:
     """Looks at nights of a staging area, whose ``site`` is told; times are those of the zone."""
 
-    def __init__(self, config: Config, site: str, zone: tzinfo) -> None:
+    def __init__(self, config: Config, spaces: Spaces, site: str, zone: tzinfo) -> None:
         self._config = config
+        self._spaces = spaces
         self._site = site
         self._zone = zone
         self._nights = Nights(config.staging.path)
@@ -43,7 +45,7 @@ class Mornings:
 
     def digest(self, since: datetime, until: datetime) -> Digest:
         """Of what happened in between."""
-        return look_at_night(self._config, self._site, self._zone, since, until)
+        return look_at_night(self._config, self._spaces, self._site, self._zone, since, until)
 
     def look(self, now: datetime) -> Digest:
         """Look at the night that is over, and put the digest on record for who receives it: once for each

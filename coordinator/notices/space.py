@@ -1,18 +1,14 @@
 """How full the staging area and the destinations are, and when each will be full, as they have filled up
-lately. Pure, but for the looks themselves.
+lately. Pure.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 
-from ...proto.structs import Record
-from ...worker.destinations.settings import Destination, DirectoryDestination
-from ..texts import size
+from ...proto.structs import Record, replace
+from ..texts import counted, size
 from .records import Notice
 
 LATELY = timedelta(days=14)
@@ -26,79 +22,42 @@ _ENOUGH = 0.08
 _EASED = 1.5
 """It is over when it lasts so many times longer than what was too short."""
 
-_ASK_SECONDS = 10.0
-_asking: dict[Path, threading.Thread] = {}
-"""Who asked last about each place."""
-
 
 class Sample(Record, kw_only=True):
-    """The fullest that a place was on a day: ``used_bytes``, and so many ``free_bytes`` for us."""
+    """The fullest that a place was on a day: ``used_bytes``, and so many ``free_bytes`` for us (None: nobody
+    knows how much there is). Of tapes ``volumes`` are those among what is free that nothing is on (None: it
+    has none, or that is not on record)."""
 
     place: str
     day: date
     used_bytes: int
-    free_bytes: int
+    free_bytes: int | None
+    volumes: int | None = None
 
 
 class PlaceSpace(Record, kw_only=True):
     """A place now, and when it will be full: in ``days_left`` days (None: never, as it looks now, or it can't
-    be told yet). ``growth_bytes`` a day is what it took lately."""
+    be told). ``growth_bytes`` a day is what it took lately (None: that can't be told yet). Else as in
+    ``Sample``."""
 
     place: str
     used_bytes: int
-    free_bytes: int
+    free_bytes: int | None
+    volumes: int | None = None
     growth_bytes: float | None = None
     days_left: float | None = None
 
     @property
-    def total_bytes(self) -> int:
+    def total_bytes(self) -> int | None:
         """What there is for us, used or not."""
-        return self.used_bytes + self.free_bytes
+        return None if self.free_bytes is None else self.used_bytes + self.free_bytes
 
     @property
-    def free_share(self) -> float:
+    def free_share(self) -> float | None:
         """From 0 to 1."""
+        if self.free_bytes is None:
+            return None
         return self.free_bytes / self.total_bytes if self.total_bytes else 0.0
-
-
-def measure(
-    staging: Path, reserve_bytes: int, destinations: Iterable[Destination], day: date
-) -> list[Sample]:
-    """Look at all places that are file systems. One that does not answer is left out."""
-    places = [("staging", staging, reserve_bytes)]
-    places += [(one.name, Path(one.path), 0) for one in destinations if isinstance(one, DirectoryDestination)]
-    found = []
-    for name, path, reserve in places:
-        room = _asked(path)
-        if room is not None:
-            total, free = room
-            left = max(0, free - reserve)
-            found.append(
-                Sample(place=name, day=day, used_bytes=max(0, total - reserve - left), free_bytes=left)
-            )
-    return found
-
-
-def _asked(path: Path) -> tuple[int, int] | None:
-    """Total and free bytes. A mount whose server is gone keeps who asks waiting for good: not us; and nobody
-    asks it again who would be kept waiting, too."""
-    if (before := _asking.get(path)) is not None and before.is_alive():
-        return None
-    found: list[tuple[int, int]] = []
-
-    def ask() -> None:
-        try:
-            room = os.statvfs(path)
-        except OSError:
-            return
-        found.append(
-            ((room.f_blocks - room.f_bfree + room.f_bavail) * room.f_frsize, room.f_bavail * room.f_frsize)
-        )
-
-    thread = _asking[path] = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_ASK_SECONDS)
-    return found[0] if found else None
 
 
 def forecast(samples: Sequence[Sample], now: Sequence[Sample], today: date) -> tuple[PlaceSpace, ...]:
@@ -113,20 +72,19 @@ def forecast(samples: Sequence[Sample], now: Sequence[Sample], today: date) -> t
 
 
 def _foretold(now: Sample, days: Sequence[Sample]) -> PlaceSpace:
+    place = PlaceSpace(
+        place=now.place, used_bytes=now.used_bytes, free_bytes=now.free_bytes, volumes=now.volumes
+    )
     if len(days) < FEWEST_DAYS:
-        return PlaceSpace(place=now.place, used_bytes=now.used_bytes, free_bytes=now.free_bytes)
+        return place
     xs = [(one.day - days[0].day).days for one in days]
     ys = [one.used_bytes for one in days]
     mean_x, mean_y = sum(xs) / len(xs), sum(ys) / len(ys)
     spread = sum((x - mean_x) ** 2 for x in xs)
     slope = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True)) / spread
-    return PlaceSpace(
-        place=now.place,
-        used_bytes=now.used_bytes,
-        free_bytes=now.free_bytes,
-        growth_bytes=slope,
-        days_left=days[-1].free_bytes / slope if slope > 0 else None,
-    )
+    free = days[-1].free_bytes
+    days_left = free / slope if free is not None and slope > 0 else None
+    return replace(place, growth_bytes=slope, days_left=days_left)
 
 
 def shortages(spaces: Iterable[PlaceSpace], known: frozenset[str], within_days: float) -> Iterator[Notice]:
@@ -135,14 +93,16 @@ def shortages(spaces: Iterable[PlaceSpace], known: frozenset[str], within_days: 
     for one in spaces:
         cause = cause_of(one.place)
         days, share = (within_days * _EASED, _ENOUGH) if cause in known else (within_days, _LITTLE)
-        if one.free_share < share or (one.days_left is not None and one.days_left < days):
+        little = one.free_share is not None and one.free_share < share
+        if little or (one.days_left is not None and one.days_left < days):
             yield Notice(
                 event="space",
                 cause=cause,
                 subject=f"{named(one.place)} {when_full(one)}",
                 lines=(
-                    f"{size(one.free_bytes)} of {size(one.total_bytes)} are free ({one.free_share:.0%}).",
+                    f"{room_of(one)}.",
                     *([f"It took {size(round(one.growth_bytes))} a day lately."] if one.growth_bytes else []),
+                    *([_MORE_VOLUMES] if one.volumes is not None else []),
                 ),
                 facts={
                     "place": one.place,
@@ -151,6 +111,9 @@ def shortages(spaces: Iterable[PlaceSpace], known: frozenset[str], within_days: 
                     "days_left": one.days_left,
                 },
             )
+
+
+_MORE_VOLUMES = "`mailhaul tape label` makes a blank volume, or an old one, ready to be written on."
 
 
 def cause_of(place: str) -> str:
@@ -163,11 +126,31 @@ def named(place: str) -> str:
     return "The staging area" if place == "staging" else f"The destination {place}"
 
 
+def room_of(one: PlaceSpace) -> str:
+    """``1.2 TB of 4.0 TB free (30%)``, or how much lies there where nobody knows how much there is."""
+    if one.free_bytes is None or one.total_bytes is None or one.free_share is None:
+        return f"{size(one.used_bytes)} there"
+    volumes = "" if one.volumes is None else f", {counted(one.volumes, 'empty volume')}"
+    return f"{size(one.free_bytes)} of {size(one.total_bytes)} free ({one.free_share:.0%}){volumes}"
+
+
 def when_full(one: PlaceSpace) -> str:
     """``is full in 5 days``, or how much is free."""
     if one.free_bytes == 0:
         return "is full"
     if one.days_left is None or one.days_left > 365:
-        return f"has {one.free_share:.0%} free"
+        return f"has {one.free_share or 0:.0%} free"
     days = round(one.days_left)
     return "is full within a day" if days < 1 else f"is full in {days} day{'s' * (days != 1)}"
+
+
+def outlook(one: PlaceSpace) -> str:
+    """How long a place lasts, for people, also where that is long, or can't be told."""
+    if one.growth_bytes is None:
+        return "how long it lasts is not known yet"
+    if one.free_bytes is None:
+        grows = one.growth_bytes >= 1
+        return f"grows by {size(round(one.growth_bytes))} a day" if grows else "does not grow at the moment"
+    if one.days_left is None or one.days_left > 365:
+        return "lasts for more than a year"
+    return when_full(one)

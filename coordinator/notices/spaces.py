@@ -2,33 +2,74 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
 
+from ...proto.records import STAGING
+from ...worker.destinations.settings import DirectoryDestination, TapeDestination
 from ..service.notices import NoticeRecord
 from ..service.space import SpaceRecord
 from ..settings import Config
 from .conditions import reconcile
-from .space import PlaceSpace, forecast, measure, shortages
+from .ledgers import held_by, on_record
+from .rooms import Rooms
+from .space import PlaceSpace, Sample, forecast, shortages
+
+LEDGERS = timedelta(hours=1)
+"""So often it is looked what catalog and inventory have: that takes longer than to ask a file system, and
+changes with a sweep."""
 
 
-def spaces_of(config: Config, now: datetime) -> tuple[PlaceSpace, ...]:
-    """All places that are file systems, as they are now; that is on record. Raises StagingError,
-    DamagedError."""
-    record = SpaceRecord(config.staging.path)
-    today = now.date()
-    found = measure(config.staging.path, config.staging.reserve_bytes, config.destinations, today)
-    record.note(found)
-    return forecast(record.samples(), found, today)
+class Spaces:
+    """How full the places of a configuration are. To be made once by a process; used by one thread at a
+    time."""
 
+    def __init__(self, config: Config, rooms: Rooms) -> None:
+        self._config = config
+        self._staging = config.staging.path
+        self._rooms = rooms
+        self._record = SpaceRecord(self._staging)
+        self._ledgers: tuple[Sample, ...] = ()
+        self._looked: datetime | None = None
 
-def look_at_space(config: Config, now: datetime) -> None:
-    """Raise what is short, and end what is not any more. Raises as ``raise_notice``."""
-    staging = config.staging.path
-    lasting = NoticeRecord(staging).lasting(("space",))
-    spaces = spaces_of(config, now)
-    known = frozenset(one.notice.cause for one in lasting)
-    found = shortages(spaces, known, config.notices.space_days)
-    # Of a place that does not answer nobody knows: what was so lasts.
-    silent = {"staging", *(one.name for one in config.destinations)} - {one.place for one in spaces}
-    kept = (one.notice for one in lasting if one.notice.facts.get("place") in silent)
-    reconcile(staging, "space", (*found, *kept), now)
+    def of(self, now: datetime) -> tuple[PlaceSpace, ...]:
+        """All places, as they are now; that is on record. Raises StagingError, DamagedError."""
+        found = (*self._measured(now.date()), *self._on_record(now))
+        self._record.note(found)
+        return forecast(self._record.samples(), found, now.date())
+
+    def look(self, now: datetime) -> None:
+        """Raise what is short, and end what is not any more. Raises as ``raise_notice``."""
+        lasting = NoticeRecord(self._staging).lasting(("space",))
+        spaces = self.of(now)
+        known = frozenset(one.notice.cause for one in lasting)
+        found = shortages(spaces, known, self._config.notices.space_days)
+        # Of a place that does not answer nobody knows: what was so lasts.
+        configured = {STAGING, *(one.name for one in self._config.destinations)}
+        silent = configured - {one.place for one in spaces}
+        kept = (one.notice for one in lasting if one.notice.facts.get("place") in silent)
+        reconcile(self._staging, "space", (*found, *kept), now)
+
+    def _measured(self, day: date) -> Iterator[Sample]:
+        """The places that are file systems; one that does not answer is left out. Volumes that are files are
+        made as long as the disk has room."""
+        places = [(STAGING, self._staging, self._config.staging.reserve_bytes)]
+        for one in self._config.destinations:
+            if isinstance(one, DirectoryDestination):
+                places.append((one.name, Path(one.path), 0))
+            elif isinstance(one, TapeDestination) and one.file:
+                places.append((one.name, Path(one.file), 0))
+        for name, path, reserve in places:
+            if (room := self._rooms.of(path)) is not None:
+                total, free = room
+                left = max(0, free - reserve)
+                used = max(0, total - reserve - left)
+                yield Sample(place=name, day=day, used_bytes=used, free_bytes=left)
+
+    def _on_record(self, now: datetime) -> tuple[Sample, ...]:
+        looked = self._looked
+        if looked is None or not timedelta(0) <= now - looked < LEDGERS or looked.date() != now.date():
+            self._ledgers = tuple(on_record(self._config.destinations, held_by(self._staging), now))
+            self._looked = now
+        return self._ledgers

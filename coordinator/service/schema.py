@@ -8,8 +8,8 @@ each mailbox that a drill took, with the time when it was ``proven`` last and th
 ``largest``; ``drills`` are the drills themselves. ``notices`` are what became of
 each cause that people hear of, ``sayings`` what is said of them; ``said`` counts that for good;
 ``deliveries`` are still to be made, and ``channels`` tell how deliveries went.
-``space`` is how full places were, day by day; ``nights`` are those that were looked at, and whether the dead
-man's switch was worked after them.
+``space`` is how full places were, day by day (``free_bytes`` -1: nobody knows); ``nights`` are those that
+were looked at, and whether the dead man's switch was worked after them.
 """
 
 from __future__ import annotations

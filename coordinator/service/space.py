@@ -12,6 +12,7 @@ from ..notices.space import Sample
 from .database import opened, place
 
 _KEPT = timedelta(days=60)
+_NOT_KNOWN = -1
 
 
 class SpaceRecord:
@@ -31,21 +32,25 @@ class SpaceRecord:
                     place=row["place"],
                     day=date.fromisoformat(row["day"]),
                     used_bytes=row["used_bytes"],
-                    free_bytes=row["free_bytes"],
+                    free_bytes=row["free_bytes"] if row["free_bytes"] != _NOT_KNOWN else None,
                 )
                 for row in rows
             )
 
     def note(self, samples: Iterable[Sample]) -> None:
-        """Add measurements: of each day and place the fullest stays."""
+        """Add measurements: of each day and place the fullest stays; of several as full the newest."""
         found = list(samples)
         with translated(self._path), closing(opened(self._staging)) as database, transaction(database):
             database.executemany(
                 "INSERT INTO space VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " used_bytes = excluded.used_bytes, free_bytes = excluded.free_bytes"
-                " WHERE excluded.used_bytes > space.used_bytes",
-                [(one.place, one.day.isoformat(), one.used_bytes, one.free_bytes) for one in found],
+                " WHERE excluded.used_bytes >= space.used_bytes",
+                [(one.place, one.day.isoformat(), one.used_bytes, _free(one)) for one in found],
             )
             if found:
                 oldest = (max(one.day for one in found) - _KEPT).isoformat()
                 database.execute("DELETE FROM space WHERE day < ?", (oldest,))
+
+
+def _free(one: Sample) -> int:
+    return _NOT_KNOWN if one.free_bytes is None else one.free_bytes

@@ -36,7 +36,8 @@ class S3Destination(Record, kw_only=True):
     is set with; empty: nothing is locked. What is needed is locked for ``lock_ahead_seconds`` from now on at
     least.
     ``legal_hold``: each archive is held until somebody ends that. ``thaw_tier`` and ``thaw_days``: how fast
-    what lies in a cold class is brought back, and for how long.
+    what lies in a cold class is brought back, and for how long. ``capacity_bytes``: so much may lie there by
+    a quota, or by what somebody pays for; None: nobody says so.
     """
 
     kind: ClassVar[str] = "s3"
@@ -59,6 +60,7 @@ class S3Destination(Record, kw_only=True):
     requests_per_second: int = 0
     thaw_days: int = 7
     thaw_tier: Literal["Bulk", "Standard", "Expedited"] = "Standard"
+    capacity_bytes: int | None = None
 
     @property
     def where(self) -> str:
@@ -108,7 +110,7 @@ class CommandDestination(Record, kw_only=True):
     ``put`` reads the file from its standard input, ``get`` writes it to its standard output. ``stat`` prints
     its size, or nothing if there is none; ``list`` a line for each file, size first, then the name: one of
     the two has to be there. Without ``remove`` nothing is removed. A program through which no byte goes for
-    ``limit_seconds`` is ended.
+    ``limit_seconds`` is ended. ``capacity_bytes``: so much may lie there; None: nobody says so.
     """
 
     kind: ClassVar[str] = "command"
@@ -121,6 +123,7 @@ class CommandDestination(Record, kw_only=True):
     list: tuple[str, ...] = ()
     remove: tuple[str, ...] = ()
     limit_seconds: float = 3600.0
+    capacity_bytes: int | None = None
 
     @property
     def where(self) -> str:

@@ -154,6 +154,7 @@ class TestValues:
             list = ["names", "{prefix}"]
             remove = ["forget", "{name}"]
             time_limit = "90s"
+            capacity = "2 TB"
             [[destination]]
             name = "ceph"
             kind = "s3"
@@ -170,6 +171,7 @@ class TestValues:
             part_threads = 2
             requests_per_second = 9
             thaw_days = 3
+            capacity = "50 TB"
             thaw_tier = "Bulk"
             [[destination]]
             name = "files"
@@ -261,6 +263,7 @@ class TestValues:
                 list=("names", "{prefix}"),
                 remove=("forget", "{name}"),
                 limit_seconds=90,
+                capacity_bytes=2 * 10**12,
             ),
             S3Destination(
                 name="ceph",
@@ -278,6 +281,7 @@ class TestValues:
                 part_threads=2,
                 requests_per_second=9,
                 thaw_days=3,
+                capacity_bytes=50 * 10**12,
                 thaw_tier="Bulk",
             ),
             TapeDestination(

@@ -100,8 +100,8 @@ Last night (Sat 28 Feb 07:00 - Sun 01 Mar 07:00): 1 backup, 14:32
   left out: unreadable 2
 
 Copies  each archive in 2 places or more
-Space   staging: 400.0 GB free (40%), lasts for more than a year
-        vault: 3.0 TB free (38%), is full in 150 days
+Space   staging: 400.0 GB of 1.0 TB free (40%), lasts for more than a year
+        vault: 3.0 TB of 8.0 TB free (38%), is full in 150 days
 Proof   52 mailboxes restored and compared last night
         primary/staff: 93% of mailboxes within 30 days
         primary/guests: 100% of mailboxes within 30 days
@@ -174,8 +174,8 @@ Last night (Sat 28 Feb 07:00 - Sun 01 Mar 07:00): 1 backup, 14:32
   NOT BACKED UP: primary/archive: 41 mailboxes of 41, whole on Fri 27 Feb 07:00
 
 Copies  12 archives in 1 place only, the oldest since Thu 26 Feb 07:00
-Space   staging: 400.0 GB free (40%), lasts for more than a year
-        vault: 3.0 TB free (38%), is full in 150 days
+Space   staging: 400.0 GB of 1.0 TB free (40%), lasts for more than a year
+        vault: 3.0 TB of 8.0 TB free (38%), is full in 150 days
 Proof   52 mailboxes restored and compared last night, 1 FAILED
         primary/staff: 93% of mailboxes within 30 days
         primary/guests: 100% of mailboxes within 30 days

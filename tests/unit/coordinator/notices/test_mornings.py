@@ -10,7 +10,9 @@ import pytest
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.notices import mornings
 from mailhaul.coordinator.notices.mornings import Mornings
+from mailhaul.coordinator.notices.rooms import Rooms
 from mailhaul.coordinator.notices.settings import NoticesConfig, SwitchConfig
+from mailhaul.coordinator.notices.spaces import Spaces
 from mailhaul.coordinator.scheduling.settings import ScheduleConfig, Timing
 from mailhaul.coordinator.service.nights import Nights
 from mailhaul.coordinator.service.notices import NoticeRecord
@@ -40,7 +42,7 @@ class Site:
             notices=NoticesConfig(switch=SwitchConfig(file=self.file)),
             schedule=schedule or ScheduleConfig(),
         )
-        self.mornings = Mornings(self.config, "backup01", UTC)
+        self.mornings = Mornings(self.config, Spaces(self.config, Rooms()), "backup01", UTC)
         self.now = SEVEN - 20 * HOUR
         self.mornings(self.now)
 
@@ -93,8 +95,8 @@ def test_a_morning_that_was_missed_is_made_up_for_once(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.run(1)
     site.now = SEVEN + 5 * HOUR
-    Mornings(site.config, "backup01", UTC)(site.now)
-    Mornings(site.config, "backup01", UTC)(site.now + HOUR)
+    Mornings(site.config, Spaces(site.config, Rooms()), "backup01", UTC)(site.now)
+    Mornings(site.config, Spaces(site.config, Rooms()), "backup01", UTC)(site.now + HOUR)
     assert site.digests == ["Backups: all is well"]
     assert site.worked == "2026-11-22T12:00:00+00:00"
 
@@ -169,7 +171,7 @@ def test_a_drill_that_failed_makes_a_night_bad(tmp_path: Path) -> None:
 def test_without_digest_the_switch_is_worked_all_the_same(tmp_path: Path) -> None:
     site = Site(tmp_path)
     config = replace(site.config, notices=replace(site.config.notices, digest_at=None))
-    site.mornings = Mornings(config, "backup01", UTC)
+    site.mornings = Mornings(config, Spaces(config, Rooms()), "backup01", UTC)
     site.run(1)
     site.until(SEVEN + HOUR)
     assert (site.digests, site.worked) == ([], "2026-11-22T07:00:00+00:00")

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from mailhaul.coordinator.notices import space
 from mailhaul.coordinator.notices.raising import raise_notice
 from mailhaul.coordinator.notices.records import Notice
+from mailhaul.coordinator.notices.rooms import Rooms
 from mailhaul.coordinator.notices.space import (
     PlaceSpace,
     Sample,
     cause_of,
     forecast,
-    measure,
     shortages,
     when_full,
 )
-from mailhaul.coordinator.notices.spaces import look_at_space
+from mailhaul.coordinator.notices.spaces import Spaces
 from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.coordinator.service.space import SpaceRecord
 from mailhaul.coordinator.settings import Config, StagingConfig
-from mailhaul.worker.destinations.settings import DirectoryDestination
+from mailhaul.worker.destinations.settings import DirectoryDestination, TapeDestination
 
 TODAY = date(2026, 3, 15)
+NOW = datetime(2026, 3, 15, 8, tzinfo=UTC)
 DAY = timedelta(days=1)
 GB = 10**9
 
@@ -106,9 +107,19 @@ def test_it_takes_more_to_be_over_than_to_be_said() -> None:
 def test_places_are_measured_and_the_fullest_of_a_day_is_kept(tmp_path: Path) -> None:
     vault = DirectoryDestination(name="vault", path=str(tmp_path))
     away = DirectoryDestination(name="away", path=str(tmp_path / "not mounted"))
-    found = measure(tmp_path, 1 << 20, [vault, away], TODAY)
-    assert [one.place for one in found] == ["staging", "vault"]
-    assert found[0].free_bytes < found[1].free_bytes
+    drive = TapeDestination(name="drive", state=str(tmp_path / "state"), file=str(tmp_path))
+    config = Config(
+        staging=StagingConfig(path=tmp_path / "area", reserve_bytes=1 << 20),
+        partitions=(),
+        destinations=(vault, away, drive),
+    )
+    (tmp_path / "area").mkdir()
+    found = Spaces(config, Rooms()).of(NOW)
+    assert [one.place for one in found] == ["staging", "vault", "drive"]
+    staging, directory, _ = found
+    assert staging.free_bytes is not None
+    assert directory.free_bytes is not None
+    assert staging.free_bytes < directory.free_bytes
     assert all(one.used_bytes > 0 for one in found)
     record = SpaceRecord(tmp_path)
     record.note([Sample(place="vault", day=TODAY, used_bytes=10, free_bytes=90)])
@@ -122,6 +133,7 @@ def test_places_are_measured_and_the_fullest_of_a_day_is_kept(tmp_path: Path) ->
 def test_a_place_that_does_not_answer_keeps_one_waiting_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rooms = Rooms(ask_seconds=0.05)
     mended, asked = threading.Event(), []
 
     def statvfs(path: Path) -> os.statvfs_result:
@@ -130,18 +142,18 @@ def test_a_place_that_does_not_answer_keeps_one_waiting_and_no_more(
         return real(path)
 
     real = os.statvfs
-    monkeypatch.setattr(space, "_ASK_SECONDS", 0.05)
     monkeypatch.setattr(os, "statvfs", statvfs)
     for _ in range(3):
-        assert space.measure(tmp_path, 0, (), date(2026, 3, 1)) == []
+        assert rooms.of(tmp_path) is None
     assert len(asked) == 1
     mended.set()
-    space._asking[tmp_path].join()
-    assert space.measure(tmp_path, 0, (), date(2026, 3, 1)) != []
+    until = time.monotonic() + 10
+    while rooms.of(tmp_path) is None:
+        assert time.monotonic() < until
 
 
 def test_a_place_that_does_not_answer_is_short_of_space_as_before(tmp_path: Path) -> None:
-    now = datetime(2026, 3, 15, 8, tzinfo=UTC)
+    now = NOW
     away = DirectoryDestination(name="vault", path=str(tmp_path / "away"))
     config = Config(
         staging=StagingConfig(path=tmp_path, reserve_bytes=0), partitions=(), destinations=(away,)
@@ -149,7 +161,7 @@ def test_a_place_that_does_not_answer_is_short_of_space_as_before(tmp_path: Path
     for name in ("vault", "removed"):
         facts = {"place": name}
         raise_notice(tmp_path, Notice(event="space", cause=cause_of(name), subject="x", facts=facts), now)
-    look_at_space(config, now)
+    Spaces(config, Rooms()).look(now)
     lasting = {one.notice.cause for one in NoticeRecord(tmp_path).lasting(("space",))}
     assert cause_of("vault") in lasting
     assert cause_of("removed") not in lasting
