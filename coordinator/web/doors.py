@@ -9,13 +9,14 @@ from __future__ import annotations
 import grp
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ...proto.directories import make_private
 from ...proto.errors import ConfigError
 from ...proto.structs import Record
+from .listening import BoundedSocket
 from .settings import PageConfig, socket_path, split_address
 from .ways import LOOPBACK_NAMES, Ways
 
@@ -42,11 +43,12 @@ def opened(page: PageConfig, staging: Path, *, loopback: bool = False) -> Iterat
         if page.listen:
             check(page)
             host, port = split_address(page.listen)
-            door = _tcp(host, port, has_tls=page.tls_cert is not None)
+            proxies = () if page.proxy is None else page.proxy.peers
+            door = _tcp(host, port, has_tls=page.tls_cert is not None, proxies=proxies)
             stack.callback(door.socket.close)
             doors.append(door)
         if loopback:
-            door = _tcp("127.0.0.1", 0, has_tls=False)
+            door = _tcp("127.0.0.1", 0, has_tls=False, proxies=("127.0.0.1",))
             stack.callback(door.socket.close)
             doors.append(door)
         yield tuple(doors)
@@ -123,12 +125,12 @@ def _removed(path: Path, inode: int) -> None:
         pass
 
 
-def _tcp(host: str, port: int, *, has_tls: bool) -> Door:
+def _tcp(host: str, port: int, *, has_tls: bool, proxies: Collection[str]) -> Door:
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        made = socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+        made = BoundedSocket(family, kind | socket.SOCK_CLOEXEC, protocol, proxies)
         try:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:  # else IPv4 addresses come as IPv6 ones, which nobody names so

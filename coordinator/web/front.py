@@ -59,4 +59,4 @@ def front(
         site = replace(site, entry=entry)
         say(f"one browser, once: {doors[-1].address}enter?key={entry.text}")
     app = make_app(site)
-    return lambda stop: serve(app, page, doors, stop)
+    return lambda stop: serve(app, page, doors, stop, lambda error: report("page", error))
