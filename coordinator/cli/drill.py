@@ -18,7 +18,7 @@ from ..drills.drill import Drilled, one_drill, run_drill
 from ..drills.sample import Candidate
 from ..drills.scratch import Scratch
 from ..drills.settings import DrillConfig
-from ..drills.telling import remedy, tell_people
+from ..drills.telling import remedy, tell_of_ends, tell_people
 from ..drills.trial import Bench, Sources, try_mailbox
 from ..service.proofs import Proof
 from ..settings import Config
@@ -91,6 +91,7 @@ def command(
         if path.folder is not None:
             raise UsageError(f"{path}: whole mailboxes are proven: name one, or a group", path=str(path))
     with one_drill(staging), _bench(config) as bench, make_display(clock, as_json=as_json) as display:
+        tell_of_ends(staging, utc(clock.now()))
         scratch = Scratch(rules.scratch or staging / ".mailhaul" / "drills", rules.reserve_bytes)
         sources = Sources(staging=staging, destinations=config.destinations, unlock=unlock)
         done = run_drill(

@@ -8,7 +8,8 @@
 
 One at a time: who drills has time, and the copies, the disk and the mail store are there for others. What is
 on record of a mailbox is durable before the next one begins, so a drill that is killed has lost the one it
-was at; the next one goes on with what is left of its number.
+was at; the next one goes on with what is left of its number. That it was at that mailbox is on record, too:
+the mailbox may be what ended it, and has to wait for its next turn.
 """
 
 from __future__ import annotations
@@ -91,8 +92,10 @@ class _Course(Mutable):
 
 @contextmanager
 def one_drill(staging: Path) -> Iterator[None]:
-    """No other drill of the staging area goes on while the context lasts. Raises LockedError."""
+    """No other drill of the staging area goes on while the context lasts, and what an earlier one was at that
+    ended by force is on record. Raises LockedError."""
     with flocked(staging / ".mailhaul" / "drill.lock", "another drill goes on", patience_seconds=0):
+        Proofs(staging).bury()
         yield
 
 
@@ -115,7 +118,8 @@ def run_drill(
     candidates = candidates_of(staging, paths)
     proofs = Proofs(staging)
     now = utc(clock.now())
-    died = _died(proofs, now)
+    # Who names mailboxes wants these, whatever an earlier drill has done with them.
+    died = None if paths and all(one.user is not None for one in paths) else _died(proofs, now)
     left = config.sample.mailboxes if died is None else _left(config, died)
     known = {one.mailbox: one for one in proofs.all()}
     if set(paths) <= {LogicalPath()}:
@@ -238,7 +242,9 @@ class _Work(Record):
             self.course.waiting += 1
             return
         path = LogicalPath(one.partition, one.group, one.user)
-        self._note(pick, self._tried(path, self._at(pick), turn))
+        at = self._at(pick)
+        Proofs(self.staging).begin_trial(one.mailbox, self.drill.id, one.run, utc(self.clock.now()))
+        self._note(pick, self._tried(path, at, turn))
 
     def _goes_beyond(self, one: Candidate) -> bool:
         """Whether a mailbox is more than what is left of bytes, or of time if it goes on as until now."""

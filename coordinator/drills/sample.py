@@ -6,6 +6,9 @@ others to those that have been unproven for longest; half of these at most to ma
 tried again before all others. So, as long as its limits suffice, a drill proves ``places_in_line`` mailboxes
 at least of those that wait, and ``drills_for_all`` drills prove everybody. The first of all is always the
 mailbox that has waited for longest: it meets limits that nothing was taken of yet.
+
+A mailbox at which a drill ended by force is taken in its turn only, whatever else is to be said for it: it
+may end the next one, too.
 """
 
 from __future__ import annotations
@@ -87,7 +90,9 @@ def line(
     again = failed[: rest // 2]
     queue = _without(waiting, (*failed, *large))
     first = queue[: rest - len(again)]
-    others = _without(waiting, (*failed, *large, *first))
+    others = [
+        one for one in _without(waiting, (*failed, *large, *first)) if not _is_deadly(proofs.get(one.mailbox))
+    ]
     chance = rng.sample(others, min(_random_places(rules), len(others)))
     return _each_once(
         chain(
@@ -116,16 +121,20 @@ def _random_places(rules: SampleRules) -> int:
 
 def _last_turn(proof: Proof | None) -> datetime:
     """When a mailbox was proven. It has had its turn, too, where it could not be tried and no place was to
-    blame: else mailboxes that are too large, for one, would be the first each time."""
+    blame, or the drill ended by force: else mailboxes that no drill can do would be the first each time."""
     if proof is None:
         return _NEVER
     proven = _NEVER if proof.proven is None else proof.proven
     in_vain = proof.outcome == "untried" and not proof.place
-    return max(proven, proof.tried) if in_vain else proven
+    return max(proven, proof.tried) if in_vain or proof.deaths else proven
 
 
 def _has_failed(proof: Proof | None) -> bool:
-    return proof is not None and proof.outcome == "failed"
+    return proof is not None and proof.outcome == "failed" and not proof.deaths
+
+
+def _is_deadly(proof: Proof | None) -> bool:
+    return proof is not None and proof.deaths > 0
 
 
 def _due_large(
@@ -140,7 +149,12 @@ def _due_large(
     if rules.mailboxes < 2 or (turns and now - max(turns) < timedelta(seconds=rules.largest_every_seconds)):
         return []
     fitting = sorted(
-        (one for one in waiting if one.size_bytes <= largest_bytes), key=lambda one: -one.size_bytes
+        (
+            one
+            for one in waiting
+            if one.size_bytes <= largest_bytes and not _is_deadly(proofs.get(one.mailbox))
+        ),
+        key=lambda one: -one.size_bytes,
     )
     large = fitting[: max(_LEAST_LARGE, round(len(fitting) * _LARGE_SHARE))]
 

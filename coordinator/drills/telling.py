@@ -1,5 +1,5 @@
-"""What people hear of a drill: a notice for each mailbox that could not be restored whole, until it is
-proven, and for each place that was away."""
+"""What people hear of drills: a notice for each mailbox that could not be restored whole, until it is
+proven, for each at which drills end by force, and for each place that was away."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from pathlib import Path
 from ...groups.paths import LogicalPath
 from ...proto.records import STAGING
 from ..notices.raising import over, raise_notice
-from ..notices.records import Notice
+from ..notices.records import Notice, tidy_cause
 from ..service.notices import NoticeRecord
 from ..service.proofs import Proof, Proofs
 from .drill import Drilled
 
 _FEW_LACKS = 10
 _FEW_MAILBOXES = 20
+_DEATHS = 2
+"""So often in a row a drill ends by force at a mailbox before people hear of it: once may be anything."""
 
 
 def tell_people(staging: Path, done: Drilled, now: datetime) -> None:
@@ -27,10 +29,8 @@ def tell_people(staging: Path, done: Drilled, now: datetime) -> None:
         raise_notice(staging, _failed(proof), now)
     if len(failed) > _FEW_MAILBOXES:
         raise_notice(staging, _many(len(failed), done.drill.id), now)
-    for proof in done.proofs:
-        if proof.outcome == "proven":
-            over(staging, _cause(proof), now)
-    _end_what_is_gone(staging, now)
+    tell_of_ends(staging, now)
+    _end_what_is_not_so(staging, now)
     if not failed:
         over(staging, _MANY, now)
     for place in {one.place for one in done.proofs} - done.away.keys():
@@ -43,13 +43,21 @@ def tell_people(staging: Path, done: Drilled, now: datetime) -> None:
         raise_notice(staging, _nothing(done), now)
 
 
-def _end_what_is_gone(staging: Path, now: datetime) -> None:
-    """Of a mailbox that is not kept any more, or is in another group now, no drill will ever prove that it is
-    whole."""
-    failed = {str(_path(one)) for one in Proofs(staging).all() if one.outcome == "failed"}
+def tell_of_ends(staging: Path, now: datetime) -> None:
+    """Put on record at which mailboxes drills end by force: also for who begins one, as it may end so, too.
+    Raises as ``raise_notice``."""
+    for proof in Proofs(staging).deadly(_DEATHS):
+        raise_notice(staging, _ends(proof), now)
+
+
+def _end_what_is_not_so(staging: Path, now: datetime) -> None:
+    """What was said of a mailbox and is not so any more: it was proven, or it is not kept, or is in another
+    group now, and no drill will ever prove that it is whole."""
+    proofs = Proofs(staging)
+    failed = {tidy_cause(_cause(one)) for one in proofs.all() if one.outcome == "failed"}
+    ends = {tidy_cause(_end_cause(one)) for one in proofs.deadly(_DEATHS)}
     for standing in NoticeRecord(staging).lasting(("drill-failed",)):
-        path = standing.notice.facts.get("path")
-        if path is not None and path not in failed:
+        if "path" in standing.notice.facts and standing.notice.cause not in failed | ends:
             over(staging, standing.notice.cause, now)
 
 
@@ -59,6 +67,10 @@ _NOTHING = "drill-failed:nothing"
 
 def _cause(proof: Proof) -> str:
     return f"drill-failed:{_path(proof)}"
+
+
+def _end_cause(proof: Proof) -> str:
+    return f"drill-failed:ends:{_path(proof)}"
 
 
 def _place_cause(place: str) -> str:
@@ -76,6 +88,20 @@ def _failed(proof: Proof) -> Notice:
         subject=f"{_path(proof)} can't be restored whole from {proof.place or 'its copies'}",
         lines=tuple(_lines(proof)),
         facts={"path": str(_path(proof)), "place": proof.place, "run": proof.run, "lacking": proof.lacking},
+    )
+
+
+def _ends(proof: Proof) -> Notice:
+    return Notice(
+        event="drill-failed",
+        cause=_end_cause(proof),
+        subject=f"drills end by force at {_path(proof)}: {proof.deaths} times in a row",
+        lines=(
+            f"the last began with it {proof.tried:%Y-%m-%d %H:%M} UTC, and was killed or ran out of memory",
+            "others are proven before it is tried again, and nothing is known to be damaged",
+            f"`mailhaul drill {_path(proof)}` tries it alone",
+        ),
+        facts={"path": str(_path(proof)), "deaths": proof.deaths},
     )
 
 

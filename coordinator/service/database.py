@@ -1,4 +1,5 @@
-"""The file of the service's records: opened, made if there is none, for one thread at a time.
+"""The file of the service's records: opened, made if there is none, its tables brought up to date, for one
+thread at a time.
 
 Several processes write (the coordinator, each operation, commands that put one in), each in short
 transactions.
@@ -38,6 +39,7 @@ def opened(staging: Path) -> Connection:
                     if _version(database) == 0:  # nobody else has made them meanwhile
                         for statement in schema.TABLES:
                             database.execute(statement)
+            _upgrade(database)
             if (version := _version(database)) != schema.VERSION:
                 raise UnsupportedError(
                     f"{path}: written by another version of mailhaul (schema {version})", path=str(path)
@@ -60,6 +62,16 @@ def writing(staging: Path) -> Iterator[Connection]:
     """The same in a transaction: all or nothing of what is written, durable when the context is left."""
     with reading(staging) as database, transaction(database):
         yield database
+
+
+def _upgrade(database: Connection) -> None:
+    """Bring the tables of an earlier version up to date."""
+    if _version(database) in schema.UPGRADES:
+        with transaction(database):
+            # Another program may have done it meanwhile.
+            while (version := _version(database)) in schema.UPGRADES:
+                for statement in schema.UPGRADES[version]:
+                    database.execute(statement)
 
 
 def _version(database: Connection) -> int:

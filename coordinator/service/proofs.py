@@ -29,6 +29,7 @@ MOST_LACKS = 1000
 """So many lines of what a restore would lack are kept of a mailbox; ``Proof.lacking`` counts them all."""
 
 
+_ENDED_BY_FORCE = "the drill that was at it ended by force"
 _FIRST: Mailbox = ("", "", "")
 _TEXT = "CAST(? AS TEXT)"
 _NAMED = f"partition = {_TEXT} AND grp = {_TEXT} AND user = {_TEXT}"
@@ -37,15 +38,28 @@ _BEHIND = f"(partition, grp, user) > ({_TEXT}, {_TEXT}, {_TEXT})"
 
 _COLUMNS = (
     *("partition", "grp", "user", "drill", "tried", "outcome", "proven", "run", "place", "messages"),
-    *("size_bytes", "alive", "gone", "altered", "lacks", "lacking", "error", "largest"),
+    *("size_bytes", "alive", "gone", "altered", "lacks", "lacking", "error", "largest", "deaths"),
 )
+_KEPT = ("proven", "largest", "deaths")
+_OF_MAILBOXES = ("proofs", "begun")
 _AS_TEXT = frozenset(("partition", "grp", "user", "place", "error"))
 _NOTE = f"""INSERT INTO proofs ({", ".join(_COLUMNS)})
     VALUES ({", ".join(_TEXT if one in _AS_TEXT else "?" for one in _COLUMNS)})
     ON CONFLICT DO UPDATE SET
-        {", ".join(f"{one} = excluded.{one}" for one in _COLUMNS if one not in ("proven", "largest"))},
-        proven = ifnull(excluded.proven, proven), largest = ifnull(excluded.largest, largest)
+        {", ".join(f"{one} = excluded.{one}" for one in _COLUMNS if one not in _KEPT)},
+        proven = ifnull(excluded.proven, proven), largest = ifnull(excluded.largest, largest),
+        deaths = iif(excluded.outcome = 'untried', deaths, 0)
     WHERE excluded.outcome <> 'untried' OR outcome <> 'failed'"""  # noqa: S608 (names of columns)
+
+
+_DIED = f"""INSERT INTO proofs
+        (partition, grp, user, drill, tried, outcome, run, place, messages, size_bytes, error, deaths)
+    SELECT partition, grp, user, drill, began, 'untried', run, '', 0, 0, '{_ENDED_BY_FORCE}', 1
+    FROM begun WHERE true
+    ON CONFLICT DO UPDATE SET
+        drill = excluded.drill, tried = excluded.tried, error = excluded.error, deaths = deaths + 1,
+        place = iif(outcome = 'failed', place, ''),
+        outcome = iif(outcome = 'failed', outcome, 'untried')"""  # noqa: S608 (a text of ours)
 
 
 class Drill(Record, kw_only=True):
@@ -74,7 +88,9 @@ class Proof(Record, kw_only=True):
     ``alive`` were compared with the live store, ``gone`` have been removed there since, ``altered`` have
     other flags since: both are explained. ``lacks`` says what a restore would lack, by logical path, so many
     lines in all as ``lacking``; ``error`` why nothing of it could be tried (``place`` is the one that was
-    away then, empty if none was to blame). ``largest`` is when it was taken for its size last.
+    away then, empty if none was to blame). ``largest`` is when it was taken for its size last. So many
+    ``deaths`` in a row a drill ended by force (killed, out of memory, the host lost power) while it was at
+    it.
     """
 
     partition: str
@@ -95,6 +111,7 @@ class Proof(Record, kw_only=True):
     lacking: int = 0
     error: str = ""
     largest: datetime | None = None
+    deaths: int = 0
 
     @property
     def mailbox(self) -> Mailbox:
@@ -135,11 +152,30 @@ class Proofs:
             ).lastrowid
             return _drill(database.execute("SELECT * FROM drills WHERE id = ?", (number,)).fetchone())
 
+    def begin_trial(self, mailbox: Mailbox, drill: int, run: RunId, now: datetime) -> None:
+        """A drill begins with a mailbox, as it was kept by ``run``. What does not end by ``note`` or ``end``
+        ended by force."""
+        with writing(self._staging) as database:
+            database.execute(
+                "INSERT OR REPLACE INTO begun (partition, grp, user, drill, began, run)"  # noqa: S608
+                f" VALUES ({_TEXT}, {_TEXT}, {_TEXT}, ?, ?, ?)",
+                (*_key(mailbox), drill, stamp(now), run),
+            )
+
+    def bury(self) -> None:
+        """Count the mailbox that a drill was at when it ended by force. It had its turn then; what was known
+        of it stays known. For whoever holds the lock of drills; repeatable."""
+        with writing(self._staging) as database:
+            database.execute(_DIED)
+            database.execute("UPDATE drills SET untried = untried + 1 WHERE id IN (SELECT drill FROM begun)")
+            database.execute("DELETE FROM begun")
+
     def note(self, proof: Proof) -> None:
         """A drill has done with a mailbox. When it was proven before stays known; and what a restore of it
         would lack, until it was tried again."""
         with writing(self._staging) as database:
             database.execute(_NOTE, _row(proof))
+            database.execute(f"DELETE FROM begun WHERE {_NAMED}", _key(proof.mailbox))  # noqa: S608
             database.execute(
                 f"UPDATE drills SET {proof.outcome} = {proof.outcome} + 1, messages = messages + ?,"  # noqa: S608
                 " size_bytes = size_bytes + ? WHERE id = ?",
@@ -147,8 +183,10 @@ class Proofs:
             )
 
     def end(self, drill: int, state: DrillState, now: datetime, error: str = "") -> Drill:
-        """A drill has ended. Returns what has become of it. Raises NotFoundError."""
+        """A drill has ended, in order: not by the mailbox that it may have been at. Returns what has become
+        of it. Raises NotFoundError."""
         with writing(self._staging) as database:
+            database.execute("DELETE FROM begun WHERE drill = ?", (drill,))
             database.execute(
                 "UPDATE drills SET state = ?, ended = ?, error = CAST(? AS TEXT)"
                 " WHERE id = ? AND ended IS NULL",
@@ -200,6 +238,14 @@ class Proofs:
             )
             return tuple(map(_proof, rows))
 
+    def deadly(self, least: int) -> tuple[Proof, ...]:
+        """Those of the mailboxes at which a drill has ended by force so many times in a row at least."""
+        with reading(self._staging) as database:
+            rows = database.execute(
+                "SELECT * FROM proofs WHERE deaths >= ? ORDER BY partition, grp, user", (least,)
+            )
+            return tuple(map(_proof, rows))
+
     def of_drill(self, drill: int, count: int, after: Mailbox | None = None) -> tuple[Proof, ...]:
         """So many of the mailboxes that a drill took and none after it, as ``not_whole``."""
         with reading(self._staging) as database:
@@ -236,11 +282,10 @@ class Proofs:
 
     def forget(self, mailboxes: Iterable[Mailbox]) -> None:
         """Nothing more is known of these: they are not kept any more."""
+        keys = list(map(_key, mailboxes))
         with writing(self._staging) as database:
-            database.executemany(
-                f"DELETE FROM proofs WHERE {_NAMED}",  # noqa: S608
-                list(map(_key, mailboxes)),
-            )
+            for table in _OF_MAILBOXES:
+                database.executemany(f"DELETE FROM {table} WHERE {_NAMED}", keys)  # noqa: S608
 
     def forget_named(self, names: Callable[[object], bool]) -> None:
         """Drop what names somebody who was erased, as a JSON document of it says; nothing of it is left in
@@ -257,6 +302,9 @@ def _forget_named(database: Connection, names: Callable[[object], bool]) -> None
         told = [*(text for lack in proof.lacks for text in astuple(lack)), proof.error]
         if names(["/" + "/".join(proof.mailbox), proof.user, *told]):
             database.execute(f"DELETE FROM proofs WHERE {_NAMED}", _key(proof.mailbox))  # noqa: S608
+    for row in database.execute("SELECT partition, grp, user FROM begun").fetchall():
+        if names(["/" + "/".join(row), row["user"]]):
+            database.execute(f"DELETE FROM begun WHERE {_NAMED}", _key(tuple(row)))  # noqa: S608
     for drill in map(_drill, database.execute("SELECT * FROM drills WHERE error <> ''").fetchall()):
         if names([drill.error]):
             database.execute("UPDATE drills SET error = '' WHERE id = ?", (drill.id,))
@@ -302,6 +350,7 @@ def _row(proof: Proof) -> tuple[object, ...]:
         max(proof.lacking, len(proof.lacks)),
         raw(proof.error),
         stamp(proof.largest),
+        proof.deaths,
     )
 
 
@@ -325,4 +374,5 @@ def _proof(row: Row) -> Proof:
         lacking=row["lacking"],
         error=row["error"],
         largest=moment(row["largest"]),
+        deaths=row["deaths"],
     )

@@ -5,7 +5,8 @@ the queue and what became of it: ids are never given twice. ``handled`` is the n
 the schedule for which an operation was put in, or which was passed over (why), and the newest of its full
 backups that was put in. ``proofs`` is the newest result for
 each mailbox that a drill took, with the time when it was ``proven`` last and the newest when it was among the
-``largest``; ``drills`` are the drills themselves. ``notices`` are what became of
+``largest``; ``drills`` are the drills themselves, ``begun`` is the mailbox that one is at, and ``deaths``
+counts how often in a row one ended by force there. ``notices`` are what became of
 each cause that people hear of, ``sayings`` what is said of them; ``said`` counts that for good;
 ``deliveries`` are still to be made, and ``channels`` tell how deliveries went.
 ``space`` is how full places were, day by day (``free_bytes`` -1: nobody knows); ``nights`` are those that
@@ -14,8 +15,26 @@ were looked at, and whether the dead man's switch was worked after them.
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 """Kept in user_version. A change of the tables raises it."""
+
+_BEGUN = """CREATE TABLE begun (
+    partition TEXT NOT NULL,
+    grp TEXT NOT NULL,
+    user TEXT NOT NULL,
+    drill INTEGER NOT NULL REFERENCES drills,
+    began TEXT NOT NULL,
+    run TEXT NOT NULL,
+    PRIMARY KEY (partition, grp, user)) WITHOUT ROWID"""
+
+UPGRADES = {
+    1: (
+        "ALTER TABLE proofs ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0",
+        _BEGUN,
+        "PRAGMA user_version = 2",
+    ),
+}
+"""How the tables of an earlier version become those of the next one."""
 
 TABLES = (
     """CREATE TABLE operations (
@@ -78,7 +97,9 @@ TABLES = (
         lacking INTEGER NOT NULL DEFAULT 0,
         error TEXT NOT NULL DEFAULT '',
         largest TEXT,
+        deaths INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (partition, grp, user)) WITHOUT ROWID""",
+    _BEGUN,
     "CREATE INDEX proofs_by_outcome ON proofs (outcome)",
     "CREATE INDEX proofs_by_group ON proofs (partition, grp, outcome, proven)",
     """CREATE TABLE notices (

@@ -283,6 +283,45 @@ def test_a_drill_that_is_killed_is_gone_on_with(many: House) -> None:
     assert (newest.state, killed.state, killed.proven) == ("done", "interrupted", len(before))
 
 
+DEADLY = """
+import os, signal, sys
+from mailhaul.coordinator.cli import drill
+from mailhaul.coordinator.cli.main import main
+real = drill.try_mailbox
+def deadly(sources, bench, path, *rest):
+    if path.user == sys.argv[1]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(sources, bench, path, *rest)
+drill.try_mailbox = deadly
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_mailbox_at_which_drills_are_killed_is_told_and_proven_when_it_does_not_any_more(
+    make_house: Make,
+) -> None:
+    house = make_house(listed=False)
+
+    def ends() -> int:
+        words = [sys.executable, "-P", "-c", DEADLY, ALICE, "--config", str(house.config), "drill"]
+        return subprocess.run(words, capture_output=True, timeout=60, check=False).returncode
+
+    killed = 0
+    for _ in range(6):
+        killed += ends() == -signal.SIGKILL
+        if killed == 2:
+            break
+    assert killed == 2
+    assert ends() in (EXIT_OK, -signal.SIGKILL)
+    proofs = {one.user: one for one in Proofs(house.staging).all()}
+    assert (proofs[ALICE].outcome, proofs[BOB].outcome) == ("untried", "proven")
+    told = {one.notice.cause for one in NoticeRecord(house.staging).lasting()}
+    assert told == {f"drill-failed:ends:/primary/user/{ALICE}"}
+    assert house.run("drill", f"/primary/user/{ALICE}")["drill"]["proven"] == 1
+    assert NoticeRecord(house.staging).lasting() == ()
+    assert list(house.scratch.iterdir()) == []
+
+
 def test_a_drill_that_is_stopped_leaves_in_order(many: House) -> None:
     assert ended_by(many, signal.SIGTERM) == EXIT_TERMINATED
     assert list(many.scratch.iterdir()) == []

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from mailhaul.coordinator.catalog import Catalog
+from mailhaul.coordinator.drills.drill import one_drill
 from mailhaul.coordinator.drills.settings import DrillConfig, SampleRules
 from mailhaul.coordinator.drills.shares import shares
-from mailhaul.coordinator.drills.telling import tell_people
+from mailhaul.coordinator.drills.telling import tell_of_ends, tell_people
 from mailhaul.coordinator.drills.trial import Trial
 from mailhaul.coordinator.service.database import writing
 from mailhaul.coordinator.service.notices import NoticeRecord
@@ -218,6 +222,83 @@ def test_a_drill_that_was_killed_loses_one_mailbox_and_the_next_has_what_is_left
     assert done.drill.proven == 1
     assert not {user for user, *_ in trials.calls} & {user for user, *_ in dying.calls}
     assert [one.state for one in proofs.drills(9)] == ["done", "interrupted"]
+
+
+def killed(
+    staging: Path, shows: Callable[[str, str], Trial | Exception | None], clock: SetClock
+) -> list[str]:
+    """A drill that a mailbox kills, for which it shows a SystemExit; who was tried, up to that. Its record is
+    left as a kill leaves it."""
+    trials = Trials(clock, shows)
+
+    def dying(*arguments: object, **more: object) -> Trial:
+        shown = trials(*arguments, **more)  # type: ignore[arg-type]
+        if shown.error == "killed":
+            shutil.copytree(staging / ".mailhaul", staging / "as it was")
+            raise SystemExit
+        return shown
+
+    try:
+        with suppress(SystemExit):
+            drill(staging, CONFIG, ["vault"], dying, clock)
+    finally:
+        if (staging / "as it was").exists():
+            shutil.rmtree(staging / ".mailhaul")
+            (staging / "as it was").rename(staging / ".mailhaul")
+    return [user for user, *_ in trials.calls]
+
+
+KILLED = Trial(outcome="untried", run=run_id(1), place="vault", error="killed")
+
+
+@pytest.mark.parametrize("before", ["never tried", "failed"])
+def test_a_mailbox_that_ends_drills_by_force_waits_for_its_turn_and_is_told(
+    staging: Path, before: str
+) -> None:
+    clock, lack = SetClock(NOW), Skipped("/primary/user/u03/INBOX/7", "damaged", "a block")
+    sick = Trial(outcome="failed", run=run_id(1), place="vault", lacks=(lack,))
+    if before == "failed":
+        alone = [LogicalPath.parse("/primary/user/u03")]
+        drill(staging, CONFIG, ["vault"], Trials(clock, lambda *_: sick), clock, alone)
+        clock.passes(86_400)
+
+    def shows(user: str, _place: str) -> Trial | None:
+        return KILLED if user == "u03" else None
+
+    tried: list[str] = []
+    for _ in range(16):
+        tried += killed(staging, shows, clock)
+        tell_of_ends(staging, clock.time)
+        clock.passes(3600)
+    turns = [number for number, user in enumerate(tried) if user == "u03"]
+    assert len(turns) >= 3
+    for one, another in pairwise(turns):
+        assert set(tried[one:another]) == set(USERS), "all others have their turn before it has the next"
+    with one_drill(staging):
+        proof = Proofs(staging).of(("primary", "user", "u03"))
+    assert proof is not None
+    assert (proof.deaths, proof.outcome) == (len(turns), "failed" if before == "failed" else "untried")
+    assert proof.lacks == ((lack,) if before == "failed" else ())
+    told = {one.notice.cause: one.notice for one in NoticeRecord(staging).lasting()}
+    assert list(told) == ["drill-failed:ends:/primary/user/u03"]
+    alone = [LogicalPath.parse("/primary/user/u03")]
+    tell_people(staging, drill(staging, CONFIG, ["vault"], Trials(clock, all_well), clock, alone), clock.time)
+    assert NoticeRecord(staging).lasting() == ()
+    proof = Proofs(staging).of(("primary", "user", "u03"))
+    assert proof is not None
+    assert (proof.deaths, proof.outcome, proof.proven) == (0, "proven", clock.time)
+
+
+def test_a_drill_that_ends_in_order_is_not_held_against_the_mailbox_that_it_was_at(staging: Path) -> None:
+    clock = SetClock(NOW)
+
+    def stopped(*_: object, **_more: object) -> Trial:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drill(staging, CONFIG, ["vault"], stopped, clock)
+    with one_drill(staging):
+        assert Proofs(staging).all() == ()
 
 
 def test_earlier_moments_are_no_proof_of_the_newest(staging: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator.service.database import writing
 from mailhaul.coordinator.service.proofs import MOST_LACKS, Drill, Outcome, Proof, Proofs
 from mailhaul.proto.errors import NotFoundError
 from mailhaul.proto.records import RunId, Skipped
@@ -69,6 +70,47 @@ def test_when_a_mailbox_was_proven_outlasts_later_failures(tmp_path: Path) -> No
     assert proofs.drills(5, before=second.id) == proofs.drills(5)[2:]
 
 
+def test_who_a_drill_was_at_when_it_ended_by_force_is_counted(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    jane, tom = ("primary", "staff", "jane"), ("primary", "staff", "tom")
+    drill = proofs.begin(1, NOW)
+    lacks = (Skipped("/primary/staff/tom/INBOX/17", "damaged", "a block"),)
+    proofs.note(replace(proof(drill, "tom", "failed"), lacks=lacks, lacking=1))
+    for times in (1, 2):
+        for mailbox in (jane, tom):
+            proofs.begin_trial(mailbox, drill.id, RUN, NOW + times * DAY)
+            proofs.bury()
+            proofs.bury()
+        assert [one.mailbox for one in proofs.deadly(times)] == [jane, tom]
+    found = {one.user: one for one in proofs.all()}
+    assert (found["jane"].outcome, found["jane"].place, found["jane"].proven) == ("untried", "", None)
+    assert (found["tom"].outcome, found["tom"].place, found["tom"].lacks) == ("failed", "depot", lacks)
+    assert {one.tried for one in found.values()} == {NOW + 2 * DAY}
+    assert proofs.drills(1)[0].untried == 4
+    proofs.note(proof(drill, "jane", "untried"))
+    assert len(proofs.deadly(2)) == 2, "a place that is away says nothing of what would happen"
+    proofs.begin_trial(jane, drill.id, RUN, NOW)
+    proofs.note(proof(drill, "jane"))
+    proofs.begin_trial(tom, drill.id, RUN, NOW)
+    proofs.end(drill.id, "interrupted", NOW)
+    proofs.bury()
+    assert [(one.user, one.deaths) for one in proofs.deadly(1)] == [("tom", 2)]
+
+
+def test_records_of_the_version_before_are_brought_up_to_date(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    before = proof(proofs.begin(1, NOW), "jane", "failed")
+    proofs.note(before)
+    with writing(tmp_path) as database:
+        database.execute("DROP TABLE begun")
+        database.execute("ALTER TABLE proofs DROP COLUMN deaths")
+        database.execute("PRAGMA user_version = 1")
+    assert proofs.all() == (before,)
+    proofs.begin_trial(before.mailbox, before.drill, RUN, NOW + DAY)
+    proofs.bury()
+    assert [one.deaths for one in proofs.all()] == [1]
+
+
 def test_numbers_of_a_group_and_pages_of_what_failed(tmp_path: Path) -> None:
     proofs = Proofs(tmp_path)
     drill = proofs.begin(1, NOW)
@@ -104,6 +146,7 @@ def test_who_is_erased_is_named_no_more(tmp_path: Path) -> None:
         proofs.note(proof(drill, user))
     proofs.note(replace(proof(drill, "ann", "untried"), error="/primary/staff/jane is in the way"))
     proofs.end(drill.id, "failed", NOW, "/primary/staff/jane: no")
+    proofs.begin_trial(("primary", "staff", "jane"), drill.id, RUN, NOW)
     proofs.forget_named(lambda told: "/primary/staff/jane" in str(told))
     assert [one.user for one in proofs.all()] == ["joe"]
     assert proofs.drills(1)[0].error == ""
