@@ -50,5 +50,5 @@ def command(invocation: Invocation, event: str, as_json: bool) -> int:
         for one in tried:
             say(shown(f"{one.receiver}: {'taken' if one.taken else 'FAILED'}: {one.said}"))
         if not tried:
-            say("nobody receives this")
+            say("nobody receives this: [[notices.to]] of the configuration names who receives what")
     return EXIT_OK if all(one.taken for one in tried) else EXIT_FAILED

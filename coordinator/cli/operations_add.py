@@ -50,6 +50,10 @@ def command(
     Example: a purge, and why
       mailhaul operations add --reason "the disk fills up" purge --last 7
     """
+    refuse(
+        any(word.partition("=")[0] == "--reason" for word in arguments),
+        f"what stands behind {kind} is given to it: --reason stands before {kind}",
+    )
     if coordinator is None:
         answer = _put_in(queue_area(invocation, staging), kind, arguments, reason)
     else:

@@ -11,6 +11,7 @@ from ...proto.errors import EXIT_OK
 from ..clock import utc
 from ..scheduling.coming import Coming, coming, shown_in
 from ..scheduling.entries import Entry, entries, named
+from ..scheduling.timings import last_moment
 from ..service.database import place
 from ..service.handled import HandledMoments
 from ..service.operations import Operations
@@ -126,5 +127,9 @@ def _last_row(entry: Entry, last: Handled | None, zone: tzinfo) -> list[str]:
     times = ", ".join([*map(str, entry.times), *(f"{one} (full)" for one in entry.full)])
     if last is None:
         return [entry.name, times, "never"]
-    reason = f", passed over: {last.passed_over}" if last.passed_over else ""
-    return [entry.name, times, output.shown(f"{shown_in(zone, last.moment)}{reason}")]
+    moment = shown_in(zone, last.moment)
+    if last.passed_over:
+        return [entry.name, times, output.shown(f"{moment}, passed over: {last.passed_over}")]
+    # Else it is when the entry came into the schedule, or was changed.
+    was_due = last_moment(entry.all_times, zone, last.moment) == last.moment
+    return [entry.name, times, moment if was_due else f"none since {moment}"]

@@ -27,8 +27,8 @@ class RunNight(Record, kw_only=True):
 
 class GroupNight(Record, kw_only=True):
     """What the night brought a group: of all its ``mailboxes``, so many messages ``added``, ``new_bytes`` of
-    them stored. ``failed`` units, ``skipped`` entries. ``seconds`` is how long it took, from its first unit
-    to its last as far as they ran one after the other."""
+    them stored. ``failed`` units (also those that were not done), ``skipped`` entries. ``seconds`` is how
+    long it took, from its first unit to its last as far as they ran one after the other."""
 
     partition: str
     group: str

@@ -22,7 +22,7 @@ from ..service.handled import HandledMoments
 from ..service.notices import NoticeRecord
 from ..service.operations import Operations
 from ..service.proofs import Drill, Proofs
-from ..service.records import Operation
+from ..service.records import Handled, Operation
 from ..settings import Config
 from .digest import (
     Coming,
@@ -137,18 +137,20 @@ def _groups(found: _Backups) -> Iterator[GroupNight]:
             of_run.setdefault((unit.partition, unit.group), []).append(unit)
         for key, units in of_run.items():
             groups.setdefault(key, []).append(units)
+    standing = {(one.partition, one.group): one.mailboxes for one in found.good}
     for (partition, group), nights in sorted(groups.items()):
         last = nights[-1]
+        undone = [one for one in last if one.state not in ("sealed", "unchanged")]
         yield GroupNight(
             partition=partition,
             group=group,
-            mailboxes=sum(one.mailboxes for one in last),
+            mailboxes=standing.get((partition, group), sum(one.mailboxes for one in last)),
             added=sum(one.added for units in nights for one in units),
             new_bytes=sum(one.new_bytes for units in nights for one in units),
             seconds=sum(max(one.seconds for one in units) for units in nights),
             skipped=sum(one.skipped for one in last),
-            failed=sum(one.state == "failed" for one in last),
-            error=next((one.error for one in last if one.state == "failed"), ""),
+            failed=len(undone),
+            error=next((one.error or "it was ended early" for one in undone), ""),
         )
 
 
@@ -182,7 +184,8 @@ def _not_good(
     others that ran; of those over the same paths the last one failed in nothing (it may have left out single
     entries, which it lists); and no drill has failed."""
     due = [one for one in entries(config.schedule) if one.kind == "backup"]
-    asked = [one for one in due if _was_due(one, zone, since, until)]
+    handled = HandledMoments(config.staging.path).all() if due else {}
+    asked = [one for one in due if _was_due(one, handled.get(one.name), zone, since, until)]
     last = {(one.paths, one.options): one for one in runs}
     if not due and not last:
         yield "no backup ran"
@@ -194,23 +197,29 @@ def _not_good(
     if asked:
         operations = Operations(config.staging.path).newest(_MOST_OPERATIONS)
         for entry in asked:
-            yield from _not_ended(entry, since, operations)
+            yield from _not_ended(entry, since, operations, seen=entry.name in handled)
     for drill in drills:
         if drill.failed or drill.state == "failed":
             yield f"drill {drill.id} has failed"
 
 
-def _was_due(entry: Entry, zone: tzinfo, since: datetime, until: datetime) -> bool:
+def _was_due(entry: Entry, known: Handled | None, zone: tzinfo, since: datetime, until: datetime) -> bool:
+    """Whether it was in the night, and after the entry had come into the schedule: what was handled lies
+    behind its newest moment only if it begins there."""
     moment = last_moment(entry.all_times, zone, until)
-    return moment is not None and moment > since
+    return moment is not None and moment > since and (known is None or known.moment <= moment)
 
 
-def _not_ended(entry: Entry, since: datetime, operations: Iterable[Operation]) -> Iterator[str]:
-    """Unless the newest operation of an entry that was due in the night has ended well."""
+def _not_ended(
+    entry: Entry, since: datetime, operations: Iterable[Operation], *, seen: bool
+) -> Iterator[str]:
+    """Unless the newest operation of an entry that was due in the night has ended well. ``seen``: ``serve``
+    has run with this entry."""
     for one in operations:
         due = one.request.due
         if entry.name in named(one.request) and due is not None and due > since:
             if one.state not in ("done", "partial"):
                 yield f"the scheduled {entry.name} is {one.state}"
             return
-    yield f"the scheduled {entry.name} was not begun"
+    why = "" if seen else ": `mailhaul serve` has not run with it yet"
+    yield f"the scheduled {entry.name} was not begun{why}"

@@ -80,7 +80,9 @@ def _unix(path: Path, group: str) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         make_private(path.parent) if not path.parent.exists() else None
-        path.unlink(missing_ok=True)  # of one that was killed: whoever serves holds the lock
+        if path.exists() and not path.is_socket():
+            raise ConfigError(f"{path}: there is something that is no socket", keys=["serve.socket"])
+        path.unlink(missing_ok=True)  # of a serve that was killed: whoever serves holds the lock
         os.fchmod(made.fileno(), 0o600)  # so it is made with this mode
         _bind(made, path)
         if group:

@@ -196,6 +196,10 @@ def test_what_an_operation_may_not_be_given_is_refused(served: Served) -> None:
         "operations", "add", "--json", "backup", "--store", "maildir:/srv", "--help", status=2
     )
     assert refused["error"]["code"] == "usage"
+    refused = served.run(
+        *("operations", "add", "--json", "backup", "/primary", "--reason", "late"), status=2, json_last=False
+    )
+    assert "--reason stands before backup" in refused["error"]["message"]
     assert served.run("operations", "list")["operations"] == []
 
 

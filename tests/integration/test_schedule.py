@@ -40,6 +40,10 @@ def test_what_was_missed_is_put_in_once_as_serve_starts_and_shown(tmp_path: Path
         (last,) = (one for one in shown["handled"] if one["entry"] == "backup")
         assert (last["moment"], last["passed_over"]) == (missed["moment"], "")
         assert {one["entry"] for one in shown["handled"]} == {"backup", "sweep"}
+        done = subprocess.run(served.words("schedule"), capture_output=True, text=True, check=True)
+        rows = done.stdout.split("entry   at")[1].splitlines()
+        assert "none since" not in rows[1]  # what was missed was put in
+        assert "none since" in rows[2]  # it has just come into the schedule
     with served.serving():  # nothing is put in for a second time
         pass
     operations = [one["request"] for one in served.run("schedule", "--count", "1")["under_way"]]

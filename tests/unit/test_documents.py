@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from mailhaul.coordinator.cli.operation_words import checked
 from mailhaul.coordinator.cli.program import program
 from mailhaul.proto import errors
 
@@ -100,7 +101,12 @@ def parse(words: list[str]) -> None:
         _, found, words = command.resolve_command(context, [*context._protected_args, *context.args])
         assert found
         command = found
-    command.make_context(command.name, words, parent=context)
+    given = command.make_context(command.name, words, parent=context).params
+    if {"kind", "arguments"} <= given.keys():
+        try:
+            checked(given["kind"], given["arguments"])
+        except errors.UsageError as error:
+            raise click.UsageError(error.message) from error
 
 
 def test_exit_codes_are_told_alike(root: Path) -> None:

@@ -14,11 +14,12 @@ from mailhaul.coordinator.notices.rooms import Rooms
 from mailhaul.coordinator.notices.settings import NoticesConfig, SwitchConfig
 from mailhaul.coordinator.notices.spaces import Spaces
 from mailhaul.coordinator.scheduling.settings import ScheduleConfig, Timing
+from mailhaul.coordinator.service.handled import HandledMoments
 from mailhaul.coordinator.service.nights import Nights
 from mailhaul.coordinator.service.notices import NoticeRecord
 from mailhaul.coordinator.service.operations import Operations
 from mailhaul.coordinator.service.proofs import Proofs
-from mailhaul.coordinator.service.records import Request, State
+from mailhaul.coordinator.service.records import Handled, Request, State
 from mailhaul.coordinator.settings import Config, StagingConfig
 from mailhaul.proto.errors import DeliveryError
 from mailhaul.proto.structs import replace
@@ -144,6 +145,8 @@ def test_what_the_schedule_wanted_has_to_be_done(
 ) -> None:
     site = Site(tmp_path, schedule=EVERY_NIGHT)
     site.run(1)
+    before = Handled(moment=SEVEN - 29 * HOUR, full=SEVEN - 29 * HOUR)
+    HandledMoments(tmp_path).begin({"backup": before}, [])
     if state is not None:
         queue = Operations(tmp_path)
         due = SEVEN - 5 * HOUR
@@ -152,6 +155,24 @@ def test_what_the_schedule_wanted_has_to_be_done(
             queue.begin(number, 7, due)
         if state not in ("waiting", "running"):
             queue.end(number, state, due + HOUR, exit_status=0)
+    assert site.mornings.digest(SEVEN - 24 * HOUR, SEVEN).not_good == why
+
+
+@pytest.mark.parametrize(
+    ("begins", "why"),
+    [
+        (None, ("the scheduled backup was not begun: `mailhaul serve` has not run with it yet",)),
+        (SEVEN - HOUR, ()),
+        (SEVEN - 24 * HOUR, ("the scheduled backup was not begun",)),
+    ],
+)
+def test_what_was_due_before_it_came_into_the_schedule_is_not_missed(
+    tmp_path: Path, begins: datetime | None, why: tuple[str, ...]
+) -> None:
+    site = Site(tmp_path, schedule=EVERY_NIGHT)
+    site.run(1)
+    if begins is not None:
+        HandledMoments(tmp_path).begin({"backup": Handled(moment=begins, full=begins)}, [])
     assert site.mornings.digest(SEVEN - 24 * HOUR, SEVEN).not_good == why
 
 
@@ -186,3 +207,11 @@ def test_what_the_night_brought_is_in_the_digest(tmp_path: Path) -> None:
     assert (group.partition, group.group, group.mailboxes, group.failed) == ("primary", "user", 2, 0)
     assert [one.place for one in found.spaces] == ["staging"]
     assert found.behind == ()
+
+
+def test_a_run_that_was_ended_early_has_not_done_its_groups(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.run(1)
+    site.run(2, fails=True)
+    (group,) = site.mornings.digest(SEVEN - 24 * HOUR, SEVEN + 24 * HOUR).groups
+    assert (group.mailboxes, group.failed, group.error) == (2, 1, "it was ended early")

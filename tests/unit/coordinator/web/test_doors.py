@@ -27,6 +27,17 @@ def test_a_socket_that_nobody_else_may_use(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_what_is_no_socket_stays_where_a_socket_was_to_be(tmp_path: Path) -> None:
+    file = tmp_path / "page.pem"
+    file.write_text("a certificate")
+    with (
+        pytest.raises(ConfigError, match="no socket"),
+        doors.opened(PageConfig(socket=file), tmp_path),
+    ):
+        pass
+    assert file.read_text() == "a certificate"
+
+
 def test_a_socket_for_a_group(tmp_path: Path) -> None:
     group = grp.getgrgid(os.getegid()).gr_name
     page = PageConfig(socket=tmp_path / "page.sock", socket_group=group)
