@@ -75,6 +75,7 @@ def _put_in(area: Path, kind: Kind, arguments: tuple[str, ...], reason: str) -> 
     why = output.shown(reason)
     act = command_act("add operation", now, on=kind, why=why, facts={"arguments": words})
     request = Request(kind=kind, arguments=words, asked_by=act.who, reason=why)
-    with AuditLog(area).acting(act):
+    with AuditLog(area).acting(act) as found:
         operation = Operations(area).add(request, now)
+        found["operation"] = operation.id
     return HostReply(operations=(operation,), served=is_served(area))

@@ -290,7 +290,7 @@ def _check_groups(invocation: Invocation, staging: Path | None, groups: Sequence
             )
 
 
-def _acting(area: Path, what: str, name: str, /, **facts: object) -> AbstractContextManager[None]:
+def _acting(area: Path, what: str, name: str, /, **facts: object) -> AbstractContextManager[object]:
     return AuditLog(area).acting(command_act(what, utc(adapters.clock().now()), on=name, facts=facts))
 
 

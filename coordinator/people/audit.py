@@ -25,7 +25,8 @@ from ..flocks import flocked
 _NOTHING_BEFORE = "0" * 64
 _PATIENCE_SECONDS = 10.0
 _LONGEST_VALUE = 4000
-_TAIL_BYTES = 256 * 1024
+_LONGEST_FACTS = 3 * _LONGEST_VALUE
+_TAIL_BYTES = 512 * 1024
 """More than any line has."""
 _MOST_READ_BYTES = 16 * 2**20
 _BLOCK_BYTES = 64 * 1024
@@ -97,19 +98,22 @@ class AuditLog:
             sync_directory(self.path.parent)
 
     @contextmanager
-    def acting(self, act: Act) -> Iterator[None]:
+    def acting(self, act: Act) -> Iterator[dict[str, object]]:
         """Around whatever changes something: the log says durably that it is begun before it is, and how it
-        ended. Raises as ``append``, and nothing is done where it can't be written down."""
+        ended, with the facts that were found meanwhile: what the context has is for them. Raises as
+        ``append``, and nothing is done where it can't be written down."""
         self.append(replace(act, outcome="begun"))
+        found: dict[str, object] = {}
         try:
-            yield
+            yield found
         except BackupError as error:
-            self.append(replace(act, outcome="failed", facts={**act.facts, "code": error.code}))
+            facts = {**act.facts, **found, "code": error.code}
+            self.append(replace(act, outcome="failed", facts=facts))
             raise
         except BaseException:
-            self.append(replace(act, outcome="failed"))
+            self.append(replace(act, outcome="failed", facts={**act.facts, **found}))
             raise
-        self.append(replace(act, outcome="done"))
+        self.append(replace(act, outcome="done", facts={**act.facts, **found}))
 
     def acts(self) -> Iterator[dict[str, Any]]:
         """The lines, decoded; what can't be is left out (``flaws`` tells). Raises StagingError."""
@@ -235,17 +239,31 @@ def _encoded(act: Act) -> dict[str, object]:
         "on": act.on,
         "why": act.why,
         "outcome": act.outcome,
-        "facts": act.facts,
     }
-    return {name: _bounded(plain(value)) for name, value in document.items()}
+    facts = {name: _bounded(plain(value)) for name, value in act.facts.items()}
+    return {
+        **{name: _bounded(plain(value)) for name, value in document.items()},
+        "facts": _bounded(facts, _LONGEST_FACTS),
+    }
 
 
-def _bounded(value: object) -> object:
-    """A value that leaves a line short enough to be found from the end of the file."""
+def _bounded(value: object, longest: int = _LONGEST_VALUE) -> object:
+    """A value that leaves a line short enough to be found from the end of the file. Of one that is too long
+    its beginning stands there, with how long it was and the hash of all of it: of a text as UTF-8, else as
+    JSON without spaces."""
     if isinstance(value, str):
-        return value if len(value) <= _LONGEST_VALUE else value[:_LONGEST_VALUE] + "…"
-    text = json.dumps(value, ensure_ascii=False)
-    return value if len(text) <= _LONGEST_VALUE else {"cut": text[:_LONGEST_VALUE]}
+        if len(value) <= longest:
+            return value
+        return f"{value[:longest]}… ({len(value):,} characters, SHA-256 {_hash(value)})"
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if len(text) <= longest:
+        return value
+    count = {"count": len(value)} if isinstance(value, list | dict) else {}
+    return {"cut": text[:longest], **count, "sha256": _hash(text)}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def is_about(act: Mapping[str, Any], who: str, on: str) -> bool:

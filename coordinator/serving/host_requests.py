@@ -143,8 +143,9 @@ class HostRequests:
         if waiting >= MOST_WAITING:
             raise StagingError(f"{waiting} operations that {host} has asked for wait or run", host=host)
         request = Request(kind=kind, arguments=arguments, asked_by=BY + host, reason=reason)
-        with self._audit.acting(self._act(host, "add operation", words, reason)):
+        with self._audit.acting(self._act(host, "add operation", words, reason)) as found:
             operation = self._operations.add(request, self._now())
+            found["operation"] = operation.id
         return self._reply((operation,))
 
     def _list(self, host: str, ask: HostAsk) -> HostReply:

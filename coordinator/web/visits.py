@@ -104,9 +104,12 @@ class Visit:
             raise UsageError("say why: the reason is put on record")
         return str(reason)
 
-    def act(self, what: str, *, on: str = "", why: str = "", **facts: object) -> AbstractContextManager[None]:
+    def act(
+        self, what: str, *, on: str = "", why: str = "", **facts: object
+    ) -> AbstractContextManager[dict[str, object]]:
         """Around whatever changes something: the audit log says durably that it is begun before it is, and
-        how it ended. Raises StagingError, and nothing is done, where that can't be written."""
+        how it ended, with what was put into the context. Raises StagingError, and nothing is done, where
+        that can't be written."""
         return self.site.audit.acting(self._act(what, on, why, facts))
 
     def looks(self, what: str, *, on: str, why: str = "", **facts: object) -> None:

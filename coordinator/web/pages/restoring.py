@@ -93,8 +93,10 @@ def carry_out(visit: Visit, number: str, reason: str) -> Operation:
     wish = site.plans.take(number, visit.who, now)
     arguments = site.admits(wish.kind, wish.arguments)
     request = Request(kind=wish.kind, arguments=arguments, asked_by=visit.who.asked_by, reason=reason)
-    with visit.act(wish.kind, on=wish.on, why=reason, arguments=arguments):
-        return site.operations.add(request, site.now())
+    with visit.act(wish.kind, on=wish.on, why=reason, arguments=arguments) as found:
+        operation = site.operations.add(request, site.now())
+        found["operation"] = operation.id
+    return operation
 
 
 def _asked(visit: Visit) -> WishAsked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import resource
@@ -81,6 +82,26 @@ def test_whatever_stands_in_a_field_is_one_line(tmp_path: Path) -> None:
     check(log)
     assert len(log.path.read_bytes().split(b"\n")) == 3
     assert [one["on"] for one in log.acts()][1] == "/primary/staff/user2"
+
+
+def test_of_what_is_too_long_the_whole_is_known_by_its_number_and_hash(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path)
+    paths = [f"/primary/staff/jane/Ordner ä {number}" for number in range(200)]
+    with log.acting(act(1, on=" ".join(paths), facts={"arguments": paths, "kind": "restore"})) as found:
+        found["operation"] = 12
+    begun, done = log.acts()
+    assert (begun["outcome"], done["outcome"]) == ("begun", "done")
+    whole = json.dumps(paths, ensure_ascii=False, separators=(",", ":"))
+    kept = begun["facts"]["arguments"]
+    assert whole.startswith(kept["cut"])
+    assert (kept["count"], kept["sha256"]) == (200, hashlib.sha256(whole.encode()).hexdigest())
+    assert done["facts"] == {**begun["facts"], "operation": 12}
+    assert begun["facts"]["kind"] == "restore"
+    digest = hashlib.sha256(" ".join(paths).encode()).hexdigest()
+    assert begun["on"].endswith(f"… ({len(' '.join(paths)):,} characters, SHA-256 {digest})")
+    log.append(act(2, facts={str(number): "x" * 3000 for number in range(9)}))
+    assert list(log.acts())[-1]["facts"]["count"] == 9
+    check(log)
 
 
 def test_many_write_at_the_same_time(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.testclient import TestClient
 
 from mailhaul.coordinator.readers import exclusive
+from mailhaul.coordinator.web import plans
 from mailhaul.coordinator.web.pages import message
 from mailhaul.coordinator.web.site import Site
 from mailhaul.tests.pages import api_token, form_token, logged_in, operator
@@ -342,3 +345,24 @@ def test_what_is_encrypted_is_listed_and_its_mail_is_for_who_has_a_private_key(t
     plan = client.get(f"/mailboxes/plan?path={JANE}/INBOX&at={run}").text
     assert "no private key that opens it is here" in plan
     assert 'name="plan"' not in plan
+
+
+def test_of_a_restore_of_many_paths_all_are_on_record(
+    site: Site, backups: tuple[Nights, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, runs = backups
+    monkeypatch.setattr(plans, "_asked", lambda _wish, _config: ({}, ""))
+    client = operator(site)
+    token = api_token(client)
+    paths = [f"{JANE}/{'long ' * 10}{number}" for number in range(200)]
+    wish = {"kind": "restore", "paths": paths, "at": runs[0], "reason": "all of it"}
+    plan = client.post("/api/v1/mailboxes/plan", json=wish, headers=token).json()
+    asked = {"number": plan["number"], "reason": "all of it"}
+    operation = client.post("/api/v1/mailboxes/restore", json=asked, headers=token).json()
+    site.operations.withdraw(operation["id"], site.now())
+    begun, done = (one for one in site.audit.acts() if one["what"] == "restore")
+    arguments = site.operations.get(done["facts"]["operation"]).request.arguments
+    assert (arguments[:200], done["facts"]["operation"]) == (tuple(paths), operation["id"])
+    kept = begun["facts"]["arguments"]
+    whole = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+    assert (kept["count"], kept["sha256"]) == (len(arguments), hashlib.sha256(whole.encode()).hexdigest())
