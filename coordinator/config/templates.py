@@ -116,7 +116,8 @@ workers_per_host = 8
 [governor]
 # While work goes on, each second a user of the mail server logs in, opens the INBOX, and reads a message.
 # What 95 of 100 of these take stays below the target: the work on that host slows down as far as it must, but
-# never below the share floor of its speed. At first, and while that user can't log in, blind is the most.
+# never below the share floor of its speed. At first, and while that user can't log in, blind is the most;
+# it is the floor while users wait too long whatever the work does.
 # target = "150ms"
 # window = "60s"
 # floor = 0.05

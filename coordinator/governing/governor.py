@@ -25,7 +25,7 @@ from ...worker.stores.imap.probe import STEPS
 from ..clock import utc
 from ..dispatch.tuning import HoldBack
 from ..snapshots import write_snapshot
-from .effort import Effort, after_blindness, after_look, begun_at, first_effort
+from .effort import ALLOWANCE, Effort, after_blindness, after_look, begun_at, first_effort
 from .probes import Probes
 from .probing import Began, Blind, Late, Looked, Report
 from .settings import HostRules
@@ -61,6 +61,7 @@ class _Host(Mutable, eq=False):
     effort: Effort
     seat: int | None = None
     blind: str = ""
+    is_of_no_use: bool = False  # that the work gives way; it was said
     began: float | None = None  # when the look began that is under way
     counted: float = 0.0  # when that was found late last
     count: int = 1
@@ -201,7 +202,7 @@ class Governor:
                 if (host := by_name.get(report.host)) is not None:
                     self._note(host, report, now)
             for host in self._hosts.values():
-                _note_overdue(host, now)
+                self._note_overdue(host, now)
             hosts = list(self._hosts.values()) if is_due else []
         if is_due:
             passed = min(now - self._next_said + SAY_SECONDS, 2 * SAY_SECONDS) if self._next_said else 0.0
@@ -277,7 +278,26 @@ class Governor:
         host.late += seconds > rules.target_seconds
         host.window.add(now, seconds)
         if not host.counted:
-            host.effort = after_look(host.effort, rules, seconds)
+            self._decide(host, seconds)
+
+    def _note_overdue(self, host: _Host, now: float) -> None:
+        """A look that has not come back in time is late, whatever it will say; and once more with each
+        second."""
+        target = host.rules.rules.target_seconds
+        if host.began is None or host.blind or now - host.began <= max(target * ALLOWANCE, TURN_SECONDS):
+            return
+        if now - host.counted >= SAY_SECONDS:
+            host.counted = now
+            self._decide(host, now - host.began)
+
+    def _decide(self, host: _Host, seconds: float) -> None:
+        host.effort = after_look(host.effort, host.rules.rules, seconds)
+        if host.effort.keeps and not host.is_of_no_use:
+            host.is_of_no_use = True
+            self._tell(
+                f"the users of {host.rules.host} wait too long, however little work is done there: it goes "
+                f"on at {host.effort.level:.0%}"
+            )
 
     def _say(self, host: _Host, now: float, passed_seconds: float) -> None:
         """What the workers may have, to them; how it stands, to whoever looks on."""
@@ -340,22 +360,16 @@ class Governor:
                 write_share(HERE, self._name, shares[HERE])
 
 
-def _note_overdue(host: _Host, now: float) -> None:
-    """A look that has not come back in time is late, whatever it will say; and once more with each second."""
-    target = host.rules.rules.target_seconds
-    if host.began is None or host.blind or now - host.began <= max(target, TURN_SECONDS):
-        return
-    if now - host.counted >= SAY_SECONDS:
-        host.counted = now
-        host.effort = after_look(host.effort, host.rules.rules, now - host.began)
-
-
 def _why(host: _Host) -> str:
     """Why it is not all of the work that is done."""
     if host.effort.level >= _ALL:
         return ""
     if host.blind:
         return "nobody can look how long users wait"
+    if host.effort.trial is not None:
+        return "users wait too long: it is found out whether the work is why"
+    if host.effort.keeps:
+        return "users wait too long, however little work is done"
     if host.effort.level <= host.rules.rules.floor:
         return "users wait too long, also with the least of work"
     return "users would wait too long"
