@@ -4,7 +4,7 @@ know, add what was purged, write it anew."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -35,8 +35,10 @@ from .keepsakes import keep_catalog
 from .lock import RunLock
 from .purging.doomed import read_doomed
 from .purging.record import PurgedScope, read_purged
+from .readers import reading
 from .run_archives import FOLDER, check_whole, run_archive
 from .structure_keys import area_at
+from .sweeping.locks import sweeping
 from .unknown import archives_and_excerpts, is_behind
 
 _ORPHAN = "its run ended before the catalog knew it, and what it refers to may have been purged since"
@@ -59,19 +61,27 @@ class RebuildReport(Record, kw_only=True):
 
 
 def rebuild_catalog(
-    staging: Path, *, every_archive: bool = False, fetch: Callable[[], Fetched] = Fetched
+    staging: Path,
+    *,
+    every_archive: bool = False,
+    fetch: Callable[[], Fetched] = Fetched,
+    destinations: Iterable[str] = (),
 ) -> RebuildReport:
     """Make the catalog again from the sealed archives of the staging area. Where it is lost, or older than
     they are, only from those that the newest sound snapshot does not know, unless ``every_archive`` is to be
     read. ``fetch`` is called first, to bring what a destination has (see ``fetching``), and the structure
-    keys that have been lost (``recovered_keys``).
+    keys that have been lost (``recovered_keys``). Nobody sweeps to the ``destinations`` meanwhile: a copy
+    that is made or removed then would be in the catalog otherwise than at its place.
 
     What was purged stays so, by the records that purges keep, and what was erased; but erasures have to look
-    at all archives and copies once more. Raises LockedError while a run goes on, StagingError if the catalog
-    can't be written, DamagedError if a record of purges or holds is; EncryptedError if archives are encrypted
-    and no structure key is there.
+    at all archives and copies once more. Raises LockedError while a run or a sweep goes on, StagingError if
+    the catalog can't be written, DamagedError if a record of purges or holds is; EncryptedError if archives
+    are encrypted and no structure key is there.
     """
-    with RunLock(staging):
+    with ExitStack() as stack:
+        stack.enter_context(RunLock(staging))
+        for name in destinations:
+            stack.enter_context(sweeping(staging, name))
         fetched = fetch()
         every = every_archive or not _is_behind(staging)
         report = rebuild_locked(staging, every_archive=every, fetched=fetched)
@@ -89,6 +99,11 @@ def rebuild_locked(
     staging: Path, *, every_archive: bool = False, fetched: Fetched | None = None
 ) -> RebuildReport:
     """``rebuild_catalog`` for who holds the run lock; whatever there is of the catalog."""
+    with reading(staging):  # what is found here is not freed before it is in the catalog
+        return _rebuilt(staging, every_archive=every_archive, fetched=fetched)
+
+
+def _rebuilt(staging: Path, *, every_archive: bool, fetched: Fetched | None) -> RebuildReport:
     holds = read_holds(staging)
     recorded = read_purged(staging)
     newest = newest_base(staging, area_at(staging).keys)

@@ -76,6 +76,8 @@ def rebuild(
     The state of each run is restored from the archive that records its end (_runs/ in the staging area). A
     run without one, because it was killed, is shown as partial. Purged runs stay purged.
 
+    While a run or a sweep goes on it is refused, with exit code 5.
+
     \b
     Example: the catalog was lost, the archives are there
       mailhaul catalog rebuild --staging /var/spool/mailhaul
@@ -95,7 +97,12 @@ def rebuild(
             note(f"structure key {one.id.hex()} came out of the archives, and is kept in {directory} now")
         return fetched
 
-    report = rebuild_catalog(area, every_archive=every_archive, fetch=bring_with_keys)
+    report = rebuild_catalog(
+        area,
+        every_archive=every_archive,
+        fetch=bring_with_keys,
+        destinations=[one.name for one in site.destinations],
+    )
     if report.origin.endswith(".gz") and area_at(area).keys.structures:
         note(
             f"archives are encrypted, and {report.origin} is not sealed: whoever can write there may have "

@@ -8,21 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from mailhaul.coordinator import rebuilding
 from mailhaul.coordinator.backup_set import BackupSet, from_catalog, from_files, opened
 from mailhaul.coordinator.catalog import Catalog
 from mailhaul.coordinator.dispatch.local import local_engine
+from mailhaul.coordinator.holds import Holds, read_holds
 from mailhaul.coordinator.purging.doomed import Doomed, write_doomed
 from mailhaul.coordinator.purging.purge import purge
 from mailhaul.coordinator.purging.report import PurgeRequest
+from mailhaul.coordinator.readers import exclusive
 from mailhaul.coordinator.rebuilding import rebuild_catalog
 from mailhaul.coordinator.retention import RetentionRules
+from mailhaul.coordinator.sweeping.locks import sweeping
 from mailhaul.groups.paths import LogicalPath
 from mailhaul.proto.archive.assembly import Contents
 from mailhaul.proto.archive.files import LocalFile
 from mailhaul.proto.archive.frames import FrameType
 from mailhaul.proto.archive.rewriting import rewrite
 from mailhaul.proto.archive.stored import StoredMailbox
-from mailhaul.proto.errors import DamagedError, NotFoundError
+from mailhaul.proto.errors import DamagedError, LockedError, NotFoundError
 from mailhaul.proto.records import Departed, RunId, Stretch
 from mailhaul.tests.archives import MemorySink, frames_of, metadata_of
 from mailhaul.tests.staged_chains import StagedChain
@@ -302,3 +306,24 @@ def test_an_archive_that_a_purge_had_yet_to_delete_brings_nobody_back(chain: Sta
     with Catalog.open(chain.staging) as catalog:
         assert set(catalog.known_users("primary", "user")) == {"anna", "carla"}
     assert chain.read(last) == chain.moments[last]
+
+
+def test_nobody_sweeps_or_frees_meanwhile(chain: StagedChain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that is made or removed, and an archive that leaves the staging area, would be in the catalog
+    otherwise than they are."""
+    with sweeping(chain.staging, "vault"), pytest.raises(LockedError, match="another sweep to vault goes on"):
+        rebuild_catalog(chain.staging, destinations=["tape", "vault"])
+    refused: list[str] = []
+
+    def look(staging: Path) -> Holds:
+        for lock in (exclusive(staging, 0), sweeping(staging, "vault")):
+            try:
+                with lock:
+                    raise AssertionError("somebody could change what the rebuild finds")
+            except LockedError as error:
+                refused.append(error.message.partition(" (")[0])
+        return read_holds(staging)
+
+    monkeypatch.setattr(rebuilding, "read_holds", look)
+    assert rebuild_catalog(chain.staging, destinations=["tape", "vault"]).archives == 4
+    assert refused == ["archives are being read", "another sweep to vault goes on"]
