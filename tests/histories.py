@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from unittest.mock import patch
 
 from mailhaul.groups import sharding
@@ -200,6 +200,25 @@ def by_user(tree: dict[bytes, Entry]) -> Mail:
 def mail_at(place: Path) -> Mail:
     """The mail that lies there, of each user; none where there is nothing."""
     return by_user(snapshot(place, times=False)) if place.exists() else {}
+
+
+class Living(Protocol):
+    """A history that can happen."""
+
+    place: Path
+    rng: random.Random
+    told: list[str]
+
+    def live(self) -> None: ...
+
+
+def lived_through(history: Living, seed: int) -> None:
+    """Let it happen; what did is in the error, if there is any."""
+    try:
+        lived(history.live, history.rng)
+    except BaseException as error:
+        error.add_note(f"seed {seed}, in {history.place}:\n  " + "\n  ".join(history.told))
+        raise
 
 
 def lived(live: Callable[[], None], rng: random.Random) -> None:

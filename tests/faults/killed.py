@@ -11,7 +11,8 @@ from typing import Any
 Steps = Sequence[tuple[Any, str]]
 """Functions, by their owners and names."""
 
-_NEVER = 1 << 40
+NEVER = 1 << 40
+"""A step that is never reached."""
 
 
 def killed_at(step: int, steps: Steps, work: Callable[[], object]) -> bool:
@@ -27,13 +28,14 @@ def killed_at(step: int, steps: Steps, work: Callable[[], object]) -> bool:
 
 def steps_of(steps: Steps, work: Callable[[], object]) -> int:
     """Do the work in a process of its own, which must end well: how many of these steps it took."""
-    status, taken = _done(_NEVER, steps, work)
+    status, taken = _done(NEVER, steps, work)
     assert status == 0
     return taken
 
 
-def _done(step: int, steps: Steps, work: Callable[[], object]) -> tuple[int, int]:
-    """How the process ended, and how many steps it took."""
+def begun(step: int, steps: Steps, work: Callable[[], object]) -> tuple[int, mmap.mmap]:
+    """Begin the work in a process that dies before its n-th call of one of ``steps``: its id, which the
+    caller waits for, and where it counts them."""
     taken = mmap.mmap(-1, 8)
     child = os.fork()
     if child == 0:
@@ -44,6 +46,12 @@ def _done(step: int, steps: Steps, work: Callable[[], object]) -> tuple[int, int
             status = 0
         finally:
             os._exit(status)
+    return child, taken
+
+
+def _done(step: int, steps: Steps, work: Callable[[], object]) -> tuple[int, int]:
+    """How the process ended, and how many steps it took."""
+    child, taken = begun(step, steps, work)
     _, status = os.waitpid(child, 0)
     return status, int.from_bytes(taken[:], "little")
 

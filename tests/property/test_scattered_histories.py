@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -30,7 +29,7 @@ from mailhaul.worker.tasks import sweeping
 
 from ..faults.killed import killed_at
 from ..faults.test_sweep_kill import STEPS as KILLED_BEFORE
-from ..histories import lived, mail_at
+from ..histories import lived_through, mail_at
 from ..tapes import copies_on, damage
 from ..trees import differences
 from ..verifying import command_status
@@ -70,6 +69,9 @@ look_again = "{look_again}"
 keep_staged = "{keep_staged}"
 keep_newest = {keep_newest}
 """
+
+
+Steps = list[Callable[[], None]]
 
 
 class Shifted(SystemClock):
@@ -325,19 +327,23 @@ class Scattered(Damaged):
     def live(self) -> None:
         """Any mixture of all this; in the end all is well again."""
         self.step(self.back_up)
-        mail = [self.deliver, self.deliver, self.expunge, self.move, self.flag, self.drop_folder]
-        mail += [self.drop_user, self.come, self.regroup, self.split]
-        trouble = [self.hurt_copy, self.hurt_copy, self.leave, self.come_back, self.kill, self.kill]
-        trouble += [self.keep_catalog, self.old_catalog, self.lose_catalog, self.lose_staging]
-        work = [self.back_up] * 5 + [self.sweep] * 6 + [self.wait] * 2 + [self.purge] * 2 + [self.rebuild]
-        work += [self.hold, self.release, self.fix, self.recall, self.check_copies, self.restore_any]
-        for kinds in self.rng.choices([mail, trouble, work], [2, 3, 5], k=STEPS):
+        for kinds in self.rng.choices(self.kinds(), [2, 3, 5], k=STEPS):
             self.step(self.rng.choice(kinds))
         for step in (self.come_back, self._with_all_known, self._check_all, self._heal, self._sweep_all):
             self.step(step)
         self._restore_all()
         for place in self.copies:
             self._alone(place)
+
+    def kinds(self) -> tuple[Steps, Steps, Steps]:
+        """What may happen: to the mail, to what is backed up, and by commands."""
+        mail = [self.deliver, self.deliver, self.expunge, self.move, self.flag, self.drop_folder]
+        mail += [self.drop_user, self.come, self.regroup, self.split]
+        trouble = [self.hurt_copy, self.hurt_copy, self.leave, self.come_back, self.kill, self.kill]
+        trouble += [self.keep_catalog, self.old_catalog, self.lose_catalog, self.lose_staging]
+        work = [self.back_up] * 5 + [self.sweep] * 6 + [self.wait] * 2 + [self.purge] * 2 + [self.rebuild]
+        work += [self.hold, self.release, self.fix, self.recall, self.check_copies, self.restore_any]
+        return mail, trouble, work
 
     def purge(self) -> None:
         self._with_all_known()
@@ -375,7 +381,7 @@ class Scattered(Damaged):
 
 
 @contextmanager
-def _told_by(clock: Shifted) -> Iterator[None]:
+def told_by(clock: Shifted) -> Iterator[None]:
     """Commands tell the time by this clock, and do not wait for who is away."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adapters, "clock", lambda: clock)
@@ -388,13 +394,9 @@ def test_what_left_the_staging_area_is_where_it_is_said_to_be(tmp_path: Path, ro
     counted = killed = 0
     for seed in range(part * 1_000_000, part * 1_000_000 + max(1, rounds // (PARTS * 50))):
         place, clock = tmp_path / str(seed), Shifted()
-        with _told_by(clock):
-            history: Any = Scattered(place, random.Random(seed), clock)
-            try:
-                lived(history.live, history.rng)
-            except BaseException as error:
-                error.add_note(f"seed {seed}, in {place}:\n  " + "\n  ".join(history.told))
-                raise
+        with told_by(clock):
+            history = Scattered(place, random.Random(seed), clock)
+            lived_through(history, seed)
         counted += history.counted
         killed += history.killed
         shutil.rmtree(place)
