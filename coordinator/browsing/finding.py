@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from ...groups.paths import LogicalPath, message_path
@@ -17,6 +17,7 @@ from .levels import branches, time_ns
 from .metadata import MailboxFrames
 from .past import Past
 from .search import Hit, MailboxSearch, Matcher, Query
+from .timeline import Span, Timeline
 
 
 class FoundMessage(Record, kw_only=True):
@@ -38,10 +39,12 @@ class FoundMessage(Record, kw_only=True):
 
 
 class Finder:
-    """A search through mailboxes, one after the other. ``damaged`` tells what could not be searched."""
+    """A search through mailboxes, one after the other. ``damaged`` tells what could not be searched;
+    ``ended_at`` is the moment before which nothing was, where a search through all was to end early."""
 
     def __init__(self, archives: OpenArchives, path: LogicalPath, query: Query) -> None:
         self.damaged: list[Skipped] = []
+        self.ended_at: RunId | None = None
         self._archives = archives
         self._path = path
         self._matcher = Matcher(query)
@@ -55,18 +58,40 @@ class Finder:
             yield from self._found(version, search, search.hits(), names)
         self._check_selected()
 
-    def at_any_time(self, past: Past, *, deleted: bool) -> Iterator[FoundMessage]:
-        """What matches in any version of each mailbox; if ``deleted``, only what is not there any more at the
-        last moment. Raises NotFoundError."""
+    def at_any_time(
+        self,
+        past: Past,
+        *,
+        deleted: bool,
+        before: RunId | None = None,
+        goes_on: Callable[[], bool] = lambda: True,
+    ) -> Iterator[FoundMessage]:
+        """What matches in any version of each mailbox, the newest searched first; if ``deleted``, only what
+        is not there any more at the last moment. Raises NotFoundError.
+
+        Where ``goes_on`` says no after a version, that is told which was found so far; a search with
+        ``before`` tells what was there before that moment only, and not at it. What is told by both is what
+        one search would have told, but that ``first`` is the first moment that was searched.
+        """
         for timeline in past.timelines:
             newest = timeline.spans[-1]
             search = self._search(newest.version)
             names: set[str] = set()
-            for span in timeline.spans:
+            for span in self._bounded(_wanted(timeline, before), goes_on):
                 names |= self._look_at(search, span.version, span.first, span.last)
             hits = search.deleted(newest.last) if deleted else search.hits()
-            yield from self._found(newest.version, search, hits, names)
-        self._check_selected()
+            told = (one for one in hits if before is None or one.last < before)
+            yield from self._found(newest.version, search, told, names)
+        if before is None and self.ended_at is None:
+            self._check_selected()
+
+    def _bounded(self, spans: Sequence[tuple[Span, bool]], goes_on: Callable[[], bool]) -> Iterator[Span]:
+        """The spans, until they are all or ``goes_on`` says no behind some that is new."""
+        for place, (span, is_new) in enumerate(spans, 1):
+            yield span
+            if place < len(spans) and is_new and not goes_on():
+                self.ended_at = span.first
+                return
 
     def _search(self, version: MailboxVersion | Version) -> MailboxSearch:
         return MailboxSearch(self._matcher, str(self._whose(version)))
@@ -110,6 +135,19 @@ class Finder:
     def _check_selected(self) -> None:
         if not self._selected:
             raise NotFoundError(f"{self._path}: the mailbox has no such folder", path=str(self._path))
+
+
+def _wanted(timeline: Timeline, before: RunId | None) -> list[tuple[Span, bool]]:
+    """The spans to search, the newest first, and whether what they have is to be told. Of those that were
+    searched already, the newest says what is there now, and the oldest what was told already."""
+    if before is None:
+        return [(one, True) for one in reversed(timeline.spans)]
+    searched = [one for one in timeline.spans if one.first >= before]
+    again = [timeline.spans[-1], *searched[:1]] if searched[:1] != [timeline.spans[-1]] else searched[:1]
+    return [
+        *((one, False) for one in again),
+        *((one, True) for one in reversed(timeline.spans) if one.first < before),
+    ]
 
 
 def _message(whose: LogicalPath, hit: Hit, taken: Collection[str]) -> FoundMessage:

@@ -102,8 +102,13 @@ class Hit(Record):
     last: RunId
 
 
+def _by_arrival(hit: Hit) -> tuple[int, RunId, str, int, bytes]:
+    return hit.message.date_ns, hit.first, hit.folder, hit.message.uid, hit.message.base
+
+
 class MailboxSearch:
-    """The search through versions of one mailbox, oldest first. ``damaged`` tells what could not be read."""
+    """The search through versions of one mailbox, newest first: what is there now is known before anything is
+    told of what is not. ``damaged`` tells what could not be read."""
 
     def __init__(self, matcher: Matcher, where: str) -> None:
         self.damaged: list[Skipped] = []
@@ -112,16 +117,18 @@ class MailboxSearch:
         self._hits: dict[tuple[str, bytes], Hit] = {}
         self._known: dict[tuple[str, FramePointer], list[bytes]] = {}
         self._newest: MailboxFrames | None = None
+        self._is_begun = False
 
     def departed(self) -> None:
         """The next version is that the mailbox has departed."""
-        self._newest = None
+        self._is_begun = True
 
     def look_at(
         self, mailbox: MailboxFrames, first: RunId, last: RunId, selects: Callable[[str], bool]
     ) -> None:
         """Search the folders that are selected of a version that is what these moments show."""
-        self._newest = mailbox
+        if not self._is_begun:
+            self._newest, self._is_begun = mailbox, True
         known: dict[tuple[str, FramePointer], list[bytes]] = {}
         for name, folder in mailbox.folders.items():
             if not selects(name):
@@ -133,15 +140,15 @@ class MailboxSearch:
                         found = self._search(name, frame, first, last)
                     known[name, frame.pointer] = found
                     for key in found:
-                        self._hits[name, key] = replace(self._hits[name, key], last=last)
+                        self._hits[name, key] = replace(self._hits[name, key], first=first)
             except DamagedError as error:
                 self.damaged.append(Skipped(f"{self._where}/{name}", "metadata", error.message))
-        # A frame that a version has not is in no later one.
+        # A frame that a version has not is in no earlier one.
         self._known = known
 
     def hits(self) -> list[Hit]:
         """All that was found, by date of arrival."""
-        return sorted(self._hits.values(), key=lambda one: one.message.date_ns)
+        return sorted(self._hits.values(), key=_by_arrival)
 
     def deleted(self, newest: RunId) -> Iterator[Hit]:
         """What was found and is not in the mailbox any more as of its newest moment, in no folder and under
@@ -170,21 +177,18 @@ class MailboxSearch:
         if len(names.uid) != len(terms):
             raise DamagedError("terms of other messages", reason="terms")
         keys = [lasting_key(names.uid[row], names.base[row]) for row in rows]
-        # Most of what is found was in the version before, in another frame: it need not be decoded again.
+        # Most of what is found was in the version behind, in another frame: it need not be decoded again.
         new = any((folder, key) not in self._hits for key in keys)
         messages = frame.messages() if new else []
         return [
             key
             for row, key in zip(rows, keys, strict=True)
-            if self._note(
-                (folder, key), names.uid[row], messages[row] if new else None, terms[row], first, last
-            )
+            if self._note((folder, key), messages[row] if new else None, terms[row], first, last)
         ]
 
     def _note(
         self,
         key: tuple[str, bytes],
-        uid: int,
         message: Message | None,
         terms: Terms,
         first: RunId,
@@ -193,7 +197,8 @@ class MailboxSearch:
         """Note a message whose texts match; returns whether its date does, too."""
         known = self._hits.get(key)
         if known is not None:
-            message, first = replace(known.message, uid=uid), known.first
+            self._hits[key] = replace(known, first=first)
+            return True
         if message is None or not self._matcher.is_in_time(terms, message.date_ns):
             return False
         self._hits[key] = Hit(key[0], message, terms, first, last)

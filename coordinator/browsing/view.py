@@ -39,11 +39,14 @@ class ShownFolder(Record, kw_only=True):
 
 
 class Findings(Record, kw_only=True):
-    """Messages that were found; ``more`` says that there are others. ``damaged`` could not be searched."""
+    """Messages that were found; ``more`` says that there are others. ``damaged`` could not be searched.
+    ``before`` is what to go on with where the time was over: what was there before that moment was not
+    searched (None: all was)."""
 
     messages: tuple[FoundMessage, ...]
     more: bool
     damaged: tuple[Skipped, ...]
+    before: RunId | None = None
 
 
 class MailboxView:
@@ -113,11 +116,27 @@ class MailboxView:
             raise NotFoundError(f"{path}: there was no such folder at {at}", path=str(path))
         return message_page(frames, self.whose, folder, skipped, most)
 
-    def find(self, path: LogicalPath, query: Query, most: int, *, deleted: bool) -> Findings:
-        """Messages at any kept moment that match; if ``deleted``, only those that are not there any more."""
+    def find(
+        self,
+        path: LogicalPath,
+        query: Query,
+        most: int,
+        *,
+        deleted: bool,
+        before: RunId | None,
+        goes_on: Callable[[], bool],
+    ) -> Findings:
+        """Messages at any kept moment that match; if ``deleted``, only those that are not there any more. See
+        ``Finder.at_any_time``."""
         finder = Finder(self._archives, path, query)
-        found = list(islice(finder.at_any_time(self._past, deleted=deleted), most + 1))
-        return Findings(messages=tuple(found[:most]), more=len(found) > most, damaged=tuple(finder.damaged))
+        through = finder.at_any_time(self._past, deleted=deleted, before=before, goes_on=goes_on)
+        found = list(islice(through, most + 1))
+        return Findings(
+            messages=tuple(found[:most]),
+            more=len(found) > most,
+            damaged=tuple(finder.damaged),
+            before=finder.ended_at,
+        )
 
     def message(self, path: LogicalPath, at: RunId) -> Message:
         """The message that a path names. Raises NotFoundError; UsageError if it names something else."""

@@ -17,6 +17,7 @@ from ...browsing.listing import MessagePage
 from ...browsing.search import Query
 from ...browsing.view import Findings, MailboxView, ShownFolder
 from ...catalog import Catalog
+from ...clock import RUN_ID
 from ...history import KnownMailbox
 from ..mailbox_visits import (
     ReasonWanted,
@@ -37,6 +38,9 @@ MOST_FOUND = 200
 _MOST_BARS = 90
 _MOST_VERSIONS = 40
 _MOST_SECONDS = 2.0
+_MOST_SECONDS_TO_FIND = 5.0
+
+_FIELDS = ("sender", "recipients", "subject", "attachment", "message_id", "since", "until")
 
 LOOK = "look into mailbox"
 LIST = "list messages"
@@ -79,7 +83,8 @@ class MailboxAsked(Record, kw_only=True):
 
 class FindAsked(Record, kw_only=True):
     """What messages of a mailbox or folder are to be like: texts as parts of the fields, dates as
-    ``2026-11-30``. ``deleted``: only those that are not there any more."""
+    ``2026-11-30``. ``deleted``: only those that are not there any more. ``before`` goes on with a search
+    whose time was over."""
 
     path: str
     reason: str
@@ -91,6 +96,7 @@ class FindAsked(Record, kw_only=True):
     since: str = ""
     until: str = ""
     deleted: bool = False
+    before: str = ""
 
 
 # What there is, for people and programs alike
@@ -129,8 +135,12 @@ def messages(view: MailboxView, path: LogicalPath, at: str, skip: int) -> Messag
     return view.messages(path, view.moment(at), max(0, skip), MOST_MESSAGES)
 
 
-def found(view: MailboxView, asked: FindAsked) -> Findings:
-    """What matches."""
+def found(visit: Visit, view: MailboxView, asked: FindAsked) -> Findings:
+    """What matches, as far as there is time to look."""
+    if asked.before and not RUN_ID.fullmatch(asked.before):
+        raise UsageError(f"{asked.before!r} is no run id")
+    clock = visit.site.clock
+    end = clock.monotonic() + _MOST_SECONDS_TO_FIND
     query = Query(
         sender=asked.sender.strip(),
         recipients=asked.recipients.strip(),
@@ -140,7 +150,14 @@ def found(view: MailboxView, asked: FindAsked) -> Findings:
         since=_seconds(asked.since, time.min),
         until=_seconds(asked.until, time.max),
     )
-    return view.find(path_of(asked.path), query, MOST_FOUND, deleted=asked.deleted)
+    return view.find(
+        path_of(asked.path),
+        query,
+        MOST_FOUND,
+        deleted=asked.deleted,
+        before=RunId(asked.before) if asked.before else None,
+        goes_on=lambda: clock.monotonic() < end,
+    )
 
 
 def _seconds(day: str, at: time) -> float | None:
@@ -214,23 +231,24 @@ def find(visit: Visit) -> Response:
         path=str(path),
         reason="",
         deleted=visit.asked("deleted") == "yes",
-        **{
-            name: visit.asked(name)
-            for name in ("sender", "recipients", "subject", "attachment", "message_id", "since", "until")
-        },
+        **{name: visit.asked(name) for name in (*_FIELDS, "before")},
     )
     is_asked = visit.asked("go") == "yes"
     result: Findings | None = None
+    further = ""
     try:
         with entered(visit, path, FIND) as view:
             if is_asked:
-                result = found(view, asked)
+                result = found(visit, view, asked)
             newest = view.newest
     except ReasonWanted:
         return wanted(visit, path)
+    if result is not None and result.before is not None:
+        words = {name: visit.asked(name) for name in ("path", "go", "deleted", *_FIELDS) if visit.asked(name)}
+        further = "/mailboxes/find?" + urlencode({**words, "before": result.before})
     return visit.page(
         "find.html", path_shown=str(path), whose=str(whose(path)), user=path.user, asked=asked, result=result,
-        newest=newest,
+        newest=newest, further=further,
     )  # fmt: skip
 
 
@@ -266,7 +284,7 @@ def _messages(visit: Visit) -> MessagePage:
 def _found(visit: Visit) -> Findings:
     asked: FindAsked = visit.query
     with entered(visit, path_of(asked.path), FIND) as view:
-        return found(view, asked)
+        return found(visit, view, asked)
 
 
 ROUTES = (

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 
 from mailhaul.coordinator.readers import exclusive
 from mailhaul.coordinator.web import plans
-from mailhaul.coordinator.web.pages import message
+from mailhaul.coordinator.web.pages import mailboxes, message
 from mailhaul.coordinator.web.site import Site
 from mailhaul.tests.pages import api_token, form_token, logged_in, operator
 from mailhaul.tests.stored_mailboxes import BOSS, JANE, Nights, letter, three_nights
@@ -366,3 +366,27 @@ def test_of_a_restore_of_many_paths_all_are_on_record(
     kept = begun["facts"]["arguments"]
     whole = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
     assert (kept["count"], kept["sha256"]) == (len(arguments), hashlib.sha256(whole.encode()).hexdigest())
+
+
+def test_a_search_whose_time_is_over_says_so_and_goes_on(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = operator(site)
+    look(client)
+    asked = {"path": JANE, "reason": "she called", "subject": "plan", "deleted": "true"}
+    whole = client.get("/api/v1/mailboxes/find", params=asked).json()
+    assert (len(whole["messages"]), whole["before"]) == (2, None)
+    monkeypatch.setattr(mailboxes, "_MOST_SECONDS_TO_FIND", -1.0)
+    found: list[dict[str, Any]] = []
+    before = ""
+    while before is not None:
+        part = client.get("/api/v1/mailboxes/find", params={**asked, "before": before}).json()
+        found += part["messages"]
+        before = part["before"]
+    assert [one["subject"] for one in found] == [one["subject"] for one in whole["messages"]]
+    page = client.get(f"/mailboxes/find?path={JANE}&go=yes&subject=plan&deleted=yes").text
+    pages = [page]
+    while onward := links(pages[-1], "/mailboxes/find?"):
+        assert "There was time to look back to" in pages[-1]
+        pages.append(client.get(onward[-1]).text)
+    assert len(pages) == 3
+    assert ["another plan" in one for one in pages] == [False, False, True]
+    assert client.get(f"/mailboxes/find?path={JANE}&go=yes&before=x").status_code == 400
