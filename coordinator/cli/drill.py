@@ -24,6 +24,7 @@ from ..service.proofs import Proof
 from ..settings import Config
 from . import adapters, output
 from .configuration import configured
+from .nothing_to_do import is_nothing_to_do
 from .options import DURATION, PATH, identity_options, json_option
 from .output import counted, duration, note, number, say, shown, size
 from .program import Invocation
@@ -90,6 +91,8 @@ def command(
     for path in paths:
         if path.folder is not None:
             raise UsageError(f"{path}: whole mailboxes are proven: name one, or a group", path=str(path))
+    if is_nothing_to_do(staging, config.destinations, "to prove", as_json=as_json):
+        return EXIT_OK
     with one_drill(staging), _bench(config) as bench, make_display(clock, as_json=as_json) as display:
         tell_of_ends(staging, utc(clock.now()))
         scratch = Scratch(rules.scratch or staging / ".mailhaul" / "drills", rules.reserve_bytes)

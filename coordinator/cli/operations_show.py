@@ -15,9 +15,9 @@ from ..serving.progress import OperationProgress
 from . import output
 from .elsewhere import Coordinator, coordinator_option
 from .operation_area import queue_area
-from .operation_lines import called
+from .operation_lines import called, course
 from .options import json_option, refuse, staging_option
-from .output import counted, duration, number, say, shown, size
+from .output import counted, say, shown, size
 from .program import Invocation
 from .times import both
 
@@ -91,11 +91,7 @@ def _why(reason: str) -> str:
 
 
 def _tell_progress(progress: OperationProgress) -> None:
-    rest = "" if progress.seconds_left is None else f", {duration(progress.seconds_left)} left"
-    say(
-        f"{size(progress.size_bytes)} of {size(progress.expected_bytes)}, {number(progress.messages)} of "
-        f"{counted(progress.expected_messages, 'message')}, {progress.bytes_per_second / 1e6:.1f} MB/s{rest}"
-    )
+    say(course(progress))
     for work in progress.works:
         at = f" on {work.host}" if work.host else ""
         say(

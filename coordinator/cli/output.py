@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Literal
 
 import click
@@ -46,6 +47,11 @@ __all__ = [
 
 _LISTED = 20
 """So many skipped entries are listed for people; JSON has all."""
+
+_NARROWEST = 12
+"""No column gets narrower than this, whatever the terminal."""
+
+_INDENT = "    "
 
 
 def cut(text: str, width: int) -> str:
@@ -91,15 +97,20 @@ def say(line: str = "") -> None:
 
 
 class Column(Record):
-    """A column of a table. One with ``extra`` is left out where the table gets wider than the terminal."""
+    """A column of a table. One with ``extra`` is left out where the table gets wider than the terminal; what
+    stands in one that ``shrinks`` is cut where it does not fit all the same."""
 
     title: str
     align: Literal["<", ">"] = ">"
     extra: bool = False
+    shrinks: bool = False
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """Rows below their titles, as wide as they need; on a terminal the last ``extra`` columns go first."""
+def print_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], beneath: Sequence[str] = ()
+) -> None:
+    """Rows below their titles, as wide as they need; on a terminal the last ``extra`` columns go first.
+    ``beneath`` is what stands below each row, in two lines at most (empty: nothing)."""
     cells = [[column.title for column in columns], *map(list, rows)]
     widths = [max(_columns(row[i]) for row in cells) for i in range(len(columns))]
     kept = list(range(len(columns)))
@@ -107,9 +118,26 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     for i in reversed(range(len(columns))):
         if columns[i].extra and sum(widths[k] + 2 for k in kept) - 2 > room:
             kept.remove(i)
-    for place, row in enumerate(cells):
-        line = "  ".join(_padded(row[i], widths[i], columns[i].align) for i in kept).rstrip()
+    for i in kept:
+        if columns[i].shrinks and (excess := sum(widths[k] + 2 for k in kept) - 2 - room) > 0:
+            widths[i] = max(_NARROWEST, widths[i] - excess)
+    for place, (row, below) in enumerate(zip_longest(cells, ("", *beneath), fillvalue="")):
+        line = "  ".join(_padded(cut(row[i], widths[i]), widths[i], columns[i].align) for i in kept).rstrip()
         click.secho(line, bold=True, err=_aside) if place == 0 else say(line)
+        for told in _wrapped(below, room):
+            say(told)
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    """A text in lines of a terminal, which are indented."""
+    return textwrap.wrap(
+        shown(text),
+        width=max(room, 2 * _NARROWEST),
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        max_lines=2,
+        placeholder="…",
+    )
 
 
 def stream_table(columns: Sequence[tuple[Column, int]], rows: Iterable[Sequence[str]]) -> None:

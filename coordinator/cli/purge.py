@@ -21,6 +21,7 @@ from . import adapters, output
 from .configuration import configured, default_workers, staging_area
 from .erase_everywhere import go_on_with_erasures
 from .kept_elsewhere import facts, tell_outdated, tell_unneeded
+from .nothing_to_do import is_nothing_to_do
 from .options import identity_options, json_option, path_argument, staging_option, workers_option
 from .output import Column, counted, note, number, say, size
 from .program import Invocation
@@ -85,6 +86,8 @@ def command(
         archive=config.archive if config else ArchiveConfig(),
         unlock=unlock_with(identities, passphrase_files),
     )
+    if is_nothing_to_do(area, config.destinations if config else (), "to purge", as_json=as_json):
+        return EXIT_OK
     engine = adapters.make_engine(workers or default_workers())
     if not dry_run:
         from .restore_undo import let_go  # half a second of imports, which --help does without

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 
 import click
 
 from ...proto.errors import EXIT_OK
 from ..clock import utc
-from ..scheduling.coming import Coming, coming, shown_in
+from ..scheduling.coming import Coming, coming, shown_in, varied
 from ..scheduling.entries import Entry, entries, named
-from ..scheduling.timings import last_moment
+from ..scheduling.timings import last_moment, next_moment
 from ..service.database import place
 from ..service.handled import HandledMoments
 from ..service.operations import Operations
@@ -19,6 +19,7 @@ from ..service.records import NOT_ENDED, Handled, Operation
 from ..serving.serve_lock import is_served
 from . import adapters, output
 from .configuration import configured
+from .operation_lines import called
 from .options import json_option
 from .output import Column, note, say
 from .program import Invocation
@@ -26,9 +27,11 @@ from .schedule_zone import schedule_zone
 from .times import ahead_of
 
 _COUNT = 10
+_LOOKED_AT = 500
+"""Of so much that comes ten lines are shown that differ."""
 
-_NEXT = [Column("next", "<"), Column("operation", "<"), Column("entry", "<", extra=True)]
-_LAST = [Column("entry", "<"), Column("at", "<"), Column("last", "<")]
+_NEXT = [Column("next", "<"), Column("operation", "<", shrinks=True), Column("entry", "<", extra=True)]
+_ENTRIES = [Column("entry", "<"), Column("at", "<", shrinks=True), Column("last", "<"), Column("next", "<")]
 
 
 @click.command("schedule")
@@ -41,7 +44,8 @@ _LAST = [Column("entry", "<"), Column("at", "<"), Column("last", "<")]
     "--count",
     type=click.IntRange(1, 100_000),
     metavar="N",
-    help=f"At most so many operations. Default: {_COUNT}, with --until as many as there are.",
+    help=f"At most so many operations. Default: {_COUNT}, of the same entries only the next two; with "
+    "--until as many as there are.",
 )
 @json_option
 @click.pass_obj
@@ -89,7 +93,9 @@ def command(invocation: Invocation, until: str | None, count: int | None, as_jso
     if not known:
         say("there is no schedule: [schedule] of the configuration names no times")
         return EXIT_OK
-    _print(ahead, known, handled, busy, zone)
+    if end is None and count is None:
+        ahead = tuple(varied(coming(config, handled, zone, now, count=_LOOKED_AT), _COUNT))
+    _print(ahead, known, handled, busy, zone, now)
     if not served:
         note("nobody serves this staging area: nothing of it is done until `mailhaul serve` runs")
     return EXIT_OK
@@ -101,6 +107,7 @@ def _print(
     handled: Mapping[str, Handled],
     busy: Sequence[Operation],
     zone: tzinfo,
+    now: datetime,
 ) -> None:
     say(f"times of {zone}")
     say()
@@ -116,20 +123,35 @@ def _print(
         ],
     )
     say()
-    output.print_table(_LAST, [_last_row(one, handled.get(one.name), zone) for one in known])
+    last = [handled.get(one.name) for one in known]
+    output.print_table(
+        _ENTRIES,
+        [_row(one, before, zone, now) for one, before in zip(known, last, strict=True)],
+        [f"passed over: {one.passed_over}" if one and one.passed_over else "" for one in last],
+    )
+    if busy:
+        say()
     for operation in busy:
-        asked = operation.request
-        words = " ".join((asked.kind, *asked.arguments))
-        say(output.shown(f"operation {operation.id} ({words}): {operation.state}"))
+        say(f"operation {operation.id} ({called(operation)}): {operation.state}")
 
 
-def _last_row(entry: Entry, last: Handled | None, zone: tzinfo) -> list[str]:
+def _row(entry: Entry, last: Handled | None, zone: tzinfo, now: datetime) -> list[str]:
     times = ", ".join([*map(str, entry.times), *(f"{one} (full)" for one in entry.full)])
+    return [
+        entry.name,
+        times,
+        _last(entry, last, zone),
+        _short(next_moment(entry.all_times, zone, now), zone),
+    ]
+
+
+def _last(entry: Entry, last: Handled | None, zone: tzinfo) -> str:
     if last is None:
-        return [entry.name, times, "never"]
-    moment = shown_in(zone, last.moment)
-    if last.passed_over:
-        return [entry.name, times, output.shown(f"{moment}, passed over: {last.passed_over}")]
+        return "never"
     # Else it is when the entry came into the schedule, or was changed.
-    was_due = last_moment(entry.all_times, zone, last.moment) == last.moment
-    return [entry.name, times, moment if was_due else f"none since {moment}"]
+    was_due = last.passed_over or last_moment(entry.all_times, zone, last.moment) == last.moment
+    return _short(last.moment, zone) if was_due else f"none since {_short(last.moment, zone)}"
+
+
+def _short(moment: datetime | None, zone: tzinfo) -> str:
+    return "never" if moment is None else f"{moment.astimezone(zone):%Y-%m-%d %H:%M}"

@@ -22,6 +22,7 @@ from . import adapters, output
 from .asking import Asked
 from .configuration import chosen_site, configured
 from .kept_elsewhere import facts, tell_unneeded
+from .nothing_to_do import is_nothing_to_do
 from .options import destination_option, json_option, path_argument, staging_option
 from .output import Column, counted, note, number, say, size
 from .program import Invocation
@@ -63,6 +64,8 @@ def command(
       mailhaul sweep --to disk
     """
     site = chosen_site(invocation, staging, destinations)
+    if is_nothing_to_do(site.area, site.destinations, "to sweep", as_json=as_json):
+        return EXIT_OK
     if not dry_run:
         prepare_sweep(site.destinations)
     from ..sweeping.sweep import rehearse, sweep  # while the workers load their part

@@ -35,6 +35,7 @@ from ..verifying.repairing import Repaired, repair
 from ..verifying.verification import VerifyPlan, plan_verification, verify
 from . import adapters, verify_report
 from .configuration import chosen_site, configured, default_workers
+from .nothing_to_do import is_nothing_to_do
 from .options import (
     DURATION,
     SINCE,
@@ -208,6 +209,10 @@ def command(
         return run.tell(order, damaged=backup.damaged)
     site = chosen_site(invocation, staging, destinations)
     area = site.area
+    if not (at or host or resume or path.user) and is_nothing_to_do(
+        area, site.destinations, "to verify", as_json=as_json
+    ):
+        return EXIT_OK
     unfinished = _resumed(area, order) if resume else None
     if unfinished is not None:
         order = unfinished.order

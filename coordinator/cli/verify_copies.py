@@ -19,6 +19,7 @@ from ..verifying.sidecar_copies import check_sidecars
 from . import adapters, output
 from .asking import Asked
 from .configuration import Site
+from .nothing_to_do import is_nothing_to_do
 from .output import counted, say
 from .progress import Amount, make_display, watched
 
@@ -39,6 +40,8 @@ def verify_copies(
         raise UsageError(f"{path}: copies are of whole archives: name a partition or a group", path=str(path))
     if all(one.name != name for one in site.destinations):
         raise UsageError(f"there is no destination {name!r} in the configuration", place=name)
+    if is_nothing_to_do(site.area, site.destinations, "to verify", as_json=as_json):
+        return EXIT_OK
     clock = adapters.clock()
     before = None if age_seconds is None else utc(clock.now()) - timedelta(seconds=age_seconds)
     with reading(site.area), make_display(clock, as_json=as_json) as display:

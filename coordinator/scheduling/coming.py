@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from itertools import groupby, islice, takewhile
 from operator import attrgetter
@@ -12,6 +13,8 @@ from ..service.records import Handled
 from ..settings import Config
 from .due import due, upcoming
 from .entries import Due, entries, named, requests
+
+_OF_EACH = 2
 
 
 class Coming(Record, kw_only=True):
@@ -24,6 +27,19 @@ class Coming(Record, kw_only=True):
     arguments: tuple[str, ...]
     entries: tuple[str, ...]
     missed: bool = False
+
+
+def varied(ahead: Iterable[Coming], count: int) -> Iterator[Coming]:
+    """So many of what comes, and of the same entries two at most: what is due each half hour would hide the
+    coming night."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    for one in ahead:
+        seen[one.entries] += 1
+        if seen[one.entries] <= _OF_EACH:
+            yield one
+            count -= 1
+        if not count:
+            return
 
 
 def shown_in(zone: tzinfo, moment: datetime) -> str:

@@ -24,6 +24,7 @@ from ..snapshots import as_json, from_json
 from .files import read_output, read_stderr
 from .progress import OperationProgress, read_progress
 from .serve_lock import is_served
+from .standing import listing
 from .stopping import check_can_stop, stop
 
 MOST_LISTED = 200
@@ -150,10 +151,7 @@ class HostRequests:
 
     def _list(self, host: str, ask: HostAsk) -> HostReply:
         last = min(max(ask.last, 0), MOST_LISTED)
-        standing = self._operations.in_states((*NOT_ENDED, "interrupted"))
-        newest = self._operations.newest(last + len(standing))
-        ended = [one for one in newest if one.ended is not None and one not in standing][:last]
-        found = sorted((*standing, *ended), key=lambda one: one.id)
+        found = listing(self._operations, last)
         return self._reply(tuple(one for one in found if self._may_see(host, one)))
 
     def _show(self, host: str, ask: HostAsk) -> HostReply:

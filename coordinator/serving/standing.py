@@ -9,7 +9,7 @@ from ...proto.errors import BackupError
 from ...proto.structs import Record
 from ..service.database import place
 from ..service.operations import Operations
-from ..service.records import UNDER_WAY, Operation
+from ..service.records import NOT_ENDED, UNDER_WAY, Operation
 from .serve_lock import is_served
 
 
@@ -21,6 +21,16 @@ class QueueStanding(Record, kw_only=True):
     going: tuple[Operation, ...]
     waiting: tuple[Operation, ...]
     failed: tuple[Operation, ...]
+
+
+def listing(operations: Operations, last: int) -> tuple[Operation, ...]:
+    """All that wait, are under way or were interrupted, and so many of those that have ended, the newest;
+    the oldest first."""
+    standing = operations.in_states((*NOT_ENDED, "interrupted"))
+    ids = {one.id for one in standing}
+    newest = operations.newest(last + len(standing))
+    ended = [one for one in newest if one.ended is not None and one.id not in ids][:last]
+    return tuple(sorted((*standing, *ended), key=lambda one: one.id))
 
 
 def queue_standing(staging: Path) -> QueueStanding | None:

@@ -13,7 +13,8 @@ from typing import cast
 
 import pytest
 
-from mailhaul.coordinator.service.records import Operation
+from mailhaul.coordinator.service.records import Kind, Operation
+from mailhaul.coordinator.serving.files import read_output, read_stderr
 
 from .serving import Served, running, runs, wait_until
 
@@ -75,6 +76,45 @@ def test_a_backup_and_its_restore_are_carried_out(served: Served, tmp_path: Path
         ]
         assert [(one["kind"], one["state"]) for one in told] == [("backup", "done"), ("restore", "done")]
     assert messages(tmp_path / "back") == messages(served.store) != []
+
+
+VAULT = """
+[[destination]]
+name = "vault"
+kind = "directory"
+path = "{place}/vault"
+
+[sweep]
+copies = ["vault"]
+
+[retention]
+last = 7
+"""
+
+
+def test_before_the_first_backup_there_is_nothing_to_do(tmp_path: Path) -> None:
+    served = Served(tmp_path, more=VAULT.format(place=tmp_path))
+    (tmp_path / "vault").mkdir()
+    deliver(served)
+    words: tuple[tuple[Kind, *tuple[str, ...]], ...] = (
+        ("verify", "--older-than", "30d"), ("verify", "--from", "vault", "--older-than", "30d"), ("sweep",),
+        ("purge",), ("drill",),
+    )  # fmt: skip
+    with served.serving():
+        for number in [served.put_in(*one) for one in words]:
+            one = ended(served, number)
+            assert (one.state, one.exit_status) == ("done", 0), one
+            assert json.loads(read_output(served.staging, number) or b"") == {"nothing_stored": True}
+            assert "nothing is stored yet: there is nothing to" in read_stderr(served.staging, number)
+        assert not list((tmp_path / "vault").iterdir()), "nothing was begun either"
+        assert ended(served, served.put_in("backup")).state == "done"
+        verified = ended(served, served.put_in("verify", "--data"))
+        assert json.loads(read_output(served.staging, verified.id) or b"")["messages"] == 12
+    # Of an area that was lost nobody says so.
+    for name in ("catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm"):
+        (served.staging / ".mailhaul" / name).unlink(missing_ok=True)
+    lost = served.run("verify", "--older-than", "30d", status=1)
+    assert lost["error"]["code"] == "not-found"
 
 
 def test_what_waits_says_why_and_begins_when_it_may(served: Served) -> None:

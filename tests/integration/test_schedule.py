@@ -74,7 +74,12 @@ def test_what_comes_next_is_told_in_the_zone(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("times of Pacific/Chatham\n")
     assert re.search(r"^\w{3} \d{4}-\d\d-\d\d 02:45 [+]1[23]:45 +backup", done.stdout, re.MULTILINE)
-    assert re.search(r"^backup +02:45, sun 02:45 \(full\) +never$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^backup +02:45, sun 02:45 \(full\) +never +\d{4}-\d\d-\d\d 02:45$", done.stdout, re.MULTILINE
+    )
+    # What is due every six hours does not hide what comes in the night after the next.
+    assert len(re.findall(r" sweep$", done.stdout, re.MULTILINE)) == 2
+    assert len(re.findall(r" backup(?: --full)?$", done.stdout, re.MULTILINE)) == 2
     assert "nobody serves this staging area" in done.stderr
     wrong = subprocess.run(
         served.words("schedule", "--until", "soon"), capture_output=True, text=True, check=False

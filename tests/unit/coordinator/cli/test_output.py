@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import click
 import pytest
 
 from mailhaul.coordinator.cli import output
@@ -98,6 +99,27 @@ def test_table_drops_extra_columns_on_a_narrow_terminal(
         monkeypatch.setenv("COLUMNS", width)
         output.print_table(columns, rows)
         assert len(capsys.readouterr().out.splitlines()[-1].split()) == kept
+
+
+def test_table_cuts_what_shrinks_and_says_more_beneath(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = [Column("n"), Column("what", "<", shrinks=True), Column("more", "<", extra=True)]
+    rows = [("1", "a long story that is told", "x" * 10), ("2", "short", "y")]
+    beneath = ["why this is so " * 9, ""]
+    output.print_table(columns, rows, beneath)
+    whole = capsys.readouterr().out.splitlines()
+    assert whole[1:3] == ["1  a long story that is told  xxxxxxxxxx", "    " + beneath[0].strip()]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "24")
+    output.print_table(columns, rows, beneath)
+    assert click.unstyle(capsys.readouterr().out).splitlines() == [
+        "n  what",
+        "1  a long story that is…",
+        "    why this is so why",
+        "    this is so why this…",
+        "2  short",
+    ]
 
 
 def test_streamed_table_prints_rows_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
