@@ -293,7 +293,8 @@ codec = "lz4"
 # Receivers, one table for each: mail to addresses; a program (JSON on stdin, no shell); JSON by POST to the
 # URL in a file of mode 0600, whose further lines are headers ("Authorization: Bearer ..."), signed with the
 # key in secret_file as Standard Webhooks says. Events, or ["all"]: started finished skipped failed alarm
-# tape-wanted drill-failed space operation-died operation-resumed key-overdue proof-old switch-failed digest
+# tape-wanted drill-failed space operation-died operation-resumed key-overdue proof-old erasure-due
+# switch-failed digest
 # test. Not said: those that want somebody, and the digest.
 # [[notices.to]]
 # mail = ["jane@example.org", "joe@example.org"]

@@ -23,6 +23,7 @@ from ..governing.state import GovernorState, fresh_states
 from ..settings import Config
 from .catalog_metrics import CatalogCollector
 from .drill_metrics import DrillCollector
+from .erasure_metrics import ErasureCollector
 from .families import GROUP, LEFT_OUT, counter, gauge, left_out
 from .notice_metrics import NoticeCollector
 from .operation_metrics import OperationCollector
@@ -198,13 +199,14 @@ def staging_collectors(
 ) -> tuple[Collector, ...]:
     """All that a staging area tells of, in whichever program on its host: the run that goes on (``run``,
     where it is this program's own), the receiver, the backups, the proofs, the
-    notices, the room."""
+    erasures, the notices, the room."""
     staging = config.staging
     return (
         RunCollector(run or (lambda: going_run(staging.path))),
         ReceiverCollector(lambda: receiver_of(staging.path), clock.now),
         CatalogCollector(staging.path, configured_groups(config)),
         DrillCollector(staging.path, clock.now),
+        ErasureCollector(staging.path, clock.now),
         NoticeCollector(staging.path),
         OperationCollector(staging.path),
         SpaceCollector(Space(staging.path, staging.reserve_bytes)),

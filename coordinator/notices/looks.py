@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ..erasing.overdue import overdue
 from ..settings import Config
 from . import conditions
+from .erasure_notices import erasures
 from .raising import remind
 from .spaces import Spaces
 
@@ -17,6 +19,7 @@ def look(config: Config, spaces: Spaces, now: datetime) -> None:
     conditions.reconcile(staging, "tape-wanted", conditions.volumes(staging), now)
     every = config.encryption.check_every_seconds
     conditions.reconcile(staging, "key-overdue", conditions.keys(staging, now, every), now)
+    conditions.reconcile(staging, "erasure-due", erasures(overdue(staging, now)), now)
     conditions.released(staging, now)
     conditions.taken_out(config, now)
     spaces.look(now)

@@ -23,6 +23,7 @@ Event = Literal[
     "passed-over",
     "key-overdue",
     "proof-old",
+    "erasure-due",
     "switch-failed",
     "digest",
     "test",
