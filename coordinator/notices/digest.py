@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 
@@ -84,7 +86,7 @@ class Digest(Record, kw_only=True):
     ``not_good`` says why the night was none that works the switch (empty: it was a good one). ``reasons`` is
     what runs left out, by reason. Of ``alone`` archives copies count in one place only, since then;
     ``unswept`` ones are in the staging area only. A ``drill`` of the night has proven and failed so many
-    mailboxes.
+    mailboxes; ``untried`` says why nothing of a group (PARTITION/GROUP) could be tried, where that is so.
     """
 
     site: str
@@ -105,6 +107,7 @@ class Digest(Record, kw_only=True):
     proven: int = 0
     failed_drills: int = 0
     proofs: tuple[Share, ...] = ()
+    untried: Mapping[str, str] = field(default_factory=dict)
     lasting: tuple[Lasting, ...] = ()
     unreached: tuple[Unreached, ...] = ()
     coming: tuple[Coming, ...] = ()
@@ -112,12 +115,22 @@ class Digest(Record, kw_only=True):
 
 def problems(digest: Digest) -> list[str]:
     """What wants somebody, the worst first: what nobody has acknowledged, and why the night was not good."""
+    return [text for text, _ in _problems(digest)]
+
+
+def _problems(digest: Digest) -> Iterator[tuple[str, datetime | None]]:
+    """The same, with since when that is so."""
     open_ones = [one for one in digest.lasting if not one.acknowledged_by]
-    found = [one.subject for one in sorted(open_ones, key=lambda one: (_rank(one.event), one.since))]
-    if not any(one.cause.startswith("failed:backup") for one in open_ones):
-        found += digest.not_good  # else that says it
-    found += [f"{one.receiver} gets no notices" for one in digest.unreached]
-    return found
+    yield from ((one.subject, one.since) for one in sorted(open_ones, key=_urgency))
+    yield from ((why, None) for why in digest.not_good if not _is_said(why, open_ones))
+    yield from ((f"{one.receiver} gets no notices", one.since) for one in digest.unreached)
+
+
+def _is_said(why: str, lasting: Sequence[Lasting]) -> bool:
+    """Whether a notice says already why a night was not good."""
+    if " has ended as " in why:
+        return any(one.cause.startswith(_BACKUP_FAILED) for one in lasting)
+    return why.startswith("drill ") and any(one.event == "drill-failed" for one in lasting)
 
 
 def subject(digest: Digest) -> str:
@@ -144,13 +157,14 @@ def lines(digest: Digest, zone: tzinfo) -> list[str]:
 
 
 def _headline(digest: Digest) -> Iterator[str]:
-    found = problems(digest)
+    found = list(_problems(digest))
     if not found:
         yield "All is well."
         return
     yield f"NOT ALL IS WELL: {counted(len(found), 'thing needs', 'things need')} somebody."
-    for one in found[:_LISTED]:
-        yield f"  - {one}"
+    for text, since in found[:_LISTED]:
+        days = (digest.until - since).days if since else 0
+        yield f"  - {text}" + (f" (for {counted(days, 'day')})" if days > 0 else "")
     if len(found) > _LISTED:
         yield f"  and {len(found) - _LISTED:,} more: `mailhaul notify list`"
 
@@ -160,16 +174,18 @@ def _night(digest: Digest, zone: tzinfo) -> Iterator[str]:
     if not digest.runs:
         yield f"Last night ({span}): no backup."
     else:
-        total = sum(one.seconds for one in digest.runs)
-        yield f"Last night ({span}): {counted(len(digest.runs), 'backup')}, {duration(total)}"
-    rows = [_group_row(one) for one in digest.groups]
-    yield from _table(rows[:_LISTED])
-    if len(rows) > _LISTED:
-        rest = digest.groups[_LISTED:]
+        took = duration(sum(one.seconds for one in digest.runs))
+        new = counted(sum(one.added for one in digest.groups), "new message")
+        stored = size(sum(one.new_bytes for one in digest.groups))
+        yield f"Last night ({span}): {counted(len(digest.runs), 'backup')}, {took}, {new}, {stored}"
+    groups = sorted(digest.groups, key=lambda one: (not one.failed, not one.skipped))
+    yield from _table([_group_row(one) for one in groups[:_LISTED]])
+    if len(groups) > _LISTED:
+        rest = groups[_LISTED:]
         added = sum(one.added for one in rest)
         yield f"  and {counted(len(rest), 'group')} more: {added:,} new, {_bad(rest)}"
     if digest.reasons:
-        told = ", ".join(f"{reason} {many:,}" for reason, many in sorted(digest.reasons.items()))
+        told = ", ".join(f"{reason} {many:,}" for reason, many in Counter(digest.reasons).most_common())
         yield f"  left out: {told}"
     for one in digest.behind[:_LISTED]:
         yield f"  NOT BACKED UP: {_behind(one, zone)}"
@@ -222,7 +238,7 @@ def _copies(digest: Digest, zone: tzinfo) -> Iterator[str]:
 
 
 def _spaces(digest: Digest) -> Iterator[str]:
-    for one in digest.spaces:
+    for one in sorted(digest.spaces, key=lambda one: math.inf if one.days_left is None else one.days_left):
         yield f"{one.place}: {room_of(one)}, {outlook(one)}"
 
 
@@ -230,15 +246,23 @@ def _proofs(digest: Digest) -> Iterator[str]:
     if digest.drilled:
         failed = f", {digest.failed_drills:,} FAILED" if digest.failed_drills else ""
         yield f"{counted(digest.proven, 'mailbox', 'mailboxes')} restored and compared last night{failed}"
-    for one in digest.proofs[:_LISTED]:
+    groups = sorted(digest.proofs, key=lambda one: (not one.failed, one.share))
+    for one in groups[:_LISTED]:
+        name = f"{one.partition}/{one.group}"
         failed = f", {one.failed:,} FAILED" if one.failed else ""
-        yield f"{one.partition}/{one.group}: {one.share:.0%} of mailboxes within 30 days{failed}"
+        why = f": {digest.untried[name]}" if not one.proven and name in digest.untried else ""
+        yield f"{name}: {one.share:.0%} of mailboxes within 30 days{failed}{why}"
+    if len(groups) > _LISTED:
+        least = groups[_LISTED].share
+        yield f"and {counted(len(groups) - _LISTED, 'group')} more, {least:.0%} or more of each"
 
 
 def _known(digest: Digest, zone: tzinfo) -> Iterator[str]:
-    for one in digest.lasting[:_LISTED]:
-        if one.acknowledged_by:
-            yield f"{one.subject} (since {_when(one.since, zone)}, known to {one.acknowledged_by})"
+    known = [one for one in digest.lasting if one.acknowledged_by]
+    for one in known[:_LISTED]:
+        yield f"{one.subject} (since {_when(one.since, zone)}, known to {one.acknowledged_by})"
+    if len(known) > _LISTED:
+        yield f"and {len(known) - _LISTED:,} more: `mailhaul notify list`"
 
 
 def _next(digest: Digest, zone: tzinfo) -> Iterator[str]:
@@ -267,5 +291,10 @@ def _when(moment: datetime, zone: tzinfo) -> str:
 _ORDER: tuple[Event, ...] = ("alarm", "failed", "operation-died", "drill-failed", "tape-wanted", "space")
 
 
-def _rank(event: Event) -> int:
-    return _ORDER.index(event) if event in _ORDER else len(_ORDER)
+_BACKUP_FAILED = "failed:backup"
+
+
+def _urgency(one: Lasting) -> tuple[int, bool, datetime]:
+    """What may be a loss first, then backups that failed before all else that did."""
+    rank = _ORDER.index(one.event) if one.event in _ORDER else len(_ORDER)
+    return rank, not one.cause.startswith(_BACKUP_FAILED), one.since

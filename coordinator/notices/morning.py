@@ -21,7 +21,7 @@ from ..scheduling.timings import last_moment
 from ..service.handled import HandledMoments
 from ..service.notices import NoticeRecord
 from ..service.operations import Operations
-from ..service.proofs import Drill, Proofs
+from ..service.proofs import Drill, Proofs, Untried
 from ..service.records import Handled, Operation
 from ..settings import Config
 from .digest import (
@@ -39,6 +39,7 @@ from .spaces import Spaces
 _MOST_RUNS = 200
 _MOST_OPERATIONS = 500
 _COMING = 3
+_MOST_WHY = 120
 
 
 class _Backups(Record, kw_only=True):
@@ -81,6 +82,7 @@ def look_at_night(
         proven=sum(one.proven for one in drills),
         failed_drills=sum(one.failed for one in drills),
         proofs=shares(staging, until) if found.are_there and Proofs(staging).drills(1) else (),
+        untried=why_untried(Proofs(staging).untried()),
         lasting=tuple(
             Lasting(
                 event=one.notice.event,
@@ -98,6 +100,18 @@ def look_at_night(
         ),
         coming=tuple(_coming(config, zone, until)),
     )
+
+
+def why_untried(found: Iterable[Untried]) -> dict[str, str]:
+    """The most frequent reason why nothing could be tried, by group, without the file that it was met in."""
+    reasons: dict[str, Counter[str]] = {}
+    for one in found:
+        line = " ".join(one.error.partition("\n")[0].split())
+        file, _, rest = line.partition(": ")
+        why = rest if rest and "/" in file else line
+        short = why if len(why) <= _MOST_WHY else f"{why[: _MOST_WHY - 1]}…"
+        reasons.setdefault(f"{one.partition}/{one.group}", Counter())[short] += one.mailboxes
+    return {group: counts.most_common(1)[0][0] for group, counts in reasons.items()}
 
 
 def _backups(staging: Path, since: datetime) -> _Backups:

@@ -131,6 +131,15 @@ class Counts(Record, kw_only=True):
     oldest: datetime | None
 
 
+class Untried(Record, kw_only=True):
+    """Of so many ``mailboxes`` of a group nothing could be tried, for this ``error``."""
+
+    partition: str
+    group: str
+    error: str
+    mailboxes: int
+
+
 class Proofs:
     """The drills of a staging area. For any thread: each call has a connection of its own.
 
@@ -276,6 +285,24 @@ class Proofs:
                     failed=row["failed"],
                     ever=row["ever"],
                     oldest=moment(row["oldest"]),
+                )
+                for row in rows
+            )
+
+    def untried(self) -> tuple[Untried, ...]:
+        """Why nothing could be tried of mailboxes, by group."""
+        with reading(self._staging) as database:
+            rows = database.execute(
+                """SELECT partition, grp, error, count(*) AS mailboxes FROM proofs
+                WHERE outcome = 'untried' AND error <> ''
+                GROUP BY partition, grp, error ORDER BY partition, grp, error"""
+            )
+            return tuple(
+                Untried(
+                    partition=row["partition"],
+                    group=row["grp"],
+                    error=row["error"],
+                    mailboxes=row["mailboxes"],
                 )
                 for row in rows
             )

@@ -18,7 +18,9 @@ from mailhaul.coordinator.notices.digest import (
     problems,
     subject,
 )
+from mailhaul.coordinator.notices.morning import why_untried
 from mailhaul.coordinator.notices.space import PlaceSpace
+from mailhaul.coordinator.service.proofs import Untried
 from mailhaul.proto.structs import replace
 
 ZONE = ZoneInfo("Europe/Berlin")
@@ -94,14 +96,14 @@ GOOD = Digest(
 AN_ALL_RIGHT_MORNING = """\
 All is well.
 
-Last night (Sat 28 Feb 07:00 - Sun 01 Mar 07:00): 1 backup, 14:32
-  primary/staff   1,204 mailboxes  12,310 new   1.2 GB  14:00  done
+Last night (Sat 28 Feb 07:00 - Sun 01 Mar 07:00): 1 backup, 14:32, 12,711 new messages, 1.2 GB
   primary/guests    310 mailboxes     401 new  12.0 MB   1:01  done, 2 left out
+  primary/staff   1,204 mailboxes  12,310 new   1.2 GB  14:00  done
   left out: unreadable 2
 
 Copies  each archive in 2 places or more
-Space   staging: 400.0 GB of 1.0 TB free (40%), lasts for more than a year
-        vault: 3.0 TB of 8.0 TB free (38%), is full in 150 days
+Space   vault: 3.0 TB of 8.0 TB free (38%), is full in 150 days
+        staging: 400.0 GB of 1.0 TB free (40%), lasts for more than a year
 Proof   52 mailboxes restored and compared last night
         primary/staff: 93% of mailboxes within 30 days
         primary/guests: 100% of mailboxes within 30 days
@@ -110,7 +112,7 @@ Next    Mon 02 Mar 02:00 backup
 
 BAD = replace(
     GOOD,
-    not_good=("the backup of / has ended as partial",),
+    not_good=("the backup of / has ended as partial", "the scheduled backup:guests was not begun"),
     groups=(
         *GOOD.groups,
         GroupNight(
@@ -132,6 +134,8 @@ BAD = replace(
     alone=12,
     alone_since=SEVEN - 3 * DAY,
     failed_drills=1,
+    proofs=(*GOOD.proofs, replace(GOOD.proofs[1], group="legal", proven=0, share=0.0)),
+    untried={"primary/legal": "there is no private key for it here", "primary/staff": "it was away"},
     lasting=(
         Lasting(
             event="tape-wanted", cause="t", subject="Tape wanted in robot: TAPE07", since=SEVEN - 2 * DAY
@@ -141,6 +145,12 @@ BAD = replace(
             cause="failed:backup /",
             subject="Backup of / failed in part",
             since=SEVEN - DAY / 4,
+        ),
+        Lasting(
+            event="failed",
+            cause="failed:restore /primary/staff/joe",
+            subject="Restore of /primary/staff/joe failed",
+            since=SEVEN - 3 * DAY,
         ),
         Lasting(
             event="space",
@@ -160,23 +170,26 @@ BAD = replace(
 )
 
 A_BAD_MORNING = """\
-NOT ALL IS WELL: 4 things need somebody.
+NOT ALL IS WELL: 6 things need somebody.
   - ALARM: /primary/staff/jane: mailbox-emptied
   - Backup of / failed in part
-  - Tape wanted in robot: TAPE07
-  - chat gets no notices
+  - Restore of /primary/staff/joe failed (for 3 days)
+  - Tape wanted in robot: TAPE07 (for 2 days)
+  - the scheduled backup:guests was not begun
+  - chat gets no notices (for 1 day)
 
-Last night (Sat 28 Feb 07:00 - Sun 01 Mar 07:00): 1 backup, 14:32
-  primary/staff    1,204 mailboxes  12,310 new   1.2 GB  14:00  done
-  primary/guests     310 mailboxes     401 new  12.0 MB   1:01  done, 2 left out
+Last night (Sat 28 Feb 07:00 - Sun 01 Mar 07:00): 1 backup, 14:32, 12,711 new messages, 1.2 GB
   primary/archive      0 mailboxes       0 new      0 B    0 s  FAILED: /srv/mail can't be read
+  primary/guests     310 mailboxes     401 new  12.0 MB   1:01  done, 2 left out
+  primary/staff    1,204 mailboxes  12,310 new   1.2 GB  14:00  done
   left out: unreadable 2
   NOT BACKED UP: primary/archive: 41 mailboxes of 41, whole on Fri 27 Feb 07:00
 
 Copies  12 archives in 1 place only, the oldest since Thu 26 Feb 07:00
-Space   staging: 400.0 GB of 1.0 TB free (40%), lasts for more than a year
-        vault: 3.0 TB of 8.0 TB free (38%), is full in 150 days
+Space   vault: 3.0 TB of 8.0 TB free (38%), is full in 150 days
+        staging: 400.0 GB of 1.0 TB free (40%), lasts for more than a year
 Proof   52 mailboxes restored and compared last night, 1 FAILED
+        primary/legal: 0% of mailboxes within 30 days: there is no private key for it here
         primary/staff: 93% of mailboxes within 30 days
         primary/guests: 100% of mailboxes within 30 days
 Known   The destination vault is full in 5 days (since Fri 20 Feb 07:00, known to cli:anna)
@@ -195,7 +208,7 @@ def test_a_morning_on_which_all_is_well() -> None:
 
 def test_a_morning_on_which_somebody_is_needed() -> None:
     assert text(BAD) == A_BAD_MORNING
-    assert subject(BAD) == "Backups: ALARM: /primary/staff/jane: mailbox-emptied (and 3 more)"
+    assert subject(BAD) == "Backups: ALARM: /primary/staff/jane: mailbox-emptied (and 5 more)"
 
 
 def test_a_night_that_was_not_good_is_not_well_though_nobody_raised_anything() -> None:
@@ -213,7 +226,7 @@ def test_what_somebody_knows_of_is_no_problem_any_more() -> None:
         lasting=tuple(replace(one, acknowledged_by="page:anna") for one in BAD.lasting),
     )
     assert text(known).startswith("All is well.\n")
-    assert text(known).count("known to page:anna") == 4
+    assert text(known).count("known to page:anna") == 5
 
 
 def test_many_groups_and_problems_stay_a_page() -> None:
@@ -228,6 +241,30 @@ def test_many_groups_and_problems_stay_a_page() -> None:
     )
     assert len(lines(many, ZONE)) < 80
     assert "488 groups more" in text(many)
+    # Those that failed come first, so that none of them is among the rest.
+    listed = [line for line in lines(many, ZONE) if line.startswith("  primary/group")]
+    assert len(listed) == 12
+    assert all(line.endswith("FAILED") for line in listed)
+    assert "and 488 groups more, 93% or more of each" in text(many)
+    acknowledged = (replace(one, acknowledged_by="me") for one in many.lasting)
+    known = replace(many, lasting=(*many.lasting, *acknowledged))
+    assert text(known).count("known to me") == 12
+
+
+def test_why_nothing_of_a_group_was_tried_is_told_without_the_files_in_which_that_was_met() -> None:
+    def untried(group: str, error: str, mailboxes: int) -> Untried:
+        return Untried(partition="primary", group=group, error=error, mailboxes=mailboxes)
+
+    locked = "the mail is encrypted, for legal (--identity FILE names a private key)"
+    found = why_untried(
+        [
+            untried("legal", f"/spool/primary/legal/1.mha: {locked}", 1),
+            untried("legal", f"/spool/primary/legal/2.mha: {locked}", 1),
+            untried("legal", "depot: it was away", 1),
+            untried("staff", "depot: it was away", 3),
+        ]
+    )
+    assert found == {"primary/legal": locked, "primary/staff": "depot: it was away"}
 
 
 def test_nights_of_other_zones_are_told_in_theirs() -> None:

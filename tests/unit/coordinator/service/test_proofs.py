@@ -129,6 +129,21 @@ def test_numbers_of_a_group_and_pages_of_what_failed(tmp_path: Path) -> None:
     assert [one.user for one in proofs.not_whole(9)] == ["e"]
 
 
+def test_why_nothing_of_a_group_could_be_tried(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path)
+    drill = proofs.begin(1, NOW)
+    proofs.note(proof(drill, "ann"))
+    for user, error in (("jane", "no key"), ("joe", "it was away"), ("kim", "no key")):
+        proofs.note(replace(proof(drill, user, "untried"), error=error))
+    proofs.note(replace(proof(drill, "tom", "untried"), group="guests", error="it was away"))
+    found = [(one.partition, one.group, one.error, one.mailboxes) for one in proofs.untried()]
+    assert found == [
+        ("primary", "guests", "it was away", 1),
+        ("primary", "staff", "it was away", 1),
+        ("primary", "staff", "no key", 2),
+    ]
+
+
 def test_the_lines_of_what_is_lacking_are_bounded_and_counted(tmp_path: Path) -> None:
     proofs = Proofs(tmp_path)
     drill = proofs.begin(1, NOW)
