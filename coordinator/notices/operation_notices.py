@@ -82,8 +82,16 @@ class OperationNotices(QueueObserver):
             return
         if (status := _status(operation)) is not None:
             name, words = operation.request.kind, operation.request.arguments
-            restore = operation.carries
-            tell_of_restore(self._staging, name, words, status, operation.error, restore, self._now())
+            tell_of_restore(
+                self._staging,
+                name,
+                words,
+                status,
+                operation.error,
+                operation.carries,
+                self._now(),
+                f"`mailhaul operations show {operation.id}` says what it printed.",
+            )
 
     def _recorded(self, record: Callable[[], object]) -> None:
         try:

@@ -54,11 +54,19 @@ def is_attempt(name: str, arguments: Sequence[str]) -> bool:
 
 
 def tell_of_restore(
-    staging: Path, name: str, arguments: Sequence[str], status: int, error: str, restore: str, now: datetime
+    staging: Path,
+    name: str,
+    arguments: Sequence[str],
+    status: int,
+    error: str,
+    restore: str,
+    now: datetime,
+    printed: str = "What it printed says what is lacking.",
 ) -> None:
     """Put on record how a restore or an undelete ended (``is_attempt``): with this exit status; ``error`` is
     what it raised or said last, empty if nothing; ``restore`` is the id under which it is on record, empty
-    if it did not come so far. Raises as ``raise_notice``."""
+    if it did not come so far; ``printed`` says where it is to be read what it printed. Raises as
+    ``raise_notice``."""
     words = tuple(one for one in arguments if one != "--json")
     known = _on_record(staging, restore) if restore else None
     asked = known.repeats.arguments if known else words
@@ -66,7 +74,7 @@ def tell_of_restore(
         for cause in {_cause(name, asked), _cause(name, words)}:
             over(staging, cause, now)
     elif status in _SAID:
-        raise_notice(staging, _notice(name, asked, status, error, known), now)
+        raise_notice(staging, _notice(name, asked, status, error, known, printed), now)
 
 
 def _cause(name: str, words: Sequence[str]) -> str:
@@ -87,7 +95,9 @@ def _on_record(staging: Path, restore: str) -> _Restore | None:
     return None
 
 
-def _notice(name: str, asked: Sequence[str], status: int, error: str, known: _Restore | None) -> Notice:
+def _notice(
+    name: str, asked: Sequence[str], status: int, error: str, known: _Restore | None, printed: str
+) -> Notice:
     failures = known.failures if known else ()
     absent = sum(one.again for one in failures)
     altered = len(failures) - absent
@@ -102,7 +112,7 @@ def _notice(name: str, asked: Sequence[str], status: int, error: str, known: _Re
         lines=(
             *([error] if error else []),
             *(_lines(known, absent, altered) if known else ()),
-            *([] if error or failures else ["What it printed says what is lacking."]),
+            *([] if failures else [printed]),
             "",
             "This is over when the same has brought back all, or when somebody has acknowledged it.",
         ),
